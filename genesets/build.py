@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Rebuild tumor.txt, tme.txt and identifiers.tsv from a folder of the published lists.
+
+    python genesets/build.py PUBLISHED_LISTS GENE_MODEL [--out genesets]
+
+PUBLISHED_LISTS holds the files named in SOURCES below (README.md says where each comes from);
+GENE_MODEL is any GDC STAR-counts table (GENCODE v36): its gene_id and gene_name columns give the
+Ensembl ids. Standard library only; the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+from pathlib import Path
+
+#: Plain lists (one symbol a line) and hallmark sets that make up each subspace.
+TUMOR_LISTS = (
+    "tumor_neftel_AC",
+    "tumor_neftel_OPC",
+    "tumor_neftel_NPC1",
+    "tumor_neftel_NPC2",
+    "tumor_neftel_MES1",
+    "tumor_neftel_MES2",
+    "tumor_neftel_G1S",
+    "tumor_neftel_G2M",
+    "tumor_sanchezvega_10pathways",
+)
+#: Only what *both* sets hold: the core of the proliferation programme.
+TUMOR_HALLMARK_CORE = ("G2M_CHECKPOINT", "E2F_TARGETS")
+TME_LISTS = ("tme_mcpcounter_111_CC0",)
+TME_HALLMARKS = (
+    "INFLAMMATORY_RESPONSE",
+    "INTERFERON_GAMMA_RESPONSE",
+    "INTERFERON_ALPHA_RESPONSE",
+    "IL6_JAK_STAT3_SIGNALING",
+    "IL2_STAT5_SIGNALING",
+    "ALLOGRAFT_REJECTION",
+    "COMPLEMENT",
+    "COAGULATION",
+    "ANGIOGENESIS",
+    "EPITHELIAL_MESENCHYMAL_TRANSITION",
+)
+#: Symbols that the lists use and HGNC has since replaced.
+APPROVED = {
+    "C8orf4": "TCIM",
+    "ERO1L": "ERO1A",
+    "GPR56": "ADGRG1",
+    "H2AFZ": "H2AZ1",
+    "HIST1H4C": "H4C3",
+    "HMP19": "NSG2",
+    "HN1": "JPT1",
+    "HRASLS": "PLAAT1",
+    "KIAA0101": "PCLAF",
+    "LOC150568": "LINC01102",
+    "LPPR1": "PLPPR1",
+    "MLF1IP": "CENPU",
+    "NOV": "CCN3",
+    "PPAP2B": "PLPP3",
+    "SEPT3": "SEPTIN3",
+    "TMEM206": "PACC1",
+    "WARS": "WARS1",
+}
+#: An entry of the copied MCP-counter list that is no gene symbol.
+NOT_A_SYMBOL = {"C"}
+
+
+def read_list(path: Path) -> set[str]:
+    """Return the symbols of a file with one symbol a line."""
+    return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+
+
+def read_gmt(path: Path) -> dict[str, set[str]]:
+    """Return {set name without HALLMARK_: symbols} of a GMT file."""
+    sets = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name, _, *genes = line.split("\t")
+        sets[name.removeprefix("HALLMARK_")] = {g for g in genes if g}
+    return sets
+
+
+def ensembl_ids(path: Path) -> dict[str, list[str]]:
+    """Return {gene_name: Ensembl gene ids without version} of a GDC STAR-counts table."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", newline="") as handle:  # type: ignore[operator]
+        rows = csv.DictReader((line for line in handle if not line.startswith("#")), delimiter="\t")
+        ids: dict[str, list[str]] = {}
+        for row in rows:
+            # The second copy of the pseudoautosomal genes (..._PAR_Y) is always 0 in GENCODE v36.
+            if row["gene_name"] and not row["gene_id"].endswith("_PAR_Y"):
+                ids.setdefault(row["gene_name"], []).append(row["gene_id"].split(".")[0])
+    return ids
+
+
+def approved(genes: set[str]) -> list[str]:
+    """Replace outdated symbols, drop what is no symbol, sort."""
+    return sorted({APPROVED.get(gene, gene) for gene in genes - NOT_A_SYMBOL})
+
+
+def main() -> None:
+    """Write the three files and print what each source adds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("published_lists", type=Path)
+    parser.add_argument("gene_model", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
+    arguments = parser.parse_args()
+    hallmarks = read_gmt(arguments.published_lists / "hallmark50.gmt")
+
+    def published(name: str) -> set[str]:
+        return read_list(arguments.published_lists / f"{name}.txt")
+
+    core = set.intersection(*(hallmarks[name] for name in TUMOR_HALLMARK_CORE))
+    sources = {
+        "tumor": {name: published(name) for name in TUMOR_LISTS} | {"G2M and E2F hallmark": core},
+        "tme": {name: published(name) for name in TME_LISTS} | {n: hallmarks[n] for n in TME_HALLMARKS},
+    }
+    genes = {}
+    for subspace, lists in sources.items():
+        so_far: set[str] = set()
+        for name, found in lists.items():
+            print(f"{subspace}\t{name}\t{len(found)} genes, {len(found - so_far)} new")
+            so_far |= found
+        genes[subspace] = approved(so_far)
+        (arguments.out / f"{subspace}.txt").write_text("\n".join(genes[subspace]) + "\n", encoding="utf-8")
+        print(f"{subspace}\ttotal\t{len(genes[subspace])}")
+    everything = sorted({*genes["tumor"], *genes["tme"]})
+    print(f"both\t{len(set(genes['tumor']) & set(genes['tme']))}; either\t{len(everything)}")
+
+    model = ensembl_ids(arguments.gene_model)
+    previous: dict[str, list[str]] = {}
+    for old, new in sorted(APPROVED.items()):
+        previous.setdefault(new, []).append(old)
+    with (arguments.out / "identifiers.tsv").open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, delimiter="\t", lineterminator="\n")
+        writer.writerow(["gene_symbol", "ensembl_id", "previous_symbols"])
+        for gene in everything:
+            writer.writerow([gene, ";".join(model.get(gene, [])), ";".join(previous.get(gene, []))])
+    absent = [gene for gene in everything if gene not in model]
+    print(f"without an Ensembl id\t{len(absent)}\t{' '.join(absent)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The configuration: read, checked against its schema, completed with defaults, all problems at once."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pathduet.errors import InputError, Problem
+
+
+@lru_cache
+def schema(name: str) -> dict[str, Any]:
+    """Return a shipped schema: ``config``, ``slides`` or ``patients``."""
+    text = (resources.files("pathduet") / "_schemas" / f"{name}.schema.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice (YAML itself silently keeps the last)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read one YAML file without validating it.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no YAML, holds a key twice or is no mapping.
+    """
+    path = Path(path)
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except OSError as error:
+        raise InputError(
+            [Problem(str(path), error.strerror or "unreadable", "give the configuration's path")]
+        ) from None
+    except yaml.YAMLError as error:
+        raise InputError([Problem(str(path), f"not valid YAML: {error}", "correct the syntax")]) from None
+    if not isinstance(value, dict):
+        raise InputError([Problem(str(path), "no mapping at the top", "start from the shipped config.yaml")])
+    return value
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `overlay` laid over it; mappings are merged, everything else is replaced."""
+    merged = dict(copy.deepcopy(dict(base)))
+    for key, value in overlay.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def _with_defaults(value: dict[str, Any], part: Mapping[str, Any]) -> None:
+    for key, rule in part.get("properties", {}).items():
+        if key not in value and "default" in rule:
+            value[key] = copy.deepcopy(rule["default"])
+        if isinstance(value.get(key), dict):
+            _with_defaults(value[key], rule)
+
+
+def _key(path: Any) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else (f".{step}" if text else str(step))
+    return text or "configuration"
+
+
+def _schema_problems(value: Any) -> Iterator[Problem]:
+    from jsonschema import Draft202012Validator
+
+    for error in sorted(
+        Draft202012Validator(schema("config")).iter_errors(value), key=lambda e: _key(e.path)
+    ):
+        where, rule = _key(error.absolute_path), error.schema if isinstance(error.schema, dict) else {}
+        if error.validator == "additionalProperties":
+            known = sorted(rule.get("properties", {}))
+            for key in sorted(set(error.instance) - set(known)):
+                yield Problem(
+                    f"{where}.{key}" if error.absolute_path else key,
+                    "unknown key",
+                    f"known here: {', '.join(known)}",
+                )
+        else:
+            described = rule.get("description", "")
+            yield Problem(where, error.message, described or "see schemas/config.schema.yaml")
+
+
+def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    internal, external = config["cohorts"]["internal"], config["cohorts"]["external"]
+    for cohort in sorted(set(internal) & set(external)):
+        yield Problem("cohorts", f"{cohort!r} is both internal and external", "list it once")
+    tables = [table["cohort"] for table in config["expression"]["tables"]]
+    for cohort in sorted({c for c in tables if tables.count(c) > 1}):
+        yield Problem("expression.tables", f"cohort {cohort!r} stands twice", "one table per cohort")
+    for cohort in sorted(set(tables) - set(internal) - set(external)):
+        yield Problem("expression.tables", f"cohort {cohort!r} is in neither cohorts.internal nor cohorts.external",
+                      "correct the name, or add it to cohorts")  # fmt: skip
+    for cohort in internal:
+        if cohort not in tables:
+            yield Problem("expression.tables", f"no table for the internal cohort {cohort!r}", "add one")
+    tokens = config["model"]["tokens"]
+    if math.isqrt(tokens) ** 2 != tokens:
+        below = math.isqrt(tokens)
+        yield Problem(
+            "model.tokens", f"{tokens} is no square number", f"use {below**2} or {(below + 1) ** 2}"
+        )
+    if config["slides"]["mpp_10x"] <= config["slides"]["mpp_20x"]:
+        yield Problem(
+            "slides.mpp_10x", "not coarser than slides.mpp_20x", "10x has the larger pixels, e.g. 1.0 and 0.5"
+        )
+
+
+def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    paths = [("sheets.slides", config["sheets"]["slides"]), ("sheets.patients", config["sheets"]["patients"])]
+    for i, table in enumerate(config["expression"]["tables"]):
+        paths.append((f"expression.tables[{i}].path", table["path"]))
+        if table.get("samples"):
+            paths.append((f"expression.tables[{i}].samples", table["samples"]))
+    paths += [(f"genesets.{name}", config["genesets"][name]) for name in ("tumor", "tme")]
+    paths += [("split.file", config["split"]["file"]), ("encoder.weights", config["encoder"]["weights"])]
+    paths.append(("stain.target", config["stain"]["target"]))
+    for key, path in paths:
+        if path is not None and path != "shipped" and not Path(path).is_file():
+            advice = "correct the path (relative to the working directory)"
+            if key == "sheets.slides" and Path(path).parts[0] == "demo":
+                advice = "the demo cohort is not there yet: `make demo`, or `pathduet simulate --out demo`"
+            yield Problem(key, f"no file {path!r}", advice)
+
+
+def resolve(value: Mapping[str, Any], *, check_paths: bool = True) -> dict[str, Any]:
+    """Validate a configuration and return it with every default filled in.
+
+    Parameters
+    ----------
+    value : mapping
+        The configuration as read from YAML (or as Snakemake hands it over).
+    check_paths : bool
+        Also require that the files it names exist.
+
+    Raises
+    ------
+    InputError
+        Listing every unknown key, wrong type, impossible value, contradiction and missing file.
+    """
+    config = copy.deepcopy(dict(value))
+    problems = list(_schema_problems(config))
+    if problems:
+        raise InputError(problems)
+    _with_defaults(config, schema("config"))
+    problems = list(_cross_problems(config))
+    if check_paths:
+        problems += _path_problems(config)
+    if problems:
+        raise InputError(problems)
+    return config

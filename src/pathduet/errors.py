@@ -1,0 +1,83 @@
+"""Typed errors: each names the slide, patient or cell it is about, what was found and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: Why a slide did not go all the way; the only values the ledger's `reason` column can hold.
+SLIDE_REASONS = {
+    "no_mpp": "no believable pixel size in the sheet, the file or the configuration",
+    "unreadable": "the file cannot be opened or decoded",
+    "no_tissue": "no tissue was found on the thumbnail",
+    "too_few_tiles": "fewer tissue tiles than `slides.min_tiles`",
+    "excluded": "excluded by the `exclude` column of slides.tsv",
+    "failed": "an unexpected error; the message and the log say which",
+}
+
+
+class PathDuetError(Exception):
+    """Base of every error that PathDuet raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with what the user handed in.
+
+    Attributes
+    ----------
+    where : str
+        File, row and column (or configuration key), for example ``slides.tsv row 3, path``.
+    found : str
+        What stands there.
+    advice : str
+        What would be right.
+    """
+
+    where: str
+    found: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.found}; {self.advice}"
+
+
+class InputError(PathDuetError):
+    """Input that cannot be used, with *all* problems found, not just the first.
+
+    Parameters
+    ----------
+    problems : iterable of Problem
+        At least one.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        lines = "\n".join(f"  {i}. {p}" for i, p in enumerate(self.problems, 1))
+        count = len(self.problems)
+        super().__init__(f"{count} problem{'s' if count != 1 else ''} in the input:\n{lines}")
+
+
+class SlideError(PathDuetError):
+    """A slide that cannot be used. It ends that slide, never the run.
+
+    Parameters
+    ----------
+    slide_id : str
+        The slide's id from the sheet.
+    reason : str
+        A key of :data:`SLIDE_REASONS`; it becomes the ledger's reason.
+    found : str
+        What was found (no directory names).
+    advice : str
+        What the user can do.
+    """
+
+    def __init__(self, slide_id: str, reason: str, found: str, advice: str = "") -> None:
+        if reason not in SLIDE_REASONS:
+            raise ValueError(f"unknown slide reason {reason!r}; known: {sorted(SLIDE_REASONS)}")
+        self.slide_id, self.reason, self.found, self.advice = slide_id, reason, found, advice
+        super().__init__(f"slide {slide_id}: {reason}: {found}" + (f"; {advice}" if advice else ""))
+
+    def __reduce__(self) -> tuple[type[SlideError], tuple[str, str, str, str]]:
+        return SlideError, (self.slide_id, self.reason, self.found, self.advice)

@@ -1,0 +1,96 @@
+"""What a result came from: versions, commit, source code and input checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parent
+_WHOLE_HASH_LIMIT = 64 * 2**20
+_SAMPLED_BLOCKS, _BLOCK_BYTES = 64, 64 * 2**10
+
+
+@lru_cache
+def code_version(*parts: str) -> str:
+    """Return a short hash of the source of some subpackages or modules, whitespace at line ends aside.
+
+    Rules carry it as a parameter: Snakemake sees edits of scripts by itself, but not of what they import.
+
+    Parameters
+    ----------
+    parts : str
+        Names below ``pathduet``: a subpackage (``"slides"``) or a module (``"atomic"``).
+    """
+    digest = hashlib.sha256()
+    for part in sorted(set(parts)):
+        folder = PACKAGE / part
+        files = sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{part}.py"]
+        for file in files:
+            digest.update(file.relative_to(PACKAGE).as_posix().encode())
+            for line in file.read_text(encoding="utf-8").splitlines():
+                digest.update(line.rstrip().encode() + b"\n")
+    return digest.hexdigest()[:12]
+
+
+def settings_hash(settings: Any) -> str:
+    """Return a short hash of any JSON-serialisable settings, independent of key order."""
+    import json
+
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def file_identity(path: str | os.PathLike[str]) -> str:
+    """Return a hash that changes with a file's content, without reading gigabytes.
+
+    Up to 64 MiB the whole file is hashed; beyond, its size and 64 evenly spaced blocks of 64 KiB
+    (first and last included) are. Modification times do not count: a copied or touched slide is the same slide.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as handle:
+        if size <= _WHOLE_HASH_LIMIT:
+            while block := handle.read(2**20):
+                digest.update(block)
+        else:
+            for i in range(_SAMPLED_BLOCKS):
+                handle.seek(round(i * (size - _BLOCK_BYTES) / (_SAMPLED_BLOCKS - 1)))
+                digest.update(handle.read(_BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def git_commit(folder: Path = PACKAGE) -> str:
+    """Return the checkout's commit (``-dirty`` when tracked files differ), or ``unknown``."""
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("-dirty" if changed else "")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, the platform, PathDuet and what its numbers depend on."""
+    names = (
+        "pathduet", "snakemake", "torch", "torchvision", "numpy", "scipy", "pandas", "scanpy", "anndata",
+        "scikit-learn", "lifelines", "h5py", "openslide-python", "openslide-bin", "pillow", "tifffile",
+        "staintools", "spams-bin", "safetensors", "matplotlib",
+    )  # fmt: skip
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
