@@ -1,0 +1,1 @@
+"""Patients: WHO labels, survival intervals and cross-validation folds."""

@@ -1,0 +1,1 @@
+"""Gene expression: tables, units, alignment, gene sets, highly variable genes and the matrix of a fold."""
