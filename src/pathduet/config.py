@@ -114,8 +114,11 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     for cohort in sorted({c for c in tables if tables.count(c) > 1}):
         yield Problem("expression.tables", f"cohort {cohort!r} stands twice", "one table per cohort")
     for cohort in sorted(set(tables) - set(internal) - set(external)):
-        yield Problem("expression.tables", f"cohort {cohort!r} is in neither cohorts.internal nor cohorts.external",
-                      "correct the name, or add it to cohorts")  # fmt: skip
+        yield Problem(
+            "expression.tables",
+            f"cohort {cohort!r} is in neither cohorts.internal nor cohorts.external",
+            "correct the name, or add it to cohorts",
+        )
     for cohort in internal:
         if cohort not in tables:
             yield Problem("expression.tables", f"no table for the internal cohort {cohort!r}", "add one")

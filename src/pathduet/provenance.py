@@ -73,8 +73,10 @@ def git_commit(folder: Path = PACKAGE) -> str:
         ).stdout.strip()
         changed = subprocess.run(
             ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("-dirty" if changed else "")
@@ -83,10 +85,27 @@ def git_commit(folder: Path = PACKAGE) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of Python, the platform, PathDuet and what its numbers depend on."""
     names = (
-        "pathduet", "snakemake", "torch", "torchvision", "numpy", "scipy", "pandas", "scanpy", "anndata",
-        "scikit-learn", "lifelines", "h5py", "openslide-python", "openslide-bin", "pillow", "tifffile",
-        "staintools", "spams-bin", "safetensors", "matplotlib",
-    )  # fmt: skip
+        "pathduet",
+        "snakemake",
+        "torch",
+        "torchvision",
+        "numpy",
+        "scipy",
+        "pandas",
+        "scanpy",
+        "anndata",
+        "scikit-learn",
+        "lifelines",
+        "h5py",
+        "openslide-python",
+        "openslide-bin",
+        "pillow",
+        "tifffile",
+        "staintools",
+        "spams-bin",
+        "safetensors",
+        "matplotlib",
+    )
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for name in names:
         try:

@@ -56,8 +56,8 @@ def _read_rows(path: Path, name: str) -> tuple[list[tuple[int, dict[str, Any]]],
             lines = list(csv.reader(handle, delimiter="\t"))
     except OSError as error:
         return [], [Problem(label, error.strerror or "unreadable", "give the sheet's path")]
-    except (UnicodeDecodeError, csv.Error) as error:
-        return [], [Problem(label, f"not a UTF-8 tab-separated file: {error}", "save it as TSV, UTF-8")]
+    except (UnicodeDecodeError, csv.Error) as broken:
+        return [], [Problem(label, f"not a UTF-8 tab-separated file: {broken}", "save it as TSV, UTF-8")]
     if not lines:
         return [], [Problem(label, "empty file", f"needs a header with {', '.join(rules['required'])}")]
     header, problems = [cell.strip() for cell in lines[0]], []
@@ -80,8 +80,13 @@ def _read_rows(path: Path, name: str) -> tuple[list[tuple[int, dict[str, Any]]],
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) > len(header):
-            problems.append(Problem(f"{label} row {number}", f"{len(cells)} cells under {len(header)} columns",
-                                    "remove the extra tabs"))  # fmt: skip
+            problems.append(
+                Problem(
+                    f"{label} row {number}",
+                    f"{len(cells)} cells under {len(header)} columns",
+                    "remove the extra tabs",
+                )
+            )
             continue
         row: dict[str, Any] = {}
         for column, cell in zip(header, cells):
@@ -89,15 +94,15 @@ def _read_rows(path: Path, name: str) -> tuple[list[tuple[int, dict[str, Any]]],
             if not text:
                 continue
             row[column] = _number(text) if column in _NUMERIC else text
-        for error in validator.iter_errors(row):
-            if error.validator == "required":
+        for violation in validator.iter_errors(row):
+            if violation.validator == "required":
                 missing = [c for c in rules["required"] if c not in row]
-                column = next(c for c in missing if repr(c) in error.message)
+                column = next(c for c in missing if repr(c) in violation.message)
                 problems.append(
                     Problem(f"{label} row {number}, {column}", "empty", known[column]["description"])
                 )
             else:
-                column = str(error.absolute_path[0]) if error.absolute_path else ""
+                column = str(violation.absolute_path[0]) if violation.absolute_path else ""
                 found = f"found {row.get(column)!r}"
                 problems.append(
                     Problem(f"{label} row {number}, {column}", found, known[column]["description"])
@@ -127,8 +132,13 @@ def _duplicates(rows: Iterable[tuple[int, Mapping[str, Any]]], column: str, labe
         # files of one id must not collide on case-insensitive disks either
         folded = str(value).casefold()
         if folded in first:
-            problems.append(Problem(f"{label} row {number}, {column}", f"{value!r} stands already in row {first[folded]}",
-                                    "ids are unique (upper and lower case aside)"))  # fmt: skip
+            problems.append(
+                Problem(
+                    f"{label} row {number}, {column}",
+                    f"{value!r} stands already in row {first[folded]}",
+                    "ids are unique (upper and lower case aside)",
+                )
+            )
         first.setdefault(folded, number)
     return problems
 
@@ -159,8 +169,13 @@ def _parse_slides(path: Path) -> tuple[list[SlideRow], list[Problem]]:
         file = file if file.is_absolute() else path.resolve().parent / file
         # DICOM slides are files too; MRXS keeps its folder beside the file that is named here
         if not row.get("exclude") and not file.is_file():
-            problems.append(Problem(f"{path.name} row {number}, path", f"no file {row['path']!r}",
-                                    "correct it (relative to the sheet, or absolute), or give a reason in `exclude`"))  # fmt: skip
+            problems.append(
+                Problem(
+                    f"{path.name} row {number}, path",
+                    f"no file {row['path']!r}",
+                    "correct it (relative to the sheet, or absolute), or give a reason in `exclude`",
+                )
+            )
         slides.append(SlideRow(**{**row, "path": file}))
     return slides, problems
 
@@ -195,8 +210,13 @@ def _parse_patients(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
             there, absent = (
                 ("survival_days", "event") if "survival_days" in row else ("event", "survival_days")
             )
-            problems.append(Problem(f"{path.name} row {number}, {absent}", f"empty although {there} is given",
-                                    "give both or neither"))  # fmt: skip
+            problems.append(
+                Problem(
+                    f"{path.name} row {number}, {absent}",
+                    f"empty although {there} is given",
+                    "give both or neither",
+                )
+            )
     columns = [c for c in schema("patients")["properties"] if c != "patient_id"]
     complete = [row for _, row in rows if "patient_id" in row]
     table = pd.DataFrame(
@@ -236,15 +256,30 @@ def read_sheets(
         names = Path(slides_path).name, Path(patients_path).name
         for slide in slides:
             if slide.patient_id not in patients.index:
-                problems.append(Problem(f"{names[0]}, slide {slide.slide_id}, patient_id",
-                                        f"patient {slide.patient_id!r} has no row in {names[1]}", "add the row"))  # fmt: skip
+                problems.append(
+                    Problem(
+                        f"{names[0]}, slide {slide.slide_id}, patient_id",
+                        f"patient {slide.patient_id!r} has no row in {names[1]}",
+                        "add the row",
+                    )
+                )
             elif (cohort := patients.at[slide.patient_id, "cohort"]) != slide.cohort:
-                problems.append(Problem(f"{names[0]}, slide {slide.slide_id}, cohort",
-                                        f"{slide.cohort!r}, but the patient's is {cohort!r}", "make them agree"))  # fmt: skip
+                problems.append(
+                    Problem(
+                        f"{names[0]}, slide {slide.slide_id}, cohort",
+                        f"{slide.cohort!r}, but the patient's is {cohort!r}",
+                        "make them agree",
+                    )
+                )
         if cohorts is not None:
             for cohort in sorted(set(patients["cohort"]) - set(cohorts)):
-                problems.append(Problem(f"{names[1]}, cohort", f"{cohort!r} is in neither cohorts.internal nor cohorts.external",
-                                        "add it to the configuration, or correct it"))  # fmt: skip
+                problems.append(
+                    Problem(
+                        f"{names[1]}, cohort",
+                        f"{cohort!r} is in neither cohorts.internal nor cohorts.external",
+                        "add it to the configuration, or correct it",
+                    )
+                )
             for cohort in sorted(set(cohorts) - set(patients["cohort"])):
                 problems.append(
                     Problem(

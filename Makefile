@@ -1,0 +1,49 @@
+# make demo   raw slides to report on the phantom cohort      make test   all tests
+# make quick  the everyday subset of the tests                 make lint   ruff, mypy, snakefmt, snakemake --lint
+# Everything runs from .venv, which is made on first use with nothing but Python 3.11+.
+
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Threads are dealt out by the workflow; libraries must not multiply them.
+export OMP_NUM_THREADS ?= 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test quick lint format install clean-demo
+.DEFAULT_GOAL := demo
+
+install: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@echo "Setting up $(VENV) (a few minutes, several GB because of torch) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,staintools,slurm,dev]'
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/pathduet simulate --out demo --patients 36 --external 12 --seed 1 --workers $(CORES)
+	@$(BIN)/snakemake --cores $(CORES)
+
+test: $(READY)
+	@$(BIN)/pytest
+
+quick: $(READY)
+	@$(BIN)/pytest -m "not slow"
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/snakefmt --check Snakefile rules
+	@$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/snakefmt Snakefile rules
+
+clean-demo:
+	rm -rf demo results

@@ -1,0 +1,42 @@
+# Raw whole-slide images and transcriptomes in, trained models, tables and one report out.
+#
+#   snakemake --cores 8                          everything (profiles/default is picked up by itself)
+#   snakemake --cores 8 --configfile mine.yaml   the same on your own cohort: mine.yaml overrides config.yaml
+#   snakemake --cores 8 results/models/survival/teacher/fold-2/metrics.json --forcerun train     one fold again
+#
+# What depends on what stands in rules/; what is computed, and how, in src/pathduet/.
+
+from snakemake.utils import min_version
+
+min_version("9.16")
+
+
+configfile: workflow.source_path("config.yaml")
+
+
+include: "rules/common.smk"
+include: "rules/slides.smk"
+include: "rules/cohort.smk"
+include: "rules/genes.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        final_targets(),
+
+
+rule tables:
+    input:
+        tables(),
+
+
+onsuccess:
+    finish(succeeded=True)
+
+
+onerror:
+    finish(succeeded=False)

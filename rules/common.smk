@@ -1,0 +1,96 @@
+# The configuration and the sheets, checked before any job starts; helper functions of the rules.
+
+import sys
+
+from pathduet.errors import PathDuetError
+from pathduet.plan import Plan
+from snakemake.exceptions import WorkflowError
+
+try:
+    plan = Plan.from_config(config)
+except PathDuetError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = plan.config["results"]
+
+
+wildcard_constraints:
+    slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    batch="|".join(plan.batches),
+    fold="|".join(str(fold) for fold in plan.folds),
+    task="|".join(plan.tasks),
+    model="teacher|student|distilled",
+
+
+def manifests(stage):
+    return [f"{RESULTS}/batches/{stage}/{batch}.tsv" for batch in plan.batches]
+
+
+def tables():
+    return [f"{RESULTS}/tables/{table}.tsv" for table in plan.tables]
+
+
+def final_targets():
+    return [f"{RESULTS}/report/report.html", f"{RESULTS}/participation.tsv", *tables()]
+
+
+def raw_slides(wildcards):
+    return plan.raw_paths(wildcards.batch)
+
+
+def slide_batch(wildcards):
+    return plan.batch_table(wildcards.batch)
+
+
+def raw_slide(wildcards):
+    return plan.raw_path(wildcards.slide)
+
+
+def warm_start(wildcards):
+    """The distilled student learns from the teacher and the student of the same fold."""
+    if wildcards.model != "distilled":
+        return []
+    folder = f"{RESULTS}/models/{wildcards.task}"
+    return [
+        f"{folder}/{model}/fold-{wildcards.fold}/{part}"
+        for model in ("teacher", "student")
+        for part in ("weights.safetensors", "model.json")
+    ]
+
+
+def training_settings(wildcards):
+    return plan.training_settings(wildcards.task, wildcards.model)
+
+
+def metrics_of_task(wildcards):
+    return [
+        f"{RESULTS}/models/{wildcards.task}/{model}/fold-{fold}/metrics.json"
+        for model in plan.models(wildcards.task)
+        for fold in plan.folds
+    ]
+
+
+def external_metrics(wildcards):
+    return [
+        f"{RESULTS}/external/survival/{model}/{part}/metrics.json"
+        for model in plan.models("survival")
+        for part in [*(f"fold-{fold}" for fold in plan.folds), "ensemble"]
+    ]
+
+
+def external_predictions(wildcards):
+    return [
+        f"{RESULTS}/external/survival/{wildcards.any_model}/fold-{fold}/predictions.tsv"
+        for fold in plan.folds
+    ]
+
+
+def finish(succeeded):
+    """Say where the report is, what it found and what was lost; the exit status says the latter, too."""
+    from pathduet.report.summary import closing_lines
+
+    lines, lost = closing_lines(RESULTS, succeeded)
+    print("\n".join(lines), file=sys.stderr, flush=True)
+    status = plan.config["slides"]["lost_slides_exit_status"]
+    if succeeded and lost and status:
+        sys.exit(status)

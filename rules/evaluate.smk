@@ -1,0 +1,148 @@
+# Predictions and metrics: on the test part of each fold, and zero-shot on the external cohorts.
+
+
+rule evaluate:
+    input:
+        ledger=f"{RESULTS}/ledger.tsv",
+        patients=plan.config["sheets"]["patients"],
+        folds=f"{RESULTS}/split/folds.tsv",
+        genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",
+        weights=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/weights.safetensors",
+        model=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/model.json",
+    output:
+        predictions=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/predictions.tsv",
+        representations=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/representations.h5",
+        metrics=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/metrics.json",
+    log:
+        f"{RESULTS}/logs/evaluate/{{task}}/{{model}}/fold-{{fold}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate/{{task}}-{{model}}-fold-{{fold}}.tsv"
+    threads: 1
+    params:
+        results=RESULTS,
+        part="test",
+        settings=plan.evaluation_settings(),
+        code=plan.code("models", "learning", "evaluation"),
+    conda:
+        "../envs/learning.yaml"
+    script:
+        "../workflow_scripts/evaluate.py"
+
+
+rule external:
+    input:
+        ledger=f"{RESULTS}/ledger.tsv",
+        patients=plan.config["sheets"]["patients"],
+        folds=f"{RESULTS}/split/folds.tsv",
+        genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",
+        weights=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/weights.safetensors",
+        model=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/model.json",
+    output:
+        predictions=f"{RESULTS}/external/{{task}}/{{model}}/fold-{{fold}}/predictions.tsv",
+        representations=f"{RESULTS}/external/{{task}}/{{model}}/fold-{{fold}}/representations.h5",
+        metrics=f"{RESULTS}/external/{{task}}/{{model}}/fold-{{fold}}/metrics.json",
+    log:
+        f"{RESULTS}/logs/external/{{task}}/{{model}}/fold-{{fold}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/external/{{task}}-{{model}}-fold-{{fold}}.tsv"
+    threads: 1
+    params:
+        results=RESULTS,
+        part="external",
+        settings=plan.evaluation_settings(),
+        code=plan.code("models", "learning", "evaluation"),
+    conda:
+        "../envs/learning.yaml"
+    script:
+        "../workflow_scripts/evaluate.py"
+
+
+# Cox models on age, sex and grade: what any network has to beat. Fast, so all of a fold in one job.
+rule clinical:
+    input:
+        patients=plan.config["sheets"]["patients"],
+        folds=f"{RESULTS}/split/folds.tsv",
+    output:
+        internal=[
+            f"{RESULTS}/models/survival/{model}/fold-{{fold}}/{part}"
+            for model in plan.clinical_models
+            for part in ("predictions.tsv", "metrics.json")
+        ],
+        external=[
+            f"{RESULTS}/external/survival/{model}/fold-{{fold}}/{part}"
+            for model in plan.clinical_models
+            for part in ("predictions.tsv", "metrics.json")
+            if plan.external_cohorts
+        ],
+    log:
+        f"{RESULTS}/logs/clinical/fold-{{fold}}.log",
+    threads: 1
+    params:
+        results=RESULTS,
+        models=plan.clinical_models,
+        external_cohorts=plan.external_cohorts,
+        settings=plan.evaluation_settings(),
+        code=plan.code("evaluation", "cohort"),
+    conda:
+        "../envs/learning.yaml"
+    script:
+        "../workflow_scripts/clinical.py"
+
+
+rule ensemble:
+    input:
+        predictions=external_predictions,
+    output:
+        predictions=f"{RESULTS}/external/survival/{{any_model}}/ensemble/predictions.tsv",
+        metrics=f"{RESULTS}/external/survival/{{any_model}}/ensemble/metrics.json",
+    log:
+        f"{RESULTS}/logs/ensemble/{{any_model}}.log",
+    wildcard_constraints:
+        any_model="|".join(plan.models("survival")) or "none",
+    params:
+        settings=plan.evaluation_settings(),
+        code=plan.code("evaluation"),
+    conda:
+        "../envs/learning.yaml"
+    script:
+        "../workflow_scripts/ensemble.py"
+
+
+rule table:
+    input:
+        metrics=metrics_of_task,
+    output:
+        tsv=f"{RESULTS}/tables/{{task}}.tsv",
+        markdown=f"{RESULTS}/tables/{{task}}.md",
+    log:
+        f"{RESULTS}/logs/tables/{{task}}.log",
+    params:
+        settings=plan.evaluation_settings(),
+        models=lambda wildcards: plan.models(wildcards.task),
+        folds=plan.folds,
+        results=RESULTS,
+        code=plan.code("evaluation"),
+    conda:
+        "../envs/learning.yaml"
+    script:
+        "../workflow_scripts/table.py"
+
+
+rule external_table:
+    input:
+        metrics=external_metrics,
+    output:
+        tsv=f"{RESULTS}/tables/external.tsv",
+        markdown=f"{RESULTS}/tables/external.md",
+    log:
+        f"{RESULTS}/logs/tables/external.log",
+    params:
+        settings=plan.evaluation_settings(),
+        models=plan.models("survival"),
+        folds=plan.folds,
+        results=RESULTS,
+        code=plan.code("evaluation"),
+    conda:
+        "../envs/learning.yaml"
+    script:
+        "../workflow_scripts/external_table.py"

@@ -1,0 +1,45 @@
+# What the run was made of, and the page that shows it.
+
+
+rule provenance:
+    input:
+        slides=plan.config["sheets"]["slides"],
+        patients=plan.config["sheets"]["patients"],
+        tables=plan.expression_paths(),
+        ledger=f"{RESULTS}/ledger.tsv",
+    output:
+        record=f"{RESULTS}/provenance.json",
+    log:
+        f"{RESULTS}/logs/provenance.log",
+    params:
+        config=plan.config,
+        code=plan.code("."),
+    conda:
+        "../envs/learning.yaml"
+    script:
+        "../workflow_scripts/provenance.py"
+
+
+rule report:
+    input:
+        tables=tables(),
+        ledger=f"{RESULTS}/ledger.tsv",
+        participation=f"{RESULTS}/participation.tsv",
+        provenance=f"{RESULTS}/provenance.json",
+    output:
+        html=report(
+            f"{RESULTS}/report/report.html", category="PathDuet", caption="../docs/captions/report.rst"
+        ),
+    log:
+        f"{RESULTS}/logs/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report.tsv"
+    threads: 1
+    params:
+        results=RESULTS,
+        config=plan.config,
+        code=plan.code("report", "evaluation"),
+    conda:
+        "../envs/report.yaml"
+    script:
+        "../workflow_scripts/report.py"

@@ -1,0 +1,109 @@
+# Raw slides -> tiles -> stain matrix -> features, in batches. A batch's declared output is its manifest; the
+# slides' own artifacts are kept by the engine slide by slide, so that a killed batch loses only the slide in hand.
+
+
+rule tile:
+    input:
+        slides=raw_slides,
+    output:
+        manifest=f"{RESULTS}/batches/tile/{{batch}}.tsv",
+    log:
+        f"{RESULTS}/logs/tile/{{batch}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tile/{{batch}}.tsv"
+    threads: 1
+    params:
+        stage="tile",
+        results=RESULTS,
+        batch=slide_batch,
+        settings=plan.slide_settings("tile"),
+        code=plan.code("slides"),
+    conda:
+        "../envs/slides.yaml"
+    script:
+        "../workflow_scripts/slides.py"
+
+
+rule stain:
+    input:
+        slides=raw_slides,
+        upstream=f"{RESULTS}/batches/tile/{{batch}}.tsv",
+    output:
+        manifest=f"{RESULTS}/batches/stain/{{batch}}.tsv",
+    log:
+        f"{RESULTS}/logs/stain/{{batch}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/stain/{{batch}}.tsv"
+    threads: 1
+    params:
+        stage="stain",
+        results=RESULTS,
+        batch=slide_batch,
+        settings=plan.slide_settings("stain"),
+        code=plan.code("slides"),
+    conda:
+        "../envs/slides.yaml"
+    script:
+        "../workflow_scripts/slides.py"
+
+
+rule features:
+    input:
+        slides=raw_slides,
+        upstream=f"{RESULTS}/batches/stain/{{batch}}.tsv",
+    output:
+        manifest=f"{RESULTS}/batches/features/{{batch}}.tsv",
+    log:
+        f"{RESULTS}/logs/features/{{batch}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/features/{{batch}}.tsv"
+    threads: 1
+    params:
+        stage="features",
+        results=RESULTS,
+        batch=slide_batch,
+        settings=plan.slide_settings("features"),
+        code=plan.code("slides"),
+    conda:
+        "../envs/slides.yaml"
+    script:
+        "../workflow_scripts/slides.py"
+
+
+# Asked for by name only, e.g. `snakemake --cores 1 results/slides/S1/features.h5`: one slide, without its batch.
+rule one_slide:
+    input:
+        slide=raw_slide,
+    output:
+        artifact=f"{RESULTS}/slides/{{slide}}/{{artifact}}",
+    log:
+        f"{RESULTS}/logs/slides/{{slide}}.{{artifact}}.log",
+    wildcard_constraints:
+        artifact=r"tiles\.h5|stain\.json|features\.h5",
+    threads: 1
+    params:
+        results=RESULTS,
+        row=lambda wildcards: plan.slide_table(wildcards.slide),
+        settings=plan.slide_settings("features"),
+        code=plan.code("slides"),
+    conda:
+        "../envs/slides.yaml"
+    script:
+        "../workflow_scripts/one_slide.py"
+
+
+rule ledger:
+    input:
+        manifests=manifests("features"),
+        slides=plan.config["sheets"]["slides"],
+        patients=plan.config["sheets"]["patients"],
+    output:
+        ledger=f"{RESULTS}/ledger.tsv",
+    log:
+        f"{RESULTS}/logs/ledger.log",
+    params:
+        code=plan.code("ledger", "sheets"),
+    conda:
+        "../envs/learning.yaml"
+    script:
+        "../workflow_scripts/ledger.py"

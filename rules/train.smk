@@ -1,0 +1,27 @@
+# Teacher (slides and genes), student (slides) and distilled student, for each task and fold.
+
+
+rule train:
+    input:
+        ledger=f"{RESULTS}/ledger.tsv",
+        patients=plan.config["sheets"]["patients"],
+        folds=f"{RESULTS}/split/folds.tsv",
+        genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",
+        warm=warm_start,
+    output:
+        weights=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/weights.safetensors",
+        model=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/model.json",
+        history=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/history.tsv",
+    log:
+        f"{RESULTS}/logs/train/{{task}}/{{model}}/fold-{{fold}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{{task}}-{{model}}-fold-{{fold}}.tsv"
+    threads: 1
+    params:
+        results=RESULTS,
+        settings=training_settings,
+        code=plan.code("models", "learning", "cohort", "slides/tokens", "slides/hilbert"),
+    conda:
+        "../envs/learning.yaml"
+    script:
+        "../workflow_scripts/train.py"

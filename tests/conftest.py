@@ -1,0 +1,30 @@
+"""Fixtures that every test area shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real data, or a skip that says how to get it."""
+    folder = os.environ.get("PATHDUET_TEST_DATA")
+    if not folder:
+        pytest.skip("real test data: PATHDUET_TEST_DATA is not set")
+    path = Path(folder)
+    if not (path / "MANIFEST.tsv").is_file():
+        pytest.skip("real test data: PATHDUET_TEST_DATA names a folder without MANIFEST.tsv")
+    return path

@@ -1,0 +1,117 @@
+"""The configuration names everything that is wrong with it, at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pathduet import config as configuration
+from pathduet.errors import InputError
+
+
+@pytest.fixture
+def minimal() -> dict[str, Any]:
+    return {
+        "sheets": {"slides": "slides.tsv", "patients": "patients.tsv"},
+        "cohorts": {"internal": ["a"]},
+        "expression": {"tables": [{"cohort": "a", "path": "x.tsv", "unit": "counts"}]},
+    }
+
+
+def problems(value: dict[str, Any], **options: Any) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        configuration.resolve(value, **options)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_defaults_are_filled_in_at_every_depth(minimal: dict[str, Any]) -> None:
+    config = configuration.resolve(minimal, check_paths=False)
+    assert config["slides"]["tile_px"] == 224
+    assert config["encoder"]["name"] == "resnet50"
+    assert config["expression"]["hvg_fraction"] == 0.3
+    assert config["cohorts"]["external"] == []
+
+
+def test_resolving_twice_changes_nothing(minimal: dict[str, Any]) -> None:
+    once = configuration.resolve(minimal, check_paths=False)
+    assert configuration.resolve(once, check_paths=False) == once
+
+
+def test_every_problem_is_listed_not_just_the_first(minimal: dict[str, Any]) -> None:
+    minimal["slidez"] = {}
+    minimal["slides"] = {"min_tissue": 3, "tile_pixels": 224}
+    minimal["seed"] = "one"
+    found = problems(minimal, check_paths=False)
+    for expected in ("slidez: unknown key", "slides.tile_pixels: unknown key", "slides.min_tissue", "seed"):
+        assert any(line.startswith(expected) for line in found), (expected, found)
+
+
+def test_contradictions_are_named(minimal: dict[str, Any]) -> None:
+    minimal["cohorts"] = {"internal": ["a", "b"], "external": ["a"]}
+    minimal["model"] = {"tokens": 150}
+    text = "\n".join(problems(minimal, check_paths=False))
+    assert "'a' is both internal and external" in text
+    assert "no table for the internal cohort 'b'" in text
+    assert "use 144 or 169" in text
+
+
+def test_missing_files_are_named_with_their_key(minimal: dict[str, Any], tmp_path: Path) -> None:
+    there = tmp_path / "slides.tsv"
+    there.touch()
+    minimal["sheets"]["slides"] = str(there)
+    found = problems(minimal)
+    assert any(line.startswith("sheets.patients: no file 'patients.tsv'") for line in found)
+    assert any(line.startswith("expression.tables[0].path: no file 'x.tsv'") for line in found)
+    assert not any("sheets.slides" in line for line in found)
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("seed: 1\nseed: 2\n")
+    with pytest.raises(InputError, match="'seed' stands twice"):
+        configuration.read(path)
+
+
+def test_overlay_merges_mappings_and_replaces_lists() -> None:
+    base = {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+    assert configuration.merge(base, {"a": {"y": [3]}}) == {"a": {"x": 1, "y": [3]}, "b": 1}
+    assert base["a"]["y"] == [1, 2]  # type: ignore[index]
+
+
+def test_every_key_is_described_and_every_section_refuses_unknown_keys() -> None:
+    def visit(path: str, part: dict[str, Any]) -> None:
+        for name, rule in part.get("properties", {}).items():
+            here = f"{path}.{name}"
+            assert len(rule.get("description", "")) > 5, here
+            inner = rule.get("items", rule) if rule.get("type") == "array" else rule
+            if inner.get("type") == "object" and "properties" in inner:
+                assert inner.get("additionalProperties") is False, here
+                visit(here, inner)
+
+    visit("config", configuration.schema("config"))
+
+
+def test_the_shipped_configuration_names_every_key_of_the_schema(repository: Path) -> None:
+    shipped = yaml.safe_load((repository / "config.yaml").read_text())
+
+    def keys(part: dict[str, Any], path: str = "") -> set[str]:
+        found: set[str] = set()
+        for name, rule in part.get("properties", {}).items():
+            inner = keys(rule, f"{path}{name}.")
+            found |= inner or {f"{path}{name}"}
+        return found
+
+    def given(value: Any, path: str = "") -> set[str]:
+        if not isinstance(value, dict):
+            return {path.rstrip(".")}
+        return {key for name, part in value.items() for key in given(part, f"{path}{name}.")}
+
+    missing = {
+        key
+        for key in keys(configuration.schema("config"))
+        if not any(g == key or g.startswith(key + ".") or key.startswith(g + ".") for g in given(shipped))
+    }
+    assert not missing

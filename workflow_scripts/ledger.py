@@ -1,0 +1,15 @@
+"""The slide ledger: one row for every slide of the sheet."""
+
+from pathlib import Path
+
+from pathduet.atomic import write_tsv
+from pathduet.job import logged
+
+with logged(snakemake.log[0], "ledger"):
+    from pathduet.ledger import build_ledger, summarise
+    from pathduet.sheets import read_sheets
+
+    slides, _ = read_sheets(snakemake.input.slides, snakemake.input.patients)
+    ledger = build_ledger(slides, [Path(manifest) for manifest in snakemake.input.manifests])
+    write_tsv(snakemake.output.ledger, ledger)
+    print(summarise(ledger))

@@ -1,0 +1,19 @@
+"""One stage (tile, stain or features) of one batch of slides."""
+
+from pathlib import Path
+
+from pathduet.job import logged
+from pathduet.plan import slides_from_params
+
+with logged(snakemake.log[0], f"{snakemake.params.stage} {snakemake.wildcards.batch}", snakemake.threads):
+    from pathduet.slides.batches import run_batch
+    from pathduet.slides.settings import SlideSettings
+
+    run_batch(
+        slides_from_params(snakemake.params.batch),
+        snakemake.params.stage,
+        Path(snakemake.params.results),
+        SlideSettings.from_mapping(snakemake.params.settings),
+        Path(snakemake.output.manifest),
+        workers=snakemake.threads,
+    )
