@@ -1,0 +1,200 @@
+"""95 % intervals by resampling patients.
+
+Within each fold its test patients are drawn with replacement, the fold's metric is computed on the draw, and
+the folds' values are averaged: the interval of exactly the mean that a table shows. Scores of different
+folds come from different models and need not share a scale, so they are never ranked against each other, as
+one pooled AUC or C-index would do. Slides follow their patient (a cluster bootstrap), because two slides of one
+patient are no independent cases. The interval (percentiles of the replicates) covers the choice of test patients;
+what another training set would have changed shows in the spread over folds, not here.
+
+A replicate is a vector of counts (how often each patient was drawn), so all replicates of a metric are a few
+matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from pathduet.evaluation.metrics import CLASSIFICATION_METRICS, comparable_pairs, metric_names
+from pathduet.evaluation.predictions import (
+    SURVIVAL_TASK,
+    at_unit,
+    class_names,
+    label_indices,
+    labelled,
+    probabilities,
+)
+
+LEVEL = 0.95
+_LEAST_DEFINED = 0.5
+_BLOCK = 2**24
+
+
+def patient_counts(n_patients: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Return how often each patient is drawn in each resample, shape (resamples, n_patients), float64."""
+    return rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=resamples).astype(float)
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    out = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
+    return np.divide(numerator, denominator, out=out, where=denominator > 0)
+
+
+def weighted_auc(positive: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the AUC under each row of case weights.
+
+    Parameters
+    ----------
+    positive : (n,) bool array
+    score : (n,) array
+        Higher = more likely positive.
+    weight : (R, n) array
+        Case weights of R replicates.
+
+    Returns
+    -------
+    (R,) array
+        NaN where a replicate has no positive or no negative.
+    """
+    order = np.argsort(score, kind="stable")
+    score, positive, weight = score[order], positive[order], weight[:, order]
+    up, down = weight * positive, weight * ~positive
+    below = np.concatenate([np.zeros((len(weight), 1)), down.cumsum(axis=1)], axis=1)
+    first = np.searchsorted(score, score, side="left")
+    after = np.searchsorted(score, score, side="right")
+    won = (up * (below[:, first] + below[:, after]) / 2).sum(axis=1)
+    return _divide(won, up.sum(axis=1) * down.sum(axis=1))
+
+
+def classification_replicates(
+    truth: np.ndarray, probability: np.ndarray, weight: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return every classification metric under each row of `weight`; same rules as the point values.
+
+    Parameters
+    ----------
+    truth : (n,) int array
+    probability : (n, K) array
+    weight : (R, n) array
+        Case weights.
+    """
+    n_classes = probability.shape[1]
+    predicted = probability.argmax(axis=1)
+    cell = np.eye(n_classes**2)[truth * n_classes + predicted]
+    confusion = (weight @ cell).reshape(-1, n_classes, n_classes)
+    total = confusion.sum(axis=(1, 2))
+    hit = np.einsum("rkk->rk", confusion)
+    true, called = confusion.sum(axis=2), confusion.sum(axis=1)
+    others = total[:, None] - true
+    present, with_both = true > 0, (true > 0) & (others > 0)
+
+    def macro(value: np.ndarray, over: np.ndarray) -> np.ndarray:
+        return _divide(np.where(over, value, 0).sum(axis=1), over.sum(axis=1))
+
+    aucs = [weighted_auc(truth == k, probability[:, k], weight) for k in range(n_classes)]
+    return {
+        "auc": macro(np.stack(aucs, axis=1), with_both),
+        "accuracy": _divide(hit.sum(axis=1), total),
+        "sensitivity": macro(_divide(hit, true), present),
+        "specificity": macro(_divide(others - called + hit, others), with_both),
+        "f1": macro(_divide(2 * hit, true + called), present),
+    }
+
+
+def survival_replicates(
+    time: np.ndarray, event: np.ndarray, risk: np.ndarray, weight: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the C-index under each row of `weight` (R, n); NaN where no pair is comparable."""
+    pairs = comparable_pairs(time, event).astype(float)
+    agreement = pairs * np.where(risk[:, None] > risk[None, :], 1.0, 0.5 * (risk[:, None] == risk[None, :]))
+    step = max(1, _BLOCK // max(1, len(time)))
+    values = []
+    for start in range(0, len(weight), step):
+        block = weight[start : start + step]
+        won = ((block @ agreement) * block).sum(axis=1)
+        values.append(_divide(won, ((block @ pairs) * block).sum(axis=1)))
+    return {"c_index": np.concatenate(values)}
+
+
+def replicates(
+    predictions: pd.DataFrame, task: str, unit: str, counts: pd.DataFrame
+) -> dict[str, np.ndarray]:
+    """Return the replicates of every metric of one model's evaluated part.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        A predictions table.
+    task, unit : str
+        ``unit``: ``"patient"`` or ``"slide"``.
+    counts : DataFrame, resamples x patients
+        Draws by patient_id (columns), for example from :func:`draw`.
+
+    Returns
+    -------
+    dict of str to (resamples,) array
+        NaN where a replicate leaves a metric undefined.
+    """
+    rows = labelled(at_unit(predictions, unit), task)
+    if rows.empty:
+        return {name: np.full(len(counts), np.nan) for name in metric_names(task)}
+    weight = counts[rows["patient_id"]].to_numpy()
+    if task == SURVIVAL_TASK:
+        time, event, risk = (rows[name].to_numpy(dtype=float) for name in ("survival_days", "event", "risk"))
+        if not np.isfinite(risk).all():
+            return {"c_index": np.full(len(counts), np.nan)}
+        return survival_replicates(time, event, risk, weight)
+    probability = probabilities(rows)
+    if not np.isfinite(probability).all() or not class_names(rows):
+        return {name: np.full(len(counts), np.nan) for name in CLASSIFICATION_METRICS}
+    return classification_replicates(label_indices(rows), probability, weight)
+
+
+def draw(parts: Sequence[pd.DataFrame], task: str, resamples: int, seed: int | Sequence[int]) -> pd.DataFrame:
+    """Draw patients with replacement from the union of some parts' labelled patients.
+
+    Returns
+    -------
+    DataFrame, resamples x patients
+        Counts; columns are sorted patient ids, so the draw does not depend on the order of rows.
+    """
+    patients = sorted({p for part in parts for p in labelled(at_unit(part, "patient"), task)["patient_id"]})
+    rng = np.random.default_rng(seed)
+    counts = patient_counts(len(patients), resamples, rng) if patients else np.zeros((resamples, 0))
+    return pd.DataFrame(counts, columns=patients)
+
+
+def interval(values: np.ndarray) -> tuple[float, float] | None:
+    """Return the 2.5th and 97.5th percentile of the defined replicates, or None if under half are defined."""
+    defined = values[np.isfinite(values)]
+    if len(defined) == 0 or len(defined) < _LEAST_DEFINED * len(values):
+        return None
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(defined, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def mean_interval(
+    parts: Sequence[pd.DataFrame], task: str, unit: str, *, resamples: int, seed: int, shared: bool = False
+) -> dict[str, tuple[float, float] | None]:
+    """Return the interval of each metric's mean over folds.
+
+    Parameters
+    ----------
+    parts : sequence of DataFrame
+        One predictions table a fold.
+    shared : bool
+        False: every fold has its own test patients, drawn independently. True: the folds' models saw
+        the same patients (an external cohort), so one draw serves them all.
+    """
+    if not parts or resamples < 1:
+        return dict.fromkeys(metric_names(task))
+    if shared:
+        draws = [draw(parts, task, resamples, seed)] * len(parts)
+    else:
+        draws = [draw([part], task, resamples, [seed, i]) for i, part in enumerate(parts)]
+    values = [replicates(part, task, unit, counts) for part, counts in zip(parts, draws, strict=True)]
+    return {name: interval(np.mean([v[name] for v in values], axis=0)) for name in metric_names(task)}

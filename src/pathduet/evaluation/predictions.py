@@ -1,0 +1,130 @@
+"""The predictions table: read and checked, cut to the evaluated part, averaged over a patient's slides."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pandas as pd
+
+from pathduet.errors import InputError, Problem
+
+#: What is predicted and which kind of output it has.
+CLASSIFICATION_TASKS = ("diagnosis", "grading")
+SURVIVAL_TASK = "survival"
+TASKS = (*CLASSIFICATION_TASKS, SURVIVAL_TASK)
+
+_TEXT = dict.fromkeys(("slide_id", "patient_id", "cohort", "part", "label", "predicted", "expert"), "string")
+
+
+def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read one ``predictions.tsv``; ids stay text, and only empty cells are missing values.
+
+    Returns
+    -------
+    DataFrame
+        One row a slide (or a patient without slides: ``slide_id`` empty).
+    """
+    table = pd.read_csv(path, sep="\t", dtype=_TEXT, keep_default_na=False, na_values=[""])
+    table = table.astype({name: object for name in _TEXT if name in table})
+    for name in ("slide_id", "cohort"):
+        if name in table:
+            table[name] = table[name].where(table[name].notna(), "")
+    return table
+
+
+def class_names(predictions: pd.DataFrame) -> list[str]:
+    """Return the classes, in the order of the ``p_<class>`` columns (experts' ``p10_``, ``p20_`` aside)."""
+    return [name[2:] for name in predictions.columns if name.startswith("p_")]
+
+
+def evaluated_part(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that may be scored: everything but ``part == "train"``."""
+    if "part" not in predictions:
+        return predictions
+    return predictions[predictions["part"] != "train"]
+
+
+def _outputs(predictions: pd.DataFrame) -> list[str]:
+    starts = ("p_", "p10_", "p20_", "h_", "h10_", "h20_", "risk")
+    return [name for name in predictions.columns if name.startswith(starts)]
+
+
+def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Average the slides of each patient: probabilities, hazards and risks.
+
+    The mean risk is the risk of the mean survival curve (risk is minus the sum of the curve), so that a
+    patient's risk and curve stay consistent.
+
+    Returns
+    -------
+    DataFrame
+        One row a patient, sorted by patient_id; ``slide_id`` and per-slide choices are gone.
+
+    Raises
+    ------
+    InputError
+        If two slides of a patient disagree on label, survival time or event.
+    """
+    facts = [name for name in ("label", "survival_days", "event", "bin") if name in predictions]
+    groups = predictions.groupby("patient_id", sort=True)
+    spread = groups[facts].nunique(dropna=False) if facts else pd.DataFrame()
+    problems = [
+        Problem(
+            f"predictions of patient {patient}, {name}",
+            f"{int(spread.loc[patient, name])} different values among the slides",
+            "one patient has one value: correct patients.tsv",
+        )
+        for name in facts
+        for patient in spread.index[spread[name] > 1]
+    ]
+    if problems:
+        raise InputError(problems)
+    outputs = _outputs(predictions)
+    kept = [name for name in ("cohort", "part", "fold", *facts) if name in predictions]
+    first = predictions.drop_duplicates("patient_id").set_index("patient_id")[kept]
+    means = groups[outputs].mean()
+    # A slide without a prediction must not vanish in its patient's mean.
+    means = means.mask(predictions[outputs].isna().groupby(predictions["patient_id"], sort=True).any())
+    return first.join(means).sort_index().reset_index()
+
+
+def at_unit(predictions: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """Return the evaluated rows of one unit: ``"patient"`` (averaged) or ``"slide"`` (rows that are slides)."""
+    rows = evaluated_part(predictions)
+    if unit == "patient":
+        return average_patients(rows)
+    if unit == "slide":
+        return rows[rows["slide_id"].astype(str) != ""].reset_index(drop=True)
+    raise ValueError(f"unknown unit {unit!r}; known: patient, slide")
+
+
+def labelled(rows: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Return the rows whose truth is known: a label, or a survival time above 0 and an event indicator."""
+    if task == SURVIVAL_TASK:
+        time, event = rows["survival_days"].astype(float), rows["event"].astype(float)
+        return rows[(time > 0) & np.isfinite(time) & event.isin([0.0, 1.0])].reset_index(drop=True)
+    return rows[rows["label"].notna() & (rows["label"].astype(str) != "")].reset_index(drop=True)
+
+
+def probabilities(rows: pd.DataFrame) -> np.ndarray:
+    """Return the class probabilities, shape (rows, classes), float64."""
+    return rows[[f"p_{name}" for name in class_names(rows)]].to_numpy(dtype=float)
+
+
+def label_indices(rows: pd.DataFrame) -> np.ndarray:
+    """Return the labels as indices into :func:`class_names`, shape (rows,).
+
+    Raises
+    ------
+    InputError
+        If a label is none of the classes.
+    """
+    classes = class_names(rows)
+    position = {name: i for i, name in enumerate(classes)}
+    unknown = sorted(set(rows["label"]) - set(classes))
+    if unknown:
+        raise InputError(
+            [Problem("predictions, label", f"unknown classes {unknown}", f"the model's are {classes}")]
+        )
+    return rows["label"].map(position).to_numpy(dtype=int)
