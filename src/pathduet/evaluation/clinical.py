@@ -11,12 +11,17 @@ A covariate that is constant or absent in the training part is left out. All of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pathduet.atomic import write_json, write_tsv
+from pathduet.evaluation.evaluate import evaluate_predictions
 from pathduet.evaluation.predictions import labelled
 
 #: Model name to its covariates (columns of patients.tsv).
@@ -189,3 +194,51 @@ def clinical_predictions(
     )
     train_risk = baseline.risk(labelled(train, "survival"), covariates)[0].tolist()
     return ClinicalResult(labelled(table, "survival"), train_risk, notes)
+
+
+def write_clinical_fold(
+    patients: pd.DataFrame,
+    folds: pd.DataFrame,
+    fold: int,
+    models: Iterable[str],
+    results: str | os.PathLike[str],
+    settings: Mapping[str, Any],
+    *,
+    external: Iterable[str] = (),
+    only: Iterable[str] | None = None,
+) -> None:
+    """Write predictions and metrics of every clinical baseline of a fold, and on the external cohorts.
+
+    Files: ``{results}/models/survival/{model}/fold-{fold}/`` and, with `external` cohorts,
+    ``{results}/external/survival/{model}/fold-{fold}/``, each with ``predictions.tsv`` and ``metrics.json``.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``protocol``, ``seed``, ``bootstrap`` (number of resamples).
+    only : iterable of str, optional
+        As in :func:`clinical_predictions`.
+    """
+    external, only = list(external), None if only is None else list(only)
+    for model in models:
+        targets: list[tuple[str, list[str] | None]] = [("models", None)]
+        if external:
+            targets.append(("external", external))
+        for parent, cohorts in targets:
+            result = clinical_predictions(patients, folds, fold, model, external=cohorts, only=only)
+            metrics = evaluate_predictions(
+                result.predictions,
+                "survival",
+                model,
+                fold,
+                protocol=settings["protocol"],
+                # A Cox model has no network variant.
+                variant="clinical",
+                resamples=settings["bootstrap"],
+                seed=settings["seed"],
+                train_risk=result.train_risk,
+                notes=result.notes,
+            )
+            folder = Path(results) / parent / "survival" / model / f"fold-{fold}"
+            write_tsv(folder / "predictions.tsv", result.predictions)
+            write_json(folder / "metrics.json", metrics)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from pathduet.evaluation.predictions import read_predictions
+from pathduet.evaluation.tables import cross_fold_table, external_table, write_table
 
 
 @dataclass
@@ -69,3 +71,44 @@ def collect(parent: Path, models: Sequence[str], n_folds: int, *, ensemble: bool
         if ensemble and whole.is_file():
             found.metrics.append(json.loads(whole.read_text(encoding="utf-8")))
     return found
+
+
+def write_task_table(
+    results: str | os.PathLike[str],
+    name: str,
+    models: Sequence[str],
+    n_folds: int,
+    settings: Mapping[str, Any],
+    tsv: str | os.PathLike[str],
+    md: str | os.PathLike[str],
+) -> pd.DataFrame:
+    """Collect a task's results, write its table as TSV and Markdown, and return it.
+
+    Parameters
+    ----------
+    name : {"diagnosis", "grading", "survival", "external"}
+    models : sequence of str
+        Rows, in whichever order.
+    settings : mapping
+        ``seed``, ``bootstrap`` (number of resamples).
+    """
+    external = name == "external"
+    parent = Path(results) / ("external/survival" if external else f"models/{name}")
+    found = collect(parent, models, n_folds, ensemble=external)
+    options: dict[str, Any] = {
+        "predictions": found.predictions,
+        "models": models,
+        "n_folds": n_folds,
+        "failures": found.failures,
+        "resamples": settings["bootstrap"],
+        "seed": settings["seed"],
+    }
+    if external:
+        table, title = external_table(found.metrics, **options), "Survival on the external cohort"
+    else:
+        table, title = (
+            cross_fold_table(name, found.metrics, **options),
+            f"{name.capitalize()}, cross-validated",
+        )
+    write_table(table, tsv, md, title)
+    return table

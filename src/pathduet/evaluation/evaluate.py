@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pathduet.atomic import write_json, write_tsv
 from pathduet.errors import InputError, Problem
 from pathduet.evaluation.bootstrap import mean_interval
 from pathduet.evaluation.metrics import Scores, classification_scores, metric_names, survival_scores
@@ -21,6 +23,7 @@ from pathduet.evaluation.predictions import (
     label_indices,
     labelled,
     probabilities,
+    read_predictions,
 )
 from pathduet.evaluation.survival_curves import risk_cuts
 
@@ -219,3 +222,32 @@ def ensemble_predictions(folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
         result["expert"] = ""
     result["fold"] = "ensemble"
     return result.reset_index()[list(folds[0].columns)]
+
+
+def write_ensemble(
+    tables: Sequence[str | os.PathLike[str]],
+    predictions_path: str | os.PathLike[str],
+    metrics_path: str | os.PathLike[str],
+    model: str,
+    settings: Mapping[str, Any],
+    *,
+    task: str = "survival",
+) -> None:
+    """Write predictions and metrics of the ensemble of the folds' models.
+
+    Parameters
+    ----------
+    tables : sequence of path
+        ``predictions.tsv`` of every fold, on the same external slides.
+    settings : mapping
+        ``protocol``, ``variant``, ``seed``, ``bootstrap`` (number of resamples).
+    """
+    combined = ensemble_predictions([read_predictions(path) for path in tables])
+    metrics = evaluate_predictions(
+        combined, task, model, "ensemble",
+        protocol=settings["protocol"],
+        variant="clinical" if model.startswith("cox_") else settings["variant"],
+        resamples=settings["bootstrap"], seed=settings["seed"],
+    )  # fmt: skip
+    write_tsv(predictions_path, combined)
+    write_json(metrics_path, metrics)
