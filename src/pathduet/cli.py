@@ -1,0 +1,167 @@
+"""The `pathduet` command: simulate a cohort, check inputs, run the slide engine alone, ask how far a run is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pathduet import __version__
+from pathduet.errors import PathDuetError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Whole-slide images and transcriptomes in, trustworthy results out. The whole pipeline runs with `snakemake`.",
+)
+
+Config = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config", "-c", help="Laid over the shipped config.yaml, like snakemake's --configfile; repeatable."
+    ),
+]
+Results = Annotated[Path, typer.Option("--results", help="Results folder.")]
+
+
+def _configuration(files: list[Path] | None) -> dict[str, Any]:
+    from pathduet import config as configuration
+
+    base = Path("config.yaml")
+    value = configuration.read(base) if base.is_file() else {}
+    for path in files or []:
+        value = configuration.merge(value, configuration.read(path))
+    return value
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for the cohort; made if it is not there.")],
+    patients: Annotated[int, typer.Option(min=12, help="Patients of the internal cohort.")] = 36,
+    external: Annotated[int, typer.Option(min=0, help="Patients of the external cohort.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render slides.")] = 2,
+    overwrite: Annotated[bool, typer.Option(help="Replace a cohort made with other parameters.")] = False,
+) -> None:
+    """Write a phantom cohort with known truth: slides, expression, survival, and what they were made from."""
+    from pathduet.phantom import simulate as make
+
+    make(out, patients=patients, external=external, seed=seed, workers=workers, overwrite=overwrite)
+    typer.echo(f"The phantom cohort is in {out} (sheets, slides, expression, truth).")
+
+
+@app.command()
+def check(
+    config: Config = None,
+    slides: Annotated[
+        bool, typer.Option(help="Open every slide; --no-slides looks at the tables alone.")
+    ] = True,
+) -> None:
+    """Look at everything a run would read and say what will be used, what will be skipped, and why.
+
+    Exit status: 0 ready; 2 the input has problems; 3 ready, but some slides will be lost.
+    """
+    from pathduet.preflight import preflight
+
+    report = preflight(_configuration(config), open_slides=slides)
+    typer.echo(report.text())
+    raise typer.Exit(3 if report.lost_slides else 0)
+
+
+def _run_stages(
+    stages: tuple[str, ...], source: Path, results: Path, config: list[Path] | None, workers: int
+) -> None:
+    from pathduet.slides.batches import run_batch
+    from pathduet.slides.folder import slides_of
+    from pathduet.slides.settings import SlideSettings
+
+    settings = SlideSettings.from_mapping(_engine_configuration(config))
+    rows = slides_of(source)
+    for stage in stages:
+        run_batch(rows, stage, results, settings, results / "batches" / stage / "all.tsv", workers=workers)  # type: ignore[arg-type]
+    import pandas as pd
+
+    from pathduet.ledger import summarise
+
+    manifest = pd.read_csv(
+        results / "batches" / stages[-1] / "all.tsv", sep="\t", dtype=str, keep_default_na=False
+    )
+    typer.echo(summarise(manifest))
+    for row in manifest[manifest["status"] == "failed"].to_dict("records"):
+        typer.echo(f"  {row['slide_id']}: {row['reason']}: {row['message']}")
+    raise typer.Exit(3 if (manifest["status"] == "failed").any() else 0)
+
+
+def _engine_configuration(files: list[Path] | None) -> dict[str, Any]:
+    """The slide sections of the configuration, checked; used alone, the engine needs no sheets or tables."""
+    from pathduet import config as configuration
+
+    value = _configuration(files)
+    placeholder = {
+        "sheets": {"slides": "-", "patients": "-"},
+        "cohorts": {"internal": ["-"]},
+        "expression": {"tables": [{"cohort": "-", "path": "-", "unit": "counts"}]},
+    }
+    sections = {key: value[key] for key in ("slides", "stain", "encoder", "seed") if key in value}
+    return configuration.resolve({**placeholder, **sections}, check_paths=False)
+
+
+Source = Annotated[Path, typer.Argument(help="A folder of slides, one slide, or a slides.tsv.")]
+Workers = Annotated[int, typer.Option(min=1, help="Slides worked on at a time.")]
+
+
+@app.command()
+def tile(
+    source: Source, results: Results = Path("results"), config: Config = None, workers: Workers = 1
+) -> None:
+    """Find tissue and lay the 10x and 20x tiles. Exit status 3 if slides were lost."""
+    _run_stages(("tile",), source, results, config, workers)
+
+
+@app.command()
+def stain(
+    source: Source, results: Results = Path("results"), config: Config = None, workers: Workers = 1
+) -> None:
+    """Tile, then learn each slide's stain matrix. Exit status 3 if slides were lost."""
+    _run_stages(("tile", "stain"), source, results, config, workers)
+
+
+@app.command()
+def features(
+    source: Source, results: Results = Path("results"), config: Config = None, workers: Workers = 1
+) -> None:
+    """Tile, normalise and encode. Exit status 3 if slides were lost."""
+    _run_stages(("tile", "stain", "features"), source, results, config, workers)
+
+
+@app.command()
+def status(results: Results = Path("results")) -> None:
+    """Say how far a run is. Exit status: 0 complete; 3 complete, but slides were lost; 4 not complete."""
+    from pathduet.report.summary import closing_lines
+
+    complete = (results / "report" / "report.html").is_file()
+    lines, lost = closing_lines(results, complete)
+    typer.echo("\n".join(lines))
+    raise typer.Exit((3 if lost else 0) if complete else 4)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions results depend on."""
+    from pathduet.provenance import git_commit, versions
+
+    typer.echo(f"pathduet {__version__} ({git_commit()})")
+    for name, found in versions().items():
+        typer.echo(f"  {name} {found}")
+
+
+def main() -> None:
+    """Entry point: a :class:`PathDuetError` is a message and exit status 2, not a traceback."""
+    try:
+        app()
+    except PathDuetError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
