@@ -54,7 +54,9 @@ def _parse(source: Traversable, name: str) -> list[str]:
         if len(symbol.split()) > 1 or "," in symbol:
             problems.append(Problem(where, f"{symbol!r}", "write one symbol a line"))
         elif symbol in genes:
-            problems.append(Problem(where, f"{symbol} stands on line {genes[symbol]} too", "remove one of them"))
+            problems.append(
+                Problem(where, f"{symbol} stands on line {genes[symbol]} too", "remove one of them")
+            )
         else:
             genes[symbol] = number
     if not genes and not problems:
