@@ -9,11 +9,11 @@ rule split:
         folds=f"{RESULTS}/split/folds.tsv",
     log:
         f"{RESULTS}/logs/split.log",
+    conda:
+        "../envs/learning.yaml"
     params:
         settings=plan.split_settings(),
         code=plan.code("cohort", "sheets"),
-    conda:
-        "../envs/learning.yaml"
     script:
         "../workflow_scripts/split.py"
 
@@ -27,11 +27,11 @@ rule participation:
         participation=f"{RESULTS}/participation.tsv",
     log:
         f"{RESULTS}/logs/participation.log",
+    conda:
+        "../envs/learning.yaml"
     params:
         tasks=plan.tasks,
         labels=plan.config["labels"],
         code=plan.code("cohort", "ledger", "sheets"),
-    conda:
-        "../envs/learning.yaml"
     script:
         "../workflow_scripts/participation.py"

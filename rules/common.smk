@@ -22,6 +22,10 @@ wildcard_constraints:
     model="teacher|student|distilled",
 
 
+def results_folder(wildcards):
+    return RESULTS
+
+
 def manifests(stage):
     return [f"{RESULTS}/batches/{stage}/{batch}.tsv" for batch in plan.batches]
 

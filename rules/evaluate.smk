@@ -17,14 +17,14 @@ rule evaluate:
         f"{RESULTS}/logs/evaluate/{{task}}/{{model}}/fold-{{fold}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/evaluate/{{task}}-{{model}}-fold-{{fold}}.tsv"
+    conda:
+        "../envs/learning.yaml"
     threads: 1
     params:
-        results=RESULTS,
+        results=results_folder,
         part="test",
         settings=plan.evaluation_settings(),
         code=plan.code("models", "learning", "evaluation"),
-    conda:
-        "../envs/learning.yaml"
     script:
         "../workflow_scripts/evaluate.py"
 
@@ -45,14 +45,14 @@ rule external:
         f"{RESULTS}/logs/external/{{task}}/{{model}}/fold-{{fold}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/external/{{task}}-{{model}}-fold-{{fold}}.tsv"
+    conda:
+        "../envs/learning.yaml"
     threads: 1
     params:
-        results=RESULTS,
+        results=results_folder,
         part="external",
         settings=plan.evaluation_settings(),
         code=plan.code("models", "learning", "evaluation"),
-    conda:
-        "../envs/learning.yaml"
     script:
         "../workflow_scripts/evaluate.py"
 
@@ -60,6 +60,7 @@ rule external:
 # Cox models on age, sex and grade: what any network has to beat. Fast, so all of a fold in one job.
 rule clinical:
     input:
+        ledger=f"{RESULTS}/ledger.tsv",
         patients=plan.config["sheets"]["patients"],
         folds=f"{RESULTS}/split/folds.tsv",
     output:
@@ -76,15 +77,15 @@ rule clinical:
         ],
     log:
         f"{RESULTS}/logs/clinical/fold-{{fold}}.log",
+    conda:
+        "../envs/learning.yaml"
     threads: 1
     params:
-        results=RESULTS,
+        results=results_folder,
         models=plan.clinical_models,
         external_cohorts=plan.external_cohorts,
         settings=plan.evaluation_settings(),
         code=plan.code("evaluation", "cohort"),
-    conda:
-        "../envs/learning.yaml"
     script:
         "../workflow_scripts/clinical.py"
 
@@ -99,11 +100,11 @@ rule ensemble:
         f"{RESULTS}/logs/ensemble/{{any_model}}.log",
     wildcard_constraints:
         any_model="|".join(plan.models("survival")) or "none",
+    conda:
+        "../envs/learning.yaml"
     params:
         settings=plan.evaluation_settings(),
         code=plan.code("evaluation"),
-    conda:
-        "../envs/learning.yaml"
     script:
         "../workflow_scripts/ensemble.py"
 
@@ -116,14 +117,15 @@ rule table:
         markdown=f"{RESULTS}/tables/{{task}}.md",
     log:
         f"{RESULTS}/logs/tables/{{task}}.log",
+    conda:
+        "../envs/learning.yaml"
     params:
+        name=lambda wildcards: wildcards.task,
         settings=plan.evaluation_settings(),
         models=lambda wildcards: plan.models(wildcards.task),
         folds=plan.folds,
-        results=RESULTS,
+        results=results_folder,
         code=plan.code("evaluation"),
-    conda:
-        "../envs/learning.yaml"
     script:
         "../workflow_scripts/table.py"
 
@@ -136,13 +138,14 @@ rule external_table:
         markdown=f"{RESULTS}/tables/external.md",
     log:
         f"{RESULTS}/logs/tables/external.log",
+    conda:
+        "../envs/learning.yaml"
     params:
+        name="external",
         settings=plan.evaluation_settings(),
         models=plan.models("survival"),
         folds=plan.folds,
-        results=RESULTS,
+        results=results_folder,
         code=plan.code("evaluation"),
-    conda:
-        "../envs/learning.yaml"
     script:
-        "../workflow_scripts/external_table.py"
+        "../workflow_scripts/table.py"

@@ -4,6 +4,7 @@
 rule genes:
     input:
         folds=f"{RESULTS}/split/folds.tsv",
+        patients=plan.config["sheets"]["patients"],
         tables=plan.expression_paths(),
         samples=plan.sample_paths(),
         genesets=plan.geneset_paths(),
@@ -13,11 +14,11 @@ rule genes:
         f"{RESULTS}/logs/genes/fold-{{fold}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/genes/fold-{{fold}}.tsv"
+    conda:
+        "../envs/expression.yaml"
     threads: 1
     params:
         settings=plan.gene_settings(),
         code=plan.code("expression"),
-    conda:
-        "../envs/expression.yaml"
     script:
         "../workflow_scripts/genes.py"

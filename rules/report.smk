@@ -11,11 +11,11 @@ rule provenance:
         record=f"{RESULTS}/provenance.json",
     log:
         f"{RESULTS}/logs/provenance.log",
+    conda:
+        "../envs/learning.yaml"
     params:
         config=plan.config,
         code=plan.code("."),
-    conda:
-        "../envs/learning.yaml"
     script:
         "../workflow_scripts/provenance.py"
 
@@ -28,18 +28,20 @@ rule report:
         provenance=f"{RESULTS}/provenance.json",
     output:
         html=report(
-            f"{RESULTS}/report/report.html", category="PathDuet", caption="../docs/captions/report.rst"
+            f"{RESULTS}/report/report.html",
+            category="PathDuet",
+            caption="../docs/captions/report.rst",
         ),
     log:
         f"{RESULTS}/logs/report.log",
     benchmark:
         f"{RESULTS}/benchmarks/report.tsv"
-    threads: 1
-    params:
-        results=RESULTS,
-        config=plan.config,
-        code=plan.code("report", "evaluation"),
     conda:
         "../envs/report.yaml"
+    threads: 1
+    params:
+        results=results_folder,
+        config=plan.config,
+        code=plan.code("report", "evaluation"),
     script:
         "../workflow_scripts/report.py"

@@ -11,15 +11,15 @@ rule tile:
         f"{RESULTS}/logs/tile/{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/tile/{{batch}}.tsv"
+    conda:
+        "../envs/slides.yaml"
     threads: 1
     params:
         stage="tile",
-        results=RESULTS,
+        results=results_folder,
         batch=slide_batch,
         settings=plan.slide_settings("tile"),
         code=plan.code("slides"),
-    conda:
-        "../envs/slides.yaml"
     script:
         "../workflow_scripts/slides.py"
 
@@ -34,15 +34,15 @@ rule stain:
         f"{RESULTS}/logs/stain/{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/stain/{{batch}}.tsv"
+    conda:
+        "../envs/slides.yaml"
     threads: 1
     params:
         stage="stain",
-        results=RESULTS,
+        results=results_folder,
         batch=slide_batch,
         settings=plan.slide_settings("stain"),
         code=plan.code("slides"),
-    conda:
-        "../envs/slides.yaml"
     script:
         "../workflow_scripts/slides.py"
 
@@ -57,15 +57,15 @@ rule features:
         f"{RESULTS}/logs/features/{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/features/{{batch}}.tsv"
+    conda:
+        "../envs/slides.yaml"
     threads: 1
     params:
         stage="features",
-        results=RESULTS,
+        results=results_folder,
         batch=slide_batch,
         settings=plan.slide_settings("features"),
         code=plan.code("slides"),
-    conda:
-        "../envs/slides.yaml"
     script:
         "../workflow_scripts/slides.py"
 
@@ -80,14 +80,14 @@ rule one_slide:
         f"{RESULTS}/logs/slides/{{slide}}.{{artifact}}.log",
     wildcard_constraints:
         artifact=r"tiles\.h5|stain\.json|features\.h5",
+    conda:
+        "../envs/slides.yaml"
     threads: 1
     params:
-        results=RESULTS,
+        results=results_folder,
         row=lambda wildcards: plan.slide_table(wildcards.slide),
         settings=plan.slide_settings("features"),
         code=plan.code("slides"),
-    conda:
-        "../envs/slides.yaml"
     script:
         "../workflow_scripts/one_slide.py"
 
@@ -101,9 +101,9 @@ rule ledger:
         ledger=f"{RESULTS}/ledger.tsv",
     log:
         f"{RESULTS}/logs/ledger.log",
-    params:
-        code=plan.code("ledger", "sheets"),
     conda:
         "../envs/learning.yaml"
+    params:
+        code=plan.code("ledger", "sheets"),
     script:
         "../workflow_scripts/ledger.py"

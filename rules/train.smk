@@ -16,12 +16,14 @@ rule train:
         f"{RESULTS}/logs/train/{{task}}/{{model}}/fold-{{fold}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{{task}}-{{model}}-fold-{{fold}}.tsv"
-    threads: 1
-    params:
-        results=RESULTS,
-        settings=training_settings,
-        code=plan.code("models", "learning", "cohort", "slides/tokens", "slides/hilbert"),
     conda:
         "../envs/learning.yaml"
+    threads: 1
+    params:
+        results=results_folder,
+        settings=training_settings,
+        code=plan.code(
+            "models", "learning", "cohort", "slides/tokens", "slides/hilbert"
+        ),
     script:
         "../workflow_scripts/train.py"

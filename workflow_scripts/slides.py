@@ -7,6 +7,7 @@ from pathduet.plan import slides_from_params
 
 with logged(snakemake.log[0], f"{snakemake.params.stage} {snakemake.wildcards.batch}", snakemake.threads):
     from pathduet.slides.batches import run_batch
+
     from pathduet.slides.settings import SlideSettings
 
     run_batch(

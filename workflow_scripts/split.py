@@ -3,8 +3,10 @@
 from pathduet.job import logged
 
 with logged(snakemake.log[0], "split"):
-    from pathduet.cohort.splits import folds_from_settings, write_folds
+    from pathduet.cohort.protocol import folds_of
+    from pathduet.cohort.splits import write_folds
     from pathduet.sheets import read_patients
 
-    patients = read_patients(snakemake.input.patients)
-    write_folds(folds_from_settings(patients, snakemake.params.settings), snakemake.output.folds)
+    write_folds(
+        snakemake.output.folds, folds_of(read_patients(snakemake.input.patients), snakemake.params.settings)
+    )

@@ -100,7 +100,7 @@ def _engine_configuration(files: list[Path] | None) -> dict[str, Any]:
     from pathduet import config as configuration
 
     value = _configuration(files)
-    placeholder = {
+    placeholder: dict[str, Any] = {
         "sheets": {"slides": "-", "patients": "-"},
         "cohorts": {"internal": ["-"]},
         "expression": {"tables": [{"cohort": "-", "path": "-", "unit": "counts"}]},

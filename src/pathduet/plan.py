@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet import config as configuration
-from pathduet.errors import InputError
 from pathduet.provenance import code_version
 from pathduet.sheets import SlideRow, read_sheets
 
@@ -52,18 +51,12 @@ class Plan:
         InputError
             With every problem of the configuration, or, once that is right, of sheets and folds together.
         """
-        from pathduet.cohort import labels, splits
+        from pathduet.cohort.protocol import folds_of
 
         config = configuration.resolve(value)
         cohorts = config["cohorts"]["internal"] + config["cohorts"]["external"]
         slides, patients = read_sheets(config["sheets"]["slides"], config["sheets"]["patients"], cohorts)
-        internal = patients[patients["cohort"].isin(config["cohorts"]["internal"])]
-        problems = splits.class_problems(
-            labels.stratification_labels(internal, cdkn2a_rule=config["labels"]["cdkn2a_rule"]),
-            config["split"]["folds"],
-        )
-        if problems:
-            raise InputError(problems)
+        folds_of(patients, _split_settings(config))
         size = config["slides"]["slides_per_job"]
         chunks = [slides[i : i + size] for i in range(0, len(slides), size)]
         batches = {f"{i:04d}": chunk for i, chunk in enumerate(chunks)}
@@ -137,13 +130,7 @@ class Plan:
 
     def split_settings(self) -> dict[str, Any]:
         """Settings of the folds."""
-        return {
-            **self.config["split"],
-            "seed": self.config["seed"],
-            "protocol": self.config["protocol"],
-            "internal": self.config["cohorts"]["internal"],
-            "cdkn2a_rule": self.config["labels"]["cdkn2a_rule"],
-        }
+        return _split_settings(self.config)
 
     def expression_paths(self) -> list[str]:
         """Expression tables."""
@@ -206,3 +193,14 @@ def slide_to_params(slide: SlideRow) -> dict[str, Any]:
 def slides_from_params(rows: Sequence[Mapping[str, Any]]) -> list[SlideRow]:
     """Undo :func:`slide_to_params`."""
     return [SlideRow(**{**row, "path": Path(row["path"])}) for row in rows]
+
+
+def _split_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **config["split"],
+        "seed": config["seed"],
+        "protocol": config["protocol"],
+        "internal": config["cohorts"]["internal"],
+        "tasks": config["tasks"],
+        "cdkn2a_rule": config["labels"]["cdkn2a_rule"],
+    }

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -113,3 +114,26 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def run_record(config: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, Any]:
+    """Return what a run was made of: configuration, versions, commit, source hash, checksums of its tables.
+
+    Parameters
+    ----------
+    config : mapping
+        The complete configuration.
+    inputs : iterable of path
+        Files whose SHA-256 is recorded (sheets, expression tables, the slide ledger; raw slides have theirs in
+        their own artifacts).
+    """
+    from pathduet.atomic import sha256_file
+
+    return {
+        "config": config,
+        "seed": config["seed"],
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "source_sha256": code_version("."),
+        "inputs": {str(path): sha256_file(path) for path in inputs},
+    }

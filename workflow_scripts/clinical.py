@@ -1,0 +1,23 @@
+"""The clinical baselines of one fold: on its test part, and on the external cohorts."""
+
+from pathlib import Path
+
+from pathduet.job import logged
+
+with logged(snakemake.log[0], f"clinical fold {snakemake.wildcards.fold}", snakemake.threads):
+    from pathduet.cohort.splits import read_folds
+    from pathduet.evaluation.clinical import write_clinical_fold
+    from pathduet.ledger import read_ledger
+    from pathduet.sheets import read_patients
+
+    ledger = read_ledger(snakemake.input.ledger)
+    write_clinical_fold(
+        Path(snakemake.params.results),
+        read_patients(snakemake.input.patients),
+        read_folds(snakemake.input.folds),
+        int(snakemake.wildcards.fold),
+        snakemake.params.settings,
+        models=snakemake.params.models,
+        external=snakemake.params.external_cohorts,
+        only=set(ledger.loc[ledger["status"] == "ok", "patient_id"]),
+    )

@@ -1,0 +1,18 @@
+"""The expression matrix of one fold."""
+
+from pathduet.job import logged
+
+with logged(snakemake.log[0], f"genes fold {snakemake.wildcards.fold}", snakemake.threads):
+    from pathduet.cohort.splits import read_folds
+    from pathduet.expression.fold_matrix import write
+    from pathduet.expression.prepare import prepare_fold
+    from pathduet.sheets import read_patients
+
+    matrix = prepare_fold(
+        snakemake.params.settings,
+        read_patients(snakemake.input.patients),
+        read_folds(snakemake.input.folds),
+        int(snakemake.wildcards.fold),
+    )
+    write(snakemake.output.matrix, matrix)
+    print(matrix.uns["pathduet"])

@@ -1,0 +1,9 @@
+"""What the run was made of."""
+
+from pathduet.atomic import write_json
+from pathduet.job import logged
+
+with logged(snakemake.log[0], "provenance"):
+    from pathduet.provenance import run_record
+
+    write_json(snakemake.output.record, run_record(snakemake.params.config, list(snakemake.input)))

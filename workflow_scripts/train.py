@@ -1,0 +1,20 @@
+"""One model of one task on the training part of one fold."""
+
+from pathlib import Path
+
+from pathduet.job import logged
+
+label = " ".join(snakemake.wildcards)
+with logged(snakemake.log[0], label, snakemake.threads):
+    from pathduet.learning.workflow import train_fold
+
+    train_fold(
+        snakemake.wildcards.task,
+        snakemake.wildcards.model,
+        int(snakemake.wildcards.fold),
+        results=Path(snakemake.params.results),
+        patients=snakemake.input.patients,
+        settings=snakemake.params.settings,
+        out_dir=Path(snakemake.output.weights).parent,
+        threads=snakemake.threads,
+    )
