@@ -1,7 +1,5 @@
 """The clinical baselines of one fold: on its test part, and on the external cohorts."""
 
-from pathlib import Path
-
 from pathduet.job import logged
 
 with logged(snakemake.log[0], f"clinical fold {snakemake.wildcards.fold}", snakemake.threads):
@@ -12,12 +10,12 @@ with logged(snakemake.log[0], f"clinical fold {snakemake.wildcards.fold}", snake
 
     ledger = read_ledger(snakemake.input.ledger)
     write_clinical_fold(
-        Path(snakemake.params.results),
         read_patients(snakemake.input.patients),
         read_folds(snakemake.input.folds),
         int(snakemake.wildcards.fold),
+        snakemake.params.models,
+        snakemake.params.results,
         snakemake.params.settings,
-        models=snakemake.params.models,
         external=snakemake.params.external_cohorts,
         only=set(ledger.loc[ledger["status"] == "ok", "patient_id"]),
     )
