@@ -1,0 +1,319 @@
+"""`pathduet simulate`: a phantom cohort with known truth, from patients to slide files and counts."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import multiprocessing
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathduet.atomic import atomic_path, write_json, write_tsv
+from pathduet.errors import InputError, Problem
+from pathduet.phantom.appearance import appearance
+from pathduet.phantom.artefacts import mark_with_pen, spoil_tissue
+from pathduet.phantom.expression import draw_activities, draw_counts, draw_genes
+from pathduet.phantom.latents import simulate_patients
+from pathduet.phantom.layout import MAP_MPP, lay_out, shares
+from pathduet.phantom.slide_file import write_svs
+from pathduet.phantom.stain import draw_stain, to_rgb
+from pathduet.phantom.streams import generator
+from pathduet.phantom.textures import textures
+from pathduet.phantom.tissue import render
+from pathduet.phantom.truth import write_region_map, write_truth
+from pathduet.progress import track
+from pathduet.provenance import code_version, settings_hash
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Site:
+    """How one cohort was made: ids, scanner, pixel size, slide size and expression batch."""
+
+    cohort: str
+    prefix: str
+    scanner: str
+    mpp: float
+    relative_side: float
+    batch_sd: float
+
+
+INTERNAL = Site("phantom", "PH", "Phantom AT2", 0.5, 1.0, 0.0)
+#: The external cohort: another laboratory's stain, a 40x scanner, smaller pieces, a shift of every gene.
+EXTERNAL = Site("phantom_external", "PX", "Phantom GT450", 0.25, 0.75, 0.45)
+
+_PATIENT_COLUMNS = [
+    "cohort", "idh", "codel_1p19q", "cdkn2a", "grade", "histology", "age_years", "sex", "survival_days", "event",
+]  # fmt: skip
+_WRITTEN = ("slides.tsv", "patients.tsv", "expression_phantom.tsv.gz", "expression_external.tsv.gz")
+
+
+@dataclass(frozen=True)
+class SlidePlan:
+    """Everything that a worker needs to render one slide."""
+
+    slide_id: str
+    patient_id: str
+    site: Site
+    side_px: int
+    z_tumor: float
+    z_tme: float
+    diagnosis: str
+    grade: str
+    seed: int
+    key: str
+
+
+def simulate(
+    out: Path,
+    patients: int = 36,
+    external: int = 12,
+    seed: int = 1,
+    workers: int = 2,
+    *,
+    slide_px: int = 3584,
+    overwrite: bool = False,
+) -> None:
+    """Write a phantom cohort with known truth into `out`.
+
+    Sheets (`slides.tsv`, `patients.tsv`), slides (`slides/*.svs`), counts
+    (`expression_phantom.tsv.gz`, `expression_external.tsv.gz`) and the truth (`truth/`). The same
+    arguments give the same bytes, whatever `workers` is. Stopped and started again, it goes on where it was:
+    `slides.tsv` is written last.
+
+    Parameters
+    ----------
+    out : Path
+        Folder to write to; made if absent.
+    patients, external : int
+        Patients of the internal and the external cohort; at least 4, external may be 0. About one in five
+        has two slides.
+    seed : int
+        Seed of everything, >= 0.
+    workers : int
+        Processes that render slides; each takes up to about 1 GB.
+    slide_px : int
+        Side of an internal slide in pixels of 0.5 um; a multiple of 64, at least 512. External slides have three
+        quarters of its width in micrometres, at 0.25 um.
+    overwrite : bool
+        Delete a phantom that is already in `out` and start afresh.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, or `out` holds a phantom of other parameters, or sheets that
+        this function did not write.
+    """
+    _check(patients, external, seed, workers, slide_px)
+    out = Path(out)
+    parameters: dict[str, Any] = {
+        "patients": patients, "external": external, "seed": seed, "slide_px": slide_px,
+        "sites": [asdict(INTERNAL), asdict(EXTERNAL)],
+    }  # fmt: skip
+    key = _claim(out, parameters, overwrite)
+
+    genes = draw_genes(seed)
+    plans: list[SlidePlan] = []
+    people, activities = [], []
+    for site, n, name in ((INTERNAL, patients, "phantom"), (EXTERNAL, external, "external")):
+        path = out / f"expression_{name}.tsv.gz"
+        if n == 0:
+            continue
+        cohort = simulate_patients(n, site.cohort, seed=seed, prefix=site.prefix)
+        activity = draw_activities(cohort, seed=seed)
+        counts = draw_counts(genes, activity, site.cohort, seed=seed, batch_sd=site.batch_sd)
+        _write_gzipped_tsv(path, counts)
+        plans += _plan(cohort, site, slide_px, seed, key)
+        people.append(cohort)
+        activities.append(activity)
+
+    records: dict[str, dict[str, Any]] = {}
+    for slide_id, record in track(_rendered(plans, out, workers), len(plans), "simulate", "slides"):
+        records[slide_id] = record
+
+    import pandas as pd
+
+    everybody = pd.concat(people)
+    ordered = {plan.slide_id: records[plan.slide_id] for plan in plans}
+    write_truth(out / "truth", everybody, pd.concat(activities), genes, ordered)
+    write_tsv(out / "patients.tsv", everybody[_PATIENT_COLUMNS], index=True)
+    sheet = pd.DataFrame(
+        {
+            "slide_id": [p.slide_id for p in plans],
+            "patient_id": [p.patient_id for p in plans],
+            "cohort": [p.site.cohort for p in plans],
+            "path": [f"slides/{p.slide_id}.svs" for p in plans],
+            "scanner": [p.site.scanner for p in plans],
+        }
+    )
+    write_tsv(out / "slides.tsv", sheet)
+
+
+def render_slide(plan: SlidePlan, out: Path) -> dict[str, Any]:
+    """Render one slide and its truth into `out`, unless it is there already; return its record.
+
+    The record is written last: where it is, and carries the plan's key, the slide is whole.
+    """
+    import json
+
+    record_path = out / "truth" / "slides" / f"{plan.slide_id}.json"
+    slide_path = out / "slides" / f"{plan.slide_id}.svs"
+    map_path = out / "truth" / "regions" / f"{plan.slide_id}.png"
+    if record_path.is_file() and slide_path.is_file() and map_path.is_file():
+        record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
+        if record["key"] == plan.key:
+            return record
+
+    mpp = plan.site.mpp
+    look = appearance(
+        plan.seed, plan.patient_id, plan.slide_id, plan.z_tumor, plan.z_tme, plan.diagnosis, plan.grade
+    )
+    rng = generator(plan.seed, "slide", plan.slide_id, "pixels")
+    side = round(plan.side_px * mpp / MAP_MPP)
+    layout = lay_out(side, side, look.extent, rng)
+    noise = textures(plan.seed, mpp)
+    haematoxylin, eosin = render(layout, look.histology, mpp, noise, rng)
+    done = spoil_tissue(haematoxylin, eosin, mpp, rng)
+    stain = draw_stain(plan.site.cohort, rng)
+    rgb = to_rgb(haematoxylin, eosin, stain, noise, rng)
+    done += mark_with_pen(rgb, mpp, rng)
+
+    write_svs(slide_path, rgb, mpp)
+    write_region_map(map_path, layout.labels)
+    cells = {k: v for k, v in asdict(look.histology).items() if k != "morphology"}
+    record = {
+        "key": plan.key,
+        "slide_id": plan.slide_id,
+        "patient_id": plan.patient_id,
+        "cohort": plan.site.cohort,
+        "mpp": mpp,
+        "side_px": plan.side_px,
+        "programmes": {"tumor_shown": look.tumor, "tme_shown": look.tme},
+        "shares": shares(layout.labels),
+        "cells": asdict(look.histology.morphology) | cells,
+        "artefacts": done,
+        "stain": {
+            "haematoxylin": stain.matrix[0].tolist(),
+            "eosin": stain.matrix[1].tolist(),
+            "strength": stain.strength.tolist(),
+            "glass": stain.glass.tolist(),
+        },
+    }
+    write_json(record_path, record)
+    # As it reads back, so that a resumed run puts together the same tables.
+    return dict(json.loads(record_path.read_text(encoding="utf-8")))
+
+
+def _check(patients: int, external: int, seed: int, workers: int, slide_px: int) -> None:
+    problems = []
+    if patients < 4:
+        problems.append(Problem("patients", str(patients), "give at least 4, one a diagnosis"))
+    if external != 0 and external < 4:
+        problems.append(Problem("external", str(external), "give 0, or at least 4, one a diagnosis"))
+    if seed < 0:
+        problems.append(Problem("seed", str(seed), "give 0 or more"))
+    if workers < 1:
+        problems.append(Problem("workers", str(workers), "give at least 1"))
+    if slide_px < 512 or slide_px % 64:
+        problems.append(Problem("slide_px", str(slide_px), "give a multiple of 64, at least 512"))
+    if problems:
+        raise InputError(problems)
+
+
+def _claim(out: Path, parameters: dict[str, Any], overwrite: bool) -> str:
+    """Make `out` this phantom's, or refuse; return the key of the parameters and the code."""
+    import json
+    from importlib.metadata import version
+
+    path = out / "simulation.json"
+    wanted = {
+        "parameters": parameters,
+        "package_version": version("pathduet"),
+        "code": code_version("phantom"),
+    }
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if overwrite:
+            for folder in ("slides", "truth"):
+                shutil.rmtree(out / folder, ignore_errors=True)
+            for name in _WRITTEN:
+                (out / name).unlink(missing_ok=True)
+        elif found != wanted:
+            changed = _differences(found, wanted)
+            advice = "choose another folder, the same parameters, or overwrite"
+            raise InputError([Problem(str(path.name), f"a phantom of other parameters ({changed})", advice)])
+    else:
+        foreign = [name for name in (*_WRITTEN, "slides", "truth") if (out / name).exists()]
+        if foreign:
+            advice = "choose an empty folder: these were not written by a simulation"
+            raise InputError([Problem(out.name, f"already holds {', '.join(foreign)}", advice)])
+    write_json(path, wanted)
+    return settings_hash(wanted)
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    flat_found = found.get("parameters", {}) | {k: found.get(k) for k in ("package_version", "code")}
+    flat_wanted = wanted["parameters"] | {k: wanted[k] for k in ("package_version", "code")}
+    return ", ".join(
+        f"{k}: {flat_found.get(k)} there, {v} wanted" if k != "sites" else "sites"
+        for k, v in flat_wanted.items()
+        if flat_found.get(k) != v
+    )
+
+
+def _plan(cohort: pd.DataFrame, site: Site, slide_px: int, seed: int, key: str) -> list[SlidePlan]:
+    """Return the cohort's slides; one patient in five, chosen at random, has two."""
+    n = len(cohort)
+    twice = set(generator(seed, "second slides", site.cohort).permutation(n)[: round(n / 5)].tolist())
+    plans = []
+    for i, (patient_id, row) in enumerate(cohort.iterrows()):
+        for k in range(2 if i in twice else 1):
+            plans.append(
+                SlidePlan(
+                    slide_id=f"{patient_id}-{k + 1}",
+                    patient_id=str(patient_id),
+                    site=site,
+                    side_px=round(slide_px * 0.5 * site.relative_side / site.mpp),
+                    z_tumor=float(row["z_tumor"]),
+                    z_tme=float(row["z_tme"]),
+                    diagnosis=str(row["diagnosis"]),
+                    grade=str(row["grade"]),
+                    seed=seed,
+                    key=key,
+                )
+            )
+    return plans
+
+
+def _rendered(plans: list[SlidePlan], out: Path, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (slide id, record) as slides get done."""
+    if workers == 1 or len(plans) == 1:
+        for plan in plans:
+            yield plan.slide_id, render_slide(plan, out)
+        return
+    # Fresh processes: a fork of a process that holds torch or BLAS threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        waiting = {pool.submit(render_slide, plan, out): plan.slide_id for plan in plans}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _write_gzipped_tsv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as gzipped TSV, atomically and without a time stamp or a file name inside."""
+    text = table.to_csv(sep="\t", lineterminator="\n").encode()
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as stream:
+        stream.write(text)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())

@@ -1,0 +1,309 @@
+"""Haematoxylin and eosin concentrations of a whole phantom slide: background, vessels, nuclei."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pathduet.phantom import vessels
+from pathduet.phantom.layout import (
+    CELLULAR,
+    GLASS,
+    INFILTRATING,
+    LEADING_EDGE,
+    MAP_MPP,
+    MICROVASCULAR,
+    NECROSIS,
+    PSEUDOPALISADING,
+    Layout,
+)
+from pathduet.phantom.nuclei import Bank, Morphology, scatter, stamp
+from pathduet.phantom.textures import BLOCK, Texture, Textures
+
+_SPACING_UM = 11.0
+_PER_MM2 = 1e6 * 2 / (np.sqrt(3) * _SPACING_UM**2)
+
+
+@dataclass(frozen=True)
+class Histology:
+    """What one slide's tissue looks like beyond its layout.
+
+    Attributes
+    ----------
+    morphology : Morphology
+        Of the tumour nuclei.
+    cellularity : float
+        Factor on the number of tumour nuclei a square millimetre.
+    mitoses : float
+        Share of tumour nuclei in mitosis.
+    gemistocytes : float
+        Share of tumour cells with a swollen eosinophilic body.
+    microcysts : float
+        0-1, how much of the tumour's background is microcystic.
+    """
+
+    morphology: Morphology
+    cellularity: float
+    mitoses: float
+    gemistocytes: float
+    microcysts: float
+
+
+#: Cells a square millimetre by region, before the slide's cellularity: (tumour, glia, neurons, lymphocytes).
+_DENSITY: dict[int, tuple[float, float, float, float]] = {
+    GLASS: (0.0, 0.0, 0.0, 0.0),
+    LEADING_EDGE: (90.0, 680.0, 70.0, 8.0),
+    INFILTRATING: (900.0, 520.0, 20.0, 20.0),
+    CELLULAR: (3700.0, 60.0, 0.0, 40.0),
+    PSEUDOPALISADING: (5600.0, 0.0, 0.0, 40.0),
+    MICROVASCULAR: (2600.0, 60.0, 0.0, 160.0),
+    NECROSIS: (0.0, 0.0, 0.0, 30.0),
+}
+
+#: Background by region: eosin, haematoxylin, amplitude of fibres, level of the sponge above which it is a hole.
+_BACKGROUND: dict[int, tuple[float, float, float, float]] = {
+    GLASS: (0.45, 0.06, 0.20, 1.9),
+    LEADING_EDGE: (0.60, 0.045, 0.08, 1.35),
+    INFILTRATING: (0.53, 0.060, 0.14, 1.20),
+    CELLULAR: (0.40, 0.085, 0.24, 0.80),
+    PSEUDOPALISADING: (0.38, 0.095, 0.24, 0.75),
+    MICROVASCULAR: (0.40, 0.085, 0.24, 0.85),
+    NECROSIS: (0.55, 0.070, 0.0, 2.6),
+}
+
+
+def render(
+    layout: Layout, histology: Histology, mpp: float, noise: Textures, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Render a slide's stain concentrations.
+
+    Parameters
+    ----------
+    layout : Layout
+        Region map of (H, W) 8 um pixels.
+    histology : Histology
+        The slide's cells.
+    mpp : float
+        Micrometres a pixel; 8 / mpp must be a whole number.
+    noise : Textures
+        Textures at `mpp`.
+    rng : numpy.random.Generator
+        Source of everything random on this slide.
+
+    Returns
+    -------
+    haematoxylin, eosin : (H * 8 / mpp, W * 8 / mpp) float32
+        Concentrations >= 0; about 1 in a nucleus and 0.5 in neuropil; exactly 0 on glass.
+    """
+    haematoxylin, eosin = _background(layout, histology, mpp, noise, rng)
+    bank = Bank(histology.morphology, mpp, rng)
+    taken = _vessels(haematoxylin, eosin, layout, histology, bank, rng)
+    _cells(haematoxylin, eosin, layout, histology, bank, taken, rng)
+    return haematoxylin, eosin
+
+
+def _corners(field: np.ndarray) -> np.ndarray:
+    """Return a map's values at the corners of its pixels, (H + 1, W + 1) float32."""
+    p = np.pad(field.astype(np.float32), 1, mode="edge")
+    return 0.25 * (p[:-1, :-1] + p[1:, :-1] + p[:-1, 1:] + p[1:, 1:])
+
+
+def _enlarge(corners: np.ndarray, factor: int) -> np.ndarray:
+    """Interpolate (n + 1, m + 1) corner values bilinearly to (n * factor, m * factor) pixel centres."""
+    t = (np.arange(factor, dtype=np.float32) + 0.5) / factor
+    rows = corners[:-1, None, :] + t[:, None] * (corners[1:, None, :] - corners[:-1, None, :])
+    rows = rows.reshape(-1, corners.shape[1])
+    left, step = rows[:, :-1], np.diff(rows, axis=1)
+    return (left[:, :, None] + t * step[:, :, None]).reshape(len(rows), -1)
+
+
+def _background(
+    layout: Layout, histology: Histology, mpp: float, noise: Textures, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    from scipy import ndimage
+
+    labels = layout.labels
+    height, width = labels.shape
+    factor = round(MAP_MPP / mpp)
+    # Glass takes the values of the nearest region, so that the rim of the tissue is not paler than the rest.
+    nearest = ndimage.distance_transform_edt(labels == GLASS, return_distances=False, return_indices=True)
+    filled = labels[tuple(nearest)]
+    table = np.array([_BACKGROUND[i] for i in range(len(_BACKGROUND))], dtype=np.float32)
+    fields = [ndimage.gaussian_filter(table[filled, k], 1.6) for k in range(table.shape[1])]
+    fields.append(ndimage.gaussian_filter((filled == NECROSIS).astype(np.float32), 1.0))
+    cyst = np.isin(filled, (INFILTRATING, CELLULAR)).astype(np.float32)
+    patchy = ndimage.gaussian_filter(rng.standard_normal((height, width)), 9.0, mode="wrap")
+    cyst *= np.clip(0.5 + 0.5 * patchy / patchy.std(), 0.0, 1.0) * histology.microcysts
+    fields.append(ndimage.gaussian_filter(cyst, 2.0))
+    thickness = ndimage.gaussian_filter(rng.standard_normal((height, width)), 14.0, mode="wrap")
+    fields.append(1.0 + 0.09 * thickness / thickness.std())
+    flow = ndimage.gaussian_filter(rng.standard_normal((2, height, width)), (0, 18.0, 18.0), mode="wrap")
+    flow /= np.sqrt((flow**2).sum(axis=0)) + 1e-9
+    fields += [flow[0], flow[1], layout.edge_um]
+    corners = np.stack([_corners(f) for f in fields])
+
+    haematoxylin = np.zeros((height * factor, width * factor), dtype=np.float32)
+    eosin = np.zeros_like(haematoxylin)
+    cells = BLOCK // factor
+    starts = rng.integers(0, 4096, (12, 2))
+    for i in range(0, height, cells):
+        for j in range(0, width, cells):
+            part = corners[:, i : i + cells + 1, j : j + cells + 1]
+            if part[-1].max() < -12.0:
+                continue
+            e, h = _background_block(part, factor, i * factor, j * factor, noise, starts)
+            eosin[i * factor : i * factor + len(e), j * factor : j * factor + e.shape[1]] = e
+            haematoxylin[i * factor : i * factor + len(h), j * factor : j * factor + h.shape[1]] = h
+    return haematoxylin, eosin
+
+
+def _background_block(
+    corners: np.ndarray, factor: int, y: int, x: int, noise: Textures, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return eosin and haematoxylin of one block whose first pixel is (y, x)."""
+    e, h, fibrous, level, necrosis, cystic, thickness, flow_x, flow_y, edge = (
+        _enlarge(c, factor) for c in corners
+    )
+    rows, columns = e.shape
+
+    def cut(texture: Texture, k: int) -> np.ndarray:
+        return texture.block(y + int(starts[k, 0]), x + int(starts[k, 1]), rows, columns)
+
+    grain, cloud, debris = cut(noise.grain, 0), cut(noise.cloud, 1), cut(noise.debris, 2)
+    fibres = (
+        np.maximum(flow_x, 0) * cut(noise.fibres[0], 3)
+        + np.maximum(flow_y, 0) * cut(noise.fibres[1], 4)
+        + np.maximum(-flow_x, 0) * cut(noise.fibres[2], 5)
+        + np.maximum(-flow_y, 0) * cut(noise.fibres[3], 6)
+    )
+    e *= 1.0 + fibrous * fibres + 0.24 * grain + 0.08 * cloud
+    h *= 1.0 + 0.25 * cut(noise.grain, 7) + 0.25 * cut(noise.cloud, 8)
+
+    # Small holes of the neuropil, larger and merging ones where the tissue is loose, then microcysts.
+    hole = np.clip((cut(noise.sponge, 9) + 0.25 * cloud - level) * 1.1, 0.0, 1.0)
+    cyst = np.clip((cut(noise.cysts, 10) - 2.6 + 1.9 * cystic) * 3.0, 0.0, 1.0)
+    empty = np.maximum(hole, cyst * (cystic > 0.02))
+    e *= 1.0 - 0.86 * empty
+    h *= 1.0 - 0.80 * empty
+
+    # Necrosis: smudged eosin in clumps, basophilic dust, no fibres.
+    clumps = 0.50 * (1.0 + 0.36 * debris + 0.20 * grain)
+    dust = 0.05 + 0.10 * np.maximum(cut(noise.debris, 11), 0.0)
+    e += necrosis * (np.maximum(clumps, 0.06) - e)
+    h += necrosis * (dust - h)
+
+    rim = np.clip((edge + 7.0 * cloud + 4.0 * debris) / 3.0, 0.0, 1.0)
+    e *= thickness * rim
+    h *= thickness * rim
+    return np.maximum(e, 0.0), np.maximum(h, 0.0)
+
+
+def _vessels(
+    haematoxylin: np.ndarray,
+    eosin: np.ndarray,
+    layout: Layout,
+    histology: Histology,
+    bank: Bank,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Draw the vessels; return the part of a 4 um map that they take up, where no other cell may lie."""
+    labels = layout.labels
+    taken = np.zeros((2 * labels.shape[0], 2 * labels.shape[1]), dtype=bool)
+    mm2 = MAP_MPP**2 * 1e-6
+
+    def places(region: np.ndarray, per_mm2: float, inset_um: float) -> np.ndarray:
+        spots = np.argwhere(region & (layout.edge_um > inset_um))
+        count = rng.poisson(per_mm2 * mm2 * len(spots)) if len(spots) else 0
+        return MAP_MPP * (spots[rng.integers(0, max(len(spots), 1), count)] + rng.random((count, 2)))
+
+    def claim(y: float, x: float, radius: float) -> bool:
+        r = int(radius / 4.0) + 1
+        cy, cx = int(y / 4.0), int(x / 4.0)
+        window = taken[max(cy - r, 0) : cy + r + 1, max(cx - r, 0) : cx + r + 1]
+        if window.any():
+            return False
+        gy, gx = np.ogrid[max(cy - r, 0) - cy : cy + r + 1, max(cx - r, 0) - cx : cx + r + 1]
+        window |= (gy**2 + gx**2)[: window.shape[0], : window.shape[1]] <= (radius / 4.0) ** 2
+        return True
+
+    for y, x in places(labels == MICROVASCULAR, 150.0, 40.0):
+        size = rng.uniform(22.0, 40.0)
+        if claim(y, x, 0.95 * size):
+            if rng.random() < 0.6:
+                vessels.tuft(haematoxylin, eosin, y, x, size, bank, rng)
+            else:
+                vessels.cross_section(
+                    haematoxylin, eosin, y, x, size, size * rng.uniform(0.35, 0.6), bank, rng
+                )
+    solid = np.isin(labels, (INFILTRATING, CELLULAR, MICROVASCULAR))
+    for y, x in places(solid | (labels == LEADING_EDGE), 9.0, 50.0):
+        size = rng.uniform(9.0, 22.0)
+        if claim(y, x, size):
+            vessels.cross_section(haematoxylin, eosin, y, x, size, rng.uniform(2.5, 5.5), bank, rng)
+    # Delicate branching capillaries go with the round-cell picture.
+    thin = 10.0 + 45.0 * histology.morphology.roundness
+    for y, x in places(solid, thin, 60.0):
+        vessels.along(haematoxylin, eosin, y, x, rng.uniform(40.0, 110.0), rng.uniform(1.6, 2.8), bank, rng)
+    for y, x in places(solid | (labels == LEADING_EDGE), 2.5, 80.0):
+        vessels.along(haematoxylin, eosin, y, x, rng.uniform(120.0, 260.0), rng.uniform(7.0, 13.0), bank, rng)
+    return taken
+
+
+def _cells(
+    haematoxylin: np.ndarray,
+    eosin: np.ndarray,
+    layout: Layout,
+    histology: Histology,
+    bank: Bank,
+    taken: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    """Scatter cells of all kinds by region and stamp them."""
+    from scipy import ndimage
+
+    height, width = layout.labels.shape
+    # Cell density changes over some 20 um at a region's border, and is patchy at about 60 um within it.
+    table = np.array([_DENSITY[i] for i in range(len(_DENSITY))])
+    table[:, 0] *= histology.cellularity
+    density = np.stack([ndimage.gaussian_filter(table[layout.labels, k], 1.2) for k in range(4)])
+    patchy = ndimage.gaussian_filter(rng.standard_normal((height, width)), 4.0, mode="wrap")
+    density[0] *= np.clip(1.0 + 0.22 * patchy / patchy.std(), 0.4, 1.7)
+    total = density.sum(axis=0)
+
+    y, x = scatter(height * MAP_MPP, width * MAP_MPP, _SPACING_UM, rng)
+    row, column = (y / MAP_MPP).astype(int), (x / MAP_MPP).astype(int)
+    free = (rng.random(len(y)) * _PER_MM2 < total[row, column]) & (layout.edge_um[row, column] > 2.0)
+    free &= ~taken[(y / 4.0).astype(int), (x / 4.0).astype(int)]
+    y, x, row, column = y[free], x[free], row[free], column[free]
+    share = np.cumsum(density[:, row, column], axis=0) / np.maximum(total[row, column], 1e-9)
+    kind = (rng.random(len(y)) > share).sum(axis=0)
+
+    slope_y, slope_x = np.gradient(ndimage.gaussian_filter(np.minimum(layout.necrosis_um, 400.0), 1.5))
+    radial = np.arctan2(slope_y, slope_x)
+    palisade = layout.labels[row, column] == PSEUDOPALISADING
+    shares = np.cumsum([histology.mitoses, histology.gemistocytes, 0.02 * histology.morphology.pleomorphism])
+    draw, spread = rng.random(len(y)), rng.normal(0.0, 0.3, len(y))
+    names = ("tumor", "glia", "neuron", "lymphocyte")
+    for i in range(len(y)):
+        py, px = round(y[i] / bank.mpp), round(x[i] / bank.mpp)
+        if kind[i] != 0:
+            cell = bank.pick(names[kind[i]])
+        elif palisade[i] and draw[i] > 0.25:
+            cell = bank.spindle(float(radial[row[i], column[i]] + spread[i]))
+        elif draw[i] < shares[0]:
+            cell = bank.pick("mitosis")
+        elif draw[i] < shares[1]:
+            cell = bank.pick("gemistocyte")
+        elif draw[i] < shares[2]:
+            cell = bank.pick("giant")
+        else:
+            cell = bank.pick("tumor")
+        stamp(haematoxylin, eosin, cell, py, px)
+
+    y, x = scatter(height * MAP_MPP, width * MAP_MPP, 17.0, rng)
+    dead = layout.labels[(y / MAP_MPP).astype(int), (x / MAP_MPP).astype(int)] == NECROSIS
+    draw = rng.random(len(y))
+    for i in map(int, np.flatnonzero(dead & (draw < 0.62))):
+        cell = bank.pick("ghost" if draw[i] < 0.40 else "pyknotic")
+        stamp(haematoxylin, eosin, cell, round(y[i] / bank.mpp), round(x[i] / bank.mpp))

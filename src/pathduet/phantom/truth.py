@@ -1,0 +1,86 @@
+"""The known truth of a phantom cohort, written beside the data that a pipeline sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pathduet.atomic import atomic_path, write_json, write_text, write_tsv
+from pathduet.phantom.layout import MAP_MPP, REGIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pathduet.phantom.expression import Genes
+
+_README = """# Known truth of this phantom cohort
+
+Nothing in here is input of a pipeline; it is what a pipeline's answers can be compared with.
+
+- `patients.tsv`: per patient the tumour and the microenvironment (TME) programme (`z_tumor`, `z_tme`; standard
+  normal, higher = more malignant), the true log hazard (higher = earlier death), the diagnosis from which the
+  molecular facts were made, and the expression sub-programmes of the sequenced specimen.
+- `slides.tsv`: per slide the programmes as the slide shows them, each region's share of the tissue, the
+  look of the nuclei, and artefacts (kind and x,y,width,height in level-0 pixels).
+- `regions/<slide_id>.png`: indexed region map, 8 um a pixel, top-left corners aligned with the slide;
+  `regions/legend.json`: index -> region, and the subspace (tumor, tme) it belongs to.
+- `stains.json`: per slide the unit optical-density vectors (rows haematoxylin, eosin; columns R, G, B), the
+  factors on both concentrations and the intensity of empty glass: I = glass * exp(-C diag(strength) matrix).
+- `genes.tsv`: per gene its subspace, the sub-programme that drives it (empty = noise), its loading (change of the
+  log mean per SD of the sub-programme), and `direction`: the sign of its correlation with the subspace's programme.
+- `slides/<slide_id>.json`: a slide's own record, from which the tables above are put together.
+"""
+
+
+def write_region_map(path: Path, labels: np.ndarray) -> None:
+    """Write a region map as an indexed PNG, atomically."""
+    from PIL import Image
+
+    image = Image.fromarray(labels, mode="P")
+    image.putpalette([v for i in sorted(REGIONS) for v in REGIONS[i][2]])
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG", optimize=False)
+
+
+def write_truth(
+    folder: Path,
+    patients: pd.DataFrame,
+    activities: pd.DataFrame,
+    genes: Genes,
+    records: dict[str, dict[str, Any]],
+) -> None:
+    """Write everything but the region maps into `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        The cohort's `truth` folder.
+    patients, activities : pandas.DataFrame
+        All patients of both cohorts, with latents; and their sub-programmes.
+    genes : Genes
+        Loadings.
+    records : dict
+        By slide id, what :func:`pathduet.phantom.cohort.render_slide` wrote about it.
+    """
+    import pandas as pd
+
+    latents = patients[["cohort", "diagnosis", "grade", "z_tumor", "z_tme", "log_hazard"]]
+    write_tsv(folder / "patients.tsv", latents.join(activities), index=True)
+    write_tsv(folder / "genes.tsv", genes.table())
+    rows = []
+    for slide_id, record in records.items():
+        artefacts = ";".join(f"{a['kind']}:{','.join(map(str, a['box_px']))}" for a in record["artefacts"])
+        facts = {"slide_id": slide_id, "patient_id": record["patient_id"], "cohort": record["cohort"]}
+        rows.append(
+            facts | record["programmes"] | record["shares"] | record["cells"] | {"artefacts": artefacts}
+        )
+    write_tsv(folder / "slides.tsv", pd.DataFrame(rows))
+    write_json(folder / "stains.json", {s: record["stain"] for s, record in records.items()})
+    legend = {
+        "micrometres_per_pixel": MAP_MPP,
+        "regions": {str(i): {"name": n, "subspace": s} for i, (n, s, _) in REGIONS.items()},
+    }
+    write_json(folder / "regions" / "legend.json", legend)
+    write_text(folder / "README.md", _README)

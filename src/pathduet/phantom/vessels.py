@@ -1,0 +1,191 @@
+"""Blood vessels: cross-sections with a wall, a lumen and endothelial nuclei, glomeruloid tufts, and vessels cut along."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pathduet.phantom.nuclei import Bank, stamp
+
+
+def cross_section(
+    haematoxylin: np.ndarray,
+    eosin: np.ndarray,
+    y_um: float,
+    x_um: float,
+    radius_um: float,
+    wall_um: float,
+    bank: Bank,
+    rng: np.random.Generator,
+) -> None:
+    """Draw a vessel cut across, in place.
+
+    Parameters
+    ----------
+    haematoxylin, eosin : (H, W) float32
+        Concentration maps at `bank.mpp`.
+    y_um, x_um : float
+        Its middle.
+    radius_um, wall_um : float
+        Outer radius, and thickness of the wall; the nuclei lie in the wall in one row for every 5.5 um.
+    bank : Bank
+        The slide's cells.
+    rng : numpy.random.Generator
+        Draws shape, blood and nuclei.
+    """
+    mpp = bank.mpp
+    reach = int(np.ceil(1.6 * radius_um / mpp)) + 3
+    cy, cx = round(y_um / mpp), round(x_um / mpp)
+    if min(cy, cx) < reach or cy + reach >= eosin.shape[0] or cx + reach >= eosin.shape[1]:
+        return
+    window = np.s_[cy - reach : cy + reach + 1, cx - reach : cx + reach + 1]
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32) * np.float32(mpp)
+    ratio, angle = rng.uniform(0.6, 1.0), rng.uniform(0, np.pi)
+    u, v = x * np.cos(angle) + y * np.sin(angle), (y * np.cos(angle) - x * np.sin(angle)) / ratio
+    theta = np.arctan2(v, u)
+    phases = rng.uniform(0, 2 * np.pi, 3)
+    waves = 0.09 * sum(
+        rng.normal() / k * np.cos(k * theta + p) for k, p in zip((2, 3, 5), phases, strict=True)
+    )
+    r = np.sqrt(u**2 + v**2) / np.clip(1.0 + waves, 0.75, 1.3)
+    h, e = haematoxylin[window], eosin[window]
+
+    def soft(edge_um: float, width_um: float = 1.0) -> np.ndarray:
+        return np.clip(0.5 + (edge_um - r) / width_um, 0.0, 1.0).astype(np.float32)
+
+    lumen_um = max(radius_um - wall_um, 0.0)
+    outer, lumen = soft(radius_um), soft(lumen_um) if lumen_um > 1.0 else np.zeros_like(r)
+    cleft = soft(radius_um + rng.uniform(0.5, 3.0), 2.0) - outer
+    e *= 1.0 - 0.75 * cleft
+    h *= 1.0 - 0.6 * cleft
+    wall_tone = rng.uniform(0.45, 0.66)
+    grain = np.roll(bank.chromatin, rng.integers(0, 512, 2), (0, 1))
+    side = 2 * reach + 1
+    grain = grain[:side, :side] if side <= 512 else np.resize(grain, (side, side))
+    lamellae = 1.0 + 0.13 * np.cos(2 * np.pi * r / 2.6 + 3 * np.cos(theta + phases[0])) + 0.10 * grain
+    e += outer * (wall_tone * lamellae - e)
+    h += outer * (0.10 - h)
+    e *= 1.0 - 0.96 * lumen
+    h *= 1.0 - lumen
+
+    if lumen_um > 4.0:
+        for _ in range(int(rng.uniform(0.0, 0.75) * lumen_um**2 * ratio / 11.0)):
+            d, t = lumen_um * 0.85 * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
+            _stamp_at(haematoxylin, eosin, bank, "erythrocyte", y_um, x_um, d, t, angle, ratio)
+    rows = max(1, round(wall_um / 5.5))
+    for row in range(rows):
+        at = lumen_um + (row + 0.5) * wall_um / rows
+        count = max(2, int(2 * np.pi * at / rng.uniform(13.0, 22.0)))
+        for t in np.linspace(0, 2 * np.pi, count, endpoint=False) + rng.uniform(0, 1):
+            t += rng.normal(0, 0.12)
+            d = at * rng.uniform(0.94, 1.06)
+            px, py = _polar(d, t, angle, ratio)
+            tangent = np.arctan2(*_polar(1.0, t + np.pi / 2, angle, ratio)[::-1]) + rng.normal(0, 0.15)
+            if rng.random() < 0.25:
+                cell = bank.pick("glia")
+            else:
+                cell = bank.spindle(float(tangent))
+            stamp(haematoxylin, eosin, cell, round((y_um + py) / mpp), round((x_um + px) / mpp))
+
+
+def tuft(
+    haematoxylin: np.ndarray,
+    eosin: np.ndarray,
+    y_um: float,
+    x_um: float,
+    size_um: float,
+    bank: Bank,
+    rng: np.random.Generator,
+) -> None:
+    """Draw a glomeruloid tuft, in place: several small thick-walled vessels side by side."""
+    for _ in range(int(rng.integers(3, 7))):
+        d, t = 0.62 * size_um * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
+        radius = rng.uniform(0.30, 0.5) * size_um
+        cross_section(
+            haematoxylin,
+            eosin,
+            y_um + d * np.sin(t),
+            x_um + d * np.cos(t),
+            radius,
+            radius * rng.uniform(0.55, 0.85),
+            bank,
+            rng,
+        )
+
+
+def along(
+    haematoxylin: np.ndarray,
+    eosin: np.ndarray,
+    y_um: float,
+    x_um: float,
+    length_um: float,
+    radius_um: float,
+    bank: Bank,
+    rng: np.random.Generator,
+) -> None:
+    """Draw a vessel cut along, in place: a curved eosinophilic band with nuclei in line."""
+    mpp = bank.mpp
+    angle, bend = rng.uniform(0, 2 * np.pi), rng.uniform(-0.25, 0.25) * length_um
+    s = np.linspace(-0.5, 0.5, max(12, int(length_um / 4)))
+    px = s * length_um
+    py = bend * (1 - 4 * s**2) + rng.uniform(0.0, 0.06) * length_um * np.sin(s * rng.uniform(6, 14))
+    path_x, path_y = px * np.cos(angle) - py * np.sin(angle), px * np.sin(angle) + py * np.cos(angle)
+    pad = radius_um + 4.0
+    top, left = y_um + path_y.min() - pad, x_um + path_x.min() - pad
+    rows, columns = int((np.ptp(path_y) + 2 * pad) / mpp), int((np.ptp(path_x) + 2 * pad) / mpp)
+    y0, x0 = round(top / mpp), round(left / mpp)
+    if min(y0, x0) < 0 or y0 + rows >= eosin.shape[0] or x0 + columns >= eosin.shape[1]:
+        return
+    h, e = haematoxylin[y0 : y0 + rows, x0 : x0 + columns], eosin[y0 : y0 + rows, x0 : x0 + columns]
+    # Distance to the path on a grid of about 2 um, interpolated: the path is smooth, the window can be large.
+    step = max(1, round(2.0 / mpp))
+    gy, gx = np.arange(0, rows + step, step), np.arange(0, columns + step, step)
+    yy, xx = y0 * mpp + gy * mpp - y_um, x0 * mpp + gx * mpp - x_um
+    coarse = np.sqrt(
+        ((yy[:, None, None] - path_y) ** 2 + (xx[None, :, None] - path_x) ** 2).min(axis=2)
+    ).astype(np.float32)
+    t = (np.arange(step, dtype=np.float32) / step)[None, :]
+    fine = (coarse[:-1, None, :] * (1 - t[..., None]) + coarse[1:, None, :] * t[..., None]).reshape(
+        -1, len(gx)
+    )
+    distance = (fine[:, :-1, None] * (1 - t) + fine[:, 1:, None] * t).reshape(len(fine), -1)[:rows, :columns]
+    band = np.clip(0.5 + (radius_um - distance) / 1.2, 0.0, 1.0)
+    cleft = np.clip(0.5 + (radius_um + 1.5 - distance) / 1.5, 0.0, 1.0) - band
+    e *= 1.0 - 0.7 * cleft
+    stripes = 1.0 + 0.16 * np.cos(2 * np.pi * distance / 2.4)
+    e += band * (rng.uniform(0.42, 0.62) * stripes - e)
+    h += band * (0.08 - h)
+    if radius_um > 6.0:
+        lumen = np.clip(0.5 + (rng.uniform(0.0, 0.4) * radius_um - distance) / 1.0, 0.0, 1.0)
+        e *= 1.0 - 0.9 * lumen
+        h *= 1.0 - lumen
+    spacing_um = 45.0 if radius_um < 4.0 else 18.0
+    for i in range(1, len(s) - 1):
+        for side in (-1, 1):
+            if rng.random() > 4.0 / spacing_um:
+                continue
+            tangent = np.arctan2(path_y[i + 1] - path_y[i - 1], path_x[i + 1] - path_x[i - 1])
+            off = side * radius_um * rng.uniform(0.45, 0.95)
+            ny, nx = y_um + path_y[i] + off * np.cos(tangent), x_um + path_x[i] - off * np.sin(tangent)
+            stamp(haematoxylin, eosin, bank.spindle(float(tangent)), round(ny / mpp), round(nx / mpp))
+
+
+def _polar(d: float, t: float, angle: float, ratio: float) -> tuple[float, float]:
+    """Return (x, y) of a point of the flattened, turned circle on which a wall lies."""
+    u, v = d * np.cos(t), d * np.sin(t) * ratio
+    return u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
+
+
+def _stamp_at(
+    haematoxylin: np.ndarray,
+    eosin: np.ndarray,
+    bank: Bank,
+    kind: str,
+    y_um: float,
+    x_um: float,
+    d: float,
+    t: float,
+    angle: float,
+    ratio: float,
+) -> None:
+    px, py = _polar(d, t, angle, ratio)
+    stamp(haematoxylin, eosin, bank.pick(kind), round((y_um + py) / bank.mpp), round((x_um + px) / bank.mpp))
