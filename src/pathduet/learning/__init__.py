@@ -1,0 +1,45 @@
+"""Training and inference: losses, gradient coordination, the trainer, and runs from artifacts to artifacts."""
+
+from typing import TYPE_CHECKING, Any
+
+from pathduet.learning.config import TrainingConfig
+from pathduet.learning.consistency import cross_scale_similarity, dev_loss
+from pathduet.learning.distillation import distillation_loss, hazard_distillation_loss
+from pathduet.learning.gradient_coordination import coordinate_gradients, subspace_logits
+from pathduet.learning.inference import Predictions, predict_model, write_representations
+from pathduet.learning.model_folder import load_model
+from pathduet.learning.runs import train_model
+from pathduet.learning.survival import survival_curve, survival_nll, survival_risk
+from pathduet.learning.trainer import TrainingError, fit
+
+if TYPE_CHECKING:
+    from pathduet.cohort.survival_bins import discretize
+
+__all__ = [
+    "Predictions",
+    "TrainingConfig",
+    "TrainingError",
+    "coordinate_gradients",
+    "cross_scale_similarity",
+    "dev_loss",
+    "discretize",
+    "distillation_loss",
+    "fit",
+    "hazard_distillation_loss",
+    "load_model",
+    "predict_model",
+    "subspace_logits",
+    "survival_curve",
+    "survival_nll",
+    "survival_risk",
+    "train_model",
+    "write_representations",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "discretize":
+        from pathduet.cohort.survival_bins import discretize
+
+        return discretize
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

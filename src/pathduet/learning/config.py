@@ -1,0 +1,110 @@
+"""How a network is trained; recorded with every model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+TASKS = ("diagnosis", "grading", "survival")
+MODELS = ("teacher", "student", "distilled")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Optimisation and loss weights.
+
+    Attributes
+    ----------
+    epochs : int
+        Passes over the training part; the last epoch is the model (nothing is chosen on the test part).
+    batch_size : int
+        Slides per step.
+    accumulation : int
+        Batches whose gradients are added up for one step of the optimiser.
+    learning_rate : float
+        Peak of the schedule.
+    weight_decay : float
+        AdamW's, on matrices only (biases and norms are left alone).
+    warmup_fraction : float
+        Share of all steps with a linearly rising learning rate; a cosine to zero follows.
+    clip_norm : float
+        Largest norm of the whole gradient; 0 = no clipping.
+    class_weights : bool
+        Weight classes by their inverse frequency among the training slides.
+    cgc : bool
+        Confidence-guided gradient coordination (eq. 6); teacher only.
+    igc : bool
+        Inter-magnification consistency, the DEV loss (eq. 7); teacher only.
+    lambda_dev : float
+        Weight of the DEV loss.
+    w_mse, w_kl : float
+        Weights of the representation and prediction terms (eq. 18); distilled only.
+    w_order : float
+        Weight of the loss that teaches the prototypes' order; distilled only.
+    temperature : float
+        tau of eq. 13, on both sides; distilled only.
+    warmup_epochs : int
+        Epochs on the task alone before distillation starts, where no trained student is there to start from;
+        distilled only.
+    seed : int
+        Of initial weights, batch order and dropout.
+    cache_mib : int
+        Memory in MiB that may hold features between epochs.
+    """
+
+    epochs: int = 10
+    batch_size: int = 4
+    accumulation: int = 1
+    learning_rate: float = 2e-4
+    weight_decay: float = 0.01
+    warmup_fraction: float = 0.1
+    clip_norm: float = 1.0
+    class_weights: bool = True
+    cgc: bool = True
+    igc: bool = True
+    lambda_dev: float = 1e4
+    w_mse: float = 0.01
+    w_kl: float = 0.01
+    w_order: float = 0.1
+    temperature: float = 2.0
+    warmup_epochs: int = 3
+    seed: int = 42
+    cache_mib: int = 512
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulation"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("learning_rate", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"training.{name} is {getattr(self, name)}; it must be above 0")
+        for name in (
+            "weight_decay", "clip_norm", "lambda_dev", "w_mse", "w_kl", "w_order", "warmup_epochs", "cache_mib",
+        ):  # fmt: skip
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"training.{name} is {getattr(self, name)}; it must not be negative")
+        if not 0 <= self.warmup_fraction <= 1:
+            raise ValueError(f"training.warmup_fraction is {self.warmup_fraction}; it must be in [0, 1]")
+
+    @classmethod
+    def start_values(cls, task: str, model: str, **changes: Any) -> TrainingConfig:
+        """Return the start values for a task and a model, with `changes` laid over them.
+
+        Teacher: batches of 4 at 2e-4; student: 8 at 2e-4; distilled: 8 at 1e-4. Weight decay is 0.01 for the
+        diagnosis and 0.1 for grading and survival.
+        """
+        check_names(task, model)
+        config = cls(
+            batch_size=4 if model == "teacher" else 8,
+            learning_rate=1e-4 if model == "distilled" else 2e-4,
+            weight_decay=0.01 if task == "diagnosis" else 0.1,
+        )
+        return replace(config, **changes)
+
+
+def check_names(task: str, model: str) -> None:
+    """Raise ValueError unless `task` and `model` are known."""
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+    if model not in MODELS:
+        raise ValueError(f"unknown model {model!r}; known: {', '.join(MODELS)}")

@@ -1,0 +1,67 @@
+"""Confidence-guided gradient coordination (CGC): equation 6 and figure 3 of the paper.
+
+The classifier's weight has one block per subspace, of the same shape, so the cosine of their gradients is
+defined. Where they conflict, the gradient of the less confident subspace loses its component along the other's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def coordinate_gradients(
+    grad_tumor: Tensor, grad_tme: Tensor, confidence_tumor: float | Tensor, confidence_tme: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Project the less confident of two conflicting gradients onto the other's orthogonal complement.
+
+    Parameters
+    ----------
+    grad_tumor, grad_tme : Tensor
+        Gradients of the same shape.
+    confidence_tumor, confidence_tme : float or Tensor
+        Batch sum of the probability that each subspace alone gives to what was observed.
+
+    Returns
+    -------
+    tuple of Tensor
+        Both gradients; untouched if their cosine is at least 0, or if the confidences are equal (eq. 6 has no case
+        for that). The inputs are not changed.
+    """
+    if grad_tumor.shape != grad_tme.shape:
+        raise ValueError(f"gradients of different shapes: {grad_tumor.shape} and {grad_tme.shape}")
+    conflict = bool((grad_tumor * grad_tme).sum() < 0)
+    if conflict and confidence_tumor < confidence_tme:
+        return _without_component(grad_tumor, grad_tme), grad_tme
+    if conflict and confidence_tme < confidence_tumor:
+        return grad_tumor, _without_component(grad_tme, grad_tumor)
+    return grad_tumor, grad_tme
+
+
+def _without_component(gradient: Tensor, along: Tensor) -> Tensor:
+    """Return gamma(x, y) = x - (x . y / y . y) y of eq. 6."""
+    # Two vectors whose product is negative are both non-zero, but y . y of a tiny y can underflow.
+    direction = along / along.abs().max()
+    return gradient - (gradient * direction).sum() / direction.square().sum() * direction
+
+
+def subspace_logits(representation: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what each subspace's block of a linear classifier says alone, with half the bias.
+
+    Parameters
+    ----------
+    representation : Tensor
+        (B, 2c), [tumor; TME].
+    weight, bias : Tensor
+        (K, 2c) and (K,) of the classifier.
+
+    Returns
+    -------
+    tuple of Tensor
+        Two (B, K) that add up to the classifier's logits.
+    """
+    c = representation.shape[1] // 2
+    return (
+        torch.nn.functional.linear(representation[:, :c], weight[:, :c], bias / 2),
+        torch.nn.functional.linear(representation[:, c:], weight[:, c:], bias / 2),
+    )

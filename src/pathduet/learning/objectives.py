@@ -1,0 +1,210 @@
+"""What each model is trained for: the losses of both stages (eq. 15-18) and what happens to their gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pathduet.learning.config import TrainingConfig
+from pathduet.learning.consistency import dev_loss
+from pathduet.learning.dataset import Batch
+from pathduet.learning.gradient_coordination import coordinate_gradients, subspace_logits
+from pathduet.learning.outcomes import Outcome
+from pathduet.models.config import MAGNIFICATIONS, SUBSPACES
+from pathduet.models.student import Student
+from pathduet.models.subspace_order import assignment_costs
+from pathduet.models.teacher import Teacher, TeacherOutput
+
+
+class Loss(NamedTuple):
+    """One batch's loss.
+
+    Attributes
+    ----------
+    total : Tensor
+        What is minimised.
+    parts : dict of str to Tensor
+        Its terms as they enter the total, by name.
+    probability : Tensor
+        (B,) probability given to what was observed, mean of the two experts.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    probability: Tensor
+
+
+class Objective(Protocol):
+    """A loss, and a hook between the backward pass and the optimiser's step."""
+
+    def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
+        """Return the loss of a batch; `epoch` counts from 0."""
+
+    def coordinate(self, model: nn.Module) -> float | None:
+        """Change gradients before a step; return the share of magnifications in conflict, None if not looked at."""
+
+
+def _task_loss(
+    outcome: Outcome, logits: dict[str, Tensor], batch: Batch, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the sum of both experts' losses and the mean probability (B,) of what was observed."""
+    both = [logits[m].float() for m in MAGNIFICATIONS]
+    loss = torch.stack([outcome.loss(x, batch.label, batch.event, weights) for x in both]).sum()
+    with torch.no_grad():
+        probability = torch.stack([outcome.probability(x, batch.label, batch.event) for x in both]).mean(
+            dim=0
+        )
+    return loss, probability
+
+
+@dataclass
+class TeacherObjective:
+    """Both experts' task losses plus DEV for each subspace (eq. 15-17), with coordinated gradients (eq. 6).
+
+    Attributes
+    ----------
+    outcome : Outcome
+        The task.
+    config : TrainingConfig
+        Switches and weights.
+    class_weights : Tensor, optional
+        (K,).
+    """
+
+    outcome: Outcome
+    config: TrainingConfig
+    class_weights: Tensor | None = None
+    _confidence: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
+        assert isinstance(model, Teacher)
+        output = model(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
+        task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
+        parts = {"task": task}
+        if self.config.igc:
+            parts["dev"] = torch.stack([self._dev(model, output, s) for s in SUBSPACES]).sum()
+        if self.config.cgc:
+            self._record_confidence(model, output.representation, batch)
+        return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
+
+    def _dev(self, model: Teacher, output: TeacherOutput, subspace: str) -> Tensor:
+        coarse, fine = (output.branches[m][subspace].attention for m in MAGNIFICATIONS)
+        return dev_loss(coarse, fine, self.config.lambda_dev, model.gene_mask(subspace))
+
+    @torch.no_grad()
+    def _record_confidence(self, model: Teacher, representation: dict[str, Tensor], batch: Batch) -> None:
+        for m in MAGNIFICATIONS:
+            classifier = model.expert(m)
+            alone = subspace_logits(representation[m].float(), classifier.weight, classifier.bias)
+            sums = [self.outcome.probability(logits, batch.label, batch.event).sum() for logits in alone]
+            self._confidence.setdefault(m, []).append(torch.stack(sums))
+
+    @torch.no_grad()
+    def coordinate(self, model: nn.Module) -> float | None:
+        assert isinstance(model, Teacher)
+        if not self.config.cgc:
+            return None
+        conflicts = 0
+        for m in MAGNIFICATIONS:
+            gradient = model.expert(m).weight.grad  # (K, 2c)
+            assert gradient is not None
+            c = gradient.shape[1] // 2
+            tumor, tme = gradient[:, :c], gradient[:, c:]
+            conflicts += int((tumor * tme).sum() < 0)
+            coordinated = coordinate_gradients(tumor, tme, *torch.stack(self._confidence[m]).sum(dim=0))
+            gradient.copy_(torch.cat(coordinated, dim=1))
+        self._confidence.clear()
+        return conflicts / len(MAGNIFICATIONS)
+
+
+@dataclass
+class StudentObjective:
+    """Both experts' task losses; the prototypes' order is learned through the task."""
+
+    outcome: Outcome
+    config: TrainingConfig
+    class_weights: Tensor | None = None
+
+    def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
+        assert isinstance(model, Student)
+        output = model(batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"])
+        task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
+        return Loss(task, {"task": task}, probability)
+
+    def coordinate(self, model: nn.Module) -> float | None:
+        return None
+
+
+class TeacherTargets(NamedTuple):
+    """What the frozen teacher says about every slide of a dataset, by magnification.
+
+    Attributes
+    ----------
+    logits : dict
+        (n, K); zeros where the slide has no expression.
+    representation : dict
+        (n, 2c).
+    """
+
+    logits: dict[str, Tensor]
+    representation: dict[str, Tensor]
+
+
+@dataclass
+class DistilledObjective:
+    """Task loss, MSE to the teacher's X_R and KL to its predictions (eq. 18), and the prototypes' order.
+
+    The MSE is taken under the optimal assignment of the two prototypes to the teacher's two subspaces, and the order's
+    scorer learns that assignment. Slides without expression take part in the task loss only.
+
+    Attributes
+    ----------
+    outcome, config, class_weights
+        As for the other objectives.
+    targets : TeacherTargets
+        The teacher's answers, indexed like the dataset.
+    warmup_epochs : int
+        Epochs on the task alone at the start; 0 if the student comes trained.
+    """
+
+    outcome: Outcome
+    config: TrainingConfig
+    class_weights: Tensor | None
+    targets: TeacherTargets
+    warmup_epochs: int
+
+    def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
+        assert isinstance(model, Student)
+        alone = epoch < self.warmup_epochs
+        output = model(
+            batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"],
+            order_from_task=alone,
+        )  # fmt: skip
+        task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
+        parts = {"task": task}
+        zero = task.new_zeros(())
+        parts |= {"mse": zero, "kl": zero, "order": zero}
+        taught = batch.has_expression
+        if not alone and bool(taught.any()):
+            rows = batch.index[taught]
+            for m in MAGNIFICATIONS:
+                prototypes = output.prototypes[m][taught].float()  # (b, 2, c)
+                target = self.targets.representation[m][rows].view_as(prototypes)
+                kept, swapped = assignment_costs(prototypes, target)
+                order = F.binary_cross_entropy_with_logits(
+                    output.margin[m][taught].float(), (kept <= swapped).to(kept.dtype)
+                )
+                divergence = self.outcome.divergence(
+                    output.logits[m][taught].float(), self.targets.logits[m][rows], self.config.temperature
+                )
+                parts["mse"] = parts["mse"] + self.config.w_mse * torch.minimum(kept, swapped).mean()
+                parts["kl"] = parts["kl"] + self.config.w_kl * divergence
+                parts["order"] = parts["order"] + self.config.w_order * order
+        return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
+
+    def coordinate(self, model: nn.Module) -> float | None:
+        return None

@@ -1,0 +1,277 @@
+"""Train one model of one fold from the artifacts of earlier steps, and write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pathduet.atomic import sha256_file, write_tsv
+from pathduet.errors import InputError, Problem
+from pathduet.learning.cases import fold_cases, fold_outcome
+from pathduet.learning.config import TrainingConfig, check_names
+from pathduet.learning.dataset import Case, SlideDataset
+from pathduet.learning.model_folder import WEIGHTS, ModelDescription, load_model, save_model
+from pathduet.learning.objectives import (
+    DistilledObjective,
+    Objective,
+    StudentObjective,
+    TeacherObjective,
+    TeacherTargets,
+)
+from pathduet.learning.outcomes import ClassOutcome
+from pathduet.learning.trainer import fit
+from pathduet.models.config import MAGNIFICATIONS, ModelConfig
+from pathduet.models.student import Student
+from pathduet.models.teacher import Teacher
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HISTORY, CHECKPOINT = "history.tsv", "checkpoint.pt"
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device named ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def train_model(
+    task: str,
+    model: str,
+    fold: int,
+    *,
+    slides: pd.DataFrame,
+    labels: pd.DataFrame,
+    folds: pd.DataFrame,
+    expression_path: Path,
+    model_config: ModelConfig,
+    training_config: TrainingConfig,
+    out_dir: Path,
+    teacher_dir: Path | None = None,
+    student_dir: Path | None = None,
+    protocol: str = "strict",
+    survival_bins: int = 4,
+    threads: int = 1,
+    device: str = "auto",
+) -> None:
+    """Train a model on the training part of a fold; write weights.safetensors, model.json and history.tsv.
+
+    An interrupted run leaves checkpoint.pt in `out_dir` and goes on from it when called again with the
+    same inputs; it is removed at the end.
+
+    Parameters
+    ----------
+    task, model : str
+        ``diagnosis``, ``grading`` or ``survival``; ``teacher``, ``student`` or ``distilled``.
+    fold : int
+        Patients of this fold are the test part and are not looked at.
+    slides : DataFrame
+        Slides that have features: slide_id, patient_id, cohort, features (path of features.h5).
+    labels : DataFrame
+        From :func:`pathduet.cohort.labels.task_labels`, indexed by patient_id.
+    folds : DataFrame
+        Columns patient_id and fold.
+    expression_path : Path
+        The fold's .h5ad. The student does not look at it.
+    model_config, training_config
+        Sizes and optimisation.
+    out_dir : Path
+        Folder of the model.
+    teacher_dir : Path, optional
+        The same fold's teacher; needed for ``distilled``.
+    student_dir : Path, optional
+        The same fold's student: the warmed-up network that distillation starts from. Without it, ``distilled`` is
+        warmed up on the task for `training_config.warmup_epochs` of its own epochs.
+    protocol : str
+        ``strict``: survival intervals from the training part; ``paper``: from all patients of the folds.
+    survival_bins : int
+        Number of survival intervals.
+    threads : int
+        Threads of torch.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to train on, or files do not belong together.
+    TrainingError
+        If the loss stops being finite.
+    """
+    from pathduet.torch_threads import limit_threads
+
+    check_names(task, model)
+    limit_threads(threads)
+    chosen = resolve_device(device)
+    label = f"{task} {model} fold {fold}"
+    outcome = fold_outcome(task, labels, folds, fold, protocol=protocol, bins=survival_bins)
+    cases = [case for case in fold_cases(slides, labels, folds, fold, outcome) if case.part == "train"]
+    labelled = [case for case in cases if case.label >= 0]
+    expression = None
+    if model != "student":
+        from pathduet.expression.fold_matrix import load
+
+        expression = load(expression_path)
+    dataset = SlideDataset(labelled, model_config, expression, training_config.cache_mib)
+    if model == "teacher":
+        paired = [case for case, row in zip(labelled, dataset.expression, strict=True) if row is not None]
+        dataset = SlideDataset(paired, model_config, expression, training_config.cache_mib)
+    if not len(dataset):
+        found = f"{len(cases)} slides, {len(labelled)} with a label, {len(dataset)} of them usable"
+        advice = "check folds, labels and (for teachers) that expression and slides share patients"
+        raise InputError([Problem(f"{label}, training part", found, advice)])
+    genes: tuple[Sequence[str], Sequence[str]] = ((), ())
+    if expression is not None and model == "teacher":
+        genes = (expression.tumor_genes, expression.tme_genes)
+    description = ModelDescription(
+        task, model, fold, model_config, outcome, dataset.encoder(), tuple(genes[0]), tuple(genes[1])
+    )
+    facts = _facts(
+        dataset, training_config, protocol, (cases, labelled), expression_path if expression else None
+    )
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training_config.seed)
+        network = description.build()
+    for m, (mean, sd) in dataset.feature_moments().items():
+        network.patch_tokens(m).standardise(mean, sd)
+    weights = None
+    if training_config.class_weights and isinstance(outcome, ClassOutcome):
+        weights = balanced_weights(dataset.cases, outcome.outputs).to(chosen)
+    objective: Objective
+    if model == "teacher":
+        objective = TeacherObjective(outcome, training_config, weights)
+    elif model == "student":
+        objective = StudentObjective(outcome, training_config, weights)
+    else:
+        if teacher_dir is None:
+            raise ValueError("a distilled model needs a teacher: give teacher_dir")
+        facts["teacher_sha256"] = sha256_file(teacher_dir / WEIGHTS)
+        targets = teacher_targets(teacher_dir, description, dataset, training_config.batch_size, chosen)
+        warmup = training_config.warmup_epochs
+        if student_dir is not None:
+            facts["student_sha256"] = sha256_file(student_dir / WEIGHTS)
+            warm, warm_description, _ = load_model(student_dir)
+            _check_same_fold(description, warm_description, student_dir)
+            network.load_state_dict(warm.state_dict())
+            warmup = 0
+        objective = DistilledObjective(outcome, training_config, weights, targets, warmup)
+    key = _run_key(description, facts, dataset.cases)
+    history = fit(
+        network.to(chosen), objective, dataset, training_config,
+        device=chosen, checkpoint=out_dir / CHECKPOINT, key=key, label=label,
+    )  # fmt: skip
+    _write(out_dir, description, network, facts, history)
+
+
+def _write(
+    out_dir: Path,
+    description: ModelDescription,
+    network: Teacher | Student,
+    facts: dict[str, Any],
+    history: list[Any],
+) -> None:
+    import pandas as pd
+
+    write_tsv(out_dir / HISTORY, pd.DataFrame(history))
+    save_model(out_dir, description, network, facts)
+    (out_dir / CHECKPOINT).unlink(missing_ok=True)
+
+
+def balanced_weights(cases: Sequence[Case], classes: int) -> Tensor:
+    """Return weights (K,) inverse to how often each class occurs, with mean 1 over the cases; 0 for absent ones."""
+    counts = torch.bincount(torch.tensor([case.label for case in cases]), minlength=classes).float()
+    present = counts > 0
+    return torch.where(present, len(cases) / (present.sum() * counts.clamp(min=1)), torch.zeros_like(counts))
+
+
+@torch.no_grad()
+def teacher_targets(
+    teacher_dir: Path,
+    description: ModelDescription,
+    dataset: SlideDataset,
+    batch_size: int,
+    device: torch.device,
+) -> TeacherTargets:
+    """Return what the teacher says about each slide of a dataset that has expression.
+
+    The teacher is frozen and a slide's tokens never change, so it is asked once, not in every epoch.
+    """
+    network, taught, _ = load_model(teacher_dir)
+    _check_same_fold(description, taught, teacher_dir)
+    if not isinstance(network, Teacher):
+        raise InputError([Problem(f"model {teacher_dir}", f"a {taught.model}", "give the fold's teacher")])
+    if dataset.genes != (len(taught.tumor_genes), len(taught.tme_genes)):
+        raise InputError([Problem(f"model {teacher_dir}", "made for other genes", "train the teacher again")])
+    network.to(device)
+    n, width, outputs = len(dataset), 2 * taught.config.width, taught.outcome.outputs
+    logits = {m: torch.zeros(n, outputs, device=device) for m in MAGNIFICATIONS}
+    representation = {m: torch.zeros(n, width, device=device) for m in MAGNIFICATIONS}
+    paired = [i for i, row in enumerate(dataset.expression) if row is not None]
+    for start in range(0, len(paired), batch_size):
+        rows = paired[start : start + batch_size]
+        batch = dataset.batch(rows).to(device)
+        output = network(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
+        for m in MAGNIFICATIONS:
+            logits[m][rows] = output.logits[m]
+            representation[m][rows] = output.representation[m]
+    return TeacherTargets(logits, representation)
+
+
+def _check_same_fold(wanted: ModelDescription, found: ModelDescription, folder: Path) -> None:
+    """Refuse a teacher or student of another task or fold (it may have seen the test part) or other features."""
+    problems = []
+    for name in ("task", "fold", "outcome", "encoder"):
+        mine, theirs = getattr(wanted, name), getattr(found, name)
+        if mine != theirs:
+            problems.append(Problem(f"model {folder}, {name}", f"{theirs}, not {mine}", "train it again"))
+    if wanted.config != found.config:
+        problems.append(Problem(f"model {folder}", "another model configuration", "train it again"))
+    if problems:
+        raise InputError(problems)
+
+
+def _facts(
+    dataset: SlideDataset,
+    config: TrainingConfig,
+    protocol: str,
+    considered: tuple[Sequence[Case], Sequence[Case]],
+    expression_path: Path | None,
+) -> dict[str, Any]:
+    from pathduet import __version__
+
+    cases, labelled = considered
+    return {
+        "package_version": __version__,
+        "training_config": asdict(config),
+        "protocol": protocol,
+        "expression_sha256": sha256_file(expression_path) if expression_path else None,
+        "training_part": {
+            "slides": len(dataset),
+            "patients": len({case.patient_id for case in dataset.cases}),
+            "slides_without_label": len(cases) - len(labelled),
+            "slides_without_expression": len(labelled) - len(dataset),
+            "slides_paired": sum(row is not None for row in dataset.expression),
+        },
+    }
+
+
+def _run_key(description: ModelDescription, facts: dict[str, Any], cases: Sequence[Case]) -> str:
+    """Return a hash of everything that a checkpoint depends on."""
+    import h5py
+
+    from pathduet.provenance import code_version, settings_hash
+
+    files = []
+    for case in cases:
+        with h5py.File(case.features, "r") as file:
+            files.append(str(file.attrs.get("key", "")))
+    rows = [(case.slide_id, case.label, case.event) for case in cases]
+    return settings_hash([asdict(description), facts, rows, files, code_version("models", "learning")])

@@ -1,0 +1,229 @@
+"""One training loop for every model and task: AdamW, warm-up and cosine, checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pathduet.atomic import atomic_path
+from pathduet.errors import PathDuetError
+from pathduet.learning.config import TrainingConfig
+from pathduet.learning.dataset import SlideDataset
+from pathduet.learning.objectives import Objective
+from pathduet.progress import track
+
+History = list[dict[str, float]]
+
+
+class TrainingError(PathDuetError):
+    """Training cannot go on: a loss or gradient is no longer finite."""
+
+
+def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
+    """Return the learning rate of a step (from 0): linear warm-up, then a cosine to zero over all other steps."""
+    warmup = round(config.warmup_fraction * steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(steps - warmup, 1)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def epoch_batches(slides: int, config: TrainingConfig, epoch: int) -> list[list[int]]:
+    """Return one epoch's batches of dataset positions; they depend on the seed and the epoch only."""
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+    order = torch.randperm(slides, generator=generator).tolist()
+    return [order[i : i + config.batch_size] for i in range(0, slides, config.batch_size)]
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    dataset: SlideDataset,
+    config: TrainingConfig,
+    *,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    key: str = "",
+    label: str = "training",
+) -> History:
+    """Train `model` in place; the last epoch is the model.
+
+    Parameters
+    ----------
+    model : Module
+        On `device`.
+    objective : Objective
+        Its loss.
+    dataset : SlideDataset
+        The training slides.
+    config : TrainingConfig
+        Optimisation.
+    device : torch.device
+        A GPU computes in bfloat16 where that is safe.
+    checkpoint : Path, optional
+        Written after every epoch but the last; if it is there and its key fits, training goes on from it, to
+        the same weights as without the interruption (bit by bit on the CPU).
+    key : str
+        What the checkpoint belongs to; with another key it is ignored.
+    label : str
+        Shown with the progress.
+
+    Returns
+    -------
+    list of dict
+        One row an epoch: epoch (from 1), learning_rate of its last step, loss and its terms (means over slides),
+        gradient_norm (before clipping), conflict_rate (share of magnifications and steps in which the
+        subspaces' gradients conflicted, if that was looked at), observed_probability (mean probability
+        given to what was observed, dropout on).
+
+    Raises
+    ------
+    TrainingError
+        If a loss or gradient is not finite; it names the slides of the batch.
+    """
+    if not len(dataset):
+        raise ValueError("no slide to train on")
+    optimizer = _optimizer(model, config)
+    steps_per_epoch = math.ceil(math.ceil(len(dataset) / config.batch_size) / config.accumulation)
+    steps = steps_per_epoch * config.epochs
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
+        torch.manual_seed(config.seed)
+        history = _resume(checkpoint, key, model, optimizer, device)
+        start = len(history)
+
+        def run() -> Iterator[None]:
+            for epoch in range(start, config.epochs):
+                row = yield from _epoch(
+                    model, objective, dataset, config, optimizer, device, epoch, steps_per_epoch, steps
+                )
+                history.append(row)
+                if checkpoint is not None and epoch + 1 < config.epochs:
+                    _save(checkpoint, key, model, optimizer, history, device)
+
+        remaining = (config.epochs - start) * steps_per_epoch
+        for _ in track(run(), remaining, label, "steps"):
+            pass
+    return history
+
+
+def _epoch(
+    model: nn.Module,
+    objective: Objective,
+    dataset: SlideDataset,
+    config: TrainingConfig,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    epoch: int,
+    steps_per_epoch: int,
+    steps: int,
+) -> Any:
+    """Train one epoch, yielding after each step; the generator's value is the history row."""
+    model.train()
+    batches = iter(epoch_batches(len(dataset), config, epoch))
+    sums: dict[str, float] = {}
+    norms: list[float] = []
+    conflicts: list[float] = []
+    rate = 0.0
+    for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
+        group = list(itertools.islice(batches, config.accumulation))
+        slides = sum(len(indices) for indices in group)
+        rate = learning_rate(step, steps, config)
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        names: list[str] = []
+        for indices in group:
+            batch = dataset.batch(indices).to(device)
+            names += batch.slide_ids
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                loss = objective.loss(model, batch, epoch)
+            values = {"loss": loss.total, **loss.parts, "observed_probability": loss.probability.mean()}
+            numbers = {name: float(value.detach()) for name, value in values.items()}
+            if not math.isfinite(numbers["loss"]):
+                shown = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
+                raise _not_finite(f"the loss ({shown})", epoch, batch.slide_ids)
+            for name, value in numbers.items():
+                sums[name] = sums.get(name, 0.0) + value * len(indices)
+            (loss.total * (len(indices) / slides)).backward()
+        conflict = objective.coordinate(model)
+        if conflict is not None:
+            conflicts.append(conflict)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf))
+        if not math.isfinite(norm):
+            raise _not_finite("the gradient", epoch, names)
+        norms.append(norm)
+        optimizer.step()
+        yield
+    row: dict[str, float] = {"epoch": epoch + 1, "learning_rate": rate}
+    row |= {name: value / len(dataset) for name, value in sums.items()}
+    row["gradient_norm"] = sum(norms) / len(norms)
+    if conflicts:
+        row["conflict_rate"] = sum(conflicts) / len(conflicts)
+    return row
+
+
+def _not_finite(what: str, epoch: int, slide_ids: Any) -> TrainingError:
+    return TrainingError(
+        f"{what} is not finite in epoch {epoch + 1}, at slides {', '.join(slide_ids)}; "
+        "look at their features and expression, or lower training.learning_rate"
+    )
+
+
+def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def _rng_state(device: torch.device) -> dict[str, torch.Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _save(
+    path: Path,
+    key: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: History,
+    device: torch.device,
+) -> None:
+    state = {
+        "key": key,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "history": history,
+        "rng": _rng_state(device),
+    }
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _resume(
+    path: Path | None, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> History:
+    """Load a checkpoint that fits and return the history so far; the schedule follows from its length."""
+    if path is None or not path.is_file():
+        return []
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if state["key"] != key:
+        return []
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["rng"]["cpu"])
+    if device.type == "cuda" and "cuda" in state["rng"]:
+        torch.cuda.set_rng_state(state["rng"]["cuda"], device)
+    history: History = state["history"]
+    return history

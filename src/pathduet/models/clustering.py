@@ -1,0 +1,137 @@
+"""DPC-KNN clustering of tokens and weighted merging of each cluster: equations 10 to 12 of the paper.
+
+Density peak clustering with K nearest neighbours (Du, Ding and Jia, Knowledge-Based Systems 2016). Squared
+distances are divided by the width, so that densities do not depend on it, and ties are broken by index.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Clusters(NamedTuple):
+    """Result of :func:`dpc_knn`.
+
+    Attributes
+    ----------
+    assignment : Tensor
+        (B, N) int64; cluster of each token, an index into `centers`.
+    centers : Tensor
+        (B, K) int64; token index of each cluster's centre, best score first.
+    density : Tensor
+        (B, N); eq. 10, in (0, 1]. Higher = closer to its neighbours.
+    separation : Tensor
+        (B, N); eq. 11: squared distance (divided by the width) to the nearest token of higher density.
+    """
+
+    assignment: Tensor
+    centers: Tensor
+    density: Tensor
+    separation: Tensor
+
+
+@torch.no_grad()
+def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> Clusters:
+    """Cluster the tokens of each slide around density peaks (eq. 10 and 11).
+
+    Parameters
+    ----------
+    tokens : Tensor
+        (B, N, C).
+    n_clusters : int
+        K, between 1 and N.
+    n_neighbors : int or Tensor
+        Nearest neighbours in the density, the token itself included; one number, or (B,) one per slide (where
+        tokens are repeated, a token's own copies use up neighbours). More than N counts as N.
+
+    Returns
+    -------
+    Clusters
+        Of tokens with equal density the one with the lower index counts as the denser; of equal scores or
+        distances the lower index wins. No gradient flows through any of it.
+
+    Raises
+    ------
+    ValueError
+        If K or the number of neighbours is impossible.
+
+    Notes
+    -----
+    Slides are done one after the other with one N x N matrix: memory does not grow with B or C.
+    """
+    B, N, _ = tokens.shape
+    if not 1 <= n_clusters <= N:
+        raise ValueError(f"{n_clusters} clusters out of {N} tokens")
+    neighbors = n_neighbors.tolist() if isinstance(n_neighbors, Tensor) else [n_neighbors] * B
+    if len(neighbors) != B or min(neighbors, default=1) < 1:
+        raise ValueError(f"n_neighbors must be at least 1, one number or {B}; found {n_neighbors}")
+    results = [_cluster_slide(tokens[b], n_clusters, min(neighbors[b], N)) for b in range(B)]
+    return Clusters(*(torch.stack(parts) for parts in zip(*results, strict=True)))
+
+
+def _cluster_slide(tokens: Tensor, n_clusters: int, n_neighbors: int) -> Clusters:
+    squared = _squared_distances(tokens)  # (N, N)
+    nearest = torch.topk(squared, n_neighbors, dim=1, largest=False, sorted=False).values
+    density = torch.exp(-nearest.mean(dim=1))  # eq. 10
+
+    # From the densest down; a stable sort puts the lower index first among equals.
+    order = torch.argsort(density, descending=True, stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    not_denser = rank.unsqueeze(0) >= rank.unsqueeze(1)  # (N, N): token j is not denser than token i
+    densest = order[0]
+    farthest = squared[densest].max()
+    separation = squared.masked_fill(not_denser, torch.inf).amin(dim=1)  # eq. 11
+    separation[densest] = farthest
+
+    score = density * separation
+    centers = torch.argsort(score, descending=True, stable=True)[:n_clusters]
+    assignment = torch.zeros_like(order)
+    best = squared[centers[0]]
+    for k in range(1, n_clusters):
+        distance = squared[centers[k]]
+        closer = distance < best  # strictly: ties stay with the earlier centre
+        assignment[closer] = k
+        best = torch.where(closer, distance, best)
+    assignment[centers] = torch.arange(n_clusters, device=centers.device)
+    return Clusters(assignment, centers, density, separation)
+
+
+def _squared_distances(tokens: Tensor) -> Tensor:
+    """Return |a - b|^2 / C for all pairs of rows of (N, C), with exact zeros on the diagonal."""
+    # Rounding of |a|^2 + |b|^2 - 2ab grows with |a|: centre first.
+    x = (tokens - tokens.mean(dim=0, keepdim=True)) * tokens.shape[1] ** -0.5
+    norm = x.square().sum(dim=1)
+    squared = torch.addmm(norm.unsqueeze(0), x, x.T, alpha=-2)
+    squared.add_(norm.unsqueeze(1)).clamp_(min=0)
+    return squared.fill_diagonal_(0)
+
+
+def merge_tokens(tokens: Tensor, assignment: Tensor, weights: Tensor, n_clusters: int) -> Tensor:
+    """Merge each cluster into the weighted mean of its tokens (eq. 12).
+
+    Parameters
+    ----------
+    tokens : Tensor
+        (B, N, C).
+    assignment : Tensor
+        (B, N) integers in [0, K).
+    weights : Tensor
+        (B, N) or (B, N, 1), positive significance of each token; only ratios within a cluster matter.
+    n_clusters : int
+        K.
+
+    Returns
+    -------
+    Tensor
+        (B, K, C); zeros for a cluster without tokens.
+    """
+    B, N, _ = tokens.shape
+    members = torch.nn.functional.one_hot(assignment, n_clusters).to(tokens.dtype)  # (B, N, K)
+    shares = members * weights.reshape(B, N, 1).to(tokens.dtype)
+    total = shares.sum(dim=1, keepdim=True)  # (B, 1, K)
+    shares = shares / torch.where(total > 0, total, torch.ones_like(total))
+    return shares.transpose(1, 2) @ tokens

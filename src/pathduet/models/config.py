@@ -1,0 +1,100 @@
+"""What decides a network's shape; recorded with every model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+VARIANTS = ("paper",)
+TOKEN_ORDERS = ("hilbert", "raster")
+EXPERT_RULES = ("max_confidence", "mean")
+MAGNIFICATIONS = ("10x", "20x")
+SUBSPACES = ("tumor", "tme")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of teacher and student.
+
+    Attributes
+    ----------
+    variant : str
+        ``paper``: the equations of the paper.
+    tokens : int
+        Patch tokens per slide and magnification; a square number (they lie on a square map).
+    token_order : str
+        ``hilbert`` (neighbours on the map are neighbours in the tissue) or ``raster``.
+    width : int
+        Width c of every token.
+    heads, head_dim : int
+        Attention heads and the width of each.
+    offset_groups : int
+        Groups of channels that are sampled at points of their own.
+    offset_kernel, stride : int
+        Kernel of the offset network and spacing of the reference points, in map cells. 50 x 50 tokens at
+        stride 4 give 12 x 12 points.
+    offset_range : float
+        Farthest that a reference point can move along each axis, in map cells.
+    dropout : float
+        Applied to what attention adds, and to a representation before its classifier.
+    prototypes : int
+        Prototypes of the student: one per subspace, hence 2.
+    neighbors : int
+        Nearest neighbours in the density of eq. 10, the token itself included.
+    expert_rule : str
+        How the two magnifications' classifiers are combined: ``max_confidence`` (the more confident one
+        speaks, slide by slide) or ``mean`` of their probabilities. Hazards of survival are always averaged:
+        a softmax-like confidence does not exist for them.
+    """
+
+    variant: str = "paper"
+    tokens: int = 2500
+    token_order: str = "hilbert"
+    width: int = 128
+    heads: int = 8
+    head_dim: int = 16
+    offset_groups: int = 8
+    offset_kernel: int = 6
+    stride: int = 4
+    offset_range: float = 4.0
+    dropout: float = 0.1
+    prototypes: int = 2
+    neighbors: int = 5
+    expert_rule: str = "max_confidence"
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("variant", self.variant, VARIANTS),
+            ("token_order", self.token_order, TOKEN_ORDERS),
+            ("expert_rule", self.expert_rule, EXPERT_RULES),
+        ):
+            if value not in allowed:
+                raise ValueError(f"model.{name} is {value!r}; known: {', '.join(allowed)}")
+        positive = (
+            "tokens",
+            "width",
+            "heads",
+            "head_dim",
+            "offset_groups",
+            "offset_kernel",
+            "stride",
+            "neighbors",
+        )
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        if math.isqrt(self.tokens) ** 2 != self.tokens:
+            below = math.isqrt(self.tokens)
+            raise ValueError(
+                f"model.tokens is {self.tokens}, no square number; use {below**2} or {(below + 1) ** 2}"
+            )
+        if self.width % self.offset_groups:
+            raise ValueError(f"model.width {self.width} is no multiple of offset_groups {self.offset_groups}")
+        if self.offset_kernel < self.stride:
+            raise ValueError(f"model.offset_kernel {self.offset_kernel} is smaller than stride {self.stride}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout is {self.dropout}; it must be in [0, 1)")
+        if self.offset_range < 0:
+            raise ValueError(f"model.offset_range is {self.offset_range}; it must not be negative")
+        if self.prototypes != len(SUBSPACES):
+            raise ValueError(f"model.prototypes is {self.prototypes}; one per subspace: {len(SUBSPACES)}")

@@ -1,0 +1,118 @@
+"""Disentangled multi-modal selective fusion (DMSF): equations 1 to 5 of the paper, per magnification.
+
+Two branches, tumor and microenvironment (TME), that share nothing but the patch tokens and meet only in the
+classifier. In each, genes attend to the histology (step 1), and what they found attends to the genes (step 2). The
+paper leaves the pooling open: here residual, LayerNorm, mean over the genes, LayerNorm, dense, tanh.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pathduet.models.attention import MultiHeadAttention
+from pathduet.models.config import SUBSPACES, ModelConfig
+from pathduet.models.deformable import DeformableAttention
+
+
+class SubspaceOutput(NamedTuple):
+    """Result of :class:`SubspaceFusion`.
+
+    Attributes
+    ----------
+    representation : Tensor
+        (B, c) in (-1, 1); X_R of the subspace.
+    attention : Tensor
+        (B, heads, G, keys); genes to histology (eq. 2).
+    selection : Tensor or None
+        (B, heads, G, G); fused tokens to genes (eq. 4), if it was asked for.
+    offsets : Tensor
+        (B, groups, h, w, 2); movement of the reference points in map cells.
+    """
+
+    representation: Tensor
+    attention: Tensor
+    selection: Tensor | None
+    offsets: Tensor
+
+
+class FusionOutput(NamedTuple):
+    """Result of :class:`DisentangledFusion`.
+
+    Attributes
+    ----------
+    representation : Tensor
+        (B, 2c); tumor first, then TME.
+    branches : dict
+        :class:`SubspaceOutput` by subspace, ``tumor`` and ``tme``.
+    """
+
+    representation: Tensor
+    branches: dict[str, SubspaceOutput]
+
+
+class SubspaceFusion(nn.Module):
+    """One branch: deformable attention to the histology, then selection among the genes.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        c = config.width
+        self.deformation = DeformableAttention(config)
+        self.selection = MultiHeadAttention(c, config.heads, config.head_dim, config.dropout)
+        self.norm = nn.LayerNorm(c)
+        self.pooled_norm = nn.LayerNorm(c)
+        self.dense = nn.Linear(c, c)
+
+    def forward(
+        self, genes: Tensor, gene_mask: Tensor, patches: Tensor, need_selection: bool = False
+    ) -> SubspaceOutput:
+        """Fuse gene tokens (B, G, c) on a square grid with patch tokens (B, N, c) on another.
+
+        `gene_mask`, (G,) or (B, G) bool, is True where a gene counts; at least one must. What stands in the
+        other tokens has no influence on the representation.
+        """
+        deformed = self.deformation(genes, patches, query_mask=gene_mask, need_attention=True)  # eq. 1-3
+        assert deformed.attention is not None
+        selected, selection = self.selection(deformed.tokens, genes, gene_mask, need_selection)  # eq. 4-5
+        fused = self.norm(deformed.tokens + selected)  # (B, G, c)
+        weights = gene_mask.to(fused.dtype).expand(fused.shape[:2]).unsqueeze(-1)  # (B, G, 1)
+        pooled = torch.where(weights > 0, fused, 0).sum(dim=1) / weights.sum(dim=1)  # (B, c)
+        representation = torch.tanh(self.dense(self.pooled_norm(pooled)))
+        return SubspaceOutput(representation, deformed.attention, selection, deformed.offsets)
+
+
+class DisentangledFusion(nn.Module):
+    """Both branches of one magnification.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.branches = nn.ModuleDict({subspace: SubspaceFusion(config) for subspace in SUBSPACES})
+
+    def forward(
+        self,
+        patches: Tensor,
+        tumor: Tensor,
+        tme: Tensor,
+        tumor_mask: Tensor,
+        tme_mask: Tensor,
+        need_selection: bool = False,
+    ) -> FusionOutput:
+        """Return X_R = [X_R tumor; X_R tme] for patch tokens (B, N, c) and gene tokens (B, G, c)."""
+        genes = {"tumor": (tumor, tumor_mask), "tme": (tme, tme_mask)}
+        branches = {s: self.branches[s](*genes[s], patches, need_selection) for s in SUBSPACES}
+        representation = torch.cat([branches[s].representation for s in SUBSPACES], dim=1)  # (B, 2c)
+        return FusionOutput(representation, branches)

@@ -1,0 +1,46 @@
+"""Patch tokens: encoder features, standardised, through Linear + ReLU to the model's width, then LayerNorm.
+
+The paper feeds slide-level feature matrices into a map of width c. ImageNet features of tissue share a large mean;
+standardising each feature with the training part's mean and standard deviation (stored with the weights) and
+normalising each token afterwards lets a network learn from tens of slides. Both cost next to nothing: the
+standardisation is folded into the linear map.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class PatchTokens(nn.Module):
+    """Map features (B, N, d) to tokens (B, N, c).
+
+    Parameters
+    ----------
+    features : int
+        Numbers per tile, d.
+    width : int
+        Width c of a token.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, width)
+        self.norm = nn.LayerNorm(width)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    @torch.no_grad()
+    def standardise(self, mean: Tensor, sd: Tensor) -> None:
+        """Take the training part's mean and standard deviation (d,) of each feature; constant ones stay 0."""
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(sd > 1e-6, 1 / sd.clamp(min=1e-6), torch.zeros_like(sd)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return tokens (B, N, c)."""
+        weight = self.linear.weight * self.scale  # (c, d)
+        bias = self.linear.bias - weight @ self.mean
+        return self.norm(torch.relu(nn.functional.linear(features, weight, bias)))
