@@ -1,0 +1,272 @@
+"""A batch of slides through one stage, in worker processes; a crash costs one slide, never the batch.
+
+Each worker serves one slide at a time, so when it dies it is known which slide it died on. That slide is tried
+once more, alone, when the others are done (it may have been the machine's memory); if it kills its worker again, it
+is marked ``failed``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pathduet import progress
+from pathduet.atomic import write_tsv
+from pathduet.errors import PathDuetError
+from pathduet.sheets import SlideRow
+from pathduet.slides.settings import SlideSettings
+from pathduet.slides.status import ARTIFACTS, STAGES, StageStatus, slide_folder, write_status
+
+COLUMNS = (
+    "slide_id", "status", "stage", "reason", "message", "mpp", "mpp_source", "n_10x", "n_20x", "notes", "key",
+)  # fmt: skip
+
+
+class WorkerDied(Exception):
+    """The worker process ended in the middle of a slide."""
+
+
+def worker_command() -> list[str]:
+    """Return the command that starts a worker."""
+    return [sys.executable, "-m", "pathduet.slides.worker"]
+
+
+class _Worker:
+    def __init__(self, threads: int) -> None:
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        self._process = subprocess.Popen(
+            worker_command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, **limits},
+        )
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except OSError:
+            line = ""
+        if not line.endswith("\n"):
+            raise WorkerDied(_cause(self._process.wait()))
+        return json.loads(line)
+
+    def close(self, kill: bool = False) -> None:
+        if kill:
+            self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:
+                    continue
+        self._process.wait()
+
+
+def _cause(code: int) -> str:
+    if code < 0:
+        try:
+            return f"signal {-code}, {signal.Signals(-code).name}"
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit status {code}"
+
+
+class _Crew:
+    """Threads that hand slides to workers and collect the answers."""
+
+    def __init__(self, stage: str, results: Path, settings: SlideSettings, threads: int) -> None:
+        self._common = {
+            "stage": stage,
+            "results": str(results),
+            "settings": asdict(settings),
+            "threads": threads,
+        }
+        self._threads = threads
+        self._workers: set[_Worker] = set()
+        self._lock = threading.Lock()
+        self.stopping = False
+
+    def serve(
+        self,
+        todo: queue.SimpleQueue[SlideRow],
+        done: queue.SimpleQueue[tuple[SlideRow, StageStatus | str | Exception]],
+    ) -> None:
+        """Take slides from `todo` until it is empty; put a status, the cause of a crash or an error in `done`."""
+        worker: _Worker | None = None
+        try:
+            while not self.stopping:
+                try:
+                    slide = todo.get_nowait()
+                except queue.Empty:
+                    break
+                try:
+                    if worker is None:
+                        worker = _Worker(self._threads)
+                        with self._lock:
+                            self._workers.add(worker)
+                    row = asdict(slide) | {"path": str(slide.path)}
+                    reply = worker.ask({**self._common, "slide": row})
+                except WorkerDied as error:
+                    self._drop(worker)
+                    worker = None
+                    done.put((slide, str(error)))
+                    continue
+                except Exception as error:
+                    done.put((slide, error))
+                    break
+                if "error" in reply:
+                    done.put((slide, PathDuetError(reply["error"])))
+                else:
+                    done.put((slide, StageStatus(**reply["status"])))
+        finally:
+            self._drop(worker)
+
+    def _drop(self, worker: _Worker | None) -> None:
+        if worker is not None:
+            with self._lock:
+                self._workers.discard(worker)
+            worker.close()
+
+    def stop(self) -> None:
+        """End the workers at once; slides in work are left as they were."""
+        self.stopping = True
+        with self._lock:
+            workers = list(self._workers)
+        for worker in workers:
+            worker.close(kill=True)
+
+
+def run_batch(
+    slides: Sequence[SlideRow],
+    stage: str,
+    results: Path,
+    settings: SlideSettings,
+    manifest: Path,
+    workers: int = 1,
+) -> list[StageStatus]:
+    """Run one stage for a batch of slides and write the batch manifest last.
+
+    Slides that are current are skipped; each finished slide is on disk at once, so an interrupted batch goes on where
+    it stopped. Tiles and stains use `workers` processes; features use one process (one copy of
+    the encoder) with `workers` threads.
+
+    Parameters
+    ----------
+    slides : sequence of SlideRow
+    stage : {"tile", "stain", "features"}
+    results : Path
+        The results folder.
+    settings : SlideSettings
+    manifest : Path
+        TSV to write, one row a slide in the order of `slides`.
+    workers : int
+        Processes or threads, at least 1.
+
+    Returns
+    -------
+    list of StageStatus
+        In the order of `slides`.
+
+    Raises
+    ------
+    PathDuetError
+        For what is wrong with the whole run (encoder weights, settings); no manifest is written then.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"unknown stage {stage!r}; known: {STAGES}")
+    workers = max(1, workers)
+    processes, threads = (1, workers) if stage == "features" else (min(workers, max(1, len(slides))), 1)
+    crew = _Crew(stage, results, settings, threads)
+    statuses: dict[str, StageStatus] = {}
+    suspects: list[SlideRow] = []
+
+    def collect(batch: Sequence[SlideRow], number: int, label: str) -> list[tuple[SlideRow, str]]:
+        todo: queue.SimpleQueue[SlideRow] = queue.SimpleQueue()
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for slide in batch:
+            todo.put(slide)
+        crew_threads = [
+            threading.Thread(target=crew.serve, args=(todo, done), daemon=True) for _ in range(number)
+        ]
+        for thread in crew_threads:
+            thread.start()
+        crashed = []
+        for _ in progress.track(range(len(batch)), len(batch), label, "slides"):
+            slide, outcome = done.get()
+            if isinstance(outcome, Exception):
+                raise outcome
+            if isinstance(outcome, str):
+                crashed.append((slide, outcome))
+            else:
+                statuses[slide.slide_id] = outcome
+                if outcome.status == "failed" and outcome.failed_stage == stage:
+                    _tell(outcome)
+        for thread in crew_threads:
+            thread.join()
+        return crashed
+
+    try:
+        suspects = [slide for slide, _ in collect(slides, processes, stage)]
+        for suspect in suspects:
+            for slide, cause in collect([suspect], 1, f"{stage}, {suspect.slide_id} again, alone"):
+                statuses[slide.slide_id] = _crashed(slide, stage, results, cause)
+    except BaseException:
+        crew.stop()
+        raise
+    ordered = [statuses[slide.slide_id] for slide in slides]
+    write_manifest(manifest, ordered)
+    return ordered
+
+
+def _tell(status: StageStatus) -> None:
+    print(f"slide {status.slide_id}: {status.reason}: {status.message}", file=sys.stderr, flush=True)
+
+
+def _crashed(slide: SlideRow, stage: str, results: Path, cause: str) -> StageStatus:
+    message = (
+        f"it ended its worker process twice ({cause}); "
+        "the file is probably damaged, or the machine's memory too small"
+    )
+    status = StageStatus(slide.slide_id, stage, "failed", "failed", message, failed_stage=stage)
+    for name in ARTIFACTS[stage]:
+        (slide_folder(results, slide.slide_id) / name).unlink(missing_ok=True)
+    write_status(results, status)
+    _tell(status)
+    return status
+
+
+def write_manifest(path: Path, statuses: Sequence[StageStatus]) -> None:
+    """Write the batch manifest: one row a slide, no times, so that unchanged results give unchanged bytes."""
+    import pandas as pd
+
+    rows = [
+        {
+            "slide_id": s.slide_id,
+            "status": s.status,
+            "stage": s.failed_stage or s.stage,
+            "reason": s.reason,
+            "message": " ".join(s.message.split()),
+            "mpp": "" if s.mpp is None else f"{s.mpp:.6g}",
+            "mpp_source": s.mpp_source,
+            "n_10x": s.counts.get("n_10x", ""),
+            "n_20x": s.counts.get("n_20x", ""),
+            "notes": " ".join(s.notes.split()),
+            "key": s.key,
+        }
+        for s in statuses
+    ]
+    write_tsv(path, pd.DataFrame(rows, columns=list(COLUMNS)))

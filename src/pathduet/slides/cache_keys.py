@@ -1,0 +1,74 @@
+"""Keys of the slide cache: a stage is repeated only for slides whose key changed.
+
+A key covers the slide's content, the settings that matter to the stage, the key of the stage before, and the source code
+of the modules that do the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+
+from pathduet.provenance import code_version, file_identity, settings_hash
+from pathduet.sheets import SlideRow
+from pathduet.slides.settings import SlideSettings
+
+_READING = ("slides/reader", "slides/pixel_size", "slides/tiling", "slides/previews")
+_CODE = {
+    "tile": (*_READING, "slides/tissue", "slides/tile_stage"),
+    "stain": (
+        *_READING, "slides/vahadane", "slides/stains", "slides/staintools_backend", "slides/stain_stage",
+        "slides/hilbert", "slides/tokens",
+    ),
+    "features": (
+        *_READING, "slides/vahadane", "slides/stains", "slides/staintools_backend", "slides/encoders",
+        "slides/efficientnet_lite0", "slides/features", "slides/hilbert", "slides/tokens",
+    ),
+}  # fmt: skip
+
+
+def slide_identity(path: Path) -> str:
+    """Return a hash of a slide's content; its place and dates do not count.
+
+    Formats of several files (MIRAX, DICOM, VMS) add names and sizes of the files that belong to it.
+    """
+    digest = hashlib.sha256(file_identity(path).encode())
+    suffix = path.suffix.lower()
+    companions: list[Path] = []
+    if suffix == ".mrxs" and path.with_suffix("").is_dir():
+        companions = sorted(path.with_suffix("").iterdir())
+    elif suffix in (".dcm", ".vms", ".vmu"):
+        companions = sorted(p for p in path.parent.iterdir() if p.is_file())
+    for companion in companions:
+        digest.update(f"{companion.name} {companion.stat().st_size}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def tile_key(slide: SlideRow, settings: SlideSettings) -> str:
+    """Return the key of a slide's tiles."""
+    tile = asdict(settings.tile)
+    del tile["max_tiles"]  # every tissue tile is listed; the limit is the encoder's
+    return settings_hash(
+        ["tile", slide.slide_id, slide_identity(slide.path), slide.mpp, tile, code_version(*_CODE["tile"])]
+    )
+
+
+def stain_key(upstream: str, settings: SlideSettings) -> str:
+    """Return the key of a slide's stains."""
+    stain = asdict(settings.stain)
+    if settings.stain.target != "shipped":
+        path = Path(settings.stain.target)
+        stain["target"] = file_identity(path) if path.is_file() else "missing"
+    return settings_hash(["stain", upstream, stain, code_version(*_CODE["stain"])])
+
+
+def features_key(upstream: str, settings: SlideSettings, weights_sha256: str) -> str:
+    """Return the key of a slide's features. Device and batch size do not count: they change last bits only."""
+    encoder = settings.encoder
+    return settings_hash(
+        [
+            "features", upstream, encoder.name, encoder.stage, encoder.precision, weights_sha256,
+            settings.tile.max_tiles, settings.tile.max_failed_tiles, code_version(*_CODE["features"]),
+        ]
+    )  # fmt: skip

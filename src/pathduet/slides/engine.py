@@ -1,0 +1,161 @@
+"""One slide through one stage: skip what is current, turn every failure into a status, write the status last."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+from pathduet.errors import PathDuetError, SlideError
+from pathduet.sheets import SlideRow
+from pathduet.slides import cache_keys
+from pathduet.slides.settings import SlideSettings
+from pathduet.slides.status import (
+    ARTIFACTS,
+    STAGES,
+    StageStatus,
+    read_status,
+    slide_folder,
+    write_status,
+)
+
+
+def run_slide(
+    slide: SlideRow, stage: str, results: Path, settings: SlideSettings, threads: int = 1
+) -> StageStatus:
+    """Run one stage of one slide, unless its artifacts are current.
+
+    A slide that fails gets a status with a reason; older artifacts of the stage are removed, so that nobody reads them.
+    A slide that failed or was excluded before keeps that reason.
+
+    Parameters
+    ----------
+    slide : SlideRow
+    stage : {"tile", "stain", "features"}
+    results : Path
+        The results folder.
+    settings : SlideSettings
+    threads : int
+        Threads for reading tiles (features).
+
+    Returns
+    -------
+    StageStatus
+
+    Raises
+    ------
+    PathDuetError
+        Only for what is wrong with the whole run, such as encoder weights that cannot be had.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"unknown stage {stage!r}; known: {STAGES}")
+    before = read_status(results, slide.slide_id, stage)
+    status = _run(slide, stage, results, settings, threads, before)
+    if status != before:
+        write_status(results, status)
+    return status
+
+
+def _run(
+    slide: SlideRow,
+    stage: str,
+    results: Path,
+    settings: SlideSettings,
+    threads: int,
+    before: StageStatus | None,
+) -> StageStatus:
+    folder = slide_folder(results, slide.slide_id)
+    if slide.exclude:
+        _remove_artifacts(folder, stage)
+        return StageStatus(slide.slide_id, stage, "excluded", "excluded", slide.exclude, failed_stage="tile")
+    upstream: StageStatus | None = None
+    key = ""
+    try:
+        if stage != "tile":
+            upstream = read_status(results, slide.slide_id, STAGES[STAGES.index(stage) - 1])
+            if upstream is None:
+                raise SlideError(
+                    slide.slide_id, "failed", f"the stage before {stage} has left no status", "run it first"
+                )
+            if upstream.status != "ok":
+                _remove_artifacts(folder, stage)
+                return StageStatus(
+                    slide.slide_id, stage, upstream.status, upstream.reason, upstream.message,
+                    failed_stage=upstream.failed_stage, mpp=upstream.mpp, mpp_source=upstream.mpp_source,
+                )  # fmt: skip
+        key = _key(slide, stage, settings, upstream)
+        done = before is not None and before.status == "ok" and before.key == key
+        if before is not None and done and all((folder / name).is_file() for name in ARTIFACTS[stage]):
+            return before
+        _remove_artifacts(folder, stage)
+        return _compute(slide, stage, settings, folder, key, upstream, threads)
+    except SlideError as error:
+        reason, message = error.reason, "; ".join(part for part in (error.found, error.advice) if part)
+    except PathDuetError:
+        raise
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        reason = "failed"
+        text = str(error).replace(str(slide.path.parent), "").replace(str(results), "")
+        message = f"{type(error).__name__}: {text}; the log has the details"
+    _remove_artifacts(folder, stage)
+    return StageStatus(
+        slide.slide_id, stage, "failed", reason, message, key, failed_stage=stage,
+        mpp=upstream.mpp if upstream else None, mpp_source=upstream.mpp_source if upstream else "",
+    )  # fmt: skip
+
+
+def _remove_artifacts(folder: Path, stage: str) -> None:
+    for name in ARTIFACTS[stage]:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _key(slide: SlideRow, stage: str, settings: SlideSettings, upstream: StageStatus | None) -> str:
+    if upstream is None:
+        if not slide.path.is_file():
+            raise SlideError(
+                slide.slide_id, "unreadable", f"no file {slide.path.name}", "check the path in slides.tsv"
+            )
+        return cache_keys.tile_key(slide, settings)
+    if stage == "stain":
+        return cache_keys.stain_key(upstream.key, settings)
+    from pathduet.slides.encoders import find_weights
+
+    return cache_keys.features_key(upstream.key, settings, find_weights(settings.encoder).sha256)
+
+
+def _compute(
+    slide: SlideRow,
+    stage: str,
+    settings: SlideSettings,
+    folder: Path,
+    key: str,
+    upstream: StageStatus | None,
+    threads: int,
+) -> StageStatus:
+    # A stage loads its libraries only when a slide needs it: torch alone takes seconds.
+    if upstream is None:
+        from pathduet.slides.tile_stage import tile_slide
+
+        counts, size = tile_slide(slide, settings.tile, folder, key)
+        mpp = (size.x + size.y) / 2
+        return StageStatus(
+            slide.slide_id, stage, "ok", key=key, counts=counts, mpp=mpp, mpp_source=size.source
+        )
+    notes = upstream.notes
+    if stage == "stain":
+        from pathduet.slides.stain_stage import stain_slide
+
+        counts, notes = stain_slide(slide, settings, folder, key)
+    else:
+        from pathduet.slides.encoders import load_encoder
+        from pathduet.slides.features import encode_slide
+
+        counts = encode_slide(slide, settings, load_encoder(settings.encoder), folder, key, threads)
+        if counts["failed_tiles"]:
+            lost = f"{counts['failed_tiles']} tiles could not be decoded"
+            notes = f"{notes}; {lost}" if notes else lost
+    return StageStatus(
+        slide.slide_id, stage, "ok", key=key, counts=counts, mpp=upstream.mpp,
+        mpp_source=upstream.mpp_source, notes=notes,
+    )  # fmt: skip

@@ -1,0 +1,105 @@
+"""The pixel size of a slide at level 0: where it comes from is recorded, and an absurd one is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pathduet.errors import SlideError
+
+MIN_MPP, MAX_MPP = 0.05, 5.0
+_UM_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """Level-0 pixel size.
+
+    Attributes
+    ----------
+    x, y : float
+        Micrometres per pixel.
+    source : str
+        ``sheet``, ``file:<property>`` or ``config``.
+    """
+
+    x: float
+    y: float
+    source: str
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value > 0 else None
+
+
+def _from_file(properties: Mapping[str, str]) -> list[PixelSize]:
+    """Return what the file says, most trusted property first."""
+    found = []
+    x, y = _number(properties.get("openslide.mpp-x")), _number(properties.get("openslide.mpp-y"))
+    if x or y:
+        found.append(PixelSize(x or y or math.nan, y or x or math.nan, "file:openslide.mpp-x"))
+    aperio = _number(properties.get("aperio.MPP"))
+    if aperio:
+        found.append(PixelSize(aperio, aperio, "file:aperio.MPP"))
+    unit = _UM_PER_UNIT.get(properties.get("tiff.ResolutionUnit", "").lower())
+    x = _number(properties.get("tiff.XResolution"))
+    y = _number(properties.get("tiff.YResolution")) or x
+    if unit and x and y:
+        found.append(PixelSize(unit / x, unit / y, "file:tiff.XResolution"))
+    return found
+
+
+def _believable(size: PixelSize) -> bool:
+    return MIN_MPP <= size.x <= MAX_MPP and MIN_MPP <= size.y <= MAX_MPP
+
+
+def pixel_size(
+    slide_id: str, properties: Mapping[str, str], sheet_mpp: float | None, default_mpp: float | None
+) -> PixelSize:
+    """Return the level-0 pixel size: sheet, then file, then the configured default.
+
+    A value outside 0.05-5 um in the file is passed over (the next source is asked); one in the sheet
+    is refused, because somebody meant it.
+
+    Parameters
+    ----------
+    slide_id : str
+        For messages.
+    properties : mapping
+        OpenSlide's properties.
+    sheet_mpp, default_mpp : float or None
+        From the sample sheet and the configuration, in micrometres.
+
+    Raises
+    ------
+    SlideError
+        ``no_mpp``, naming every value that was found and not believed.
+    """
+    advice = "give `mpp` for it in slides.tsv, or `slides.default_mpp` in the configuration"
+    if sheet_mpp is not None:
+        size = PixelSize(sheet_mpp, sheet_mpp, "sheet")
+        if not _believable(size):
+            raise SlideError(
+                slide_id,
+                "no_mpp",
+                f"slides.tsv says {sheet_mpp:g} um per pixel",
+                f"it must lie in {MIN_MPP:g}-{MAX_MPP:g}",
+            )
+        return size
+    candidates = _from_file(properties)
+    for size in candidates:
+        if _believable(size):
+            return size
+    if default_mpp is not None:
+        return PixelSize(default_mpp, default_mpp, "config")
+    if candidates:
+        found = ", ".join(f"{s.source.removeprefix('file:')} = {s.x:.4g} x {s.y:.4g} um" for s in candidates)
+        found = f"the file's pixel size is not believable ({found}; allowed {MIN_MPP:g}-{MAX_MPP:g})"
+    else:
+        found = "neither the sheet nor the file gives a pixel size"
+    raise SlideError(slide_id, "no_mpp", found, advice)

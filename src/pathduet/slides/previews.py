@@ -1,0 +1,96 @@
+"""Small pictures of what was done to a slide, for the report: at most 512 pixels, PNGs of 256 colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from pathduet.atomic import atomic_path
+
+MAX_EDGE = 512
+_OUTLINE, _PEN, _TILE_20X, _TILE_10X = (0, 120, 60), (230, 60, 0), (20, 90, 200), (255, 140, 0)
+_MIN_CELL = 5.0  # preview pixels: below, a lattice is a grey smear
+_TILE_EDGE, _GAP = 112, 4
+
+
+def preview_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size of a slide's preview: the long edge 512 pixels, or the slide's own if it is smaller."""
+    scale = min(1.0, MAX_EDGE / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def save_png(path: Path, image: NDArray[np.uint8] | Image.Image) -> None:
+    """Save an RGB picture as a small palette PNG, atomically."""
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    with atomic_path(path) as temporary:
+        picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+            temporary, optimize=True
+        )
+
+
+def _resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    picture = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(picture) >= 128
+
+
+def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    from scipy import ndimage
+
+    return mask & ~ndimage.binary_erosion(mask, border_value=0)
+
+
+def mask_preview(
+    thumbnail: NDArray[np.uint8],
+    tissue: NDArray[np.bool_],
+    pen: NDArray[np.bool_],
+    size0: tuple[int, int],
+    tiles: Mapping[str, tuple[NDArray[np.float64], float, float]],
+) -> Image.Image:
+    """Draw the tissue's outline (green), pen (orange outline), kept 20x tiles (blue tint) and 10x tiles (frames).
+
+    Parameters
+    ----------
+    thumbnail : (h, w, 3) uint8 array
+        The slide at preview size.
+    tissue, pen : (H, W) bool arrays
+        Of the same slide, at any size.
+    size0 : (int, int)
+        Width and height of level 0.
+    tiles : mapping of "10x" and "20x"
+        Kept tiles: corners (n, 2), width and height, all in level-0 pixels.
+    """
+    height, width = thumbnail.shape[:2]
+    scale_x, scale_y = width / size0[0], height / size0[1]
+    tinted = Image.new("RGBA", (width, height))
+    draw = ImageDraw.Draw(tinted)
+    corners, tile_w, tile_h = tiles["20x"]
+    edge = (*_TILE_20X, 150) if tile_w * scale_x >= _MIN_CELL else None
+    for x, y in corners * (scale_x, scale_y):
+        box = (x, y, x + tile_w * scale_x - 1, y + tile_h * scale_y - 1)
+        draw.rectangle(box, fill=(*_TILE_20X, 45), outline=edge)
+    corners, tile_w, tile_h = tiles["10x"]
+    if tile_w * scale_x >= _MIN_CELL:
+        for x, y in corners * (scale_x, scale_y):
+            box = (x, y, x + tile_w * scale_x - 1, y + tile_h * scale_y - 1)
+            draw.rectangle(box, outline=(*_TILE_10X, 200))
+    picture = np.array(
+        Image.alpha_composite(Image.fromarray(thumbnail).convert("RGBA"), tinted).convert("RGB")
+    )
+    for mask, colour in ((tissue, _OUTLINE), (pen, _PEN)):
+        picture[_outline(_resize_mask(mask, (width, height)))] = colour
+    return Image.fromarray(picture)
+
+
+def stain_preview(before: Sequence[NDArray[np.uint8]], after: Sequence[NDArray[np.uint8]]) -> Image.Image:
+    """Show tiles above and their normalised selves below."""
+    step = _TILE_EDGE + _GAP
+    picture = Image.new("RGB", (step * len(before) - _GAP, 2 * step - _GAP), "white")
+    for row, tiles in enumerate((before, after)):
+        for column, tile in enumerate(tiles):
+            small = Image.fromarray(tile).resize((_TILE_EDGE, _TILE_EDGE), Image.Resampling.BOX)
+            picture.paste(small, (column * step, row * step))
+    return picture

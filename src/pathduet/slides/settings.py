@@ -1,0 +1,148 @@
+"""Settings of the slide stages, as frozen dataclasses made from the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+S = TypeVar("S")
+
+
+def _pick(cls: type[S], mapping: Mapping[str, Any]) -> S:
+    """Build `cls` from the keys it knows; the configuration schema has already refused unknown ones."""
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    return cls(**{key: value for key, value in mapping.items() if key in known})
+
+
+@dataclass(frozen=True)
+class TileSettings:
+    """Where tiles lie and which are kept.
+
+    Attributes
+    ----------
+    tile_px : int
+        Tile edge in pixels at the target pixel size.
+    mpp_10x, mpp_20x : float
+        Target pixel sizes in micrometres.
+    thumbnail_mpp : float
+        Pixel size (um) of the thumbnail on which tissue is found.
+    min_tissue : float
+        Least share of tissue in a kept tile.
+    min_tiles : int
+        Fewer kept tiles than this, at either magnification, refuse the slide.
+    default_mpp : float or None
+        Level-0 pixel size (um) assumed where neither the sheet nor the file gives one.
+    max_tiles : int
+        Most tiles encoded per slide and magnification.
+    max_failed_tiles : float
+        Largest share of tiles that may fail to decode.
+    """
+
+    tile_px: int = 224
+    mpp_10x: float = 1.0
+    mpp_20x: float = 0.5
+    thumbnail_mpp: float = 8.0
+    min_tissue: float = 0.5
+    min_tiles: int = 4
+    default_mpp: float | None = None
+    max_tiles: int = 2500
+    max_failed_tiles: float = 0.1
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> TileSettings:
+        """Build from the configuration's ``slides`` section."""
+        return _pick(cls, mapping)
+
+    @property
+    def magnifications(self) -> dict[str, float]:
+        """Name of each magnification and its target pixel size in micrometres."""
+        return {"10x": self.mpp_10x, "20x": self.mpp_20x}
+
+
+@dataclass(frozen=True)
+class StainSettings:
+    """Stain normalisation.
+
+    Attributes
+    ----------
+    backend : {"closed_form", "staintools", "none"}
+        ``none`` leaves the colours as they are.
+    sample_pixels : int
+        Tissue pixels of a slide from which its stain matrix is learned.
+    regularizer : float
+        Sparsity weight (lambda) of the dictionary learning.
+    luminosity_threshold : float
+        Pixels with a LAB lightness / 100 at or above it are background.
+    percentile : float
+        Percentile of the concentrations taken as a stain's maximum.
+    target : str
+        ``shipped``, or the path of an image whose stains everything is mapped to.
+    """
+
+    backend: str = "closed_form"
+    sample_pixels: int = 20_000
+    regularizer: float = 0.1
+    luminosity_threshold: float = 0.8
+    percentile: float = 99.0
+    target: str = "shipped"
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> StainSettings:
+        """Build from the configuration's ``stain`` section."""
+        return _pick(cls, mapping)
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """The tile encoder.
+
+    Attributes
+    ----------
+    name : {"resnet50", "efficientnet_lite0", "random"}
+        ``random`` is an untrained ResNet50, for controls.
+    stage : {3, 4}
+        After which stage ResNet50 is cut: 1,024 or 2,048 numbers a tile.
+    weights : str or None
+        A weights file for ``resnet50``; None = torch's cache, else the download.
+    batch_size : int
+        Tiles in a forward pass.
+    device : str
+        ``auto`` = a GPU if there is one; ``cpu``, ``cuda`` or ``cuda:N``.
+    precision : {"float32", "bfloat16"}
+        ``bfloat16`` is for GPUs only.
+    seed : int
+        Seed of the ``random`` encoder's weights.
+    """
+
+    name: str = "resnet50"
+    stage: int = 3
+    weights: str | None = None
+    batch_size: int = 64
+    device: str = "auto"
+    precision: str = "float32"
+    seed: int = 42
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> EncoderSettings:
+        """Build from the configuration's ``encoder`` section (with ``seed`` put in)."""
+        return _pick(cls, mapping)
+
+
+@dataclass(frozen=True)
+class SlideSettings:
+    """All settings of the slide stages."""
+
+    tile: TileSettings = field(default_factory=TileSettings)
+    stain: StainSettings = field(default_factory=StainSettings)
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any]) -> SlideSettings:
+        """Build from a whole configuration: its ``slides``, ``stain`` and ``encoder`` sections and ``seed``."""
+        encoder = {"seed": config.get("seed", 42), **config.get("encoder", {})}
+        return cls(
+            TileSettings.from_mapping(config.get("slides", {})),
+            StainSettings.from_mapping(config.get("stain", {})),
+            EncoderSettings.from_mapping(encoder),
+        )

@@ -1,0 +1,140 @@
+"""Stage ``stain``: a slide's stain matrix from a pixel sample over its tissue, as stain.json with a preview."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathduet import __version__
+from pathduet.atomic import write_json
+from pathduet.errors import PathDuetError, SlideError
+from pathduet.sheets import SlideRow
+from pathduet.slides import previews
+from pathduet.slides.reader import RegionError, SlideReader
+from pathduet.slides.settings import SlideSettings
+from pathduet.slides.stains import (
+    Normalizer,
+    Stains,
+    fit_slide,
+    normalizer,
+    stained_pixels,
+    target_stains,
+)
+from pathduet.slides.tile_table import TileTable, read_tiles
+from pathduet.slides.tokens import hilbert_order, token_indices
+
+SAMPLED_TILES = 64
+_PREVIEW_TILES = 6
+_CANDIDATES_PER_PIXEL = 4  # read per wanted pixel: many are too bright
+
+
+def sample_tiles(tiles: TileTable, most: int = SAMPLED_TILES) -> NDArray[np.int64]:
+    """Return rows of at most `most` tiles, evenly spaced along the tissue's Hilbert order."""
+    order = hilbert_order(tiles.grid)
+    return order[token_indices(len(order), min(most, len(order)))]
+
+
+def stain_slide(
+    slide: SlideRow, settings: SlideSettings, folder: Path, key: str
+) -> tuple[dict[str, int], str]:
+    """Fit a slide's stains on 20x tiles and write stain.json and stain.png into `folder`.
+
+    Returns
+    -------
+    counts : dict
+        n_10x, n_20x, sampled_tiles, sampled_pixels, failed_tiles.
+    note : str
+        Empty, or what was done instead of the usual fit.
+
+    Raises
+    ------
+    SlideError
+        ``unreadable`` if none, or too few, of the sampled tiles can be decoded.
+    """
+    tables = read_tiles(folder / "tiles.h5")
+    tiles = tables["20x"]
+    rows = sample_tiles(tiles)
+    quota = -(-_CANDIDATES_PER_PIXEL * settings.stain.sample_pixels // len(rows))
+    images: list[NDArray[np.uint8]] = []
+    failed = 0
+    with SlideReader(slide.slide_id, slide.path) as reader:
+        for row in rows:
+            try:
+                images.append(tiles.read(reader, int(row)))
+            except RegionError:
+                failed += 1
+    if failed > settings.tile.max_failed_tiles * len(rows) or not images:
+        raise SlideError(
+            slide.slide_id,
+            "unreadable",
+            f"{failed} of {len(rows)} sampled tiles of {slide.path.name} cannot be decoded",
+            "copy the file again, or raise slides.max_failed_tiles",
+        )
+    source, target = None, None
+    note = ""
+    counts = {f"n_{name}": len(table.grid) for name, table in tables.items()}
+    counts |= {"sampled_tiles": len(images), "failed_tiles": failed}
+    if settings.stain.backend != "none":
+        target = target_stains(settings.stain)
+        rng = np.random.default_rng(0)
+        flat = [image.reshape(-1, 3) for image in images]
+        candidates = [p[rng.choice(len(p), quota, replace=False)] if len(p) > quota else p for p in flat]
+        pixels = stained_pixels(np.concatenate(candidates), settings.stain)
+        source = fit_slide(pixels, settings.stain, target)
+        note = source.note
+        counts["sampled_pixels"] = source.pixels
+    write_json(
+        folder / "stain.json",
+        {
+            "slide_id": slide.slide_id,
+            "key": key,
+            "package_version": __version__,
+            "settings": asdict(settings.stain) | {"target": Path(settings.stain.target).name},
+            "source": _as_dict(source),
+            "target": _as_dict(target),
+        },
+    )
+    shown = [images[i] for i in token_indices(len(images), min(_PREVIEW_TILES, len(images)))]
+    after = list(shown)
+    if source is not None and target is not None:
+        change = normalizer(source, target, settings.stain.backend)
+        after = [change(image) for image in shown]
+    previews.save_png(folder / "stain.png", previews.stain_preview(shown, after))
+    return counts, note
+
+
+def _as_dict(stains: Stains | None) -> dict[str, Any] | None:
+    if stains is None:
+        return None
+    return {
+        "matrix": stains.matrix.tolist(),
+        "max_concentrations": stains.max_concentrations.tolist(),
+        "pixels": stains.pixels,
+        "note": stains.note,
+    }
+
+
+def _from_dict(value: dict[str, Any]) -> Stains:
+    return Stains(
+        np.array(value["matrix"]), np.array(value["max_concentrations"]), value["pixels"], value["note"]
+    )
+
+
+def load_normalizer(path: Path) -> tuple[Normalizer, NDArray[np.float64], str]:
+    """Return a slide's colour map, its stain matrix (NaN without normalisation) and the backend, from stain.json."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        backend = value["settings"]["backend"]
+        if backend == "none":
+            return (lambda rgb: rgb), np.full((2, 3), np.nan), backend
+        source, target = _from_dict(value["source"]), _from_dict(value["target"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise PathDuetError(
+            f"{path.name} is damaged ({error!r}); delete it and run the stage again"
+        ) from error
+    return normalizer(source, target, backend), source.matrix, backend

@@ -1,0 +1,84 @@
+"""How a stage ended for a slide: a small JSON file beside the slide's artifacts, written last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pathduet.atomic import write_json
+
+STAGES = ("tile", "stain", "features")
+#: What a stage must leave behind to count as finished.
+ARTIFACTS = {
+    "tile": ("tiles.h5", "mask.png", "thumbnail.png"),
+    "stain": ("stain.json", "stain.png"),
+    "features": ("features.h5",),
+}
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """How a stage ended for one slide.
+
+    Attributes
+    ----------
+    slide_id, stage : str
+    status : {"ok", "failed", "excluded"}
+    reason : str
+        Empty if ok, else a key of :data:`pathduet.errors.SLIDE_REASONS`.
+    message : str
+        What was found and what to do.
+    key : str
+        Hash of everything that the artifact depends on.
+    counts : mapping of str to int
+        For instance n_10x, n_20x, failed_tiles.
+    failed_stage : str
+        The stage at which the slide was lost, maybe an earlier one; empty if ok.
+    mpp : float or None
+        Level-0 pixel size in micrometres (mean of x and y), if it got that far.
+    mpp_source : str
+    notes : str
+        Anything done otherwise than usual.
+    """
+
+    slide_id: str
+    stage: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    key: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    failed_stage: str = ""
+    mpp: float | None = None
+    mpp_source: str = ""
+    notes: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dictionary."""
+        return asdict(self)
+
+
+def slide_folder(results: Path, slide_id: str) -> Path:
+    """Return where a slide's artifacts are."""
+    return results / "slides" / slide_id
+
+
+def status_path(results: Path, slide_id: str, stage: str) -> Path:
+    """Return where a stage's status of a slide is."""
+    return slide_folder(results, slide_id) / f"{stage}.status.json"
+
+
+def write_status(results: Path, status: StageStatus) -> None:
+    """Write a status beside the slide's artifacts."""
+    write_json(status_path(results, status.slide_id, status.stage), status.to_dict())
+
+
+def read_status(results: Path, slide_id: str, stage: str) -> StageStatus | None:
+    """Return a stage's status, None where there is none or it cannot be understood."""
+    try:
+        return StageStatus(**json.loads(status_path(results, slide_id, stage).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
