@@ -11,7 +11,7 @@ from pathduet.phantom.streams import generator
 from pathduet.phantom.tissue import Histology
 
 #: SD by which the tissue block departs from the patient, and each slide from the block.
-_BLOCK_SD, _SLIDE_SD = 0.30, 0.20
+_BLOCK_SD, _SLIDE_SD = 0.38, 0.20
 
 
 @dataclass(frozen=True)

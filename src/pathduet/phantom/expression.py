@@ -35,7 +35,7 @@ ANCHORS: dict[str, tuple[str, float]] = {
 }
 
 #: SD by which a patient's specimen for sequencing departs from the patient's programmes.
-SPECIMEN_SD = 0.35
+SPECIMEN_SD = 0.30
 
 
 @dataclass(frozen=True)

@@ -152,9 +152,9 @@ class Bank:
         rng = self.rng
         return self._cell(
             rng.uniform(7.5, 9.5), rng.uniform(0.85, 1.0), rng.uniform(0, np.pi),
-            irregular=0.03, amplitude=0.45, contrast=0.25, nucleoli=1, nucleolus=1.2,
-            cytoplasm_um=rng.uniform(3.0, 5.0), cytoplasm=0.22, cytoplasm_h=0.28, halo_um=5.5, halo=0.3,
-            eccentric_um=1.0,
+            irregular=0.03, amplitude=0.60, contrast=0.25, nucleoli=1, nucleolus=1.2,
+            cytoplasm_um=rng.uniform(3.0, 5.0), cytoplasm=0.30, cytoplasm_h=0.36, halo_um=0.0, halo=0.0,
+            eccentric_um=1.0, corners=0.30,
         )  # fmt: skip
 
     def _round(self, diameter_um: float, amplitude: float) -> Stamp:
@@ -205,6 +205,7 @@ class Bank:
         cytoplasm: float = 0.0,
         cytoplasm_h: float = 0.04,
         eccentric_um: float = 0.0,
+        corners: float = 0.0,
     ) -> Stamp:
         """Render a cell whose nucleus is a perturbed ellipse of equal area to a circle of `diameter_um`.
 
@@ -226,10 +227,16 @@ class Bank:
             Width of the cell body beyond the nucleus, its eosin, and its haematoxylin relative to 1.
         eccentric_um : float
             How far the nucleus sits from the middle of the cell body.
+        corners : float
+            Amplitude of three corners of the cell body relative to its radius.
         """
         rng, mpp = self.rng, self.mpp
         a, b = 0.5 * diameter_um / np.sqrt(ratio), 0.5 * diameter_um * np.sqrt(ratio)
-        reach = a * (1 + irregular) + max(halo_um, cytoplasm_um + eccentric_um) + 1.2
+        reach = (
+            a * (1 + irregular)
+            + max(halo_um, (cytoplasm_um + eccentric_um) * (1 + corners) + corners * a)
+            + 1.2
+        )
         r = int(np.ceil(reach / mpp))
         y, x = np.mgrid[-r : r + 1, -r : r + 1].astype(np.float32) * np.float32(mpp)
         # Off the pixel grid by a fraction of a pixel, as real nuclei are.
@@ -266,6 +273,7 @@ class Bank:
             grown = (
                 np.sqrt(((u - du) / (a + cytoplasm_um)) ** 2 + ((v - dv) / (b + cytoplasm_um)) ** 2) / outline
             )
+            grown /= 1.0 + corners * np.cos(3 * theta + rng.uniform(0, 2 * np.pi))
             body = np.clip((1.0 - grown) * 4.0, 0.0, 1.0) * (1.0 - 0.8 * nucleus)
             body *= 1.0 + 0.12 * self.chromatin[cx : cx + n, cy : cy + n]
             keep *= 1.0 - 0.5 * np.clip(body, 0.0, 1.0)

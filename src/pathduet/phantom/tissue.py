@@ -21,7 +21,7 @@ from pathduet.phantom.layout import (
 from pathduet.phantom.nuclei import Bank, Morphology, scatter, stamp
 from pathduet.phantom.textures import BLOCK, Texture, Textures
 
-_SPACING_UM = 11.0
+_SPACING_UM = 10.5
 _PER_MM2 = 1e6 * 2 / (np.sqrt(3) * _SPACING_UM**2)
 
 
@@ -55,9 +55,9 @@ _DENSITY: dict[int, tuple[float, float, float, float]] = {
     GLASS: (0.0, 0.0, 0.0, 0.0),
     LEADING_EDGE: (90.0, 680.0, 70.0, 8.0),
     INFILTRATING: (900.0, 520.0, 20.0, 20.0),
-    CELLULAR: (3700.0, 60.0, 0.0, 40.0),
-    PSEUDOPALISADING: (5600.0, 0.0, 0.0, 40.0),
-    MICROVASCULAR: (2600.0, 60.0, 0.0, 160.0),
+    CELLULAR: (4200.0, 60.0, 0.0, 40.0),
+    PSEUDOPALISADING: (6300.0, 0.0, 0.0, 40.0),
+    MICROVASCULAR: (2900.0, 60.0, 0.0, 160.0),
     NECROSIS: (0.0, 0.0, 0.0, 30.0),
 }
 
@@ -227,7 +227,7 @@ def _vessels(
         window |= (gy**2 + gx**2)[: window.shape[0], : window.shape[1]] <= (radius / 4.0) ** 2
         return True
 
-    for y, x in places(labels == MICROVASCULAR, 150.0, 40.0):
+    for y, x in places(labels == MICROVASCULAR, 450.0, 28.0):
         size = rng.uniform(22.0, 40.0)
         if claim(y, x, 0.95 * size):
             if rng.random() < 0.6:

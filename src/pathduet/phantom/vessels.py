@@ -58,10 +58,10 @@ def cross_section(
     e *= 1.0 - 0.75 * cleft
     h *= 1.0 - 0.6 * cleft
     wall_tone = rng.uniform(0.45, 0.66)
-    grain = np.roll(bank.chromatin, rng.integers(0, 512, 2), (0, 1))
-    side = 2 * reach + 1
-    grain = grain[:side, :side] if side <= 512 else np.resize(grain, (side, side))
-    lamellae = 1.0 + 0.13 * np.cos(2 * np.pi * r / 2.6 + 3 * np.cos(theta + phases[0])) + 0.10 * grain
+    grain = _grain(bank, *r.shape, rng)
+    lamellae = (
+        1.0 + 0.09 * np.cos(2 * np.pi * r / 2.6 + 3 * np.cos(theta + phases[0]) + 0.9 * grain) + 0.09 * grain
+    )
     e += outer * (wall_tone * lamellae - e)
     h += outer * (0.10 - h)
     e *= 1.0 - 0.96 * lumen
@@ -151,7 +151,8 @@ def along(
     band = np.clip(0.5 + (radius_um - distance) / 1.2, 0.0, 1.0)
     cleft = np.clip(0.5 + (radius_um + 1.5 - distance) / 1.5, 0.0, 1.0) - band
     e *= 1.0 - 0.7 * cleft
-    stripes = 1.0 + 0.16 * np.cos(2 * np.pi * distance / 2.4)
+    grain = _grain(bank, rows, columns, rng)
+    stripes = 1.0 + 0.09 * np.cos(2 * np.pi * distance / 2.8 + 1.3 * grain) + 0.09 * grain
     e += band * (rng.uniform(0.42, 0.62) * stripes - e)
     h += band * (0.08 - h)
     if radius_um > 6.0:
@@ -167,6 +168,13 @@ def along(
             off = side * radius_um * rng.uniform(0.45, 0.95)
             ny, nx = y_um + path_y[i] + off * np.cos(tangent), x_um + path_x[i] - off * np.sin(tangent)
             stamp(haematoxylin, eosin, bank.spindle(float(tangent)), round(ny / mpp), round(nx / mpp))
+
+
+def _grain(bank: Bank, rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a (rows, columns) cut-out of the bank's seamless chromatin noise."""
+    side = len(bank.chromatin)
+    y, x = rng.integers(0, side, 2)
+    return bank.chromatin[np.ix_((y + np.arange(rows)) % side, (x + np.arange(columns)) % side)]
 
 
 def _polar(d: float, t: float, angle: float, ratio: float) -> tuple[float, float]:
