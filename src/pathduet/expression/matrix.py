@@ -240,7 +240,7 @@ def _read_h5ad(path: Path) -> _Raw:
 
     try:
         adata = anndata.read_h5ad(path)
-    except (KeyError, ValueError, anndata.io.AnnDataReadError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         found = f"no AnnData file ({error})"
         raise InputError([Problem(path.name, found, "write it with AnnData.write_h5ad")]) from error
     if adata.X is None or 0 in adata.shape:

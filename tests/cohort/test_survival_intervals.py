@@ -1,0 +1,68 @@
+"""Survival intervals against pandas, their ties and their refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pathduet.cohort.survival_bins import bin_index, discretize
+from pathduet.errors import InputError
+from pathduet.sheets import read_patients
+
+
+@given(st.lists(st.integers(1, 5000), min_size=8, max_size=60, unique=True), st.integers(2, 5))
+def test_edges_and_intervals_are_those_of_pandas_qcut(days: list[int], n_bins: int) -> None:
+    codes, edges = pd.qcut(np.array(days, dtype=float), n_bins, labels=False, retbins=True)
+    np.testing.assert_allclose(discretize(days, n_bins=n_bins), edges[1:-1])
+    assert bin_index(days, edges[1:-1]).tolist() == codes.tolist()
+
+
+def test_a_time_at_an_edge_is_in_the_earlier_interval_and_the_ends_are_open() -> None:
+    edges = discretize([100, 200, 300, 400], n_bins=2)
+    assert edges.tolist() == [250.0]
+    assert bin_index([0.5, 250.0, 250.1, 99999.0], edges).tolist() == [0, 0, 1, 1]
+
+
+def test_edges_of_the_uncensored_ignore_the_censored() -> None:
+    days, events = [10, 20, 30, 40, 1000, 2000], [1, 1, 1, 1, 0, 0]
+    np.testing.assert_allclose(
+        discretize(days, events, 2, uncensored_only=True), discretize(days[:4], n_bins=2)
+    )
+    np.testing.assert_allclose(discretize(days, events, 2), discretize(days, n_bins=2))
+
+
+@pytest.mark.parametrize(
+    ("days", "events", "n_bins", "message"),
+    [
+        ([5, 5, 5, 5, 5, 5, 9, 10], None, 4, "ties"),
+        ([1, 9, 9, 9, 9, 9, 9, 9], None, 2, "ties"),
+        ([1, 2], None, 4, "2 patients for 4 intervals"),
+        ([1, 2, 0, 4], None, 2, "1 of 4"),
+        ([1, 2, np.nan, -4], None, 2, "2 of 4"),
+        ([1, 2, 3], [1, 0], 2, "not one 0 or 1"),
+        ([1, 2, 3], [1, 0, 2], 2, "not one 0 or 1"),
+        ([1, 2, 3], None, 1, "at least 2"),
+    ],
+)
+def test_times_that_give_no_intervals_are_refused(
+    days: list, events: list | None, n_bins: int, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        discretize(days, events, n_bins)
+
+
+def test_a_missing_time_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="missing"):
+        bin_index([1.0, np.nan], [2.0])
+
+
+@pytest.mark.data
+def test_quartiles_of_real_patients_hold_a_quarter_each(test_data: Path) -> None:
+    patients = read_patients(test_data / "cohort_composed" / "patients.tsv")
+    days = patients["survival_days"].to_numpy()
+    assert np.bincount(bin_index(days, discretize(days, patients["event"])), minlength=4).tolist() == [12] * 4

@@ -1,0 +1,297 @@
+"""The fold's matrix: nothing leaks into it, genes meet by name, scaling is exact, files repeat to the byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pathduet.cohort.labels import task_labels
+from pathduet.cohort.splits import make_folds
+from pathduet.errors import InputError
+from pathduet.expression import fold_matrix
+from pathduet.expression.gene_sets import shipped
+from pathduet.expression.matrix import ExpressionTable, read_expression
+from pathduet.sheets import read_patients
+
+TUMOR = [f"T{i:02d}" for i in range(20)] + ["B0", "B1"]
+TME = [f"E{i:02d}" for i in range(30)] + ["B0", "B1"]
+OTHER = [f"O{i:03d}" for i in range(150)]
+
+
+def expression(cohort: str, n: int, seed: int, unit: str = "log2_tpm") -> ExpressionTable:
+    rng = np.random.default_rng(seed)
+    genes = sorted({*TUMOR, *TME, *OTHER})
+    values = rng.uniform(1, 8, (len(genes), 1)) + rng.uniform(
+        0.2, 1.5, (len(genes), 1)
+    ) * rng.standard_normal((len(genes), n))
+    if unit != "zscore":
+        values = np.clip(values, 0, 15)
+    if unit == "counts":
+        values = np.round(2**values)
+    names = [f"{cohort}{i:02d}" for i in range(n)]
+    samples = pd.DataFrame({"patient_id": names, "slide_id": ""}, index=names)
+    frame = pd.DataFrame(values, index=genes, columns=names)
+    return ExpressionTable(cohort, unit, frame, samples, {"genes": len(genes)})  # type: ignore[arg-type]
+
+
+def cohort(unit: str = "log2_tpm") -> tuple[list[ExpressionTable], pd.DataFrame, pd.DataFrame]:
+    tables = [expression("in", 24, 1, unit), expression("out", 8, 2, unit)]
+    patients = pd.DataFrame(
+        {"cohort": ["in"] * 24 + ["out"] * 8}, index=[*tables[0].values.columns, *tables[1].values.columns]
+    )
+    internal = patients[patients["cohort"] == "in"]
+    labels = pd.Series(["x", "y"] * 12, index=internal.index)
+    return tables, patients, make_folds(internal, labels, folds=3, seed=1)
+
+
+def build(
+    tables: list[ExpressionTable],
+    patients: pd.DataFrame,
+    folds: pd.DataFrame,
+    fold: int = 0,
+    **options: object,
+) -> AnnData:
+    return fold_matrix.build(tables, patients, folds, fold, tumor=TUMOR, tme=TME, **options)  # type: ignore[arg-type]
+
+
+def changed(table: ExpressionTable, gene: str, values: dict[str, float]) -> ExpressionTable:
+    frame = table.values.copy()
+    for sample, value in values.items():
+        frame.loc[gene, sample] = value
+    return ExpressionTable(table.cohort, table.unit, frame, table.samples, table.counts)
+
+
+def in_test_part(folds: pd.DataFrame, fold: int) -> list[str]:
+    return folds.loc[folds["fold"] == fold, "patient_id"].tolist()
+
+
+@pytest.mark.parametrize("unit", ["log2_tpm", "zscore"])
+@pytest.mark.parametrize("part", ["test", "external"])
+def test_a_gene_that_varies_only_outside_the_training_part_changes_nothing_fitted(
+    unit: str, part: str
+) -> None:
+    tables, patients, folds = cohort(unit)
+    before = build(tables, patients, folds)
+    target = 0 if part == "test" else 1
+    samples = in_test_part(folds, 0) if part == "test" else list(tables[1].values.columns)
+    canary = "T05"
+    assert part == "external" or set(before.obs_names[before.obs["part"] == "test"]) == set(samples)
+    wild = {sample: 15.0 if i % 2 else 0.0 for i, sample in enumerate(samples)}
+    tables[target] = changed(tables[target], canary, wild)
+    after = build(tables, patients, folds)
+    pd.testing.assert_frame_equal(after.var, before.var)
+    train = (before.obs["part"] == "train").to_numpy()
+    np.testing.assert_array_equal(after.X[train], before.X[train])
+    assert not np.array_equal(after[samples, canary].X, before[samples, canary].X)
+
+
+def test_a_gene_that_is_the_label_of_the_tested_patients_is_not_selected_by_it() -> None:
+    tables, patients, folds = cohort()
+    flat = dict.fromkeys(tables[0].values.columns, 5.0)
+    label = {patient: 12.0 * (i % 2) for i, patient in enumerate(in_test_part(folds, 0))}
+    tables[0] = changed(tables[0], "T05", flat | label)
+    strict = build(tables, patients, folds)
+    assert not strict.var.loc["T05", "highly_variable"] and strict.var.loc["T05", "sd"] == 0
+    # The paper's protocol looks at every internal patient: there the leak is seen, which proves the canary sings.
+    paper = build(tables, patients, folds, protocol="paper")
+    assert paper.var.loc["T05", "highly_variable"] and paper.var.loc["T05", "sd"] > 1
+
+
+def test_the_papers_protocol_gives_every_fold_the_same_genes_but_never_sees_the_external_cohort() -> None:
+    tables, patients, folds = cohort()
+    fits = [build(tables, patients, folds, fold, protocol="paper").var for fold in range(3)]
+    pd.testing.assert_frame_equal(fits[0], fits[1])
+    pd.testing.assert_frame_equal(fits[0], fits[2])
+    tables[1] = expression("out", 8, 99)
+    pd.testing.assert_frame_equal(build(tables, patients, folds, protocol="paper").var, fits[0])
+
+
+def test_training_part_has_mean_0_and_sd_1_in_every_gene() -> None:
+    tables, patients, folds = cohort()
+    tables[0] = changed(tables[0], "E03", dict.fromkeys(tables[0].values.columns, 2.3))
+    adata = build(tables, patients, folds, 1)
+    train = np.asarray(adata[adata.obs["part"] == "train"].X, dtype=np.float64)
+    moving = (adata.var["sd"] > 0).to_numpy()
+    np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(train.std(axis=0)[moving], 1, atol=1e-6)
+    assert list(adata.var_names[~moving]) == ["E03"]
+    np.testing.assert_allclose(train[:, ~moving], 0)
+    assert np.isfinite(adata.X).all()
+    log2 = pd.concat([t.values.T for t in tables]).loc[adata.obs_names, adata.var_names].to_numpy()
+    np.testing.assert_allclose(adata.layers["log2"], log2, rtol=1e-6)
+    back = adata.X * adata.var["sd"].to_numpy() + adata.var["mean"].to_numpy()
+    np.testing.assert_allclose(back[:, moving], log2[:, moving], atol=1e-5)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_shuffled_rows_columns_and_tables_give_the_same_matrix(random) -> None:  # type: ignore[no-untyped-def]
+    tables, patients, folds = cohort()
+    expected = build(tables, patients, folds)
+    shuffled = []
+    for table in tables:
+        rows, columns = list(table.values.index), list(table.values.columns)
+        random.shuffle(rows)
+        random.shuffle(columns)
+        frame, samples = table.values.loc[rows, columns], table.samples.loc[columns]
+        shuffled.append(ExpressionTable(table.cohort, table.unit, frame, samples, table.counts))
+    random.shuffle(shuffled)
+    found = build(shuffled, patients.sample(frac=1, random_state=1), folds.sample(frac=1, random_state=2))
+    pd.testing.assert_frame_equal(found.obs, expected.obs)
+    pd.testing.assert_frame_equal(found.var, expected.var)
+    np.testing.assert_array_equal(found.X, expected.X)
+    assert found.uns["pathduet"] == expected.uns["pathduet"]
+
+
+def test_cohorts_meet_by_symbol_and_losses_are_counted() -> None:
+    tables, patients, folds = cohort()
+    short = tables[1].values.drop(index=["T00", "O000", "O001"])
+    extra = pd.DataFrame(1.0, index=["ONLY_HERE"], columns=short.columns)
+    tables[1] = ExpressionTable("out", "log2_tpm", pd.concat([extra, short[::-1]]), tables[1].samples, {})
+    adata = build(tables, patients, folds)
+    assert "T00" not in adata.var_names and "ONLY_HERE" not in adata.var_names
+    sample = tables[1].values.columns[0]
+    for gene in ("T01", "E29"):
+        expected = tables[1].values.loc[gene, sample]
+        assert adata[sample, gene].layers["log2"].item() == pytest.approx(expected, rel=1e-6)
+    facts = json.loads(adata.uns["pathduet"])
+    assert facts["genes_lost_in_alignment"] == {"in": 3, "out": 1}
+    assert facts["subspaces"]["tumor"]["absent"] == 1
+
+
+def test_thirty_percent_of_each_list_is_selected_by_dispersion_and_numbered_without_gaps() -> None:
+    tables, patients, folds = cohort()
+    var = build(tables, patients, folds, both="drop").var
+    for name, size in (("tumor", 6), ("tme", 9)):
+        mine = var[var["subspace"] == name]
+        chosen = mine[mine["highly_variable"]]
+        assert sorted(chosen["token_order"]) == list(range(size))
+        assert chosen["dispersion_norm"].min() >= mine.loc[~mine["highly_variable"], "dispersion_norm"].max()
+    assert not {"B0", "B1"} & set(var.index)
+
+
+def test_shared_genes_go_into_both_subspaces(tmp_path: Path) -> None:
+    tables, patients, folds = cohort()
+    adata = build(tables, patients, folds, both="shared", fraction=1.0)
+    fold_matrix.write(tmp_path / "f.h5ad", adata)
+    fold = fold_matrix.load(tmp_path / "f.h5ad")
+    assert set(fold.tumor_genes) == set(TUMOR) and set(fold.tme_genes) == set(TME)
+    one = fold.tumor[:, fold.tumor_genes.index("B1")]
+    np.testing.assert_array_equal(one, fold.tme[:, fold.tme_genes.index("B1")])
+
+
+def test_loaded_columns_follow_the_token_order(tmp_path: Path) -> None:
+    tables, patients, folds = cohort()
+    adata = build(tables, patients, folds)
+    fold_matrix.write(tmp_path / "f.h5ad", adata)
+    fold = fold_matrix.load(tmp_path / "f.h5ad")
+    assert fold.samples == list(adata.obs_names) and fold.parts == adata.obs["part"].tolist()
+    assert fold.cohorts == adata.obs["cohort"].tolist() and set(fold.slides) == {""}
+    for genes, matrix in ((fold.tumor_genes, fold.tumor), (fold.tme_genes, fold.tme)):
+        assert adata.var.loc[genes, "token_order"].tolist() == list(range(len(genes)))
+        np.testing.assert_array_equal(matrix, adata[:, genes].X)
+        assert matrix.dtype == np.float32
+    assert fold.settings["flavor"] == "seurat"
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.h5ad", "b.h5ad"):
+        fold_matrix.write(tmp_path / name, build(*cohort()))
+    assert (tmp_path / "a.h5ad").read_bytes() == (tmp_path / "b.h5ad").read_bytes()
+
+
+def test_a_slide_takes_its_own_samples_else_the_mean_of_its_patients(tmp_path: Path) -> None:
+    tables, patients, folds = cohort()
+    samples = tables[0].samples.copy()
+    samples.loc[["in00", "in01", "in02"], "patient_id"] = "in00"
+    samples.loc[["in00", "in01"], "slide_id"] = ["s0", "s1"]
+    tables[0] = ExpressionTable("in", "log2_tpm", tables[0].values, samples, {})
+    fold_matrix.write(tmp_path / "f.h5ad", build(tables, patients, folds))
+    fold = fold_matrix.load(tmp_path / "f.h5ad")
+    tumor, tme = fold.row_for("in00", "s1")  # type: ignore[misc]
+    np.testing.assert_array_equal(tumor, fold.tumor[1])
+    np.testing.assert_array_equal(tme, fold.tme[1])
+    np.testing.assert_allclose(fold.row_for("in00", "s9")[0], fold.tumor[:3].mean(axis=0))  # type: ignore[index]
+    assert fold.row_for("nobody", "s0") is None
+    assert fold.row_for("in01", "s1") is None
+
+
+def test_seurat_v3_ranks_the_training_parts_counts() -> None:
+    tables, patients, folds = cohort("counts")
+    before = build(tables, patients, folds, flavor="seurat_v3")
+    assert np.isfinite(before.var["dispersion_norm"]).all()
+    assert any("CPM" in warning for warning in json.loads(before.uns["pathduet"])["warnings"])
+    assert not before.var["dispersion_norm"].equals(build(tables, patients, folds).var["dispersion_norm"])
+
+
+def test_samples_without_patient_or_fold_are_left_out_and_counted() -> None:
+    tables, patients, folds = cohort()
+    without = folds[folds["patient_id"] != "in03"]
+    adata = build(tables, patients.drop(index="out02"), without)
+    assert not {"in03", "out02"} & set(adata.obs_names)
+    assert json.loads(adata.uns["pathduet"])["samples_without_patient_or_fold"] == 2
+
+
+def test_tables_that_cannot_be_combined_are_refused_with_all_reasons() -> None:
+    tables, patients, folds = cohort()
+    mixed = [tables[0], expression("out", 8, 2, "zscore")]
+    patients.loc["in05", "cohort"] = "out"
+    with pytest.raises(InputError) as caught:
+        build(mixed, patients, folds)
+    text = str(caught.value)
+    assert len(caught.value.problems) == 2 and "z-scored" in text and "in05" in text
+    with pytest.raises(InputError, match="twice"):
+        build([tables[0], tables[0]], cohort()[1], folds)
+
+
+def test_no_common_gene_no_listed_gene_and_no_training_sample_are_refused() -> None:
+    tables, patients, folds = cohort()
+    renamed = ExpressionTable(
+        "out", "log2_tpm", tables[1].values.add_prefix("X", axis=0), tables[1].samples, {}
+    )
+    with pytest.raises(InputError, match="no gene is in all cohorts"):
+        build([tables[0], renamed], patients, folds)
+    with pytest.raises(InputError, match="none of the 1 tumor genes"):
+        fold_matrix.build(tables, patients, folds, 0, tumor=["NONE"], tme=TME)
+    with pytest.raises(InputError, match="samples to select"):
+        build(tables[1:], patients, folds)
+    with pytest.raises(InputError, match="there are"):
+        build(tables, patients, folds, 7)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    AnnData(np.ones((2, 2))).write_h5ad(tmp_path / "other.h5ad")
+    for name in ("other.h5ad", "absent.h5ad"):
+        with pytest.raises(InputError, match=name):
+            fold_matrix.load(tmp_path / name)
+
+
+@pytest.mark.data
+def test_real_cohort_is_built_with_warnings_about_its_z_scores(test_data: Path, tmp_path: Path) -> None:
+    folder = test_data / "cohort_composed"
+    tables = [
+        read_expression(folder / f"expression_{name}.tsv.gz", "zscore", name)
+        for name in ("internal", "external")
+    ]
+    patients = read_patients(folder / "patients.tsv")
+    internal = patients[patients["cohort"] == "internal"]
+    folds = make_folds(internal, task_labels(internal, "diagnosis")["label"], folds=3, seed=42)
+    adata = fold_matrix.build(tables, patients, folds, 0, tumor=shipped("tumor"), tme=shipped("tme"))
+    facts = json.loads(adata.uns["pathduet"])
+    assert facts["parts"] == {"train": 24, "test": 12, "external": 12}
+    assert facts["statistic"] == "interdecile_range" and facts["genes_aligned"] == 1544
+    sizes = facts["subspaces"]
+    assert [sizes[name]["selected"] for name in ("tumor", "tme")] == [
+        round(0.3 * sizes[name]["candidates"]) for name in ("tumor", "tme")
+    ]
+    fold_matrix.write(tmp_path / "f.h5ad", adata)
+    fold = fold_matrix.load(tmp_path / "f.h5ad")
+    assert fold.tumor.shape == (48, sizes["tumor"]["selected"])
+    assert all(fold.row_for(patient, "any") is not None for patient in patients.index)

@@ -1,0 +1,86 @@
+"""Gene lists: what is shipped, what a user's file may hold, and where a gene of both lists goes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pathduet.errors import InputError
+from pathduet.expression.gene_sets import assign_subspaces, read_gene_set, shipped
+from pathduet.expression.matrix import harmonised_symbols
+
+
+def test_shipped_lists_hold_the_papers_most_correlated_genes_and_have_its_order_of_size() -> None:
+    tumor, tme = shipped("tumor"), shipped("tme")
+    assert "PTTG1" in tumor and "IFNGR2" in tme
+    assert 197 <= len(tumor) <= 800 and 800 <= len(tme) <= 1203
+    assert tumor == sorted(set(tumor)) and tme == sorted(set(tme))
+
+
+def test_readme_states_the_counts_of_the_shipped_files(repository: Path) -> None:
+    text = (repository / "genesets" / "README.md").read_text(encoding="utf-8")
+    both = len(set(shipped("tumor")) & set(shipped("tme")))
+    assert f"| `tumor.txt` | {len(shipped('tumor')):,} |" in text
+    assert f"| `tme.txt` | {len(shipped('tme')):,} |" in text
+    assert f"| in both | {both} |" in text
+
+
+@pytest.mark.data
+def test_build_script_reproduces_the_shipped_files(repository: Path, test_data: Path, tmp_path: Path) -> None:
+    model = test_data / "tables_tcga" / "gdc_star_counts_example_979a75fb.tsv.gz"
+    script = repository / "genesets" / "build.py"
+    subprocess.run(
+        [sys.executable, script, test_data / "genes", model, "--out", tmp_path],
+        check=True,
+        capture_output=True,
+    )
+    for name in ("tumor.txt", "tme.txt", "identifiers.tsv"):
+        assert (tmp_path / name).read_bytes() == (repository / "genesets" / name).read_bytes()
+
+
+def test_gene_list_allows_comments_and_keeps_order(tmp_path: Path) -> None:
+    path = tmp_path / "own.txt"
+    path.write_text("# mine\nTP53\n\n  EGFR  # amplified\n")
+    assert read_gene_set(path) == ["TP53", "EGFR"]
+
+
+def test_every_bad_line_of_a_gene_list_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.txt"
+    path.write_text("TP53\nEGFR, PTEN\nTP53\nCDK4 CDK6\n")
+    with pytest.raises(InputError) as caught:
+        read_gene_set(path)
+    assert [p.where for p in caught.value.problems] == [f"gene list own.txt line {n}" for n in (2, 3, 4)]
+    assert "line 1" in caught.value.problems[1].found
+
+
+def test_empty_and_absent_gene_lists_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    for name in ("empty.txt", "absent.txt"):
+        with pytest.raises(InputError, match=name):
+            read_gene_set(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("both", "expected"), [("tumor", "tumor"), ("tme", "tme"), ("shared", "shared"), ("drop", "")]
+)
+def test_a_gene_of_both_lists_goes_where_it_is_told(both: str, expected: str) -> None:
+    series = assign_subspaces(["A", "B", "C", "D"], ["A", "B"], ["B", "C"], both)  # type: ignore[arg-type]
+    assert series.to_dict() == {"A": "tumor", "B": expected, "C": "tme", "D": ""}
+
+
+def test_unknown_rule_for_genes_of_both_lists_is_refused() -> None:
+    with pytest.raises(InputError, match=r"genes.both"):
+        assign_subspaces(["A"], ["A"], ["A"], "either")  # type: ignore[arg-type]
+
+
+def test_ensembl_ids_lose_their_version_and_become_symbols_where_known() -> None:
+    genes = ["ENSG00000164611.13", "ENSG00000000003.15", "ENSG00000002586.20_PAR_Y", "TP53"]
+    assert harmonised_symbols(genes) == ["PTTG1", "ENSG00000000003", "ENSG00000002586", "TP53"]
+
+
+def test_an_outdated_symbol_is_replaced_only_if_todays_is_absent() -> None:
+    assert harmonised_symbols(["NOV", "EGFR"]) == ["CCN3", "EGFR"]
+    assert harmonised_symbols(["NOV", "CCN3"]) == ["NOV", "CCN3"]
