@@ -1,0 +1,128 @@
+"""What a section of the page is made of: plain values that the template renders (and escapes)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pathduet.atomic import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Block = dict[str, Any]
+
+
+@dataclass
+class Section:
+    """A section: heading, one introducing sentence, blocks."""
+
+    id: str
+    title: str
+    lead: str = ""
+    blocks: list[Block] = field(default_factory=list)
+
+    @property
+    def holes(self) -> int:
+        """How many pieces are missing."""
+        return sum(block["kind"] == "hole" for block in self.blocks)
+
+
+def hole(title: str, reason: str) -> Block:
+    """Return a visible gap with its reason."""
+    return {"kind": "hole", "title": title, "reason": reason}
+
+
+def text(content: str) -> Block:
+    """Return a paragraph."""
+    return {"kind": "text", "text": content}
+
+
+def table(
+    name: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    numbers: Sequence[str] = (),
+    marks: Sequence[str] | None = None,
+    title: str = "",
+    note: str = "",
+    source: str = "",
+    filterable: bool = False,
+) -> Block:
+    """Return a sortable table.
+
+    Parameters
+    ----------
+    numbers : sequence of str
+        Columns that hold numbers (aligned right).
+    marks : sequence of str, optional
+        A class for each row (``failed``, ``excluded`` or empty).
+    """
+    return {
+        "kind": "table", "name": name, "title": title, "note": note, "source": source, "filter": filterable,
+        "columns": [{"name": column, "number": column in numbers} for column in columns],
+        "rows": [
+            {"cells": ["" if pd.isna(cell) else str(cell) for cell in row], "mark": mark}
+            for row, mark in zip(rows, marks or [""] * len(rows), strict=True)
+        ],
+    }  # fmt: skip
+
+
+class Drawer:
+    """Turns figures into blocks, and writes each also as an SVG file.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files go; figures of an earlier run that are drawn no more are removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.written: set[str] = set()
+
+    def draw(
+        self,
+        name: str,
+        make: Callable[..., Figure],
+        arguments: Mapping[str, Any],
+        *,
+        message: str,
+        caption: str,
+        source: str,
+    ) -> Block:
+        """Return the figure ``make(**arguments)`` as a block; a figure that cannot be drawn is a hole."""
+        from markupsafe import Markup
+
+        from pathduet.report.drawing import inline_svg, standalone_svg
+
+        try:
+            svg = standalone_svg(make(**arguments), name)
+        # One odd file must not cost the reader the rest of the page.
+        except Exception as error:
+            return hole(
+                f"Figure {name}.", f"It could not be drawn: {type(error).__name__}: {str(error)[:200]}"
+            )
+        write_text(self.folder / f"{name}.svg", svg)
+        self.written.add(f"{name}.svg")
+        # Safe as markup: matplotlib escapes every text that it draws.
+        drawn = Markup(inline_svg(svg, name, message or caption))
+        return {
+            "kind": "figure",
+            "name": name,
+            "svg": drawn,
+            "message": message,
+            "caption": caption,
+            "source": source,
+        }
+
+    def remove_stale(self) -> None:
+        """Remove figures that this page does not show."""
+        for path in self.folder.glob("*.svg"):
+            if path.name not in self.written:
+                path.unlink()

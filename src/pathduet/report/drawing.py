@@ -1,0 +1,110 @@
+"""From a matplotlib figure to SVG that follows the page's light or dark theme.
+
+Text and axes are drawn in four marker colours that no series uses; in the page they become CSS variables, so one
+drawing is readable on both grounds. The same figure can be written as a file of its own, on white.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID, PAPER = "#16191d", "#6b7177", "#d9dcdf", "#fdfdfe"
+_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
+
+#: Okabe and Ito's palette (readable with every kind of colour blindness), without its yellow and black.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0a7abf", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
+PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
+
+# Any: matplotlib types its settings one by one.
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+    "figure.facecolor": "none",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw within the page's style."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of `width` x `height` inches; it belongs to no window and needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def standalone_svg(figure: Figure, name: str) -> str:
+    """Return the figure as an SVG file's text; the same figure gives the same text."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def inline_svg(standalone: str, name: str, label: str) -> str:
+    """Return a file's SVG for the page: ids made unique by `name`, colours by CSS variables, no own style sheet.
+
+    Parameters
+    ----------
+    label : str
+        What a screen reader says.
+    """
+    from markupsafe import escape
+
+    svg = standalone[standalone.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<style type="text/css">.*?</style>', "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(\sid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    svg = re.sub(r"'DejaVu Sans'(, [^;\"]*)?", "var(--font)", svg)
+    # The ground of the file; the page has its own.
+    svg = re.sub(r"style=\"fill: #ffffff\"", 'style="fill: none"', svg, count=1)
+    width = re.search(r'width="([\d.]+)pt"', svg)
+    points = float(width.group(1)) if width else 500.0
+    svg = re.sub(r'\s(width|height)="[\d.]+pt"', "", svg, count=2)
+    head = (
+        f'<svg role="img" aria-label="{escape(label)}" style="width: 100%; max-width: {points * 4 / 3:.0f}px"'
+    )
+    return svg.replace("<svg", head, 1)

@@ -1,0 +1,348 @@
+"""The report's figures; each function takes data and returns a matplotlib figure, drawn in the page's style."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pathduet.evaluation.survival_curves import SurvivalCurve
+from pathduet.evaluation.tables import METRIC_NAMES, MODEL_NAMES
+from pathduet.report.drawing import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PALETTE,
+    PAPER,
+    PURPLE,
+    RED,
+    SKY,
+    new_figure,
+    style,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MODEL_COLOURS = {
+    "teacher": BLUE,
+    "student": GREEN,
+    "distilled": ORANGE,
+    "cox_age": MUTED,
+    "cox_age_sex": MUTED,
+    "cox_age_sex_grade": MUTED,
+}
+SUBSPACE_COLOURS = {"tumor": RED, "tme": BLUE, "shared": PURPLE}
+_GROUP_COLOURS = {"low risk": BLUE, "middle": ORANGE, "high risk": RED}
+_SHORT = {
+    "teacher": "Teacher",
+    "student": "Student",
+    "distilled": "Distilled student",
+    "cox_age": "Cox: age",
+    "cox_age_sex": "Cox: age + sex",
+    "cox_age_sex_grade": "Cox: age + sex + grade",
+}
+#: What a model that knows nothing reaches.
+_CHANCE = {"auc": 0.5, "c_index": 0.5}
+_DAYS_PER_YEAR = 365.25
+
+
+def short_name(model: str) -> str:
+    """Return a model's name for an axis."""
+    return _SHORT.get(model, MODEL_NAMES.get(model, model))
+
+
+def _panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = new_figure(width * columns, height * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
+def spread(table: pd.DataFrame, metrics: Sequence[str]) -> Figure:
+    """Every fold's value, their mean and its interval, models below each other, one panel a metric.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``cross_fold_table`` or ``external_table``; rows without any value stay as empty lines.
+    """
+    with style():
+        keys = list(dict.fromkeys(zip(table["model"], table["variant"], table["protocol"])))
+        folds = [str(name) for name in table if str(name).startswith("fold_")]
+        panel = 2.35 if len(metrics) > 1 else 5.2
+        figure = new_figure(2.0 + panel * len(metrics), 0.9 + 0.36 * len(keys))
+        axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        for axis, metric in zip(axes, metrics, strict=True):
+            records = table[table["metric"] == metric].to_dict("records")
+            rows = {(r["model"], r["variant"], r["protocol"]): r for r in records}
+            for y, key in enumerate(keys):
+                row, colour = rows[key], MODEL_COLOURS.get(key[0], PURPLE)
+                values = [row[f] for f in folds if not pd.isna(row[f])]
+                if not pd.isna(row["ci_low"]):
+                    axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=colour, lw=5, alpha=0.35,
+                              solid_capstyle="round")  # fmt: skip
+                axis.plot(values, [y] * len(values), "o", color=colour, ms=4, mfc="none", mew=1.1)
+                if len(values):
+                    axis.plot([row["mean"]], [y], "D", color=colour, ms=6, mec=PAPER, mew=0.8, zorder=4)
+                else:
+                    axis.annotate("no result", (0.5, y), xycoords=("axes fraction", "data"), ha="center",
+                                  va="center", color=MUTED, fontsize=8.5)  # fmt: skip
+                if "ensemble" in row and not pd.isna(row["ensemble"]):
+                    axis.plot([row["ensemble"]], [y], "*", color=colour, ms=11, mec=PAPER, mew=0.6, zorder=5)
+            if metric in _CHANCE:
+                axis.axvline(_CHANCE[metric], color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+            axis.set_title(METRIC_NAMES[metric])
+            axis.set_ylim(len(keys) - 0.4, -0.6)
+            axis.grid(axis="y", visible=False)
+        axes[0].set_yticks(range(len(keys)), [short_name(model) for model, _, _ in keys])
+        return figure
+
+
+def roc(predictions: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], classes: Sequence[str]) -> Figure:
+    """One-vs-rest ROC curves: thin a fold, thick their mean at each false-positive rate; one panel a model.
+
+    Parameters
+    ----------
+    predictions : mapping of model to [(truth (n,) int, probability (n, K))]
+        One pair a fold, at the unit of the table.
+    """
+    from sklearn.metrics import auc, roc_curve
+
+    grid = np.linspace(0, 1, 101)
+    with style():
+        figure, axes = _panels(len(predictions), 3, 3.15, 3.3)
+        for axis, (model, folds) in zip(axes, predictions.items(), strict=True):
+            axis.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)))
+            for k, name in enumerate(classes):
+                curves, areas = [], []
+                for truth, probability in folds:
+                    positive = truth == k
+                    if not 0 < positive.sum() < len(truth):
+                        continue
+                    false, true, _ = roc_curve(positive, probability[:, k])
+                    areas.append(auc(false, true))
+                    curve = np.interp(grid, false, true)
+                    curve[0] = 0.0
+                    curves.append(curve)
+                    axis.plot(false, true, color=PALETTE[k], lw=0.7, alpha=0.4)
+                label = f"{name.replace('_', ' ')} {np.mean(areas):.2f}" if areas else f"{name}: no case"
+                if curves:
+                    axis.plot(grid, np.mean(curves, axis=0), color=PALETTE[k], label=label)
+                else:
+                    axis.plot([], [], color=PALETTE[k], label=label)
+            axis.set(title=short_name(model), xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), aspect="equal",
+                     xlabel="false-positive rate")  # fmt: skip
+            axis.legend(loc="lower right", handlelength=1.2, fontsize=7.5, borderaxespad=0.2)
+        axes[0].set_ylabel("true-positive rate")
+        return figure
+
+
+def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
+    """Counts of true (rows) against predicted classes, shaded by the share of the row; one panel a model."""
+    from matplotlib.patches import Rectangle
+
+    labels = [name.replace("astrocytoma", "astro.").replace("_", " ") for name in classes]
+    count = len(classes)
+    with style():
+        figure, axes = _panels(len(matrices), 3, 3.15, 3.1)
+        for i, (axis, (model, matrix)) in enumerate(zip(axes, matrices.items(), strict=True)):
+            share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+            for r in range(count):
+                for c in range(count):
+                    axis.add_patch(Rectangle((c, r), 1, 1, fc=BLUE, alpha=float(share[r, c]), ec="none"))
+                    axis.text(c + 0.5, r + 0.5, f"{int(matrix[r, c])}", ha="center", va="center",
+                              color="white" if share[r, c] > 0.55 else INK,
+                              fontweight="bold" if r == c else "normal")  # fmt: skip
+            axis.set(
+                xlim=(0, count), ylim=(count, 0), aspect="equal", title=short_name(model), xlabel="predicted"
+            )
+            axis.set_xticks(np.arange(count) + 0.5, labels, rotation=35, ha="right", fontsize=8)
+            axis.set_yticks(np.arange(count) + 0.5, labels if i % 3 == 0 else [""] * count, fontsize=8)
+            axis.tick_params(length=0)
+            axis.grid(visible=False)
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+        axes[0].set_ylabel("true class")
+        return figure
+
+
+def kaplan_meier(curves: Mapping[str, tuple[Sequence[SurvivalCurve], float | None]]) -> Figure:
+    """Share alive by predicted risk group, with 95 % bands, censoring ticks and numbers at risk.
+
+    Parameters
+    ----------
+    curves : mapping of model to (curves, log-rank p)
+    """
+    with style():
+        figure, axes = _panels(len(curves), 3, 3.3, 3.35)
+        end = max((c.time.max() for group, _ in curves.values() for c in group), default=1.0)
+        ticks = np.linspace(0, end, 5)
+        for axis, (model, (group, p_value)) in zip(axes, curves.items(), strict=True):
+            for i, curve in enumerate(group):
+                colour = _GROUP_COLOURS[curve.group]
+                years = curve.time / _DAYS_PER_YEAR
+                axis.step(years, curve.survival, where="post", color=colour,
+                          label=f"{curve.group} (n = {curve.n}, {curve.deaths} died)")  # fmt: skip
+                axis.fill_between(years, curve.low, curve.high, step="post", color=colour, alpha=0.15, lw=0)
+                axis.plot(curve.censored_at / _DAYS_PER_YEAR, [curve.at(t) for t in curve.censored_at], "|",
+                          color=colour, ms=4, mew=0.8)  # fmt: skip
+                for tick in ticks:
+                    at_risk = int(np.sum(curve.exits >= tick))
+                    axis.text(tick / _DAYS_PER_YEAR, -0.2 - 0.085 * i, f"{at_risk}", color=colour, fontsize=7.5,
+                              ha="center", transform=axis.get_xaxis_transform())  # fmt: skip
+            axis.set(title=short_name(model), ylim=(0, 1.03), xlim=(0, end / _DAYS_PER_YEAR * 1.02))
+            axis.set_xticks(ticks / _DAYS_PER_YEAR, [f"{t / _DAYS_PER_YEAR:.1f}" for t in ticks])
+            axis.set_xlabel("\n" * len(group) + "years; below the axis: still at risk", fontsize=8.5)
+            axis.text(0.03, 0.04, log_rank_text(p_value), transform=axis.transAxes, fontsize=8.5)
+            axis.legend(loc="upper right", fontsize=7.5, handlelength=1.2, borderaxespad=0.1)
+        axes[0].set_ylabel("share alive")
+        return figure
+
+
+def log_rank_text(p_value: float | None) -> str:
+    """Return the log-rank test's p for people."""
+    if p_value is None:
+        return "log-rank: not defined"
+    return "log-rank p < 0.0001" if p_value < 1e-4 else f"log-rank p = {p_value:.2g}"
+
+
+def training(histories: Mapping[str, Sequence[pd.DataFrame]], loss: str) -> Figure:
+    """Training loss by epoch, one line a fold, one panel a model.
+
+    Parameters
+    ----------
+    histories : mapping of model to [history]
+        Each with the column `loss` and ``epoch``.
+    """
+    with style():
+        figure, axes = _panels(len(histories), 3, 3.15, 2.3)
+        for axis, (model, folds) in zip(axes, histories.items(), strict=True):
+            for history in folds:
+                by_epoch = history.groupby("epoch")[loss].mean()
+                axis.plot(by_epoch.index, by_epoch, color=MODEL_COLOURS.get(model, PURPLE), alpha=0.75, lw=1.3,
+                          marker="o" if len(by_epoch) < 3 else None, ms=3)  # fmt: skip
+            axis.set(title=short_name(model), xlabel="epoch")
+            axis.locator_params(axis="x", integer=True)
+        axes[0].set_ylabel("training loss")
+        return figure
+
+
+def gene_selection(var: pd.DataFrame) -> Figure:
+    """Mean against normalised dispersion; selected genes filled, the others faint; coloured by subspace."""
+    with style():
+        figure = new_figure(6.6, 3.6)
+        axis = figure.subplots()
+        for name in ("tme", "tumor", "shared"):
+            colour = SUBSPACE_COLOURS[name]
+            rows = var[var["subspace"] == name]
+            if rows.empty:
+                continue
+            chosen = rows["highly_variable"].astype(bool)
+            axis.plot(rows.loc[~chosen, "mean"], rows.loc[~chosen, "dispersion_norm"], "o", color=colour, ms=3,
+                      alpha=0.25, mew=0, rasterized=len(var) > 2500)  # fmt: skip
+            label = f"{name}: {int(chosen.sum())} of {len(rows)} selected"
+            axis.plot(rows.loc[chosen, "mean"], rows.loc[chosen, "dispersion_norm"], "o", color=colour, ms=4,
+                      mec=PAPER, mew=0.4, label=label, rasterized=len(var) > 2500)  # fmt: skip
+        axis.set(xlabel="mean expression in the training part (log2)", ylabel="normalised dispersion")
+        axis.legend(loc="upper right")
+        return figure
+
+
+def stain_vectors(stains: pd.DataFrame) -> Figure:
+    """Each slide's two stain vectors in hue-saturation-density coordinates, in the colour they stand for.
+
+    Coordinates after van der Laak et al. (2000): c_x = OD_R / D - 1, c_y = (OD_G - OD_B) / (sqrt(3) D), with
+    D the mean optical density; they do not depend on how much stain there is.
+
+    Parameters
+    ----------
+    stains : DataFrame
+        slide_id, cohort, stain (``haematoxylin`` | ``eosin``), r, g, b (optical densities of the unit vector).
+    """
+    markers = "osD^vP"
+    with style():
+        figure = new_figure(6.6, 3.8)
+        axis = figure.subplots()
+        density = stains[["r", "g", "b"]].to_numpy(dtype=float)
+        mean = density.mean(axis=1)
+        x = density[:, 0] / mean - 1
+        y = (density[:, 1] - density[:, 2]) / (np.sqrt(3) * mean)
+        colours = np.clip(np.exp(-1.1 * density), 0, 1)
+        cohorts = sorted(set(stains["cohort"]))
+        for i, cohort in enumerate(cohorts):
+            here = (stains["cohort"] == cohort).to_numpy()
+            axis.scatter(x[here], y[here], c=colours[here], s=34, marker=markers[i % len(markers)],
+                         edgecolors=MUTED, linewidths=0.5)  # fmt: skip
+            axis.scatter([], [], c=MUTED, s=34, marker=markers[i % len(markers)], label=cohort)
+        for name in dict.fromkeys(stains["stain"]):
+            here = (stains["stain"] == name).to_numpy()
+            axis.annotate(name, (np.median(x[here]), np.max(y[here])), xytext=(0, 9), textcoords="offset points",
+                          ha="center", fontweight="bold")  # fmt: skip
+        axis.margins(0.12, 0.16)
+        axis.set(xlabel="c_x: share of red absorbed", ylabel="c_y: green against blue absorbed")
+        axis.legend(title="cohort", loc="best")
+        return figure
+
+
+def tiles_per_slide(ledger: pd.DataFrame) -> Figure:
+    """Tiles of every used slide at 10x and 20x, by cohort (log scale)."""
+    cohorts = sorted(set(ledger["cohort"]))
+    rng = np.random.default_rng(0)
+    with style():
+        figure = new_figure(6.6, 0.9 + 0.55 * len(cohorts))
+        axis = figure.subplots()
+        for y, cohort in enumerate(cohorts):
+            rows = ledger[ledger["cohort"] == cohort]
+            for offset, column, colour, label in ((-0.17, "n_10x", SKY, "10x"), (0.17, "n_20x", BLUE, "20x")):
+                values = pd.to_numeric(rows[column]).dropna().to_numpy(dtype=float)
+                jitter = rng.uniform(-0.12, 0.12, len(values))
+                axis.plot(values, y + offset + jitter, "o", color=colour, ms=3.5, alpha=0.6, mew=0,
+                          label=label if y == 0 else None, rasterized=len(ledger) > 2000)  # fmt: skip
+                if len(values):
+                    middle = np.median(values)
+                    axis.plot([middle] * 2, [y + offset - 0.15, y + offset + 0.15], color=INK, lw=1.6)
+        axis.set_xscale("log")
+        axis.set_yticks(range(len(cohorts)), cohorts)
+        axis.set(ylim=(len(cohorts) - 0.45, -0.55), xlabel="tissue tiles per slide; black = median")
+        axis.grid(axis="y", visible=False)
+        axis.legend(loc="upper left", ncols=2, bbox_to_anchor=(0, 1.25), borderaxespad=0)
+        return figure
+
+
+def time_by_rule(times: pd.DataFrame) -> Figure:
+    """Seconds that each rule took, all its jobs together.
+
+    Parameters
+    ----------
+    times : DataFrame
+        rule, seconds; longest first.
+    """
+    with style():
+        figure = new_figure(6.6, 0.7 + 0.3 * len(times))
+        axis = figure.subplots()
+        minutes = times["seconds"] / 60
+        axis.barh(range(len(times)), minutes, color=BLUE, height=0.62)
+        for y, value in enumerate(minutes):
+            axis.annotate(f"{value:.1f}", (value, y), xytext=(4, 0), textcoords="offset points", va="center",
+                          fontsize=8.5)  # fmt: skip
+        axis.set_yticks(range(len(times)), times["rule"])
+        axis.invert_yaxis()
+        axis.set_xlabel("minutes, all jobs of the rule together")
+        axis.grid(axis="y", visible=False)
+        axis.margins(x=0.1)
+        return figure
+
+
+def fold_sums(metrics: Sequence[Mapping[str, Any]], unit: str) -> np.ndarray | None:
+    """Return the confusion matrices of some folds' metrics added up; None if there is none."""
+    matrices = [np.asarray(m["confusion"][unit]) for m in metrics if m.get("confusion", {}).get(unit)]
+    return np.sum(matrices, axis=0) if matrices else None

@@ -1,0 +1,348 @@
+"""Sections about models: headline numbers, training, and one section a task with tables, curves and holes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pathduet.evaluation.metrics import metric_names
+from pathduet.evaluation.predictions import (
+    SURVIVAL_TASK,
+    at_unit,
+    class_names,
+    label_indices,
+    labelled,
+    probabilities,
+)
+from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups, risk_cuts
+from pathduet.evaluation.tables import (
+    METRIC_NAMES,
+    MODEL_NAMES,
+    REFERENCE,
+    gain_text,
+    number,
+    with_interval,
+    with_spread,
+)
+from pathduet.report import figures
+from pathduet.report.blocks import Block, Drawer, Section, hole, table, text
+from pathduet.report.findings import NETWORKS, Findings
+
+_LEADS = {
+    "diagnosis": "WHO-2021 type of the glioma from slides, with and without expression.",
+    "grading": "Grade of the glioma from slides, with and without expression.",
+    "survival": "Who dies earlier, beside what age, sex and grade already tell.",
+    "external": "Zero-shot: the models of every fold on patients of another cohort, nothing refitted.",
+}
+_SPREAD_CAPTION = (
+    "Open dots: folds. Diamond: their mean. Band: 95 % patient bootstrap interval of the mean. Dashed: a model that "
+    "knows nothing."
+)
+
+
+def title_of(name: str) -> str:
+    """Return a task's heading."""
+    return "External cohort: survival" if name == "external" else name.capitalize()
+
+
+def _names(found: Findings) -> list[str]:
+    return [*found.tasks, *(["external"] if found.external else [])]
+
+
+def headline(found: Findings) -> Section:
+    """The numbers to look at first."""
+    section = Section("headline", "Headline numbers")
+    cards: list[dict[str, Any]] = []
+    if found.ledger is not None:
+        ledger = found.ledger
+        used, failed = (int((ledger["status"] == s).sum()) for s in ("ok", "failed"))
+        cards.append({"title": "Slides used", "value": f"{used} of {len(ledger)}",
+                      "note": f"{failed} failed, {len(ledger) - used - failed} excluded"})  # fmt: skip
+        cards.append({"title": "Patients with a used slide",
+                      "value": str(ledger[ledger["status"] == "ok"]["patient_id"].nunique()),
+                      "note": f"{len(set(ledger['cohort']))} cohorts, {found.n_folds} folds by patient"})  # fmt: skip
+    else:
+        section.blocks.append(hole("No slide ledger.", f"ledger.tsv: {found.holes.get('ledger.tsv', '')}"))
+    for name in _names(found):
+        metric = metric_names("survival" if name == "external" else name)[0]
+        if name not in found.tables:
+            section.blocks.append(hole(f"No {title_of(name)} table.", _table_reason(found, name)))
+            continue
+        whole = found.tables[name]
+        rows = whole[whole["metric"] == metric].to_dict("records")
+        unit = next((row["unit"] for row in rows if row["unit"]), "")
+        cards.append({
+            "title": f"{title_of(name)}: {METRIC_NAMES[metric]}", "wide": True,
+            "lines": [(figures.short_name(row["model"]), with_spread(row)) for row in rows],
+            "note": f"mean ± SD over folds [95 % interval], by {unit}",
+        })  # fmt: skip
+    section.blocks.insert(0, {"kind": "cards", "cards": cards})
+    for name in ("survival", "external"):
+        if name in found.tables and "gain" in found.tables[name]:
+            section.blocks.append(text(f"{title_of(name)}: {gain_message(found.tables[name])}"))
+    return section
+
+
+def _table_reason(found: Findings, name: str) -> str:
+    return f"tables/{name}.tsv: {found.holes.get(f'tables/{name}.tsv', 'empty')}"
+
+
+def gain_message(rows: pd.DataFrame) -> str:
+    """Say whether the networks beat the clinical reference, with no more certainty than the intervals allow."""
+    rows = rows[rows["model"].isin(NETWORKS) & rows["gain"].notna()]
+    reference = MODEL_NAMES[REFERENCE]
+    if rows.empty:
+        return f"no network could be compared with {reference}."
+    parts = []
+    for row in rows.to_dict("records"):
+        low, high = row["gain_ci_low"], row["gain_ci_high"]
+        if pd.isna(low):
+            verdict = "no interval"
+        elif low > 0:
+            verdict = "better"
+        elif high < 0:
+            verdict = "worse"
+        else:
+            verdict = "not told apart"
+        parts.append(f"{figures.short_name(row['model'])} {row['gain']:+.3f} ({verdict})")
+    return f"C-index against {reference} on the same patients: {', '.join(parts)}."
+
+
+def training(found: Findings, drawer: Drawer) -> Section:
+    """Loss curves."""
+    section = Section(
+        "training", "Training", "The last epoch is the model: no epoch was chosen by looking at a test part."
+    )
+    for task in found.tasks:
+        histories: dict[str, list[pd.DataFrame]] = {}
+        for model in NETWORKS:
+            for fold in range(found.n_folds):
+                history = found.histories.get((task, model, fold))
+                if history is None or "loss" not in history or "epoch" not in history:
+                    path = f"models/{task}/{model}/fold-{fold}/history.tsv"
+                    reason = found.holes.get(path, "it lacks the columns epoch and loss")
+                    section.blocks.append(hole(f"No training curve of {task}, {figures.short_name(model)}, fold {fold}.",
+                                               f"{path}: {reason}"))  # fmt: skip
+                else:
+                    histories.setdefault(model, []).append(history)
+        if histories:
+            fell = [h["loss"].iloc[-1] < h["loss"].iloc[0] for folds in histories.values() for h in folds]
+            section.blocks.append(
+                drawer.draw(
+                    f"training-{task}", figures.training, {"histories": histories, "loss": "loss"},
+                    message=f"{title_of(task)}: the loss fell in {sum(fell)} of {len(fell)} trainings.",
+                    caption="Mean training loss an epoch, one line a fold. A model's loss has its own terms (the "
+                    "distilled student adds those of distillation), so compare shapes, not heights.",
+                    source=f"models/{task}/<model>/fold-*/history.tsv",
+                )
+            )  # fmt: skip
+    return section
+
+
+def _metrics_table(name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
+    external = "ensemble" in rows
+    columns = ["Model", *[METRIC_NAMES[m] for m in metrics]]
+    if external:
+        columns += [f"{METRIC_NAMES[m]}, ensemble" for m in metrics]
+    if "gain" in rows:
+        columns.append(f"Gain over {MODEL_NAMES[REFERENCE]}")
+    columns += ["Patients", "Slides", "Unit", "Variant"]
+    body, counts = [], set()
+    for (model, variant, _), group in rows.fillna({"variant": ""}).groupby(
+        ["model", "variant", "protocol"], sort=False
+    ):
+        records = {row["metric"]: row for row in group.to_dict("records")}
+        first = records[metrics[0]]
+        cells = [MODEL_NAMES.get(str(model), str(model)), *[with_spread(records[m]) for m in metrics]]
+        cells += [with_interval(records[m]) for m in metrics] if external else []
+        cells += [gain_text(first)] if "gain" in rows else []
+        body.append([*cells, first["n_patients"], first["n_slides"], first["unit"], variant])
+        if first["n_folds"]:
+            counts.add(first["n_patients"])
+    note = "Mean ± SD (ddof 0) over folds [95 % patient bootstrap interval of the mean]."
+    if "gain" in rows:
+        note += (
+            " Gain: on the patients that both models predict, positive = better, interval from paired draws."
+        )
+    if len(counts) > 1:
+        note += " Not every row is about the same patients (see the counts): compare rows with that in mind."
+    return table(f"metrics-{name}", columns, body, numbers=columns[1:-2], title="Metrics with their spread",
+                 note=note, source=f"tables/{name}.tsv (also .md)")  # fmt: skip
+
+
+def _fold_table(name: str, rows: pd.DataFrame) -> Block:
+    folds = [str(c) for c in rows if str(c).startswith("fold_")]
+    columns = ["Model", "Metric", *[f.replace("fold_", "Fold ") for f in folds]]
+    body = [
+        [
+            MODEL_NAMES.get(row["model"], row["model"]),
+            METRIC_NAMES[row["metric"]],
+            *[number(row[f]) for f in folds],
+        ]
+        for row in rows.to_dict("records")
+    ]
+    return table(f"folds-{name}", columns, body, numbers=columns[2:], title="Every fold",
+                 source=f"tables/{name}.tsv")  # fmt: skip
+
+
+def _hole_blocks(found: Findings, name: str) -> list[Block]:
+    """Return one gap for each model of a task with what its folds lack."""
+    blocks = []
+    collected = found.collected[name]
+    for model in found.models(name):
+        missing: dict[str, list[int]] = {}
+        for (of_model, fold), reason in collected.failures.items():
+            if of_model == model:
+                missing.setdefault(reason, []).append(fold)
+        for reason, folds in missing.items():
+            which = "fold " + ", ".join(map(str, folds))
+            blocks.append(hole(f"{MODEL_NAMES.get(model, model)}: {which} has no result.", f"{reason}."))
+    return blocks
+
+
+def task_section(found: Findings, name: str, drawer: Drawer) -> Section:
+    """Return the section of a task, or of the external cohort."""
+    section = Section(name, title_of(name), _LEADS[name], _hole_blocks(found, name))
+    if name not in found.tables:
+        section.blocks.append(hole("No table.", _table_reason(found, name)))
+    else:
+        rows = found.tables[name]
+        metrics = list(metric_names("survival" if name == "external" else name))
+        section.blocks.append(_metrics_table(name, rows, metrics))
+        section.blocks.append(
+            drawer.draw(
+                f"spread-{name}", figures.spread, {"table": rows, "metrics": metrics},
+                message=_spread_message(name, rows, metrics[0]),
+                caption=_SPREAD_CAPTION + (" Star: the folds' ensemble." if name == "external" else ""),
+                source=f"tables/{name}.tsv",
+            )
+        )  # fmt: skip
+        section.blocks.append(_fold_table(name, rows))
+        undefined = sorted({h for h in rows["holes"] if h and "no result" not in h})
+        known = set(found.collected[name].failures.values())
+        for text_of in undefined:
+            if not any(reason in text_of for reason in known):
+                section.blocks.append(hole("A number is not defined.", text_of))
+    if name in (SURVIVAL_TASK, "external"):
+        section.blocks += _survival_curves(found, name, drawer)
+    else:
+        section.blocks += _classification_curves(found, name, drawer)
+    return section
+
+
+def _spread_message(name: str, rows: pd.DataFrame, metric: str) -> str:
+    rows = rows[(rows["metric"] == metric) & rows["mean"].notna()]
+    if name in (SURVIVAL_TASK, "external"):
+        message = gain_message(rows) if "gain" in rows else ""
+        return message[:1].upper() + message[1:]
+    networks = rows[rows["model"].isin(NETWORKS)].set_index("model")
+    parts = [
+        f"{figures.short_name(m)} {networks.loc[m, 'mean']:.3f}" for m in NETWORKS if m in networks.index
+    ]
+    return f"{METRIC_NAMES[metric]}: {', '.join(parts)}." if parts else ""
+
+
+def _classification_curves(found: Findings, name: str, drawer: Drawer) -> list[Block]:
+    collected = found.collected[name]
+    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    classes: list[str] = []
+    unit = next((m["unit"] for m in collected.metrics), "patient")
+    for (model, _), predictions in sorted(collected.predictions.items(), key=lambda item: item[0][1]):
+        rows = labelled(at_unit(predictions, unit), name)
+        if rows.empty or not np.isfinite(probabilities(rows)).all():
+            continue
+        classes = class_names(rows)
+        curves.setdefault(model, []).append((label_indices(rows), probabilities(rows)))
+    curves = {model: curves[model] for model in found.models(name) if model in curves}
+    blocks = []
+    if curves:
+        blocks.append(
+            drawer.draw(
+                f"roc-{name}", figures.roc, {"predictions": curves, "classes": classes}, message="",
+                caption=f"One class against the rest, by {unit}. Thin: folds; thick: their mean; numbers: mean AUC of "
+                "the class over the folds in which it has cases.",
+                source=f"models/{name}/<model>/fold-*/predictions.tsv",
+            )
+        )  # fmt: skip
+    matrices = {}
+    for model in found.models(name):
+        total = figures.fold_sums([m for m in collected.metrics if m["model"] == model], unit)
+        if total is not None:
+            matrices[model] = total
+    classes = next((m["classes"] for m in collected.metrics if "classes" in m), [])
+    if matrices and classes:
+        blocks.append(
+            drawer.draw(
+                f"confusion-{name}", figures.confusion, {"matrices": matrices, "classes": classes},
+                message=_confusion_message(matrices, classes),
+                caption=f"Counts of all folds' test parts together, by {unit}; rows are the truth, shade is the share of "
+                "the row.",
+                source=f"models/{name}/<model>/fold-*/metrics.json",
+            )
+        )  # fmt: skip
+    return blocks or [hole("No curves.", "No fold of any model has predictions.")]
+
+
+def _confusion_message(matrices: dict[str, np.ndarray], classes: list[str]) -> str:
+    model, matrix = next(iter(matrices.items()))
+    wrong = matrix - np.diag(np.diag(matrix))
+    if wrong.sum() == 0:
+        return f"{figures.short_name(model)}: no case is mistaken."
+    true, called = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    return (
+        f"{figures.short_name(model)}: the most frequent mistake is {classes[true].replace('_', ' ')} taken for "
+        f"{classes[called].replace('_', ' ')} ({int(wrong[true, called])} of {int(matrix[true].sum())})."
+    )
+
+
+def _survival_parts(found: Findings, name: str, model: str) -> tuple[list[tuple[pd.DataFrame, Any]], str]:
+    """Return (predictions, cuts) to pool for a model, and where the cuts come from."""
+    if name == "external":
+        table_of = found.ensembles.get(model)
+        if table_of is None:
+            return [], ""
+        return [
+            (table_of, risk_cuts(at_unit(table_of, "patient")["risk"].to_numpy(dtype=float)))
+        ], "its own median"
+    collected = found.collected[name]
+    parts = [
+        (collected.predictions[(model, m["fold"])], m["risk_cuts"])
+        for m in collected.metrics
+        if m["model"] == model and (model, m["fold"]) in collected.predictions
+    ]
+    return parts, " / ".join(sorted({cuts["source"] for _, cuts in parts}))
+
+
+def _survival_curves(found: Findings, name: str, drawer: Drawer) -> list[Block]:
+    blocks = []
+    for kind in ("median", "tertiles"):
+        curves, sources = {}, set()
+        for model in found.models(name):
+            parts, source = _survival_parts(found, name, model)
+            pooled = pool_groups(parts, kind)
+            if len(pooled):
+                curves[model] = (kaplan_meier(pooled, kind), log_rank(pooled))
+                sources.add(source)
+        if not curves:
+            continue
+        told = [figures.short_name(m) for m, (_, p) in curves.items() if p is not None and p < 0.05]
+        message = f"Cut at {'the median' if kind == 'median' else 'tertiles'} of predicted risk, "
+        message += f"{len(told)} of {len(curves)} models separate the curves (log-rank p < 0.05)."
+        if name == "external":
+            cut = "Groups are cut at the ensemble's own quantiles on this cohort (so they are balanced by construction)."
+            source = "external/survival/<model>/ensemble/predictions.tsv"
+        else:
+            where = ", ".join(sorted(sources))
+            cut = f"Cuts: quantiles of each fold's model on its {where}; then the groups of all folds are pooled."
+            source = f"models/{name}/<model>/fold-*/predictions.tsv and metrics.json"
+        blocks.append(
+            drawer.draw(
+                f"kaplan-meier-{name}-{kind}", figures.kaplan_meier, {"curves": curves}, message=message,
+                caption=f"Share alive by predicted risk, one case a patient; bands are 95 % intervals, ticks censored "
+                f"patients. {cut} p values are not corrected for the number of models.",
+                source=source,
+            )
+        )  # fmt: skip
+    return blocks or [hole("No Kaplan-Meier curves.", "No model has predictions.")]

@@ -1,0 +1,96 @@
+"""The report: one HTML file that needs nothing else and asks no server for anything.
+
+Pictures, figures, styles and the small script are inside; a content security policy forbids every request and
+every script but that one (by its hash). Everything that comes from users or files is escaped by the template.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pathduet.atomic import write_text
+from pathduet.report import model_sections, run_sections, slide_sections
+from pathduet.report.blocks import Drawer
+from pathduet.report.findings import read_findings
+
+
+def _shipped(name: str) -> str:
+    return (resources.files("pathduet.report") / "template" / name).read_text(encoding="utf-8")
+
+
+def build_report(
+    results: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    out: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    notice: str = "",
+) -> None:
+    """Write the report of a results folder, and its figures beside it as ``figures/*.svg``.
+
+    The same artifacts give the same bytes. What is missing or broken is shown as a hole with its reason.
+
+    Parameters
+    ----------
+    results : path
+        The results folder.
+    config : mapping
+        The complete configuration (`config.resolve`).
+    out : path
+        The HTML file.
+    title : str, optional
+        Heading; ``config["report"]["title"]`` if not given.
+    notice : str
+        A sentence shown on top, e.g. that the slides are simulated.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    out = Path(out)
+    found = read_findings(Path(results), config)
+    drawer = Drawer(out.parent / "figures")
+    sections = [
+        model_sections.headline(found),
+        slide_sections.flow(found),
+        *(
+            model_sections.task_section(found, name, drawer)
+            for name in [*found.tasks, *(["external"] if found.external else [])]
+        ),
+        slide_sections.gallery(found),
+        slide_sections.stain(found, drawer),
+        slide_sections.genes(found, drawer),
+        model_sections.training(found, drawer),
+        slide_sections.ledger(found, drawer),
+        run_sections.times(found, drawer),
+        run_sections.run(found),
+        run_sections.glossary(),
+    ]
+    script = _shipped("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    environment = jinja2.Environment(autoescape=True)
+    html = environment.from_string(_shipped("report.html")).render(
+        title=title or config["report"]["title"],
+        subtitle=_subtitle(found.n_folds, config),
+        notice=notice,
+        sections=sections,
+        css=Markup(_shipped("report.css")),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+    )
+    write_text(out, html)
+    drawer.remove_stale()
+
+
+def _subtitle(n_folds: int, config: Mapping[str, Any]) -> str:
+    internal = ", ".join(config["cohorts"]["internal"])
+    external = ", ".join(config["cohorts"]["external"]) or "none"
+    return (
+        f"Internal: {internal}. External: {external}. {n_folds} folds by patient, {config['protocol']} protocol, "
+        f"seed {config['seed']}."
+    )

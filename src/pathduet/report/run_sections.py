@@ -1,0 +1,132 @@
+"""Sections about the run itself: settings, versions, inputs, times, and what the words mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from pathduet.report import figures
+from pathduet.report.blocks import Drawer, Section, hole, table
+
+TERMS = [
+    ("AUC", "Area under the ROC curve, each class against the rest, averaged over the classes with test cases. 0.5 = "
+     "chance, 1 = perfect."),
+    ("Accuracy", "Share of cases whose most probable class is the true one."),
+    ("Sensitivity, specificity, F1", "Per class, then averaged over the classes with test cases (macro): a rare class "
+     "counts as much as a frequent one."),
+    ("C-index", "Of all pairs of patients of whom one is known to have died before the other, the share in which the "
+     "model gave the earlier death the higher risk (ties half). Harrell's, on original survival times. 0.5 = chance."),
+    ("Gain", "C-index minus that of Cox on age and sex, on the patients that both predict; the interval draws the same "
+     "patients for both."),
+    ("Unit", "strict protocol: the patient (slides averaged); paper protocol: the slide. metrics.json has both."),
+    ("Mean ± SD", "Over the folds' test parts; SD with ddof 0. Few folds: a rough number."),
+    ("95 % interval", "Percentiles of a bootstrap: within each fold its test patients are drawn with replacement, the "
+     "metric is computed, the folds are averaged. It covers the choice of test patients, not of training sets."),
+    ("Teacher, student, distilled", "The teacher sees slides and expression; the student slides only; the distilled "
+     "student slides only, trained to follow the teacher."),
+    ("Clinical baselines", "Cox models (ridge 0.01) on age, sex (male 1, female 0) and grade as a number, fitted on each "
+     "fold's training part; a missing test covariate is set to the training mean."),
+    ("Ensemble", "Mean of the folds' probabilities or hazards on the external cohort."),
+    ("Risk", "Higher = worse: minus the sum of the predicted survival curve; for Cox the log partial hazard."),
+    ("Log-rank p", "Test that the groups' survival is equal; not corrected for several models or cuts."),
+    ("10x, 20x", "Tiles at exact pixel sizes (slides.mpp_10x, slides.mpp_20x in micrometres), whatever the scanner used."),
+    ("Hole", "A dashed box: a piece that should be here and is not, with the reason."),
+]  # fmt: skip
+
+ARTIFACTS = [
+    ("ledger.tsv", "every slide of the sheet, its state and reason"),
+    ("participation.tsv", "every patient and the tasks they took part in"),
+    ("split/folds.tsv", "the fold in whose test part each patient is"),
+    ("slides/<slide_id>/", "tiles.h5, features.h5, stain.json and pictures of a slide"),
+    ("genes/fold-<k>.h5ad", "expression of a fold: selection, order, scaling"),
+    ("models/<task>/<model>/fold-<k>/", "weights, history, predictions, representations, metrics"),
+    ("external/survival/<model>/", "the same on the external cohort, by fold and as ensemble"),
+    ("tables/<task>.tsv, .md", "metrics over folds"),
+    ("report/figures/*.svg", "this page's figures as files"),
+    ("benchmarks/", "time and memory of every job"),
+    ("provenance.json", "versions, code, inputs"),
+]
+
+
+def times(found: Any, drawer: Drawer) -> Section:
+    """Time and memory of each rule."""
+    section = Section("times", "Time and memory", "Of the jobs that ran; what the cache served cost nothing and keeps "
+                      "the numbers of the run that made it.")  # fmt: skip
+    jobs = found.benchmarks
+    if jobs.empty:
+        section.blocks.append(hole("No times.", "There is no file in benchmarks/."))
+        return section
+    rules = (
+        jobs.groupby("rule")
+        .agg(jobs=("seconds", "size"), seconds=("seconds", "sum"), median=("seconds", "median"),
+             longest=("seconds", "max"), memory=("max_rss_mb", "max"))
+        .sort_values("seconds", ascending=False)
+        .reset_index()
+    )  # fmt: skip
+    first, total = rules.iloc[0], rules["seconds"].sum()
+    section.blocks.append(
+        drawer.draw("times", figures.time_by_rule, {"times": rules},
+                    message=f"{first['rule']} took {first['seconds'] / max(total, 1e-9):.0%} of {total / 60:.1f} minutes "
+                    "of job time.", caption="Wall time of all jobs of a rule, added up.",
+                    source="benchmarks/")
+    )  # fmt: skip
+    columns = ["Rule", "Jobs", "Total (s)", "Median (s)", "Longest (s)", "Peak memory (MB)"]
+    rows = [
+        [r["rule"], r["jobs"], f"{r['seconds']:.1f}", f"{r['median']:.1f}", f"{r['longest']:.1f}",
+         "–" if pd.isna(r["memory"]) else f"{r['memory']:.0f}"]
+        for r in rules.to_dict("records")
+    ]  # fmt: skip
+    section.blocks.append(table("times", columns, rows, numbers=columns[1:], source="benchmarks/"))
+    return section
+
+
+def run(found: Any) -> Section:
+    """Configuration, seeds, versions, inputs."""
+    section = Section("run", "This run", "What would have to be the same to get the same numbers.")
+    config = found.config
+    facts = [
+        ["Protocol", config.get("protocol", "")],
+        ["Model variant", config.get("model", {}).get("variant", "")],
+        ["Seed", config.get("seed", "")],
+        ["Folds", found.n_folds],
+        ["Bootstrap resamples", config["evaluation"]["bootstrap"]],
+    ]
+    section.blocks.append(table("facts", ["Setting", "Value"], facts))
+    if found.provenance is None:
+        section.blocks.append(
+            hole("No provenance.", f"provenance.json: {found.holes.get('provenance.json', '')}")
+        )
+    else:
+        for key, value in found.provenance.items():
+            if isinstance(value, dict) and key != "config":
+                rows = [[k, _flat(v)] for k, v in value.items()]
+                section.blocks.append(table(f"provenance-{key}", ["Name", "Value"], rows,
+                                            title=str(key).replace("_", " ").capitalize(),
+                                            source="provenance.json"))  # fmt: skip
+        plain = [[k, _flat(v)] for k, v in found.provenance.items() if not isinstance(v, dict)]
+        if plain:
+            section.blocks.append(table("provenance", ["Name", "Value"], plain, title="Further facts",
+                                        source="provenance.json"))  # fmt: skip
+    section.blocks.append(
+        {"kind": "code", "title": "The complete configuration (YAML)",
+         "text": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)}
+    )  # fmt: skip
+    return section
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).strip()
+    return str(value)
+
+
+def glossary() -> Section:
+    """What every number means and where it lies."""
+    section = Section("meaning", "What the numbers mean")
+    section.blocks.append({"kind": "terms", "terms": TERMS})
+    section.blocks.append(
+        table("artifacts", ["File (below the results folder)", "Holds"], ARTIFACTS, title="Where it lies")
+    )
+    return section

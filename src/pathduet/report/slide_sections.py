@@ -1,0 +1,272 @@
+"""Sections about slides and genes: cohort flow, ledger, gallery, stains, gene selection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from pathduet.errors import SLIDE_REASONS
+from pathduet.report import figures
+from pathduet.report.blocks import Block, Drawer, Section, hole, table
+from pathduet.report.findings import Findings
+from pathduet.report.pictures import data_uri
+
+#: Rows of used slides shown in the ledger table, and failed slides shown with pictures.
+LEDGER_ROWS, FAILED_PICTURES = 500, 60
+_PICTURES = (("thumbnail", "Thumbnail"), ("mask", "Tissue and tiles"), ("stain", "Stain before / after"))
+
+
+def flow(found: Findings) -> Section:
+    """Slides and patients in, out and why."""
+    section = Section(
+        "flow", "Cohort flow", "Who came in, who took part, and what happened to everybody else."
+    )
+    ledger, people = found.ledger, found.participation
+    if ledger is None:
+        section.blocks.append(hole("No slide ledger.", f"ledger.tsv: {found.holes.get('ledger.tsv', '')}"))
+        return section
+    excluded, failed = (ledger[ledger["status"] == s] for s in ("excluded", "failed"))
+    used = ledger[ledger["status"] == "ok"]
+    steps: list[dict[str, Any]] = [
+        {"count": len(ledger), "name": "slides in the sheet", "lost": [("excluded by the sheet", len(excluded))],
+         "detail": f"{ledger['patient_id'].nunique()} patients"},
+        {"count": len(ledger) - len(excluded), "name": "slides opened",
+         "lost": list(failed["reason"].value_counts().sort_index().items()),
+         "detail": f"{ledger[ledger['status'] != 'excluded']['patient_id'].nunique()} patients"},
+        {"count": len(used), "name": "slides used", "lost": [],
+         "detail": f"{used['patient_id'].nunique()} patients"},
+    ]  # fmt: skip
+    for step in steps:
+        step["lost"] = [(name, count) for name, count in step["lost"] if count]
+    section.blocks.append({"kind": "flow", "steps": steps})
+    rows = []
+    for cohort in dict.fromkeys(ledger["cohort"]):
+        here = ledger[ledger["cohort"] == cohort]
+        counts = [int((here["status"] == s).sum()) for s in ("ok", "failed", "excluded")]
+        with_slides = here[here["status"] == "ok"]["patient_id"].nunique()
+        expressed: int | str = "–"
+        patients = here["patient_id"].nunique()
+        if people is not None:
+            group = people[people["cohort"] == cohort]
+            patients, expressed = len(group), int((group["expression"] == "yes").sum())
+        rows.append([cohort, len(here), *counts, patients, with_slides, expressed])
+    columns = [
+        "Cohort",
+        "Slides",
+        "Used",
+        "Failed",
+        "Excluded",
+        "Patients",
+        "with a used slide",
+        "with expression",
+    ]
+    section.blocks.append(
+        table("cohorts", columns, rows, numbers=columns[1:], title="By cohort",
+              source="ledger.tsv and participation.tsv")
+    )  # fmt: skip
+    section.blocks.append(_participation(found))
+    return section
+
+
+def _participation(found: Findings) -> Block:
+    people = found.participation
+    if people is None:
+        reason = f"participation.tsv: {found.holes.get('participation.tsv', '')}"
+        return hole("Who took part in which task is not known.", reason)
+    states = ["both", "slides", "expression", "no label", "no data"]
+    tasks = [task for task in found.tasks if task in people]
+    rows = [
+        [cohort, task, *[int((group[task] == state).sum()) for state in states]]
+        for task in tasks
+        for cohort, group in people.groupby("cohort", sort=False)
+    ]
+    columns = [
+        "Cohort",
+        "Task",
+        "Slides + expression",
+        "Slides only",
+        "Expression only",
+        "No label",
+        "No data",
+    ]
+    return table("participation", columns, rows, numbers=columns[2:], title="Patients by task",
+                 note="A teacher needs slides and expression, a student slides; a patient without the task's label "
+                 "takes part in neither training nor metrics of that task.",
+                 source="participation.tsv")  # fmt: skip
+
+
+def ledger(found: Findings, drawer: Drawer) -> Section:
+    """Every slide that did not make it, and the used ones."""
+    section = Section(
+        "ledger", "Slide ledger", "One row a slide; each slide of the sheet is in exactly one state."
+    )
+    rows = found.ledger
+    if rows is None:
+        section.blocks.append(hole("No slide ledger.", f"ledger.tsv: {found.holes.get('ledger.tsv', '')}"))
+        return section
+    lost, used = rows[rows["status"] != "ok"], rows[rows["status"] == "ok"]
+    shown = pd.concat([lost, used.head(LEDGER_ROWS)])
+    columns = [c for c in rows.columns if c in shown and not (shown[c].astype(str) == "").all()]
+    titles = [c.replace("_", " ") for c in columns]
+    note = "" if len(shown) == len(rows) else (
+        f"Shown: all {len(lost)} slides that were not used and the first {LEDGER_ROWS} of {len(used)} used ones; "
+        "the file has every row."
+    )  # fmt: skip
+    reasons = ", ".join(
+        f"{r} = {SLIDE_REASONS[r]}" for r in sorted(set(lost["reason"])) if r in SLIDE_REASONS
+    )
+    section.blocks.append(
+        table(
+            "ledger", titles, shown[columns].to_numpy(dtype=object).tolist(), numbers=["n 10x", "n 20x", "mpp"],
+            marks=[s if s in ("failed", "excluded") else "" for s in shown["status"]],
+            note=" ".join(part for part in (note, reasons and f"Reasons: {reasons}.") if part),
+            source="ledger.tsv", filterable=True,
+        )
+    )  # fmt: skip
+    if len(used):
+        counts = pd.to_numeric(used["n_20x"]).dropna()
+        message = (
+            f"A used slide has a median of {counts.median():.0f} tiles at 20x "
+            f"(from {counts.min():.0f} to {counts.max():.0f})."
+        ) if len(counts) else ""  # fmt: skip
+        section.blocks.append(
+            drawer.draw("tiles", figures.tiles_per_slide, {"ledger": used}, message=message,
+                        caption="Tissue tiles of each used slide; each dot is a slide.", source="ledger.tsv")
+        )  # fmt: skip
+    return section
+
+
+def gallery(found: Findings) -> Section:
+    """Pictures of failed slides and of the first used ones of every cohort."""
+    section = Section(
+        "gallery", "Slide gallery", "What the pipeline saw: the slide, its tissue and tiles, its stain."
+    )
+    rows = found.ledger
+    if rows is None:
+        section.blocks.append(
+            hole("No slide ledger.", "Without it the page does not know which slides there are.")
+        )
+        return section
+    total = int(found.config["report"]["gallery_slides"])
+    cohorts = list(dict.fromkeys(rows["cohort"]))
+    failed = rows[rows["status"] == "failed"]
+    # The limit is dealt out evenly over the cohorts, in their order.
+    each = {c: total // len(cohorts) + (i < total % len(cohorts)) for i, c in enumerate(cohorts)}
+    used = [rows[(rows["cohort"] == c) & (rows["status"] == "ok")].head(each[c]) for c in cohorts]
+    chosen = pd.concat([failed, *used]).to_dict("records")
+    slides = [_card(found, row, i < FAILED_PICTURES or row["status"] == "ok") for i, row in enumerate(chosen)]
+    n_used = sum(len(part) for part in used)
+    note = (
+        f"Shown: {n_used} of {int((rows['status'] == 'ok').sum())} used slides (the first of each cohort, "
+        f"report.gallery_slides = {total}) and all {len(failed)} failed ones"
+    )
+    if len(failed) > FAILED_PICTURES:
+        note += f" (pictures for the first {FAILED_PICTURES})"
+    section.blocks.append({"kind": "gallery", "slides": slides, "note": note + ". From slides/<slide_id>/."})
+    return section
+
+
+def _card(found: Findings, row: dict[Any, Any], with_pictures: bool) -> dict[str, Any]:
+    failed = row["status"] == "failed"
+    pictures = []
+    for stem, name in _PICTURES if with_pictures else ():
+        paths = sorted((found.results / "slides" / str(row["slide_id"])).glob(f"{stem}.[pj]*"))
+        # A slide that failed early has no later pictures, and that is no gap.
+        if not paths and failed:
+            continue
+        picture = {"name": name, "uri": "", "hole": f"{stem}.png is not there"}
+        if paths:
+            try:
+                picture["uri"] = data_uri(paths[0])
+            except (OSError, ValueError) as error:
+                picture["hole"] = f"{paths[0].name}: {type(error).__name__}"
+        pictures.append(picture)
+    tiles = "" if pd.isna(row["n_20x"]) else f"{row['n_10x']} tiles at 10x, {row['n_20x']} at 20x"
+    return {
+        "slide_id": row["slide_id"], "patient_id": row["patient_id"], "cohort": row["cohort"], "tiles": tiles,
+        "reason": row["reason"] if failed else "", "message": row["message"], "pictures": pictures,
+    }  # fmt: skip
+
+
+def stain(found: Findings, drawer: Drawer) -> Section:
+    """The stain vectors learned from each slide."""
+    section = Section(
+        "stain",
+        "Stain",
+        "Vahadane normalisation learns two stain vectors a slide and maps both to the same target.",
+    )
+    if found.stains.empty:
+        off = found.config.get("stain", {}).get("backend") == "none"
+        reason = (
+            "stain.backend is none: colours are as scanned." if off else "No slides/<slide_id>/stain.json."
+        )
+        section.blocks.append(hole("No stain vectors.", reason))
+        return section
+    slides = found.stains["slide_id"].nunique()
+    section.blocks.append(
+        drawer.draw(
+            "stain-vectors", figures.stain_vectors, {"stains": found.stains},
+            message=_stain_message(found.stains),
+            caption=f"Both stain vectors of {slides} slides, each dot in the colour that the stain has on its slide. "
+            "Position is hue, free of how much stain there is (van der Laak's c_x, c_y). Cohorts that lie "
+            "apart were stained or scanned differently: this is what normalisation removes.",
+            source="slides/<slide_id>/stain.json",
+        )
+    )  # fmt: skip
+    return section
+
+
+def _stain_message(stains: pd.DataFrame) -> str:
+    import numpy as np
+
+    vectors = {name: rows[["r", "g", "b"]].to_numpy(dtype=float) for name, rows in stains.groupby("stain")}
+    if set(vectors) != {"haematoxylin", "eosin"}:
+        return ""
+    unit = {name: v / np.linalg.norm(v, axis=1, keepdims=True) for name, v in vectors.items()}
+    angle = np.degrees(np.arccos(np.clip((unit["haematoxylin"] * unit["eosin"]).sum(axis=1), -1, 1)))
+    return f"Haematoxylin and eosin lie {np.median(angle):.0f}° apart in the median slide (least: {angle.min():.0f}°)."
+
+
+def genes(found: Findings, drawer: Drawer) -> Section:
+    """Selected genes by subspace, and how stable the selection is over folds."""
+    section = Section(
+        "genes", "Genes", "Highly variable genes, chosen in each fold's training part, for the tumor and the "
+        "microenvironment (tme) subspace."
+    )  # fmt: skip
+    absent = [fold for fold in range(found.n_folds) if fold not in found.genes]
+    for fold in absent:
+        name = f"genes/fold-{fold}.h5ad"
+        section.blocks.append(hole(f"No genes of fold {fold}.", f"{name}: {found.holes.get(name, '')}"))
+    if not found.genes:
+        return section
+    first = min(found.genes)
+    var = found.genes[first]
+    section.blocks.append(
+        drawer.draw(
+            "genes", figures.gene_selection, {"var": var},
+            message=f"{int(var['highly_variable'].astype(bool).sum())} of {len(var)} genes are selected in fold {first}.",
+            caption="Each dot is a gene of the two lists; filled ones are selected (the most dispersed share of each "
+            "list, given their mean expression).",
+            source=f"genes/fold-{first}.h5ad",
+        )
+    )  # fmt: skip
+    rows = []
+    for name in ("tumor", "tme", "shared"):
+        chosen = [
+            set(v.index[(v["subspace"].astype(str) == name) & v["highly_variable"].astype(bool)])
+            for v in found.genes.values()
+        ]
+        sizes = [int((v["subspace"].astype(str) == name).sum()) for v in found.genes.values()]
+        if not any(sizes):
+            continue
+        every, some = set.intersection(*chosen), set.union(*chosen)
+        stable = f"{len(every) / len(some):.0%}" if some else "–"
+        rows.append([name, sizes[0], *[len(c) for c in chosen], len(every), stable])
+    columns = ["Subspace", "Genes in all cohorts", *[f"Selected, fold {k}" for k in found.genes], "Selected in every fold",
+               "Share of those selected in any"]  # fmt: skip
+    section.blocks.append(
+        table("genes", columns, rows, numbers=columns[1:], title="Selected genes by subspace",
+              source="genes/fold-*.h5ad")
+    )  # fmt: skip
+    return section
