@@ -198,3 +198,72 @@ def mean_interval(
         draws = [draw([part], task, resamples, [seed, i]) for i, part in enumerate(parts)]
     values = [replicates(part, task, unit, counts) for part, counts in zip(parts, draws, strict=True)]
     return {name: interval(np.mean([v[name] for v in values], axis=0)) for name in metric_names(task)}
+
+
+def gain_interval(
+    parts: Sequence[pd.DataFrame],
+    reference: Sequence[pd.DataFrame],
+    task: str,
+    metric: str,
+    unit: str,
+    *,
+    resamples: int,
+    seed: int,
+    shared: bool = False,
+) -> dict[str, float | int | None]:
+    """Return how much better one model is than another, on the patients that both predict.
+
+    Paired: the same draw of patients serves both models, so what makes a draw easy for both cancels.
+
+    Parameters
+    ----------
+    parts, reference : sequences of DataFrame
+        Predictions of the two models, fold by fold in the same order.
+    metric : str
+        One of the task's metrics.
+
+    Returns
+    -------
+    dict
+        ``gain`` (mean over folds of the difference; positive = better than the reference), ``low``, ``high``
+        (95 %, None without resamples or where undefined) and ``n_patients`` in common.
+    """
+    pairs, patients = [], []
+    for ours, theirs in zip(parts, reference, strict=True):
+        known = [set(labelled(at_unit(table, "patient"), task)["patient_id"]) for table in (ours, theirs)]
+        common = known[0] & known[1]
+        patients.append(common)
+        pairs.append([table[table["patient_id"].isin(common)] for table in (ours, theirs)])
+    n_patients = len(set().union(*patients)) if shared else sum(len(p) for p in patients)
+    nothing: dict[str, float | int | None] = {
+        "gain": None,
+        "low": None,
+        "high": None,
+        "n_patients": n_patients,
+    }
+    if not pairs or not all(patients):
+        return nothing
+
+    def difference(counts: Sequence[pd.DataFrame]) -> np.ndarray:
+        values = [
+            replicates(a, task, unit, c)[metric] - replicates(b, task, _unit_of(b, unit), c)[metric]
+            for (a, b), c in zip(pairs, counts, strict=True)
+        ]
+        return np.asarray(np.mean(values, axis=0))
+
+    observed = float(difference([pd.DataFrame(1.0, index=[0], columns=sorted(p)) for p in patients])[0])
+    if not np.isfinite(observed):
+        return nothing
+    if resamples < 1:
+        return nothing | {"gain": observed}
+    if shared:
+        draws = [draw([a for a, _ in pairs], task, resamples, seed)] * len(pairs)
+    else:
+        draws = [draw([a], task, resamples, [seed, i]) for i, (a, _) in enumerate(pairs)]
+    low, high = interval(difference(draws)) or (None, None)
+    return {"gain": observed, "low": low, "high": high, "n_patients": n_patients}
+
+
+def _unit_of(predictions: pd.DataFrame, unit: str) -> str:
+    """Return the unit, or patients for a model without slides (a clinical baseline)."""
+    return unit if (predictions["slide_id"].astype(str) != "").any() else "patient"

@@ -67,7 +67,8 @@ def evaluate_predictions(
         Model name, e.g. ``teacher`` or ``cox_age``.
     fold : int or "ensemble"
     protocol : {"strict", "paper"}
-        Sets the unit of the headline numbers: patient or slide. Both are always there.
+        Sets the unit of the headline numbers: patient or slide (patient where no row is a slide). Both
+        are always there.
     variant : str
         Model variant, recorded.
     resamples, seed : int
@@ -91,7 +92,8 @@ def evaluate_predictions(
         raise ValueError(f"unknown task {task!r}; known: {TASKS}")
     _check_columns(predictions, task, f"{task}/{model}, fold {fold}")
     test = evaluated_part(predictions)
-    unit = PROTOCOL_UNIT[protocol]
+    has_slides = bool((test["slide_id"].astype(str) != "").any())
+    unit = PROTOCOL_UNIT[protocol] if has_slides else "patient"
     collected = dict(notes or {})
     result: dict[str, Any] = {
         "task": task, "model": model, "fold": fold, "protocol": protocol, "variant": variant, "unit": unit,

@@ -76,8 +76,8 @@ class SurvivalCurve:
     time : (T,) array, days, starting at 0
     survival, low, high : (T,) arrays
         Share alive and its 95 % interval (Greenwood's exponential formula).
-    censored_at : array
-        Times of censoring, days.
+    censored_at, exits : arrays
+        Times of censoring, and of leaving for either reason, days.
     """
 
     group: str
@@ -88,6 +88,7 @@ class SurvivalCurve:
     low: np.ndarray
     high: np.ndarray
     censored_at: np.ndarray
+    exits: np.ndarray
 
     def at(self, day: float) -> float:
         """Return the share alive at `day`."""
@@ -122,6 +123,7 @@ def kaplan_meier(table: pd.DataFrame, kind: str = "median") -> list[SurvivalCurv
                 limits[:, 0],
                 limits[:, 1],
                 np.sort(rows.loc[~died, "survival_days"].to_numpy(dtype=float)),
+                np.sort(rows["survival_days"].to_numpy(dtype=float)),
             )
         )
     return curves

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pathduet.atomic import write_text, write_tsv
-from pathduet.evaluation.bootstrap import mean_interval
+from pathduet.evaluation.bootstrap import gain_interval, mean_interval
 from pathduet.evaluation.metrics import metric_names
 
 MODEL_NAMES = {
@@ -33,6 +33,8 @@ METRIC_NAMES = {
     "f1": "F1",
     "c_index": "C-index",
 }
+#: What a survival network has to beat: it costs two questions and no slide.
+REFERENCE = "cox_age_sex"
 _ORDER = {name: i for i, name in enumerate(MODEL_NAMES)}
 
 #: (model, fold) to a predictions table; the fold is an int.
@@ -102,9 +104,46 @@ def _table(
                 row["ensemble_ci_low"], row["ensemble_ci_high"] = limits
                 if row["ensemble"] is None and (shown or ensemble):
                     holes.append("ensemble: " + _reason(ensemble, metric, unit, None))
+            if task == "survival":
+                row |= _gain(model, unit, done, predictions, resamples, seed, external)
             row["holes"] = "; ".join(holes)
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _gain(
+    model: str,
+    unit: str,
+    folds: Sequence[int],
+    predictions: Predictions | None,
+    resamples: int,
+    seed: int,
+    shared: bool,
+) -> dict[str, Any]:
+    """Return the C-index gained over the reference on the patients that both predict, empty for Cox models."""
+    empty = {"gain_over": None, "gain": None, "gain_ci_low": None, "gain_ci_high": None, "gain_n": None}
+    if predictions is None or model.startswith("cox_"):
+        return empty
+    both = [f for f in folds if (REFERENCE, f) in predictions]
+    if not both:
+        return empty
+    found = gain_interval(
+        [predictions[(model, f)] for f in both],
+        [predictions[(REFERENCE, f)] for f in both],
+        "survival",
+        "c_index",
+        unit,
+        resamples=resamples,
+        seed=seed,
+        shared=shared,
+    )
+    return {
+        "gain_over": REFERENCE,
+        "gain": found["gain"],
+        "gain_ci_low": found["low"],
+        "gain_ci_high": found["high"],
+        "gain_n": found["n_patients"],
+    }
 
 
 def _reason(metrics: Mapping[str, Any] | None, metric: str, unit: str, failure: str | None) -> str:
@@ -144,7 +183,8 @@ def cross_fold_table(
     -------
     DataFrame
         task, model, variant, protocol, metric, unit, mean, sd (ddof 0), ci_low, ci_high, fold_0..., n_folds (with a
-        value), folds_expected, n_patients and n_slides (with a known outcome, all folds together), holes.
+        value), folds_expected, n_patients and n_slides (with a known outcome, all folds together), holes;
+        for survival also gain, gain_ci_low, gain_ci_high over :data:`REFERENCE` on gain_n common patients.
         The mean is over the folds that have a value; n_folds < folds_expected and ``holes`` say where
         that is not all of them.
     """
@@ -196,6 +236,16 @@ def with_interval(row: Mapping[Any, Any]) -> str:
     return text
 
 
+def gain_text(row: Mapping[Any, Any]) -> str:
+    """Return ``+gain [low, high] (n patients)``; an en dash where nothing is compared."""
+    if row["gain"] is None or pd.isna(row["gain"]):
+        return "–"
+    limits = (
+        "" if pd.isna(row["gain_ci_low"]) else f" [{row['gain_ci_low']:+.3f}, {row['gain_ci_high']:+.3f}]"
+    )
+    return f"{row['gain']:+.3f}{limits} (n = {int(row['gain_n'])})"
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
@@ -231,6 +281,8 @@ def markdown(table: pd.DataFrame, title: str) -> str:
         cells = [with_spread(records[m]) for m in metrics]
         if external:
             cells += [with_interval(records[m]) for m in metrics]
+        if "gain" in first:
+            cells.append(gain_text(first))
         counts = [str(first["n_patients"]), str(first["n_slides"]), str(first["unit"])]
         summary.append([name, *cells, *counts, f"{protocol} / {variant}" if variant else "–"])
         for m in metrics:
@@ -239,11 +291,13 @@ def markdown(table: pd.DataFrame, title: str) -> str:
                 holes.append(f"- {name}, {METRIC_NAMES[m]}: {records[m]['holes']}")
     heads = [METRIC_NAMES[m] for m in metrics]
     heads += [f"{head}, ensemble" for head in heads] if external else []
+    heads += [f"Gain over {MODEL_NAMES[REFERENCE]}"] if "gain" in table else []
     lines += _markdown_rows(["Model", *heads, "Patients", "Slides", "Unit", "Protocol / variant"], summary)
     lines += [
         "",
         "Mean ± SD (ddof 0) over folds [95 % patient bootstrap interval of the mean]. C-index: higher risk = "
-        "earlier death, original times. Macro averages are over the classes with test cases.",
+        "earlier death, original times. Gain: difference of the C-indices on the patients that both models predict, "
+        "positive = better, interval from paired draws. Macro averages are over the classes with test cases.",
         "",
         "## Every fold",
         "",

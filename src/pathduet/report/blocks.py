@@ -53,6 +53,7 @@ def table(
     note: str = "",
     source: str = "",
     filterable: bool = False,
+    folded: bool = False,
 ) -> Block:
     """Return a sortable table.
 
@@ -62,9 +63,11 @@ def table(
         Columns that hold numbers (aligned right).
     marks : sequence of str, optional
         A class for each row (``failed``, ``excluded`` or empty).
+    filterable, folded : bool
+        With a box to filter rows; shown only when opened.
     """
     return {
-        "kind": "table", "name": name, "title": title, "note": note, "source": source, "filter": filterable,
+        "kind": "table", "name": name, "title": title, "note": note, "source": source, "filter": filterable, "folded": folded,
         "columns": [{"name": column, "number": column in numbers} for column in columns],
         "rows": [
             {"cells": ["" if pd.isna(cell) else str(cell) for cell in row], "mark": mark}

@@ -182,10 +182,14 @@ def kaplan_meier(curves: Mapping[str, tuple[Sequence[SurvivalCurve], float | Non
     ----------
     curves : mapping of model to (curves, log-rank p)
     """
+    from matplotlib.ticker import MaxNLocator
+
     with style():
-        figure, axes = _panels(len(curves), 3, 3.3, 3.35)
-        end = max((c.time.max() for group, _ in curves.values() for c in group), default=1.0)
-        ticks = np.linspace(0, end, 5)
+        rows = max((len(group) for group, _ in curves.values()), default=0)
+        figure, axes = _panels(len(curves), 3, 3.3, 3.1 + 0.16 * rows)
+        years_seen = [c.time.max() / _DAYS_PER_YEAR for group, _ in curves.values() for c in group]
+        end = max(years_seen, default=1.0)
+        ticks = [t for t in MaxNLocator(5).tick_values(0, end) if t <= end]
         for axis, (model, (group, p_value)) in zip(axes, curves.items(), strict=True):
             for i, curve in enumerate(group):
                 colour = _GROUP_COLOURS[curve.group]
@@ -196,12 +200,14 @@ def kaplan_meier(curves: Mapping[str, tuple[Sequence[SurvivalCurve], float | Non
                 axis.plot(curve.censored_at / _DAYS_PER_YEAR, [curve.at(t) for t in curve.censored_at], "|",
                           color=colour, ms=4, mew=0.8)  # fmt: skip
                 for tick in ticks:
-                    at_risk = int(np.sum(curve.exits >= tick))
-                    axis.text(tick / _DAYS_PER_YEAR, -0.2 - 0.085 * i, f"{at_risk}", color=colour, fontsize=7.5,
-                              ha="center", transform=axis.get_xaxis_transform())  # fmt: skip
-            axis.set(title=short_name(model), ylim=(0, 1.03), xlim=(0, end / _DAYS_PER_YEAR * 1.02))
-            axis.set_xticks(ticks / _DAYS_PER_YEAR, [f"{t / _DAYS_PER_YEAR:.1f}" for t in ticks])
-            axis.set_xlabel("\n" * len(group) + "years; below the axis: still at risk", fontsize=8.5)
+                    at_risk = int(np.sum(curve.exits >= tick * _DAYS_PER_YEAR))
+                    axis.annotate(f"{at_risk}", (tick, 0), xycoords=axis.get_xaxis_transform(),
+                                  xytext=(0, -25 - 11 * i), textcoords="offset points", color=colour,
+                                  fontsize=7.5, ha="center", va="center", annotation_clip=False)  # fmt: skip
+            axis.set(title=short_name(model), ylim=(0, 1.04 + 0.1 * rows), xlim=(0, end * 1.02))
+            axis.set_xticks(ticks)
+            axis.set_yticks(np.linspace(0, 1, 6))
+            axis.set_xlabel("years; coloured: patients still at risk", fontsize=8.5, labelpad=3 + 11 * rows)
             axis.text(0.03, 0.04, log_rank_text(p_value), transform=axis.transAxes, fontsize=8.5)
             axis.legend(loc="upper right", fontsize=7.5, handlelength=1.2, borderaxespad=0.1)
         axes[0].set_ylabel("share alive")

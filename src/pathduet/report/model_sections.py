@@ -44,7 +44,7 @@ _SPREAD_CAPTION = (
 
 def title_of(name: str) -> str:
     """Return a task's heading."""
-    return "External cohort: survival" if name == "external" else name.capitalize()
+    return "External cohort (survival)" if name == "external" else name.capitalize()
 
 
 def _names(found: Findings) -> list[str]:
@@ -65,6 +65,14 @@ def headline(found: Findings) -> Section:
                       "note": f"{len(set(ledger['cohort']))} cohorts, {found.n_folds} folds by patient"})  # fmt: skip
     else:
         section.blocks.append(hole("No slide ledger.", f"ledger.tsv: {found.holes.get('ledger.tsv', '')}"))
+    done = sum(len(c.metrics) for name, c in found.collected.items() if name != "external")
+    wanted = sum(len(found.models(name)) * found.n_folds for name in found.tasks)
+    cards.append({"title": "Results of models and folds", "value": f"{done} of {wanted}",
+                  "note": "every model of every task, in every fold"})  # fmt: skip
+    if not found.benchmarks.empty:
+        hours = found.benchmarks["seconds"].sum() / 3600
+        cards.append({"title": "Job time", "value": f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min",
+                      "note": f"{len(found.benchmarks)} jobs, added up"})  # fmt: skip
     for name in _names(found):
         metric = metric_names("survival" if name == "external" else name)[0]
         if name not in found.tables:
@@ -81,7 +89,7 @@ def headline(found: Findings) -> Section:
     section.blocks.insert(0, {"kind": "cards", "cards": cards})
     for name in ("survival", "external"):
         if name in found.tables and "gain" in found.tables[name]:
-            section.blocks.append(text(f"{title_of(name)}: {gain_message(found.tables[name])}"))
+            section.blocks.append(text(f"{title_of(name)}, {gain_message(found.tables[name])}"))
     return section
 
 
@@ -105,7 +113,7 @@ def gain_message(rows: pd.DataFrame) -> str:
         elif high < 0:
             verdict = "worse"
         else:
-            verdict = "not told apart"
+            verdict = "interval contains 0"
         parts.append(f"{figures.short_name(row['model'])} {row['gain']:+.3f} ({verdict})")
     return f"C-index against {reference} on the same patients: {', '.join(parts)}."
 
@@ -155,9 +163,9 @@ def _metrics_table(name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
     ):
         records = {row["metric"]: row for row in group.to_dict("records")}
         first = records[metrics[0]]
-        cells = [MODEL_NAMES.get(str(model), str(model)), *[with_spread(records[m]) for m in metrics]]
-        cells += [with_interval(records[m]) for m in metrics] if external else []
-        cells += [gain_text(first)] if "gain" in rows else []
+        cells = [figures.short_name(str(model)), *[_two_lines(with_spread(records[m])) for m in metrics]]
+        cells += [_two_lines(with_interval(records[m])) for m in metrics] if external else []
+        cells += [_two_lines(gain_text(first))] if "gain" in rows else []
         body.append([*cells, first["n_patients"], first["n_slides"], first["unit"], variant])
         if first["n_folds"]:
             counts.add(first["n_patients"])
@@ -172,12 +180,17 @@ def _metrics_table(name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
                  note=note, source=f"tables/{name}.tsv (also .md)")  # fmt: skip
 
 
+def _two_lines(cell: str) -> str:
+    """Put the interval below the value: five metrics then fit beside each other."""
+    return cell.replace(" [", "\n[", 1)
+
+
 def _fold_table(name: str, rows: pd.DataFrame) -> Block:
     folds = [str(c) for c in rows if str(c).startswith("fold_")]
     columns = ["Model", "Metric", *[f.replace("fold_", "Fold ") for f in folds]]
     body = [
         [
-            MODEL_NAMES.get(row["model"], row["model"]),
+            figures.short_name(row["model"]),
             METRIC_NAMES[row["metric"]],
             *[number(row[f]) for f in folds],
         ]
@@ -237,10 +250,8 @@ def _spread_message(name: str, rows: pd.DataFrame, metric: str) -> str:
     if name in (SURVIVAL_TASK, "external"):
         message = gain_message(rows) if "gain" in rows else ""
         return message[:1].upper() + message[1:]
-    networks = rows[rows["model"].isin(NETWORKS)].set_index("model")
-    parts = [
-        f"{figures.short_name(m)} {networks.loc[m, 'mean']:.3f}" for m in NETWORKS if m in networks.index
-    ]
+    means = dict(zip(rows["model"], rows["mean"].astype(float)))
+    parts = [f"{figures.short_name(m)} {means[m]:.3f}" for m in NETWORKS if m in means]
     return f"{METRIC_NAMES[metric]}: {', '.join(parts)}." if parts else ""
 
 
@@ -312,7 +323,7 @@ def _survival_parts(found: Findings, name: str, model: str) -> tuple[list[tuple[
         for m in collected.metrics
         if m["model"] == model and (model, m["fold"]) in collected.predictions
     ]
-    return parts, " / ".join(sorted({cuts["source"] for _, cuts in parts}))
+    return parts, " or ".join(sorted({cuts["source"] for _, cuts in parts}))
 
 
 def _survival_curves(found: Findings, name: str, drawer: Drawer) -> list[Block]:
@@ -334,8 +345,8 @@ def _survival_curves(found: Findings, name: str, drawer: Drawer) -> list[Block]:
             cut = "Groups are cut at the ensemble's own quantiles on this cohort (so they are balanced by construction)."
             source = "external/survival/<model>/ensemble/predictions.tsv"
         else:
-            where = ", ".join(sorted(sources))
-            cut = f"Cuts: quantiles of each fold's model on its {where}; then the groups of all folds are pooled."
+            where = " or ".join(sorted(sources))
+            cut = f"Cuts: quantiles of each fold's model on the {where}; then the groups of all folds are pooled."
             source = f"models/{name}/<model>/fold-*/predictions.tsv and metrics.json"
         blocks.append(
             drawer.draw(

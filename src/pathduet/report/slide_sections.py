@@ -171,7 +171,8 @@ def _card(found: Findings, row: dict[Any, Any], with_pictures: bool) -> dict[str
     failed = row["status"] == "failed"
     pictures = []
     for stem, name in _PICTURES if with_pictures else ():
-        paths = sorted((found.results / "slides" / str(row["slide_id"])).glob(f"{stem}.[pj]*"))
+        folder = found.results / "slides" / str(row["slide_id"])
+        paths = [path for path in (folder / f"{stem}.png", folder / f"{stem}.jpg") if path.is_file()]
         # A slide that failed early has no later pictures, and that is no gap.
         if not paths and failed:
             continue

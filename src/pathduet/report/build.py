@@ -47,7 +47,7 @@ def build_report(
     title : str, optional
         Heading; ``config["report"]["title"]`` if not given.
     notice : str
-        A sentence shown on top, e.g. that the slides are simulated.
+        A sentence shown on top; by default, that the slides are simulated if they are.
     """
     import jinja2
     from markupsafe import Markup
@@ -77,7 +77,7 @@ def build_report(
     html = environment.from_string(_shipped("report.html")).render(
         title=title or config["report"]["title"],
         subtitle=_subtitle(found.n_folds, config),
-        notice=notice,
+        notice=notice or _notice(config),
         sections=sections,
         css=Markup(_shipped("report.css")),
         script=Markup(script),
@@ -94,3 +94,13 @@ def _subtitle(n_folds: int, config: Mapping[str, Any]) -> str:
         f"Internal: {internal}. External: {external}. {n_folds} folds by patient, {config['protocol']} protocol, "
         f"seed {config['seed']}."
     )
+
+
+def _notice(config: Mapping[str, Any]) -> str:
+    """Say so if the sheet belongs to a simulated cohort (``pathduet simulate`` leaves a record beside it)."""
+    if (Path(config["sheets"]["slides"]).parent / "simulation.json").is_file():
+        return (
+            "Simulated cohort: slides, expression and outcomes were made by PathDuet's phantom. The numbers show that the "
+            "pipeline runs and finds what was put in; they say nothing about patients."
+        )
+    return ""
