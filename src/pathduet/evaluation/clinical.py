@@ -232,8 +232,6 @@ def write_clinical_fold(
                 model,
                 fold,
                 protocol=settings["protocol"],
-                # A Cox model has no network variant.
-                variant="clinical",
                 resamples=settings["bootstrap"],
                 seed=settings["seed"],
                 train_risk=result.train_risk,

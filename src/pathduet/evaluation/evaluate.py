@@ -29,6 +29,8 @@ from pathduet.evaluation.survival_curves import risk_cuts
 
 #: Which unit the headline numbers of a protocol are about.
 PROTOCOL_UNIT = {"strict": "patient", "paper": "slide"}
+#: A Cox model has no network variant.
+CLINICAL_VARIANT = "clinical"
 
 
 def score(rows: pd.DataFrame, task: str) -> Scores:
@@ -70,7 +72,7 @@ def evaluate_predictions(
         Sets the unit of the headline numbers: patient or slide (patient where no row is a slide). Both
         are always there.
     variant : str
-        Model variant, recorded.
+        Model variant, recorded; a clinical baseline's is always ``clinical``.
     resamples, seed : int
         Patient bootstrap; 0 resamples give no intervals.
     train_risk : sequence of float, optional
@@ -96,7 +98,7 @@ def evaluate_predictions(
     unit = PROTOCOL_UNIT[protocol] if has_slides else "patient"
     collected = dict(notes or {})
     result: dict[str, Any] = {
-        "task": task, "model": model, "fold": fold, "protocol": protocol, "variant": variant, "unit": unit,
+        "task": task, "model": model, "fold": fold, "protocol": protocol, "variant": CLINICAL_VARIANT if model.startswith("cox_") else variant, "unit": unit,
         "part": "/".join(sorted(set(test["part"]))) if "part" in test else "test",
         "n_patients": int(test["patient_id"].nunique()),
         "n_slides": int((test["slide_id"].astype(str) != "").sum()),
@@ -248,7 +250,7 @@ def write_ensemble(
     metrics = evaluate_predictions(
         combined, task, model, "ensemble",
         protocol=settings["protocol"],
-        variant="clinical" if model.startswith("cox_") else settings["variant"],
+        variant=settings["variant"],
         resamples=settings["bootstrap"], seed=settings["seed"],
     )  # fmt: skip
     write_tsv(predictions_path, combined)

@@ -197,7 +197,7 @@ def _fold_table(name: str, rows: pd.DataFrame) -> Block:
         for row in rows.to_dict("records")
     ]
     return table(f"folds-{name}", columns, body, numbers=columns[2:], title="Every fold",
-                 source=f"tables/{name}.tsv")  # fmt: skip
+                 source=f"tables/{name}.tsv", folded=True)  # fmt: skip
 
 
 def _hole_blocks(found: Findings, name: str) -> list[Block]:

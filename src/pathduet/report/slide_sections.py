@@ -264,10 +264,11 @@ def genes(found: Findings, drawer: Drawer) -> Section:
         every, some = set.intersection(*chosen), set.union(*chosen)
         stable = f"{len(every) / len(some):.0%}" if some else "–"
         rows.append([name, sizes[0], *[len(c) for c in chosen], len(every), stable])
-    columns = ["Subspace", "Genes in all cohorts", *[f"Selected, fold {k}" for k in found.genes], "Selected in every fold",
-               "Share of those selected in any"]  # fmt: skip
+    columns = ["Subspace", "Genes", *[f"Fold {k}" for k in found.genes], "In every fold", "Share of all"]
     section.blocks.append(
         table("genes", columns, rows, numbers=columns[1:], title="Selected genes by subspace",
+              note="Genes: listed and measured in every cohort. Folds: how many of them are selected. Share of all: those "
+              "selected in every fold, of those selected in any.",
               source="genes/fold-*.h5ad")
     )  # fmt: skip
     return section
