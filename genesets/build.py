@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Rebuild tumor.txt, tme.txt and identifiers.tsv from a folder of the published lists.
+"""Rebuild tumor.txt and tme.txt from the published lists, and identifiers.tsv for their genes.
 
-    python genesets/build.py PUBLISHED_LISTS GENE_MODEL [--out genesets]
+    python genesets/build.py PUBLISHED_LISTS [--identifiers GENE_MODEL HGNC] [--out genesets]
 
-PUBLISHED_LISTS holds the files named in SOURCES below (README.md says where each comes from);
-GENE_MODEL is any GDC STAR-counts table (GENCODE v36): its gene_id and gene_name columns give the
-Ensembl ids. Standard library only; the same input gives the same bytes.
+PUBLISHED_LISTS is a folder with the files named below (README.md says where each comes from). GENE_MODEL is
+any GDC STAR-counts table (GENCODE v36): its gene_id and gene_name columns give the Ensembl ids. HGNC is
+a table from genenames.org with the columns "Approved symbol", "Status", "Previous symbols" and "Ensembl gene
+ID". Standard library only; the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -98,11 +99,46 @@ def approved(genes: set[str]) -> list[str]:
     return sorted({APPROVED.get(gene, gene) for gene in genes - NOT_A_SYMBOL})
 
 
+def other_symbols(hgnc: Path, model: dict[str, list[str]]) -> dict[str, set[str]]:
+    """Return {symbol in the gene model: its former and newer symbols}, as far as they name one gene only."""
+    with hgnc.open(encoding="utf-8", newline="") as handle:
+        rows = [row for row in csv.DictReader(handle, delimiter="\t") if row["Status"] == "Approved"]
+    taken = {row["Approved symbol"] for row in rows} | set(model)
+    by_ensembl = {ids[0]: gene for gene, ids in model.items()}
+    names: dict[str, set[str]] = {}
+    for row in rows:
+        today = row["Approved symbol"]
+        former = {name.strip() for name in row["Previous symbols"].split(",")} - {""}
+        gene = today if today in model else by_ensembl.get(row["Ensembl gene ID"], today)
+        names.setdefault(gene, set()).update((former - taken) | ({today} - {gene}))
+    for old, today in APPROVED.items():
+        names.setdefault(today, set()).update({old} - taken)
+    owners: dict[str, int] = {}
+    for others in names.values():
+        for name in others:
+            owners[name] = owners.get(name, 0) + 1
+    return {gene: {name for name in others if owners[name] == 1} for gene, others in names.items()}
+
+
+def write_identifiers(path: Path, genes: list[str], gene_model: Path, hgnc: Path) -> None:
+    """Write each gene's Ensembl ids and other symbols."""
+    model = ensembl_ids(gene_model)
+    others = other_symbols(hgnc, model)
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, delimiter="\t", lineterminator="\n")
+        writer.writerow(["gene_symbol", "ensembl_id", "other_symbols"])
+        for gene in genes:
+            writer.writerow([gene, ";".join(model.get(gene, [])), ";".join(sorted(others.get(gene, ())))])
+    absent = [gene for gene in genes if gene not in model]
+    print(f"without an Ensembl id\t{len(absent)}\t{' '.join(absent)}")
+    print(f"with another symbol\t{sum(bool(others.get(gene)) for gene in genes)}")
+
+
 def main() -> None:
-    """Write the three files and print what each source adds."""
+    """Write the files and print what each source adds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("published_lists", type=Path)
-    parser.add_argument("gene_model", type=Path)
+    parser.add_argument("--identifiers", nargs=2, type=Path, metavar=("GENE_MODEL", "HGNC"))
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     arguments = parser.parse_args()
     hallmarks = read_gmt(arguments.published_lists / "hallmark50.gmt")
@@ -127,17 +163,8 @@ def main() -> None:
     everything = sorted({*genes["tumor"], *genes["tme"]})
     print(f"both\t{len(set(genes['tumor']) & set(genes['tme']))}; either\t{len(everything)}")
 
-    model = ensembl_ids(arguments.gene_model)
-    previous: dict[str, list[str]] = {}
-    for old, new in sorted(APPROVED.items()):
-        previous.setdefault(new, []).append(old)
-    with (arguments.out / "identifiers.tsv").open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, delimiter="\t", lineterminator="\n")
-        writer.writerow(["gene_symbol", "ensembl_id", "previous_symbols"])
-        for gene in everything:
-            writer.writerow([gene, ";".join(model.get(gene, [])), ";".join(previous.get(gene, []))])
-    absent = [gene for gene in everything if gene not in model]
-    print(f"without an Ensembl id\t{len(absent)}\t{' '.join(absent)}")
+    if arguments.identifiers:
+        write_identifiers(arguments.out / "identifiers.tsv", everything, *arguments.identifiers)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,15 @@ def test_a_long_list_of_bad_cells_is_cut_short_and_counted(tmp_path: Path) -> No
     assert len(found) == 21 and "280 more cells" in found[-1]
 
 
+def test_a_parquet_column_of_mixed_types_is_read_cell_by_cell(tmp_path: Path) -> None:
+    path = tmp_path / "e.parquet"
+    pd.DataFrame({"gene_symbol": list("abc"), "A": ["1", "0", "2.5"], "B": [1.5, None, 2]}).to_parquet(path)
+    read = read_expression(path, "tpm", "c")
+    assert read.values["A"].tolist() == [1.0, 2.5] and list(read.values.index) == ["a", "c"]
+    pd.DataFrame({"gene_symbol": ["a", "b"], "A": [True, False]}).to_parquet(path)
+    assert len(problems_of(path, "tpm")) >= 2
+
+
 @pytest.mark.parametrize(
     ("unit", "values", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -30,15 +31,23 @@ def test_readme_states_the_counts_of_the_shipped_files(repository: Path) -> None
 
 @pytest.mark.data
 def test_build_script_reproduces_the_shipped_files(repository: Path, test_data: Path, tmp_path: Path) -> None:
-    model = test_data / "tables_tcga" / "gdc_star_counts_example_979a75fb.tsv.gz"
     script = repository / "genesets" / "build.py"
     subprocess.run(
-        [sys.executable, script, test_data / "genes", model, "--out", tmp_path],
-        check=True,
-        capture_output=True,
+        [sys.executable, script, test_data / "genes", "--out", tmp_path], check=True, capture_output=True
     )
-    for name in ("tumor.txt", "tme.txt", "identifiers.tsv"):
+    for name in ("tumor.txt", "tme.txt"):
         assert (tmp_path / name).read_bytes() == (repository / "genesets" / name).read_bytes()
+
+
+def test_identifiers_name_each_gene_of_the_lists_once(repository: Path) -> None:
+    with (repository / "genesets" / "identifiers.tsv").open(encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t"))
+    symbols = {row["gene_symbol"] for row in rows}
+    assert symbols == {*shipped("tumor"), *shipped("tme")}
+    for column in ("ensembl_id", "other_symbols"):
+        names = [name for row in rows for name in row[column].split(";") if name]
+        assert len(names) == len(set(names)) > 100
+        assert not symbols & set(names)
 
 
 def test_gene_list_allows_comments_and_keeps_order(tmp_path: Path) -> None:
@@ -72,7 +81,7 @@ def test_a_gene_of_both_lists_goes_where_it_is_told(both: str, expected: str) ->
 
 
 def test_unknown_rule_for_genes_of_both_lists_is_refused() -> None:
-    with pytest.raises(InputError, match=r"genes.both"):
+    with pytest.raises(InputError, match=r"genesets.both"):
         assign_subspaces(["A"], ["A"], ["A"], "either")  # type: ignore[arg-type]
 
 
@@ -81,6 +90,7 @@ def test_ensembl_ids_lose_their_version_and_become_symbols_where_known() -> None
     assert harmonised_symbols(genes) == ["PTTG1", "ENSG00000000003", "ENSG00000002586", "TP53"]
 
 
-def test_an_outdated_symbol_is_replaced_only_if_todays_is_absent() -> None:
-    assert harmonised_symbols(["NOV", "EGFR"]) == ["CCN3", "EGFR"]
+def test_another_symbol_is_replaced_only_if_the_lists_own_is_absent() -> None:
+    assert harmonised_symbols(["NOV", "IL8", "EGFR", "HLA.A"]) == ["CCN3", "CXCL8", "EGFR", "HLA-A"]
+    assert harmonised_symbols(["RIGI", "A.B"]) == ["DDX58", "A.B"]
     assert harmonised_symbols(["NOV", "CCN3"]) == ["NOV", "CCN3"]

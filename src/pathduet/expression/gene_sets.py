@@ -24,7 +24,7 @@ def shipped(name: Literal["tumor", "tme"]) -> list[str]:
     Parameters
     ----------
     name : {"tumor", "tme"}
-        704 and 1,164 HGNC symbols; sources and licences in ``genesets/README.md``.
+        704 and 1,164 symbols; sources and licences in ``genesets/README.md``.
     """
     return _parse((files("pathduet") / "_genesets" / f"{name}.txt"), f"{name}.txt")
 
@@ -86,7 +86,7 @@ def assign_subspaces(genes: Iterable[str], tumor: Iterable[str], tme: Iterable[s
     import pandas as pd
 
     if both not in ("tumor", "tme", "shared", "drop"):
-        raise InputError([Problem("genes.both", repr(both), "use tumor, tme, shared or drop")])
+        raise InputError([Problem("genesets.both", repr(both), "use tumor, tme, shared or drop")])
     in_both = "" if both == "drop" else both
     tumor, tme, genes = set(tumor), set(tme), list(genes)
     subspaces = [

@@ -32,6 +32,8 @@ _LOG2_LARGEST = 19.95
 #: Fewer genes than this say nothing about the unit of linear values that happen to be small.
 _ENOUGH_GENES = 500
 _SHOWN = 20
+#: Offending rows of each sample: (sample's position, rows' positions).
+_Hits = list[tuple[int, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def read_expression(
 
     Genes that miss a value in any sample are dropped and counted. Rows of one gene are merged: their sum for
     counts, TPM and FPKM, their mean for log2 and z-scored values. Ensembl ids lose their version and become
-    symbols where ``genesets/identifiers.tsv`` knows one; so do outdated symbols of the shipped gene lists.
+    symbols where ``genesets/identifiers.tsv`` knows one; so do former and newer symbols of those genes.
 
     Parameters
     ----------
@@ -274,18 +276,23 @@ def _from_frame(frame: pd.DataFrame, header: list[str], gene_column: int, name: 
         raise InputError([Problem(f"{name} header", "no sample column", "add one column a sample")])
     genes = ["" if gene != gene or gene is None else str(gene).strip() for gene in frame[gene_column]]
     bad: list[Problem] = []
+    total = 0
+    advice = "needs a number or an empty cell"
     numbers = np.empty((len(frame), len(columns)), dtype=np.float64)
     for target, column in enumerate(columns):
         cells = frame[column]
         if pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells):
             numbers[:, target] = cells.to_numpy(dtype=np.float64, na_value=np.nan)
             continue
-        parsed = pd.to_numeric(cells.astype(object).where(~cells.isin([True, False])), errors="coerce")
+        truths = cells.map(lambda cell: isinstance(cell, bool | np.bool_)).to_numpy(dtype=bool)
+        parsed = pd.to_numeric(cells.astype(object).where(~truths), errors="coerce")
         numbers[:, target] = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
-        for row in np.flatnonzero(cells.notna().to_numpy() & np.isnan(numbers[:, target])):
+        rows = np.flatnonzero(cells.notna().to_numpy() & np.isnan(numbers[:, target]))
+        total += len(rows)
+        for row in rows[: _SHOWN - len(bad)]:
             where = f"{name} row {row + 2} ({genes[row] or 'no gene'}), column {header[column]}"
-            bad.append(Problem(where, repr(cells.iloc[row]), "needs a number or an empty cell"))
-    return _Raw(genes, [header[i] for i in columns], numbers, 2, _shortened(bad, name))
+            bad.append(Problem(where, repr(cells.iloc[row]), advice))
+    return _Raw(genes, [header[i] for i in columns], numbers, 2, bad + _more(total, name, advice))
 
 
 def _read_sample_sheet(path: Path) -> pd.DataFrame:
@@ -335,44 +342,45 @@ def _check_samples(samples: list[str], name: str) -> list[Problem]:
 
 
 def _check_values(raw: _Raw, unit: str, name: str) -> list[Problem]:
-    values, problems = raw.values, []
-    finite = np.isfinite(values)
-    problems += _cells(raw, np.isinf(values), name, "needs a finite number or an empty cell")
-    empty = np.flatnonzero(~finite.any(axis=0))
-    problems += [
-        Problem(f"{name}, sample {raw.samples[i]}", "no value at all", "remove the column") for i in empty
-    ]
-    if unit != "zscore":
-        negative = finite & (values < 0)
-        advice = "log2(TPM + 1) is never negative" if unit == "log2_tpm" else f"{unit} are never negative"
-        problems += _cells(raw, negative, name, f"{advice}; declare the right unit or correct the value")
-    if unit == "counts":
-        fraction = finite & (values != np.floor(np.where(finite, values, 0)))
-        advice = "counts are whole: round expected counts (RSEM, Salmon), or declare the right unit"
-        problems += _cells(raw, fraction, name, advice)
-    if unit in _ADDITIVE:
-        for i in np.flatnonzero(finite.any(axis=0) & (np.where(finite, values, 0).sum(axis=0) == 0)):
-            problems.append(
-                Problem(f"{name}, sample {raw.samples[i]}", "all values are 0", "remove the column")
-            )
-    if finite.any() and not problems:
-        problems += _check_unit(values[finite], len(raw.genes), unit, name)
-    return problems
+    """List impossible values, sample by sample (a whole transcriptome is large: no full-size temporaries)."""
+    problems: list[Problem] = []
+    infinite: _Hits = []
+    negative: _Hits = []
+    fraction: _Hits = []
+    for sample, values in enumerate(raw.values.T):
+        where = f"{name}, sample {raw.samples[sample]}"
+        finite = np.isfinite(values)
+        if not finite.any():
+            problems.append(Problem(where, "no value at all", "remove the column"))
+            continue
+        if unit in _ADDITIVE and not values[finite].any():
+            problems.append(Problem(where, "all values are 0", "remove the column"))
+        infinite.append((sample, np.flatnonzero(np.isinf(values))))
+        if unit != "zscore":
+            negative.append((sample, np.flatnonzero(finite & (values < 0))))
+        if unit == "counts":
+            whole = np.floor(values, where=finite, out=np.zeros_like(values))
+            fraction.append((sample, np.flatnonzero(finite & (values != whole))))
+    problems += _cells(raw, infinite, name, "needs a finite number or an empty cell")
+    advice = "log2(TPM + 1) is never negative" if unit == "log2_tpm" else f"{unit} are never negative"
+    problems += _cells(raw, negative, name, f"{advice}; declare the right unit or correct the value")
+    advice = "counts are whole: round expected counts (RSEM, Salmon), or declare the right unit"
+    problems += _cells(raw, fraction, name, advice)
+    return problems or _check_unit(raw.values, unit, name)
 
 
-def _check_unit(values: np.ndarray, n_genes: int, unit: str, name: str) -> list[Problem]:
+def _check_unit(values: np.ndarray, unit: str, name: str) -> list[Problem]:
     """Refuse numbers that cannot be, or hardly are, what they are said to be."""
-    smallest, largest = float(values.min()), float(values.max())
-    whole = bool((values == np.floor(values)).all())
+    smallest, largest, n_genes = float(np.nanmin(values)), float(np.nanmax(values)), len(values)
     looks = ""
     if unit == "log2_tpm" and largest > _LOG2_LARGEST:
         looks = f"{largest:g} is more than log2(1e6 + 1): not logarithms"
     elif unit == "zscore" and smallest >= 0:
         looks = "no value below 0: not z-scores"
-    elif unit == "zscore" and (typical := float(np.median(np.abs(values)))) > 5:
+    elif unit == "zscore" and (typical := float(np.nanmedian(np.abs(values)))) > 5:
         # Single z-scores against a reference group reach 100 and more; typical ones do not.
         looks = f"half of the values are beyond {typical:g} in size: not z-scores"
-    elif unit in ("tpm", "fpkm") and whole and largest > 1:
+    elif unit in ("tpm", "fpkm") and largest > 1 and all(_whole(column) for column in values.T):
         looks = "only whole numbers: these look like counts"
     elif unit in ("tpm", "fpkm") and largest < _LOG2_LARGEST and n_genes >= _ENOUGH_GENES:
         looks = f"no value above {largest:g} in {n_genes} genes: these look like logarithms"
@@ -381,55 +389,60 @@ def _check_unit(values: np.ndarray, n_genes: int, unit: str, name: str) -> list[
     return [Problem(f"{name}, unit {unit}", looks, f"declare one of {', '.join(UNITS)}")] if looks else []
 
 
-def _cells(raw: _Raw, mask: np.ndarray, name: str, advice: str) -> list[Problem]:
-    problems = []
-    hits = np.argwhere(mask)
-    for row, column in hits[: _SHOWN + 1]:
-        place = f"row {row + raw.first_row}" if raw.first_row else "gene"
-        where = f"{name} {place} ({raw.genes[row] or 'no gene'}), column {raw.samples[column]}"
-        problems.append(Problem(where, f"{raw.values[row, column]:g}", advice))
-    return _shortened(problems, name, len(hits))
+def _whole(values: np.ndarray) -> bool:
+    known = values[~np.isnan(values)]
+    return bool((known == np.floor(known)).all())
 
 
-def _shortened(problems: list[Problem], name: str, total: int | None = None) -> list[Problem]:
-    """Keep the first of many alike, and say how many there are."""
-    total = len(problems) if total is None else total
-    if total <= _SHOWN:
-        return problems
-    rest = Problem(name, f"{total - _SHOWN} more cells of this kind", problems[0].advice)
-    return [*problems[:_SHOWN], rest]
+def _cells(raw: _Raw, hits: _Hits, name: str, advice: str) -> list[Problem]:
+    problems: list[Problem] = []
+    for column, rows in hits:
+        for row in rows[: _SHOWN - len(problems)]:
+            place = f"row {row + raw.first_row}" if raw.first_row else "gene"
+            where = f"{name} {place} ({raw.genes[row] or 'no gene'}), column {raw.samples[column]}"
+            problems.append(Problem(where, f"{raw.values[row, column]:g}", advice))
+    return problems + _more(sum(len(rows) for _, rows in hits), name, advice)
+
+
+def _more(total: int, name: str, advice: str) -> list[Problem]:
+    """Say how many cells of a kind there are beyond those listed."""
+    rest = total - _SHOWN
+    return [Problem(name, f"{rest} more cells of this kind", advice)] if rest > 0 else []
 
 
 # -- symbols ----------------------------------------------------------------------------------------------
 
 
 @cache
-def _identifiers() -> tuple[dict[str, str], dict[str, str]]:
-    """Return {Ensembl id: symbol} and {outdated symbol: symbol} of the shipped lists' genes."""
+def _identifiers() -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
+    """Return the shipped lists' symbols, {Ensembl id: symbol} and {former or newer symbol: symbol}."""
+    symbols: set[str] = set()
     by_id: dict[str, str] = {}
-    by_previous: dict[str, str] = {}
+    by_other: dict[str, str] = {}
     text = (files("pathduet") / "_genesets" / "identifiers.tsv").read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines(), delimiter="\t"):
+        symbols.add(row["gene_symbol"])
         by_id |= dict.fromkeys(filter(None, row["ensembl_id"].split(";")), row["gene_symbol"])
-        by_previous |= dict.fromkeys(filter(None, row["previous_symbols"].split(";")), row["gene_symbol"])
-    return by_id, by_previous
+        by_other |= dict.fromkeys(filter(None, row["other_symbols"].split(";")), row["gene_symbol"])
+    return frozenset(symbols), by_id, by_other
 
 
 def harmonised_symbols(genes: Iterable[str]) -> list[str]:
-    """Return today's symbol of each gene where the shipped table knows it, else the gene as given.
+    """Return each gene by the symbol that the shipped lists use, if they hold it, else as given.
 
-    Ensembl ids lose their version (``ENSG00000164611.13`` -> PTTG1; unknown ones stay, without version). An
-    outdated symbol is replaced only if today's is not among `genes` itself.
+    Ensembl ids lose their version (``ENSG00000164611.13`` -> PTTG1; unknown ones stay, without version). A former
+    or newer symbol (IL8 -> CXCL8), or one whose hyphens R turned into dots (HLA.A), is replaced only if the
+    symbol itself is not among `genes`.
     """
     genes = list(genes)
-    by_id, by_previous = _identifiers()
+    symbols, by_id, by_other = _identifiers()
     present = set(genes)
-    symbols = []
+    result = []
     for gene in genes:
         if match := _ENSEMBL.fullmatch(gene):
-            symbols.append(by_id.get(match[1], match[1]))
-        elif (today := by_previous.get(gene)) and today not in present:
-            symbols.append(today)
-        else:
-            symbols.append(gene)
-    return symbols
+            result.append(by_id.get(match[1], match[1]))
+            continue
+        hyphenated = gene.replace(".", "-")
+        known = by_other.get(gene) or (hyphenated if hyphenated in symbols else None)
+        result.append(known if known and known not in present else gene)
+    return result

@@ -51,7 +51,10 @@ def to_log2(table: ExpressionTable) -> tuple[pd.DataFrame, list[str]]:
             f"the per-million sums were taken over the table's {len(values)} genes, fewer than a transcriptome"
         )
     if table.unit == "zscore":
-        warnings.append("z-scored values cannot be brought back to log2(TPM + 1): used as they are")
+        warnings.append(
+            "z-scored values cannot be brought back to log2(TPM + 1) and are used as they are; if they were scored "
+            "over all patients, tested patients took part in that"
+        )
     if table.unit in ("counts", "tpm", "fpkm"):
         values = values.add(1.0).transform(np.log2)
     return values, [f"{table.cohort}: {warning}" for warning in warnings]
