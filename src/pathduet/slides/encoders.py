@@ -93,7 +93,7 @@ class Encoder:
             raise PathDuetError(
                 "encoder.precision: bfloat16 needs a GPU (on CPUs it is several times slower); use float32"
             )
-        self._model = fuse_batch_norms(model.eval()).to(self.device, memory_format=torch.channels_last)
+        self._model = fuse_batch_norms(model.eval()).to(self.device).to(memory_format=torch.channels_last)
         shape = (1, 3, 1, 1)
         # (rgb / 255 - mean) / std as one multiplication and one addition
         self._scale = (1.0 / (255.0 * torch.tensor(std))).reshape(shape).to(self.device)

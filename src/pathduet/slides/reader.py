@@ -23,7 +23,8 @@ _RESAMPLE = Image.Resampling.BICUBIC
 _SUPPORT = 2.0  # of the bicubic kernel, in output pixels
 _LEVEL_TOLERANCE = 1.01  # a level 1 % coarser than asked for still counts as fine enough
 _MAX_BLOCK = 4096  # longest edge in level pixels that is read at once
-_MIN_BLOCK = 64  # thumbnail pixels below which an unreadable block is not split further
+_MIN_BLOCK = 16  # thumbnail pixels below which an unreadable block is not split further
+_MAX_SPLITS = 200  # each failure reopens the file: a mostly unreadable slide must not take minutes
 
 
 class RegionError(Exception):
@@ -179,7 +180,7 @@ class SlideReader:
                     x * ratio_x, y * ratio_y, width * ratio_x, height * ratio_y, (width, height)
                 )
             except RegionError:
-                if max(width, height) <= _MIN_BLOCK:
+                if max(width, height) <= _MIN_BLOCK or self.reopened > _MAX_SPLITS:
                     readable[y : y + height, x : x + width] = False
                     return
                 half_w, half_h = max(1, width // 2), max(1, height // 2)

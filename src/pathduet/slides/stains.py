@@ -185,7 +185,7 @@ def normalizer(source: Stains, target: Stains, backend: str = "closed_form") -> 
     def closed_form(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
         first, second = (one[0][red] + one[1][green] + one[2][blue] for one in table)
-        # vahadane.active_set, in place
+        # the four active sets in one formula, as in vahadane.concentrations
         haematoxylin = np.maximum(first + np.float32(overlap) * np.minimum(second, 0), 0)
         eosin = np.maximum(second + np.float32(overlap) * np.minimum(first, 0), 0)
         result = np.empty_like(rgb)

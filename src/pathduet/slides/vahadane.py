@@ -34,15 +34,16 @@ class StainError(PathDuetError):
 
 def optical_density(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the natural optical density, ``-ln(rgb / 255)`` with 0 read as 1, at least 1e-6. Shape is kept."""
-    return np.maximum(-np.log(np.maximum(rgb, 1) / 255.0), MIN_DENSITY)
+    return np.maximum(-np.log(np.maximum(rgb, 1).astype(np.float64) / 255.0), MIN_DENSITY)
 
 
 def lightness(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return CIE LAB lightness L* / 100 (D65) of (..., 3) sRGB pixels."""
     linear = np.arange(256) / 255.0
     linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
-    luminance = linear[rgb] @ np.array([0.212671, 0.715160, 0.072169])
-    return np.where(luminance > 0.008856, 116.0 * np.cbrt(luminance) - 16.0, 903.3 * luminance) / 100.0
+    luminance: NDArray[np.float64] = linear[rgb] @ np.array([0.212671, 0.715160, 0.072169])
+    bright = 116.0 * np.cbrt(luminance) - 16.0
+    return np.asarray(np.where(luminance > 0.008856, bright, 903.3 * luminance) / 100.0, np.float64)
 
 
 def concentrations(
@@ -69,22 +70,16 @@ def concentrations(
     b = density @ stains.T - regularizer
     first = (b[:, 0] - overlap * b[:, 1]) / (1.0 - overlap**2)
     second = (b[:, 1] - overlap * b[:, 0]) / (1.0 - overlap**2)
-    return active_set(first, second, overlap)
-
-
-def active_set(first: Floats, second: Floats, overlap: float) -> Floats:
-    """Return the lasso's solution (..., 2) from the one without the constraint a >= 0, which may be negative.
-
-    All four active sets in one formula, valid for stains that overlap by 0 <= `overlap` < 1: where one
-    number is negative, the other becomes its projection alone, at least 0.
-    """
-    return np.stack(
+    # All four active sets in one formula, as stains overlap by 0 <= overlap < 1: where one number of the
+    # solution without the constraint is negative, the other becomes its projection alone, at least 0.
+    result: NDArray[np.float64] = np.stack(
         [
             np.maximum(first + overlap * np.minimum(second, 0), 0),
             np.maximum(second + overlap * np.minimum(first, 0), 0),
         ],
         axis=-1,
     )
+    return result
 
 
 def objective(density: Floats, stains: Floats, regularizer: float) -> float:

@@ -1,0 +1,31 @@
+"""A worker that crashes or dawdles on slides whose id says so; otherwise the real one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from pathduet.slides import worker
+
+really_run = worker.run_slide
+
+
+def run_slide(slide: Any, *args: Any) -> Any:
+    """Crash like a native library on ``killer*``, once on ``flaky*``; wait on ``slow*``."""
+    if slide.slide_id.startswith("killer"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if slide.slide_id.startswith("flaky"):
+        mark = slide.path.with_suffix(".crashed")
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    if slide.slide_id.startswith("slow"):
+        time.sleep(3)
+    return really_run(slide, *args)
+
+
+if __name__ == "__main__":
+    worker.run_slide = run_slide  # type: ignore[assignment]
+    worker.main()

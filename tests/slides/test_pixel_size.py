@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from pathduet.errors import SlideError
+from pathduet.slides.pixel_size import PixelSize, pixel_size
+
+FILE = {"openslide.mpp-x": "0.2521", "openslide.mpp-y": "0.2533"}
+
+
+def test_sheet_wins_over_file_over_default() -> None:
+    assert pixel_size("a", FILE, 0.5, 0.3) == PixelSize(0.5, 0.5, "sheet")
+    assert pixel_size("a", FILE, None, 0.3) == PixelSize(0.2521, 0.2533, "file:openslide.mpp-x")
+    assert pixel_size("a", {}, None, 0.3) == PixelSize(0.3, 0.3, "config")
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        ({"aperio.MPP": "0.4990"}, PixelSize(0.499, 0.499, "file:aperio.MPP")),
+        (
+            {"tiff.XResolution": "20000", "tiff.YResolution": "40000", "tiff.ResolutionUnit": "centimeter"},
+            PixelSize(0.5, 0.25, "file:tiff.XResolution"),
+        ),
+        (
+            {"tiff.XResolution": "50800", "tiff.ResolutionUnit": "inch"},
+            PixelSize(0.5, 0.5, "file:tiff.XResolution"),
+        ),
+        ({"openslide.mpp-x": "352.8", "aperio.MPP": "0.25"}, PixelSize(0.25, 0.25, "file:aperio.MPP")),
+    ],
+)
+def test_each_way_a_file_can_say_it(properties: dict[str, str], expected: PixelSize) -> None:
+    found = pixel_size("a", properties, None, None)
+    assert found.source == expected.source
+    assert (found.x, found.y) == pytest.approx((expected.x, expected.y))
+
+
+@pytest.mark.parametrize(
+    ("properties", "sheet", "named"),
+    [
+        ({}, None, "neither"),
+        ({"openslide.mpp-x": "352.7778", "openslide.mpp-y": "352.7778"}, None, "352.8"),
+        ({"aperio.MPP": "abc"}, None, "neither"),
+        ({"tiff.XResolution": "1", "tiff.ResolutionUnit": "none"}, None, "neither"),
+        (FILE, 25.0, "25"),
+        (FILE, 0.01, "0.01"),
+    ],
+)
+def test_a_missing_or_absurd_size_is_refused_with_what_was_found(
+    properties: dict[str, str], sheet: float | None, named: str
+) -> None:
+    with pytest.raises(SlideError) as error:
+        pixel_size("a", properties, sheet, None)
+    assert error.value.reason == "no_mpp" and named in error.value.found and "slides.tsv" in str(error.value)

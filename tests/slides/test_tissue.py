@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pathduet.slides.tissue import glass_colour, otsu, tissue_mask
+
+from .synthetic_slides import stained_image
+
+
+def test_otsu_equals_trying_every_cut() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(0.1, 0.03, 700), rng.normal(0.5, 0.1, 300)])
+
+    def within(cut: float) -> float:
+        parts = (values[values <= cut], values[values > cut])
+        return sum(len(p) * p.var() for p in parts if len(p))
+
+    cuts = np.linspace(values.min(), values.max(), 2000)[1:-1]
+    best = min(within(c) for c in cuts)
+    assert within(otsu(values)) == pytest.approx(best, rel=0.01)
+
+
+def test_otsu_between_two_separate_classes_is_in_the_middle() -> None:
+    assert otsu(np.array([0.0] * 90 + [1.0] * 10)) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("glass", [(255, 255, 255), (243, 243, 245), (235, 232, 226)])
+def test_the_stained_disc_is_found_on_any_glass(glass: tuple[int, int, int]) -> None:
+    image = np.rint(stained_image(200, 200) / 255.0 * np.array(glass)).astype(np.uint8)
+    y, x = np.mgrid[:200, :200]
+    truth = np.hypot(x / 200 - 0.5, y / 200 - 0.5) < 0.4
+    found = tissue_mask(image, 8.0).tissue
+    assert (found & truth).sum() / (found | truth).sum() > 0.95
+
+
+def test_a_slide_full_of_tissue_is_all_tissue() -> None:
+    image = stained_image(100, 100, tissue=(0.5, 0.5, 2.0))
+    assert tissue_mask(image, 8.0).tissue.mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((100, 100, 3), 255, np.uint8),
+        np.full((100, 100, 3), 243, np.uint8),
+        np.random.default_rng(0).integers(236, 246, (100, 100, 3), dtype=np.uint8),
+        np.repeat(np.random.default_rng(0).integers(0, 256, (100, 100, 1), dtype=np.uint8), 3, 2),
+        np.zeros((100, 100, 3), np.uint8),
+    ],
+    ids=["white", "glass", "noisy glass", "grey noise", "black"],
+)
+def test_what_has_no_colour_is_no_tissue(image: np.ndarray) -> None:
+    assert not tissue_mask(image, 8.0).tissue.any()
+
+
+def test_specks_are_dropped_and_small_holes_filled() -> None:
+    image = np.full((120, 120, 3), 255, np.uint8)
+    pink = (220, 140, 190)
+    image[20:80, 20:80] = pink
+    image[45:50, 45:50] = 255
+    image[100:103, 100:103] = pink
+    tissue = tissue_mask(image, 8.0).tissue
+    assert tissue[22:78, 22:78].all() and not tissue[90:, 90:].any()
+
+
+def test_what_could_not_be_read_is_never_tissue() -> None:
+    image = stained_image(100, 100, tissue=(0.5, 0.5, 2.0))
+    readable = np.ones((100, 100), bool)
+    readable[:, 50:] = False
+    tissue = tissue_mask(image, 8.0, readable).tissue
+    assert tissue[:, :49].all() and not tissue[:, 50:].any()
+
+
+@pytest.mark.parametrize(
+    "ink", [(30, 110, 60), (20, 120, 130), (30, 60, 170), (40, 80, 200), (200, 25, 30), (230, 40, 45)]
+)
+def test_pen_on_glass_and_on_tissue_is_pen_and_not_tissue(ink: tuple[int, int, int]) -> None:
+    image = stained_image(200, 200)
+    image[:, 90:110] = ink
+    mask = tissue_mask(image, 8.0)
+    assert mask.pen[10:-10, 92:108].all()
+    assert not (mask.pen & mask.tissue).any()
+    assert mask.pen.mean() < 0.2 and mask.tissue.mean() > 0.3
+
+
+def test_haematoxylin_and_eosin_are_never_pen() -> None:
+    assert not tissue_mask(stained_image(200, 200), 8.0).pen.any()
+
+
+def test_glass_colour_is_that_of_the_empty_part() -> None:
+    image = stained_image(100, 100)
+    image = np.rint(image / 255.0 * np.array([243, 240, 246])).astype(np.uint8)
+    assert glass_colour(image).tolist() == [243, 240, 246]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "least"), [("green", 0.1), ("red", 0.15)])
+def test_pen_on_real_slides_is_found(test_data: Path, name: str, least: float) -> None:
+    with Image.open(test_data / "slides_awkward" / f"tcga-{name}-pen.png") as picture:
+        image = np.asarray(picture.convert("RGB").resize((300, 250)))
+    mask = tissue_mask(image, 8.0)
+    assert least < mask.pen.mean() < 0.3 and mask.tissue.mean() > 0.5
