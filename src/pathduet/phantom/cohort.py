@@ -46,7 +46,7 @@ class Site:
 
 INTERNAL = Site("phantom", "PH", "Phantom AT2", 0.5, 1.0, 0.0)
 #: The external cohort: another laboratory's stain, a 40x scanner, smaller pieces, a shift of every gene.
-EXTERNAL = Site("phantom_external", "PX", "Phantom GT450", 0.25, 0.75, 0.45)
+EXTERNAL = Site("phantom_external", "PX", "Phantom GT450", 0.25, 0.875, 0.45)
 
 _PATIENT_COLUMNS = [
     "cohort", "idh", "codel_1p19q", "cdkn2a", "grade", "histology", "age_years", "sex", "survival_days", "event",
@@ -99,8 +99,8 @@ def simulate(
     workers : int
         Processes that render slides; each takes up to about 1 GB.
     slide_px : int
-        Side of an internal slide in pixels of 0.5 um; a multiple of 64, at least 512. External slides have three
-        quarters of its width in micrometres, at 0.25 um.
+        Side of an internal slide in pixels of 0.5 um; a multiple of 128, at least 512. External slides
+        have seven eighths of its width in micrometres, at 0.25 um.
     overwrite : bool
         Delete a phantom that is already in `out` and start afresh.
 
@@ -220,8 +220,8 @@ def _check(patients: int, external: int, seed: int, workers: int, slide_px: int)
         problems.append(Problem("seed", str(seed), "give 0 or more"))
     if workers < 1:
         problems.append(Problem("workers", str(workers), "give at least 1"))
-    if slide_px < 512 or slide_px % 64:
-        problems.append(Problem("slide_px", str(slide_px), "give a multiple of 64, at least 512"))
+    if slide_px < 512 or slide_px % 128:
+        problems.append(Problem("slide_px", str(slide_px), "give a multiple of 128, at least 512"))
     if problems:
         raise InputError(problems)
 
@@ -247,7 +247,11 @@ def _claim(out: Path, parameters: dict[str, Any], overwrite: bool) -> str:
         elif found != wanted:
             changed = _differences(found, wanted)
             advice = "choose another folder, the same parameters, or overwrite"
-            raise InputError([Problem(str(path.name), f"a phantom of other parameters ({changed})", advice)])
+            raise InputError([Problem(path.name, f"a phantom of other parameters ({changed})", advice)])
+        # What a killed run was writing when it died.
+        for place in (out, out / "slides", out / "truth", *(out / "truth").glob("*/")):
+            for leftover in place.glob(".*.tmp*"):
+                leftover.unlink()
     else:
         foreign = [name for name in (*_WRITTEN, "slides", "truth") if (out / name).exists()]
         if foreign:

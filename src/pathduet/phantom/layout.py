@@ -104,8 +104,8 @@ def lay_out(height: int, width: int, extent: Extents, rng: np.random.Generator) 
     depth = (
         rng.uniform(0.5, 1.3) * across
         + rng.uniform(0.3, 1.0) * inside / max(float(inside.max()), 1.0)
-        + 0.22 * _smooth_noise(height, width, side / 9, rng)
-        + 0.07 * _smooth_noise(height, width, side / 28, rng)
+        + 0.22 * smooth_noise(height, width, side / 9, rng)
+        + 0.07 * smooth_noise(height, width, side / 28, rng)
     )
     labels = np.zeros((height, width), dtype=np.uint8)
     spots = np.flatnonzero(tissue)
@@ -119,14 +119,14 @@ def lay_out(height: int, width: int, extent: Extents, rng: np.random.Generator) 
 
     # Necrosis is serpiginous (a level set near zero of smooth noise), vascular fields are patches around it.
     core = order[n_edge + n_infiltrating :]
-    winding = -np.abs(_smooth_noise(height, width, side / 10, rng)) + 0.5 * _smooth_noise(
+    winding = -np.abs(smooth_noise(height, width, side / 10, rng)) + 0.5 * smooth_noise(
         height, width, side / 14, rng
     )
     core = core[np.argsort(-winding.ravel()[core], kind="stable")]
     n_necrosis = round(extent.necrosis * len(order))
     flat[core[:n_necrosis]] = NECROSIS
     core = core[n_necrosis:]
-    patches = _smooth_noise(height, width, side / 16, rng)
+    patches = smooth_noise(height, width, side / 16, rng)
     core = core[np.argsort(-patches.ravel()[core], kind="stable")]
     flat[core[: round(extent.microvascular * len(order))]] = MICROVASCULAR
 
@@ -152,11 +152,13 @@ def _sigmoid(x: float) -> float:
     return float(1.0 / (1.0 + np.exp(-x)))
 
 
-def _smooth_noise(height: int, width: int, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Return Gaussian noise of unit variance with correlation length `sigma` (map pixels)."""
+def smooth_noise(height: int, width: int, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Return Gaussian noise of zero mean and unit variance, smooth over `sigma` map pixels, without a seam."""
     from scipy import ndimage
 
-    noise = ndimage.gaussian_filter(rng.standard_normal((height, width)), max(sigma, 0.8), mode="wrap")
+    noise = ndimage.gaussian_filter(
+        rng.standard_normal((height, width)), np.clip(sigma, 0.8, min(height, width) / 6), mode="wrap"
+    )
     return (noise - noise.mean()) / noise.std()
 
 
@@ -171,8 +173,8 @@ def _outline(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndar
     power = rng.uniform(2.0, 3.5)
     body = 1.0 - (np.abs(u / rng.uniform(0.92, 1.05)) ** power + np.abs(v / rng.uniform(0.72, 0.95)) ** power)
     side = min(height, width)
-    body += 0.16 * _smooth_noise(height, width, side / 9, rng)
-    body += 0.05 * _smooth_noise(height, width, side / 30, rng)
+    body += 0.16 * smooth_noise(height, width, side / 9, rng)
+    body += 0.05 * smooth_noise(height, width, side / 30, rng)
     margin = 1.0 - np.maximum(np.abs(x), np.abs(y))
     body = np.where(margin > 0.04, body, -np.inf)
     wanted = round(rng.uniform(0.50, 0.64) * height * width)
@@ -198,7 +200,7 @@ def _gaps(height: int, width: int, tissue: np.ndarray, rng: np.random.Generator)
     if rng.random() < 0.5:
         cy, cx = spots[rng.integers(len(spots))]
         reach = side * rng.uniform(0.08, 0.22)
-        crack = np.abs(_smooth_noise(height, width, side / 12, rng)) < 0.045
+        crack = np.abs(smooth_noise(height, width, side / 12, rng)) < 0.045
         gaps |= crack & ((y - cy) ** 2 + (x - cx) ** 2 < reach**2)
     return gaps
 

@@ -17,6 +17,7 @@ from pathduet.phantom.layout import (
     NECROSIS,
     PSEUDOPALISADING,
     Layout,
+    smooth_noise,
 )
 from pathduet.phantom.nuclei import Bank, Morphology, scatter, stamp
 from pathduet.phantom.textures import BLOCK, Texture, Textures
@@ -133,12 +134,10 @@ def _background(
     fields = [ndimage.gaussian_filter(table[filled, k], 1.6) for k in range(table.shape[1])]
     fields.append(ndimage.gaussian_filter((filled == NECROSIS).astype(np.float32), 1.0))
     cyst = np.isin(filled, (INFILTRATING, CELLULAR)).astype(np.float32)
-    patchy = ndimage.gaussian_filter(rng.standard_normal((height, width)), 9.0, mode="wrap")
-    cyst *= np.clip(0.5 + 0.5 * patchy / patchy.std(), 0.0, 1.0) * histology.microcysts
+    cyst *= np.clip(0.5 + 0.5 * smooth_noise(height, width, 9.0, rng), 0.0, 1.0) * histology.microcysts
     fields.append(ndimage.gaussian_filter(cyst, 2.0))
-    thickness = ndimage.gaussian_filter(rng.standard_normal((height, width)), 14.0, mode="wrap")
-    fields.append(1.0 + 0.09 * thickness / thickness.std())
-    flow = ndimage.gaussian_filter(rng.standard_normal((2, height, width)), (0, 18.0, 18.0), mode="wrap")
+    fields.append(np.clip(1.0 + 0.09 * smooth_noise(height, width, 14.0, rng), 0.7, 1.3))
+    flow = np.stack([smooth_noise(height, width, 18.0, rng) for _ in range(2)])
     flow /= np.sqrt((flow**2).sum(axis=0)) + 1e-9
     fields += [flow[0], flow[1], layout.edge_um]
     corners = np.stack([_corners(f) for f in fields])
@@ -267,8 +266,7 @@ def _cells(
     table = np.array([_DENSITY[i] for i in range(len(_DENSITY))])
     table[:, 0] *= histology.cellularity
     density = np.stack([ndimage.gaussian_filter(table[layout.labels, k], 1.2) for k in range(4)])
-    patchy = ndimage.gaussian_filter(rng.standard_normal((height, width)), 4.0, mode="wrap")
-    density[0] *= np.clip(1.0 + 0.22 * patchy / patchy.std(), 0.4, 1.7)
+    density[0] *= np.clip(1.0 + 0.22 * smooth_noise(height, width, 4.0, rng), 0.4, 1.7)
     total = density.sum(axis=0)
 
     y, x = scatter(height * MAP_MPP, width * MAP_MPP, _SPACING_UM, rng)

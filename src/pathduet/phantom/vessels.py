@@ -58,7 +58,7 @@ def cross_section(
     e *= 1.0 - 0.75 * cleft
     h *= 1.0 - 0.6 * cleft
     wall_tone = rng.uniform(0.45, 0.66)
-    grain = _grain(bank, *r.shape, rng)
+    grain = _grain(bank, r.shape[0], r.shape[1], rng)
     lamellae = (
         1.0 + 0.09 * np.cos(2 * np.pi * r / 2.6 + 3 * np.cos(theta + phases[0]) + 0.9 * grain) + 0.09 * grain
     )
