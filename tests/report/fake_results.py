@@ -33,7 +33,7 @@ def fake_config(results: Path) -> dict[str, Any]:
         "tasks": ["diagnosis", "grading", "survival"],
         "split": {"folds": 3, "file": None},
         "model": {"variant": "paper", "tokens": 2500},
-        "evaluation": {"bootstrap": 200, "clinical_baselines": list(CLINICAL)},
+        "evaluation": {"bootstrap": 40, "clinical_baselines": list(CLINICAL)},
         "report": {"title": "A fabricated run", "gallery_slides": 8},
     }  # fmt: skip
 
@@ -215,7 +215,7 @@ def fake_results(root: Path, seed: int = 0) -> dict[str, Any]:
     """Fabricate a results folder below `root` and return its configuration."""
     rng = np.random.default_rng(seed)
     config = fake_config(root)
-    settings = {"protocol": "strict", "variant": "paper", "seed": 7, "bootstrap": 200}
+    settings = {"protocol": "strict", "variant": "paper", "seed": 7, "bootstrap": 40}
     patients = fake_patients(rng)
     ledger = _ledger(root, patients, rng)
     _participation(root, ledger, patients)

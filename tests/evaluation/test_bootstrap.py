@@ -1,0 +1,144 @@
+"""The bootstrap: its vectorised replicates are the metrics, its interval covers, its draws are by patient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pathduet.evaluation.bootstrap import (
+    classification_replicates,
+    draw,
+    gain_interval,
+    interval,
+    mean_interval,
+    patient_counts,
+    replicates,
+    survival_replicates,
+)
+from pathduet.evaluation.metrics import CLASSIFICATION_METRICS, classification_scores, survival_scores
+
+
+def survival_table(rng: np.random.Generator, n: int, noise: float = 1.0, slides: int = 1) -> pd.DataFrame:
+    """Patients whose risk is a noisy function of their death time."""
+    time = rng.exponential(900, n).round() + 1
+    table = pd.DataFrame(
+        {"patient_id": [f"p{i:04d}" for i in range(n)], "cohort": "c", "part": "test", "survival_days": time,
+         "event": (rng.random(n) < 0.7).astype(float), "risk": -np.log(time) + noise * rng.normal(size=n)}
+    )  # fmt: skip
+    table = table.loc[table.index.repeat(slides)].reset_index(drop=True)
+    table["slide_id"] = [f"s{i}" for i in range(len(table))]
+    return table
+
+
+def test_a_weighted_replicate_is_the_metric_of_the_repeated_rows():
+    rng = np.random.default_rng(3)
+    n, classes = 30, ["a", "b", "c"]
+    truth, probability = rng.integers(0, 3, n), rng.dirichlet(np.ones(3), n).round(1)
+    weight = patient_counts(n, 6, rng)
+    # One replicate has lost a class altogether.
+    weight[0, truth == 2] = 0
+    found = classification_replicates(truth, probability, weight)
+    for r, counts in enumerate(weight):
+        rows = np.repeat(np.arange(n), counts.astype(int))
+        expected = classification_scores(truth[rows], probability[rows], classes).values
+        for name in CLASSIFICATION_METRICS:
+            assert found[name][r] == pytest.approx(expected[name]), name
+
+
+def test_a_weighted_c_index_is_that_of_the_repeated_patients():
+    rng = np.random.default_rng(5)
+    n = 40
+    time, event = rng.integers(1, 15, n).astype(float), rng.integers(0, 2, n).astype(float)
+    risk = rng.integers(0, 6, n).astype(float)
+    weight = patient_counts(n, 8, rng)
+    found = survival_replicates(time, event, risk, weight)["c_index"]
+    for r, counts in enumerate(weight):
+        rows = np.repeat(np.arange(n), counts.astype(int))
+        assert found[r] == pytest.approx(
+            survival_scores(time[rows], event[rows], risk[rows]).values["c_index"]
+        )
+
+
+def test_replicates_without_a_comparable_pair_are_undefined_not_zero():
+    found = survival_replicates(
+        np.array([1.0, 2.0]), np.array([1.0, 0.0]), np.array([1.0, 0.0]), np.eye(2) * 2
+    )
+    assert np.isnan(found["c_index"]).all()
+
+
+@pytest.mark.slow
+def test_the_interval_covers_the_true_c_index_about_as_often_as_it_says():
+    truth = survival_scores(*_columns(survival_table(np.random.default_rng(0), 6000))).values["c_index"]
+    covered = 0
+    for trial in range(80):
+        rng = np.random.default_rng([1, trial])
+        parts = [survival_table(rng, 50) for _ in range(3)]
+        low, high = mean_interval(parts, "survival", "patient", resamples=200, seed=trial)["c_index"]
+        covered += low <= truth <= high
+    # A 95 % interval: at least 88 % of 80 trials is what chance and the bootstrap's bias allow.
+    assert covered >= 0.88 * 80
+
+
+def _columns(table: pd.DataFrame) -> list[np.ndarray]:
+    return [table[name].to_numpy(dtype=float) for name in ("survival_days", "event", "risk")]
+
+
+def test_the_same_seed_gives_the_same_interval_and_the_order_of_rows_does_not_matter():
+    table = survival_table(np.random.default_rng(2), 40, slides=2)
+    settings = {"task": "survival", "unit": "patient", "resamples": 100}
+    first = mean_interval([table], **settings, seed=9)
+    assert mean_interval([table.sample(frac=1, random_state=1)], **settings, seed=9) == first
+    assert mean_interval([table], **settings, seed=10) != first
+
+
+def test_slides_follow_their_patient():
+    table = survival_table(np.random.default_rng(4), 12, slides=3)
+    counts = draw([table], "survival", 5, 0)
+    assert list(counts.columns) == sorted(set(table["patient_id"]))
+    assert (counts.sum(axis=1) == 12).all()
+    # Identical slides: three times every patient changes no share of pairs but those within a patient, which tie in time.
+    by_slide = replicates(table, "survival", "slide", counts)["c_index"]
+    by_patient = replicates(table, "survival", "patient", counts)["c_index"]
+    np.testing.assert_allclose(by_slide, by_patient)
+
+
+def test_folds_are_averaged_not_pooled():
+    rng = np.random.default_rng(8)
+    parts = [survival_table(rng, 60, noise=0.5) for _ in range(2)]
+    # Another fold's model with a shifted scale: pooled ranks would break, the mean over folds must not.
+    parts[1]["risk"] += 100
+    low, high = mean_interval(parts, "survival", "patient", resamples=300, seed=0)["c_index"]
+    mean = np.mean([survival_scores(*_columns(part)).values["c_index"] for part in parts])
+    assert low < mean < high
+    pooled = survival_scores(*_columns(pd.concat(parts))).values["c_index"]
+    assert pooled < low
+
+
+def test_an_interval_needs_half_of_the_replicates_to_be_defined():
+    values = np.array([0.2, 0.4, np.nan, np.nan, np.nan])
+    assert interval(values) is None
+    low, high = interval(np.array([0.2, 0.4, 0.6, np.nan]))
+    assert 0.2 <= low < high <= 0.6
+
+
+def test_the_gain_is_the_difference_on_the_common_patients_and_its_draws_are_paired():
+    rng = np.random.default_rng(6)
+    ours = survival_table(rng, 80, noise=0.6)
+    theirs = ours.assign(risk=ours["risk"] + 0.3 * rng.normal(size=len(ours)), slide_id="")
+    found = gain_interval([ours.iloc[5:]], [theirs], "survival", "c_index", "patient", resamples=300, seed=0)
+    a, b = (survival_scores(*_columns(t.iloc[5:])).values["c_index"] for t in (ours, theirs))
+    assert found["gain"] == pytest.approx(a - b) and found["n_patients"] == 75
+    alone = mean_interval([ours], "survival", "patient", resamples=300, seed=0)["c_index"]
+    assert found["high"] - found["low"] < alone[1] - alone[0]
+    same = gain_interval([ours], [ours], "survival", "c_index", "patient", resamples=50, seed=0)
+    assert (same["gain"], same["low"], same["high"]) == (0, 0, 0)
+
+
+def test_a_shared_draw_serves_every_model_of_the_external_cohort():
+    table = survival_table(np.random.default_rng(7), 30)
+    settings = {"task": "survival", "unit": "patient", "resamples": 200, "seed": 1}
+    together = mean_interval([table, table, table], **settings, shared=True)["c_index"]
+    # Three times the same model on the same patients is one model; independent draws would make it look surer.
+    apart = mean_interval([table, table, table], **settings)["c_index"]
+    assert together[1] - together[0] > 1.3 * (apart[1] - apart[0])

@@ -1,0 +1,90 @@
+"""Tables over folds: arithmetic by hand, holes, and no mixing of variants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pathduet.evaluation.collect import collect
+from pathduet.evaluation.tables import cross_fold_table, external_table, markdown, write_table
+
+
+def metrics(model: str, fold: int | str, c_index: float | None, **changes: Any) -> dict[str, Any]:
+    values = {"c_index": c_index, "n_comparable": 40}
+    notes = {} if c_index is not None else {"patient.c_index": "no comparable pair among 3 cases"}
+    return {
+        "task": "survival", "model": model, "fold": fold, "protocol": "strict", "variant": "paper", "unit": "patient",
+        "patient": values, "slide": values, "n_labelled": {"patient": 10, "slide": 14}, "notes": notes,
+        "bootstrap": {"interval": {"c_index": [0.4, 0.9]}}, **changes,
+    }  # fmt: skip
+
+
+def test_mean_and_population_sd_by_hand():
+    table = cross_fold_table("survival", [metrics("teacher", f, c) for f, c in enumerate((0.6, 0.7, 0.8))])
+    row = table.iloc[0]
+    assert row["mean"] == pytest.approx(0.7)
+    assert row["sd"] == pytest.approx((0.02 / 3) ** 0.5)
+    assert [row["fold_0"], row["fold_1"], row["fold_2"]] == [0.6, 0.7, 0.8]
+    assert (row["n_patients"], row["n_slides"], row["n_folds"], row["holes"]) == (30, 42, 3, "")
+
+
+def test_a_missing_fold_is_a_hole_with_its_reason_and_the_mean_says_how_many_folds():
+    found = [metrics("teacher", 0, 0.6), metrics("teacher", 2, None)]
+    table = cross_fold_table(
+        "survival", found, n_folds=3, models=["teacher", "student"],
+        failures={("teacher", 1): "the training left no weights", ("student", 0): "not run"},
+    )  # fmt: skip
+    teacher, student = (table[table["model"] == m].iloc[0] for m in ("teacher", "student"))
+    assert (teacher["mean"], teacher["n_folds"], teacher["folds_expected"]) == (0.6, 1, 3)
+    assert (
+        teacher["holes"] == "fold 1: the training left no weights; fold 2: no comparable pair among 3 cases"
+    )
+    assert pd.isna(student["mean"]) and student["holes"].startswith("fold 0: not run; fold 1: no result")
+    text = markdown(table, "Survival")
+    assert "0.600 ± 0.000 (1 of 3 folds)" in text
+    assert "the training left no weights" in text and "| Student (slides only) | – |" in text
+
+
+def test_variants_never_share_a_row():
+    found = [metrics("teacher", 0, 0.6), metrics("teacher", 0, 0.9, variant="released")]
+    table = cross_fold_table("survival", found)
+    assert sorted(zip(table["variant"], table["mean"])) == [("paper", 0.6), ("released", 0.9)]
+
+
+def test_other_tasks_are_passed_over():
+    assert cross_fold_table("grading", [metrics("teacher", 0, 0.6)]).empty
+
+
+def test_the_external_table_counts_patients_once_and_shows_the_ensemble():
+    found = [metrics("teacher", f, c) for f, c in enumerate((0.6, 0.8))] + [
+        metrics("teacher", "ensemble", 0.75)
+    ]
+    row = external_table(found).iloc[0]
+    assert (row["mean"], row["n_patients"], row["ensemble"]) == (pytest.approx(0.7), 10, 0.75)
+    assert (row["ensemble_ci_low"], row["ensemble_ci_high"]) == (0.4, 0.9)
+    missing = external_table(found[:2]).iloc[0]
+    assert pd.isna(missing["ensemble"]) and "ensemble: no result" in missing["holes"]
+
+
+def test_a_written_table_can_be_read_back_and_cells_cannot_break_the_markdown(tmp_path):
+    table = cross_fold_table(
+        "survival", [metrics("teacher", 0, 0.6)], n_folds=2, failures={("teacher", 1): "a | b\nc"}
+    )
+    write_table(table, tmp_path / "t.tsv", tmp_path / "t.md", "Survival")
+    read = pd.read_csv(tmp_path / "t.tsv", sep="\t")
+    assert read.loc[0, "mean"] == 0.6 and read.loc[0, "n_folds"] == 1
+    rows = [line for line in (tmp_path / "t.md").read_text().splitlines() if line.startswith("|")]
+    for block in (rows[:3], rows[3:]):
+        assert len({line.replace("\\|", "").count("|") for line in block}) == 1
+
+
+def test_what_stands_in_a_folder_tells_which_step_is_missing(tmp_path):
+    (tmp_path / "teacher" / "fold-0").mkdir(parents=True)
+    (tmp_path / "teacher" / "fold-1").mkdir()
+    (tmp_path / "teacher" / "fold-1" / "weights.safetensors").touch()
+    reasons = collect(tmp_path, ["teacher"], 3).failures
+    assert "no weights" in reasons[("teacher", 0)]
+    assert "no predictions" in reasons[("teacher", 1)]
+    assert "not run" in reasons[("teacher", 2)]

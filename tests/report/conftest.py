@@ -1,0 +1,36 @@
+"""One fabricated results folder for all tests of the report; tests that break something work on a copy."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_results import fake_results
+
+from pathduet.report.build import build_report
+
+
+@pytest.fixture(scope="session")
+def fabricated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder (do not change it) and its configuration."""
+    folder = tmp_path_factory.mktemp("fabricated") / "results"
+    return folder, fake_results(folder)
+
+
+@pytest.fixture
+def copy(fabricated: tuple[Path, dict[str, Any]], tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A copy that may be broken."""
+    folder, config = fabricated
+    shutil.copytree(folder, tmp_path / "results")
+    return tmp_path / "results", config
+
+
+@pytest.fixture(scope="session")
+def report(fabricated: tuple[Path, dict[str, Any]]) -> Path:
+    """The whole run's report."""
+    folder, config = fabricated
+    out = folder / "report" / "report.html"
+    build_report(folder, config, out)
+    return out

@@ -1,0 +1,280 @@
+"""The page: complete, self-contained, deterministic, escaped, and whole even where results are not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pathduet.atomic import write_tsv
+from pathduet.report.blocks import Drawer
+from pathduet.report.build import build_report
+
+VOID = {"meta", "link", "img", "input", "br", "use", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects tags with attributes and the text outside of scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.scripts: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._open:
+            while self._open.pop() != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        if "script" in self._open:
+            self.scripts.append(data)
+        elif "style" not in self._open:
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def holes(html: str) -> list[str]:
+    """Return the texts of the page's gaps."""
+    found = re.findall(r'<div class="hole[^"]*"[^>]*>(.*?)</div>', html, re.DOTALL)
+    return [re.sub(r"<[^>]+>", "", text) for text in found]
+
+
+def test_a_complete_run_has_every_section_and_no_hole(report: Path):
+    html = report.read_text()
+    page = Page(html)
+    assert holes(html) == []
+    sections = [a["id"] for a in page.all("section")]
+    assert sections == [
+        "headline", "flow", "diagnosis", "grading", "survival", "external", "gallery", "stain", "genes", "training",
+        "ledger", "times", "run", "meaning",
+    ]  # fmt: skip
+    assert [a["href"] for a in page.all("a") if a["href"] != "#main"] == [f"#{s}" for s in sections]
+    # spread x4, roc x2, confusion x2, Kaplan-Meier x4, stain, genes, training x3, tiles, times
+    assert len(page.all("figure")) == 19
+    assert "124 of 128" in page.text and "1 excluded by the sheet" in page.text
+
+
+def test_every_number_of_the_tables_is_on_the_page(report: Path):
+    text = Page(report.read_text()).text
+    for name in ("diagnosis", "grading", "survival", "external"):
+        table = pd.read_csv(report.parents[1] / "tables" / f"{name}.tsv", sep="\t")
+        for row in table.to_dict("records"):
+            assert f"{row['mean']:.3f} ± {row['sd']:.3f}" in text
+            assert f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]" in text
+            assert all(f"{row[f'fold_{k}']:.3f}" in text for k in range(3))
+
+
+def test_nothing_on_the_page_points_outside(report: Path):
+    html = report.read_text()
+    page = Page(html)
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "action", "poster", "srcset"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:")), (tag, name, value)
+    assert not re.search(r"@import|url\((?!#)", html)
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None and "default-src 'none'" in policy
+
+
+def test_only_the_pages_own_script_may_run(report: Path):
+    page = Page(report.read_text())
+    (script,) = page.scripts
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv")]
+    assert policy is not None and f"script-src 'sha256-{digest}'" in policy
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+
+
+def test_ids_on_the_page_are_unique(report: Path):
+    ids = [a["id"] for _, a in Page(report.read_text()).tags if a.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.slow
+def test_the_same_artifacts_give_the_same_bytes(
+    fabricated: tuple[Path, dict[str, Any]], report: Path, tmp_path: Path
+):
+    folder, config = fabricated
+    build_report(folder, config, tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == report.read_bytes()
+    first = {p.name: p.read_bytes() for p in (report.parent / "figures").glob("*.svg")}
+    assert {p.name: p.read_bytes() for p in (tmp_path / "figures").glob("*.svg")} == first and len(
+        first
+    ) == 19
+
+
+HOSTILE = "<script>alert('x')</script><img src=http://example.org/x onerror=alert(1)>\"'&{{ 7*7 }}"
+
+
+@pytest.mark.slow
+def test_what_users_and_files_say_is_text_not_markup(copy: tuple[Path, dict[str, Any]]):
+    folder, config = copy
+    ledger = pd.read_csv(folder / "ledger.tsv", sep="\t", dtype=str, keep_default_na=False)
+    for column in ("slide_id", "patient_id", "cohort", "message", "notes", "mpp_source"):
+        ledger.loc[4, column] = HOSTILE + column
+    write_tsv(folder / "ledger.tsv", ledger)
+    people = pd.read_csv(folder / "participation.tsv", sep="\t", dtype=str)
+    people.loc[0, "cohort"] = HOSTILE
+    write_tsv(folder / "participation.tsv", people)
+    (folder / "provenance.json").write_text(
+        '{"versions": {"a": "<script>1</script>"}, "<b>k</b>": "<i>v</i>"}'
+    )
+    hostile = {**config, "report": {"title": HOSTILE, "gallery_slides": 8}, "tasks": ["grading"]}
+    hostile["cohorts"] = {"internal": [HOSTILE], "external": ["gamma"]}
+    build_report(folder, hostile, folder / "r.html", notice=HOSTILE)
+    html = (folder / "r.html").read_text()
+    page = Page(html)
+    assert len(page.all("script")) == 1
+    assert all((a["src"] or "").startswith("data:image/jpeg;base64,") for a in page.all("img"))
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    for column in ("slide_id", "message", "cohort"):
+        assert HOSTILE + column in page.text
+    assert "<script>1" not in html and "<i>v" not in html
+
+
+def test_text_in_figures_is_escaped_and_is_no_mathematics(tmp_path: Path):
+    from pathduet.report import figures
+
+    stains = pd.DataFrame(
+        {"slide_id": ["s", "t"], "cohort": ["<script>x</script>", "$a$"], "stain": ["haematoxylin", "eosin"],
+         "r": [0.6, 0.1], "g": [0.7, 0.9], "b": [0.3, 0.2]}
+    )  # fmt: skip
+    block = Drawer(tmp_path).draw(
+        "stains", figures.stain_vectors, {"stains": stains}, message="<b>m</b>", caption="", source=""
+    )
+    assert block["kind"] == "figure"
+    assert "<script" not in block["svg"] and "&lt;script&gt;" in block["svg"] and "$a$" in block["svg"]
+    assert 'aria-label="&lt;b&gt;m' in block["svg"]
+
+
+@pytest.mark.slow
+def test_failed_models_missing_files_and_broken_files_are_holes_with_reasons(
+    copy: tuple[Path, dict[str, Any]],
+):
+    folder, config = copy
+    from pathduet.evaluation.collect import write_task_table
+
+    shutil.rmtree(folder / "models" / "survival" / "teacher" / "fold-1")
+    shutil.rmtree(folder / "models" / "grading" / "student")
+    for name in ("survival", "grading"):
+        models = ["teacher", "student", "distilled", *(("cox_age_sex",) if name == "survival" else ())]
+        paths = [folder / "tables" / f"{name}.{kind}" for kind in ("tsv", "md")]
+        write_task_table(folder, name, models, 3, {"seed": 0, "bootstrap": 10}, *paths)
+    (folder / "genes" / "fold-2.h5ad").write_bytes(b"not HDF5")
+    (folder / "models" / "diagnosis" / "teacher" / "fold-0" / "metrics.json").write_text('{"task": ')
+    (folder / "slides" / "P000-S1" / "mask.png").write_bytes(b"not a picture")
+    (folder / "slides" / "P000-S1" / "thumbnail.png").unlink()
+    (folder / "tables" / "external.tsv").unlink()
+    (folder / "provenance.json").unlink()
+    (folder / "participation.tsv").unlink()
+    shutil.rmtree(folder / "benchmarks")
+    build_report(folder, config, folder / "r.html")
+    html = (folder / "r.html").read_text()
+    gaps = "\n".join(holes(html))
+    for words in (
+        "Teacher (slides + expression): fold 1 has no result.", "Student (slides only): fold 0, 1, 2 has no result.",
+        "genes/fold-2.h5ad: cannot be read", "cannot be read: JSONDecodeError", "mask.png: UnidentifiedImageError",
+        "thumbnail.png is not there", "tables/external.tsv: not there", "provenance.json: not there",
+        "participation.tsv: not there", "There is no file in benchmarks/",
+        "No training curve of survival, Teacher, fold 1.",
+    ):  # fmt: skip
+        assert words in gaps, words
+    assert "(2 of 3 folds)" in html
+    # What is there is still shown.
+    assert 'id="figure-roc-grading"' in html and 'id="figure-kaplan-meier-survival-median"' in html
+
+
+@pytest.mark.slow
+def test_an_empty_results_folder_still_gives_a_page(tmp_path: Path, fabricated: tuple[Path, dict[str, Any]]):
+    (tmp_path / "results").mkdir()
+    build_report(tmp_path / "results", fabricated[1], tmp_path / "r.html")
+    html = (tmp_path / "r.html").read_text()
+    assert len(holes(html)) > 20 and 'id="meaning"' in html and not Page(html).all("figure")
+
+
+def test_tasks_that_are_not_configured_have_no_section(
+    tmp_path: Path, fabricated: tuple[Path, dict[str, Any]]
+):
+    (tmp_path / "results").mkdir()
+    build_report(tmp_path / "results", {**fabricated[1], "tasks": ["grading"]}, tmp_path / "r.html")
+    sections = [a["id"] for a in Page((tmp_path / "r.html").read_text()).all("section")]
+    assert "grading" in sections and not {"diagnosis", "survival", "external"} & set(sections)
+
+
+def test_many_slides_are_cut_with_a_stated_count(copy: tuple[Path, dict[str, Any]]):
+    from pathduet.report import slide_sections
+    from pathduet.report.findings import Findings
+
+    folder, config = copy
+    found = Findings(folder, config, [], [], 0, False)
+    rows = pd.read_csv(folder / "ledger.tsv", sep="\t", dtype=str, keep_default_na=False)
+    rows = pd.concat([rows] * 10, ignore_index=True)
+    rows["slide_id"] = [f"s{i}" for i in range(len(rows))]
+    rows["n_10x"] = rows["n_20x"] = pd.Series(50, index=rows.index, dtype="Int64")
+    found.ledger = rows
+    lost, used = int((rows["status"] != "ok").sum()), int((rows["status"] == "ok").sum())
+    table = slide_sections.ledger(found, Drawer(folder / "figures")).blocks[0]
+    assert len(table["rows"]) == lost + slide_sections.LEDGER_ROWS
+    assert (
+        f"all {lost} slides that were not used and the first {slide_sections.LEDGER_ROWS} of {used}"
+        in table["note"]
+    )
+    gallery = slide_sections.gallery(found).blocks[0]
+    failed = int((rows["status"] == "failed").sum())
+    assert len(gallery["slides"]) == 8 + failed and f"8 of {used} used slides" in gallery["note"]
+
+
+def test_pictures_are_small_whatever_they_were(tmp_path: Path):
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from pathduet.report.pictures import EDGE_PX, data_uri
+
+    noise = np.random.default_rng(0).integers(0, 255, (1500, 900, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "big.png")
+    uri = data_uri(tmp_path / "big.png")
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+    assert picture.size == (round(EDGE_PX * 900 / 1500), EDGE_PX) and len(uri) < 120_000
+
+
+def test_a_simulated_cohort_is_announced(tmp_path: Path, fabricated: tuple[Path, dict[str, Any]]):
+    (tmp_path / "simulation.json").write_text("{}")
+    config = {
+        **fabricated[1],
+        "sheets": {"slides": str(tmp_path / "slides.tsv"), "patients": ""},
+        "tasks": ["grading"],
+    }
+    (tmp_path / "results").mkdir()
+    build_report(tmp_path / "results", config, tmp_path / "r.html")
+    assert "Simulated cohort" in (tmp_path / "r.html").read_text()
+
+
+def test_figures_of_an_earlier_run_do_not_stay(tmp_path: Path, fabricated: tuple[Path, dict[str, Any]]):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "old.svg").write_text("<svg/>")
+    build_report(tmp_path / "results", {**fabricated[1], "tasks": ["grading"]}, tmp_path / "r.html")
+    assert not (tmp_path / "figures" / "old.svg").exists()
