@@ -5,7 +5,7 @@ Features are read when first needed and kept (as float16, each tile once) while 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -149,25 +149,30 @@ class SlideDataset:
         """
         import h5py
 
-        first: dict[str, str | int | float] = {}
-        problems = []
+        found: dict[str, dict[str, str | int | float]] = {}
         for case in self.cases:
             with h5py.File(case.features, "r") as file:
                 facts = {name: _plain(file.attrs[name]) for name in ENCODER_ATTRIBUTES if name in file.attrs}
                 facts["feature_dim"] = int(file[MAGNIFICATIONS[0]]["features"].shape[1])
-            first = first or facts
-            for name in sorted(set(first) | set(facts)):
-                if first.get(name) != facts.get(name):
-                    problems.append(
-                        Problem(
-                            f"features of slide {case.slide_id}, {name}",
-                            f"{facts.get(name)!r}, but {first.get(name)!r} for slide {self.cases[0].slide_id}",
-                            "extract all slides' features with one encoder and one set of weights",
-                        )
-                    )
+            found[case.slide_id] = facts
+        if not found:
+            return {}
+        # What most slides say is taken for right, so that the odd ones out are named.
+        counts = Counter(tuple(sorted(facts.items())) for facts in found.values())
+        usual = dict(counts.most_common(1)[0][0])
+        problems = [
+            Problem(
+                f"features of slide {slide_id}, {name}",
+                f"{facts.get(name)!r}, but {usual.get(name)!r} for most slides",
+                "extract all slides' features with one encoder and one set of weights",
+            )
+            for slide_id, facts in found.items()
+            for name in sorted(set(usual) | set(facts))
+            if usual.get(name) != facts.get(name)
+        ]
         if problems:
             raise InputError(problems)
-        return first
+        return usual
 
     def tiles(self, index: int, magnification: str) -> _Tiles:
         """Return a slide's features (n, d) and the tile of each map cell, from the cache if there."""

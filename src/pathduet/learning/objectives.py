@@ -158,8 +158,9 @@ class TeacherTargets(NamedTuple):
 class DistilledObjective:
     """Task loss, MSE to the teacher's X_R and KL to its predictions (eq. 18), and the prototypes' order.
 
-    The MSE is taken under the optimal assignment of the two prototypes to the teacher's two subspaces, and the order's
-    scorer learns that assignment. Slides without expression take part in the task loss only.
+    The scorer of the order learns the optimal assignment of the two prototypes to the teacher's two subspaces. The MSE is
+    taken in the order that the scorer gives, as at inference: under each slide's own optimal assignment, slides
+    would settle on different orders for the same tissue, and there would be nothing for the scorer to learn. Slides without expression take part in the task loss only.
 
     Attributes
     ----------
@@ -201,9 +202,10 @@ class DistilledObjective:
                 divergence = self.outcome.divergence(
                     output.logits[m][taught].float(), self.targets.logits[m][rows], self.config.temperature
                 )
-                parts["mse"] = parts["mse"] + self.config.w_mse * torch.minimum(kept, swapped).mean()
+                given = output.margin[m][taught].detach() >= 0
+                parts["mse"] = parts["mse"] + self.config.w_mse * torch.where(given, kept, swapped).mean()
                 parts["kl"] = parts["kl"] + self.config.w_kl * divergence
-                parts["order"] = parts["order"] + self.config.w_order * order
+                parts["order"] = parts["order"] + order
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 
     def coordinate(self, model: nn.Module) -> float | None:

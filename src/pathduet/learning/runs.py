@@ -32,7 +32,7 @@ from pathduet.models.teacher import Teacher
 if TYPE_CHECKING:
     import pandas as pd
 
-HISTORY, CHECKPOINT = "history.tsv", "checkpoint.pt"
+HISTORY, CHECKPOINT = "history.tsv", "checkpoint.safetensors"
 
 
 def resolve_device(device: str) -> torch.device:
@@ -63,7 +63,7 @@ def train_model(
 ) -> None:
     """Train a model on the training part of a fold; write weights.safetensors, model.json and history.tsv.
 
-    An interrupted run leaves checkpoint.pt in `out_dir` and goes on from it when called again with the
+    An interrupted run leaves checkpoint.safetensors in `out_dir` and goes on from it when called again with the
     same inputs; it is removed at the end.
 
     Parameters

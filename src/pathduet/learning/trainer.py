@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from pathduet.atomic import atomic_path
 from pathduet.errors import PathDuetError
+from pathduet.learning.checkpoint import History, load_checkpoint, save_checkpoint
 from pathduet.learning.config import TrainingConfig
 from pathduet.learning.dataset import SlideDataset
 from pathduet.learning.objectives import Objective
 from pathduet.progress import track
-
-History = list[dict[str, float]]
 
 
 class TrainingError(PathDuetError):
@@ -95,7 +92,7 @@ def fit(
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
         torch.manual_seed(config.seed)
-        history = _resume(checkpoint, key, model, optimizer, device)
+        history = load_checkpoint(checkpoint, key, model, optimizer, device)
         start = len(history)
 
         def run() -> Iterator[None]:
@@ -105,7 +102,7 @@ def fit(
                 )
                 history.append(row)
                 if checkpoint is not None and epoch + 1 < config.epochs:
-                    _save(checkpoint, key, model, optimizer, history, device)
+                    save_checkpoint(checkpoint, key, model, optimizer, history, device)
 
         remaining = (config.epochs - start) * steps_per_epoch
         for _ in track(run(), remaining, label, "steps"):
@@ -123,7 +120,7 @@ def _epoch(
     epoch: int,
     steps_per_epoch: int,
     steps: int,
-) -> Any:
+) -> Generator[None, None, dict[str, float]]:
     """Train one epoch, yielding after each step; the generator's value is the history row."""
     model.train()
     batches = iter(epoch_batches(len(dataset), config, epoch))
@@ -169,7 +166,7 @@ def _epoch(
     return row
 
 
-def _not_finite(what: str, epoch: int, slide_ids: Any) -> TrainingError:
+def _not_finite(what: str, epoch: int, slide_ids: Sequence[str]) -> TrainingError:
     return TrainingError(
         f"{what} is not finite in epoch {epoch + 1}, at slides {', '.join(slide_ids)}; "
         "look at their features and expression, or lower training.learning_rate"
@@ -183,47 +180,3 @@ def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimize
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-
-
-def _rng_state(device: torch.device) -> dict[str, torch.Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _save(
-    path: Path,
-    key: str,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    history: History,
-    device: torch.device,
-) -> None:
-    state = {
-        "key": key,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "history": history,
-        "rng": _rng_state(device),
-    }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
-
-
-def _resume(
-    path: Path | None, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
-) -> History:
-    """Load a checkpoint that fits and return the history so far; the schedule follows from its length."""
-    if path is None or not path.is_file():
-        return []
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["key"] != key:
-        return []
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["rng"]["cpu"])
-    if device.type == "cuda" and "cuda" in state["rng"]:
-        torch.cuda.set_rng_state(state["rng"]["cuda"], device)
-    history: History = state["history"]
-    return history
