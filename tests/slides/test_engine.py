@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pathduet.errors import SLIDE_REASONS, PathDuetError
+from pathduet.errors import SLIDE_REASONS, PathDuetError, SlideError
 from pathduet.slides import batches
 from pathduet.slides.batches import run_batch
 from pathduet.slides.encoders import EncoderUnavailable
-from pathduet.slides.engine import run_slide
+from pathduet.slides.engine import run_slide, run_to_artifact
 from pathduet.slides.features import encoded_rows
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
 from pathduet.slides.status import ARTIFACTS, STAGES, StageStatus, read_status
@@ -265,6 +265,26 @@ def test_without_normalisation_colours_stay(tmp_path: Path) -> None:
     change, matrix, backend = load_normalizer(tmp_path / "r/slides/a/stain.json")
     image = stained_image(20, 20)
     assert np.array_equal(change(image), image) and np.isnan(matrix).all() and backend == "none"
+
+
+def test_a_keys_code_covers_every_module_that_makes_numbers() -> None:
+    from pathduet.slides import cache_keys
+
+    bookkeeping = {"__init__", "batches", "cache_keys", "engine", "folder", "settings", "status", "worker"}
+    modules = {path.stem for path in Path(cache_keys.__file__).parent.glob("*.py")}
+    covered = {name.removeprefix("slides/") for names in cache_keys.CODE.values() for name in names}
+    assert modules == bookkeeping | covered
+
+
+def test_an_artifact_can_be_asked_for_by_name(tmp_path: Path) -> None:
+    path = make_slide(tmp_path, "a")
+    assert run_to_artifact(slide_row(path), "stain.json", tmp_path / "r", small_settings()).stage == "stain"
+    assert (tmp_path / "r/slides/a/stain.json").is_file()
+    assert read_status(tmp_path / "r", "a", "features") is None
+    with pytest.raises(SlideError, match="no file"):
+        run_to_artifact(slide_row(tmp_path / "b.svs"), "tiles.h5", tmp_path / "r", small_settings())
+    with pytest.raises(ValueError, match=r"x\.h5"):
+        run_to_artifact(slide_row(path), "x.h5", tmp_path / "r", small_settings())
 
 
 def test_settings_are_read_from_a_whole_configuration() -> None:

@@ -15,17 +15,15 @@ from pathduet.sheets import SlideRow
 from pathduet.slides.settings import SlideSettings
 
 _READING = ("slides/reader", "slides/pixel_size", "slides/tiling", "slides/previews")
-_CODE = {
+_STAINS = (
+    *_READING, "slides/tile_table", "slides/hilbert", "slides/tokens", "slides/vahadane", "slides/stains",
+    "slides/staintools_backend", "slides/stain_stage",
+)  # fmt: skip
+CODE = {
     "tile": (*_READING, "slides/tissue", "slides/tile_stage"),
-    "stain": (
-        *_READING, "slides/vahadane", "slides/stains", "slides/staintools_backend", "slides/stain_stage",
-        "slides/hilbert", "slides/tokens",
-    ),
-    "features": (
-        *_READING, "slides/vahadane", "slides/stains", "slides/staintools_backend", "slides/encoders",
-        "slides/efficientnet_lite0", "slides/features", "slides/hilbert", "slides/tokens",
-    ),
-}  # fmt: skip
+    "stain": _STAINS,
+    "features": (*_STAINS, "slides/encoders", "slides/efficientnet_lite0", "slides/features"),
+}
 
 
 def slide_identity(path: Path) -> str:
@@ -50,7 +48,7 @@ def tile_key(slide: SlideRow, settings: SlideSettings) -> str:
     tile = asdict(settings.tile)
     del tile["max_tiles"]  # every tissue tile is listed; the limit is the encoder's
     return settings_hash(
-        ["tile", slide.slide_id, slide_identity(slide.path), slide.mpp, tile, code_version(*_CODE["tile"])]
+        ["tile", slide.slide_id, slide_identity(slide.path), slide.mpp, tile, code_version(*CODE["tile"])]
     )
 
 
@@ -60,7 +58,7 @@ def stain_key(upstream: str, settings: SlideSettings) -> str:
     if settings.stain.target != "shipped":
         path = Path(settings.stain.target)
         stain["target"] = file_identity(path) if path.is_file() else "missing"
-    return settings_hash(["stain", upstream, stain, code_version(*_CODE["stain"])])
+    return settings_hash(["stain", upstream, stain, code_version(*CODE["stain"])])
 
 
 def features_key(upstream: str, settings: SlideSettings, weights_sha256: str) -> str:
@@ -69,6 +67,6 @@ def features_key(upstream: str, settings: SlideSettings, weights_sha256: str) ->
     return settings_hash(
         [
             "features", upstream, encoder.name, encoder.stage, encoder.precision, weights_sha256,
-            settings.tile.max_tiles, settings.tile.max_failed_tiles, code_version(*_CODE["features"]),
+            settings.tile.max_tiles, settings.tile.max_failed_tiles, code_version(*CODE["features"]),
         ]
     )  # fmt: skip

@@ -56,6 +56,26 @@ def run_slide(
     return status
 
 
+def run_to_artifact(
+    slide: SlideRow, artifact: str, results: Path, settings: SlideSettings, threads: int = 1
+) -> StageStatus:
+    """Run the stages of one slide up to the one that writes `artifact` (a file name such as ``stain.json``).
+
+    Raises
+    ------
+    SlideError
+        If the slide cannot be used.
+    """
+    makers = [stage for stage, names in ARTIFACTS.items() if artifact in names]
+    if not makers:
+        raise ValueError(f"no stage writes {artifact!r}")
+    for stage in STAGES[: STAGES.index(makers[0]) + 1]:
+        status = run_slide(slide, stage, results, settings, threads)
+        if status.status != "ok":
+            raise SlideError(slide.slide_id, status.reason, status.message)
+    return status
+
+
 def _run(
     slide: SlideRow,
     stage: str,
