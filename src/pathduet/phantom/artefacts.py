@@ -12,7 +12,7 @@ _INKS = {"green": (0.75, 0.18, 0.62), "blue": (1.20, 0.72, 0.15), "black": (1.25
 def spoil_tissue(
     haematoxylin: np.ndarray, eosin: np.ndarray, mpp: float, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """Add a fold (one slide in four) and a patch out of focus (one in five) to the concentrations, in place.
+    """Add a fold (one slide in five) and a patch out of focus (one in seven) to the concentrations, in place.
 
     Returns
     -------
@@ -22,16 +22,16 @@ def spoil_tissue(
     done = []
     height, width = eosin.shape
     side_um = min(height, width) * mpp
-    if rng.random() < 0.25:
-        done.append(_fold(haematoxylin, eosin, mpp, side_um, rng))
     if rng.random() < 0.20:
+        done.append(_fold(haematoxylin, eosin, mpp, side_um, rng))
+    if rng.random() < 1 / 7:
         done.append(_blur(haematoxylin, eosin, mpp, side_um, rng))
     return done
 
 
 def mark_with_pen(rgb: np.ndarray, mpp: float, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Draw a short pen stroke at the slide's edge (one slide in six), in place; returns what was done."""
-    if rng.random() >= 1 / 6:
+    """Draw a short pen stroke at the slide's edge (one slide in eight), in place; returns what was done."""
+    if rng.random() >= 1 / 8:
         return []
     height, width, _ = rgb.shape
     side_um = min(height, width) * mpp

@@ -280,7 +280,9 @@ def _cells(
     slope_y, slope_x = np.gradient(ndimage.gaussian_filter(np.minimum(layout.necrosis_um, 400.0), 1.5))
     radial = np.arctan2(slope_y, slope_x)
     palisade = layout.labels[row, column] == PSEUDOPALISADING
-    shares = np.cumsum([histology.mitoses, histology.gemistocytes, 0.02 * histology.morphology.pleomorphism])
+    morphology = histology.morphology
+    giants = 0.02 * morphology.pleomorphism * (1.0 - morphology.roundness)
+    shares = np.cumsum([histology.mitoses, histology.gemistocytes, giants])
     draw, spread = rng.random(len(y)), rng.normal(0.0, 0.3, len(y))
     names = ("tumor", "glia", "neuron", "lymphocyte")
     for i in range(len(y)):
