@@ -120,10 +120,13 @@ def _slides(root: Path, slides: pd.DataFrame, rng: np.random.Generator) -> None:
         shift = rng.normal(0, 0.04, (2, 3))
         matrix = np.abs(np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]]) + shift)
         matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
-        write_json(
-            folder / "stain.json",
-            {"slide_id": row["slide_id"], "stain_matrix": matrix.tolist(), "backend": "x"},
-        )
+        target = [[0.50, 0.76, 0.41], [0.28, 0.81, 0.51]]
+        stain = {
+            "slide_id": row["slide_id"],
+            "source": {"matrix": matrix.tolist()},
+            "target": {"matrix": target},
+        }
+        write_json(folder / "stain.json", stain)
 
 
 def _ledger(root: Path, patients: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

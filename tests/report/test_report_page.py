@@ -193,8 +193,8 @@ def test_failed_models_missing_files_and_broken_files_are_holes_with_reasons(
     html = (folder / "r.html").read_text()
     gaps = "\n".join(holes(html))
     for words in (
-        "Teacher (slides + expression): fold 1 has no result.", "Student (slides only): fold 0, 1, 2 has no result.",
-        "genes/fold-2.h5ad: cannot be read", "cannot be read: JSONDecodeError", "mask.png: UnidentifiedImageError",
+        "Teacher (slides + expression): no result in fold 1.", "Student (slides only): no result in folds 0, 1, 2.",
+        "genes/fold-2.h5ad: cannot be read", "Teacher (slides + expression): no result in fold 0. Cannot be read: JSONDecodeError", "mask.png: UnidentifiedImageError",
         "thumbnail.png is not there", "tables/external.tsv: not there", "provenance.json: not there",
         "participation.tsv: not there", "There is no file in benchmarks/",
         "No training curve of survival, Teacher, fold 1.",
@@ -210,7 +210,7 @@ def test_an_empty_results_folder_still_gives_a_page(tmp_path: Path, fabricated: 
     (tmp_path / "results").mkdir()
     build_report(tmp_path / "results", fabricated[1], tmp_path / "r.html")
     html = (tmp_path / "r.html").read_text()
-    assert len(holes(html)) > 20 and 'id="meaning"' in html and not Page(html).all("figure")
+    assert len(holes(html)) > 15 and 'id="meaning"' in html and not Page(html).all("figure")
 
 
 def test_tasks_that_are_not_configured_have_no_section(

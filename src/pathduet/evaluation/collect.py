@@ -65,8 +65,15 @@ def collect(parent: Path, models: Sequence[str], n_folds: int, *, ensemble: bool
             if not (folder / "metrics.json").is_file() or not (folder / "predictions.tsv").is_file():
                 found.failures[(model, fold)] = _reason(folder)
                 continue
-            found.metrics.append(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
-            found.predictions[(model, fold)] = read_predictions(folder / "predictions.tsv")
+            try:
+                metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+                predictions = read_predictions(folder / "predictions.tsv")
+            # Broken JSON and broken tables (pandas' ParserError) are ValueErrors; one costs its fold only.
+            except (OSError, ValueError) as error:
+                found.failures[(model, fold)] = f"cannot be read: {type(error).__name__}: {str(error)[:200]}"
+                continue
+            found.metrics.append(metrics)
+            found.predictions[(model, fold)] = predictions
         whole = parent / model / "ensemble" / "metrics.json"
         if ensemble and whole.is_file():
             found.metrics.append(json.loads(whole.read_text(encoding="utf-8")))

@@ -98,7 +98,8 @@ def evaluate_predictions(
     unit = PROTOCOL_UNIT[protocol] if has_slides else "patient"
     collected = dict(notes or {})
     result: dict[str, Any] = {
-        "task": task, "model": model, "fold": fold, "protocol": protocol, "variant": CLINICAL_VARIANT if model.startswith("cox_") else variant, "unit": unit,
+        "task": task, "model": model, "fold": fold, "protocol": protocol, "unit": unit,
+        "variant": CLINICAL_VARIANT if model.startswith("cox_") else variant,
         "part": "/".join(sorted(set(test["part"]))) if "part" in test else "test",
         "n_patients": int(test["patient_id"].nunique()),
         "n_slides": int((test["slide_id"].astype(str) != "").sum()),

@@ -50,6 +50,8 @@ _SHORT = {
 #: What a model that knows nothing reaches.
 _CHANCE = {"auc": 0.5, "c_index": 0.5}
 _DAYS_PER_YEAR = 365.25
+#: The "cohort" of the stain vectors that all slides are mapped to; no cohort can be called so (it has a blank).
+TARGET = "target of normalisation"
 
 
 def short_name(model: str) -> str:
@@ -187,6 +189,7 @@ def kaplan_meier(curves: Mapping[str, tuple[Sequence[SurvivalCurve], float | Non
     with style():
         rows = max((len(group) for group, _ in curves.values()), default=0)
         figure, axes = _panels(len(curves), 3, 3.3, 3.1 + 0.16 * rows)
+        figure.set_layout_engine("constrained", h_pad=0.12)
         years_seen = [c.time.max() / _DAYS_PER_YEAR for group, _ in curves.values() for c in group]
         end = max(years_seen, default=1.0)
         ticks = [t for t in MaxNLocator(5).tick_values(0, end) if t <= end]
@@ -272,7 +275,8 @@ def stain_vectors(stains: pd.DataFrame) -> Figure:
     Parameters
     ----------
     stains : DataFrame
-        slide_id, cohort, stain (``haematoxylin`` | ``eosin``), r, g, b (optical densities of the unit vector).
+        slide_id, cohort (:data:`TARGET` for what slides are mapped to), stain (``haematoxylin`` | ``eosin``),
+        r, g, b (optical densities of the unit vector).
     """
     markers = "osD^vP"
     with style():
@@ -283,19 +287,24 @@ def stain_vectors(stains: pd.DataFrame) -> Figure:
         x = density[:, 0] / mean - 1
         y = (density[:, 1] - density[:, 2]) / (np.sqrt(3) * mean)
         colours = np.clip(np.exp(-1.1 * density), 0, 1)
-        cohorts = sorted(set(stains["cohort"]))
+        cohorts = sorted(set(stains["cohort"]) - {TARGET})
         for i, cohort in enumerate(cohorts):
             here = (stains["cohort"] == cohort).to_numpy()
             axis.scatter(x[here], y[here], c=colours[here], s=34, marker=markers[i % len(markers)],
                          edgecolors=MUTED, linewidths=0.5)  # fmt: skip
             axis.scatter([], [], c=MUTED, s=34, marker=markers[i % len(markers)], label=cohort)
+        target = (stains["cohort"] == TARGET).to_numpy()
+        if target.any():
+            axis.scatter(x[target], y[target], c=colours[target], s=190, marker="*", edgecolors=INK, linewidths=1.2,
+                         zorder=5)  # fmt: skip
+            axis.scatter([], [], c="none", edgecolors=INK, s=110, marker="*", label=TARGET)
         for name in dict.fromkeys(stains["stain"]):
             here = (stains["stain"] == name).to_numpy()
             axis.annotate(name, (np.median(x[here]), np.max(y[here])), xytext=(0, 9), textcoords="offset points",
                           ha="center", fontweight="bold")  # fmt: skip
         axis.margins(0.12, 0.16)
         axis.set(xlabel="c_x: share of red absorbed", ylabel="c_y: green against blue absorbed")
-        axis.legend(title="cohort", loc="best")
+        axis.legend(loc="best")
         return figure
 
 

@@ -13,8 +13,10 @@ import pandas as pd
 from pathduet.evaluation.collect import Collected, collect
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.ledger import read_ledger
+from pathduet.report.figures import TARGET
 from pathduet.report.summary import read_table
 
+_STAINS = ("haematoxylin", "eosin")
 NETWORKS = ("teacher", "student", "distilled")
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ class Findings:
     genes : dict of int to DataFrame
         ``var`` of each fold's expression file.
     stains : DataFrame
-        slide_id, cohort, stain, r, g, b.
+        slide_id, cohort, stain, r, g, b; the target of normalisation too.
     histories : dict of (task, model, fold) to DataFrame
     benchmarks : DataFrame
         rule, job, seconds, max_rss_mb.
@@ -110,11 +112,15 @@ def _stains(found: Findings) -> pd.DataFrame:
     slides = (
         found.ledger[found.ledger["status"] == "ok"].to_dict("records") if found.ledger is not None else []
     )
+    targets = set()
     for slide in slides:
-        content = found.read(f"slides/{slide['slide_id']}/stain.json", _read_json)
-        matrix = (content or {}).get("stain_matrix") or (content or {}).get("matrix")
-        for name, vector in zip(("haematoxylin", "eosin"), matrix or (), strict=False):
+        content = found.read(f"slides/{slide['slide_id']}/stain.json", _read_json) or {}
+        vectors = (content.get("source") or {}).get("matrix") or ()
+        for name, vector in zip(_STAINS, vectors, strict=False):
             rows.append([slide["slide_id"], slide["cohort"], name, *map(float, vector)])
+        wanted = (content.get("target") or {}).get("matrix") or ()
+        targets |= {(name, *map(float, v)) for name, v in zip(_STAINS, wanted, strict=False)}
+    rows += [["", TARGET, *target] for target in sorted(targets)]
     return pd.DataFrame(rows, columns=["slide_id", "cohort", "stain", "r", "g", "b"])
 
 
@@ -157,7 +163,7 @@ def read_findings(results: Path, config: Mapping[str, Any]) -> Findings:
         if table is not None:
             found.tables[name] = table
         parent = found.results / ("external/survival" if name == "external" else f"models/{name}")
-        found.collected[name] = _collect(found, parent, found.models(name))
+        found.collected[name] = collect(parent, found.models(name), found.n_folds)
     for model in found.models("external") if found.external else ():
         table = found.read(f"external/survival/{model}/ensemble/predictions.tsv", read_predictions)
         if table is not None:
@@ -175,17 +181,3 @@ def read_findings(results: Path, config: Mapping[str, Any]) -> Findings:
     found.stains = _stains(found)
     found.benchmarks = _benchmarks(found)
     return found
-
-
-def _collect(found: Findings, parent: Path, models: list[str]) -> Collected:
-    whole = Collected()
-    for model in models:
-        try:
-            part = collect(parent, [model], found.n_folds)
-        except Exception as error:
-            reason = f"cannot be read: {type(error).__name__}: {str(error)[:200]}"
-            part = Collected(failures={(model, fold): reason for fold in range(found.n_folds)})
-        whole.metrics += part.metrics
-        whole.predictions |= part.predictions
-        whole.failures |= part.failures
-    return whole

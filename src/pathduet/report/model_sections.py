@@ -126,15 +126,19 @@ def training(found: Findings, drawer: Drawer) -> Section:
     for task in found.tasks:
         histories: dict[str, list[pd.DataFrame]] = {}
         for model in NETWORKS:
+            missing: dict[str, list[int]] = {}
             for fold in range(found.n_folds):
                 history = found.histories.get((task, model, fold))
                 if history is None or "loss" not in history or "epoch" not in history:
                     path = f"models/{task}/{model}/fold-{fold}/history.tsv"
                     reason = found.holes.get(path, "it lacks the columns epoch and loss")
-                    section.blocks.append(hole(f"No training curve of {task}, {figures.short_name(model)}, fold {fold}.",
-                                               f"{path}: {reason}"))  # fmt: skip
+                    missing.setdefault(reason, []).append(fold)
                 else:
                     histories.setdefault(model, []).append(history)
+            for reason, folds in missing.items():
+                title = f"No training curve of {task}, {figures.short_name(model)}, {_folds(folds)}."
+                path = f"models/{task}/{model}/fold-*/history.tsv"
+                section.blocks.append(hole(title, f"{path}: {reason}"))
         if histories:
             fell = [h["loss"].iloc[-1] < h["loss"].iloc[0] for folds in histories.values() for h in folds]
             section.blocks.append(
@@ -147,6 +151,10 @@ def training(found: Findings, drawer: Drawer) -> Section:
                 )
             )  # fmt: skip
     return section
+
+
+def _folds(folds: list[int]) -> str:
+    return f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
 
 
 def _metrics_table(name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
@@ -210,8 +218,8 @@ def _hole_blocks(found: Findings, name: str) -> list[Block]:
             if of_model == model:
                 missing.setdefault(reason, []).append(fold)
         for reason, folds in missing.items():
-            which = "fold " + ", ".join(map(str, folds))
-            blocks.append(hole(f"{MODEL_NAMES.get(model, model)}: {which} has no result.", f"{reason}."))
+            title = f"{MODEL_NAMES.get(model, model)}: no result in {_folds(folds)}."
+            blocks.append(hole(title, f"{reason[:1].upper()}{reason[1:]}."))
     return blocks
 
 

@@ -10,7 +10,7 @@ from pathduet.errors import SLIDE_REASONS
 from pathduet.report import figures
 from pathduet.report.blocks import Block, Drawer, Section, hole, table
 from pathduet.report.findings import Findings
-from pathduet.report.pictures import data_uri
+from pathduet.report.pictures import EDGE_PX, data_uri
 
 #: Rows of used slides shown in the ledger table, and failed slides shown with pictures.
 LEDGER_ROWS, FAILED_PICTURES = 500, 60
@@ -179,7 +179,8 @@ def _card(found: Findings, row: dict[Any, Any], with_pictures: bool) -> dict[str
         picture = {"name": name, "uri": "", "hole": f"{stem}.png is not there"}
         if paths:
             try:
-                picture["uri"] = data_uri(paths[0])
+                # The stain picture is a strip of tiles, and wide.
+                picture["uri"] = data_uri(paths[0], 2 * EDGE_PX if stem == "stain" else EDGE_PX)
             except (OSError, ValueError) as error:
                 picture["hole"] = f"{paths[0].name}: {type(error).__name__}"
         pictures.append(picture)
@@ -197,18 +198,19 @@ def stain(found: Findings, drawer: Drawer) -> Section:
         "Stain",
         "Vahadane normalisation learns two stain vectors a slide and maps both to the same target.",
     )
-    if found.stains.empty:
+    measured = found.stains[found.stains["cohort"] != figures.TARGET]
+    if measured.empty:
         off = found.config.get("stain", {}).get("backend") == "none"
         reason = (
             "stain.backend is none: colours are as scanned." if off else "No slides/<slide_id>/stain.json."
         )
         section.blocks.append(hole("No stain vectors.", reason))
         return section
-    slides = found.stains["slide_id"].nunique()
+    slides = measured["slide_id"].nunique()
     section.blocks.append(
         drawer.draw(
             "stain-vectors", figures.stain_vectors, {"stains": found.stains},
-            message=_stain_message(found.stains),
+            message=_stain_message(measured),
             caption=f"Both stain vectors of {slides} slides, each dot in the colour that the stain has on its slide. "
             "Position is hue, free of how much stain there is (van der Laak's c_x, c_y). Cohorts that lie "
             "apart were stained or scanned differently: this is what normalisation removes.",
