@@ -26,6 +26,14 @@ def results_folder(wildcards):
     return RESULTS
 
 
+def tested_part(wildcards):
+    return "test"
+
+
+def external_part(wildcards):
+    return "external"
+
+
 def manifests(stage):
     return [f"{RESULTS}/batches/{stage}/{batch}.tsv" for batch in plan.batches]
 

@@ -22,7 +22,7 @@ rule evaluate:
     threads: 1
     params:
         results=results_folder,
-        part="test",
+        part=tested_part,
         settings=plan.evaluation_settings(),
         code=plan.code("models", "learning", "evaluation"),
     script:
@@ -50,7 +50,7 @@ rule external:
     threads: 1
     params:
         results=results_folder,
-        part="external",
+        part=external_part,
         settings=plan.evaluation_settings(),
         code=plan.code("models", "learning", "evaluation"),
     script:

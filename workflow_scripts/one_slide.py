@@ -6,8 +6,7 @@ from pathduet.job import logged
 from pathduet.plan import slides_from_params
 
 with logged(snakemake.log[0], f"slide {snakemake.wildcards.slide}", snakemake.threads):
-    from pathduet.slides.batches import run_to_artifact
-
+    from pathduet.slides.engine import run_to_artifact
     from pathduet.slides.settings import SlideSettings
 
     run_to_artifact(

@@ -106,7 +106,7 @@ def _engine_configuration(files: list[Path] | None) -> dict[str, Any]:
         "expression": {"tables": [{"cohort": "-", "path": "-", "unit": "counts"}]},
     }
     sections = {key: value[key] for key in ("slides", "stain", "encoder", "seed") if key in value}
-    return configuration.resolve({**placeholder, **sections}, check_paths=False)
+    return configuration.resolve(placeholder | sections, check_paths=False)
 
 
 Source = Annotated[Path, typer.Argument(help="A folder of slides, one slide, or a slides.tsv.")]

@@ -115,3 +115,24 @@ def test_the_shipped_configuration_names_every_key_of_the_schema(repository: Pat
         if not any(g == key or g.startswith(key + ".") or key.startswith(g + ".") for g in given(shipped))
     }
     assert not missing
+
+
+def test_defaults_of_the_schema_are_those_of_the_code() -> None:
+    from dataclasses import asdict
+
+    from pathduet.learning.config import TrainingConfig
+    from pathduet.models.config import ModelConfig
+    from pathduet.slides.settings import SlideSettings
+
+    minimal = {
+        "sheets": {"slides": "-", "patients": "-"},
+        "cohorts": {"internal": ["-"]},
+        "expression": {"tables": [{"cohort": "-", "path": "-", "unit": "counts"}]},
+    }
+    config = configuration.resolve(minimal, check_paths=False)
+    assert asdict(ModelConfig()) == config["model"]
+    assert SlideSettings.from_mapping(config) == SlideSettings()
+    for model in ("teacher", "student", "distilled"):
+        for task in ("diagnosis", "grading", "survival"):
+            given = {k: v[task] if isinstance(v, dict) else v for k, v in config["training"][model].items()}
+            assert TrainingConfig(**given) == TrainingConfig.start_values(task, model)

@@ -33,8 +33,8 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
     rule = settings["cdkn2a_rule"]
     problems = []
     for task in settings["tasks"]:
-        labels = task_labels(internal, task, cdkn2a_rule=rule)
-        known = labels[labels["reason"] == ""]
+        table = task_labels(internal, task, cdkn2a_rule=rule)
+        known = table[table["reason"] == ""]
         groups = (
             {"deaths": int((known["event"] == 1).sum())}
             if task == "survival"

@@ -44,7 +44,7 @@ class TileSettings:
     mpp_20x: float = 0.5
     thumbnail_mpp: float = 8.0
     min_tissue: float = 0.5
-    min_tiles: int = 4
+    min_tiles: int = 1
     default_mpp: float | None = None
     max_tiles: int = 2500
     max_failed_tiles: float = 0.1
