@@ -39,6 +39,9 @@ class TrainingConfig:
         Weight of the DEV loss.
     w_mse, w_kl : float
         Weights of the representation and prediction terms (eq. 18); distilled only.
+    w_order : float
+        Weight of the loss that teaches the prototypes' order; only the order's scorer learns from it; distilled
+        only.
     temperature : float
         tau of eq. 13, on both sides; distilled only.
     warmup_epochs : int
@@ -63,6 +66,7 @@ class TrainingConfig:
     lambda_dev: float = 1e4
     w_mse: float = 0.01
     w_kl: float = 0.01
+    w_order: float = 0.1
     temperature: float = 2.0
     warmup_epochs: int = 3
     seed: int = 42
@@ -76,7 +80,8 @@ class TrainingConfig:
             if not getattr(self, name) > 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be above 0")
         for name in (
-            "weight_decay", "clip_norm", "lambda_dev", "w_mse", "w_kl", "warmup_epochs", "cache_mib",
+            "weight_decay", "clip_norm", "lambda_dev", "w_mse", "w_kl",
+            "w_order", "warmup_epochs", "cache_mib",
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must not be negative")

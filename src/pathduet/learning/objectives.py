@@ -205,7 +205,7 @@ class DistilledObjective:
                 given = output.margin[m][taught].detach() >= 0
                 parts["mse"] = parts["mse"] + self.config.w_mse * torch.where(given, kept, swapped).mean()
                 parts["kl"] = parts["kl"] + self.config.w_kl * divergence
-                parts["order"] = parts["order"] + order
+                parts["order"] = parts["order"] + self.config.w_order * order
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 
     def coordinate(self, model: nn.Module) -> float | None:
