@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,7 @@ class Loss(NamedTuple):
 class Objective(Protocol):
     """A loss, and a hook between the backward pass and the optimiser's step."""
 
-    def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
+    def loss(self, model: nn.Module, batch: Any, epoch: int) -> Loss:
         """Return the loss of a batch; `epoch` counts from 0."""
 
     def coordinate(self, model: nn.Module) -> float | None:

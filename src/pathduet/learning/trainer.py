@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -13,13 +14,22 @@ from torch import nn
 from pathduet.errors import PathDuetError
 from pathduet.learning.checkpoint import History, load_checkpoint, save_checkpoint
 from pathduet.learning.config import TrainingConfig
-from pathduet.learning.dataset import SlideDataset
 from pathduet.learning.objectives import Objective
 from pathduet.progress import track
 
 
 class TrainingError(PathDuetError):
     """Training cannot go on: a loss or gradient is no longer finite."""
+
+
+class TrainingItems(Protocol):
+    """What is trained on: a ``SlideDataset``, or the transcriptomes of ``pathduet.transcriptome``."""
+
+    def __len__(self) -> int:
+        """Return how many items there are."""
+
+    def batch(self, indices: Sequence[int], /) -> Any:
+        """Return some items stacked, with `slide_ids` (to name them in errors) and `to(device)`."""
 
 
 def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
@@ -41,7 +51,7 @@ def epoch_batches(slides: int, config: TrainingConfig, epoch: int) -> list[list[
 def fit(
     model: nn.Module,
     objective: Objective,
-    dataset: SlideDataset,
+    dataset: TrainingItems,
     config: TrainingConfig,
     *,
     device: torch.device,
@@ -57,8 +67,8 @@ def fit(
         On `device`.
     objective : Objective
         Its loss.
-    dataset : SlideDataset
-        The training slides.
+    dataset : TrainingItems
+        The training slides (or patients).
     config : TrainingConfig
         Optimisation.
     device : torch.device
@@ -113,7 +123,7 @@ def fit(
 def _epoch(
     model: nn.Module,
     objective: Objective,
-    dataset: SlideDataset,
+    dataset: TrainingItems,
     config: TrainingConfig,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
