@@ -492,6 +492,9 @@ def test_features_that_are_not_finite_or_missing_are_refused(
         del file["20x"]["features"]
     with pytest.raises(InputError, match="slide s1, 20x"):
         SlideDataset([case], fake_cohort.SMALL).tiles(0, "20x")
+    path.unlink()
+    with pytest.raises(InputError, match=r"slide s1: no features\.h5"):
+        SlideDataset([case], fake_cohort.SMALL).encoder()
 
 
 def test_a_teacher_of_another_fold_task_or_kind_is_refused(

@@ -151,9 +151,14 @@ class SlideDataset:
 
         found: dict[str, dict[str, str | int | float]] = {}
         for case in self.cases:
-            with h5py.File(case.features, "r") as file:
-                facts = {name: _plain(file.attrs[name]) for name in ENCODER_ATTRIBUTES if name in file.attrs}
-                facts["feature_dim"] = int(file[MAGNIFICATIONS[0]]["features"].shape[1])
+            try:
+                with h5py.File(case.features, "r") as file:
+                    facts = {
+                        name: _plain(file.attrs[name]) for name in ENCODER_ATTRIBUTES if name in file.attrs
+                    }
+                    facts["feature_dim"] = int(file[MAGNIFICATIONS[0]]["features"].shape[1])
+            except (OSError, KeyError) as error:
+                raise _unreadable(case, "", error) from None
             found[case.slide_id] = facts
         if not found:
             return {}
@@ -200,15 +205,7 @@ class SlideDataset:
                 group = file[magnification]
                 features, grid = group["features"][:], group["grid"][:]
         except (OSError, KeyError) as error:
-            raise InputError(
-                [
-                    Problem(
-                        f"features of slide {case.slide_id}, {magnification}",
-                        str(error),
-                        "extract them again",
-                    )
-                ]
-            ) from None
+            raise _unreadable(case, f", {magnification}", error) from None
         if len(features) == 0 or not np.isfinite(features).all():
             found = "no tile" if len(features) == 0 else "values that are not finite"
             raise InputError(
@@ -269,6 +266,11 @@ class SlideDataset:
 def _expression(row: tuple[NDArray, NDArray]) -> tuple[Tensor, Tensor]:
     tumor, tme = (torch.from_numpy(np.array(values, dtype=np.float32)) for values in row)
     return tumor, tme
+
+
+def _unreadable(case: Case, where: str, error: Exception) -> InputError:
+    found = "no features.h5" if isinstance(error, FileNotFoundError) else str(error)
+    return InputError([Problem(f"features of slide {case.slide_id}{where}", found, "extract them again")])
 
 
 def _plain(value: object) -> str | int | float:
