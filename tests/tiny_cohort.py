@@ -1,0 +1,75 @@
+"""A cohort small enough to run the whole workflow in a test, and how to run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+#: Small settings: every step is the real one.
+SMALL: dict[str, Any] = {
+    "slides": {"slides_per_job": 8},
+    "model": {"tokens": 16, "width": 16, "heads": 2, "head_dim": 8, "offset_groups": 2, "stride": 1},
+    "training": {name: {"epochs": 1} for name in ("teacher", "student", "distilled")},
+    "evaluation": {"bootstrap": 20},
+}
+
+
+def make_cohort(folder: Path, patients: int = 12, external: int = 3, slide_px: int = 1024) -> Path:
+    """Write a phantom cohort (12 patients: each WHO class three times) and return its folder."""
+    from pathduet.phantom import simulate
+
+    simulate(folder, patients=patients, external=external, seed=3, workers=1, slide_px=slide_px)
+    return folder
+
+
+def write_config(folder: Path, cohort: Path, **changes: Any) -> Path:
+    """Write the configuration of a tiny run into `folder`, with `changes` laid over it, and return its path."""
+    from pathduet.config import merge
+
+    base = {
+        "results": str(folder / "results"),
+        "sheets": {"slides": str(cohort / "slides.tsv"), "patients": str(cohort / "patients.tsv")},
+        "expression": {
+            "tables": [
+                {"cohort": "phantom", "path": str(cohort / "expression_phantom.tsv.gz"), "unit": "counts"},
+                {
+                    "cohort": "phantom_external",
+                    "path": str(cohort / "expression_external.tsv.gz"),
+                    "unit": "counts",
+                },
+            ]
+        },
+    }
+    for table in base["expression"]["tables"]:  # type: ignore[index]
+        table["samples"] = None  # type: ignore[index]
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(merge(merge(base, SMALL), changes)))
+    return path
+
+
+def snakemake(
+    folder: Path, config: Path, *arguments: str, timeout: float = 900
+) -> subprocess.CompletedProcess[str]:
+    """Run the workflow with `folder` as its working directory; output and errors come back together."""
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder),
+        "--configfile", str(config), "--cores", "2", "--scheduler", "greedy", "--keep-going", "--show-failed-logs",
+        *arguments,
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        env=environment,
+        cwd=folder,
+    )
