@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-def make_cohort(folder: Path, patients: int = 12, external: int = 3, slide_px: int = 1024) -> Path:
+def make_cohort(folder: Path, patients: int = 12, external: int = 4, slide_px: int = 1024) -> Path:
     """Write a phantom cohort (12 patients: each WHO class three times) and return its folder."""
     from pathduet.phantom import simulate
 
