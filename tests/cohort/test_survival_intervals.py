@@ -28,32 +28,20 @@ def test_a_time_at_an_edge_is_in_the_earlier_interval_and_the_ends_are_open() ->
     assert bin_index([0.5, 250.0, 250.1, 99999.0], edges).tolist() == [0, 0, 1, 1]
 
 
-def test_edges_of_the_uncensored_ignore_the_censored() -> None:
-    days, events = [10, 20, 30, 40, 1000, 2000], [1, 1, 1, 1, 0, 0]
-    np.testing.assert_allclose(
-        discretize(days, events, 2, uncensored_only=True), discretize(days[:4], n_bins=2)
-    )
-    np.testing.assert_allclose(discretize(days, events, 2), discretize(days, n_bins=2))
-
-
 @pytest.mark.parametrize(
-    ("days", "events", "n_bins", "message"),
+    ("days", "n_bins", "message"),
     [
-        ([5, 5, 5, 5, 5, 5, 9, 10], None, 4, "ties"),
-        ([1, 9, 9, 9, 9, 9, 9, 9], None, 2, "ties"),
-        ([1, 2], None, 4, "2 patients for 4 intervals"),
-        ([1, 2, 0, 4], None, 2, "1 of 4"),
-        ([1, 2, np.nan, -4], None, 2, "2 of 4"),
-        ([1, 2, 3], [1, 0], 2, "not one 0 or 1"),
-        ([1, 2, 3], [1, 0, 2], 2, "not one 0 or 1"),
-        ([1, 2, 3], None, 1, "at least 2"),
+        ([5, 5, 5, 5, 5, 5, 9, 10], 4, "ties"),
+        ([1, 9, 9, 9, 9, 9, 9, 9], 2, "ties"),
+        ([1, 2], 4, "2 patients for 4 intervals"),
+        ([1, 2, 0, 4], 2, "1 of 4"),
+        ([1, 2, np.nan, -4], 2, "2 of 4"),
+        ([1, 2, 3], 1, "at least 2"),
     ],
 )
-def test_times_that_give_no_intervals_are_refused(
-    days: list, events: list | None, n_bins: int, message: str
-) -> None:
+def test_times_that_give_no_intervals_are_refused(days: list, n_bins: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        discretize(days, events, n_bins)
+        discretize(days, n_bins)
 
 
 def test_a_missing_time_has_no_interval() -> None:
@@ -65,4 +53,4 @@ def test_a_missing_time_has_no_interval() -> None:
 def test_quartiles_of_real_patients_hold_a_quarter_each(test_data: Path) -> None:
     patients = read_patients(test_data / "cohort_composed" / "patients.tsv")
     days = patients["survival_days"].to_numpy()
-    assert np.bincount(bin_index(days, discretize(days, patients["event"])), minlength=4).tolist() == [12] * 4
+    assert np.bincount(bin_index(days, discretize(days)), minlength=4).tolist() == [12] * 4

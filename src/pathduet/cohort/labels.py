@@ -26,9 +26,11 @@ def who2021(facts: Mapping[Any, Any], cdkn2a_rule: Cdkn2aRule = "homozygous") ->
 
     IDH wild type is a glioblastoma; IDH mutant and 1p/19q-codeleted an oligodendroglioma; IDH mutant without
     the codeletion an astrocytoma, of grade 4 if CDKN2A/B is lost or the grade is 4, else of low grade. One
-    known sign of grade 4 suffices; without one, both copy number and grade must be known. For the 940 TCGA
-    patients of a published label table, ``any_loss`` gives the table's label to all, ``homozygous`` to 869: the
-    other 71 have a single-copy loss.
+    known sign of grade 4 suffices; without one, both copy number and grade must be known. A published table of 940 TCGA
+    patients holds these facts and a label as a bare number. What the numbers mean is not stated there; read as the one
+    assignment of diagnoses to numbers that fits best (5 glioblastoma, 4 astrocytoma of grade 4, 2 and 3 of lower grade,
+    0 and 1 oligodendroglioma), ``any_loss`` agrees for all 940 and ``homozygous`` for 869: the other 71 have a
+    single-copy loss. So full agreement shows the rule that made the numbers, not that the diagnoses are right.
 
     Parameters
     ----------

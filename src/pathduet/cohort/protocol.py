@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pathduet.cohort.labels import task_labels
+from pathduet.cohort.labels import Task, task_labels
 from pathduet.cohort.splits import import_folds, make_folds
 from pathduet.errors import InputError, Problem
 
@@ -21,7 +21,8 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
     patients : DataFrame
         All patients, indexed by patient_id.
     settings : mapping
-        ``folds``, ``file``, ``seed``, ``protocol``, ``internal`` (cohorts), ``tasks``, ``cdkn2a_rule``.
+        ``folds``, ``file``, ``site_preserving``, ``seed``, ``protocol``, ``internal`` (cohorts), ``tasks``,
+        ``cdkn2a_rule``.
 
     Raises
     ------
@@ -56,9 +57,31 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
             )
     if problems:
         raise InputError(problems)
-    labels: pd.Series = task_labels(internal, "diagnosis", cdkn2a_rule=rule)["label"]
+    labels = _strata(internal, settings)
     if settings["file"] is not None:
         return import_folds(settings["file"], internal, labels)
     return make_folds(
-        internal, labels, folds=settings["folds"], seed=settings["seed"], protocol=settings["protocol"]
+        internal,
+        labels,
+        folds=settings["folds"],
+        seed=settings["seed"],
+        protocol=settings["protocol"],
+        site_preserving=settings["site_preserving"],
     )
+
+
+def _strata(internal: pd.DataFrame, settings: Mapping[str, Any]) -> pd.Series:
+    """Return what folds are made even by: the diagnosis, or the grade or death where that is all a run is about.
+
+    A class too small for the folds matters only to a run that has the task; elsewhere it is no reason to refuse, and
+    its patients are dealt out with the unlabelled ones.
+    """
+    tasks = settings["tasks"]
+    if "diagnosis" in tasks or "grading" in tasks:
+        task: Task = "diagnosis" if "diagnosis" in tasks else "grading"
+        labels: pd.Series = task_labels(internal, task, cdkn2a_rule=settings["cdkn2a_rule"])["label"]
+        return labels
+    event = task_labels(internal, "survival")["event"]
+    seen = event.map({1.0: "died", 0.0: "censored"}).astype(object)
+    sizes = seen.map(seen.value_counts())
+    return seen.where(sizes >= settings["folds"])

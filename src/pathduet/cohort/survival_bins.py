@@ -10,24 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 from pathduet.errors import InputError, Problem
 
 
-def discretize(
-    times: ArrayLike, events: ArrayLike | None = None, n_bins: int = 4, *, uncensored_only: bool = False
-) -> NDArray[np.float64]:
+def discretize(times: ArrayLike, n_bins: int = 4) -> NDArray[np.float64]:
     """Return the inner edges that cut survival times into intervals with equally many patients.
 
-    The quantiles are numpy's (linear interpolation), as in :func:`pandas.qcut`. By default they are taken
+    The quantiles are numpy's (linear interpolation), as in :func:`pandas.qcut`. They are taken
     over all patients, dead or censored, as in the paper (quartiles 233.5, 511 and 929 days over its cohort).
 
     Parameters
     ----------
     times : array_like, shape (n,)
         Survival or follow-up times, all > 0; the edges have the same unit.
-    events : array_like, shape (n,), optional
-        1 = died, 0 = censored; needed for `uncensored_only`.
     n_bins : int
         Number of intervals, >= 2.
-    uncensored_only : bool
-        Take the quantiles over the patients who died only (as in MCAT and PORPOISE).
 
     Returns
     -------
@@ -48,16 +42,6 @@ def discretize(
     if bad:
         problem = Problem("survival times", f"{bad} of {len(days)} missing or not > 0", "leave these out")
         raise InputError([problem])
-    if events is not None:
-        observed = np.asarray(events, dtype=np.float64).ravel()
-        if observed.shape != days.shape or not np.isin(observed, (0.0, 1.0)).all():
-            raise InputError(
-                [Problem("survival events", "not one 0 or 1 per time", "1 = died, 0 = censored")]
-            )
-        if uncensored_only:
-            days = days[observed == 1.0]
-    elif uncensored_only:
-        raise ValueError("uncensored_only needs events")
     if len(days) < n_bins:
         found = f"{len(days)} patients for {n_bins} intervals"
         raise InputError([Problem("survival times", found, "use fewer intervals (labels.survival_bins)")])

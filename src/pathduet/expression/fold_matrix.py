@@ -14,6 +14,13 @@ import numpy as np
 from pathduet.atomic import atomic_path
 from pathduet.errors import InputError, Problem
 from pathduet.expression.alignment import align
+from pathduet.expression.batch_correction import (
+    BatchCorrection,
+    ExternalScaling,
+    location_scale,
+    mean_and_sd,
+    standardise,
+)
 from pathduet.expression.gene_order import coexpression_order
 from pathduet.expression.gene_sets import Both, assign_subspaces
 from pathduet.expression.highly_variable import Flavor, rank, statistic_for, top_share
@@ -83,13 +90,16 @@ def build(
     flavor: Flavor = "seurat",
     fraction: float = 0.30,
     protocol: Literal["strict", "paper"] = "strict",
+    batch_correction: BatchCorrection = "none",
+    external_scaling: ExternalScaling = "training",
     seed: int = 42,
 ) -> AnnData:
     """Make the expression matrix of one fold.
 
     Gene selection, gene order, means and SDs come from the training part of the fold alone (``strict``), or
     from the training and the test part (``paper``: all internal patients). External cohorts never
-    take part in either: they only decide, by what they measured, which genes are common to all.
+    take part in either: they only decide, by what they measured, which genes are common to all (and, with
+    ``external_scaling="own"``, their own scaling).
 
     Parameters
     ----------
@@ -109,6 +119,10 @@ def build(
         Ranking of highly variable genes, and the share of each list that is kept.
     protocol : {"strict", "paper"}
         See above.
+    batch_correction : {"none", "location_scale"}
+        Between internal cohorts, before genes are ranked; see ``pathduet.expression.batch_correction``.
+    external_scaling : {"training", "own"}
+        Whose means and SDs scale external cohorts; see there.
     seed : int
         Used by the flavor ``random`` only.
 
@@ -129,8 +143,13 @@ def build(
     import anndata
     import pandas as pd
 
-    if protocol not in ("strict", "paper"):
-        raise InputError([Problem("protocol", repr(protocol), "use strict or paper")])
+    for key, value, known in (
+        ("protocol", protocol, ("strict", "paper")),
+        ("expression.batch_correction", batch_correction, ("none", "location_scale")),
+        ("expression.external_scaling", external_scaling, ("training", "own")),
+    ):
+        if value not in known:
+            raise InputError([Problem(key, repr(value), f"use {' or '.join(known)}")])
     _check_tables(tables, patients)
     tables = sorted(tables, key=lambda table: table.cohort)
     warnings = [f"{table.cohort}: {warning}" for table in tables for warning in table.warnings]
@@ -153,6 +172,9 @@ def build(
     units = {table.cohort: table.unit for table in tables}
     statistic, remark = statistic_for(flavor, [units[cohort] for cohort in fitted_cohorts])
     warnings += [remark] if remark else []
+    if batch_correction == "location_scale":
+        values, remarks = location_scale(values, obs["cohort"], fitted)
+        warnings += remarks
     training = values[fitted]
     counts = _raw_counts(tables, obs[fitted], list(values.columns)) if statistic == "seurat_v3" else None
     dispersion = rank(training, statistic, counts=counts, seed=(seed, fold))
@@ -180,13 +202,18 @@ def build(
     var["highly_variable"] = var["token_order"] >= 0
 
     log2_values = values[genes].to_numpy(dtype=np.float64)
-    var["mean"], var["sd"] = _scale(log2_values[fitted])
+    var["mean"], var["sd"] = mean_and_sd(log2_values[fitted])
     constant = var["sd"].to_numpy() == 0
     if constant.any():
         warnings.append(
             f"{constant.sum()} genes do not vary in the training samples: scaled values are 0 there"
         )
-    scaled = (log2_values - var["mean"].to_numpy()) / np.where(constant, 1.0, var["sd"].to_numpy())
+    scaled = standardise(log2_values, var["mean"].to_numpy(), var["sd"].to_numpy())
+    if external_scaling == "own":
+        for cohort in sorted(set(obs.loc[obs["part"] == "external", "cohort"])):
+            own = (obs["cohort"] == cohort).to_numpy()
+            scaled[own] = standardise(log2_values[own], *mean_and_sd(log2_values[own]))
+            warnings.append(f"{cohort}: scaled by its own samples' means and SDs, not by the training part's")
     columns = [
         "subspace", "highly_variable", "dispersion_norm", "token_order", "token_order_tumor", "token_order_tme",
         "mean", "sd",
@@ -204,6 +231,8 @@ def build(
         "statistic": statistic,
         "fraction": fraction,
         "both": both,
+        "batch_correction": batch_correction,
+        "external_scaling": external_scaling,
         "seed": int(seed),
         "units": units,
         "fitted_samples": int(fitted.sum()),
@@ -289,13 +318,6 @@ def _raw_counts(tables: Sequence[ExpressionTable], obs: pd.DataFrame, genes: lis
         if wanted:
             parts.append(table.values.loc[genes, wanted].T)
     return pd.concat(parts)
-
-
-def _scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and population SD of each column; the SD of a constant column is exactly 0."""
-    mean = values.mean(axis=0)
-    constant = values.max(axis=0) == values.min(axis=0)
-    return mean, np.where(constant, 0.0, values.std(axis=0))
 
 
 def write(path: str | PathLike[str], adata: AnnData) -> None:

@@ -71,5 +71,7 @@ def prepare_fold(
         flavor=settings["expression"]["hvg_flavor"],
         fraction=settings["expression"]["hvg_fraction"],
         protocol=settings["protocol"],
+        batch_correction=settings["expression"]["batch_correction"],
+        external_scaling=settings["expression"]["external_scaling"],
         seed=settings["seed"],
     )

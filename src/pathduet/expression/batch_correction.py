@@ -1,0 +1,84 @@
+"""Differences of location and scale between cohorts, gene by gene, learned on training samples alone.
+
+What is possible without looking where one must not:
+
+- **Internal cohorts** have training samples. With ``location_scale`` each gene's mean and SD among a cohort's
+  training samples become those of all training samples; the cohort's test samples move by the same numbers.
+- **An external cohort** has none. By default (``external_scaling: training``) nothing of it is used: its values
+  meet the training part's means and SDs as they are. ``own`` standardises it by the means and SDs of its own
+  samples: no label or outcome is looked at, but a prediction then depends on the other samples of the cohort, a
+  single new patient cannot be scored, and a cohort of other composition (only glioblastomas, say) loses
+  what sets it apart as a whole. It is the only choice for tables without a common unit (arrays, z-scores).
+
+A cohort that *is* a diagnosis (TCGA-GBM beside TCGA-LGG) must not be corrected: its mean is biology.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BatchCorrection = Literal["none", "location_scale"]
+ExternalScaling = Literal["training", "own"]
+#: A cohort with fewer training samples has no mean and SD worth the name and is left as it is.
+FEWEST_SAMPLES = 3
+
+
+def mean_and_sd(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and population SD of each column; the SD of a constant column is exactly 0."""
+    mean = values.mean(axis=0)
+    constant = values.max(axis=0) == values.min(axis=0)
+    return mean, np.where(constant, 0.0, values.std(axis=0))
+
+
+def standardise(values: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """Return (values - mean) / sd; columns whose SD is 0 are only centred."""
+    scaled: np.ndarray = (values - mean) / np.where(sd == 0, 1.0, sd)
+    return scaled
+
+
+def location_scale(
+    values: pd.DataFrame, cohorts: pd.Series, fitted: np.ndarray
+) -> tuple[pd.DataFrame, list[str]]:
+    """Give each cohort's training samples the mean and SD of all training samples, gene by gene.
+
+    Parameters
+    ----------
+    values : DataFrame, shape (samples, genes)
+        log2 or z-scored expression.
+    cohorts : Series
+        Cohort of each sample, rows as in `values`.
+    fitted : (samples,) bool array
+        The samples that may be looked at.
+
+    Returns
+    -------
+    tuple of (DataFrame, list of str)
+        Corrected values (cohorts without enough fitted samples, external ones among them, are unchanged), and
+        what the user should know. A gene that is constant within a cohort's training samples is only shifted.
+    """
+    numbers = values.to_numpy(dtype=np.float64)
+    names = cohorts.to_numpy()
+    corrected, remarks = numbers.copy(), []
+    mean, sd = mean_and_sd(numbers[fitted])
+    present = sorted(set(names[fitted]))
+    if len(present) < 2:
+        return values, ["batch correction has nothing to do: the training samples are of one cohort"]
+    for cohort in present:
+        own = names == cohort
+        count = int((own & fitted).sum())
+        if count < FEWEST_SAMPLES:
+            remarks.append(
+                f"{cohort}: {count} training samples, too few for the batch correction: left as it is"
+            )
+            continue
+        own_mean, own_sd = mean_and_sd(numbers[own & fitted])
+        factor = np.where(own_sd == 0, 1.0, sd)
+        corrected[own] = standardise(numbers[own], own_mean, own_sd) * factor + mean
+    result = values.copy()
+    result.iloc[:, :] = corrected
+    return result, remarks
