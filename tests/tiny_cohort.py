@@ -34,7 +34,7 @@ def write_config(folder: Path, cohort: Path, **changes: Any) -> Path:
     from pathduet.config import merge
 
     base = {
-        "results": str(folder / "results"),
+        "results": "results",  # relative to the working directory
         "sheets": {"slides": str(cohort / "slides.tsv"), "patients": str(cohort / "patients.tsv")},
         "expression": {
             "tables": [
