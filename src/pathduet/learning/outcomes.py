@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -73,3 +75,10 @@ class SurvivalOutcome:
 
 
 Outcome = ClassOutcome | SurvivalOutcome
+
+
+def class_weights(labels: Sequence[int], classes: int) -> Tensor:
+    """Return weights (K,) inverse to how often each class occurs, with mean 1 over the cases; 0 for absent ones."""
+    counts = torch.bincount(torch.tensor(labels), minlength=classes).float()
+    present = counts > 0
+    return torch.where(present, len(labels) / (present.sum() * counts.clamp(min=1)), torch.zeros_like(counts))

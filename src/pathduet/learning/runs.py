@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from pathduet.atomic import sha256_file, write_tsv
 from pathduet.errors import InputError, Problem
@@ -23,7 +22,7 @@ from pathduet.learning.objectives import (
     TeacherObjective,
     TeacherTargets,
 )
-from pathduet.learning.outcomes import ClassOutcome
+from pathduet.learning.outcomes import ClassOutcome, class_weights
 from pathduet.learning.trainer import fit
 from pathduet.models.config import MAGNIFICATIONS, ModelConfig
 from pathduet.models.student import Student
@@ -144,7 +143,7 @@ def train_model(
         network.patch_tokens(m).standardise(mean, sd)
     weights = None
     if training_config.class_weights and isinstance(outcome, ClassOutcome):
-        weights = balanced_weights(dataset.cases, outcome.outputs).to(chosen)
+        weights = class_weights([case.label for case in dataset.cases], outcome.outputs).to(chosen)
     objective: Objective
     if model == "teacher":
         objective = TeacherObjective(outcome, training_config, weights)
@@ -183,13 +182,6 @@ def _write(
     write_tsv(out_dir / HISTORY, pd.DataFrame(history))
     save_model(out_dir, description, network, facts)
     (out_dir / CHECKPOINT).unlink(missing_ok=True)
-
-
-def balanced_weights(cases: Sequence[Case], classes: int) -> Tensor:
-    """Return weights (K,) inverse to how often each class occurs, with mean 1 over the cases; 0 for absent ones."""
-    counts = torch.bincount(torch.tensor([case.label for case in cases]), minlength=classes).float()
-    present = counts > 0
-    return torch.where(present, len(cases) / (present.sum() * counts.clamp(min=1)), torch.zeros_like(counts))
 
 
 @torch.no_grad()
