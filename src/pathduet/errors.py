@@ -11,6 +11,8 @@ SLIDE_REASONS = {
     "unreadable": "the file cannot be opened or decoded",
     "no_tissue": "no tissue was found on the thumbnail",
     "too_few_tiles": "fewer tissue tiles than `slides.min_tiles`",
+    "time_limit": "a stage took longer than `slides.time_limit_s`",
+    "memory_limit": "a stage took more memory than `slides.memory_limit_mib`",
     "excluded": "excluded by the `exclude` column of slides.tsv",
     "failed": "an unexpected error; the message and the log say which",
 }

@@ -2,7 +2,7 @@
 
 Each worker serves one slide at a time, so when it dies it is known which slide it died on. That slide is tried
 once more, alone, when the others are done (it may have been the machine's memory); if it kills its worker again, it
-is marked ``failed``.
+is marked ``failed``. A slide that takes longer, or more memory, than configured is stopped from here and not tried again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,16 +24,27 @@ from pathduet import progress
 from pathduet.atomic import write_tsv
 from pathduet.errors import PathDuetError
 from pathduet.sheets import SlideRow
-from pathduet.slides.settings import SlideSettings
+from pathduet.slides.settings import LimitSettings, SlideSettings
 from pathduet.slides.status import ARTIFACTS, STAGES, StageStatus, slide_folder, write_status
 
+_LOOK_EVERY_S = 0.1
 COLUMNS = (
     "slide_id", "status", "stage", "reason", "message", "mpp", "mpp_source", "n_10x", "n_20x", "notes", "key",
 )  # fmt: skip
 
 
 class WorkerDied(Exception):
-    """The worker process ended in the middle of a slide."""
+    """The worker process ended in the middle of a slide.
+
+    Attributes
+    ----------
+    reason : str
+        ``time_limit`` or ``memory_limit`` if it was ended for that, else ``failed``.
+    """
+
+    def __init__(self, message: str, reason: str = "failed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def worker_command() -> list[str]:
@@ -40,8 +52,51 @@ def worker_command() -> list[str]:
     return [sys.executable, "-m", "pathduet.slides.worker"]
 
 
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process; 0 where the system does not tell (no /proc)."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class _Watch:
+    """Ends a worker that takes too long or too much memory over one request."""
+
+    def __init__(self, process: subprocess.Popen[str], limits: LimitSettings) -> None:
+        self._process, self._limits = process, limits
+        self._done = threading.Event()
+        self.verdict: tuple[str, str] | None = None
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def _look(self) -> None:
+        started = time.monotonic()
+        while not self._done.wait(_LOOK_EVERY_S):
+            limit = self._limits.time_limit_s
+            if limit and time.monotonic() - started > limit:
+                self.verdict = ("time_limit", f"not done after {limit:g} s")
+            most = self._limits.memory_limit_mib
+            if most and resident_bytes(self._process.pid) > most * 2**20:
+                self.verdict = ("memory_limit", f"more than {most:,} MiB of memory")
+            if self.verdict:
+                self._process.kill()
+                return
+
+    def __enter__(self) -> _Watch:
+        if self._limits.time_limit_s or self._limits.memory_limit_mib:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+
 class _Worker:
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, bounds: LimitSettings) -> None:
+        self._bounds = bounds
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         self._process = subprocess.Popen(
             worker_command(),
@@ -54,14 +109,18 @@ class _Worker:
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except OSError:
-            line = ""
+        with _Watch(self._process, self._bounds) as watch:
+            try:
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+                line = self._process.stdout.readline()
+            except OSError:
+                line = ""
         if not line.endswith("\n"):
-            raise WorkerDied(_cause(self._process.wait()))
+            code = self._process.wait()
+            if watch.verdict:
+                raise WorkerDied(watch.verdict[1], watch.verdict[0])
+            raise WorkerDied(_cause(code))
         return json.loads(line)
 
     def close(self, kill: bool = False) -> None:
@@ -95,7 +154,7 @@ class _Crew:
             "settings": asdict(settings),
             "threads": threads,
         }
-        self._threads = threads
+        self._threads, self._bounds = threads, settings.limits
         self._workers: set[_Worker] = set()
         self._lock = threading.Lock()
         self.stopping = False
@@ -103,9 +162,9 @@ class _Crew:
     def serve(
         self,
         todo: queue.SimpleQueue[SlideRow],
-        done: queue.SimpleQueue[tuple[SlideRow, StageStatus | str | Exception]],
+        done: queue.SimpleQueue[tuple[SlideRow, StageStatus | Exception]],
     ) -> None:
-        """Take slides from `todo` until it is empty; put a status, the cause of a crash or an error in `done`."""
+        """Take slides from `todo` until it is empty; put a status, a :class:`WorkerDied` or another error in `done`."""
         worker: _Worker | None = None
         try:
             while not self.stopping:
@@ -115,7 +174,7 @@ class _Crew:
                     break
                 try:
                     if worker is None:
-                        worker = _Worker(self._threads)
+                        worker = _Worker(self._threads, self._bounds)
                         with self._lock:
                             self._workers.add(worker)
                     row = asdict(slide) | {"path": str(slide.path)}
@@ -123,7 +182,7 @@ class _Crew:
                 except WorkerDied as error:
                     self._drop(worker)
                     worker = None
-                    done.put((slide, str(error)))
+                    done.put((slide, error))
                     continue
                 except Exception as error:
                     done.put((slide, error))
@@ -194,7 +253,7 @@ def run_batch(
     statuses: dict[str, StageStatus] = {}
     suspects: list[SlideRow] = []
 
-    def collect(batch: Sequence[SlideRow], number: int, label: str) -> list[tuple[SlideRow, str]]:
+    def collect(batch: Sequence[SlideRow], number: int, label: str) -> list[tuple[SlideRow, WorkerDied]]:
         todo: queue.SimpleQueue[SlideRow] = queue.SimpleQueue()
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for slide in batch:
@@ -207,10 +266,10 @@ def run_batch(
         crashed = []
         for _ in progress.track(range(len(batch)), len(batch), label, "slides"):
             slide, outcome = done.get()
-            if isinstance(outcome, Exception):
-                raise outcome
-            if isinstance(outcome, str):
+            if isinstance(outcome, WorkerDied):
                 crashed.append((slide, outcome))
+            elif isinstance(outcome, Exception):
+                raise outcome
             else:
                 statuses[slide.slide_id] = outcome
                 if outcome.status == "failed" and outcome.failed_stage == stage:
@@ -220,7 +279,12 @@ def run_batch(
         return crashed
 
     try:
-        suspects = [slide for slide, _ in collect(slides, processes, stage)]
+        suspects = []
+        for slide, cause in collect(slides, processes, stage):
+            if cause.reason == "failed":
+                suspects.append(slide)
+            else:  # it would take as long, or as much, again
+                statuses[slide.slide_id] = _crashed(slide, stage, results, cause)
         for suspect in suspects:
             for slide, cause in collect([suspect], 1, f"{stage}, {suspect.slide_id} again, alone"):
                 statuses[slide.slide_id] = _crashed(slide, stage, results, cause)
@@ -236,12 +300,16 @@ def _tell(status: StageStatus) -> None:
     print(f"slide {status.slide_id}: {status.reason}: {status.message}", file=sys.stderr, flush=True)
 
 
-def _crashed(slide: SlideRow, stage: str, results: Path, cause: str) -> StageStatus:
-    message = (
-        f"it ended its worker process twice ({cause}); "
-        "the file is probably damaged, or the machine's memory too small"
-    )
-    status = StageStatus(slide.slide_id, stage, "failed", "failed", message, failed_stage=stage)
+def _crashed(slide: SlideRow, stage: str, results: Path, cause: WorkerDied) -> StageStatus:
+    if cause.reason == "failed":
+        message = (
+            f"it ended its worker process twice ({cause}); "
+            "the file is probably damaged, or the machine's memory too small"
+        )
+    else:
+        key = {"time_limit": "slides.time_limit_s", "memory_limit": "slides.memory_limit_mib"}[cause.reason]
+        message = f"stopped: {cause}; raise {key} if the file is sound"
+    status = StageStatus(slide.slide_id, stage, "failed", cause.reason, message, failed_stage=stage)
     for name in ARTIFACTS[stage]:
         (slide_folder(results, slide.slide_id) / name).unlink(missing_ok=True)
     write_status(results, status)

@@ -14,7 +14,10 @@ from pathduet.provenance import code_version, file_identity, settings_hash
 from pathduet.sheets import SlideRow
 from pathduet.slides.settings import SlideSettings
 
-_READING = ("slides/reader", "slides/pixel_size", "slides/tiling", "slides/previews")
+_READING = (
+    "slides/reader", "slides/pixel_source", "slides/openslide_source", "slides/tiff_pages", "slides/tiff_source",
+    "slides/picture_source", "slides/pixel_size", "slides/tiling", "slides/previews",
+)  # fmt: skip
 _STAINS = (
     *_READING, "slides/tile_table", "slides/hilbert", "slides/tokens", "slides/vahadane", "slides/stains",
     "slides/staintools_backend", "slides/stain_stage",
@@ -22,8 +25,11 @@ _STAINS = (
 CODE = {
     "tile": (*_READING, "slides/tissue", "slides/tile_stage"),
     "stain": _STAINS,
-    "features": (*_STAINS, "slides/encoders", "slides/efficientnet_lite0", "slides/features"),
-}
+    "features": (
+        *_STAINS, "slides/encoders", "slides/efficientnet_lite0", "slides/sharpness", "slides/tile_blocks",
+        "slides/features",
+    ),
+}  # fmt: skip
 
 
 def slide_identity(path: Path) -> str:
@@ -46,7 +52,8 @@ def slide_identity(path: Path) -> str:
 def tile_key(slide: SlideRow, settings: SlideSettings) -> str:
     """Return the key of a slide's tiles."""
     tile = asdict(settings.tile)
-    del tile["max_tiles"]  # every tissue tile is listed; the limit is the encoder's
+    for name in ("max_tiles", "min_sharpness"):  # every tissue tile is listed; these are the encoder's
+        del tile[name]
     return settings_hash(
         ["tile", slide.slide_id, slide_identity(slide.path), slide.mpp, tile, code_version(*CODE["tile"])]
     )
@@ -67,6 +74,6 @@ def features_key(upstream: str, settings: SlideSettings, weights_sha256: str) ->
     return settings_hash(
         [
             "features", upstream, encoder.name, encoder.stage, encoder.precision, weights_sha256,
-            settings.tile.max_tiles, settings.tile.max_failed_tiles, code_version(*CODE["features"]),
+            settings.tile.max_tiles, settings.tile.max_failed_tiles, settings.tile.min_sharpness, code_version(*CODE["features"]),
         ]
     )  # fmt: skip

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -17,10 +18,12 @@ from pathduet.atomic import atomic_path
 from pathduet.errors import SlideError
 from pathduet.sheets import SlideRow
 from pathduet.slides.encoders import Encoder
-from pathduet.slides.reader import RegionError, SlideReader
+from pathduet.slides.reader import SlideReader
 from pathduet.slides.settings import SlideSettings
+from pathduet.slides.sharpness import flaw
 from pathduet.slides.stain_stage import load_normalizer
 from pathduet.slides.stains import Normalizer
+from pathduet.slides.tile_blocks import Block, ReadTile, plan_blocks, read_block, share_pixels
 from pathduet.slides.tile_table import TileTable, read_tiles
 from pathduet.slides.tokens import hilbert_order, token_indices
 
@@ -34,39 +37,82 @@ def encoded_rows(tiles: TileTable, max_tiles: int) -> NDArray[np.int64]:
     return np.sort(order[token_indices(len(order), min(len(order), max_tiles))])
 
 
-class TileLoader:
-    """Reads and normalises tiles in threads, ahead of the encoder; OpenSlide releases the interpreter lock.
+@dataclass(frozen=True)
+class LoadedTile:
+    """A tile on its way to the encoder.
 
-    Each thread has a reader of its own. Tiles come in the order asked for; one that fails to decode comes as None.
+    Attributes
+    ----------
+    magnification : {"10x", "20x"}
+    row : int
+        In the magnification's tile table.
+    image : (tile_px, tile_px, 3) uint8 array or None
+        Normalised; None if it is not to be encoded.
+    flaw : str
+        Why not: ``failed`` (cannot be decoded), ``blank`` or ``blurred``; empty otherwise.
     """
 
-    def __init__(self, slide: SlideRow, normalise: Normalizer, threads: int) -> None:
-        self._slide, self._normalise = slide, normalise
+    magnification: str
+    row: int
+    image: NDArray[np.uint8] | None
+    flaw: str
+
+
+class TileLoader:
+    """Reads, checks and normalises tiles in threads, ahead of the encoder; the decoders release the interpreter lock.
+
+    Each thread has a reader of its own. Tiles come in the order of :func:`pathduet.slides.tile_blocks.plan_blocks`.
+    """
+
+    def __init__(
+        self,
+        slide: SlideRow,
+        tables: Mapping[str, TileTable],
+        normalise: Normalizer,
+        threads: int,
+        min_sharpness: float = 0.0,
+    ) -> None:
+        self._slide, self._tables, self._normalise = slide, tables, normalise
+        self._min_sharpness = min_sharpness
+        self._threads = max(1, threads)
         self._local = threading.local()
         self._readers: list[SlideReader] = []
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="tiles")
+        self._pool = ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix="tiles")
+        self._shared = share_pixels(tables, self._reader())
 
-    def _load(self, tiles: TileTable, row: int) -> NDArray[np.uint8] | None:
+    def _reader(self) -> SlideReader:
         reader: SlideReader | None = getattr(self._local, "reader", None)
         if reader is None:
             reader = self._local.reader = SlideReader(self._slide.slide_id, self._slide.path)
             with self._lock:
                 self._readers.append(reader)
-        try:
-            return self._normalise(tiles.read(reader, row))
-        except RegionError:
-            return None
+        return reader
 
-    def tiles(self, tiles: TileTable, rows: Sequence[int], ahead: int) -> Iterator[NDArray[np.uint8] | None]:
-        """Yield the tiles of `rows`, at most `ahead` of them waiting in memory."""
-        waiting: deque[Future[NDArray[np.uint8] | None]] = deque()
-        for row in rows:
-            waiting.append(self._pool.submit(self._load, tiles, row))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
+    def _load(self, block: Block) -> list[LoadedTile]:
+        return [
+            self._prepared(tile) for tile in read_block(block, self._tables, self._reader(), self._shared)
+        ]
+
+    def _prepared(self, tile: ReadTile) -> LoadedTile:
+        if tile.image is None:
+            return LoadedTile(tile.magnification, tile.row, None, "failed")
+        found = flaw(tile.image, self._tables[tile.magnification].mpp, self._min_sharpness)
+        image = None if found else self._normalise(tile.image)
+        return LoadedTile(tile.magnification, tile.row, image, found)
+
+    def tiles(self, rows: Mapping[str, NDArray[np.int64]], ahead: int) -> Iterator[LoadedTile]:
+        """Yield the tiles of `rows`, with about `ahead` of them waiting in memory."""
+        waiting: deque[Future[list[LoadedTile]]] = deque()
+        blocks = plan_blocks(self._tables, rows, self._shared)
+        each = max(1.0, sum(map(len, rows.values())) / max(1, len(blocks)))
+        most = max(self._threads, round(ahead / each))
+        for block in blocks:
+            waiting.append(self._pool.submit(self._load, block))
+            if len(waiting) > most:
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
 
     def close(self) -> None:
         """Stop the threads and close their readers."""
@@ -81,52 +127,79 @@ class TileLoader:
         self.close()
 
 
+@dataclass
+class EncodedTiles:
+    """The features of one magnification.
+
+    Attributes
+    ----------
+    features : (n, dim) float16 array
+    rows : (n,) int64 array
+        Rows of the tile table that were encoded, ascending.
+    flaws : dict of str to int
+        How many tiles were left out as ``failed``, ``blank`` and ``blurred``.
+    """
+
+    features: NDArray[np.float16]
+    rows: NDArray[np.int64]
+    flaws: dict[str, int]
+
+
 def encode_tiles(
     slide: SlideRow,
-    tiles: TileTable,
-    rows: NDArray[np.int64],
+    rows: Mapping[str, NDArray[np.int64]],
     loader: TileLoader,
     encoder: Encoder,
     batch_size: int,
     max_failed: float,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Encode tiles; those that cannot be decoded are left out.
-
-    Returns
-    -------
-    features : (n, dim) float32 array
-    rows : (n,) int64 array
-        The rows that were encoded.
+) -> dict[str, EncodedTiles]:
+    """Encode tiles of both magnifications as they come; flawed ones are left out and counted.
 
     Raises
     ------
     SlideError
-        ``unreadable`` if more than the share `max_failed` of the tiles fails.
+        ``unreadable`` if more than the share `max_failed` of a magnification's tiles fails to decode; ``failed`` if
+        features are not finite in float16.
     """
-    features: list[NDArray[np.float32]] = []
-    read: list[int] = []
-    batch: list[NDArray[np.uint8]] = []
-    failed = 0
-    for row, tile in zip(rows.tolist(), loader.tiles(tiles, rows.tolist(), 2 * batch_size)):
-        if tile is None:
-            failed += 1
-            if failed > max_failed * len(rows):
+    place = {name: {row: i for i, row in enumerate(wanted.tolist())} for name, wanted in rows.items()}
+    features = {name: np.zeros((len(wanted), encoder.dim), np.float16) for name, wanted in rows.items()}
+    kept = {name: np.zeros(len(wanted), bool) for name, wanted in rows.items()}
+    flaws = {name: dict.fromkeys(("failed", "blank", "blurred"), 0) for name in rows}
+    batch: list[LoadedTile] = []
+
+    def encode() -> None:
+        for tile, vector in zip(batch, encoder(np.stack([t.image for t in batch if t.image is not None]))):
+            if not (np.abs(vector) <= _MAX_FLOAT16).all():
+                raise SlideError(
+                    slide.slide_id, "failed", "the encoder gave numbers that float16 cannot hold"
+                )
+            i = place[tile.magnification][tile.row]
+            features[tile.magnification][i] = vector
+            kept[tile.magnification][i] = True
+        batch.clear()
+
+    for tile in loader.tiles(rows, 2 * batch_size):
+        name = tile.magnification
+        if tile.flaw:
+            flaws[name][tile.flaw] += 1
+            if flaws[name]["failed"] > max_failed * len(rows[name]):
                 raise SlideError(
                     slide.slide_id,
                     "unreadable",
-                    f"more than {100 * max_failed:g} % of the {len(rows)} tiles of {slide.path.name} at "
-                    f"{tiles.mpp:g} um cannot be decoded",
+                    f"more than {100 * max_failed:g} % of the {len(rows[name])} tiles of {slide.path.name} at "
+                    f"{name} cannot be decoded",
                     "copy the file again, or raise slides.max_failed_tiles",
                 )
             continue
-        read.append(row)
         batch.append(tile)
         if len(batch) == batch_size:
-            features.append(encoder(np.stack(batch)))
-            batch = []
+            encode()
     if batch:
-        features.append(encoder(np.stack(batch)))
-    return np.concatenate(features), np.array(read, np.int64)
+        encode()
+    return {
+        name: EncodedTiles(features[name][kept[name]], wanted[kept[name]], flaws[name])
+        for name, wanted in rows.items()
+    }
 
 
 def encode_slide(
@@ -149,37 +222,41 @@ def encode_slide(
     Returns
     -------
     dict
-        n_10x, n_20x (encoded tiles), failed_tiles, tiles_left_out (beyond ``max_tiles``).
+        n_10x, n_20x (encoded tiles); failed_tiles; rejected_blank_10x and the like; tiles_left_out (beyond
+        ``max_tiles``).
 
     Raises
     ------
     SlideError
-        ``unreadable`` if too many tiles cannot be decoded; ``failed`` if features are not finite in float16.
+        ``unreadable`` if too many tiles cannot be decoded; ``too_few_tiles`` if too few are left; ``failed`` if
+        features are not finite in float16.
     """
     tables = read_tiles(folder / "tiles.h5")
     normalise, matrix, backend = load_normalizer(folder / "stain.json")
+    rows = {name: encoded_rows(tiles, settings.tile.max_tiles) for name, tiles in tables.items()}
+    with TileLoader(slide, tables, normalise, threads, settings.tile.min_sharpness) as loader:
+        encoded = encode_tiles(
+            slide, rows, loader, encoder, settings.encoder.batch_size, settings.tile.max_failed_tiles
+        )
     counts = {"failed_tiles": 0, "tiles_left_out": 0}
-    encoded: dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
-    with TileLoader(slide, normalise, threads) as loader:
-        for name, tiles in tables.items():
-            rows = encoded_rows(tiles, settings.tile.max_tiles)
-            features, read = encode_tiles(
-                slide,
-                tiles,
-                rows,
-                loader,
-                encoder,
-                settings.encoder.batch_size,
-                settings.tile.max_failed_tiles,
+    for name, tiles in encoded.items():
+        counts[f"n_{name}"] = len(tiles.rows)
+        counts["failed_tiles"] += tiles.flaws["failed"]
+        counts["tiles_left_out"] += len(tables[name].grid) - len(rows[name])
+        counts[f"rejected_blank_{name}"] = tiles.flaws["blank"]
+        counts[f"rejected_blurred_{name}"] = tiles.flaws["blurred"]
+    if any(len(tiles.rows) < settings.tile.min_tiles for tiles in encoded.values()):
+        raise SlideError(
+            slide.slide_id,
+            "too_few_tiles",
+            "; ".join(
+                f"{len(t.rows)} tiles left at {name} ({t.flaws['blurred']} blurred, {t.flaws['blank']} blank, "
+                f"{t.flaws['failed']} damaged)"
+                for name, t in encoded.items()
             )
-            if not np.isfinite(features).all() or np.abs(features).max() > _MAX_FLOAT16:
-                raise SlideError(
-                    slide.slide_id, "failed", "the encoder gave numbers that float16 cannot hold"
-                )
-            encoded[name] = features, read
-            counts[f"n_{name}"] = len(read)
-            counts["failed_tiles"] += len(rows) - len(read)
-            counts["tiles_left_out"] += len(tiles.grid) - len(rows)
+            + f"; at least {settings.tile.min_tiles} are needed",
+            "lower slides.min_sharpness or slides.min_tiles, or exclude the slide",
+        )
     with (
         h5py.File(folder / "tiles.h5", "r") as source,
         atomic_path(folder / "features.h5") as temporary,
@@ -204,16 +281,16 @@ def encode_slide(
                 "key": key,
             }
         )
-        for name, (features, read) in encoded.items():
+        for name, tiles in encoded.items():
             group = file.create_group(name)
             for attribute, value in source[name].attrs.items():
                 group.attrs[attribute] = value
             group.create_dataset(
                 "features",
-                data=features.astype(np.float16),
-                chunks=(min(_CHUNK_ROWS, len(features)), encoder.dim),
+                data=tiles.features,
+                chunks=(min(_CHUNK_ROWS, len(tiles.rows)), encoder.dim),
                 track_times=False,
             )
-            group["coords"] = tables[name].coords[read]
-            group["grid"] = tables[name].grid[read]
+            group["coords"] = tables[name].coords[tiles.rows]
+            group["grid"] = tables[name].grid[tiles.rows]
     return counts

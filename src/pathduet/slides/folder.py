@@ -9,7 +9,10 @@ from pathduet.errors import InputError, Problem
 from pathduet.sheets import SlideRow, read_slides
 
 #: File name endings taken for slides when a folder is given (a sheet may name any file).
-SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".dcm")
+SLIDE_SUFFIXES = (
+    ".svs", ".tif", ".tiff", ".btf", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm",
+    ".png", ".jpg", ".jpeg",
+)  # fmt: skip
 
 
 def slides_of(source: Path) -> list[SlideRow]:
@@ -32,7 +35,7 @@ def slides_of(source: Path) -> list[SlideRow]:
     if not files:
         advice = f"give a folder with {', '.join(SLIDE_SUFFIXES)} files, one slide, or a slides.tsv"
         raise InputError([Problem(str(source), "no slides there", advice)])
-    rows = {}
+    rows: dict[str, SlideRow] = {}
     for file in files:
         slide_id = re.sub(r"[^A-Za-z0-9._-]", "_", file.stem).lstrip("._-") or "slide"
         if slide_id.casefold() in rows:

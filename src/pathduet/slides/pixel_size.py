@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathduet.errors import SlideError
 
 MIN_MPP, MAX_MPP = 0.05, 5.0
+_UM_AT_1X = 10.0  # 0.25 um at 40x, 0.5 um at 20x
+_POWER = "objective-power"
+_DICOM_SPACING = "dicom.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing"
 _UM_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}
 
 
@@ -21,7 +24,7 @@ class PixelSize:
     x, y : float
         Micrometres per pixel.
     source : str
-        ``sheet``, ``file:<property>`` or ``config``.
+        ``sheet``, ``file:<property>``, ``inferred:objective-power`` (10 um / power) or ``config``.
     """
 
     x: float
@@ -46,11 +49,26 @@ def _from_file(properties: Mapping[str, str]) -> list[PixelSize]:
     aperio = _number(properties.get("aperio.MPP"))
     if aperio:
         found.append(PixelSize(aperio, aperio, "file:aperio.MPP"))
+    x, y = (_number(properties.get(f"ome.PhysicalSize{axis}")) for axis in "XY")
+    if x or y:
+        found.append(PixelSize(x or y or math.nan, y or x or math.nan, "file:ome.PhysicalSizeX"))
+    # PixelSpacing is millimetres between rows, then between columns
+    y, x = (_number(properties.get(f"{_DICOM_SPACING}[{i}]")) for i in (0, 1))
+    if x and y:
+        found.append(PixelSize(1000.0 * x, 1000.0 * y, "file:dicom.PixelSpacing"))
     unit = _UM_PER_UNIT.get(properties.get("tiff.ResolutionUnit", "").lower())
     x = _number(properties.get("tiff.XResolution"))
     y = _number(properties.get("tiff.YResolution")) or x
     if unit and x and y:
         found.append(PixelSize(unit / x, unit / y, "file:tiff.XResolution"))
+    x = _number(properties.get("image.dpi-x"))
+    y = _number(properties.get("image.dpi-y")) or x
+    if x and y:
+        found.append(PixelSize(25_400.0 / x, 25_400.0 / y, "file:image.dpi-x"))
+    power = _number(properties.get("openslide.objective-power"))
+    if power:
+        # an inference, not a measurement: scanners of one nominal power differ by a few per cent
+        found.append(PixelSize(_UM_AT_1X / power, _UM_AT_1X / power, f"inferred:{_POWER}"))
     return found
 
 
@@ -63,6 +81,8 @@ def pixel_size(
 ) -> PixelSize:
     """Return the level-0 pixel size: sheet, then file, then the configured default.
 
+    The last thing a file can tell is the nominal power of its objective; that is marked as an inference.
+
     A value outside 0.05-5 um in the file is passed over (the next source is asked); one in the sheet
     is refused, because somebody meant it.
 
@@ -71,7 +91,7 @@ def pixel_size(
     slide_id : str
         For messages.
     properties : mapping
-        OpenSlide's properties.
+        The reader's properties, under OpenSlide's names.
     sheet_mpp, default_mpp : float or None
         From the sample sheet and the configuration, in micrometres.
 

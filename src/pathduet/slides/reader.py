@@ -1,4 +1,4 @@
-"""Reading regions of a slide at any pixel size, through OpenSlide.
+"""Reading regions of a slide at any pixel size, whichever library decodes it.
 
 Coordinates are level-0 pixels (floats are fine); images are (height, width, 3) uint8 RGB.
 """
@@ -7,32 +7,32 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
-import openslide
 from numpy.typing import NDArray
 from PIL import Image
 
-from pathduet.errors import SlideError
+from pathduet.slides.pixel_source import DecodeError, PixelSource, open_source
 
 # Bicubic with antialiasing. Against exact area integrals of a band-limited scene, for 0.25-0.5 um read at 0.5 and
 # 1.0 um with odd offsets, it gives 43-51 dB; LANCZOS 34-51, HAMMING 32-49, BILINEAR 32-43 and BOX 24-35, because Pillow's
-# BOX counts pixels whole and so moves edges by up to half a pixel when the ratio is not an integer.
+# BOX counts pixels whole and so moves edges by up to half a pixel when the ratio is not an integer. Where it is one, and the
+# footprint lies on whole pixels, their plain mean is better still: 51-56 dB.
 _RESAMPLE = Image.Resampling.BICUBIC
 _SUPPORT = 2.0  # of the bicubic kernel, in output pixels
 _LEVEL_TOLERANCE = 1.01  # a level 1 % coarser than asked for still counts as fine enough
+_WHOLE = 1e-6  # level pixels: a footprint this close to whole pixels is on them
 _MAX_BLOCK = 4096  # longest edge in level pixels that is read at once
 _MIN_BLOCK = 16  # thumbnail pixels below which an unreadable block is not split further
-_MAX_SPLITS = 200  # each failure reopens the file: a mostly unreadable slide must not take minutes
+_MAX_SPLITS = 200  # a failure may reopen the file: a mostly unreadable slide must not take minutes
 
 
 class RegionError(Exception):
-    """A region that cannot be decoded; the slide has been reopened and can be read elsewhere."""
+    """A region that cannot be decoded; the slide can still be read elsewhere."""
 
 
 class SlideReader:
-    """A slide opened for reading; threads take one reader each, because a failed read replaces the handle.
+    """A slide opened for reading; threads take one reader each, because a failed read may replace the handle.
 
     Parameters
     ----------
@@ -44,32 +44,21 @@ class SlideReader:
     Raises
     ------
     SlideError
-        ``unreadable`` if OpenSlide cannot open the file; the message names the file, not its folder.
+        ``unreadable`` if no library can open the file; the message names the file, not its folder.
     """
 
     def __init__(self, slide_id: str, path: Path) -> None:
         self.slide_id, self.path = slide_id, Path(path)
-        self.reopened = 0
-        self._handle = self._open()
-        self.level_dimensions: tuple[tuple[int, int], ...] = self._handle.level_dimensions
-        self.level_downsamples: tuple[float, ...] = self._handle.level_downsamples
-        self.properties: dict[str, str] = dict(self._handle.properties)
+        self.failed_reads = 0
+        self._source: PixelSource = open_source(slide_id, self.path)
+        self.level_dimensions = tuple(self._source.level_dimensions)
+        self.level_downsamples = tuple(self._source.level_downsamples)
+        self.properties: dict[str, str] = dict(self._source.properties)
 
-    def _open(self) -> Any:
-        if not self.path.is_file():
-            raise SlideError(
-                self.slide_id, "unreadable", f"no file {self.path.name}", "check the path in slides.tsv"
-            )
-        try:
-            return openslide.OpenSlide(str(self.path))
-        except (openslide.OpenSlideError, OSError) as error:
-            found = str(error).replace(str(self.path), self.path.name)
-            raise SlideError(
-                self.slide_id,
-                "unreadable",
-                f"OpenSlide cannot open {self.path.name} ({self.path.stat().st_size:,} bytes): {found}",
-                "compare size and checksum with the source; copy it again or convert it",
-            ) from error
+    @property
+    def library(self) -> str:
+        """Which library decodes the pixels."""
+        return self._source.library
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -78,8 +67,8 @@ class SlideReader:
 
     @property
     def vendor(self) -> str:
-        """OpenSlide's name of the format."""
-        return self.properties.get("openslide.vendor", "")
+        """The format, as OpenSlide names it, or ``ome-tiff``, ``tiff``, ``png``, ``jpeg``."""
+        return self._source.vendor
 
     @property
     def objective_power(self) -> float:
@@ -118,42 +107,43 @@ class SlideReader:
         Raises
         ------
         RegionError
-            If the region cannot be decoded. OpenSlide's handle is dead after that; it has been replaced.
+            If the region cannot be decoded.
         """
         out_w, out_h = out_size
         level = self.best_level(min(width0 / out_w, height0 / out_h))
         scale = self.level_downsamples[level]
         left, top, width, height = x0 / scale, y0 / scale, width0 / scale, height0 / scale
+        times = round(width / out_w)
+        if (
+            _is_whole(left, top)
+            and abs(width - times * out_w) < _WHOLE * out_w
+            and abs(height - times * out_h) < _WHOLE * out_h
+        ):
+            # On the level's pixels, each output pixel the mean of times x times of them: exact, and ten times faster.
+            image, real_x, real_y = self._read(level, round(left), round(top), times * out_w, times * out_h)
+            if _is_whole(real_x - left, real_y - top):
+                return image if times == 1 else np.asarray(Image.fromarray(image).reduce(times))
         margin_x, margin_y = (
             int(np.ceil(_SUPPORT * max(1.0, width / out_w))),
             int(np.ceil(_SUPPORT * max(1.0, height / out_h))),
         )
-        # OpenSlide takes level-0 integers; the level pixel that such a place falls on need not be an integer.
-        ask_x, ask_y = (
-            round((np.floor(left) - margin_x) * scale),
-            round((np.floor(top) - margin_y) * scale),
-        )
-        box_x, box_y = left - ask_x / scale, top - ask_y / scale
-        read_w, read_h = (
-            int(np.ceil(box_x + width)) + margin_x + 1,
-            int(np.ceil(box_y + height)) + margin_y + 1,
-        )
-        image = self._read(ask_x, ask_y, level, read_w, read_h)
+        ask_x, ask_y = int(np.floor(left)) - margin_x, int(np.floor(top)) - margin_y
+        read_w = int(np.ceil(left + width)) + margin_x + 1 - ask_x
+        read_h = int(np.ceil(top + height)) + margin_y + 1 - ask_y
+        image, real_x, real_y = self._read(level, ask_x, ask_y, read_w, read_h)
+        box_x, box_y = left - real_x, top - real_y
         box = (box_x, box_y, box_x + width, box_y + height)
-        return np.asarray(image.resize(out_size, _RESAMPLE, box=box))
+        return np.asarray(Image.fromarray(image).resize(out_size, _RESAMPLE, box=box))
 
-    def _read(self, x: int, y: int, level: int, width: int, height: int) -> Image.Image:
+    def _read(
+        self, level: int, x: int, y: int, width: int, height: int
+    ) -> tuple[NDArray[np.uint8], float, float]:
         try:
-            rgba = self._handle.read_region((x, y), level, (width, height))
-        except (openslide.OpenSlideError, OSError) as error:
-            self._handle.close()
-            self._handle = self._open()
-            self.reopened += 1
-            raise RegionError(f"{self.path.name}: level {level} at ({x}, {y}): {error}") from error
-        # Beyond the edge OpenSlide returns transparent black: put it on white.
-        white = Image.new("RGB", rgba.size, (255, 255, 255))
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
+            return self._source.read(level, x, y, width, height)
+        except DecodeError as error:
+            self.failed_reads += 1
+            text = str(error).replace(str(self.path), self.path.name)
+            raise RegionError(f"{self.path.name}: {text}") from error
 
     def thumbnail(self, out_size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return the whole slide resampled to `out_size`, and where it could be read.
@@ -180,7 +170,7 @@ class SlideReader:
                     x * ratio_x, y * ratio_y, width * ratio_x, height * ratio_y, (width, height)
                 )
             except RegionError:
-                if max(width, height) <= _MIN_BLOCK or self.reopened > _MAX_SPLITS:
+                if max(width, height) <= _MIN_BLOCK or self.failed_reads > _MAX_SPLITS:
                     readable[y : y + height, x : x + width] = False
                     return
                 half_w, half_h = max(1, width // 2), max(1, height // 2)
@@ -196,7 +186,7 @@ class SlideReader:
 
     def close(self) -> None:
         """Close the file."""
-        self._handle.close()
+        self._source.close()
 
     def __enter__(self) -> SlideReader:
         return self
@@ -205,3 +195,7 @@ class SlideReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_whole(*values: float) -> bool:
+    return all(abs(value - round(value)) < _WHOLE for value in values)

@@ -37,6 +37,8 @@ class TileSettings:
         Most tiles encoded per slide and magnification.
     max_failed_tiles : float
         Largest share of tiles that may fail to decode.
+    min_sharpness : float
+        Least ratio of detail at 1 um to that at 2 um in an encoded tile; 0 takes blurred and blank ones too.
     """
 
     tile_px: int = 224
@@ -48,6 +50,7 @@ class TileSettings:
     default_mpp: float | None = None
     max_tiles: int = 2500
     max_failed_tiles: float = 0.1
+    min_sharpness: float = 0.45
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TileSettings:
@@ -130,12 +133,34 @@ class EncoderSettings:
 
 
 @dataclass(frozen=True)
+class LimitSettings:
+    """What a slide may cost; beyond, its worker process is ended and the slide is lost.
+
+    Attributes
+    ----------
+    time_limit_s : float
+        Seconds for one stage of one slide; 0 = no limit.
+    memory_limit_mib : int
+        Resident memory of a worker process in MiB; 0 = no limit.
+    """
+
+    time_limit_s: float = 7200.0
+    memory_limit_mib: int = 8192
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> LimitSettings:
+        """Build from the configuration's ``slides`` section."""
+        return _pick(cls, mapping)
+
+
+@dataclass(frozen=True)
 class SlideSettings:
     """All settings of the slide stages."""
 
     tile: TileSettings = field(default_factory=TileSettings)
     stain: StainSettings = field(default_factory=StainSettings)
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> SlideSettings:
@@ -145,4 +170,5 @@ class SlideSettings:
             TileSettings.from_mapping(config.get("slides", {})),
             StainSettings.from_mapping(config.get("stain", {})),
             EncoderSettings.from_mapping(encoder),
+            LimitSettings.from_mapping(config.get("slides", {})),
         )

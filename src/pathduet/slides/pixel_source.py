@@ -1,0 +1,122 @@
+"""What the reader needs of a slide file, whichever library decodes it, and which library that is.
+
+OpenSlide knows the vendors' formats; tifffile reads what OpenSlide does not (OME-TIFF, striped and sparse TIFF) and decodes
+plain TIFF tiles several times faster, to the same pixels; Pillow reads PNG and JPEG regions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathduet.errors import SlideError
+
+#: The most a single tile, strip or undivided picture may take when decoded. Real tiles take 1 MB or less; a
+#: file that declares more is damaged, or made to exhaust the memory.
+MAX_DECODED_BYTES = 300 * 2**20
+#: Longest edge a level may declare; at 0.25 um that is half a metre of glass.
+MAX_EDGE = 2_000_000
+
+
+class DecodeError(Exception):
+    """A region that cannot be decoded; the source can still be read elsewhere."""
+
+
+class Unsupported(Exception):
+    """A file that this library does not read; the message says what was found, without folders."""
+
+
+class PixelSource(Protocol):
+    """A slide file opened for reading by one thread.
+
+    Attributes
+    ----------
+    library : str
+        ``openslide``, ``openslide+tifffile``, ``tifffile`` or ``pillow``.
+    vendor : str
+        The format, as OpenSlide names it, or ``ome-tiff``, ``tiff``, ``png``, ``jpeg``.
+    level_dimensions : tuple of (int, int)
+        Width and height of each level, finest first.
+    level_downsamples : tuple of float
+        Level-0 pixels per pixel of each level.
+    properties : dict of str to str
+        Pixel size and the like, under OpenSlide's names where it has one.
+    """
+
+    library: str
+    vendor: str
+    level_dimensions: tuple[tuple[int, int], ...]
+    level_downsamples: tuple[float, ...]
+    properties: dict[str, str]
+
+    def read(
+        self, level: int, x: int, y: int, width: int, height: int
+    ) -> tuple[NDArray[np.uint8], float, float]:
+        """Read a box of a level's pixels; white beyond the edge.
+
+        Returns
+        -------
+        image : (height, width, 3) uint8 array
+        x, y : float
+            Where its top-left corner really lies, in pixels of the level.
+
+        Raises
+        ------
+        DecodeError
+        """
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+def open_source(slide_id: str, path: Path) -> PixelSource:
+    """Open a slide with the library that reads it best.
+
+    Raises
+    ------
+    SlideError
+        ``unreadable``; the message names the file, not its folder, and what each library said.
+    """
+    from pathduet.slides.openslide_source import OpenSlideSource
+    from pathduet.slides.picture_source import PictureSource
+    from pathduet.slides.tiff_source import TiffSource
+
+    if not path.is_file():
+        raise SlideError(slide_id, "unreadable", f"no file {path.name}", "check the path in slides.tsv")
+    refusals = []
+    sources: tuple[Callable[[Path], PixelSource], ...] = (OpenSlideSource, TiffSource, PictureSource)
+    for source in sources:
+        try:
+            opened = source(path)
+        except Unsupported as error:
+            if str(error):
+                refusals.append(str(error))
+            continue
+        problem = _implausible(opened)
+        if problem:
+            opened.close()
+            raise SlideError(
+                slide_id, "unreadable", f"{path.name} {problem}", "the file is damaged: copy it again"
+            )
+        return opened
+    found = "; ".join(refusals).replace(str(path), path.name).replace(f"{path.parent}/", "")
+    raise SlideError(
+        slide_id,
+        "unreadable",
+        f"{path.name} ({path.stat().st_size:,} bytes) cannot be opened: {found}",
+        "compare size and checksum with the source; copy it again or convert it",
+    )
+
+
+def _implausible(source: PixelSource) -> str:
+    for width, height in source.level_dimensions:
+        if not (0 < width <= MAX_EDGE and 0 < height <= MAX_EDGE):
+            return f"declares a level of {width:,} x {height:,} pixels; at most {MAX_EDGE:,} are believed"
+    downsamples = source.level_downsamples
+    if any(not 0.99 <= d < float("inf") for d in downsamples):
+        return f"declares levels reduced by {', '.join(f'{d:.3g}' for d in downsamples)}"
+    return ""

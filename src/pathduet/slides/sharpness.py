@@ -1,0 +1,63 @@
+"""Which tiles show nothing, or tissue out of focus.
+
+Defocus removes detail below some size. The ratio of second differences at 1 um to those at 2 um tells how much there is
+left, whatever the contrast: sharp tiles of four scanners (452 tiles) gave 0.63-1.10, the same ones blurred with a Gaussian of
+1 um or more (SD) 0.31-0.44 but for the strongest (2.5 um, up to 0.48), after JPEG compression.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Grey levels of contrast (standard deviation) below which a tile is blank: glass has 1-2, pale white matter 7 or more.
+MIN_CONTRAST = 3.0
+
+
+def _halved(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    height, width = grey.shape[0] // 2 * 2, grey.shape[1] // 2 * 2
+    even = grey[:height, :width]
+    return 0.25 * (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2])
+
+
+def _second_differences(grey: NDArray[np.float32]) -> float:
+    inner = grey[1:-1, 1:-1]
+    difference = 4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+    return float(np.sqrt(np.mean(difference * difference)))
+
+
+def sharpness(tile: NDArray[np.uint8], mpp: float) -> float:
+    """Return how much detail there is at 1 um relative to 2 um; NaN for a tile without any.
+
+    Parameters
+    ----------
+    tile : (h, w, 3) uint8 array
+    mpp : float
+        Its pixel size in micrometres.
+    """
+    grey = tile.astype(np.float32).mean(-1)
+    while mpp < 0.75:
+        grey, mpp = _halved(grey), 2 * mpp
+    if min(grey.shape) < 8:
+        return float("nan")
+    coarse = _second_differences(_halved(grey))
+    return _second_differences(grey) / coarse if coarse > 0 else float("nan")
+
+
+def flaw(tile: NDArray[np.uint8], mpp: float, min_sharpness: float) -> str:
+    """Return why a tile is not worth encoding: ``blank``, ``blurred``, or empty if it is.
+
+    Parameters
+    ----------
+    tile : (h, w, 3) uint8 array
+        As read, before stain normalisation.
+    mpp : float
+        Its pixel size in micrometres.
+    min_sharpness : float
+        Least :func:`sharpness`; 0 takes every tile.
+    """
+    if min_sharpness <= 0:
+        return ""
+    if float(tile.mean(-1, dtype=np.float32).std()) < MIN_CONTRAST:
+        return "blank"
+    return "blurred" if sharpness(tile, mpp) < min_sharpness else ""

@@ -1,0 +1,153 @@
+"""TIFF that OpenSlide does not open, through tifffile: OME-TIFF, striped, planar, sparse, grey, 16 bits, BigTIFF."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from pathduet.slides.pixel_source import Unsupported
+from pathduet.slides.tiff_pages import TiffPage, TiffPixels, open_tiff, short
+
+_MAX_PAGES = 200
+_ASPECT_TOLERANCE_PX = 2.0  # a level's edge may be rounded up or down
+_UM_PER = {
+    "m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "Å": 1e-4,
+    "in": 25_400.0, "pt": 25_400.0 / 72.0,
+}  # fmt: skip
+_UNITS = {2: "inch", 3: "centimeter"}
+
+
+class TiffSource:
+    """A TIFF and the smaller copies of its largest picture; see :class:`pathduet.slides.pixel_source.PixelSource`.
+
+    Raises
+    ------
+    Unsupported
+        If it is no TIFF, or not one picture in grey or RGB.
+    """
+
+    library = "tifffile"
+
+    def __init__(self, path: Path) -> None:
+        file = open_tiff(path)
+        try:
+            main, smaller = _pages(file)
+            base = TiffPage(main)
+            levels = [base]
+            for page in sorted(smaller, key=lambda p: -int(p.imagewidth)):
+                if _is_level(base, levels[-1], page):
+                    levels.append(TiffPage(page))
+            self.properties = _properties(file, main)
+        except Unsupported:
+            file.close()
+            raise
+        except Exception as error:  # damaged directories raise almost anything
+            file.close()
+            raise Unsupported(f"tifffile: {short(error)}") from error
+        self.vendor = "ome-tiff" if file.is_ome else "tiff"
+        self.level_dimensions: tuple[tuple[int, int], ...] = tuple(
+            (page.width, page.height) for page in levels
+        )
+        self.level_downsamples: tuple[float, ...] = tuple(
+            (base.width / page.width + base.height / page.height) / 2 for page in levels
+        )
+        self._pixels = TiffPixels(file, levels)
+
+    def read(
+        self, level: int, x: int, y: int, width: int, height: int
+    ) -> tuple[NDArray[np.uint8], float, float]:
+        """Read a box of a level's pixels; white beyond the edge and where a sparse file has no tile."""
+        return self._pixels.read(level, x, y, width, height), x, y
+
+    def close(self) -> None:
+        """Close the file."""
+        self._pixels.close()
+
+
+def _pages(file: tifffile.TiffFile) -> tuple[tifffile.TiffPage, list[tifffile.TiffPage]]:
+    """Return the largest page, and the others and its subpages."""
+    pages: list[Any] = []
+    for page in file.pages:
+        pages.append(page)
+        if len(pages) > _MAX_PAGES:
+            raise Unsupported(f"a TIFF of more than {_MAX_PAGES} pages: a stack, not a slide")
+    pages = [page for page in pages if isinstance(page, tifffile.TiffPage)]
+    if not pages:
+        raise Unsupported("a TIFF without a page")
+    main = max(pages, key=lambda p: int(p.imagewidth) * int(p.imagelength))
+    same = [p for p in pages if p.shape == main.shape]
+    if len(same) > 1:
+        raise Unsupported(
+            f"a TIFF of {len(same)} pages of {main.imagewidth} x {main.imagelength}: channels or a stack, not one "
+            "RGB picture; convert it"
+        )
+    subpages = [p for p in (main.pages or []) if isinstance(p, tifffile.TiffPage)][:_MAX_PAGES]
+    return main, [p for p in pages if p is not main] + subpages
+
+
+def _is_level(base: TiffPage, finer: TiffPage, page: tifffile.TiffPage) -> bool:
+    width, height = int(page.imagewidth), int(page.imagelength)
+    if not (0 < width < finer.width and 0 < height < finer.height) or bool(page.is_tiled) != base.tiled:
+        return False
+    if page.dtype != base.page.dtype or int(page.samplesperpixel) != base.samples:
+        return False
+    # the same picture: both edges are reduced alike, up to rounding
+    return abs(base.width / width * height - base.height) <= _ASPECT_TOLERANCE_PX * base.width / width
+
+
+def _number(value: Any) -> float | None:
+    try:
+        if isinstance(value, tuple):
+            value = value[0] / value[1]
+        number = float(value)
+    except (TypeError, ValueError, ZeroDivisionError, IndexError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def _properties(file: tifffile.TiffFile, page: tifffile.TiffPage) -> dict[str, str]:
+    """Return what the tags and the description say of the pixel size, under OpenSlide's names where there are."""
+    found = {}
+    for name in ("XResolution", "YResolution"):
+        tag = page.tags.get(name)
+        number = _number(tag.value) if tag is not None else None
+        if number:
+            found[f"tiff.{name}"] = f"{number:.9g}"
+    unit = page.tags.get("ResolutionUnit")
+    found["tiff.ResolutionUnit"] = _UNITS.get(int(unit.value) if unit is not None else 2, "none")
+    text = page.description or ""
+    if file.is_ome:
+        found |= ome_pixel_size(file.ome_metadata or "")
+    elif text.startswith("Aperio"):
+        for name, key in (("MPP", "aperio.MPP"), ("AppMag", "openslide.objective-power")):
+            match = re.search(rf"\|\s*{name}\s*=\s*([0-9.eE+-]+)", text)
+            if match:
+                found[key] = match[1]
+    return found
+
+
+def ome_pixel_size(xml: str) -> dict[str, str]:
+    """Return the pixel size (um) and objective power that OME-XML declares for its first picture.
+
+    >>> ome_pixel_size('<OME><Pixels PhysicalSizeX="0.00025" PhysicalSizeXUnit="mm" PhysicalSizeY="0.25"/></OME>')
+    {'ome.PhysicalSizeX': '0.25', 'ome.PhysicalSizeY': '0.25'}
+    """
+    found = {}
+    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
+    for axis in ("X", "Y"):
+        size = re.search(rf'\bPhysicalSize{axis}="([^"]*)"', pixels[0]) if pixels else None
+        unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]*)"', pixels[0]) if pixels else None
+        number = _number(size[1]) if size else None
+        factor = _UM_PER.get(unit[1] if unit else "µm")
+        if number and factor:
+            found[f"ome.PhysicalSize{axis}"] = f"{number * factor:.9g}"
+    power = re.search(r'\bNominalMagnification="([^"]*)"', xml)
+    if power and _number(power[1]):
+        found["openslide.objective-power"] = power[1]
+    return found
