@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Rebuild tumor.txt and tme.txt from the published lists, and identifiers.tsv for their genes.
 
-    python genesets/build.py PUBLISHED_LISTS [--identifiers GENE_MODEL HGNC] [--out genesets]
+    python genesets/build.py PUBLISHED_LISTS [--identifiers GENE_MODEL HGNC] [--entrez ENTREZ] [--out genesets]
 
 PUBLISHED_LISTS is a folder with the files named below (README.md says where each comes from). GENE_MODEL is
 any GDC STAR-counts table (GENCODE v36): its gene_id and gene_name columns give the Ensembl ids. HGNC is
 a table from genenames.org with the columns "Approved symbol", "Status", "Previous symbols" and "Ensembl gene
-ID". Standard library only; the same input gives the same bytes.
+ID". ENTREZ has lines "NCBI gene id, tab, gene name(SYMBOL)". Standard library only; the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import re
+from collections import Counter
 from pathlib import Path
 
 #: Plain lists (one symbol a line) and hallmark sets that make up each subspace.
@@ -134,11 +136,42 @@ def write_identifiers(path: Path, genes: list[str], gene_model: Path, hgnc: Path
     print(f"with another symbol\t{sum(bool(others.get(gene)) for gene in genes)}")
 
 
+def entrez_ids(path: Path) -> dict[str, str]:
+    """Return {symbol: NCBI gene id} of lines ``7157<tab>tumor protein p53(TP53)``; symbols with several ids are left out."""
+    ids: dict[str, set[str]] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        number, _, name = line.partition("\t")
+        if match := re.search(r"\(([^()]+)\)$", name):
+            ids.setdefault(match[1], set()).add(number)
+    return {symbol: next(iter(numbers)) for symbol, numbers in ids.items() if len(numbers) == 1}
+
+
+def add_entrez(path: Path, table: Path) -> None:
+    """Fill the column entrez_id of identifiers.tsv: by the gene's own symbol, else by its other ones."""
+    known = entrez_ids(table)
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t"))
+    for row in rows:
+        names = [row["gene_symbol"], *row["other_symbols"].split(";")]
+        row["entrez_id"] = next((known[name] for name in names if name in known), "")
+    twice = Counter(row["entrez_id"] for row in rows)
+    for row in rows:
+        if twice[row["entrez_id"]] > 1:
+            row["entrez_id"] = ""
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        columns = ["gene_symbol", "ensembl_id", "entrez_id", "other_symbols"]
+        writer = csv.DictWriter(handle, columns, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"with an NCBI gene id\t{sum(bool(row['entrez_id']) for row in rows)}")
+
+
 def main() -> None:
     """Write the files and print what each source adds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("published_lists", type=Path)
     parser.add_argument("--identifiers", nargs=2, type=Path, metavar=("GENE_MODEL", "HGNC"))
+    parser.add_argument("--entrez", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     arguments = parser.parse_args()
     hallmarks = read_gmt(arguments.published_lists / "hallmark50.gmt")
@@ -165,6 +198,8 @@ def main() -> None:
 
     if arguments.identifiers:
         write_identifiers(arguments.out / "identifiers.tsv", everything, *arguments.identifiers)
+    if arguments.entrez:
+        add_entrez(arguments.out / "identifiers.tsv", arguments.entrez)
 
 
 if __name__ == "__main__":

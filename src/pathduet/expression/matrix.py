@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Unit = Literal["counts", "tpm", "fpkm", "log2_tpm", "zscore"]
 UNITS: tuple[str, ...] = get_args(Unit)
 #: Column names that hold the gene; the first one present is used, the others are ignored.
-GENE_COLUMNS = ("gene_symbol", "gene_name", "ensembl_id", "gene_id")
+GENE_COLUMNS = ("gene_symbol", "gene_name", "ensembl_id", "entrez_id", "gene_id")
 #: Units whose rows add up when a gene has several; the others are averaged.
 _ADDITIVE = {"counts", "tpm", "fpkm"}
 _ENSEMBL = re.compile(r"(ENSG\d{11})(?:\.\d+)?(?:_PAR_Y)?")
@@ -87,7 +87,7 @@ def read_expression(
     """Read and check one expression table.
 
     Genes that miss a value in any sample are dropped and counted. Rows of one gene are merged: their sum for
-    counts, TPM and FPKM, their mean for log2 and z-scored values. Ensembl ids lose their version and become
+    counts, TPM and FPKM, their mean for log2 and z-scored values. Ensembl ids (without version) and Entrez ids become
     symbols where ``genesets/identifiers.tsv`` knows one; so do former and newer symbols of those genes.
 
     Parameters
@@ -415,7 +415,7 @@ def _more(total: int, name: str, advice: str) -> list[Problem]:
 
 @cache
 def _identifiers() -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
-    """Return the shipped lists' symbols, {Ensembl id: symbol} and {former or newer symbol: symbol}."""
+    """Return the shipped lists' symbols, {Ensembl or NCBI gene id: symbol} and {former or newer symbol: symbol}."""
     symbols: set[str] = set()
     by_id: dict[str, str] = {}
     by_other: dict[str, str] = {}
@@ -423,6 +423,8 @@ def _identifiers() -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
     for row in csv.DictReader(text.splitlines(), delimiter="\t"):
         symbols.add(row["gene_symbol"])
         by_id |= dict.fromkeys(filter(None, row["ensembl_id"].split(";")), row["gene_symbol"])
+        if row["entrez_id"]:
+            by_id[row["entrez_id"]] = row["gene_symbol"]
         by_other |= dict.fromkeys(filter(None, row["other_symbols"].split(";")), row["gene_symbol"])
     return frozenset(symbols), by_id, by_other
 
@@ -430,7 +432,8 @@ def _identifiers() -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
 def harmonised_symbols(genes: Iterable[str]) -> list[str]:
     """Return each gene by the symbol that the shipped lists use, if they hold it, else as given.
 
-    Ensembl ids lose their version (``ENSG00000164611.13`` -> PTTG1; unknown ones stay, without version). A former
+    Ensembl ids lose their version (``ENSG00000164611.13`` -> PTTG1; unknown ones stay, without version). NCBI gene
+    (Entrez) ids, bare numbers, become symbols too (``9232`` -> PTTG1; unknown ones stay numbers). A former
     or newer symbol (IL8 -> CXCL8), or one whose hyphens R turned into dots (HLA.A), is replaced only if the
     symbol itself is not among `genes`.
     """
@@ -441,6 +444,9 @@ def harmonised_symbols(genes: Iterable[str]) -> list[str]:
     for gene in genes:
         if match := _ENSEMBL.fullmatch(gene):
             result.append(by_id.get(match[1], match[1]))
+            continue
+        if gene.isdecimal():
+            result.append(by_id.get(gene, gene))
             continue
         hyphenated = gene.replace(".", "-")
         known = by_other.get(gene) or (hyphenated if hyphenated in symbols else None)
