@@ -28,7 +28,10 @@ class SubspaceOrder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.score = nn.Linear(width, 1)
+        self.score = nn.Linear(width, 1, bias=False)  # only differences of scores count
+        # From zero, the first steps already point where the order is learned to go; from a random start the few
+        # steps that a small cohort gives could not turn it.
+        nn.init.zeros_(self.score.weight)
 
     def forward(self, prototypes: Tensor, through_task: bool = True) -> tuple[Tensor, Tensor]:
         """Order (B, 2, c) prototypes, the more tumor-like first.
