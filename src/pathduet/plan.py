@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet import config as configuration
@@ -93,8 +92,9 @@ class Plan:
         return [*self.tasks, *external]
 
     def raw_paths(self, batch: str) -> list[str]:
-        """Raw slides of a batch that a job will open (excluded ones may be absent)."""
-        return [str(slide.path) for slide in self.batches[batch] if not slide.exclude]
+        """Raw slides of a batch that a job will open (excluded ones may be absent), and their masks."""
+        used = [slide for slide in self.batches[batch] if not slide.exclude]
+        return [str(slide.path) for slide in used] + [str(slide.mask) for slide in used if slide.mask]
 
     def raw_path(self, slide_id: str) -> str:
         """Raw file of one slide."""
@@ -187,12 +187,12 @@ class Plan:
 
 def slide_to_params(slide: SlideRow) -> dict[str, Any]:
     """Return a slide's row as plain values."""
-    return {**slide.__dict__, "path": str(slide.path)}
+    return slide.to_plain()
 
 
 def slides_from_params(rows: Sequence[Mapping[str, Any]]) -> list[SlideRow]:
     """Undo :func:`slide_to_params`."""
-    return [SlideRow(**{**row, "path": Path(row["path"])}) for row in rows]
+    return [SlideRow.from_plain(row) for row in rows]
 
 
 def _split_settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class SlideRow:
         Free text, may be empty.
     exclude : str
         A reason for leaving the slide out; empty to use it.
+    mask : Path or None
+        A tissue mask of the user's, GeoJSON or PNG, in place of the automatic one.
     """
 
     slide_id: str
@@ -43,6 +45,17 @@ class SlideRow:
     scanner: str = ""
     site: str = ""
     exclude: str = ""
+    mask: Path | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain values, for JSON and for a rule's parameters."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in self.__dict__.items()}
+
+    @classmethod
+    def from_plain(cls, value: Mapping[str, Any]) -> SlideRow:
+        """Undo :meth:`to_plain`."""
+        mask = value.get("mask")
+        return cls(**{**value, "path": Path(value["path"]), "mask": Path(mask) if mask else None})
 
 
 def _read_rows(path: Path, name: str) -> tuple[list[tuple[int, dict[str, Any]]], list[Problem]]:
@@ -176,7 +189,19 @@ def _parse_slides(path: Path) -> tuple[list[SlideRow], list[Problem]]:
                     "correct it (relative to the sheet, or absolute), or give a reason in `exclude`",
                 )
             )
-        slides.append(SlideRow(**{**row, "path": file}))
+        mask = None
+        if "mask" in row:
+            mask = Path(row["mask"])
+            mask = mask if mask.is_absolute() else path.resolve().parent / mask
+            if not row.get("exclude") and not mask.is_file():
+                problems.append(
+                    Problem(
+                        f"{path.name} row {number}, mask",
+                        f"no file {row['mask']!r}",
+                        "correct it (relative to the sheet, or absolute), or leave it empty",
+                    )
+                )
+        slides.append(SlideRow(**{**row, "path": file, "mask": mask}))
     return slides, problems
 
 

@@ -177,8 +177,7 @@ class _Crew:
                         worker = _Worker(self._threads, self._bounds)
                         with self._lock:
                             self._workers.add(worker)
-                    row = asdict(slide) | {"path": str(slide.path)}
-                    reply = worker.ask({**self._common, "slide": row})
+                    reply = worker.ask({**self._common, "slide": slide.to_plain()})
                 except WorkerDied as error:
                     self._drop(worker)
                     worker = None

@@ -23,7 +23,7 @@ _STAINS = (
     "slides/staintools_backend", "slides/stain_stage",
 )  # fmt: skip
 CODE = {
-    "tile": (*_READING, "slides/tissue", "slides/tile_stage"),
+    "tile": (*_READING, "slides/tissue", "slides/given_mask", "slides/tile_stage"),
     "stain": _STAINS,
     "features": (
         *_STAINS, "slides/encoders", "slides/efficientnet_lite0", "slides/sharpness", "slides/tile_blocks",
@@ -54,9 +54,10 @@ def tile_key(slide: SlideRow, settings: SlideSettings) -> str:
     tile = asdict(settings.tile)
     for name in ("max_tiles", "min_sharpness"):  # every tissue tile is listed; these are the encoder's
         del tile[name]
-    return settings_hash(
-        ["tile", slide.slide_id, slide_identity(slide.path), slide.mpp, tile, code_version(*CODE["tile"])]
-    )
+    parts = ["tile", slide.slide_id, slide_identity(slide.path), slide.mpp, tile, code_version(*CODE["tile"])]
+    if slide.mask is not None:
+        parts.append(file_identity(slide.mask) if slide.mask.is_file() else "missing")
+    return settings_hash(parts)
 
 
 def stain_key(upstream: str, settings: SlideSettings) -> str:
@@ -69,11 +70,12 @@ def stain_key(upstream: str, settings: SlideSettings) -> str:
 
 
 def features_key(upstream: str, settings: SlideSettings, weights_sha256: str) -> str:
-    """Return the key of a slide's features. Device and batch size do not count: they change last bits only."""
+    """Return the key of a slide's features. Device, engine and batch size do not count: they change last bits only."""
     encoder = settings.encoder
     return settings_hash(
         [
-            "features", upstream, encoder.name, encoder.stage, encoder.precision, weights_sha256,
+            "features", upstream, encoder.name, encoder.stage, encoder.precision, encoder.options, encoder.input_px,
+            encoder.mean, encoder.std, weights_sha256,
             settings.tile.max_tiles, settings.tile.max_failed_tiles, settings.tile.min_sharpness, code_version(*CODE["features"]),
         ]
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,9 +166,19 @@ def encode_tiles(
     kept = {name: np.zeros(len(wanted), bool) for name, wanted in rows.items()}
     flaws = {name: dict.fromkeys(("failed", "blank", "blurred"), 0) for name in rows}
     batch: list[LoadedTile] = []
+    started: list[tuple[list[LoadedTile], Callable[[], NDArray[np.float32]]]] = []
 
     def encode() -> None:
-        for tile, vector in zip(batch, encoder(np.stack([t.image for t in batch if t.image is not None]))):
+        """Start the batch, then take in the one before it: a GPU is never left waiting for that."""
+        if batch:
+            images = np.stack([tile.image for tile in batch if tile.image is not None])
+            started.append((batch.copy(), encoder.start(images)))
+        if len(started) > 1 or not batch:
+            take_in(*started.pop(0))
+        batch.clear()
+
+    def take_in(tiles: list[LoadedTile], wait: Callable[[], NDArray[np.float32]]) -> None:
+        for tile, vector in zip(tiles, wait()):
             if not (np.abs(vector) <= _MAX_FLOAT16).all():
                 raise SlideError(
                     slide.slide_id, "failed", "the encoder gave numbers that float16 cannot hold"
@@ -176,7 +186,6 @@ def encode_tiles(
             i = place[tile.magnification][tile.row]
             features[tile.magnification][i] = vector
             kept[tile.magnification][i] = True
-        batch.clear()
 
     for tile in loader.tiles(rows, 2 * batch_size):
         name = tile.magnification
@@ -195,6 +204,8 @@ def encode_tiles(
         if len(batch) == batch_size:
             encode()
     if batch:
+        encode()
+    while started:
         encode()
     return {
         name: EncodedTiles(features[name][kept[name]], wanted[kept[name]], flaws[name])
@@ -272,6 +283,8 @@ def encode_slide(
                 "weights_sha256": encoder.weights_sha256,
                 "weights_source": encoder.weights_source,
                 "precision": encoder.precision,
+                "engine": encoder.engine,
+                "input_px": encoder.input_px or int(source.attrs["tile_px"]),
                 "preprocessing_mean": encoder.mean,
                 "preprocessing_std": encoder.std,
                 "feature_dim": encoder.dim,

@@ -102,12 +102,23 @@ class EncoderSettings:
 
     Attributes
     ----------
-    name : {"resnet50", "efficientnet_lite0", "random"}
-        ``random`` is an untrained ResNet50, for controls.
+    name : str
+        ``resnet50``, ``efficientnet_lite0``, ``random`` (an untrained ResNet50, for controls), ``timm:<model>``,
+        ``torchscript`` or ``onnx``.
     stage : {3, 4}
         After which stage ResNet50 is cut: 1,024 or 2,048 numbers a tile.
     weights : str or None
-        A weights file for ``resnet50``; None = torch's cache, else the download.
+        A weights file; None = torch's or Hugging Face's cache, else the download. ``torchscript`` and ``onnx`` are this file.
+    options : tuple of (str, value)
+        Keyword arguments of ``timm.create_model``.
+    input_px : int or None
+        Edge that tiles are resized to; None = not resized (``timm``: what the model was trained with).
+    mean, std : tuple of float or None
+        Normalisation of RGB in [0, 1]; None = the model's own, or ImageNet's.
+    engine : {"auto", "torch", "onnxruntime"}
+        ``auto`` is onnxruntime on CPUs if it is installed.
+    compile : bool
+        Compile the network with ``torch.compile`` (engine torch).
     batch_size : int
         Tiles in a forward pass.
     device : str
@@ -121,10 +132,24 @@ class EncoderSettings:
     name: str = "resnet50"
     stage: int = 3
     weights: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+    input_px: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    engine: str = "auto"
+    compile: bool = False
     batch_size: int = 64
     device: str = "auto"
     precision: str = "float32"
     seed: int = 42
+
+    def __post_init__(self) -> None:
+        # from YAML and JSON come lists and mappings; settings are keys of caches
+        options = self.options.items() if isinstance(self.options, Mapping) else self.options or ()
+        object.__setattr__(self, "options", tuple(sorted((str(k), v) for k, v in options)))
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(float(v) for v in value))
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> EncoderSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -15,6 +15,7 @@ from pathduet.atomic import atomic_path
 from pathduet.errors import SlideError
 from pathduet.sheets import SlideRow
 from pathduet.slides import previews
+from pathduet.slides.given_mask import given_mask
 from pathduet.slides.pixel_size import PixelSize, pixel_size
 from pathduet.slides.reader import SlideReader
 from pathduet.slides.settings import TileSettings
@@ -23,6 +24,10 @@ from pathduet.slides.tissue import tissue_mask
 
 MAX_UPSAMPLING = 1.25
 MAX_PEN = 0.1  # share of a tile
+MAX_LATTICE = 2_000_000  # 20x tiles: 158 x 158 mm
+MAX_THUMBNAIL = (
+    16_000_000  # pixels: 40 x 25 mm at 8 um; a larger slide gets a coarser one, so that memory is bounded
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,15 @@ def keep_tiles(
     return KeptTiles(tiles, grid[keep], fraction[keep].astype(np.float32), counts)
 
 
+def thumbnail_shape(
+    size0: tuple[int, int], size: PixelSize, thumbnail_mpp: float
+) -> tuple[tuple[int, int], float]:
+    """Return the thumbnail's width and height and its pixel size: the one asked for, coarser on huge slides."""
+    area = size0[0] * size.x * size0[1] * size.y
+    mpp = max(thumbnail_mpp, (area / MAX_THUMBNAIL) ** 0.5)
+    return (max(1, round(size0[0] * size.x / mpp)), max(1, round(size0[1] * size.y / mpp))), mpp
+
+
 def tile_slide(
     slide: SlideRow, settings: TileSettings, folder: Path, key: str
 ) -> tuple[dict[str, int], PixelSize]:
@@ -106,10 +120,16 @@ def tile_slide(
                 "use a scan at 20x or more; if the pixel size is wrong, give `mpp` in slides.tsv",
             )
         width, height = reader.dimensions
-        shape = (
-            max(1, round(width * size.x / settings.thumbnail_mpp)),
-            max(1, round(height * size.y / settings.thumbnail_mpp)),
-        )
+        tiles_20x = lattice((width, height), (size.x, size.y), finest, settings.tile_px)
+        if tiles_20x.columns * tiles_20x.rows > MAX_LATTICE:
+            raise SlideError(
+                slide.slide_id,
+                "unreadable",
+                f"{slide.path.name} declares {width:,} x {height:,} pixels of {size.x:.4g} um ({size.source}): "
+                f"{width * size.x / 1000:,.0f} x {height * size.y / 1000:,.0f} mm, more than a slide holds",
+                "copy the file again; if the pixel size is wrong, give `mpp` in slides.tsv",
+            )
+        shape, thumbnail_mpp = thumbnail_shape((width, height), size, settings.thumbnail_mpp)
         thumbnail, readable = reader.thumbnail(shape)
         if (~readable).mean() > settings.max_failed_tiles:
             raise SlideError(
@@ -118,13 +138,20 @@ def tile_slide(
                 f"{100 * (~readable).mean():.0f} % of {slide.path.name} cannot be decoded",
                 "copy the file again, or raise slides.max_failed_tiles",
             )
-        mask = tissue_mask(thumbnail, settings.thumbnail_mpp, readable)
+        mask = tissue_mask(thumbnail, thumbnail_mpp, readable)
+        if slide.mask is not None:
+            given = given_mask(slide.slide_id, slide.mask, (width, height), shape)
+            mask = replace(mask, tissue=given & readable, pen=np.zeros_like(given))
         if not mask.tissue.any():
             raise SlideError(
                 slide.slide_id,
                 "no_tissue",
-                "no stained tissue on the thumbnail",
-                "look at the slide; exclude it",
+                f"nothing marked in {slide.mask.name}"
+                if slide.mask
+                else "no stained tissue on the thumbnail",
+                "correct the mask"
+                if slide.mask
+                else "look at the slide; give a mask of your own, or exclude it",
             )
         pixel0 = (width / shape[0], height / shape[1])
         kept = {
@@ -152,7 +179,9 @@ def tile_slide(
         for name, tiles in kept.items():
             counts |= {f"{what}_{name}": n for what, n in tiles.counts.items()}
         counts["unreadable_thumbnail_pixels"] = int((~readable).sum())
-        _write_tiles(folder / "tiles.h5", slide, settings, reader, size, kept, mask.tissue, key)
+        _write_tiles(
+            folder / "tiles.h5", slide, settings, reader, size, kept, mask.tissue, thumbnail_mpp, key
+        )
         small = previews.preview_size(width, height)
         picture = thumbnail if shape == small else _preview(reader, thumbnail, small)
     corners = {
@@ -184,6 +213,7 @@ def _write_tiles(
     size: PixelSize,
     kept: dict[str, KeptTiles],
     tissue: NDArray[np.bool_],
+    thumbnail_mpp: float,
     key: str,
 ) -> None:
     width, height = reader.dimensions
@@ -198,6 +228,7 @@ def _write_tiles(
                 "width": width,
                 "height": height,
                 "vendor": reader.vendor,
+                "reader": reader.library,
                 "tile_px": settings.tile_px,
                 "package_version": __version__,
                 "settings": json.dumps(asdict(settings), sort_keys=True),
@@ -224,6 +255,7 @@ def _write_tiles(
         mask = file.create_dataset(
             "mask", data=tissue.astype(np.uint8), compression="gzip", track_times=False
         )
-        mask.attrs["mask_mpp"] = settings.thumbnail_mpp
+        mask.attrs["mask_mpp"] = thumbnail_mpp
+        mask.attrs["source"] = f"given:{slide.mask.name}" if slide.mask else "automatic"
         mask.attrs["pixel_level0_px_x"] = width / tissue.shape[1]
         mask.attrs["pixel_level0_px_y"] = height / tissue.shape[0]

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pathduet import lifeline
 from pathduet.errors import PathDuetError
 from pathduet.sheets import SlideRow
 from pathduet.slides.engine import run_slide
@@ -19,7 +20,7 @@ from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettin
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Run one slide; ``{"status": ...}``, or ``{"error": ...}`` for what must end the whole batch."""
-    slide = SlideRow(**(request["slide"] | {"path": Path(request["slide"]["path"])}))
+    slide = SlideRow.from_plain(request["slide"])
     parts = request["settings"]
     settings = SlideSettings(
         TileSettings(**parts["tile"]), StainSettings(**parts["stain"]), EncoderSettings(**parts["encoder"])
@@ -33,6 +34,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Serve requests until standard input ends (also when the parent dies)."""
+    # A slide in work when the batch is killed would be written after the batch's next start.
+    lifeline.end_with(os.getppid())
     # Libraries may print: what they send to standard output goes to the log, the answers to the pipe.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
