@@ -34,6 +34,10 @@ rule tables:
         tables(),
 
 
+onstart:
+    start()
+
+
 onsuccess:
     finish(succeeded=True)
 

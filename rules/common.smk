@@ -1,7 +1,10 @@
 # The configuration and the sheets, checked before any job starts; helper functions of the rules.
 
+import os
 import sys
+from pathlib import Path
 
+from pathduet import lifeline
 from pathduet.errors import PathDuetError
 from pathduet.plan import Plan
 from snakemake.exceptions import WorkflowError
@@ -20,6 +23,10 @@ wildcard_constraints:
     fold="|".join(str(fold) for fold in plan.folds),
     task="|".join(plan.tasks),
     model="teacher|student|distilled",
+
+
+# Jobs end when the workflow's process does, even if that is killed.
+os.environ[lifeline.VARIABLE] = str(os.getpid())
 
 
 def results_folder(wildcards):
@@ -44,6 +51,10 @@ def tables():
 
 def final_targets():
     return [f"{RESULTS}/report/report.html", f"{RESULTS}/participation.tsv", *tables()]
+
+
+def repair_notes(wildcards):
+    return [path for path in [f"{RESULTS}/repairs.tsv"] if Path(path).exists()]
 
 
 def raw_slides(wildcards):
@@ -95,6 +106,16 @@ def external_predictions(wildcards):
         f"{RESULTS}/external/survival/{wildcards.any_model}/fold-{fold}/predictions.tsv"
         for fold in plan.folds
     ]
+
+
+def start():
+    """One run at a time in a results folder; the lock goes with this process, however it ends."""
+    from pathduet.run_lock import hold_run
+
+    try:
+        hold_run(RESULTS)
+    except PathDuetError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def finish(succeeded):

@@ -4,6 +4,7 @@
 rule evaluate:
     input:
         ledger=f"{RESULTS}/ledger.tsv",
+        verified=ancient(f"{RESULTS}/verified.tsv"),
         patients=plan.config["sheets"]["patients"],
         folds=f"{RESULTS}/split/folds.tsv",
         genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",
@@ -32,6 +33,7 @@ rule evaluate:
 rule external:
     input:
         ledger=f"{RESULTS}/ledger.tsv",
+        verified=ancient(f"{RESULTS}/verified.tsv"),
         patients=plan.config["sheets"]["patients"],
         folds=f"{RESULTS}/split/folds.tsv",
         genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",

@@ -4,6 +4,7 @@
 rule train:
     input:
         ledger=f"{RESULTS}/ledger.tsv",
+        verified=ancient(f"{RESULTS}/verified.tsv"),
         patients=plan.config["sheets"]["patients"],
         folds=f"{RESULTS}/split/folds.tsv",
         genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",

@@ -54,18 +54,21 @@ def write_config(folder: Path, cohort: Path, **changes: Any) -> Path:
     return path
 
 
+def command(folder: Path, config: Path, *arguments: str, cores: int = 2) -> list[str]:
+    """Return the command line that runs the workflow with `folder` as its working directory."""
+    return [
+        sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder),
+        "--configfile", str(config), "--cores", str(cores), *arguments,
+    ]  # fmt: skip
+
+
 def snakemake(
     folder: Path, config: Path, *arguments: str, timeout: float = 900
 ) -> subprocess.CompletedProcess[str]:
     """Run the workflow with `folder` as its working directory; output and errors come back together."""
-    command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(folder),
-        "--configfile", str(config), "--cores", "2", "--scheduler", "greedy", "--keep-going", "--show-failed-logs",
-        *arguments,
-    ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        command,
+        command(folder, config, *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

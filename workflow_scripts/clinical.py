@@ -1,8 +1,8 @@
 """The clinical baselines of one fold: on its test part, and on the external cohorts."""
 
-from pathduet.job import logged
+from pathduet.job import job
 
-with logged(snakemake.log[0], f"clinical fold {snakemake.wildcards.fold}", snakemake.threads):
+with job(snakemake, f"clinical fold {snakemake.wildcards.fold}"):
     from pathduet.cohort.splits import read_folds
     from pathduet.evaluation.clinical import write_clinical_fold
     from pathduet.ledger import read_ledger

@@ -1,9 +1,9 @@
 """The folds' ensemble of one model on the external cohorts."""
 
 from pathduet.atomic import write_json, write_tsv
-from pathduet.job import logged
+from pathduet.job import job
 
-with logged(snakemake.log[0], f"ensemble {snakemake.wildcards.any_model}"):
+with job(snakemake, f"ensemble {snakemake.wildcards.any_model}"):
     from pathduet.evaluation.evaluate import ensemble_predictions, evaluate_predictions
     from pathduet.evaluation.predictions import read_predictions
 

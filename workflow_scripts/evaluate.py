@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pathduet.job import logged
+from pathduet.job import job
 
-with logged(snakemake.log[0], " ".join(snakemake.wildcards), snakemake.threads):
+with job(snakemake, " ".join(snakemake.wildcards)):
     from pathduet.learning.workflow import evaluate_fold
 
     evaluate_fold(

@@ -1,8 +1,8 @@
 """The expression matrix of one fold."""
 
-from pathduet.job import logged
+from pathduet.job import job
 
-with logged(snakemake.log[0], f"genes fold {snakemake.wildcards.fold}", snakemake.threads):
+with job(snakemake, f"genes fold {snakemake.wildcards.fold}"):
     from pathduet.cohort.splits import read_folds
     from pathduet.expression.fold_matrix import write
     from pathduet.expression.prepare import prepare_fold

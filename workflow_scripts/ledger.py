@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from pathduet.atomic import write_tsv
-from pathduet.job import logged
+from pathduet.job import job
 
-with logged(snakemake.log[0], "ledger"):
+with job(snakemake, "ledger"):
     from pathduet.ledger import build_ledger, summarise
     from pathduet.sheets import read_sheets
 

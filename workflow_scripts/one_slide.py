@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pathduet.job import logged
+from pathduet.job import job
 from pathduet.plan import slides_from_params
 
-with logged(snakemake.log[0], f"slide {snakemake.wildcards.slide}", snakemake.threads):
+with job(snakemake, f"slide {snakemake.wildcards.slide}"):
     from pathduet.slides.engine import run_to_artifact
     from pathduet.slides.settings import SlideSettings
 

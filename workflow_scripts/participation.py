@@ -1,9 +1,9 @@
 """Who took part in what: one row a patient."""
 
 from pathduet.atomic import write_tsv
-from pathduet.job import logged
+from pathduet.job import job
 
-with logged(snakemake.log[0], "participation"):
+with job(snakemake, "participation"):
     from pathduet.cohort.labels import task_labels
     from pathduet.expression.fold_matrix import load
     from pathduet.ledger import participation, read_ledger

@@ -1,9 +1,9 @@
 """What the run was made of."""
 
 from pathduet.atomic import write_json
-from pathduet.job import logged
+from pathduet.job import job
 
-with logged(snakemake.log[0], "provenance"):
+with job(snakemake, "provenance"):
     from pathduet.provenance import run_record
 
     write_json(snakemake.output.record, run_record(snakemake.params.config, list(snakemake.input)))

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pathduet.job import logged
+from pathduet.job import job
 
-with logged(snakemake.log[0], "report", snakemake.threads):
+with job(snakemake, "report"):
     from pathduet.report.build import build_report
 
     build_report(Path(snakemake.params.results), snakemake.params.config, Path(snakemake.output.html))

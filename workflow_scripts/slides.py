@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from pathduet.job import logged
+from pathduet.job import job
 from pathduet.plan import slides_from_params
 
-with logged(snakemake.log[0], f"{snakemake.params.stage} {snakemake.wildcards.batch}", snakemake.threads):
+with job(snakemake, f"{snakemake.params.stage} {snakemake.wildcards.batch}"):
     from pathduet.slides.batches import run_batch
-
     from pathduet.slides.settings import SlideSettings
 
     run_batch(

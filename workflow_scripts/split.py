@@ -1,8 +1,8 @@
 """Folds by patient."""
 
-from pathduet.job import logged
+from pathduet.job import job
 
-with logged(snakemake.log[0], "split"):
+with job(snakemake, "split"):
     from pathduet.cohort.protocol import folds_of
     from pathduet.cohort.splits import write_folds
     from pathduet.sheets import read_patients

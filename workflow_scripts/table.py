@@ -1,8 +1,8 @@
 """One result table, over models and folds."""
 
-from pathduet.job import logged
+from pathduet.job import job
 
-with logged(snakemake.log[0], f"table {snakemake.params.name}"):
+with job(snakemake, f"table {snakemake.params.name}"):
     from pathduet.evaluation.collect import write_task_table
 
     write_task_table(

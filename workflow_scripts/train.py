@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pathduet.job import logged
+from pathduet.job import job
 
 label = " ".join(snakemake.wildcards)
-with logged(snakemake.log[0], label, snakemake.threads):
+with job(snakemake, label):
     from pathduet.learning.workflow import train_fold
 
     train_fold(

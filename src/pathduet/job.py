@@ -8,13 +8,40 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from pathduet import progress
+from pathduet import checksums, lifeline, progress, run_lock
 from pathduet.errors import PathDuetError
 
 
 @contextmanager
-def logged(log: str | os.PathLike[str], label: str, threads: int = 1) -> Iterator[None]:
+def job(snakemake: Any, label: str) -> Iterator[None]:
+    """Run a workflow script's body: alone on its outputs, from intact inputs, ending with its workflow.
+
+    Everything printed goes to the job's log (:func:`logged`). Inputs that another job made are compared with the
+    checksums it left; the outputs get theirs when the body has ended without an error.
+
+    Parameters
+    ----------
+    snakemake : object
+        What Snakemake gives to a script: `input`, `output`, `log` and `threads` are used.
+    label : str
+        Put before progress lines on the terminal.
+    """
+    lifeline.end_with_workflow()
+    log = Path(snakemake.log[0])
+    results = next((folder.parent for folder in log.parents if folder.name == "logs"), log.parent)
+    with logged(log, label, snakemake.threads, results):
+        checksums.forget(snakemake.output)
+        checksums.verify(snakemake.input)
+        yield
+        checksums.record(snakemake.output)
+
+
+@contextmanager
+def logged(
+    log: str | os.PathLike[str], label: str, threads: int = 1, results: Path | None = None
+) -> Iterator[None]:
     """Send everything this process prints to `log`; progress lines also go to the terminal.
 
     Native libraries print to the file descriptors, so these are redirected, not just ``sys.stderr``. A
@@ -28,6 +55,8 @@ def logged(log: str | os.PathLike[str], label: str, threads: int = 1) -> Iterato
         Put before progress lines on the terminal, e.g. ``features 003``.
     threads : int
         What numerical libraries loaded later may use.
+    results : Path, optional
+        The results folder; with it no second process works under the same log's name.
     """
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = str(threads)
@@ -35,6 +64,8 @@ def logged(log: str | os.PathLike[str], label: str, threads: int = 1) -> Iterato
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
+    if results is not None:
+        run_lock.hold_job(results, path.relative_to(results).as_posix())
     terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
     with path.open("w", buffering=1, encoding="utf-8") as handle:
         os.dup2(handle.fileno(), 1)

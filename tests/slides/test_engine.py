@@ -270,7 +270,17 @@ def test_without_normalisation_colours_stay(tmp_path: Path) -> None:
 def test_a_keys_code_covers_every_module_that_makes_numbers() -> None:
     from pathduet.slides import cache_keys
 
-    bookkeeping = {"__init__", "batches", "cache_keys", "engine", "folder", "settings", "status", "worker"}
+    bookkeeping = {
+        "__init__",
+        "batches",
+        "cache_keys",
+        "engine",
+        "folder",
+        "repairs",
+        "settings",
+        "status",
+        "worker",
+    }
     modules = {path.stem for path in Path(cache_keys.__file__).parent.glob("*.py")}
     covered = {name.removeprefix("slides/") for names in cache_keys.CODE.values() for name in names}
     assert modules == bookkeeping | covered

@@ -14,14 +14,22 @@ from pathduet.learning.runs import train_model
 from pathduet.ledger import read_ledger
 from pathduet.models.config import ModelConfig
 from pathduet.sheets import read_patients
+from pathduet.slides.repairs import require_intact
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def usable_slides(results: Path) -> pd.DataFrame:
-    """Return the ledger's slides that have features, with the path of their feature file."""
+    """Return the ledger's slides that have features, with the path of their feature file.
+
+    Raises
+    ------
+    CorruptArtifact
+        Naming slides whose features are gone or are not what was written; they are noted for repair.
+    """
     ledger = read_ledger(results / "ledger.tsv")
+    require_intact(results, ledger.loc[ledger["status"] == "ok", "slide_id"])
     slides = ledger.loc[ledger["status"] == "ok", ["slide_id", "patient_id", "cohort"]].copy()
     slides["features"] = [str(results / "slides" / slide / "features.h5") for slide in slides["slide_id"]]
     return slides

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -14,10 +17,14 @@ from pathduet.slides.status import (
     ARTIFACTS,
     STAGES,
     StageStatus,
+    artifact_checksums,
+    broken_artifacts,
     read_status,
     slide_folder,
     write_status,
 )
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def run_slide(
@@ -92,11 +99,8 @@ def _run(
     key = ""
     try:
         if stage != "tile":
-            upstream = read_status(results, slide.slide_id, STAGES[STAGES.index(stage) - 1])
-            if upstream is None:
-                raise SlideError(
-                    slide.slide_id, "failed", f"the stage before {stage} has left no status", "run it first"
-                )
+            # current as a rule; where its artifacts are damaged, or the slide has changed, made again first
+            upstream = run_slide(slide, STAGES[STAGES.index(stage) - 1], results, settings, threads)
             if upstream.status != "ok":
                 _remove_artifacts(folder, stage)
                 return StageStatus(
@@ -104,16 +108,25 @@ def _run(
                     failed_stage=upstream.failed_stage, mpp=upstream.mpp, mpp_source=upstream.mpp_source,
                 )  # fmt: skip
         key = _key(slide, stage, settings, upstream)
-        done = before is not None and before.status == "ok" and before.key == key
-        if before is not None and done and all((folder / name).is_file() for name in ARTIFACTS[stage]):
-            return before
+        if before is not None and before.status == "ok" and before.key == key:
+            problems = broken_artifacts(folder, before)
+            if not problems:
+                return before
+            _say_broken(slide, problems)
         _remove_artifacts(folder, stage)
-        return _compute(slide, stage, settings, folder, key, upstream, threads)
+        read = cache_keys.slide_identity(slide.path)
+        status = _compute(slide, stage, settings, folder, key, upstream, threads)
+        if cache_keys.slide_identity(slide.path) != read:
+            raise SlideError(
+                slide.slide_id, "unreadable", "the file changed while it was read", "start the run again"
+            )
+        return status
     except SlideError as error:
         reason, message = error.reason, "; ".join(part for part in (error.found, error.advice) if part)
     except PathDuetError:
         raise
     except Exception as error:
+        _raise_if_disk(error, results)
         traceback.print_exc(file=sys.stderr)
         reason = "failed"
         text = str(error).replace(str(slide.path.parent), "").replace(str(results), "")
@@ -123,6 +136,20 @@ def _run(
         slide.slide_id, stage, "failed", reason, message, key, failed_stage=stage,
         mpp=upstream.mpp if upstream else None, mpp_source=upstream.mpp_source if upstream else "",
     )  # fmt: skip
+
+
+def _raise_if_disk(error: Exception, results: Path) -> None:
+    """A disk that takes no more is no fault of the slide in hand: it ends the batch, and no slide is marked."""
+    found = re.search(r"errno = (\d+)", str(error))  # HDF5 gives the number in its text alone
+    number = getattr(error, "errno", None) or (int(found[1]) if found else None)
+    if number in _DISK_ERRORS:
+        raise PathDuetError(
+            f"cannot write to {results}: {os.strerror(number)}; make room (or access), then start the run again"
+        ) from error
+
+
+def _say_broken(slide: SlideRow, problems: list[str]) -> None:
+    print(f"slide {slide.slide_id}: {'; '.join(problems)}: made again", file=sys.stderr, flush=True)
 
 
 def _remove_artifacts(folder: Path, stage: str) -> None:
@@ -160,8 +187,9 @@ def _compute(
         counts, size = tile_slide(slide, settings.tile, folder, key)
         mpp = (size.x + size.y) / 2
         return StageStatus(
-            slide.slide_id, stage, "ok", key=key, counts=counts, mpp=mpp, mpp_source=size.source
-        )
+            slide.slide_id, stage, "ok", key=key, counts=counts, mpp=mpp, mpp_source=size.source,
+            sha256=artifact_checksums(folder, stage),
+        )  # fmt: skip
     notes = upstream.notes
     if stage == "stain":
         from pathduet.slides.stain_stage import stain_slide
@@ -177,5 +205,5 @@ def _compute(
             notes = f"{notes}; {lost}" if notes else lost
     return StageStatus(
         slide.slide_id, stage, "ok", key=key, counts=counts, mpp=upstream.mpp,
-        mpp_source=upstream.mpp_source, notes=notes,
+        mpp_source=upstream.mpp_source, notes=notes, sha256=artifact_checksums(folder, stage),
     )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pathduet.atomic import write_json
+from pathduet.atomic import sha256_file, write_json
 
 STAGES = ("tile", "stain", "features")
 #: What a stage must leave behind to count as finished.
@@ -42,6 +42,8 @@ class StageStatus:
     mpp_source : str
     notes : str
         Anything done otherwise than usual.
+    sha256 : mapping of str to str
+        Checksum of each artifact by file name; whoever reads an artifact compares it.
     """
 
     slide_id: str
@@ -55,6 +57,7 @@ class StageStatus:
     mpp: float | None = None
     mpp_source: str = ""
     notes: str = ""
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serialisable dictionary."""
@@ -82,3 +85,20 @@ def read_status(results: Path, slide_id: str, stage: str) -> StageStatus | None:
         return StageStatus(**json.loads(status_path(results, slide_id, stage).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def artifact_checksums(folder: Path, stage: str) -> dict[str, str]:
+    """Return the SHA-256 of each of a stage's artifacts in a slide's folder."""
+    return {name: sha256_file(folder / name) for name in ARTIFACTS[stage]}
+
+
+def broken_artifacts(folder: Path, status: StageStatus) -> list[str]:
+    """Return what is wrong with the artifacts that a status speaks of; empty if they are whole."""
+    problems = []
+    for name in ARTIFACTS[status.stage]:
+        path = folder / name
+        if not path.is_file():
+            problems.append(f"{name} is gone")
+        elif status.sha256.get(name) != sha256_file(path):
+            problems.append(f"{name} is not what was written")
+    return problems

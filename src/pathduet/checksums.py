@@ -1,0 +1,61 @@
+"""Checksums of artifacts: written beside them by the job that made them, compared by every job that reads them.
+
+A job's output ``x.tsv`` gets ``.x.tsv.sha256``. Files without one (the user's own sheets and slides) are not looked
+at. The slides' own artifacts have theirs in the stage's status, see :mod:`pathduet.slides.status`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pathduet.atomic import sha256_file, write_text
+from pathduet.errors import PathDuetError
+
+
+class CorruptArtifact(PathDuetError):
+    """A file is no longer what the job that made it wrote."""
+
+
+def checksum_path(path: str | os.PathLike[str]) -> Path:
+    """Return where a file's checksum is kept."""
+    path = Path(path)
+    return path.with_name(f".{path.name}.sha256")
+
+
+def forget(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Remove the checksums of files that are about to be made again."""
+    for path in paths:
+        checksum_path(path).unlink(missing_ok=True)
+
+
+def record(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Write the checksums of finished files."""
+    for path in paths:
+        if Path(path).is_file():
+            write_text(checksum_path(path), sha256_file(path) + "\n")
+
+
+def verify(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Compare files with their checksums; remove those that differ, so that the next run makes them again.
+
+    Raises
+    ------
+    CorruptArtifact
+        Naming every file that differs.
+    """
+    broken = []
+    for path in map(Path, paths):
+        kept = checksum_path(path)
+        if path.is_file() and kept.is_file():
+            expected = kept.read_text(encoding="ascii", errors="replace").strip()
+            if expected != sha256_file(path):
+                path.unlink()
+                kept.unlink()
+                broken.append(path)
+    if broken:
+        raise CorruptArtifact(
+            "not what was written (a damaged disk, or edited by hand), and therefore removed: "
+            f"{', '.join(map(str, broken))}; start the run again, it is made anew"
+        )

@@ -1,0 +1,57 @@
+"""A process that ends with another one: nothing that a killed run left behind goes on writing."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from pathlib import Path
+
+#: The workflow's process sets this to its id; its jobs end when it ends.
+VARIABLE = "PATHDUET_WORKFLOW_PID"
+
+
+def ancestors() -> list[int]:
+    """Return the ids of this process's parent, its parent's parent and so on."""
+    found = []
+    pid = os.getppid()
+    while pid > 0:
+        found.append(pid)
+        try:
+            # the name in parentheses may hold anything, so count from its end
+            pid = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+    return found
+
+
+def end_with(pid: int) -> bool:
+    """Kill this process as soon as process `pid`, one of its ancestors, ends however it ends.
+
+    Returns
+    -------
+    bool
+        False where that cannot be watched: no Linux, another process namespace, or no ancestor.
+    """
+    if not hasattr(os, "pidfd_open") or pid not in ancestors():
+        return False
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return False
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        poll.poll()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="lifeline").start()
+    return True
+
+
+def end_with_workflow() -> bool:
+    """Do so with the workflow that started this job, if there is one on this machine."""
+    pid = os.environ.get(VARIABLE, "")
+    return pid.isdigit() and end_with(int(pid))
