@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from pathduet import __version__
+from pathduet.download.cli import app as fetch_app
 from pathduet.errors import PathDuetError
+from pathduet.importers.cli import app as import_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Whole-slide images and transcriptomes in, trustworthy results out. The whole pipeline runs with `snakemake`.",
 )
+
+app.add_typer(import_app, name="import")
+app.add_typer(fetch_app, name="fetch")
 
 Config = Annotated[
     list[Path] | None,

@@ -1,0 +1,1 @@
+"""Cohorts as people download them, turned into the input sheets; nothing is left out without a reason."""

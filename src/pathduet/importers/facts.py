@@ -1,0 +1,265 @@
+"""Patient facts in the spellings of published tables, brought to those of patients.tsv; unknown stays unknown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathduet.errors import InputError, Problem
+from pathduet.importers.report import ImportReport
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What tables write where they know nothing (compared in lower case).
+MISSING = {
+    "", "na", "n/a", "nan", "none", "null", "--", "'--", "unknown", "not reported", "not available", "[not available]",
+    "[not applicable]", "[unknown]", "[not evaluated]", "[discrepancy]", "not applicable", "not allowed to collect",
+    "[completed]", "?", "-",
+}  # fmt: skip
+
+#: Column of patients.tsv to its names elsewhere, as :func:`_plain` spells them; the first one present is used.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "patient_id": (
+        "patient_id", "patient", "case_submitter_id", "submitter_id", "bcr_patient_barcode", "case_id", "case",
+        "tumor_name", "donor",
+    ),
+    "idh": ("idh", "idh_status", "idh_mutation", "idh1", "idh1_status"),
+    "codel_1p19q": ("codel_1p19q", "1p_19q_codeletion", "x1p_19q_codeletion", "1p19q", "1p19q_codeletion", "codel"),
+    "cdkn2a": ("cdkn2a", "cdkn2a_cnv", "cdkn2ab"),
+    "grade": ("grade", "2016_grade", "who_grade", "tumor_grade", "neoplasm_histologic_grade", "histologic_grade"),
+    "histology": ("histology", "primary_diagnosis", "histologic_diagnosis", "histological_type", "cancer_type_detailed"),
+    "age_years": (
+        "age_years", "age_at_index", "age", "age_years_at_diagnosis", "age_at_initial_pathologic_diagnosis",
+        "age_in_years", "age_at_diagnosis",
+    ),
+    "sex": ("sex", "gender"),
+    "survival_days": ("survival_days", "os_days", "os_time", "overall_survival_days"),
+    "survival_months": ("survival_months", "os_months", "overall_survival_months"),
+    "event": ("event", "os_event", "vital_status_1_dead", "vital_status", "os_status", "status", "dead", "os"),
+    "diagnosis": ("diagnosis",),
+}  # fmt: skip
+FACTS = tuple(name for name in ALIASES if name != "survival_months")
+DAYS_A_MONTH = 30.4375
+DAYS_A_YEAR = 365.25
+
+
+def _plain(name: object) -> str:
+    """Lower case, everything else than letters and digits one underscore; GDC's ``demographic.gender`` -> gender."""
+    text = str(name).strip().lower()
+    text = re.sub(r"^(cases|case|demographic|diagnoses|project|follow_ups)\.(?=[a-z])", "", text)
+    return re.sub(r"[^a-z0-9]+", "_", text).strip("_")
+
+
+def read_table(
+    path: str | PathLike[str], *, sheet: str | int = 0, comment: str | None = None
+) -> pd.DataFrame:
+    """Read .tsv, .txt (tab), .csv or .xlsx as text; column names as they stand, cells stripped, missing as "".
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable or of another kind.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError([Problem(str(path), "no such file", "give the table's path")])
+    kind = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
+    try:
+        if kind in ("xlsx", "xlsm"):
+            table = pd.read_excel(path, sheet_name=sheet, dtype=str, keep_default_na=False)
+        elif kind in ("csv", "tsv", "txt"):
+            table = pd.read_csv(
+                path, sep="," if kind == "csv" else "\t", dtype=str, keep_default_na=False, encoding="utf-8-sig",
+                comment=comment, index_col=False,
+            )  # fmt: skip
+        else:
+            raise InputError([Problem(path.name, "unknown kind of table", "use .tsv, .txt, .csv or .xlsx")])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        message = f"cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+        raise InputError([Problem(path.name, message, "check that the file is whole")]) from error
+    table.columns = pd.Index([str(column).strip() for column in table.columns])
+    return table.apply(lambda column: column.astype(str).str.strip())
+
+
+def column_of(table: pd.DataFrame, names: Sequence[str]) -> str | None:
+    """Return the table's column that is called one of `names` (case and punctuation aside), the first name first."""
+    plain = {_plain(column): column for column in reversed(list(table.columns))}
+    return next((plain[name] for name in names if name in plain), None)
+
+
+def is_missing(cell: object) -> bool:
+    """Whether a cell says that nothing is known."""
+    return str(cell).strip().lower() in MISSING
+
+
+def _one_of(spellings: Mapping[str, Sequence[str]]) -> Callable[[str], str]:
+    known = {spelling: value for value, many in spellings.items() for spelling in many}
+
+    def parse(cell: str) -> str:
+        text = re.sub(r"[^a-z0-9/+]+", " ", cell.lower()).strip()
+        if text not in known:
+            raise ValueError("not a known spelling")
+        return known[text]
+
+    return parse
+
+
+def _years(cell: str) -> float:
+    return float(re.sub(r"\s*(years?|yrs?|y)\.?$", "", cell.lower()))
+
+
+def _call(cell: str) -> float:
+    value = float(cell)
+    if value not in (-2, -1, 0, 1, 2):
+        raise ValueError("not a copy number call from -2 to 2")
+    return value
+
+
+_EVENT_WORDS = {
+    1.0: ("1", "1 0", "true", "dead", "deceased", "died", "1 deceased", "yes"),
+    0.0: ("0", "0 0", "false", "alive", "living", "censored", "0 living", "no"),
+}
+
+
+def _event(cell: str) -> float:
+    text = re.sub(r"[^a-z0-9]+", " ", cell.lower()).strip()
+    for value, words in _EVENT_WORDS.items():
+        if text in words:
+            return value
+    raise ValueError("neither dead nor alive")
+
+
+def _diagnosis(cell: str) -> str:
+    from pathduet.cohort.labels import DIAGNOSES
+
+    if cell not in DIAGNOSES:
+        raise ValueError(f"not one of {', '.join(DIAGNOSES)}")
+    return cell
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "idh": _one_of(
+        {"WT": ("wt", "wildtype", "wild type", "idhwt"), "Mutant": ("mutant", "mut", "mutated", "idhmut")}
+    ),
+    "codel_1p19q": _one_of(
+        {
+            "codel": ("codel", "codeleted", "1p/19q codel", "yes"),
+            "non-codel": ("non codel", "noncodel", "intact", "non codeleted", "no"),
+        }
+    ),
+    "cdkn2a": _call,
+    "grade": _one_of(
+        {
+            "G2": ("g2", "2", "ii", "grade 2", "grade ii", "who ii", "who 2"),
+            "G3": ("g3", "3", "iii", "grade 3", "grade iii", "who iii", "who 3"),
+            "G4": ("g4", "4", "iv", "grade 4", "grade iv", "who iv", "who 4"),
+        }
+    ),
+    "histology": str,
+    "age_years": _years,
+    "sex": _one_of({"female": ("female", "f"), "male": ("male", "m")}),
+    "survival_days": float,
+    "survival_months": float,
+    "event": _event,
+    "diagnosis": _diagnosis,
+}
+
+
+def _value(row: Any, column: str | None) -> str:
+    return "" if column is None or is_missing(row[column]) else str(row[column]).strip()
+
+
+def read_facts(
+    table: pd.DataFrame,
+    source: str,
+    report: ImportReport,
+    *,
+    patient: Callable[[str], str | None] = lambda text: text or None,
+    columns: Mapping[str, str] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return what a table says of each patient, in the words of patients.tsv.
+
+    Columns are found by :data:`ALIASES`, or as `columns` says. A cell that cannot be understood is recorded as left
+    out, and the fact stays unknown. Several rows of a patient are joined; where they contradict each other the
+    fact stays unknown, too. Months become days (30.4375 each).
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`read_table`.
+    source : str
+        The file's name, for the report.
+    patient : callable
+        Patient id of the id column's text, or None to leave the row out.
+    columns : mapping, optional
+        Column of patients.tsv -> column of the table, before any alias.
+
+    Raises
+    ------
+    InputError
+        If there is no column with patient ids, or `columns` names one that is not there.
+    """
+    chosen = dict(columns or {})
+    absent = [f"{name}={column}" for name, column in chosen.items() if column not in table.columns]
+    absent += [name for name in chosen if name not in ALIASES]
+    if absent:
+        raise InputError(
+            [Problem(source, f"no column for {', '.join(absent)}", f"columns: {', '.join(table.columns)}")]
+        )
+    found = {name: chosen.get(name) or column_of(table, names) for name, names in ALIASES.items()}
+    if found["patient_id"] is None:
+        advice = f"needs a column {' or '.join(ALIASES['patient_id'])}"
+        raise InputError([Problem(source, f"columns {', '.join(table.columns[:8])}", advice)])
+    days_scale = found["age_years"] is not None and _plain(found["age_years"]) == "age_at_diagnosis"
+    facts: dict[str, dict[str, Any]] = {}
+    contradicted: set[tuple[str, str]] = set()
+    for number, (_, row) in enumerate(table.iterrows(), 2):
+        identifier = patient(_value(row, found["patient_id"]))
+        where = f"{source} row {number}"
+        if identifier is None:
+            report.drop("patient", row[found["patient_id"]], where, "no patient id of this cohort")
+            continue
+        known = facts.setdefault(identifier, {})
+        for name, parse in PARSERS.items():
+            text = _value(row, found[name])
+            if not text or (identifier, name) in contradicted:
+                continue
+            try:
+                value = parse(text)
+            except ValueError as error:
+                report.drop(
+                    "fact", f"{identifier}.{name}", where, f"{name} cannot be understood: {error}", text
+                )
+                continue
+            if isinstance(value, float) and value - value != 0:
+                report.drop("fact", f"{identifier}.{name}", where, f"{name} is not a finite number", text)
+                continue
+            if name == "age_years" and days_scale and value > 130:
+                # GDC gives age_at_diagnosis in days, the biotab and others in years
+                value = round(value / DAYS_A_YEAR, 2)
+            if known.get(name, value) != value:
+                contradicted.add((identifier, name))
+                report.drop(
+                    "fact", f"{identifier}.{name}", where, f"rows of one patient differ in {name}", text
+                )
+                del known[name]
+                continue
+            known[name] = value
+    for known in facts.values():
+        months = known.pop("survival_months", None)
+        if months is not None and "survival_days" not in known:
+            known["survival_days"] = round(months * DAYS_A_MONTH, 2)
+    return facts
+
+
+def merge_facts(
+    first: Mapping[str, Mapping[str, Any]], more: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return `first` with what `more` adds for the same patients; what `first` knows stays."""
+    return {patient: {**more.get(patient, {}), **known} for patient, known in first.items()}

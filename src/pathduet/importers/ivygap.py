@@ -1,0 +1,244 @@
+"""IvyGAP as the Allen Institute hands it out: laser-dissected RNA samples, several a tumour, matched to slides by block."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathduet.errors import InputError, Problem
+from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
+from pathduet.importers.facts import merge_facts, read_facts, read_table
+from pathduet.importers.report import ImportReport
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: ``W10-1-1-B.2.01``: tumour W10-1-1, block B, sub-block 2, specimen 01.
+_SPECIMEN = re.compile(r"(?P<tumor>W\d+-\d+-\d+)-(?P<block>[A-Z]+)(?P<rest>(?:\.\d+)*)")
+SLIDE_ENDING = (".svs", ".tif", ".tiff", ".jp2", ".jpg", ".jpeg", ".ndpi")
+
+
+def specimen(text: str) -> tuple[str, ...] | None:
+    """Return (tumour, block, sub-block, ...) of a specimen's name anywhere in `text`, None if there is none."""
+    match = _SPECIMEN.search(text)
+    return (match["tumor"], match["block"], *match["rest"].split(".")[1:]) if match else None
+
+
+def closeness(first: Sequence[str], second: Sequence[str]) -> int:
+    """Return how many leading parts two specimens share: 1 = the tumour, 2 = the block, 3 = the sub-block ..."""
+    shared = 0
+    for a, b in zip(first, second):
+        if a != b:
+            break
+        shared += 1
+    return shared
+
+
+def import_ivygap(
+    out: Path,
+    folder: Path,
+    *,
+    cohort: str = "ivygap",
+    slides: Path | None = None,
+    slide_table: Path | None = None,
+    labels: Sequence[Path] = (),
+    assume_died: bool = False,
+) -> ImportReport:
+    """Turn the Institute's tables into sheets; a patient is a tumour.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the sheets.
+    folder : Path
+        With ``fpkm_table.csv``, ``columns-samples.csv`` and ``rows-genes.csv`` (the RNA archive), and
+        ``tumor_details.csv`` or ``sub_block_details.csv`` for the facts. Without the archive: facts and slides only.
+    slides : Path, optional
+        Folder of slides whose names hold the specimen's (``W10-1-1-B.2.01``).
+    slide_table : Path, optional
+        Instead: a table with the columns path and sub_block_name.
+    labels : sequence of Path
+        Molecular facts (the archive has no IDH status): any table with tumour names and the usual columns.
+    assume_died : bool
+        The tables give survival but no vital status. By default survival is then left out; this says that all died.
+
+    Raises
+    ------
+    InputError
+        If the tables lack what they must have.
+    """
+    report = ImportReport(cohort)
+    facts = _facts(folder, report)
+    for path in labels:
+        facts = merge_facts(facts, read_facts(read_table(path), path.name, report))
+    for known in facts.values():
+        known.setdefault("grade", "G4")
+        known.setdefault("histology", "glioblastoma")
+        if assume_died and "survival_days" in known:
+            known.setdefault("event", 1.0)
+    report.choose("all tumours are glioblastomas, grade G4, as the atlas says")
+    if assume_died:
+        report.choose(
+            "no vital status in the tables: every patient with a survival time is taken to have died (asked for)"
+        )
+    rows = _slides(slides, slide_table, report)
+    expression, samples = _expression(folder, report)
+    if samples is not None:
+        _match(samples, rows, report)
+        unknown = sorted(set(samples["patient_id"]) - set(facts))
+        for tumor in unknown:
+            facts[tumor] = {"grade": "G4", "histology": "glioblastoma"}
+        if unknown:
+            report.choose(
+                f"{len(unknown)} tumours with RNA but without details are kept without further facts"
+            )
+    for row in rows:
+        row.pop("_specimen")
+    material = {row["patient_id"] for row in rows} | (
+        set(samples["patient_id"]) if samples is not None else set()
+    )
+    if material:
+        for tumor in sorted(set(facts) - material):
+            report.drop("patient", tumor, folder.name, "neither slide nor expression")
+            del facts[tumor]
+    check_survival(facts, report, {}, drop=False)
+    write_cohort(out, report, facts, slides=rows, expression=expression, unit="fpkm", samples=samples)
+    return report
+
+
+def _facts(folder: Path, report: ImportReport) -> dict[str, dict[str, Any]]:
+    facts: dict[str, dict[str, Any]] = {}
+    for name in ("tumor_details.csv", "sub_block_details.csv"):
+        if not (folder / name).is_file():
+            continue
+        table = read_table(folder / name)
+        if "tumor_name" not in table.columns:
+            raise InputError([Problem(name, f"columns {', '.join(table.columns[:5])}", "needs tumor_name")])
+        kept = [
+            c for c in ("tumor_name", "survival_days", "age_in_years", "gender", "sex") if c in table.columns
+        ]
+        # one row a tumour, not one a sub-block
+        distinct = table[kept].drop_duplicates()
+        more = read_facts(distinct, name, report, patient=safe_id, columns={"patient_id": "tumor_name"})
+        facts = merge_facts({**{tumor: {} for tumor in more}, **facts}, more)
+        if "surgery" in table.columns:
+            again = table.loc[table["surgery"].str.lower() == "recurrent", "tumor_name"].nunique()
+            if again:
+                report.choose(f"{again} tumours of a second operation (recurrent) are kept")
+    if not facts:
+        found = "neither tumor_details.csv nor sub_block_details.csv"
+        raise InputError([Problem(folder.name, found, "download them from the atlas (Downloads tab)")])
+    return facts
+
+
+def _slides(folder: Path | None, table: Path | None, report: ImportReport) -> list[dict[str, Any]]:
+    """Return slide rows with their specimen under ``_specimen``."""
+    named: list[tuple[Path, str, str]] = []
+    if folder is not None:
+        found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name.lower().endswith(SLIDE_ENDING))
+        named += [(path, path.name, str(path.relative_to(folder))) for path in found]
+    if table is not None:
+        content = read_table(table)
+        if not {"path", "sub_block_name"} <= set(content.columns):
+            raise InputError(
+                [Problem(table.name, f"columns {', '.join(content.columns)}", "needs path, sub_block_name")]
+            )
+        for number, (path, name) in enumerate(content[["path", "sub_block_name"]].itertuples(index=False), 2):
+            named.append((table.parent / path, name, f"{table.name} row {number}"))
+    report.counts["slide files"] = len(named)
+    rows: dict[str, dict[str, Any]] = {}
+    for path, name, where in named:
+        parts, identifier = specimen(name), safe_id(path.stem)
+        if parts is None or identifier is None:
+            report.drop("slide", path.name, where, "no specimen name such as W10-1-1-B.2.01", name)
+        elif not path.is_file():
+            report.drop("slide", path.name, where, "no such file")
+        elif identifier in rows:
+            report.drop("slide", identifier, where, "the same file name is there twice")
+        else:
+            row = {
+                "slide_id": identifier,
+                "patient_id": parts[0],
+                "path": str(path.resolve()),
+                "_specimen": parts,
+            }
+            rows[identifier] = row
+    return [rows[key] for key in sorted(rows)]
+
+
+def _expression(folder: Path, report: ImportReport) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    import pandas as pd
+
+    names = ("fpkm_table.csv", "columns-samples.csv", "rows-genes.csv")
+    present = [name for name in names if (folder / name).is_file()]
+    if not present:
+        report.choose("no RNA archive in the folder: facts and slides only")
+        return None, None
+    if len(present) < len(names):
+        absent = ", ".join(sorted(set(names) - set(present)))
+        raise InputError([Problem(folder.name, f"lacks {absent}", "unzip the whole RNA archive there")])
+    annotation, genes = read_table(folder / names[1]), read_table(folder / names[2])
+    problems = [
+        Problem(name, f"no column {column}", "use the archive's own file")
+        for name, table, columns in (
+            (names[1], annotation, ("rna_well_id", "tumor_name", "specimen_name")),
+            (names[2], genes, ("gene_id", "gene_symbol")),
+        )
+        for column in columns
+        if column not in table.columns
+    ]
+    if problems:
+        raise InputError(problems)
+    fpkm = pd.read_csv(folder / names[0], index_col=0, dtype={0: str})
+    fpkm.index, fpkm.columns = fpkm.index.astype(str), fpkm.columns.astype(str)
+    symbol = dict(zip(genes["gene_id"], genes["gene_symbol"]))
+    entrez = dict(zip(genes["gene_id"], genes["gene_entrez_id"])) if "gene_entrez_id" in genes.columns else {}
+    # the archive's own names first; Entrez ids go through the shipped mapping when the table is read
+    named = [symbol.get(gene) or entrez.get(gene, "") for gene in fpkm.index]
+    nameless = sum(not name for name in named)
+    if nameless:
+        report.drop(
+            "gene", f"{nameless} rows", names[0], "gene_id without symbol or Entrez id in rows-genes.csv"
+        )
+    rows = []
+    for number, well, tumor, name in annotation[["rna_well_id", "tumor_name", "specimen_name"]].itertuples():
+        where, patient = f"{names[1]} row {number + 2}", safe_id(tumor)
+        if well not in fpkm.columns:
+            report.drop("sample", well, where, "no column in fpkm_table.csv")
+        elif patient is None:
+            report.drop("sample", well, where, "no tumour name", tumor)
+        else:
+            rows.append((well, patient, "", specimen(name) or (patient,)))
+    samples = pd.DataFrame(rows, columns=["sample_id", "patient_id", "slide_id", "_specimen"])
+    for well in sorted(set(fpkm.columns) - set(annotation["rna_well_id"])):
+        report.drop("sample", well, names[0], "no row in columns-samples.csv")
+    report.counts |= {"samples": len(samples), "genes": len(named) - nameless}
+    report.choose("FPKM as the archive gives it (normalised across samples by its makers), declared as fpkm")
+    kept = fpkm[samples["sample_id"]].reset_index(drop=True)
+    table = pd.concat([pd.Series(named, name="gene_symbol"), kept], axis=1)
+    return table[[bool(name) for name in named]], samples
+
+
+def _match(samples: pd.DataFrame, slides: list[dict[str, Any]], report: ImportReport) -> None:
+    """Give each RNA sample the slide that shares most of its specimen's name, at least the block."""
+    counts = {2: 0, 3: 0, 4: 0}
+    chosen = []
+    for parts in samples["_specimen"]:
+        near = [(closeness(parts, slide["_specimen"]), slide["slide_id"]) for slide in slides]
+        depth = max((level for level, _ in near), default=0)
+        if depth < 2:
+            chosen.append("")
+            continue
+        counts[min(depth, 4)] += 1
+        chosen.append(min(identifier for level, identifier in near if level == depth))
+    samples["slide_id"] = chosen
+    if slides:
+        report.choose(
+            "an RNA sample belongs to the slide that shares most of its specimen's name, at least the block; of equals the "
+            f"first by id ({counts[4]} by specimen, {counts[3]} by sub-block, {counts[2]} by block)"
+        )
+    alone = chosen.count("")
+    if alone:
+        report.choose(f"{alone} RNA samples without a slide of their block stand for their patient")

@@ -1,0 +1,94 @@
+"""What an import kept, what it left out and why, and which choices it made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pathduet.atomic import write_json, write_tsv
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """One thing that was not taken over.
+
+    Attributes
+    ----------
+    kind : str
+        ``patient``, ``slide``, ``sample``, ``gene``, ``file`` or ``fact`` (a single cell).
+    name : str
+        Its id, or file name.
+    where : str
+        File and row it came from.
+    reason : str
+        Why, in words that also group equal cases (no ids in it).
+    found : str
+        What stood there.
+    """
+
+    kind: str
+    name: str
+    where: str
+    reason: str
+    found: str = ""
+
+
+@dataclass
+class ImportReport:
+    """The record of one import; written as ``import_{cohort}.json`` and ``import_{cohort}_dropped.tsv``.
+
+    Attributes
+    ----------
+    cohort : str
+    counts : dict of str to int
+        What was read and kept.
+    choices : list of str
+        Rules that decided between several possibilities, in words.
+    dropped : list of Dropped
+    """
+
+    cohort: str
+    counts: dict[str, int] = field(default_factory=dict)
+    choices: list[str] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+
+    def drop(self, kind: str, name: str, where: str, reason: str, found: object = "") -> None:
+        """Record one thing left out."""
+        self.dropped.append(Dropped(kind, str(name), where, reason, str(found)))
+
+    def choose(self, rule: str) -> None:
+        """Record a rule, once."""
+        if rule not in self.choices:
+            self.choices.append(rule)
+
+    def reasons(self) -> list[tuple[str, str, int]]:
+        """Return (kind, reason, how many), the most frequent first."""
+        counted = Counter((item.kind, item.reason) for item in self.dropped)
+        return [
+            (kind, reason, n) for (kind, reason), n in sorted(counted.items(), key=lambda i: (-i[1], i[0]))
+        ]
+
+    def text(self) -> str:
+        """Return the report for a terminal."""
+        lines = [f"{self.cohort}: " + ", ".join(f"{n} {what}" for what, n in self.counts.items())]
+        lines += [f"  rule: {rule}" for rule in self.choices]
+        lines += [
+            f"  left out: {n} {kind}{'s' if n > 1 else ''}: {reason}" for kind, reason, n in self.reasons()
+        ]
+        return "\n".join(lines if self.dropped else [*lines, "  nothing was left out"])
+
+    def write(self, folder: Path) -> None:
+        """Write both files."""
+        import pandas as pd
+
+        summary = {
+            "cohort": self.cohort,
+            "counts": self.counts,
+            "choices": self.choices,
+            "left_out": [{"kind": k, "reason": r, "count": n} for k, r, n in self.reasons()],
+        }
+        write_json(folder / f"import_{self.cohort}.json", summary)
+        columns = ["kind", "name", "where", "reason", "found"]
+        rows = [[getattr(item, column) for column in columns] for item in self.dropped]
+        write_tsv(folder / f"import_{self.cohort}_dropped.tsv", pd.DataFrame(rows, columns=columns))
