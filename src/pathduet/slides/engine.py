@@ -186,24 +186,35 @@ def _compute(
 
         counts, size = tile_slide(slide, settings.tile, folder, key)
         mpp = (size.x + size.y) / 2
+        notes = "pixel size inferred from the objective's nominal power" if "inferred" in size.source else ""
+        if slide.mask is not None:
+            notes = _joined(notes, f"tissue as marked in {slide.mask.name}")
         return StageStatus(
-            slide.slide_id, stage, "ok", key=key, counts=counts, mpp=mpp, mpp_source=size.source,
+            slide.slide_id, stage, "ok", key=key, counts=counts, mpp=mpp, mpp_source=size.source, notes=notes,
             sha256=artifact_checksums(folder, stage),
         )  # fmt: skip
     notes = upstream.notes
     if stage == "stain":
         from pathduet.slides.stain_stage import stain_slide
 
-        counts, notes = stain_slide(slide, settings, folder, key)
+        counts, found = stain_slide(slide, settings, folder, key)
+        notes = _joined(notes, found)
     else:
         from pathduet.slides.encoders import load_encoder
         from pathduet.slides.features import encode_slide
 
         counts = encode_slide(slide, settings, load_encoder(settings.encoder), folder, key, threads)
-        if counts["failed_tiles"]:
-            lost = f"{counts['failed_tiles']} tiles could not be decoded"
-            notes = f"{notes}; {lost}" if notes else lost
+        for what, n in {
+            "tiles could not be decoded": counts["failed_tiles"],
+            "blurred tiles left out": counts["rejected_blurred_10x"] + counts["rejected_blurred_20x"],
+            "blank tiles left out": counts["rejected_blank_10x"] + counts["rejected_blank_20x"],
+        }.items():
+            notes = _joined(notes, f"{n} {what}" if n else "")
     return StageStatus(
         slide.slide_id, stage, "ok", key=key, counts=counts, mpp=upstream.mpp,
         mpp_source=upstream.mpp_source, notes=notes, sha256=artifact_checksums(folder, stage),
     )  # fmt: skip
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

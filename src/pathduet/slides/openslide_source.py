@@ -9,11 +9,11 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
-from pathduet.slides.pixel_source import DecodeError, Unsupported
+from pathduet.slides.pixel_source import Absurd, DecodeError, Unsupported
 from pathduet.slides.tiff_pages import TiffPixels
 
 # Formats whose levels are plain TIFF pages: their tiles are decoded by tifffile.
-_PLAIN_TIFF = ("aperio", "generic-tiff")
+_PLAIN_TIFF = ("aperio",)
 
 
 class OpenSlideSource:
@@ -37,7 +37,11 @@ class OpenSlideSource:
         self.vendor = self.properties.get("openslide.vendor", "")
         self._tiff: TiffPixels | None = None
         if direct and self.vendor in _PLAIN_TIFF:
-            self._tiff = TiffPixels.matching(path, self.level_dimensions, sparse=self.vendor != "aperio")
+            try:
+                self._tiff = TiffPixels.matching(path, self.level_dimensions)
+            except Absurd:
+                self._handle.close()
+                raise
         self.library = "openslide+tifffile" if self._tiff is not None else "openslide"
 
     def _open(self) -> Any:

@@ -1,4 +1,4 @@
-"""Regions saved as PNG or JPEG (and the odd TIFF that tifffile does not decode), through Pillow: decoded whole."""
+"""Regions saved as PNG or JPEG (and TIFF in colours that tifffile does not decode), through Pillow: decoded whole."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pathduet.slides.pixel_source import MAX_DECODED_BYTES, DecodeError, Unsupported
+from pathduet.slides.pixel_source import MAX_DECODED_BYTES, Absurd, DecodeError, Unsupported
 
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+_FORMATS = ("PNG", "JPEG", "BMP")
 
 
 class PictureSource:
@@ -26,27 +26,30 @@ class PictureSource:
 
     library = "pillow"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tiff: bool = False) -> None:
         self._path = path
+        self._formats = (*_FORMATS, "TIFF") if tiff else _FORMATS
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(path, formats=_FORMATS) as image:
+                with Image.open(path, formats=self._formats) as image:
                     self._size, self.vendor = image.size, str(image.format).lower()
                     frames, dpi = getattr(image, "n_frames", 1), image.info.get("dpi")
         except Image.DecompressionBombError as error:
-            raise Unsupported(f"Pillow: {error}") from error
+            raise Absurd(f"Pillow: {error}") from error
         except Exception as error:  # Pillow's plugins raise all sorts of things on damaged files
             raise Unsupported("") from error
+        if frames != 1:
+            raise Unsupported(f"a {self.vendor.upper()} of {frames} pictures")
         width, height = self._size
         if width * height * 3 > MAX_DECODED_BYTES:
-            raise Unsupported(
+            raise Absurd(
                 f"a {self.vendor.upper()} of {width:,} x {height:,} pixels would have to be decoded whole; "
                 "convert it to a tiled TIFF"
             )
         self.level_dimensions: tuple[tuple[int, int], ...] = (self._size,)
         self.level_downsamples: tuple[float, ...] = (1.0,)
-        self.properties: dict[str, str] = {"frames": str(frames)}
+        self.properties: dict[str, str] = {}
         with contextlib.suppress(TypeError, ValueError, IndexError, ZeroDivisionError):
             self.properties |= {"image.dpi-x": str(float(dpi[0])), "image.dpi-y": str(float(dpi[1]))}  # type: ignore[index]
         self._pixels: NDArray[np.uint8] | None = None
@@ -56,7 +59,7 @@ class PictureSource:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    with Image.open(self._path, formats=_FORMATS) as image:
+                    with Image.open(self._path, formats=self._formats) as image:
                         if image.size != self._size:
                             raise DecodeError("the file changed while it was read")
                         self._pixels = np.asarray(_on_white(image))

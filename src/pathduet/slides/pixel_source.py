@@ -30,6 +30,14 @@ class Unsupported(Exception):
     """A file that this library does not read; the message says what was found, without folders."""
 
 
+class UnknownColours(Unsupported):
+    """A sound file in colours or with a codec that this library does not decode; another may."""
+
+
+class Absurd(Unsupported):
+    """A file that declares sizes no real one has: no library should try."""
+
+
 class PixelSource(Protocol):
     """A slide file opened for reading by one thread.
 
@@ -88,14 +96,32 @@ def open_source(slide_id: str, path: Path) -> PixelSource:
     if not path.is_file():
         raise SlideError(slide_id, "unreadable", f"no file {path.name}", "check the path in slides.tsv")
     refusals = []
-    sources: tuple[Callable[[Path], PixelSource], ...] = (OpenSlideSource, TiffSource, PictureSource)
-    for source in sources:
+
+    def attempt(source: Callable[[Path], PixelSource]) -> PixelSource | Unsupported:
         try:
-            opened = source(path)
+            return source(path)
         except Unsupported as error:
             if str(error):
                 refusals.append(str(error))
-            continue
+            return error
+
+    opened = attempt(OpenSlideSource)
+    # Plain TIFF is tifffile's: OpenSlide takes an OME-TIFF for one, and sees neither its pyramid nor its pixel size.
+    generic = not isinstance(opened, Unsupported) and opened.vendor == "generic-tiff"
+    if generic or (isinstance(opened, Unsupported) and not isinstance(opened, Absurd)):
+        second = attempt(TiffSource)
+        if not isinstance(second, Unsupported):
+            if not isinstance(opened, Unsupported):
+                opened.close()
+            opened = second
+        elif generic and not isinstance(second, UnknownColours):
+            assert not isinstance(opened, Unsupported)
+            opened.close()
+            opened = second
+        if isinstance(opened, Unsupported) and not isinstance(second, Absurd):
+            tiff = isinstance(second, UnknownColours)
+            opened = attempt(lambda path: PictureSource(path, tiff))
+    if not isinstance(opened, Unsupported):
         problem = _implausible(opened)
         if problem:
             opened.close()

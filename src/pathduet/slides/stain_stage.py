@@ -24,12 +24,14 @@ from pathduet.slides.stains import (
     normalizer,
     stained_pixels,
     target_stains,
+    unlike_he,
 )
 from pathduet.slides.tile_table import TileTable, read_tiles
 from pathduet.slides.tokens import hilbert_order, token_indices
 
 SAMPLED_TILES = 64
 _PREVIEW_TILES = 6
+_MAX_UNLIKE_HE = 0.05
 _CANDIDATES_PER_PIXEL = 4  # read per wanted pixel: many are too bright
 
 
@@ -76,7 +78,7 @@ def stain_slide(
             "copy the file again, or raise slides.max_failed_tiles",
         )
     source, target = None, None
-    note = ""
+    note = odd_note = ""
     counts = {f"n_{name}": len(table.grid) for name, table in tables.items()}
     counts |= {"sampled_tiles": len(images), "failed_tiles": failed}
     if settings.stain.backend != "none":
@@ -86,7 +88,13 @@ def stain_slide(
         candidates = [p[rng.choice(len(p), quota, replace=False)] if len(p) > quota else p for p in flat]
         pixels = stained_pixels(np.concatenate(candidates), settings.stain)
         source = fit_slide(pixels, settings.stain, target)
-        note = source.note
+        odd = unlike_he(pixels)
+        if odd > _MAX_UNLIKE_HE:
+            odd_note = (
+                f"colours of {100 * odd:.0f} % of the stained pixels are not those of haematoxylin and eosin: decoded "
+                "wrongly, or another stain"
+            )
+        note = "; ".join(part for part in (source.note, odd_note) if part)
         counts["sampled_pixels"] = source.pixels
     write_json(
         folder / "stain.json",

@@ -55,6 +55,22 @@ def stained_pixels(rgb: NDArray[np.uint8], settings: StainSettings) -> NDArray[n
     return dark
 
 
+def unlike_he(pixels: NDArray[np.uint8]) -> float:
+    """Return the share of stained pixels whose colour haematoxylin and eosin cannot give.
+
+    Both absorb green most: no mixture absorbs green least (green, unless it is ink), or green alone (pure magenta). A file
+    whose colours are decoded the wrong way, or another stain, shows both; slides of six scanners gave less than 2 %, pen
+    included.
+    """
+    if not len(pixels):
+        return 0.0
+    density = vahadane.optical_density(pixels)
+    red, green, blue = density[:, 0], density[:, 1], density[:, 2]
+    greenish = green < np.minimum(red, blue) - 0.03
+    magenta = (np.maximum(red, blue) < 0.05) & (green > 0.3)
+    return float((greenish | magenta).mean())
+
+
 def fit_stains(pixels: NDArray[np.uint8], settings: StainSettings) -> Stains:
     """Fit stain matrix and maximum concentrations.
 

@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from pathduet.slides.pixel_source import MAX_DECODED_BYTES, DecodeError, Unsupported
+from pathduet.slides.pixel_source import MAX_DECODED_BYTES, Absurd, DecodeError, UnknownColours, Unsupported
 
 _CACHE_BYTES = 24 * 2**20
 _STRIP_BYTES = 2**20  # an undivided, uncompressed page is read in pieces of about this size
@@ -58,19 +58,19 @@ class TiffPage:
         if self.width < 1 or self.height < 1 or int(page.imagedepth) > 1:
             raise Unsupported(f"a TIFF page of {self.width} x {self.height} x {page.imagedepth} pixels")
         if page.dtype is None or page.dtype not in (np.uint8, np.uint16, np.bool_):
-            raise Unsupported(
+            raise UnknownColours(
                 f"a TIFF of {page.bitspersample} bits a sample ({page.dtype}); 8 or 16 are read"
             )
         self.photometric = int(page.photometric)
         if self.photometric not in (0, 1, 2, 3, 6):
-            raise Unsupported(f"a TIFF in {page.photometric!r} colours; grey, palette and RGB are read")
+            raise UnknownColours(f"a TIFF in {page.photometric!r} colours; grey, palette and RGB are read")
         if self.photometric in (2, 6) and self.samples < 3:
             raise Unsupported(f"an RGB TIFF of {self.samples} samples a pixel")
         if self.samples not in (1, 2, 3, 4):
             raise Unsupported(f"a TIFF of {self.samples} channels; grey and RGB are read")
         self.compression = int(page.compression)
         if self.photometric == 6 and self.compression != 7:
-            raise Unsupported("a TIFF in YCbCr colours without JPEG")
+            raise UnknownColours("a TIFF in YCbCr colours without JPEG")
         self.planes = self.samples if int(page.planarconfig) == 2 and self.samples > 1 else 1
         self.tiled = bool(page.is_tiled)
         self.offsets, self.counts = page.dataoffsets, page.databytecounts
@@ -88,7 +88,7 @@ class TiffPage:
         # JPEG and deflate hold at most about 1,000 times less than they say; the declared size is what is allocated.
         if self.tile_w * self.tile_h * pixel_bytes * self.planes > MAX_DECODED_BYTES:
             kind = "tiles" if self.tiled else "strips"
-            raise Unsupported(
+            raise Absurd(
                 f"{kind} of {self.tile_w:,} x {self.tile_h:,} pixels, too large to be decoded at once; "
                 "convert it to a tiled TIFF"
             )
@@ -181,16 +181,21 @@ class TiffPixels:
         self._cached = 0
 
     @classmethod
-    def matching(cls, path: Path, dimensions: Sequence[tuple[int, int]], sparse: bool) -> TiffPixels | None:
+    def matching(cls, path: Path, dimensions: Sequence[tuple[int, int]]) -> TiffPixels | None:
         """Return the pixels of a TIFF whose tiled pages have just these sizes, None where it is not that simple.
+
+        A file that lacks some tiles is none of the simple ones: what they show is the vendor's business.
 
         Parameters
         ----------
         path : Path
         dimensions : sequence of (int, int)
             Wanted levels.
-        sparse : bool
-            Whether a tile that the file does not have may be taken for white.
+
+        Raises
+        ------
+        Absurd
+            If its tiles are larger than any real ones.
         """
         try:
             file = open_tiff(path)
@@ -209,10 +214,13 @@ class TiffPixels:
                 plain = page.compression in _DIRECT and page.photometric in (2, 6) and page.planes == 1
                 if not plain or page.samples != 3 or page.page.dtype != np.uint8:
                     raise Unsupported("")
-                if page.sparse and not sparse:
+                if page.sparse:
                     raise Unsupported("")
                 pages.append(page)
-        except Exception:  # a damaged directory: leave the file to OpenSlide
+        except Absurd:
+            file.close()
+            raise
+        except Exception:  # not that simple, or a damaged directory: leave the file to OpenSlide
             file.close()
             return None
         return cls(file, pages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class TiffSource:
     def __init__(self, path: Path) -> None:
         file = open_tiff(path)
         try:
+            _check_chain(file, path.stat().st_size)
             main, smaller = _pages(file)
             base = TiffPage(main)
             levels = [base]
@@ -68,6 +70,28 @@ class TiffSource:
     def close(self) -> None:
         """Close the file."""
         self._pixels.close()
+
+
+def _check_chain(file: tifffile.TiffFile, size: int) -> None:
+    """Refuse a file whose chain of directories is cut or goes in circles: pages are missing, perhaps the largest."""
+    form, handle = file.tiff, file.filehandle
+    handle.seek(8 if form.is_bigtiff else 4)
+    seen: set[int] = set()
+    while True:
+        link = handle.read(form.offsetsize)
+        if len(link) < form.offsetsize:
+            raise Unsupported("a TIFF whose directories are cut off")
+        offset = struct.unpack(form.offsetformat, link)[0]
+        if not offset:
+            return
+        if offset in seen or offset >= size or len(seen) > _MAX_PAGES:
+            raise Unsupported("a TIFF whose chain of directories is damaged")
+        seen.add(offset)
+        handle.seek(offset)
+        count = handle.read(form.tagnosize)
+        if len(count) < form.tagnosize:
+            raise Unsupported("a TIFF whose directories are cut off")
+        handle.seek(struct.unpack(form.tagnoformat, count)[0] * form.tagsize, 1)
 
 
 def _pages(file: tifffile.TiffFile) -> tuple[tifffile.TiffPage, list[tifffile.TiffPage]]:

@@ -1,0 +1,209 @@
+"""Formats beside Aperio's: the same picture comes out of each, with its pixel size."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from pathduet.errors import SlideError
+from pathduet.slides.openslide_source import OpenSlideSource
+from pathduet.slides.pixel_size import pixel_size
+from pathduet.slides.pixel_source import open_source
+from pathduet.slides.reader import RegionError, SlideReader
+from pathduet.slides.tiff_source import ome_pixel_size
+
+from .synthetic_slides import spoil_tiles, stained_image, write_svs
+
+IMAGE = stained_image(300, 420)
+CM = {"resolution": (20_000, 40_000), "resolutionunit": "CENTIMETER"}  # 0.5 x 0.25 um
+
+
+def written(path: Path, kind: str) -> Path:
+    rgb: dict = {"photometric": "rgb", **CM}
+    if kind == "ome tiled":
+        ome = {"axes": "YXS", "PhysicalSizeX": 0.0005, "PhysicalSizeXUnit": "mm", "PhysicalSizeY": 0.25}
+        path = path.with_suffix(".ome.tif")
+        tifffile.imwrite(path, IMAGE, photometric="rgb", tile=(64, 64), metadata=ome)
+    elif kind == "striped deflate":
+        tifffile.imwrite(path, IMAGE, rowsperstrip=17, compression="deflate", **rgb)
+    elif kind == "one uncompressed strip":
+        tifffile.imwrite(path, IMAGE, rowsperstrip=300, **rgb)
+    elif kind == "planar":
+        tifffile.imwrite(path, np.moveaxis(IMAGE, -1, 0), planarconfig="separate", tile=(64, 64), **rgb)
+    elif kind == "big endian BigTIFF":
+        tifffile.imwrite(path, IMAGE, bigtiff=True, byteorder=">", tile=(64, 64), compression="lzw", **rgb)
+    elif kind == "16 bits":
+        tifffile.imwrite(path, IMAGE.astype(np.uint16) * 257, tile=(64, 64), **rgb)
+    elif kind == "16 bits, big endian, one strip":
+        tifffile.imwrite(path, IMAGE.astype(np.uint16) * 257, byteorder=">", rowsperstrip=300, **rgb)
+    elif kind == "alpha":
+        rgba = np.concatenate([IMAGE, np.full((300, 420, 1), 255, np.uint8)], -1)
+        tifffile.imwrite(path, rgba, extrasamples=["unassalpha"], rowsperstrip=8, **rgb)
+    elif kind == "palette PNG":
+        path = path.with_suffix(".png")
+        Image.fromarray(IMAGE).save(path, dpi=(50_800, 101_600))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "library"),
+    [
+        ("ome tiled", "tifffile"),
+        ("striped deflate", "tifffile"),
+        ("one uncompressed strip", "tifffile"),
+        ("planar", "tifffile"),
+        ("big endian BigTIFF", "tifffile"),
+        ("16 bits", "tifffile"),
+        ("16 bits, big endian, one strip", "tifffile"),
+        ("alpha", "tifffile"),
+        ("palette PNG", "pillow"),
+    ],
+)
+def test_each_format_gives_the_same_pixels_and_pixel_size(tmp_path: Path, kind: str, library: str) -> None:
+    path = written(tmp_path / "a.tif", kind)
+    with SlideReader("a", path) as reader:
+        assert reader.library == library
+        assert reader.dimensions == (420, 300)
+        assert np.array_equal(reader.read_region_at(37, 21, 200, 150, (200, 150)), IMAGE[21:171, 37:237])
+        assert np.array_equal(reader.read_region_at(0, 0, 420, 300, (420, 300)), IMAGE)
+        beyond = reader.read_region_at(400, 280, 40, 40, (40, 40))
+        assert np.array_equal(beyond[:20, :20], IMAGE[280:, 400:])
+        assert (beyond[20:] == 255).all() and (beyond[:, 20:] == 255).all()
+        size = pixel_size("a", reader.properties, None, None)
+    assert (size.x, size.y) == pytest.approx((0.5, 0.25), rel=1e-4)
+    assert size.source.startswith("file:")
+
+
+def test_an_ome_pyramid_in_subdirectories_has_levels(tmp_path: Path) -> None:
+    path = tmp_path / "pyramid.ome.tif"
+    with tifffile.TiffWriter(path, bigtiff=True) as writer:
+        options: dict = {"photometric": "rgb", "tile": (64, 64)}
+        writer.write(IMAGE, subifds=2, metadata={"axes": "YXS", "PhysicalSizeX": 0.5}, **options)
+        for factor in (2, 4):
+            small = np.asarray(Image.fromarray(IMAGE).reduce(factor))
+            writer.write(small, subfiletype=1, **options)
+    with SlideReader("pyramid", path) as reader:
+        assert reader.level_dimensions == ((420, 300), (210, 150), (105, 75))
+        assert reader.level_downsamples == pytest.approx((1, 2, 4))
+        assert np.array_equal(
+            reader.read_region_at(0, 0, 420, 300, (105, 75)), np.asarray(Image.fromarray(IMAGE).reduce(4))
+        )
+
+
+def test_a_label_or_thumbnail_is_no_level(tmp_path: Path) -> None:
+    path = tmp_path / "label.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(IMAGE, photometric="rgb", rowsperstrip=16)
+        writer.write(IMAGE[:100, :100], photometric="rgb", rowsperstrip=16)  # another aspect: a label
+        writer.write(np.asarray(Image.fromarray(IMAGE).reduce(2)), photometric="rgb", rowsperstrip=16)
+    with SlideReader("label", path) as reader:
+        assert reader.level_dimensions == ((420, 300), (210, 150))
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "lzw", "deflate", None])
+def test_tifffile_and_openslide_decode_a_slide_to_the_same_pixels(
+    tmp_path: Path, compression: str | None
+) -> None:
+    path = write_svs(tmp_path / "a.svs", stained_image(700, 900), compression=compression, factors=(4,))
+    fast, slow = OpenSlideSource(path), OpenSlideSource(path, direct=False)
+    assert fast.library == "openslide+tifffile" and slow.library == "openslide"
+    for level, box in ((0, (100, 50, 600, 400)), (1, (10, 20, 90, 100)), (0, (850, 650, 100, 100))):
+        (a, ax, ay), (b, bx, by) = fast.read(level, *box), slow.read(level, *box)
+        assert (ax, ay) == (bx, by) and np.array_equal(a, b)
+    fast.close()
+    slow.close()
+
+
+@pytest.mark.data
+def test_tifffile_and_openslide_decode_real_slides_to_the_same_pixels(test_data: Path) -> None:
+    compared = 0
+    for path in sorted((test_data / "slides").iterdir()) + sorted(
+        (test_data / "cohort_roi/slides").iterdir()
+    ):
+        fast, slow = OpenSlideSource(path), OpenSlideSource(path, direct=False)
+        for level, (width, height) in enumerate(slow.level_dimensions):
+            box = (level, width // 3, height // 3, min(500, width), min(500, height))
+            assert np.array_equal(fast.read(*box)[0], slow.read(*box)[0]), path.name
+            compared += fast.library == "openslide+tifffile"
+    assert compared > 5
+
+
+def test_a_damaged_tile_of_a_tiff_is_a_region_error_and_the_rest_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "bad.tif"
+    tifffile.imwrite(path, IMAGE, photometric="rgb", rowsperstrip=50, compression="deflate")
+    spoil_tiles(path, 2)
+    with SlideReader("bad", path) as reader:
+        with pytest.raises(RegionError, match=r"bad\.tif"):
+            reader.read_region_at(0, 90, 50, 50, (50, 50))
+        assert np.array_equal(reader.read_region_at(0, 160, 50, 50, (50, 50)), IMAGE[160:210, :50])
+
+
+@pytest.mark.parametrize(
+    "kind", ["huge tiles", "huge edge", "channels", "float", "bomb", "cycle", "cut chain"]
+)
+def test_what_is_no_picture_or_declares_absurd_sizes_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "secret-folder" / "x.tif"
+    path.parent.mkdir()
+    small = np.zeros((64, 64, 3), np.uint8)
+    if kind == "huge tiles":
+        tifffile.imwrite(path, small, photometric="rgb", tile=(64, 64), compression="deflate")
+        _set_tags(path, {322: 60_000, 323: 60_000})
+    elif kind == "huge edge":
+        tifffile.imwrite(path, small, photometric="rgb", rowsperstrip=64, compression="deflate")
+        _set_tags(path, {256: 2**31 - 1, 257: 2**31 - 1})
+    elif kind == "channels":
+        tifffile.imwrite(path, np.zeros((5, 64, 64), np.uint8), photometric="minisblack")
+    elif kind == "float":
+        tifffile.imwrite(path, np.zeros((64, 64, 3), np.float32), photometric="rgb")
+    elif kind == "bomb":
+        path = path.with_suffix(".png")
+        buffer = io.BytesIO()
+        Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
+        path.write_bytes(buffer.getvalue())
+        assert path.stat().st_size < 100_000
+    else:
+        tifffile.imwrite(path, IMAGE, photometric="rgb", rowsperstrip=300)
+        with path.open("r+b") as handle, tifffile.TiffFile(path) as file:
+            first = file.pages.first.offset
+            count = len(file.pages.first.tags)
+            handle.seek(first + 2 + 12 * count)
+            handle.write((first if kind == "cycle" else 10**9).to_bytes(4, "little"))
+    with pytest.raises(SlideError) as error:
+        open_source("x", path).close()
+    assert error.value.reason == "unreadable" and "secret-folder" not in str(error.value)
+
+
+def _set_tags(path: Path, values: dict[int, int]) -> None:
+    with tifffile.TiffFile(path) as file:
+        places = {code: file.pages.first.tags[code].offset for code in values}
+    with path.open("r+b") as handle:
+        for code, value in values.items():
+            handle.seek(places[code] + 2)
+            handle.write((4).to_bytes(2, "little") + (1).to_bytes(4, "little") + value.to_bytes(4, "little"))
+
+
+def test_a_tile_that_a_sparse_file_does_not_have_is_white(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.tif"
+    tiles = [np.full((64, 64, 3), 90, np.uint8).tobytes(), *[b""] * 3]
+    tifffile.imwrite(path, iter(tiles), shape=(128, 128, 3), dtype=np.uint8, photometric="rgb", tile=(64, 64))
+    with SlideReader("sparse", path) as reader:
+        image = reader.read_region_at(0, 0, 128, 128, (128, 128))
+    assert (image[:64, :64] == 90).all() and (image[64:] == 255).all() and (image[:, 64:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("xml", "expected"),
+    [
+        ('<Pixels PhysicalSizeX="250" PhysicalSizeXUnit="nm"/>', {"ome.PhysicalSizeX": "0.25"}),
+        ('<ome:Pixels PhysicalSizeY="1e-7" PhysicalSizeYUnit="m"/>', {"ome.PhysicalSizeY": "0.1"}),
+        ('<Pixels PhysicalSizeX="3" PhysicalSizeXUnit="pixel"/>', {}),
+        ('<Pixels SizeX="3"/>', {}),
+    ],
+)
+def test_ome_lengths_are_converted_by_their_unit(xml: str, expected: dict[str, str]) -> None:
+    assert ome_pixel_size(xml) == expected
