@@ -27,6 +27,8 @@ wildcard_constraints:
 
 # Jobs end when the workflow's process does, even if that is killed.
 os.environ[lifeline.VARIABLE] = str(os.getpid())
+# Where envs/*.post-deploy.sh finds the package, wherever the run's own folder is.
+os.environ["PATHDUET_CHECKOUT"] = str(workflow.basedir)
 
 
 def results_folder(wildcards):
@@ -63,6 +65,10 @@ def raw_slides(wildcards):
 
 def slide_batch(wildcards):
     return plan.batch_table(wildcards.batch)
+
+
+def slide_stamps(wildcards):
+    return plan.raw_stamps(wildcards.batch)
 
 
 def raw_slide(wildcards):

@@ -4,7 +4,7 @@
 
 rule tile:
     input:
-        slides=raw_slides,
+        slides=ancient(raw_slides),
     output:
         manifest=f"{RESULTS}/batches/tile/{{batch}}.tsv",
     log:
@@ -18,6 +18,7 @@ rule tile:
         stage="tile",
         results=results_folder,
         batch=slide_batch,
+        stamps=slide_stamps,
         settings=plan.slide_settings("tile"),
         code=plan.code("slides"),
     script:
@@ -26,7 +27,7 @@ rule tile:
 
 rule stain:
     input:
-        slides=raw_slides,
+        slides=ancient(raw_slides),
         upstream=f"{RESULTS}/batches/tile/{{batch}}.tsv",
     output:
         manifest=f"{RESULTS}/batches/stain/{{batch}}.tsv",
@@ -49,7 +50,7 @@ rule stain:
 
 rule features:
     input:
-        slides=raw_slides,
+        slides=ancient(raw_slides),
         upstream=f"{RESULTS}/batches/stain/{{batch}}.tsv",
     output:
         manifest=f"{RESULTS}/batches/features/{{batch}}.tsv",
@@ -73,7 +74,7 @@ rule features:
 # Asked for by name only, e.g. `snakemake --cores 1 results/slides/S1/features.h5`: one slide, without its batch.
 rule one_slide:
     input:
-        slide=raw_slide,
+        slide=ancient(raw_slide),
     output:
         artifact=f"{RESULTS}/slides/{{slide}}/{{artifact}}",
     log:

@@ -104,6 +104,22 @@ class Plan:
         """Sheet rows of a batch, as plain values for a rule's parameters."""
         return [slide_to_params(slide) for slide in self.batches[batch]]
 
+    def raw_stamps(self, batch: str) -> list[str]:
+        """Size and date of each raw slide of a batch: other ones mean that the batch is looked at again.
+
+        Compared for being the same, never for being newer: a scanner or file server whose clock is ahead
+        would else have its slides made again in every run.
+        """
+        stamps = []
+        for path in self.raw_paths(batch):
+            try:
+                found = Path(path).stat()
+            except OSError:
+                stamps.append("absent")
+            else:
+                stamps.append(f"{found.st_size} {int(found.st_mtime)}")
+        return stamps
+
     def slide_table(self, slide_id: str) -> list[dict[str, Any]]:
         """Sheet row of one slide."""
         return [slide_to_params(self._slide(slide_id))]

@@ -1,0 +1,159 @@
+"""How long Snakemake needs to plan a cohort, to see that nothing is to be done, and to hand out trivial jobs.
+
+    python benchmarks/dag.py                          2,387 slides
+    python benchmarks/dag.py 100 1000 2387 10000 30000 --out docs/results/dag.txt
+
+Slides are empty files and every script is replaced by one that only makes the declared outputs, so what is measured is
+the workflow itself: reading sheets, building the graph, checking files, starting jobs. CPU seconds (of Snakemake and
+its children) are given beside wall seconds, since they do not depend on what else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+STAND_IN = """from pathlib import Path
+for output in snakemake.output:
+    Path(output).write_text("stand-in")
+"""
+# WHO class of every fourth patient, so that each fold has all classes.
+CLASSES = (
+    ("WT", "non-codel", "0", "G4"),
+    ("Mutant", "codel", "0", "G2"),
+    ("Mutant", "non-codel", "-2", "G4"),
+    ("Mutant", "non-codel", "0", "G3"),
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one command took."""
+
+    wall: float
+    cpu: float
+    peak_mib: float
+    output: str
+
+
+def cost_of(command: list[str], folder: Path) -> Cost:
+    """Run a command and return its cost; its failure is an error."""
+    began = time.monotonic()
+    log = folder / "output.txt"
+    with log.open("wb") as handle:
+        process = subprocess.Popen(command, cwd=folder, stdout=handle, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(process.pid, 0)
+    text = log.read_text(errors="replace")
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{text[-3000:]}")
+    return Cost(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, text)
+
+
+def make_cohort(folder: Path, slides: int, per_job: int) -> None:
+    """Write sheets of `slides` empty slide files, one a patient, and a configuration."""
+    (folder / "slides").mkdir(parents=True)
+    rows, people = [], []
+    for i in range(slides):
+        (folder / f"slides/{i}.svs").touch()
+        rows.append(f"S{i:05d}\tP{i:05d}\tcohort\tslides/{i}.svs")
+        idh, codel, cdkn2a, grade = CLASSES[i % 4]
+        time_and_event = f"{100 + 7 * i % 2000}\t{int(i % 3 != 0)}"
+        people.append(f"P{i:05d}\tcohort\t{idh}\t{codel}\t{cdkn2a}\t{grade}\t50\tfemale\t{time_and_event}")
+    header = "slide_id\tpatient_id\tcohort\tpath"
+    (folder / "slides.tsv").write_text("\n".join([header, *rows]) + "\n")
+    header = "patient_id\tcohort\tidh\tcodel_1p19q\tcdkn2a\tgrade\tage_years\tsex\tsurvival_days\tevent"
+    (folder / "patients.tsv").write_text("\n".join([header, *people]) + "\n")
+    (folder / "expression.tsv").write_text("gene\n")
+    config = {
+        "sheets": {"slides": "slides.tsv", "patients": "patients.tsv"},
+        "cohorts": {"internal": ["cohort"], "external": []},
+        "expression": {
+            "tables": [{"cohort": "cohort", "path": "expression.tsv", "unit": "counts", "samples": None}]
+        },
+        "split": {"folds": 5},
+        "slides": {"lost_slides_exit_status": 0, "slides_per_job": per_job},
+    }
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+
+
+def make_stand_in_workflow(folder: Path) -> Path:
+    """Copy the workflow with scripts that only make their outputs; return its Snakefile."""
+    copy = folder / "workflow"
+    for name in ("Snakefile", "config.yaml"):
+        copy.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / name, copy / name)
+    for name in ("rules", "envs", "docs", "profiles"):
+        shutil.copytree(REPOSITORY / name, copy / name)
+    (copy / "workflow_scripts").mkdir()
+    for script in (REPOSITORY / "workflow_scripts").glob("*.py"):
+        (copy / "workflow_scripts" / script.name).write_text(STAND_IN)
+    # what is said at the end reads results that the stand-ins do not write
+    common = (copy / "rules/common.smk").read_text()
+    (copy / "rules/common.smk").write_text(common + "\n\ndef finish(succeeded):\n    pass\n")
+    return copy / "Snakefile"
+
+
+def measure(slides: int, per_job: int, run: bool, cores: int) -> list[str]:
+    """Return one line a measurement."""
+    with tempfile.TemporaryDirectory(prefix="pathduet-dag-") as name:
+        folder = Path(name)
+        make_cohort(folder, slides, per_job)
+        snakefile = make_stand_in_workflow(folder)
+        base = [
+            sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", "mine.yaml",
+            "--cores", str(cores),
+        ]  # fmt: skip
+        found = [("plan", cost_of([*base, "-n", "--quiet"], folder))]
+        fold = "results/models/survival/teacher/fold-2/metrics.json"
+        if run:
+            found.append(("run, trivial jobs", cost_of([*base, "--quiet", "all"], folder)))
+            found.append(("nothing to do", cost_of(base, folder)))
+            if "Nothing to be done" not in found[-1][1].output:
+                raise SystemExit(f"a second run found something to do:\n{found[-1][1].output[-2000:]}")
+            found.append(
+                ("plan one fold again", cost_of([*base, "-n", "--quiet", "-R", "train", "--", fold], folder))
+            )
+        return [
+            f"{slides:>7,}  {label:<20} {c.wall:>8.1f} {c.cpu:>8.1f} {c.peak_mib:>8.0f}" for label, c in found
+        ]
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("slides", type=int, nargs="*", default=[2387])
+    parser.add_argument("--no-run", action="store_true", help="plan only")
+    parser.add_argument("--per-job", type=int, default=64, help="slides.slides_per_job")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    lines = [f"{'slides':>7}  {'what':<20} {'wall s':>8} {'CPU s':>8} {'MiB':>8}"]
+    print(lines[0], flush=True)
+    for slides in arguments.slides:
+        more = measure(slides, arguments.per_job, not arguments.no_run, arguments.cores)
+        lines += more
+        print("\n".join(more), flush=True)
+    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    peak = f"this script itself {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
+    lines.append(f"{arguments.per_job} slides a job, 5 folds, 3 tasks, {arguments.cores} cores")
+    lines.append(f"({time.strftime('%Y-%m-%d')}; {load}; {peak})")
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

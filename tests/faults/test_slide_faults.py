@@ -1,0 +1,252 @@
+"""What can happen to disks, files and processes under the slide engine, and what it costs."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pathduet import checksums, lifeline, run_lock
+from pathduet.errors import PathDuetError
+from pathduet.slides.batches import run_batch
+from pathduet.slides.engine import run_slide
+from pathduet.slides.repairs import noted, repair, require_intact
+from pathduet.slides.status import ARTIFACTS, STAGES, read_status
+from slides.synthetic_slides import slide_row, small_settings, stained_image, write_svs
+
+
+@pytest.fixture
+def slide(tmp_path: Path) -> Path:
+    """A small slide."""
+    return write_svs(tmp_path / "S1.svs", stained_image(384, 384, 3))
+
+
+def run(slide: Path, results: Path, stages: tuple[str, ...] = STAGES) -> list[str]:
+    return [run_slide(slide_row(slide), stage, results, small_settings()).status for stage in stages]
+
+
+def contents(results: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(results)): p.read_bytes() for p in sorted(results.rglob("*")) if p.is_file()}
+
+
+def flip_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("artifact", ["tiles.h5", "mask.png", "stain.json", "stain.png"])
+def test_a_flipped_bit_is_named_and_mended_by_the_next_stage(
+    slide: Path, tmp_path: Path, artifact: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "r"
+    run(slide, results, ("tile", "stain"))
+    whole = contents(results)
+    flip_bit(results / "slides/S1" / artifact)
+    assert contents(results) != whole
+    # the stage that reads it; its own artifacts count as well
+    run(slide, results, ("stain",))
+    assert contents(results) == whole
+    assert f"slide S1: {artifact} is not what was written" in capfd.readouterr().err
+
+
+def test_an_artifact_that_is_gone_is_made_again(slide: Path, tmp_path: Path) -> None:
+    results = tmp_path / "r"
+    run(slide, results, ("tile", "stain"))
+    whole = contents(results)
+    (results / "slides/S1/tiles.h5").unlink()
+    (results / "slides/S1/tile.status.json").unlink()
+    run(slide, results, ("stain",))
+    assert contents(results) == whole
+
+
+@pytest.mark.slow
+def test_damaged_features_stop_the_reader_and_are_mended_by_the_next_run(slide: Path, tmp_path: Path) -> None:
+    results = tmp_path / "r"
+    run(slide, results)
+    whole = contents(results)
+    require_intact(results, ["S1"])
+    for damage in (flip_bit, Path.unlink):
+        damage(results / "slides/S1/features.h5")
+        with pytest.raises(checksums.CorruptArtifact, match=r"slide S1: features\.h5"):
+            require_intact(results, ["S1"])
+        assert noted(results) == {"S1"}
+        assert repair([slide_row(slide)], results, small_settings()) == ["S1"]
+        require_intact(results, ["S1"])
+        (results / "repairs.tsv").unlink()
+        assert contents(results) == whole
+
+
+def test_a_slide_changed_between_stages_starts_from_its_tiles(slide: Path, tmp_path: Path) -> None:
+    results = tmp_path / "r"
+    run(slide, results, ("tile",))
+    before = read_status(results, "S1", "tile")
+    write_svs(slide, stained_image(384, 384, 9))
+    run(slide, results, ("stain",))
+    after = read_status(results, "S1", "tile")
+    assert before is not None and after is not None and before.key != after.key
+    fresh = tmp_path / "fresh"
+    run(slide, fresh, ("tile", "stain"))
+    assert contents(results) == contents(fresh)
+
+
+def test_a_slide_changed_while_it_is_read_is_not_used(
+    slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pathduet.slides import engine
+
+    compute = engine._compute
+
+    def compute_and_change(*arguments: object) -> object:
+        status = compute(*arguments)  # type: ignore[arg-type]
+        with slide.open("ab") as handle:
+            handle.write(b"more")
+        return status
+
+    monkeypatch.setattr(engine, "_compute", compute_and_change)
+    status = run_slide(slide_row(slide), "tile", tmp_path / "r", small_settings())
+    assert (status.status, status.reason) == ("failed", "unreadable") and "changed" in status.message
+    assert not any((tmp_path / "r/slides/S1" / name).exists() for name in ARTIFACTS["tile"])
+
+
+def test_a_slide_deleted_between_stages_is_lost_with_a_reason(slide: Path, tmp_path: Path) -> None:
+    results = tmp_path / "r"
+    run(slide, results, ("tile",))
+    slide.unlink()
+    statuses = run_batch([slide_row(slide)], "stain", results, small_settings(), tmp_path / "m.tsv")
+    assert [(s.slide_id, s.status, s.reason) for s in statuses] == [("S1", "failed", "unreadable")]
+    assert "S1" in (tmp_path / "m.tsv").read_text()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 96 KiB, or a skip where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_marks_no_slide_and_half_writes_none(
+    slide: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    results = small_disk / "r"
+    rows = [slide_row(slide)]
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * 60 * 1024)
+    with pytest.raises(PathDuetError, match="No space left on device"):
+        run_batch(rows, "tile", results, small_settings(), small_disk / "m.tsv")
+    assert not (small_disk / "m.tsv").exists() and read_status(results, "S1", "tile") is None
+    assert not list(results.rglob(".*.tmp*"))
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
+    assert [s.status for s in run_batch(rows, "tile", results, small_settings(), small_disk / "m.tsv")] == [
+        "ok"
+    ]
+    run(slide, tmp_path / "fresh", ("tile",))
+    assert contents(results) == contents(tmp_path / "fresh")
+
+
+def test_a_read_only_disk_is_said_before_anything_starts(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(PathDuetError, match=r"results folder .* cannot be written \(Read-only file system\)"):
+        run_lock.hold_run(small_disk / "results")
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+HOLD = """
+import sys, time
+from pathduet import run_lock
+run_lock.hold_run(sys.argv[1]) if len(sys.argv) == 2 else run_lock.hold_job(sys.argv[1], sys.argv[2])
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_one_run_at_a_time_and_none_after_a_killed_one(tmp_path: Path) -> None:
+    first = start(HOLD, str(tmp_path / "r"))
+    assert first.stdout is not None and first.stdout.readline() == "held\n"
+    with pytest.raises(run_lock.FolderInUse, match=f"process {first.pid} on "):
+        run_lock.hold_run(tmp_path / "r")
+    assert run_lock.run_owner(tmp_path / "r") is not None
+    other = start(HOLD, str(tmp_path / "other"))
+    assert other.stdout is not None and other.stdout.readline() == "held\n"
+    for process in (first, other):
+        process.kill()
+        process.wait()
+    assert run_lock.run_owner(tmp_path / "r") is None
+    second = start(HOLD, str(tmp_path / "r"))
+    assert second.stdout is not None and second.stdout.readline() == "held\n"
+    second.kill()
+    second.wait()
+
+
+def test_a_job_waits_for_the_one_of_its_name_and_for_no_other(tmp_path: Path) -> None:
+    jobs = [start(HOLD, str(tmp_path / "r"), name) for name in ("tile/0000.log", "tile/0001.log")]
+    for job in jobs:
+        assert job.stdout is not None and job.stdout.readline() == "held\n"
+    waiting = start(HOLD, str(tmp_path / "r"), "tile/0000.log")
+    time.sleep(1)
+    assert waiting.poll() is None and waiting.stdout is not None
+    assert not select.select([waiting.stdout], [], [], 0)[0]
+    jobs[0].kill()
+    assert waiting.stdout.readline() == "held\n"
+    for job in (*jobs, waiting):
+        job.kill()
+        job.wait()
+
+
+def test_a_job_ends_with_its_killed_workflow(tmp_path: Path) -> None:
+    job = """
+import os, sys, time
+from pathduet import lifeline
+open(sys.argv[1], "w").write(str(os.getpid()) + " " + str(lifeline.end_with_workflow()))
+time.sleep(60)
+"""
+    workflow = f"""
+import os, subprocess, sys
+os.environ["{lifeline.VARIABLE}"] = str(os.getpid())
+subprocess.run(["bash", "-c", '"$0" -c "$1" "$2"; true', sys.executable, sys.argv[2], sys.argv[1]])
+"""
+    told = tmp_path / "told"
+    process = subprocess.Popen([sys.executable, "-c", workflow, str(told), job])
+    deadline = time.monotonic() + 30
+    while not (told.exists() and " " in told.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pid, watched = told.read_text().split()
+    assert watched == "True"
+    process.kill()
+    process.wait()
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_no_process_ends_with_a_stranger() -> None:
+    assert not lifeline.end_with(2**22 + 1) and os.getppid() in lifeline.ancestors()
+
+
+def test_a_changed_output_is_named_and_removed_and_an_unknown_one_left_alone(tmp_path: Path) -> None:
+    made, own = tmp_path / "folds.tsv", tmp_path / "own.tsv"
+    made.write_text("a\n")
+    own.write_text("b\n")
+    checksums.record([made])
+    checksums.verify([made, own])
+    made.write_text("c\n")
+    with pytest.raises(checksums.CorruptArtifact, match=r"removed: .*folds\.tsv"):
+        checksums.verify([made, own])
+    assert not made.exists() and not checksums.checksum_path(made).exists() and own.exists()
