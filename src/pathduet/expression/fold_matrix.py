@@ -345,6 +345,11 @@ def load(path: str | PathLike[str]) -> FoldExpression:
     if "pathduet" not in adata.uns:
         advice = "give a file that PathDuet wrote (genes/fold-K.h5ad)"
         raise InputError([Problem(path.name, "no expression matrix of a fold", advice)])
+    return selected(adata)
+
+
+def selected(adata: AnnData) -> FoldExpression:
+    """Return the selected genes of a matrix from :func:`build`, in token order."""
     matrices, genes = {}, {}
     for name in SUBSPACES:
         place = adata.var[f"token_order_{name}"].to_numpy()

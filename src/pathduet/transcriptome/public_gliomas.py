@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DAYS_A_MONTH = 30.4375
 TCGA, DUCRAY, JOO = "tcga_gbmlgg", "ducray", "joo"
+COHORTS = (TCGA, DUCRAY, JOO)
 #: Where the files lie below the data folder.
 FILES = {
     "porpoise": "tables_tcga/porpoise_tcga_gbmlgg_all_clean.csv.zip",
@@ -180,3 +181,26 @@ def write_sheets(data: str | PathLike[str], folder: str | PathLike[str]) -> list
                 compression={"method": "gzip", "mtime": 0, "compresslevel": 4},
             )  # fmt: skip
     return [f"{name}: {note}" for name, cohort in cohorts.items() for note in cohort.notes]
+
+
+def folds_of_split(
+    patients: pd.DataFrame, split: str, *, folds: int, published: str | PathLike[str]
+) -> pd.DataFrame:
+    """Return the folds of the TCGA patients: ``seed-N``, stratified by diagnosis, or the published ones."""
+    from pathduet.cohort.labels import task_labels
+    from pathduet.cohort.splits import UNLABELLED, import_splits, make_folds
+
+    own = patients[patients["cohort"] == TCGA]
+    labels = task_labels(own, "diagnosis")["label"]
+    if split != "published":
+        return make_folds(own, labels, folds=folds, seed=int(split.removeprefix("seed-")))
+    table = import_splits(published)
+    unknown = sorted(set(table["patient_id"]) ^ set(own.index))
+    if unknown:
+        shown = ", ".join(unknown[:5])
+        raise InputError(
+            [Problem("published folds", f"{len(unknown)} patients differ: {shown}", "use their table")]
+        )
+    table["cohort"] = TCGA
+    table["stratum"] = [f"{label or UNLABELLED}|{TCGA}" for label in labels.loc[table["patient_id"]]]
+    return table

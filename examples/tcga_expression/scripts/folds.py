@@ -1,0 +1,16 @@
+"""Folds of TCGA: made from the split's seed, or the published ones."""
+
+from pathduet.job import job
+
+with job(snakemake, f"folds {snakemake.wildcards.split}"):
+    from pathduet.cohort.splits import write_folds
+    from pathduet.sheets import read_patients
+    from pathduet.transcriptome.public_gliomas import folds_of_split
+
+    folds = folds_of_split(
+        read_patients(snakemake.input.patients),
+        snakemake.wildcards.split,
+        folds=snakemake.params.folds,
+        published=snakemake.params.published,
+    )
+    write_folds(snakemake.output.folds, folds)
