@@ -1,4 +1,4 @@
-"""A worker that crashes or dawdles on slides whose id says so; otherwise the real one."""
+"""A worker that crashes, hangs, hoards or dawdles on slides whose id says so; otherwise the real one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def run_slide(slide: Any, *args: Any) -> Any:
         if not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+    if slide.slide_id.startswith("hang"):
+        time.sleep(600)
+    if slide.slide_id.startswith("greedy"):
+        hoard = bytearray(2 * 2**30)
+        hoard[::4096] = b"1" * len(hoard[::4096])
+        time.sleep(600)
     if slide.slide_id.startswith("slow"):
         time.sleep(3)
     return really_run(slide, *args)

@@ -81,8 +81,11 @@ def box_means(
     (n,) array
     """
     height, width = values.shape
-    integral = np.zeros((height + 1, width + 1))
-    integral[1:, 1:] = np.asarray(values, np.float64).cumsum(0).cumsum(1)
+    exact = np.asarray(values).dtype == np.bool_  # counts need half the memory of sums
+    integral = np.zeros((height + 1, width + 1), np.int32 if exact else np.float64)
+    inner = integral[1:, 1:]
+    np.cumsum(values, axis=0, dtype=integral.dtype, out=inner)
+    np.cumsum(inner, axis=1, out=inner)
 
     def at(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.float64]:
         # Within a pixel the integral of a piecewise constant map is bilinear, so this is exact.

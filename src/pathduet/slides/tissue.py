@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 MIN_COLOUR, MAX_COLOUR = 0.04, 0.09
 MIN_DENSITY = 0.03  # mean optical density relative to the glass
 MIN_SATURATION = 0.03  # (max - min) / 255: black dust has a large ratio of its channels but hardly a colour
+_STRIP_ROWS = 256
 MIN_AREA_UM2 = 6_000.0  # specks and holes below about half a 20x tile are noise
 
 
@@ -59,8 +60,9 @@ def otsu(values: NDArray[np.floating], bins: int = 256) -> float:
 
 def glass_colour(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the colour of empty glass: the median of bright, nearly grey pixels; white if there are few."""
-    pixels = image.reshape(-1, 3).astype(np.int16)
-    bright = (pixels.min(1) > 205) & (pixels.max(1) - pixels.min(1) < 16)
+    pixels = image.reshape(-1, 3)
+    lowest = pixels.min(1)
+    bright = (lowest > 205) & (pixels.max(1) - lowest < 16)
     if bright.sum() < 0.01 * len(pixels):
         return np.full(3, 255.0)
     return np.median(pixels[bright], axis=0).astype(np.float64)
@@ -112,14 +114,23 @@ def tissue_mask(
     from scipy import ndimage
 
     glass = glass_colour(image)
-    smooth = ndimage.uniform_filter(image.astype(np.float32), size=(3, 3, 1), mode="nearest")
-    density = -np.log(np.minimum((smooth + 1.0) / (glass.astype(np.float32) + 1.0), 1.0))
-    colour = density.max(-1) - density.min(-1)
-    saturation = (smooth.max(-1) - smooth.min(-1)) / 255.0
+    colour = np.empty(image.shape[:2], np.float32)
+    dense, certain, possible = (np.empty(image.shape[:2], bool) for _ in range(3))
+    for top in range(
+        0, len(image), _STRIP_ROWS
+    ):  # in strips: the intermediate numbers of a large slide are gigabytes
+        above, below = max(top - 1, 0), min(top + _STRIP_ROWS + 1, len(image))
+        part = ndimage.uniform_filter(image[above:below].astype(np.float32), size=(3, 3, 1), mode="nearest")
+        smooth = part[top - above : top - above + _STRIP_ROWS]
+        rows = slice(top, top + len(smooth))
+        density = -np.log(np.minimum((smooth + 1.0) / (glass.astype(np.float32) + 1.0), 1.0))
+        colour[rows] = density.max(-1) - density.min(-1)
+        saturation = (smooth.max(-1) - smooth.min(-1)) / 255.0
+        dense[rows] = (density.mean(-1) > MIN_DENSITY) & (saturation > MIN_SATURATION)
+        certain[rows], possible[rows] = pen_pixels(smooth.astype(np.uint8))
     usable = np.ones(colour.shape, bool) if readable is None else readable
     threshold = float(np.clip(otsu(colour[usable]), MIN_COLOUR, MAX_COLOUR)) if usable.any() else MAX_COLOUR
-    stained = usable & (colour > threshold) & (density.mean(-1) > MIN_DENSITY) & (saturation > MIN_SATURATION)
-    certain, possible = pen_pixels(smooth.astype(np.uint8))
+    stained = usable & (colour > threshold) & dense
     pen = _without_small(certain, max(4.0, 0.25 * MIN_AREA_UM2 / mpp**2))
     if pen.any():  # ink thins out at its edges: follow it, and do not trust what borders it
         pen = ndimage.binary_dilation(ndimage.binary_propagation(pen, mask=possible | pen), iterations=2)
