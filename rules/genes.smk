@@ -22,3 +22,20 @@ rule genes:
         code=plan.code("expression"),
     script:
         "../workflow_scripts/genes.py"
+
+
+rule subspaces:
+    input:
+        matrices=[f"{RESULTS}/genes/fold-{fold}.h5ad" for fold in plan.folds],
+        genesets=plan.geneset_paths(),
+    output:
+        table=f"{RESULTS}/genes/subspaces.tsv",
+    log:
+        f"{RESULTS}/logs/genes/subspaces.log",
+    conda:
+        "../envs/expression.yaml"
+    params:
+        genesets=plan.config["genesets"],
+        code=plan.code("expression"),
+    script:
+        "../workflow_scripts/subspaces.py"

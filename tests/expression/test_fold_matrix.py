@@ -295,3 +295,118 @@ def test_real_cohort_is_built_with_warnings_about_its_z_scores(test_data: Path, 
     fold = fold_matrix.load(tmp_path / "f.h5ad")
     assert fold.tumor.shape == (48, sizes["tumor"]["selected"])
     assert all(fold.row_for(patient, "any") is not None for patient in patients.index)
+
+
+def test_labels_and_outcomes_never_touch_the_matrix() -> None:
+    tables, patients, folds = cohort()
+    facts = {"idh": "WT", "grade": "G4", "survival_days": 100.0, "event": 1.0}
+    other = {"idh": ["WT", "Mutant"] * 16, "grade": "G2", "survival_days": np.arange(1.0, 33.0), "event": 0.0}
+    for protocol in ("strict", "paper"):
+        first = build(tables, patients.assign(**facts), folds, protocol=protocol)
+        second = build(tables, patients.assign(**other), folds, protocol=protocol)
+        np.testing.assert_array_equal(first.X, second.X)
+        pd.testing.assert_frame_equal(first.var, second.var)
+
+
+@pytest.mark.parametrize("unit", ["log2_tpm", "zscore"])
+def test_a_gene_that_equals_the_label_ranks_like_the_same_values_in_any_order(unit: str) -> None:
+    tables, patients, folds = cohort(unit)
+    samples = list(tables[0].values.columns)
+    label = np.array([3.0, 7.0] * 12) if unit == "log2_tpm" else np.array([-1.0, 1.0] * 12)
+    train = [s for s in samples if s not in in_test_part(folds, 0)]
+    as_label = changed(tables[0], "T05", dict(zip(samples, label)))
+    of_train = [float(as_label.values.loc["T05", s]) for s in train]
+    reshuffled = np.random.default_rng(3).permutation(of_train)
+    shuffled = changed(as_label, "T05", dict(zip(train, map(float, reshuffled))))
+    assert list(reshuffled) != of_train
+    with_label = build([as_label, tables[1]], patients, folds)
+    without = build([shuffled, tables[1]], patients, folds)
+    fitted = ["dispersion_norm", "highly_variable", "mean", "sd"]
+    pd.testing.assert_frame_equal(with_label.var[fitted], without.var[fitted])
+
+
+def two_cohorts() -> tuple[list[ExpressionTable], pd.DataFrame, pd.DataFrame]:
+    """Cohorts ``a`` and ``b`` (internal; b is shifted and stretched gene by gene) and ``out`` (external)."""
+    tables = [expression("a", 18, 1), expression("b", 15, 2), expression("out", 8, 3)]
+    rng = np.random.default_rng(5)
+    shift, stretch = (
+        rng.uniform(1, 3, (len(tables[1].values), 1)),
+        rng.uniform(0.3, 0.8, (len(tables[1].values), 1)),
+    )
+    values = tables[1].values * stretch + shift
+    tables[1] = ExpressionTable("b", "log2_tpm", values, tables[1].samples, tables[1].counts)
+    names = {t.cohort: list(t.values.columns) for t in tables}
+    ids = [p for own in names.values() for p in own]
+    patients = pd.DataFrame({"cohort": [c for c, own in names.items() for _ in own]}, index=ids)
+    internal = patients[patients["cohort"] != "out"]
+    return tables, patients, make_folds(internal, pd.Series("x", index=internal.index), folds=3, seed=1)
+
+
+def test_batch_correction_gives_internal_cohorts_one_mean_and_sd_learned_on_training_samples() -> None:
+    tables, patients, folds = two_cohorts()
+    plain, corrected = (
+        build(tables, patients, folds, batch_correction=c) for c in ("none", "location_scale")
+    )
+    train = (corrected.obs["part"] == "train").to_numpy()
+    moments = []
+    for name in ("a", "b"):
+        own = corrected.X[train & (corrected.obs["cohort"] == name).to_numpy()].astype(float)
+        moments.append((own.mean(axis=0), own.std(axis=0)))
+    np.testing.assert_allclose(moments[0][0], moments[1][0], atol=1e-5)
+    np.testing.assert_allclose(moments[0][1], moments[1][1], rtol=1e-4)
+    before = plain.X[train & (plain.obs["cohort"] == "b").to_numpy()].astype(float)
+    assert np.abs(before.mean(axis=0)).max() > 0.3
+    # a tested sample that becomes absurd changes itself and nothing else
+    patient = in_test_part(folds, 0)[0]
+    position = next(i for i, t in enumerate(tables) if patient in t.values.columns)
+    tables[position] = changed(tables[position], "T05", {patient: 15.0})
+    again = build(tables, patients, folds, batch_correction="location_scale")
+    others = (again.obs["patient_id"] != patient).to_numpy()
+    np.testing.assert_array_equal(again.X[others], corrected.X[others])
+    pd.testing.assert_frame_equal(again.var, corrected.var)
+
+
+def test_an_external_cohort_is_never_corrected_and_scaled_by_itself_only_if_asked() -> None:
+    tables, patients, folds = two_cohorts()
+    own = {}
+    for scaling in ("training", "own"):
+        adata = build(tables, patients, folds, batch_correction="location_scale", external_scaling=scaling)
+        outside = (adata.obs["part"] == "external").to_numpy()
+        own[scaling] = adata.X[outside].astype(float)
+        log2 = adata.layers["log2"][outside].astype(float)
+        np.testing.assert_allclose(log2, tables[2].values.loc[adata.var_names].T.to_numpy(), rtol=1e-5)
+        if scaling == "training":
+            expected = (log2 - adata.var["mean"].to_numpy()) / adata.var["sd"].to_numpy()
+            np.testing.assert_allclose(own[scaling], expected, atol=1e-4)
+        inside = adata.X[~outside]
+    np.testing.assert_allclose(own["own"].mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(own["own"].std(axis=0), 1, atol=1e-4)
+    assert np.abs(own["training"].mean(axis=0)).max() > 0.3
+    plain = build(tables, patients, folds, batch_correction="location_scale")
+    np.testing.assert_array_equal(inside, plain.X[(plain.obs["part"] != "external").to_numpy()])
+
+
+def test_the_table_of_the_split_counts_what_the_matrices_hold(tmp_path: Path) -> None:
+    from pathduet.expression.subspace_table import subspace_table
+
+    tables, patients, folds = cohort()
+    made = [build(tables, patients, folds, k) for k in range(3)]
+    for k, adata in enumerate(made):
+        fold_matrix.write(tmp_path / f"fold-{k}.h5ad", adata)
+    paths = [tmp_path / f"fold-{k}.h5ad" for k in range(3)]
+    table = subspace_table(paths, [*TUMOR, "NOWHERE"], TME, "drop").set_index("gene_symbol")
+    assert table.loc["NOWHERE", ["measured", "folds_selected"]].tolist() == [0, 0]
+    assert table.loc["B0", "subspace"] == "" and table.loc[
+        "B0", ["in_tumor_list", "in_tme_list"]
+    ].tolist() == [1, 1]
+    for k, adata in enumerate(made):
+        assert set(table.index[table[f"fold_{k}"] == 1]) == set(adata.var_names[adata.var["highly_variable"]])
+    assert (table["folds_selected"] == table[["fold_0", "fold_1", "fold_2"]].sum(axis=1)).all()
+
+
+def test_genes_are_found_by_entrez_id(tmp_path: Path) -> None:
+    path = tmp_path / "e.tsv"
+    path.write_text("entrez_id\tS1\tS2\n7157\t1.5\t2\n9232\t3\t4.5\n3460\t5\t6\n123456789\t7\t8\n")
+    table = read_expression(path, "tpm", "x")
+    assert list(table.values.index) == ["123456789", "IFNGR2", "PTTG1", "TP53"]
+    assert table.values.loc["PTTG1"].tolist() == [3, 4.5]

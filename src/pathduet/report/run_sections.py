@@ -41,6 +41,7 @@ ARTIFACTS = [
     ("split/folds.tsv", "the fold in whose test part each patient is"),
     ("slides/<slide_id>/", "tiles.h5, features.h5, stain.json and pictures of a slide"),
     ("genes/fold-<k>.h5ad", "expression of a fold: selection, order, scaling"),
+    ("genes/subspaces.tsv", "every listed gene: its subspace and the folds that selected it"),
     ("models/<task>/<model>/fold-<k>/", "weights, history, predictions, representations, metrics"),
     ("external/survival/<model>/", "the same on the external cohort, by fold and as ensemble"),
     ("tables/<task>.tsv, .md", "metrics over folds"),

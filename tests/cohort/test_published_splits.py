@@ -1,0 +1,127 @@
+"""Sites stay on one side, the field's split files survive a round trip, and strata follow the configured tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pathduet.cohort.protocol import folds_of
+from pathduet.cohort.splits import export_splits, import_splits, make_folds
+from pathduet.errors import InputError
+
+
+def tcga(sizes: dict[str, int]) -> tuple[pd.DataFrame, pd.Series]:
+    ids = [f"TCGA-{site}-{i:04d}" for site, n in sizes.items() for i in range(n)]
+    labels = pd.Series(["a" if int(p[-4:]) % 3 else "b" for p in ids], index=ids)
+    return pd.DataFrame({"cohort": "tcga"}, index=ids), labels
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(2, 12), min_size=6, max_size=25), st.integers(2, 4), st.integers(0, 2**31 - 1))
+def test_no_site_is_on_both_sides_and_the_labels_stay_even(counts: list[int], folds: int, seed: int) -> None:
+    patients, labels = tcga({f"{i:02d}": n for i, n in enumerate(counts)})
+    table = make_folds(patients, labels, folds=folds, seed=seed, site_preserving=True)
+    site = table["patient_id"].str[5:7]
+    assert all(len(set(own)) == 1 for _, own in table["fold"].groupby(site))
+    assert table["patient_id"].tolist() == sorted(patients.index)
+    for label in ("a", "b"):
+        of_label = table[labels.loc[table["patient_id"]].to_numpy() == label]
+        per_fold = of_label["fold"].value_counts().reindex(range(folds), fill_value=0)
+        largest = of_label["patient_id"].str[5:7].value_counts().max()
+        # no fold can be closer to its share than whole sites allow; greedy dealing stays within two of the largest
+        assert (per_fold - len(of_label) / folds).abs().max() <= 2 * largest + 1
+    again = make_folds(patients.iloc[::-1], labels, folds=folds, seed=seed, site_preserving=True)
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_patients_without_a_tcga_barcode_are_sites_of_their_own() -> None:
+    patients = pd.DataFrame({"cohort": "x"}, index=[f"P{i:02d}" for i in range(12)])
+    labels = pd.Series(["a", "b"] * 6, index=patients.index)
+    table = make_folds(patients, labels, folds=3, seed=1, site_preserving=True)
+    assert table["fold"].value_counts().tolist() == [4, 4, 4]
+
+
+def test_a_label_of_too_few_sites_and_the_papers_protocol_are_refused() -> None:
+    patients, labels = tcga({"06": 9, "DU": 9})
+    with pytest.raises(InputError, match="patients of 2 sites for 3 folds"):
+        make_folds(patients, labels, folds=3, site_preserving=True)
+    with pytest.raises(InputError, match="use protocol strict"):
+        make_folds(patients, labels, folds=2, site_preserving=True, protocol="paper")
+
+
+def test_folds_survive_the_fields_format(tmp_path: Path) -> None:
+    patients, labels = tcga({"06": 7, "DU": 6})
+    folds = make_folds(patients, labels, folds=3, seed=5)
+    paths = export_splits(tmp_path, folds)
+    assert [p.name for p in paths] == ["splits_0.csv", "splits_1.csv", "splits_2.csv"]
+    assert paths[0].read_text().splitlines()[0] == ",train,val"
+    back = import_splits(tmp_path)
+    pd.testing.assert_frame_equal(back, folds[["patient_id", "fold"]])
+
+
+def test_clams_layout_tests_on_its_test_column(tmp_path: Path) -> None:
+    for k, (train, test) in enumerate([("A,B", "C"), ("A,C", "B"), ("B,C", "A")]):
+        first, second = train.split(",")
+        (tmp_path / f"splits_{k}.csv").write_text(f",train,val,test\n0,{first},,{test}\n1,{second},,\n")
+    assert import_splits(tmp_path).set_index("patient_id")["fold"].to_dict() == {"C": 0, "B": 1, "A": 2}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["0,A,B\n", "0,B,B\n"], "stands twice"),
+        (["0,A,B\n1,C,\n", "0,B,A\n1,C,\n"], "patient C: tested in 0 folds"),
+        (["0,A,B\n1,C,\n", "0,B,A\n1,,C\n", "0,A,C\n1,B,\n"], "patient C: tested in 2 folds"),
+        (["0,A,B\n1,C,\n", "0,B,A\n1,,C\n"], None),
+        (["0,A,B\n1,C,\n", "0,C,A\n1,,C\n"], "stands twice"),
+        (["0,A,B\n", "0,B,A\n1,C,\n", "0,A,C\n1,B,\n"], "splits_0.csv, patient C: in neither part"),
+        (["0,A,B\n"], "without a gap"),
+    ],
+)  # fmt: skip
+def test_split_files_that_leak_or_forget_patients_are_refused(
+    tmp_path: Path, files: list[str], message: str | None
+) -> None:
+    for k, body in enumerate(files):
+        (tmp_path / f"splits_{k}.csv").write_text(",train,val\n" + body)
+    if message is None:
+        assert import_splits(tmp_path)["fold"].tolist() == [1, 0, 1]
+        return
+    with pytest.raises(InputError, match=message):
+        import_splits(tmp_path)
+
+
+def configured(tasks: list[str], **changes: Any) -> dict[str, Any]:
+    base = {"folds": 3, "file": None, "site_preserving": False, "seed": 1, "protocol": "strict", "internal": ["x"],
+            "tasks": tasks, "cdkn2a_rule": "homozygous"}  # fmt: skip
+    return {**base, **changes}
+
+
+def small_class() -> pd.DataFrame:
+    """24 patients, one of whom alone is an oligodendroglioma."""
+    rows = [
+        {"idh": "WT", "grade": f"G{2 + i % 3}", "survival_days": 100.0 + i, "event": float(i % 2)}
+        for i in range(24)
+    ]
+    rows[5] |= {"idh": "Mutant", "codel_1p19q": "codel"}
+    table = pd.DataFrame(rows, index=[f"P{i:02d}" for i in range(24)]).assign(cohort="x", cdkn2a=0.0)
+    return table.reindex(
+        columns=["cohort", "idh", "codel_1p19q", "cdkn2a", "grade", "survival_days", "event"]
+    )
+
+
+@pytest.mark.parametrize("tasks", [["survival"], ["grading"], ["grading", "survival"]])
+def test_a_small_diagnosis_class_matters_only_to_runs_that_diagnose(tasks: list[str]) -> None:
+    patients = small_class()
+    with pytest.raises(InputError, match="oligodendroglioma"):
+        folds_of(patients, configured([*tasks, "diagnosis"]))
+    folds = folds_of(patients, configured(tasks)).set_index("patient_id")
+    assert folds["fold"].value_counts().tolist() == [8, 8, 8]
+    kind = patients["grade"] if "grading" in tasks else patients["event"]
+    for _, group in folds["fold"].groupby(kind):
+        counts = group.value_counts().reindex(range(3), fill_value=0)
+        assert counts.max() - counts.min() <= 1

@@ -1,0 +1,14 @@
+"""Which gene went into which subspace, and in which folds it was selected."""
+
+from pathduet.job import job
+
+with job(snakemake, "subspaces"):
+    from pathduet.atomic import write_tsv
+    from pathduet.expression.prepare import gene_lists
+    from pathduet.expression.subspace_table import subspace_table
+
+    tumor, tme = gene_lists(snakemake.params.genesets)
+    write_tsv(
+        snakemake.output.table,
+        subspace_table(snakemake.input.matrices, tumor, tme, snakemake.params.genesets["both"]),
+    )
