@@ -9,8 +9,9 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import tiny_cohort
 import yaml
+
+import tiny_cohort
 
 pytestmark = [pytest.mark.slow, pytest.mark.data]
 
