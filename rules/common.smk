@@ -52,7 +52,12 @@ def tables():
 
 
 def final_targets():
-    return [f"{RESULTS}/report/report.html", f"{RESULTS}/participation.tsv", *tables()]
+    return [
+        f"{RESULTS}/report/report.html",
+        f"{RESULTS}/participation.tsv",
+        f"{RESULTS}/genes/subspaces.tsv",
+        *tables(),
+    ]
 
 
 def repair_notes(wildcards):
