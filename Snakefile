@@ -39,8 +39,8 @@ onstart:
 
 
 onsuccess:
-    finish(succeeded=True)
+    finish(True, log)
 
 
 onerror:
-    finish(succeeded=False)
+    finish(False, log)

@@ -100,7 +100,7 @@ def make_stand_in_workflow(folder: Path) -> Path:
         (copy / "workflow_scripts" / script.name).write_text(STAND_IN)
     # what is said at the end reads results that the stand-ins do not write
     common = (copy / "rules/common.smk").read_text()
-    (copy / "rules/common.smk").write_text(common + "\n\ndef finish(succeeded):\n    pass\n")
+    (copy / "rules/common.smk").write_text(common + "\n\ndef finish(*_):\n    pass\n")
     return copy / "Snakefile"
 
 

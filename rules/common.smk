@@ -122,18 +122,23 @@ def external_predictions(wildcards):
 def start():
     """One run at a time in a results folder; the lock goes with this process, however it ends."""
     from pathduet.run_lock import hold_run
+    from pathduet.run_status import write_plan
 
     try:
         hold_run(RESULTS)
+        write_plan(plan, Path(RESULTS))
     except PathDuetError as error:
         raise WorkflowError(str(error)) from None
 
 
-def finish(succeeded):
+def finish(succeeded, snakemake_log):
     """Say where the report is, what it found and what was lost; the exit status says the latter, too."""
     from pathduet.report.summary import closing_lines
+    from pathduet.run_status import failed_jobs, failure_lines
 
     lines, lost = closing_lines(RESULTS, succeeded)
+    if not succeeded:
+        lines = [*failure_lines(failed_jobs(snakemake_log)), *lines]
     print("\n".join(lines), file=sys.stderr, flush=True)
     status = plan.config["slides"]["lost_slides_exit_status"]
     if succeeded and lost and status:

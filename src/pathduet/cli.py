@@ -144,12 +144,14 @@ def features(
 
 @app.command()
 def status(results: Results = Path("results")) -> None:
-    """Say how far a run is. Exit status: 0 complete; 3 complete, but slides were lost; 4 not complete."""
-    from pathduet.report.summary import closing_lines
+    """Say how far a run is, from its files. Exit status: 0 complete; 3 complete, but slides were lost; 4 not complete."""
+    from pathduet.report.summary import headline, lost_in
+    from pathduet.run_status import read_progress, status_lines
 
-    complete = (results / "report" / "report.html").is_file()
-    lines, lost = closing_lines(results, complete)
-    typer.echo("\n".join(lines))
+    steps = read_progress(results)
+    complete = (results / "report" / "report.html").is_file() and all(s.done >= s.total for s in steps)
+    lost = lost_in(results)
+    typer.echo("\n".join([*status_lines(results), *(headline(results) if complete or not steps else [])]))
     raise typer.Exit((3 if lost else 0) if complete else 4)
 
 

@@ -69,6 +69,12 @@ def _ledger(folder: Path) -> pd.DataFrame | None:
     return read_ledger(path) if path.is_file() else None
 
 
+def lost_in(results: str | os.PathLike[str]) -> int:
+    """Return how many slides of a results folder's ledger failed; 0 without a ledger."""
+    ledger = _ledger(Path(results))
+    return 0 if ledger is None else len(lost_slides(ledger))
+
+
 def closing_lines(results: str | os.PathLike[str], succeeded: bool) -> tuple[list[str], int]:
     """Return what the workflow prints when it ends, and how many slides failed.
 

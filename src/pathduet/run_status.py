@@ -1,0 +1,175 @@
+"""How far a run is, told from its files alone: from any shell, while it runs or after it broke off."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathduet.atomic import write_json
+from pathduet.run_lock import run_owner
+from pathduet.slides.status import STAGES
+
+if TYPE_CHECKING:
+    from pathduet.plan import Plan
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """One step of the run.
+
+    Attributes
+    ----------
+    name, unit : str
+    done, total : int
+    recent : int
+        How many of `done` were finished since the run was last started.
+    seconds : float
+        From that start to the newest of them.
+    """
+
+    name: str
+    unit: str
+    done: int
+    total: int
+    recent: int = 0
+    seconds: float = 0.0
+
+    def line(self) -> str:
+        """Return one line: done/total, rate and time left where they can be told."""
+        text = f"{self.name:<10} {self.done:>6}/{self.total:<6} {self.unit}"
+        if self.recent and self.seconds > 0 and self.done < self.total:
+            rate = self.recent / self.seconds
+            left = (self.total - self.done) / rate
+            speed = f"{rate:.2f}/s" if rate >= 1 else f"{60 * rate:.2f}/min"
+            text += f", {speed}, {_clock(left)} left"
+        return text
+
+
+def _clock(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def plan_path(results: Path) -> Path:
+    """Return where a run writes what it is going to make."""
+    return results / ".plan.json"
+
+
+def write_plan(plan: Plan, results: Path) -> None:
+    """Write what the run that starts now is going to make."""
+    models = {
+        f"{task}/{model}/fold-{fold}": model
+        for task in plan.tasks
+        for model in plan.models(task)
+        for fold in plan.folds
+    }
+    networks = [name for name, model in models.items() if model not in plan.clinical_models]
+    external = [name for name in models if name.startswith("survival/") and plan.external_cohorts]
+    files = {
+        "genes": [f"genes/fold-{fold}.h5ad" for fold in plan.folds],
+        "train": [f"models/{name}/weights.safetensors" for name in networks],
+        "evaluate": [f"models/{name}/metrics.json" for name in models],
+        "external": [f"external/{name}/metrics.json" for name in external],
+        "tables": [f"tables/{table}.tsv" for table in plan.tables],
+        "report": ["report/report.html"],
+    }
+    slides = [slide.slide_id for slide in plan.slides]
+    write_json(plan_path(results), {"started": time.time(), "slides": slides, "files": files})
+
+
+def read_progress(results: Path) -> list[StageProgress]:
+    """Return the progress of every step; empty if no run was ever started in `results`."""
+    import json
+
+    try:
+        plan = json.loads(plan_path(results).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    steps: list[tuple[str, str, Iterable[Path], int]] = []
+    for stage in STAGES:
+        paths = [results / "slides" / slide / f"{stage}.status.json" for slide in plan["slides"]]
+        steps.append((stage, "slides", paths, len(paths)))
+    units = {"genes": "folds", "train": "models", "tables": "tables", "report": "report"}
+    for name, files in plan["files"].items():
+        if files:
+            steps.append((name, units.get(name, "folds"), [results / file for file in files], len(files)))
+    return [_progress(*step, plan["started"]) for step in steps]
+
+
+def _progress(name: str, unit: str, paths: Iterable[Path], total: int, started: float) -> StageProgress:
+    times = list(_times(paths))
+    recent = [t for t in times if t >= started]
+    return StageProgress(name, unit, len(times), total, len(recent), max(recent, default=started) - started)
+
+
+def _times(paths: Iterable[Path]) -> Iterator[float]:
+    for path in paths:
+        try:
+            yield path.stat().st_mtime
+        except OSError:
+            continue
+
+
+def status_lines(results: Path) -> list[str]:
+    """Return what `pathduet status` prints before the headline."""
+    steps = read_progress(results)
+    owner = run_owner(results)
+    lines = [step.line() for step in steps]
+    if owner:
+        lines.append(f"A run is at work: {owner}.")
+    elif steps and any(step.done < step.total for step in steps):
+        lines.append("No run is at work; start it again and it goes on where it stopped.")
+    return lines
+
+
+@dataclass(frozen=True)
+class FailedJob:
+    """A job that failed, as Snakemake's log tells it."""
+
+    rule: str
+    outputs: tuple[str, ...]
+    logs: tuple[str, ...]
+
+
+def failed_jobs(snakemake_log: str | os.PathLike[str]) -> list[FailedJob]:
+    """Read the jobs that failed for good from a run's own log; each once, in the order they failed."""
+    try:
+        text = Path(snakemake_log).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    found: dict[tuple[str, ...], FailedJob] = {}
+    for block in re.finditer(r"^Error in rule (\w+).*:\n((?:[ \t]+.*\n)+)", text, re.M):
+        facts: Mapping[str, str] = dict(re.findall(r"^\s+(output|log): (.*)$", block[2], re.M))
+        outputs = tuple(filter(None, facts.get("output", "").split(", ")))
+        logs = tuple(filter(None, re.sub(r"\(check.*", "", facts.get("log", "")).strip().split(", ")))
+        found[(block[1], *outputs)] = FailedJob(block[1], outputs, logs)
+    return list(found.values())
+
+
+def failure_lines(jobs: Iterable[FailedJob], last: int = 12, most: int = 5) -> list[str]:
+    """Return for each failed job the end of its log and the command that runs it again."""
+    jobs = list(jobs)
+    lines: list[str] = []
+    for job in jobs[:most]:
+        lines.append(f"FAILED: {job.rule} ({', '.join(job.outputs[:1])})")
+        for log in job.logs[:1]:
+            lines.append(f"  the end of {log}:")
+            lines += [f"    {line}" for line in _end(log, last)]
+        if job.outputs:
+            lines.append(f"  run it alone again: snakemake --cores 1 {job.outputs[0]}")
+    if len(jobs) > most:
+        lines.append(f"and {len(jobs) - most} more")
+    return lines
+
+
+def _end(log: str, last: int) -> list[str]:
+    try:
+        text = Path(log).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ["(there is none: it was killed before it began)"]
+    return text.splitlines()[-last:] or ["(it is empty: it was killed before it said anything)"]

@@ -1,0 +1,73 @@
+"""How far a run is, and what failed, told from files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+from pathduet.run_status import failed_jobs, failure_lines, read_progress, status_lines, write_plan
+
+LOG = """\
+[Mon Nov 23 17:33:27 2026]
+Error in rule train:
+    message: None
+    jobid: 5
+    input: results/ledger.tsv
+    output: {output}, {folder}/model.json
+    log: {log} (check log file(s) for error details)
+Logfile {log}:
+    Error in rule inside a job's own log:
+Error in rule train:
+    output: {output}, {folder}/model.json
+    log: {log} (check log file(s) for error details)
+Error in rule report:
+    output: report.html
+"""
+
+
+def plan(slides: int) -> SimpleNamespace:
+    return SimpleNamespace(
+        tasks=["survival"], models=lambda task: ["teacher", "cox_age"], folds=range(2), tables=["survival"],
+        clinical_models=["cox_age"], external_cohorts=[], slides=[SimpleNamespace(slide_id=f"S{i}") for i in range(slides)],
+    )  # fmt: skip
+
+
+def test_progress_counts_what_is_there_and_estimates_from_this_start(tmp_path: Path) -> None:
+    write_plan(plan(10), tmp_path)  # type: ignore[arg-type]
+    started = plan_started(tmp_path)
+    for i in range(4):
+        path = tmp_path / f"slides/S{i}/tile.status.json"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        # one from a day ago, three in the last minute
+        os.utime(path, (started - 86400,) * 2 if i == 0 else (started + 20 * i,) * 2)
+    steps = {step.name: step for step in read_progress(tmp_path)}
+    assert (steps["tile"].done, steps["tile"].total, steps["tile"].recent) == (4, 10, 3)
+    assert "4/10" in steps["tile"].line() and "3.00/min, 2 min left" in steps["tile"].line()
+    assert (steps["train"].total, steps["evaluate"].total, steps["genes"].done) == (2, 4, 0)
+    assert "left" not in steps["genes"].line() and "external" not in steps
+    assert status_lines(tmp_path)[-1].startswith("No run is at work")
+
+
+def plan_started(folder: Path) -> float:
+    import json
+
+    return float(json.loads((folder / ".plan.json").read_text())["started"])
+
+
+def test_a_folder_without_a_run_has_no_progress(tmp_path: Path) -> None:
+    assert read_progress(tmp_path) == [] and status_lines(tmp_path) == []
+
+
+def test_a_failure_is_told_once_with_the_end_of_its_log_and_its_command(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_text("".join(f"line {i}\n" for i in range(30)))
+    run = tmp_path / "run.log"
+    run.write_text(LOG.format(output=tmp_path / "weights", folder=tmp_path, log=log))
+    jobs = failed_jobs(run)
+    assert [job.rule for job in jobs] == ["train", "report"]
+    lines = failure_lines(jobs)
+    assert "    line 29" in lines and "    line 18" in lines and "    line 17" not in lines
+    assert f"  run it alone again: snakemake --cores 1 {tmp_path / 'weights'}" in lines
+    assert failed_jobs(tmp_path / "none") == []
