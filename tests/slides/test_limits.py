@@ -49,7 +49,7 @@ def test_every_damaged_slide_ends_as_a_reason_or_as_good_features(tmp_path: Path
     sources = made_slides(tmp_path / "made")
     if "PATHDUET_TEST_DATA" in os.environ:
         data = Path(os.environ["PATHDUET_TEST_DATA"])
-        sources += [data / part for part in REAL if (data / part).is_file()]
+        sources += [data / part for part in REAL[:3] if (data / part).is_file()]
     variants = len(sources) * len(MUTATIONS)
     outcome = fuzz(sources, tmp_path / "fuzz", variants, 0, EncoderSettings(name="random", device="cpu"))
     assert not outcome.problems

@@ -1,0 +1,74 @@
+"""The fast backend against staintools on the same pixels, and against a picture kept in the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pathduet.slides.settings import StainSettings
+from pathduet.slides.stains import fit_stains, normalizer, stained_pixels, target_stains
+
+from .synthetic_slides import stained_image
+
+GOLDEN = Path(__file__).parent / "golden" / "normalised.png"
+REAL = (
+    "roi_stain_target/torchstain_source.png",
+    "roi_glioma/MoNuSeg_TCGA-HT-8564-01Z-00-DX1.tif",
+    "roi_glioma/PF_TCGA-26-1442-01Z-00-DX1.FD8D4EB7-AD5E-49E8-BD0B-6CDDEA8DDB35_1.png",
+)
+
+
+def golden_input() -> np.ndarray:
+    """Return a picture with tissue of another staining, glass, and every grey."""
+    image = stained_image(192, 256, seed=7, tissue=(0.5, 0.5, 0.45)).astype(float)
+    image = 243 * (image / 255) ** np.array([0.8, 1.1, 0.9])
+    image[:16] = np.arange(256)[None, :, None]
+    return np.rint(image).astype(np.uint8)
+
+
+def normalised(image: np.ndarray, backend: str) -> np.ndarray:
+    settings = StainSettings(backend=backend)
+    source = fit_stains(stained_pixels(image, settings), settings)
+    return normalizer(source, target_stains(settings), backend)(image)
+
+
+def test_the_golden_picture_comes_out_again() -> None:
+    with Image.open(GOLDEN) as picture:
+        expected = np.asarray(picture).astype(int)
+    found = normalised(golden_input(), "closed_form")
+    # the last digit of exp() differs between processors
+    assert np.abs(found - expected).max() <= 1
+    assert (found != expected).mean() < 0.01
+    assert np.array_equal(found, normalised(golden_input(), "closed_form"))
+
+
+def agreement(image: np.ndarray) -> None:
+    pytest.importorskip("staintools", reason="staintools is not installed", exc_type=ImportError)
+    pytest.importorskip("spams", reason="spams-bin is not installed")
+    ours, theirs = (StainSettings(backend=b) for b in ("closed_form", "staintools"))
+    pixels = stained_pixels(image, ours)
+    a, b = fit_stains(pixels, ours), fit_stains(pixels, theirs)
+    cosine = (a.matrix * b.matrix).sum(1) / np.linalg.norm(b.matrix, axis=1)
+    assert (np.degrees(np.arccos(np.clip(cosine, -1, 1))) < 1).all()
+    # each backend with its own fit, all the way to pixels
+    target = target_stains(ours)
+    fast = normalizer(a, target, "closed_form")(image).astype(int)
+    reference = normalizer(b, target, "staintools")(image).astype(int)
+    difference = np.abs(fast - reference)
+    assert difference.mean() <= 1 and np.percentile(difference, 99.9) <= 3
+
+
+@pytest.mark.slow
+def test_pixels_are_staintools_to_a_level_on_a_made_picture() -> None:
+    agreement(golden_input())
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_pixels_are_staintools_to_a_level_on_real_tissue(test_data: Path, name: str) -> None:
+    with Image.open(test_data / name) as picture:
+        agreement(np.asarray(picture.convert("RGB"))[:300, :300])
