@@ -45,3 +45,23 @@ rule report:
         code=plan.code("report", "evaluation"),
     script:
         "../workflow_scripts/report.py"
+
+
+# Asked for by name only: `snakemake --cores 1 results/run.crate.zip`.
+rule crate:
+    input:
+        report=f"{RESULTS}/report/report.html",
+        provenance=f"{RESULTS}/provenance.json",
+        participation=f"{RESULTS}/participation.tsv",
+        tables=tables(),
+    output:
+        crate=f"{RESULTS}/run.crate.zip",
+    log:
+        f"{RESULTS}/logs/crate.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        results=results_folder,
+        code=plan.code("crate"),
+    script:
+        "../workflow_scripts/crate.py"

@@ -2,7 +2,7 @@
 
     python tests/faults/kill_test.py --kills 200 --seed 1 --folder /tmp/kills
 
-Half of the kills hit Snakemake itself, half one process of a job (script, slide worker or shell), all with SIGKILL.
+Half of the kills hit Snakemake itself, half one process of a job (its script or a slide worker), all with SIGKILL.
 After each kill of Snakemake the run is simply started again: no `--unlock`, no clearing up by hand. Exit status 0
 if every artifact is byte for byte what the undisturbed run wrote, no temporary or half-written file is left and the
 ledger has every slide.
@@ -29,7 +29,7 @@ import tiny_cohort
 
 #: What no two runs can have alike: times, logs, and pages that show times.
 UNLIKE = re.compile(
-    r"(^|/)(logs|benchmarks|report)/|(^|/)(\.lock|provenance\.json|repairs\.tsv)$|/\.report\.html\.sha256$|\.provenance\.json\.sha256$"
+    r"(^|/)(logs|benchmarks|report)/|(^|/)(\.lock|\.plan\.json|provenance\.json|repairs\.tsv)$|/\.report\.html\.sha256$|\.provenance\.json\.sha256$"
 )
 CHANGES = {"tasks": ["survival"], "split": {"folds": 2}, "slides": {"slides_per_job": 6}}
 
@@ -66,11 +66,11 @@ def digests(results: Path) -> dict[str, str]:
     return found
 
 
-def start(folder: Path, log: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, log: Path, *targets: str) -> subprocess.Popen[bytes]:
     """Start the run in the background."""
     with log.open("ab") as handle:
         return subprocess.Popen(
-            tiny_cohort.command(folder, folder / "config.yaml"), stdout=handle, stderr=subprocess.STDOUT,
+            tiny_cohort.command(folder, folder / "config.yaml", *targets), stdout=handle, stderr=subprocess.STDOUT,
             cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 
@@ -83,7 +83,9 @@ def rule_of(command: str) -> str:
     return (found[1] or found[2]) if found else "other"
 
 
-def run_with_kills(folder: Path, kills: int, seed: int, longest: float) -> tuple[Counter[str], int, int]:
+def run_with_kills(
+    folder: Path, kills: int, seed: int, longest: float, *targets: str
+) -> tuple[Counter[str], int, int]:
     """Run in `folder` under `kills` SIGKILLs; return what was hit, how often it was started, processes left."""
     rng = random.Random(seed)
     log = folder / "output.txt"
@@ -91,7 +93,7 @@ def run_with_kills(folder: Path, kills: int, seed: int, longest: float) -> tuple
     starts = done = 0
     left: set[int] = set()
     while True:
-        run = start(folder, log)
+        run = start(folder, log, *targets)
         starts += 1
         while run.poll() is None and done < kills:
             time.sleep(rng.uniform(0.2, longest))

@@ -1,0 +1,122 @@
+"""What happens to whole runs: killed, on a damaged disk, beside another run, with a clock that is ahead."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import tiny_cohort
+from faults import kill_test
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+TARGET = "results/models/survival/student/fold-0/metrics.json"
+MODEL = "results/models/survival/student/fold-0"
+
+
+def make_run(folder: Path, cohort: Path) -> Path:
+    folder.mkdir()
+    tiny_cohort.write_config(
+        folder, cohort, tasks=["survival"], split={"folds": 2}, cohorts={"external": []},
+        slides={"slides_per_job": 8, "max_tiles": 16}, stain={"backend": "none"},
+        expression={"tables": [{"cohort": "phantom", "path": str(cohort / "expression_phantom.tsv.gz"),
+                                "unit": "counts", "samples": None}]},
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom of 12 patients, one of whose slides comes from a scanner a year ahead."""
+    folder = tiny_cohort.make_cohort(tmp_path_factory.mktemp("cohort"), external=0, slide_px=512)
+    ahead = time.time() + 365 * 86400
+    os.utime(min((folder / "slides").iterdir()), (ahead, ahead))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run up to one model's metrics; tests copy it."""
+    folder = make_run(tmp_path_factory.mktemp("undisturbed") / "run", cohort)
+    result = tiny_cohort.snakemake(folder, folder / "config.yaml", TARGET)
+    assert result.returncode == 0, result.stdout[-4000:]
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run (dates included)."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def again(run: Path) -> subprocess.CompletedProcess[str]:
+    return tiny_cohort.snakemake(run, run / "config.yaml", TARGET)
+
+
+def flip_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_slide_from_the_future_is_not_made_again(run: Path) -> None:
+    assert "Nothing to be done" in again(run).stdout
+
+
+def test_damaged_features_are_named_then_mended_without_training_again(run: Path, finished: Path) -> None:
+    slide = sorted((run / "results/slides").iterdir())[0].name
+    flip_bit(run / f"results/slides/{slide}/features.h5")
+    for name in ("metrics.json", "predictions.tsv", "representations.h5"):
+        (run / MODEL / name).unlink()
+    trained = (run / MODEL / "weights.safetensors").stat().st_mtime_ns
+    first = again(run)
+    assert first.returncode != 0 and f"slide {slide}: features.h5 is not what was written" in first.stdout
+    assert f"run it alone again: snakemake --cores 1 {MODEL}/predictions.tsv" in first.stdout
+    second = again(run)
+    assert second.returncode == 0, second.stdout[-4000:]
+    assert (run / MODEL / "weights.safetensors").stat().st_mtime_ns == trained
+    (run / "results/repairs.tsv").unlink()
+    (run / "results/verified.tsv").write_bytes((finished / "results/verified.tsv").read_bytes())
+    left = kill_test.compare(finished / "results", run / "results")
+    assert [line for line in left if ".verified.tsv" not in line] == []
+
+
+def test_a_damaged_output_is_named_removed_and_made_again(run: Path, finished: Path) -> None:
+    flip_bit(run / "results/split/folds.tsv")
+    (run / MODEL / "metrics.json").unlink()
+    first = again(run)
+    assert first.returncode != 0 and "results/split/folds.tsv" in first.stdout
+    assert "not what was written" in first.stdout
+    assert again(run).returncode == 0
+    assert kill_test.compare(finished / "results", run / "results") == []
+
+
+def test_a_second_run_in_the_same_folder_refuses_and_harms_nothing(run: Path) -> None:
+    hold = "import sys, time; from pathduet import run_lock; run_lock.hold_run('results'); print(1, flush=True); time.sleep(300)"
+    other = subprocess.Popen([sys.executable, "-c", hold], cwd=run, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "1\n"
+        (run / MODEL / "metrics.json").unlink()
+        refused = again(run)
+        assert refused.returncode != 0 and f"process {other.pid} on " in refused.stdout
+        assert not (run / MODEL / "metrics.json").exists()
+    finally:
+        other.kill()
+        other.wait()
+    # nothing to unlock: the lock went with its process
+    assert again(run).returncode == 0 and (run / MODEL / "metrics.json").exists()
+
+
+def test_killed_at_random_it_ends_as_if_undisturbed(finished: Path, cohort: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "killed", cohort)
+    hit, starts, left = kill_test.run_with_kills(folder, 4, 5, 12.0, TARGET)
+    assert sum(hit.values()) == 4 and starts >= 2 and left == 0
+    assert kill_test.compare(finished / "results", folder / "results") == []
+    ledger = pd.read_csv(folder / "results/ledger.tsv", sep="\t")
+    assert list(ledger["slide_id"]) == list(pd.read_csv(cohort / "slides.tsv", sep="\t")["slide_id"])

@@ -1,0 +1,13 @@
+"""The run as one archive."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pathduet.job import job
+
+with job(snakemake, "crate"):
+    from pathduet.crate import write_crate
+
+    report = Path(snakemake.input.report).stat().st_mtime
+    date = datetime.fromtimestamp(report, UTC).date().isoformat()
+    write_crate(Path(snakemake.params.results), Path(snakemake.output.crate), date)
