@@ -15,6 +15,14 @@ configfile: workflow.source_path("config.yaml")
 
 
 include: "rules/common.smk"
+
+
+# An image built from containers/, for `--sdm apptainer`; without the variable jobs run in the active environment.
+if "PATHDUET_IMAGE" in os.environ:
+
+    container: os.environ["PATHDUET_IMAGE"]
+
+
 include: "rules/slides.smk"
 include: "rules/cohort.smk"
 include: "rules/genes.smk"

@@ -1,0 +1,71 @@
+"""The container recipes cannot be built everywhere; that they agree with each other and the project can be seen."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def recipes(repository: Path) -> dict[str, str]:
+    """Both recipes."""
+    return {name: (repository / "containers" / name).read_text() for name in ("Dockerfile", "apptainer.def")}
+
+
+def test_both_install_the_same_on_the_same_system(recipes: dict[str, str]) -> None:
+    docker, apptainer = recipes["Dockerfile"], recipes["apptainer.def"]
+    base = re.search(r"^FROM (\S+)", docker, re.M)
+    assert base and f"From: {base[1]}" in apptainer
+    packages = [
+        re.search(r"install -y --no-install-recommends ([^\\\n]+)", text) for text in recipes.values()
+    ]
+    assert packages[0] and packages[1] and packages[0][1].split() == packages[1][1].split()
+    installs = [re.search(r"pip install .*", text) for text in recipes.values()]
+    assert installs[0] and installs[1] and installs[0][0] == installs[1][0]
+
+
+def test_they_install_what_the_project_names_with_its_python(
+    recipes: dict[str, str], repository: Path
+) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    for text in recipes.values():
+        extras = re.search(r"/opt/pathduet\[([a-z,]+)\]", text)
+        assert extras and set(extras[1].split(",")) <= set(project["optional-dependencies"])
+        version = re.search(r"python:(\d+\.\d+)", text)
+        assert version and project["requires-python"] == f">={version[1]}"
+        assert "python =" + version[1] in (repository / "envs/slides.yaml").read_text()
+
+
+def test_dockerfile_instructions_are_known_and_copied_files_exist(repository: Path) -> None:
+    text = re.sub(r"\\\n", " ", (repository / "containers/Dockerfile").read_text())
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    known = {"FROM", "RUN", "COPY", "ENV", "WORKDIR", "CMD"}
+    assert {line.split()[0] for line in lines} == known and lines[0].startswith("FROM")
+    for line in lines:
+        if line.startswith("COPY"):
+            assert (repository / line.split()[1]).exists()
+    ignored = (repository / ".dockerignore").read_text().split()
+    assert {".git", ".venv", "results"} <= set(ignored)
+
+
+def test_apptainer_sections_are_known(recipes: dict[str, str]) -> None:
+    sections = re.findall(r"^%(\w+)$", recipes["apptainer.def"], re.M)
+    assert sections == ["files", "post", "environment", "runscript"]
+
+
+def test_the_wrapper_runs_the_workflow_in_the_current_folder(repository: Path, tmp_path: Path) -> None:
+    fake = tmp_path / "snakemake"
+    fake.write_text(f"#!{sys.executable}\nimport sys; print(sys.argv[1:])\n")
+    fake.chmod(0o755)
+    found = subprocess.run(
+        [repository / "containers/snakemake-in-container", "--cores", "2"],
+        capture_output=True, text=True, cwd=tmp_path, check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+    )  # fmt: skip
+    assert found.stdout.strip() == str(
+        ["--snakefile", "/opt/pathduet/Snakefile", "--directory", str(tmp_path), "--cores", "2"]
+    )
