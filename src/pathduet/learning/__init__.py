@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from pathduet.learning.config import TrainingConfig
-from pathduet.learning.consistency import cross_scale_similarity, dev_loss
+from pathduet.learning.consistency import cross_scale_similarity, dev_loss, released_dev_loss
 from pathduet.learning.distillation import distillation_loss, hazard_distillation_loss
 from pathduet.learning.gradient_coordination import coordinate_gradients, subspace_logits
 from pathduet.learning.inference import Predictions, predict_model, write_representations
@@ -28,6 +28,7 @@ __all__ = [
     "hazard_distillation_loss",
     "load_model",
     "predict_model",
+    "released_dev_loss",
     "subspace_logits",
     "survival_curve",
     "survival_nll",

@@ -211,7 +211,8 @@ class SlideDataset:
             raise InputError(
                 [Problem(f"features of slide {case.slide_id}, {magnification}", found, "extract them again")]
             )
-        order: Literal["hilbert", "raster"] = "raster" if self.config.token_order == "raster" else "hilbert"
+        listed = self.config.token_order == "raster" or self.config.variant == "released"
+        order: Literal["hilbert", "raster"] = "raster" if listed else "hilbert"
         rows = token_rows(grid, self.config.tokens, order)
         used, rows = np.unique(rows, return_inverse=True)  # tiles that became no token need no memory
         return _Tiles(features[used].astype(np.float16, copy=False), rows.astype(np.int64))

@@ -11,7 +11,11 @@ from torch import Tensor
 
 
 def coordinate_gradients(
-    grad_tumor: Tensor, grad_tme: Tensor, confidence_tumor: float | Tensor, confidence_tme: float | Tensor
+    grad_tumor: Tensor,
+    grad_tme: Tensor,
+    confidence_tumor: float | Tensor,
+    confidence_tme: float | Tensor,
+    variant: str = "paper",
 ) -> tuple[Tensor, Tensor]:
     """Project the less confident of two conflicting gradients onto the other's orthogonal complement.
 
@@ -21,6 +25,9 @@ def coordinate_gradients(
         Gradients of the same shape.
     confidence_tumor, confidence_tme : float or Tensor
         Batch sum of the probability that each subspace alone gives to what was observed.
+    variant : str
+        ``released``: the component along the other is taken away twice, so the gradient is reflected: the cosine
+        changes its sign and the norm stays.
 
     Returns
     -------
@@ -30,19 +37,20 @@ def coordinate_gradients(
     """
     if grad_tumor.shape != grad_tme.shape:
         raise ValueError(f"gradients of different shapes: {grad_tumor.shape} and {grad_tme.shape}")
+    times = 2 if variant == "released" else 1
     conflict = bool((grad_tumor * grad_tme).sum() < 0)
     if conflict and confidence_tumor < confidence_tme:
-        return _without_component(grad_tumor, grad_tme), grad_tme
+        return _without_component(grad_tumor, grad_tme, times), grad_tme
     if conflict and confidence_tme < confidence_tumor:
-        return grad_tumor, _without_component(grad_tme, grad_tumor)
+        return grad_tumor, _without_component(grad_tme, grad_tumor, times)
     return grad_tumor, grad_tme
 
 
-def _without_component(gradient: Tensor, along: Tensor) -> Tensor:
-    """Return gamma(x, y) = x - (x . y / y . y) y of eq. 6."""
+def _without_component(gradient: Tensor, along: Tensor, times: int) -> Tensor:
+    """Return gamma(x, y) = x - (x . y / y . y) y of eq. 6, for `times` = 1."""
     # Two vectors whose product is negative are both non-zero, but y . y of a tiny y can underflow.
     direction = along / along.abs().max()
-    return gradient - (gradient * direction).sum() / direction.square().sum() * direction
+    return gradient - times * (gradient * direction).sum() / direction.square().sum() * direction
 
 
 def subspace_logits(representation: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

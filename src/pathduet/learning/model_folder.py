@@ -15,6 +15,7 @@ from pathduet.atomic import atomic_path, write_json
 from pathduet.errors import InputError, Problem
 from pathduet.learning.outcomes import ClassOutcome, Outcome, SurvivalOutcome
 from pathduet.models.config import ModelConfig
+from pathduet.models.released import ReleasedStudent, ReleasedTeacher
 from pathduet.models.student import Student
 from pathduet.models.teacher import Teacher
 
@@ -54,9 +55,12 @@ class ModelDescription:
     def build(self) -> Teacher | Student:
         """Return the network with fresh weights."""
         dimension, outputs = int(self.encoder["feature_dim"]), self.outcome.outputs
+        released = self.config.variant == "released"
         if self.model == "teacher":
-            return Teacher(self.config, dimension, len(self.tumor_genes), len(self.tme_genes), outputs)
-        return Student(self.config, dimension, outputs)
+            teacher = ReleasedTeacher if released else Teacher
+            return teacher(self.config, dimension, len(self.tumor_genes), len(self.tme_genes), outputs)
+        student = ReleasedStudent if released else Student
+        return student(self.config, dimension, outputs)
 
 
 def save_model(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pathduet.learning.config import TrainingConfig
-from pathduet.learning.consistency import dev_loss
+from pathduet.learning.consistency import dev_loss, released_dev_loss
 from pathduet.learning.dataset import Batch
 from pathduet.learning.gradient_coordination import coordinate_gradients, subspace_logits
 from pathduet.learning.outcomes import Outcome
@@ -93,6 +93,8 @@ class TeacherObjective:
 
     def _dev(self, model: Teacher, output: TeacherOutput, subspace: str) -> Tensor:
         coarse, fine = (output.branches[m][subspace].attention for m in MAGNIFICATIONS)
+        if model.config.variant == "released":
+            return released_dev_loss(coarse, fine, self.config.lambda_dev)
         return dev_loss(coarse, fine, self.config.lambda_dev, model.gene_mask(subspace))
 
     @torch.no_grad()
@@ -115,7 +117,8 @@ class TeacherObjective:
             c = gradient.shape[1] // 2
             tumor, tme = gradient[:, :c], gradient[:, c:]
             conflicts += int((tumor * tme).sum() < 0)
-            coordinated = coordinate_gradients(tumor, tme, *torch.stack(self._confidence[m]).sum(dim=0))
+            sure_tumor, sure_tme = torch.stack(self._confidence[m]).sum(dim=0)
+            coordinated = coordinate_gradients(tumor, tme, sure_tumor, sure_tme, model.config.variant)
             gradient.copy_(torch.cat(coordinated, dim=1))
         self._confidence.clear()
         return conflicts / len(MAGNIFICATIONS)
@@ -196,16 +199,17 @@ class DistilledObjective:
                 prototypes = output.prototypes[m][taught].float()  # (b, 2, c)
                 target = self.targets.representation[m][rows].view_as(prototypes)
                 kept, swapped = assignment_costs(prototypes, target)
-                order = F.binary_cross_entropy_with_logits(
-                    output.margin[m][taught].float(), (kept <= swapped).to(kept.dtype)
-                )
                 divergence = self.outcome.divergence(
                     output.logits[m][taught].float(), self.targets.logits[m][rows], self.config.temperature
                 )
                 given = output.margin[m][taught].detach() >= 0
                 parts["mse"] = parts["mse"] + self.config.w_mse * torch.where(given, kept, swapped).mean()
                 parts["kl"] = parts["kl"] + self.config.w_kl * divergence
-                parts["order"] = parts["order"] + self.config.w_order * order
+                if model.learns_order:
+                    order = F.binary_cross_entropy_with_logits(
+                        output.margin[m][taught].float(), (kept <= swapped).to(kept.dtype)
+                    )
+                    parts["order"] = parts["order"] + self.config.w_order * order
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 
     def coordinate(self, model: nn.Module) -> float | None:

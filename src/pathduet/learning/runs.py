@@ -166,6 +166,7 @@ def train_model(
     history = fit(
         network.to(chosen), objective, dataset, training_config,
         device=chosen, checkpoint=out_dir / CHECKPOINT, key=key, label=label,
+        variant=model_config.variant,
     )  # fmt: skip
     _write(out_dir, description, network, facts, history)
 

@@ -32,8 +32,13 @@ class TrainingItems(Protocol):
         """Return some items stacked, with `slide_ids` (to name them in errors) and `to(device)`."""
 
 
-def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
-    """Return the learning rate of a step (from 0): linear warm-up, then a cosine to zero over all other steps."""
+def learning_rate(step: int, steps: int, config: TrainingConfig, variant: str = "paper") -> float:
+    """Return the learning rate of a step (from 0): linear warm-up, then a cosine to zero over all other steps.
+
+    ``released``: a cosine that reaches zero after as many *steps* as there are epochs, and rises again.
+    """
+    if variant == "released":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.epochs))
     warmup = round(config.warmup_fraction * steps)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
@@ -58,6 +63,7 @@ def fit(
     checkpoint: Path | None = None,
     key: str = "",
     label: str = "training",
+    variant: str = "paper",
 ) -> History:
     """Train `model` in place; the last epoch is the model.
 
@@ -80,6 +86,8 @@ def fit(
         What the checkpoint belongs to; with another key it is ignored.
     label : str
         Shown with the progress.
+    variant : str
+        Schedule of the learning rate, see :func:`learning_rate`.
 
     Returns
     -------
@@ -108,7 +116,16 @@ def fit(
         def run() -> Iterator[None]:
             for epoch in range(start, config.epochs):
                 row = yield from _epoch(
-                    model, objective, dataset, config, optimizer, device, epoch, steps_per_epoch, steps
+                    model,
+                    objective,
+                    dataset,
+                    config,
+                    optimizer,
+                    device,
+                    epoch,
+                    steps_per_epoch,
+                    steps,
+                    variant,
                 )
                 history.append(row)
                 if checkpoint is not None and epoch + 1 < config.epochs:
@@ -130,6 +147,7 @@ def _epoch(
     epoch: int,
     steps_per_epoch: int,
     steps: int,
+    variant: str,
 ) -> Generator[None, None, dict[str, float]]:
     """Train one epoch, yielding after each step; the generator's value is the history row."""
     model.train()
@@ -141,7 +159,7 @@ def _epoch(
     for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
         group = list(itertools.islice(batches, config.accumulation))
         slides = sum(len(indices) for indices in group)
-        rate = learning_rate(step, steps, config)
+        rate = learning_rate(step, steps, config, variant)
         for parameters in optimizer.param_groups:
             parameters["lr"] = rate
         optimizer.zero_grad(set_to_none=True)

@@ -9,6 +9,7 @@ from pathduet.models.experts import combine_hazards, combine_probabilities
 from pathduet.models.fusion import DisentangledFusion, SubspaceFusion
 from pathduet.models.gene_tokens import GeneTokens
 from pathduet.models.patch_tokens import PatchTokens
+from pathduet.models.released import ReleasedStudent, ReleasedTeacher
 from pathduet.models.student import Student, StudentOutput
 from pathduet.models.subspace_order import SubspaceOrder, assignment_costs
 from pathduet.models.teacher import Teacher, TeacherOutput
@@ -24,6 +25,8 @@ __all__ = [
     "ModelConfig",
     "MultiHeadAttention",
     "PatchTokens",
+    "ReleasedStudent",
+    "ReleasedTeacher",
     "Student",
     "StudentOutput",
     "SubspaceFusion",

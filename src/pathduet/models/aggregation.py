@@ -50,9 +50,13 @@ class TokenAggregation(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.prototypes, self.neighbors = config.prototypes, config.neighbors
-        self.deformation = DeformableAttention(config)
+        self.deformation: nn.Module = DeformableAttention(config)
         self.norm = nn.LayerNorm(config.width)
         self.significance = nn.Linear(config.width, 1)
+
+    def neighbor_counts(self, repeats: Tensor | None) -> int | Tensor:
+        """Return the neighbours of eq. 10: as many more as there are copies of a patch."""
+        return self.neighbors if repeats is None else self.neighbors * repeats
 
     def forward(self, patches: Tensor, repeats: Tensor | None = None) -> Aggregation:
         """Aggregate patch tokens (B, N, c).
@@ -67,9 +71,10 @@ class TokenAggregation(nn.Module):
             would give every patch of a small slide the same density.
         """
         tokens = self.norm(patches + self.deformation(patches, patches).tokens)  # eq. 8-9
-        neighbors = self.neighbors if repeats is None else self.neighbors * repeats
         clusters = dpc_knn(
-            tokens.float() if tokens.dtype is torch.bfloat16 else tokens, self.prototypes, neighbors
+            tokens.float() if tokens.dtype is torch.bfloat16 else tokens,
+            self.prototypes,
+            self.neighbor_counts(repeats),
         )
         log_weights = self.significance(tokens).squeeze(-1)  # (B, N)
         # exp(linear) relative to the cluster's highest: the same shares, and no overflow.

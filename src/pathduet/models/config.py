@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-VARIANTS = ("paper",)
+VARIANTS = ("paper", "released")
 TOKEN_ORDERS = ("hilbert", "raster")
 EXPERT_RULES = ("max_confidence", "mean")
 MAGNIFICATIONS = ("10x", "20x")
@@ -19,11 +19,13 @@ class ModelConfig:
     Attributes
     ----------
     variant : str
-        ``paper``: the equations of the paper.
+        ``paper``: the equations of the paper; ``released``: what the authors' public code does, for comparison
+        (:mod:`pathduet.models.released`).
     tokens : int
         Patch tokens per slide and magnification; a square number (they lie on a square map).
     token_order : str
-        ``hilbert`` (neighbours on the map are neighbours in the tissue) or ``raster``.
+        ``hilbert`` (neighbours on the map are neighbours in the tissue) or ``raster``. ``released`` is always in list
+        order, which is raster: that is how tiles are listed.
     width : int
         Width c of every token.
     heads, head_dim : int
@@ -90,6 +92,10 @@ class ModelConfig:
             )
         if self.width % self.offset_groups:
             raise ValueError(f"model.width {self.width} is no multiple of offset_groups {self.offset_groups}")
+        if self.variant == "released" and self.heads % self.offset_groups:
+            raise ValueError(
+                f"model.heads {self.heads} is no multiple of offset_groups {self.offset_groups}, as variant released needs"
+            )
         if self.offset_kernel < self.stride:
             raise ValueError(f"model.offset_kernel {self.offset_kernel} is smaller than stride {self.stride}")
         if not 0 <= self.dropout < 1:

@@ -55,6 +55,9 @@ class Student(nn.Module):
         Classes, or survival intervals.
     """
 
+    #: Whether the prototypes' order is learned.
+    learns_order = True
+
     def __init__(self, config: ModelConfig, feature_dim: int, outputs: int) -> None:
         super().__init__()
         self.config = config

@@ -1,0 +1,226 @@
+"""The networks as the authors' public code runs them, for comparison only: `model.variant: released`.
+
+Where that code departs from the paper's equations, these networks follow it:
+
+- genes: a self-normalising network turns a subspace's vector into c numbers, which stand at all N positions of the
+  query map, so every query is the same;
+- attention carries a learned position bias (a small network over log-scaled distances between every query and
+  every moved key, as in Swin Transformer V2): most of a step's time and memory;
+- the subspaces are mixed by a linear layer (2c -> c) before the selection, and the selection has a single key, so its
+  softmax is 1 and nothing is selected;
+- the student's prototypes keep the order of their cluster scores, which has no meaning across slides.
+
+Everything else is the paper variant's: patch tokens, offset network, clustering, pooling, experts. What differs
+outside the networks (gradients, consistency loss, learning rate, list order of the tokens) is chosen by the same
+setting in `pathduet.learning`. The public code's heads are 64 wide (`model.head_dim`).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from pathduet.models.aggregation import TokenAggregation
+from pathduet.models.attention import MultiHeadAttention
+from pathduet.models.config import MAGNIFICATIONS, SUBSPACES, ModelConfig
+from pathduet.models.deformable import DeformableOutput, OffsetNetwork, reference_points, sample_map
+from pathduet.models.fusion import FusionOutput, SubspaceOutput
+from pathduet.models.snn import SnnConfig, snn_branch
+from pathduet.models.student import Student
+from pathduet.models.teacher import Teacher
+
+
+class PositionBias(nn.Module):
+    """A bias per head from the distance of each query to each key: log scale, two hidden layers.
+
+    Parameters
+    ----------
+    hidden : int
+        Width of the hidden layers.
+    outputs : int
+        Heads per offset group (the keys of a group are at the same points).
+    """
+
+    def __init__(self, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.network = nn.Sequential(
+            nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+        )
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Return (B, groups * outputs, Q, S) for points (Q, 2) and (B, groups, S, 2) in map cells."""
+        distance = queries.view(1, 1, -1, 1, 2) - keys.unsqueeze(2)  # (B, groups, Q, S, 2)
+        bias = self.network(distance.sign() * torch.log1p(distance.abs()))
+        return bias.movedim(-1, 2).flatten(1, 2)
+
+
+class BiasedDeformableAttention(nn.Module):
+    """Deformable attention of a map of queries to a map of patches, with :class:`PositionBias`.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes; `heads` a multiple of `offset_groups`.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.stride = config.stride
+        self.offsets = OffsetNetwork(
+            config.width, config.offset_groups, config.offset_kernel, config.stride, config.offset_range
+        )
+        self.attend = MultiHeadAttention(config.width, config.heads, config.head_dim, config.dropout)
+        self.bias = PositionBias(max(config.width // 4, 4), config.heads // config.offset_groups)
+
+    def forward(self, queries: Tensor, patches: Tensor) -> DeformableOutput:
+        """Attend from (B, N, c) to (B, N, c), both maps of n x n cells; the attention is always returned."""
+        n = round(patches.shape[1] ** 0.5)
+        side = max(n // self.stride, 1)
+        offsets = self.offsets(queries, side)  # (B, groups, h, w, 2)
+        points = reference_points(side, device=patches.device, dtype=offsets.dtype) + offsets * (2 / n)
+        cells = reference_points(n, device=patches.device, dtype=offsets.dtype).flatten(0, 1)
+        bias = self.bias(cells * (n / 2), points.flatten(2, 3) * (n / 2))
+        tokens, attention = self._attend(queries, sample_map(patches, points), bias)
+        return DeformableOutput(tokens, attention, offsets)
+
+    def _attend(self, queries: Tensor, source: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        block = self.attend
+        q, k, v = (
+            layer(x).unflatten(-1, (block.heads, block.head_dim)).transpose(1, 2)
+            for layer, x in ((block.query, queries), (block.key, source), (block.value, source))
+        )
+        with torch.autocast(queries.device.type, enabled=False):
+            scores = (q.float() * block.head_dim**-0.5) @ k.float().transpose(-2, -1)
+            attention = (scores + bias.float()).softmax(dim=-1)
+        mixed = (attention.to(v.dtype) @ v).transpose(1, 2).flatten(2)
+        return block.dropout(block.output(mixed)), attention
+
+
+class GeneVector(nn.Module):
+    """A subspace's genes as one token: (B, G) -> (B, 1, c).
+
+    Parameters
+    ----------
+    genes, width : int
+        Number of genes G and width c.
+    dropout : float
+        Alpha dropout of the network.
+    """
+
+    def __init__(self, genes: int, width: int, dropout: float) -> None:
+        super().__init__()
+        if genes < 1:
+            raise ValueError("a subspace without genes cannot be modelled")
+        self.genes = genes
+        self.network = snn_branch(genes, SnnConfig(hidden=(2 * width, width), dropout=dropout))
+
+    def forward(self, expression: Tensor) -> Tensor:
+        """Return (B, 1, c)."""
+        if expression.shape[1] != self.genes:
+            raise ValueError(f"{expression.shape[1]} genes given to a network made for {self.genes}")
+        return cast(Tensor, self.network(expression)).unsqueeze(1)
+
+
+class ReleasedFusion(nn.Module):
+    """Both branches of one magnification, mixed before the selection.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        c = config.width
+        self.deformation = nn.ModuleDict({s: BiasedDeformableAttention(config) for s in SUBSPACES})
+        self.mix = nn.Linear(2 * c, c)
+        self.selection = nn.ModuleDict(
+            {s: MultiHeadAttention(c, config.heads, config.head_dim, config.dropout) for s in SUBSPACES}
+        )
+        self.norm = nn.ModuleDict({s: nn.LayerNorm(c) for s in SUBSPACES})
+        self.dense = nn.ModuleDict({s: nn.Linear(c, c) for s in SUBSPACES})
+
+    def forward(
+        self,
+        patches: Tensor,
+        tumor: Tensor,
+        tme: Tensor,
+        tumor_mask: Tensor,
+        tme_mask: Tensor,
+        need_selection: bool = False,
+    ) -> FusionOutput:
+        """Return X_R for patch tokens (B, N, c) and gene vectors (B, 1, c); the masks have nothing to hide."""
+        genes = {"tumor": tumor, "tme": tme}
+        deformed = {
+            s: self.deformation[s](genes[s].expand(-1, patches.shape[1], -1), patches) for s in SUBSPACES
+        }
+        mixed = self.mix(torch.cat([deformed[s].tokens for s in SUBSPACES], dim=-1))  # (B, N, c)
+        branches = {}
+        for s in SUBSPACES:
+            selected, selection = self.selection[s](mixed, genes[s], need_attention=need_selection)
+            pooled = self.norm[s](mixed + selected).mean(dim=1)
+            branches[s] = SubspaceOutput(
+                torch.tanh(self.dense[s](pooled)), deformed[s].attention, selection, deformed[s].offsets
+            )
+        return FusionOutput(torch.cat([branches[s].representation for s in SUBSPACES], dim=1), branches)
+
+
+class ReleasedTeacher(Teacher):
+    """The teacher of the public code; see :class:`Teacher` for parameters and results.
+
+    Its attention to the histology is (B, heads, N, keys): one row a position of the query map, not a gene.
+    """
+
+    def __init__(
+        self, config: ModelConfig, feature_dim: int, tumor_genes: int, tme_genes: int, outputs: int
+    ) -> None:
+        super().__init__(config, feature_dim, tumor_genes, tme_genes, outputs)
+        counts = dict(zip(SUBSPACES, (tumor_genes, tme_genes), strict=True))
+        self.genes = nn.ModuleDict(
+            {s: GeneVector(n, config.width, config.dropout) for s, n in counts.items()}
+        )
+        self.fusion = nn.ModuleDict({m: ReleasedFusion(config) for m in MAGNIFICATIONS})
+
+    def gene_mask(self, subspace: str) -> Tensor:
+        """Return (1,) bool, True: a subspace is a single token."""
+        return torch.ones(1, dtype=torch.bool, device=self.expert("10x").weight.device)
+
+
+class ReleasedAggregation(TokenAggregation):
+    """ITA with position bias; copies of a patch count as neighbours.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.deformation = BiasedDeformableAttention(config)
+
+    def neighbor_counts(self, repeats: Tensor | None) -> int | Tensor:
+        """Return the configured number whatever the copies."""
+        return self.neighbors
+
+
+class ScoreOrder(nn.Module):
+    """Prototypes in the order of their cluster scores: nothing is learned."""
+
+    def forward(self, prototypes: Tensor, through_task: bool = True) -> tuple[Tensor, Tensor]:
+        """Return the (B, 2, c) prototypes as they are, and margins (B,) of 0."""
+        return prototypes, prototypes.new_zeros(len(prototypes))
+
+
+class ReleasedStudent(Student):
+    """The student of the public code; see :class:`Student` for parameters and results."""
+
+    learns_order = False
+
+    def __init__(self, config: ModelConfig, feature_dim: int, outputs: int) -> None:
+        super().__init__(config, feature_dim, outputs)
+        self.aggregation = nn.ModuleDict({m: ReleasedAggregation(config) for m in MAGNIFICATIONS})
+        self.order = nn.ModuleDict({m: ScoreOrder() for m in MAGNIFICATIONS})

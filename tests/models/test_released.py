@@ -1,0 +1,129 @@
+"""The comparison networks of the public code: each departure from the equations is really there."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from pathduet.models import MAGNIFICATIONS, SUBSPACES, ModelConfig, ReleasedStudent, ReleasedTeacher
+from pathduet.models.attention import MultiHeadAttention
+from pathduet.models.deformable import reference_points, sample_map
+from pathduet.models.released import BiasedDeformableAttention, PositionBias, ScoreOrder
+
+CONFIG = ModelConfig(
+    variant="released", tokens=36, width=16, heads=4, head_dim=8, offset_groups=2, offset_kernel=3, stride=2,
+    dropout=0.0,
+)  # fmt: skip
+
+
+def inputs() -> tuple[torch.Tensor, ...]:
+    return torch.randn(3, 36, 10), torch.randn(3, 36, 10), torch.randn(3, 5), torch.randn(3, 11)
+
+
+def make_teacher() -> ReleasedTeacher:
+    return ReleasedTeacher(CONFIG, 10, 5, 11, 4).eval()
+
+
+def test_teacher_shapes_are_the_paper_variants_but_for_the_queries() -> None:
+    output = make_teacher()(*inputs(), need_selection=True)
+    for m in MAGNIFICATIONS:
+        assert output.logits[m].shape == (3, 4) and output.representation[m].shape == (3, 32)
+        for s in SUBSPACES:
+            branch = output.branches[m][s]
+            assert branch.attention.shape == (3, 4, 36, 9), "a row a position of the map"
+            assert torch.allclose(branch.attention.sum(-1), torch.ones(3, 4, 36), atol=1e-6)
+
+
+def test_nothing_is_selected() -> None:
+    for branches in make_teacher()(*inputs(), need_selection=True).branches.values():
+        for branch in branches.values():
+            assert torch.equal(branch.selection, torch.ones_like(branch.selection)), "one key: a constant"
+
+
+def test_without_position_bias_every_query_asks_the_same() -> None:
+    teacher = make_teacher()
+    differs = teacher(*inputs()).branches["10x"]["tumor"].attention.std(dim=2).max()
+    for block in teacher.modules():
+        if isinstance(block, PositionBias):
+            nn.init.zeros_(block.network[-1].weight)
+    same = teacher(*inputs()).branches["10x"]["tumor"].attention.std(dim=2).max()
+    assert differs > 1e-4 and same < 1e-6
+
+
+def test_subspaces_are_mixed_before_the_classifier() -> None:
+    teacher, (coarse, fine, tumor, tme) = make_teacher(), inputs()
+    before = teacher(coarse, fine, tumor, tme).representation["10x"]
+    after = teacher(coarse, fine, tumor + 1, tme).representation["10x"]
+    assert not torch.allclose(before[:, 16:], after[:, 16:]), "tumour genes reach the TME half"
+
+
+def test_position_bias_by_brute_force() -> None:
+    bias = PositionBias(6, 2)
+    queries, keys = torch.randn(4, 2) * 5, torch.randn(2, 3, 5, 2) * 5
+    found = bias(queries, keys)
+    assert found.shape == (2, 6, 4, 5)
+    for b, g, q, s in ((0, 0, 0, 0), (1, 2, 3, 4), (0, 1, 2, 3)):
+        d = queries[q] - keys[b, g, s]
+        expected = bias.network(torch.sign(d) * torch.log(1 + d.abs()))
+        assert torch.allclose(found[b, 2 * g : 2 * g + 2, q, s], expected, atol=1e-6)
+
+
+def test_zero_bias_and_offsets_are_plain_attention_at_the_grid_points() -> None:
+    block = BiasedDeformableAttention(CONFIG)
+    nn.init.zeros_(block.offsets.pointwise.weight)
+    for parameter in block.bias.network[-1].parameters():
+        nn.init.zeros_(parameter)
+    patches = torch.randn(2, 36, 16)
+    keys = sample_map(patches, reference_points(3).expand(2, 2, 3, 3, 2))
+    assert isinstance(block.attend, MultiHeadAttention)
+    expected, attention = block.attend(patches, keys, need_attention=True)
+    found = block(patches, patches)
+    assert torch.allclose(found.tokens, expected, atol=1e-6)
+    assert torch.allclose(found.attention, attention, atol=1e-6)
+
+
+def test_prototypes_keep_the_order_of_the_cluster_scores() -> None:
+    student = ReleasedStudent(CONFIG, 10, 4).eval()
+    output = student(*inputs()[:2])
+    for m in MAGNIFICATIONS:
+        assert torch.equal(output.representation[m], output.prototypes[m].flatten(1))
+        assert torch.equal(output.margin[m], torch.zeros(3))
+    assert not list(ScoreOrder().parameters()) and not student.learns_order
+
+
+def test_copies_use_up_neighbours() -> None:
+    student, patches = ReleasedStudent(CONFIG, 10, 4).eval(), inputs()[:2]
+    twice = torch.tensor([2, 2, 2])
+    for m in MAGNIFICATIONS:
+        assert torch.equal(student(*patches).logits[m], student(*patches, twice, twice).logits[m])
+
+
+def test_every_parameter_gets_a_gradient_but_the_single_keys() -> None:
+    teacher, student = make_teacher().train(), ReleasedStudent(CONFIG, 10, 4)
+    for network, output in ((teacher, teacher(*inputs())), (student, student(*inputs()[:2]))):
+        sum(x.square().sum() for x in output.logits.values()).backward()
+        without = {n for n, p in network.named_parameters() if p.grad is None or p.grad.abs().max() == 0}
+        # A softmax over one key is 1 whatever query and key are; a shift of all log-weights changes no share.
+        idle = ("query.weight", "key.weight")
+        unexpected = [n for n in without if not (".selection." in n and n.endswith(idle))]
+        assert [n for n in unexpected if not n.endswith("significance.bias")] == []
+
+
+def test_permuting_slides_permutes_the_answers() -> None:
+    teacher, student, order = make_teacher(), ReleasedStudent(CONFIG, 10, 4).eval(), torch.tensor([2, 0, 1])
+    given = inputs()
+    shuffled = tuple(x[order] for x in given)
+    for whole, permuted in (
+        (teacher(*given), teacher(*shuffled)),
+        (student(*given[:2]), student(*shuffled[:2])),
+    ):
+        for m in MAGNIFICATIONS:
+            assert torch.allclose(whole.logits[m][order], permuted.logits[m], atol=1e-5)
+
+
+def test_heads_must_fill_the_offset_groups() -> None:
+    with pytest.raises(ValueError, match="offset_groups"):
+        dataclasses.replace(CONFIG, heads=3)
