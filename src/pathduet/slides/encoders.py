@@ -277,7 +277,8 @@ def _feature_dim(name: str, shape: tuple[int, ...]) -> int:
 
 def pick_engine(settings: EncoderSettings, device: str) -> str:
     """Return ``onnxruntime`` or ``torch``: as asked for; ``auto`` is onnxruntime on CPUs where it is installed."""
-    installed = importlib.util.find_spec("onnxruntime") is not None
+    # the export is torch's, and needs onnx
+    installed = all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
     if settings.engine == "onnxruntime":
         if not installed:
             raise PathDuetError("encoder.engine: onnxruntime is not installed: pip install 'pathduet[onnx]'")
