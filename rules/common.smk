@@ -64,20 +64,12 @@ def repair_notes(wildcards):
     return [path for path in [f"{RESULTS}/repairs.tsv"] if Path(path).exists()]
 
 
-def raw_slides(wildcards):
-    return plan.raw_paths(wildcards.batch)
-
-
 def slide_batch(wildcards):
     return plan.batch_table(wildcards.batch)
 
 
 def slide_stamps(wildcards):
     return plan.raw_stamps(wildcards.batch)
-
-
-def raw_slide(wildcards):
-    return plan.raw_path(wildcards.slide)
 
 
 def warm_start(wildcards):
@@ -138,7 +130,7 @@ def finish(succeeded, snakemake_log):
 
     lines, lost = closing_lines(RESULTS, succeeded)
     if not succeeded:
-        lines = [*failure_lines(failed_jobs(snakemake_log)), *lines]
+        lines = [*failure_lines(failed_jobs(*snakemake_log)), *lines]
     print("\n".join(lines), file=sys.stderr, flush=True)
     status = plan.config["slides"]["lost_slides_exit_status"]
     if succeeded and lost and status:

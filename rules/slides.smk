@@ -1,10 +1,11 @@
 # Raw slides -> tiles -> stain matrix -> features, in batches. A batch's declared output is its manifest; the
 # slides' own artifacts are kept by the engine slide by slide, so that a killed batch loses only the slide in hand.
+#
+# Raw slides are no `input` of a rule but a parameter, their paths, sizes and dates: Snakemake fails jobs whose inputs are
+# dated later than their outputs, as slides are whose scanner's clock is ahead. The sheet's check knows missing ones.
 
 
 rule tile:
-    input:
-        slides=ancient(raw_slides),
     output:
         manifest=f"{RESULTS}/batches/tile/{{batch}}.tsv",
     log:
@@ -27,7 +28,6 @@ rule tile:
 
 rule stain:
     input:
-        slides=ancient(raw_slides),
         upstream=f"{RESULTS}/batches/tile/{{batch}}.tsv",
     output:
         manifest=f"{RESULTS}/batches/stain/{{batch}}.tsv",
@@ -50,7 +50,6 @@ rule stain:
 
 rule features:
     input:
-        slides=ancient(raw_slides),
         upstream=f"{RESULTS}/batches/stain/{{batch}}.tsv",
     output:
         manifest=f"{RESULTS}/batches/features/{{batch}}.tsv",
@@ -73,8 +72,6 @@ rule features:
 
 # Asked for by name only, e.g. `snakemake --cores 1 results/slides/S1/features.h5`: one slide, without its batch.
 rule one_slide:
-    input:
-        slide=ancient(raw_slide),
     output:
         artifact=f"{RESULTS}/slides/{{slide}}/{{artifact}}",
     log:
@@ -87,6 +84,7 @@ rule one_slide:
     params:
         results=results_folder,
         row=lambda wildcards: plan.slide_table(wildcards.slide),
+        stamp=lambda wildcards: plan.raw_stamp(wildcards.slide),
         settings=plan.slide_settings("features"),
         code=plan.code("slides"),
     script:

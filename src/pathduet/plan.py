@@ -111,15 +111,11 @@ class Plan:
         Compared for being the same, never for being newer: a scanner or file server whose clock is ahead
         would else have its slides made again in every run.
         """
-        stamps = []
-        for path in self.raw_paths(batch):
-            try:
-                found = Path(path).stat()
-            except OSError:
-                stamps.append("absent")
-            else:
-                stamps.append(f"{found.st_size} {int(found.st_mtime)}")
-        return stamps
+        return [_stamp(path) for path in self.raw_paths(batch)]
+
+    def raw_stamp(self, slide_id: str) -> str:
+        """The same of one slide."""
+        return _stamp(self.raw_path(slide_id))
 
     def slide_table(self, slide_id: str) -> list[dict[str, Any]]:
         """Sheet row of one slide."""
@@ -200,6 +196,14 @@ class Plan:
     def code(self, *parts: str) -> str:
         """Hash of the source a rule calls, see :func:`pathduet.provenance.code_version`."""
         return code_version(*parts)
+
+
+def _stamp(path: str) -> str:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return "absent"
+    return f"{found.st_size} {int(found.st_mtime)}"
 
 
 def slide_to_params(slide: SlideRow) -> dict[str, Any]:

@@ -136,12 +136,14 @@ class FailedJob:
     logs: tuple[str, ...]
 
 
-def failed_jobs(snakemake_log: str | os.PathLike[str]) -> list[FailedJob]:
-    """Read the jobs that failed for good from a run's own log; each once, in the order they failed."""
-    try:
-        text = Path(snakemake_log).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
+def failed_jobs(*snakemake_logs: str | os.PathLike[str]) -> list[FailedJob]:
+    """Read the jobs that failed from a run's own logs; each once, in the order they failed."""
+    text = ""
+    for log in snakemake_logs:
+        try:
+            text += Path(log).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
     found: dict[tuple[str, ...], FailedJob] = {}
     for block in re.finditer(r"^Error in rule (\w+).*:\n((?:[ \t]+.*\n)+)", text, re.M):
         facts: Mapping[str, str] = dict(re.findall(r"^\s+(output|log): (.*)$", block[2], re.M))
