@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test quick lint format install clean-demo
+.PHONY: demo test quick lint format install real-expression clean-demo
 .DEFAULT_GOAL := demo
 
 install: $(READY)
@@ -20,7 +20,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	@echo "Setting up $(VENV) (a few minutes, several GB because of torch) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,staintools,slurm,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,onnx,timm,staintools,slurm,dev]'
 	@touch $@
 
 demo: $(READY)
@@ -33,11 +33,15 @@ test: $(READY)
 quick: $(READY)
 	@$(BIN)/pytest -m "not slow"
 
+# Expression alone on 569 real TCGA gliomas: results/real_expression/table.md, figure.svg. PATHDUET_TEST_DATA names the tables.
+real-expression: $(READY)
+	@$(BIN)/snakemake -s examples/tcga_expression/Snakefile --cores $(CORES)
+
 lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/snakefmt --check Snakefile rules
+	@$(BIN)/snakefmt --check Snakefile rules examples
 	@$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml
 
 format: $(READY)

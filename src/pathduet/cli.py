@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pathduet import __version__
+from pathduet.cohort.cli import app as splits_app
 from pathduet.download.cli import app as fetch_app
 from pathduet.errors import PathDuetError
 from pathduet.importers.cli import app as import_app
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 app.add_typer(import_app, name="import")
 app.add_typer(fetch_app, name="fetch")
+app.add_typer(splits_app, name="splits")
 
 Config = Annotated[
     list[Path] | None,

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pathduet.cli import app
 from pathduet.cohort.labels import task_labels
-from pathduet.cohort.splits import import_folds
+from pathduet.cohort.splits import import_folds, write_folds
 from pathduet.errors import InputError
 from pathduet.expression.matrix import read_expression
 from pathduet.importers.cptac import import_cptac
@@ -264,7 +264,7 @@ def test_a_table_import_checks_slides_samples_and_the_unit(tmp_path: Path) -> No
 def test_published_folds_load_and_hold_every_patient_once(test_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "folds.tsv"
     source = test_data / "tables_tcga" / "porpoise_5fold"
-    result = CliRunner().invoke(app, ["import", "splits", str(source), "--out", str(out)])
+    result = CliRunner().invoke(app, ["splits", "import", str(source), "--out", str(out)])
     assert result.exit_code == 0, result.output
     folds = pd.read_csv(out, sep="\t").set_index("patient_id")["fold"]
     patients = pd.DataFrame({"cohort": "tcga"}, index=folds.index)
@@ -274,6 +274,18 @@ def test_published_folds_load_and_hold_every_patient_once(test_data: Path, tmp_p
         listed = pd.read_csv(source / f"splits_{k}.csv")
         assert set(folds.index[folds == k]) == set(listed["val"].dropna())
         assert set(folds.index[folds != k]) == set(listed["train"].dropna())
+    write_folds(tmp_path / "mine.tsv", checked)
+    result = CliRunner().invoke(
+        app, ["splits", "export", str(tmp_path / "mine.tsv"), "--out", str(tmp_path / "back")]
+    )
+    assert result.exit_code == 0, result.output
+    for k in range(5):
+        ours, theirs = (
+            pd.read_csv(tmp_path / "back" / f"splits_{k}.csv"),
+            pd.read_csv(source / f"splits_{k}.csv"),
+        )
+        assert list(ours.columns) == list(theirs.columns)
+        assert set(ours["val"].dropna()) == set(theirs["val"].dropna())
 
 
 @pytest.mark.data

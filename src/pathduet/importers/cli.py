@@ -132,29 +132,3 @@ def table(
         samples_in_rows=samples_in_rows, standardise=standardise, samples=samples, slides=slides,
     )  # fmt: skip
     typer.echo(report.text())
-
-
-@app.command()
-def splits(
-    folder: Annotated[Path, typer.Argument(help="Folder with splits_0.csv, splits_1.csv ...")],
-    out: Annotated[Path, typer.Option(help="File for `split.file`: patient_id, fold.")],
-    patients: Annotated[
-        Path | None, typer.Option(help="A patients.tsv: keep its patients alone, and say who is missing.")
-    ] = None,
-) -> None:
-    """Published folds in the field's splits_k.csv format -> a file for the configuration's split.file."""
-    from pathduet.atomic import write_tsv
-    from pathduet.cohort.splits import import_splits
-
-    folds = import_splits(folder)
-    if patients is not None:
-        from pathduet.sheets import read_patients
-
-        known = set(read_patients(patients).index)
-        typer.echo(
-            f"{len(set(folds['patient_id']) - known)} patients of the splits are not in {patients.name}: left out"
-        )
-        folds = folds[folds["patient_id"].isin(known)]
-        typer.echo(f"{len(known - set(folds['patient_id']))} patients of {patients.name} are in no split")
-    write_tsv(out, folds)
-    typer.echo(f"{len(folds)} patients in {folds['fold'].nunique()} folds: {out}")

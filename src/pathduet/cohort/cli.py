@@ -1,0 +1,48 @@
+"""``pathduet splits``: folds in the field's splits_k.csv format, read and written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, help="Folds in the field's splits_k.csv format (MCAT, PORPOISE, CLAM)."
+)
+
+
+@app.command("import")
+def read(
+    folder: Annotated[Path, typer.Argument(help="Folder with splits_0.csv, splits_1.csv ...")],
+    out: Annotated[Path, typer.Option(help="File for `split.file`: patient_id, fold.")],
+    patients: Annotated[
+        Path | None, typer.Option(help="A patients.tsv: keep its patients alone, and say who is missing.")
+    ] = None,
+) -> None:
+    """Published folds -> a file for the configuration's split.file."""
+    from pathduet.atomic import write_tsv
+    from pathduet.cohort.splits import import_splits
+
+    folds = import_splits(folder)
+    if patients is not None:
+        from pathduet.sheets import read_patients
+
+        known, listed = set(read_patients(patients).index), set(folds["patient_id"])
+        typer.echo(f"{len(listed - known)} patients of the splits are not in {patients.name}: left out")
+        typer.echo(f"{len(known - listed)} patients of {patients.name} are in no split")
+        folds = folds[folds["patient_id"].isin(known)]
+    write_tsv(out, folds)
+    typer.echo(f"{len(folds)} patients in {folds['fold'].nunique()} folds: {out}")
+
+
+@app.command("export")
+def write(
+    folds: Annotated[Path, typer.Argument(help="folds.tsv of a results folder (split/folds.tsv).")],
+    out: Annotated[Path, typer.Option(help="Folder for splits_0.csv, splits_1.csv ...")],
+) -> None:
+    """A run's folds -> splits_k.csv, for other projects to compare with."""
+    from pathduet.cohort.splits import export_splits, read_folds
+
+    written = export_splits(out, read_folds(folds))
+    typer.echo(f"{len(written)} files: {out}")
