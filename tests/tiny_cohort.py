@@ -63,7 +63,7 @@ def command(folder: Path, config: Path, *arguments: str, cores: int = 2) -> list
 
 
 def snakemake(
-    folder: Path, config: Path, *arguments: str, timeout: float = 900
+    folder: Path, config: Path, *arguments: str, timeout: float = 1800
 ) -> subprocess.CompletedProcess[str]:
     """Run the workflow with `folder` as its working directory; output and errors come back together."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -13,7 +13,7 @@ import yaml
 
 import tiny_cohort
 
-pytestmark = [pytest.mark.slow, pytest.mark.data]
+pytestmark = [pytest.mark.slow, pytest.mark.data, pytest.mark.timeout(2400)]
 
 
 def test_the_whole_workflow_runs_on_real_expression_and_survival(test_data: Path, tmp_path: Path) -> None:
