@@ -60,10 +60,6 @@ def final_targets():
     ]
 
 
-def repair_notes(wildcards):
-    return [path for path in [f"{RESULTS}/repairs.tsv"] if Path(path).exists()]
-
-
 def slide_batch(wildcards):
     return plan.batch_table(wildcards.batch)
 

@@ -4,7 +4,6 @@
 rule evaluate:
     input:
         ledger=f"{RESULTS}/ledger.tsv",
-        verified=ancient(f"{RESULTS}/verified.tsv"),
         patients=plan.config["sheets"]["patients"],
         folds=f"{RESULTS}/split/folds.tsv",
         genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",
@@ -24,6 +23,7 @@ rule evaluate:
     params:
         results=results_folder,
         part=tested_part,
+        repair=plan.repair_settings(),
         settings=plan.evaluation_settings(),
         code=plan.code("models", "learning", "evaluation"),
     script:
@@ -33,7 +33,6 @@ rule evaluate:
 rule external:
     input:
         ledger=f"{RESULTS}/ledger.tsv",
-        verified=ancient(f"{RESULTS}/verified.tsv"),
         patients=plan.config["sheets"]["patients"],
         folds=f"{RESULTS}/split/folds.tsv",
         genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",
@@ -53,6 +52,7 @@ rule external:
     params:
         results=results_folder,
         part=external_part,
+        repair=plan.repair_settings(),
         settings=plan.evaluation_settings(),
         code=plan.code("models", "learning", "evaluation"),
     script:

@@ -106,23 +106,3 @@ rule ledger:
         code=plan.code("ledger", "sheets"),
     script:
         "../workflow_scripts/ledger.py"
-
-
-# Notes of slides that a reader found damaged; ever after this file is an input, so that a new note starts the job.
-rule verify:
-    input:
-        ledger=f"{RESULTS}/ledger.tsv",
-        slides=plan.config["sheets"]["slides"],
-        notes=repair_notes,
-    output:
-        verified=f"{RESULTS}/verified.tsv",
-    log:
-        f"{RESULTS}/logs/verify.log",
-    conda:
-        "../envs/slides.yaml"
-    threads: 1
-    params:
-        results=results_folder,
-        settings=plan.slide_settings("features"),
-    script:
-        "../workflow_scripts/verify.py"

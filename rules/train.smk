@@ -4,7 +4,6 @@
 rule train:
     input:
         ledger=f"{RESULTS}/ledger.tsv",
-        verified=ancient(f"{RESULTS}/verified.tsv"),
         patients=plan.config["sheets"]["patients"],
         folds=f"{RESULTS}/split/folds.tsv",
         genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",
@@ -23,6 +22,7 @@ rule train:
     params:
         results=results_folder,
         settings=training_settings,
+        repair=plan.repair_settings(),
         code=plan.code(
             "models", "learning", "cohort", "slides/tokens", "slides/hilbert"
         ),

@@ -16,5 +16,6 @@ with job(snakemake, " ".join(snakemake.wildcards)):
         patients=snakemake.input.patients,
         settings=snakemake.params.settings,
         out_dir=Path(snakemake.output.metrics).parent,
+        repair=snakemake.params.repair,
         threads=snakemake.threads,
     )

@@ -16,5 +16,6 @@ with job(snakemake, label):
         patients=snakemake.input.patients,
         settings=snakemake.params.settings,
         out_dir=Path(snakemake.output.weights).parent,
+        repair=snakemake.params.repair,
         threads=snakemake.threads,
     )

@@ -141,6 +141,10 @@ class Plan:
             settings["encoder"]["seed"] = self.config["seed"]
         return settings
 
+    def repair_settings(self) -> dict[str, Any]:
+        """What a job that finds a slide's features damaged needs to make them again."""
+        return {"sheet": self.config["sheets"]["slides"], "settings": self.slide_settings("features")}
+
     def split_settings(self) -> dict[str, Any]:
         """Settings of the folds."""
         return _split_settings(self.config)

@@ -15,12 +15,14 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pathduet.errors import PathDuetError
 
 _BUSY = (errno.EACCES, errno.EAGAIN)
-_held: list[int] = []
+_held: dict[str, int] = {}
 
 
 class FolderInUse(PathDuetError):
@@ -70,24 +72,48 @@ def hold_run(results: str | os.PathLike[str]) -> None:
         ) from None
     os.ftruncate(handle, 0)
     os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
-    _held.append(handle)
+    _held[str(folder.resolve())] = handle
 
 
 def hold_job(results: str | os.PathLike[str], name: str) -> None:
     """Hold one job's outputs until this process ends; wait for a job of the same name that is still at work."""
-    handle = _open(Path(results))
-    place = 1 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:5], "big")
+    handle = _handle(Path(results))
     try:
         try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(name))
         except OSError as error:
             if error.errno not in _BUSY:
                 raise
             print("an earlier run's job is still at work on these outputs: waiting for it", file=sys.stderr)
-            fcntl.lockf(handle, fcntl.LOCK_EX, 1, place)
+            fcntl.lockf(handle, fcntl.LOCK_EX, 1, _place(name))
     except OSError as error:
         _without_locks(error)
-    _held.append(handle)
+
+
+@contextmanager
+def alone(results: str | os.PathLike[str], name: str) -> Iterator[None]:
+    """Keep other processes out of a block of that name; wait until it is free."""
+    handle = _handle(Path(results))
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX, 1, _place(name))
+    except OSError as error:
+        _without_locks(error)
+    try:
+        yield
+    finally:
+        fcntl.lockf(handle, fcntl.LOCK_UN, 1, _place(name))
+
+
+def _place(name: str) -> int:
+    return 1 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:5], "big")
+
+
+def _handle(results: Path) -> int:
+    # one handle a file and process: closing any of several would let go all record locks of the file
+    key = str(results.resolve())
+    if key not in _held:
+        _held[key] = _open(results)
+    return _held[key]
 
 
 def run_owner(results: str | os.PathLike[str]) -> str | None:

@@ -7,11 +7,13 @@ are already there are never replaced.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -33,6 +35,20 @@ def why_not() -> str:
         if (ETC / name).exists() and not (ETC / name).is_symlink()
     ]
     return f"{ETC} holds this machine's own {', '.join(taken)}" if taken else ""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def _end_with_parent() -> None:
+    # PR_SET_PDEATHSIG: a killed test run leaves no daemon behind
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 class OneNodeSlurm:
@@ -86,8 +102,8 @@ class OneNodeSlurm:
         self._start("slurmctld", "-D")
 
     def restart_controller(self, pause: float) -> None:
-        """Kill slurmctld without warning and start it again after `pause` seconds."""
-        self._stop("slurmctld", signal.SIGKILL)
+        """Stop slurmctld (it saves its state) and start it again after `pause` seconds."""
+        self._stop("slurmctld")
         time.sleep(pause)
         self.start_controller()
 
@@ -121,11 +137,13 @@ class OneNodeSlurm:
     def _write_configuration(self) -> None:
         devices = self.folder / "gpu"
         for i in range(2):
-            (self.folder / f"gpu{i}").touch()
+            # a device file that takes everything, as /dev/null does
+            os.mknod(self.folder / f"gpu{i}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        controller, node_port = free_ports(2)
         lines = {
             "ClusterName": "one", "SlurmctldHost": f"{self.host}(127.0.0.1)", "SlurmUser": "root", "SlurmdUser": "root",
             "AuthType": "auth/munge", "AuthInfo": f"socket={self.folder / 'munge.socket'}",
-            "SlurmctldPort": "26817", "SlurmdPort": "26818",
+            "SlurmctldPort": controller, "SlurmdPort": node_port,
             "StateSaveLocation": self.folder / "state", "SlurmdSpoolDir": self.folder / "spool",
             "SlurmctldPidFile": self.folder / "slurmctld.pid", "SlurmdPidFile": self.folder / "slurmd.pid",
             "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "JobAcctGatherType": "jobacct_gather/none",
@@ -135,7 +153,7 @@ class OneNodeSlurm:
             "MailProg": "/bin/true", "GresTypes": "gpu",
         }  # fmt: skip
         node = (
-            f"NodeName={self.host} NodeAddr=127.0.0.1 CPUs=16 Boards=1 SocketsPerBoard=1 CoresPerSocket=16 ThreadsPerCore=1 "
+            f"NodeName={self.host} NodeAddr=127.0.0.1 Port={node_port} CPUs=16 Boards=1 SocketsPerBoard=1 CoresPerSocket=16 ThreadsPerCore=1 "
             "RealMemory=64000 Gres=gpu:2 State=UNKNOWN"
         )
         partitions = [
@@ -156,14 +174,15 @@ class OneNodeSlurm:
         assert program is not None
         with (self.folder / f"logs/{name}.out").open("ab") as log:
             self._daemons[name] = subprocess.Popen(
-                [program, *arguments], stdout=log, stderr=subprocess.STDOUT, env=self.environment
-            )
+                [program, *arguments], stdout=log, stderr=subprocess.STDOUT, env=self.environment,
+                preexec_fn=_end_with_parent,
+            )  # fmt: skip
 
-    def _stop(self, name: str, number: int = signal.SIGTERM) -> None:
+    def _stop(self, name: str) -> None:
         daemon = self._daemons.pop(name, None)
         if daemon is None:
             return
-        daemon.send_signal(number)
+        daemon.terminate()
         try:
             daemon.wait(timeout=20)
         except subprocess.TimeoutExpired:

@@ -186,7 +186,7 @@ def test_jobs_survive_cancelling_a_time_limit_the_controller_and_a_killed_workfl
     trained = [j for j in jobs if of(j, "train") and j["state"] == "COMPLETED"]
     assert late["limit"] == "1:00" and trained and trained[-1]["limit"] == "2:00"
     for job in jobs:
-        wants_gpu = any(of(job, rule) for rule in ("features", "train", "verify"))
+        wants_gpu = any(of(job, rule) for rule in ("features", "train"))
         assert job["partition"] == ("gpu" if wants_gpu else "cpu"), job
         assert ("gpu:1" in job["gres"]) == wants_gpu, job
     # what went wrong was told, with the place of the log

@@ -29,7 +29,7 @@ import tiny_cohort
 
 #: What no two runs can have alike: times, logs, and pages that show times.
 UNLIKE = re.compile(
-    r"(^|/)(logs|benchmarks|report)/|(^|/)(\.lock|\.plan\.json|provenance\.json|repairs\.tsv)$|/\.report\.html\.sha256$|\.provenance\.json\.sha256$"
+    r"(^|/)(logs|benchmarks|report)/|(^|/)(\.lock|\.plan\.json|provenance\.json)$|/\.report\.html\.sha256$|\.provenance\.json\.sha256$"
 )
 CHANGES = {"tasks": ["survival"], "split": {"folds": 2}, "slides": {"slides_per_job": 6}}
 

@@ -14,9 +14,9 @@ import pytest
 
 from pathduet import checksums, lifeline, run_lock
 from pathduet.errors import PathDuetError
+from pathduet.slides import repairs
 from pathduet.slides.batches import run_batch
 from pathduet.slides.engine import run_slide
-from pathduet.slides.repairs import noted, repair, require_intact
 from pathduet.slides.status import ARTIFACTS, STAGES, read_status
 from slides.synthetic_slides import slide_row, small_settings, stained_image, write_svs
 
@@ -67,20 +67,25 @@ def test_an_artifact_that_is_gone_is_made_again(slide: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_damaged_features_stop_the_reader_and_are_mended_by_the_next_run(slide: Path, tmp_path: Path) -> None:
+def test_damaged_features_are_named_and_mended_by_their_reader(
+    slide: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = tmp_path / "r"
     run(slide, results)
     whole = contents(results)
-    require_intact(results, ["S1"])
-    for damage in (flip_bit, Path.unlink):
-        damage(results / "slides/S1/features.h5")
-        with pytest.raises(checksums.CorruptArtifact, match=r"slide S1: features\.h5"):
-            require_intact(results, ["S1"])
-        assert noted(results) == {"S1"}
-        assert repair([slide_row(slide)], results, small_settings()) == ["S1"]
-        require_intact(results, ["S1"])
-        (results / "repairs.tsv").unlink()
-        assert contents(results) == whole
+    sheet = tmp_path / "slides.tsv"
+    sheet.write_text("slide_id\tpatient_id\tcohort\tpath\nS1\tP1\tc\tS1.svs\n")
+    monkeypatch.setattr(repairs.SlideSettings, "from_mapping", lambda _: small_settings())
+    assert repairs.mend(results, ["S1"], str(sheet), {}) == []
+    for spoil in (flip_bit, Path.unlink):
+        spoil(results / "slides/S1/features.h5")
+        assert repairs.mend(results, ["S1"], str(sheet), {}) == ["S1"]
+        assert "slide S1: features.h5 is" in capfd.readouterr().err
+        assert {name: data for name, data in contents(results).items() if name != ".lock"} == whole
+    slide.write_bytes(b"no slide any more")
+    flip_bit(results / "slides/S1/features.h5")
+    with pytest.raises(PathDuetError, match="cannot be made again: S1"):
+        repairs.mend(results, ["S1"], str(sheet), {})
 
 
 def test_a_slide_changed_between_stages_starts_from_its_tiles(slide: Path, tmp_path: Path) -> None:

@@ -14,22 +14,21 @@ from pathduet.learning.runs import train_model
 from pathduet.ledger import read_ledger
 from pathduet.models.config import ModelConfig
 from pathduet.sheets import read_patients
-from pathduet.slides.repairs import require_intact
+from pathduet.slides.repairs import mend
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def usable_slides(results: Path) -> pd.DataFrame:
+def usable_slides(results: Path, repair: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Return the ledger's slides that have features, with the path of their feature file.
 
-    Raises
-    ------
-    CorruptArtifact
-        Naming slides whose features are gone or are not what was written; they are noted for repair.
+    With `repair` (see :meth:`pathduet.plan.Plan.repair_settings`) every feature file is compared with its checksum;
+    what is gone or is not what was written is named and made again.
     """
     ledger = read_ledger(results / "ledger.tsv")
-    require_intact(results, ledger.loc[ledger["status"] == "ok", "slide_id"])
+    if repair is not None:
+        mend(results, ledger.loc[ledger["status"] == "ok", "slide_id"], repair["sheet"], repair["settings"])
     slides = ledger.loc[ledger["status"] == "ok", ["slide_id", "patient_id", "cohort"]].copy()
     slides["features"] = [str(results / "slides" / slide / "features.h5") for slide in slides["slide_id"]]
     return slides
@@ -44,6 +43,7 @@ def train_fold(
     patients: str | Path,
     settings: Mapping[str, Any],
     out_dir: Path,
+    repair: Mapping[str, Any] | None = None,
     threads: int = 1,
 ) -> None:
     """Train one model, see :func:`pathduet.learning.runs.train_model`.
@@ -64,7 +64,7 @@ def train_fold(
         task,
         model,
         fold,
-        slides=usable_slides(results),
+        slides=usable_slides(results, repair),
         labels=labels,
         folds=read_folds(results / "split" / "folds.tsv"),
         expression_path=results / "genes" / f"fold-{fold}.h5ad",
@@ -89,6 +89,7 @@ def evaluate_fold(
     patients: str | Path,
     settings: Mapping[str, Any],
     out_dir: Path,
+    repair: Mapping[str, Any] | None = None,
     threads: int = 1,
 ) -> None:
     """Predict a part (``test`` or ``external``) with a trained model; write predictions, representations, metrics.
@@ -102,7 +103,7 @@ def evaluate_fold(
 
     labels = task_labels(read_patients(patients), task, cdkn2a_rule=settings["labels"]["cdkn2a_rule"])  # type: ignore[arg-type]
     arguments: dict[str, Any] = {
-        "slides": usable_slides(results),
+        "slides": usable_slides(results, repair),
         "labels": labels,
         "folds": read_folds(results / "split" / "folds.tsv"),
         "expression_path": results / "genes" / f"fold-{fold}.h5ad",

@@ -1,89 +1,76 @@
-"""Features that were damaged after they were made: noticed by the job that reads them, made again by the next run.
+"""Features that were damaged after they were made: named and made again by the job that is about to read them.
 
-A reader that finds a slide's features gone or changed notes the slide in ``results/repairs.tsv`` and fails. The next
-run's `verify` job, which training waits for, makes noted slides again. Models that were finished before stay
-as they are: the same slide gives the same features.
+The same slide gives the same features, so models that were finished before stay as they are.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from pathduet.checksums import CorruptArtifact
 from pathduet.errors import PathDuetError
-from pathduet.progress import track
-from pathduet.sheets import SlideRow
+from pathduet.run_lock import alone
+from pathduet.sheets import read_slides
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.status import broken_artifacts, read_status, slide_folder
 
 
-def repairs_path(results: Path) -> Path:
-    """Return where slides that need repair are noted, one line for each time one was found broken."""
-    return results / "repairs.tsv"
-
-
-def require_intact(results: Path, slide_ids: Iterable[str]) -> None:
-    """Compare every slide's features with the checksum in their status.
+def damage(results: Path, slide_id: str) -> list[str]:
+    """Return what is wrong with a slide's features; empty if they are whole.
 
     A slide without a checksum in its status (features from elsewhere) is taken as it is.
-
-    Raises
-    ------
-    CorruptArtifact
-        Naming all slides whose features are gone or differ; they are noted in :func:`repairs_path` before.
     """
-    broken = []
-    for slide_id in slide_ids:
-        status = read_status(results, slide_id, "features")
-        if status is not None and status.sha256:
-            problems = broken_artifacts(slide_folder(results, slide_id), status)
-            broken += [(slide_id, problem) for problem in problems]
-    if not broken:
-        return
-    lines = "".join(f"{slide_id}\t{problem}\n" for slide_id, problem in broken)
-    # one write, so that lines of several jobs never mix
-    handle = os.open(repairs_path(results), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        os.write(handle, lines.encode())
-    finally:
-        os.close(handle)
-    named = ", ".join(f"slide {slide_id}: {problem}" for slide_id, problem in broken)
-    raise CorruptArtifact(
-        f"{named}; start the run again, they are made anew (noted in {repairs_path(results)})"
-    )
+    status = read_status(results, slide_id, "features")
+    if status is None or not status.sha256:
+        return []
+    return broken_artifacts(slide_folder(results, slide_id), status)
 
 
-def noted(results: Path) -> set[str]:
-    """Return the slides that were ever found broken."""
-    try:
-        lines = repairs_path(results).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return set()
-    return {line.partition("\t")[0] for line in lines}
+def mend(results: Path, slide_ids: Iterable[str], sheet: str, settings: Mapping[str, Any]) -> list[str]:
+    """Compare every slide's features with the checksum in their status; make again what is gone or differs.
 
+    Several jobs may find the same slide: one mends it, the others wait.
 
-def repair(slides: Sequence[SlideRow], results: Path, settings: SlideSettings, threads: int = 1) -> list[str]:
-    """Make again what is damaged or gone of the noted slides; return the ids of those looked at.
+    Parameters
+    ----------
+    results : Path
+    slide_ids : iterable of str
+        Slides that are about to be read.
+    sheet : path
+        slides.tsv, for where the raw slides are.
+    settings : mapping
+        Sections ``slides``, ``stain`` and ``encoder`` of the configuration.
+
+    Returns
+    -------
+    list of str
+        The slides that were mended, by this job or while it waited.
 
     Raises
     ------
     PathDuetError
-        If a slide that had features cannot be made again.
+        Naming the slides that cannot be made again.
     """
+    broken = {slide_id: problems for slide_id in slide_ids if (problems := damage(results, slide_id))}
+    if not broken:
+        return []
     from pathduet.slides.engine import run_slide
 
-    wanted = noted(results)
-    chosen = [slide for slide in slides if slide.slide_id in wanted]
+    rows = {slide.slide_id: slide for slide in read_slides(sheet)}
     lost = []
-    for slide in track(chosen, len(chosen), "repair", "slides"):
-        status = run_slide(slide, "features", results, settings, threads)
-        if status.status != "ok":
-            lost.append(f"{slide.slide_id}: {status.message}")
+    for slide_id, problems in broken.items():
+        print(f"slide {slide_id}: {'; '.join(problems)}: made again", file=sys.stderr, flush=True)
+        with alone(results, f"repair/{slide_id}"):
+            if damage(results, slide_id):
+                parts = SlideSettings.from_mapping(settings)
+                status = run_slide(rows[slide_id], "features", results, parts)
+                if status.status != "ok":
+                    lost.append(f"{slide_id}: {status.message}")
     if lost:
         raise PathDuetError(
             "features that were there before cannot be made again: " + "; ".join(lost) + "; bring the slide "
             "back, or give its row in slides.tsv a reason in `exclude`"
         )
-    return [slide.slide_id for slide in chosen]
+    return list(broken)
