@@ -188,6 +188,22 @@ class TestSurvival:
         curve = survival_curve(torch.rand(20, 6))
         assert (curve.diff(dim=1) <= 0).all() and (curve >= 0).all() and (curve <= 1).all()
 
+    def test_lifelines_kaplan_meier_is_where_the_likelihood_of_equal_patients_peaks(self) -> None:
+        from lifelines import KaplanMeierFitter
+
+        rng = np.random.default_rng(3)
+        bins, events = rng.integers(0, 4, 60), (rng.random(60) < 0.7).astype(int)
+        fitter = KaplanMeierFitter().fit(bins + 1.0, events)
+        curve = fitter.survival_function_at_times([1.0, 2.0, 3.0, 4.0]).to_numpy()
+        hazards = 1 - curve / np.concatenate([[1.0], curve[:-1]])
+        assert ((hazards > 0) & (hazards < 1)).all()
+        logits = torch.logit(torch.tensor(hazards)).requires_grad_()
+        loss = survival_nll(logits.expand(60, 4), torch.tensor(bins), torch.tensor(events))
+        loss.backward()
+        assert logits.grad.abs().max() < 1e-12
+        assert survival_curve(logits.sigmoid()).tolist() == pytest.approx(curve.tolist())
+        assert float(survival_risk(logits[None]).detach()) == pytest.approx(-curve.sum())
+
     def test_passes_gradcheck_and_refuses_other_shapes(self) -> None:
         logits = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
         bins, events = torch.tensor([0, 1, 2, 2]), torch.tensor([1, 0, 1, 0])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from pathduet.errors import InputError
+from pathduet.errors import InputError, Problem
 from pathduet.learning import (
     TrainingConfig,
     TrainingError,
@@ -28,7 +28,7 @@ from pathduet.learning.cases import fold_cases, fold_outcome
 from pathduet.learning.dataset import Batch, Case, SlideDataset
 from pathduet.learning.objectives import Loss, StudentObjective, TeacherObjective
 from pathduet.learning.outcomes import ClassOutcome, SurvivalOutcome, class_weights
-from pathduet.learning.trainer import epoch_batches, fit, learning_rate
+from pathduet.learning.trainer import epoch_batches, fit, learning_rate, read_ahead
 from pathduet.models import MAGNIFICATIONS, Student, Teacher
 from pathduet.slides.tokens import token_rows
 
@@ -417,6 +417,40 @@ def test_epochs_visit_every_slide_once_in_an_order_of_their_own() -> None:
     assert orders[0] != orders[1] and orders[0] == [
         i for batch in epoch_batches(10, config, 0) for i in batch
     ]
+
+
+class Recorder:
+    """Items that note when they are read; one of them cannot be."""
+
+    def __init__(self, broken: int = -1) -> None:
+        self.read: list[list[int]] = []
+        self.broken = broken
+
+    def __len__(self) -> int:
+        return 9
+
+    def batch(self, indices, /) -> list[int]:
+        self.read.append(list(indices))
+        if self.broken in indices:
+            raise InputError([Problem("slide s7", "unreadable", "extract it again")])
+        return list(indices)
+
+
+def test_reading_ahead_keeps_the_order_and_is_one_batch_ahead() -> None:
+    items, plan = Recorder(), [[3, 1], [2], [0, 4]]
+    found = []
+    for batch in read_ahead(items, plan):
+        found.append(batch)
+        assert len(items.read) <= len(found) + 1, "no more than one batch waits in memory"
+    assert found == items.read == plan
+    assert list(read_ahead(items, [])) == []
+
+
+def test_what_cannot_be_read_ahead_stops_the_training_when_its_turn_comes() -> None:
+    batches = read_ahead(Recorder(broken=7), [[0], [7], [1]])
+    assert next(batches) == [0]
+    with pytest.raises(InputError, match="s7"):
+        next(batches)
 
 
 def test_items_are_the_token_maps_of_the_files(cohort: fake_cohort.FakeCohort) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,6 +52,19 @@ def epoch_batches(slides: int, config: TrainingConfig, epoch: int) -> list[list[
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     order = torch.randperm(slides, generator=generator).tolist()
     return [order[i : i + config.batch_size] for i in range(0, slides, config.batch_size)]
+
+
+def read_ahead(dataset: TrainingItems, batches: Iterable[Sequence[int]]) -> Iterator[Any]:
+    """Yield the dataset's batches in order, reading the next one in a thread while the last one is computed with."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
+        waiting = None
+        for indices in batches:
+            coming = reader.submit(dataset.batch, indices)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()
 
 
 def fit(
@@ -151,21 +165,23 @@ def _epoch(
 ) -> Generator[None, None, dict[str, float]]:
     """Train one epoch, yielding after each step; the generator's value is the history row."""
     model.train()
-    batches = iter(epoch_batches(len(dataset), config, epoch))
+    plan = epoch_batches(len(dataset), config, epoch)
+    batches = read_ahead(dataset, plan)
+    sizes = iter([len(indices) for indices in plan])
     sums: dict[str, float] = {}
     norms: list[float] = []
     conflicts: list[float] = []
     rate = 0.0
     for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
-        group = list(itertools.islice(batches, config.accumulation))
-        slides = sum(len(indices) for indices in group)
+        group = list(itertools.islice(sizes, config.accumulation))
+        slides = sum(group)
         rate = learning_rate(step, steps, config, variant)
         for parameters in optimizer.param_groups:
             parameters["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         names: list[str] = []
-        for indices in group:
-            batch = dataset.batch(indices).to(device)
+        for count in group:
+            batch = next(batches).to(device)
             names += batch.slide_ids
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 loss = objective.loss(model, batch, epoch)
@@ -175,8 +191,8 @@ def _epoch(
                 shown = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
                 raise _not_finite(f"the loss ({shown})", epoch, batch.slide_ids)
             for name, value in numbers.items():
-                sums[name] = sums.get(name, 0.0) + value * len(indices)
-            (loss.total * (len(indices) / slides)).backward()
+                sums[name] = sums.get(name, 0.0) + value * count
+            (loss.total * (count / slides)).backward()
         conflict = objective.coordinate(model)
         if conflict is not None:
             conflicts.append(conflict)
