@@ -52,9 +52,14 @@ def config_of(folder: Path) -> Path:
 
 def planned(output: str) -> dict[str, int]:
     """Return the job counts of a dry run."""
-    lines = output.split("Job stats:")[1].splitlines() if "Job stats:" in output else []
-    rows = [line.split() for line in lines if len(line.split()) == 2 and line.split()[1].isdigit()]
-    return {name: int(n) for name, n in rows if name not in ("total",)}
+    counts = {}
+    for line in output.partition("Job stats:")[2].splitlines():
+        words = line.split()
+        if len(words) == 2 and words[1].isdigit():
+            if words[0] == "total":
+                break
+            counts[words[0]] = int(words[1])
+    return counts
 
 
 def dry_run(folder: Path, *arguments: str) -> dict[str, int]:
