@@ -18,9 +18,9 @@ include: "rules/common.smk"
 
 
 # An image built from containers/, for `--sdm apptainer`; without the variable jobs run in the active environment.
-if "PATHDUET_IMAGE" in os.environ:
+if os.getenv("PATHDUET_IMAGE"):
 
-    container: os.environ["PATHDUET_IMAGE"]
+    container: os.getenv("PATHDUET_IMAGE")
 
 
 include: "rules/slides.smk"

@@ -28,7 +28,7 @@ wildcard_constraints:
 # Jobs end when the workflow's process does, even if that is killed.
 os.environ[lifeline.VARIABLE] = str(os.getpid())
 # Where envs/*.post-deploy.sh finds the package, wherever the run's own folder is.
-os.environ["PATHDUET_CHECKOUT"] = str(workflow.basedir)
+os.environ.update(PATHDUET_CHECKOUT=str(workflow.basedir))
 
 
 def results_folder(wildcards):
