@@ -27,6 +27,22 @@ def test_sheet_wins_over_file_over_default() -> None:
             PixelSize(0.5, 0.5, "file:tiff.XResolution"),
         ),
         ({"openslide.mpp-x": "352.8", "aperio.MPP": "0.25"}, PixelSize(0.25, 0.25, "file:aperio.MPP")),
+        (
+            {"ome.PhysicalSizeX": "0.25", "ome.PhysicalSizeY": "0.26"},
+            PixelSize(0.25, 0.26, "file:ome.PhysicalSizeX"),
+        ),
+        (
+            {  # DICOM: millimetres between rows, then between columns
+                "dicom.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing[0]": "0.0005",
+                "dicom.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing[1]": "0.00025",
+            },
+            PixelSize(0.25, 0.5, "file:dicom.PixelSpacing"),
+        ),
+        ({"image.dpi-x": "50800"}, PixelSize(0.5, 0.5, "file:image.dpi-x")),
+        (
+            {"image.dpi-x": "72", "openslide.objective-power": "40"},
+            PixelSize(0.25, 0.25, "inferred:objective-power"),
+        ),
     ],
 )
 def test_each_way_a_file_can_say_it(properties: dict[str, str], expected: PixelSize) -> None:
@@ -52,3 +68,11 @@ def test_a_missing_or_absurd_size_is_refused_with_what_was_found(
     with pytest.raises(SlideError) as error:
         pixel_size("a", properties, sheet, None)
     assert error.value.reason == "no_mpp" and named in error.value.found and "slides.tsv" in str(error.value)
+
+
+def test_an_inference_comes_after_every_measurement_and_before_the_default() -> None:
+    power = {"openslide.objective-power": "20"}
+    assert pixel_size("a", {**FILE, **power}, None, None).source == "file:openslide.mpp-x"
+    assert pixel_size("a", power, None, 0.3) == PixelSize(0.5, 0.5, "inferred:objective-power")
+    with pytest.raises(SlideError):
+        pixel_size("a", {"openslide.objective-power": "0"}, None, None)
