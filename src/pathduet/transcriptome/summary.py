@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathduet.atomic import atomic_path, write_text, write_tsv
-from pathduet.evaluation.bootstrap import draw, gain_interval, interval, mean_interval
+from pathduet.evaluation.bootstrap import classification_replicates, draw, interval, survival_replicates
 from pathduet.evaluation.censoring import ipcw_c_index
 from pathduet.evaluation.metrics import classification_scores, survival_scores
 from pathduet.evaluation.predictions import class_names, label_indices, probabilities
@@ -60,30 +60,29 @@ def point_values(table: pd.DataFrame, task: str) -> dict[str, float]:
     return {name: float("nan") if value is None else float(value) for name, value in values.items()}
 
 
-def intervals(parts: Folds, task: str, *, resamples: int, seed: int) -> dict[str, tuple[float, float] | None]:
-    """Return the 95 % interval of each metric's mean over folds.
+def replicate_values(table: pd.DataFrame, task: str, counts: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the metrics of one model's predictions of one fold under each draw of patients.
 
-    One draw of patients serves all folds (a patient is tested once a repetition, and in all repetitions of the
-    cross-validation), so that repetitions do not pass for more patients.
+    Parameters
+    ----------
+    table : DataFrame
+        One row a patient.
+    counts : DataFrame, resamples x patients
+        From :func:`pathduet.evaluation.bootstrap.draw`.
     """
-    found = mean_interval(parts, task, "patient", resamples=resamples, seed=seed, shared=True)
-    if task != "survival" or "ipcw_weight" not in parts[0]:
-        return found
-    counts = draw(parts, task, resamples, seed)
-    ipcw, brier = [], []
-    for part in parts:
-        rows = part.sort_values("patient_id")
-        drawn = counts[rows["patient_id"]].to_numpy()
-        columns = ("survival_days", "event", "risk", "ipcw_weight")
-        time, event, risk, weight = (rows[name].to_numpy(dtype=float) for name in columns)
-        ipcw.append(ipcw_c_index(time, event, risk, weight, drawn))
-        total = drawn.sum(axis=1)
-        brier.append(drawn @ rows["brier"].to_numpy(dtype=float) / np.where(total > 0, total, np.nan))
-    return {
-        **found,
-        "ipcw_c_index": interval(np.mean(ipcw, axis=0)),
-        "integrated_brier": interval(np.mean(brier, axis=0)),
-    }
+    drawn = counts[table["patient_id"]].to_numpy()
+    if task != "survival":
+        values = classification_replicates(label_indices(table), probabilities(table), drawn)
+        return {name: values[name] for name in METRICS[task]}
+    time, event, risk = (table[name].to_numpy(dtype=float) for name in ("survival_days", "event", "risk"))
+    values = survival_replicates(time, event, risk, drawn)
+    if "ipcw_weight" in table and table["ipcw_weight"].notna().all():
+        weight, total = table["ipcw_weight"].to_numpy(dtype=float), drawn.sum(axis=1)
+        values["ipcw_c_index"] = ipcw_c_index(time, event, risk, weight, drawn)
+        values["integrated_brier"] = (
+            drawn @ table["brier"].to_numpy(dtype=float) / np.where(total > 0, total, np.nan)
+        )
+    return values
 
 
 def summarise(
@@ -111,36 +110,36 @@ def summarise(
     rows: list[dict[str, Any]] = []
     for evaluation, tasks in predictions.items():
         for task, folds in tasks.items():
-            by_model = {
-                entry.name: [_of(part, entry.name) for part in folds]
-                for entry in entries
-                if applies(entry, task)
+            by_model = {e.name: [_of(part, e.name) for part in folds] for e in entries if applies(e, task)}
+            # one draw serves all models (gains are paired) and all folds: repetitions are no new patients
+            counts = draw(by_model[REFERENCE], task, resamples, seed)
+            drawn = {
+                name: [replicate_values(part, task, counts) for part in parts]
+                for name, parts in by_model.items()
             }
+            first = METRICS[task][0]
+            values = {name: [point_values(part, task) for part in parts] for name, parts in by_model.items()}
+            baseline = np.mean([v[first] for v in values[REFERENCE]])
             for name, parts in by_model.items():
-                values = [point_values(part, task) for part in parts]
-                limits = intervals(parts, task, resamples=resamples, seed=seed)
-                gain = gain_interval(
-                    parts,
-                    by_model[REFERENCE],
-                    task,
-                    METRICS[task][0],
-                    "patient",
-                    resamples=resamples,
-                    seed=seed,
-                    shared=True,
-                )
+                mine = {m: np.mean([r[m] for r in drawn[name]], axis=0) for m in drawn[name][0]}
+                theirs = np.mean([r[first] for r in drawn[REFERENCE]], axis=0)
                 for metric in METRICS[task]:
-                    if metric not in values[0]:
+                    if metric not in values[name][0]:
                         continue
-                    numbers = np.array([v[metric] for v in values])
-                    low, high = limits.get(metric) or (np.nan, np.nan)
+                    numbers = np.array([v[metric] for v in values[name]])
+                    low, high = interval(mine[metric]) or (np.nan, np.nan)
                     row = {
                         "evaluation": evaluation, "task": task, "model": name, "title": TITLES[name], "metric": metric,
                         "mean": numbers.mean(), "sd": numbers.std(), "ci_low": low, "ci_high": high,
                         "folds": len(parts), "patients": pd.concat(parts)["patient_id"].nunique(),
                     }  # fmt: skip
-                    if metric == METRICS[task][0]:
-                        row |= {"gain": gain["gain"], "gain_low": gain["low"], "gain_high": gain["high"]}
+                    if metric == first:
+                        limits = interval(mine[first] - theirs) or (np.nan, np.nan)
+                        row |= {
+                            "gain": numbers.mean() - baseline,
+                            "gain_low": limits[0],
+                            "gain_high": limits[1],
+                        }
                     if name == "snn_concat" and (task, metric) in PAPER_SNN and evaluation == "3-fold":
                         row["paper"], row["paper_sd"] = PAPER_SNN[task, metric]
                     rows.append(row)
