@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -34,6 +35,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove temporary files of `path` that writers left who were killed; only where nobody writes it now."""
+    path = Path(path)
+    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.????????.tmp{glob.escape(path.suffix)}"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

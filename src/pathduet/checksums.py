@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from pathduet.atomic import sha256_file, write_text
+from pathduet.atomic import remove_leftovers, sha256_file, write_text
 from pathduet.errors import PathDuetError
 
 
@@ -25,9 +25,11 @@ def checksum_path(path: str | os.PathLike[str]) -> Path:
 
 
 def forget(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Remove the checksums of files that are about to be made again."""
+    """Remove the checksums of files that are about to be made again, and what killed writers left of both."""
     for path in paths:
         checksum_path(path).unlink(missing_ok=True)
+        remove_leftovers(path)
+        remove_leftovers(checksum_path(path))
 
 
 def record(paths: Iterable[str | os.PathLike[str]]) -> None:

@@ -16,6 +16,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,11 +91,12 @@ def run_with_kills(
     rng = random.Random(seed)
     log = folder / "output.txt"
     hit: Counter[str] = Counter()
-    starts = done = 0
+    starts = done = after_last = 0
     left: set[int] = set()
     while True:
         run = start(folder, log, *targets)
         starts += 1
+        after_last += done >= kills
         while run.poll() is None and done < kills:
             time.sleep(rng.uniform(0.2, longest))
             if run.poll() is not None:
@@ -118,12 +120,10 @@ def run_with_kills(
         code = run.wait()
         if done >= kills and code == 0:
             return hit, starts, sum(map(alive, left))
-        if code == 0:  # finished before all kills were spent: take away what the last steps made, and go on
-            for name in rng.sample(
-                sorted(p for p in digests(folder / "results") if not p.startswith("slides/")), 5
-            ):
-                (folder / "results" / name).unlink(missing_ok=True)
-        elif done >= kills and starts > kills + 10:
+        if code == 0:  # finished before all kills were spent: once more from nothing
+            shutil.rmtree(folder / "results")
+            shutil.rmtree(folder / ".snakemake")
+        elif after_last > 3:
             raise SystemExit(f"the run does not finish after the last kill, see {log}")
 
 

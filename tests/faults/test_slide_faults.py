@@ -255,3 +255,18 @@ def test_a_changed_output_is_named_and_removed_and_an_unknown_one_left_alone(tmp
     with pytest.raises(checksums.CorruptArtifact, match=r"removed: .*folds\.tsv"):
         checksums.verify([made, own])
     assert not made.exists() and not checksums.checksum_path(made).exists() and own.exists()
+
+
+def test_what_killed_writers_left_is_cleared_away(slide: Path, tmp_path: Path) -> None:
+    results = tmp_path / "r"
+    run(slide, results, ("tile",))
+    whole = contents(results)
+    for name in (".tiles.0123abcd.tmp.h5", ".tile.status.0123abcd.tmp.json", ".mask.0123abcd.tmp.png"):
+        (results / "slides/S1" / name).write_text("half")
+    run(slide, results, ("tile",))
+    assert contents(results) == whole
+    output = tmp_path / "folds.tsv"
+    for name in (".folds.0123abcd.tmp.tsv", "..folds.tsv.0123abcd.tmp.sha256"):
+        (tmp_path / name).write_text("half")
+    checksums.forget([output])
+    assert not list(tmp_path.glob(".*.tmp*"))

@@ -9,6 +9,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from pathduet.atomic import remove_leftovers
 from pathduet.errors import PathDuetError, SlideError
 from pathduet.sheets import SlideRow
 from pathduet.slides import cache_keys
@@ -21,6 +22,7 @@ from pathduet.slides.status import (
     broken_artifacts,
     read_status,
     slide_folder,
+    status_path,
     write_status,
 )
 
@@ -56,6 +58,9 @@ def run_slide(
     """
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}; known: {STAGES}")
+    folder = slide_folder(results, slide.slide_id)
+    for name in (*ARTIFACTS[stage], status_path(results, slide.slide_id, stage).name):
+        remove_leftovers(folder / name)
     before = read_status(results, slide.slide_id, stage)
     status = _run(slide, stage, results, settings, threads, before)
     if status != before:
