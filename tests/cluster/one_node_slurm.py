@@ -8,6 +8,7 @@ are already there are never replaced.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import secrets
 import shutil
@@ -67,6 +68,10 @@ class OneNodeSlurm:
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
 
     def __enter__(self) -> OneNodeSlurm:
+        # the links in /etc/slurm are the machine's: a second test run waits for the first
+        ETC.mkdir(exist_ok=True)
+        self._turn = os.open(ETC / ".pathduet-test.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
         for name in ("state", "spool", "logs"):
@@ -96,6 +101,7 @@ class OneNodeSlurm:
             link = ETC / name
             if link.is_symlink() and link.readlink() == self.folder / name:
                 link.unlink()
+        os.close(self._turn)
 
     def start_controller(self) -> None:
         """Start slurmctld; it takes up the state of the one before."""
@@ -164,7 +170,6 @@ class OneNodeSlurm:
         (self.folder / "gres.conf").write_text(
             f"AutoDetect=off\nNodeName={self.host} Name=gpu File={devices}[0-1]\n"
         )
-        ETC.mkdir(exist_ok=True)
         for name in ("slurm.conf", "gres.conf"):
             (ETC / name).unlink(missing_ok=True)
             (ETC / name).symlink_to(self.folder / name)
