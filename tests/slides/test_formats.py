@@ -13,8 +13,8 @@ from PIL import Image
 from pathduet.errors import SlideError
 from pathduet.slides.openslide_source import OpenSlideSource
 from pathduet.slides.pixel_size import pixel_size
-from pathduet.slides.pixel_source import open_source
 from pathduet.slides.reader import RegionError, SlideReader
+from pathduet.slides.source_choice import open_source
 from pathduet.slides.tiff_source import ome_pixel_size
 
 from .synthetic_slides import spoil_tiles, stained_image, write_svs

@@ -15,7 +15,7 @@ from pathduet.sheets import SlideRow
 from pathduet.slides.settings import SlideSettings
 
 _READING = (
-    "slides/reader", "slides/pixel_source", "slides/openslide_source", "slides/tiff_pages", "slides/tiff_source",
+    "slides/reader", "slides/pixel_source", "slides/source_choice", "slides/openslide_source", "slides/tiff_pages", "slides/tiff_source",
     "slides/picture_source", "slides/pixel_size", "slides/tiling", "slides/previews",
 )  # fmt: skip
 _STAINS = (

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pathduet.slides.pixel_source import DecodeError, PixelSource, open_source
+from pathduet.slides.pixel_source import DecodeError, PixelSource
+from pathduet.slides.source_choice import open_source
 
 # Bicubic with antialiasing. Against exact area integrals of a band-limited scene, for 0.25-0.5 um read at 0.5 and
 # 1.0 um with odd offsets, it gives 43-51 dB; LANCZOS 34-51, HAMMING 32-49, BILINEAR 32-43 and BOX 24-35, because Pillow's
