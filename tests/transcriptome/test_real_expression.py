@@ -85,7 +85,7 @@ def test_two_real_folds_run_through_snakemake_and_beat_chance(
     settings |= {
         "results": str(results),
         "data": str(test_data),
-        "training": settings["training"] | {"epochs": 10},
+        "training": settings["training"] | {"epochs": 20},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
     targets = [f"{results}/seed-42/fold-0/survival.tsv", f"{results}/external/fold-0/survival.tsv"]
