@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -132,3 +133,40 @@ def table(
         samples_in_rows=samples_in_rows, standardise=standardise, samples=samples, slides=slides,
     )  # fmt: skip
     typer.echo(report.text())
+
+
+def run_entry(entry: Mapping[str, Any], *, cohort: str, out: Path) -> None:
+    """Run one import described by values: what a workflow's configuration holds for it.
+
+    Parameters
+    ----------
+    entry : mapping
+        ``importer`` (a command of this module), optional ``source`` (its argument) and ``options`` (long option
+        names without dashes; a list repeats the option, true and false are its switches).
+    cohort, out
+        As the commands' options.
+
+    Raises
+    ------
+    InputError
+        If the importer or an option is unknown, or the import itself refuses.
+    """
+    from pathduet.errors import InputError, Problem
+
+    words = [str(entry["importer"])]
+    for name, value in (entry.get("options") or {}).items():
+        for one in value if isinstance(value, list) else [value]:
+            words += (
+                [f"--{name}" if one else f"--no-{name}"] if isinstance(one, bool) else [f"--{name}", str(one)]
+            )
+    words += ["--cohort", cohort, "--out", str(out)]
+    if entry.get("source"):
+        words += ["--", str(entry["source"])]
+    try:
+        typer.main.get_command(app).main(args=words, prog_name="pathduet import", standalone_mode=False)
+    except Exception as error:
+        # typer brings a click of its own in newer releases; what its usage errors share is this method
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        raise InputError([Problem(f"imports.{cohort}", message(), "see pathduet import --help")]) from None
