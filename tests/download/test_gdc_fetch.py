@@ -266,7 +266,13 @@ def test_a_killed_download_goes_on_where_it_was(
     for key in keys[:2]:
         server.faults[key].append(("slow", 0.1))
     manifest, out = server.manifest(tmp_path / "m.tsv"), tmp_path / "out"
-    process = subprocess.Popen(command(server, manifest, out), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command(server, manifest, out),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # a shell that runs the tests in its background hands down an ignored SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     parts = [out / key / f".slide-{number}.svs.part" for number, key in enumerate(keys[:2])]
     wait_for(lambda: all(p.is_file() and p.stat().st_size > 500_000 for p in parts))
     process.send_signal(kill)
