@@ -45,10 +45,10 @@ rule import_cohort:
         dropped=f"{SHEETS}/import_{{cohort}}_dropped.tsv",
     log:
         f"{SHEETS}/logs/import_{{cohort}}.log",
+    conda:
+        "../envs/expression.yaml"
     threads: 1
     params:
         entry=import_entry,
-    conda:
-        "../envs/expression.yaml"
     script:
         "../workflow_scripts/import_cohort.py"
