@@ -1,0 +1,82 @@
+"""ABMIL: gated attention over a bag of tiles.
+
+Ilse, Tomczak, Welling: Attention-based Deep Multiple Instance Learning, ICML 2018 (eq. 9).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
+
+
+@dataclass(frozen=True)
+class AbmilConfig:
+    """Sizes of ABMIL.
+
+    Attributes
+    ----------
+    magnifications : tuple of str
+        Read as one bag.
+    width : int
+        Width of a tile's token.
+    attention_width : int
+        Width of the gated attention's hidden layer.
+    dropout : float
+        Before the classifier, in [0, 1).
+    """
+
+    magnifications: tuple[str, ...] = ("10x", "20x")
+    width: int = 128
+    attention_width: int = 64
+    dropout: float = 0.25
+
+
+class GatedAttention(nn.Module):
+    """Weighted mean of tokens; the weights are a softmax of w (tanh(V h) * sigmoid(U h)), eq. 9.
+
+    Parameters
+    ----------
+    width : int
+        Of a token.
+    hidden : int
+        Of V and U.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.tanh, self.sigmoid = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.score = nn.Linear(hidden, 1)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean (B, width) and the weights (B, N) of tokens (B, N, width)."""
+        gated = torch.tanh(self.tanh(tokens)) * torch.sigmoid(self.sigmoid(tokens))
+        weights = torch.softmax(self.score(gated).squeeze(-1), dim=1)
+        return torch.einsum("bn,bnc->bc", weights, tokens), weights
+
+
+class Abmil(nn.Module):
+    """Gated attention over all tiles, then a linear classifier.
+
+    Parameters
+    ----------
+    sizes : NetworkSizes
+        Of data and task.
+    config : AbmilConfig
+        Sizes of its own.
+    """
+
+    def __init__(self, sizes: NetworkSizes, config: AbmilConfig) -> None:
+        super().__init__()
+        self.bag = Bag(sizes.feature_dim, config.width, config.magnifications)
+        self.attention = GatedAttention(config.width, config.attention_width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(config.width, sizes.outputs)
+
+    def forward(self, inputs: Inputs) -> Answer:
+        """Classify slides."""
+        pooled, _ = self.attention(self.bag(inputs.patches))
+        return Answer(self.classifier(self.dropout(pooled)), pooled)

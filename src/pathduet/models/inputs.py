@@ -1,0 +1,96 @@
+"""What a network reads of a batch, and what it answers: the one interface of every model of the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pathduet.models.patch_tokens import PatchTokens
+
+
+class Inputs(Protocol):
+    """B slides with N tile features of width d at each magnification, and their expression.
+
+    :class:`pathduet.learning.dataset.Batch` is one.
+    """
+
+    @property
+    def patches(self) -> Mapping[str, Tensor]:
+        """(B, N, d) features by magnification."""
+
+    @property
+    def tumor(self) -> Tensor:
+        """(B, G_T) z-scores; zeros where there is no expression."""
+
+    @property
+    def tme(self) -> Tensor:
+        """(B, G_E) z-scores; zeros where there is no expression."""
+
+    @property
+    def has_expression(self) -> Tensor:
+        """(B,) bool."""
+
+
+@dataclass(frozen=True)
+class NetworkSizes:
+    """What data and task say about a network's shape.
+
+    Attributes
+    ----------
+    feature_dim : int
+        Numbers per tile.
+    tumor_genes, tme_genes : tuple of str
+        Genes in token order; empty if the model does not read expression.
+    outputs : int
+        Classes, or survival intervals.
+    """
+
+    feature_dim: int
+    tumor_genes: tuple[str, ...]
+    tme_genes: tuple[str, ...]
+    outputs: int
+
+
+class Answer(NamedTuple):
+    """What a model of the comparison answers.
+
+    Attributes
+    ----------
+    logits : Tensor
+        (B, K) class logits, or logits of the hazards per survival interval.
+    representation : Tensor
+        (B, r), what the last linear layer reads.
+    auxiliary : dict of str to Tensor
+        Scalar losses of the model's own (alignment, reconstruction), weighted, added to the task's loss in training; empty in evaluation.
+    """
+
+    logits: Tensor
+    representation: Tensor
+    auxiliary: Mapping[str, Tensor] = MappingProxyType({})
+
+
+class Bag(nn.Module):
+    """Tiles of the chosen magnifications as one bag of tokens, each magnification through its own PatchTokens.
+
+    Parameters
+    ----------
+    feature_dim : int
+        Numbers per tile.
+    width : int
+        Width of a token.
+    magnifications : tuple of str
+        Which ones are read, e.g. ``("10x", "20x")``.
+    """
+
+    def __init__(self, feature_dim: int, width: int, magnifications: tuple[str, ...]) -> None:
+        super().__init__()
+        self.patches = nn.ModuleDict({m: PatchTokens(feature_dim, width) for m in magnifications})
+
+    def forward(self, patches: Mapping[str, Tensor]) -> Tensor:
+        """Return (B, N * magnifications, width)."""
+        return torch.cat([block(patches[m]) for m, block in self.patches.items()], dim=1)
