@@ -26,7 +26,7 @@ CODE = {
     "tile": (*_READING, "slides/tissue", "slides/given_mask", "slides/tile_stage"),
     "stain": _STAINS,
     "features": (
-        *_STAINS, "slides/encoders", "slides/efficientnet_lite0", "slides/sharpness", "slides/tile_blocks",
+        *_STAINS, "slides/encoders", "slides/encoder_engines", "slides/encoder_weights", "slides/efficientnet_lite0", "slides/sharpness", "slides/tile_blocks",
         "slides/features",
     ),
 }  # fmt: skip
