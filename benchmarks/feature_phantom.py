@@ -1,0 +1,214 @@
+"""A phantom of feature vectors: hundreds of patients with known truth in seconds, for trainings on a CPU.
+
+Patients come from `pathduet.phantom.latents` (the latents of `pathduet simulate`), region maps from
+`pathduet.phantom.layout`. In place of pixels, every tile draws a feature vector around the mean of its region, and
+in place of counts every gene is a loading times the programme plus noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pathduet.cohort.labels import DIAGNOSES
+from pathduet.cohort.survival_bins import bin_index, discretize
+from pathduet.evaluation.metrics import classification_scores, survival_scores
+from pathduet.learning.dataset import Batch
+from pathduet.learning.outcomes import ClassOutcome, Outcome, SurvivalOutcome
+from pathduet.learning.survival import survival_risk
+from pathduet.models import (
+    MAGNIFICATIONS,
+    ModelConfig,
+    Student,
+    Teacher,
+    combine_hazards,
+    combine_probabilities,
+)
+from pathduet.phantom.latents import simulate_patients
+from pathduet.phantom.layout import REGIONS, extents, lay_out
+from pathduet.phantom.streams import generator
+from pathduet.slides.tokens import token_rows
+
+PATIENTS, FEATURES, GENES = 160, 64, {"tumor": 20, "tme": 40}
+MAP_SIDE, TILE_SIDE = 48, {"10x": 4, "20x": 2}  # pixels of the region map
+REGION_SPREAD, SHIFT, SLIDE_NOISE, EXPRESSION_NOISE, GENE_NOISE = 0.25, 0.2, 0.5, 0.5, 1.5
+SIZES = ModelConfig(
+    tokens=144, width=32, heads=4, head_dim=8, offset_groups=4, offset_kernel=3, stride=2, offset_range=2.0
+)
+
+
+@dataclass
+class Phantom:
+    """Patients with one slide each, as tensors; a dataset of some of them is made by :meth:`part`."""
+
+    patients: Any  # DataFrame with the truth
+    tokens: dict[str, Tensor]  # (n, N, d)
+    repeats: dict[str, Tensor]  # (n,)
+    regions: dict[str, np.ndarray]  # (n, N) keys of REGIONS
+    genes: dict[str, Tensor]  # (n, G)
+    label: Tensor
+    event: Tensor
+    outcome: Outcome
+    train: np.ndarray  # (n,) bool
+
+    def part(self, train: bool) -> Part:
+        """Return the training or the test half."""
+        return Part(self, np.flatnonzero(self.train == train))
+
+
+class Part:
+    """Training items: rows of a phantom."""
+
+    def __init__(self, phantom: Phantom, rows: np.ndarray) -> None:
+        self.phantom, self.rows = phantom, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, indices: Sequence[int], /) -> Batch:
+        """Return the items of some positions."""
+        at = torch.from_numpy(self.rows[list(indices)])
+        p = self.phantom
+        return Batch(
+            index=torch.tensor(list(indices)),
+            slide_ids=tuple(p.patients.index[int(i)] for i in at),
+            patches={m: p.tokens[m][at] for m in MAGNIFICATIONS},
+            repeats={m: p.repeats[m][at] for m in MAGNIFICATIONS},
+            tumor=p.genes["tumor"][at],
+            tme=p.genes["tme"][at],
+            has_expression=torch.ones(len(at), dtype=torch.bool),
+            label=p.label[at],
+            event=p.event[at],
+        )
+
+
+def make_phantom(
+    seed: int,
+    task: str,
+    token_order: str = "hilbert",
+    n_patients: int = PATIENTS,
+    n_tokens: int = SIZES.tokens,
+) -> Phantom:
+    """Draw the patients, slides and genes of one seed; training moments scale features and genes."""
+    patients = simulate_patients(n_patients, "truth", seed=seed)
+    rng = generator(seed, "feature-level phantom")
+    n, N = len(patients), n_tokens
+    centers = {m: REGION_SPREAD * rng.standard_normal((len(REGIONS), FEATURES)) for m in MAGNIFICATIONS}
+    tokens = {m: np.empty((n, N, FEATURES), dtype=np.float32) for m in MAGNIFICATIONS}
+    regions = {m: np.empty((n, N), dtype=np.int64) for m in MAGNIFICATIONS}
+    repeats = {m: np.empty(n, dtype=np.int64) for m in MAGNIFICATIONS}
+    for i, (z_tumor, z_tme) in enumerate(zip(patients["z_tumor"], patients["z_tme"], strict=True)):
+        shown = (z + SLIDE_NOISE * rng.standard_normal() for z in (z_tumor, z_tme))
+        labels = lay_out(MAP_SIDE, MAP_SIDE, extents(*shown, rng), rng).labels
+        shift = SHIFT * rng.standard_normal(FEATURES)
+        for m in MAGNIFICATIONS:
+            grid, region = tiles(labels, TILE_SIDE[m])
+            values = centers[m][region] + shift + rng.standard_normal((len(region), FEATURES))
+            rows = token_rows(grid, N, token_order)  # type: ignore[arg-type]
+            tokens[m][i], regions[m][i] = values[rows], region[rows]
+            repeats[m][i] = -(-N // len(region)) if len(region) < N else 1
+    genes = {}
+    for s, z in (("tumor", patients["z_tumor"]), ("tme", patients["z_tme"])):
+        shown = z.to_numpy() + EXPRESSION_NOISE * rng.standard_normal(n)
+        loading = (
+            rng.uniform(0.3, 1.0, GENES[s]) * rng.choice([-1, 1], GENES[s]) * (rng.random(GENES[s]) < 0.5)
+        )
+        genes[s] = shown[:, None] * loading + GENE_NOISE * rng.standard_normal((n, GENES[s]))
+    train = np.zeros(n, dtype=bool)
+    train[rng.permutation(n)[: n // 2]] = True
+    outcome: Outcome
+    if task == "survival":
+        edges = discretize(patients.loc[train, "survival_days"], 4)
+        outcome = SurvivalOutcome(tuple(float(e) for e in edges))
+        label = bin_index(patients["survival_days"], edges)
+    else:
+        outcome = ClassOutcome(tuple(DIAGNOSES))
+        label = np.array([DIAGNOSES.index(name) for name in patients["diagnosis"]])
+    scaled = {s: (x - x[train].mean(0)) / x[train].std(0) for s, x in genes.items()}
+    return Phantom(
+        patients, {m: torch.from_numpy(x) for m, x in tokens.items()},
+        {m: torch.from_numpy(x) for m, x in repeats.items()}, regions,
+        {s: torch.from_numpy(x.astype(np.float32)) for s, x in scaled.items()},
+        torch.from_numpy(label.astype(np.int64)), torch.tensor(patients["event"].to_numpy(), dtype=torch.float32),
+        outcome, train,
+    )  # fmt: skip
+
+
+def tiles(labels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (col, row) and the commonest region of each tile that is at least half tissue."""
+    h, w = labels.shape[0] // side, labels.shape[1] // side
+    blocks = labels[: h * side, : w * side].reshape(h, side, w, side).swapaxes(1, 2).reshape(h * w, -1)
+    counts = np.stack([(blocks == region).sum(1) for region in REGIONS], axis=1)
+    kept = np.flatnonzero(counts[:, 0] <= blocks.shape[1] / 2)
+    region = 1 + counts[kept, 1:].argmax(1)
+    return np.stack([kept % w, kept // w], axis=1), region
+
+
+def fresh(build: Any, part: Part, seed: int) -> nn.Module:
+    """Return a network with weights of the seed, its features standardised by the training half."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build()
+    if isinstance(network, Teacher | Student):
+        rows = torch.from_numpy(part.rows)
+        for m in MAGNIFICATIONS:
+            flat = part.phantom.tokens[m][rows].flatten(0, 1)
+            network.patch_tokens(m).standardise(flat.mean(0), flat.std(0))
+    return network
+
+
+@torch.no_grad()
+def answers(network: nn.Module, part: Part) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Return logits and representations by magnification, and the tumour prototype's mask for students."""
+    network.eval()
+    logits: dict[str, list[Tensor]] = {}
+    representation: dict[str, list[Tensor]] = {}
+    mask: dict[str, list[Tensor]] = {}
+    for start in range(0, len(part), 20):
+        batch = part.batch(range(start, min(start + 20, len(part))))
+        if isinstance(network, Teacher):
+            output: Any = network(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
+        elif isinstance(network, Student):
+            output = network(
+                batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"]
+            )
+        else:
+            for m in MAGNIFICATIONS:
+                logits.setdefault(m, []).append(network(batch))
+            continue
+        for m in MAGNIFICATIONS:
+            logits.setdefault(m, []).append(output.logits[m])
+            representation.setdefault(m, []).append(output.representation[m])
+            if isinstance(network, Student):
+                first = (output.margin[m] < 0).long().unsqueeze(1)  # prototype that is put first
+                mask.setdefault(m, []).append(output.aggregation[m].assignment == first)
+    return tuple({m: torch.cat(x) for m, x in found.items()} for found in (logits, representation, mask))  # type: ignore[return-value]
+
+
+def score(phantom: Phantom, part: Part, logits: dict[str, Tensor], rule: str) -> float:
+    """Return the C-index or the macro AUC over the part's patients."""
+    patients = phantom.patients.iloc[part.rows]
+    if isinstance(phantom.outcome, SurvivalOutcome):
+        hazards, _ = combine_hazards(logits)
+        risk = survival_risk(torch.logit(hazards.double().clamp(1e-9, 1 - 1e-9))).numpy()
+        found = survival_scores(patients["survival_days"].to_numpy(), patients["event"].to_numpy(), risk)
+        return float(found.values["c_index"] or np.nan)
+    probability, _, _ = combine_probabilities({m: x.double() for m, x in logits.items()}, rule)
+    truth = phantom.label[torch.from_numpy(part.rows)].numpy()
+    names = list(phantom.outcome.classes)
+    return float(classification_scores(truth, probability.numpy(), names).values["auc"] or np.nan)
+
+
+def interval(values: np.ndarray) -> str:
+    """Return the mean and its 95 % t interval over seeds."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return f"{values.mean():.3f}"
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return f"{values.mean():.3f} [{values.mean() - half:.3f}, {values.mean() + half:.3f}]"
