@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pathduet.errors import PathDuetError
-from pathduet.slides import encoders
+from pathduet.slides import encoder_engines, encoder_weights
 from pathduet.slides.encoders import EncoderUnavailable, find_weights, load_encoder
 from pathduet.slides.settings import EncoderSettings
 
@@ -91,7 +91,7 @@ def test_weights_that_are_no_resnet50_are_refused(tmp_path: Path, content: str) 
 
 def test_resnet50_without_weights_names_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(encoders, "RESNET50_URL", "file:///nowhere/resnet50-0676ba61.pth")
+    monkeypatch.setattr(encoder_weights, "RESNET50_URL", "file:///nowhere/resnet50-0676ba61.pth")
     with pytest.raises(EncoderUnavailable) as error:
         load_encoder(EncoderSettings(device="cpu"))
     for way in ("encoder.weights", "efficientnet_lite0", "random", "TORCH_HOME"):
@@ -102,7 +102,7 @@ def test_resnet50_without_weights_names_the_ways_out(tmp_path: Path, monkeypatch
 def test_a_download_that_arrives_damaged_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     (tmp_path / "served.pth").write_bytes(b"half a file")
-    monkeypatch.setattr(encoders, "RESNET50_URL", (tmp_path / "served.pth").as_uri())
+    monkeypatch.setattr(encoder_weights, "RESNET50_URL", (tmp_path / "served.pth").as_uri())
     with pytest.raises(EncoderUnavailable, match="not what its name says"):
         find_weights(EncoderSettings())
     assert not list((tmp_path / "home").rglob("*.pth"))
@@ -188,4 +188,4 @@ def test_settings_that_make_no_sense_are_refused(settings: EncoderSettings, name
 def test_a_gpu_that_is_not_there_is_refused_and_auto_takes_the_cpu() -> None:
     with pytest.raises(PathDuetError, match="no GPU"):
         load_encoder(EncoderSettings(name="random", device="cuda"))
-    assert encoders.pick_device("auto") == "cpu"
+    assert encoder_engines.pick_device("auto") == "cpu"
