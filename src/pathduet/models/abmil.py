@@ -49,7 +49,7 @@ class GatedAttention(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.tanh, self.sigmoid = nn.Linear(width, hidden), nn.Linear(width, hidden)
-        self.score = nn.Linear(hidden, 1)
+        self.score = nn.Linear(hidden, 1, bias=False)  # the softmax would cancel a bias
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean (B, width) and the weights (B, N) of tokens (B, N, width)."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -66,12 +66,28 @@ class Answer(NamedTuple):
     representation : Tensor
         (B, r), what the last linear layer reads.
     auxiliary : dict of str to Tensor
-        Scalar losses of the model's own (alignment, reconstruction), weighted, added to the task's loss in training; empty in evaluation.
+        Scalar losses of the model's own (alignment, reconstruction), weighted, added to the task's loss in training;
+        empty in evaluation.
     """
 
     logits: Tensor
     representation: Tensor
     auxiliary: Mapping[str, Tensor] = MappingProxyType({})
+
+
+@runtime_checkable
+class CoordinatedSubspaces(Protocol):
+    """A model that changes the gradients of its subspaces between the backward pass and the optimiser's step."""
+
+    def subspace_logits(self, representation: Tensor) -> Sequence[Tensor]:
+        """Return what each subspace says alone, (B, K) each, from an answer's representation."""
+
+    def coordinate_gradients(self, confidence: Sequence[Tensor]) -> float:
+        """Change gradients in place; return the share of pairs in conflict.
+
+        `confidence` is the sum over the slides of the step of the probability that each subspace alone gave to what
+        was observed.
+        """
 
 
 class Bag(nn.Module):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Literal
 
 from torch import nn
 
+from pathduet.errors import InputError, Problem
 from pathduet.models.abmil import Abmil, AbmilConfig
+from pathduet.models.config import MAGNIFICATIONS
+from pathduet.models.gene_snn import GeneSnn, GeneSnnConfig
 from pathduet.models.inputs import NetworkSizes
+from pathduet.models.late_fusion import LateFusion, LateFusionConfig
 
 Modality = Literal["slides", "expression", "clinical"]
 
@@ -42,6 +47,18 @@ class Baseline:
     config: type[Any]
 
 
+def _late_fusion(name: str, how: str) -> Baseline:
+    return Baseline(
+        name,
+        name.capitalize(),
+        f"ABMIL and SNN {how}; as compared in Chen et al.: Multimodal Co-Attention Transformer, ICCV 2021",
+        ("slides", "expression"),
+        ("slides", "expression"),
+        partial(LateFusion, fusion=name),
+        LateFusionConfig,
+    )
+
+
 BASELINES: dict[str, Baseline] = {
     one.name: one
     for one in (
@@ -54,5 +71,63 @@ BASELINES: dict[str, Baseline] = {
             Abmil,
             AbmilConfig,
         ),
+        Baseline(
+            "snn",
+            "SNN",
+            "Klambauer et al.: Self-Normalizing Neural Networks, NeurIPS 2017",
+            ("expression",),
+            ("expression",),
+            GeneSnn,
+            GeneSnnConfig,
+        ),
+        _late_fusion("concat", "concatenated"),
+        _late_fusion("add", "added"),
+        _late_fusion("bilinear", "multiplied"),
     )
 }
+
+
+def settings(name: str, changes: Mapping[str, Any] | None = None) -> Any:
+    """Return a baseline's settings: its defaults with `changes` laid over them.
+
+    The same call makes settings of what a configuration says and of what ``dataclasses.asdict`` recorded: lists
+    become tuples.
+
+    Parameters
+    ----------
+    name : str
+        Of the baseline.
+    changes : mapping, optional
+        Setting to value.
+
+    Returns
+    -------
+    dataclass
+        An instance of ``BASELINES[name].config``.
+
+    Raises
+    ------
+    InputError
+        If the baseline or a setting is unknown, or a value cannot be.
+    """
+    if name not in BASELINES:
+        known = ", ".join(BASELINES)
+        raise InputError([Problem("model", f"{name!r} is no baseline", f"use one of {known}")])
+    config = BASELINES[name].config
+    known_settings = [field.name for field in fields(config)]
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in (changes or {}).items()}
+    problems = [
+        Problem(f"{name}.{key}", "no setting of this model", f"use one of {', '.join(known_settings)}")
+        for key in values
+        if key not in known_settings
+    ]
+    read = values.get("magnifications", MAGNIFICATIONS)
+    if not read or len(set(read)) < len(read) or not set(read) <= set(MAGNIFICATIONS):
+        advice = 'use ["10x"], ["20x"] or ["10x", "20x"]'
+        problems.append(Problem(f"{name}.magnifications", repr(read), advice))
+    if problems:
+        raise InputError(problems)
+    try:
+        return config(**values)
+    except (TypeError, ValueError) as error:
+        raise InputError([Problem(name, str(error), "see `pathduet models`")]) from None

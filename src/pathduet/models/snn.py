@@ -49,13 +49,48 @@ def snn_branch(inputs: int, config: SnnConfig) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class Snn(nn.Module):
+class SnnEncoder(nn.Module):
     """One branch a gene vector; several are concatenated and fused by one more SELU layer.
 
     Parameters
     ----------
     genes : sequence of int
         Length of each input vector; one for a gene set alone or concatenated sets, two for parallel ones.
+    config : SnnConfig
+        Sizes.
+    """
+
+    def __init__(self, genes: Sequence[int], config: SnnConfig) -> None:
+        super().__init__()
+        if not genes or min(genes) < 1:
+            raise ValueError(f"needs at least one gene in each vector, got {list(genes)}")
+        self.branches = nn.ModuleList(snn_branch(count, config) for count in genes)
+        self.width = config.hidden[-1]
+        self.fusion: nn.Module = nn.Identity()
+        if len(genes) > 1:
+            joined = _lecun_normal(nn.Linear(self.width * len(genes), self.width))
+            self.fusion = nn.Sequential(joined, nn.SELU(), nn.AlphaDropout(config.dropout))
+
+    def represent(self, vectors: Sequence[Tensor]) -> Tensor:
+        """Return (B, hidden[-1]) of one (B, genes) tensor a branch."""
+        if len(vectors) != len(self.branches):
+            raise ValueError(f"{len(vectors)} gene vectors for {len(self.branches)} branches")
+        hidden = [branch(vector) for branch, vector in zip(self.branches, vectors)]
+        fused: Tensor = self.fusion(torch.cat(hidden, dim=1))
+        return fused
+
+    def forward(self, vectors: Sequence[Tensor]) -> Tensor:
+        """Return :meth:`represent`."""
+        return self.represent(vectors)
+
+
+class Snn(SnnEncoder):
+    """An :class:`SnnEncoder` with a linear head.
+
+    Parameters
+    ----------
+    genes : sequence of int
+        Length of each input vector.
     outputs : int
         Number of logits.
     config : SnnConfig
@@ -63,21 +98,10 @@ class Snn(nn.Module):
     """
 
     def __init__(self, genes: Sequence[int], outputs: int, config: SnnConfig) -> None:
-        super().__init__()
-        if not genes or min(genes) < 1:
-            raise ValueError(f"needs at least one gene in each vector, got {list(genes)}")
-        self.branches = nn.ModuleList(snn_branch(count, config) for count in genes)
-        width = config.hidden[-1]
-        self.fusion: nn.Module = nn.Identity()
-        if len(genes) > 1:
-            joined = _lecun_normal(nn.Linear(width * len(genes), width))
-            self.fusion = nn.Sequential(joined, nn.SELU(), nn.AlphaDropout(config.dropout))
-        self.head = _lecun_normal(nn.Linear(width, outputs))
+        super().__init__(genes, config)
+        self.head = _lecun_normal(nn.Linear(self.width, outputs))
 
     def forward(self, vectors: Sequence[Tensor]) -> Tensor:
         """Return logits (B, outputs) from one (B, genes) tensor a branch."""
-        if len(vectors) != len(self.branches):
-            raise ValueError(f"{len(vectors)} gene vectors for {len(self.branches)} branches")
-        hidden = [branch(vector) for branch, vector in zip(self.branches, vectors)]
-        logits: Tensor = self.head(self.fusion(torch.cat(hidden, dim=1)))
+        logits: Tensor = self.head(self.represent(vectors))
         return logits

@@ -1,0 +1,55 @@
+"""Small batches and sizes for tests of the comparison's models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from pathduet.learning.dataset import Batch
+from pathduet.models.inputs import NetworkSizes
+from pathduet.models.registry import BASELINES, settings
+
+SIZES = NetworkSizes(6, tuple(f"T{i}" for i in range(5)), tuple(f"E{i}" for i in range(9)), 4)
+
+
+def batch(slides: int = 8, tokens: int = 30, sizes: NetworkSizes = SIZES, seed: int = 0) -> Batch:
+    """Return random slides; labels run through the classes."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return Batch(
+        index=torch.arange(slides),
+        slide_ids=tuple(f"s{i}" for i in range(slides)),
+        patches={m: normal(slides, tokens, sizes.feature_dim) for m in ("10x", "20x")},
+        repeats={m: torch.ones(slides, dtype=torch.int64) for m in ("10x", "20x")},
+        tumor=normal(slides, len(sizes.tumor_genes)),
+        tme=normal(slides, len(sizes.tme_genes)),
+        has_expression=torch.ones(slides, dtype=torch.bool),
+        label=torch.arange(slides) % sizes.outputs,
+        event=(torch.arange(slides) % 3 != 0).float(),
+    )
+
+
+def without_expression(items: Batch) -> Batch:
+    """Return the batch as a dataset gives it when nobody has expression."""
+    return replace(
+        items,
+        tumor=torch.zeros_like(items.tumor),
+        tme=torch.zeros_like(items.tme),
+        has_expression=torch.zeros_like(items.has_expression),
+    )
+
+
+def small(name: str, **changes: object) -> torch.nn.Module:
+    """Return a baseline with seeded weights, narrow where its settings allow, and no dropout."""
+    narrow: dict[str, object] = {
+        "width": 16, "attention_width": 8, "gene_hidden": 12, "factor": 4, "heads": 2, "head_dim": 8,
+        "landmarks": 8, "hidden": (12, 16), "dropout": 0.0, "input_dropout": 0.0, "code": 8,
+    }  # fmt: skip
+    known = {field for field in BASELINES[name].config.__dataclass_fields__}
+    config = settings(name, {k: v for k, v in (narrow | changes).items() if k in known})
+    torch.manual_seed(0)
+    return BASELINES[name].build(SIZES, config)
