@@ -49,7 +49,7 @@ def small(name: str, **changes: object) -> torch.nn.Module:
         "width": 16, "attention_width": 8, "gene_hidden": 12, "factor": 4, "heads": 2, "head_dim": 8,
         "landmarks": 8, "hidden": (12, 16), "dropout": 0.0, "input_dropout": 0.0, "code": 8,
     }  # fmt: skip
-    known = {field for field in BASELINES[name].config.__dataclass_fields__}
+    known = set(BASELINES[name].config.__dataclass_fields__)
     config = settings(name, {k: v for k, v in (narrow | changes).items() if k in known})
     torch.manual_seed(0)
     return BASELINES[name].build(SIZES, config)

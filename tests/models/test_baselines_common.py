@@ -121,7 +121,7 @@ def test_settings_survive_being_recorded(name: str) -> None:
 def test_unknown_names_settings_and_magnifications_are_refused() -> None:
     with pytest.raises(InputError, match="no baseline"):
         settings("abmill")
-    with pytest.raises(InputError, match="abmil.widht"):
+    with pytest.raises(InputError, match=r"abmil\.widht"):
         settings("abmil", {"widht": 3})
     for wrong in (["40x"], [], ["10x", "10x"]):
         with pytest.raises(InputError, match="magnifications"):
