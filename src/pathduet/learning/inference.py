@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from pathduet.atomic import atomic_path
 from pathduet.errors import InputError, Problem
 from pathduet.learning.cases import fold_cases
-from pathduet.learning.dataset import SlideDataset
+from pathduet.learning.dataset import Case, ExpressionSource, SlideDataset
 from pathduet.learning.model_folder import ModelDescription, load_model
 from pathduet.learning.outcomes import ClassOutcome
 from pathduet.learning.runs import resolve_device
 from pathduet.learning.survival import risk_from_hazards
 from pathduet.models.config import MAGNIFICATIONS
 from pathduet.models.experts import combine_hazards, combine_probabilities
+from pathduet.models.student import Student
 from pathduet.models.teacher import Teacher
 from pathduet.progress import track
 
@@ -45,7 +46,6 @@ class Predictions(NamedTuple):
     representations: dict[str, NDArray[np.float32]]
 
 
-@torch.no_grad()
 def predict_model(
     model_dir: Path,
     *,
@@ -80,8 +80,6 @@ def predict_model(
     InputError
         If features or genes are not those the model was trained on.
     """
-    import pandas as pd
-
     from pathduet.torch_threads import limit_threads
 
     limit_threads(threads)
@@ -114,8 +112,56 @@ def predict_model(
                 ]
             )
         cases = [case for case in cases if expression.row_for(case.patient_id, case.slide_id) is not None]
+    return predict_cases(
+        network,
+        description,
+        cases,
+        labels,
+        expression=expression,
+        batch_size=batch_size,
+        device=chosen,
+        where=f"model {model_dir}",
+    )
+
+
+@torch.no_grad()
+def predict_cases(
+    network: Teacher | Student,
+    description: ModelDescription,
+    cases: Sequence[Case],
+    labels: pd.DataFrame,
+    *,
+    expression: ExpressionSource | None = None,
+    batch_size: int = 8,
+    device: torch.device | None = None,
+    where: str = "model",
+) -> Predictions:
+    """Predict given slides with a loaded network.
+
+    Parameters
+    ----------
+    network : Module
+        On `device`, in evaluation mode.
+    description : ModelDescription
+        What it is made for.
+    cases : sequence of Case
+        The slides; for a teacher only those with expression.
+    labels : DataFrame
+        Truth to set beside the predictions, indexed by patient_id; may have no rows.
+    expression : ExpressionSource, optional
+        z-scores of the teacher's genes in token order.
+    batch_size : int
+        Slides at a time.
+    device : torch.device, optional
+        The CPU if not given.
+    where : str
+        What errors call the model.
+    """
+    import pandas as pd
+
+    chosen = device or torch.device("cpu")
     dataset = SlideDataset(cases, description.config, expression, cache_mib=0)
-    _check_encoder(dataset, description, model_dir)
+    _check_encoder(dataset, description, where)
     collected: dict[str, list[torch.Tensor]] = {}
     starts = range(0, len(dataset), batch_size)
     for start in track(starts, len(starts), f"predicting {description.task} {description.model}", "batches"):
@@ -184,13 +230,13 @@ def _survival_columns(logits: dict[str, torch.Tensor], truth: pd.DataFrame, bins
     return columns | {f"risk_{m}": risk_from_hazards(single[m]).numpy() for m in MAGNIFICATIONS}
 
 
-def _check_encoder(dataset: SlideDataset, description: ModelDescription, model_dir: Path) -> None:
+def _check_encoder(dataset: SlideDataset, description: ModelDescription, where: str) -> None:
     if not len(dataset):
         return
     found = dataset.encoder()
     problems = [
         Problem(
-            f"model {model_dir}, {name}",
+            f"{where}, {name}",
             f"trained on {description.encoder.get(name)!r}, features have {found.get(name)!r}",
             "extract the features as for training",
         )
