@@ -198,8 +198,6 @@ class SlideDataset:
     def _read(self, case: Case, magnification: str) -> _Tiles:
         import h5py
 
-        from pathduet.slides.tokens import token_rows
-
         try:
             with h5py.File(case.features, "r") as file:
                 group = file[magnification]
@@ -211,9 +209,7 @@ class SlideDataset:
             raise InputError(
                 [Problem(f"features of slide {case.slide_id}, {magnification}", found, "extract them again")]
             )
-        listed = self.config.token_order == "raster" or self.config.variant == "released"
-        order: Literal["hilbert", "raster"] = "raster" if listed else "hilbert"
-        rows = token_rows(grid, self.config.tokens, order)
+        rows = map_rows(grid, self.config)
         used, rows = np.unique(rows, return_inverse=True)  # tiles that became no token need no memory
         return _Tiles(features[used].astype(np.float16, copy=False), rows.astype(np.int64))
 
@@ -262,6 +258,23 @@ class SlideDataset:
             sd = np.sqrt(np.maximum(square - mean**2, 0))
             moments[m] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
         return moments
+
+
+def map_rows(grid: NDArray[np.integer], config: ModelConfig) -> NDArray[np.int64]:
+    """Return for each cell of a model's token map (N,), row by row, the tile that lies there.
+
+    Parameters
+    ----------
+    grid : (n, 2) integer array
+        (column, row) of each tile on the slide's lattice.
+    config : ModelConfig
+        Number and order of tokens.
+    """
+    from pathduet.slides.tokens import token_rows
+
+    listed = config.token_order == "raster" or config.variant == "released"
+    order: Literal["hilbert", "raster"] = "raster" if listed else "hilbert"
+    return token_rows(grid, config.tokens, order)
 
 
 def _expression(row: tuple[NDArray, NDArray]) -> tuple[Tensor, Tensor]:

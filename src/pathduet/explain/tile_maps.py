@@ -1,0 +1,290 @@
+"""What a model made of each tile of a slide: prototype, merge weight, attention.
+
+A network sees a square map of tokens, not the slide. Few tiles stand in several of its cells, and of many tiles only
+some stand in it (:mod:`pathduet.slides.tokens`). What the network computed is mapped back by adding up a tile's
+cells; tiles that are no token have no row here: nothing is made up for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathduet.errors import InputError, Problem
+from pathduet.explain.sampled_points import Sampling
+from pathduet.explain.token_maps import TokenMaps, token_maps
+from pathduet.learning.dataset import Batch, Case, SlideDataset, map_rows
+from pathduet.learning.model_folder import ModelDescription, load_model
+from pathduet.models.config import MAGNIFICATIONS
+from pathduet.models.student import Student
+from pathduet.models.teacher import Teacher
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Expression = tuple[NDArray[np.floating], NDArray[np.floating]]
+POINT_COLUMNS = ("magnification", "attention", "group", "key", "tile", "x", "y", "mass")
+
+
+class SlideMaps(NamedTuple):
+    """Result of :func:`slide_maps`.
+
+    Attributes
+    ----------
+    tiles : DataFrame
+        As from :func:`tile_maps`.
+    points : DataFrame
+        One row a point at which deformable attention read the slide: `magnification`, `attention` (``tumor``,
+        ``tme``, or ``patches`` for a student), `group` (of channels), `key`, `tile`, `x`, `y` (level-0 pixels), `mass`
+        (adds up to 1 over a magnification and attention). A point is drawn in the tile of the cell it
+        fell in, at the place it has in that cell: neighbouring cells are mostly neighbouring tiles, but not
+        everywhere, so there is no place on the slide between two of them.
+    """
+
+    tiles: pd.DataFrame
+    points: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """The encoded tiles of one magnification.
+
+    Attributes
+    ----------
+    grid : (n, 2) int array
+        (column, row) on the slide's lattice.
+    width0, height0 : float
+        A tile's footprint in level-0 pixels.
+    """
+
+    grid: NDArray[np.int64]
+    width0: float
+    height0: float
+
+
+def tile_maps(
+    model_dir: Path, features: Path, expression: Expression | None = None, device: str = "auto"
+) -> pd.DataFrame:
+    """Return what a trained model made of each tile of a slide.
+
+    Parameters
+    ----------
+    model_dir : Path
+        Folder with ``model.json`` and ``weights.safetensors``.
+    features : Path
+        The slide's ``features.h5``; ``tiles.h5`` beside it says how large the slide is.
+    expression : tuple of arrays, optional
+        z-scores of the tumor and of the TME genes in token order: what a teacher needs.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` ...
+
+    Returns
+    -------
+    DataFrame
+        One row a tile and magnification, for tiles among the model's tokens: `magnification`, `tile` (row of the
+        magnification's datasets in features.h5), `x`, `y` (top-left corner), `size` (width) and `size_y`, in level-0
+        pixels, `cells` (how often it stands on the token map). Of a student: `prototype` (``tumor`` or ``tme``,
+        as the slide's learned order names them), `p_tumor` (share of the tile's cells that went into the tumor
+        prototype), `merge_weight_tumor`, `merge_weight_tme` (share in the mean of eq. 12; each adds up to 1
+        over a magnification's tiles), `merge_weight` (the one of the tile's own prototype), `margin` (of the order;
+        the same for all tiles of a magnification) and `attention_patches`. Of a teacher: `attention_tumor`,
+        `attention_tme`. Each attention adds up to 1. ``attrs``: `slide_id`, `width`, `height` (level 0; None without
+        tiles.h5), `mpp` (x, y), `task`, `model`, `fold`; of students `named_by`: ``teacher``, ``task`` (the
+        order then has a stable meaning, but not the tumor's) or ``nothing``.
+
+    Raises
+    ------
+    InputError
+        If model and features do not belong together, or a teacher gets no expression.
+    """
+    return slide_maps(model_dir, features, expression, device).tiles
+
+
+def slide_maps(
+    model_dir: Path, features: Path, expression: Expression | None = None, device: str = "auto"
+) -> SlideMaps:
+    """Return :func:`tile_maps` together with the sampled points; parameters and errors are the same."""
+    import pandas as pd
+
+    from pathduet.learning.runs import resolve_device
+
+    chosen = resolve_device(device)
+    network, description, _ = load_model(model_dir)
+    if not isinstance(network, Teacher | Student):
+        found = f"{description.model}: neither prototypes nor deformable attention"
+        raise InputError([Problem(f"model {model_dir}", found, "explain a teacher or a student")])
+    network.to(chosen)
+    grids, facts = read_grids(Path(features))
+    batch = _one_slide(Path(features), facts["slide_id"], description, network, expression)
+    tiles, points = [], []
+    for m, maps in token_maps(network, batch.to(chosen)).items():
+        rows = map_rows(grids[m].grid, description.config)
+        tiles.append(tile_rows(m, grids[m], rows, maps))
+        points += [point_rows(m, name, grids[m], rows, s) for name, s in maps.samplings.items()]
+    table = pd.concat(tiles, ignore_index=True)
+    table.attrs.update(facts)
+    table.attrs.update(task=description.task, model=description.model, fold=description.fold)
+    if isinstance(network, Student):
+        table.attrs["named_by"] = _named_by(network, description)
+    drawn = pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=list(POINT_COLUMNS))
+    return SlideMaps(table, drawn)
+
+
+def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
+    """Return a slide's tiles by magnification, and `slide_id`, `mpp`, `width` and `height`.
+
+    Raises
+    ------
+    InputError
+        If features.h5 cannot be read, or tiles.h5 beside it is another slide's.
+    """
+    import h5py
+
+    try:
+        with h5py.File(features, "r") as file:
+            facts: dict[str, Any] = {
+                "slide_id": str(file.attrs.get("slide_id", features.parent.name)),
+                "mpp": (float(file.attrs["mpp_x"]), float(file.attrs["mpp_y"])),
+                "width": None,
+                "height": None,
+            }
+            grids = {
+                m: TileGrid(
+                    file[m]["grid"][:].astype(np.int64),
+                    float(file[m].attrs["tile_level0_px_x"]),
+                    float(file[m].attrs["tile_level0_px_y"]),
+                )
+                for m in MAGNIFICATIONS
+            }
+        if (tiles := features.with_name("tiles.h5")).is_file():
+            with h5py.File(tiles, "r") as file:
+                if str(file.attrs.get("slide_id", facts["slide_id"])) != facts["slide_id"]:
+                    raise KeyError("tiles.h5 beside it is another slide's")
+                facts |= {"width": int(file.attrs["width"]), "height": int(file.attrs["height"])}
+    except (OSError, KeyError) as error:
+        raise InputError([Problem(f"features {features}", str(error), "extract them again")]) from None
+    return grids, facts
+
+
+def tile_rows(magnification: str, grid: TileGrid, rows: NDArray[np.int64], maps: TokenMaps) -> pd.DataFrame:
+    """Return the rows of one magnification.
+
+    Parameters
+    ----------
+    grid : TileGrid
+        n tiles.
+    rows : (N,) int array
+        Tile of each cell of the token map.
+    maps : TokenMaps
+        What the network computed at the cells.
+    """
+    import pandas as pd
+
+    n = len(grid.grid)
+    cells = np.bincount(rows, minlength=n)
+    used = np.flatnonzero(cells)
+
+    def total(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(rows, weights=values, minlength=n)[used].astype(np.float64)
+
+    columns: dict[str, Any] = {
+        "magnification": magnification,
+        "tile": used,
+        "x": grid.grid[used, 0] * grid.width0,
+        "y": grid.grid[used, 1] * grid.height0,
+        "size": grid.width0,
+        "size_y": grid.height0,
+        "cells": cells[used],
+    }
+    if maps.tumor is not None and maps.weight is not None:
+        share = total(maps.tumor) / cells[used]
+        tumor, tme = total(maps.weight * maps.tumor), total(maps.weight * ~maps.tumor)
+        # copies in both prototypes (only where equal tokens get different positions): the greater part names the tile
+        named = np.where(share == 0.5, tumor >= tme, share > 0.5)
+        columns |= {
+            "prototype": np.where(named, "tumor", "tme"),
+            "p_tumor": share,
+            "merge_weight": np.where(named, tumor, tme),
+            "merge_weight_tumor": tumor,
+            "merge_weight_tme": tme,
+            "margin": maps.margin,
+        }
+    columns |= {f"attention_{name}": total(s.cells()) for name, s in maps.samplings.items()}
+    return pd.DataFrame(columns)
+
+
+def point_rows(
+    magnification: str, attention: str, grid: TileGrid, rows: NDArray[np.int64], sampling: Sampling
+) -> pd.DataFrame:
+    """Return the points of one attention as rows of :attr:`SlideMaps.points`."""
+    import pandas as pd
+
+    cell, place = sampling.nearest_cells()
+    groups, keys = cell.shape
+    tile = rows[cell.ravel()]
+    corner = (grid.grid[tile] + place.reshape(-1, 2)) * (grid.width0, grid.height0)
+    return pd.DataFrame(
+        {
+            "magnification": magnification,
+            "attention": attention,
+            "group": np.repeat(np.arange(groups), keys),
+            "key": np.tile(np.arange(keys), groups),
+            "tile": tile,
+            "x": corner[:, 0],
+            "y": corner[:, 1],
+            "mass": np.tile(sampling.mass / groups, groups),
+        }
+    )
+
+
+class _GivenExpression:
+    """One slide's expression, as :class:`SlideDataset` asks for it."""
+
+    def __init__(self, description: ModelDescription, rows: Expression) -> None:
+        self.tumor_genes, self.tme_genes, self.rows = description.tumor_genes, description.tme_genes, rows
+
+    def row_for(self, patient_id: str, slide_id: str) -> Expression:
+        return self.rows
+
+
+def _one_slide(
+    features: Path,
+    slide_id: str,
+    description: ModelDescription,
+    network: Teacher | Student,
+    expression: Expression | None,
+) -> Batch:
+    given = None
+    if isinstance(network, Teacher):
+        wanted = (len(description.tumor_genes), len(description.tme_genes))
+        found = None if expression is None else (len(expression[0]), len(expression[1]))
+        if expression is None or found != wanted:
+            text = f"{wanted[0]} tumor and {wanted[1]} TME genes are needed, found {found or 'no expression'}"
+            advice = "give the expression in the model's token order, or explain a student"
+            raise InputError([Problem(f"slide {slide_id}, model {description.model}", text, advice)])
+        given = _GivenExpression(description, expression)
+    case = Case(slide_id, slide_id, "", "", features)
+    dataset = SlideDataset([case], description.config, given, cache_mib=0)
+    found_encoder = dataset.encoder()
+    problems = [
+        Problem(
+            f"slide {slide_id}, {name}",
+            f"features have {found_encoder.get(name)!r}, the model was trained on {description.encoder.get(name)!r}",
+            "extract the features as for training",
+        )
+        for name in sorted(set(found_encoder) | set(description.encoder))
+        if found_encoder.get(name) != description.encoder.get(name)
+    ]
+    if problems:
+        raise InputError(problems)
+    return dataset.batch([0])
+
+
+def _named_by(network: Student, description: ModelDescription) -> str:
+    if not network.learns_order:
+        return "nothing"
+    return "teacher" if description.model.startswith("distilled") else "task"

@@ -1,0 +1,93 @@
+"""What a network computed at each cell of its token maps, for one slide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pathduet.explain.sampled_points import Sampling
+from pathduet.learning.dataset import Batch
+from pathduet.models.config import SUBSPACES
+from pathduet.models.deformable import reference_points
+from pathduet.models.released import BiasedDeformableAttention
+from pathduet.models.student import Student
+from pathduet.models.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class TokenMaps:
+    """One magnification of one slide; N cells of the token map, row by row.
+
+    Attributes
+    ----------
+    tumor : (N,) bool array or None
+        A student's: whether the cell went into the prototype that the slide's order calls tumor.
+    weight : (N,) array or None
+        A student's: the cell's share in its prototype (eq. 12); adds up to 1 over each prototype's cells.
+    margin : float
+        A student's: score of the first given prototype minus the second's; the names rest on its sign.
+    samplings : dict
+        Deformable attention by name: ``tumor`` and ``tme`` of a teacher, ``patches`` of a student.
+    """
+
+    tumor: NDArray[np.bool_] | None = None
+    weight: NDArray[np.float64] | None = None
+    margin: float = float("nan")
+    samplings: dict[str, Sampling] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def token_maps(network: Teacher | Student, batch: Batch) -> dict[str, TokenMaps]:
+    """Return the token maps of the only slide of `batch`, by magnification."""
+    if isinstance(network, Teacher):
+        return _teacher(network, batch)
+    return _student(network, batch)
+
+
+def _teacher(network: Teacher, batch: Batch) -> dict[str, TokenMaps]:
+    output = network(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
+    maps = {}
+    for m, branches in output.branches.items():
+        samplings = {}
+        for s in SUBSPACES:
+            attention, offsets = branches[s].attention, branches[s].offsets
+            # the released teacher's queries are the cells of a map, all of them valid
+            asked = network.gene_mask(s) if attention.shape[2] == len(network.gene_mask(s)) else slice(None)
+            samplings[s] = _sampling(attention[:, :, asked], offsets, batch.patches[m].shape[1])
+        maps[m] = TokenMaps(samplings=samplings)
+    return maps
+
+
+def _student(network: Student, batch: Batch) -> dict[str, TokenMaps]:
+    output = network(batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"])
+    maps = {}
+    for m, aggregation in output.aggregation.items():
+        margin = float(output.margin[m][0])
+        assignment = aggregation.assignment[0].cpu().numpy()
+        # A negative margin says that the second given prototype is the tumor one.
+        tumor = assignment == (0 if margin >= 0 else 1)
+        weight = aggregation.weights[0].double().cpu().numpy()
+        for members in (tumor, ~tumor):
+            weight[members] /= max(weight[members].sum(), np.finfo(np.float64).tiny)
+        tokens = network.patch_tokens(m)(batch.patches[m])
+        deformation = network.get_submodule(f"aggregation.{m}.deformation")
+        if isinstance(deformation, BiasedDeformableAttention):
+            deformed = deformation(tokens, tokens)
+        else:
+            deformed = deformation(tokens, tokens, need_attention=True)
+        sampling = _sampling(deformed.attention, deformed.offsets, tokens.shape[1])
+        maps[m] = TokenMaps(tumor, weight, margin, {"patches": sampling})
+    return maps
+
+
+def _sampling(attention: Tensor, offsets: Tensor, tokens: int) -> Sampling:
+    """Return the sampling of attention (1, heads, Q, keys) and offsets (1, groups, h, w, 2) in cells."""
+    side = round(tokens**0.5)
+    grid = reference_points(offsets.shape[2], device=offsets.device, dtype=offsets.dtype)
+    points = (grid + offsets[0] * (2 / side)).flatten(1, 2)  # (groups, keys, 2)
+    mass = attention[0].double().mean(dim=(0, 1)).cpu().numpy()
+    return Sampling(points.double().cpu().numpy(), mass / mass.sum(), side)

@@ -1,0 +1,194 @@
+"""Maps of tiles against cases made by hand, and their properties on networks with fresh weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from pathduet.errors import InputError
+from pathduet.explain.sampled_points import Sampling, splat
+from pathduet.explain.tile_maps import TileGrid, point_rows, slide_maps, tile_maps, tile_rows
+from pathduet.explain.token_maps import TokenMaps
+from pathduet.learning.model_folder import ModelDescription, save_model
+from pathduet.learning.outcomes import ClassOutcome
+from pathduet.models.config import ModelConfig
+from pathduet.models.deformable import sample_map
+from pathduet.slides.tokens import token_rows
+
+FEATURES = 6
+SMALL = ModelConfig(
+    tokens=16, width=16, heads=2, head_dim=8, offset_groups=2, offset_kernel=3, stride=2, dropout=0.0
+)
+ENCODER = {
+    "encoder": "random", "encoder_stage": 3, "weights_sha256": "a" * 64, "feature_dim": FEATURES,
+    "tile_px": 224, "stain_backend": "none",
+}  # fmt: skip
+EXPRESSION = (np.linspace(-1, 1, 5), np.linspace(2, -2, 7))
+
+
+def write_slide(folder: Path, tiles: dict[str, int], seed: int = 0) -> Path:
+    """Write features.h5 and tiles.h5 of a slide with rows of six tiles."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    with h5py.File(folder / "features.h5", "w") as file:
+        file.attrs.update(ENCODER | {"slide_id": "S1", "mpp_x": 0.25, "mpp_y": 0.25})
+        for m, n in tiles.items():
+            group = file.create_group(m)
+            group.attrs["tile_level0_px_x"] = group.attrs["tile_level0_px_y"] = 896.0 if m == "10x" else 448.0
+            group["features"] = rng.normal(size=(n, FEATURES)).astype(np.float16)
+            group["grid"] = np.stack(np.divmod(np.arange(n), 6)[::-1], axis=1).astype(np.int32)
+    with h5py.File(folder / "tiles.h5", "w") as file:
+        file.attrs.update({"slide_id": "S1", "width": 6000, "height": 5000})
+    return folder / "features.h5"
+
+
+def write_model(folder: Path, model: str, config: ModelConfig = SMALL, swap: bool = False) -> Path:
+    torch.manual_seed(3)
+    genes = (tuple("ABCDE"), tuple("FGHIJKL")) if model == "teacher" else ((), ())
+    description = ModelDescription("diagnosis", model, 0, config, ClassOutcome(("a", "b")), ENCODER, *genes)
+    network = description.build()
+    if model != "teacher":
+        for m in ("10x", "20x"):
+            order = network.order[m]
+            if hasattr(order, "score"):  # the scorer starts from zero: any direction, or its opposite
+                direction = torch.linspace(-1, 1, config.width) ** 3
+                with torch.no_grad():
+                    order.score.weight[0] = -direction if swap else direction
+    save_model(folder, description, network, {})
+    return folder
+
+
+HAND = TileGrid(np.array([[0, 0], [1, 0], [5, 7]]), 100.0, 50.0)
+
+
+def test_a_tiles_cells_add_up_and_a_tile_that_is_no_token_has_no_row():
+    rows = np.array([0, 2, 0, 2])  # four cells; tile 1 was not picked
+    maps = TokenMaps(np.array([True, False, True, False]), np.array([0.75, 0.5, 0.25, 0.5]), margin=0.4)
+    table = tile_rows("10x", HAND, rows, maps)
+    assert table["tile"].tolist() == [0, 2] and table["cells"].tolist() == [2, 2]
+    assert table["prototype"].tolist() == ["tumor", "tme"] and table["p_tumor"].tolist() == [1.0, 0.0]
+    assert table["merge_weight"].tolist() == [1.0, 1.0]
+    assert table[["x", "y", "size", "size_y"]].to_numpy().tolist() == [[0, 0, 100, 50], [500, 350, 100, 50]]
+
+
+def test_copies_in_both_prototypes_are_named_by_the_greater_part():
+    rows = np.array([0, 0, 0, 1])
+    maps = TokenMaps(np.array([True, False, False, True]), np.array([0.9, 0.6, 0.4, 0.1]), margin=-1.0)
+    table = tile_rows("20x", HAND, rows, maps)
+    assert table["prototype"].tolist() == ["tme", "tumor"]
+    assert table["p_tumor"].tolist() == pytest.approx([1 / 3, 1])
+    assert table["merge_weight_tumor"].tolist() == [0.9, 0.1]
+    assert table["merge_weight_tme"].tolist() == [1.0, 0.0]
+
+
+def test_a_points_mass_goes_to_the_cells_that_bilinear_sampling_reads():
+    """Against the sampling itself: reading a map's cells one at a time gives the same proportions."""
+    rng = np.random.default_rng(0)
+    points, mass = rng.uniform(-1.3, 1.3, (40, 2)), rng.dirichlet(np.ones(40))
+    unit = torch.eye(25, dtype=torch.float64).unsqueeze(0)  # (1, cells, channels): channel j is cell j
+    read = sample_map(unit, torch.from_numpy(points).view(1, 1, 1, 40, 2))[0].numpy()  # (points, cells)
+    assert splat(points, mass, 5) == pytest.approx(mass @ read, abs=1e-12)
+    assert splat(points, mass, 5).sum() == pytest.approx(1, abs=1e-12)
+
+
+def test_points_are_drawn_in_their_cells_tile_at_their_place_in_the_cell():
+    points = np.array(
+        [[[-0.5, -0.5], [0.25, 0.75]], [[-2.0, 0.5], [1.0, 1.0]]]
+    )  # 2 groups, 2 keys, 2 x 2 cells
+    table = point_rows(
+        "10x", "tumor", HAND, np.array([2, 0, 1, 0]), Sampling(points, np.array([0.8, 0.2]), 2)
+    )
+    assert table["tile"].tolist() == [2, 0, 1, 0]
+    assert table["x"].tolist() == [550, 25, 100, 100] and table["y"].tolist() == [375, 37.5, 25, 50]
+    assert table["mass"].tolist() == [0.4, 0.1, 0.4, 0.1]
+
+
+@pytest.mark.parametrize("tiles", [{"10x": 3, "20x": 30}, {"10x": 16, "20x": 17}])
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_weights_and_attention_add_up_to_one_over_the_tiles(tmp_path: Path, tiles: dict, variant: str):
+    config = ModelConfig(**{**vars(SMALL), "variant": variant})
+    features = write_slide(tmp_path / "S1", tiles)
+    student = slide_maps(write_model(tmp_path / "student", "student", config), features)
+    teacher = slide_maps(write_model(tmp_path / "teacher", "teacher", config), features, EXPRESSION)
+    for m, n in tiles.items():
+        table = student.tiles[student.tiles["magnification"] == m]
+        order = "raster" if variant == "released" else "hilbert"
+        grid = np.stack(np.divmod(np.arange(n), 6)[::-1], axis=1)
+        assert table["tile"].tolist() == sorted(set(token_rows(grid, 16, order).tolist()))
+        assert table["cells"].sum() == 16
+        for name in ("merge_weight_tumor", "merge_weight_tme", "attention_patches"):
+            assert table[name].sum() == pytest.approx(1, abs=1e-6)
+        other = teacher.tiles[teacher.tiles["magnification"] == m]
+        for name in ("attention_tumor", "attention_tme"):
+            assert other[name].sum() == pytest.approx(1, abs=1e-6) and (other[name] >= 0).all()
+    for maps in (student, teacher):
+        sums = maps.points.groupby(["magnification", "attention"])["mass"].sum()
+        assert len(sums) == (2 if maps is student else 4) and sums.to_numpy() == pytest.approx(1)
+        assert (maps.points["x"] >= 0).all() and (maps.points["x"] <= 6 * 896).all()
+    assert student.tiles.attrs["width"] == 6000 and student.tiles.attrs["slide_id"] == "S1"
+    assert student.tiles.attrs["named_by"] == ("nothing" if variant == "released" else "task")
+
+
+def test_copies_of_a_tile_go_into_one_prototype(tmp_path: Path):
+    table = tile_maps(
+        write_model(tmp_path / "m", "student"), write_slide(tmp_path / "S", {"10x": 3, "20x": 5})
+    )
+    assert set(table["p_tumor"]) == {0.0, 1.0}
+    assert table.groupby(["magnification", "prototype"])["merge_weight"].sum().to_numpy() == pytest.approx(1)
+
+
+def test_the_slides_learned_order_names_the_prototypes(tmp_path: Path):
+    """Turning the scorer round turns every name round and nothing else."""
+    features = write_slide(tmp_path / "S1", {"10x": 16, "20x": 30})
+    one = tile_maps(write_model(tmp_path / "one", "distilled"), features)
+    other = tile_maps(write_model(tmp_path / "other", "distilled", swap=True), features)
+    assert (one["margin"] == -other["margin"]).all() and (one["margin"] != 0).all()
+    assert (one["prototype"] != other["prototype"]).all()
+    assert one["merge_weight"].to_numpy() == pytest.approx(other["merge_weight"].to_numpy())
+    assert one.attrs["named_by"] == "teacher"
+
+
+def test_the_tumor_names_follow_the_networks_own_representation(tmp_path: Path):
+    """The tiles called tumor, merged with their weights, are the first half of X_R."""
+    from pathduet.learning.dataset import Case, SlideDataset
+    from pathduet.learning.model_folder import load_model
+    from pathduet.slides.tokens import token_rows
+
+    features = write_slide(tmp_path / "S1", {"10x": 16, "20x": 16})
+    for swap in (False, True):
+        folder = write_model(tmp_path / f"m{swap}", "distilled", swap=swap)
+        table = tile_maps(folder, features)
+        network, description, _ = load_model(folder)
+        batch = SlideDataset([Case("S1", "S1", "", "", features)], description.config, cache_mib=0).batch([0])
+        with torch.no_grad():
+            output = network(
+                batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"]
+            )
+            block = network.aggregation["10x"]
+            tokens = network.patches["10x"](batch.patches["10x"])
+            tokens = block.norm(tokens + block.deformation(tokens, tokens).tokens)[0]
+            grid = np.stack(np.divmod(np.arange(16), 6)[::-1], axis=1)
+            rows = token_rows(grid, 16)
+            rows_table = table[table["magnification"] == "10x"].set_index("tile").loc[rows]
+            weight = torch.from_numpy(rows_table["merge_weight_tumor"].to_numpy()).float()
+            merged = torch.tanh(network.dense["10x"](weight @ tokens))
+        assert merged.numpy() == pytest.approx(output.representation["10x"][0, :16].numpy(), abs=1e-5)
+
+
+def test_a_teacher_without_expression_and_features_of_another_encoder_are_refused(tmp_path: Path):
+    features = write_slide(tmp_path / "S1", {"10x": 3, "20x": 30})
+    teacher = write_model(tmp_path / "teacher", "teacher")
+    with pytest.raises(InputError, match=r"S1.*5 tumor and 7 TME genes are needed, found no expression"):
+        tile_maps(teacher, features)
+    with pytest.raises(InputError, match=r"found \(7, 5\)"):
+        tile_maps(teacher, features, EXPRESSION[::-1])
+    with h5py.File(features, "a") as file:
+        file.attrs["weights_sha256"] = "b" * 64
+    with pytest.raises(InputError, match=r"S1, weights_sha256"):
+        tile_maps(teacher, features, EXPRESSION)
+    with pytest.raises(InputError, match="extract them again"):
+        tile_maps(teacher, tmp_path / "nowhere" / "features.h5", EXPRESSION)
