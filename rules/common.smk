@@ -15,6 +15,8 @@ except PathDuetError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = plan.config["results"]
+# Shows one line a stage while jobs run; set when the run starts.
+watch = None
 
 
 wildcard_constraints:
@@ -111,12 +113,15 @@ def start():
     """One run at a time in a results folder; the lock goes with this process, however it ends."""
     from pathduet.run_lock import hold_run
     from pathduet.run_status import write_plan
+    from pathduet.run_watch import RunWatch
 
+    global watch
     try:
         hold_run(RESULTS)
         write_plan(plan, Path(RESULTS))
     except PathDuetError as error:
         raise WorkflowError(str(error)) from None
+    watch = RunWatch(Path(RESULTS)).start()
 
 
 def finish(succeeded, snakemake_log):
@@ -124,6 +129,8 @@ def finish(succeeded, snakemake_log):
     from pathduet.report.summary import closing_lines
     from pathduet.run_status import failed_jobs, failure_lines
 
+    if watch is not None:
+        watch.stop()
     lines, lost = closing_lines(RESULTS, succeeded)
     if not succeeded:
         lines = [*failure_lines(failed_jobs(*snakemake_log)), *lines]
