@@ -128,6 +128,16 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "model.tokens", f"{tokens} is no square number", f"use {below**2} or {(below + 1) ** 2}"
         )
+    if config["model"]["variant"] == "released":
+        known = schema("config")["properties"]["model"]["properties"]
+        for name in ("attention", "gene_input", "aggregation"):
+            paper = known[name]["default"]
+            if config["model"][name] != paper:
+                yield Problem(
+                    f"model.{name}",
+                    f"{config['model'][name]!r} is a switch of variant paper",
+                    f"leave it at {paper!r} with variant released, or use variant paper",
+                )
     if config["slides"]["mpp_10x"] <= config["slides"]["mpp_20x"]:
         yield Problem(
             "slides.mpp_10x", "not coarser than slides.mpp_20x", "10x has the larger pixels, e.g. 1.0 and 0.5"

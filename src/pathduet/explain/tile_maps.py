@@ -117,6 +117,9 @@ def slide_maps(
     if not isinstance(network, Teacher | Student):
         found = f"{description.model}: neither prototypes nor deformable attention"
         raise InputError([Problem(f"model {model_dir}", found, "explain a teacher or a student")])
+    if isinstance(network, Student) and network.config.aggregation == "mean":
+        found = f"{description.model}: all patches count alike, there is nothing to show"
+        raise InputError([Problem(f"model {model_dir}", found, "explain a student with `aggregation: ita`")])
     network.to(chosen)
     grids, facts = read_grids(Path(features))
     batch = _one_slide(Path(features), facts["slide_id"], description, network, expression)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pathduet.explain.sampled_points import Sampling
 from pathduet.learning.dataset import Batch
+from pathduet.learning.objectives import student_inputs
 from pathduet.models.config import SUBSPACES
 from pathduet.models.deformable import reference_points
 from pathduet.models.released import BiasedDeformableAttention
@@ -49,12 +50,13 @@ def token_maps(network: Teacher | Student, batch: Batch) -> dict[str, TokenMaps]
 
 
 def _teacher(network: Teacher, batch: Batch) -> dict[str, TokenMaps]:
-    output = network(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
+    output = network(batch.patches.get("10x"), batch.patches.get("20x"), batch.tumor, batch.tme)
     maps = {}
     for m, branches in output.branches.items():
         samplings = {}
         for s in SUBSPACES:
             attention, offsets = branches[s].attention, branches[s].offsets
+            assert attention is not None
             # the released teacher's queries are the cells of a map, all of them valid
             asked = network.gene_mask(s) if attention.shape[2] == len(network.gene_mask(s)) else slice(None)
             samplings[s] = _sampling(attention[:, :, asked], offsets, batch.patches[m].shape[1])
@@ -63,7 +65,7 @@ def _teacher(network: Teacher, batch: Batch) -> dict[str, TokenMaps]:
 
 
 def _student(network: Student, batch: Batch) -> dict[str, TokenMaps]:
-    output = network(batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"])
+    output = network(*student_inputs(batch))
     maps = {}
     for m, aggregation in output.aggregation.items():
         margin = float(output.margin[m][0])

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pathduet.errors import InputError, Problem
-from pathduet.models.config import MAGNIFICATIONS
 
 if TYPE_CHECKING:
     from pathduet.models.config import ModelConfig
@@ -106,7 +105,7 @@ class SlideDataset:
     cases : sequence of Case
         The slides, in a fixed order.
     config : ModelConfig
-        Number and order of tokens.
+        Number and order of tokens, and the magnifications that are read.
     expression : ExpressionSource, optional
         The fold's expression; without it no item has any.
     cache_mib : int
@@ -156,7 +155,7 @@ class SlideDataset:
                     facts = {
                         name: _plain(file.attrs[name]) for name in ENCODER_ATTRIBUTES if name in file.attrs
                     }
-                    facts["feature_dim"] = int(file[MAGNIFICATIONS[0]]["features"].shape[1])
+                    facts["feature_dim"] = int(file[self.config.experts[0]]["features"].shape[1])
             except (OSError, KeyError) as error:
                 raise _unreadable(case, "", error) from None
             found[case.slide_id] = facts
@@ -217,7 +216,7 @@ class SlideDataset:
         """Return the items of some positions as one batch."""
         patches: dict[str, Tensor] = {}
         repeats: dict[str, Tensor] = {}
-        for m in MAGNIFICATIONS:
+        for m in self.config.experts:
             tiles = [self.tiles(i, m) for i in indices]
             patches[m] = torch.stack(
                 [torch.from_numpy(t.features).float()[torch.from_numpy(t.rows)] for t in tiles]
@@ -247,7 +246,7 @@ class SlideDataset:
         count = min(len(self), most)
         picks = [i * len(self) // count for i in range(count)]
         moments = {}
-        for m in MAGNIFICATIONS:
+        for m in self.config.experts:
             sums: list[NDArray[np.float64]] = []
             for i in picks:
                 features = self.tiles(i, m).features.astype(np.float32)

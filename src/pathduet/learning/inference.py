@@ -15,6 +15,7 @@ from pathduet.errors import InputError, Problem
 from pathduet.learning.cases import fold_cases
 from pathduet.learning.dataset import Case, ExpressionSource, SlideDataset
 from pathduet.learning.model_folder import ModelDescription, load_model
+from pathduet.learning.objectives import student_inputs
 from pathduet.learning.outcomes import ClassOutcome
 from pathduet.learning.runs import resolve_device
 from pathduet.learning.survival import risk_from_hazards
@@ -36,7 +37,7 @@ class Predictions(NamedTuple):
     table : DataFrame
         One row a slide, in the order of slide ids: slide_id, patient_id, cohort, part, fold; then for
         classification label, predicted, expert (``10x`` or ``20x``, the more confident one), p_<class>, and the
-        experts' own p10_<class>, p20_<class>; for survival survival_days, event, bin (from 0), risk (higher =
+        experts' own p10_<class>, p20_<class> (or those of the one that there is); for survival survival_days, event, bin (from 0), risk (higher =
         dies earlier), h_1 ... h_K (hazards), risk_10x, risk_20x. Unknown truth is missing.
     representations : dict
         (slides, 2c) float32 by magnification: X_R, tumor first, then TME; rows as in the table.
@@ -160,6 +161,7 @@ def predict_cases(
     import pandas as pd
 
     chosen = device or torch.device("cpu")
+    experts = description.config.experts
     dataset = SlideDataset(cases, description.config, expression, cache_mib=0)
     _check_encoder(dataset, description, where)
     collected: dict[str, list[torch.Tensor]] = {}
@@ -167,17 +169,21 @@ def predict_cases(
     for start in track(starts, len(starts), f"predicting {description.task} {description.model}", "batches"):
         batch = dataset.batch(range(start, min(start + batch_size, len(dataset)))).to(chosen)
         if isinstance(network, Teacher):
-            output: Any = network(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
-        else:
-            output = network(
-                batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"]
+            output: Any = network(
+                batch.patches.get("10x"),
+                batch.patches.get("20x"),
+                batch.tumor,
+                batch.tme,
+                need_attention=False,
             )
-        for m in MAGNIFICATIONS:
+        else:
+            output = network(*student_inputs(batch))
+        for m in experts:
             collected.setdefault(f"logits {m}", []).append(output.logits[m].float().cpu())
             collected.setdefault(f"representation {m}", []).append(output.representation[m].float().cpu())
-    logits = {m: _stack(collected.get(f"logits {m}"), description.outcome.outputs) for m in MAGNIFICATIONS}
+    logits = {m: _stack(collected.get(f"logits {m}"), description.outcome.outputs) for m in experts}
     width = 2 * description.config.width
-    representations = {m: _stack(collected.get(f"representation {m}"), width).numpy() for m in MAGNIFICATIONS}
+    representations = {m: _stack(collected.get(f"representation {m}"), width).numpy() for m in experts}
 
     columns: dict[str, Any] = {
         "slide_id": [case.slide_id for case in cases],
@@ -213,7 +219,8 @@ def _class_columns(
         "predicted": [outcome.classes[i] for i in best],
         "expert": [MAGNIFICATIONS[i] for i in speaker.tolist()],
     }
-    for prefix, table in (("p", probability), ("p10", single["10x"]), ("p20", single["20x"])):
+    tables = {"p": probability} | {f"p{m.removesuffix('x')}": own for m, own in single.items()}
+    for prefix, table in tables.items():
         columns |= {f"{prefix}_{name}": table[:, k].numpy() for k, name in enumerate(outcome.classes)}
     return columns
 
@@ -227,7 +234,7 @@ def _survival_columns(logits: dict[str, torch.Tensor], truth: pd.DataFrame, bins
         "risk": risk_from_hazards(hazards).numpy(),
     }
     columns |= {f"h_{k + 1}": hazards[:, k].numpy() for k in range(hazards.shape[1])}
-    return columns | {f"risk_{m}": risk_from_hazards(single[m]).numpy() for m in MAGNIFICATIONS}
+    return columns | {f"risk_{m}": risk_from_hazards(single[m]).numpy() for m in single}
 
 
 def _check_encoder(dataset: SlideDataset, description: ModelDescription, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +16,7 @@ from pathduet.learning.dataset import Batch
 from pathduet.learning.gradient_coordination import coordinate_gradients, subspace_logits
 from pathduet.learning.outcomes import Outcome
 from pathduet.models.config import MAGNIFICATIONS, SUBSPACES
+from pathduet.models.plain import pool_keys
 from pathduet.models.student import Student
 from pathduet.models.subspace_order import assignment_costs
 from pathduet.models.teacher import Teacher, TeacherOutput
@@ -48,11 +50,16 @@ class Objective(Protocol):
         """Change gradients before a step; return the share of magnifications in conflict, None if not looked at."""
 
 
+def student_inputs(batch: Batch) -> tuple[Tensor | None, ...]:
+    """Return what a student reads: patches at 10x and 20x, then how often they are repeated."""
+    return tuple(part.get(m) for part in (batch.patches, batch.repeats) for m in MAGNIFICATIONS)
+
+
 def _task_loss(
     outcome: Outcome, logits: dict[str, Tensor], batch: Batch, weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the sum of both experts' losses and the mean probability (B,) of what was observed."""
-    both = [logits[m].float() for m in MAGNIFICATIONS]
+    """Return the sum of the experts' losses and the mean probability (B,) of what was observed."""
+    both = [expert.float() for expert in logits.values()]
     loss = torch.stack([outcome.loss(x, batch.label, batch.event, weights) for x in both]).sum()
     with torch.no_grad():
         probability = torch.stack([outcome.probability(x, batch.label, batch.event) for x in both]).mean(
@@ -63,7 +70,9 @@ def _task_loss(
 
 @dataclass
 class TeacherObjective:
-    """Both experts' task losses plus DEV for each subspace (eq. 15-17), with coordinated gradients (eq. 6).
+    """The experts' task losses plus DEV for each subspace (eq. 15-17), with coordinated gradients (eq. 6).
+
+    DEV compares magnifications: a teacher that reads one has none, whatever `config.igc` says.
 
     Attributes
     ----------
@@ -82,24 +91,33 @@ class TeacherObjective:
 
     def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
         assert isinstance(model, Teacher)
-        output = model(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
+        consistency = self.config.igc and len(model.config.experts) > 1
+        output = model(
+            batch.patches.get("10x"), batch.patches.get("20x"), batch.tumor, batch.tme,
+            need_attention=consistency,
+        )  # fmt: skip
         task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
         parts = {"task": task}
-        if self.config.igc:
+        if consistency:
             parts["dev"] = torch.stack([self._dev(model, output, s) for s in SUBSPACES]).sum()
         if self.config.cgc:
             self._record_confidence(model, output.representation, batch)
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 
     def _dev(self, model: Teacher, output: TeacherOutput, subspace: str) -> Tensor:
-        coarse, fine = (output.branches[m][subspace].attention for m in MAGNIFICATIONS)
+        coarse, fine = (output.branches[m][subspace].attention for m in model.config.experts)
+        assert coarse is not None and fine is not None
+        if model.config.attention == "plain":
+            # by the cells around the reference points: lambda then means what it means with deformable attention
+            side = max(math.isqrt(model.config.tokens) // model.config.stride, 1)
+            coarse, fine = pool_keys(coarse, side), pool_keys(fine, side)
         if model.config.variant == "released":
             return released_dev_loss(coarse, fine, self.config.lambda_dev)
         return dev_loss(coarse, fine, self.config.lambda_dev, model.gene_mask(subspace))
 
     @torch.no_grad()
     def _record_confidence(self, model: Teacher, representation: dict[str, Tensor], batch: Batch) -> None:
-        for m in MAGNIFICATIONS:
+        for m in model.config.experts:
             classifier = model.expert(m)
             alone = subspace_logits(representation[m].float(), classifier.weight, classifier.bias)
             sums = [self.outcome.probability(logits, batch.label, batch.event).sum() for logits in alone]
@@ -111,7 +129,7 @@ class TeacherObjective:
         if not self.config.cgc:
             return None
         conflicts = 0
-        for m in MAGNIFICATIONS:
+        for m in model.config.experts:
             gradient = model.expert(m).weight.grad  # (K, 2c)
             assert gradient is not None
             c = gradient.shape[1] // 2
@@ -121,12 +139,12 @@ class TeacherObjective:
             coordinated = coordinate_gradients(tumor, tme, sure_tumor, sure_tme, model.config.variant)
             gradient.copy_(torch.cat(coordinated, dim=1))
         self._confidence.clear()
-        return conflicts / len(MAGNIFICATIONS)
+        return conflicts / len(model.config.experts)
 
 
 @dataclass
 class StudentObjective:
-    """Both experts' task losses; the prototypes' order is learned through the task."""
+    """The experts' task losses; the prototypes' order is learned through the task."""
 
     outcome: Outcome
     config: TrainingConfig
@@ -134,7 +152,7 @@ class StudentObjective:
 
     def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
         assert isinstance(model, Student)
-        output = model(batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"])
+        output = model(*student_inputs(batch))
         task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
         return Loss(task, {"task": task}, probability)
 
@@ -184,10 +202,7 @@ class DistilledObjective:
     def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
         assert isinstance(model, Student)
         alone = epoch < self.warmup_epochs
-        output = model(
-            batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"],
-            order_from_task=alone,
-        )  # fmt: skip
+        output = model(*student_inputs(batch), order_from_task=alone)
         task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
         parts = {"task": task}
         zero = task.new_zeros(())
@@ -195,7 +210,7 @@ class DistilledObjective:
         taught = batch.has_expression
         if not alone and bool(taught.any()):
             rows = batch.index[taught]
-            for m in MAGNIFICATIONS:
+            for m in model.config.experts:
                 prototypes = output.prototypes[m][taught].float()  # (b, 2, c)
                 target = self.targets.representation[m][rows].view_as(prototypes)
                 kept, swapped = assignment_costs(prototypes, target)

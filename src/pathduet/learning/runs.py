@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,17 @@ from pathduet.learning.objectives import (
 )
 from pathduet.learning.outcomes import ClassOutcome, class_weights
 from pathduet.learning.trainer import fit
-from pathduet.models.config import MAGNIFICATIONS, ModelConfig
+from pathduet.models.config import ModelConfig
 from pathduet.models.student import Student
 from pathduet.models.teacher import Teacher
 
 if TYPE_CHECKING:
     import pandas as pd
 
+#: What a student shares with its teacher: the slides' tokens, the experts and the width of X_R.
+SAME_TEACHER = ("variant", "tokens", "token_order", "width", "magnifications")
+#: What a distilled student shares with the student it starts from: all but what only a teacher has.
+SAME_STUDENT = tuple(f.name for f in fields(ModelConfig) if f.name != "gene_input")
 HISTORY, CHECKPOINT = "history.tsv", "checkpoint.safetensors"
 
 
@@ -158,7 +162,7 @@ def train_model(
         if student_dir is not None:
             facts["student_sha256"] = sha256_file(student_dir / WEIGHTS)
             warm, warm_description, _ = load_model(student_dir)
-            _check_same_fold(description, warm_description, student_dir)
+            _check_same_fold(description, warm_description, student_dir, SAME_STUDENT)
             network.load_state_dict(warm.state_dict())
             warmup = 0
         objective = DistilledObjective(outcome, training_config, weights, targets, warmup)
@@ -198,35 +202,46 @@ def teacher_targets(
     The teacher is frozen and a slide's tokens never change, so it is asked once, not in every epoch.
     """
     network, taught, _ = load_model(teacher_dir)
-    _check_same_fold(description, taught, teacher_dir)
+    _check_same_fold(description, taught, teacher_dir, SAME_TEACHER)
     if not isinstance(network, Teacher):
         raise InputError([Problem(f"model {teacher_dir}", f"a {taught.model}", "give the fold's teacher")])
     if dataset.genes != (len(taught.tumor_genes), len(taught.tme_genes)):
         raise InputError([Problem(f"model {teacher_dir}", "made for other genes", "train the teacher again")])
     network.to(device)
     n, width, outputs = len(dataset), 2 * taught.config.width, taught.outcome.outputs
-    logits = {m: torch.zeros(n, outputs, device=device) for m in MAGNIFICATIONS}
-    representation = {m: torch.zeros(n, width, device=device) for m in MAGNIFICATIONS}
+    experts = taught.config.experts
+    logits = {m: torch.zeros(n, outputs, device=device) for m in experts}
+    representation = {m: torch.zeros(n, width, device=device) for m in experts}
     paired = [i for i, row in enumerate(dataset.expression) if row is not None]
     for start in range(0, len(paired), batch_size):
         rows = paired[start : start + batch_size]
         batch = dataset.batch(rows).to(device)
-        output = network(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
-        for m in MAGNIFICATIONS:
+        output = network(
+            batch.patches.get("10x"), batch.patches.get("20x"), batch.tumor, batch.tme, need_attention=False
+        )
+        for m in experts:
             logits[m][rows] = output.logits[m]
             representation[m][rows] = output.representation[m]
     return TeacherTargets(logits, representation)
 
 
-def _check_same_fold(wanted: ModelDescription, found: ModelDescription, folder: Path) -> None:
-    """Refuse a teacher or student of another task or fold (it may have seen the test part) or other features."""
+def _check_same_fold(
+    wanted: ModelDescription, found: ModelDescription, folder: Path, same: Sequence[str]
+) -> None:
+    """Refuse a teacher or student of another task or fold (it may have seen the test part) or other features.
+
+    `same` names the fields of the model configuration that must agree.
+    """
     problems = []
     for name in ("task", "fold", "outcome", "encoder"):
         mine, theirs = getattr(wanted, name), getattr(found, name)
         if mine != theirs:
             problems.append(Problem(f"model {folder}, {name}", f"{theirs}, not {mine}", "train it again"))
-    if wanted.config != found.config:
-        problems.append(Problem(f"model {folder}", "another model configuration", "train it again"))
+    for name in same:
+        mine, theirs = getattr(wanted.config, name), getattr(found.config, name)
+        if mine != theirs:
+            what = f"another model configuration: {name} is {theirs!r}, not {mine!r}"
+            problems.append(Problem(f"model {folder}", what, "train it again"))
     if problems:
         raise InputError(problems)
 

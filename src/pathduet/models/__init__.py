@@ -7,8 +7,9 @@ from pathduet.models.config import MAGNIFICATIONS, SUBSPACES, ModelConfig
 from pathduet.models.deformable import DeformableAttention, reference_points, sample_map
 from pathduet.models.experts import combine_hazards, combine_probabilities
 from pathduet.models.fusion import DisentangledFusion, SubspaceFusion
-from pathduet.models.gene_tokens import GeneTokens
+from pathduet.models.gene_tokens import GeneTokens, GeneVector
 from pathduet.models.patch_tokens import PatchTokens
+from pathduet.models.plain import PlainAttention, pool_keys
 from pathduet.models.released import ReleasedStudent, ReleasedTeacher
 from pathduet.models.student import Student, StudentOutput
 from pathduet.models.subspace_order import SubspaceOrder, assignment_costs
@@ -22,9 +23,11 @@ __all__ = [
     "DeformableAttention",
     "DisentangledFusion",
     "GeneTokens",
+    "GeneVector",
     "ModelConfig",
     "MultiHeadAttention",
     "PatchTokens",
+    "PlainAttention",
     "ReleasedStudent",
     "ReleasedTeacher",
     "Student",
@@ -39,6 +42,7 @@ __all__ = [
     "combine_probabilities",
     "dpc_knn",
     "merge_tokens",
+    "pool_keys",
     "reference_points",
     "sample_map",
 ]

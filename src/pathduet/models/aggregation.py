@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pathduet.models.clustering import dpc_knn, merge_tokens
 from pathduet.models.config import ModelConfig
-from pathduet.models.deformable import DeformableAttention
+from pathduet.models.plain import attention_to_patches
 
 
 class Aggregation(NamedTuple):
@@ -50,7 +50,7 @@ class TokenAggregation(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.prototypes, self.neighbors = config.prototypes, config.neighbors
-        self.deformation: nn.Module = DeformableAttention(config)
+        self.deformation: nn.Module = attention_to_patches(config)
         self.norm = nn.LayerNorm(config.width)
         self.significance = nn.Linear(config.width, 1)
 

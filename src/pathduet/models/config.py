@@ -8,8 +8,13 @@ from dataclasses import dataclass
 VARIANTS = ("paper", "released")
 TOKEN_ORDERS = ("hilbert", "raster")
 EXPERT_RULES = ("max_confidence", "mean")
+ATTENTIONS = ("deformable", "plain")
+GENE_INPUTS = ("tokens", "vector")
+AGGREGATIONS = ("ita", "mean")
 MAGNIFICATIONS = ("10x", "20x")
 SUBSPACES = ("tumor", "tme")
+#: Switches that the public code does not have, with the only value that `variant: released` takes.
+PAPER_ONLY = {"attention": "deformable", "gene_input": "tokens", "aggregation": "ita"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,16 @@ class ModelConfig:
         How the two magnifications' classifiers are combined: ``max_confidence`` (the more confident one
         speaks, slide by slide) or ``mean`` of their probabilities. Hazards of survival are always averaged:
         a softmax-like confidence does not exist for them.
+    attention : str
+        How genes (and, in the student, patches) look at the patches: ``deformable`` (at moved points, eq. 1-3 and
+        8-9) or ``plain`` (at every patch token; nothing is sampled).
+    magnifications : str
+        ``both``, ``10x`` or ``20x``. With one there is one expert, and nothing for eq. 7 to compare.
+    gene_input : str
+        Teacher: ``tokens`` (one a gene) or ``vector`` (a subspace's genes through a self-normalising network to a
+        single query token).
+    aggregation : str
+        Student: ``ita`` (eq. 8-12) or ``mean`` (the mean of all patch tokens; no attention, no clusters).
     """
 
     variant: str = "paper"
@@ -63,12 +78,20 @@ class ModelConfig:
     prototypes: int = 2
     neighbors: int = 5
     expert_rule: str = "max_confidence"
+    attention: str = "deformable"
+    magnifications: str = "both"
+    gene_input: str = "tokens"
+    aggregation: str = "ita"
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("variant", self.variant, VARIANTS),
             ("token_order", self.token_order, TOKEN_ORDERS),
             ("expert_rule", self.expert_rule, EXPERT_RULES),
+            ("attention", self.attention, ATTENTIONS),
+            ("magnifications", self.magnifications, ("both", *MAGNIFICATIONS)),
+            ("gene_input", self.gene_input, GENE_INPUTS),
+            ("aggregation", self.aggregation, AGGREGATIONS),
         ):
             if value not in allowed:
                 raise ValueError(f"model.{name} is {value!r}; known: {', '.join(allowed)}")
@@ -104,3 +127,15 @@ class ModelConfig:
             raise ValueError(f"model.offset_range is {self.offset_range}; it must not be negative")
         if self.prototypes != len(SUBSPACES):
             raise ValueError(f"model.prototypes is {self.prototypes}; one per subspace: {len(SUBSPACES)}")
+        if self.variant == "released":
+            for name, paper in PAPER_ONLY.items():
+                if getattr(self, name) != paper:
+                    raise ValueError(
+                        f"model.{name} is {getattr(self, name)!r}, a switch of variant paper; "
+                        f"variant released has none: leave {name} at {paper!r}"
+                    )
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Magnifications that are read, each with a classifier of its own."""
+        return MAGNIFICATIONS if self.magnifications == "both" else (self.magnifications,)

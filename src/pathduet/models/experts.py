@@ -1,4 +1,4 @@
-"""One answer from the two magnifications' experts."""
+"""One answer from the magnifications' experts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathduet.models.config import EXPERT_RULES, MAGNIFICATIONS
 def combine_probabilities(
     logits: Mapping[str, Tensor], rule: str = "max_confidence"
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Combine the class probabilities of the two experts.
+    """Combine the class probabilities of the experts; a single one speaks for itself.
 
     Parameters
     ----------
     logits : mapping
-        (B, K) by magnification.
+        (B, K) by magnification, one or both.
     rule : str
         ``max_confidence``: of the two, the one whose highest probability is higher speaks, slide by slide (10x in a
         tie); ``mean``: their average.
@@ -31,7 +31,13 @@ def combine_probabilities(
     """
     if rule not in EXPERT_RULES:
         raise ValueError(f"unknown expert rule {rule!r}; known: {', '.join(EXPERT_RULES)}")
-    single = {m: logits[m].softmax(dim=-1) for m in MAGNIFICATIONS}
+    single = {m: logits[m].softmax(dim=-1) for m in MAGNIFICATIONS if m in logits}
+    if len(single) == 1:
+        ((only, probability),) = single.items()
+        speaker = torch.full(
+            probability.shape[:-1], MAGNIFICATIONS.index(only), dtype=torch.int64, device=probability.device
+        )
+        return probability, speaker, single
     first, second = (single[m] for m in MAGNIFICATIONS)
     speaker = (second.amax(dim=-1) > first.amax(dim=-1)).long()
     if rule == "mean":
@@ -40,6 +46,6 @@ def combine_probabilities(
 
 
 def combine_hazards(logits: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the mean (B, K) of the two experts' hazards, and each expert's own by magnification."""
-    single = {m: logits[m].sigmoid() for m in MAGNIFICATIONS}
-    return (single["10x"] + single["20x"]) / 2, single
+    """Return the mean (B, K) of the experts' hazards, and each expert's own by magnification."""
+    single = {m: logits[m].sigmoid() for m in MAGNIFICATIONS if m in logits}
+    return torch.stack(list(single.values())).mean(dim=0), single

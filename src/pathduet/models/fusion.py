@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pathduet.models.attention import MultiHeadAttention
 from pathduet.models.config import SUBSPACES, ModelConfig
-from pathduet.models.deformable import DeformableAttention
+from pathduet.models.plain import attention_to_patches
 
 
 class SubspaceOutput(NamedTuple):
@@ -24,8 +24,9 @@ class SubspaceOutput(NamedTuple):
     ----------
     representation : Tensor
         (B, c) in (-1, 1); X_R of the subspace.
-    attention : Tensor
-        (B, heads, G, keys); genes to histology (eq. 2).
+    attention : Tensor or None
+        (B, heads, G, keys); genes to histology (eq. 2). Keys are the reference points, or with plain attention the
+        cells of the patch map, and then it is None if it was not asked for.
     selection : Tensor or None
         (B, heads, G, G); fused tokens to genes (eq. 4), if it was asked for.
     offsets : Tensor
@@ -33,7 +34,7 @@ class SubspaceOutput(NamedTuple):
     """
 
     representation: Tensor
-    attention: Tensor
+    attention: Tensor | None
     selection: Tensor | None
     offsets: Tensor
 
@@ -54,7 +55,7 @@ class FusionOutput(NamedTuple):
 
 
 class SubspaceFusion(nn.Module):
-    """One branch: deformable attention to the histology, then selection among the genes.
+    """One branch: attention to the histology, then selection among the genes.
 
     Parameters
     ----------
@@ -65,22 +66,30 @@ class SubspaceFusion(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         c = config.width
-        self.deformation = DeformableAttention(config)
+        self.deformation = attention_to_patches(config)
+        # At the few reference points the matrix costs nothing; at all N patches it is most of a step's memory.
+        self.always_attention = config.attention == "deformable"
         self.selection = MultiHeadAttention(c, config.heads, config.head_dim, config.dropout)
         self.norm = nn.LayerNorm(c)
         self.pooled_norm = nn.LayerNorm(c)
         self.dense = nn.Linear(c, c)
 
     def forward(
-        self, genes: Tensor, gene_mask: Tensor, patches: Tensor, need_selection: bool = False
+        self,
+        genes: Tensor,
+        gene_mask: Tensor,
+        patches: Tensor,
+        need_selection: bool = False,
+        need_attention: bool = True,
     ) -> SubspaceOutput:
         """Fuse gene tokens (B, G, c) on a square grid with patch tokens (B, N, c) on another.
 
         `gene_mask`, (G,) or (B, G) bool, is True where a gene counts; at least one must. What stands in the
         other tokens has no influence on the representation.
         """
-        deformed = self.deformation(genes, patches, query_mask=gene_mask, need_attention=True)  # eq. 1-3
-        assert deformed.attention is not None
+        deformed = self.deformation(
+            genes, patches, query_mask=gene_mask, need_attention=need_attention or self.always_attention
+        )  # eq. 1-3
         selected, selection = self.selection(deformed.tokens, genes, gene_mask, need_selection)  # eq. 4-5
         fused = self.norm(deformed.tokens + selected)  # (B, G, c)
         weights = gene_mask.to(fused.dtype).expand(fused.shape[:2]).unsqueeze(-1)  # (B, G, 1)
@@ -110,9 +119,12 @@ class DisentangledFusion(nn.Module):
         tumor_mask: Tensor,
         tme_mask: Tensor,
         need_selection: bool = False,
+        need_attention: bool = True,
     ) -> FusionOutput:
         """Return X_R = [X_R tumor; X_R tme] for patch tokens (B, N, c) and gene tokens (B, G, c)."""
         genes = {"tumor": (tumor, tumor_mask), "tme": (tme, tme_mask)}
-        branches = {s: self.branches[s](*genes[s], patches, need_selection) for s in SUBSPACES}
+        branches = {
+            s: self.branches[s](*genes[s], patches, need_selection, need_attention) for s in SUBSPACES
+        }
         representation = torch.cat([branches[s].representation for s in SUBSPACES], dim=1)  # (B, 2c)
         return FusionOutput(representation, branches)

@@ -17,17 +17,15 @@ setting in `pathduet.learning`. The public code's heads are 64 wide (`model.head
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
 from pathduet.models.aggregation import TokenAggregation
 from pathduet.models.attention import MultiHeadAttention
-from pathduet.models.config import MAGNIFICATIONS, SUBSPACES, ModelConfig
+from pathduet.models.config import SUBSPACES, ModelConfig
 from pathduet.models.deformable import DeformableOutput, OffsetNetwork, reference_points, sample_map
 from pathduet.models.fusion import FusionOutput, SubspaceOutput
-from pathduet.models.snn import SnnConfig, snn_branch
+from pathduet.models.gene_tokens import GeneVector
 from pathduet.models.student import Student
 from pathduet.models.teacher import Teacher
 
@@ -98,31 +96,6 @@ class BiasedDeformableAttention(nn.Module):
         return block.dropout(block.output(mixed)), attention
 
 
-class GeneVector(nn.Module):
-    """A subspace's genes as one token: (B, G) -> (B, 1, c).
-
-    Parameters
-    ----------
-    genes, width : int
-        Number of genes G and width c.
-    dropout : float
-        Alpha dropout of the network.
-    """
-
-    def __init__(self, genes: int, width: int, dropout: float) -> None:
-        super().__init__()
-        if genes < 1:
-            raise ValueError("a subspace without genes cannot be modelled")
-        self.genes = genes
-        self.network = snn_branch(genes, SnnConfig(hidden=(2 * width, width), dropout=dropout))
-
-    def forward(self, expression: Tensor) -> Tensor:
-        """Return (B, 1, c)."""
-        if expression.shape[1] != self.genes:
-            raise ValueError(f"{expression.shape[1]} genes given to a network made for {self.genes}")
-        return cast(Tensor, self.network(expression)).unsqueeze(1)
-
-
 class ReleasedFusion(nn.Module):
     """Both branches of one magnification, mixed before the selection.
 
@@ -151,6 +124,7 @@ class ReleasedFusion(nn.Module):
         tumor_mask: Tensor,
         tme_mask: Tensor,
         need_selection: bool = False,
+        need_attention: bool = True,
     ) -> FusionOutput:
         """Return X_R for patch tokens (B, N, c) and gene vectors (B, 1, c); the masks have nothing to hide."""
         genes = {"tumor": tumor, "tme": tme}
@@ -182,11 +156,7 @@ class ReleasedTeacher(Teacher):
         self.genes = nn.ModuleDict(
             {s: GeneVector(n, config.width, config.dropout) for s, n in counts.items()}
         )
-        self.fusion = nn.ModuleDict({m: ReleasedFusion(config) for m in MAGNIFICATIONS})
-
-    def gene_mask(self, subspace: str) -> Tensor:
-        """Return (1,) bool, True: a subspace is a single token."""
-        return torch.ones(1, dtype=torch.bool, device=self.expert("10x").weight.device)
+        self.fusion = nn.ModuleDict({m: ReleasedFusion(config) for m in config.experts})
 
 
 class ReleasedAggregation(TokenAggregation):
@@ -218,9 +188,8 @@ class ScoreOrder(nn.Module):
 class ReleasedStudent(Student):
     """The student of the public code; see :class:`Student` for parameters and results."""
 
-    learns_order = False
-
     def __init__(self, config: ModelConfig, feature_dim: int, outputs: int) -> None:
         super().__init__(config, feature_dim, outputs)
-        self.aggregation = nn.ModuleDict({m: ReleasedAggregation(config) for m in MAGNIFICATIONS})
-        self.order = nn.ModuleDict({m: ScoreOrder() for m in MAGNIFICATIONS})
+        self.learns_order = False
+        self.aggregation = nn.ModuleDict({m: ReleasedAggregation(config) for m in config.experts})
+        self.order = nn.ModuleDict({m: ScoreOrder() for m in config.experts})

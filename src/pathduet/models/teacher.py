@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from pathduet.models.config import MAGNIFICATIONS, SUBSPACES, ModelConfig
+from pathduet.models.config import SUBSPACES, ModelConfig
 from pathduet.models.fusion import DisentangledFusion, SubspaceOutput
-from pathduet.models.gene_tokens import GeneTokens
+from pathduet.models.gene_tokens import GeneTokens, GeneVector
 from pathduet.models.patch_tokens import PatchTokens
 
 
 class TeacherOutput(NamedTuple):
-    """Result of :class:`Teacher`, each a dictionary by magnification (``10x``, ``20x``).
+    """Result of :class:`Teacher`, each a dictionary by magnification (``10x``, ``20x``, or the one that is read).
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class TeacherOutput(NamedTuple):
 
 
 class Teacher(nn.Module):
-    """DMSF at 10x and 20x, with a linear classifier each.
+    """DMSF at 10x and 20x (or one of them), with a linear classifier each.
 
     Gene tokens are shared by the magnifications (the same gene asks at both), everything else is not.
 
@@ -53,18 +53,22 @@ class Teacher(nn.Module):
         super().__init__()
         self.config = config
         c = config.width
+        vector = config.gene_input == "vector"
         self.genes = nn.ModuleDict(
-            {s: GeneTokens(n, c) for s, n in zip(SUBSPACES, (tumor_genes, tme_genes), strict=True)}
+            {
+                s: GeneVector(n, c, config.dropout) if vector else GeneTokens(n, c)
+                for s, n in zip(SUBSPACES, (tumor_genes, tme_genes), strict=True)
+            }
         )
-        self.patches = nn.ModuleDict({m: PatchTokens(feature_dim, c) for m in MAGNIFICATIONS})
-        self.fusion = nn.ModuleDict({m: DisentangledFusion(config) for m in MAGNIFICATIONS})
+        self.patches = nn.ModuleDict({m: PatchTokens(feature_dim, c) for m in config.experts})
+        self.fusion = nn.ModuleDict({m: DisentangledFusion(config) for m in config.experts})
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.ModuleDict({m: nn.Linear(2 * c, outputs) for m in MAGNIFICATIONS})
+        self.classifier = nn.ModuleDict({m: nn.Linear(2 * c, outputs) for m in config.experts})
 
     def gene_mask(self, subspace: str) -> Tensor:
         """Return (G,) bool, True where a gene token of `subspace` is a gene and not padding."""
         tokens = self.genes[subspace]
-        assert isinstance(tokens, GeneTokens)
+        assert isinstance(tokens, GeneTokens | GeneVector)
         return tokens.mask
 
     def expert(self, magnification: str) -> nn.Linear:
@@ -81,32 +85,37 @@ class Teacher(nn.Module):
 
     def forward(
         self,
-        patches_10x: Tensor,
-        patches_20x: Tensor,
+        patches_10x: Tensor | None,
+        patches_20x: Tensor | None,
         tumor: Tensor,
         tme: Tensor,
         need_selection: bool = False,
+        need_attention: bool = True,
     ) -> TeacherOutput:
         """Classify slides with their expression.
 
         Parameters
         ----------
-        patches_10x, patches_20x : Tensor
-            (B, N, d) features, N = n x n cells of the token map in row-major order.
+        patches_10x, patches_20x : Tensor or None
+            (B, N, d) features, N = n x n cells of the token map in row-major order; None if the magnification is not
+            read.
         tumor, tme : Tensor
             (B, G) z-scores of the subspaces' genes in token order.
         need_selection : bool
             Return the selection layers' attention too.
+        need_attention : bool
+            Return the attention to the histology; deformable attention always does.
         """
         features = {"10x": patches_10x, "20x": patches_20x}
         genes = {"tumor": self.genes["tumor"](tumor), "tme": self.genes["tme"](tme)}
         masks = {s: self.gene_mask(s) for s in SUBSPACES}
         logits, representation, branches = {}, {}, {}
-        for m in MAGNIFICATIONS:
+        for m in self.config.experts:
             tokens = self.patches[m](features[m])
             fused = self.fusion[m](
-                tokens, genes["tumor"], genes["tme"], masks["tumor"], masks["tme"], need_selection
-            )
+                tokens, genes["tumor"], genes["tme"], masks["tumor"], masks["tme"],
+                need_selection, need_attention,
+            )  # fmt: skip
             representation[m], branches[m] = fused.representation, fused.branches
             logits[m] = self.classifier[m](self.dropout(fused.representation))
         return TeacherOutput(logits, representation, branches)
