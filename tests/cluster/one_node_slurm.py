@@ -17,6 +17,7 @@ import socket
 import stat
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel", "sinfo", "scontrol")
@@ -59,10 +60,12 @@ class OneNodeSlurm:
     ----------
     folder : Path
         For sockets, state and logs.
+    node_command : sequence of str
+        Put before slurmd's own command line, e.g. to give the node mounts of its own.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, node_command: Sequence[str] = ()) -> None:
+        self.folder, self._node_command = folder, list(node_command)
         self.host = socket.gethostname().split(".")[0]
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
@@ -87,7 +90,7 @@ class OneNodeSlurm:
                 f"--log-file={self.folder / 'logs/munge.log'}",
             )  # fmt: skip
             self.start_controller()
-            self._start("slurmd", "-D", "-N", self.host)
+            self._start("slurmd", "-D", "-N", self.host, before=self._node_command)
             self._wait_until_idle()
         except BaseException:
             self.__exit__()
@@ -174,12 +177,12 @@ class OneNodeSlurm:
             (ETC / name).unlink(missing_ok=True)
             (ETC / name).symlink_to(self.folder / name)
 
-    def _start(self, name: str, *arguments: str) -> None:
+    def _start(self, name: str, *arguments: str, before: Sequence[str] = ()) -> None:
         program = shutil.which(name)
         assert program is not None
         with (self.folder / f"logs/{name}.out").open("ab") as log:
             self._daemons[name] = subprocess.Popen(
-                [program, *arguments], stdout=log, stderr=subprocess.STDOUT, env=self.environment,
+                [*before, program, *arguments], stdout=log, stderr=subprocess.STDOUT, env=self.environment,
                 preexec_fn=_end_with_parent,
             )  # fmt: skip
 
