@@ -13,6 +13,8 @@ from pathduet.errors import InputError, Problem
 CLASSIFICATION_TASKS = ("diagnosis", "grading")
 SURVIVAL_TASK = "survival"
 TASKS = (*CLASSIFICATION_TASKS, SURVIVAL_TASK)
+#: A case's share in the metrics that correct for censoring: its weight in the IPCW C-index, its integrated Brier score.
+CASE_SHARES = ("ipcw_weight", "brier")
 
 _TEXT = dict.fromkeys(("slide_id", "patient_id", "cohort", "part", "label", "predicted", "expert"), "string")
 
@@ -46,7 +48,7 @@ def evaluated_part(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _outputs(predictions: pd.DataFrame) -> list[str]:
-    starts = ("p_", "p10_", "p20_", "h_", "h10_", "h20_", "risk")
+    starts = ("p_", "p10_", "p20_", "h_", "h10_", "h20_", "risk", *CASE_SHARES)
     return [name for name in predictions.columns if name.startswith(starts)]
 
 

@@ -1,0 +1,87 @@
+"""Each case's share in the metrics that correct for censoring, from the predictions of all folds.
+
+Both metrics need the training part's censoring distribution. A fold's training part is the other folds' test parts, so
+the survival times of the other folds' predictions, of whichever models, are those of its training patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from pathduet.evaluation.censoring import brier_contributions, interval_survival, ipcw_weights
+from pathduet.evaluation.predictions import CASE_SHARES, SURVIVAL_TASK, at_unit, labelled
+
+#: Both metrics look at the time up to this quantile of the training times: a discrete-time model with quartile
+#: intervals says nothing beyond.
+HORIZON_QUANTILE = 0.75
+_GRID = 50
+
+
+def survival_times(predictions: Mapping[tuple[str, int], pd.DataFrame]) -> dict[int, pd.DataFrame]:
+    """Return survival_days and event by patient_id of each fold's test part, of all models together."""
+    parts: dict[int, list[pd.DataFrame]] = {}
+    for (_, fold), table in predictions.items():
+        rows = labelled(at_unit(table, "patient"), SURVIVAL_TASK)
+        parts.setdefault(fold, []).append(rows.set_index("patient_id")[["survival_days", "event"]])
+    whole = {fold: pd.concat(tables) for fold, tables in parts.items()}
+    return {fold: table[~table.index.duplicated()].sort_index() for fold, table in whole.items()}
+
+
+def with_shares(
+    predictions: pd.DataFrame,
+    unit: str,
+    training: pd.DataFrame | None,
+    edges: Sequence[float] | None,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return one fold's predictions, a row a case, with ``ipcw_weight`` and ``brier``, and why one of them is empty.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Survival predictions of the fold's test part.
+    unit : {"patient", "slide"}
+    training : DataFrame or None
+        survival_days and event of the fold's training patients; None where they are not known.
+    edges : sequence of float or None
+        Inner edges of the model's survival intervals in days; None for a model without survival curves.
+
+    Returns
+    -------
+    cases : DataFrame
+    holes : dict of str to str
+        ``ipcw_c_index`` and ``integrated_brier`` to the reason.
+    """
+    has_slides = bool((predictions["slide_id"].astype(str) != "").any())
+    cases = labelled(at_unit(predictions, unit if has_slides else "patient"), SURVIVAL_TASK)
+    if "slide_id" not in cases:
+        cases["slide_id"] = ""
+    for name in CASE_SHARES:
+        cases[name] = np.nan
+    if training is None:
+        reason = "the censoring of the training part is not known without every other fold's predictions"
+        return cases, {"ipcw_c_index": reason, "integrated_brier": reason}
+    if cases.empty:
+        reason = "no case with a known outcome"
+        return cases, {"ipcw_c_index": reason, "integrated_brier": reason}
+    outcomes = tuple(training[n].to_numpy(dtype=float) for n in ("survival_days", "event"))
+    time, event = (cases[n].to_numpy(dtype=float) for n in ("survival_days", "event"))
+    horizon = float(np.quantile(outcomes[0], HORIZON_QUANTILE))
+    holes: dict[str, str] = {}
+    try:
+        cases["ipcw_weight"] = ipcw_weights(*outcomes, time, event, horizon)
+    except ValueError as error:
+        holes["ipcw_c_index"] = str(error)
+    hazards = sorted((n for n in cases if str(n).startswith("h_")), key=lambda name: int(str(name)[2:]))
+    if edges is None or not hazards:
+        holes["integrated_brier"] = "the model predicts a risk, no survival curve"
+        return cases, holes
+    days = np.linspace(0.0, min(horizon, float(edges[-1])), _GRID)
+    survival = interval_survival(cases[hazards].to_numpy(dtype=float), np.asarray(edges, dtype=float), days)
+    try:
+        cases["brier"] = brier_contributions(*outcomes, time, event, survival, days)
+    except ValueError as error:
+        holes["integrated_brier"] = str(error)
+    return cases, holes
