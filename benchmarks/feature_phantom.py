@@ -29,6 +29,8 @@ from pathduet.models import (
     combine_hazards,
     combine_probabilities,
 )
+from pathduet.models.inputs import Answer
+from pathduet.models.patch_tokens import PatchTokens
 from pathduet.phantom.latents import simulate_patients
 from pathduet.phantom.layout import REGIONS, extents, lay_out
 from pathduet.phantom.streams import generator
@@ -154,11 +156,15 @@ def fresh(build: Any, part: Part, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build()
-    if isinstance(network, Teacher | Student):
-        rows = torch.from_numpy(part.rows)
-        for m in MAGNIFICATIONS:
-            flat = part.phantom.tokens[m][rows].flatten(0, 1)
-            network.patch_tokens(m).standardise(flat.mean(0), flat.std(0))
+    rows = torch.from_numpy(part.rows)
+    moments = {}
+    for m in MAGNIFICATIONS:
+        flat = part.phantom.tokens[m][rows].flatten(0, 1)
+        moments[m] = flat.mean(0), flat.std(0)
+    for name, module in network.named_modules():
+        if isinstance(module, PatchTokens):
+            (magnification,) = [m for m in MAGNIFICATIONS if m in name]
+            module.standardise(*moments[magnification])
     return network
 
 
@@ -178,8 +184,9 @@ def answers(network: nn.Module, part: Part) -> tuple[dict[str, Tensor], dict[str
                 batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"]
             )
         else:
+            answer = network(batch)
             for m in MAGNIFICATIONS:
-                logits.setdefault(m, []).append(network(batch))
+                logits.setdefault(m, []).append(answer.logits if isinstance(answer, Answer) else answer)
             continue
         for m in MAGNIFICATIONS:
             logits.setdefault(m, []).append(output.logits[m])
@@ -190,18 +197,30 @@ def answers(network: nn.Module, part: Part) -> tuple[dict[str, Tensor], dict[str
     return tuple({m: torch.cat(x) for m, x in found.items()} for found in (logits, representation, mask))  # type: ignore[return-value]
 
 
-def score(phantom: Phantom, part: Part, logits: dict[str, Tensor], rule: str) -> float:
-    """Return the C-index or the macro AUC over the part's patients."""
-    patients = phantom.patients.iloc[part.rows]
+def probability_and_risk(phantom: Phantom, logits: dict[str, Tensor], rule: str) -> np.ndarray:
+    """Return what both experts say together: probabilities (n, K) of the classes, or risks (n,)."""
     if isinstance(phantom.outcome, SurvivalOutcome):
         hazards, _ = combine_hazards(logits)
-        risk = survival_risk(torch.logit(hazards.double().clamp(1e-9, 1 - 1e-9))).numpy()
-        found = survival_scores(patients["survival_days"].to_numpy(), patients["event"].to_numpy(), risk)
-        return float(found.values["c_index"] or np.nan)
+        return survival_risk(torch.logit(hazards.double().clamp(1e-9, 1 - 1e-9))).numpy()
     probability, _, _ = combine_probabilities({m: x.double() for m, x in logits.items()}, rule)
+    return probability.numpy()
+
+
+def scores(phantom: Phantom, part: Part, predicted: np.ndarray) -> dict[str, float]:
+    """Return the metrics of probabilities (n, K) or risks (n,) over the part's patients."""
+    if isinstance(phantom.outcome, SurvivalOutcome):
+        patients = phantom.patients.iloc[part.rows]
+        time, event = patients["survival_days"].to_numpy(), patients["event"].to_numpy()
+        return {"c_index": float(survival_scores(time, event, predicted).values["c_index"] or np.nan)}
     truth = phantom.label[torch.from_numpy(part.rows)].numpy()
-    names = list(phantom.outcome.classes)
-    return float(classification_scores(truth, probability.numpy(), names).values["auc"] or np.nan)
+    values = classification_scores(truth, predicted, list(phantom.outcome.classes)).values
+    return {name: float(np.nan if value is None else value) for name, value in values.items()}
+
+
+def score(phantom: Phantom, part: Part, logits: dict[str, Tensor], rule: str) -> float:
+    """Return the C-index or the macro AUC over the part's patients."""
+    metric = "c_index" if isinstance(phantom.outcome, SurvivalOutcome) else "auc"
+    return scores(phantom, part, probability_and_risk(phantom, logits, rule))[metric]
 
 
 def interval(values: np.ndarray) -> str:

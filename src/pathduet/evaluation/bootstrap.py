@@ -21,7 +21,6 @@ import pandas as pd
 from scipy.stats import norm
 
 from pathduet.evaluation.censoring import ipcw_c_index
-
 from pathduet.evaluation.metrics import CLASSIFICATION_METRICS, comparable_pairs, metric_names
 from pathduet.evaluation.predictions import (
     SURVIVAL_TASK,

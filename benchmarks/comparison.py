@@ -1,0 +1,359 @@
+"""Every model of the comparison against known truth, on the feature-level phantom, trained alike.
+
+    python benchmarks/comparison.py run --seeds 0 1 2 3 4 --out comparison.jsonl
+    python benchmarks/comparison.py report comparison.jsonl --out docs/results/comparison.md
+
+The phantom is `feature_phantom`'s; half of the patients train, the other half is tested. Every network has the same
+trainer, epochs, batch, peak learning rate, weight decay and class weights, and the same width where it has one. A row of the output is
+one model of one seed and task; rows are appended as they come, and what is already there is not computed again. Seeds are the
+outer loop, so that an unfinished run holds whole seeds of every model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+import torch
+from feature_phantom import (
+    FEATURES,
+    GENES,
+    SIZES,
+    Part,
+    Phantom,
+    answers,
+    fresh,
+    interval,
+    make_phantom,
+    probability_and_risk,
+    scores,
+)
+from torch import nn
+
+from pathduet.errors import PathDuetError
+from pathduet.evaluation.clinical import CLINICAL_MODELS
+from pathduet.evaluation.model_facts import known_model
+from pathduet.evaluation.multiple_testing import holm
+from pathduet.learning.baseline_objective import BaselineObjective
+from pathduet.learning.config import TrainingConfig
+from pathduet.learning.objectives import (
+    DistilledObjective,
+    StudentObjective,
+    TeacherObjective,
+    TeacherTargets,
+)
+from pathduet.learning.outcomes import ClassOutcome, class_weights
+from pathduet.learning.trainer import fit
+from pathduet.models import ModelConfig, Student, Teacher
+from pathduet.models.inputs import NetworkSizes
+from pathduet.models.registry import BASELINES
+
+EPOCHS, BATCH, RATE = 10, 8, 1e-3
+TASKS = {"diagnosis": ("auc", "accuracy", "f1"), "survival": ("c_index",)}
+LONGER = "student-longer"
+OURS = ("teacher", "student", "distilled", LONGER)
+TITLES = {LONGER: "Student, trained on for as long as the distilled one, untaught"}
+
+
+@dataclass
+class Run:
+    """One seed and task: the phantom, and what its models have in common."""
+
+    seed: int
+    task: str
+    phantom: Phantom
+    config: TrainingConfig
+    sizes: ModelConfig
+
+    @property
+    def train(self) -> Part:
+        """Half of the patients."""
+        return self.phantom.part(True)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a network answers."""
+        return self.phantom.outcome.outputs
+
+    @property
+    def weights(self) -> torch.Tensor | None:
+        """Weights of the classes in the loss."""
+        if not isinstance(self.phantom.outcome, ClassOutcome):
+            return None
+        return class_weights(self.phantom.label[self.train.rows].tolist(), self.outputs)
+
+    def fit(self, network: nn.Module, objective: Any, config: TrainingConfig, name: str) -> nn.Module:
+        """Train a network in place."""
+        fit(network, objective, self.train, config, device=torch.device("cpu"), label=f"{self.task} {name}")
+        return network
+
+
+def small(name: str) -> Any:
+    """Return a baseline's settings with the width of the other networks; all else is its default."""
+    config = BASELINES[name].config()
+    widths = {"width": SIZES.width, "heads": SIZES.heads, "hidden": (64, 64), "gene_hidden": 64}
+    return replace(config, **{f.name: widths[f.name] for f in fields(config) if f.name in widths})
+
+
+def networks(run: Run) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
+    """Yield each network's name and what trains it; ours share the teacher and the student they learn from."""
+    config, outcome, weights = run.config, run.phantom.outcome, run.weights
+    trained: dict[str, nn.Module] = {}
+
+    def teacher() -> nn.Module:
+        network = fresh(
+            lambda: Teacher(run.sizes, FEATURES, GENES["tumor"], GENES["tme"], run.outputs),
+            run.train,
+            run.seed,
+        )
+        trained["teacher"] = run.fit(network, TeacherObjective(outcome, config, weights), config, "teacher")
+        return trained["teacher"]
+
+    def student() -> nn.Module:
+        network = fresh(lambda: Student(run.sizes, FEATURES, run.outputs), run.train, run.seed)
+        trained["student"] = run.fit(network, StudentObjective(outcome, config, weights), config, "student")
+        return trained["student"]
+
+    def from_student(objective: Callable[[TrainingConfig], Any], name: str) -> nn.Module:
+        """Train on from the student at half the rate, as the workflow's distillation does."""
+        start = trained.get("student") or student()
+        network = fresh(lambda: Student(run.sizes, FEATURES, run.outputs), run.train, run.seed)
+        network.load_state_dict(start.state_dict())
+        second = replace(config, learning_rate=config.learning_rate / 2)
+        return run.fit(network, objective(second), second, name)
+
+    def distilled() -> nn.Module:
+        logits, representation, _ = answers(trained.get("teacher") or teacher(), run.train)
+        targets = TeacherTargets(logits, representation)
+        return from_student(lambda c: DistilledObjective(outcome, c, weights, targets, 0), "distilled")
+
+    def longer() -> nn.Module:
+        return from_student(lambda c: StudentObjective(outcome, c, weights), LONGER)
+
+    def baseline(name: str) -> nn.Module:
+        genes = {s: tuple(f"{s.upper()}{i}" for i in range(n)) for s, n in GENES.items()}
+        sizes = NetworkSizes(FEATURES, genes["tumor"], genes["tme"], run.outputs)
+        network = fresh(lambda: BASELINES[name].build(sizes, small(name)), run.train, run.seed)
+        return run.fit(network, BaselineObjective(outcome, config, weights), config, name)
+
+    yield from zip(OURS, (teacher, student, distilled, longer))
+    for name in BASELINES:
+        yield name, lambda name=name: baseline(name)  # type: ignore[misc]
+
+
+def clinical_scores(run: Run) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield each clinical baseline's metrics on the test half."""
+    from sklearn.linear_model import LogisticRegression
+
+    from pathduet.evaluation.clinical import design_matrix, fit_cox
+
+    patients = run.phantom.patients
+    train, test = (patients[run.phantom.train == part] for part in (True, False))
+    part = run.phantom.part(False)
+    if run.task == "survival":
+        for name in (n for n in CLINICAL_MODELS if n.startswith("cox_")):
+            risk, _ = fit_cox(train, name).risk(test, CLINICAL_MODELS[name])
+            yield name, scores(run.phantom, part, risk)
+        yield "true_hazard", scores(run.phantom, part, test["log_hazard"].to_numpy())
+        return
+    for name, covariates in (
+        ("logistic_age_sex", ("age_years", "sex")), ("logistic_age_sex_grade", ("age_years", "sex", "grade")),
+    ):  # fmt: skip
+        values = design_matrix(train, covariates)
+        centre, scale = values.mean(), values.std(ddof=0)
+        model = LogisticRegression(max_iter=1000)
+        model.fit((values - centre) / scale, run.phantom.label[run.train.rows].numpy())
+        probability = model.predict_proba((design_matrix(test, covariates) - centre) / scale)
+        yield name, scores(run.phantom, part, probability)
+
+
+def rows_of(run: Run, done: set[str], only: set[str] | None) -> Iterator[dict[str, Any]]:
+    """Yield one row a model that is not done yet; a failed one's says why."""
+    for name, train in networks(run):
+        if name in done or (only is not None and name not in only):
+            continue
+        start = time.process_time()
+        try:
+            network = train()
+            seconds = time.process_time() - start
+            logits, _, _ = answers(network, run.phantom.part(False))
+            found: dict[str, Any] = scores(
+                run.phantom,
+                run.phantom.part(False),
+                probability_and_risk(run.phantom, logits, run.sizes.expert_rule),
+            )
+        except (PathDuetError, ValueError, RuntimeError) as error:
+            yield {"model": name, "failed": f"{type(error).__name__}: {str(error)[:300]}"}
+            continue
+        parameters = sum(p.numel() for p in network.parameters())
+        yield {"model": name, **found, "cpu_s": round(seconds, 2), "parameters": parameters}
+    missing = {"logistic_age_sex", "cox_age", "true_hazard"} - done
+    if missing & ({"logistic_age_sex"} if run.task == "diagnosis" else {"cox_age", "true_hazard"}):
+        for name, found in clinical_scores(run):
+            if name not in done:
+                yield {"model": name, **found}
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Append the rows that are not there yet."""
+    torch.set_num_threads(1)
+    path: Path = arguments.out
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    for seed in arguments.seeds:
+        for task in arguments.tasks:
+            done = {row["model"] for row in rows if (row["task"], row["seed"]) == (task, seed)}
+            sizes = replace(SIZES, tokens=arguments.tokens)
+            phantom = make_phantom(seed, task, n_patients=arguments.patients, n_tokens=arguments.tokens)
+            config = TrainingConfig.start_values(
+                task,
+                "teacher",
+                epochs=arguments.epochs,
+                learning_rate=arguments.rate,
+                batch_size=BATCH,
+                seed=seed,
+            )
+            only = set(arguments.models) if arguments.models else None
+            for row in rows_of(Run(seed, task, phantom, config, sizes), done, only):
+                settings = {
+                    "task": task, "seed": seed, "patients": arguments.patients, "tokens": arguments.tokens,
+                    "epochs": arguments.epochs, "rate": arguments.rate,
+                }  # fmt: skip
+                with path.open("a") as file:
+                    file.write(json.dumps({**settings, **row}) + "\n")
+                print(f"seed {seed} {task} {row}", flush=True)
+
+
+def title(name: str) -> str:
+    """Return a model's name for readers."""
+    return TITLES.get(name) or (
+        "True hazard (upper bound)" if name == "true_hazard" else known_model(name).title
+    )
+
+
+def paired(values: np.ndarray) -> tuple[str, float | None]:
+    """Return a paired difference's mean with its 95 % t interval over seeds, and the two-sided p of the t test."""
+    from scipy.stats import ttest_1samp
+
+    if len(values) < 2 or not values.std():
+        return interval(values) if len(values) else "", None
+    return interval(values), float(ttest_1samp(values, 0.0).pvalue)
+
+
+def task_table(rows: pd.DataFrame, task: str) -> list[str]:
+    """Return one task's table as Markdown lines: best first, failed models with their reason."""
+    metrics = TASKS[task]
+    failed = rows[rows["failed"].notna()] if "failed" in rows else rows.iloc[:0]
+    rows = rows.drop(failed.index)
+    wide = {m: rows.pivot_table(index="seed", columns="model", values=m) for m in metrics}
+    first = wide[metrics[0]]
+    order = list(first.mean().sort_values(ascending=False).index)
+    tests = {}
+    for name in order:
+        against = LONGER if name == "distilled" else None
+        if name not in ("teacher", "distilled", "true_hazard"):
+            against = known_model("student" if name == LONGER else name).compared_with
+        if against in first:
+            tests[name] = (against, *paired((first[name] - first[against]).dropna().to_numpy()))
+    adjusted = dict(zip(tests, holm([p for _, _, p in tests.values()])))
+    heads = ["model", "reads", *[m.replace("_", "-") for m in metrics], "seeds", "difference", "p", "p (Holm)",
+             "parameters", "CPU s"]  # fmt: skip
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for name in order:
+        mine = rows[rows["model"] == name]
+        against, gap, p = tests.get(name, ("", "", None))
+        reads = "-" if name == "true_hazard" else known_model("student" if name == LONGER else name).reads
+        cost = mine[["parameters", "cpu_s"]].mean() if "cpu_s" in mine else pd.Series(dtype=float)
+        numbers = [f"{cost[k]:.{d}f}" if k in cost and pd.notna(cost[k]) else "-" for k, d in (("parameters", 0), ("cpu_s", 1))]  # fmt: skip
+        cells = [
+            title(name),
+            reads,
+            *[interval(wide[m][name].dropna().to_numpy()) for m in metrics],
+            str(len(mine)),
+        ]
+        cells += [f"{gap} to {against}" if gap else "-"]
+        cells += [f"{q:.3f}" if q is not None else "-" for q in (p, adjusted.get(name))]
+        lines.append("| " + " | ".join([*cells, *numbers]) + " |")
+    for name, group in failed.groupby("model"):
+        reasons = "; ".join(f"seed {r['seed']}: {r['failed']}" for r in group.to_dict("records"))
+        lines.append(
+            f"| {title(str(name))} | failed: {reasons.replace('|', '/')} |" + " |" * (len(heads) - 2)
+        )
+    return lines
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Print (or write) the tables of a finished or unfinished run."""
+    table = pd.DataFrame([json.loads(line) for line in arguments.rows.read_text().splitlines()])
+    setting = table.iloc[0]
+    versions = ", ".join(f"{name} {version(name)}" for name in ("pathduet", "torch", "numpy", "lifelines"))
+    lines = [
+        "# The comparison against known truth: a phantom of feature vectors", "",
+        f"    {arguments.command}", "    python benchmarks/comparison.py report comparison.jsonl --out docs/results/comparison.md", "",
+        f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores ({arguments.machine}), Python "
+        f"{platform.python_version()}, {versions}.", "",
+        f"Each seed: {setting['patients']} patients, half to train and half to test, one slide each: {setting['tokens']} tokens of {FEATURES} features at "
+        f"both magnifications; {GENES['tumor']} tumour and {GENES['tme']} TME genes. Every network: width {SIZES.width}, {setting['epochs']} epochs in batches of {BATCH}, "
+        f"peak rate {setting['rate']:g}, the task's weight decay, class weights; baselines read both magnifications, all else is their default. Nothing "
+        "was tuned for anybody. The distilled student goes on from the student for as many epochs again, at half the rate; so does "
+        "its control, the student trained on untaught. CPU s: that stage's training alone.", "",
+        "Mean over seeds and its 95 % t interval. Difference: to the teacher for models that read expression or clinical data, to the "
+        "distilled student for models that read slides alone, the distilled student itself to its untaught control; paired by seed, "
+        "p of the paired t test, Holm's correction within the table. Five seeds or so tell large differences only.", "",
+    ]  # fmt: skip
+    if arguments.message:
+        lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
+    for task in TASKS:
+        part = table[table["task"] == task]
+        if len(part):
+            seeds = ", ".join(str(s) for s in sorted(part["seed"].unique()))
+            lines += [f"## {task}, seeds {seeds}", "", *task_table(part, task), ""]
+    text = "\n".join(lines)
+    if arguments.out is None:
+        sys.stdout.write(text)
+    else:
+        arguments.out.write_text(text)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    runs = commands.add_parser("run")
+    runs.add_argument("--tasks", choices=list(TASKS), nargs="+", default=list(TASKS))
+    runs.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    runs.add_argument("--models", nargs="+", help="only these networks")
+    runs.add_argument("--patients", type=int, default=300)
+    runs.add_argument("--tokens", type=int, default=SIZES.tokens)
+    runs.add_argument("--epochs", type=int, default=EPOCHS)
+    runs.add_argument("--rate", type=float, default=RATE)
+    runs.add_argument("--out", type=Path, required=True)
+    runs.set_defaults(call=execute)
+    reports = commands.add_parser("report")
+    reports.add_argument("rows", type=Path)
+    reports.add_argument("--out", type=Path)
+    reports.add_argument("--message", type=Path, help="what the tables say, in Markdown")
+    reports.add_argument("--command", default="python benchmarks/comparison.py run --out comparison.jsonl")
+    reports.add_argument("--machine", default="shared", help="what else ran on the machine")
+    reports.set_defaults(call=report)
+    arguments = parser.parse_args()
+    arguments.call(arguments)
+
+
+if __name__ == "__main__":
+    main()
