@@ -35,7 +35,7 @@ NEEDS = {
 
 
 def networks(kind: str) -> Any:
-    """Return a fresh teacher or student of a variant, e.g. ``teacher paper``."""
+    """Return a fresh teacher or student, e.g. ``teacher paper``, ``teacher plain`` (attention) or ``student released``."""
     import torch
 
     from pathduet.models import ModelConfig, ReleasedStudent, ReleasedTeacher, Student, Teacher
@@ -47,9 +47,10 @@ def networks(kind: str) -> Any:
         if model == "teacher":
             return ReleasedTeacher(config, FEATURES, TUMOR_GENES, TME_GENES, CLASSES)
         return ReleasedStudent(config, FEATURES, CLASSES)
+    config = ModelConfig(attention="plain") if variant == "plain" else ModelConfig()
     if model == "teacher":
-        return Teacher(ModelConfig(), FEATURES, TUMOR_GENES, TME_GENES, CLASSES)
-    return Student(ModelConfig(), FEATURES, CLASSES)
+        return Teacher(config, FEATURES, TUMOR_GENES, TME_GENES, CLASSES)
+    return Student(config, FEATURES, CLASSES)
 
 
 def make_batch(size: int, device: Any) -> Any:
@@ -289,6 +290,7 @@ def main() -> None:
     found: dict[str, dict[str, float] | None] = {}
     if arguments.only in (None, "steps"):
         names = ["teacher paper", "student paper", "inference paper", "teacher-forward", "distilled paper"]
+        names += ["teacher plain", "student plain"]
         if not arguments.skip_released:
             names += ["student released", "inference released", "teacher released"]
         found |= {name: measure(name, arguments) for name in names}
