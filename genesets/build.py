@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rebuild tumor.txt and tme.txt from the published lists, and identifiers.tsv for their genes.
+"""Rebuild tumor.txt, tme.txt and groups.gmt from the published lists, and identifiers.tsv for their genes.
 
     python genesets/build.py PUBLISHED_LISTS [--identifiers GENE_MODEL HGNC] [--entrez ENTREZ] [--out genesets]
 
@@ -45,6 +45,17 @@ TME_HALLMARKS = (
     "ANGIOGENESIS",
     "EPITHELIAL_MESENCHYMAL_TRANSITION",
 )
+#: What the sources say about malignant cells and about the microenvironment, three groups each (groups.gmt).
+GROUPS = {
+    "malignant cell states": tuple(
+        name for name in TUMOR_LISTS if name.startswith("tumor_neftel") and "G" not in name
+    ),
+    "oncogenic pathways": ("tumor_sanchezvega_10pathways",),
+    "proliferation": ("tumor_neftel_G1S", "tumor_neftel_G2M", "G2M and E2F hallmark"),
+    "cell populations": TME_LISTS,
+    "inflammation": TME_HALLMARKS[:6],
+    "vessels and matrix": TME_HALLMARKS[6:],
+}
 #: Symbols that the lists use and HGNC has since replaced.
 APPROVED = {
     "C8orf4": "TCIM",
@@ -193,6 +204,12 @@ def main() -> None:
         genes[subspace] = approved(so_far)
         (arguments.out / f"{subspace}.txt").write_text("\n".join(genes[subspace]) + "\n", encoding="utf-8")
         print(f"{subspace}\ttotal\t{len(genes[subspace])}")
+    every_list = {**sources["tumor"], **sources["tme"]}
+    lines = [
+        "\t".join([group, "; ".join(names), *approved(set().union(*(every_list[name] for name in names)))])
+        for group, names in GROUPS.items()
+    ]
+    (arguments.out / "groups.gmt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     everything = sorted({*genes["tumor"], *genes["tme"]})
     print(f"both\t{len(set(genes['tumor']) & set(genes['tme']))}; either\t{len(everything)}")
 

@@ -13,7 +13,7 @@ from pathduet.models.registry import BASELINES, settings
 SIZES = NetworkSizes(6, tuple(f"T{i}" for i in range(5)), tuple(f"E{i}" for i in range(9)), 4)
 
 
-def batch(slides: int = 8, tokens: int = 30, sizes: NetworkSizes = SIZES, seed: int = 0) -> Batch:
+def batch(slides: int = 8, tokens: int = 36, sizes: NetworkSizes = SIZES, seed: int = 0) -> Batch:
     """Return random slides; labels run through the classes."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -47,7 +47,7 @@ def small(name: str, **changes: object) -> torch.nn.Module:
     """Return a baseline with seeded weights, narrow where its settings allow, and no dropout."""
     narrow: dict[str, object] = {
         "width": 16, "attention_width": 8, "gene_hidden": 12, "factor": 4, "heads": 2, "head_dim": 8,
-        "landmarks": 8, "hidden": (12, 16), "dropout": 0.0, "input_dropout": 0.0, "code": 8,
+        "landmarks": 8, "queries": 2, "offset_groups": 2, "offset_kernel": 3, "stride": 2, "hidden": (12, 16), "dropout": 0.0, "input_dropout": 0.0, "code": 8,
     }  # fmt: skip
     known = set(BASELINES[name].config.__dataclass_fields__)
     config = settings(name, {k: v for k, v in (narrow | changes).items() if k in known})

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pathduet.learning.config import TrainingConfig
 from pathduet.learning.dataset import Batch
+from pathduet.learning.gradient_coordination import coordinate_gradients, subspace_logits
 from pathduet.learning.objectives import Loss
 from pathduet.learning.outcomes import Outcome
 from pathduet.models.inputs import Answer, CoordinatedSubspaces
@@ -37,21 +38,35 @@ class BaselineObjective:
         """Return the loss of a batch."""
         answer: Answer = model(batch)
         logits = answer.logits.float()
-        task = self.outcome.loss(logits, batch.label, batch.event, self.class_weights)
-        parts = {"task": task, **answer.auxiliary}
+        parts = {"task": self.outcome.loss(logits, batch.label, batch.event, self.class_weights)}
+        if answer.paired_logits is not None:
+            parts["paired"] = self._paired_loss(answer.paired_logits.float(), batch)
+        parts |= answer.auxiliary
         with torch.no_grad():
             probability = self.outcome.probability(logits, batch.label, batch.event)
             if isinstance(model, CoordinatedSubspaces):
-                alone = model.subspace_logits(answer.representation.float())
-                sums = [self.outcome.probability(x.float(), batch.label, batch.event).sum() for x in alone]
+                classifier = model.subspace_classifier()
+                alone = subspace_logits(answer.representation.float(), classifier.weight, classifier.bias)
+                sums = [self.outcome.probability(x, batch.label, batch.event).sum() for x in alone]
                 self._confidence.append(torch.stack(sums))
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 
+    def _paired_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        known = batch.has_expression
+        if not bool(known.any()):
+            return logits.new_zeros(())
+        return self.outcome.loss(logits[known], batch.label[known], batch.event[known], self.class_weights)
+
     @torch.no_grad()
     def coordinate(self, model: nn.Module) -> float | None:
-        """Let a model with subspaces coordinate its gradients; None for all others."""
+        """Coordinate the gradients of a model with two subspaces (eq. 6 of the paper); None for all others."""
         if not isinstance(model, CoordinatedSubspaces):
             return None
-        confidence = torch.stack(self._confidence).sum(dim=0)
+        gradient = model.subspace_classifier().weight.grad  # (K, 2c)
+        assert gradient is not None
+        first, second = gradient.chunk(2, dim=1)
+        conflict = float((first * second).sum() < 0)
+        sure = torch.stack(self._confidence).sum(dim=0)
         self._confidence.clear()
-        return model.coordinate_gradients(list(confidence))
+        gradient.copy_(torch.cat(coordinate_gradients(first, second, sure[0], sure[1]), dim=1))
+        return conflict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -68,26 +68,23 @@ class Answer(NamedTuple):
     auxiliary : dict of str to Tensor
         Scalar losses of the model's own (alignment, reconstruction), weighted, added to the task's loss in training;
         empty in evaluation.
+    paired_logits : Tensor, optional
+        (B, K), in training only: what an imputing model says with the real expression. The task's loss on the slides that have any
+        is added.
     """
 
     logits: Tensor
     representation: Tensor
     auxiliary: Mapping[str, Tensor] = MappingProxyType({})
+    paired_logits: Tensor | None = None
 
 
 @runtime_checkable
 class CoordinatedSubspaces(Protocol):
-    """A model that changes the gradients of its subspaces between the backward pass and the optimiser's step."""
+    """A model whose two subspaces meet in one classifier, where training coordinates their gradients."""
 
-    def subspace_logits(self, representation: Tensor) -> Sequence[Tensor]:
-        """Return what each subspace says alone, (B, K) each, from an answer's representation."""
-
-    def coordinate_gradients(self, confidence: Sequence[Tensor]) -> float:
-        """Change gradients in place; return the share of pairs in conflict.
-
-        `confidence` is the sum over the slides of the step of the probability that each subspace alone gave to what
-        was observed.
-        """
+    def subspace_classifier(self) -> nn.Linear:
+        """Return the classifier: its representation is [first subspace; second subspace], c wide each."""
 
 
 class Bag(nn.Module):

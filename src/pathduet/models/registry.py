@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
 from pathduet.errors import InputError, Problem
 from pathduet.models.abmil import Abmil, AbmilConfig
+from pathduet.models.ae import AutoencoderConfig, autoencoder_imputation
+from pathduet.models.cmta import Cmta, CmtaConfig
 from pathduet.models.config import MAGNIFICATIONS
+from pathduet.models.gene_groups import read_gene_groups
 from pathduet.models.gene_snn import GeneSnn, GeneSnnConfig
+from pathduet.models.imputation import ImputationConfig
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.late_fusion import LateFusion, LateFusionConfig
+from pathduet.models.lm import linear_mapping
+from pathduet.models.mcat import Mcat, McatConfig
+from pathduet.models.sml import Sml, SmlConfig
+from pathduet.models.transmil import TransMil, TransMilConfig
 
 Modality = Literal["slides", "expression", "clinical"]
+BOTH: tuple[Modality, ...] = ("slides", "expression")
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,8 @@ def _late_fusion(name: str, how: str) -> Baseline:
         name,
         name.capitalize(),
         f"ABMIL and SNN {how}; as compared in Chen et al.: Multimodal Co-Attention Transformer, ICCV 2021",
-        ("slides", "expression"),
-        ("slides", "expression"),
+        BOTH,
+        BOTH,
         partial(LateFusion, fusion=name),
         LateFusionConfig,
     )
@@ -72,6 +82,15 @@ BASELINES: dict[str, Baseline] = {
             AbmilConfig,
         ),
         Baseline(
+            "transmil",
+            "TransMIL",
+            "Shao et al.: TransMIL: Transformer based Correlated Multiple Instance Learning, NeurIPS 2021",
+            ("slides",),
+            ("slides",),
+            TransMil,
+            TransMilConfig,
+        ),
+        Baseline(
             "snn",
             "SNN",
             "Klambauer et al.: Self-Normalizing Neural Networks, NeurIPS 2017",
@@ -83,6 +102,51 @@ BASELINES: dict[str, Baseline] = {
         _late_fusion("concat", "concatenated"),
         _late_fusion("add", "added"),
         _late_fusion("bilinear", "multiplied"),
+        Baseline(
+            "mcat",
+            "MCAT",
+            "Chen et al.: Multimodal Co-Attention Transformer for Survival Prediction, ICCV 2021",
+            BOTH,
+            BOTH,
+            Mcat,
+            McatConfig,
+        ),
+        Baseline(
+            "cmta",
+            "CMTA",
+            "Zhou, Chen: Cross-Modal Translation and Alignment for Survival Analysis, ICCV 2023",
+            BOTH,
+            BOTH,
+            Cmta,
+            CmtaConfig,
+        ),
+        Baseline(
+            "sml",
+            "SML",
+            "Zhang et al.: Knowledge-driven Subspace Fusion and Gradient Coordination, MICCAI 2024",
+            BOTH,
+            BOTH,
+            Sml,
+            SmlConfig,
+        ),
+        Baseline(
+            "lm",
+            "LM",
+            "linear imputation of the gene vector, after Dumpala et al., NeurIPS workshop 2018",
+            BOTH,
+            ("slides",),
+            linear_mapping,
+            ImputationConfig,
+        ),
+        Baseline(
+            "ae",
+            "AE",
+            "Dumpala et al.: Audio-visual Fusion using Cross-modal Autoencoder, NeurIPS workshop 2018",
+            BOTH,
+            ("slides",),
+            autoencoder_imputation,
+            AutoencoderConfig,
+        ),
     )
 }
 
@@ -91,7 +155,7 @@ def settings(name: str, changes: Mapping[str, Any] | None = None) -> Any:
     """Return a baseline's settings: its defaults with `changes` laid over them.
 
     The same call makes settings of what a configuration says and of what ``dataclasses.asdict`` recorded: lists
-    become tuples.
+    become tuples, and `gene_groups` given as a file become the groups in it, so that a trained model does not need the file.
 
     Parameters
     ----------
@@ -116,6 +180,11 @@ def settings(name: str, changes: Mapping[str, Any] | None = None) -> Any:
     config = BASELINES[name].config
     known_settings = [field.name for field in fields(config)]
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in (changes or {}).items()}
+    groups = values.get("gene_groups")
+    if isinstance(groups, str | Path):
+        values["gene_groups"] = read_gene_groups(groups)
+    elif isinstance(groups, Mapping):
+        values["gene_groups"] = {group: tuple(genes) for group, genes in groups.items()}
     problems = [
         Problem(f"{name}.{key}", "no setting of this model", f"use one of {', '.join(known_settings)}")
         for key in values
