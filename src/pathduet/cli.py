@@ -13,6 +13,7 @@ from pathduet.cohort.cli import app as splits_app
 from pathduet.download.cli import app as fetch_app
 from pathduet.errors import PathDuetError
 from pathduet.importers.cli import app as import_app
+from pathduet.release import cli as release_cli
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +25,8 @@ app = typer.Typer(
 app.add_typer(import_app, name="import")
 app.add_typer(fetch_app, name="fetch")
 app.add_typer(splits_app, name="splits")
+app.command("export")(release_cli.export)
+app.command("predict")(release_cli.predict)
 
 Config = Annotated[
     list[Path] | None,

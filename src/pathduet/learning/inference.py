@@ -136,6 +136,7 @@ def predict_cases(
     batch_size: int = 8,
     device: torch.device | None = None,
     where: str = "model",
+    show_progress: bool = True,
 ) -> Predictions:
     """Predict given slides with a loaded network.
 
@@ -157,6 +158,8 @@ def predict_cases(
         The CPU if not given.
     where : str
         What errors call the model.
+    show_progress : bool
+        Whether to say how far it is.
     """
     import pandas as pd
 
@@ -166,7 +169,8 @@ def predict_cases(
     _check_encoder(dataset, description, where)
     collected: dict[str, list[torch.Tensor]] = {}
     starts = range(0, len(dataset), batch_size)
-    for start in track(starts, len(starts), f"predicting {description.task} {description.model}", "batches"):
+    label = f"predicting {description.task} {description.model}"
+    for start in track(starts, len(starts), label, "batches") if show_progress else starts:
         batch = dataset.batch(range(start, min(start + batch_size, len(dataset)))).to(chosen)
         if isinstance(network, Teacher):
             output: Any = network(

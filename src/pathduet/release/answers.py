@@ -1,0 +1,163 @@
+"""What the folds' models say of one slide, put together: the ensemble, and how far they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pathduet.evaluation.evaluate import ensemble_predictions
+from pathduet.learning.outcomes import SurvivalOutcome
+from pathduet.models.config import MAGNIFICATIONS
+from pathduet.release.risk_reference import group_of_percentile, place_of
+
+Row = Mapping[Any, Any]
+
+
+def _probabilities(row: Row, prefix: str, classes: Sequence[str]) -> dict[str, float]:
+    return {name: float(row[f"{prefix}_{name}"]) for name in classes}
+
+
+def _likeliest(probabilities: Mapping[str, float]) -> str:
+    return max(probabilities, key=lambda name: probabilities[name])
+
+
+def class_answer(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> dict[str, Any]:
+    """Put the folds' class probabilities of one slide together.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        One row each, from :func:`pathduet.learning.inference.predict_cases`, one a fold.
+    classes : sequence of str
+
+    Returns
+    -------
+    dict
+        JSON-ready, see docs/predict.md.
+    """
+    mean = ensemble_predictions(tables).to_dict("records")[0]
+    probabilities = _probabilities(mean, "p", classes)
+    best = _likeliest(probabilities)
+    members: list[dict[str, Any]] = []
+    for row in (table.to_dict("records")[0] for table in tables):
+        single = {
+            m: _probabilities(row, f"p{m[:2]}", classes)
+            for m in MAGNIFICATIONS
+            if f"p{m[:2]}_{classes[0]}" in row
+        }
+        members.append(
+            {
+                "fold": int(row["fold"]),
+                "predicted": str(row["predicted"]),
+                "probabilities": _probabilities(row, "p", classes),
+                "by_magnification": single,
+                "expert": str(row["expert"]),
+            }
+        )
+    spoken = [member["probabilities"][best] for member in members]
+    likeliest = [[_likeliest(p) for p in member["by_magnification"].values()] for member in members]
+    return {
+        "kind": "classes",
+        "predicted": best,
+        "probabilities": probabilities,
+        "agreement": {
+            "folds": sum(member["predicted"] == best for member in members),
+            "of_folds": len(members),
+            "magnifications": sum(len(set(names)) == 1 for names in likeliest),
+            "sd_of_predicted": float(np.std(spoken)),
+        },
+        "members": members,
+    }
+
+
+def survival_answer(
+    tables: Sequence[pd.DataFrame],
+    outcomes: Sequence[SurvivalOutcome],
+    training_risks: Mapping[str, Sequence[float]],
+) -> dict[str, Any]:
+    """Put the folds' hazards of one slide together.
+
+    A fold's risks are compared with its own training patients', since each fold has intervals and a scale of its own;
+    the percentiles are averaged, and the group is the third of the training cohort that this mean lies in.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        One row each, one a fold.
+    outcomes : sequence of SurvivalOutcome
+        The folds' intervals.
+    training_risks : mapping
+        Fold (as text) to risks of its training patients.
+    """
+    mean = ensemble_predictions(tables).to_dict("records")[0]
+    members: list[dict[str, Any]] = []
+    for row, outcome in zip((table.to_dict("records")[0] for table in tables), outcomes, strict=True):
+        hazards = [float(row[f"h_{k + 1}"]) for k in range(outcome.outputs)]
+        known = training_risks[str(int(row["fold"]))]
+        percentile, group = place_of(float(row["risk"]), known)
+        members.append(
+            {
+                "fold": int(row["fold"]),
+                "edges_days": list(outcome.edges),
+                "hazards": hazards,
+                "survival_at_edges": [float(s) for s in np.cumprod(1 - np.array(hazards[:-1]))],
+                "risk": float(row["risk"]),
+                "percentile": percentile,
+                "group": group,
+                "by_magnification": {
+                    m: {"risk": float(row[f"risk_{m}"]), "group": place_of(float(row[f"risk_{m}"]), known)[1]}
+                    for m in MAGNIFICATIONS
+                    if f"risk_{m}" in row
+                },
+            }
+        )
+    percentiles = [member["percentile"] for member in members]
+    group = group_of_percentile(float(np.mean(percentiles)))
+    days, survival = mean_curve(members)
+    return {
+        "kind": "survival",
+        "risk": float(mean["risk"]),
+        "percentile": float(np.mean(percentiles)),
+        "group": group,
+        "curve": {"days": days, "survival": survival},
+        "median_survival_days": median_days(days, survival),
+        "agreement": {
+            "folds": sum(member["group"] == group for member in members),
+            "of_folds": len(members),
+            "magnifications": sum(
+                len({one["group"] for one in member["by_magnification"].values()}) == 1 for member in members
+            ),
+            "percentile_range": [min(percentiles), max(percentiles)],
+        },
+        "members": members,
+    }
+
+
+def mean_curve(members: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+    """Return the mean of the folds' survival curves: days from 0, and the share alive.
+
+    Each fold's curve joins its values at the interval edges by lines; the mean is taken at every fold's edges, as far
+    as all folds reach.
+    """
+    last = min(member["edges_days"][-1] for member in members)
+    days = sorted({0.0, *(float(e) for member in members for e in member["edges_days"] if e <= last)})
+    curves = [
+        np.interp(days, [0.0, *member["edges_days"]], [1.0, *member["survival_at_edges"]])
+        for member in members
+    ]
+    return days, [float(s) for s in np.mean(curves, axis=0)]
+
+
+def median_days(days: Sequence[float], survival: Sequence[float]) -> float | None:
+    """Return when the curve falls to one half; None if it does not as far as it reaches."""
+    below = [i for i, share in enumerate(survival) if share <= 0.5]
+    if not below:
+        return None
+    i = below[0]
+    if i == 0:
+        return float(days[0])
+    (d0, d1), (s0, s1) = (days[i - 1], days[i]), (survival[i - 1], survival[i])
+    return float(d0 + (s0 - 0.5) / (s0 - s1) * (d1 - d0))

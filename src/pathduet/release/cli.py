@@ -1,0 +1,86 @@
+"""``pathduet export`` and ``pathduet predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Results = Annotated[Path, typer.Option("--results", help="A finished run's folder.")]
+
+
+def export(
+    out: Annotated[Path, typer.Option(help="Folder for the release: new, empty, or an older release.")],
+    results: Results = Path("results"),
+    model: Annotated[
+        str, typer.Option(help="distilled, student, teacher, or another trained model.")
+    ] = "distilled",
+    threads: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
+) -> None:
+    """Put a trained model into one folder: all that `pathduet predict` needs, with checksums and a model card."""
+    from pathduet.release.contents import MANIFEST, verify
+    from pathduet.release.export import export_release
+
+    export_release(results, model, out, threads)
+    manifest = verify(out)
+    size = sum(entry["bytes"] for entry in manifest["files"].values()) / 2**20
+    typer.echo(f"{out}: {len(manifest['files'])} files, {size:.1f} MiB, id {manifest['id']}")
+    typer.echo(f"Publish the id (the SHA-256 of {MANIFEST}) apart from the folder. {manifest['notice']}")
+
+
+def predict(
+    out: Annotated[Path, typer.Option(help="Folder for predictions; never the raw slides' own.")],
+    model: Annotated[
+        Path, typer.Option(help="A release (from `pathduet export`), or a finished run's results folder.")
+    ],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[SLIDE]...", help="Slides, folders of slides, or slides.tsv sheets."),
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="A slides.tsv with ids, patients, pixel sizes and masks.")
+    ] = None,
+    expression: Annotated[
+        Path | None, typer.Option(help="Expression of these patients, genes in rows; needs --unit.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="counts, tpm, fpkm, log2_tpm or zscore.")] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="sample_id, patient_id[, slide_id], if samples are not named by patient."),
+    ] = None,
+    mpp: Annotated[
+        float | None, typer.Option(min=0.05, max=5.0, help="um per pixel of slides that do not say theirs.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Which model, where --model is a results folder.")] = "distilled",
+    encoder_weights: Annotated[
+        Path | None, typer.Option(help="The tile encoder's weights, if not where they are usually found.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Slides tiled at a time, threads of the encoder.")] = 1,
+) -> None:
+    """Predict new slides with a released model. Research use only; not for diagnosis.
+
+    Exit status: 0 all predicted; 2 the input has problems; 3 some slides could not be predicted (see ledger.tsv).
+    """
+    from pathduet.ledger import summarise
+    from pathduet.release.load import load_release
+    from pathduet.release.new_slides import gather, read_table, release_folder
+    from pathduet.release.predict import check_folder, predict_slides
+    from pathduet.run_lock import hold_run
+
+    slides = gather([*(sources or []), *([sheet] if sheet else [])])
+    check_folder(slides, out)
+    table = read_table(expression, unit, samples)
+    hold_run(out)
+    folder = release_folder(model, name, out, workers)
+    weights = str(encoder_weights) if encoder_weights else None
+    release = load_release(folder, {"weights": weights, "device": device}, mpp)
+    ledger = predict_slides(slides, release, out, table, workers, device)
+    typer.echo(summarise(ledger))
+    for row in ledger[ledger["status"] == "failed"].to_dict("records"):
+        typer.echo(f"  {row['slide_id']}: {row['reason']}: {row['message']}")
+    typer.echo(
+        f"{release.manifest['notice']} Pages: {out}/slides/<slide_id>/prediction.html; table: {out}/predictions.tsv"
+    )
+    raise typer.Exit(3 if (ledger["status"] == "failed").any() else 0)

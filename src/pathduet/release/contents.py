@@ -1,0 +1,117 @@
+"""What a released folder holds and whether it is still that: manifest.json and SHA256SUMS.
+
+The checksums show damage and edits; they are no signature: who rewrites a file can rewrite its checksum. The release's
+id is the manifest's own SHA-256: compare it with the one its authors publish. Nothing in the folder is ever executed or
+unpickled: weights are safetensors, everything else is JSON, text or a picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pathduet.atomic import sha256_file, write_json, write_text
+from pathduet.errors import InputError, Problem
+
+FORMAT = 1
+MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
+#: Kinds of file that a release may hold; none of them can carry code that loading would run.
+SUFFIXES = (".json", ".safetensors", ".md", ".tsv", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_ADVICE = "fetch or export the release again"
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """List every file of a folder with size and SHA-256; `facts` (JSON-ready) are written beside the list."""
+    files = sorted(
+        p.relative_to(folder).as_posix()
+        for p in folder.rglob("*")
+        if p.is_file() and p.name not in (MANIFEST, SUMS)
+    )
+    listed = {
+        name: {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size}
+        for name in files
+    }
+    write_json(folder / MANIFEST, {**facts, "format": FORMAT, "kind": "pathduet release", "files": listed})
+    sums = {name: entry["sha256"] for name, entry in listed.items()}
+    sums[MANIFEST] = sha256_file(folder / MANIFEST)
+    write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+
+
+def is_release(folder: Path) -> bool:
+    """Return whether a folder looks like a release (it has a manifest)."""
+    return (folder / MANIFEST).is_file()
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Compare every listed file with its checksum and return the manifest, `id` (its SHA-256) put in.
+
+    Files that the manifest does not list are not looked at.
+
+    Raises
+    ------
+    InputError
+        Naming every file that is missing, altered, of a kind that a release does not hold, or not in the folder.
+    """
+    where = f"release {folder}"
+    try:
+        data = (folder / MANIFEST).read_bytes()
+        manifest = json.loads(data)
+    except (OSError, ValueError) as error:
+        raise InputError([Problem(f"{where}, {MANIFEST}", f"cannot be read ({error})", _ADVICE)]) from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else "no mapping"
+        raise InputError(
+            [
+                Problem(
+                    f"{where}, {MANIFEST}",
+                    f"format {found!r}, not {FORMAT}",
+                    "use the PathDuet that wrote it",
+                )
+            ]
+        )
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not files:
+        raise InputError([Problem(f"{where}, {MANIFEST}", "lists no files", _ADVICE)])
+    problems = [
+        Problem(f"{where}, {str(name)!r}", found, _ADVICE)
+        for name, entry in files.items()
+        if (found := _fault(folder, name, entry))
+    ]
+    if problems:
+        raise InputError(problems)
+    return {**manifest, "id": hashlib.sha256(data).hexdigest()}
+
+
+def _fault(folder: Path, name: str, entry: Any) -> str:
+    """Return what is wrong with one listed file; empty if nothing is."""
+    path = PurePosixPath(name)
+    plain = re.fullmatch(r"[A-Za-z0-9._/+ -]+", name) and not path.is_absolute() and name == path.as_posix()
+    if not plain or any(part in ("..", ".") for part in path.parts):
+        return "no path inside the folder"
+    if path.suffix.lower() not in SUFFIXES:
+        return f"a kind of file that a release does not hold ({', '.join(SUFFIXES)})"
+    if not isinstance(entry, dict) or not _SHA256.fullmatch(str(entry.get("sha256"))):
+        return "listed without a SHA-256"
+    file = folder / path
+    if not file.is_file():
+        return "missing"
+    if not file.resolve().is_relative_to(folder.resolve()):
+        return "a link that leads out of the folder"
+    if file.stat().st_size != entry.get("bytes") or sha256_file(file) != entry["sha256"]:
+        return "altered: its checksum is not the manifest's"
+    return ""
+
+
+def read_json(folder: Path, manifest: Mapping[str, Any], name: str) -> Any:
+    """Read a JSON file of a verified release; only files that the manifest lists are opened."""
+    if name not in manifest["files"]:
+        raise InputError([Problem(f"release {folder}, {name}", "not in the manifest", _ADVICE)])
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError([Problem(f"release {folder}, {name}", f"no JSON ({error})", _ADVICE)]) from None

@@ -1,0 +1,232 @@
+"""A released folder, verified and opened: settings, yardsticks, and networks that are loaded when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathduet.errors import InputError, PathDuetError, Problem
+from pathduet.learning.model_folder import ModelDescription, load_model
+from pathduet.models.student import Student
+from pathduet.models.teacher import Teacher
+from pathduet.release.contents import read_json, verify
+from pathduet.release.gene_scaling import GeneScaling
+from pathduet.release.reference import Reference
+from pathduet.slides.settings import SlideSettings
+
+Network = Teacher | Student
+_ADVICE = "fetch or export the release again"
+
+
+@dataclass
+class Release:
+    """A verified release.
+
+    Attributes
+    ----------
+    folder : Path
+    manifest : dict
+        With `id`, the manifest's SHA-256.
+    settings : SlideSettings
+        How slides are tiled, normalised and encoded.
+    encoder : dict
+        What the models' features must say about their encoder.
+    reference : Reference
+        The training slides.
+    scalings : dict of int to GeneScaling
+        By fold.
+    risks : dict
+        By survival model: ``training_risks`` (fold to risks) and ``observed_groups``.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    settings: SlideSettings
+    encoder: dict[str, Any]
+    reference: Reference
+    scalings: dict[int, GeneScaling]
+    risks: dict[str, Any]
+    _networks: dict[tuple[str, str], list[tuple[Network, ModelDescription]]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The manifest's SHA-256."""
+        return str(self.manifest["id"])
+
+    @property
+    def folds(self) -> list[int]:
+        """Folds whose models are in here."""
+        return [int(fold) for fold in self.manifest["folds"]]
+
+    def model_for(self, task: str, kind: str) -> str | None:
+        """Return the model that predicts a task from ``slides`` or with ``expression``; None if there is none."""
+        return self.manifest["tasks"][task].get(kind)
+
+    def networks(self, task: str, model: str) -> list[tuple[Network, ModelDescription]]:
+        """Return the folds' networks, on the CPU, loaded when first asked for.
+
+        Raises
+        ------
+        InputError
+            If a file is not what a model's should be.
+        """
+        if (task, model) not in self._networks:
+            loaded = []
+            for fold in self.folds:
+                part = f"models/{task}/{model}/fold-{fold}"
+                for name in ("weights.safetensors", "model.json"):
+                    if f"{part}/{name}" not in self.manifest["files"]:
+                        found = Problem(
+                            f"release {self.folder}, {part}/{name}", "not in the manifest", _ADVICE
+                        )
+                        raise InputError([found])
+                network, description = _load(self.folder / part)
+                self._check(part, description, task, fold)
+                loaded.append((network, description))
+            self._networks[(task, model)] = loaded
+        return self._networks[(task, model)]
+
+    def _check(self, part: str, description: ModelDescription, task: str, fold: int) -> None:
+        scaling = self.scalings[fold]
+        genes = (description.tumor_genes, description.tme_genes)
+        problems = []
+        if (description.task, description.fold) != (task, fold):
+            problems.append(f"a model of {description.task}, fold {description.fold}")
+        if dict(description.encoder) != self.encoder:
+            problems.append("trained on another encoder's features than settings.json says")
+        if any(genes) and genes != (scaling.genes["tumor"], scaling.genes["tme"]):
+            problems.append("made for other genes than the fold's scaler")
+        if problems:
+            raise InputError(
+                [Problem(f"release {self.folder}, {part}", found, _ADVICE) for found in problems]
+            )
+
+
+def _load(folder: Path) -> tuple[Network, ModelDescription]:
+    from safetensors import SafetensorError
+
+    try:
+        network, description, _ = load_model(folder)
+    # Whatever a checked-in but malformed file makes go wrong; nothing of it has been executed.
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        found = f"no model that can be loaded ({type(error).__name__}: {str(error)[:200]})"
+        raise InputError([Problem(f"release, {folder.name}", found, _ADVICE)]) from error
+    return network, description
+
+
+def load_release(folder: Path, encoder: Mapping[str, Any] | None = None, mpp: float | None = None) -> Release:
+    """Verify and open a release.
+
+    Parameters
+    ----------
+    folder : Path
+        The release.
+    encoder : mapping, optional
+        This machine's choices, laid over the encoder's settings: weights, device, engine, batch_size.
+    mpp : float, optional
+        Level-0 pixel size in micrometres of slides that do not say theirs.
+
+    Raises
+    ------
+    InputError
+        If a file is altered or missing, or the encoder's weights here are not those of training.
+    """
+    folder = folder.resolve()
+    manifest = verify(folder)
+    try:
+        plain = read_json(folder, manifest, "settings.json")
+        settings = _slide_settings(folder, manifest, plain, encoder or {}, mpp)
+        for name in ("reference/reference.json", "reference/reference.safetensors"):
+            if name not in manifest["files"]:
+                raise KeyError(name)
+        scalings = {
+            int(fold): GeneScaling.from_plain(read_json(folder, manifest, f"genes/fold-{int(fold)}.json"))
+            for fold in manifest["folds"]
+        }
+        survival = manifest["tasks"].get("survival", {})
+        risks = {
+            str(name): read_json(folder, manifest, f"survival/{name}.json") for name in survival.values()
+        }
+        reference = Reference.load(folder / "reference")
+    except PathDuetError:
+        raise
+    except Exception as error:
+        found = f"not a whole release ({type(error).__name__}: {str(error)[:200]})"
+        raise InputError([Problem(f"release {folder}", found, _ADVICE)]) from error
+    release = Release(folder, manifest, settings, dict(plain["encoder_facts"]), reference, scalings, risks)
+    _check_target(release, plain)
+    return release
+
+
+def _slide_settings(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    plain: Mapping[str, Any],
+    encoder: Mapping[str, Any],
+    mpp: float | None,
+) -> SlideSettings:
+    sections = {name: dict(plain[name]) for name in ("slides", "stain", "encoder")}
+    target = sections["stain"]["target"]
+    if target != "shipped":
+        if target not in manifest["files"] or "/" in target:
+            raise KeyError(target)
+        sections["stain"]["target"] = str(folder / target)
+    sections["encoder"] |= {key: value for key, value in encoder.items() if value is not None}
+    settings = SlideSettings.from_mapping({**sections, "seed": plain["seed"]})
+    return settings if mpp is None else replace(settings, tile=replace(settings.tile, default_mpp=mpp))
+
+
+def _check_target(release: Release, plain: Mapping[str, Any]) -> None:
+    """Refuse a PathDuet whose shipped stain target is another one than the models were trained with."""
+    wanted = plain.get("stain_target")
+    if wanted is None:
+        return
+    from pathduet.slides.stains import target_stains
+
+    target = target_stains(release.settings.stain)
+    same = np.allclose(target.matrix, wanted["matrix"], atol=1e-6) and np.allclose(
+        target.max_concentrations, wanted["max_concentrations"], rtol=1e-6
+    )
+    if not same:
+        found = "this version's stain target is not the one of training"
+        raise InputError([Problem(f"release {release.folder}", found, "use the PathDuet that wrote it")])
+
+
+def check_encoder(release: Release) -> None:
+    """Find the encoder's weights and refuse others than those of training.
+
+    Raises
+    ------
+    PathDuetError
+        If they cannot be had (the message names the ways out), or are others.
+    """
+    from pathduet.slides.encoders import find_weights
+
+    found = find_weights(release.settings.encoder)
+    wanted = release.encoder["weights_sha256"]
+    if found.sha256 != wanted:
+        raise InputError(
+            [
+                Problem(
+                    f"encoder {release.settings.encoder.name}",
+                    f"the weights here ({found.source}) have SHA-256 {found.sha256[:12]}..., those of training {wanted[:12]}...",
+                    "name the right file with --encoder-weights",
+                )
+            ]
+        )
+
+
+def release_name(release: Release) -> dict[str, Any]:
+    """Return what a prediction records about the release that made it."""
+    manifest = release.manifest
+    return {
+        "name": manifest["name"],
+        "id": release.id,
+        "package_version": manifest["package_version"],
+        "simulated_cohort": bool(manifest.get("simulated_cohort")),
+        "training_slides": len(release.reference.fingerprints),
+    }

@@ -1,0 +1,181 @@
+"""The model card of a release: what it is for, what it was made of, how well it did, in JSON and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pathduet.evaluation.tables import METRIC_NAMES
+
+NOTICE = "Research use only; not for diagnosis."
+INTENDED = (
+    "Exploring what haematoxylin and eosin slides of adult-type diffuse glioma say about WHO 2021 diagnosis, grade and "
+    "survival, in research. The tissue, staining and scanning should resemble the training cohort's."
+)
+NOT_INTENDED = (
+    "No diagnosis, grading, prognosis or choice of treatment for any patient. No tissue other than the training "
+    "cohort's: a slide of anything else still gets an answer, and the hints beside it need not notice."
+)
+
+
+def _counted(path: Path, columns: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Count the values of some columns of a TSV; {} where the file is not there."""
+    import pandas as pd
+
+    if not path.is_file():
+        return {}
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    return {
+        column: {str(value): int(n) for value, n in table[column].value_counts().sort_index().items()}
+        for column in columns
+        if column in table
+    }
+
+
+def _metrics(results: Path, tasks: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the tables' rows of the released models, as the run wrote them."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for name in [*tasks, "external"]:
+        path = results / "tables" / f"{name}.tsv"
+        if not path.is_file():
+            continue
+        table = pd.read_csv(path, sep="\t")
+        for row in table[table["model"].isin(models)].to_dict("records"):
+            kept: dict[str, Any] = {
+                str(key): row[key]
+                for key in ("task", "model", "metric", "unit", "mean", "sd", "ci_low", "ci_high",
+                            "ensemble", "n_folds", "n_patients", "n_slides")
+                if key in row and not pd.isna(row[key])
+            }  # fmt: skip
+            rows.append({"table": name, **kept})
+    return rows
+
+
+def make_card(
+    results: Path,
+    provenance: Mapping[str, Any],
+    model: str,
+    tasks: Sequence[str],
+    models: Mapping[str, str],
+    training: Mapping[str, Any],
+    encoder: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the card's content.
+
+    Parameters
+    ----------
+    results : Path
+        The run's folder: ledger, participation and tables are read.
+    provenance : mapping
+        provenance.json.
+    model : str
+        Name of the release.
+    tasks : sequence of str
+    models : mapping
+        What predicts without and with expression: ``slides`` and ``expression`` to a model's name.
+    training : mapping
+        The training part of every task, model and fold, from the models' own records.
+    encoder : mapping
+        The tile encoder, as the models' records say.
+    """
+    config = provenance["config"]
+    counts = _counted(results / "ledger.tsv", ["status", "reason", "cohort"])
+    if "reason" in counts:
+        counts["reason"].pop("", None)
+    return {
+        "name": model,
+        "notice": NOTICE,
+        "intended_use": INTENDED,
+        "not_intended": NOT_INTENDED,
+        "simulated_cohort": (Path(config["sheets"]["slides"]).parent / "simulation.json").is_file(),
+        "tasks": list(tasks),
+        "models": dict(models),
+        "cohorts": config["cohorts"],
+        "slides": counts,
+        "patients": _counted(results / "participation.tsv", ["cohort", "expression", *tasks]),
+        "training": dict(training),
+        "metrics": _metrics(results, tasks, sorted(set(models.values()))),
+        "encoder": dict(encoder),
+        "config": {
+            key: config[key]
+            for key in ("seed", "protocol", "cohorts", "tasks", "labels", "split", "slides", "stain", "encoder",
+                        "genesets", "expression", "model", "training", "evaluation")
+            if key in config
+        },
+        "versions": provenance["versions"],
+        "git_commit": provenance["git_commit"],
+        "source_sha256": provenance["source_sha256"],
+        "inputs": provenance["inputs"],
+    }  # fmt: skip
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return lines + ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _spread(row: Mapping[str, Any]) -> str:
+    text = f"{row['mean']:.3f}" if "mean" in row else "-"
+    text += f" ± {row['sd']:.3f}" if "sd" in row else ""
+    return text + (f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]" if "ci_low" in row else "")
+
+
+def markdown(card: Mapping[str, Any]) -> str:
+    """Return the card for readers."""
+    lines = [f"# Model card: {card['name']}", "", f"**{card['notice']}**", ""]
+    if card["simulated_cohort"]:
+        lines += [
+            "**Trained on a simulated cohort (a phantom): its predictions say nothing about patients.**",
+            "",
+        ]
+    lines += [
+        "## Use",
+        "",
+        f"Intended: {card['intended_use']}",
+        "",
+        f"Not intended: {card['not_intended']}",
+        "",
+    ]
+    lines += [f"Slides alone: `{card['models'].get('slides', 'no model')}`. "
+              f"With expression: `{card['models'].get('expression', 'no model')}`. "
+              "Every fold's model predicts; the release averages them.", ""]  # fmt: skip
+    lines += ["## Training cohort", "", f"Internal: {', '.join(card['cohorts']['internal'])}. "
+              f"External (never trained on): {', '.join(card['cohorts']['external']) or 'none'}.", ""]  # fmt: skip
+    for title, groups in (("Slides", card["slides"]), ("Patients", card["patients"])):
+        rows = [(column, value, n) for column, values in groups.items() for value, n in values.items()]
+        if rows:
+            lines += [f"### {title}", "", *_table(("column", "value", "count"), rows), ""]
+    parts = [
+        (task, model, fold, part["patients"], part["slides"], part["slides_paired"])
+        for task, models in card["training"].items()
+        for model, folds in models.items()
+        for fold, part in folds.items()
+    ]
+    header = ("task", "model", "fold", "training patients", "training slides", "with expression")
+    lines += ["### What each fold's model trained on", "", *_table(header, parts), ""]
+    lines += ["## Metrics", "", "Mean ± SD over folds [95 % patient bootstrap interval], on each fold's test part; "
+              "external: every fold's model on the external cohorts, and their ensemble.", ""]  # fmt: skip
+    results = [
+        (row["table"], row["model"], METRIC_NAMES.get(row["metric"], row["metric"]), _spread(row),
+         f"{row['ensemble']:.3f}" if "ensemble" in row else "", row.get("n_patients", ""))
+        for row in card["metrics"]
+    ]  # fmt: skip
+    lines += [*_table(("table", "model", "metric", "value", "ensemble", "patients"), results), ""]
+    encoder = card["encoder"]
+    lines += [
+        "## Tile encoder", "",
+        f"`{encoder['encoder']}`, {encoder['feature_dim']} numbers a tile, weights' SHA-256 `{encoder['weights_sha256']}`. "
+        "The weights are not part of this folder (their own licences apply, and their formats can carry code): "
+        "`pathduet predict` finds them by name and refuses others.", "",
+        "## Versions", "", *_table(("what", "version"), sorted(card["versions"].items())), "",
+        f"Code: {card['git_commit']}, source hash {card['source_sha256']}. "
+        "The whole configuration and the inputs' checksums: model_card.json.", "",
+    ]  # fmt: skip
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+"""What `pathduet predict` is handed: slides in any form, a table of expression, a release or the run it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pathduet.errors import InputError, Problem
+from pathduet.expression.matrix import UNITS, ExpressionTable, read_expression
+from pathduet.release.contents import is_release
+from pathduet.release.export import export_release
+from pathduet.sheets import SlideRow
+from pathduet.slides.folder import slides_of
+
+
+def gather(sources: Sequence[Path]) -> list[SlideRow]:
+    """Return the slides of files, folders and sheets together.
+
+    Raises
+    ------
+    InputError
+        With the problems of all sources; also if two slides would get the same id.
+    """
+    slides: list[SlideRow] = []
+    problems: list[Problem] = []
+    for source in sources:
+        try:
+            slides += slides_of(source)
+        except InputError as error:
+            problems += error.problems
+    first: dict[str, SlideRow] = {}
+    for slide in slides:
+        other = first.setdefault(slide.slide_id.casefold(), slide)
+        if other is not slide:
+            found = f"{other.path.name} and {slide.path.name} would both be {slide.slide_id!r}"
+            problems.append(Problem("slides", found, "name them in a slides.tsv (--sheet)"))
+    if not sources:
+        problems.append(Problem("slides", "none given", "name slides, a folder of slides, or --sheet"))
+    if problems:
+        raise InputError(problems)
+    return slides
+
+
+def read_table(path: Path | None, unit: str | None, samples: Path | None) -> ExpressionTable | None:
+    """Read the new patients' expression; None if none is given.
+
+    Raises
+    ------
+    InputError
+        If the unit is missing, or the table has problems.
+    """
+    if path is None:
+        if unit or samples:
+            raise InputError([Problem("--unit, --samples", "given without a table", "add --expression")])
+        return None
+    if unit is None:
+        raise InputError([Problem("--unit", "not given", f"say what the table holds: {', '.join(UNITS)}")])
+    return read_expression(path, unit, "new", samples)
+
+
+def release_folder(model: Path, name: str, out: Path, threads: int) -> Path:
+    """Return the release to use: `model` itself, or one made of the run in it, kept as ``out/release``.
+
+    Raises
+    ------
+    InputError
+        If `model` is neither.
+    """
+    if is_release(model):
+        return model
+    if not (model / "provenance.json").is_file():
+        found = "neither a release (manifest.json) nor a finished run (provenance.json)"
+        raise InputError([Problem(f"--model {model}", found, "make one with `pathduet export`")])
+    export_release(model, name, out / "release", threads)
+    return out / "release"

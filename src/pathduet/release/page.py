@@ -1,0 +1,165 @@
+"""One slide's prediction as one page that needs nothing else: no script, no request, every text escaped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pathduet.provenance import code_version
+from pathduet.release.load import Release
+from pathduet.release.pictures import Picture, slide_pictures, survival_svg, tile_pictures
+from pathduet.release.reference import plain_verdict
+from pathduet.sheets import SlideRow
+
+_HINTS = {
+    "feature_distance": "Feature distance to training slides",
+    "stain_angle_degrees": "Stain angle to training slides (degrees)",
+    "stain_strength": "Stain strength (maximum concentration)",
+    "tiles": "Tissue tiles",
+}
+
+
+def _template(name: str) -> str:
+    return (resources.files("pathduet.release") / "template" / name).read_text(encoding="utf-8")
+
+
+@lru_cache
+def source_hash() -> str:
+    """Return a hash of what decides how the page looks."""
+    text = (
+        _template("prediction.html")
+        + _template("prediction.css")
+        + code_version("report/drawing", "report/pictures")
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def pictures(
+    folder: Path, release: Release, answer: Mapping[str, Any], sample: Any | None, slide: SlideRow
+) -> list[dict[str, Any]]:
+    """Return the page's pictures: the slide, its tiles, where the models looked, the survival curve."""
+    found: list[dict[str, Any]] = list(slide_pictures(folder))
+    if answer["tasks"]:
+        task = next(iter(answer["tasks"]))
+        model = answer["tasks"][task]["model"]
+        found[2:2] = tile_pictures(folder, _maps(folder, release, task, model, sample, slide), task, model)
+    survival = answer["tasks"].get("survival")
+    if survival is not None:
+        from markupsafe import Markup
+
+        observed = release.risks[survival["model"]]["observed_groups"]
+        # Safe as markup: matplotlib escapes every text that it draws.
+        found.append(
+            {"svg": Markup(survival_svg(survival, observed, "survival")), "observed": bool(observed)}
+        )
+    return found
+
+
+def _maps(
+    folder: Path, release: Release, task: str, model: str, sample: Any | None, slide: SlideRow
+) -> list[Any]:
+    from pathduet.errors import InputError
+    from pathduet.explain.tile_maps import tile_maps
+
+    found = []
+    for fold in release.folds:
+        rows = None
+        if sample is not None:
+            rows = sample.folds[fold].row_for(slide.patient_id, slide.slide_id)
+        part = release.folder / "models" / task / model / f"fold-{fold}"
+        try:
+            found.append(tile_maps(part, folder / "features.h5", rows, "cpu"))
+        except InputError:  # a model without prototypes and deformable attention has nothing to show
+            return []
+    return found
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _task_view(task: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    agreement = found["agreement"]
+    view: dict[str, Any] = {
+        "title": {"diagnosis": "Diagnosis (WHO 2021)", "grading": "Grade", "survival": "Survival"}.get(
+            task, task
+        ),
+        "model": found["model"],
+        "kind": found["kind"],
+        "folds": f"{agreement['folds']} of {agreement['of_folds']}",
+        "magnifications": f"{agreement['magnifications']} of {agreement['of_folds']}",
+        "divided": agreement["folds"] < agreement["of_folds"],
+    }
+    if found["kind"] == "classes":
+        ranked = sorted(found["probabilities"].items(), key=lambda item: -item[1])
+        view["value"] = found["predicted"].replace("_", " ")
+        view["share"] = _percent(found["probabilities"][found["predicted"]])
+        view["bars"] = [
+            {
+                "name": name.replace("_", " "),
+                "percent": f"{100 * share:.1f}",
+                "dots": [f"{100 * member['probabilities'][name]:.1f}" for member in found["members"]],
+            }
+            for name, share in ranked
+        ]
+    else:
+        low, high = agreement["percentile_range"]
+        median = found["median_survival_days"]
+        last = found["curve"]["days"][-1]
+        view["value"] = "middle risk" if found["group"] == "middle" else found["group"]
+        view["percentile"] = f"{found['percentile']:.0f}"
+        view["range"] = f"{low:.0f} to {high:.0f}"
+        view["median"] = (
+            f"{median / 365.25:.1f} years" if median is not None else f"beyond {last / 365.25:.1f} years"
+        )
+    return view
+
+
+def _hint_rows(hints: Mapping[str, Any]) -> list[dict[str, str]]:
+    rows = []
+    for key, title in _HINTS.items():
+        for name, one in hints[key].items():
+            known = one["training"] is not None
+            rows.append(
+                {
+                    "title": f"{title}, {name}",
+                    "value": "" if one["value"] is None else f"{one['value']:.4g}",
+                    "training": f"{one['training']['min']:.3g} / {one['training']['median']:.3g} / {one['training']['max']:.3g}" if known else "",
+                    "percentile": f"{one['percentile']:.0f}" if known else "",
+                    "verdict": one["verdict"] or "not compared",
+                }
+            )  # fmt: skip
+    return rows
+
+
+def render(answer: Mapping[str, Any], found: Sequence[Mapping[str, Any] | Picture]) -> str:
+    """Return the page's HTML.
+
+    Parameters
+    ----------
+    answer : mapping
+        Content of prediction.json.
+    found : sequence of mapping
+        From :func:`pictures`.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    hints = answer["hints"]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(_template("prediction.html")).render(
+        answer=answer,
+        slide=answer["slide"],
+        ledger=answer["ledger"],
+        tasks=[_task_view(task, one) for task, one in answer["tasks"].items()],
+        hints=hints,
+        hint_rows=_hint_rows(hints) if hints else [],
+        verdict=plain_verdict(hints) if hints else "",
+        pictures=[one for one in found if "uri" in one],
+        curve=next((one for one in found if "svg" in one), None),
+        css=Markup(_template("prediction.css")),
+    )
