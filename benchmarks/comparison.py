@@ -139,7 +139,7 @@ def networks(run: Run) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
     def distilled() -> nn.Module:
         logits, representation, _ = answers(trained.get("teacher") or teacher(), run.train)
         targets = TeacherTargets(logits, representation)
-        return from_student(lambda c: DistilledObjective(outcome, c, weights, targets, 0), "distilled")
+        return from_student(lambda c: DistilledObjective(outcome, c, weights, targets), "distilled")
 
     def longer() -> nn.Module:
         return from_student(lambda c: StudentObjective(outcome, c, weights), LONGER)

@@ -123,7 +123,7 @@ def step_part(name: str, size: int, steps: int) -> dict[str, float]:
                 with torch.no_grad():
                     said = teacher(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)  # type: ignore[misc]
                 targets = TeacherTargets(said.logits, said.representation)
-                objective = DistilledObjective(outcome, config, None, targets, 0)
+                objective = DistilledObjective(outcome, config, None, targets)
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 loss = objective.loss(network, batch, 0)

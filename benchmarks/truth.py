@@ -225,7 +225,7 @@ def experiments(
         settings = replace(second, w_mse=weight, w_kl=weight)
         arm = f"distilled, weights {weight:g}"
         taught = student(
-            arm, DistilledObjective(outcome, settings, None, targets(best, train), 0), settings, plain
+            arm, DistilledObjective(outcome, settings, None, targets(best, train)), settings, plain
         )
         yield from scores(arm, taught)
         for name, value in {**latents_found(phantom, taught), **dice(phantom, taught)}.items():

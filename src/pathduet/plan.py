@@ -185,6 +185,7 @@ class Plan:
             "labels": self.config["labels"],
             "model": self.config["model"],
             "training": training,
+            "tensorboard": self.config["training"]["tensorboard"],
         }
 
     def evaluation_settings(self) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_prototype_zero_is_the_tumour_one_on_unseen_slides() -> None:
     representation = {m: torch.cat([halves[m, "tumor"], halves[m, "tme"]], dim=1) for m in MAGNIFICATIONS}
     targets = TeacherTargets({m: torch.zeros(24, 2) for m in MAGNIFICATIONS}, representation)
     config = TrainingConfig(epochs=10, batch_size=8, learning_rate=1e-2, w_mse=1.0, w_kl=1.0, w_order=1.0)
-    objective = DistilledObjective(ClassOutcome(("a", "b")), config, None, targets, 0)
+    objective = DistilledObjective(ClassOutcome(("a", "b")), config, None, targets)
     fit(student, objective, seen, config, device=torch.device("cpu"))
     put, given = look(student, unseen)
     for m in MAGNIFICATIONS:

@@ -44,9 +44,6 @@ class TrainingConfig:
         only.
     temperature : float
         tau of eq. 13, on both sides; distilled only.
-    warmup_epochs : int
-        Epochs on the task alone before distillation starts, where no trained student is there to start from;
-        distilled only.
     seed : int
         Of initial weights, batch order and dropout.
     cache_mib : int
@@ -68,7 +65,6 @@ class TrainingConfig:
     w_kl: float = 0.01
     w_order: float = 0.1
     temperature: float = 2.0
-    warmup_epochs: int = 3
     seed: int = 42
     cache_mib: int = 512
 
@@ -81,7 +77,7 @@ class TrainingConfig:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be above 0")
         for name in (
             "weight_decay", "clip_norm", "lambda_dev", "w_mse", "w_kl",
-            "w_order", "warmup_epochs", "cache_mib",
+            "w_order", "cache_mib",
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must not be negative")

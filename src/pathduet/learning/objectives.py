@@ -189,26 +189,22 @@ class DistilledObjective:
         As for the other objectives.
     targets : TeacherTargets
         The teacher's answers, indexed like the dataset.
-    warmup_epochs : int
-        Epochs on the task alone at the start; 0 if the student comes trained.
     """
 
     outcome: Outcome
     config: TrainingConfig
     class_weights: Tensor | None
     targets: TeacherTargets
-    warmup_epochs: int
 
     def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
         assert isinstance(model, Student)
-        alone = epoch < self.warmup_epochs
-        output = model(*student_inputs(batch), order_from_task=alone)
+        output = model(*student_inputs(batch), order_from_task=False)
         task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
         parts = {"task": task}
         zero = task.new_zeros(())
         parts |= {"mse": zero, "kl": zero, "order": zero}
         taught = batch.has_expression
-        if not alone and bool(taught.any()):
+        if bool(taught.any()):
             rows = batch.index[taught]
             for m in model.config.experts:
                 prototypes = output.prototypes[m][taught].float()  # (b, 2, c)

@@ -23,6 +23,7 @@ from pathduet.learning.objectives import (
     TeacherTargets,
 )
 from pathduet.learning.outcomes import ClassOutcome, class_weights
+from pathduet.learning.scalars import require_tensorboard
 from pathduet.learning.trainer import fit
 from pathduet.models.config import ModelConfig
 from pathduet.models.student import Student
@@ -63,6 +64,7 @@ def train_model(
     survival_bins: int = 4,
     threads: int = 1,
     device: str = "auto",
+    tensorboard: bool = False,
 ) -> None:
     """Train a model on the training part of a fold; write weights.safetensors, model.json and history.tsv.
 
@@ -90,8 +92,8 @@ def train_model(
     teacher_dir : Path, optional
         The same fold's teacher; needed for ``distilled``.
     student_dir : Path, optional
-        The same fold's student: the warmed-up network that distillation starts from. Without it, ``distilled`` is
-        warmed up on the task for `training_config.warmup_epochs` of its own epochs.
+        The same fold's student: the warmed-up network that distillation starts from. Without it, ``distilled`` starts
+        from fresh weights.
     protocol : str
         ``strict``: survival intervals from the training part; ``paper``: from all patients of the folds.
     survival_bins : int
@@ -100,6 +102,8 @@ def train_model(
         Threads of torch.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    tensorboard : bool
+        Also write the history as TensorBoard scalars into `out_dir`/tensorboard.
 
     Raises
     ------
@@ -111,6 +115,8 @@ def train_model(
     from pathduet.torch_threads import limit_threads
 
     check_names(task, model)
+    if tensorboard:
+        require_tensorboard()
     limit_threads(threads)
     chosen = resolve_device(device)
     label = f"{task} {model} fold {fold}"
@@ -158,19 +164,17 @@ def train_model(
             raise ValueError("a distilled model needs a teacher: give teacher_dir")
         facts["teacher_sha256"] = sha256_file(teacher_dir / WEIGHTS)
         targets = teacher_targets(teacher_dir, description, dataset, training_config.batch_size, chosen)
-        warmup = training_config.warmup_epochs
         if student_dir is not None:
             facts["student_sha256"] = sha256_file(student_dir / WEIGHTS)
             warm, warm_description, _ = load_model(student_dir)
             _check_same_fold(description, warm_description, student_dir, SAME_STUDENT)
             network.load_state_dict(warm.state_dict())
-            warmup = 0
-        objective = DistilledObjective(outcome, training_config, weights, targets, warmup)
+        objective = DistilledObjective(outcome, training_config, weights, targets)
     key = _run_key(description, facts, dataset.cases)
     history = fit(
         network.to(chosen), objective, dataset, training_config,
         device=chosen, checkpoint=out_dir / CHECKPOINT, key=key, label=label,
-        variant=model_config.variant,
+        variant=model_config.variant, scalars=out_dir / "tensorboard" if tensorboard else None,
     )  # fmt: skip
     _write(out_dir, description, network, facts, history)
 

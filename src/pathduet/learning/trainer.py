@@ -16,6 +16,7 @@ from pathduet.errors import PathDuetError
 from pathduet.learning.checkpoint import History, load_checkpoint, save_checkpoint
 from pathduet.learning.config import TrainingConfig
 from pathduet.learning.objectives import Objective
+from pathduet.learning.scalars import ScalarWriter
 from pathduet.progress import track
 
 
@@ -78,6 +79,7 @@ def fit(
     key: str = "",
     label: str = "training",
     variant: str = "paper",
+    scalars: Path | None = None,
 ) -> History:
     """Train `model` in place; the last epoch is the model.
 
@@ -102,6 +104,8 @@ def fit(
         Shown with the progress.
     variant : str
         Schedule of the learning rate, see :func:`learning_rate`.
+    scalars : Path, optional
+        Folder for TensorBoard's event files with the history's rows (:mod:`pathduet.learning.scalars`).
 
     Returns
     -------
@@ -126,6 +130,7 @@ def fit(
         torch.manual_seed(config.seed)
         history = load_checkpoint(checkpoint, key, model, optimizer, device)
         start = len(history)
+        curves = ScalarWriter(scalars, history) if scalars is not None else None
 
         def run() -> Iterator[None]:
             for epoch in range(start, config.epochs):
@@ -142,12 +147,18 @@ def fit(
                     variant,
                 )
                 history.append(row)
+                if curves is not None:
+                    curves.add(row)
                 if checkpoint is not None and epoch + 1 < config.epochs:
                     save_checkpoint(checkpoint, key, model, optimizer, history, device)
 
         remaining = (config.epochs - start) * steps_per_epoch
-        for _ in track(run(), remaining, label, "steps"):
-            pass
+        try:
+            for _ in track(run(), remaining, label, "steps"):
+                pass
+        finally:
+            if curves is not None:
+                curves.close()
     return history
 
 

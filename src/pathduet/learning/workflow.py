@@ -55,7 +55,7 @@ def train_fold(
     patients : path
         patients.tsv.
     settings : mapping
-        ``protocol``, ``seed``, ``labels``, ``model`` and ``training`` (this task's and model's).
+        ``protocol``, ``seed``, ``labels``, ``model``, ``training`` (this task's and model's) and ``tensorboard``.
     """
     labels = task_labels(read_patients(patients), task, cdkn2a_rule=settings["labels"]["cdkn2a_rule"])  # type: ignore[arg-type]
     siblings = results / "models" / task
@@ -76,6 +76,7 @@ def train_fold(
         protocol=settings["protocol"],
         survival_bins=settings["labels"]["survival_bins"],
         threads=threads,
+        tensorboard=settings["tensorboard"],
     )
 
 
