@@ -161,6 +161,20 @@ def status(results: Results = Path("results")) -> None:
 
 
 @app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="One model: each of its settings explained.")] = None,
+) -> None:
+    """List the models of the comparison: what each learns from and predicts from, its settings, whose idea it is."""
+    from rich.console import Console
+
+    from pathduet.model_list import find_model, models_table, settings_table
+
+    # Piped into a file there is no terminal whose width could be asked for.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(models_table() if name is None else settings_table(find_model(name)))
+
+
+@app.command()
 def version() -> None:
     """Print the versions results depend on."""
     from pathduet.provenance import git_commit, versions
