@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Block = dict[str, Any]
+_PATH = re.compile(r"[\w][\w./-]*\.(?:tsv|json|h5ad|h5|md|html|svg|zip)(?![\w.]*[\w*<])")
+
+
+@dataclass(frozen=True)
+class Linked:
+    """A table's cell with the artifact it comes from: a path below the results folder."""
+
+    text: str
+    path: str
+
+
+def artifacts(source: str, results: Path) -> list[tuple[str, str]]:
+    """Split a source such as ``tables/diagnosis.tsv (also .md)`` into (text, path); the path is empty where there is no such file."""
+    parts: list[tuple[str, str]] = []
+    end = 0
+    for found in _PATH.finditer(source):
+        if not (results / found[0]).is_file():
+            continue
+        parts += [(source[end : found.start()], ""), (found[0], found[0])]
+        end = found.end()
+    return [part for part in [*parts, (source[end:], "")] if part[0]]
 
 
 @dataclass
@@ -70,10 +92,16 @@ def table(
         "kind": "table", "name": name, "title": title, "note": note, "source": source, "filter": filterable, "folded": folded,
         "columns": [{"name": column, "number": column in numbers} for column in columns],
         "rows": [
-            {"cells": ["" if pd.isna(cell) else str(cell) for cell in row], "mark": mark}
+            {"cells": [_cell(cell) for cell in row], "mark": mark}
             for row, mark in zip(rows, marks or [""] * len(rows), strict=True)
         ],
     }  # fmt: skip
+
+
+def _cell(value: Any) -> dict[str, str]:
+    if isinstance(value, Linked):
+        return {"text": value.text, "path": value.path}
+    return {"text": "" if pd.isna(value) else str(value), "path": ""}
 
 
 class Drawer:

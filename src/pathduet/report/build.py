@@ -16,7 +16,7 @@ from typing import Any
 
 from pathduet.atomic import write_text
 from pathduet.report import model_sections, run_sections, slide_sections
-from pathduet.report.blocks import Drawer
+from pathduet.report.blocks import Drawer, artifacts
 from pathduet.report.findings import read_findings
 
 
@@ -74,11 +74,14 @@ def build_report(
     script = _shipped("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     environment = jinja2.Environment(autoescape=True)
+    environment.filters["artifacts"] = lambda source: artifacts(source, Path(results))
     html = environment.from_string(_shipped("report.html")).render(
         title=title or config["report"]["title"],
         subtitle=_subtitle(found.n_folds, config),
         notice=notice or _notice(config),
         sections=sections,
+        base=os.path.relpath(results, out.parent),
+        results=os.fspath(results),
         css=Markup(_shipped("report.css")),
         script=Markup(script),
         script_hash=f"sha256-{digest}",

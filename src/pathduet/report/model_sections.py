@@ -27,7 +27,7 @@ from pathduet.evaluation.tables import (
     with_spread,
 )
 from pathduet.report import figures
-from pathduet.report.blocks import Block, Drawer, Section, hole, table, text
+from pathduet.report.blocks import Block, Drawer, Linked, Section, hole, table, text
 from pathduet.report.findings import NETWORKS, Findings
 
 _LEADS = {
@@ -196,11 +196,15 @@ def _two_lines(cell: str) -> str:
 def _fold_table(name: str, rows: pd.DataFrame) -> Block:
     folds = [str(c) for c in rows if str(c).startswith("fold_")]
     columns = ["Model", "Metric", *[f.replace("fold_", "Fold ") for f in folds]]
+    place = "external/survival" if name == "external" else f"models/{name}"
     body = [
         [
             figures.short_name(row["model"]),
             METRIC_NAMES[row["metric"]],
-            *[number(row[f]) for f in folds],
+            *[
+                Linked(number(row[f]), f"{place}/{row['model']}/{f.replace('_', '-')}/metrics.json")
+                for f in folds
+            ],
         ]
         for row in rows.to_dict("records")
     ]
