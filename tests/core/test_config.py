@@ -105,7 +105,7 @@ def test_the_shipped_configuration_names_every_key_of_the_schema(repository: Pat
         return found
 
     def given(value: Any, path: str = "") -> set[str]:
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or not value:
             return {path.rstrip(".")}
         return {key for name, part in value.items() for key in given(part, f"{path}{name}.")}
 
