@@ -24,7 +24,9 @@ wildcard_constraints:
     batch="|".join(plan.batches),
     fold="|".join(str(fold) for fold in plan.folds),
     task="|".join(plan.tasks),
-    model="teacher|student|distilled",
+    model="|".join(plan.arms),
+    selection="|".join(plan.selections),
+    variation="|".join(plan.variation_tables),
 
 
 # Jobs end when the workflow's process does, even if that is killed.
@@ -71,25 +73,52 @@ def slide_stamps(wildcards):
 
 
 def warm_start(wildcards):
-    """The distilled student learns from the teacher and the student of the same fold."""
-    if wildcards.model != "distilled":
-        return []
+    """A distilled student learns from a teacher and a student of the same fold."""
     folder = f"{RESULTS}/models/{wildcards.task}"
     return [
         f"{folder}/{model}/fold-{wildcards.fold}/{part}"
-        for model in ("teacher", "student")
+        for model in plan.learns_from(wildcards.model)
         for part in ("weights.safetensors", "model.json")
     ]
+
+
+def expression(wildcards):
+    return f"{RESULTS}/{plan.gene_folder(wildcards.model)}/fold-{wildcards.fold}.h5ad"
+
+
+def selection_settings(wildcards):
+    return plan.gene_settings(wildcards.selection)
 
 
 def training_settings(wildcards):
     return plan.training_settings(wildcards.task, wildcards.model)
 
 
+def may_fail(wildcards):
+    return plan.may_fail(wildcards.model)
+
+
+def clinical_outputs(parent, tasks):
+    return [
+        f"{RESULTS}/{parent}/{task}/{model}/fold-{{fold}}/{part}"
+        for task in tasks
+        for model in plan.clinical_models(task)
+        for part in ("predictions.tsv", "metrics.json")
+    ]
+
+
 def metrics_of_task(wildcards):
     return [
         f"{RESULTS}/models/{wildcards.task}/{model}/fold-{fold}/metrics.json"
         for model in plan.models(wildcards.task)
+        for fold in plan.folds
+    ]
+
+
+def metrics_of_variations(wildcards):
+    return [
+        f"{RESULTS}/models/{task}/{model}/fold-{fold}/metrics.json"
+        for task, model in plan.variations(wildcards.variation)
         for fold in plan.folds
     ]
 

@@ -6,7 +6,7 @@ rule evaluate:
         ledger=f"{RESULTS}/ledger.tsv",
         patients=plan.config["sheets"]["patients"],
         folds=f"{RESULTS}/split/folds.tsv",
-        genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",
+        genes=expression,
         weights=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/weights.safetensors",
         model=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/model.json",
     output:
@@ -23,6 +23,7 @@ rule evaluate:
     params:
         results=results_folder,
         part=tested_part,
+        may_fail=may_fail,
         repair=plan.repair_settings(),
         settings=plan.evaluation_settings(),
         code=plan.code("models", "learning", "evaluation"),
@@ -35,7 +36,7 @@ rule external:
         ledger=f"{RESULTS}/ledger.tsv",
         patients=plan.config["sheets"]["patients"],
         folds=f"{RESULTS}/split/folds.tsv",
-        genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",
+        genes=expression,
         weights=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/weights.safetensors",
         model=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/model.json",
     output:
@@ -52,6 +53,7 @@ rule external:
     params:
         results=results_folder,
         part=external_part,
+        may_fail=may_fail,
         repair=plan.repair_settings(),
         settings=plan.evaluation_settings(),
         code=plan.code("models", "learning", "evaluation"),
@@ -59,24 +61,15 @@ rule external:
         "../workflow_scripts/evaluate.py"
 
 
-# Cox models on age, sex and grade: what any network has to beat. Fast, so all of a fold in one job.
+# Cox models and logistic regressions on age, sex and grade: what any network has to beat. Fast, so all of a fold in one job.
 rule clinical:
     input:
         ledger=f"{RESULTS}/ledger.tsv",
         patients=plan.config["sheets"]["patients"],
         folds=f"{RESULTS}/split/folds.tsv",
     output:
-        internal=[
-            f"{RESULTS}/models/survival/{model}/fold-{{fold}}/{part}"
-            for model in plan.clinical_models
-            for part in ("predictions.tsv", "metrics.json")
-        ],
-        external=[
-            f"{RESULTS}/external/survival/{model}/fold-{{fold}}/{part}"
-            for model in plan.clinical_models
-            for part in ("predictions.tsv", "metrics.json")
-            if plan.external_cohorts
-        ],
+        internal=clinical_outputs("models", plan.tasks),
+        external=clinical_outputs("external", ["survival"] if plan.external_cohorts else []),
     log:
         f"{RESULTS}/logs/clinical/fold-{{fold}}.log",
     conda:
@@ -84,7 +77,7 @@ rule clinical:
     threads: 1
     params:
         results=results_folder,
-        models=plan.clinical_models,
+        models={task: plan.clinical_models(task) for task in plan.tasks},
         external_cohorts=plan.external_cohorts,
         settings=plan.evaluation_settings(),
         code=plan.code("evaluation", "cohort"),
@@ -101,7 +94,7 @@ rule ensemble:
     log:
         f"{RESULTS}/logs/ensemble/{{any_model}}.log",
     wildcard_constraints:
-        any_model="|".join(plan.models("survival")) or "none",
+        any_model="|".join([*plan.arms, *plan.clinical_models("survival")]),
     conda:
         "../envs/learning.yaml"
     params:

@@ -24,6 +24,30 @@ rule genes:
         "../workflow_scripts/genes.py"
 
 
+# The same with another share of genes, or with random ones: for the variations that ask for it.
+rule gene_selection:
+    input:
+        folds=f"{RESULTS}/split/folds.tsv",
+        patients=plan.config["sheets"]["patients"],
+        tables=plan.expression_paths(),
+        samples=plan.sample_paths(),
+        genesets=plan.geneset_paths(),
+    output:
+        matrix=f"{RESULTS}/genes/{{selection}}/fold-{{fold}}.h5ad",
+    log:
+        f"{RESULTS}/logs/genes/{{selection}}/fold-{{fold}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/genes/{{selection}}-fold-{{fold}}.tsv"
+    conda:
+        "../envs/expression.yaml"
+    threads: 1
+    params:
+        settings=selection_settings,
+        code=plan.code("expression"),
+    script:
+        "../workflow_scripts/genes.py"
+
+
 rule subspaces:
     input:
         matrices=[f"{RESULTS}/genes/fold-{fold}.h5ad" for fold in plan.folds],

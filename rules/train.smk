@@ -1,4 +1,4 @@
-# Teacher (slides and genes), student (slides) and distilled student, for each task and fold.
+# Teacher (slides and genes), student (slides) and distilled student, baselines and variations, for each task and fold.
 
 
 rule train:
@@ -6,12 +6,13 @@ rule train:
         ledger=f"{RESULTS}/ledger.tsv",
         patients=plan.config["sheets"]["patients"],
         folds=f"{RESULTS}/split/folds.tsv",
-        genes=f"{RESULTS}/genes/fold-{{fold}}.h5ad",
+        genes=expression,
         warm=warm_start,
     output:
         weights=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/weights.safetensors",
         model=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/model.json",
         history=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/history.tsv",
+        cost=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/cost.json",
     log:
         f"{RESULTS}/logs/train/{{task}}/{{model}}/fold-{{fold}}.log",
     benchmark:
@@ -22,6 +23,7 @@ rule train:
     params:
         results=results_folder,
         settings=training_settings,
+        may_fail=may_fail,
         repair=plan.repair_settings(),
         code=plan.code(
             "models", "learning", "cohort", "slides/tokens", "slides/hilbert"

@@ -5,17 +5,21 @@ from pathlib import Path
 from pathduet.job import job
 
 with job(snakemake, " ".join(snakemake.wildcards)):
-    from pathduet.learning.workflow import evaluate_fold
+    from pathduet.learning.workflow import FoldJob, evaluate_fold
 
     evaluate_fold(
-        snakemake.wildcards.task,
-        snakemake.wildcards.model,
-        int(snakemake.wildcards.fold),
-        part=snakemake.params.part,
-        results=Path(snakemake.params.results),
-        patients=snakemake.input.patients,
-        settings=snakemake.params.settings,
-        out_dir=Path(snakemake.output.metrics).parent,
-        repair=snakemake.params.repair,
-        threads=snakemake.threads,
+        FoldJob(
+            snakemake.wildcards.task,
+            snakemake.wildcards.model,
+            int(snakemake.wildcards.fold),
+            results=Path(snakemake.params.results),
+            patients=snakemake.input.patients,
+            expression=snakemake.input.genes,
+            may_fail=snakemake.params.may_fail,
+            repair=snakemake.params.repair,
+            threads=snakemake.threads,
+        ),
+        snakemake.params.part,
+        snakemake.params.settings,
+        Path(snakemake.output.metrics).parent,
     )

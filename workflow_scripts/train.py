@@ -4,18 +4,21 @@ from pathlib import Path
 
 from pathduet.job import job
 
-label = " ".join(snakemake.wildcards)
-with job(snakemake, label):
-    from pathduet.learning.workflow import train_fold
+with job(snakemake, " ".join(snakemake.wildcards)):
+    from pathduet.learning.workflow import FoldJob, train_fold
 
     train_fold(
-        snakemake.wildcards.task,
-        snakemake.wildcards.model,
-        int(snakemake.wildcards.fold),
-        results=Path(snakemake.params.results),
-        patients=snakemake.input.patients,
-        settings=snakemake.params.settings,
-        out_dir=Path(snakemake.output.weights).parent,
-        repair=snakemake.params.repair,
-        threads=snakemake.threads,
+        FoldJob(
+            snakemake.wildcards.task,
+            snakemake.wildcards.model,
+            int(snakemake.wildcards.fold),
+            results=Path(snakemake.params.results),
+            patients=snakemake.input.patients,
+            expression=snakemake.input.genes,
+            may_fail=snakemake.params.may_fail,
+            repair=snakemake.params.repair,
+            threads=snakemake.threads,
+        ),
+        snakemake.params.settings,
+        Path(snakemake.output.weights).parent,
     )

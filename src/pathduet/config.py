@@ -122,6 +122,7 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     for cohort in internal:
         if cohort not in tables:
             yield Problem("expression.tables", f"no table for the internal cohort {cohort!r}", "add one")
+    yield from _comparison_problems(config["comparison"])
     tokens = config["model"]["tokens"]
     if math.isqrt(tokens) ** 2 != tokens:
         below = math.isqrt(tokens)
@@ -144,6 +145,17 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         )
 
 
+def _comparison_problems(comparison: Mapping[str, Any]) -> Iterator[Problem]:
+    taken = set(schema("config")["properties"]["evaluation"]["properties"]["clinical_baselines"]["default"])
+    taken |= set(schema("config")["properties"]["comparison"]["properties"]["models"]["items"]["enum"])
+    for name in sorted(set(comparison["own_models"]) & (taken | {"teacher", "student", "distilled", "ensemble"})):
+        yield Problem(f"comparison.own_models.{name}", "the name of another model", "choose another name")
+    for name in ("learning_rate", "weight_decay", "dropout"):
+        low, high = comparison["search"][name]
+        if low > high:
+            yield Problem(f"comparison.search.{name}", f"{low} is above {high}", "give the lower value first")
+
+
 def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     paths = [("sheets.slides", config["sheets"]["slides"]), ("sheets.patients", config["sheets"]["patients"])]
     for i, table in enumerate(config["expression"]["tables"]):
@@ -153,6 +165,10 @@ def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     paths += [(f"genesets.{name}", config["genesets"][name]) for name in ("tumor", "tme")]
     paths += [("split.file", config["split"]["file"]), ("encoder.weights", config["encoder"]["weights"])]
     paths.append(("stain.target", config["stain"]["target"]))
+    paths += [
+        (f"comparison.own_models.{name}.file", own["file"])
+        for name, own in config["comparison"]["own_models"].items()
+    ]
     for key, path in paths:
         if path is not None and path != "shipped" and not Path(path).is_file():
             advice = "correct the path (relative to the working directory)"

@@ -11,13 +11,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet import config as configuration
+from pathduet.comparison.arms import (
+    OURS,
+    VARIATION_TABLES,
+    Arm,
+    all_arms,
+    arm_tasks,
+    arms,
+    gene_selections,
+    needed_arms,
+)
+from pathduet.atomic import sha256_file
 from pathduet.provenance import code_version
 from pathduet.sheets import SlideRow, read_sheets
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NETWORKS = ("teacher", "student", "distilled")
+NETWORKS = OURS
+#: Tasks of each clinical baseline.
+CLINICAL_TASKS = {
+    "cox_age": ("survival",),
+    "cox_age_sex": ("survival",),
+    "cox_age_sex_grade": ("survival",),
+    "logistic_age_sex": ("diagnosis", "grading"),
+    # the grade is what the grading predicts
+    "logistic_age_sex_grade": ("diagnosis",),
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,7 @@ class Plan:
     patients: pd.DataFrame
     batches: dict[str, list[SlideRow]]
     _by_id: dict[str, SlideRow] = field(repr=False)
+    _arms: dict[str, Arm] = field(repr=False)
 
     @classmethod
     def from_config(cls, value: Mapping[str, Any]) -> Plan:
@@ -60,7 +81,8 @@ class Plan:
         size = config["slides"]["slides_per_job"]
         chunks = [slides[i : i + size] for i in range(0, len(slides), size)]
         batches = {f"{i:04d}": chunk for i, chunk in enumerate(chunks)}
-        return cls(config, slides, patients, batches, {s.slide_id: s for s in slides})
+        by_id = {slide.slide_id: slide for slide in slides}
+        return cls(config, slides, patients, batches, by_id, all_arms(config))
 
     @property
     def folds(self) -> range:
@@ -78,19 +100,56 @@ class Plan:
         return list(self.config["cohorts"]["external"])
 
     @property
-    def clinical_models(self) -> list[str]:
-        """Clinical baselines of the survival task."""
-        return list(self.config["evaluation"]["clinical_baselines"]) if "survival" in self.tasks else []
+    def arms(self) -> dict[str, Arm]:
+        """Every network that can be asked for, by name: see :mod:`pathduet.comparison.arms`."""
+        return self._arms
+
+    def clinical_models(self, task: str) -> list[str]:
+        """Clinical baselines of a task: Cox models of survival, logistic regressions of the classes."""
+        wanted = self.config["evaluation"]["clinical_baselines"]
+        return [name for name in wanted if task in self.tasks and task in CLINICAL_TASKS[name]]
+
+    def networks(self, task: str) -> list[str]:
+        """Networks of a task's table: ours, then the configured baselines and own models."""
+        return [arm.name for arm in arms("main", self.config)]
 
     def models(self, task: str) -> list[str]:
         """All models of a task's table."""
-        return [*NETWORKS, *(self.clinical_models if task == "survival" else [])]
+        return [*self.networks(task), *self.clinical_models(task)]
 
     @property
     def tables(self) -> list[str]:
-        """Names of the result tables."""
+        """Names of the result tables of a whole run."""
         external = ["external"] if self.external_cohorts and "survival" in self.tasks else []
-        return [*self.tasks, *external]
+        return [*self.tasks, *external, *self.config["comparison"]["tables"]]
+
+    @property
+    def variation_tables(self) -> list[str]:
+        """Names of the tables of variations, whether a whole run makes them or not."""
+        return list(VARIATION_TABLES)
+
+    def variations(self, table: str) -> list[tuple[str, str]]:
+        """(task, model) of every row of a table of variations, each once."""
+        pairs = [(task, arm.name) for arm in arms(table, self.config) for task in arm_tasks(arm, self.tasks)]
+        return list(dict.fromkeys(pairs))
+
+    def learns_from(self, model: str) -> list[str]:
+        """Models that must be trained before this one: a distilled model's teacher and student."""
+        return [arm.name for arm in needed_arms(self.arms[model], self.arms)]
+
+    def may_fail(self, model: str) -> bool:
+        """Whether a failed training is a hole in the tables rather than the end of the run."""
+        return model not in OURS
+
+    @property
+    def selections(self) -> list[str]:
+        """Gene selections beside the configured one."""
+        return list(gene_selections(self.config))
+
+    def gene_folder(self, model: str) -> str:
+        """Folder of a model's expression matrices below the results: ``genes``, or that of its gene selection."""
+        genes = self.arms[model].genes
+        return "genes" if genes == "default" else f"genes/{genes}"
 
     def raw_paths(self, batch: str) -> list[str]:
         """Raw slides of a batch that a job will open (excluded ones may be absent), and their masks."""
@@ -163,10 +222,11 @@ class Plan:
             p for p in (self.config["genesets"]["tumor"], self.config["genesets"]["tme"]) if p != "shipped"
         ]
 
-    def gene_settings(self) -> dict[str, Any]:
-        """Settings of gene selection and scaling."""
+    def gene_settings(self, selection: str | None = None) -> dict[str, Any]:
+        """Settings of gene selection and scaling: as configured, or with another selection of genes."""
+        changes = gene_selections(self.config)[selection] if selection else {}
         return {
-            "expression": self.config["expression"],
+            "expression": {**self.config["expression"], **changes},
             "genesets": self.config["genesets"],
             "cohorts": self.config["cohorts"],
             "protocol": self.config["protocol"],
@@ -174,18 +234,37 @@ class Plan:
         }
 
     def training_settings(self, task: str, model: str) -> dict[str, Any]:
-        """Settings of one training: those of its task where the configuration tells tasks apart."""
+        """Settings of one training, and nothing that another model's settings could change.
+
+        Those of its base and task, with the variation's laid over them. A model that is not ours takes from ``model`` only
+        what says which tokens it is given.
+        """
+        arm = self.arms[model]
+        ours = arm.base in OURS
+        section = self.config["training"][arm.base if ours else "baseline"]
         training = {
             key: value[task] if isinstance(value, Mapping) else value
-            for key, value in self.config["training"][model].items()
+            for key, value in configuration.merge(section, arm.training).items()
         }
+        compared = self.config["comparison"]
+        own = compared["own_models"].get(arm.base)
+        configured = own.get("settings", {}) if own else compared["settings"].get(arm.base, {})
+        shape = configuration.merge(self.config["model"], arm.model)
+        if not ours:
+            shape = {key: shape[key] for key in ("tokens", "token_order")}
+        search = compared["search"]
         return {
             "protocol": self.config["protocol"],
             "seed": self.config["seed"],
             "labels": self.config["labels"],
-            "model": self.config["model"],
+            "base": arm.base,
+            "model": shape,
             "training": training,
             "tensorboard": self.config["training"]["tensorboard"],
+            "network": {} if ours else configuration.merge(configured, arm.settings),
+            "own": _own_network(own) if own else None,
+            "lineage": {"teacher": arm.teacher, "student": arm.student} if arm.base == "distilled" else {},
+            "search": search if search["trials"] else None,
         }
 
     def evaluation_settings(self) -> dict[str, Any]:
@@ -201,6 +280,18 @@ class Plan:
     def code(self, *parts: str) -> str:
         """Hash of the source a rule calls, see :func:`pathduet.provenance.code_version`."""
         return code_version(*parts)
+
+
+def _own_network(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a user's network as a rule's parameter: its source's hash, so that an edit trains it again."""
+    learns = list(own.get("learns_from") or ["slides"])
+    return {
+        "file": own["file"],
+        "network": own["network"],
+        "sha256": sha256_file(own["file"]),
+        "learns_from": learns,
+        "predicts_from": list(own.get("predicts_from") or learns),
+    }
 
 
 def _stamp(path: str) -> str:

@@ -68,7 +68,7 @@ def write_plan(plan: Plan, results: Path) -> None:
         for model in plan.models(task)
         for fold in plan.folds
     }
-    networks = [name for name, model in models.items() if model not in plan.clinical_models]
+    networks = [name for name, model in models.items() if model in plan.networks(name.partition("/")[0])]
     external = [name for name in models if name.startswith("survival/") and plan.external_cohorts]
     files = {
         "genes": [f"genes/fold-{fold}.h5ad" for fold in plan.folds],

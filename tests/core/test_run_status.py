@@ -29,7 +29,7 @@ Error in rule report:
 def plan(slides: int) -> SimpleNamespace:
     return SimpleNamespace(
         tasks=["survival"], models=lambda task: ["teacher", "cox_age"], folds=range(2), tables=["survival"],
-        clinical_models=["cox_age"], external_cohorts=[], slides=[SimpleNamespace(slide_id=f"S{i}") for i in range(slides)],
+        networks=lambda task: ["teacher"], external_cohorts=[], slides=[SimpleNamespace(slide_id=f"S{i}") for i in range(slides)],
     )  # fmt: skip
 
 

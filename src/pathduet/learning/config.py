@@ -100,9 +100,14 @@ class TrainingConfig:
         return replace(config, **changes)
 
 
-def check_names(task: str, model: str) -> None:
-    """Raise ValueError unless `task` and `model` are known."""
+def check_task(task: str) -> None:
+    """Raise ValueError unless `task` is known."""
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+
+
+def check_names(task: str, model: str) -> None:
+    """Raise ValueError unless `task`, and `model` as one of the method's networks, are known."""
+    check_task(task)
     if model not in MODELS:
         raise ValueError(f"unknown model {model!r}; known: {', '.join(MODELS)}")

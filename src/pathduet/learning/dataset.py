@@ -110,6 +110,8 @@ class SlideDataset:
         The fold's expression; without it no item has any.
     cache_mib : int
         Memory for features between epochs, in MiB.
+    magnifications : sequence of str, optional
+        Which ones are read; none for a network of expression alone. Default: those of `config`.
 
     Raises
     ------
@@ -123,8 +125,10 @@ class SlideDataset:
         config: ModelConfig,
         expression: ExpressionSource | None = None,
         cache_mib: int = 512,
+        magnifications: Sequence[str] | None = None,
     ) -> None:
         self.cases = list(cases)
+        self.magnifications = tuple(MAGNIFICATIONS if magnifications is None else magnifications)
         self.config = config
         self.expression: list[tuple[Tensor, Tensor] | None] = [None] * len(self.cases)
         self.genes = (0, 0)
@@ -216,7 +220,7 @@ class SlideDataset:
         """Return the items of some positions as one batch."""
         patches: dict[str, Tensor] = {}
         repeats: dict[str, Tensor] = {}
-        for m in self.config.experts:
+        for m in self.magnifications:
             tiles = [self.tiles(i, m) for i in indices]
             patches[m] = torch.stack(
                 [torch.from_numpy(t.features).float()[torch.from_numpy(t.rows)] for t in tiles]
@@ -246,7 +250,7 @@ class SlideDataset:
         count = min(len(self), most)
         picks = [i * len(self) // count for i in range(count)]
         moments = {}
-        for m in self.config.experts:
+        for m in self.magnifications:
             sums: list[NDArray[np.float64]] = []
             for i in picks:
                 features = self.tiles(i, m).features.astype(np.float32)

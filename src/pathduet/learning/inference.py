@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from pathduet.atomic import atomic_path
 from pathduet.errors import InputError, Problem
@@ -17,11 +18,11 @@ from pathduet.learning.dataset import Case, ExpressionSource, SlideDataset
 from pathduet.learning.model_folder import ModelDescription, load_model
 from pathduet.learning.objectives import student_inputs
 from pathduet.learning.outcomes import ClassOutcome
-from pathduet.learning.runs import resolve_device
+from pathduet.learning.runs import magnifications_read, resolve_device
 from pathduet.learning.survival import risk_from_hazards
 from pathduet.models.config import MAGNIFICATIONS
 from pathduet.models.experts import combine_hazards, combine_probabilities
-from pathduet.models.student import Student
+from pathduet.models.inputs import Answer
 from pathduet.models.teacher import Teacher
 from pathduet.progress import track
 
@@ -37,10 +38,12 @@ class Predictions(NamedTuple):
     table : DataFrame
         One row a slide, in the order of slide ids: slide_id, patient_id, cohort, part, fold; then for
         classification label, predicted, expert (``10x`` or ``20x``, the more confident one), p_<class>, and the
-        experts' own p10_<class>, p20_<class> (or those of the one that there is); for survival survival_days, event, bin (from 0), risk (higher =
-        dies earlier), h_1 ... h_K (hazards), risk_10x, risk_20x. Unknown truth is missing.
+        experts' own p10_<class>, p20_<class> (or those of the one that there is); for survival survival_days, event,
+        bin (from 0), risk (higher = dies earlier), h_1 ... h_K (hazards), risk_10x, risk_20x. Unknown truth is missing.
+        Models that are not the method's have no experts.
     representations : dict
-        (slides, 2c) float32 by magnification: X_R, tumor first, then TME; rows as in the table.
+        (slides, 2c) float32 by magnification: X_R, tumor first, then TME; rows as in the table. Of models that are not
+        the method's one matrix, ``representation``: what their last layer reads.
     """
 
     table: pd.DataFrame
@@ -94,9 +97,10 @@ def predict_model(
         if case.part in parts
     ]
     expression = None
-    if isinstance(network, Teacher):
+    choice = description.choice
+    if choice.needs_expression:
         if expression_path is None:
-            raise ValueError("a teacher needs the fold's expression: give expression_path")
+            raise ValueError(f"a {choice.base} needs the fold's expression: give expression_path")
         from pathduet.expression.fold_matrix import load
 
         expression = load(expression_path)
@@ -127,7 +131,7 @@ def predict_model(
 
 @torch.no_grad()
 def predict_cases(
-    network: Teacher | Student,
+    network: nn.Module,
     description: ModelDescription,
     cases: Sequence[Case],
     labels: pd.DataFrame,
@@ -164,14 +168,20 @@ def predict_cases(
     import pandas as pd
 
     chosen = device or torch.device("cpu")
-    experts = description.config.experts
-    dataset = SlideDataset(cases, description.config, expression, cache_mib=0)
+    choice, experts = description.choice, description.config.experts
+    read = magnifications_read(choice, description.config)
+    dataset = SlideDataset(cases, description.config, expression, cache_mib=0, magnifications=read)
     _check_encoder(dataset, description, where)
     collected: dict[str, list[torch.Tensor]] = {}
     starts = range(0, len(dataset), batch_size)
     label = f"predicting {description.task} {description.model}"
     for start in track(starts, len(starts), label, "batches") if show_progress else starts:
         batch = dataset.batch(range(start, min(start + batch_size, len(dataset)))).to(chosen)
+        if not choice.is_ours:
+            answer: Answer = network(batch)
+            collected.setdefault("logits", []).append(answer.logits.float().cpu())
+            collected.setdefault("representation", []).append(answer.representation.float().cpu())
+            continue
         if isinstance(network, Teacher):
             output: Any = network(
                 batch.patches.get("10x"),
@@ -185,9 +195,13 @@ def predict_cases(
         for m in experts:
             collected.setdefault(f"logits {m}", []).append(output.logits[m].float().cpu())
             collected.setdefault(f"representation {m}", []).append(output.representation[m].float().cpu())
-    logits = {m: _stack(collected.get(f"logits {m}"), description.outcome.outputs) for m in experts}
-    width = 2 * description.config.width
-    representations = {m: _stack(collected.get(f"representation {m}"), width).numpy() for m in experts}
+    if choice.is_ours:
+        logits = {m: _stack(collected.get(f"logits {m}"), description.outcome.outputs) for m in experts}
+        width = 2 * description.config.width
+        representations = {m: _stack(collected.get(f"representation {m}"), width).numpy() for m in experts}
+    else:
+        logits = {"": _stack(collected.get("logits"), description.outcome.outputs)}
+        representations = {"representation": _stack(collected.get("representation"), 0).numpy()}
 
     columns: dict[str, Any] = {
         "slide_id": [case.slide_id for case in cases],
@@ -214,6 +228,12 @@ def _class_columns(
 ) -> dict[str, Any]:
     outcome = description.outcome
     assert isinstance(outcome, ClassOutcome)
+    if "" in logits:
+        probability = logits[""].double().softmax(dim=1)
+        return {
+            "label": truth["label"].to_numpy(),
+            "predicted": [outcome.classes[i] for i in probability.argmax(dim=1).tolist()],
+        } | {f"p_{name}": probability[:, k].numpy() for k, name in enumerate(outcome.classes)}
     # float64: probabilities of the table then add up to 1 to the last printed digit
     wide = {m: x.double() for m, x in logits.items()}
     probability, speaker, single = combine_probabilities(wide, description.config.expert_rule)
@@ -230,7 +250,10 @@ def _class_columns(
 
 
 def _survival_columns(logits: dict[str, torch.Tensor], truth: pd.DataFrame, bins: Any) -> dict[str, Any]:
-    hazards, single = combine_hazards({m: x.double() for m, x in logits.items()})
+    if "" in logits:
+        hazards, single = torch.sigmoid(logits[""].double()), {}
+    else:
+        hazards, single = combine_hazards({m: x.double() for m, x in logits.items()})
     columns: dict[str, Any] = {
         "survival_days": truth["survival_days"].to_numpy(),
         "event": truth["event"].to_numpy(),
@@ -259,7 +282,7 @@ def _check_encoder(dataset: SlideDataset, description: ModelDescription, where: 
 
 
 def write_representations(path: Path, predictions: Predictions) -> None:
-    """Write the representations as HDF5: `slide_id`, and X_R (slides, 2c) float32 per magnification."""
+    """Write the representations as HDF5: `slide_id`, and a matrix (slides, width) float32 of each kind."""
     import h5py
 
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
@@ -267,4 +290,5 @@ def write_representations(path: Path, predictions: Predictions) -> None:
         file.create_dataset("slide_id", data=ids, dtype=h5py.string_dtype(), track_times=False)
         for m, values in predictions.representations.items():
             dataset = file.create_dataset(m, data=values, track_times=False)
-            dataset.attrs["columns"] = "tumor subspace, then TME subspace"
+            if m in MAGNIFICATIONS:
+                dataset.attrs["columns"] = "tumor subspace, then TME subspace"

@@ -13,8 +13,10 @@ from torch import nn
 
 from pathduet.atomic import atomic_path, write_json
 from pathduet.errors import InputError, Problem
+from pathduet.learning.networks import NetworkChoice, choose
 from pathduet.learning.outcomes import ClassOutcome, Outcome, SurvivalOutcome
 from pathduet.models.config import ModelConfig
+from pathduet.models.inputs import NetworkSizes
 from pathduet.models.released import ReleasedStudent, ReleasedTeacher
 from pathduet.models.student import Student
 from pathduet.models.teacher import Teacher
@@ -30,17 +32,19 @@ class ModelDescription:
     Attributes
     ----------
     task, model : str
-        E.g. ``diagnosis`` and ``teacher``.
+        E.g. ``diagnosis`` and ``teacher``, or a variation's name, such as ``teacher-no-cgc``.
     fold : int
         The fold whose test part the model never saw.
     config : ModelConfig
-        Sizes.
+        Sizes of the method's networks; of the others only what concerns the tokens they read.
     outcome : ClassOutcome or SurvivalOutcome
         Class names, or edges of the survival intervals.
     encoder : dict
         What the feature files say about their encoder; `feature_dim` among it.
     tumor_genes, tme_genes : tuple of str
         Genes in token order; empty for a histology-only model.
+    network : NetworkChoice, optional
+        Which network it is; without it, the one of the method that `model` names.
     """
 
     task: str
@@ -51,12 +55,20 @@ class ModelDescription:
     encoder: Mapping[str, Any]
     tumor_genes: tuple[str, ...] = ()
     tme_genes: tuple[str, ...] = ()
+    network: NetworkChoice | None = None
 
-    def build(self) -> Teacher | Student:
+    @property
+    def choice(self) -> NetworkChoice:
+        """Which network it is."""
+        return self.network or choose(self.model)
+
+    def build(self) -> nn.Module:
         """Return the network with fresh weights."""
         dimension, outputs = int(self.encoder["feature_dim"]), self.outcome.outputs
+        if not self.choice.is_ours:
+            return self.choice.build(NetworkSizes(dimension, self.tumor_genes, self.tme_genes, outputs))
         released = self.config.variant == "released"
-        if self.model == "teacher":
+        if self.choice.base == "teacher":
             teacher = ReleasedTeacher if released else Teacher
             return teacher(self.config, dimension, len(self.tumor_genes), len(self.tme_genes), outputs)
         student = ReleasedStudent if released else Student
@@ -83,6 +95,7 @@ def save_model(
         "task": description.task,
         "model": description.model,
         "fold": description.fold,
+        **description.choice.record(),
         "variant": description.config.variant,
         "model_config": asdict(description.config),
         "classes": list(outcome.classes) if isinstance(outcome, ClassOutcome) else None,
@@ -96,13 +109,14 @@ def save_model(
     write_json(folder / DESCRIPTION, record)
 
 
-def load_model(folder: Path) -> tuple[Teacher | Student, ModelDescription, dict[str, Any]]:
+def load_model(folder: Path) -> tuple[nn.Module, ModelDescription, dict[str, Any]]:
     """Return the network (on the CPU, in evaluation mode), its description and the whole record.
 
     Raises
     ------
     InputError
-        If a file is missing, of another format, or the weights are not those that the description speaks of.
+        If a file is missing, of another format, the weights are not those that the description speaks of, or the
+        training of the model failed.
     """
     from safetensors.torch import load
 
@@ -112,6 +126,9 @@ def load_model(folder: Path) -> tuple[Teacher | Student, ModelDescription, dict[
         data = (folder / WEIGHTS).read_bytes()
     except (OSError, ValueError) as error:
         raise InputError([Problem(f"model {folder}", str(error), "train it first")]) from None
+    if "failed" in record:
+        found = f"its training failed: {record['failed']}"
+        raise InputError([Problem(f"model {folder}", found, "mend the cause and train it again")])
     if record.get("format") != FORMAT:
         found = f"format {record.get('format')!r}, not {FORMAT}"
         raise InputError([Problem(f"model {folder}", found, "train it again with this version")])
@@ -127,6 +144,7 @@ def load_model(folder: Path) -> tuple[Teacher | Student, ModelDescription, dict[
     description = ModelDescription(
         record["task"], record["model"], record["fold"], ModelConfig(**record["model_config"]), outcome,
         record["encoder"], tuple(record["tumor_genes"]), tuple(record["tme_genes"]),
+        NetworkChoice.from_record(record),
     )  # fmt: skip
     network = description.build()
     network.load_state_dict(load(data))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from pathduet.atomic import sha256_file, write_tsv
 from pathduet.errors import InputError, Problem
 from pathduet.learning.cases import fold_cases, fold_outcome
-from pathduet.learning.config import TrainingConfig, check_names
+from pathduet.learning.baseline_objective import BaselineObjective
+from pathduet.learning.config import TrainingConfig, check_task
+from pathduet.learning.cost import Cost
 from pathduet.learning.dataset import Case, SlideDataset
 from pathduet.learning.model_folder import WEIGHTS, ModelDescription, load_model, save_model
+from pathduet.learning.networks import NetworkChoice, choose
 from pathduet.learning.objectives import (
     DistilledObjective,
     Objective,
@@ -25,7 +29,8 @@ from pathduet.learning.objectives import (
 from pathduet.learning.outcomes import ClassOutcome, class_weights
 from pathduet.learning.scalars import require_tensorboard
 from pathduet.learning.trainer import fit
-from pathduet.models.config import ModelConfig
+from pathduet.models.config import MAGNIFICATIONS, ModelConfig
+from pathduet.models.inputs import Bag
 from pathduet.models.student import Student
 from pathduet.models.teacher import Teacher
 
@@ -34,8 +39,10 @@ if TYPE_CHECKING:
 
 #: What a student shares with its teacher: the slides' tokens, the experts and the width of X_R.
 SAME_TEACHER = ("variant", "tokens", "token_order", "width", "magnifications")
-#: What a distilled student shares with the student it starts from: all but what only a teacher has.
-SAME_STUDENT = tuple(f.name for f in fields(ModelConfig) if f.name != "gene_input")
+#: What a distilled student shares with the student it starts from: all but what only a teacher has, and what changes
+#: neither the shape nor the meaning of its weights.
+_FREE = ("gene_input", "dropout", "expert_rule")
+SAME_STUDENT = tuple(f.name for f in fields(ModelConfig) if f.name not in _FREE)
 HISTORY, CHECKPOINT = "history.tsv", "checkpoint.safetensors"
 
 
@@ -65,8 +72,10 @@ def train_model(
     threads: int = 1,
     device: str = "auto",
     tensorboard: bool = False,
+    network: NetworkChoice | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> None:
-    """Train a model on the training part of a fold; write weights.safetensors, model.json and history.tsv.
+    """Train a model on the training part of a fold; write weights.safetensors, model.json, history.tsv and cost.json.
 
     An interrupted run leaves checkpoint.safetensors in `out_dir` and goes on from it when called again with the
     same inputs; it is removed at the end.
@@ -74,7 +83,7 @@ def train_model(
     Parameters
     ----------
     task, model : str
-        ``diagnosis``, ``grading`` or ``survival``; ``teacher``, ``student`` or ``distilled``.
+        ``diagnosis``, ``grading`` or ``survival``; ``teacher``, ``student``, ``distilled``, or any name with `network`.
     fold : int
         Patients of this fold are the test part and are not looked at.
     slides : DataFrame
@@ -84,7 +93,7 @@ def train_model(
     folds : DataFrame
         Columns patient_id and fold.
     expression_path : Path
-        The fold's .h5ad. The student does not look at it.
+        The fold's .h5ad. Who learns from slides alone does not look at it.
     model_config, training_config
         Sizes and optimisation.
     out_dir : Path
@@ -104,6 +113,10 @@ def train_model(
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     tensorboard : bool
         Also write the history as TensorBoard scalars into `out_dir`/tensorboard.
+    network : NetworkChoice, optional
+        Which network it is; needed where `model` is none of the method's three.
+    record : mapping, optional
+        More for model.json (how the settings were found), JSON-ready.
 
     Raises
     ------
@@ -114,7 +127,8 @@ def train_model(
     """
     from pathduet.torch_threads import limit_threads
 
-    check_names(task, model)
+    check_task(task)
+    choice = network or choose(model)
     if tensorboard:
         require_tensorboard()
     limit_threads(threads)
@@ -124,40 +138,43 @@ def train_model(
     cases = [case for case in fold_cases(slides, labels, folds, fold, outcome) if case.part == "train"]
     labelled = [case for case in cases if case.label >= 0]
     expression = None
-    if model != "student":
+    if "expression" in choice.learns_from:
         from pathduet.expression.fold_matrix import load
 
         expression = load(expression_path)
-    dataset = SlideDataset(labelled, model_config, expression, training_config.cache_mib)
-    if model == "teacher":
+    read = magnifications_read(choice, model_config)
+    dataset = SlideDataset(labelled, model_config, expression, training_config.cache_mib, read)
+    if choice.needs_expression:
         paired = [case for case, row in zip(labelled, dataset.expression, strict=True) if row is not None]
-        dataset = SlideDataset(paired, model_config, expression, training_config.cache_mib)
+        dataset = SlideDataset(paired, model_config, expression, training_config.cache_mib, read)
     if not len(dataset):
         found = f"{len(cases)} slides, {len(labelled)} with a label, {len(dataset)} of them usable"
-        advice = "check folds, labels and (for teachers) that expression and slides share patients"
+        advice = "check folds, labels and (for models of both) that expression and slides share patients"
         raise InputError([Problem(f"{label}, training part", found, advice)])
     genes: tuple[Sequence[str], Sequence[str]] = ((), ())
-    if expression is not None and model == "teacher":
+    if expression is not None and choice.base != "distilled":
         genes = (expression.tumor_genes, expression.tme_genes)
     description = ModelDescription(
-        task, model, fold, model_config, outcome, dataset.encoder(), tuple(genes[0]), tuple(genes[1])
+        task, model, fold, model_config, outcome, dataset.encoder(), tuple(genes[0]), tuple(genes[1]), choice
     )
     facts = _facts(
         dataset, training_config, protocol, (cases, labelled), expression_path if expression else None
     )
+    facts |= record or {}
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training_config.seed)
-        network = description.build()
-    for m, (mean, sd) in dataset.feature_moments().items():
-        network.patch_tokens(m).standardise(mean, sd)
+        built = description.build()
+    standardise(built, dataset)
     weights = None
     if training_config.class_weights and isinstance(outcome, ClassOutcome):
         weights = class_weights([case.label for case in dataset.cases], outcome.outputs).to(chosen)
     objective: Objective
-    if model == "teacher":
+    if not choice.is_ours:
+        objective = BaselineObjective(outcome, training_config, weights)
+    elif choice.base == "teacher":
         objective = TeacherObjective(outcome, training_config, weights)
-    elif model == "student":
+    elif choice.base == "student":
         objective = StudentObjective(outcome, training_config, weights)
     else:
         if teacher_dir is None:
@@ -168,21 +185,42 @@ def train_model(
             facts["student_sha256"] = sha256_file(student_dir / WEIGHTS)
             warm, warm_description, _ = load_model(student_dir)
             _check_same_fold(description, warm_description, student_dir, SAME_STUDENT)
-            network.load_state_dict(warm.state_dict())
+            built.load_state_dict(warm.state_dict())
         objective = DistilledObjective(outcome, training_config, weights, targets)
     key = _run_key(description, facts, dataset.cases)
-    history = fit(
-        network.to(chosen), objective, dataset, training_config,
-        device=chosen, checkpoint=out_dir / CHECKPOINT, key=key, label=label,
-        variant=model_config.variant, scalars=out_dir / "tensorboard" if tensorboard else None,
-    )  # fmt: skip
-    _write(out_dir, description, network, facts, history)
+    with Cost(chosen, threads) as cost:
+        history = fit(
+            built.to(chosen), objective, dataset, training_config,
+            device=chosen, checkpoint=out_dir / CHECKPOINT, key=key, label=label,
+            variant=model_config.variant if choice.is_ours else "paper",
+            scalars=out_dir / "tensorboard" if tensorboard else None,
+        )  # fmt: skip
+    _write(out_dir, description, built, facts, history)
+    cost.write(out_dir, built)
+
+
+def magnifications_read(choice: NetworkChoice, config: ModelConfig) -> tuple[str, ...]:
+    """Return the magnifications whose features a network needs: none if it reads no slides."""
+    if "slides" not in choice.learns_from:
+        return ()
+    return config.experts if choice.is_ours else tuple(choice.settings.get("magnifications", MAGNIFICATIONS))
+
+
+def standardise(network: nn.Module, dataset: SlideDataset) -> None:
+    """Set the patch tokens' standardisation to a dataset's moments, wherever a network has patch tokens."""
+    moments = dataset.feature_moments()
+    for m, (mean, sd) in moments.items():
+        if isinstance(network, Teacher | Student):
+            network.patch_tokens(m).standardise(mean, sd)
+        for bag in network.modules():
+            if isinstance(bag, Bag) and m in bag.patches:
+                bag.patches[m].standardise(mean, sd)
 
 
 def _write(
     out_dir: Path,
     description: ModelDescription,
-    network: Teacher | Student,
+    network: nn.Module,
     facts: dict[str, Any],
     history: list[Any],
 ) -> None:
