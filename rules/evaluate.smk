@@ -144,3 +144,23 @@ rule external_table:
         code=plan.code("evaluation"),
     script:
         "../workflow_scripts/table.py"
+
+
+rule variation_table:
+    input:
+        metrics=metrics_of_variations,
+    output:
+        tsv=f"{RESULTS}/tables/{{variation}}.tsv",
+        markdown=f"{RESULTS}/tables/{{variation}}.md",
+    log:
+        f"{RESULTS}/logs/tables/{{variation}}.log",
+    conda:
+        "../envs/learning.yaml"
+    params:
+        rows=lambda wildcards: plan.variation_rows(wildcards.variation),
+        settings=plan.evaluation_settings(),
+        folds=plan.folds,
+        results=results_folder,
+        code=plan.code("evaluation", "comparison"),
+    script:
+        "../workflow_scripts/variation_table.py"

@@ -9,13 +9,15 @@ with job(snakemake, f"clinical fold {snakemake.wildcards.fold}"):
     from pathduet.sheets import read_patients
 
     ledger = read_ledger(snakemake.input.ledger)
-    write_clinical_fold(
-        read_patients(snakemake.input.patients),
-        read_folds(snakemake.input.folds),
-        int(snakemake.wildcards.fold),
-        snakemake.params.models,
-        snakemake.params.results,
-        snakemake.params.settings,
-        external=snakemake.params.external_cohorts,
-        only=set(ledger.loc[ledger["status"] == "ok", "patient_id"]),
-    )
+    for task, models in snakemake.params.models.items():
+        write_clinical_fold(
+            read_patients(snakemake.input.patients),
+            read_folds(snakemake.input.folds),
+            int(snakemake.wildcards.fold),
+            models,
+            snakemake.params.results,
+            snakemake.params.settings,
+            task=task,
+            external=snakemake.params.external_cohorts,
+            only=set(ledger.loc[ledger["status"] == "ok", "patient_id"]),
+        )

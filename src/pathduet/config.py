@@ -148,7 +148,9 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 def _comparison_problems(comparison: Mapping[str, Any]) -> Iterator[Problem]:
     taken = set(schema("config")["properties"]["evaluation"]["properties"]["clinical_baselines"]["default"])
     taken |= set(schema("config")["properties"]["comparison"]["properties"]["models"]["items"]["enum"])
-    for name in sorted(set(comparison["own_models"]) & (taken | {"teacher", "student", "distilled", "ensemble"})):
+    for name in sorted(
+        set(comparison["own_models"]) & (taken | {"teacher", "student", "distilled", "ensemble"})
+    ):
         yield Problem(f"comparison.own_models.{name}", "the name of another model", "choose another name")
     for name in ("learning_rate", "weight_decay", "dropout"):
         low, high = comparison["search"][name]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet import config as configuration
+from pathduet.atomic import sha256_file
 from pathduet.comparison.arms import (
     OURS,
     VARIATION_TABLES,
@@ -21,7 +22,6 @@ from pathduet.comparison.arms import (
     gene_selections,
     needed_arms,
 )
-from pathduet.atomic import sha256_file
 from pathduet.provenance import code_version
 from pathduet.sheets import SlideRow, read_sheets
 
@@ -128,10 +128,18 @@ class Plan:
         """Names of the tables of variations, whether a whole run makes them or not."""
         return list(VARIATION_TABLES)
 
+    def variation_rows(self, table: str) -> list[dict[str, str]]:
+        """Rows of a table of variations: task, model, group and title."""
+        return [
+            {"task": task, "model": arm.name, "group": arm.group, "title": arm.title}
+            for task in self.tasks
+            for arm in arms(table, self.config)
+            if task in arm_tasks(arm, self.tasks)
+        ]
+
     def variations(self, table: str) -> list[tuple[str, str]]:
         """(task, model) of every row of a table of variations, each once."""
-        pairs = [(task, arm.name) for arm in arms(table, self.config) for task in arm_tasks(arm, self.tasks)]
-        return list(dict.fromkeys(pairs))
+        return list(dict.fromkeys((row["task"], row["model"]) for row in self.variation_rows(table)))
 
     def learns_from(self, model: str) -> list[str]:
         """Models that must be trained before this one: a distilled model's teacher and student."""

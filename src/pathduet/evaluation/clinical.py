@@ -204,22 +204,28 @@ def write_clinical_fold(
     results: str | os.PathLike[str],
     settings: Mapping[str, Any],
     *,
+    task: str = "survival",
     external: Iterable[str] = (),
     only: Iterable[str] | None = None,
 ) -> None:
-    """Write predictions and metrics of every clinical baseline of a fold, and on the external cohorts.
+    """Write predictions and metrics of a task's clinical baselines of a fold, and for survival on the external cohorts.
 
-    Files: ``{results}/models/survival/{model}/fold-{fold}/`` and, with `external` cohorts,
+    Files: ``{results}/models/{task}/{model}/fold-{fold}/`` and, with `external` cohorts,
     ``{results}/external/survival/{model}/fold-{fold}/``, each with ``predictions.tsv`` and ``metrics.json``.
 
     Parameters
     ----------
     settings : mapping
-        ``protocol``, ``seed``, ``bootstrap`` (number of resamples).
+        ``protocol``, ``seed``, ``bootstrap`` (number of resamples); for class tasks also ``labels``.
+    task : str
+        ``survival`` (Cox models), ``diagnosis`` or ``grading`` (logistic regressions).
     only : iterable of str, optional
         As in :func:`clinical_predictions`.
     """
     external, only = list(external), None if only is None else list(only)
+    if task != "survival":
+        _write_classes(patients, folds, fold, models, results, settings, task, only)
+        return
     for model in models:
         targets: list[tuple[str, list[str] | None]] = [("models", None)]
         if external:
@@ -240,3 +246,34 @@ def write_clinical_fold(
             folder = Path(results) / parent / "survival" / model / f"fold-{fold}"
             write_tsv(folder / "predictions.tsv", result.predictions)
             write_json(folder / "metrics.json", metrics)
+
+
+def _write_classes(
+    patients: pd.DataFrame,
+    folds: pd.DataFrame,
+    fold: int,
+    models: Iterable[str],
+    results: str | os.PathLike[str],
+    settings: Mapping[str, Any],
+    task: str,
+    only: list[str] | None,
+) -> None:
+    from pathduet.evaluation.clinical_classes import logistic_predictions
+
+    for model in models:
+        table, notes = logistic_predictions(
+            patients, folds, fold, task, model, cdkn2a_rule=settings["labels"]["cdkn2a_rule"], only=only
+        )
+        metrics = evaluate_predictions(
+            table,
+            task,
+            model,
+            fold,
+            protocol=settings["protocol"],
+            resamples=settings["bootstrap"],
+            seed=settings["seed"],
+            notes=notes,
+        )
+        folder = Path(results) / "models" / task / model / f"fold-{fold}"
+        write_tsv(folder / "predictions.tsv", table)
+        write_json(folder / "metrics.json", metrics)

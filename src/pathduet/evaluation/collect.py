@@ -38,7 +38,9 @@ def _reason(folder: Path) -> str:
     """Return why a fold's folder has no metrics: what stands there tells which step is missing."""
     if not folder.is_dir():
         return "not run, or the training failed (no folder)"
-    if not (folder / "weights.safetensors").is_file() and not folder.parent.name.startswith("cox"):
+    if not (folder / "weights.safetensors").is_file() and not folder.parent.name.startswith(
+        ("cox_", "logistic_")
+    ):
         return "the training left no weights"
     if not (folder / "predictions.tsv").is_file():
         return "trained, but the evaluation left no predictions"
@@ -72,11 +74,16 @@ def collect(parent: Path, models: Sequence[str], n_folds: int, *, ensemble: bool
             except (OSError, ValueError) as error:
                 found.failures[(model, fold)] = f"cannot be read: {type(error).__name__}: {str(error)[:200]}"
                 continue
+            if "failed" in metrics:
+                found.failures[(model, fold)] = str(metrics["failed"])
+                continue
             found.metrics.append(metrics)
             found.predictions[(model, fold)] = predictions
         whole = parent / model / "ensemble" / "metrics.json"
         if ensemble and whole.is_file():
-            found.metrics.append(json.loads(whole.read_text(encoding="utf-8")))
+            metrics = json.loads(whole.read_text(encoding="utf-8"))
+            if "failed" not in metrics:
+                found.metrics.append(metrics)
     return found
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -229,6 +231,17 @@ def ensemble_predictions(folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return result.reset_index()[list(folds[0].columns)]
 
 
+def _failed_folds(tables: Sequence[str | os.PathLike[str]]) -> str:
+    """Return why an ensemble cannot be made: folds whose metrics.json, beside the table, is that of a failure."""
+    reasons = []
+    for table in map(Path, tables):
+        beside = table.parent / "metrics.json"
+        metrics = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        if "failed" in metrics:
+            reasons.append(f"{table.parent.name}: {metrics['failed']}")
+    return "; ".join(reasons)
+
+
 def write_ensemble(
     tables: Sequence[str | os.PathLike[str]],
     predictions_path: str | os.PathLike[str],
@@ -238,7 +251,7 @@ def write_ensemble(
     *,
     task: str = "survival",
 ) -> None:
-    """Write predictions and metrics of the ensemble of the folds' models.
+    """Write predictions and metrics of the ensemble of the folds' models; none of it where a fold failed.
 
     Parameters
     ----------
@@ -247,6 +260,11 @@ def write_ensemble(
     settings : mapping
         ``protocol``, ``variant``, ``seed``, ``bootstrap`` (number of resamples).
     """
+    failed = _failed_folds(tables)
+    if failed:
+        write_tsv(predictions_path, read_predictions(tables[0]).iloc[:0])
+        write_json(metrics_path, {"task": task, "model": model, "fold": "ensemble", "failed": failed})
+        return
     combined = ensemble_predictions([read_predictions(path) for path in tables])
     metrics = evaluate_predictions(
         combined, task, model, "ensemble",

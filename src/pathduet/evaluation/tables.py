@@ -24,6 +24,8 @@ MODEL_NAMES = {
     "cox_age": "Cox: age",
     "cox_age_sex": "Cox: age + sex",
     "cox_age_sex_grade": "Cox: age + sex + grade",
+    "logistic_age_sex": "Logistic regression: age + sex",
+    "logistic_age_sex_grade": "Logistic regression: age + sex + grade",
 }
 METRIC_NAMES = {
     "auc": "AUC",

@@ -55,7 +55,9 @@ class Cost:
         return {
             "seconds": round(self.seconds, 3),
             "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
-            "peak_gpu_memory_mib": round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1) if gpu else None,
+            "peak_gpu_memory_mib": round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
+            if gpu
+            else None,
             "device": torch.cuda.get_device_name(self.device) if gpu else "cpu",
             "threads": self.threads,
             "parameters": sum(p.numel() for p in network.parameters()),

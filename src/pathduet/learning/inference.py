@@ -250,8 +250,9 @@ def _class_columns(
 
 
 def _survival_columns(logits: dict[str, torch.Tensor], truth: pd.DataFrame, bins: Any) -> dict[str, Any]:
+    single: dict[str, torch.Tensor] = {}
     if "" in logits:
-        hazards, single = torch.sigmoid(logits[""].double()), {}
+        hazards = torch.sigmoid(logits[""].double())
     else:
         hazards, single = combine_hazards({m: x.double() for m, x in logits.items()})
     columns: dict[str, Any] = {

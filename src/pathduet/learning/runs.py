@@ -12,8 +12,8 @@ from torch import nn
 
 from pathduet.atomic import sha256_file, write_tsv
 from pathduet.errors import InputError, Problem
-from pathduet.learning.cases import fold_cases, fold_outcome
 from pathduet.learning.baseline_objective import BaselineObjective
+from pathduet.learning.cases import fold_cases, fold_outcome
 from pathduet.learning.config import TrainingConfig, check_task
 from pathduet.learning.cost import Cost
 from pathduet.learning.dataset import Case, SlideDataset
@@ -31,6 +31,7 @@ from pathduet.learning.scalars import require_tensorboard
 from pathduet.learning.trainer import fit
 from pathduet.models.config import MAGNIFICATIONS, ModelConfig
 from pathduet.models.inputs import Bag
+from pathduet.models.patch_tokens import PatchTokens
 from pathduet.models.student import Student
 from pathduet.models.teacher import Teacher
 
@@ -214,7 +215,9 @@ def standardise(network: nn.Module, dataset: SlideDataset) -> None:
             network.patch_tokens(m).standardise(mean, sd)
         for bag in network.modules():
             if isinstance(bag, Bag) and m in bag.patches:
-                bag.patches[m].standardise(mean, sd)
+                tokens = bag.patches[m]
+                assert isinstance(tokens, PatchTokens)
+                tokens.standardise(mean, sd)
 
 
 def _write(

@@ -3,8 +3,9 @@
 The training part's patients are split once more; every trial trains on the larger share and is judged by the mean loss of
 what was observed on the smaller one. The candidates and the inner split follow from the seed, the task and the fold, not from
 the model: every model tries the same settings on the same patients, the configured ones first. The test part is not given to
-any function here. Genes and their scaling were chosen without labels on the whole training part; a distilled student is warmed
-up on the task for `warmup_epochs` here, as the fold's student has seen the inner patients' labels.
+any function here. Genes and their scaling were chosen without labels on the whole training part; a distilled student
+starts from fresh weights here, as the fold's trained student has seen the inner patients' labels (so has its teacher, but
+that is asked about the larger share only).
 """
 
 from __future__ import annotations
@@ -109,9 +110,11 @@ def inner_folds(
     Patients with a known label are drawn in equal shares from each class, or from the dead and the censored; at least
     one patient of each group with two or more. All others stay on the training side.
     """
+    import pandas as pd
+
     training = folds[folds["fold"].astype(int) != fold].sort_values("patient_id").reset_index(drop=True)
     known = known_labels(labels, task)
-    known = known.loc[known.index.intersection(training["patient_id"])].sort_index()
+    known = known.loc[known.index.intersection(pd.Index(training["patient_id"]))].sort_index()
     strata = known["event"] if task == "survival" else known["label"]
     rng = _generator("inner split", seed, task, fold)
     held: set[str] = set()
@@ -134,20 +137,23 @@ def observed_loss(predictions: pd.DataFrame, task: str) -> float:
     """
     if task == "survival":
         rows = predictions.dropna(subset=["bin", "event"])
-        hazards = [name for name in rows if name.startswith("h_")]
+        hazards = [str(name) for name in rows if str(name).startswith("h_")]
         means = rows.groupby("patient_id")[[*hazards, "bin", "event"]].mean()
         h = means[hazards].to_numpy(float)
         bins, event = means["bin"].to_numpy(int), means["event"].to_numpy(float)
         alive = np.cumprod(1 - h, axis=1)
         here = np.arange(len(means))
         before = np.where(bins > 0, alive[here, bins - 1], 1.0)
-        observed = np.where(event > 0, before * h[here, bins], alive[here, bins]) if len(means) else np.empty(0)
+        observed = (
+            np.where(event > 0, before * h[here, bins], alive[here, bins]) if len(means) else np.empty(0)
+        )
     else:
         rows = predictions.dropna(subset=["label"])
-        probabilities = [name for name in rows if name.startswith("p_")]
+        probabilities = [str(name) for name in rows if str(name).startswith("p_")]
         means = rows.groupby("patient_id")[probabilities].mean()
         truth = rows.groupby("patient_id")["label"].first()
-        observed = np.array([means.loc[p, f"p_{label}"] for p, label in truth.items()], dtype=float)
+        columns = [probabilities.index(f"p_{label}") for label in truth]
+        observed = means.to_numpy(float)[np.arange(len(means)), columns]
     return float(-np.log(np.maximum(observed, _LEAST_PROBABILITY)).mean()) if len(observed) else math.nan
 
 
@@ -219,7 +225,10 @@ def search_settings(
         rows.append(row | _kept(folder, key, trial))
     table = pd.DataFrame(rows)
     finished = table.dropna(subset=["loss"])
-    best = int(finished["loss"].idxmin()) if len(finished) else 0  # the first of equals
+    losses = finished["loss"].astype(float)
+    best = (
+        int(finished["trial"].iloc[losses.to_numpy().argmin()]) if len(finished) else 0
+    )  # the first of equals
     table["chosen"] = table["trial"] == best
     write_tsv(out_dir / SEARCH, table)
     shutil.rmtree(out_dir / _FOLDER, ignore_errors=True)
@@ -248,7 +257,11 @@ def _trial(
         model_config=settings.model, training_config=settings.training, network=settings.network, out_dir=folder,
     )  # fmt: skip
     predictions = predict_model(
-        folder, part="test", expression_path=training["expression_path"], threads=training.get("threads", 1), **data
+        folder,
+        part="test",
+        expression_path=training["expression_path"],
+        threads=training.get("threads", 1),
+        **data,
     )
     return observed_loss(predictions.table, task)
 
