@@ -69,7 +69,9 @@ rule clinical:
         folds=f"{RESULTS}/split/folds.tsv",
     output:
         internal=clinical_outputs("models", plan.tasks),
-        external=clinical_outputs("external", ["survival"] if plan.external_cohorts else []),
+        external=clinical_outputs(
+            "external", ["survival"] if plan.external_cohorts else []
+        ),
     log:
         f"{RESULTS}/logs/clinical/fold-{{fold}}.log",
     conda:

@@ -128,7 +128,7 @@ class SlideDataset:
         magnifications: Sequence[str] | None = None,
     ) -> None:
         self.cases = list(cases)
-        self.magnifications = tuple(MAGNIFICATIONS if magnifications is None else magnifications)
+        self.magnifications = tuple(config.experts if magnifications is None else magnifications)
         self.config = config
         self.expression: list[tuple[Tensor, Tensor] | None] = [None] * len(self.cases)
         self.genes = (0, 0)

@@ -88,7 +88,7 @@ def predict_model(
 
     limit_threads(threads)
     chosen = resolve_device(device)
-    network, description, _ = load_model(model_dir)
+    network, description, _ = load_model(model_dir, own_networks=True)
     network.to(chosen)
     parts = {part} if isinstance(part, str) else set(part)
     cases = [

@@ -109,8 +109,18 @@ def save_model(
     write_json(folder / DESCRIPTION, record)
 
 
-def load_model(folder: Path) -> tuple[nn.Module, ModelDescription, dict[str, Any]]:
+def load_model(
+    folder: Path, *, own_networks: bool = False
+) -> tuple[nn.Module, ModelDescription, dict[str, Any]]:
     """Return the network (on the CPU, in evaluation mode), its description and the whole record.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the model.
+    own_networks : bool
+        Allow networks from a user's own file, whose code is run. Only for models that this results folder's own
+        configuration asked for, never for a folder from somebody else.
 
     Raises
     ------
@@ -136,6 +146,9 @@ def load_model(folder: Path) -> tuple[nn.Module, ModelDescription, dict[str, Any
         raise InputError(
             [Problem(f"model {folder}", "weights and description do not belong together", "train it again")]
         )
+    if record.get("own_network") and not own_networks:
+        found = f"a network of its own, from {record['own_network'].get('file')!r}"
+        raise InputError([Problem(f"model {folder}", found, "only the workflow that trained it can load it")])
     outcome: Outcome
     if record["classes"] is not None:
         outcome = ClassOutcome(tuple(record["classes"]))

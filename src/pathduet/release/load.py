@@ -115,6 +115,9 @@ def _load(folder: Path) -> tuple[Network, ModelDescription]:
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         found = f"no model that can be loaded ({type(error).__name__}: {str(error)[:200]})"
         raise InputError([Problem(f"release, {folder.name}", found, _ADVICE)]) from error
+    if not isinstance(network, Teacher | Student):
+        found = f"a {description.choice.base}, no teacher or student"
+        raise InputError([Problem(f"release, {folder.name}", found, _ADVICE)])
     return network, description
 
 
