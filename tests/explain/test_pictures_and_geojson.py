@@ -1,0 +1,226 @@
+"""The heatmap PNG and the GeoJSON, read back."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from jsonschema import Draft202012Validator
+from PIL import Image
+
+from pathduet.errors import InputError
+from pathduet.explain.geojson import feature_collection, write_geojson
+from pathduet.explain.heatmap import heatmap_png
+from pathduet.explain.layers import layer_values, layers_of, strongest_points
+from pathduet.explain.mean_of_folds import mean_of_folds
+from pathduet.explain.tile_maps import SlideMaps
+from pathduet.slides.given_mask import given_mask
+
+WIDTH, HEIGHT = 4000, 3000
+#: What QuPath 0.4 to 0.6 writes for a detection, and reads.
+QUPATH = {
+    "type": "object",
+    "required": ["type", "features"],
+    "properties": {
+        "type": {"const": "FeatureCollection"},
+        "features": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["type", "id", "geometry", "properties"],
+                "additionalProperties": False,
+                "properties": {
+                    "type": {"const": "Feature"},
+                    "id": {"type": "string", "format": "uuid"},
+                    "geometry": {
+                        "oneOf": [
+                            {
+                                "properties": {
+                                    "type": {"const": "Polygon"},
+                                    "coordinates": {"items": {"minItems": 5, "items": {"$ref": "#/$defs/point"}}},
+                                }
+                            },
+                            {
+                                "properties": {
+                                    "type": {"const": "Point"},
+                                    "coordinates": {"$ref": "#/$defs/point"},
+                                }
+                            },
+                        ]
+                    },
+                    "properties": {
+                        "required": ["objectType", "classification", "measurements"],
+                        "properties": {
+                            "objectType": {"const": "detection"},
+                            "name": {"type": "string"},
+                            "classification": {
+                                "required": ["names", "color"],
+                                "properties": {
+                                    "names": {"type": "array", "items": {"type": "string"}, "minItems": 2},
+                                    "color": {
+                                        "type": "array",
+                                        "items": {"type": "integer", "minimum": 0, "maximum": 255},
+                                        "minItems": 3,
+                                        "maxItems": 3,
+                                    },
+                                },
+                            },
+                            "measurements": {"type": "object", "additionalProperties": {"type": "number"}},
+                        },
+                    },
+                },
+            },
+        },
+    },
+    "$defs": {"point": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}},
+}  # fmt: skip
+
+
+def student_maps(fold: object = 0, tumor: tuple[bool, ...] = (True, False, False)) -> SlideMaps:
+    """Three tiles of 1,000 pixels at 10x in a row, one of 500 at 20x, and two points."""
+    named = ["tumor" if t else "tme" for t in tumor]
+    weight = [1 / named.count(n) for n in named]
+    tiles = pd.DataFrame(
+        {
+            "magnification": ["10x"] * 3 + ["20x"],
+            "tile": [0, 1, 4, 7],
+            "x": [0.0, 1000, 2000, 500],
+            "y": [1000.0, 1000, 1000, 1500],
+            "size": [1000.0] * 3 + [500.0],
+            "size_y": [1000.0] * 3 + [500.0],
+            "cells": [2, 1, 1, 4],
+            "prototype": [*named, "tumor"],
+            "p_tumor": [*(1.0 if t else 0.0 for t in tumor), 1.0],
+            "merge_weight": [*weight, 1.0],
+            "merge_weight_tumor": [*(w if t else 0.0 for w, t in zip(weight, tumor)), 1.0],
+            "merge_weight_tme": [*(0.0 if t else w for w, t in zip(weight, tumor)), 0.0],
+            "margin": 0.3,
+            "attention_patches": [0.6, 0.3, 0.1, 1.0],
+        }
+    )
+    tiles.attrs = {
+        "slide_id": "S1", "width": WIDTH, "height": HEIGHT, "mpp": (0.5, 0.5), "task": "survival",
+        "model": "distilled", "fold": fold, "named_by": "teacher",
+    }  # fmt: skip
+    points = pd.DataFrame(
+        {
+            "magnification": ["10x", "10x", "20x"], "attention": "patches", "group": 0, "key": [0, 1, 0],
+            "tile": [0, 1, 7], "x": [10.0, 1500, 600], "y": [1010.0, 1500, 1600], "mass": [0.25, 0.75, 1.0],
+        }
+    )  # fmt: skip
+    return SlideMaps(tiles, points)
+
+
+def picture(maps: SlideMaps, **arguments: object) -> np.ndarray:
+    ground = np.full((300, 400, 3), 255, np.uint8)
+    return np.asarray(Image.open(io.BytesIO(heatmap_png(maps, ground, **arguments))).convert("RGB")).astype(
+        int
+    )  # type: ignore[arg-type]
+
+
+def share_of(image: np.ndarray, rgb: tuple[int, int, int]) -> float:
+    return float((np.abs(image - rgb).max(axis=2) < 14).mean())
+
+
+def test_multiples_of_an_equal_share_count_the_tiles_that_share():
+    maps = student_maps()
+    prototype, weight, attention = layers_of(maps.tiles)
+    assert layer_values(maps.tiles, prototype).tolist() == [1, 0, 0, 1]
+    assert layer_values(maps.tiles, weight).tolist() == [1, 1, 1, 1]  # one tumor tile, two sharing TME alike
+    assert layer_values(maps.tiles, attention) == pytest.approx([1.8, 0.9, 0.3, 1.0])
+
+
+def test_the_picture_shows_each_prototypes_share_of_the_tissue_in_its_colour():
+    one, two = picture(student_maps()), picture(student_maps(tumor=(True, True, False)))
+    # vermilion and blue at 62 % over white
+    tumor, tme = (229, 155, 97), (103, 173, 215)
+    assert share_of(two, tumor) > 1.3 * share_of(one, tumor) > 0.01
+    assert share_of(one, tme) > 1.3 * share_of(two, tme) > 0.01
+
+
+def test_the_same_maps_give_the_same_bytes_and_a_name_is_drawn_as_it_is_written():
+    ground = np.full((300, 400, 3), 255, np.uint8)
+    assert heatmap_png(student_maps(), ground) == heatmap_png(student_maps(), ground)
+    assert heatmap_png(student_maps(), ground, title="a$b$") != heatmap_png(
+        student_maps(), ground, title="ab"
+    )
+
+
+def test_without_the_slides_size_nothing_is_drawn():
+    maps = student_maps()
+    maps.tiles.attrs["width"] = None
+    with pytest.raises(InputError, match=r"slide S1: no tiles\.h5"):
+        picture(maps)
+
+
+def test_qupath_reads_the_geojson(tmp_path: Path):
+    collection = feature_collection(student_maps())
+    checker = Draft202012Validator(QUPATH)
+    assert [error.message for error in checker.iter_errors(collection)] == []
+    features = collection["features"]
+    assert len({str(uuid.UUID(feature["id"])) for feature in features}) == len(features) == 7
+    first, point = features[0]["properties"], features[4]
+    assert first["classification"]["names"] == ["Tumor", "10x"]
+    assert features[1]["properties"]["classification"]["names"] == ["TME", "10x"]
+    assert first["measurements"]["Merge weight (share)"] == 1.0
+    assert first["measurements"]["Attention of the patches (x equal share)"] == pytest.approx(1.8)
+    # the point with the greatest mass comes first
+    assert point["geometry"] == {"type": "Point", "coordinates": [1500.0, 1500.0]}
+    assert point["properties"]["measurements"]["Attention (share)"] == 0.75
+    write_geojson(tmp_path / "a.geojson", student_maps())
+    write_geojson(tmp_path / "a.geojson.gz", student_maps())
+    text = (tmp_path / "a.geojson").read_bytes()
+    assert (
+        json.loads(text) == collection and gzip.decompress((tmp_path / "a.geojson.gz").read_bytes()) == text
+    )
+
+
+def test_the_polygons_cover_the_tiles_in_level_0_pixels(tmp_path: Path):
+    """Read by the code that reads users' own polygons."""
+    collection = feature_collection(student_maps(), points=0)
+    path = tmp_path / "tiles.geojson"
+    path.write_text(json.dumps(collection))
+    mask = given_mask("S1", path, (WIDTH, HEIGHT), (40, 30))
+    expected = np.zeros((30, 40), bool)
+    expected[10:20, 0:30] = True
+    assert (mask == expected).all()
+
+
+def test_a_teachers_tiles_have_no_prototype():
+    student = student_maps()
+    columns = ["prototype", "p_tumor", "merge_weight", "merge_weight_tumor", "merge_weight_tme", "margin"]
+    tiles = student.tiles.drop(columns=[*columns, "attention_patches"])
+    tiles = tiles.assign(attention_tumor=[0.5, 0.5, 0, 1], attention_tme=[0, 0.5, 0.5, 1])
+    tiles.attrs = student.tiles.attrs
+    maps = SlideMaps(tiles, student.points.assign(attention="tme"))
+    feature = feature_collection(maps)["features"][0]["properties"]
+    assert feature["classification"]["names"] == ["Tile", "10x"]
+    assert {"Attention of the tumor genes (share)", "Attention of the TME genes (share)"} <= set(
+        feature["measurements"]
+    )
+    assert len(strongest_points(maps, "tme", "10x", 1)) == 1
+    picture(maps)
+
+
+def test_the_mean_of_folds_is_their_share_and_still_adds_up():
+    maps = [student_maps(0), student_maps(1, (True, True, False)), student_maps(2, (False, True, False))]
+    mean = mean_of_folds(maps)
+    ten = mean.tiles[mean.tiles["magnification"] == "10x"]
+    assert ten["p_tumor"].tolist() == pytest.approx([2 / 3, 2 / 3, 0])
+    assert ten["prototype"].tolist() == ["tumor", "tumor", "tme"]
+    assert (
+        ten["merge_weight_tumor"].tolist() == pytest.approx([0.5, 0.5, 0])
+        and ten["merge_weight_tme"].sum() == 1
+    )
+    sums = mean.points.groupby(["magnification", "attention"])["mass"].sum()
+    assert mean.tiles.attrs["fold"] == "ensemble" and sums.to_numpy() == pytest.approx(1)
+    other = student_maps(1)
+    other.tiles.loc[0, "tile"] = 2
+    with pytest.raises(InputError, match="folds 0 and 1"):
+        mean_of_folds([student_maps(0), other])
