@@ -9,11 +9,11 @@ import uuid
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 
+from explain.hand_made_maps import HEIGHT, WIDTH, student_maps
 from pathduet.errors import InputError
 from pathduet.explain.geojson import feature_collection, write_geojson
 from pathduet.explain.heatmap import heatmap_png
@@ -22,7 +22,6 @@ from pathduet.explain.mean_of_folds import mean_of_folds
 from pathduet.explain.tile_maps import SlideMaps
 from pathduet.slides.given_mask import given_mask
 
-WIDTH, HEIGHT = 4000, 3000
 #: What QuPath 0.4 to 0.6 writes for a detection, and reads.
 QUPATH = {
     "type": "object",
@@ -80,41 +79,6 @@ QUPATH = {
     },
     "$defs": {"point": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}},
 }  # fmt: skip
-
-
-def student_maps(fold: object = 0, tumor: tuple[bool, ...] = (True, False, False)) -> SlideMaps:
-    """Three tiles of 1,000 pixels at 10x in a row, one of 500 at 20x, and two points."""
-    named = ["tumor" if t else "tme" for t in tumor]
-    weight = [1 / named.count(n) for n in named]
-    tiles = pd.DataFrame(
-        {
-            "magnification": ["10x"] * 3 + ["20x"],
-            "tile": [0, 1, 4, 7],
-            "x": [0.0, 1000, 2000, 500],
-            "y": [1000.0, 1000, 1000, 1500],
-            "size": [1000.0] * 3 + [500.0],
-            "size_y": [1000.0] * 3 + [500.0],
-            "cells": [2, 1, 1, 4],
-            "prototype": [*named, "tumor"],
-            "p_tumor": [*(1.0 if t else 0.0 for t in tumor), 1.0],
-            "merge_weight": [*weight, 1.0],
-            "merge_weight_tumor": [*(w if t else 0.0 for w, t in zip(weight, tumor)), 1.0],
-            "merge_weight_tme": [*(0.0 if t else w for w, t in zip(weight, tumor)), 0.0],
-            "margin": 0.3,
-            "attention_patches": [0.6, 0.3, 0.1, 1.0],
-        }
-    )
-    tiles.attrs = {
-        "slide_id": "S1", "width": WIDTH, "height": HEIGHT, "mpp": (0.5, 0.5), "task": "survival",
-        "model": "distilled", "fold": fold, "named_by": "teacher",
-    }  # fmt: skip
-    points = pd.DataFrame(
-        {
-            "magnification": ["10x", "10x", "20x"], "attention": "patches", "group": 0, "key": [0, 1, 0],
-            "tile": [0, 1, 7], "x": [10.0, 1500, 600], "y": [1010.0, 1500, 1600], "mass": [0.25, 0.75, 1.0],
-        }
-    )  # fmt: skip
-    return SlideMaps(tiles, points)
 
 
 def picture(maps: SlideMaps, **arguments: object) -> np.ndarray:

@@ -51,9 +51,8 @@ def write_model(folder: Path, model: str, config: ModelConfig = SMALL, swap: boo
     genes = (tuple("ABCDE"), tuple("FGHIJKL")) if model == "teacher" else ((), ())
     description = ModelDescription("diagnosis", model, 0, config, ClassOutcome(("a", "b")), ENCODER, *genes)
     network = description.build()
-    if model != "teacher":
-        for m in ("10x", "20x"):
-            order = network.order[m]
+    if hasattr(network, "order"):
+        for order in network.order.values():
             if hasattr(order, "score"):  # the scorer starts from zero: any direction, or its opposite
                 direction = torch.linspace(-1, 1, config.width) ** 3
                 with torch.no_grad():
@@ -131,6 +130,20 @@ def test_weights_and_attention_add_up_to_one_over_the_tiles(tmp_path: Path, tile
         assert (maps.points["x"] >= 0).all() and (maps.points["x"] <= 6 * 896).all()
     assert student.tiles.attrs["width"] == 6000 and student.tiles.attrs["slide_id"] == "S1"
     assert student.tiles.attrs["named_by"] == ("nothing" if variant == "released" else "task")
+
+
+def test_one_magnification_and_plain_attention_have_maps_and_mean_pooling_has_none(tmp_path: Path):
+    features = write_slide(tmp_path / "S1", {"10x": 3, "20x": 30})
+    one = ModelConfig(**{**vars(SMALL), "magnifications": "20x", "attention": "plain"})
+    student = slide_maps(write_model(tmp_path / "student", "student", one), features)
+    teacher = slide_maps(write_model(tmp_path / "teacher", "teacher", one), features, EXPRESSION)
+    assert set(student.tiles["magnification"]) == set(teacher.tiles["magnification"]) == {"20x"}
+    assert student.tiles["attention_patches"].sum() == pytest.approx(1, abs=1e-6)
+    assert teacher.tiles["attention_tme"].sum() == pytest.approx(1, abs=1e-6)
+    assert len(student.points) == len(teacher.points) == 0  # nothing was sampled
+    mean = ModelConfig(**{**vars(SMALL), "aggregation": "mean"})
+    with pytest.raises(InputError, match="neither prototypes"):
+        tile_maps(write_model(tmp_path / "mean", "student", mean), features)
 
 
 def test_copies_of_a_tile_go_into_one_prototype(tmp_path: Path):

@@ -8,6 +8,7 @@ cut into tiles, halved, and handed to the next coarser level, so that memory gro
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,10 +97,15 @@ def write_pyramid(folder: Path, name: str, reader: SlideReader, mpp: float, fine
 
     rows = math.ceil(height / TILE_PX)
     strips = _strips(width, height, block)
-    level = _Level(folder / f"{name}_files", levels - 1, width, height)
+    final, unfinished = folder / f"{name}_files", folder / f".{name}_files.tmp"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    level = _Level(unfinished, levels - 1, width, height)
     for strip in track(strips, rows, f"pyramid of {reader.slide_id}", "rows of tiles"):
         level.add(strip)
     level.finish()
+    if final.is_dir():
+        shutil.rmtree(final)
+    unfinished.replace(final)
     # last: it says that the pyramid is whole
     write_text(folder / f"{name}.dzi", _DZI.format(tile=TILE_PX, width=width, height=height))
     return Pyramid(width, height, levels, scale, failed)

@@ -114,7 +114,9 @@ def slide_maps(
 
     chosen = resolve_device(device)
     network, description, _ = load_model(model_dir)
-    if not isinstance(network, Teacher | Student):
+    config = description.config
+    pooled = isinstance(network, Student) and config.aggregation == "mean"
+    if pooled or not isinstance(network, Teacher | Student):
         found = f"{description.model}: neither prototypes nor deformable attention"
         raise InputError([Problem(f"model {model_dir}", found, "explain a teacher or a student")])
     if isinstance(network, Student) and network.config.aggregation == "mean":
@@ -125,9 +127,11 @@ def slide_maps(
     batch = _one_slide(Path(features), facts["slide_id"], description, network, expression)
     tiles, points = [], []
     for m, maps in token_maps(network, batch.to(chosen)).items():
-        rows = map_rows(grids[m].grid, description.config)
+        rows = map_rows(grids[m].grid, config)
         tiles.append(tile_rows(m, grids[m], rows, maps))
-        points += [point_rows(m, name, grids[m], rows, s) for name, s in maps.samplings.items()]
+        # plain attention samples nothing: it looks at every cell
+        if config.attention == "deformable":
+            points += [point_rows(m, name, grids[m], rows, s) for name, s in maps.samplings.items()]
     table = pd.concat(tiles, ignore_index=True)
     table.attrs.update(facts)
     table.attrs.update(task=description.task, model=description.model, fold=description.fold)

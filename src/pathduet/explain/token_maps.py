@@ -32,7 +32,8 @@ class TokenMaps:
     margin : float
         A student's: score of the first given prototype minus the second's; the names rest on its sign.
     samplings : dict
-        Deformable attention by name: ``tumor`` and ``tme`` of a teacher, ``patches`` of a student.
+        Attention to the patches by name: ``tumor`` and ``tme`` of a teacher, ``patches`` of a student. Plain attention
+        has a point on every cell.
     """
 
     tumor: NDArray[np.bool_] | None = None
@@ -58,8 +59,9 @@ def _teacher(network: Teacher, batch: Batch) -> dict[str, TokenMaps]:
             attention, offsets = branches[s].attention, branches[s].offsets
             assert attention is not None
             # the released teacher's queries are the cells of a map, all of them valid
-            asked = network.gene_mask(s) if attention.shape[2] == len(network.gene_mask(s)) else slice(None)
-            samplings[s] = _sampling(attention[:, :, asked], offsets, batch.patches[m].shape[1])
+            mask = network.gene_mask(s)
+            asked = attention[:, :, mask] if attention.shape[2] == len(mask) else attention
+            samplings[s] = _sampling(asked, offsets, batch.patches[m].shape[1])
         maps[m] = TokenMaps(samplings=samplings)
     return maps
 

@@ -106,6 +106,7 @@ def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:
         data=Markup(text.replace("<", "\\u003c")),
         library=Markup(library),
         library_hash=_hash(library),
+        library_style_hash=vendor.STYLE_HASH,
         library_version=vendor.VERSION,
         script=Markup(script),
         script_hash=_hash(script),

@@ -14,6 +14,8 @@ SHA256 = {
     "openseadragon.min.js": "14d587cd3ee7c4861f1a41077ce642029364a21029956ba635bd8fb1202cf9ad",
     "openseadragon.LICENSE.txt": "17da96b26ac706d2cbd06d4555dedb43026782f4943faf0156fe7acf89454228",
 }
+#: Hash of the one style element that the library adds to a page, for the page's policy.
+STYLE_HASH = "sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE="
 
 
 def openseadragon() -> str:
