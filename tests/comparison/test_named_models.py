@@ -1,0 +1,243 @@
+"""Named models on disk: any network through the one trainer, a user's own file, failures as holes, the plan's settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pandas as pd
+import pytest
+
+from learning import fake_cohort
+from pathduet import config as configuration
+from pathduet.atomic import sha256_file
+from pathduet.errors import InputError
+from pathduet.evaluation.collect import collect
+from pathduet.evaluation.evaluate import write_ensemble
+from pathduet.learning import TrainingConfig, load_model, predict_model, train_model, write_representations
+from pathduet.learning.failures import failure_of, write_failed_evaluation, write_failed_model
+from pathduet.learning.networks import choose
+from pathduet.plan import Plan
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLE = REPOSITORY / "examples/own_model/mean_max_pool.py"
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> fake_cohort.FakeCohort:
+    return fake_cohort.make(tmp_path_factory.mktemp("cohort"), unpaired=("p01",))
+
+
+def own(file: Path, network: str, **more: Any) -> dict[str, Any]:
+    return {
+        "file": str(file), "network": network, "sha256": sha256_file(file), "learns_from": ["slides"], **more,
+    }  # fmt: skip
+
+
+def trained(cohort: fake_cohort.FakeCohort, out: Path, choice: Any, task: str = "diagnosis") -> Path:
+    train_model(
+        task, "named", 0, slides=cohort.slides, labels=cohort.labels(task), folds=cohort.folds,
+        expression_path=cohort.expression, model_config=fake_cohort.SMALL, network=choice, out_dir=out,
+        training_config=TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-3),
+    )  # fmt: skip
+    return out
+
+
+def predicted(cohort: fake_cohort.FakeCohort, folder: Path, task: str = "diagnosis") -> Any:
+    return predict_model(
+        folder, slides=cohort.slides, labels=cohort.labels(task), folds=cohort.folds,
+        expression_path=cohort.expression, part=("train", "test"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("base", "task"), [("abmil", "diagnosis"), ("snn", "survival"), ("concat", "survival")]
+)
+def test_a_baseline_is_trained_saved_loaded_and_predicts(
+    cohort: fake_cohort.FakeCohort, tmp_path: Path, base: str, task: str
+) -> None:
+    folder = trained(cohort, tmp_path, choose(base, {"dropout": 0.1}), task)
+    record = json.loads((folder / "model.json").read_text())
+    assert (record["model"], record["base"], record["network_settings"]["dropout"]) == ("named", base, 0.1)
+    cost = json.loads((folder / "cost.json").read_text())
+    assert cost["seconds"] > 0 and cost["peak_memory_mib"] > 0 and cost["parameters"] == record["parameters"]
+    result = predicted(cohort, folder, task)
+    assert not {"expert", "risk_10x"} & set(result.table)
+    assert not [name for name in result.table if name.startswith(("p10_", "p20_"))]
+    # who reads expression predicts only those who have it
+    assert ("p01" in set(result.table["patient_id"])) == (base == "abmil")
+    if task == "diagnosis":
+        chances = result.table[[name for name in result.table if name.startswith("p_")]]
+        assert chances.sum(axis=1).to_numpy() == pytest.approx(1)
+    write_representations(tmp_path / "representations.h5", result)
+    with h5py.File(tmp_path / "representations.h5") as file:
+        assert set(file) == {"slide_id", "representation"}
+        assert file["representation"].shape[0] == len(result.table)
+
+
+def test_the_example_of_an_own_model_learns_a_planted_signal(
+    cohort: fake_cohort.FakeCohort, tmp_path: Path
+) -> None:
+    choice = choose("mean_max", {"width": 16, "dropout": 0.0}, own(EXAMPLE, "MeanMaxPool"))
+    train_model(
+        "diagnosis", "mean_max", 0, slides=cohort.slides, labels=cohort.diagnosis, folds=cohort.folds,
+        expression_path=cohort.expression, model_config=fake_cohort.SMALL, network=choice, out_dir=tmp_path,
+        training_config=TrainingConfig(epochs=30, batch_size=8, learning_rate=1e-2),
+    )  # fmt: skip
+    table = predicted(cohort, tmp_path).table
+    train = table[table["part"] == "train"]
+    assert (train["label"] == train["predicted"]).all()
+
+
+def test_own_code_runs_only_where_it_is_allowed_and_unchanged(
+    cohort: fake_cohort.FakeCohort, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(EXAMPLE.read_text())
+    folder = trained(cohort, tmp_path / "model", choose("mine", {"width": 8}, own(file, "MeanMaxPool")))
+    with pytest.raises(InputError, match="a network of its own"):
+        load_model(folder)
+    file.write_text(EXAMPLE.read_text() + "\n# edited\n")
+    with pytest.raises(InputError, match="changed since the model was trained"):
+        load_model(folder, own_networks=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "network", "found"),
+    [
+        ("import nowhere_to_be_found", "X", "cannot be imported: ModuleNotFoundError"),
+        ("X = 3", "X", "no torch.nn.Module named 'X'"),
+        ("from torch import nn\nclass X(nn.Module):\n    def __init__(self): pass", "X", "X cannot be made"),
+    ],
+)
+def test_a_file_that_holds_no_network_is_named(
+    cohort: fake_cohort.FakeCohort, tmp_path: Path, source: str, network: str, found: str
+) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text(source)
+    with pytest.raises(InputError, match=found) as caught:
+        trained(cohort, tmp_path / "model", choose("bad", {}, own(file, network)))
+    assert "bad.py" in str(caught.value)
+
+
+def test_a_failed_model_is_a_hole_with_its_reason_in_tables_and_ensembles(tmp_path: Path) -> None:
+    model = tmp_path / "abmil/fold-0"
+    who = {"task": "survival", "model": "abmil", "fold": 0}
+    write_failed_model(model, who, "ValueError: too wide")
+    assert failure_of(model) == "ValueError: too wide"
+    with pytest.raises(InputError, match="its training failed: ValueError: too wide"):
+        load_model(model)
+    write_failed_evaluation(model, who, "ValueError: too wide")
+    found = collect(tmp_path, ["abmil"], 1)
+    assert found.failures == {("abmil", 0): "ValueError: too wide"} and not found.metrics
+    settings = {"protocol": "strict", "variant": "paper", "seed": 1, "bootstrap": 0}
+    tables = [model / "predictions.tsv"]
+    write_ensemble(tables, tmp_path / "e/predictions.tsv", tmp_path / "e/metrics.json", "abmil", settings)
+    assert json.loads((tmp_path / "e/metrics.json").read_text())["failed"] == "fold-0: ValueError: too wide"
+
+
+def plan(tmp_path: Path, **changes: Any) -> Plan:
+    base = configuration.read(REPOSITORY / "config.yaml")
+    lint = configuration.read(REPOSITORY / "tests/workflow/lint.yaml")
+    return Plan.from_config(configuration.merge(configuration.merge(base, lint), changes))
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+
+
+def test_settings_of_the_comparison_touch_only_the_models_they_are_about(tmp_path: Path) -> None:
+    before = plan(tmp_path)
+    after = plan(
+        tmp_path,
+        comparison={"settings": {"abmil": {"width": 64}}, "models": ["abmil", "snn"], "tables": ["ablation"]},
+        training={"baseline": {"epochs": 3}},
+    )
+    for model in ("teacher", "student", "distilled", "teacher-no-cgc"):
+        assert before.training_settings("survival", model) == after.training_settings("survival", model)
+    for stage in ("tile", "stain", "features"):
+        assert before.slide_settings(stage) == after.slide_settings(stage)
+    assert before.gene_settings() == after.gene_settings()
+    assert after.training_settings("survival", "abmil")["network"] == {"width": 64}
+    assert after.training_settings("survival", "snn")["training"]["epochs"] == 3
+
+
+def test_a_setting_of_the_method_does_not_train_baselines_again(tmp_path: Path) -> None:
+    before, after = plan(tmp_path), plan(tmp_path, model={"width": 64}, training={"teacher": {"epochs": 3}})
+    assert before.training_settings("survival", "abmil") == after.training_settings("survival", "abmil")
+    assert before.training_settings("survival", "teacher") != after.training_settings("survival", "teacher")
+
+
+def test_a_variation_resolves_to_its_base_with_its_own_change(tmp_path: Path) -> None:
+    made = plan(tmp_path)
+    base, arm = (made.training_settings("survival", name) for name in ("teacher", "teacher-no-cgc"))
+    assert arm["training"] == {**base["training"], "cgc": False}
+    assert {key: arm[key] for key in arm if key != "training"} == {
+        key: base[key] for key in base if key != "training"
+    }
+    assert made.learns_from("distilled-aggregation-mean") == ["teacher", "student-aggregation-mean"]
+    assert (made.gene_folder("teacher"), made.gene_folder("teacher-hvg10")) == ("genes", "genes/hvg10")
+    assert made.gene_settings("random30")["expression"]["hvg_flavor"] == "random"
+    assert [made.may_fail(name) for name in ("teacher", "teacher-no-cgc", "abmil")] == [False, True, True]
+
+
+def test_an_edit_of_an_own_file_changes_its_models_settings_and_no_others(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("one")
+    entry = {"comparison": {"own_models": {"mine": {"file": str(file), "network": "X"}}}}
+    before = plan(tmp_path, **entry)
+    first = {name: before.training_settings("survival", name) for name in ("mine", "abmil", "teacher")}
+    file.write_text("two")
+    after = plan(tmp_path, **entry)
+    assert after.training_settings("survival", "mine") != first["mine"]
+    for name in ("abmil", "teacher"):
+        assert after.training_settings("survival", name) == first[name]
+    assert "mine" in after.models("survival")
+
+
+def test_own_models_need_a_file_and_a_name_of_their_own(tmp_path: Path) -> None:
+    for name, found in (("abmil", "the name of another model"), ("Bad-Name", "does not match")):
+        with pytest.raises(InputError, match=found):
+            plan(tmp_path, comparison={"own_models": {name: {"file": str(EXAMPLE), "network": "X"}}})
+    with pytest.raises(InputError, match=r"no file 'nowhere\.py'"):
+        plan(tmp_path, comparison={"own_models": {"mine": {"file": "nowhere.py", "network": "X"}}})
+
+
+def test_clinical_regressions_belong_to_the_class_tasks(tmp_path: Path) -> None:
+    from pathduet.plan import CLINICAL_TASKS
+
+    made = plan(tmp_path)
+    assert made.clinical_models("survival") == ["cox_age", "cox_age_sex", "cox_age_sex_grade"]
+    assert [name for name, tasks in CLINICAL_TASKS.items() if "grading" in tasks] == ["logistic_age_sex"]
+
+
+def test_a_logistic_regression_finds_a_separating_covariate_and_survives_missing_ones() -> None:
+    from pathduet.cohort.labels import GRADES
+    from pathduet.evaluation.clinical_classes import logistic_predictions
+
+    ages = {"G2": 20.0, "G3": 45.0, "G4": 70.0}
+    rows = [
+        {
+            "patient_id": f"p{i}",
+            "cohort": "a",
+            "grade": grade,
+            "age_years": ages[grade] + i % 5,
+            "sex": "male",
+        }
+        for i, grade in enumerate(list(ages) * 8)
+    ]
+    patients = pd.DataFrame(rows).set_index("patient_id")
+    patients.loc["p0", "age_years"] = None
+    folds = pd.DataFrame({"patient_id": patients.index, "fold": [i // 3 % 2 for i in range(len(patients))]})
+    table, notes = logistic_predictions(patients, folds, 0, "grading", "logistic_age_sex")
+    known = table[table["patient_id"] != "p0"]
+    assert (known["label"] == known["predicted"]).all() and len(table) == 12
+    assert table[[f"p_{g}" for g in GRADES]].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert "sex" in notes["covariates"] and notes["imputed"].startswith("1 of 12")
+    nobody, notes = logistic_predictions(
+        patients.drop(columns=["age_years"]), folds, 0, "grading", "logistic_age_sex"
+    )
+    assert "no fit" in notes["fit"] and nobody["p_G2"].to_numpy() == pytest.approx(1 / 3)
