@@ -25,7 +25,7 @@ from pathduet.learning import (
     write_representations,
 )
 from pathduet.learning.cases import fold_cases, fold_outcome
-from pathduet.learning.dataset import Batch, Case, SlideDataset
+from pathduet.learning.dataset import Batch, Case, SlideDataset, all_finite
 from pathduet.learning.objectives import Loss, StudentObjective, TeacherObjective
 from pathduet.learning.outcomes import ClassOutcome, SurvivalOutcome, class_weights
 from pathduet.learning.trainer import epoch_batches, fit, learning_rate, read_ahead
@@ -520,6 +520,17 @@ def test_features_that_are_not_finite_or_missing_are_refused(
     path.unlink()
     with pytest.raises(InputError, match=r"slide s1: no features\.h5"):
         SlideDataset([case], fake_cohort.SMALL).encoder()
+
+
+def test_every_float16_is_told_finite_or_not_as_numpy_does() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    for values in np.array_split(every, 64):
+        assert all_finite(values) == np.isfinite(values).all()
+    finite = every[np.isfinite(every)]
+    assert all_finite(finite)
+    for value in every[~np.isfinite(every)][::97]:
+        assert not all_finite(np.append(finite[:5], value))
+    assert all_finite(np.ones(3)) and not all_finite(np.array([1.0, np.inf], dtype=np.float32))
 
 
 def test_a_teacher_of_another_fold_task_or_kind_is_refused(

@@ -207,7 +207,7 @@ class SlideDataset:
                 features, grid = group["features"][:], group["grid"][:]
         except (OSError, KeyError) as error:
             raise _unreadable(case, f", {magnification}", error) from None
-        if len(features) == 0 or not np.isfinite(features).all():
+        if len(features) == 0 or not all_finite(features):
             found = "no tile" if len(features) == 0 else "values that are not finite"
             raise InputError(
                 [Problem(f"features of slide {case.slide_id}, {magnification}", found, "extract them again")]
@@ -222,9 +222,10 @@ class SlideDataset:
         repeats: dict[str, Tensor] = {}
         for m in self.magnifications:
             tiles = [self.tiles(i, m) for i in indices]
-            patches[m] = torch.stack(
-                [torch.from_numpy(t.features).float()[torch.from_numpy(t.rows)] for t in tiles]
-            )
+            # Gathered as float16 and widened into place: every other order copies the batch once more.
+            patches[m] = torch.empty(len(tiles), self.config.tokens, tiles[0].features.shape[1])
+            for slide, t in zip(patches[m], tiles, strict=True):
+                slide.copy_(torch.from_numpy(t.features)[torch.from_numpy(t.rows)])
             repeats[m] = torch.tensor([-(-len(t.rows) // len(t.features)) for t in tiles])
         blank = (torch.zeros(self.genes[0]), torch.zeros(self.genes[1]))
         rows = [self.expression[i] or blank for i in indices]
@@ -261,6 +262,15 @@ class SlideDataset:
             sd = np.sqrt(np.maximum(square - mean**2, 0))
             moments[m] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
         return moments
+
+
+def all_finite(values: NDArray[np.floating]) -> bool:
+    """Return whether no value is infinite or NaN."""
+    if values.dtype != np.float16:
+        return bool(np.isfinite(values).all())
+    # Such a float16 has all five exponent bits set. numpy.isfinite widens each value first: ten times slower.
+    exponent = np.uint16(0x7C00)
+    return not bool(((values.view(np.uint16) & exponent) == exponent).any())
 
 
 def map_rows(grid: NDArray[np.integer], config: ModelConfig) -> NDArray[np.int64]:
