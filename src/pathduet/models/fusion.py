@@ -99,13 +99,7 @@ class SubspaceFusion(nn.Module):
 
 
 class DisentangledFusion(nn.Module):
-    """Both branches of one magnification.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        Sizes.
-    """
+    """Both branches of one magnification, made alike; `config` as for :class:`SubspaceFusion`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
