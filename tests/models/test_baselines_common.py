@@ -111,6 +111,18 @@ def test_missing_expression_gives_finite_losses_and_gradients(name: str) -> None
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_as_on_a_gpu_changes_the_answer_by_its_rounding_alone(name: str) -> None:
+    model, items = small_cohort.small(name), small_cohort.batch()
+    exact = model.eval()(items).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(items).logits.float()
+        loss = BaselineObjective(OBJECTIVES["survival"], TrainingConfig()).loss(model.train(), items, 0)
+    loss.total.backward()
+    assert (rounded - exact).abs().max() < 0.05 * exact.abs().max().clamp(min=1)
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_settings_survive_being_recorded(name: str) -> None:
     import json
 
