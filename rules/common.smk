@@ -107,6 +107,23 @@ def clinical_outputs(parent, tasks):
     ]
 
 
+def released_models(wildcards):
+    """A model of slides alone is released with the teacher, which speaks where expression is given."""
+    models = dict.fromkeys([wildcards.model, "teacher"])
+    return [
+        f"{RESULTS}/models/{task}/{model}/fold-{fold}/{part}"
+        for task in plan.tasks
+        for model in models
+        for fold in plan.folds
+        for part in (
+            "weights.safetensors",
+            "model.json",
+            "predictions.tsv",
+            "metrics.json",
+        )
+    ]
+
+
 def metrics_of_task(wildcards):
     return [
         f"{RESULTS}/models/{wildcards.task}/{model}/fold-{fold}/metrics.json"

@@ -139,6 +139,8 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
                     f"{config['model'][name]!r} is a switch of variant paper",
                     f"leave it at {paper!r} with variant released, or use variant paper",
                 )
+    if config["predict"]["expression"] and not config["predict"]["unit"]:
+        yield Problem("predict.unit", "not set", "say what predict.expression holds, e.g. counts")
     if config["slides"]["mpp_10x"] <= config["slides"]["mpp_20x"]:
         yield Problem(
             "slides.mpp_10x", "not coarser than slides.mpp_20x", "10x has the larger pixels, e.g. 1.0 and 0.5"
@@ -165,6 +167,7 @@ def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         if table.get("samples"):
             paths.append((f"expression.tables[{i}].samples", table["samples"]))
     paths += [(f"genesets.{name}", config["genesets"][name]) for name in ("tumor", "tme")]
+    paths += [(f"predict.{name}", config["predict"][name]) for name in ("slides", "expression", "samples")]
     paths += [("split.file", config["split"]["file"]), ("encoder.weights", config["encoder"]["weights"])]
     paths.append(("stain.target", config["stain"]["target"]))
     paths += [

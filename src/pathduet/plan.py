@@ -212,6 +212,10 @@ class Plan:
         """What a job that finds a slide's features damaged needs to make them again."""
         return {"sheet": self.config["sheets"]["slides"], "settings": self.slide_settings("features")}
 
+    def machine_settings(self) -> dict[str, Any]:
+        """What the configuration says about how fast slides are encoded here, for models from elsewhere."""
+        return {name: self.config["encoder"][name] for name in ("weights", "device", "engine", "batch_size")}
+
     def split_settings(self) -> dict[str, Any]:
         """Settings of the folds."""
         return _split_settings(self.config)

@@ -30,7 +30,7 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     files = sorted(
         p.relative_to(folder).as_posix()
         for p in folder.rglob("*")
-        if p.is_file() and p.name not in (MANIFEST, SUMS)
+        if p.is_file() and p.name not in (MANIFEST, SUMS) and not p.name.startswith(".")
     )
     listed = {
         name: {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size}

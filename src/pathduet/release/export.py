@@ -31,7 +31,9 @@ _MACHINE = {
 _ARTIFACTS = "export needs a finished run: snakemake --cores N"
 
 
-def export_release(results: Path, model: str, out: Path, threads: int = 1) -> None:
+def export_release(
+    results: Path, model: str, out: Path, threads: int = 1, *, replace_all: bool = False
+) -> None:
     """Write the release of a model: its folds' weights, and what predicting and judging a new slide needs.
 
     A model of slides alone is released with the run's teacher beside it, which speaks where a slide's expression
@@ -47,6 +49,8 @@ def export_release(results: Path, model: str, out: Path, threads: int = 1) -> No
         The release's folder.
     threads : int
         For predicting the training patients.
+    replace_all : bool
+        The folder is the caller's own: whatever is in it goes.
 
     Raises
     ------
@@ -61,6 +65,8 @@ def export_release(results: Path, model: str, out: Path, threads: int = 1) -> No
         found = f"no trained model {model!r}"
         raise InputError([Problem(f"{results}/models", found, "give --model a name of a folder there")])
     predictors = _predictors(results, model, records, config["tasks"], folds)
+    if replace_all:
+        shutil.rmtree(out, ignore_errors=True)
     _clear(out)
     for task, models in predictors.items():
         for name in models.values():

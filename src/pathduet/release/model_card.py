@@ -54,6 +54,17 @@ def _metrics(results: Path, tasks: Sequence[str], models: Sequence[str]) -> list
     return rows
 
 
+def _without_folders(value: Any) -> Any:
+    """Cut absolute paths down to their names: where somebody keeps files is nobody else's business."""
+    if isinstance(value, Mapping):
+        return {_without_folders(key): _without_folders(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(one) for one in value]
+    if isinstance(value, str) and value.startswith("/"):
+        return Path(value).name
+    return value
+
+
 def make_card(
     results: Path,
     provenance: Mapping[str, Any],
@@ -99,16 +110,16 @@ def make_card(
         "training": dict(training),
         "metrics": _metrics(results, tasks, sorted(set(models.values()))),
         "encoder": dict(encoder),
-        "config": {
+        "config": _without_folders({
             key: config[key]
             for key in ("seed", "protocol", "cohorts", "tasks", "labels", "split", "slides", "stain", "encoder",
                         "genesets", "expression", "model", "training", "evaluation")
             if key in config
-        },
+        }),
         "versions": provenance["versions"],
         "git_commit": provenance["git_commit"],
         "source_sha256": provenance["source_sha256"],
-        "inputs": provenance["inputs"],
+        "inputs": _without_folders(provenance["inputs"]),
     }  # fmt: skip
 
 

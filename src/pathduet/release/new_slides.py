@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pathduet.errors import InputError, Problem
 from pathduet.expression.matrix import UNITS, ExpressionTable, read_expression
@@ -71,5 +72,41 @@ def release_folder(model: Path, name: str, out: Path, threads: int) -> Path:
     if not (model / "provenance.json").is_file():
         found = "neither a release (manifest.json) nor a finished run (provenance.json)"
         raise InputError([Problem(f"--model {model}", found, "make one with `pathduet export`")])
-    export_release(model, name, out / "release", threads)
+    export_release(model, name, out / "release", threads, replace_all=True)
     return out / "release"
+
+
+def predict_configured(
+    settings: Mapping[str, Any], release: Path, out: Path, encoder: Mapping[str, Any], workers: int
+) -> None:
+    """Predict the slides that the configuration's ``predict`` section names.
+
+    Parameters
+    ----------
+    settings : mapping
+        The section: slides, expression, unit, samples.
+    release, out : Path
+    encoder : mapping
+        This machine's choices for the encoder, see :func:`pathduet.release.load.load_release`.
+    workers : int
+
+    Raises
+    ------
+    InputError
+        If the section names no slides.
+    """
+    from pathduet.ledger import summarise
+    from pathduet.release.load import load_release
+    from pathduet.release.predict import predict_slides
+
+    if not settings["slides"]:
+        raise InputError([Problem("predict.slides", "not set", "name a slides.tsv of the new slides")])
+    samples = Path(settings["samples"]) if settings["samples"] else None
+    path = Path(settings["expression"]) if settings["expression"] else None
+    table = read_table(path, settings["unit"], samples)
+    slides = gather([Path(settings["slides"])])
+    print(
+        summarise(
+            predict_slides(slides, load_release(release, encoder), out, table, workers, encoder["device"])
+        )
+    )

@@ -3,7 +3,7 @@
 Of at most 512 training slides the mean feature vector, the stain vectors and the tile counts are kept. A new slide's
 feature distance is that to its fifth-nearest training slide, each feature standardised by its mean and SD over training
 slides, per feature (root mean square). Training slides are measured the same way, their own patient left out, which
-gives the percentiles. Slides are told by a fingerprint of their features, never by id.
+gives the percentiles. Slides are told by a fingerprint of their tissue, never by id.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SlideFacts:
     Attributes
     ----------
     fingerprint : str
-        Hash of its features; the same slide through the same engine has the same.
+        Hash of its size, tissue mask and encoded tiles: the same for the same slide, whatever it is called.
     means : dict of str to (d,) float32 array
         Mean feature vector by magnification.
     tiles : dict of str to int
@@ -53,15 +53,19 @@ class SlideFacts:
 
 
 def slide_facts(features: Path, stain: Path) -> SlideFacts:
-    """Read a slide's facts from features.h5 and stain.json (which may be absent)."""
+    """Read a slide's facts from features.h5, tiles.h5 beside it, and stain.json (which may be absent)."""
     import h5py
 
     digest = hashlib.sha256()
     means, tiles = {}, {}
+    # Engines and devices change features in their last bits; tissue mask and encoded tiles are the same everywhere.
+    with h5py.File(features.with_name("tiles.h5"), "r") as file:
+        digest.update(f"{file.attrs['width']} {file.attrs['height']}".encode())
+        digest.update(np.ascontiguousarray(file["mask"][:], dtype=np.uint8).tobytes())
     with h5py.File(features, "r") as file:
         for m in MAGNIFICATIONS:
+            digest.update(np.ascontiguousarray(file[m]["grid"][:], dtype="<i4").tobytes())
             values = file[m]["features"][:]
-            digest.update(np.ascontiguousarray(values, dtype="<f2").tobytes())
             means[m] = values.astype(np.float64).mean(axis=0).astype(np.float32)
             tiles[m] = len(values)
     matrix, strength = np.full((2, 3), np.nan), np.full(2, np.nan)

@@ -1,0 +1,183 @@
+"""New slides get what the workflow would have said, with hints; a bad one costs itself only."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_run
+from typer.testing import CliRunner
+
+from pathduet.cli import app
+from pathduet.errors import InputError
+from pathduet.evaluation.predictions import read_predictions
+from pathduet.release.load import load_release
+from pathduet.release.new_slides import gather, release_folder
+from pathduet.release.predict import check_folder
+from slides.synthetic_slides import stained_image, write_svs
+
+pytestmark = pytest.mark.slow
+NASTY = "<img src=x onerror=alert(1)>&'.svs"
+
+
+def call(*arguments: Any) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["predict", *map(str, arguments), "--device", "cpu"])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.exit_code, done.output
+
+
+@pytest.fixture(scope="module")
+def predicted(run: tiny_run.TinyRun, released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training slide, a copy of it with a nasty name, a slide of another kind, a damaged one; P1's expression is given."""
+    folder = tmp_path_factory.mktemp("new")
+    raw = folder / "raw"
+    raw.mkdir()
+    shutil.copy(run.slide("P0"), raw / "P0-s.svs")
+    shutil.copy(run.slide("P1"), raw / "P1.svs")
+    odd = 255 - stained_image(256, 320, seed=77)[..., ::-1] // 3
+    write_svs(raw / NASTY, np.ascontiguousarray(odd))
+    (raw / "damaged.svs").write_bytes(run.slide("P0").read_bytes()[:3000])
+    before = {p.name: p.stat().st_mtime_ns for p in raw.iterdir()}
+    table = pd.read_csv(run.expression, sep="\t")[["gene_symbol", "P1"]]
+    table.to_csv(folder / "expression.tsv", sep="\t", index=False)
+    code, output = call(
+        raw,
+        "--model",
+        released,
+        "--out",
+        folder / "out",
+        "--expression",
+        folder / "expression.tsv",
+        "--unit",
+        "counts",
+    )
+    assert code == 3, output
+    assert {p.name: p.stat().st_mtime_ns for p in raw.iterdir()} == before
+    return folder
+
+
+def answer(predicted: Path, slide: str) -> dict[str, Any]:
+    return json.loads((predicted / "out" / "slides" / slide / "prediction.json").read_text())
+
+
+def nasty_id(predicted: Path) -> str:
+    (found,) = [p.name for p in (predicted / "out" / "slides").iterdir() if p.name.startswith("img")]
+    return found
+
+
+@pytest.mark.parametrize(("slide", "row", "model"), [("P0-s", "P0-s", "student"), ("P1", "P1-s", "teacher")])
+def test_the_fold_that_never_saw_the_patient_says_what_the_workflow_wrote(
+    run: tiny_run.TinyRun, predicted: Path, slide: str, row: str, model: str
+):
+    found = answer(predicted, slide)
+    fold = run.fold_of(row.split("-")[0])
+    assert found["hints"]["only_unseen_by_fold"] == fold
+    for task in tiny_run.TASKS:
+        part = found["tasks"][task]
+        assert part["model"] == model
+        table = read_predictions(run.results / "models" / task / model / f"fold-{fold}" / "predictions.tsv")
+        wanted = table.set_index("slide_id").loc[row]
+        (member,) = [one for one in part["members"] if one["fold"] == fold]
+        if task == "diagnosis":
+            got = {f"p_{name}": p for name, p in member["probabilities"].items()}
+        else:
+            got = {"risk": member["risk"]} | {f"h_{k + 1}": h for k, h in enumerate(member["hazards"])}
+        for name, value in got.items():
+            assert value == pytest.approx(wanted[name], abs=1e-5), (task, name)
+
+
+def test_the_ensemble_is_the_folds_mean_and_adds_up(predicted: Path):
+    part = answer(predicted, "P0-s")["tasks"]["diagnosis"]
+    assert sum(part["probabilities"].values()) == pytest.approx(1)
+    for name, p in part["probabilities"].items():
+        assert p == pytest.approx(np.mean([m["probabilities"][name] for m in part["members"]]))
+    assert part["predicted"] == max(part["probabilities"], key=part["probabilities"].get)
+    survival = answer(predicted, "P0-s")["tasks"]["survival"]
+    assert survival["curve"]["days"][0] == 0 and survival["curve"]["survival"][0] == 1
+    assert (np.diff(survival["curve"]["survival"]) <= 0).all()
+    assert 0 <= survival["percentile"] <= 100
+
+
+def test_a_damaged_slide_is_lost_alone_with_its_reason(predicted: Path):
+    ledger = pd.read_csv(predicted / "out" / "ledger.tsv", sep="\t", keep_default_na=False).set_index(
+        "slide_id"
+    )
+    assert ledger["status"].value_counts().to_dict() == {"ok": 3, "failed": 1}
+    assert ledger.loc["damaged", "reason"] == "unreadable"
+    table = pd.read_csv(predicted / "out" / "predictions.tsv", sep="\t", keep_default_na=False)
+    assert list(table["slide_id"]) == list(ledger.index) and (table["diagnosis"] != "").sum() == 3
+    lost = answer(predicted, "damaged")
+    assert lost["tasks"] == {} and lost["ledger"]["reason"] == "unreadable"
+    assert "No prediction" in (predicted / "out" / "slides" / "damaged" / "prediction.html").read_text()
+
+
+def test_the_page_says_research_only_runs_no_script_and_escapes_names(predicted: Path):
+    for page in (predicted / "out" / "slides").glob("*/prediction.html"):
+        html = page.read_text()
+        assert html.count("Research use only; not for diagnosis.") == 2
+        assert "<script" not in html and "default-src 'none'" in html
+        assert not re.search(r'(?:src|href)="(?!data:|#)', html)
+    html = (predicted / "out" / "slides" / nasty_id(predicted) / "prediction.html").read_text()
+    assert "<img src=x" not in html and "&lt;img src=x onerror=alert(1)&gt;&amp;&#39;.svs" in html
+
+
+def test_a_slide_of_other_colours_and_texture_is_told_from_the_training_slides(predicted: Path):
+    usual, odd = answer(predicted, "P0-s")["hints"], answer(predicted, nasty_id(predicted))["hints"]
+    assert odd["verdict"] == "outside" and not odd["seen_in_training"]
+    for m in ("10x", "20x"):
+        far, near = odd["feature_distance"][m], usual["feature_distance"][m]
+        assert far["verdict"] == "outside" and far["value"] > far["training"]["max"] >= near["value"]
+
+
+def test_a_second_run_keeps_what_is_done_and_mends_what_is_not(
+    run: tiny_run.TinyRun, released: Path, tmp_path: Path
+):
+    (tmp_path / "raw").mkdir()
+    for patient in ("P0", "P2"):
+        shutil.copy(run.slide(patient), tmp_path / "raw" / f"{patient}.svs")
+    arguments = (tmp_path / "raw", "--model", released, "--out", tmp_path / "out")
+    assert call(*arguments)[0] == 0
+    folder = tmp_path / "out" / "slides"
+    stamps = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.glob("*/*") if p.is_file()}
+    (folder / "P2" / "prediction.html").unlink()
+    assert call(*arguments)[0] == 0
+    for path, (stamp, data) in stamps.items():
+        assert path.read_bytes() == data
+        assert (path.stat().st_mtime_ns == stamp) == (
+            path.name not in ("prediction.html", "prediction.json") or path.parent.name == "P0"
+        )
+
+
+def test_a_results_folder_is_exported_on_the_way_and_says_the_same(
+    run: tiny_run.TinyRun, predicted: Path, tmp_path: Path
+):
+    folder = release_folder(run.results, "student", tmp_path, 1)
+    assert load_release(folder).id == answer(predicted, "P0-s")["release"]["id"]
+
+
+def test_slides_beside_the_output_or_twice_under_one_id_are_refused(run: tiny_run.TinyRun, tmp_path: Path):
+    slides = gather([run.slide("P0")])
+    for out in (run.folder / "slides", run.folder):
+        with pytest.raises(InputError, match="raw slides are in it"):
+            check_folder(slides, out)
+    shutil.copy(run.slide("P0"), tmp_path / "P0-s.tif")
+    with pytest.raises(InputError, match="would both be 'P0-s'"):
+        gather([run.slide("P0"), tmp_path / "P0-s.tif"])
+
+
+def test_other_encoder_weights_than_those_of_training_are_refused(
+    copy: Path, forge, run: tiny_run.TinyRun, tmp_path: Path
+):
+    settings = json.loads((copy / "settings.json").read_text())
+    settings["seed"] += 1  # the untrained encoder's weights are a function of the seed
+    (copy / "settings.json").write_text(json.dumps(settings))
+    forge(copy)
+    with pytest.raises(InputError, match=r"encoder random.*those of training"):
+        call(run.slide("P0"), "--model", copy, "--out", tmp_path / "out")

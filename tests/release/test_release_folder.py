@@ -1,0 +1,186 @@
+"""A release holds what prediction needs, is the same bytes again, and anything altered in it is refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_run
+
+from pathduet.errors import InputError
+from pathduet.expression.fold_matrix import load as load_matrix
+from pathduet.expression.matrix import read_expression
+from pathduet.release.contents import verify
+from pathduet.release.export import export_release
+from pathduet.release.load import check_encoder, load_release
+from pathduet.release.model_card import NOTICE
+
+pytestmark = pytest.mark.slow
+WEIGHTS = "models/diagnosis/student/fold-0/weights.safetensors"
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+def test_exporting_again_gives_the_same_bytes_and_replaces_what_was_there(
+    run: tiny_run.TinyRun, released: Path, copy: Path
+):
+    (copy / "genes" / "left_over.json").write_text("{}")
+    export_release(run.results, "student", copy)
+    assert snapshot(copy) == snapshot(released)
+
+
+def test_the_checksums_are_those_of_sha256sum(released: Path):
+    done = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"], cwd=released, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count(": OK") == len(verify(released)["files"]) + 1
+
+
+def test_the_slides_model_and_the_teacher_are_in_it_with_their_folds(released: Path):
+    release = load_release(released)
+    assert release.manifest["tasks"] == {
+        task: {"slides": "student", "expression": "teacher"} for task in tiny_run.TASKS
+    }
+    for task in tiny_run.TASKS:
+        for model in tiny_run.MODELS:
+            assert [d.fold for _, d in release.networks(task, model)] == list(tiny_run.FOLDS)
+    assert len(release.reference.fingerprints) == len(tiny_run.PATIENTS)
+    check_encoder(release)
+
+
+def test_nothing_in_it_names_a_patient_or_this_machine(run: tiny_run.TinyRun, released: Path):
+    for path in released.rglob("*.json"):
+        text = path.read_text()
+        assert str(run.folder) not in text, path
+        assert not any(f'"{patient}"' in text or f"{patient}-s" in text for patient in tiny_run.PATIENTS), (
+            path
+        )
+
+
+def test_the_card_says_research_only_and_how_many_trained_it(released: Path):
+    text = (released / "MODEL_CARD.md").read_text()
+    assert NOTICE in text and "| status | ok | 8 |" in text
+    assert "| diagnosis | student | 0 | 4 | 4 |" in text
+
+
+def test_the_scalers_give_the_workflows_own_numbers(run: tiny_run.TinyRun, released: Path):
+    release = load_release(released)
+    table = read_expression(run.expression, "counts", "new")
+    for fold in tiny_run.FOLDS:
+        theirs = load_matrix(run.results / "genes" / f"fold-{fold}.h5ad")
+        ours = release.scalings[fold].apply(table)
+        for patient in tiny_run.PATIENTS:
+            for mine, wanted in zip(ours.row_for(patient, ""), theirs.row_for(patient, ""), strict=True):
+                np.testing.assert_array_equal(mine, wanted)
+
+
+def test_genes_a_table_lacks_stand_at_the_training_mean_until_they_are_too_many(
+    run: tiny_run.TinyRun, released: Path
+):
+    scaling = load_release(released).scalings[0]
+    table = read_expression(run.expression, "counts", "new")
+    for lacking, refused in ((0, False), (len(scaling.genes["tumor"]) // 2, True)):
+        gone = list(scaling.genes["tumor"][:lacking])
+        less = table.values.drop(index=gone)
+        fewer = type(table)(table.cohort, table.unit, less, table.samples, table.counts)
+        if refused:
+            with pytest.raises(InputError, match="are not in the table"):
+                scaling.apply(fewer)
+        else:
+            assert np.isfinite(scaling.apply(fewer).tumor).all()
+
+
+@pytest.mark.parametrize(
+    "name", [WEIGHTS, "settings.json", "genes/fold-1.json", "reference/reference.safetensors"]
+)
+def test_an_altered_file_is_refused_by_name(copy: Path, name: str):
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    with pytest.raises(InputError, match=f"{name}.*altered"):
+        load_release(copy)
+
+
+def test_a_missing_file_is_refused_by_name(copy: Path):
+    (copy / WEIGHTS).unlink()
+    with pytest.raises(InputError, match=f"{WEIGHTS}.*missing"):
+        load_release(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.json", "/etc/hostname.json", "models/../../x.json", "a\\b.json", "x.pkl", "run.py"]
+)
+def test_a_manifest_that_leads_elsewhere_or_lists_code_is_refused(copy: Path, name: str):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"][name] = {"sha256": "0" * 64, "bytes": 1}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"no path inside|does not hold"):
+        load_release(copy)
+
+
+def test_a_link_out_of_the_folder_is_refused(copy: Path, tmp_path: Path):
+    outside = tmp_path / "outside.json"
+    outside.write_bytes((copy / "settings.json").read_bytes())
+    (copy / "settings.json").unlink()
+    (copy / "settings.json").symlink_to(outside)
+    with pytest.raises(InputError, match="leads out of the folder"):
+        load_release(copy)
+
+
+class Bomb:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_a_pickle_in_place_of_weights_is_refused_and_never_loaded(
+    copy: Path, tmp_path: Path, forge: Callable[[Path], None]
+):
+    fired = tmp_path / "fired"
+    data = pickle.dumps(Bomb(fired))
+    pickle.loads(data)
+    assert fired.exists()  # the bomb works
+    fired.unlink()
+    (copy / WEIGHTS).write_bytes(data)
+    record = json.loads((copy / WEIGHTS).with_name("model.json").read_text())
+    import hashlib
+
+    record["weights_sha256"] = hashlib.sha256(data).hexdigest()
+    (copy / WEIGHTS).with_name("model.json").write_text(json.dumps(record))
+    forge(copy)
+    with pytest.raises(InputError, match="no model that can be loaded"):
+        load_release(copy).networks("diagnosis", "student")
+    assert not fired.exists()
+
+
+def test_a_pickle_beside_the_files_is_not_looked_at(copy: Path, tmp_path: Path):
+    fired = tmp_path / "fired"
+    for name in ("weights.pkl", "models/diagnosis/student/fold-0/weights.pt"):
+        (copy / name).write_bytes(pickle.dumps(Bomb(fired)))
+    load_release(copy).networks("diagnosis", "student")
+    assert not fired.exists()
+
+
+def test_a_folder_with_something_else_in_it_is_not_overwritten(run: tiny_run.TinyRun, tmp_path: Path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="no release"):
+        export_release(run.results, "student", tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_model_that_was_not_trained_is_named(run: tiny_run.TinyRun, tmp_path: Path):
+    with pytest.raises(InputError, match="no trained model 'distilled'"):
+        export_release(run.results, "distilled", tmp_path / "out")

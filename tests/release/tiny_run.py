@@ -1,0 +1,154 @@
+"""A finished run small enough for a test: real slides through the real engine, real models, no Snakemake."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pathduet import config as configuration
+from pathduet.atomic import write_json, write_tsv
+from pathduet.expression import fold_matrix
+from pathduet.expression.matrix import read_expression
+from pathduet.learning.workflow import evaluate_fold, train_fold
+from pathduet.ledger import build_ledger
+from pathduet.provenance import run_record
+from pathduet.sheets import read_patients, read_slides
+from pathduet.slides.batches import write_manifest
+from pathduet.slides.engine import run_slide
+from pathduet.slides.settings import SlideSettings
+from pathduet.slides.status import STAGES
+from slides.synthetic_slides import stained_image, write_svs
+
+TUMOR, TME = [f"TG{i}" for i in range(12)], [f"ME{i}" for i in range(14)]
+TASKS, FOLDS, MODELS = ("diagnosis", "survival"), (0, 1), ("teacher", "student")
+PATIENTS = [f"P{i}" for i in range(8)]
+
+
+@dataclass
+class TinyRun:
+    """The run's folder and what it was made of."""
+
+    folder: Path
+    results: Path
+    config: dict[str, Any]
+
+    @property
+    def expression(self) -> Path:
+        return self.folder / "expression.tsv"
+
+    def slide(self, patient: str) -> Path:
+        return self.folder / "slides" / f"{patient}-s.svs"
+
+    def fold_of(self, patient: str) -> int:
+        return PATIENTS.index(patient) % len(FOLDS)
+
+
+def tiny_config(folder: Path) -> dict[str, Any]:
+    epochs = {"epochs": 1, "batch_size": 4}
+    return configuration.resolve(
+        {
+            "results": str(folder / "results"),
+            "sheets": {"slides": str(folder / "slides.tsv"), "patients": str(folder / "patients.tsv")},
+            "cohorts": {"internal": ["tiny"]},
+            "expression": {"tables": [{"cohort": "tiny", "path": str(folder / "expression.tsv"), "unit": "counts"}]},
+            "tasks": list(TASKS),
+            "labels": {"survival_bins": 2},
+            "split": {"folds": len(FOLDS)},
+            "slides": {"tile_px": 64, "min_tiles": 2, "thumbnail_mpp": 4.0},
+            "encoder": {"name": "random", "batch_size": 16, "device": "cpu"},
+            "model": {
+                "tokens": 16, "width": 16, "heads": 2, "head_dim": 8, "offset_groups": 2, "offset_kernel": 3, "stride": 2,
+            },
+            "training": dict.fromkeys(MODELS, epochs),
+        },
+        check_paths=False,
+    )  # fmt: skip
+
+
+def make(folder: Path) -> TinyRun:
+    """Make the run: eight patients with a slide each, two folds, teacher and student of two tasks."""
+    run = TinyRun(folder, folder / "results", tiny_config(folder))
+    rng = np.random.default_rng(5)
+    (folder / "slides").mkdir(parents=True)
+    for i, patient in enumerate(PATIENTS):
+        write_svs(run.slide(patient), stained_image(256, 320, seed=i, tissue=(0.5, 0.5, 0.35 + 0.01 * i)))
+    write_tsv(
+        folder / "slides.tsv",
+        pd.DataFrame(
+            {
+                "slide_id": [f"{p}-s" for p in PATIENTS], "patient_id": PATIENTS, "cohort": "tiny",
+                "path": [f"slides/{p}-s.svs" for p in PATIENTS],
+            }
+        ),
+    )  # fmt: skip
+    write_tsv(
+        folder / "patients.tsv",
+        pd.DataFrame(
+            {
+                "patient_id": PATIENTS, "cohort": "tiny",
+                "diagnosis": ["glioblastoma", "glioblastoma", "oligodendroglioma", "oligodendroglioma"] * 2,
+                "survival_days": [300, 350, 900, 950, 310, 360, 910, 960], "event": [1, 1, 0, 1, 1, 1, 1, 0],
+            }
+        ),
+    )  # fmt: skip
+    counts = pd.DataFrame(
+        rng.poisson(60, (40, len(PATIENTS))) + rng.integers(1, 400, (40, 1)), columns=PATIENTS
+    )
+    counts.insert(0, "gene_symbol", [*TUMOR, *TME, *(f"X{i}" for i in range(14))])
+    write_tsv(run.expression, counts)
+    _slide_stages(run)
+    _genes_and_folds(run)
+    _models(run)
+    write_json(run.results / "provenance.json", run_record(run.config, []))
+    return run
+
+
+def _slide_stages(run: TinyRun) -> None:
+    slides = read_slides(run.folder / "slides.tsv")
+    settings = SlideSettings.from_mapping(run.config)
+    statuses = [[run_slide(slide, stage, run.results, settings) for stage in STAGES][-1] for slide in slides]
+    manifest = run.results / "batches" / "features" / "0000.tsv"
+    write_manifest(manifest, statuses)
+    write_tsv(run.results / "ledger.tsv", build_ledger(slides, [manifest]))
+
+
+def _genes_and_folds(run: TinyRun) -> None:
+    folds = pd.DataFrame(
+        {
+            "patient_id": PATIENTS,
+            "cohort": "tiny",
+            "fold": [run.fold_of(p) for p in PATIENTS],
+            "stratum": "all",
+        }
+    )
+    write_tsv(run.results / "split" / "folds.tsv", folds)
+    table = read_expression(run.expression, "counts", "tiny")
+    patients = read_patients(run.folder / "patients.tsv")
+    for fold in FOLDS:
+        matrix = fold_matrix.build([table], patients, folds, fold, tumor=TUMOR, tme=TME, fraction=0.6)
+        fold_matrix.write(run.results / "genes" / f"fold-{fold}.h5ad", matrix)
+
+
+def _models(run: TinyRun) -> None:
+    common: dict[str, Any] = {"results": run.results, "patients": run.folder / "patients.tsv"}
+    config = run.config
+    for task in TASKS:
+        for model in MODELS:
+            training = {
+                key: value[task] if isinstance(value, dict) else value
+                for key, value in config["training"][model].items()
+            }
+            settings = {key: config[key] for key in ("protocol", "seed", "labels", "model")} | {
+                "training": training
+            }
+            judged = {
+                "protocol": "strict", "seed": 42, "bootstrap": 0, "variant": "paper", "labels": config["labels"],
+            }  # fmt: skip
+            for fold in FOLDS:
+                out = run.results / "models" / task / model / f"fold-{fold}"
+                train_fold(task, model, fold, settings=settings, out_dir=out, **common)
+                evaluate_fold(task, model, fold, part="test", settings=judged, out_dir=out, **common)

@@ -1,0 +1,16 @@
+"""Predictions of the slides of `predict.slides`, as `pathduet predict` makes them."""
+
+from pathlib import Path
+
+from pathduet.job import job
+
+with job(snakemake, "predict"):
+    from pathduet.release.new_slides import predict_configured
+
+    predict_configured(
+        snakemake.params.settings,
+        Path(snakemake.input.manifest).parent,
+        Path(snakemake.output.predictions).parent,
+        snakemake.params.encoder,
+        snakemake.threads,
+    )
