@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import subprocess
@@ -156,14 +157,30 @@ def test_a_pickle_in_place_of_weights_is_refused_and_never_loaded(
     fired.unlink()
     (copy / WEIGHTS).write_bytes(data)
     record = json.loads((copy / WEIGHTS).with_name("model.json").read_text())
-    import hashlib
-
     record["weights_sha256"] = hashlib.sha256(data).hexdigest()
     (copy / WEIGHTS).with_name("model.json").write_text(json.dumps(record))
     forge(copy)
     with pytest.raises(InputError, match="no model that can be loaded"):
         load_release(copy).networks("diagnosis", "student")
     assert not fired.exists()
+
+
+def test_a_network_of_somebodys_own_code_is_refused_and_never_run(
+    copy: Path, tmp_path: Path, forge: Callable[[Path], None]
+):
+    code = copy / "net.py"
+    code.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'fired')!r}).touch()\n")
+    path = (copy / WEIGHTS).with_name("model.json")
+    own = {"file": str(code), "network": "Net", "sha256": hashlib.sha256(code.read_bytes()).hexdigest()}
+    record = json.loads(path.read_text()) | {"base": "mine", "own_network": own, "network_settings": {}}
+    record |= {"learns_from": ["slides"], "predicts_from": ["slides"]}
+    path.write_text(json.dumps(record))
+    code.unlink()  # the manifest would refuse it
+    forge(copy)
+    code.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'fired')!r}).touch()\n")
+    with pytest.raises(InputError, match="a network of its own"):
+        load_release(copy).networks("diagnosis", "student")
+    assert not (tmp_path / "fired").exists()
 
 
 def test_a_pickle_beside_the_files_is_not_looked_at(copy: Path, tmp_path: Path):

@@ -13,8 +13,9 @@ from pathduet import config as configuration
 from pathduet.atomic import write_json, write_tsv
 from pathduet.expression import fold_matrix
 from pathduet.expression.matrix import read_expression
-from pathduet.learning.workflow import evaluate_fold, train_fold
+from pathduet.learning.workflow import FoldJob, evaluate_fold, train_fold
 from pathduet.ledger import build_ledger
+from pathduet.plan import Plan
 from pathduet.provenance import run_record
 from pathduet.sheets import read_patients, read_slides
 from pathduet.slides.batches import write_manifest
@@ -57,13 +58,14 @@ def tiny_config(folder: Path) -> dict[str, Any]:
             "expression": {"tables": [{"cohort": "tiny", "path": str(folder / "expression.tsv"), "unit": "counts"}]},
             "tasks": list(TASKS),
             "labels": {"survival_bins": 2},
+            "evaluation": {"bootstrap": 0},
             "split": {"folds": len(FOLDS)},
             "slides": {"tile_px": 64, "min_tiles": 2, "thumbnail_mpp": 4.0},
             "encoder": {"name": "random", "batch_size": 16, "device": "cpu"},
             "model": {
                 "tokens": 16, "width": 16, "heads": 2, "head_dim": 8, "offset_groups": 2, "offset_kernel": 3, "stride": 2,
             },
-            "training": dict.fromkeys(MODELS, epochs),
+            "training": {name: dict(epochs) for name in MODELS},
         },
         check_paths=False,
     )  # fmt: skip
@@ -134,21 +136,12 @@ def _genes_and_folds(run: TinyRun) -> None:
 
 
 def _models(run: TinyRun) -> None:
-    common: dict[str, Any] = {"results": run.results, "patients": run.folder / "patients.tsv"}
-    config = run.config
+    plan = Plan.from_config(run.config)
     for task in TASKS:
         for model in MODELS:
-            training = {
-                key: value[task] if isinstance(value, dict) else value
-                for key, value in config["training"][model].items()
-            }
-            settings = {key: config[key] for key in ("protocol", "seed", "labels", "model")} | {
-                "training": training
-            }
-            judged = {
-                "protocol": "strict", "seed": 42, "bootstrap": 0, "variant": "paper", "labels": config["labels"],
-            }  # fmt: skip
             for fold in FOLDS:
-                out = run.results / "models" / task / model / f"fold-{fold}"
-                train_fold(task, model, fold, settings=settings, out_dir=out, **common)
-                evaluate_fold(task, model, fold, part="test", settings=judged, out_dir=out, **common)
+                genes = run.results / "genes" / f"fold-{fold}.h5ad"
+                job = FoldJob(task, model, fold, run.results, run.folder / "patients.tsv", genes)
+                out = job.model_dir()
+                train_fold(job, plan.training_settings(task, model), out)
+                evaluate_fold(job, "test", plan.evaluation_settings(), out)

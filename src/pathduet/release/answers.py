@@ -24,6 +24,13 @@ def _likeliest(probabilities: Mapping[str, float]) -> str:
     return max(probabilities, key=lambda name: probabilities[name])
 
 
+def _agreeing(said: Sequence[Sequence[str]]) -> int | None:
+    """Return in how many folds both magnifications say the same; None where a model has not one answer of each."""
+    if any(len(names) < 2 for names in said):
+        return None
+    return sum(len(set(names)) == 1 for names in said)
+
+
 def class_answer(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> dict[str, Any]:
     """Put the folds' class probabilities of one slide together.
 
@@ -54,7 +61,7 @@ def class_answer(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> dict
                 "predicted": str(row["predicted"]),
                 "probabilities": _probabilities(row, "p", classes),
                 "by_magnification": single,
-                "expert": str(row["expert"]),
+                "expert": str(row.get("expert", "")),
             }
         )
     spoken = [member["probabilities"][best] for member in members]
@@ -66,7 +73,7 @@ def class_answer(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> dict
         "agreement": {
             "folds": sum(member["predicted"] == best for member in members),
             "of_folds": len(members),
-            "magnifications": sum(len(set(names)) == 1 for names in likeliest),
+            "magnifications": _agreeing(likeliest),
             "sd_of_predicted": float(np.std(spoken)),
         },
         "members": members,
@@ -127,8 +134,8 @@ def survival_answer(
         "agreement": {
             "folds": sum(member["group"] == group for member in members),
             "of_folds": len(members),
-            "magnifications": sum(
-                len({one["group"] for one in member["by_magnification"].values()}) == 1 for member in members
+            "magnifications": _agreeing(
+                [[one["group"] for one in member["by_magnification"].values()] for member in members]
             ),
             "percentile_range": [min(percentiles), max(percentiles)],
         },

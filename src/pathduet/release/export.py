@@ -13,6 +13,7 @@ from pathduet.atomic import atomic_path, write_json, write_text
 from pathduet.cohort.splits import read_folds
 from pathduet.errors import InputError, Problem
 from pathduet.learning.model_folder import DESCRIPTION, WEIGHTS
+from pathduet.learning.networks import NetworkChoice
 from pathduet.learning.workflow import usable_slides
 from pathduet.progress import track
 from pathduet.release import model_card
@@ -130,13 +131,30 @@ def _predictors(
     for task in tasks:
         if not records[task]:
             continue
-        if records[task][0]["tumor_genes"]:
+        for fold, record in zip(folds, records[task], strict=True):
+            _check_exportable(results, task, fold, record)
+        if NetworkChoice.from_record(records[task][0]).needs_expression:
             found[task] = {"expression": model}
             continue
         found[task] = {"slides": model}
         if _records(results, task, "teacher", folds):
             found[task]["expression"] = "teacher"
     return found
+
+
+def _check_exportable(results: Path, task: str, fold: int, record: Mapping[str, Any]) -> None:
+    """Refuse what a release cannot hold: failed trainings, a user's own code, other genes than the fold's."""
+    where = f"{results}/models/{task}/{record['model']}/fold-{fold}"
+    if "failed" in record:
+        raise InputError([Problem(where, f"its training failed: {record['failed']}", "mend the cause first")])
+    if record.get("own_network"):
+        found = "a network from a user's own file: a release holds no code"
+        raise InputError([Problem(where, found, "hand on the file and the run instead")])
+    scaling = GeneScaling.from_matrix(results / "genes" / f"fold-{fold}.h5ad")
+    genes = (record["tumor_genes"], record["tme_genes"])
+    if any(genes) and genes != (list(scaling.genes["tumor"]), list(scaling.genes["tme"])):
+        found = "trained on another gene selection than the run's first"
+        raise InputError([Problem(where, found, "export a model of the first selection")])
 
 
 def _clear(out: Path) -> None:

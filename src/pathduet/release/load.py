@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from pathduet.errors import InputError, PathDuetError, Problem
 from pathduet.learning.model_folder import ModelDescription, load_model
-from pathduet.models.student import Student
-from pathduet.models.teacher import Teacher
 from pathduet.release.contents import read_json, verify
 from pathduet.release.gene_scaling import GeneScaling
 from pathduet.release.reference import Reference
 from pathduet.slides.settings import SlideSettings
 
-Network = Teacher | Student
 _ADVICE = "fetch or export the release again"
 
 
@@ -50,7 +48,7 @@ class Release:
     reference: Reference
     scalings: dict[int, GeneScaling]
     risks: dict[str, Any]
-    _networks: dict[tuple[str, str], list[tuple[Network, ModelDescription]]] = field(default_factory=dict)
+    _networks: dict[tuple[str, str], list[tuple[nn.Module, ModelDescription]]] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -66,7 +64,7 @@ class Release:
         """Return the model that predicts a task from ``slides`` or with ``expression``; None if there is none."""
         return self.manifest["tasks"][task].get(kind)
 
-    def networks(self, task: str, model: str) -> list[tuple[Network, ModelDescription]]:
+    def networks(self, task: str, model: str) -> list[tuple[nn.Module, ModelDescription]]:
         """Return the folds' networks, on the CPU, loaded when first asked for.
 
         Raises
@@ -106,7 +104,7 @@ class Release:
             )
 
 
-def _load(folder: Path) -> tuple[Network, ModelDescription]:
+def _load(folder: Path) -> tuple[nn.Module, ModelDescription]:
     from safetensors import SafetensorError
 
     try:
@@ -115,9 +113,6 @@ def _load(folder: Path) -> tuple[Network, ModelDescription]:
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         found = f"no model that can be loaded ({type(error).__name__}: {str(error)[:200]})"
         raise InputError([Problem(f"release, {folder.name}", found, _ADVICE)]) from error
-    if not isinstance(network, Teacher | Student):
-        found = f"a {description.choice.base}, no teacher or student"
-        raise InputError([Problem(f"release, {folder.name}", found, _ADVICE)])
     return network, description
 
 

@@ -91,7 +91,9 @@ def _task_view(task: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "model": found["model"],
         "kind": found["kind"],
         "folds": f"{agreement['folds']} of {agreement['of_folds']}",
-        "magnifications": f"{agreement['magnifications']} of {agreement['of_folds']}",
+        "magnifications": ""
+        if agreement["magnifications"] is None
+        else f"; 10x and 20x agree in {agreement['magnifications']} of {agreement['of_folds']}",
         "divided": agreement["folds"] < agreement["of_folds"],
     }
     if found["kind"] == "classes":

@@ -274,7 +274,7 @@ def _task(
     unknown = pd.DataFrame({"label": [], "survival_days": [], "event": []})
     tables, outcomes = [], []
     for network, description in release.networks(task, model):
-        reads = bool(description.tumor_genes or description.tme_genes)
+        reads = description.choice.needs_expression
         expression = sample.folds[description.fold] if reads and sample is not None else None
         found = predict_cases(
             network.to(device), description, [case], unknown, expression=expression, device=device,
