@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pathduet import config as configuration
 from pathduet.atomic import sha256_file
 from pathduet.comparison.arms import (
+    INHERITED,
     OURS,
     VARIATION_TABLES,
     Arm,
@@ -260,8 +261,12 @@ class Plan:
         }
         compared = self.config["comparison"]
         own = compared["own_models"].get(arm.base)
-        configured = own.get("settings", {}) if own else compared["settings"].get(arm.base, {})
         shape = configuration.merge(self.config["model"], arm.model)
+        inherited = {key: shape[key] for key in INHERITED.get(arm.base, ())}
+        configured = own.get("settings", {}) if own else compared["settings"].get(arm.base, {})
+        network = (
+            {} if ours else configuration.merge(configuration.merge(inherited, configured), arm.settings)
+        )
         if not ours:
             shape = {key: shape[key] for key in ("tokens", "token_order")}
         search = compared["search"]
@@ -273,7 +278,8 @@ class Plan:
             "model": shape,
             "training": training,
             "tensorboard": self.config["training"]["tensorboard"],
-            "network": {} if ours else configuration.merge(configured, arm.settings),
+            "network": network,
+            "gene_groups": _file_hash(network.get("gene_groups")) if not own else None,
             "own": _own_network(own) if own else None,
             "lineage": {"teacher": arm.teacher, "student": arm.student} if arm.base == "distilled" else {},
             "search": search if search["trials"] else None,
@@ -292,6 +298,11 @@ class Plan:
     def code(self, *parts: str) -> str:
         """Hash of the source a rule calls, see :func:`pathduet.provenance.code_version`."""
         return code_version(*parts)
+
+
+def _file_hash(file: object) -> str | None:
+    """Return a named file's hash, so that an edit trains again; None where there is none (the training says so)."""
+    return sha256_file(Path(file)) if isinstance(file, str) and Path(file).is_file() else None
 
 
 def _own_network(own: Mapping[str, Any]) -> dict[str, Any]:

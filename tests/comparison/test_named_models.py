@@ -241,3 +241,29 @@ def test_a_logistic_regression_finds_a_separating_covariate_and_survives_missing
         patients.drop(columns=["age_years"]), folds, 0, "grading", "logistic_age_sex"
     )
     assert "no fit" in notes["fit"] and nobody["p_G2"].to_numpy() == pytest.approx(1 / 3)
+
+
+def test_baselines_take_the_map_and_the_variant_from_the_method_unless_told_otherwise(tmp_path: Path) -> None:
+    made = plan(
+        tmp_path,
+        model={"variant": "released", "stride": 3, "offset_range": 1.5},
+        comparison={"settings": {"cmta": {"variant": "paper"}}},
+    )
+    networks = {
+        m: made.training_settings("diagnosis", m)["network"] for m in ("mcat", "cmta", "sml", "abmil")
+    }
+    assert networks["mcat"] == {"variant": "released"} and networks["cmta"] == {"variant": "paper"}
+    assert (networks["sml"]["stride"], networks["sml"]["offset_range"]) == (3, 1.5)
+    assert networks["abmil"] == {}
+    for base, settings in networks.items():
+        assert choose(base, settings).base == base
+
+
+def test_an_edited_file_of_gene_groups_trains_again(tmp_path: Path) -> None:
+    file = tmp_path / "families.gmt"
+    seen = []
+    for genes in ("TP53\tPTEN", "TP53\tRB1"):
+        file.write_text(f"suppressors\t\t{genes}\n")
+        made = plan(tmp_path, comparison={"settings": {"mcat": {"gene_groups": str(file)}}})
+        seen.append(made.training_settings("diagnosis", "mcat"))
+    assert seen[0] != seen[1] and seen[0]["network"] == seen[1]["network"]

@@ -19,6 +19,13 @@ OURS = ("teacher", "student", "distilled")
 BASELINE_NAMES = (
     "abmil", "transmil", "snn", "concat", "add", "bilinear", "mcat", "cmta", "sml", "lm", "ae",
 )  # fmt: skip
+#: What a baseline takes from the configuration's ``model`` unless its own settings say otherwise: the shape of the token map,
+#: and how the public code grouped genes.
+INHERITED = {
+    "mcat": ("variant",),
+    "cmta": ("variant",),
+    "sml": ("offset_kernel", "stride", "offset_range"),
+}
 #: Variation tables; "main" stands for the tasks' own tables and the external one.
 VARIATION_TABLES = ("ablation", "hvg", "findings")
 TABLES = ("main", *VARIATION_TABLES)
