@@ -28,6 +28,7 @@ include: "rules/cohort.smk"
 include: "rules/genes.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
+include: "rules/explain.smk"
 include: "rules/report.smk"
 include: "rules/release.smk"
 
@@ -41,6 +42,11 @@ rule all:
 rule tables:
     input:
         tables(),
+
+
+rule explanations:
+    input:
+        explanations(),
 
 
 onstart:

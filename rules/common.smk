@@ -61,6 +61,7 @@ def final_targets():
         f"{RESULTS}/participation.tsv",
         f"{RESULTS}/genes/subspaces.tsv",
         *tables(),
+        *explanations(),
     ]
 
 
@@ -153,6 +154,32 @@ def external_predictions(wildcards):
         f"{RESULTS}/external/survival/{wildcards.any_model}/fold-{fold}/predictions.tsv"
         for fold in plan.folds
     ]
+
+
+def explanations():
+    return [
+        f"{RESULTS}/explanations/{task}/{name}"
+        for task in plan.tasks
+        for name in plan.explanation_files(task)
+    ]
+
+
+def explained_metrics(task):
+    """Results of the models that a task's explanations are about, of every fold, and on external cohorts."""
+    models = plan.explained_models(task)
+    found = [
+        f"{RESULTS}/models/{task}/{model}/fold-{fold}/metrics.json"
+        for model in models
+        for fold in plan.folds
+    ]
+    if task == "survival" and plan.external_cohorts:
+        parts = [*(f"fold-{fold}" for fold in plan.folds), "ensemble"]
+        found += [
+            f"{RESULTS}/external/survival/{model}/{part}/metrics.json"
+            for model in models
+            for part in parts
+        ]
+    return found
 
 
 def start():

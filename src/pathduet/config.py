@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from pathduet.errors import InputError, Problem
+from pathduet.explanation_files import plain_name
 
 
 @lru_cache
@@ -141,6 +142,9 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
                 )
     if config["predict"]["expression"] and not config["predict"]["unit"]:
         yield Problem("predict.unit", "not set", "say what predict.expression holds, e.g. counts")
+    regions = config["explanations"]["regions"]
+    for name in sorted(set(map(plain_name, regions["tumor"])) & set(map(plain_name, regions["tme"]))):
+        yield Problem("explanations.regions", f"{name!r} is on both sides", "list a structure once")
     if config["slides"]["mpp_10x"] <= config["slides"]["mpp_20x"]:
         yield Problem(
             "slides.mpp_10x", "not coarser than slides.mpp_20x", "10x has the larger pixels, e.g. 1.0 and 0.5"
@@ -174,6 +178,7 @@ def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         (f"comparison.own_models.{name}.file", own["file"])
         for name, own in config["comparison"]["own_models"].items()
     ]
+    paths.append(("explanations.gene_sets", config["explanations"]["gene_sets"]))
     for key, path in paths:
         if path is not None and path != "shipped" and not Path(path).is_file():
             advice = "correct the path (relative to the working directory)"

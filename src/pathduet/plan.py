@@ -23,6 +23,7 @@ from pathduet.comparison.arms import (
     gene_selections,
     needed_arms,
 )
+from pathduet.explanation_files import files_of
 from pathduet.provenance import code_version
 from pathduet.sheets import SlideRow, read_sheets
 
@@ -293,6 +294,39 @@ class Plan:
             "bootstrap": self.config["evaluation"]["bootstrap"],
             "variant": self.config["model"]["variant"],
             "labels": self.config["labels"],
+        }
+
+    def explained_models(self, task: str) -> list[str]:
+        """Return the models of a task that are explained: the chosen ones, and what they are held against."""
+        wanted = self.config["explanations"]["models"]
+        clinical = self.clinical_models if task == "survival" else []
+        return [model for model in self.models(task) if model in wanted or model in clinical]
+
+    def explanation_files(self, task: str) -> list[str]:
+        """Return the files in a task's folder of explanations."""
+        return files_of(task, self.config["explanations"]["malignancy_scores"])
+
+    def annotation_paths(self) -> list[str]:
+        """Return the slides' region annotations that exist, and their legend."""
+        regions = self.config["explanations"]["regions"]
+        if not regions["annotations"]:
+            return []
+        paths = [
+            regions["annotations"].replace("{slide_id}", s.slide_id) for s in self.slides if not s.exclude
+        ]
+        found = [path for path in paths if Path(path).is_file()]
+        return [*found, *([regions["legend"]] if found and regions["legend"] else [])]
+
+    def explanation_settings(self, task: str) -> dict[str, Any]:
+        """Settings of a task's explanations."""
+        return {
+            "seed": self.config["seed"],
+            "bootstrap": self.config["evaluation"]["bootstrap"],
+            "labels": self.config["labels"],
+            "models": self.explained_models(task),
+            "folds": self.config["split"]["folds"],
+            "external": bool(self.external_cohorts) and task == "survival",
+            "explanations": self.config["explanations"],
         }
 
     def code(self, *parts: str) -> str:

@@ -1,0 +1,206 @@
+"""Regions that somebody drew on a slide, as the structure under each tile: GeoJSON polygons or a label picture.
+
+GeoJSON in level-0 pixels, as QuPath exports it: a feature's structure is ``properties.classification.name``, else
+``properties.name``; later features lie over earlier ones. A picture is indexed or grey (its numbers are looked up
+in the legend) or in colours (looked up as ``#rrggbb``); it covers the slide from its top-left corner, at the
+legend's ``micrometres_per_pixel`` if given, else from edge to edge. A legend is JSON: ``{"regions": {"1": {"name":
+"leading_edge"}, ...}}``. Glass and whatever the legend does not name is not annotated.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from pathduet.errors import InputError, Problem
+
+_MAX_BYTES = 512 * 2**20
+_MAX_PIXELS = 400_000_000
+_MAX_DEPTH = 4
+#: Largest edge of the raster that polygons are drawn on.
+_RASTER_EDGE = 4096
+#: A tile is named by its most frequent structure if at least this share of it is annotated.
+_LEAST_ANNOTATED = 0.5
+_NAMED_COLOUR = re.compile(r"#[0-9a-f]{6}")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A raster of structures over a slide.
+
+    Attributes
+    ----------
+    labels : (h, w) int array
+        Index into `names`; -1 = not annotated.
+    names : tuple of str
+        Structures.
+    scale : (float, float)
+        Level-0 pixels per raster pixel, along x and y.
+    """
+
+    labels: NDArray[np.int32]
+    names: tuple[str, ...]
+    scale: tuple[float, float]
+
+    def structure_of(self, x: float, y: float, width: float, height: float) -> str:
+        """Return the structure under a tile (level-0 pixels), "" if less than half of it is annotated."""
+        h, w = self.labels.shape
+        left, top = int(np.floor(x / self.scale[0] + 0.5)), int(np.floor(y / self.scale[1] + 0.5))
+        right = max(int(np.floor((x + width) / self.scale[0] + 0.5)), left + 1)
+        bottom = max(int(np.floor((y + height) / self.scale[1] + 0.5)), top + 1)
+        part = self.labels[max(top, 0) : min(bottom, h), max(left, 0) : min(right, w)]
+        counts = np.bincount(part[part >= 0].ravel(), minlength=len(self.names))
+        if counts.sum() < _LEAST_ANNOTATED * (right - left) * (bottom - top) or not counts.sum():
+            return ""
+        return self.names[int(counts.argmax())]
+
+
+def read_legend(path: Path | None) -> dict[str, Any]:
+    """Return a legend: ``names`` (number or #rrggbb to structure) and ``mpp`` (float or None).
+
+    Raises
+    ------
+    InputError
+        If it is no legend.
+    """
+    if path is None:
+        return {"names": {}, "mpp": None}
+    advice = 'give JSON such as {"regions": {"1": {"name": "leading_edge"}}}'
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        regions = value["regions"]
+        names = {
+            str(key).lower(): str(entry["name"] if isinstance(entry, Mapping) else entry)
+            for key, entry in regions.items()
+        }
+        mpp = value.get("micrometres_per_pixel")
+        if mpp is not None and not (isinstance(mpp, int | float) and math.isfinite(mpp) and mpp > 0):
+            raise ValueError(f"micrometres_per_pixel is {mpp!r}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            [Problem(f"legend {path}", f"{type(error).__name__}: {str(error)[:200]}", advice)]
+        ) from None
+    for key in names:
+        if not key.isdigit() and not _NAMED_COLOUR.fullmatch(key):
+            raise InputError(
+                [Problem(f"legend {path}", f"key {key!r}", "use pixel values (1, 2 ...) or #rrggbb")]
+            )
+    return {"names": names, "mpp": mpp}
+
+
+def read_annotation(
+    slide_id: str, path: Path, size0: tuple[int, int], mpp: tuple[float, float], legend: Mapping[str, Any]
+) -> Annotation:
+    """Return a slide's annotation.
+
+    Parameters
+    ----------
+    slide_id : str
+        For messages.
+    size0 : (int, int)
+        Width and height of level 0, pixels.
+    mpp : (float, float)
+        Micrometres per level-0 pixel, x and y.
+    legend : mapping
+        From :func:`read_legend`.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be understood.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"{path.stat().st_size:,} bytes")
+        if path.suffix.lower() in (".geojson", ".json"):
+            return _from_geojson(json.loads(path.read_text(encoding="utf-8")), size0)
+        return _from_picture(path, size0, mpp, legend)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        RecursionError,
+        Image.DecompressionBombError,
+    ) as error:
+        advice = "give GeoJSON polygons in level-0 pixels, or a label picture with a legend"
+        found = f"{type(error).__name__}: {str(error)[:200]}"
+        raise InputError([Problem(f"annotation of slide {slide_id}, {path.name}", found, advice)]) from None
+
+
+def _from_picture(
+    path: Path, size0: tuple[int, int], mpp: tuple[float, float], legend: Mapping[str, Any]
+) -> Annotation:
+    if not legend["names"]:
+        raise ValueError("a picture needs a legend (explanations.regions.legend)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path, formats=("PNG", "TIFF", "BMP")) as image:
+            if image.size[0] * image.size[1] > _MAX_PIXELS:
+                raise ValueError(f"{image.size[0]:,} x {image.size[1]:,} pixels, more than {_MAX_PIXELS:,}")
+            plain = image if image.mode in ("P", "L") else image.convert("RGB")
+            values = np.asarray(plain)
+    names = tuple(dict.fromkeys(name for name in legend["names"].values() if name != "glass"))
+    labels = np.full(values.shape[:2], -1, np.int32)
+    if values.ndim == 3:
+        values = (values.astype(np.int32) * (65536, 256, 1)).sum(axis=2)
+    for key, name in legend["names"].items():
+        if name != "glass":
+            labels[values == (int(key[1:], 16) if key.startswith("#") else int(key))] = names.index(name)
+    h, w = labels.shape
+    if legend["mpp"] is None:
+        return Annotation(labels, names, (size0[0] / w, size0[1] / h))
+    return Annotation(labels, names, (legend["mpp"] / mpp[0], legend["mpp"] / mpp[1]))
+
+
+def _from_geojson(value: Any, size0: tuple[int, int]) -> Annotation:
+    shapes = list(_shapes(value))
+    if not shapes:
+        raise ValueError("holds no named Polygon or MultiPolygon")
+    shrink = max(1.0, max(size0) / _RASTER_EDGE)
+    width, height = math.ceil(size0[0] / shrink), math.ceil(size0[1] / shrink)
+    names = tuple(dict.fromkeys(name for name, _ in shapes))
+    total = Image.new("I", (width, height), -1)
+    for name, rings in shapes:
+        mask = Image.new("1", (width, height))
+        draw = ImageDraw.Draw(mask)
+        for i, ring in enumerate(rings):
+            points = [(float(p[0]) / shrink, float(p[1]) / shrink) for p in ring]
+            if len(points) < 3 or not all(math.isfinite(v) for point in points for v in point):
+                raise ValueError("a ring of fewer than three points, or of no numbers")
+            draw.polygon(points, fill=0 if i else 1)
+        total.paste(names.index(name), mask=mask)
+    return Annotation(np.asarray(total, dtype=np.int32), names, (shrink, shrink))
+
+
+def _shapes(value: Any, name: str = "", depth: int = 0) -> list[tuple[str, list[Any]]]:
+    """Return (structure, rings) of each polygon."""
+    if depth > _MAX_DEPTH:
+        raise ValueError("collections nested too deeply")
+    if isinstance(value, list):
+        return [shape for item in value for shape in _shapes(item, name, depth + 1)]
+    kind = value.get("type")
+    if kind == "FeatureCollection":
+        return _shapes(value.get("features") or [], name, depth + 1)
+    if kind == "Feature":
+        properties = value.get("properties") or {}
+        named = (properties.get("classification") or {}).get("name") or properties.get("name") or ""
+        return _shapes(value["geometry"], str(named), depth + 1) if value.get("geometry") and named else []
+    if kind == "GeometryCollection":
+        return _shapes(value.get("geometries") or [], name, depth + 1)
+    if kind == "Polygon":
+        return [(name, list(value["coordinates"]))] if name else []
+    if kind == "MultiPolygon":
+        return [(name, list(rings)) for rings in value["coordinates"]] if name else []
+    return []

@@ -1,0 +1,293 @@
+"""Which gene tokens of a teacher attend where: focus, place, agreement of magnifications, and weight in the selection.
+
+Of every gene token, over the slides of a fold's test part (patients with expression), by magnification:
+
+- `focus`: 1 - H / log(keys), H the entropy of the head-averaged attention over the sampled points (eq. 2): 0 = looks
+  everywhere alike, 1 = at one point;
+- `tumor_gain`: attention on points over tumor structures divided by those structures' share of the annotated points,
+  where slides are annotated (1 = no preference). A key is read at one point per offset group; it counts with the mean
+  over the groups, and points between two tiles count in parts, as bilinear sampling reads them;
+- `selection`: attention that the gene receives from all fused tokens of its subspace in the selection (eq. 4), times the number of
+  genes (1 = as much as any other);
+
+and between the magnifications:
+
+- `similarity`: the gene's part in C_ii of eq. 7 (dot product of its attention rows at 10x and 20x, mean over heads), times the
+  number of keys: 1 = no relation between spread-out rows. Its mean over genes is the slide's C_ii, whose
+  variance over slides the consistency loss (IGC) lowers;
+- `agreement`: Pearson r over keys of the gene's head-averaged attention at 10x and 20x. Key k lies near the same place of
+  both token maps, which is near the same place of the slide.
+
+A gene's numbers are averaged over the slides of a patient, the patients of a fold, then the folds that selected it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pathduet.errors import InputError, Problem
+from pathduet.explain.gene_correlation import pearson
+from pathduet.learning.dataset import Case, SlideDataset, map_rows
+from pathduet.learning.model_folder import load_model
+from pathduet.learning.runs import resolve_device
+from pathduet.models.config import MAGNIFICATIONS, SUBSPACES
+from pathduet.models.deformable import reference_points, sample_map
+from pathduet.models.teacher import Teacher
+from pathduet.progress import track
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pathduet.expression.fold_matrix import FoldExpression
+
+Floats = NDArray[np.float64]
+#: Tiles of a slide and magnification -> 1 in tumor structures, 0 in TME structures, NaN where not annotated; or None.
+TileSides = Callable[[str, str], Floats | None]
+
+
+def focus(attention: Floats) -> Floats:
+    """Return 1 - entropy / log(keys) of each row (G, keys); 1 where there is one key only."""
+    keys = attention.shape[1]
+    if keys < 2:
+        return np.ones(len(attention))
+    safe = np.clip(attention, np.finfo(float).tiny, 1)
+    return np.asarray(1 + (attention * np.log(safe)).sum(axis=1) / np.log(keys))
+
+
+def similarity(first: Floats, second: Floats) -> Floats:
+    """Return keys times the mean over heads of the dot product of two attentions (heads, G, keys), shape (G,)."""
+    return np.asarray((first * second).sum(axis=2).mean(axis=0) * first.shape[2])
+
+
+def row_correlation(first: Floats, second: Floats) -> Floats:
+    """Return Pearson r of each pair of rows of two (G, keys) arrays, shape (G,)."""
+    return np.array([pearson(a, b[:, None])[0] for a, b in zip(first, second, strict=True)])
+
+
+def tumor_gain(attention: Floats, tumor: Floats, annotated: Floats) -> Floats:
+    """Return how much more attention (G, keys) lies on tumor points than their share, shape (G,).
+
+    Parameters
+    ----------
+    tumor, annotated : (keys,) arrays
+        Of each key, the part of its reading that lies on tumor structures, and on annotated tiles at all.
+    """
+    if not (tumor.sum() > 0 and annotated.sum() > tumor.sum()):
+        return np.full(len(attention), np.nan)
+    on_tumor, on_any = attention @ tumor, attention @ annotated
+    share = tumor.sum() / annotated.sum()
+    return np.divide(on_tumor, on_any, out=np.full(len(attention), np.nan), where=on_any > 0) / share
+
+
+def key_parts(offsets: torch.Tensor, cells: Floats) -> tuple[Floats, Floats]:
+    """Return, of each key, the part of its reading on tumor tiles and on annotated tiles, (keys,) each.
+
+    Parameters
+    ----------
+    offsets : Tensor
+        (1, groups, h, w, 2) in cells of the token map.
+    cells : (N,) array
+        1, 0 or NaN of each cell of the token map.
+    """
+    _, groups, side, _, _ = offsets.shape
+    n = round(len(cells) ** 0.5)
+    points = reference_points(side, device=offsets.device, dtype=offsets.dtype) + offsets * (2 / n)
+    maps = np.stack([np.nan_to_num(cells), np.isfinite(cells)], axis=1)  # (N, 2)
+    parts = []
+    for column in range(2):
+        one = torch.as_tensor(maps[:, column], dtype=offsets.dtype, device=offsets.device)
+        sampled = sample_map(one.view(1, -1, 1).expand(1, len(cells), groups), points)  # (1, keys, groups)
+        parts.append(sampled[0].mean(dim=1).double().cpu().numpy())
+    return parts[0], parts[1]
+
+
+@torch.no_grad()
+def fold_gene_attention(
+    model_dir: Path,
+    slides: pd.DataFrame,
+    expression: FoldExpression,
+    sides: TileSides | None = None,
+    *,
+    device: str = "auto",
+) -> pd.DataFrame:
+    """Return each gene's numbers in one fold.
+
+    Parameters
+    ----------
+    model_dir : Path
+        The fold's teacher.
+    slides : DataFrame
+        slide_id, patient_id, cohort and features (path) of the slides to look at: those of test patients.
+    expression : FoldExpression
+        The fold's expression.
+    sides : callable, optional
+        Where the structures are.
+
+    Returns
+    -------
+    DataFrame
+        One row a gene and subspace: gene, subspace, patients, similarity, agreement, and focus, selection and tumor_gain
+        with ``_10x`` and ``_20x``.
+
+    Raises
+    ------
+    InputError
+        If the model has no gene tokens with sampled attention, or no slide has expression.
+    """
+    import pandas as pd
+
+    network, description, _ = load_model(model_dir)
+    genes = {"tumor": list(description.tumor_genes), "tme": list(description.tme_genes)}
+    kept = [row for row in slides.sort_values("slide_id").to_dict("records")
+            if expression.row_for(str(row["patient_id"]), str(row["slide_id"])) is not None]  # fmt: skip
+    if not isinstance(network, Teacher) or description.config.variant != "paper":
+        found = (
+            f"{description.model}, variant {description.config.variant}: it has no attention by gene token"
+        )
+        raise InputError([Problem(f"model {model_dir}", found, "explain a teacher of the variant paper")])
+    if not kept:
+        raise InputError(
+            [Problem(f"model {model_dir}", "no test slide with expression", "see participation.tsv")]
+        )
+    chosen = resolve_device(device)
+    network.to(chosen)
+    cases = [
+        Case(str(r["slide_id"]), str(r["patient_id"]), str(r["cohort"]), "test", Path(r["features"]))
+        for r in kept
+    ]
+    dataset = SlideDataset(cases, description.config, expression, cache_mib=0)
+    tables = []
+    for i in track(range(len(cases)), len(cases), "gene attention", "slides"):
+        batch = dataset.batch([i]).to(chosen)
+        output = network(
+            batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme, need_selection=True
+        )
+        maps = {m: _cells(cases[i], m, description.config, sides) for m in MAGNIFICATIONS}
+        for s in SUBSPACES:
+            columns = _slide_columns({m: output.branches[m][s] for m in output.branches}, len(genes[s]), maps)
+            table = pd.DataFrame({"gene": genes[s], "subspace": s, **columns})
+            tables.append(table.assign(patient_id=cases[i].patient_id))
+    keys = ["subspace", "gene"]
+    by_patient = pd.concat(tables).groupby([*keys, "patient_id"], sort=False).mean()
+    means = by_patient.groupby(keys, sort=False).mean().reset_index()
+    return means.assign(patients=len({case.patient_id for case in cases}))
+
+
+def _cells(case: Case, magnification: str, config: object, sides: TileSides | None) -> Floats | None:
+    """Return the side of each cell of a slide's token map, None without annotation."""
+    import h5py
+
+    tiles = sides(case.slide_id, magnification) if sides is not None else None
+    if tiles is None:
+        return None
+    with h5py.File(case.features, "r") as file:
+        rows = map_rows(file[magnification]["grid"][:], config)  # type: ignore[arg-type]
+    return np.asarray(tiles)[rows]
+
+
+def _slide_columns(
+    branches: dict[str, object], genes: int, maps: dict[str, Floats | None]
+) -> dict[str, Floats]:
+    by_head, mean, columns = {}, {}, {}
+    for m, branch in branches.items():
+        attention = branch.attention  # type: ignore[attr-defined]
+        selection = branch.selection  # type: ignore[attr-defined]
+        if attention is None or attention.shape[2] < genes:
+            raise InputError(
+                [Problem("teacher", "no attention by gene token", "explain a teacher with gene tokens")]
+            )
+        by_head[m] = attention[0, :, :genes].double().cpu().numpy()
+        mean[m] = by_head[m].mean(axis=0)
+        columns[f"focus_{m}"] = focus(mean[m])
+        if selection is not None:
+            # rows of padding tokens ask, too, but nobody listens to them
+            received = selection[0, :, :genes, :genes].double().mean(dim=(0, 1)).cpu().numpy()
+            columns[f"selection_{m}"] = received * genes
+        cells = maps[m]
+        offsets = getattr(branch, "offsets", None)
+        if cells is not None and offsets is not None and np.isfinite(cells).any():
+            columns[f"tumor_gain_{m}"] = tumor_gain(mean[m], *key_parts(offsets, cells))
+        else:
+            columns[f"tumor_gain_{m}"] = np.full(genes, np.nan)
+    if len(mean) == 2 and by_head["10x"].shape == by_head["20x"].shape:
+        columns["similarity"] = similarity(by_head["10x"], by_head["20x"])
+        columns["agreement"] = row_correlation(mean["10x"], mean["20x"])
+    return columns
+
+
+MEASURES = {
+    "focus_10x": "Focus at 10x", "focus_20x": "Focus at 20x", "tumor_gain_10x": "Gain on tumor regions at 10x",
+    "tumor_gain_20x": "Gain on tumor regions at 20x", "selection_10x": "Weight in the selection at 10x",
+    "selection_20x": "Weight in the selection at 20x", "similarity": "Similarity 10x and 20x (keys x C_ii)",
+    "agreement": "Agreement 10x and 20x (r)",
+}  # fmt: skip
+
+
+def attention_table(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
+    """Return the genes' numbers over folds: gene, subspace, folds (that selected it), patients, then the measures.
+
+    Within a subspace, genes with the largest weight in the selection (mean of the magnifications) come first.
+    """
+    import pandas as pd
+
+    names = ["gene", "subspace", "folds", "patients", *MEASURES]
+    if not folds:
+        return pd.DataFrame(columns=names)
+    whole = pd.concat(folds.values()).reindex(columns=["gene", "subspace", "patients", *MEASURES])
+    groups = whole.groupby(["subspace", "gene"], sort=False)
+    table = groups[list(MEASURES)].mean()
+    table["folds"], table["patients"] = groups.size(), groups["patients"].sum()
+    table["_weight"] = table[["selection_10x", "selection_20x"]].mean(axis=1)
+    table = table.reset_index()
+    table["_side"] = table["subspace"].map({name: i for i, name in enumerate(SUBSPACES)})
+    table = table.sort_values(["_side", "_weight", "gene"], ascending=[True, False, True], kind="stable")
+    return table[names].reset_index(drop=True)
+
+
+def gene_set_table(genes: pd.DataFrame, sets: dict[str, Sequence[str]]) -> pd.DataFrame:
+    """Return the mean of each measure over the genes of each set, beside the subspace's other genes.
+
+    Parameters
+    ----------
+    genes : DataFrame
+        From :func:`attention_table`.
+    sets : dict
+        Name to genes.
+
+    Returns
+    -------
+    DataFrame
+        set, subspace, genes (of the set among the tokens), the measures' means, and p: Mann-Whitney's two-sided p of the
+        set's selection weights against those of the other genes of the subspace, q: corrected over all rows (Benjamini and
+        Hochberg). A set needs three genes.
+    """
+    import pandas as pd
+    from scipy.stats import mannwhitneyu
+
+    from pathduet.explain.gene_correlation import false_discovery
+
+    rows = []
+    for subspace, part in genes.groupby("subspace", sort=False):
+        weight = part[["selection_10x", "selection_20x"]].mean(axis=1)
+        rows.append(
+            {"set": "all", "subspace": subspace, "genes": len(part), **part[list(MEASURES)].mean().to_dict()}
+        )
+        for name, members in sets.items():
+            inside = part["gene"].isin(set(members))
+            if inside.sum() < 3 or (~inside).sum() < 3:
+                continue
+            p = (
+                float(mannwhitneyu(weight[inside], weight[~inside]).pvalue)
+                if weight.notna().all()
+                else np.nan
+            )
+            rows.append({"set": name, "subspace": subspace, "genes": int(inside.sum()), "p": p,
+                         **part.loc[inside, list(MEASURES)].mean().to_dict()})  # fmt: skip
+    table = pd.DataFrame(rows, columns=["set", "subspace", "genes", *MEASURES, "p"])
+    return table.assign(q=false_discovery(table["p"].to_numpy(dtype=float)))

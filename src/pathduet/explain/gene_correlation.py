@@ -1,0 +1,220 @@
+"""Which genes go with the predicted malignancy: Pearson r of a score with the expression of test patients.
+
+The score is the expected grade (sum of p_k times the grade's number) or the predicted survival risk; both rise with
+malignancy. Each fold has its own network, and scores of different networks share no scale, so r is
+computed within each fold's test patients; Fisher's z = atanh(r) of the folds is averaged with weights n - 3, the
+inverse of its variance, which also gives the p value (two-sided, normal). Correlating all patients at once
+would count differences between networks as differences between patients.
+
+q values are Benjamini and Hochberg's, over all genes of both subspaces within a model. A teacher reads the
+expression, so its correlations say what it uses; those of a student, which sees slides only, say what slides show.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathduet.explain.fold_results import FoldResult
+from pathduet.explanation_files import SCORES
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+SCORE_NAMES = {"expected_grade": "expected grade (sum of p_k k)", "risk": "predicted survival risk"}
+#: atanh(r) of fewer has no variance.
+FEWEST_PATIENTS = 4
+_LEVEL = 0.05
+
+Floats = NDArray[np.float64]
+
+
+def malignancy_score(patients: pd.DataFrame, task: str) -> Floats:
+    """Return each patient's score (n,); higher = more malignant.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        Predictions by patient: ``p_G2``, ``p_G3``, ... for grading, ``risk`` for survival.
+    """
+    if task == "survival":
+        return patients["risk"].to_numpy(dtype=float)
+    if task != "grading":
+        raise ValueError(f"the classes of {task} have no order, so there is no malignancy score")
+    columns = [str(name) for name in patients.columns if re.fullmatch(r"p_G\d+", str(name))]
+    grades = np.array([float(name[3:]) for name in columns])
+    return np.asarray(patients[columns].to_numpy(dtype=float) @ grades)
+
+
+def pearson(score: Floats, genes: Floats) -> Floats:
+    """Return r (G,) of a score (n,) with each column of (n, G); NaN where either is constant."""
+    centred_score, centred = score - score.mean(), genes - genes.mean(axis=0)
+    size = np.sqrt((centred_score**2).sum() * (centred**2).sum(axis=0))
+    tiny = 1e-12 * max(1.0, float(np.abs(genes).max(initial=0.0)))
+    defined = size > tiny
+    r = np.full(genes.shape[1], np.nan)
+    return np.clip(np.divide(centred_score @ centred, size, out=r, where=defined), -1, 1)
+
+
+def combine_folds(r: Floats, n: NDArray[np.integer]) -> tuple[Floats, Floats]:
+    """Return r and its two-sided p value of each gene over folds, by Fisher's z.
+
+    Parameters
+    ----------
+    r : (F, G) array
+        NaN where undefined: the fold then has no weight for the gene.
+    n : (F,) array
+        Patients of each fold; folds of three or fewer have no weight.
+    """
+    from scipy.stats import norm
+
+    usable = np.isfinite(r) & (n[:, None] >= FEWEST_PATIENTS)
+    weight = np.where(usable, n[:, None] - 3, 0)
+    # atanh(1) is infinite; correlations of floats this close to one are one
+    z = np.arctanh(np.clip(np.where(usable, r, 0), -1 + 1e-12, 1 - 1e-12))
+    total = weight.sum(axis=0)
+    mean = np.divide((weight * z).sum(axis=0), total, out=np.full(r.shape[1], np.nan), where=total > 0)
+    p = 2 * norm.sf(np.abs(mean) * np.sqrt(total))
+    return np.tanh(mean), np.where(np.isfinite(mean), p, np.nan)
+
+
+def false_discovery(p: Floats) -> Floats:
+    """Return Benjamini and Hochberg's q values; NaN p values stay NaN and are not counted."""
+    from scipy.stats import false_discovery_control
+
+    q = np.full(len(p), np.nan)
+    known = np.isfinite(p)
+    if known.any():
+        q[known] = false_discovery_control(p[known], method="bh")
+    return q
+
+
+def expression_of_test_part(adata: AnnData) -> pd.DataFrame:
+    """Return the scaled expression of a fold's test patients, patients x genes of either list.
+
+    The mean over a patient's samples.
+    """
+    import pandas as pd
+
+    test = (adata.obs["part"].astype(str) == "test").to_numpy()
+    values = pd.DataFrame(np.asarray(adata.X[test], dtype=float), columns=adata.var_names.astype(str))
+    return values.groupby(adata.obs.loc[test, "patient_id"].astype(str).to_numpy()).mean()
+
+
+def correlation_table(
+    results_of: dict[str, list[FoldResult]],
+    expression: dict[int, AnnData],
+    *,
+    pointed_out: Sequence[str] = (),
+) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Return every gene's correlation with each model's score.
+
+    Parameters
+    ----------
+    results_of : dict
+        Model to its folds, all of one task.
+    expression : dict
+        Fold to its matrix (``genes/fold-K.h5ad``).
+    pointed_out : sequence of str
+        Genes to mark.
+
+    Returns
+    -------
+    table : DataFrame
+        One row a model and gene, models in order, genes from highest to lowest r: model, score, rank (1 = highest r
+        among the subspace's genes), gene, subspace, selected (in how many folds the model's kind reads it), r, p, q,
+        r_fold_<k>, n_patients, pointed_out.
+    reasons : dict
+        Model to what could not be used.
+    """
+    import pandas as pd
+
+    tables, reasons = [], {}
+    genes = (
+        sorted(set.intersection(*(set(map(str, a.var_names)) for a in expression.values())))
+        if expression
+        else []
+    )
+    for model, folds in results_of.items():
+        notes: list[str] = []
+        r, n = [], []
+        used: list[int] = []
+        task = folds[0].task if folds else ""
+        for result in folds:
+            if result.fold not in expression:
+                notes.append(f"fold {result.fold}: no expression matrix")
+                continue
+            values = expression_of_test_part(expression[result.fold])
+            rows = result.patients[result.patients["patient_id"].isin(values.index)]
+            score = malignancy_score(rows, result.task)
+            known = np.isfinite(score)
+            if int(known.sum()) < FEWEST_PATIENTS:
+                found = f"{int(known.sum())} test patients with prediction and expression"
+                notes.append(f"fold {result.fold}: {found}; a correlation needs {FEWEST_PATIENTS}")
+                continue
+            matrix = values.loc[rows["patient_id"], genes].to_numpy()
+            r.append(pearson(score[known], matrix[known]))
+            n.append(int(known.sum()))
+            used.append(result.fold)
+        reasons[model] = notes
+        if not r:
+            notes.append("no fold could be used")
+            continue
+        by_fold = np.stack(r)
+        combined, p = combine_folds(by_fold, np.array(n))
+        var = expression[used[0]].var.loc[genes]
+        selected = sum(expression[fold].var.loc[genes, "highly_variable"].astype(int) for fold in used)
+        table = pd.DataFrame(
+            {
+                "model": model, "score": SCORES[task], "gene": genes,
+                "subspace": var["subspace"].astype(str).to_numpy(), "selected": np.asarray(selected),
+                "r": combined, "p": p, "q": false_discovery(p),
+                **{f"r_fold_{fold}": row for fold, row in zip(used, by_fold, strict=True)},
+                "n_patients": sum(n), "pointed_out": [gene in set(pointed_out) for gene in genes],
+            }
+        )  # fmt: skip
+        table = table.sort_values(["r", "gene"], ascending=[False, True], na_position="last", kind="stable")
+        table.insert(2, "rank", table.groupby("subspace").cumcount() + 1)
+        tables.append(table)
+    if not tables:
+        columns = [
+            "model",
+            "score",
+            "rank",
+            "gene",
+            "subspace",
+            "selected",
+            "r",
+            "p",
+            "q",
+            "n_patients",
+            "pointed_out",
+        ]
+        return pd.DataFrame(columns=columns), reasons
+    return pd.concat(tables, ignore_index=True), reasons
+
+
+def correlation_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return, by model and subspace: genes, median and largest absolute r, genes with q < 0.05, and the top gene."""
+    import pandas as pd
+
+    rows = []
+    for (model, subspace), part in table.groupby(["model", "subspace"], sort=False):
+        size = part["r"].abs()
+        best = part.loc[size.idxmax()] if size.notna().any() else None
+        rows.append(
+            {
+                "model": model, "score": part["score"].iloc[0], "subspace": subspace, "genes": len(part),
+                "undefined": int(part["r"].isna().sum()), "median_abs_r": size.median(), "largest_abs_r": size.max(),
+                "significant": int((part["q"] < _LEVEL).sum()), "top_gene": "" if best is None else best["gene"],
+                "n_patients": int(part["n_patients"].iloc[0]),
+            }
+        )  # fmt: skip
+    names = ["model", "score", "subspace", "genes", "undefined", "median_abs_r", "largest_abs_r", "significant",
+             "top_gene", "n_patients"]  # fmt: skip
+    return pd.DataFrame(rows, columns=names)

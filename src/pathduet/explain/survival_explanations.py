@@ -1,0 +1,303 @@
+"""What a survival model's predictions are worth: risk groups, calibration and AUC at chosen days.
+
+All of test patients (each predicted by the fold that did not see them) and of external cohorts:
+
+- Kaplan-Meier curves of predicted risk groups with numbers at risk, and the log-rank test
+  (:mod:`pathduet.evaluation.survival_curves`);
+- calibration: patients are put in groups of like predicted survival at a day; the mean prediction of a group beside
+  its Kaplan-Meier estimate, and observed over expected deaths by that day;
+- AUC(t): the probability that of a patient dead by day t and one alive then, the former has the higher risk; censoring is
+  weighted with the training part's censoring distribution (cumulative/dynamic AUC of scikit-survival).
+
+A discrete-time model says nothing beyond the last edge of its intervals, and nobody can be compared after the
+follow-up has ended: such horizons are not filled in but carry their reason.
+
+Uno et al. 2007 and Hung and Chiang 2010 (dynamic AUC); Royston and Altman 2013 (calibration of survival models).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathduet.evaluation.censoring import interval_survival
+from pathduet.evaluation.predictions import labelled
+from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups
+from pathduet.explain.fold_results import FoldResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DAYS_PER_YEAR = 365.25
+_QUANTILES = (0.25, 0.5, 0.75)
+#: A calibration group smaller than this has a Kaplan-Meier estimate of no use.
+_LEAST_IN_GROUP = 5
+_MOST_GROUPS = 4
+_FEWEST_COMPARED = 2
+
+Floats = NDArray[np.float64]
+
+
+def horizons(days: Sequence[float], time: Floats, event: Floats) -> tuple[list[float], str]:
+    """Return the days to look at, and why they are not the wanted ones if they are not.
+
+    Parameters
+    ----------
+    days : sequence of float
+        Wanted days; those after the last seen death are dropped.
+    time, event : (n,) arrays
+        The patients' outcomes. If all wanted days are dropped, quartiles of the times of death are taken.
+    """
+    deaths = time[event == 1]
+    if len(deaths) < _FEWEST_COMPARED:
+        return [], f"{len(deaths)} deaths among {len(time)} patients: no day to look at"
+    usable = [float(day) for day in days if day < deaths.max()]
+    dropped = [f"{day:g}" for day in days if day >= deaths.max()]
+    if usable:
+        return usable, f"days {', '.join(dropped)} lie after the last death" if dropped else ""
+    chosen = sorted({float(np.round(np.quantile(deaths, q))) for q in _QUANTILES})
+    return (
+        chosen,
+        f"days {', '.join(dropped)} lie after the last death: quartiles of the days of death instead",
+    )
+
+
+def risk_group_table(
+    parts: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]], kind: str, at: Sequence[float]
+) -> tuple[pd.DataFrame, float | None]:
+    """Return share alive and numbers at risk of each predicted risk group, and the log-rank p value.
+
+    Parameters
+    ----------
+    parts : sequence of (predictions, risk_cuts)
+        One a fold.
+    kind : {"median", "tertiles"}
+    at : sequence of float
+        Days.
+
+    Returns
+    -------
+    DataFrame
+        group, n, deaths, day, at_risk (under observation on that day), alive, low, high (95 %).
+    """
+    import pandas as pd
+
+    pooled = pool_groups(parts, kind)
+    rows = []
+    for curve in kaplan_meier(pooled, kind) if len(pooled) else []:
+        for day in at:
+            i = int(np.searchsorted(curve.time, day, side="right")) - 1
+            rows.append(
+                {
+                    "group": curve.group, "n": curve.n, "deaths": curve.deaths, "day": day,
+                    "at_risk": int((curve.exits >= day).sum()), "alive": float(curve.survival[i]),
+                    "low": float(curve.low[i]), "high": float(curve.high[i]),
+                }
+            )  # fmt: skip
+    names = ["group", "n", "deaths", "day", "at_risk", "alive", "low", "high"]
+    return pd.DataFrame(rows, columns=names), log_rank(pooled) if len(pooled) else None
+
+
+def predicted_survival(result: FoldResult, days: Floats) -> Floats:
+    """Return the probability (patients, T) to be alive at each of `days`.
+
+    Raises
+    ------
+    ValueError
+        If the model predicts no hazards (a Cox baseline's risk is no probability), or says nothing so late.
+    """
+    columns = [name for name in result.patients.columns if name.startswith("h_")]
+    if not columns or not result.edges:
+        raise ValueError("the model predicts a risk, no survival curve")
+    if max(days) > result.edges[-1]:
+        raise ValueError(f"day {max(days):g} lies after the last interval's edge, day {result.edges[-1]:.0f}")
+    hazards = result.patients[columns].to_numpy(dtype=float)
+    return interval_survival(hazards, np.array(result.edges), np.asarray(days, dtype=float))
+
+
+def calibration_groups(
+    predicted: Floats, time: Floats, event: Floats, day: float, groups: int | None = None
+) -> pd.DataFrame:
+    """Return predicted and observed survival at a day, by group of like prediction.
+
+    Parameters
+    ----------
+    predicted : (n,) array
+        Probability to be alive at `day`.
+    time, event : (n,) arrays
+    groups : int, optional
+        By default as many as leave five patients in each, at most four.
+
+    Returns
+    -------
+    DataFrame
+        group (1 = lowest predicted survival, 0 = all patients), n, predicted (mean), observed (Kaplan-Meier), low,
+        high (95 %), deaths_expected, deaths_observed (n times 1 - observed), ratio (observed / expected deaths).
+    """
+    import pandas as pd
+    from lifelines import KaplanMeierFitter
+
+    if groups is None:
+        groups = int(np.clip(len(predicted) // _LEAST_IN_GROUP, 1, _MOST_GROUPS))
+    order = np.argsort(predicted, kind="stable")
+    parts = [np.arange(len(predicted)), *([] if groups < 2 else np.array_split(order, groups))]
+    rows = []
+    for number, members in enumerate(parts):
+        fitter = KaplanMeierFitter().fit(time[members], event[members])
+        observed = float(fitter.predict(day))
+        i = int(np.searchsorted(fitter.timeline, day, side="right")) - 1
+        low, high = fitter.confidence_interval_.to_numpy()[i]
+        expected = float((1 - predicted[members]).sum())
+        deaths = len(members) * (1 - observed)
+        rows.append(
+            {
+                "group": number, "n": len(members), "predicted": float(predicted[members].mean()),
+                "observed": observed, "low": float(low), "high": float(high), "deaths_expected": expected,
+                "deaths_observed": deaths, "ratio": deaths / expected if expected > 0 else np.nan,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def dynamic_auc(
+    train: tuple[Floats, Floats], test: tuple[Floats, Floats], risk: Floats, days: Sequence[float]
+) -> dict[float, float]:
+    """Return AUC(t) at each day that can be looked at; the others are absent.
+
+    Parameters
+    ----------
+    train, test : (time, event)
+        The training part gives the censoring distribution.
+    risk : (n,) array
+        Higher = dies earlier.
+
+    Notes
+    -----
+    Deaths after the last day count as alive until then, whatever came later; this changes no AUC(t), but asks
+    nothing of the training part's follow-up beyond that day.
+    """
+    from sksurv.metrics import cumulative_dynamic_auc
+    from sksurv.util import Surv
+
+    time, event = test
+    usable = [d for d in days if time.min() <= d < time.max() and ((time <= d) & (event == 1)).any()]
+    found = {}
+    for day in usable:
+        known = Surv.from_arrays((event == 1) & (time <= day), time)
+        fitted = Surv.from_arrays(train[1] == 1, train[0])
+        try:
+            value, _ = cumulative_dynamic_auc(fitted, known, risk, [day])
+        except ValueError:  # nobody of the training part is under observation that long
+            continue
+        if np.isfinite(value[0]):
+            found[day] = float(value[0])
+    return found
+
+
+def outcome(rows: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Return (time in days, event) of patients with a known outcome."""
+    return rows["survival_days"].to_numpy(dtype=float), rows["event"].to_numpy(dtype=float)
+
+
+def calibration_table(results_of: Mapping[str, Sequence[FoldResult]], days: Sequence[float]) -> pd.DataFrame:
+    """Return the calibration of every model, all its folds' patients together.
+
+    A prediction is a probability whatever fold it comes from, so patients of all folds can share groups. A patient whom
+    several folds predict (external cohorts) counts once, with the mean of the predictions.
+
+    Returns
+    -------
+    DataFrame
+        model, day and the columns of :func:`calibration_groups`; a day that cannot be judged has one row with `reason`.
+    """
+    import pandas as pd
+
+    tables = []
+    for model, folds in results_of.items():
+        for day in days:
+            parts, reason = [], "" if folds else "no predictions"
+            for result in folds:
+                try:
+                    survival = predicted_survival(result, np.array([day]))[:, 0]
+                except ValueError as error:
+                    reason = f"fold {result.fold}: {error}"
+                    continue
+                parts.append(result.patients.assign(predicted_alive=survival))
+            rows = labelled(pd.concat(parts), "survival") if parts else pd.DataFrame()
+            if reason or rows.empty:
+                tables.append(
+                    pd.DataFrame([{"model": model, "day": day, "reason": reason or "no known outcome"}])
+                )
+                continue
+            means = rows.groupby("patient_id", sort=True)[
+                ["predicted_alive", "survival_days", "event"]
+            ].mean()
+            time, event = outcome(means)
+            groups = calibration_groups(means["predicted_alive"].to_numpy(), time, event, day)
+            tables.append(groups.assign(model=model, day=day, reason=""))
+    names = ["model", "day", "group", "n", "predicted", "observed", "low", "high", "deaths_expected", "deaths_observed",
+             "ratio", "reason"]  # fmt: skip
+    if not tables:
+        return pd.DataFrame(columns=names)
+    table = pd.concat(tables, ignore_index=True).reindex(columns=names)
+    return table.astype({"group": "Int64", "n": "Int64"})
+
+
+def auc_table(
+    results_of: Mapping[str, Sequence[FoldResult]],
+    train_of: Mapping[int, tuple[Floats, Floats]],
+    days: Sequence[float],
+) -> pd.DataFrame:
+    """Return AUC(t) of every model: mean and SD (ddof 0) over the folds in which it is defined.
+
+    Parameters
+    ----------
+    train_of : mapping of fold to (time, event)
+        Outcomes of the fold's training part.
+
+    Returns
+    -------
+    DataFrame
+        model, day, auc, sd, folds, reason.
+    """
+    import pandas as pd
+
+    rows = []
+    for model, folds in results_of.items():
+        values: dict[float, list[float]] = {day: [] for day in days}
+        for result in folds:
+            known = labelled(result.patients, "survival")
+            risk = known["risk"].to_numpy(dtype=float)
+            if len(known) < _FEWEST_COMPARED or not np.isfinite(risk).all():
+                continue
+            for day, value in dynamic_auc(train_of[result.fold], outcome(known), risk, days).items():
+                values[day].append(value)
+        for day, found in values.items():
+            reason = ""
+            if len(found) < len(folds) or not folds:
+                reason = (
+                    f"defined in {len(found)} of {len(folds)} folds: needs a death by that day, somebody under "
+                    "observation after it, and training patients as long"
+                )
+            rows.append(
+                {
+                    "model": model, "day": day, "auc": float(np.mean(found)) if found else np.nan,
+                    "sd": float(np.std(found)) if found else np.nan, "folds": len(found), "reason": reason,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows, columns=["model", "day", "auc", "sd", "folds", "reason"])
+
+
+def years(day: float) -> str:
+    """Return a day for people: in years where it is a whole number of them.
+
+    >>> years(730), years(400)
+    ('2 years', 'day 400')
+    """
+    number = day / _DAYS_PER_YEAR
+    if abs(number - round(number)) < 0.01 and round(number) >= 1:
+        return f"{round(number)} year{'s' if round(number) > 1 else ''}"
+    return f"day {day:.0f}"

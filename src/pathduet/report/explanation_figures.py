@@ -1,0 +1,388 @@
+"""Figures of the explanations, drawn from the tables in ``results/explanations/<task>/`` and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pathduet.evaluation.survival_curves import kaplan_meier, log_rank
+from pathduet.explanation_files import EMBEDDING_MEASURES, REGION_MEASURES
+from pathduet.report.drawing import INK, MUTED, PALETTE, PAPER, PURPLE, new_figure, style
+from pathduet.report.figures import MODEL_COLOURS, SUBSPACE_COLOURS, short_name
+from pathduet.report.figures import kaplan_meier as draw_kaplan_meier
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SUBSPACE_NAMES = {"tumor": "Tumor genes", "tme": "TME genes", "shared": "Genes of both lists"}
+_LEVEL = 0.05
+_DAYS_PER_YEAR = 365.25
+#: Genes labelled in a figure beside those pointed out.
+_LABELLED = 3
+
+
+class NothingToDraw(Exception):
+    """A table is empty: there is no figure, and the summary says why."""
+
+
+def colour_of(model: str, models: Sequence[str]) -> str:
+    """Return a model's colour: its own, or one of the palette by its place among the others."""
+    if model in MODEL_COLOURS:
+        return MODEL_COLOURS[model]
+    others = [name for name in models if name not in MODEL_COLOURS]
+    return (PURPLE, *PALETTE[3:])[others.index(model) % (1 + len(PALETTE[3:]))]
+
+
+def _order(names: pd.Series) -> list[str]:
+    return list(dict.fromkeys(names.astype(str)))
+
+
+def _need(table: pd.DataFrame) -> pd.DataFrame:
+    if table.empty:
+        raise NothingToDraw
+    return table
+
+
+def embedding(coordinates: pd.DataFrame) -> Figure:
+    """Test patients of each fold on the plane, a row a model, a column a fold, coloured by class.
+
+    Parameters
+    ----------
+    coordinates : DataFrame
+        ``embedding.tsv``.
+    """
+    table = _need(coordinates)
+    models, folds = _order(table["model"]), sorted(set(table["fold"]))
+    classes = sorted(set(table["class"].dropna().astype(str)) - {""})
+    colours = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(classes)}
+    with style():
+        figure = new_figure(1.1 + 2.0 * len(folds), 0.7 + 1.85 * len(models))
+        axes = figure.subplots(len(models), len(folds), squeeze=False)
+        for row, model in enumerate(models):
+            for column, fold in enumerate(folds):
+                axis: Axes = axes[row][column]
+                points = table[(table["model"] == model) & (table["fold"] == fold)]
+                for name in ["", *classes]:
+                    own = points[points["class"].fillna("").astype(str) == name]
+                    axis.plot(own["x"], own["y"], "o", ms=5, mec=PAPER, mew=0.5, color=colours.get(name, MUTED),
+                              label=name.replace("_", " ") or "unknown", alpha=0.9)  # fmt: skip
+                axis.set(xticks=[], yticks=[])
+                axis.margins(0.1)
+                axis.spines[["top", "right"]].set_visible(True)
+                if row == 0:
+                    axis.set_title(f"Fold {fold}")
+                if column == 0:
+                    axis.set_ylabel(short_name(model), color=INK)
+        handles, labels = axes[0][0].get_legend_handles_labels()
+        present = [
+            i
+            for i, label in enumerate(labels)
+            if label != "unknown" or (table["class"].fillna("") == "").any()
+        ]
+        figure.legend([handles[i] for i in present], [labels[i] for i in present], loc="outside lower center",
+                      ncols=min(4, len(present)))  # fmt: skip
+        return figure
+
+
+def embedding_scores(scores: pd.DataFrame) -> Figure:
+    """Class separation in the representation space: folds, their mean and its interval, a panel a measure."""
+    table = _need(scores[scores["value"].notna()])
+    models = _order(table["model"])
+    with style():
+        figure = new_figure(2.0 + 2.3 * len(EMBEDDING_MEASURES), 1.1 + 0.4 * len(models))
+        axes = figure.subplots(1, len(EMBEDDING_MEASURES), sharey=True, squeeze=False)[0]
+        for axis, (measure, name) in zip(axes, EMBEDDING_MEASURES.items(), strict=True):
+            for y, model in enumerate(models):
+                own = table[(table["model"] == model) & (table["measure"] == measure)]
+                _spread(axis, own, y, colour_of(model, models))
+            chance = table.loc[(table["measure"] == measure) & (table["fold"] == "mean"), "chance"].mean()
+            if np.isfinite(chance):
+                axis.axvline(chance, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+            title, _, unit = name.partition(" (")
+            axis.set_title(title)
+            axis.set_xlabel(unit.rstrip(")") or "-1 to 1", fontsize=8.5)
+            axis.set_ylim(len(models) - 0.4, -0.6)
+            axis.grid(axis="y", visible=False)
+        axes[0].set_yticks(range(len(models)), [short_name(model) for model in models])
+        return figure
+
+
+def _spread(axis: Axes, own: pd.DataFrame, y: float, colour: str) -> None:
+    mean = own[own["fold"] == "mean"]
+    values = own.loc[own["fold"] != "mean", "value"]
+    for row in mean.to_dict("records"):
+        if pd.notna(row["ci_low"]):
+            axis.plot(
+                [row["ci_low"], row["ci_high"]],
+                [y, y],
+                color=colour,
+                lw=5,
+                alpha=0.35,
+                solid_capstyle="round",
+            )
+        axis.plot([row["value"]], [y], "D", color=colour, ms=6, mec=PAPER, mew=0.8, zorder=4)
+    axis.plot(values, [y] * len(values), "o", color=colour, ms=4, mfc="none", mew=1.1)
+
+
+def gene_correlation(table: pd.DataFrame) -> Figure:
+    """r of every gene, a panel a subspace, a column a model; genes with q < 0.05 are filled."""
+    table = _need(table[table["r"].notna()])
+    models, subspaces = _order(table["model"]), [s for s in _SUBSPACE_NAMES if s in set(table["subspace"])]
+    with style():
+        figure = new_figure(1.0 + (0.6 + 1.25 * len(models)) * len(subspaces), 4.2)
+        axes = figure.subplots(1, len(subspaces), sharey=True, squeeze=False)[0]
+        for axis, subspace in zip(axes, subspaces, strict=True):
+            colour = SUBSPACE_COLOURS[subspace]
+            for x, model in enumerate(models):
+                own = table[(table["model"] == model) & (table["subspace"] == subspace)].reset_index(
+                    drop=True
+                )
+                place = x + _scatter(own["r"].to_numpy())
+                sure = (own["q"] < _LEVEL).to_numpy()
+                axis.plot(
+                    place[~sure], own["r"][~sure], "o", ms=2.2, mfc="none", mec=colour, mew=0.5, alpha=0.45
+                )
+                axis.plot(place[sure], own["r"][sure], "o", ms=3.4, color=colour, mec=PAPER, mew=0.3)
+                marked = own.index[own["pointed_out"].astype(bool)].tolist()
+                top = own.index[:1].tolist()
+                for i in dict.fromkeys([*marked, *top]):
+                    axis.plot(place[i], own["r"][i], "o", ms=6.5, mfc="none", mec=INK, mew=1.1)
+                    axis.annotate(f"{own['gene'][i]} {own['r'][i]:.2f}", (place[i], own["r"][i]), (5, 5),
+                                  textcoords="offset points", fontsize=7.5, color=INK,
+                                  bbox={"boxstyle": "round,pad=0.15", "fc": PAPER, "ec": "none", "alpha": 0.75})  # fmt: skip
+            axis.axhline(0, color=MUTED, lw=0.9)
+            axis.set_title(_SUBSPACE_NAMES[subspace])
+            axis.set_xticks(range(len(models)), [short_name(model).replace(" ", "\n", 1) for model in models])
+            axis.set_xlim(-0.55, len(models) - 0.3)
+            axis.grid(axis="x", visible=False)
+        axes[0].set_ylabel("Pearson r with the score")
+        return figure
+
+
+def _scatter(values: np.ndarray) -> np.ndarray:
+    """Return horizontal offsets that spread points of like value: wide where there are many."""
+    if not len(values):
+        return np.zeros(0)
+    counts, edges = np.histogram(values, bins=40)
+    bin_of = np.clip(np.digitize(values, edges) - 1, 0, len(counts) - 1)
+    offsets = np.zeros(len(values))
+    for number in np.unique(bin_of):
+        rows = np.flatnonzero(bin_of == number)
+        width = 0.36 * len(rows) / counts.max()
+        offsets[rows] = np.linspace(-width, width, len(rows)) if len(rows) > 1 else 0
+    return offsets
+
+
+def region_agreement(table: pd.DataFrame) -> Figure:
+    """Dice, recall and TME accuracy by model and magnification, and the structures of one model; bars mark chance."""
+    table = _need(table[table["value"].notna()])
+    whole = table[table["measure"] != "structure"]
+    keys = list(dict.fromkeys(zip(whole["model"], whole["magnification"], whole["part"])))
+    models = _order(table["model"])
+    shown = "distilled" if "distilled" in models else models[0]
+    structures = table[
+        (table["measure"] == "structure") & (table["model"] == shown) & (table["part"] == "test")
+    ]
+    names = list(dict.fromkeys(zip(structures["side"], structures["structure"])))
+    with style():
+        heights = [0.9 + 0.26 * len(keys), 0.8 + 0.34 * len(names)] if names else [0.9 + 0.26 * len(keys)]
+        figure = new_figure(8.6, sum(heights))
+        parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+        axes = parts[0].subplots(1, len(REGION_MEASURES), sharey=True)
+        for axis, (measure, title) in zip(axes, REGION_MEASURES.items(), strict=True):
+            for y, (model, m, part) in enumerate(keys):
+                own = whole[
+                    (whole["model"] == model) & (whole["magnification"] == m) & (whole["part"] == part)
+                ]
+                for row in own[own["measure"] == measure].to_dict("records"):
+                    _against_chance(axis, row, y, colour_of(model, models))
+            axis.set(title=title, xlim=(0, 1.02), ylim=(len(keys) - 0.4, -0.6))
+            axis.grid(axis="y", visible=False)
+        labels = [f"{short_name(model)}, {m}, {part}" for model, m, part in keys]
+        axes[0].set_yticks(range(len(keys)), labels)
+        if names:
+            axis = parts[1].subplots()
+            for y, (side, structure) in enumerate(names):
+                own = structures[(structures["side"] == side) & (structures["structure"] == structure)]
+                for shift, row in zip((-0.17, 0.17), own.sort_values("magnification").to_dict("records")):
+                    colour = SUBSPACE_COLOURS[side]
+                    _against_chance(axis, row, y + shift, colour)
+                    axis.annotate(f"{row['magnification']}, {row['tiles']} tiles", (1.01, y + shift), fontsize=7,
+                                  color=MUTED, va="center", annotation_clip=False)  # fmt: skip
+            axis.set_yticks(range(len(names)), [f"{s.replace('_', ' ')} ({side})" for side, s in names])
+            axis.set(xlim=(0, 1.0), ylim=(len(names) - 0.4, -0.6))
+            axis.set_title(f"{short_name(shown)}, test slides: share of a structure's tiles in its prototype")
+            axis.grid(axis="y", visible=False)
+        return figure
+
+
+def _against_chance(axis: Axes, row: dict[Any, Any], y: float, colour: str) -> None:
+    if pd.notna(row["ci_low"]):
+        axis.plot(
+            [row["ci_low"], row["ci_high"]], [y, y], color=colour, lw=4, alpha=0.35, solid_capstyle="round"
+        )
+    axis.plot([row["value"]], [y], "D", color=colour, ms=5, mec=PAPER, mew=0.7, zorder=4)
+    if pd.notna(row["chance"]):
+        axis.plot([row["chance"]], [y], "|", color=INK, ms=8, mew=1.4, zorder=3)
+
+
+def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame) -> Figure:
+    """Weight in the selection at both magnifications, agreement of the magnifications, and means of gene sets."""
+    genes = _need(genes)
+    with style():
+        rows = sets[sets["set"] != "all"]
+        figure = new_figure(10.2, max(3.4, 0.9 + 0.27 * len(rows)))
+        axes = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
+        reach = max(0.05, float(genes["agreement"].abs().max())) if genes["agreement"].notna().any() else 1.0
+        for subspace, own in genes.groupby("subspace", sort=False):
+            colour, name = SUBSPACE_COLOURS[str(subspace)], _SUBSPACE_NAMES[str(subspace)]
+            axes[0].plot(
+                own["selection_10x"],
+                own["selection_20x"],
+                "o",
+                ms=3,
+                color=colour,
+                alpha=0.55,
+                mew=0,
+                label=name,
+            )
+            for row in own.head(_LABELLED).to_dict("records"):
+                axes[0].annotate(row["gene"], (row["selection_10x"], row["selection_20x"]), (3, 3),
+                                 textcoords="offset points", fontsize=7, color=INK)  # fmt: skip
+            known = own["agreement"].dropna()
+            if len(known):
+                axes[1].hist(known, bins=np.linspace(-reach, reach, 41), color=colour, alpha=0.55, label=name)
+        axes[0].set(title="Weight in the selection (1 = even)", xlabel="at 10x", ylabel="at 20x")
+        axes[0].legend(loc="lower right")
+        axes[1].axvline(0, color=MUTED, lw=0.9)
+        axes[1].set(title="Same gene at 10x and 20x", xlabel="r over the sampled points", ylabel="genes")
+        gains = rows[["tumor_gain_10x", "tumor_gain_20x"]].mean(axis=1)
+        if gains.notna().any():
+            values, title, even = gains, "On tumor regions (1 = even)", 1.0
+        else:
+            values, title, even = (
+                rows[["selection_10x", "selection_20x"]].mean(axis=1),
+                "Gene sets (1 = even)",
+                1.0,
+            )
+        for y, (value, subspace) in enumerate(zip(values, rows["subspace"], strict=True)):
+            axes[2].plot([value], [y], "D", color=SUBSPACE_COLOURS[subspace], ms=5, mec=PAPER, mew=0.7)
+        axes[2].axvline(even, color=MUTED, lw=1, ls=(0, (4, 3)))
+        axes[2].set_yticks(range(len(rows)), [f"{name} ({n})" for name, n in zip(rows["set"], rows["genes"], strict=True)],
+                           fontsize=8)  # fmt: skip
+        axes[2].set(title=title, ylim=(max(len(rows), 1) - 0.4, -0.6))
+        axes[2].grid(axis="y", visible=False)
+        return figure
+
+
+def risk_groups(patients: pd.DataFrame, part: str = "test", split: str = "median") -> Figure:
+    """Kaplan-Meier curves of predicted risk groups, a panel a model.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        ``risk_group_patients.tsv``.
+    """
+    rows = patients[(patients["part"] == part) & (patients["split"] == split)] if len(patients) else patients
+    rows = _need(rows)
+    curves = {}
+    for model in _order(rows["model"]):
+        own = rows[rows["model"] == model]
+        curves[model] = (kaplan_meier(own, split), log_rank(own))
+    return draw_kaplan_meier(curves)
+
+
+def calibration(table: pd.DataFrame) -> Figure:
+    """Predicted against observed share alive by group, a column a horizon, a row test and external patients."""
+    table = _need(
+        table[table["group"].notna() & (table["group"] > 0)] if "group" in table else table.iloc[:0]
+    )
+    parts, models = _order(table["part"]), _order(table["model"])
+    with style():
+        columns = max(len(set(table.loc[table["part"] == part, "day"])) for part in parts)
+        figure = new_figure(0.8 + 2.6 * columns, 0.5 + 2.6 * len(parts))
+        axes = figure.subplots(len(parts), columns, squeeze=False)
+        for line, part in zip(axes, parts, strict=True):
+            days = sorted(set(table.loc[table["part"] == part, "day"]))
+            for axis in line[len(days) :]:
+                axis.remove()
+            for axis, day in zip(line, days):
+                axis.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)))
+                for model in models:
+                    own = table[(table["part"] == part) & (table["day"] == day) & (table["model"] == model)]
+                    if own.empty:
+                        continue
+                    colour = colour_of(model, models)
+                    shift = 0.008 * (models.index(model) - (len(models) - 1) / 2)
+                    axis.vlines(
+                        own["predicted"] + shift, own["low"], own["high"], color=colour, lw=1.2, alpha=0.5
+                    )
+                    axis.plot(own["predicted"] + shift, own["observed"], "o-", color=colour, ms=4.5, lw=1.2, mec=PAPER,
+                              mew=0.6, label=short_name(model))  # fmt: skip
+                axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=f"{_years(day)}, {part}")
+                axis.set_aspect("equal")
+            line[0].set_ylabel("observed share alive")
+        for axis in axes[-1][: len(days)]:
+            axis.set_xlabel("predicted")
+        handles, labels = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+        return figure
+
+
+def dynamic_auc(table: pd.DataFrame) -> Figure:
+    """AUC(t) by model with the SD over folds, a panel test and external patients."""
+    table = _need(table[table["auc"].notna()] if "auc" in table else table.iloc[:0])
+    parts, models = _order(table["part"]), _order(table["model"])
+    with style():
+        figure = new_figure(0.8 + 3.6 * len(parts), 3.3)
+        axes = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+        for axis, part in zip(axes, parts, strict=True):
+            inside = table[table["part"] == part]
+            step = 0.02 * max(inside["day"].max() / _DAYS_PER_YEAR, 0.1)
+            for i, model in enumerate(models):
+                own = inside[inside["model"] == model].sort_values("day")
+                x = own["day"] / _DAYS_PER_YEAR + step * (i - (len(models) - 1) / 2)
+                dashed = "--" if model not in ("teacher", "student", "distilled") else "-"
+                axis.errorbar(x, own["auc"], own["sd"], color=colour_of(model, models), marker="os^Dv*"[i % 6], ms=4.5,
+                              lw=1.3, ls=dashed, elinewidth=1, label=short_name(model))  # fmt: skip
+            axis.axhline(0.5, color=MUTED, lw=1, ls=(0, (4, 3)))
+            axis.set(title=f"{part.capitalize()} patients", xlabel="years")
+        axes[0].set_ylabel("AUC(t)")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        return figure
+
+
+def _years(day: float) -> str:
+    number = day / _DAYS_PER_YEAR
+    if round(number) >= 1 and abs(number - round(number)) < 0.01:
+        return f"{round(number)} year{'s' if round(number) > 1 else ''}"
+    return f"Day {day:.0f}"
+
+
+#: Figure file to its function and the tables that it takes.
+FIGURES: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
+    "embedding.svg": (embedding, ("embedding.tsv",)),
+    "embedding_scores.svg": (embedding_scores, ("embedding_scores.tsv",)),
+    "gene_correlation.svg": (gene_correlation, ("gene_correlation.tsv",)),
+    "region_agreement.svg": (region_agreement, ("region_agreement.tsv",)),
+    "gene_attention.svg": (gene_attention, ("gene_attention.tsv", "gene_attention_sets.tsv")),
+    "risk_groups.svg": (risk_groups, ("risk_group_patients.tsv",)),
+    "calibration.svg": (calibration, ("calibration.tsv",)),
+    "dynamic_auc.svg": (dynamic_auc, ("dynamic_auc.tsv",)),
+}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a table of an explanation; text columns stay text (``NA`` is a gene's name, not a missing value)."""
+    table = pd.read_csv(
+        path, sep="\t", keep_default_na=False, na_values=[""], dtype={"gene": str, "fold": str}
+    )
+    for name in ("class", "structure", "reason"):
+        if name in table:
+            table[name] = table[name].fillna("").astype(str)
+    return table

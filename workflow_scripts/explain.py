@@ -1,0 +1,22 @@
+"""The explanations of one task: tables, then the figures drawn from them."""
+
+from pathlib import Path
+
+from pathduet.job import job
+
+with job(snakemake, f"explain {snakemake.params.task}"):
+    from pathduet.report.explanation_figures import draw_explanations
+
+    from pathduet.explain.task_explanations import explain_task
+
+    folder = Path(snakemake.output[0]).parent
+    explain_task(
+        snakemake.params.task,
+        results=Path(snakemake.params.results),
+        patients=snakemake.input.patients,
+        settings=snakemake.params.settings,
+        out_dir=folder,
+        repair=snakemake.params.repair,
+        threads=snakemake.threads,
+    )
+    draw_explanations(folder)
