@@ -14,7 +14,10 @@ for task in plan.tasks:
             metrics=explained_metrics(task),
             annotations=plan.annotation_paths(),
         output:
-            [f"{RESULTS}/explanations/{task}/{name}" for name in plan.explanation_files(task)],
+            [
+                f"{RESULTS}/explanations/{task}/{name}"
+                for name in plan.explanation_files(task)
+            ],
         log:
             f"{RESULTS}/logs/explain/{task}.log",
         benchmark:

@@ -5,9 +5,8 @@ from pathlib import Path
 from pathduet.job import job
 
 with job(snakemake, f"explain {snakemake.params.task}"):
-    from pathduet.report.explanation_figures import draw_explanations
-
     from pathduet.explain.task_explanations import explain_task
+    from pathduet.report.explanation_pages import draw_explanations
 
     folder = Path(snakemake.output[0]).parent
     explain_task(

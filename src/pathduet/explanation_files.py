@@ -6,13 +6,21 @@ from collections.abc import Sequence
 
 #: Task to the malignancy score made of its predictions.
 SCORES = {"grading": "expected_grade", "survival": "risk"}
+#: How class separation is measured.
+EMBEDDING_MEASURES = {
+    "silhouette": "Silhouette",
+    "neighbours": "Nearest neighbours (balanced accuracy)",
+    "linear": "Linear classifier (balanced accuracy)",
+}
+#: How prototypes are held against regions.
+REGION_MEASURES = {"dice": "Tumor Dice", "recall": "Tumor recall", "tme_accuracy": "TME accuracy"}
 #: Tables by explanation.
 TABLES: dict[str, tuple[str, ...]] = {
     "embedding": ("embedding.tsv", "embedding_scores.tsv"),
     "gene_correlation": ("gene_correlation.tsv", "gene_correlation_summary.tsv"),
     "region_agreement": ("region_agreement.tsv", "region_agreement_slides.tsv"),
     "gene_attention": ("gene_attention.tsv", "gene_attention_sets.tsv"),
-    "survival": ("risk_groups.tsv", "calibration.tsv", "dynamic_auc.tsv"),
+    "survival": ("risk_groups.tsv", "risk_group_patients.tsv", "calibration.tsv", "dynamic_auc.tsv"),
 }
 #: Figures and pages by explanation, drawn from the tables.
 FIGURES: dict[str, tuple[str, ...]] = {

@@ -299,7 +299,7 @@ class Plan:
     def explained_models(self, task: str) -> list[str]:
         """Return the models of a task that are explained: the chosen ones, and what they are held against."""
         wanted = self.config["explanations"]["models"]
-        clinical = self.clinical_models if task == "survival" else []
+        clinical = self.clinical_models(task) if task == "survival" else []
         return [model for model in self.models(task) if model in wanted or model in clinical]
 
     def explanation_files(self, task: str) -> list[str]:

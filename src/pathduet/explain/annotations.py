@@ -129,6 +129,7 @@ def read_annotation(
         OSError,
         ValueError,
         KeyError,
+        AttributeError,
         TypeError,
         IndexError,
         RecursionError,
@@ -158,7 +159,7 @@ def _from_picture(
     for key, name in legend["names"].items():
         if name != "glass":
             labels[values == (int(key[1:], 16) if key.startswith("#") else int(key))] = names.index(name)
-    h, w = labels.shape
+    h, w = values.shape[:2]
     if legend["mpp"] is None:
         return Annotation(labels, names, (size0[0] / w, size0[1] / h))
     return Annotation(labels, names, (legend["mpp"] / mpp[0], legend["mpp"] / mpp[1]))
@@ -190,6 +191,8 @@ def _shapes(value: Any, name: str = "", depth: int = 0) -> list[tuple[str, list[
         raise ValueError("collections nested too deeply")
     if isinstance(value, list):
         return [shape for item in value for shape in _shapes(item, name, depth + 1)]
+    if not isinstance(value, dict):
+        raise ValueError("is no GeoJSON")
     kind = value.get("type")
     if kind == "FeatureCollection":
         return _shapes(value.get("features") or [], name, depth + 1)

@@ -21,17 +21,12 @@ from numpy.typing import NDArray
 
 from pathduet.evaluation.bootstrap import interval, patient_counts
 from pathduet.explain.fold_results import FoldResult
+from pathduet.explanation_files import EMBEDDING_MEASURES
 
 if TYPE_CHECKING:
     import pandas as pd
 
 METHODS = ("tsne", "umap")
-#: Measure to what knows nothing reaches: None = 1 / number of classes.
-MEASURES: dict[str, str] = {
-    "silhouette": "Silhouette",
-    "neighbours": "Nearest neighbours (balanced accuracy)",
-    "linear": "Linear classifier (balanced accuracy)",
-}
 NEIGHBOURS = 5
 _FEWEST_PATIENTS = 4
 _LARGEST_PERPLEXITY = 30.0
@@ -195,8 +190,8 @@ def embedding_tables(
     points: list[pd.DataFrame] = []
     rows: list[dict[str, object]] = []
     for model, folds in results_of.items():
-        draws: dict[str, list[Floats]] = {measure: [] for measure in MEASURES}
-        values_of: dict[str, list[float]] = {measure: [] for measure in MEASURES}
+        draws: dict[str, list[Floats]] = {measure: [] for measure in EMBEDDING_MEASURES}
+        values_of: dict[str, list[float]] = {measure: [] for measure in EMBEDDING_MEASURES}
         notes = list(reasons.get(model, []))
         counted, chances, meaning = 0, [], ""
         for result in folds:
@@ -226,7 +221,7 @@ def embedding_tables(
                 "n_patients": int(kept.sum()),
             }
             if not kept.any():
-                rows += [base | {"measure": m, "value": np.nan, "reason": reason} for m in MEASURES]
+                rows += [base | {"measure": m, "value": np.nan, "reason": reason} for m in EMBEDDING_MEASURES]
                 continue
             used = result.representation[kept]
             named = np.array([str(label) for label, keep in zip(labels, kept, strict=True) if keep])
@@ -246,7 +241,7 @@ def embedding_tables(
                     draws[measure].append(_weighted(measure, patient, named, weight))
                 chance = 0.0 if measure == "silhouette" else chances[-1]
                 rows.append(base | {"measure": measure, "value": value, "chance": chance, "reason": reason})
-        for measure in MEASURES:
+        for measure in EMBEDDING_MEASURES:
             limits = interval(np.mean(draws[measure], axis=0)) if draws[measure] else None
             low, high = limits or (np.nan, np.nan)
             rows.append(

@@ -148,7 +148,7 @@ def read_folds_of(
             found.append(read_fold(results, task, model, fold))
         except InputError as error:
             reasons += [str(problem) for problem in error.problems]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             reasons.append(f"{task}, {model}, fold {fold}: {type(error).__name__}: {str(error)[:200]}")
     return found, reasons
 
@@ -167,7 +167,7 @@ def read_external_of(results: Path, model: str, folds: Sequence[int]) -> tuple[l
                 continue
             edges = _edges(results / "models" / "survival" / model / f"fold-{fold}")
             found.append(FoldResult("survival", model, fold, average_patients(table), None, edges))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             reasons.append(f"{where}: {type(error).__name__}: {str(error)[:200]}")
         except InputError as error:
             reasons += [str(problem) for problem in error.problems]

@@ -23,7 +23,7 @@ A gene's numbers are averaged over the slides of a patient, the patients of a fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,6 @@ import torch
 from numpy.typing import NDArray
 
 from pathduet.errors import InputError, Problem
-from pathduet.explain.gene_correlation import pearson
 from pathduet.learning.dataset import Case, SlideDataset, map_rows
 from pathduet.learning.model_folder import load_model
 from pathduet.learning.runs import resolve_device
@@ -67,7 +66,10 @@ def similarity(first: Floats, second: Floats) -> Floats:
 
 def row_correlation(first: Floats, second: Floats) -> Floats:
     """Return Pearson r of each pair of rows of two (G, keys) arrays, shape (G,)."""
-    return np.array([pearson(a, b[:, None])[0] for a, b in zip(first, second, strict=True)])
+    a, b = (x - x.mean(axis=1, keepdims=True) for x in (first, second))
+    size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    r = np.full(len(first), np.nan)
+    return np.divide((a * b).sum(axis=1), size, out=r, where=size > 1e-300)
 
 
 def tumor_gain(attention: Floats, tumor: Floats, annotated: Floats) -> Floats:
@@ -209,16 +211,20 @@ def _slide_columns(
             # rows of padding tokens ask, too, but nobody listens to them
             received = selection[0, :, :genes, :genes].double().mean(dim=(0, 1)).cpu().numpy()
             columns[f"selection_{m}"] = received * genes
-        cells = maps[m]
-        offsets = getattr(branch, "offsets", None)
-        if cells is not None and offsets is not None and np.isfinite(cells).any():
-            columns[f"tumor_gain_{m}"] = tumor_gain(mean[m], *key_parts(offsets, cells))
-        else:
-            columns[f"tumor_gain_{m}"] = np.full(genes, np.nan)
+        columns[f"tumor_gain_{m}"] = _gain(mean[m], maps[m], getattr(branch, "offsets", None))
     if len(mean) == 2 and by_head["10x"].shape == by_head["20x"].shape:
         columns["similarity"] = similarity(by_head["10x"], by_head["20x"])
         columns["agreement"] = row_correlation(mean["10x"], mean["20x"])
     return columns
+
+
+def _gain(attention: Floats, cells: Floats | None, offsets: torch.Tensor | None) -> Floats:
+    if cells is None or not np.isfinite(cells).any():
+        return np.full(len(attention), np.nan)
+    if offsets is not None:
+        return tumor_gain(attention, *key_parts(offsets, cells))
+    # plain attention: each key is a cell of the token map
+    return tumor_gain(attention, np.nan_to_num(cells), np.isfinite(cells).astype(float))
 
 
 MEASURES = {
@@ -250,7 +256,7 @@ def attention_table(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
     return table[names].reset_index(drop=True)
 
 
-def gene_set_table(genes: pd.DataFrame, sets: dict[str, Sequence[str]]) -> pd.DataFrame:
+def gene_set_table(genes: pd.DataFrame, sets: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Return the mean of each measure over the genes of each set, beside the subspace's other genes.
 
     Parameters

@@ -206,12 +206,12 @@ def correlation_summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (model, subspace), part in table.groupby(["model", "subspace"], sort=False):
         size = part["r"].abs()
-        best = part.loc[size.idxmax()] if size.notna().any() else None
+        best = part["gene"].iloc[int(np.nanargmax(size))] if size.notna().any() else ""
         rows.append(
             {
                 "model": model, "score": part["score"].iloc[0], "subspace": subspace, "genes": len(part),
                 "undefined": int(part["r"].isna().sum()), "median_abs_r": size.median(), "largest_abs_r": size.max(),
-                "significant": int((part["q"] < _LEVEL).sum()), "top_gene": "" if best is None else best["gene"],
+                "significant": int((part["q"] < _LEVEL).sum()), "top_gene": best,
                 "n_patients": int(part["n_patients"].iloc[0]),
             }
         )  # fmt: skip

@@ -16,18 +16,16 @@ division of the same size that knows nothing would reach, since a prototype that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pathduet.evaluation.bootstrap import interval, patient_counts
 from pathduet.explain.annotations import Annotation
-from pathduet.explanation_files import plain_name
+from pathduet.explanation_files import REGION_MEASURES, plain_name
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MEASURES = {"dice": "Tumor Dice", "recall": "Tumor recall", "tme_accuracy": "TME accuracy"}
 
 
 def annotate(
@@ -51,9 +49,10 @@ def slide_scores(tiles: pd.DataFrame) -> dict[str, float | int]:
     tiles : DataFrame
         `prototype` and `side` of each tile; tiles without a side are not counted.
     """
-    counted = tiles[tiles["side"] != ""]
-    tumor, called = (counted["side"] == "tumor").to_numpy(), (counted["prototype"] == "tumor").to_numpy()
-    n, n_tumor, n_called, hit = len(counted), int(tumor.sum()), int(called.sum()), int((tumor & called).sum())
+    counted = tiles["side"].to_numpy() != ""
+    tumor = tiles["side"].to_numpy()[counted] == "tumor"
+    called = tiles["prototype"].to_numpy()[counted] == "tumor"
+    n, n_tumor, n_called, hit = len(tumor), int(tumor.sum()), int(called.sum()), int((tumor & called).sum())
 
     def ratio(a: float, b: float) -> float:
         return a / b if b else float("nan")
@@ -76,11 +75,12 @@ def structure_scores(tiles: pd.DataFrame) -> pd.DataFrame:
     """Return, by structure, its tiles and the share of them in the prototype it belongs to."""
     import pandas as pd
 
-    rows = []
-    for (side, structure), part in tiles[tiles["side"] != ""].groupby(["side", "structure"], sort=True):
-        right = (part["prototype"] == side).mean()
-        rows.append({"structure": structure, "side": side, "tiles": len(part), "accuracy": float(right)})
-    return pd.DataFrame(rows, columns=["structure", "side", "tiles", "accuracy"])
+    counted = tiles[tiles["side"] != ""]
+    right = (counted["prototype"] == counted["side"]).astype(float)
+    groups = right.groupby([counted["side"], counted["structure"]], sort=True)
+    table = groups.agg(["size", "mean"]).reset_index()
+    table.columns = pd.Index(["side", "structure", "tiles", "accuracy"])
+    return table[["structure", "side", "tiles", "accuracy"]]
 
 
 def patient_mean(
@@ -120,7 +120,7 @@ def agreement_table(
 
     rows = []
     for (model, part, m), group in slides.groupby(["model", "part", "magnification"], sort=False):
-        for measure in MEASURES:
+        for measure in REGION_MEASURES:
             value, low, high, n = patient_mean(group, measure, seed, resamples)
             chance = patient_mean(group, f"{measure}_chance", seed, 0)[0]
             side = "tme" if measure == "tme_accuracy" else "tumor"
@@ -129,18 +129,20 @@ def agreement_table(
         own = structures[
             (structures["model"] == model) & (structures["part"] == part) & (structures["magnification"] == m)
         ]
-        for (side, structure), tiles in own.groupby(["side", "structure"], sort=True):
+        for (group_side, structure), tiles in own.groupby(["side", "structure"], sort=True):
             value, low, high, n = patient_mean(tiles, "accuracy", seed, resamples)
             chance = patient_mean(tiles, "chance", seed, 0)[0]
             total = int(tiles["tiles"].sum())
-            rows.append([model, part, m, "structure", structure, side, value, low, high, chance, n, total])
+            rows.append(
+                [model, part, m, "structure", structure, group_side, value, low, high, chance, n, total]
+            )
     names = ["model", "part", "magnification", "measure", "structure", "side", "value", "ci_low", "ci_high", "chance",
              "patients", "tiles"]  # fmt: skip
     return pd.DataFrame(rows, columns=names)
 
 
 def score_slide(
-    tiles: pd.DataFrame, facts: Mapping[str, object]
+    tiles: pd.DataFrame, facts: Mapping[str, Any]
 ) -> tuple[list[dict[str, object]], list[pd.DataFrame]]:
     """Return rows for :func:`agreement_table` of one annotated slide: (slides, structures).
 

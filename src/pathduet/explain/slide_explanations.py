@@ -15,8 +15,8 @@ from pathduet.explain import gene_attention
 from pathduet.explain.annotations import Annotation, read_annotation, read_legend
 from pathduet.explain.fold_results import patients_of_test_part
 from pathduet.explain.region_agreement import agreement_table, annotate, score_slide
-from pathduet.explain.tile_maps import read_grids, tile_maps
-from pathduet.learning.model_folder import DESCRIPTION
+from pathduet.explain.tile_maps import loaded_slide_maps, read_grids
+from pathduet.learning.model_folder import DESCRIPTION, load_model
 from pathduet.learning.workflow import usable_slides
 from pathduet.progress import track
 
@@ -43,6 +43,7 @@ class Regions:
         self._legend_path = Path(settings["legend"]) if settings["legend"] else None
         self._legend: dict[str, Any] | None = None
         self._read: dict[str, Annotation | None] = {}
+        self._tiles: dict[str, dict[str, pd.DataFrame] | None] = {}
         self.problems: list[str] = []
 
     def of(self, slide_id: str, features: Path) -> Annotation | None:
@@ -68,19 +69,27 @@ class Regions:
             self.problems += [str(problem) for problem in error.problems]
         return self._read[slide_id]
 
-    def sides(self, slide_id: str, features: Path, magnification: str) -> np.ndarray | None:
-        """Return 1 (tumor), 0 (TME) or NaN (neither) of every tile of a slide, None without annotation."""
+    def structures(self, slide_id: str, features: Path) -> dict[str, pd.DataFrame] | None:
+        """Return `structure` and `side` of every tile of a slide by magnification, None without annotation."""
         import pandas as pd
 
-        annotation = self.of(slide_id, features)
-        if annotation is None:
+        if slide_id not in self._tiles:
+            annotation = self.of(slide_id, features)
+            named = {}
+            for m, grid in read_grids(features)[0].items() if annotation is not None else ():
+                assert annotation is not None
+                tiles = pd.DataFrame(grid.grid * (grid.width0, grid.height0), columns=["x", "y"])
+                tiles = tiles.assign(size=grid.width0, size_y=grid.height0)
+                named[m] = annotate(tiles, annotation, self.tumor, self.tme)[["structure", "side"]]
+            self._tiles[slide_id] = named or None
+        return self._tiles[slide_id]
+
+    def sides(self, slide_id: str, features: Path, magnification: str) -> np.ndarray | None:
+        """Return 1 (tumor), 0 (TME) or NaN (neither) of every tile of a slide, None without annotation."""
+        named = self.structures(slide_id, features)
+        if named is None:
             return None
-        grid = read_grids(features)[0][magnification]
-        tiles = pd.DataFrame(grid.grid * (grid.width0, grid.height0), columns=["x", "y"])
-        named = annotate(
-            tiles.assign(size=grid.width0, size_y=grid.height0), annotation, self.tumor, self.tme
-        )
-        return named["side"].map({"tumor": 1.0, "tme": 0.0}).to_numpy(dtype=float)
+        return named[magnification]["side"].map({"tumor": 1.0, "tme": 0.0}).to_numpy(dtype=float)
 
 
 def _test_slides(slides: pd.DataFrame, folds: pd.DataFrame, fold: int) -> pd.DataFrame:
@@ -120,22 +129,28 @@ def region_parts(
         if not (folder / DESCRIPTION).is_file():
             reasons.append(f"{model}, fold {fold}: no trained model")
             continue
+        network, description, _ = load_model(folder)
         external = slides[~slides["patient_id"].astype(str).isin(internal)]
         for part, chosen in (("test", _test_slides(slides, folds, fold)), ("external", external)):
             for row in chosen.to_dict("records"):
                 slide, features = str(row["slide_id"]), Path(row["features"])
-                annotation = regions.of(slide, features)
-                if annotation is None:
+                structures_of = regions.structures(slide, features)
+                if structures_of is None:
                     continue
                 try:
-                    tiles = tile_maps(folder, features)
+                    tiles = loaded_slide_maps(network, description, features).tiles
                 except InputError as error:
                     reasons += [f"{model}, fold {fold}: {problem}" for problem in error.problems]
                     continue
-                named = annotate(tiles, annotation, regions.tumor, regions.tme)
+                named: list[pd.DataFrame] = []
+                for m, group in tiles.groupby("magnification", sort=True):
+                    sides = structures_of[str(m)].iloc[group["tile"]]
+                    named.append(
+                        group.assign(structure=sides["structure"].to_numpy(), side=sides["side"].to_numpy())
+                    )
                 facts = {"model": model, "part": part, "fold": fold, "slide_id": slide,
                          "patient_id": str(row["patient_id"])}  # fmt: skip
-                more_rows, more_parts = score_slide(named, facts)
+                more_rows, more_parts = score_slide(pd.concat(named), facts)
                 if not more_rows:
                     regions.problems.append(
                         f"slide {slide}: none of its tiles lies on a tumor or TME structure"
@@ -191,7 +206,7 @@ def attention_parts(
 ) -> dict[str, Any]:
     """Look at the teacher's gene attention; write ``gene_attention.tsv`` and ``gene_attention_sets.tsv``."""
     from pathduet.expression.fold_matrix import load
-    from pathduet.models.gene_groups import read_gene_groups, shipped_gene_groups
+    from pathduet.models.gene_groups import read_gene_groups, shipped_groups
 
     regions = Regions(settings["explanations"]["regions"])
     slides, folds = usable_slides(results, repair), read_folds(results / "split" / "folds.tsv")
@@ -210,11 +225,15 @@ def attention_parts(
             reasons += [f"fold {fold}: {problem}" for problem in error.problems]
     table = gene_attention.attention_table(found)
     given = settings["explanations"]["gene_sets"]
-    sets = gene_attention.gene_set_table(table, shipped_gene_groups() if given == "shipped" else read_gene_groups(given))
+    sets = gene_attention.gene_set_table(
+        table, shipped_groups() if given == "shipped" else read_gene_groups(given)
+    )
     write_tsv(out_dir / "gene_attention.tsv", table)
     write_tsv(out_dir / "gene_attention_sets.tsv", sets)
     message = "No gene attention could be computed."
-    if len(table):
+    if len(table) and table["agreement"].isna().all():
+        message = "One magnification only: nothing to agree with."
+    elif len(table):
         means = table[["similarity", "agreement"]].mean()
         message = (
             f"The same gene at 10x and 20x: attention agrees with r {means['agreement']:.2f}, similarity "

@@ -67,8 +67,8 @@ def horizons(days: Sequence[float], time: Floats, event: Floats) -> tuple[list[f
 
 def risk_group_table(
     parts: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]], kind: str, at: Sequence[float]
-) -> tuple[pd.DataFrame, float | None]:
-    """Return share alive and numbers at risk of each predicted risk group, and the log-rank p value.
+) -> tuple[pd.DataFrame, pd.DataFrame, float | None]:
+    """Return share alive and numbers at risk of each predicted risk group, the patients, and the log-rank p value.
 
     Parameters
     ----------
@@ -80,8 +80,12 @@ def risk_group_table(
 
     Returns
     -------
-    DataFrame
+    table : DataFrame
         group, n, deaths, day, at_risk (under observation on that day), alive, low, high (95 %).
+    patients : DataFrame
+        From :func:`pathduet.evaluation.survival_curves.pool_groups`.
+    p : float or None
+        None if it is not defined.
     """
     import pandas as pd
 
@@ -98,7 +102,7 @@ def risk_group_table(
                 }
             )  # fmt: skip
     names = ["group", "n", "deaths", "day", "at_risk", "alive", "low", "high"]
-    return pd.DataFrame(rows, columns=names), log_rank(pooled) if len(pooled) else None
+    return pd.DataFrame(rows, columns=names), pooled, log_rank(pooled) if len(pooled) else None
 
 
 def predicted_survival(result: FoldResult, days: Floats) -> Floats:

@@ -18,10 +18,9 @@ from pathduet.cohort.splits import read_folds
 from pathduet.evaluation.predictions import labelled, read_predictions
 from pathduet.evaluation.survival_curves import risk_cuts
 from pathduet.explain import gene_correlation, survival_explanations
-from pathduet.explain.embedding import MEASURES as EMBEDDING_MEASURES
 from pathduet.explain.embedding import embedding_tables
 from pathduet.explain.fold_results import FoldResult, read_external_of, read_folds_of
-from pathduet.explanation_files import FIGURES, TABLES, explanations_of, is_clinical
+from pathduet.explanation_files import EMBEDDING_MEASURES, FIGURES, TABLES, explanations_of, is_clinical
 from pathduet.sheets import read_patients
 
 if TYPE_CHECKING:
@@ -103,17 +102,23 @@ def _embedding(
     for measure in EMBEDDING_MEASURES:
         of_measure = means[means["measure"] == measure]
         if len(of_measure):
-            best = of_measure.loc[of_measure["value"].idxmax()]
+            best = of_measure.iloc[int(of_measure["value"].argmax())]
             name = EMBEDDING_MEASURES[measure].split(" (")[0].lower()
             parts.append(f"{name} {best['value']:.2f} ({best['model']})")
     classes = ", ".join(sorted(set(scores["classes"].dropna()) - {""}))
     return {
         "method": method,
         "classes": classes,
-        "message": f"Highest class separation: {', '.join(parts)}." if parts else "No class separation could be computed.",
-        "reasons": [f"{row.model}: {row.reason}" for row in
-                    scores[(scores["fold"] == "mean") & (scores["measure"] == "silhouette")].itertuples() if row.reason],
-    }  # fmt: skip
+        "message": f"Highest class separation: {', '.join(parts)}."
+        if parts
+        else "No class separation could be computed.",
+        "reasons": _flat(_notes(scores), list(results_of)),
+    }
+
+
+def _notes(scores: pd.DataFrame) -> dict[str, list[str]]:
+    rows = scores[(scores["fold"] == "mean") & (scores["measure"] == "silhouette")]
+    return {str(row["model"]): [row["reason"]] for row in rows.to_dict("records") if row["reason"]}
 
 
 def _gene_correlation(
@@ -192,7 +197,7 @@ def _survival(
             problems += [f"external, {reason}" for reason in more]
     else:
         problems.append("external: no external cohort is configured")
-    groups, calibration, auc = [], [], []
+    groups, members, calibration, auc = [], [], [], []
     parts_told = []
     for part, found in sets.items():
         everybody = [result.patients for folds in found.values() for result in folds]
@@ -206,17 +211,24 @@ def _survival(
             problems.append(f"{part}: {reason}")
         for model, folds in found.items():
             for kind in ("median", "tertiles"):
-                table, p = survival_explanations.risk_group_table(
+                table, pooled, p = survival_explanations.risk_group_table(
                     _grouped(folds, part, results, model), kind, [0.0, *days]
                 )
                 groups.append(
                     table.assign(part=part, model=model, split=kind, log_rank_p=np.nan if p is None else p)
                 )
+                members.append(pooled.assign(part=part, model=model, split=kind))
                 if part == "test" and kind == "median" and p is not None:
                     parts_told.append((model, p))
         calibration.append(survival_explanations.calibration_table(found, days).assign(part=part))
+        told_of = calibration[-1].drop_duplicates(["model", "reason"])
+        problems += [
+            f"{part}, calibration of {row['model']}: {row['reason']}"
+            for row in told_of.to_dict("records")
+            if row["reason"]
+        ]
         auc.append(survival_explanations.auc_table(found, train, days).assign(part=part))
-    for name, tables in zip(TABLES["survival"], (groups, calibration, auc), strict=True):
+    for name, tables in zip(TABLES["survival"], (groups, members, calibration, auc), strict=True):
         filled = [table for table in tables if len(table)]
         whole = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=["part", "model"])
         first = [c for c in ("part", "model", "split") if c in whole]

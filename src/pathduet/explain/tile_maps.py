@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from pathduet.errors import InputError, Problem
 from pathduet.explain.sampled_points import Sampling
@@ -108,20 +109,29 @@ def slide_maps(
     model_dir: Path, features: Path, expression: Expression | None = None, device: str = "auto"
 ) -> SlideMaps:
     """Return :func:`tile_maps` together with the sampled points; parameters and errors are the same."""
+    network, description, _ = load_model(model_dir)
+    return loaded_slide_maps(network, description, features, expression, device)
+
+
+def loaded_slide_maps(
+    network: nn.Module,
+    description: ModelDescription,
+    features: Path,
+    expression: Expression | None = None,
+    device: str = "auto",
+) -> SlideMaps:
+    """Return :func:`slide_maps` of a network that is loaded already: for many slides of one model."""
     import pandas as pd
 
     from pathduet.learning.runs import resolve_device
 
     chosen = resolve_device(device)
-    network, description, _ = load_model(model_dir)
     config = description.config
+    where = f"model {description.model} of {description.task}, fold {description.fold}"
     pooled = isinstance(network, Student) and config.aggregation == "mean"
     if pooled or not isinstance(network, Teacher | Student):
         found = f"{description.model}: neither prototypes nor deformable attention"
-        raise InputError([Problem(f"model {model_dir}", found, "explain a teacher or a student")])
-    if isinstance(network, Student) and network.config.aggregation == "mean":
-        found = f"{description.model}: all patches count alike, there is nothing to show"
-        raise InputError([Problem(f"model {model_dir}", found, "explain a student with `aggregation: ita`")])
+        raise InputError([Problem(where, found, "explain a teacher or a student with `aggregation: ita`")])
     network.to(chosen)
     grids, facts = read_grids(Path(features))
     batch = _one_slide(Path(features), facts["slide_id"], description, network, expression)

@@ -1,0 +1,145 @@
+"""Prototypes against regions: numbers by hand, GeoJSON and pictures that mean the same, structures by any spelling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pathduet.errors import InputError
+from pathduet.explain.annotations import read_annotation, read_legend
+from pathduet.explain.region_agreement import agreement_table, annotate, score_slide, slide_scores
+
+TUMOR, TME = ["cellular_tumor"], ["LE"]
+
+
+def tiles(prototypes: list[str], sides: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"prototype": prototypes, "side": sides, "structure": sides, "magnification": "10x"})
+
+
+def test_dice_recall_and_accuracy_by_hand() -> None:
+    scores = slide_scores(
+        tiles(
+            ["tumor", "tumor", "tumor", "tme", "tme", "tumor"], ["tumor", "tumor", "tme", "tumor", "tme", ""]
+        )
+    )
+    assert scores["tiles"] == 5 and scores["tumor_tiles"] == 3
+    assert scores["dice"] == pytest.approx(2 * 2 / (3 + 3))
+    assert scores["recall"] == pytest.approx(2 / 3)
+    assert scores["tme_accuracy"] == pytest.approx(1 / 2)
+    assert scores["recall_chance"] == pytest.approx(3 / 5)
+
+
+def test_chance_is_what_shuffled_prototypes_reach() -> None:
+    rng = np.random.default_rng(0)
+    sides = ["tumor"] * 40 + ["tme"] * 60
+    called = ["tumor"] * 30 + ["tme"] * 70
+    drawn = [slide_scores(tiles(list(rng.permutation(called)), sides)) for _ in range(300)]
+    for name in ("dice", "recall", "tme_accuracy"):
+        assert np.mean([d[name] for d in drawn]) == pytest.approx(drawn[0][f"{name}_chance"], abs=0.01)
+
+
+def test_slides_without_a_side_are_no_zero() -> None:
+    scores = slide_scores(tiles(["tumor", "tme"], ["tme", "tme"]))
+    assert np.isnan(scores["dice"]) and np.isnan(scores["recall"]) and scores["tme_accuracy"] == 0.5
+
+
+def test_patients_count_once_however_many_slides() -> None:
+    rows, parts = [], []
+    for slide, patient, right in (("a1", "A", True), ("a2", "A", True), ("b1", "B", False)):
+        called = ["tumor", "tme"] if right else ["tme", "tumor"]
+        facts = {"model": "distilled", "part": "test", "fold": 0, "slide_id": slide, "patient_id": patient}
+        more, structures = score_slide(tiles(called, ["tumor", "tme"]), facts)
+        rows += more
+        parts += structures
+    table = agreement_table(pd.DataFrame(rows), pd.concat(parts), seed=0, resamples=0)
+    recall = table[table["measure"] == "recall"].iloc[0]
+    assert recall["value"] == pytest.approx(0.5) and recall["patients"] == 2
+    assert set(table.loc[table["measure"] == "structure", "value"]) == {0.5}
+
+
+@pytest.fixture
+def legend(tmp_path: Path) -> Path:
+    path = tmp_path / "legend.json"
+    path.write_text(json.dumps({"micrometres_per_pixel": 2.0, "regions": {
+        "0": {"name": "glass"}, "1": {"name": "LE"}, "2": {"name": "Cellular Tumor"}, "#05d004": "Cellular Tumor"}}))  # fmt: skip
+    return path
+
+
+def drawing(tmp_path: Path) -> dict[str, Path]:
+    """The same slide of 200 x 100 pixels three times: left edge LE, right half tumor with a hole, top strip glass."""
+    labels = np.zeros((25, 50), np.uint8)
+    labels[5:, :25] = 1
+    labels[5:, 25:] = 2
+    indexed = tmp_path / "S1.png"
+    Image.fromarray(labels, mode="L").save(indexed)
+    left = [[[0, 20], [100, 20], [100, 100], [0, 100], [0, 20]]]
+    right = [[[100, 20], [200, 20], [200, 100], [100, 100], [100, 20]]]
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"classification": {"name": "LE"}},
+            "geometry": {"type": "Polygon", "coordinates": left},
+        },
+        {
+            "type": "Feature",
+            "properties": {"name": "cellular_tumor"},
+            "geometry": {"type": "Polygon", "coordinates": right},
+        },
+    ]
+    shapes = tmp_path / "S1.geojson"
+    shapes.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return {"picture": indexed, "geojson": shapes}
+
+
+@pytest.mark.parametrize("kind", ["picture", "geojson"])
+def test_pictures_and_polygons_name_the_same_tiles(tmp_path: Path, legend: Path, kind: str) -> None:
+    path = drawing(tmp_path)[kind]
+    annotation = read_annotation("S1", path, (200, 100), (0.5, 0.5), read_legend(legend))
+    grid = pd.DataFrame(
+        {"x": [0.0, 60.0, 110.0, 160.0], "y": [0.0, 40.0, 40.0, 0.0], "size": 20.0, "size_y": 20.0}
+    )
+    assert annotate(grid, annotation, TUMOR, TME)["side"].tolist() == ["", "tme", "tumor", ""]
+
+
+def test_colours_of_the_legend_are_looked_up(tmp_path: Path, legend: Path) -> None:
+    path = tmp_path / "S2.png"
+    Image.new("RGB", (10, 10), (5, 208, 4)).save(path)
+    names = read_legend(legend) | {"mpp": None}
+    assert (
+        read_annotation("S2", path, (100, 100), (1, 1), names).structure_of(0, 0, 30, 30) == "Cellular Tumor"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[1, 2", '{"type": "Feature", "geometry": null}', '{"type": "Polygon", "coordinates": [[[0, 0]]]}', '"x"',
+     '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {"name": "LE"}, "geometry": '
+     '{"type": "Polygon", "coordinates": [[[0, 0], [1, null], [2, 2]]]}}]}'],
+)  # fmt: skip
+def test_broken_annotations_name_their_slide(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "S9.geojson"
+    path.write_text(content)
+    with pytest.raises(InputError, match="annotation of slide S9"):
+        read_annotation("S9", path, (100, 100), (1, 1), read_legend(None))
+
+
+def test_a_legend_with_other_keys_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "legend.json"
+    path.write_text('{"regions": {"green": {"name": "LE"}}}')
+    with pytest.raises(InputError, match="'green'"):
+        read_legend(path)
+
+
+def test_the_default_structures_hold_every_area_of_the_atlas() -> None:
+    from pathduet import config
+    from pathduet.explanation_files import plain_name
+
+    regions = config.schema("config")["properties"]["explanations"]["properties"]["regions"]["properties"]
+    sides = {side: {plain_name(name) for name in regions[side]["default"]} for side in ("tumor", "tme")}
+    areas = {"le", "lehbv", "it", "ithbv", "ct", "ctpnz", "ctpnn", "ctpan", "cthbv", "ctmvp", "ctne"}
+    assert areas <= sides["tumor"] | sides["tme"] and not sides["tumor"] & sides["tme"]
