@@ -53,7 +53,14 @@ def predicted(cohort: fake_cohort.FakeCohort, folder: Path, task: str = "diagnos
 
 
 @pytest.mark.parametrize(
-    ("base", "task"), [("abmil", "diagnosis"), ("snn", "survival"), ("concat", "survival")]
+    ("base", "task"),
+    [
+        ("abmil", "diagnosis"),
+        ("snn", "survival"),
+        ("concat", "survival"),
+        ("cmta", "diagnosis"),
+        ("ae", "survival"),
+    ],
 )
 def test_a_baseline_is_trained_saved_loaded_and_predicts(
     cohort: fake_cohort.FakeCohort, tmp_path: Path, base: str, task: str

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import baseline_inputs as small_cohort
 import pytest
@@ -231,7 +233,7 @@ def test_the_paired_loss_looks_at_slides_with_expression_alone() -> None:
         assert torch.equal(first[part], second[part])
 
 
-def test_parameter_counts_are_within_reach_of_each_other() -> None:
+def test_parameter_counts_are_within_reach_of_each_other_and_as_the_documentation_says() -> None:
     from pathduet.models.inputs import NetworkSizes
 
     sizes = NetworkSizes(1024, tuple(f"T{i}" for i in range(59)), tuple(f"E{i}" for i in range(361)), 4)
@@ -242,3 +244,6 @@ def test_parameter_counts_are_within_reach_of_each_other() -> None:
     slides = [counts[name] for name in SLIDES]
     assert max(slides) < 4 * min(slides), counts
     assert counts["snn"] > 100_000
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
+    stated = dict(re.findall(r"^\| `(\w+)` \|.*\| ([\d,]+) \|", page, re.MULTILINE))
+    assert {name: int(number.replace(",", "")) for name, number in stated.items()} == counts
