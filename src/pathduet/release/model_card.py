@@ -65,6 +65,11 @@ def _without_folders(value: Any) -> Any:
     return value
 
 
+def _simulated(results: Path, cohort: Path) -> bool:
+    """Return whether the cohort is a phantom; a relative path was meant from where the run was started."""
+    return any((place / "simulation.json").is_file() for place in (cohort, results.resolve().parent / cohort))
+
+
 def make_card(
     results: Path,
     provenance: Mapping[str, Any],
@@ -101,7 +106,7 @@ def make_card(
         "notice": NOTICE,
         "intended_use": INTENDED,
         "not_intended": NOT_INTENDED,
-        "simulated_cohort": (Path(config["sheets"]["slides"]).parent / "simulation.json").is_file(),
+        "simulated_cohort": _simulated(results, Path(config["sheets"]["slides"]).parent),
         "tasks": list(tasks),
         "models": dict(models),
         "cohorts": config["cohorts"],

@@ -96,7 +96,7 @@ def _drawn(thumbnail: Image.Image, tiles: pd.DataFrame, column: str, size0: tupl
     scale = np.array(thumbnail.size) / size0
     values = tiles[column].to_numpy(dtype=float)
     if column != "p_tumor":
-        values = values / max(float(values.max()), 1e-12)
+        values = (values - values.min()) / max(float(np.ptp(values)), 1e-12)
     layer = Image.new("RGBA", thumbnail.size)
     draw = ImageDraw.Draw(layer)
     for (x, y, width, height), value in zip(tiles[["x", "y", "size", "size_y"]].to_numpy(), values):
@@ -141,7 +141,7 @@ def survival_svg(found: dict[str, Any], observed: list[dict[str, Any]], name: st
         figure = new_figure(6.4, 3.3)
         axes = figure.add_subplot()
         for curve in observed:
-            label = f"{curve['group']}: {curve['n']} patients, {curve['deaths']} deaths"
+            label = f"{curve['group']}: {curve['n']} patients, {curve['deaths']} died"
             colour = colours.get(curve["group"], MUTED)
             days = np.array(curve["days"]) / year
             axes.step(
