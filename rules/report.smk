@@ -23,6 +23,7 @@ rule provenance:
 rule report:
     input:
         tables=tables(),
+        explanations=explanations(),
         ledger=f"{RESULTS}/ledger.tsv",
         participation=f"{RESULTS}/participation.tsv",
         provenance=f"{RESULTS}/provenance.json",

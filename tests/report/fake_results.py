@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from fake_explanations import fake_explanations
 
 from pathduet.atomic import write_json, write_text, write_tsv
 from pathduet.evaluation.clinical import write_clinical_fold
@@ -34,6 +35,7 @@ def fake_config(results: Path) -> dict[str, Any]:
         "split": {"folds": 3, "file": None},
         "model": {"variant": "paper", "tokens": 2500},
         "evaluation": {"bootstrap": 40, "clinical_baselines": list(CLINICAL)},
+        "explanations": {"malignancy_scores": ["expected_grade", "risk"]},
         "report": {"title": "A fabricated run", "gallery_slides": 8},
     }  # fmt: skip
 
@@ -244,6 +246,7 @@ def fake_results(root: Path, seed: int = 0) -> dict[str, Any]:
         write_task_table(
             root, name, models, 3, settings, tables.with_suffix(".tsv"), tables.with_suffix(".md")
         )
+    fake_explanations(root, config["tasks"], rng)
     for rule, name, seconds in (("tile", "0000", 31.2), ("tile", "0001", 28.7), ("features", "0000", 412.5),
                                 ("train", "survival-teacher-fold-0", 95.1)):  # fmt: skip
         text = f"s\th:m:s\tmax_rss\n{seconds}\t0:00:31\t812.5\n"

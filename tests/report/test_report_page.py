@@ -66,14 +66,14 @@ def test_a_complete_run_has_every_section_and_no_hole(report: Path):
     assert holes(html) == []
     sections = [a["id"] for a in page.all("section")]
     assert sections == [
-        "headline", "flow", "diagnosis", "grading", "survival", "external", "gallery", "stain", "genes", "training",
+        "headline", "flow", "diagnosis", "grading", "survival", "external", "explanations", "gallery", "stain", "genes", "training",
         "ledger", "times", "run", "meaning",
     ]  # fmt: skip
     assert [a["href"] for a in page.all("a") if a["href"].startswith("#") and a["href"] != "#main"] == [
         f"#{s}" for s in sections
     ]
     # spread x4, roc x2, confusion x2, Kaplan-Meier x4, stain, genes, training x3, tiles, times
-    assert len(page.all("figure")) == 19
+    assert len(page.all("figure")) == 35
     assert "124 of 128" in page.text and "1 excluded by the sheet" in page.text
 
 
@@ -126,7 +126,7 @@ def test_the_same_artifacts_give_the_same_bytes(fabricated: tuple[Path, dict[str
         assert again.read_bytes() == report.read_bytes()
         first = {p.name: p.read_bytes() for p in (report.parent / "figures").glob("*.svg")}
         assert {p.name: p.read_bytes() for p in (again.parent / "figures").glob("*.svg")} == first
-        assert len(first) == 19
+        assert len(first) == 35
     finally:
         shutil.rmtree(again.parent)
 

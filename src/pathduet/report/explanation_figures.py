@@ -145,7 +145,15 @@ def gene_correlation(table: pd.DataFrame) -> Figure:
                 place = x + _scatter(own["r"].to_numpy())
                 sure = (own["q"] < _LEVEL).to_numpy()
                 axis.plot(
-                    place[~sure], own["r"][~sure], "o", ms=2.2, mfc="none", mec=colour, mew=0.5, alpha=0.45
+                    place[~sure],
+                    own["r"][~sure],
+                    "o",
+                    ms=2.2,
+                    mfc="none",
+                    mec=colour,
+                    mew=0.5,
+                    alpha=0.45,
+                    rasterized=True,
                 )
                 axis.plot(place[sure], own["r"][sure], "o", ms=3.4, color=colour, mec=PAPER, mew=0.3)
                 marked = own.index[own["pointed_out"].astype(bool)].tolist()

@@ -1,0 +1,93 @@
+"""Fabricated explanations: every table that the report reads, of a run whose networks nobody trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pathduet.atomic import write_json, write_tsv
+from pathduet.explanation_files import (
+    EMBEDDING_MEASURES,
+    FIGURES,
+    REGION_MEASURES,
+    TABLES,
+    explanations_of,
+)
+
+MODELS = ("teacher", "student", "distilled")
+SCORES = ["expected_grade", "risk"]
+
+
+def fake_explanations(root: Path, tasks: list[str], rng: np.random.Generator) -> None:
+    """Write ``explanations/<task>/`` of each task."""
+    for task in tasks:
+        folder = root / "explanations" / task
+        for name, table in _tables(rng).items():
+            write_tsv(folder / name, table)
+        entries = [
+            {"name": name, "files": [*TABLES[name], *FIGURES[name]], "message": f"What {name} found.", "reasons": [],
+             "score_name": "a score", "method": "tsne", "classes": task}
+            for name in explanations_of(task, SCORES)
+        ]  # fmt: skip
+        entries[0]["reasons"] = ["teacher: fold 1: <one> test patient only"]
+        write_json(folder / "summary.json", {"task": task, "models": list(MODELS), "explanations": entries})
+
+
+def _tables(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    points = pd.DataFrame(
+        [
+            (model, fold, f"P{i}", "abc"[i % 3], *rng.normal(size=2))
+            for model in MODELS
+            for fold in range(3)
+            for i in range(9)
+        ],
+        columns=["model", "fold", "patient_id", "class", "x", "y"],
+    )
+    scores = pd.DataFrame(
+        [(m, measure, fold, rng.random(), 0.2, 0.8, 0.33, 9, "x", "") for m in MODELS for measure in EMBEDDING_MEASURES
+         for fold in ("0", "1", "2", "mean")],
+        columns=["model", "measure", "fold", "value", "ci_low", "ci_high", "chance", "n_patients", "classes", "reason"],
+    )  # fmt: skip
+    genes = pd.DataFrame(
+        [(m, "risk", i, f"G{i}", "tumor" if i % 2 else "tme", 3, rng.uniform(-1, 1), 0.1, rng.random(), 30, i == 3)
+         for m in MODELS for i in range(1, 25)],
+        columns=["model", "score", "rank", "gene", "subspace", "selected", "r", "p", "q", "n_patients", "pointed_out"],
+    )  # fmt: skip
+    summary = pd.DataFrame(
+        [(m, "risk", s, 12, 0, 0.4, 0.9, 2, "G3", 30) for m in MODELS for s in ("tumor", "tme")],
+        columns=["model", "score", "subspace", "genes", "undefined", "median_abs_r", "largest_abs_r", "significant", "top_gene",
+                 "n_patients"],
+    )  # fmt: skip
+    rows = [(measure, "", "tumor") for measure in REGION_MEASURES] + [("structure", "leading_edge", "tme")]
+    regions = pd.DataFrame(
+        [(m, "test", x, *row, rng.random(), 0.1, 0.9, 0.5, 20, 300) for m in MODELS[1:] for x in ("10x", "20x") for row in rows],
+        columns=["model", "part", "magnification", "measure", "structure", "side", "value", "ci_low", "ci_high", "chance",
+                 "patients", "tiles"],
+    )  # fmt: skip
+    names = ["selection_10x", "selection_20x", "tumor_gain_10x", "tumor_gain_20x", "agreement", "similarity"]
+    attention = pd.DataFrame(rng.random((20, len(names))), columns=names)
+    attention.insert(0, "gene", [f"G{i}" for i in range(20)])
+    attention.insert(1, "subspace", ["tumor", "tme"] * 10)
+    sets = pd.DataFrame(rng.random((2, len(names))), columns=names).assign(
+        set=["cells", "vessels"], subspace=["tumor", "tme"], genes=9
+    )
+    days, ends = (365.0, 730.0), ("test", "external")
+    groups = pd.DataFrame(
+        [
+            (part, m, day, g, 9, g / 4, g / 4, 0.1, 0.9, "")
+            for part in ends
+            for m in MODELS
+            for day in days
+            for g in range(1, 4)
+        ],
+        columns=["part", "model", "day", "group", "n", "predicted", "observed", "low", "high", "reason"],
+    )
+    auc = pd.DataFrame([(part, m, day, rng.random(), 0.1, 3, "") for part in ends for m in MODELS for day in days],
+                       columns=["part", "model", "day", "auc", "sd", "folds", "reason"])  # fmt: skip
+    return {
+        "embedding.tsv": points, "embedding_scores.tsv": scores, "gene_correlation.tsv": genes,
+        "gene_correlation_summary.tsv": summary, "region_agreement.tsv": regions, "gene_attention.tsv": attention,
+        "gene_attention_sets.tsv": sets, "calibration.tsv": groups, "dynamic_auc.tsv": auc,
+    }  # fmt: skip
