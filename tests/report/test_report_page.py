@@ -72,7 +72,7 @@ def test_a_complete_run_has_every_section_and_no_hole(report: Path):
     assert [a["href"] for a in page.all("a") if a["href"].startswith("#") and a["href"] != "#main"] == [
         f"#{s}" for s in sections
     ]
-    # spread x4, roc x2, confusion x2, Kaplan-Meier x4, stain, genes, training x3, tiles, times
+    # spread x4, roc x2, confusion x2, Kaplan-Meier x4, stain, genes, training x3, tiles, times; explanations x16
     assert len(page.all("figure")) == 35
     assert "124 of 128" in page.text and "1 excluded by the sheet" in page.text
 
