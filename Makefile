@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test quick lint docs format install real-expression clean-demo
+.PHONY: demo test quick lint docs vendor format install real-expression clean-demo
 .DEFAULT_GOAL := demo
 
 install: $(READY)
@@ -43,6 +43,10 @@ lint: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile rules examples
 	@$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml
+
+# The pinned OpenSeadragon again from npm, compared with its checksum (the file is in the repository).
+vendor: $(READY)
+	@$(BIN)/python -m pathduet.explain.vendor.fetch
 
 # The documentation as a site in results/site, every link checked.
 docs: $(READY)

@@ -29,6 +29,7 @@ include: "rules/genes.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/explain.smk"
+include: "rules/heatmaps.smk"
 include: "rules/report.smk"
 include: "rules/release.smk"
 

@@ -62,6 +62,15 @@ def final_targets():
         f"{RESULTS}/genes/subspaces.tsv",
         *tables(),
         *explanations(),
+        *heatmaps(),
+    ]
+
+
+def heatmaps():
+    return [
+        f"{RESULTS}/explanations/{task}/{model}/fold-{fold}/{slide}/{part}"
+        for task, model, fold, slide in plan.heatmaps
+        for part in ("heatmap.png", "tiles.geojson", "viewer/index.html")
     ]
 
 

@@ -12,6 +12,7 @@ from pathduet import __version__
 from pathduet.cohort.cli import app as splits_app
 from pathduet.download.cli import app as fetch_app
 from pathduet.errors import PathDuetError
+from pathduet.explain import cli as explain_cli
 from pathduet.importers.cli import app as import_app
 from pathduet.release import cli as release_cli
 
@@ -27,6 +28,8 @@ app.add_typer(fetch_app, name="fetch")
 app.add_typer(splits_app, name="splits")
 app.command("export")(release_cli.export)
 app.command("predict")(release_cli.predict)
+app.command("heatmap")(explain_cli.heatmap)
+app.command("view")(explain_cli.view)
 
 Config = Annotated[
     list[Path] | None,

@@ -23,6 +23,8 @@ from pathduet.comparison.arms import (
     gene_selections,
     needed_arms,
 )
+from pathduet.errors import InputError
+from pathduet.explain.targets import heatmap_problems, heatmap_targets
 from pathduet.explanation_files import files_of
 from pathduet.provenance import code_version
 from pathduet.sheets import SlideRow, read_sheets
@@ -64,6 +66,7 @@ class Plan:
     batches: dict[str, list[SlideRow]]
     _by_id: dict[str, SlideRow] = field(repr=False)
     _arms: dict[str, Arm] = field(repr=False)
+    _fold_of: dict[str, int] = field(repr=False)
 
     @classmethod
     def from_config(cls, value: Mapping[str, Any]) -> Plan:
@@ -79,12 +82,16 @@ class Plan:
         config = configuration.resolve(value)
         cohorts = config["cohorts"]["internal"] + config["cohorts"]["external"]
         slides, patients = read_sheets(config["sheets"]["slides"], config["sheets"]["patients"], cohorts)
-        folds_of(patients, _split_settings(config))
+        folds = folds_of(patients, _split_settings(config))
         size = config["slides"]["slides_per_job"]
         chunks = [slides[i : i + size] for i in range(0, len(slides), size)]
         batches = {f"{i:04d}": chunk for i, chunk in enumerate(chunks)}
         by_id = {slide.slide_id: slide for slide in slides}
-        return cls(config, slides, patients, batches, by_id, all_arms(config))
+        fold_of = dict(zip(folds["patient_id"].astype(str), folds["fold"].astype(int), strict=True))
+        known = all_arms(config)
+        if problems := heatmap_problems(config, slides, known):
+            raise InputError(problems)
+        return cls(config, slides, patients, batches, by_id, known, fold_of)
 
     @property
     def folds(self) -> range:
@@ -160,6 +167,11 @@ class Plan:
         """Folder of a model's expression matrices below the results: ``genes``, or that of its gene selection."""
         genes = self.arms[model].genes
         return "genes" if genes == "default" else f"genes/{genes}"
+
+    @property
+    def heatmaps(self) -> list[tuple[str, str, int, str]]:
+        """(task, model, fold, slide) of a run's heatmaps, see :mod:`pathduet.explain.targets`."""
+        return heatmap_targets(self.config, self.slides, self._fold_of)
 
     def raw_paths(self, batch: str) -> list[str]:
         """Raw slides of a batch that a job will open (excluded ones may be absent), and their masks."""

@@ -1,0 +1,125 @@
+"""``pathduet heatmap`` and ``pathduet view``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def heatmap(
+    slides: Annotated[list[str], typer.Argument(metavar="SLIDE_ID...", help="Slides of the run, by id.")],
+    out: Annotated[Path, typer.Option(help="Folder for one folder a slide; never the raw slides' own.")],
+    results: Annotated[Path, typer.Option("--results", help="A run's results folder.")] = Path("results"),
+    task: Annotated[str, typer.Option(help="diagnosis, grading or survival.")] = "survival",
+    model: Annotated[
+        str, typer.Option(help="distilled, student, teacher, or a variation of them.")
+    ] = "distilled",
+    fold: Annotated[
+        str, typer.Option(help="A fold's number, or `ensemble`: the mean over all folds.")
+    ] = "ensemble",
+    png: Annotated[bool, typer.Option(help="heatmap.png.")] = True,
+    geojson: Annotated[bool, typer.Option(help="tiles.geojson, for QuPath.")] = True,
+    viewer: Annotated[bool, typer.Option(help="viewer/index.html, to zoom and pan.")] = True,
+    viewer_mpp: Annotated[
+        float, typer.Option(min=0.1, help="um per pixel of the viewer's finest picture.")
+    ] = 2.0,
+    sheet: Annotated[
+        Path | None, typer.Option(help="slides.tsv with the raw slides; else the one the run was made with.")
+    ] = None,
+) -> None:
+    """Draw what a model made of slides: prototypes, merge weights, attention. Exit status 3 if a slide has none."""
+    from pathduet.errors import InputError, PathDuetError, Problem
+    from pathduet.explain.slide_heatmaps import PRODUCTS, explain_slide, lost_reason, write_heatmaps
+    from pathduet.sheets import read_slides
+    from pathduet.slides.status import slide_folder
+
+    asked = dict(zip(PRODUCTS, (png, geojson, viewer), strict=True))
+    products = [name for name in PRODUCTS if asked[name]]
+    rows = {row.slide_id: row for row in read_slides(sheet or _sheet_of(results))}
+    if unknown := [slide for slide in slides if slide not in rows]:
+        raise InputError(
+            [Problem(f"slide {name!r}", "not in the sheet", "name its slide_id") for name in unknown]
+        )
+    folds = _folds(results, task, model, fold)
+    failed = 0
+    for slide_id in dict.fromkeys(slides):
+        row = rows[slide_id]
+        try:
+            if reason := lost_reason(results, slide_id):
+                raise InputError([Problem(f"slide {slide_id}", f"lost, {reason}", "see ledger.tsv")])
+            if out.resolve() == row.path.resolve().parent:
+                raise InputError(
+                    [Problem("--out", f"the folder of {row.path.name}", "choose another folder")]
+                )
+            maps = explain_slide(results, slide_id, row.patient_id, task, model, folds)
+            thumbnail = slide_folder(results, slide_id) / "thumbnail.png"
+            written = write_heatmaps(
+                out / slide_id, maps, thumbnail, row.path, products=products, viewer_mpp=viewer_mpp
+            )
+        except PathDuetError as error:
+            failed += 1
+            typer.echo(f"{slide_id}: {error}", err=True)
+            continue
+        typer.echo(f"{slide_id}: {', '.join(map(str, written))}")
+    raise typer.Exit(3 if failed else 0)
+
+
+def _sheet_of(results: Path) -> Path:
+    """Return the sheet a run was made with: as written, relative to here or to the results' parent."""
+    from pathduet.errors import InputError, Problem
+
+    try:
+        record: dict[str, Any] = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
+        named = Path(record["config"]["sheets"]["slides"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            [Problem(str(results), f"no readable provenance.json: {error}", "give --sheet")]
+        ) from None
+    for candidate in (named, results.resolve().parent / named):
+        if candidate.is_file():
+            return candidate
+    raise InputError([Problem(str(results), f"its sheet {named} is not here", "give --sheet")])
+
+
+def _folds(results: Path, task: str, model: str, fold: str) -> list[int]:
+    from pathduet.errors import InputError, Problem
+
+    folder = results / "models" / task / model
+    names = (
+        path.name.removeprefix("fold-") for path in folder.glob("fold-*") if (path / "model.json").is_file()
+    )
+    known = sorted(int(name) for name in names if name.isdecimal())
+    if not known:
+        raise InputError([Problem(f"model {folder}", "not trained", "name a task and model of the run")])
+    if fold == "ensemble":
+        return known
+    if not fold.isdecimal() or int(fold) not in known:
+        raise InputError([Problem("--fold", repr(fold), f"one of {known}, or ensemble")])
+    return [int(fold)]
+
+
+def view(
+    folder: Annotated[Path, typer.Argument(help="A viewer's folder, or one with several below it.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """Show viewer pages from a small server on this machine alone, until Ctrl-C."""
+    import webbrowser
+
+    from pathduet.explain.serve import HOST, pages_below, server
+
+    pages = pages_below(folder)
+    running = server(folder, port)
+    addresses = [f"http://{HOST}:{running.server_port}/{page}" for page in pages]
+    typer.echo("\n".join([*addresses, "Ctrl-C ends it."]))
+    if browser:
+        webbrowser.open(addresses[0])
+    try:
+        running.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        running.server_close()

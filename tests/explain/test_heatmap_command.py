@@ -1,0 +1,148 @@
+"""Heatmaps of a run's slides, from files to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from explain.test_tile_maps import write_model, write_slide
+from pathduet.cli import app
+from pathduet.errors import InputError
+from pathduet.explain.slide_heatmaps import explain_slide, lost_reason, write_absence
+from pathduet.explain.targets import heatmap_problems, heatmap_targets
+from pathduet.sheets import SlideRow
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A results folder with one used slide (6000 x 5000 pixels), one lost, a model of two folds, and the sheet."""
+    results = tmp_path / "results"
+    write_slide(results / "slides" / "S1", {"10x": 16, "20x": 30})
+    ground = np.full((50, 60, 3), 230, np.uint8)
+    Image.fromarray(ground).save(results / "slides" / "S1" / "thumbnail.png")
+    (tmp_path / "raw").mkdir()
+    Image.fromarray(np.full((5000, 6000, 3), 230, np.uint8)).save(
+        tmp_path / "raw" / "S1.png", compress_level=1
+    )
+    for fold in (0, 1):
+        write_model(
+            results / "models" / "diagnosis" / "distilled" / f"fold-{fold}", "distilled", swap=fold == 1
+        )
+    rows = [f"{s}\tP1\tc\traw/S1.png" for s in ("S1", "S2")]
+    (tmp_path / "slides.tsv").write_text("\n".join(["slide_id\tpatient_id\tcohort\tpath", *rows]) + "\n")
+    ledger = pd.DataFrame(
+        {
+            "slide_id": ["S1", "S2"], "patient_id": "P1", "cohort": "c", "status": ["ok", "failed"],
+            "stage": ["features", "tile"], "reason": ["", "no_tissue"], "message": "", "mpp": 0.25,
+            "mpp_source": "sheet", "n_10x": 16, "n_20x": 30, "notes": "",
+        }
+    )  # fmt: skip
+    ledger.to_csv(results / "ledger.tsv", sep="\t", index=False)
+    (results / "provenance.json").write_text(json.dumps({"config": {"sheets": {"slides": "slides.tsv"}}}))
+    return results
+
+
+def call(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["heatmap", *arguments])
+    return done.exit_code, done.output + (str(done.exception) if done.exception else "")
+
+
+def test_a_run_s_slide_gets_its_three_files_and_a_lost_one_a_reason(run: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    options = ["--results", str(run), "--task", "diagnosis", "--out", str(out), "--viewer-mpp", "4"]
+    status, text = call("S2", "S1", *options)
+    assert status == 3 and "S2: 1 problem in the input" in text and "failed at tile: no_tissue" in text
+    assert sorted(p.name for p in out.iterdir()) == ["S1"]
+    assert (out / "S1" / "viewer" / "slide.dzi").is_file()
+    assert "mean of the folds" in (out / "S1" / "viewer" / "index.html").read_text()
+    collection = json.loads((out / "S1" / "tiles.geojson").read_text())
+    tile = collection["features"][0]["properties"]
+    # the folds' orders are opposite, so half of them call every tile tumor
+    assert tile["measurements"]["Tumor prototype (share)"] == 0.5
+    assert Image.open(out / "S1" / "heatmap.png").width > 500
+    status, text = call(
+        "S1", *options, "--fold", "0", "--no-viewer", "--no-png", "--out", str(tmp_path / "two")
+    )
+    assert status == 0 and [p.name for p in (tmp_path / "two" / "S1").iterdir()] == ["tiles.geojson"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["S9"], "slide S9: not in the sheet"),
+        (["S1", "--model", "nothing"], "not trained"),
+        (["S1", "--fold", "7"], r"'7'; one of \[0, 1\], or ensemble"),
+        (["../S1"], "not in the sheet"),
+    ],
+)
+def test_what_is_not_there_is_named(run: Path, tmp_path: Path, arguments: list[str], message: str):
+    with pytest.raises(InputError, match=message):
+        done = CliRunner().invoke(
+            app,
+            [
+                "heatmap",
+                *arguments,
+                "--results",
+                str(run),
+                "--task",
+                "diagnosis",
+                "--out",
+                str(tmp_path / "o"),
+            ]
+            if "--task" not in arguments
+            else arguments,
+        )
+        assert done.exit_code != 0 and done.exception is not None
+        raise done.exception
+    assert not (tmp_path / "o").exists()
+
+
+def test_nothing_is_written_beside_the_raw_slides(run: Path, tmp_path: Path):
+    before = sorted((tmp_path / "raw").rglob("*"))
+    status, text = call("S1", "--results", str(run), "--task", "diagnosis", "--out", str(tmp_path / "raw"))
+    assert status == 3 and "choose another folder" in text and sorted((tmp_path / "raw").rglob("*")) == before
+
+
+def test_a_lost_slides_files_say_so_and_are_escaped(run: Path, tmp_path: Path):
+    assert lost_reason(run, "S1") is None
+    reason = lost_reason(run, "S2")
+    assert reason == "failed at tile: no_tissue"
+    write_absence(tmp_path / "S2", "S2", reason + " <script>")
+    page = (tmp_path / "S2" / "viewer" / "index.html").read_text()
+    assert "no_tissue &lt;script&gt;" in page and "default-src 'none'" in page
+    assert json.loads((tmp_path / "S2" / "tiles.geojson").read_text())["features"] == []
+    assert Image.open(tmp_path / "S2" / "heatmap.png").width > 100
+    assert (tmp_path / "S2" / "viewer" / "slide_files").is_dir()
+
+
+def test_another_slide_under_the_maps_is_refused(run: Path, tmp_path: Path):
+    from pathduet.explain.viewer_page import write_viewer
+
+    maps = explain_slide(run, "S1", "P1", "diagnosis", "distilled", [0])
+    Image.fromarray(np.zeros((100, 120, 3), np.uint8)).save(tmp_path / "small.png")
+    with pytest.raises(InputError, match=r"small\.png has \(120, 100\) pixels"):
+        write_viewer(tmp_path / "v", maps, tmp_path / "small.png")
+    assert not (tmp_path / "v" / "index.html").exists()
+
+
+def test_a_runs_heatmaps_are_by_models_that_have_not_seen_the_patient():
+    slides = [
+        SlideRow("S1", "P1", "c", Path("a"), exclude="pen"),
+        SlideRow("S2", "P2", "c", Path("a")),
+        SlideRow("S3", "X1", "external", Path("a")),
+    ]
+    wanted = {"slides": 2, "models": ["distilled", "teacher"], "viewer_mpp": 2.0}
+    config = {"explanations": wanted, "tasks": ["grading", "survival"], "sheets": {"slides": "slides.tsv"}}
+    assert heatmap_targets(config, slides, {"P1": 1, "P2": 2}) == [
+        ("survival", "distilled", 2, "S2"), ("survival", "teacher", 2, "S2"),
+        ("survival", "distilled", 0, "S3"), ("survival", "teacher", 0, "S3"),
+    ]  # fmt: skip
+    named = config | {"explanations": wanted | {"slides": ["S9"], "models": ["abmil"]}, "tasks": ["grading"]}
+    found = [str(problem) for problem in heatmap_problems(named, slides, {})]
+    assert len(found) == 2 and "'S9' is not in slides.tsv" in found[0] and "'abmil'" in found[1]
