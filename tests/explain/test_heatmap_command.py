@@ -126,11 +126,15 @@ def test_a_runs_heatmaps_are_by_models_that_have_not_seen_the_patient():
         SlideRow("S3", "X1", "external", Path("a")),
     ]
     wanted = {"slides": 2, "models": ["distilled", "teacher"], "viewer_mpp": 2.0}
-    config = {"explanations": wanted, "tasks": ["grading", "survival"], "sheets": {"slides": "slides.tsv"}}
+    config = {
+        "explanations": {"heatmaps": wanted},
+        "tasks": ["grading", "survival"],
+        "sheets": {"slides": "slides.tsv"},
+    }
     assert heatmap_targets(config, slides, {"P1": 1, "P2": 2}) == [
         ("survival", "distilled", 2, "S2"), ("survival", "teacher", 2, "S2"),
         ("survival", "distilled", 0, "S3"), ("survival", "teacher", 0, "S3"),
     ]  # fmt: skip
-    named = config | {"explanations": wanted | {"slides": ["S9"], "models": ["abmil"]}, "tasks": ["grading"]}
+    named = config | {"explanations": {"heatmaps": wanted | {"slides": ["S9"], "models": ["abmil"]}}}
     found = [str(problem) for problem in heatmap_problems(named, slides, {})]
     assert len(found) == 2 and "'S9' is not in slides.tsv" in found[0] and "'abmil'" in found[1]

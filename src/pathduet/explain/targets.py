@@ -46,12 +46,18 @@ def heatmap_problems(
     sheet = config["sheets"]["slides"]
     return [
         *(
-            Problem("explanations.heatmaps.slides", f"{name!r} is not in {sheet}", "name a slide of the sheet")
+            Problem(
+                "explanations.heatmaps.slides", f"{name!r} is not in {sheet}", "name a slide of the sheet"
+            )
             for name in named
             if name not in known
         ),
         *(
-            Problem("explanations.heatmaps.models", repr(name), f"one of {', '.join(OURS)}, or a variation of them")
+            Problem(
+                "explanations.heatmaps.models",
+                repr(name),
+                f"one of {', '.join(OURS)}, or a variation of them",
+            )
             for name in wanted["models"]
             if name not in arms or arms[name].base not in OURS
         ),
