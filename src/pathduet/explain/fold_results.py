@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pathduet.cohort.splits import read_folds
 from pathduet.errors import InputError, Problem
 from pathduet.evaluation.predictions import average_patients, read_predictions
+from pathduet.learning.failures import failure_of
 from pathduet.models.config import MAGNIFICATIONS
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ def read_fold(results: Path, task: str, model: str, fold: int) -> FoldResult:
         If the predictions are missing or none is about a test patient of the fold.
     """
     folder = results / "models" / task / model / f"fold-{fold}"
+    failed = failure_of(folder)
+    if failed is not None:
+        found = f"the training failed: {failed}"
+        raise InputError([Problem(f"{task}, {model}, fold {fold}", found, "see its log")])
     path = folder / "predictions.tsv"
     if not path.is_file():
         raise InputError(
