@@ -23,6 +23,7 @@ rule heatmap:
         results=results_folder,
         slide=lambda wildcards: plan.slide_table(wildcards.slide),
         stamp=lambda wildcards: plan.raw_stamp(wildcards.slide),
+        repair=plan.repair_settings(),
         viewer_mpp=plan.config["explanations"]["heatmaps"]["viewer_mpp"],
         code=plan.code("explain", "models", "slides/tokens", "slides/hilbert"),
     script:

@@ -13,6 +13,7 @@ with job(snakemake, f"heatmap {wildcards.slide}"):
         write_heatmaps,
     )
     from pathduet.plan import slides_from_params
+    from pathduet.slides.repairs import mend
 
     results, out = Path(snakemake.params.results), Path(snakemake.output.png).parent
     (slide,) = slides_from_params(snakemake.params.slide)
@@ -20,6 +21,8 @@ with job(snakemake, f"heatmap {wildcards.slide}"):
     if reason:
         write_absence(out, slide.slide_id, reason)
     else:
+        repair = snakemake.params.repair
+        mend(results, [slide.slide_id], repair["sheet"], repair["settings"])
         maps = explain_slide(
             results, slide.slide_id, slide.patient_id, wildcards.task, wildcards.model, [int(wildcards.fold)]
         )
