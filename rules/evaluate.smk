@@ -112,6 +112,8 @@ rule table:
     output:
         tsv=f"{RESULTS}/tables/{{task}}.tsv",
         markdown=f"{RESULTS}/tables/{{task}}.md",
+        html=f"{RESULTS}/tables/{{task}}.html",
+        figure=f"{RESULTS}/tables/{{task}}.svg",
     log:
         f"{RESULTS}/logs/tables/{{task}}.log",
     conda:
@@ -133,6 +135,8 @@ rule external_table:
     output:
         tsv=f"{RESULTS}/tables/external.tsv",
         markdown=f"{RESULTS}/tables/external.md",
+        html=f"{RESULTS}/tables/external.html",
+        figure=f"{RESULTS}/tables/external.svg",
     log:
         f"{RESULTS}/logs/tables/external.log",
     conda:

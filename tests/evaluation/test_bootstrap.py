@@ -9,7 +9,6 @@ import pytest
 from pathduet.evaluation.bootstrap import (
     classification_replicates,
     draw,
-    gain_interval,
     interval,
     mean_interval,
     patient_counts,
@@ -17,6 +16,7 @@ from pathduet.evaluation.bootstrap import (
     survival_replicates,
 )
 from pathduet.evaluation.metrics import CLASSIFICATION_METRICS, classification_scores, survival_scores
+from pathduet.evaluation.paired import paired_differences
 
 
 def survival_table(rng: np.random.Generator, n: int, noise: float = 1.0, slides: int = 1) -> pd.DataFrame:
@@ -126,13 +126,15 @@ def test_the_gain_is_the_difference_on_the_common_patients_and_its_draws_are_pai
     rng = np.random.default_rng(6)
     ours = survival_table(rng, 80, noise=0.6)
     theirs = ours.assign(risk=ours["risk"] + 0.3 * rng.normal(size=len(ours)), slide_id="")
-    found = gain_interval([ours.iloc[5:]], [theirs], "survival", "c_index", "patient", resamples=300, seed=0)
+    settings = {"task": "survival", "unit": "patient", "seed": 0}
+    differences, n_patients = paired_differences([ours.iloc[5:]], [theirs], **settings, resamples=300)
+    found = differences["c_index"]
     a, b = (survival_scores(*_columns(t.iloc[5:])).values["c_index"] for t in (ours, theirs))
-    assert found["gain"] == pytest.approx(a - b) and found["n_patients"] == 75
+    assert found.value == pytest.approx(a - b) and found.n_patients == n_patients == 75
     alone = mean_interval([ours], "survival", "patient", resamples=300, seed=0)["c_index"]
-    assert found["high"] - found["low"] < alone[1] - alone[0]
-    same = gain_interval([ours], [ours], "survival", "c_index", "patient", resamples=50, seed=0)
-    assert (same["gain"], same["low"], same["high"]) == (0, 0, 0)
+    assert found.high - found.low < alone[1] - alone[0]
+    same = paired_differences([ours], [ours], **settings, resamples=50)[0]["c_index"]
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
 
 
 def test_a_shared_draw_serves_every_model_of_the_external_cohort():

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from pathduet.evaluation.collect import collect
-from pathduet.evaluation.tables import cross_fold_table, external_table, markdown, write_table
+from pathduet.evaluation.table_files import write_table
+from pathduet.evaluation.table_text import markdown
+from pathduet.evaluation.tables import cross_fold_table, external_table
 
 
 def metrics(model: str, fold: int | str, c_index: float | None, **changes: Any) -> dict[str, Any]:
@@ -76,7 +78,10 @@ def test_a_written_table_can_be_read_back_and_cells_cannot_break_the_markdown(tm
     read = pd.read_csv(tmp_path / "t.tsv", sep="\t")
     assert read.loc[0, "mean"] == 0.6 and read.loc[0, "n_folds"] == 1
     rows = [line for line in (tmp_path / "t.md").read_text().splitlines() if line.startswith("|")]
-    for block in (rows[:3], rows[3:]):
+    starts = [i for i, line in enumerate(rows) if line.startswith("| ---")]
+    blocks = [rows[a - 1 : b - 1] for a, b in zip(starts, [*starts[1:], len(rows) + 1])]
+    assert len(blocks) == 4  # summary, the publication's numbers, folds, holes
+    for block in blocks:
         assert len({line.replace("\\|", "").count("|") for line in block}) == 1
 
 

@@ -14,11 +14,9 @@ matrix products.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from pathduet.evaluation.censoring import ipcw_c_index
 from pathduet.evaluation.metrics import CLASSIFICATION_METRICS, comparable_pairs, metric_names
@@ -32,7 +30,8 @@ from pathduet.evaluation.predictions import (
 )
 
 LEVEL = 0.95
-_LEAST_DEFINED = 0.5
+#: Share of replicates that must be defined for an interval or a test.
+LEAST_DEFINED = 0.5
 _BLOCK = 2**24
 
 
@@ -183,7 +182,7 @@ def draw(parts: Sequence[pd.DataFrame], task: str, resamples: int, seed: int | S
 def interval(values: np.ndarray) -> tuple[float, float] | None:
     """Return the 2.5th and 97.5th percentile of the defined replicates, or None if under half are defined."""
     defined = values[np.isfinite(values)]
-    if len(defined) == 0 or len(defined) < _LEAST_DEFINED * len(values):
+    if len(defined) == 0 or len(defined) < LEAST_DEFINED * len(values):
         return None
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(defined, [tail, 100 - tail])
@@ -205,154 +204,20 @@ def mean_interval(
     """
     if not parts or resamples < 1:
         return dict.fromkeys(metric_names(task))
-    draws = _draws(parts, task, resamples, seed, shared)
-    values = [replicates(part, task, unit, counts) for part, counts in zip(parts, draws, strict=True)]
-    return {name: interval(np.mean([v[name] for v in values], axis=0)) for name in _in_all(values)}
+    drawn = draws(parts, task, resamples, seed, shared)
+    values = [replicates(part, task, unit, counts) for part, counts in zip(parts, drawn, strict=True)]
+    return {name: interval(np.mean([v[name] for v in values], axis=0)) for name in in_all(values)}
 
 
-def _draws(
+def draws(
     parts: Sequence[pd.DataFrame], task: str, resamples: int, seed: int, shared: bool
 ) -> list[pd.DataFrame]:
+    """Return one draw a part: independent ones, or one and the same if the parts share their patients."""
     if shared:
         return [draw(parts, task, resamples, seed)] * len(parts)
     return [draw([part], task, resamples, [seed, i]) for i, part in enumerate(parts)]
 
 
-def _in_all(values: Sequence[dict[str, np.ndarray]]) -> list[str]:
+def in_all(values: Sequence[dict[str, np.ndarray]]) -> list[str]:
+    """Return the metrics that every part has."""
     return [name for name in values[0] if all(name in one for one in values)]
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """How much one model's metric lies above another's on the same patients.
-
-    Attributes
-    ----------
-    value : float
-        Mean over folds of the difference.
-    low, high : float or None
-        95 % interval; None without resamples or where under half of them are defined.
-    p : float or None
-        Two-sided, of no difference: the difference over its bootstrap standard error, against the normal distribution
-        (as pROC's bootstrap test does); unlike a count of replicates beyond 0 it has no floor at 1 / resamples.
-    n_patients : int
-        In common.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    p: float | None
-    n_patients: int
-
-
-def two_sided_p(observed: float, replicated: np.ndarray) -> float | None:
-    """Return the two-sided p of a difference with bootstrap replicates; 1 where there is nothing that differs."""
-    defined = replicated[np.isfinite(replicated)]
-    if len(defined) < max(2, _LEAST_DEFINED * len(replicated)):
-        return None
-    error = float(defined.std(ddof=1))
-    if error == 0:
-        return 1.0 if observed == 0 else None
-    return float(2 * norm.sf(abs(observed) / error))
-
-
-def paired_differences(
-    parts: Sequence[pd.DataFrame],
-    reference: Sequence[pd.DataFrame],
-    task: str,
-    unit: str,
-    *,
-    resamples: int,
-    seed: int,
-    shared: bool = False,
-) -> tuple[dict[str, PairedDifference], int]:
-    """Return how one model differs from another in every metric, on the patients that both predict.
-
-    Paired: the same draw of patients serves both models, so what makes a draw easy for both cancels.
-
-    Parameters
-    ----------
-    parts, reference : sequences of DataFrame
-        Predictions of the two models, fold by fold in the same order.
-
-    Returns
-    -------
-    differences : dict of str to PairedDifference
-        By metric, model minus reference; without the metrics that are undefined.
-    n_patients : int
-        In common.
-    """
-    pairs, patients = [], []
-    for ours, theirs in zip(parts, reference, strict=True):
-        known = [set(labelled(at_unit(table, "patient"), task)["patient_id"]) for table in (ours, theirs)]
-        common = known[0] & known[1]
-        patients.append(common)
-        pairs.append([table[table["patient_id"].isin(common)] for table in (ours, theirs)])
-    n_patients = len(set().union(*patients)) if shared else sum(len(p) for p in patients)
-    if not pairs or not all(patients):
-        return {}, n_patients
-
-    def differences(counts: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
-        values = []
-        for (a, b), c in zip(pairs, counts, strict=True):
-            first, second = replicates(a, task, unit, c), replicates(b, task, _unit_of(b, unit), c)
-            values.append({name: first[name] - second[name] for name in first if name in second})
-        return {name: np.asarray(np.mean([v[name] for v in values], axis=0)) for name in _in_all(values)}
-
-    once = [pd.DataFrame(1.0, index=[0], columns=sorted(p)) for p in patients]
-    observed = {name: float(value[0]) for name, value in differences(once).items()}
-    drawn: dict[str, np.ndarray] = {}
-    if resamples >= 1:
-        drawn = differences(_draws([a for a, _ in pairs], task, resamples, seed, shared))
-    found = {}
-    for name, value in observed.items():
-        if not np.isfinite(value):
-            continue
-        low, high = (interval(drawn[name]) if drawn else None) or (None, None)
-        p = two_sided_p(value, drawn[name]) if drawn else None
-        found[name] = PairedDifference(value, low, high, p, n_patients)
-    return found, n_patients
-
-
-def gain_interval(
-    parts: Sequence[pd.DataFrame],
-    reference: Sequence[pd.DataFrame],
-    task: str,
-    metric: str,
-    unit: str,
-    *,
-    resamples: int,
-    seed: int,
-    shared: bool = False,
-) -> dict[str, float | int | None]:
-    """Return how much better one model is than another in one metric, on the patients that both predict.
-
-    Parameters
-    ----------
-    parts, reference, task, unit, resamples, seed, shared
-        As in :func:`paired_differences`.
-    metric : str
-        One of the task's metrics.
-
-    Returns
-    -------
-    dict
-        ``gain`` (mean over folds of the difference; positive = better than the reference), ``low``, ``high``
-        (95 %, None without resamples or where undefined) and ``n_patients`` in common.
-    """
-    found, n_patients = paired_differences(
-        parts, reference, task, unit, resamples=resamples, seed=seed, shared=shared
-    )
-    one = found.get(metric)
-    return {
-        "gain": one.value if one else None,
-        "low": one.low if one else None,
-        "high": one.high if one else None,
-        "n_patients": n_patients,
-    }
-
-
-def _unit_of(predictions: pd.DataFrame, unit: str) -> str:
-    """Return the unit, or patients for a model without slides (a clinical baseline)."""
-    return unit if (predictions["slide_id"].astype(str) != "").any() else "patient"

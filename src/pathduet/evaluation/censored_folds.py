@@ -66,12 +66,12 @@ def with_shares(
     if cases.empty:
         reason = "no case with a known outcome"
         return cases, {"ipcw_c_index": reason, "integrated_brier": reason}
-    outcomes = tuple(training[n].to_numpy(dtype=float) for n in ("survival_days", "event"))
+    train_time, train_event = (training[n].to_numpy(dtype=float) for n in ("survival_days", "event"))
     time, event = (cases[n].to_numpy(dtype=float) for n in ("survival_days", "event"))
-    horizon = float(np.quantile(outcomes[0], HORIZON_QUANTILE))
+    horizon = float(np.quantile(train_time, HORIZON_QUANTILE))
     holes: dict[str, str] = {}
     try:
-        cases["ipcw_weight"] = ipcw_weights(*outcomes, time, event, horizon)
+        cases["ipcw_weight"] = ipcw_weights(train_time, train_event, time, event, horizon)
     except ValueError as error:
         holes["ipcw_c_index"] = str(error)
     hazards = sorted((n for n in cases if str(n).startswith("h_")), key=lambda name: int(str(name)[2:]))
@@ -81,7 +81,7 @@ def with_shares(
     days = np.linspace(0.0, min(horizon, float(edges[-1])), _GRID)
     survival = interval_survival(cases[hazards].to_numpy(dtype=float), np.asarray(edges, dtype=float), days)
     try:
-        cases["brier"] = brier_contributions(*outcomes, time, event, survival, days)
+        cases["brier"] = brier_contributions(train_time, train_event, time, event, survival, days)
     except ValueError as error:
         holes["integrated_brier"] = str(error)
     return cases, holes

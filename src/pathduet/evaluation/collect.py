@@ -11,8 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from pathduet.evaluation.calibration import calibration_rows
+from pathduet.evaluation.model_facts import ModelFacts, read_model_facts
 from pathduet.evaluation.predictions import read_predictions
-from pathduet.evaluation.tables import cross_fold_table, external_table, write_table
+from pathduet.evaluation.table_files import write_table
+from pathduet.evaluation.tables import cross_fold_table, external_table
 
 
 @dataclass
@@ -95,8 +98,11 @@ def write_task_table(
     settings: Mapping[str, Any],
     tsv: str | os.PathLike[str],
     md: str | os.PathLike[str],
+    *,
+    html: str | os.PathLike[str] | None = None,
+    figure: str | os.PathLike[str] | None = None,
 ) -> pd.DataFrame:
-    """Collect a task's results, write its table as TSV and Markdown, and return it.
+    """Collect a task's results, write its table as TSV and Markdown (and as HTML and SVG), and return it.
 
     Parameters
     ----------
@@ -107,8 +113,11 @@ def write_task_table(
         ``seed``, ``bootstrap`` (number of resamples).
     """
     external = name == "external"
+    task = "survival" if external else name
     parent = Path(results) / ("external/survival" if external else f"models/{name}")
     found = collect(parent, models, n_folds, ensemble=external)
+    # an external cohort's predictions come from the same models
+    facts = {m: read_model_facts(Path(results) / "models" / task, m, range(n_folds)) for m in models}
     options: dict[str, Any] = {
         "predictions": found.predictions,
         "models": models,
@@ -116,6 +125,7 @@ def write_task_table(
         "failures": found.failures,
         "resamples": settings["bootstrap"],
         "seed": settings["seed"],
+        "facts": facts,
     }
     if external:
         table, title = external_table(found.metrics, **options), "Survival on the external cohort"
@@ -124,5 +134,16 @@ def write_task_table(
             cross_fold_table(name, found.metrics, **options),
             f"{name.capitalize()}, cross-validated",
         )
-    write_table(table, tsv, md, title)
+    write_table(table, tsv, md, title, html=html, figure=figure, calibration=calibration(found, task, facts))
     return table
+
+
+def calibration(found: Collected, task: str, facts: Mapping[str, ModelFacts]) -> pd.DataFrame:
+    """Return model, fold, of, measure and value of every prediction that can be calibrated."""
+    units = {(m["model"], m["fold"]): str(m["unit"]) for m in found.metrics}
+    rows = [
+        {"model": model, "fold": fold, **row}
+        for (model, fold), table in found.predictions.items()
+        for row in calibration_rows(table, task, units[(model, fold)], facts[model].edges.get(fold))
+    ]
+    return pd.DataFrame(rows, columns=["model", "fold", "of", "measure", "value"])

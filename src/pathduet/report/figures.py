@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pathduet.evaluation.model_facts import MODEL_NAMES
 from pathduet.evaluation.survival_curves import SurvivalCurve
-from pathduet.evaluation.tables import METRIC_NAMES, MODEL_NAMES
+from pathduet.evaluation.tables import METRIC_NAMES
 from pathduet.report.drawing import (
     BLUE,
     GREEN,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pathduet.evaluation.metrics import metric_names
+from pathduet.evaluation.model_facts import MODEL_NAMES
 from pathduet.evaluation.predictions import (
     SURVIVAL_TASK,
     at_unit,
@@ -17,15 +18,8 @@ from pathduet.evaluation.predictions import (
     probabilities,
 )
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups, risk_cuts
-from pathduet.evaluation.tables import (
-    METRIC_NAMES,
-    MODEL_NAMES,
-    REFERENCE,
-    gain_text,
-    number,
-    with_interval,
-    with_spread,
-)
+from pathduet.evaluation.table_text import gain_text, number, with_interval, with_spread
+from pathduet.evaluation.tables import METRIC_NAMES, REFERENCE
 from pathduet.report import figures
 from pathduet.report.blocks import Block, Drawer, Linked, Section, hole, table, text
 from pathduet.report.findings import NETWORKS, Findings
@@ -235,7 +229,7 @@ def task_section(found: Findings, name: str, drawer: Drawer) -> Section:
     else:
         rows = found.tables[name]
         metrics = list(metric_names("survival" if name == "external" else name))
-        section.blocks.append(_metrics_table(name, rows, metrics))
+        section.blocks.append(_metrics_table(name, rows, list(dict.fromkeys(rows["metric"]))))
         section.blocks.append(
             drawer.draw(
                 f"spread-{name}", figures.spread, {"table": rows, "metrics": metrics},

@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from pathduet.evaluation.metrics import metric_names
-from pathduet.evaluation.tables import METRIC_NAMES, MODEL_NAMES, with_spread
+from pathduet.evaluation.model_facts import MODEL_NAMES
+from pathduet.evaluation.table_text import with_spread
+from pathduet.evaluation.tables import METRIC_NAMES
 from pathduet.ledger import lost_slides, read_ledger, summarise
 
 _TASKS = ("diagnosis", "grading", "survival")

@@ -1,0 +1,119 @@
+"""Calibration of one fold's predictions: does a stated probability happen as often as it says?
+
+Brier score (Monthly Weather Review 1950) and expected calibration error (Naeini et al., AAAI 2015), a class against the
+rest; for survival, at each inner edge of the model's intervals, the mean predicted survival against Kaplan-Meier's, and the
+calibration slope (Cox, Biometrika 1958: 1 = right spread, below 1 = too extreme).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pathduet.evaluation.predictions import (
+    SURVIVAL_TASK,
+    at_unit,
+    class_names,
+    label_indices,
+    labelled,
+    probabilities,
+)
+
+BINS = 10
+
+
+def expected_calibration_error(happened: np.ndarray, probability: np.ndarray, bins: int = BINS) -> float:
+    """Return the mean distance of stated and observed frequency over bins of equal width, weighted by their cases.
+
+    Parameters
+    ----------
+    happened : (n,) bool array
+    probability : (n,) array
+        In [0, 1].
+    """
+    index = np.minimum((probability * bins).astype(int), bins - 1)
+    cases = np.bincount(index, minlength=bins)
+    gap = np.bincount(index, weights=probability - happened, minlength=bins)
+    return float(np.abs(gap).sum() / cases.sum())
+
+
+def classification_calibration(predictions: pd.DataFrame, task: str, unit: str) -> list[dict[str, Any]]:
+    """Return class, brier and ece of each class, one row a class; empty without a labelled case."""
+    rows = labelled(at_unit(predictions, unit), task)
+    if rows.empty or not np.isfinite(probabilities(rows)).all():
+        return []
+    truth, probability = label_indices(rows), probabilities(rows)
+    found = []
+    for k, name in enumerate(class_names(rows)):
+        happened = truth == k
+        found.append(
+            {"of": name, "measure": "brier", "value": float(((probability[:, k] - happened) ** 2).mean())}
+        )
+        found.append({"of": name, "measure": "ece", "value": expected_calibration_error(happened, probability[:, k])})  # fmt: skip
+    return found
+
+
+def survival_calibration(
+    predictions: pd.DataFrame, unit: str, edges: Sequence[float]
+) -> list[dict[str, Any]]:
+    """Return predicted and observed survival at each edge (days), and the calibration slope.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        With ``h_1`` ... ``h_K``, the hazards of the K intervals.
+    edges : sequence of K - 1 floats
+    """
+    from lifelines import KaplanMeierFitter
+
+    rows = labelled(at_unit(predictions, unit), SURVIVAL_TASK)
+    hazards = [f"h_{k + 1}" for k in range(len(edges))]
+    if (
+        rows.empty
+        or not set(hazards) <= set(rows)
+        or not np.isfinite(rows[hazards].to_numpy(dtype=float)).all()
+    ):
+        return []
+    time, event = (rows[n].to_numpy(dtype=float) for n in ("survival_days", "event"))
+    survival = np.cumprod(1 - rows[hazards].to_numpy(dtype=float), axis=1)
+    curve = KaplanMeierFitter().fit(time, event)
+    found = []
+    for k, days in enumerate(edges):
+        if days > time.max():
+            continue  # nobody was followed for so long: nothing observed to compare with
+        values = {"predicted survival": survival[:, k].mean(), "observed survival": curve.predict(days)}
+        values["predicted - observed"] = values["predicted survival"] - values["observed survival"]
+        found += [{"of": f"{days:.0f} days", "measure": m, "value": float(v)} for m, v in values.items()]
+    slope = calibration_slope(time, event, survival[:, -1])
+    if slope is not None:
+        found.append({"of": f"{edges[-1]:.0f} days", "measure": "slope", "value": slope})
+    return found
+
+
+def calibration_slope(time: np.ndarray, event: np.ndarray, survival: np.ndarray) -> float | None:
+    """Return the Cox coefficient of log(-log S) of the predicted survival; None where it cannot be fitted."""
+    from lifelines import CoxPHFitter
+    from lifelines.exceptions import ConvergenceError
+
+    score = np.log(-np.log(np.clip(survival, 1e-9, 1 - 1e-9)))
+    if event.sum() < 2 or np.ptp(score) == 0:
+        return None
+    data = pd.DataFrame({"score": score, "time": time, "event": event})
+    try:
+        return float(CoxPHFitter().fit(data, "time", "event").params_["score"])
+    except (ConvergenceError, np.linalg.LinAlgError):
+        return None
+
+
+def calibration_rows(
+    predictions: pd.DataFrame, task: str, unit: str, edges: Sequence[float] | None
+) -> list[dict[str, Any]]:
+    """Return of, measure and value of one fold's predictions; empty where there is nothing to calibrate."""
+    has_slides = bool((predictions["slide_id"].astype(str) != "").any())
+    unit = unit if has_slides else "patient"
+    if task != SURVIVAL_TASK:
+        return classification_calibration(predictions, task, unit)
+    return survival_calibration(predictions, unit, edges) if edges else []

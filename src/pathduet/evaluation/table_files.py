@@ -1,0 +1,67 @@
+"""A result table on disk: TSV for machines, Markdown and a sortable HTML page for people, a figure."""
+
+from __future__ import annotations
+
+import base64
+import os
+from importlib import resources
+
+import jinja2
+import pandas as pd
+
+from pathduet.atomic import write_text, write_tsv
+from pathduet.evaluation.table_figure import caption, draw_table
+from pathduet.evaluation.table_text import TableSection, markdown, table_sections
+
+StrPath = str | os.PathLike[str]
+
+
+def page(title: str, sections: list[TableSection], svg: str | None = None, caption_text: str = "") -> str:
+    """Return a self-contained HTML page; everything it prints is escaped, and it loads nothing from elsewhere.
+
+    Parameters
+    ----------
+    title : str
+    sections : list of TableSection
+    svg : str, optional
+        The figure. It is embedded as an image, where no script of it can run.
+    caption_text : str
+        Below the figure, and its text alternative.
+    """
+    source = resources.files("pathduet.evaluation").joinpath("table_page.html").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
+    figure = ""
+    if svg:
+        figure = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    return template.render(title=title, sections=sections, figure=figure, caption=caption_text) + "\n"
+
+
+def write_table(
+    table: pd.DataFrame,
+    tsv: StrPath,
+    md: StrPath,
+    title: str,
+    *,
+    html: StrPath | None = None,
+    figure: StrPath | None = None,
+    calibration: pd.DataFrame | None = None,
+) -> None:
+    """Write a table as TSV and Markdown, and as an HTML page and an SVG figure where paths are given.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :mod:`pathduet.evaluation.tables`, or with `group` before its columns.
+    calibration : DataFrame, optional
+        model, fold, of, measure, value: a section of the Markdown and of the page.
+    """
+    write_tsv(tsv, table)
+    write_text(md, markdown(table, title, calibration))
+    if html is None and figure is None:
+        return
+    svg = draw_table(table, title)
+    if figure is not None:
+        write_text(figure, svg)
+    if html is not None:
+        sections = [] if table.empty else table_sections(table, calibration)
+        write_text(html, page(title, sections, svg, caption(table)))

@@ -1,0 +1,263 @@
+"""The comparison's tables: tests against ours with Holm's correction, holes, escaping, the publication's numbers apart."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import kstest
+
+from pathduet.evaluation.calibration import (
+    calibration_rows,
+    calibration_slope,
+    expected_calibration_error,
+)
+from pathduet.evaluation.collect import write_task_table
+from pathduet.evaluation.evaluate import evaluate_predictions
+from pathduet.evaluation.model_facts import known_model, read_model_facts
+from pathduet.evaluation.multiple_testing import holm
+from pathduet.evaluation.paired import paired_differences
+from pathduet.evaluation.paper_numbers import paper_number, paper_numbers
+from pathduet.evaluation.table_figure import caption, draw_table
+from pathduet.evaluation.table_files import page
+from pathduet.evaluation.table_text import TableSection
+from pathduet.evaluation.tables import cross_fold_table
+
+CLASSES = ["a", "b"]
+
+
+def class_predictions(truth: np.ndarray, signal: np.ndarray, start: int = 0) -> pd.DataFrame:
+    p = 1 / (1 + np.exp(-signal))
+    return pd.DataFrame(
+        {"slide_id": [f"s{start + i}" for i in range(len(truth))], "cohort": "c", "part": "test",
+         "patient_id": [f"p{start + i}" for i in range(len(truth))],
+         "label": [CLASSES[k] for k in truth], "p_a": 1 - p, "p_b": p}
+    )  # fmt: skip
+
+
+def survival_predictions(seed: int, n: int = 60, noise: float = 0.5, patients: int = 0) -> pd.DataFrame:
+    """Patients of one draw (`patients`) with exponential survival, and hazards of four intervals."""
+    truth = np.random.default_rng(1000 + patients)
+    risk = truth.normal(size=n)
+    time = np.ceil(truth.exponential(800 * np.exp(-risk)))
+    event = (truth.random(n) < 0.7).astype(float)
+    shown = risk + noise * np.random.default_rng(seed).normal(size=n)
+    hazards = 1 / (1 + np.exp(-(shown[:, None] - 1.0 + np.zeros(4))))
+    table = pd.DataFrame(hazards, columns=[f"h_{k + 1}" for k in range(4)])
+    return table.assign(
+        slide_id=[f"s{patients}-{i}" for i in range(n)], patient_id=[f"p{patients}-{i}" for i in range(n)],
+        cohort="c", part="test", survival_days=time, event=event, risk=-np.cumprod(1 - hazards, axis=1).sum(axis=1),
+    )  # fmt: skip
+
+
+def write_results(root: Path, models: dict[str, float], folds: int = 3) -> None:
+    """A results folder of survival models, each with its own noise."""
+    for m, (model, noise) in enumerate(models.items()):
+        for fold in range(folds):
+            folder = root / "models" / "survival" / model / f"fold-{fold}"
+            folder.mkdir(parents=True)
+            table = survival_predictions(7 * m + fold, noise=noise, patients=fold)
+            table.to_csv(folder / "predictions.tsv", sep="\t", index=False)
+            found = evaluate_predictions(table, "survival", model, fold, resamples=0)
+            (folder / "metrics.json").write_text(json.dumps(found))
+            record = {
+                "model": model, "parameters": 1000 + m, "survival_edges_days": [150.0, 400.0, 900.0],
+                "model_config": {"variant": "paper"},
+            }  # fmt: skip
+            (folder / "model.json").write_text(json.dumps(record))
+            (folder / "cost.json").write_text(json.dumps({"seconds": 2.0 + fold, "peak_memory_mib": 300.0}))
+            (folder / "weights.safetensors").write_bytes(b"")
+
+
+SETTINGS = {"bootstrap": 100, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[pd.DataFrame, Path]:
+    root = tmp_path_factory.mktemp("results")
+    write_results(root, {"teacher": 0.3, "distilled": 0.6, "abmil": 3.0, "snn": 0.35})
+    out = root / "tables"
+    table = write_task_table(
+        root, "survival", ["teacher", "distilled", "abmil", "snn", "concat"], 3, SETTINGS,
+        out / "t.tsv", out / "t.md", html=out / "t.html", figure=out / "t.svg",
+    )  # fmt: skip
+    return table, out
+
+
+def test_holm_is_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 7, 30):
+        p = rng.random(n) ** 3
+        assert holm(list(p)) == pytest.approx(multipletests(p, method="holm")[1])
+    assert holm([0.04, None, 0.01, 0.04]) == pytest.approx([0.08, None, 0.03, 0.08])
+    assert holm([]) == [] and holm([None]) == [None]
+
+
+def test_the_paired_p_is_uniform_without_a_difference_and_small_with_one():
+    rng = np.random.default_rng(3)
+    null, real = [], []
+    for trial in range(80):
+        truth = rng.integers(0, 2, 50)
+        first, second, good = (
+            class_predictions(truth, s * truth + rng.normal(size=50)) for s in (1.0, 1.0, 2.5)
+        )
+        settings = {"task": "diagnosis", "unit": "patient", "resamples": 100, "seed": trial}
+        null.append(paired_differences([first], [second], **settings)[0]["auc"].p)
+        if trial < 10:
+            real.append(paired_differences([first], [good], **settings)[0]["auc"].p)
+    assert kstest(null, "uniform").pvalue > 0.01
+    assert np.mean(np.array(null) < 0.05) <= 0.12
+    assert np.median(real) < 0.05
+
+
+def test_each_model_is_tested_against_the_one_of_ours_that_reads_the_same(written):
+    table, _ = written
+    rows = table[table["metric"] == "c_index"].set_index("model")
+    assert dict(rows["compared_with"]) == {
+        "teacher": "", "distilled": "", "abmil": "distilled", "snn": "teacher", "concat": "",
+    }  # fmt: skip
+    assert rows.loc["abmil", "difference"] == pytest.approx(
+        rows.loc["abmil", "mean"] - rows.loc["distilled", "mean"]
+    )
+    assert rows.loc["abmil", "p"] < 0.01 and rows.loc["snn", "p"] > 0.05
+    assert rows.loc["abmil", "p_holm"] == pytest.approx(2 * rows.loc["abmil", "p"])
+    assert table.loc[table["metric"] != "c_index", "p"].isna().all()
+    assert known_model("teacher-no-cgc").compared_with == "teacher"
+    assert (
+        known_model("lm").compared_with == "distilled" and known_model("cox_age").compared_with == "teacher"
+    )
+
+
+def test_censoring_corrected_metrics_are_scikit_survivals(written):
+    from sksurv.metrics import concordance_index_ipcw
+    from sksurv.util import Surv
+
+    table, _ = written
+    parts = [survival_predictions(fold, noise=0.3, patients=fold) for fold in range(3)]
+    train = pd.concat(parts[1:])
+    outcome = [
+        Surv.from_arrays(t["event"].astype(bool), t["survival_days"].astype(float)) for t in (train, parts[0])
+    ]
+    horizon = np.quantile(train["survival_days"], 0.75)
+    expected = concordance_index_ipcw(*outcome, parts[0]["risk"].to_numpy(), tau=horizon)[0]
+    row = table[(table["model"] == "teacher") & (table["metric"] == "ipcw_c_index")].iloc[0]
+    assert row["fold_0"] == pytest.approx(expected, abs=1e-6)
+    assert row["ci_low"] < row["mean"] < row["ci_high"]
+    brier = table[table["metric"] == "integrated_brier"].set_index("model")["mean"]
+    assert 0 < brier["teacher"] < brier["abmil"]
+
+
+def test_a_model_without_results_is_a_visible_hole_everywhere(written):
+    table, out = written
+    row = table[(table["model"] == "concat") & (table["metric"] == "c_index")].iloc[0]
+    assert pd.isna(row["mean"]) and row["holes"].startswith("fold 0: not run")
+    for name in ("t.md", "t.html"):
+        text = (out / name).read_text()
+        assert "Concat" in text and "not run, or the training failed" in text
+    assert "no result" in (out / "t.svg").read_text()
+    assert "1 of 5 models without a result" in caption(table)
+
+
+def test_a_fold_alone_has_no_censoring_of_its_training_part():
+    found = [evaluate_predictions(survival_predictions(0), "survival", "teacher", 0, resamples=0)]
+    table = cross_fold_table(
+        "survival", found, predictions={("teacher", 0): survival_predictions(0)}, n_folds=3, resamples=0
+    )
+    row = table[table["metric"] == "ipcw_c_index"].iloc[0]
+    assert pd.isna(row["mean"]) and "censoring of the training part" in row["holes"]
+
+
+def test_costs_and_magnifications_stand_in_the_row(written):
+    table, out = written
+    row = table[table["model"] == "teacher"].iloc[0]
+    assert (row["parameters"], row["train_s"], row["train_mib"]) == (1000, 3.0, 300.0)
+    assert (row["reads"], row["magnifications"]) == ("both", "10x+20x")
+    assert table.loc[table["model"] == "snn", "magnifications"].iloc[0] == ""
+    assert "## Costs" in (out / "t.md").read_text() and "## Calibration" in (out / "t.md").read_text()
+
+
+def test_a_record_says_more_than_a_name(tmp_path):
+    folder = tmp_path / "odd" / "fold-0"
+    folder.mkdir(parents=True)
+    record = {"base": "abmil", "learns_from": ["slides"], "predicts_from": ["slides"], "parameters": 5,
+              "network_settings": {"magnifications": ["20x"]}}  # fmt: skip
+    (folder / "model.json").write_text(json.dumps(record))
+    facts = read_model_facts(tmp_path, "odd", range(2))
+    assert (facts.reads, facts.magnifications, facts.compared_with) == ("slides", "20x", "abmil")
+
+
+def test_the_publications_numbers_stand_apart_and_change_nothing(written):
+    table, out = written
+    numbers = paper_numbers()
+    assert len(numbers) == 194 and not numbers.duplicated(["table", "task", "model", "metric"]).any()
+    assert numbers["mean"].between(0.3, 1).all() and numbers["sd"].dropna().between(0, 0.2).all()
+    assert paper_number("external", "teacher", "c_index")["paper_mean"] == pytest.approx(0.6518)
+    assert paper_number("diagnosis", "teacher", "auc")["paper_mean"] == pytest.approx(0.9631)
+    row = table[(table["model"] == "teacher") & (table["metric"] == "c_index")].iloc[0]
+    assert row["paper_mean"] == pytest.approx(0.7749) and "TCGA" in row["paper_source"]
+    assert row["mean"] == pytest.approx(np.mean([row[f"fold_{k}"] for k in range(3)]))
+    # a model that only the publication has numbers for stays a hole
+    concat = table[(table["model"] == "concat") & (table["metric"] == "c_index")].iloc[0]
+    assert pd.isna(concat["mean"]) and concat["paper_mean"] == pytest.approx(0.7610)
+    first = (out / "t.md").read_text().split("## The publication's own numbers")[0]
+    assert "0.775 ± 0.026" not in first
+
+
+class _Tags(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, Any]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [v for k, v in attrs if k in ("src", "href")]
+
+
+def test_the_page_escapes_what_it_prints_and_loads_nothing(written):
+    _, out = written
+    evil = "<img src=x onerror=alert(1)>"
+    html = page(evil, [TableSection(evil, [evil], [[evil, "1"]], evil)], "<svg/>", evil)
+    assert _Tags(html).tags.count("img") == 1 and evil not in html
+    written_page = _Tags((out / "t.html").read_text())
+    assert all(address.startswith("data:") for address in written_page.addresses)
+    assert written_page.tags.count("button") > 10
+
+
+def test_the_figure_is_the_same_for_the_same_table_and_escapes_titles(written):
+    table, _ = written
+    assert draw_table(table, "Survival") == draw_table(table, "Survival")
+    named = table.assign(title="<b>&")
+    assert "<b>&" not in draw_table(named, "Survival") and "&lt;b&gt;&amp;" in draw_table(named, "Survival")
+
+
+def test_calibration_by_hand():
+    happened = np.array([1, 0, 1, 0], dtype=bool)
+    assert expected_calibration_error(happened, np.array([0.5, 0.5, 0.5, 0.5])) == pytest.approx(0)
+    assert expected_calibration_error(happened, np.array([0.9, 0.9, 0.9, 0.1])) == pytest.approx(
+        0.75 * (0.9 - 2 / 3) + 0.25 * 0.1
+    )
+    table = class_predictions(np.array([0, 1]), np.array([0.0, 0.0]))
+    found = {
+        (r["of"], r["measure"]): r["value"] for r in calibration_rows(table, "diagnosis", "patient", None)
+    }
+    assert found[("a", "brier")] == pytest.approx(0.25)
+
+
+def test_a_true_survival_model_has_slope_one_and_an_exaggerated_one_less():
+    rng = np.random.default_rng(5)
+    risk = rng.normal(size=3000)
+    time = rng.exponential(1000 * np.exp(-risk))
+    survival = np.exp(-500 / 1000 * np.exp(risk))
+    event = np.ones(3000)
+    assert calibration_slope(time, event, survival) == pytest.approx(1, abs=0.08)
+    extreme = np.exp(-500 / 1000 * np.exp(2 * risk))
+    assert calibration_slope(time, event, extreme) == pytest.approx(0.5, abs=0.05)
