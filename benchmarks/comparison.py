@@ -62,7 +62,7 @@ from pathduet.models import ModelConfig, Student, Teacher
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.registry import BASELINES
 
-EPOCHS, BATCH, RATE = 10, 8, 1e-3
+EPOCHS, BATCH, RATE = 10, 12, 1e-3
 TASKS = {"diagnosis": ("auc", "accuracy", "f1"), "survival": ("c_index",)}
 LONGER = "student-longer"
 OURS = ("teacher", "student", "distilled", LONGER)

@@ -158,6 +158,8 @@ rule variation_table:
     output:
         tsv=f"{RESULTS}/tables/{{variation}}.tsv",
         markdown=f"{RESULTS}/tables/{{variation}}.md",
+        html=f"{RESULTS}/tables/{{variation}}.html",
+        figure=f"{RESULTS}/tables/{{variation}}.svg",
     log:
         f"{RESULTS}/logs/tables/{{variation}}.log",
     conda:

@@ -13,4 +13,6 @@ with job(snakemake, f"table {snakemake.wildcards.variation}"):
         snakemake.params.settings,
         snakemake.output.tsv,
         snakemake.output.markdown,
+        html=snakemake.output.html,
+        figure=snakemake.output.figure,
     )
