@@ -81,7 +81,8 @@ def test_every_number_of_the_tables_is_on_the_page(report: Path):
     text = Page(report.read_text()).text
     for name in ("diagnosis", "grading", "survival", "external"):
         table = pd.read_csv(report.parents[1] / "tables" / f"{name}.tsv", sep="\t")
-        for row in table.to_dict("records"):
+        # a Cox model predicts no survival curve, so it has no Brier score
+        for row in table[table["mean"].notna()].to_dict("records"):
             assert f"{row['mean']:.3f} ± {row['sd']:.3f}" in text
             assert f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]" in text
             assert all(f"{row[f'fold_{k}']:.3f}" in text for k in range(3))

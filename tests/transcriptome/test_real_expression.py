@@ -57,6 +57,9 @@ def test_the_table_holds_means_of_folds_intervals_and_gains() -> None:
     reference = table[(table["model"] == "age_sex") & (table["metric"] == "c_index")].iloc[0]
     assert one["gain"] == pytest.approx(one["mean"] - reference["mean"])
     assert one["gain_low"] > 0 and reference["gain"] == 0
+    assert one["p"] < 0.05 and one["p"] <= one["p_holm"] < 1 and np.isnan(reference["p"])
+    tests = table[(table["task"] == "survival") & table["p"].notna()]
+    assert len(tests) == len([e for e in ENTRIES if applies(e, "survival")]) - 1
     brier = table[(table["metric"] == "integrated_brier") & (table["model"] == "components")].iloc[0]
     assert brier["mean"] == pytest.approx(0.2) and brier["ci_low"] == pytest.approx(0.2)
     text = markdown(table)

@@ -41,7 +41,7 @@ def expected_calibration_error(happened: np.ndarray, probability: np.ndarray, bi
 
 
 def classification_calibration(predictions: pd.DataFrame, task: str, unit: str) -> list[dict[str, Any]]:
-    """Return class, brier and ece of each class, one row a class; empty without a labelled case."""
+    """Return the Brier score and the expected calibration error of each class; empty without a labelled case."""
     rows = labelled(at_unit(predictions, unit), task)
     if rows.empty or not np.isfinite(probabilities(rows)).all():
         return []
@@ -86,10 +86,12 @@ def survival_calibration(
             continue  # nobody was followed for so long: nothing observed to compare with
         values = {"predicted survival": survival[:, k].mean(), "observed survival": curve.predict(days)}
         values["predicted - observed"] = values["predicted survival"] - values["observed survival"]
-        found += [{"of": f"{days:.0f} days", "measure": m, "value": float(v)} for m, v in values.items()]
+        # the edges differ from fold to fold, so they are named by their place
+        values = {"days": days, **values}
+        found += [{"of": f"edge {k + 1}", "measure": m, "value": float(v)} for m, v in values.items()]
     slope = calibration_slope(time, event, survival[:, -1])
     if slope is not None:
-        found.append({"of": f"{edges[-1]:.0f} days", "measure": "slope", "value": slope})
+        found.append({"of": f"edge {len(edges)}", "measure": "slope", "value": slope})
     return found
 
 

@@ -69,6 +69,11 @@ def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
         If two slides of a patient disagree on label, survival time or event.
     """
     facts = [name for name in ("label", "survival_days", "event", "bin") if name in predictions]
+    if predictions["patient_id"].is_unique:  # nothing to average: the bootstrap asks for this very often
+        kept = [name for name in ("cohort", "part", "fold", *facts) if name in predictions]
+        return predictions[["patient_id", *kept, *_outputs(predictions)]].sort_values(
+            "patient_id", ignore_index=True
+        )
     groups = predictions.groupby("patient_id", sort=True)
     spread = groups[facts].nunique(dropna=False) if facts else pd.DataFrame()
     problems = [

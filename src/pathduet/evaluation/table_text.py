@@ -156,6 +156,8 @@ def _tests(table: pd.DataFrame, metrics: Sequence[str]) -> TableSection | None:
 def _paper(table: pd.DataFrame, metrics: Sequence[str]) -> TableSection | None:
     if "paper_mean" not in table or not table["paper_mean"].notna().any():
         return None
+    published = set(table.loc[table["paper_mean"].notna(), "metric"])
+    metrics = [m for m in metrics if m in published]
     rows = []
     for name, records, _ in _models(table):
         shown = [records[m] for m in metrics]
@@ -195,19 +197,23 @@ def calibration_section(calibration: pd.DataFrame) -> TableSection | None:
     """Return the means over folds of each model's calibration; None without any."""
     if calibration.empty:
         return None
-    survival = "slope" in set(calibration["measure"]) or "observed survival" in set(calibration["measure"])
-    rows = [
-        [MODEL_NAMES.get(str(model), str(model)), str(of), str(measure), number(part["value"].mean()), str(len(part))]
-        for (model, of, measure), part in calibration.groupby(["model", "of", "measure"], sort=False)
-    ]  # fmt: skip
-    if survival:
+    measures = [str(name) for name in dict.fromkeys(calibration["measure"])]
+    rows = []
+    for (model, of), part in calibration.groupby(["model", "of"], sort=False):
+        means = part.groupby("measure")["value"].mean()
+        cells = [number(means.get(m), 0 if m == "days" else 3) for m in measures]
+        rows.append([MODEL_NAMES.get(str(model), str(model)), str(of), *cells, str(part["fold"].nunique())])
+    if "observed survival" in measures:
         note = (
-            "At the inner edges of each fold's survival intervals: mean predicted survival, Kaplan-Meier's, and their "
-            "difference; slope: Cox coefficient of log(-log S) (1 = right spread, below 1 = too extreme)."
+            "At the inner edges of the survival intervals (mean days): mean predicted survival, Kaplan-Meier's, and their "
+            "difference; slope: Cox coefficient of log(-log S) (1 = right spread, below 1 = too extreme). Means over folds."
         )
     else:
-        note = "A class against the rest: Brier score, and expected calibration error over ten bins; 0 = perfect. Means over folds."
-    return TableSection("Calibration", ["Model", "Of", "Measure", "Mean", "Folds"], rows, note)
+        note = (
+            "A class against the rest: Brier score, and expected calibration error (ece) over ten bins; 0 = perfect. "
+            "Means over folds."
+        )
+    return TableSection("Calibration", ["Model", "Of", *measures, "Folds"], rows, note)
 
 
 def table_sections(table: pd.DataFrame, calibration: pd.DataFrame | None = None) -> list[TableSection]:

@@ -7,7 +7,7 @@ different variants or protocols never share a row.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -66,12 +66,19 @@ class _Setting:
     folds: list[int]
     facts: Mapping[str, ModelFacts]
     training: dict[int, pd.DataFrame]
+    _cases: dict[tuple[str, int, str], tuple[pd.DataFrame, dict[str, str]]] = field(default_factory=dict)
 
     def facts_of(self, model: str) -> ModelFacts:
         return self.facts.get(model) or known_model(model)
 
     def cases(self, model: str, fold: int, unit: str) -> tuple[pd.DataFrame, dict[str, str]]:
         """Return a fold's predictions, with the shares in the censoring-corrected metrics for survival."""
+        key = model, fold, unit
+        if key not in self._cases:
+            self._cases[key] = self._make_cases(*key)
+        return self._cases[key]
+
+    def _make_cases(self, model: str, fold: int, unit: str) -> tuple[pd.DataFrame, dict[str, str]]:
         assert self.predictions is not None
         table = self.predictions[(model, fold)]
         if self.task != "survival":

@@ -239,7 +239,8 @@ def task_section(found: Findings, name: str, drawer: Drawer) -> Section:
             )
         )  # fmt: skip
         section.blocks.append(_fold_table(name, rows))
-        undefined = sorted({h for h in rows["holes"] if h and "no result" not in h})
+        headline_rows = rows[rows["metric"].isin(metrics)]
+        undefined = sorted({h for h in headline_rows["holes"] if h and "no result" not in h})
         known = set(found.collected[name].failures.values())
         for text_of in undefined:
             if not any(reason in text_of for reason in known):

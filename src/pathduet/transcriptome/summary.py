@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathduet.atomic import atomic_path, write_text, write_tsv
-from pathduet.evaluation.bootstrap import classification_replicates, draw, interval, survival_replicates
+from pathduet.evaluation.bootstrap import draw, interval, replicates
 from pathduet.evaluation.censoring import ipcw_c_index
 from pathduet.evaluation.metrics import classification_scores, survival_scores
+from pathduet.evaluation.multiple_testing import holm
+from pathduet.evaluation.paired import two_sided_p
 from pathduet.evaluation.predictions import class_names, label_indices, probabilities
+from pathduet.evaluation.table_files import page
+from pathduet.evaluation.table_text import TableSection, p_text
 from pathduet.transcriptome.entries import ENTRIES, TITLES, Entry, applies
 
 if TYPE_CHECKING:
@@ -61,28 +65,15 @@ def point_values(table: pd.DataFrame, task: str) -> dict[str, float]:
 
 
 def replicate_values(table: pd.DataFrame, task: str, counts: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the metrics of one model's predictions of one fold under each draw of patients.
+    """Return the metrics of one model's predictions of one fold (a row a patient) under each draw of patients.
 
     Parameters
     ----------
-    table : DataFrame
-        One row a patient.
     counts : DataFrame, resamples x patients
         From :func:`pathduet.evaluation.bootstrap.draw`.
     """
-    drawn = counts[table["patient_id"]].to_numpy()
-    if task != "survival":
-        values = classification_replicates(label_indices(table), probabilities(table), drawn)
-        return {name: values[name] for name in METRICS[task]}
-    time, event, risk = (table[name].to_numpy(dtype=float) for name in ("survival_days", "event", "risk"))
-    values = survival_replicates(time, event, risk, drawn)
-    if "ipcw_weight" in table and table["ipcw_weight"].notna().all():
-        weight, total = table["ipcw_weight"].to_numpy(dtype=float), drawn.sum(axis=1)
-        values["ipcw_c_index"] = ipcw_c_index(time, event, risk, weight, drawn)
-        values["integrated_brier"] = (
-            drawn @ table["brier"].to_numpy(dtype=float) / np.where(total > 0, total, np.nan)
-        )
-    return values
+    values = replicates(table, task, "patient", counts)
+    return {name: values[name] for name in METRICS[task] if name in values}
 
 
 def summarise(
@@ -103,7 +94,8 @@ def summarise(
     -------
     DataFrame
         evaluation, task, model, title, metric, mean, sd (over folds, ddof 0), ci_low, ci_high, folds, patients; for
-        the C-index also gain over age + sex with its interval; paper and paper_sd where the paper reports the like.
+        the first metric also gain over age + sex with its interval, p (two-sided, of no gain, paired by patient) and p_holm
+        (corrected for all models of the evaluation and task); paper and paper_sd where the paper reports the like.
     """
     import pandas as pd
 
@@ -135,38 +127,48 @@ def summarise(
                     }  # fmt: skip
                     if metric == first:
                         limits = interval(mine[first] - theirs) or (np.nan, np.nan)
+                        gain = numbers.mean() - baseline
+                        tested = name != REFERENCE
                         row |= {
-                            "gain": numbers.mean() - baseline,
+                            "gain": gain,
                             "gain_low": limits[0],
                             "gain_high": limits[1],
+                            "p": two_sided_p(gain, mine[first] - theirs) if tested else None,
                         }
                     if name == "snn_concat" and (task, metric) in PAPER_SNN and evaluation == "3-fold":
                         row["paper"], row["paper_sd"] = PAPER_SNN[task, metric]
                     rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table["p"] = table["p"].astype(float)
+    table["p_holm"] = np.nan
+    for _, part in table.groupby(["evaluation", "task"], sort=False):
+        adjusted = holm([None if np.isnan(p) else float(p) for p in part["p"]])
+        table.loc[part.index, "p_holm"] = [np.nan if p is None else p for p in adjusted]
+    return table
 
 
 def _of(table: pd.DataFrame, model: str) -> pd.DataFrame:
     return table[table["model"] == model].drop(columns="model").reset_index(drop=True)
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Return the table as Markdown, one part an evaluation and task."""
-    lines: list[str] = []
+def sections(table: pd.DataFrame) -> list[TableSection]:
+    """Return the table for people, one section an evaluation and task."""
+    found = []
     for (evaluation, task), part in table.groupby(["evaluation", "task"], sort=False):
         metrics = [metric for metric in METRICS[str(task)] if metric in set(part["metric"])]
         first = part.iloc[0]
-        lines += [
-            "",
-            f"### {str(task).capitalize()}, {evaluation} ({first['folds']} test parts, {first['patients']} patients)",
-            "",
+        title = f"{str(task).capitalize()}, {evaluation} ({first['folds']} test parts, {first['patients']} patients)"
+        header = [
+            "model",
+            *[NAMES[m] for m in metrics],
+            "gain over age + sex",
+            "p",
+            "p (Holm)",
+            "paper (SNN, its own cohort)",
         ]
-        lines.append(
-            "| model | " + " | ".join(NAMES[m] for m in metrics) + " | gain over age + sex | paper (SNN) |"
-        )
-        lines.append("|---|" + "---|" * (len(metrics) + 2))
-        for model, rows in part.groupby("model", sort=False):
-            cells = {row["metric"]: row for row in rows.to_dict("records")}
+        rows = []
+        for model, group in part.groupby("model", sort=False):
+            cells = {row["metric"]: row for row in group.to_dict("records")}
             main = cells[metrics[0]]
             gain = (
                 "reference"
@@ -178,11 +180,20 @@ def markdown(table: pd.DataFrame) -> str:
                 for m in metrics
                 if cells[m].get("paper") == cells[m].get("paper") and cells[m].get("paper") is not None
             ]
-            lines.append(
-                f"| {main['title']} | "
-                + " | ".join(_cell(cells[m]) for m in metrics)
-                + f" | {gain} | {', '.join(paper) or '-'} |"
-            )
+            p = [p_text(main.get("p")), p_text(main.get("p_holm"))]
+            values = [_cell(cells[m]) for m in metrics]
+            rows.append([str(main["title"]), *values, gain, *p, ", ".join(paper) or "-"])
+        found.append(TableSection(title, header, rows))
+    return found
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return the table as Markdown, one part an evaluation and task."""
+    lines: list[str] = []
+    for section in sections(table):
+        lines += ["", f"### {section.title}", "", "| " + " | ".join(section.header) + " |"]
+        lines.append("|" + "---|" * len(section.header))
+        lines += ["| " + " | ".join(row) + " |" for row in section.rows]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -275,7 +286,7 @@ def draw_figure(table: pd.DataFrame, path: Path) -> None:
 def write_summary(
     predictions: Mapping[str, Mapping[str, Folds]], folder: Path, *, resamples: int, seed: int
 ) -> pd.DataFrame:
-    """Write table.tsv, table.md, figure.svg and figure.png; return the table."""
+    """Write table.tsv, table.md, table.html, figure.svg and figure.png; return the table."""
     table = summarise(predictions, resamples=resamples, seed=seed)
     write_tsv(folder / "table.tsv", table)
     text = markdown(table)
@@ -285,5 +296,12 @@ def write_summary(
         )
     write_text(folder / "table.md", text)
     draw_figure(table, folder / "figure.svg")
+    text = page(
+        "Expression alone on TCGA gliomas",
+        sections(table),
+        (folder / "figure.svg").read_text(encoding="utf-8"),
+        "Every model's first metric: mean over test parts, and its 95 % patient bootstrap interval.",
+    )
+    write_text(folder / "table.html", text)
     draw_figure(table, folder / "figure.png")
     return table
