@@ -73,7 +73,7 @@ def test_lonely_classes_and_tiny_folds_say_so() -> None:
     kept, reason = scored_rows(["a", "a", "b", "b", "c", None])
     assert kept.tolist() == [True] * 4 + [False] * 2 and reason.startswith("c: one test patient only")
     kept, reason = scored_rows(["a", "a", "b"])
-    assert not kept.any() and "1 classes" in reason
+    assert not kept.any() and "two test patients: 1;" in reason
     with pytest.raises(ValueError, match="needs 4"):
         embed(np.zeros((3, 2)), "tsne", 0)
 

@@ -118,7 +118,7 @@ def scored_rows(labels: Sequence[object]) -> tuple[NDArray[np.bool_], str]:
     reason = f"{', '.join(lonely)}: one test patient only, left out of the scores" if lonely else ""
     if (counts >= 2).sum() < 2:
         kept[:] = False
-        reason = f"{int((counts >= 2).sum())} classes with two test patients; scores need two"
+        reason = f"classes with two test patients: {int((counts >= 2).sum())}; scores need two"
     return kept, reason
 
 
