@@ -3,6 +3,12 @@
 Patients come from `pathduet.phantom.latents` (the latents of `pathduet simulate`), region maps from
 `pathduet.phantom.layout`. In place of pixels, every tile draws a feature vector around the mean of its region, and
 in place of counts every gene is a loading times the programme plus noise.
+
+Two looks: ``flat`` draws the means of the regions independently, so that tumour regions are no more like each other
+than like the rest, and no region changes with the programmes; ``nuclei`` adds what the nuclei of `pathduet simulate`
+show: tiles move along one axis with the density of tumour nuclei of their region, and along another with the tumour
+programme as far as there are tumour nuclei. Sizes are those found in the encoder's features of the pixel phantom
+(docs/results/truth.md).
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from torch import Tensor, nn
 from pathduet.cohort.labels import DIAGNOSES
 from pathduet.cohort.survival_bins import bin_index, discretize
 from pathduet.evaluation.metrics import classification_scores, survival_scores
-from pathduet.learning.dataset import Batch
+from pathduet.learning.dataset import Batch, principal_axes
 from pathduet.learning.outcomes import ClassOutcome, Outcome, SurvivalOutcome
 from pathduet.learning.survival import survival_risk
 from pathduet.models import (
@@ -34,11 +40,15 @@ from pathduet.models.patch_tokens import PatchTokens
 from pathduet.phantom.latents import simulate_patients
 from pathduet.phantom.layout import REGIONS, extents, lay_out
 from pathduet.phantom.streams import generator
+from pathduet.phantom.tissue import TUMOR_NUCLEI
 from pathduet.slides.tokens import token_rows
 
 PATIENTS, FEATURES, GENES = 160, 64, {"tumor": 20, "tme": 40}
 MAP_SIDE, TILE_SIDE = 48, {"10x": 4, "20x": 2}  # pixels of the region map
 REGION_SPREAD, SHIFT, SLIDE_NOISE, EXPRESSION_NOISE, GENE_NOISE = 0.25, 0.2, 0.5, 0.5, 1.5
+LOOK_NOISE = 0.5  # of what the nuclei show of the tumour programme
+#: Spread of the region means, shift by the density of tumour nuclei, and shift per SD of the tumour programme.
+LOOKS = {"flat": (REGION_SPREAD, 0.0, 0.0), "nuclei": (0.18, 4.5, 1.1)}
 SIZES = ModelConfig(
     tokens=144, width=32, heads=4, head_dim=8, offset_groups=4, offset_kernel=3, stride=2, offset_range=2.0
 )
@@ -95,22 +105,30 @@ def make_phantom(
     token_order: str = "hilbert",
     n_patients: int = PATIENTS,
     n_tokens: int = SIZES.tokens,
+    look: str = "flat",
 ) -> Phantom:
     """Draw the patients, slides and genes of one seed; training moments scale features and genes."""
+    spread, density_shift, programme_shift = LOOKS[look]
     patients = simulate_patients(n_patients, "truth", seed=seed)
     rng = generator(seed, "feature-level phantom")
     n, N = len(patients), n_tokens
-    centers = {m: REGION_SPREAD * rng.standard_normal((len(REGIONS), FEATURES)) for m in MAGNIFICATIONS}
+    centers = {m: spread * rng.standard_normal((len(REGIONS), FEATURES)) for m in MAGNIFICATIONS}
+    # A stream of their own: the flat look is the same with and without them.
+    own = generator(seed, "look of the nuclei")
+    axes = {m: own.standard_normal((2, FEATURES)) / FEATURES**0.5 for m in MAGNIFICATIONS}
+    nuclei = np.sqrt([TUMOR_NUCLEI[region] / max(TUMOR_NUCLEI.values()) for region in REGIONS])
     tokens = {m: np.empty((n, N, FEATURES), dtype=np.float32) for m in MAGNIFICATIONS}
     regions = {m: np.empty((n, N), dtype=np.int64) for m in MAGNIFICATIONS}
     repeats = {m: np.empty(n, dtype=np.int64) for m in MAGNIFICATIONS}
     for i, (z_tumor, z_tme) in enumerate(zip(patients["z_tumor"], patients["z_tme"], strict=True)):
-        shown = (z + SLIDE_NOISE * rng.standard_normal() for z in (z_tumor, z_tme))
+        shown = [z + SLIDE_NOISE * rng.standard_normal() for z in (z_tumor, z_tme)]
         labels = lay_out(MAP_SIDE, MAP_SIDE, extents(*shown, rng), rng).labels
         shift = SHIFT * rng.standard_normal(FEATURES)
+        along = np.array([density_shift, programme_shift * (shown[0] + LOOK_NOISE * own.standard_normal())])
         for m in MAGNIFICATIONS:
             grid, region = tiles(labels, TILE_SIDE[m])
-            values = centers[m][region] + shift + rng.standard_normal((len(region), FEATURES))
+            means = centers[m] + nuclei[:, None] * (along @ axes[m])
+            values = means[region] + shift + rng.standard_normal((len(region), FEATURES))
             rows = token_rows(grid, N, token_order)  # type: ignore[arg-type]
             tokens[m][i], regions[m][i] = values[rows], region[rows]
             repeats[m][i] = -(-N // len(region)) if len(region) < N else 1
@@ -151,20 +169,24 @@ def tiles(labels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([kept % w, kept // w], axis=1), region
 
 
-def fresh(build: Any, part: Part, seed: int) -> nn.Module:
-    """Return a network with weights of the seed, its features standardised by the training half."""
+def fresh(build: Any, part: Part, seed: int, patch_start: str = SIZES.patch_start) -> nn.Module:
+    """Return a network with weights of the seed, its features standardised (and aligned) by the training half."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build()
     rows = torch.from_numpy(part.rows)
-    moments = {}
+    moments, axes = {}, {}
     for m in MAGNIFICATIONS:
         flat = part.phantom.tokens[m][rows].flatten(0, 1)
-        moments[m] = flat.mean(0), flat.std(0)
+        mean, sd = moments[m] = flat.mean(0), flat.std(0)
+        scaled = ((flat - mean) / sd).double()
+        axes[m] = principal_axes(scaled.T @ scaled)
     for name, module in network.named_modules():
         if isinstance(module, PatchTokens):
             (magnification,) = [m for m in MAGNIFICATIONS if m in name]
             module.standardise(*moments[magnification])
+            if patch_start == "principal":
+                module.align(axes[magnification])
     return network
 
 

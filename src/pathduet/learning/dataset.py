@@ -263,6 +263,48 @@ class SlideDataset:
             moments[m] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
         return moments
 
+    def feature_axes(
+        self, moments: Mapping[str, tuple[Tensor, Tensor]], most: int = 64, tiles: int = 256
+    ) -> Mapping[str, Tensor]:
+        """Return the principal axes (k, d) of the standardised features by magnification, largest variance first.
+
+        Every slide counts the same; evenly spaced ones and evenly spaced tiles of each are taken, at most `most`
+        and `tiles`. Variance within and between slides counts.
+
+        Parameters
+        ----------
+        moments : mapping
+            From :meth:`feature_moments`.
+        most, tiles : int
+            Slides, and tiles of each.
+        """
+        from pathduet.slides.tokens import token_indices
+
+        count = min(len(self), most)
+        axes = {}
+        for m, (mean, sd) in moments.items():
+            scale = torch.where(sd > 1e-6, 1 / sd.clamp(min=1e-6), torch.zeros_like(sd))
+            gram = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+            for i in range(count):
+                features = self.tiles(i * len(self) // count, m).features
+                rows = token_indices(len(features), min(tiles, len(features)))
+                x = (torch.from_numpy(features[rows].astype(np.float32)) - mean) * scale
+                gram += (x.T @ x).double() / len(x)
+            axes[m] = principal_axes(gram)
+        return axes
+
+
+def principal_axes(gram: Tensor) -> Tensor:
+    """Return the eigenvectors (k, d) of a (d, d) second moment, largest first, none of negligible variance.
+
+    Signs are fixed by the largest entry, so that they do not depend on the library.
+    """
+    values, vectors = torch.linalg.eigh(gram)
+    kept = values > 1e-6 * values[-1]
+    axes = vectors.T[kept].flip(0)  # (k, d)
+    largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
+    return (axes * largest.sign()).float()
+
 
 def all_finite(values: NDArray[np.floating]) -> bool:
     """Return whether no value is infinite or NaN."""

@@ -26,6 +26,7 @@ from pathduet.learning.objectives import (
     TeacherObjective,
     TeacherTargets,
 )
+from pathduet.learning.orientation import orient
 from pathduet.learning.outcomes import ClassOutcome, class_weights
 from pathduet.learning.scalars import require_tensorboard
 from pathduet.learning.trainer import fit
@@ -166,7 +167,9 @@ def train_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training_config.seed)
         built = description.build()
-    standardise(built, dataset)
+    released = choice.is_ours and model_config.variant == "released"
+    principal = model_config.patch_start == "principal" and not released and student_dir is None
+    start_tokens(built, dataset, principal)
     weights = None
     if training_config.class_weights and isinstance(outcome, ClassOutcome):
         weights = class_weights([case.label for case in dataset.cases], outcome.outputs).to(chosen)
@@ -187,6 +190,11 @@ def train_model(
             warm, warm_description, _ = load_model(student_dir)
             _check_same_fold(description, warm_description, student_dir, SAME_STUDENT)
             built.load_state_dict(warm.state_dict())
+            if isinstance(built, Student) and built.learns_order:
+                paired = [i for i, row in enumerate(dataset.expression) if row is not None]
+                facts["order_evidence"] = orient(
+                    built.to(chosen), dataset, paired, training_config.batch_size, chosen
+                )
         objective = DistilledObjective(outcome, training_config, weights, targets)
     key = _run_key(description, facts, dataset.cases)
     with Cost(chosen, threads) as cost:
@@ -207,17 +215,23 @@ def magnifications_read(choice: NetworkChoice, config: ModelConfig) -> tuple[str
     return config.experts if choice.is_ours else tuple(choice.settings.get("magnifications", MAGNIFICATIONS))
 
 
-def standardise(network: nn.Module, dataset: SlideDataset) -> None:
-    """Set the patch tokens' standardisation to a dataset's moments, wherever a network has patch tokens."""
+def start_tokens(network: nn.Module, dataset: SlideDataset, principal: bool) -> None:
+    """Set the patch tokens' standardisation to a dataset's moments, wherever a network has patch tokens.
+
+    With `principal`, their linear maps start at the principal axes of the standardised features, for every network alike.
+    """
     moments = dataset.feature_moments()
+    axes = dataset.feature_axes(moments) if principal else {}
     for m, (mean, sd) in moments.items():
-        if isinstance(network, Teacher | Student):
-            network.patch_tokens(m).standardise(mean, sd)
+        blocks = [network.patch_tokens(m)] if isinstance(network, Teacher | Student) else []
         for bag in network.modules():
             if isinstance(bag, Bag) and m in bag.patches:
-                tokens = bag.patches[m]
-                assert isinstance(tokens, PatchTokens)
-                tokens.standardise(mean, sd)
+                blocks.append(bag.patches[m])
+        for block in blocks:
+            assert isinstance(block, PatchTokens)
+            block.standardise(mean, sd)
+            if principal:
+                block.align(axes[m])
 
 
 def _write(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pathduet.models.clustering import dpc_knn, merge_tokens
+from pathduet.models.clustering import dpc_knn, merge_tokens, refine_clusters
 from pathduet.models.config import ModelConfig
 from pathduet.models.plain import attention_to_patches
 
@@ -50,6 +50,7 @@ class TokenAggregation(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.prototypes, self.neighbors = config.prototypes, config.neighbors
+        self.refinements = config.refinements
         self.deformation: nn.Module = attention_to_patches(config)
         self.norm = nn.LayerNorm(config.width)
         self.significance = nn.Linear(config.width, 1)
@@ -76,11 +77,14 @@ class TokenAggregation(nn.Module):
             self.prototypes,
             self.neighbor_counts(repeats),
         )
+        assignment = refine_clusters(
+            tokens.detach(), clusters.assignment, clusters.centers, self.refinements
+        )
         log_weights = self.significance(tokens).squeeze(-1)  # (B, N)
         # exp(linear) relative to the cluster's highest: the same shares, and no overflow.
         highest = torch.full(
             (len(tokens), self.prototypes), -torch.inf, dtype=log_weights.dtype, device=tokens.device
-        ).scatter_reduce(1, clusters.assignment, log_weights.detach(), "amax")
-        weights = torch.exp(log_weights - highest.gather(1, clusters.assignment))
-        prototypes = merge_tokens(tokens, clusters.assignment, weights, self.prototypes)  # eq. 12
-        return Aggregation(prototypes, clusters.assignment, clusters.centers, weights)
+        ).scatter_reduce(1, assignment, log_weights.detach(), "amax")
+        weights = torch.exp(log_weights - highest.gather(1, assignment))
+        prototypes = merge_tokens(tokens, assignment, weights, self.prototypes)  # eq. 12
+        return Aggregation(prototypes, assignment, clusters.centers, weights)

@@ -105,6 +105,37 @@ def _cluster_slide(tokens: Tensor, n_clusters: int, n_neighbors: int) -> Cluster
     return Clusters(assignment, centers, density, separation)
 
 
+@torch.no_grad()
+def refine_clusters(tokens: Tensor, assignment: Tensor, centers: Tensor, rounds: int) -> Tensor:
+    """Assign each token to the nearest mean of a cluster, `rounds` times over (Lloyd's iterations).
+
+    A density peak is one token with its own noise; the mean of its cluster is not.
+
+    Parameters
+    ----------
+    tokens : Tensor
+        (B, N, C).
+    assignment, centers : Tensor
+        (B, N) and (B, K) of :func:`dpc_knn`.
+    rounds : int
+        0 leaves the assignment as it is.
+
+    Returns
+    -------
+    Tensor
+        (B, N) assignment. A density peak stays in its cluster, so none is ever empty; the lower index wins a tie.
+    """
+    B, K = centers.shape
+    own = torch.arange(K, device=centers.device).expand(B, K)
+    ones = torch.ones_like(tokens[..., 0])
+    for _ in range(rounds):
+        means = merge_tokens(tokens, assignment, ones, K)  # (B, K, C)
+        # |t - m|^2 without the |t|^2 that all clusters share.
+        distances = means.square().sum(dim=-1).unsqueeze(1) - 2 * tokens @ means.transpose(1, 2)  # (B, N, K)
+        assignment = distances.argmin(dim=-1).scatter(1, centers, own)
+    return assignment
+
+
 def _squared_distances(x: Tensor) -> Tensor:
     """Return |a - b|^2 for all pairs of rows of (N, C), never negative, with exact zeros on the diagonal."""
     norm = x.square().sum(dim=1)

@@ -10,6 +10,7 @@ TOKEN_ORDERS = ("hilbert", "raster")
 EXPERT_RULES = ("max_confidence", "mean")
 ATTENTIONS = ("deformable", "plain")
 GENE_INPUTS = ("tokens", "vector")
+PATCH_STARTS = ("principal", "random")
 AGGREGATIONS = ("ita", "mean")
 MAGNIFICATIONS = ("10x", "20x")
 SUBSPACES = ("tumor", "tme")
@@ -48,6 +49,11 @@ class ModelConfig:
         Prototypes of the student: one per subspace, hence 2.
     neighbors : int
         Nearest neighbours in the density of eq. 10, the token itself included.
+    refinements : int
+        Rounds in which tokens move to the nearest mean of a cluster, starting from the density peaks; 0 = nearest peak.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the principal axes of the training features, so that
+        distances between tokens follow what varies most in the tissue) or ``random``.
     expert_rule : str
         How the two magnifications' classifiers are combined: ``max_confidence`` (the more confident one
         speaks, slide by slide) or ``mean`` of their probabilities. Hazards of survival are always averaged:
@@ -77,7 +83,9 @@ class ModelConfig:
     dropout: float = 0.1
     prototypes: int = 2
     neighbors: int = 5
-    expert_rule: str = "max_confidence"
+    refinements: int = 5
+    patch_start: str = "principal"
+    expert_rule: str = "mean"
     attention: str = "deformable"
     magnifications: str = "both"
     gene_input: str = "tokens"
@@ -91,6 +99,7 @@ class ModelConfig:
             ("attention", self.attention, ATTENTIONS),
             ("magnifications", self.magnifications, ("both", *MAGNIFICATIONS)),
             ("gene_input", self.gene_input, GENE_INPUTS),
+            ("patch_start", self.patch_start, PATCH_STARTS),
             ("aggregation", self.aggregation, AGGREGATIONS),
         ):
             if value not in allowed:
@@ -123,6 +132,8 @@ class ModelConfig:
             raise ValueError(f"model.offset_kernel {self.offset_kernel} is smaller than stride {self.stride}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout is {self.dropout}; it must be in [0, 1)")
+        if self.refinements < 0:
+            raise ValueError(f"model.refinements is {self.refinements}; it must not be negative")
         if self.offset_range < 0:
             raise ValueError(f"model.offset_range is {self.offset_range}; it must not be negative")
         if self.prototypes != len(SUBSPACES):

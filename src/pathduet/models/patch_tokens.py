@@ -39,6 +39,18 @@ class PatchTokens(nn.Module):
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(sd > 1e-6, 1 / sd.clamp(min=1e-6), torch.zeros_like(sd)))
 
+    @torch.no_grad()
+    def align(self, axes: Tensor) -> None:
+        """Start the linear map from directions (k, d) of the standardised features, in order of importance.
+
+        Each takes two of the c channels, one a sign, so that the ReLU keeps both sides of it and distances between tokens
+        start as distances along these directions; channels that are left keep their random start.
+        """
+        pairs = min(len(axes), self.linear.out_features // 2)
+        self.linear.weight[:pairs] = axes[:pairs]
+        self.linear.weight[pairs : 2 * pairs] = -axes[:pairs]
+        self.linear.bias[: 2 * pairs] = 0
+
     def forward(self, features: Tensor) -> Tensor:
         """Return tokens (B, N, c)."""
         weight = self.linear.weight * self.scale  # (c, d)

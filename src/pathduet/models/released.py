@@ -160,7 +160,7 @@ class ReleasedTeacher(Teacher):
 
 
 class ReleasedAggregation(TokenAggregation):
-    """ITA with position bias; copies of a patch count as neighbours.
+    """ITA with position bias; copies of a patch count as neighbours, clusters are those of the density peaks.
 
     Parameters
     ----------
@@ -170,6 +170,7 @@ class ReleasedAggregation(TokenAggregation):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
+        self.refinements = 0
         self.deformation = BiasedDeformableAttention(config)
 
     def neighbor_counts(self, repeats: Tensor | None) -> int | Tensor:

@@ -79,6 +79,14 @@ class Student(nn.Module):
         assert isinstance(block, PatchTokens)
         return block
 
+    @torch.no_grad()
+    def exchange(self, magnification: str) -> None:
+        """Let the prototype that came second come first; what the student predicts does not change."""
+        order, classifier = self.order[magnification], self.classifier[magnification]
+        assert isinstance(order, SubspaceOrder) and isinstance(classifier, nn.Linear)
+        order.score.weight.neg_()
+        classifier.weight.copy_(classifier.weight.roll(self.config.width, dims=1))
+
     def forward(
         self,
         patches_10x: Tensor | None,

@@ -62,6 +62,9 @@ _DENSITY: dict[int, tuple[float, float, float, float]] = {
     NECROSIS: (0.0, 0.0, 0.0, 30.0),
 }
 
+#: Tumour nuclei a square millimetre by region, before the slide's cellularity.
+TUMOR_NUCLEI = {region: cells[0] for region, cells in _DENSITY.items()}
+
 #: Background by region: eosin, haematoxylin, amplitude of fibres, level of the sponge above which it is a hole.
 _BACKGROUND: dict[int, tuple[float, float, float, float]] = {
     GLASS: (0.45, 0.06, 0.20, 1.9),
