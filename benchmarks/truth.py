@@ -27,6 +27,7 @@ import torch
 from feature_phantom import (
     FEATURES,
     GENES,
+    LOOKS,
     SIZES,
     Part,
     Phantom,
@@ -48,11 +49,15 @@ from pathduet.learning.objectives import (
     TeacherObjective,
     TeacherTargets,
 )
+from pathduet.learning.orientation import orient
 from pathduet.learning.outcomes import Outcome
 from pathduet.learning.trainer import fit
-from pathduet.models import MAGNIFICATIONS, Student, Teacher
+from pathduet.models import MAGNIFICATIONS, ModelConfig, Student, Teacher
+from pathduet.models.config import EXPERT_RULES
 from pathduet.models.snn import SnnConfig, snn_branch
 from pathduet.phantom.layout import REGIONS
+
+Row = tuple[str, str, float]  # arm, metric, value
 
 
 class Concatenation(nn.Module):
@@ -156,15 +161,50 @@ def targets(network: nn.Module, part: Part) -> TeacherTargets:
     return TeacherTargets(logits, representation)
 
 
-def experiments(
-    seed: int, task: str, epochs: int, rate: float, sweep: bool
-) -> Iterator[tuple[str, str, float]]:
+@dataclass(frozen=True)
+class Settings:
+    """What a run trains with.
+
+    Attributes
+    ----------
+    model : ModelConfig
+        Of teachers and students.
+    rate : float
+        Peak learning rate of teachers and students; distillation has half of it.
+    weight : float
+        w_mse and w_kl.
+    rule : str
+        How the two experts' class probabilities are combined.
+    oriented : bool
+        Whether the expression settles the prototypes' order before distillation.
+    """
+
+    model: ModelConfig
+    rate: float
+    weight: float
+    rule: str
+    oriented: bool
+
+
+#: The package's defaults, and those before the search that docs/results/truth.md records.
+SETTINGS = {
+    "defaults": Settings(SIZES, 1e-3, 1.0, "mean", True),
+    "before": Settings(
+        replace(SIZES, refinements=0, patch_start="random"), 2e-4, 0.01, "max_confidence", False
+    ),
+    "before, rate 1e-3": Settings(
+        replace(SIZES, refinements=0, patch_start="random"), 1e-3, 1.0, "mean", False
+    ),
+}
+
+
+def experiments(seed: int, task: str, look: str, chosen: Settings, parts: str) -> Iterator[Row]:
     """Yield (arm, metric, value) of every model of one seed."""
     metric = "c_index" if task == "survival" else "auc"
-    phantom = make_phantom(seed, task)
+    phantom = make_phantom(seed, task, look=look)
     train, test, outcome = phantom.part(True), phantom.part(False), phantom.outcome
-    K, rules = outcome.outputs, (("max_confidence", "mean") if task != "survival" else ("mean",))
-    config = TrainingConfig.start_values(task, "teacher", epochs=epochs, learning_rate=rate, seed=seed)
+    K, cpu = outcome.outputs, torch.device("cpu")
+    config = TrainingConfig.start_values(task, "teacher", learning_rate=chosen.rate, seed=seed)
     relaxed = replace(config, batch_size=8)
     if task == "survival":
         truth = phantom.patients.iloc[test.rows]
@@ -176,79 +216,75 @@ def experiments(
     def trained(
         arm: str, build: Any, objective: Any, settings: TrainingConfig, start: Any = None
     ) -> nn.Module:
-        network = fresh(build, train, seed)
+        network = fresh(build, train, seed, chosen.model.patch_start)
         if start is not None:
             network.load_state_dict(start.state_dict())
-        fit(network, objective, train, settings, device=torch.device("cpu"), label=f"{task} {seed} {arm}")
+            if isinstance(objective, DistilledObjective) and chosen.oriented:
+                orient(network, train, list(range(len(train))), 20, cpu)  # type: ignore[arg-type]
+        fit(network, objective, train, settings, device=cpu, label=f"{task} {seed} {arm}")
         return network
 
-    def scores(arm: str, network: nn.Module) -> Iterator[tuple[str, str, float]]:
+    def scores(arm: str, network: nn.Module) -> Iterator[Row]:
         logits, _, _ = answers(network, test)
         paired = isinstance(network, Teacher | Student)
-        for rule in rules:
-            suffix = "" if rule == rules[0] else f", {rule} of experts"
-            if paired or not suffix:
-                yield arm, metric + suffix, score(phantom, test, logits, rule)
+        yield arm, metric, score(phantom, test, logits, chosen.rule)
+        if task != "survival" and paired:
+            for rule in EXPERT_RULES:
+                yield arm, f"{metric}, {rule}", score(phantom, test, logits, rule)
 
-    for arm, what in (
-        ("genes alone (SNN)", {"histology": False}), ("histology alone (mean of tiles)", {"genes": False}),
-        ("concatenation", {}),
-    ):  # fmt: skip
-        network = trained(arm, lambda w=what: Concatenation(K, **w), PlainObjective(outcome), config)
-        yield from scores(arm, network)
+    if "s" in parts:
+        plain = replace(config, learning_rate=1e-3)
+        for arm, what in (
+            ("genes alone (SNN)", {"histology": False}), ("histology alone (mean of tiles)", {"genes": False}),
+            ("concatenation", {}),
+        ):  # fmt: skip
+            network = trained(arm, lambda w=what: Concatenation(K, **w), PlainObjective(outcome), plain)
+            yield from scores(arm, network)
 
     def teacher(arm: str, **changes: Any) -> nn.Module:
         settings = replace(config, **changes)
         return trained(
             arm,
-            lambda: Teacher(SIZES, FEATURES, GENES["tumor"], GENES["tme"], K),
+            lambda: Teacher(chosen.model, FEATURES, GENES["tumor"], GENES["tme"], K),
             TeacherObjective(outcome, settings),
             settings,
         )
 
     def student(arm: str, objective: Any, settings: TrainingConfig, start: Any = None) -> nn.Module:
-        return trained(arm, lambda: Student(SIZES, FEATURES, K), objective, settings, start)
+        return trained(arm, lambda: Student(chosen.model, FEATURES, K), objective, settings, start)
+
+    def described(arm: str, network: nn.Module) -> Iterator[Row]:
+        found = latents_found(phantom, network)
+        if isinstance(network, Student):
+            found |= dice(phantom, network)
+        for name, value in found.items():
+            yield arm, name, value
 
     best = teacher("teacher")
     yield from scores("teacher", best)
-    for name, value in latents_found(phantom, best).items():
-        yield "teacher", name, value
-    plain = student("student", StudentObjective(outcome, relaxed), relaxed)
-    yield from scores("student", plain)
-    for name, value in {**latents_found(phantom, plain), **dice(phantom, plain)}.items():
-        yield "student", name, value
-    # Distillation goes on from the student: the fair control is a student that trains on for as long, untaught.
-    second = replace(relaxed, learning_rate=rate / 2)
-    longer = student("student, trained on", StudentObjective(outcome, second), second, plain)
-    yield from scores("student, trained on", longer)
-    for weight in (0.01, 1.0):
-        settings = replace(second, w_mse=weight, w_kl=weight)
-        arm = f"distilled, weights {weight:g}"
-        taught = student(
-            arm, DistilledObjective(outcome, settings, None, targets(best, train)), settings, plain
-        )
-        yield from scores(arm, taught)
-        for name, value in {**latents_found(phantom, taught), **dice(phantom, taught)}.items():
-            yield arm, name, value
-    for arm, changes in (
-        ("teacher, CGC off", {"cgc": False}), ("teacher, IGC off", {"igc": False}),
-        ("teacher, both off", {"cgc": False, "igc": False}),
-    ):  # fmt: skip
-        network = teacher(arm, **changes)
-        yield from scores(arm, network)
-        found = latents_found(phantom, network)
-        for name in ("R2 own", "R2 cross"):
-            yield arm, name, found[name]
-    if not sweep:
-        return
-    for arm, changes in (
-        ("teacher, lambda 1e6", {"lambda_dev": 1e6}), ("teacher, rate 2e-4", {"learning_rate": 2e-4}),
-    ):  # fmt: skip
-        yield from scores(arm, teacher(arm, **changes))
-    slow = replace(relaxed, learning_rate=2e-4)
-    yield from scores(
-        "student, rate 2e-4", student("student, rate 2e-4", StudentObjective(outcome, slow), slow)
-    )
+    yield from described("teacher", best)
+    if "d" in parts:
+        first = student("student", StudentObjective(outcome, relaxed), relaxed)
+        yield from scores("student", first)
+        yield from described("student", first)
+        # Distillation goes on from the student: the fair control is a student that trains on for as long, untaught.
+        second = replace(relaxed, learning_rate=chosen.rate / 2, w_mse=chosen.weight, w_kl=chosen.weight)
+        longer = student("student, trained on", StudentObjective(outcome, second), second, first)
+        yield from scores("student, trained on", longer)
+        objective = DistilledObjective(outcome, second, None, targets(best, train))
+        taught = student("distilled", objective, second, first)
+        yield from scores("distilled", taught)
+        yield from described("distilled", taught)
+    if "c" in parts:
+        for arm, changes in (
+            ("teacher, CGC off", {"cgc": False}), ("teacher, IGC off", {"igc": False}),
+            ("teacher, both off", {"cgc": False, "igc": False}), ("teacher, lambda 1e7", {"lambda_dev": 1e7}),
+        ):  # fmt: skip
+            network = teacher(arm, **changes)
+            yield from scores(arm, network)
+            found = latents_found(phantom, network)
+            for name in ("R2 own", "R2 cross"):
+                yield arm, name, found[name]
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -258,35 +294,29 @@ def run(arguments: argparse.Namespace) -> None:
     done = set()
     if path.exists():
         rows = [json.loads(line) for line in path.read_text().splitlines()]
-        done = {(row["task"], row["seed"]) for row in rows if row["metric"] == "cpu_s"}
+        done = {(row["task"], row["look"], row["settings"], row["parts"], row["seed"]) for row in rows}
     for seed in arguments.seeds:
-        if (arguments.task, seed) in done:
+        row = {
+            "task": arguments.task, "look": arguments.look, "settings": arguments.settings,
+            "parts": arguments.parts, "seed": seed,
+        }  # fmt: skip
+        if tuple(row.values()) in done:
             continue
         start = time.process_time()
-        found = []
-        for arm, metric, value in experiments(
-            seed, arguments.task, arguments.epochs, arguments.rate, arguments.sweep
-        ):
-            print(f"seed {seed} {arguments.task} {arm}: {metric} {value:.3f}", flush=True)
-            found.append((arm, metric, value))
+        chosen = SETTINGS[arguments.settings]
+        found = list(experiments(seed, arguments.task, arguments.look, chosen, arguments.parts))
         found.append(("", "cpu_s", time.process_time() - start))
         with path.open("a") as file:  # a whole seed at once
             for arm, metric, value in found:
-                row = {
-                    "task": arguments.task,
-                    "seed": seed,
-                    "epochs": arguments.epochs,
-                    "rate": arguments.rate,
-                }
                 file.write(json.dumps({**row, "arm": arm, "metric": metric, "value": value}) + "\n")
 
 
 COMPARISONS = (
-    ("teacher", "genes alone (SNN)"), ("teacher", "histology alone (mean of tiles)"), ("teacher", "student"),
-    ("teacher", "concatenation"), ("distilled, weights 0.01", "student"), ("distilled, weights 1", "student"),
-    ("distilled, weights 0.01", "student, trained on"), ("distilled, weights 1", "student, trained on"),
+    ("teacher", "genes alone (SNN)"), ("teacher", "histology alone (mean of tiles)"), ("teacher", "concatenation"),
+    ("teacher", "distilled"), ("distilled", "student"), ("distilled", "student, trained on"),
+    ("distilled", "histology alone (mean of tiles)"),
     ("teacher", "teacher, CGC off"), ("teacher", "teacher, IGC off"), ("teacher", "teacher, both off"),
-    ("teacher, lambda 1e6", "teacher"), ("teacher, rate 2e-4", "teacher"), ("student, rate 2e-4", "student"),
+    ("teacher, lambda 1e7", "teacher"),
 )  # fmt: skip
 
 
@@ -298,25 +328,24 @@ def report(arguments: argparse.Namespace) -> None:
         [json.loads(line) for path in arguments.rows for line in path.read_text().splitlines()]
     )
     lines = []
-    for task, rows in table.groupby("task"):
+    for (task, look, settings), rows in table.groupby(["task", "look", "settings"], sort=False):
         wide = rows.pivot_table(index="seed", columns=["arm", "metric"], values="value")
         metric = "c_index" if task == "survival" else "auc"
-        settings = rows.iloc[0]
         seconds = rows.loc[rows["metric"] == "cpu_s", "value"]
         lines += [
-            f"## {task}: {len(wide)} seeds ({', '.join(str(s) for s in wide.index)}), "
-            f"{settings['epochs']} epochs, peak rate {settings['rate']:g}, {seconds.mean():.0f} CPU s a seed", "",
-            "Mean over seeds and its 95 % t interval.", "",
+            f"### {task}, look {look}, {settings}: {len(wide)} seeds ({', '.join(str(s) for s in wide.index)}), "
+            f"{seconds.sum() / len(wide):.0f} CPU s a seed", "", "Mean over seeds and its 95 % t interval.", "",
             f"| model | {metric} on the test half |", "|---|---|",
         ]  # fmt: skip
         arms = [arm for arm in rows["arm"].unique() if (arm, metric) in wide]
         lines += [f"| {arm} | {interval(wide[arm, metric].dropna().to_numpy())} |" for arm in arms]
-        mean_rule = f"{metric}, mean of experts"
-        lines += [
-            f"| {arm}, mean of the experts | {interval(wide[arm, mean_rule].dropna().to_numpy())} |"
-            for arm in arms
-            if (arm, mean_rule) in wide
-        ]
+        for rule in EXPERT_RULES:
+            name = f"{metric}, {rule}"
+            lines += [
+                f"| {arm}, experts by {rule} | {interval(wide[arm, name].dropna().to_numpy())} |"
+                for arm in arms
+                if (arm, name) in wide
+            ]
         lines += [
             "",
             "| difference, paired by seed | mean and 95 % interval | seeds above 0 |",
@@ -325,6 +354,8 @@ def report(arguments: argparse.Namespace) -> None:
         for one, other in COMPARISONS:
             if one in arms and other in arms:
                 gap = (wide[one, metric] - wide[other, metric]).dropna().to_numpy()
+                if not len(gap):
+                    continue
                 lines.append(f"| {one} - {other} | {interval(gap)} | {(gap > 0).sum()} of {len(gap)} |")
         names = ["R2 z_tumor from X_tumor", "R2 z_tumor from X_tme", "R2 z_tme from X_tme", "R2 z_tme from X_tumor",
                  "R2 own", "R2 cross", "Dice", "Dice, better order", "Dice, all tumour", "order right"]  # fmt: skip
@@ -352,9 +383,13 @@ def main() -> None:
     runs = commands.add_parser("run")
     runs.add_argument("--task", choices=["diagnosis", "survival"], default="survival")
     runs.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    runs.add_argument("--epochs", type=int, default=10)
-    runs.add_argument("--rate", type=float, default=1e-3)
-    runs.add_argument("--sweep", action="store_true", help="also other lambdas and rates")
+    runs.add_argument("--look", choices=sorted(LOOKS), default="nuclei")
+    runs.add_argument("--settings", choices=list(SETTINGS), default="defaults")
+    runs.add_argument(
+        "--parts",
+        default="sdc",
+        help="of: s single modalities and concatenation, d distillation, c CGC and IGC",
+    )
     runs.add_argument("--out", type=Path, required=True)
     runs.set_defaults(call=run)
     reports = commands.add_parser("report")

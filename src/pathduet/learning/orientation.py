@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pathduet.learning.trainer import TrainingItems
 from pathduet.learning.objectives import student_inputs
+from pathduet.learning.trainer import TrainingItems
 from pathduet.models.student import Student
 
 #: Ridge penalty in units of the mean squared singular value: tens of patients stand against hundreds of numbers.
@@ -98,7 +98,7 @@ def orient(
         for m, parts in found.items():
             parts.append(output.representation[m].float())
     student.train(training)
-    evidence = {m: 0.0 for m in found}
+    evidence = dict.fromkeys(found, 0.0)
     if len(paired) < 3:
         return evidence
     tumor, tme = (torch.cat(parts) for parts in zip(*genes, strict=True))

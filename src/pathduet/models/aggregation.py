@@ -77,9 +77,7 @@ class TokenAggregation(nn.Module):
             self.prototypes,
             self.neighbor_counts(repeats),
         )
-        assignment = refine_clusters(
-            tokens.detach(), clusters.assignment, clusters.centers, self.refinements
-        )
+        assignment = refine_clusters(tokens.detach(), clusters.assignment, clusters.centers, self.refinements)
         log_weights = self.significance(tokens).squeeze(-1)  # (B, N)
         # exp(linear) relative to the cluster's highest: the same shares, and no overflow.
         highest = torch.full(
