@@ -191,9 +191,9 @@ def train_model(
             _check_same_fold(description, warm_description, student_dir, SAME_STUDENT)
             built.load_state_dict(warm.state_dict())
             if isinstance(built, Student) and built.learns_order:
-                paired = [i for i, row in enumerate(dataset.expression) if row is not None]
+                taught = [i for i, row in enumerate(dataset.expression) if row is not None]
                 facts["order_evidence"] = orient(
-                    built.to(chosen), dataset, paired, training_config.batch_size, chosen
+                    built.to(chosen), dataset, taught, training_config.batch_size, chosen
                 )
         objective = DistilledObjective(outcome, training_config, weights, targets)
     key = _run_key(description, facts, dataset.cases)
@@ -223,7 +223,7 @@ def start_tokens(network: nn.Module, dataset: SlideDataset, principal: bool) -> 
     moments = dataset.feature_moments()
     axes = dataset.feature_axes(moments) if principal else {}
     for m, (mean, sd) in moments.items():
-        blocks = [network.patch_tokens(m)] if isinstance(network, Teacher | Student) else []
+        blocks: list[nn.Module] = [network.patch_tokens(m)] if isinstance(network, Teacher | Student) else []
         for bag in network.modules():
             if isinstance(bag, Bag) and m in bag.patches:
                 blocks.append(bag.patches[m])
