@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pathduet import config as configuration
 from pathduet.atomic import sha256_file
 from pathduet.comparison.arms import (
+    CLINICAL_TASKS,
     INHERITED,
     OURS,
     VARIATION_TABLES,
@@ -33,15 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NETWORKS = OURS
-#: Tasks of each clinical baseline.
-CLINICAL_TASKS = {
-    "cox_age": ("survival",),
-    "cox_age_sex": ("survival",),
-    "cox_age_sex_grade": ("survival",),
-    "logistic_age_sex": ("diagnosis", "grading"),
-    # the grade is what the grading predicts
-    "logistic_age_sex_grade": ("diagnosis",),
-}
 
 
 @dataclass(frozen=True)

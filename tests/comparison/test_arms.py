@@ -84,3 +84,25 @@ def test_the_main_table_has_the_method_first_then_the_configured_models() -> Non
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown table"):
         arms("tables", resolved())
+
+
+def test_names_known_without_torch_are_those_of_the_code() -> None:
+    from pathduet.evaluation.clinical import CLINICAL_MODELS
+    from pathduet.evaluation.clinical_classes import LOGISTIC_MODELS
+    from pathduet.models.registry import BASELINES
+    from pathduet.plan import CLINICAL_TASKS
+
+    assert set(BASELINE_NAMES) == set(BASELINES)
+    assert set(CLINICAL_TASKS) == {*CLINICAL_MODELS, *LOGISTIC_MODELS}
+
+
+def test_every_variation_is_a_model_that_can_be_configured() -> None:
+    from pathduet.models.config import ModelConfig
+    from pathduet.models.registry import settings
+
+    config = resolved()
+    for arm in all_arms(config).values():
+        if arm.base in OURS:
+            ModelConfig(**configuration.merge(config["model"], arm.model))
+        elif arm.base in BASELINE_NAMES:
+            settings(arm.base, arm.settings)

@@ -214,7 +214,7 @@ def test_own_models_need_a_file_and_a_name_of_their_own(tmp_path: Path) -> None:
 
 
 def test_clinical_regressions_belong_to_the_class_tasks(tmp_path: Path) -> None:
-    from pathduet.plan import CLINICAL_TASKS
+    from pathduet.comparison.arms import CLINICAL_TASKS
 
     made = plan(tmp_path)
     assert made.clinical_models("survival") == ["cox_age", "cox_age_sex", "cox_age_sex_grade"]

@@ -26,6 +26,15 @@ INHERITED = {
     "cmta": ("variant",),
     "sml": ("offset_kernel", "stride", "offset_range"),
 }
+#: Tasks of each clinical baseline.
+CLINICAL_TASKS = {
+    "cox_age": ("survival",),
+    "cox_age_sex": ("survival",),
+    "cox_age_sex_grade": ("survival",),
+    "logistic_age_sex": ("diagnosis", "grading"),
+    # the grade is what the grading predicts
+    "logistic_age_sex_grade": ("diagnosis",),
+}
 #: Variation tables; "main" stands for the tasks' own tables and the external one.
 VARIATION_TABLES = ("ablation", "hvg", "findings")
 TABLES = ("main", *VARIATION_TABLES)

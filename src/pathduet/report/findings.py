@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from pathduet.comparison.arms import CLINICAL_TASKS
 from pathduet.evaluation.collect import Collected, collect
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.ledger import read_ledger
@@ -71,7 +72,10 @@ class Findings:
 
     def models(self, name: str) -> list[str]:
         """Return the models that a task's table (or "external") should have."""
-        return [*NETWORKS, *(self.clinical if name in ("survival", "external") else ())]
+        task = "survival" if name == "external" else name
+        compared = self.config.get("comparison", {})
+        others = [*compared.get("models", ()), *compared.get("own_models", ())]
+        return [*NETWORKS, *others, *(model for model in self.clinical if task in CLINICAL_TASKS[model])]
 
     def read(self, relative: str, reader: Callable[[Path], T]) -> T | None:
         """Return ``reader(results / relative)``, or None and a hole if it is not there or broken."""
