@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy.stats import kstest
 
+from pathduet.comparison.variation_tables import write_variation_table
 from pathduet.evaluation.calibration import (
     calibration_rows,
     calibration_slope,
@@ -163,6 +164,32 @@ def test_a_model_without_results_is_a_visible_hole_everywhere(written):
         assert "Concat" in text and "not run, or the training failed" in text
     assert "no result" in (out / "t.svg").read_text()
     assert "1 of 5 models without a result" in caption(table)
+
+
+def test_a_table_of_variations_tests_each_model_once_against_its_base(tmp_path):
+    write_results(tmp_path, {"teacher": 0.3, "teacher-no-cgc": 1.0, "teacher-plain": 2.0})
+    rows = [
+        {"task": "survival", "model": model, "group": group, "title": title}
+        for group, model, title in (
+            ("gradients", "teacher-no-cgc", "without <CGC>"), ("gradients", "teacher-gone", "never trained"),
+            ("attention", "teacher-no-cgc", "deformable"), ("attention", "teacher-plain", "plain"),
+        )
+    ]  # fmt: skip
+    paths = [tmp_path / f"ablation.{kind}" for kind in ("tsv", "md", "html", "svg")]
+    table = write_variation_table(
+        tmp_path, "ablation", rows, 3, SETTINGS, *paths[:2], html=paths[2], figure=paths[3]
+    )
+    first = table[table["metric"] == "c_index"].set_index(["group", "model"])
+    assert (first["compared_with"].drop(("gradients", "teacher-gone")) == "teacher").all()
+    p = first.loc[("attention", ["teacher-no-cgc", "teacher-plain"]), "p"].to_numpy()
+    assert first.loc["attention", "p_holm"].to_numpy() == pytest.approx(holm(list(p)))
+    assert (
+        first.loc[("gradients", "teacher-no-cgc"), "p_holm"]
+        == first.loc[("attention", "teacher-no-cgc"), "p_holm"]
+    )
+    text = paths[1].read_text()
+    assert "## Survival: gradients" in text and "| never trained | – |" in text
+    assert "without &lt;CGC&gt;" in paths[2].read_text() and "<CGC>" not in paths[2].read_text()
 
 
 def test_a_fold_alone_has_no_censoring_of_its_training_part():

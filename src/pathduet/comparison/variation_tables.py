@@ -11,6 +11,7 @@ import pandas as pd
 
 from pathduet.evaluation.collect import collect
 from pathduet.evaluation.model_facts import read_model_facts
+from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.table_files import write_table
 from pathduet.evaluation.tables import cross_fold_table
 
@@ -43,7 +44,7 @@ def variation_table(
     -------
     DataFrame
         Columns of :func:`pathduet.evaluation.tables.cross_fold_table` with `group` before them; a model that is compared in two groups
-        stands in both. Holm's correction is over a task's models.
+        stands in both. Holm's correction is over all tests of the table.
     """
     parts = []
     for task in dict.fromkeys(row["task"] for row in rows):
@@ -64,7 +65,15 @@ def variation_table(
             part["title"] = row["title"]
             part.insert(0, "group", row["group"])
             parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    # a model that stands in two groups is tested once
+    keys = ["task", "model", "variant", "protocol", "metric"]
+    once = table.drop_duplicates(keys).set_index(keys)["p"]
+    adjusted = pd.Series(
+        holm([None if pd.isna(p) else float(p) for p in once]), index=once.index, dtype=float
+    )
+    table["p_holm"] = adjusted.reindex(pd.MultiIndex.from_frame(table[keys])).to_numpy()
+    return table
 
 
 def write_variation_table(
