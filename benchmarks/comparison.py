@@ -56,11 +56,13 @@ from pathduet.learning.objectives import (
     TeacherObjective,
     TeacherTargets,
 )
+from pathduet.learning.orientation import orient
 from pathduet.learning.outcomes import ClassOutcome, class_weights
 from pathduet.learning.trainer import fit
 from pathduet.models import ModelConfig, Student, Teacher
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.registry import BASELINES
+from pathduet.provenance import code_version
 
 EPOCHS, BATCH, RATE = 10, 12, 1e-3
 TASKS = {"diagnosis": ("auc", "accuracy", "f1"), "survival": ("c_index",)}
@@ -133,6 +135,8 @@ def networks(run: Run) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
         start = trained.get("student") or student()
         network = fresh(lambda: Student(run.sizes, FEATURES, run.outputs), run.train, run.seed)
         network.load_state_dict(start.state_dict())
+        if name == "distilled":
+            orient(network, run.train, list(range(len(run.train))), BATCH, torch.device("cpu"))
         second = replace(config, learning_rate=config.learning_rate / 2)
         return run.fit(network, objective(second), second, name)
 
@@ -212,6 +216,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Append the rows that are not there yet."""
     torch.set_num_threads(1)
     path: Path = arguments.out
+    code = code_version("models", "learning", "phantom")[:12]
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     for seed in arguments.seeds:
         for task in arguments.tasks:
@@ -230,7 +235,7 @@ def execute(arguments: argparse.Namespace) -> None:
             for row in rows_of(Run(seed, task, phantom, config, sizes), done, only):
                 settings = {
                     "task": task, "seed": seed, "patients": arguments.patients, "tokens": arguments.tokens,
-                    "epochs": arguments.epochs, "rate": arguments.rate,
+                    "epochs": arguments.epochs, "rate": arguments.rate, "batch": BATCH, "code": code,
                 }  # fmt: skip
                 with path.open("a") as file:
                     file.write(json.dumps({**settings, **row}) + "\n")
@@ -298,15 +303,19 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
 def report(arguments: argparse.Namespace) -> None:
     """Print (or write) the tables of a finished or unfinished run."""
     table = pd.DataFrame([json.loads(line) for line in arguments.rows.read_text().splitlines()])
+    if table[["patients", "tokens", "epochs", "rate", "code"]].drop_duplicates().shape[0] > 1:
+        raise SystemExit(
+            "the rows are of several settings or versions of the code: one table shows one of them"
+        )
     setting = table.iloc[0]
     versions = ", ".join(f"{name} {version(name)}" for name in ("pathduet", "torch", "numpy", "lifelines"))
     lines = [
         "# The comparison against known truth: a phantom of feature vectors", "",
         f"    {arguments.command}", "    python benchmarks/comparison.py report comparison.jsonl --out docs/results/comparison.md", "",
         f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores ({arguments.machine}), Python "
-        f"{platform.python_version()}, {versions}.", "",
+        f"{platform.python_version()}, {versions}, code {setting['code']}.", "",
         f"Each seed: {setting['patients']} patients, half to train and half to test, one slide each: {setting['tokens']} tokens of {FEATURES} features at "
-        f"both magnifications; {GENES['tumor']} tumour and {GENES['tme']} TME genes. Every network: width {SIZES.width}, {setting['epochs']} epochs in batches of {BATCH}, "
+        f"both magnifications; {GENES['tumor']} tumour and {GENES['tme']} TME genes. Every network: width {SIZES.width}, {setting['epochs']} epochs in batches of {setting['batch']}, "
         f"peak rate {setting['rate']:g}, the task's weight decay, class weights; baselines read both magnifications, all else is their default. Nothing "
         "was tuned for anybody. The distilled student goes on from the student for as many epochs again, at half the rate; so does "
         "its control, the student trained on untaught. CPU s: that stage's training alone.", "",
