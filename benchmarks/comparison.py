@@ -48,6 +48,7 @@ from pathduet.errors import PathDuetError
 from pathduet.evaluation.clinical import CLINICAL_MODELS
 from pathduet.evaluation.model_facts import known_model
 from pathduet.evaluation.multiple_testing import holm
+from pathduet.evaluation.table_text import p_text
 from pathduet.learning.baseline_objective import BaselineObjective
 from pathduet.learning.config import TrainingConfig
 from pathduet.learning.objectives import (
@@ -269,8 +270,8 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
     tests = {}
     for name in order:
         against = LONGER if name == "distilled" else None
-        if name not in ("teacher", "distilled", "true_hazard"):
-            against = known_model("student" if name == LONGER else name).compared_with
+        if name not in ("teacher", "distilled", LONGER, "true_hazard"):
+            against = known_model(name).compared_with
         if against in first:
             tests[name] = (against, *paired((first[name] - first[against]).dropna().to_numpy()))
     adjusted = dict(zip(tests, holm([p for _, _, p in tests.values()])))
@@ -290,7 +291,7 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
             str(len(mine)),
         ]
         cells += [f"{gap} to {against}" if gap else "-"]
-        cells += [f"{q:.3f}" if q is not None else "-" for q in (p, adjusted.get(name))]
+        cells += [p_text(q) for q in (p, adjusted.get(name))]
         lines.append("| " + " | ".join([*cells, *numbers]) + " |")
     for name, group in failed.groupby("model"):
         reasons = "; ".join(f"seed {r['seed']}: {r['failed']}" for r in group.to_dict("records"))
