@@ -27,7 +27,7 @@ from pathduet.learning.objectives import (
     TeacherTargets,
 )
 from pathduet.learning.orientation import orient
-from pathduet.learning.outcomes import ClassOutcome, class_weights
+from pathduet.learning.outcomes import ClassOutcome, Outcome, class_weights
 from pathduet.learning.scalars import require_tensorboard
 from pathduet.learning.trainer import fit
 from pathduet.models.config import MAGNIFICATIONS, ModelConfig
@@ -76,6 +76,7 @@ def train_model(
     tensorboard: bool = False,
     network: NetworkChoice | None = None,
     record: Mapping[str, Any] | None = None,
+    outcome: Outcome | None = None,
 ) -> None:
     """Train a model on the training part of a fold; write weights.safetensors, model.json, history.tsv and cost.json.
 
@@ -119,6 +120,8 @@ def train_model(
         Which network it is; needed where `model` is none of the method's three.
     record : mapping, optional
         More for model.json (how the settings were found), JSON-ready.
+    outcome : Outcome, optional
+        Classes or survival intervals, where they are not those of this training part.
 
     Raises
     ------
@@ -136,7 +139,7 @@ def train_model(
     limit_threads(threads)
     chosen = resolve_device(device)
     label = f"{task} {model} fold {fold}"
-    outcome = fold_outcome(task, labels, folds, fold, protocol=protocol, bins=survival_bins)
+    outcome = outcome or fold_outcome(task, labels, folds, fold, protocol=protocol, bins=survival_bins)
     cases = [case for case in fold_cases(slides, labels, folds, fold, outcome) if case.part == "train"]
     labelled = [case for case in cases if case.label >= 0]
     expression = None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathduet.atomic import write_json, write_tsv
-from pathduet.learning.cases import known_labels
+from pathduet.learning.cases import fold_outcome, known_labels
 from pathduet.learning.config import TrainingConfig
 from pathduet.learning.failures import reason_of
 from pathduet.learning.inference import predict_model
@@ -199,6 +199,11 @@ def search_settings(
 
     inner = inner_folds(folds, labels, task, fold, search["inner_fraction"], configured.training.seed)
     patients = set(inner["patient_id"])
+    # the fold's own intervals: those of the inner part would not be the teacher's
+    training["outcome"] = fold_outcome(
+        task, labels, folds, fold,
+        protocol=training.get("protocol", "strict"), bins=training.get("survival_bins", 4),
+    )  # fmt: skip
     data = {
         "slides": slides[slides["patient_id"].isin(patients)],
         "labels": labels[labels.index.isin(patients)],
