@@ -98,7 +98,7 @@ def test_a_table_of_variations_shows_what_is_there_and_what_is_not(compared: Pat
     by_model = table[table["metric"] == "c_index"].set_index("title")
     assert by_model.loc["teacher", "n_folds"] == 2 and by_model.loc["teacher-hvg10", "n_folds"] == 1
     assert "not run" in by_model.loc["teacher-hvg80", "holes"]
-    assert "teacher-hvg80: " in (out / "x.md").read_text()
+    assert "| teacher-hvg80 | C-index | fold 0: not run" in (out / "x.md").read_text()
 
 
 def test_an_edited_own_model_is_trained_again_and_nothing_else(compared: Path) -> None:
