@@ -24,6 +24,7 @@ rule report:
     input:
         tables=tables(),
         explanations=explanations(),
+        heatmaps=heatmaps(),
         ledger=f"{RESULTS}/ledger.tsv",
         participation=f"{RESULTS}/participation.tsv",
         provenance=f"{RESULTS}/provenance.json",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import difflib
 import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -87,6 +89,11 @@ def _key(path: Any) -> str:
     return text or "configuration"
 
 
+def _meant(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]}? " if near else ""
+
+
 def _schema_problems(value: Any) -> Iterator[Problem]:
     from jsonschema import Draft202012Validator
 
@@ -100,7 +107,7 @@ def _schema_problems(value: Any) -> Iterator[Problem]:
                 yield Problem(
                     f"{where}.{key}" if error.absolute_path else key,
                     "unknown key",
-                    f"known here: {', '.join(known)}",
+                    f"{_meant(key, known)}known here: {', '.join(known)}",
                 )
         else:
             described = rule.get("description", "")
@@ -185,6 +192,20 @@ def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             if key == "sheets.slides" and Path(path).parts[0] == "demo":
                 advice = "the demo cohort is not there yet: `make demo`, or `pathduet simulate --out demo`"
             yield Problem(key, f"no file {path!r}", advice)
+    yield from _source_problems(config["comparison"]["own_models"])
+
+
+def _source_problems(own_models: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what no training could import: told before a run rather than as a hole in its tables. Nothing is executed."""
+    for name, own in own_models.items():
+        try:
+            ast.parse(Path(own["file"]).read_bytes(), filename=own["file"])
+        except (SyntaxError, ValueError) as error:
+            line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+            found = f"{own['file']}{line}: {getattr(error, 'msg', error)}"
+            yield Problem(f"comparison.own_models.{name}.file", found, "correct the Python file")
+        except OSError:  # said above
+            continue
 
 
 def resolve(value: Mapping[str, Any], *, check_paths: bool = True) -> dict[str, Any]:

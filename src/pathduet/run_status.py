@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from pathduet.plan import Plan
 
 
+#: Steps after the slides, in the order of the work, and what each counts.
+_UNITS = {
+    "genes": "folds", "train": "models", "evaluate": "folds", "external": "folds", "tables": "tables", "explain": "tasks",
+    "heatmaps": "slides", "report": "report",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class StageProgress:
     """One step of the run.
@@ -76,6 +83,11 @@ def write_plan(plan: Plan, results: Path) -> None:
         "evaluate": [f"models/{name}/metrics.json" for name in models],
         "external": [f"external/{name}/metrics.json" for name in external],
         "tables": [f"tables/{table}.tsv" for table in plan.tables],
+        "explain": [f"explanations/{task}/summary.json" for task in plan.tasks],
+        "heatmaps": [
+            f"explanations/{task}/{model}/fold-{fold}/{slide}/viewer/index.html"
+            for task, model, fold, slide in plan.heatmaps
+        ],
         "report": ["report/report.html"],
     }
     slides = [slide.slide_id for slide in plan.slides]
@@ -94,10 +106,9 @@ def read_progress(results: Path) -> list[StageProgress]:
     for stage in STAGES:
         paths = [results / "slides" / slide / f"{stage}.status.json" for slide in plan["slides"]]
         steps.append((stage, "slides", paths, len(paths)))
-    units = {"genes": "folds", "train": "models", "tables": "tables", "report": "report"}
-    for name, files in plan["files"].items():
-        if files:
-            steps.append((name, units.get(name, "folds"), [results / file for file in files], len(files)))
+    for name, unit in _UNITS.items():
+        if files := plan["files"].get(name):
+            steps.append((name, unit, [results / file for file in files], len(files)))
     return [_progress(*step, plan["started"]) for step in steps]
 
 

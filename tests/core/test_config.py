@@ -68,6 +68,28 @@ def test_missing_files_are_named_with_their_key(minimal: dict[str, Any], tmp_pat
     assert not any("sheets.slides" in line for line in found)
 
 
+def test_a_misspelt_key_is_answered_with_the_one_that_was_meant(minimal: dict[str, Any]) -> None:
+    found = problems(minimal | {"training": {"teacher": {"learnig_rate": 1e-4}}}, check_paths=False)
+    assert found[0].startswith("training.teacher.learnig_rate: unknown key; did you mean learning_rate?")
+
+
+def test_an_own_model_that_is_no_python_is_told_before_the_run_and_not_executed(
+    minimal: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("slides.tsv", "patients.tsv", "x.tsv"):
+        Path(name).touch()
+    file = tmp_path / "mine.py"
+    config = minimal | {"comparison": {"own_models": {"mine": {"file": str(file), "network": "A"}}}}
+    file.write_text("import torch\nclass A(:\n")
+    (found,) = problems(config)
+    assert (
+        found.startswith("comparison.own_models.mine.file: ") and "mine.py, line 2: invalid syntax" in found
+    )
+    file.write_text("raise RuntimeError('executed')\n")
+    assert configuration.resolve(config)["comparison"]["own_models"]["mine"]["network"] == "A"
+
+
 def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("seed: 1\nseed: 2\n")

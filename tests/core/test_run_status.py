@@ -30,6 +30,7 @@ def plan(slides: int) -> SimpleNamespace:
     return SimpleNamespace(
         tasks=["survival"], models=lambda task: ["teacher", "cox_age"], folds=range(2), tables=["survival"],
         networks=lambda task: ["teacher"], external_cohorts=[], slides=[SimpleNamespace(slide_id=f"S{i}") for i in range(slides)],
+        heatmaps=[("survival", "distilled", 1, "S0")],
     )  # fmt: skip
 
 
@@ -47,6 +48,11 @@ def test_progress_counts_what_is_there_and_estimates_from_this_start(tmp_path: P
     assert "4/10" in steps["tile"].line() and "3.00/min, 2 min left" in steps["tile"].line()
     assert (steps["train"].total, steps["evaluate"].total, steps["genes"].done) == (2, 4, 0)
     assert "left" not in steps["genes"].line() and "external" not in steps
+    assert [*steps][3:] == ["genes", "train", "evaluate", "tables", "explain", "heatmaps", "report"]
+    folder = tmp_path / "explanations/survival/distilled/fold-1/S0/viewer"
+    folder.mkdir(parents=True)
+    (folder / "index.html").touch()
+    assert {s.name: s.done for s in read_progress(tmp_path)}["heatmaps"] == 1
     assert status_lines(tmp_path)[-1].startswith("No run is at work")
 
 

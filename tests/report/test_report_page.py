@@ -66,7 +66,7 @@ def test_a_complete_run_has_every_section_and_no_hole(report: Path):
     assert holes(html) == []
     sections = [a["id"] for a in page.all("section")]
     assert sections == [
-        "headline", "flow", "diagnosis", "grading", "survival", "external", "explanations", "gallery", "stain", "genes", "training",
+        "headline", "flow", "diagnosis", "grading", "survival", "external", "explanations", "heatmaps", "gallery", "stain", "genes", "training",
         "ledger", "times", "run", "meaning",
     ]  # fmt: skip
     assert [a["href"] for a in page.all("a") if a["href"].startswith("#") and a["href"] != "#main"] == [

@@ -66,6 +66,7 @@ def tile_pictures(folder: Path, maps: list[pd.DataFrame], task: str, model: str)
     size0 = (int(maps[0].attrs["width"]), int(maps[0].attrs["height"]))
     with Image.open(folder / "thumbnail.png") as opened:
         thumbnail = opened.convert("RGB")
+    called = f"{model} student" if model == "distilled" else model
     together = pd.concat(maps)
     found = []
     for m in MAGNIFICATIONS:
@@ -77,13 +78,13 @@ def tile_pictures(folder: Path, maps: list[pd.DataFrame], task: str, model: str)
         if column == "p_tumor":
             title = f"Prototypes at {m}"
             caption = (
-                f"Orange: tiles that the {model} of {task} gathered into its tumor prototype, blue: into its "
+                f"Orange: tiles that the {called} of {task} gathered into its tumor prototype, blue: into its "
                 f"microenvironment prototype, paler where the {len(maps)} folds differ."
             )
         else:
             title = f"Attention at {m}"
             caption = (
-                f"Darker orange: tiles that the tumor genes looked at more, in the {model} of {task}, mean of "
+                f"Darker orange: tiles that the tumor genes looked at more, in the {called} of {task}, mean of "
                 f"{len(maps)} folds."
             )
         found.append({"title": title, "caption": caption, "uri": _uri(drawn), "kind": "tiles"})

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.atomic import write_text
-from pathduet.report import explanation_sections, model_sections, run_sections, slide_sections
+from pathduet.report import (
+    explanation_sections,
+    heatmap_section,
+    model_sections,
+    run_sections,
+    slide_sections,
+)
 from pathduet.report.blocks import Drawer, artifacts
 from pathduet.report.findings import read_findings
 
@@ -63,6 +69,7 @@ def build_report(
             for name in [*found.tasks, *(["external"] if found.external else [])]
         ),
         explanation_sections.explanations(found, drawer),
+        heatmap_section.heatmaps(found),
         slide_sections.gallery(found),
         slide_sections.stain(found, drawer),
         slide_sections.genes(found, drawer),

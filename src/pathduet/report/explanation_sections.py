@@ -27,8 +27,8 @@ _CAPTIONS = {
     "embedding_scores.svg": "In the representation space itself. Open dots: folds. Diamond: their mean. Band: 95 % patient "
     "bootstrap interval. Dashed: what knows nothing.",
     "gene_correlation.svg": "A dot a gene; filled: q < 0.05. Score: {score_name}; test patients only, r within folds, combined by "
-    "Fisher's z. A teacher reads the expression, a student only slides. To hover, filter and compare: gene_correlation.html beside "
-    "the table.",
+    "Fisher's z. A teacher reads the expression, a student only slides. To hover, filter and compare: the "
+    "interactive page.",
     "region_agreement.svg": "Diamonds: mean over patients with its 95 % interval. Upright marks: a division of the same size that "
     "knows nothing.",
     "gene_attention.svg": "A dot a gene, mean over test patients and folds. 1 = as much as any other gene, or as much as the tiles' "
@@ -91,7 +91,7 @@ def _blocks(found: Findings, task: str, entry: Mapping[str, Any], drawer: Drawer
                 f"{task}-{name.removesuffix('.svg').replace('_', '-')}", _Given(make, tables), {},
                 message=f"{title}. {message}" if message else "",
                 caption=_CAPTIONS[name].format(**{"method": "", "classes": "", "score_name": "", **entry}),
-                source=f"{folder}/{wanted[0]}",
+                source=_source(folder, name, wanted[0]),
             )
         )  # fmt: skip
         message = ""
@@ -104,6 +104,11 @@ def _blocks(found: Findings, task: str, entry: Mapping[str, Any], drawer: Drawer
         )
         blocks.append(text(f"{title}, left out or not defined: {'; '.join(reasons[:_REASONS])}{more}."))
     return blocks
+
+
+def _source(folder: str, figure: str, data: str) -> str:
+    page = f"; interactive: {folder}/gene_correlation.html" if figure == "gene_correlation.svg" else ""
+    return f"{folder}/{data}{page}"
 
 
 class _Given:

@@ -44,7 +44,15 @@ ARTIFACTS = [
     ("genes/subspaces.tsv", "every listed gene: its subspace and the folds that selected it"),
     ("models/<task>/<model>/fold-<k>/", "weights, history, predictions, representations, metrics"),
     ("external/survival/<model>/", "the same on the external cohort, by fold and as ensemble"),
-    ("tables/<task>.tsv, .md", "metrics over folds"),
+    ("tables/<task>.tsv, .md, .html, .svg", "metrics over folds"),
+    (
+        "explanations/<task>/",
+        "tables, figures and a summary of what the networks looked at; gene_correlation.html is interactive",
+    ),
+    (
+        "explanations/<task>/<model>/fold-<k>/<slide_id>/",
+        "heatmap.png, tiles.geojson for QuPath, viewer/index.html to zoom into",
+    ),
     ("report/figures/*.svg", "this page's figures as files"),
     ("benchmarks/", "time and memory of every job"),
     ("provenance.json", "versions, code, inputs"),
