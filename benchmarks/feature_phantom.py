@@ -143,7 +143,7 @@ def make_phantom(
     train[rng.permutation(n)[: n // 2]] = True
     outcome: Outcome
     if task == "survival":
-        edges = discretize(patients.loc[train, "survival_days"], 4)
+        edges = discretize(patients.loc[train, "survival_days"], patients.loc[train, "event"], 4)
         outcome = SurvivalOutcome(tuple(float(e) for e in edges))
         label = bin_index(patients["survival_days"], edges)
     else:

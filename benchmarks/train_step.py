@@ -126,7 +126,7 @@ def step_part(name: str, size: int, steps: int) -> dict[str, float]:
                 objective = DistilledObjective(outcome, config, None, targets)
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                loss = objective.loss(network, batch, 0)
+                loss = objective.loss(network, batch)
             loss.total.backward()
             objective.coordinate(network)
             optimizer.step()

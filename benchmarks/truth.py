@@ -87,7 +87,7 @@ class PlainObjective:
 
     outcome: Outcome
 
-    def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the loss."""
         logits = model(batch)
         task = self.outcome.loss(logits, batch.label, batch.event)

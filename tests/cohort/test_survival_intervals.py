@@ -18,12 +18,14 @@ from pathduet.sheets import read_patients
 @given(st.lists(st.integers(1, 5000), min_size=8, max_size=60, unique=True), st.integers(2, 5))
 def test_edges_and_intervals_are_those_of_pandas_qcut(days: list[int], n_bins: int) -> None:
     codes, edges = pd.qcut(np.array(days, dtype=float), n_bins, labels=False, retbins=True)
-    np.testing.assert_allclose(discretize(days, n_bins=n_bins), edges[1:-1])
+    np.testing.assert_allclose(
+        discretize(days, [1, 0] * (len(days) // 2) + [0] * (len(days) % 2), n_bins), edges[1:-1]
+    )
     assert bin_index(days, edges[1:-1]).tolist() == codes.tolist()
 
 
 def test_a_time_at_an_edge_is_in_the_earlier_interval_and_the_ends_are_open() -> None:
-    edges = discretize([100, 200, 300, 400], n_bins=2)
+    edges = discretize([100, 200, 300, 400], [1, 1, 0, 1], n_bins=2)
     assert edges.tolist() == [250.0]
     assert bin_index([0.5, 250.0, 250.1, 99999.0], edges).tolist() == [0, 0, 1, 1]
 
@@ -41,7 +43,13 @@ def test_a_time_at_an_edge_is_in_the_earlier_interval_and_the_ends_are_open() ->
 )
 def test_times_that_give_no_intervals_are_refused(days: list, n_bins: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        discretize(days, n_bins)
+        discretize(days, [1] * len(days), n_bins)
+
+
+@pytest.mark.parametrize(("events", "message"), [([1, 0, np.nan, 2], "2 of 4"), ([1, 0, 1], "3 for 4")])
+def test_a_status_that_is_unknown_is_refused(events: list, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        discretize([1, 2, 3, 4], events, 2)
 
 
 def test_a_missing_time_has_no_interval() -> None:
@@ -53,4 +61,4 @@ def test_a_missing_time_has_no_interval() -> None:
 def test_quartiles_of_real_patients_hold_a_quarter_each(test_data: Path) -> None:
     patients = read_patients(test_data / "cohort_composed" / "patients.tsv")
     days = patients["survival_days"].to_numpy()
-    assert np.bincount(bin_index(days, discretize(days)), minlength=4).tolist() == [12] * 4
+    assert np.bincount(bin_index(days, discretize(days, patients["event"])), minlength=4).tolist() == [12] * 4

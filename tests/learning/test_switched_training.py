@@ -141,7 +141,7 @@ def test_consistency_of_plain_attention_is_that_of_regions(cohort: fake_cohort.F
     torch.manual_seed(0)
     teacher = Teacher(config, fake_cohort.FEATURES, 5, 7, 4).eval()
     training = TrainingConfig(lambda_dev=100.0)
-    parts = TeacherObjective(outcome, training).loss(teacher, batch, 0).parts
+    parts = TeacherObjective(outcome, training).loss(teacher, batch).parts
     output = teacher(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
     expected = sum(
         dev_loss(

@@ -267,7 +267,7 @@ def test_coordination_leaves_no_conflict_between_the_classifiers_blocks(
         teacher = Teacher(fake_cohort.SMALL, fake_cohort.FEATURES, 5, 7, 4)
         objective = TeacherObjective(outcome, TrainingConfig())
         batch = dataset.batch(range(4))
-        objective.loss(teacher, batch, 0).total.backward()
+        objective.loss(teacher, batch).total.backward()
         before = {m: teacher.expert(m).weight.grad.clone() for m in MAGNIFICATIONS}
         bias = {m: teacher.expert(m).bias.grad.clone() for m in MAGNIFICATIONS}
         conflicts.append(objective.coordinate(teacher))
@@ -293,7 +293,7 @@ def test_confidence_is_what_each_block_alone_gives_to_the_observed_outcome(
     dataset, teacher = slide_dataset(cohort), make_teacher().eval()
     objective, batch = TeacherObjective(outcome, TrainingConfig()), dataset.batch(range(5))
     output = teacher(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
-    objective.loss(teacher, batch, 0)
+    objective.loss(teacher, batch)
     layer = teacher.expert("10x")
     for s, block in enumerate((slice(0, 16), slice(16, 32))):
         logits = output.representation["10x"][:, block] @ layer.weight[:, block].T + layer.bias / 2
@@ -379,7 +379,7 @@ def test_a_loss_that_is_not_finite_names_the_slides(cohort: fake_cohort.FakeCoho
 
 def test_a_gradient_that_is_not_finite_is_refused(cohort: fake_cohort.FakeCohort) -> None:
     class Roots:
-        def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
+        def loss(self, model: nn.Module, batch: Batch) -> Loss:
             total = (next(model.parameters()).sum() * 0).sqrt()  # 0, with an infinite slope
             return Loss(total, {}, torch.zeros(1))
 

@@ -145,7 +145,7 @@ def test_conflicting_subspaces_of_sml_are_coordinated_and_nothing_else_is() -> N
     model = small_cohort.small("sml")
     assert isinstance(model, Sml)
     objective = BaselineObjective(OUTCOME, TrainingConfig())
-    objective.loss(model, small_cohort.batch(), 0).total.backward()
+    objective.loss(model, small_cohort.batch()).total.backward()
     c = 16
     gradient = model.classifier.weight.grad
     with torch.no_grad():  # make them conflict
@@ -168,7 +168,7 @@ def test_conflicting_subspaces_of_sml_are_coordinated_and_nothing_else_is() -> N
 def test_subspaces_that_agree_are_left_alone() -> None:
     model = small_cohort.small("sml")
     objective = BaselineObjective(OUTCOME, TrainingConfig())
-    objective.loss(model, small_cohort.batch(), 0).total.backward()
+    objective.loss(model, small_cohort.batch()).total.backward()
     gradient = model.classifier.weight.grad
     with torch.no_grad():
         gradient[:, 16:] = gradient[:, :16]
@@ -186,7 +186,7 @@ def test_only_sml_coordinates_gradients(name: str) -> None:
 def test_task_loss_without_expression_teaches_the_imputer(name: str) -> None:
     model = small_cohort.small(name)
     items = small_cohort.without_expression(small_cohort.batch())
-    loss = BaselineObjective(OUTCOME, TrainingConfig()).loss(model, items, 0)
+    loss = BaselineObjective(OUTCOME, TrainingConfig()).loss(model, items)
     assert loss.parts["paired"].item() == 0 and loss.parts["reconstruction"].item() == 0
     loss.total.backward()
     assert all(p.grad.abs().sum() > 0 for p in model.imputer.parameters() if p.grad is not None)
@@ -227,7 +227,7 @@ def test_the_paired_loss_looks_at_slides_with_expression_alone() -> None:
     half = replace(items, has_expression=torch.arange(8) >= 4)
     other = replace(half, tumor=half.tumor.index_fill(0, torch.arange(4), 99.0))
     objective = BaselineObjective(OUTCOME, TrainingConfig())
-    first, second = (objective.loss(model, each, 0).parts for each in (half, other))
+    first, second = (objective.loss(model, each).parts for each in (half, other))
     assert first["paired"] > 0
     for part in first:
         assert torch.equal(first[part], second[part])

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from pathduet.errors import InputError, Problem
 
 
-def discretize(times: ArrayLike, n_bins: int = 4) -> NDArray[np.float64]:
+def discretize(times: ArrayLike, events: ArrayLike, n_bins: int = 4) -> NDArray[np.float64]:
     """Return the inner edges that cut survival times into intervals with equally many patients.
 
     The quantiles are numpy's (linear interpolation), as in :func:`pandas.qcut`. They are taken
@@ -20,6 +20,9 @@ def discretize(times: ArrayLike, n_bins: int = 4) -> NDArray[np.float64]:
     ----------
     times : array_like, shape (n,)
         Survival or follow-up times, all > 0; the edges have the same unit.
+    events : array_like, shape (n,)
+        1 if the death was seen, 0 if censored. Both kinds count alike for the quantiles; a patient whose status
+        is unknown has no place in an interval.
     n_bins : int
         Number of intervals, >= 2.
 
@@ -32,7 +35,7 @@ def discretize(times: ArrayLike, n_bins: int = 4) -> NDArray[np.float64]:
     Raises
     ------
     InputError
-        If a time is missing or not positive, there are fewer times than intervals, or ties make two
+        If a time is missing or not positive, a status is neither 0 nor 1, there are fewer times than intervals, or ties make two
         edges equal (an interval would be empty).
     """
     days = np.asarray(times, dtype=np.float64).ravel()
@@ -42,6 +45,14 @@ def discretize(times: ArrayLike, n_bins: int = 4) -> NDArray[np.float64]:
     if bad:
         problem = Problem("survival times", f"{bad} of {len(days)} missing or not > 0", "leave these out")
         raise InputError([problem])
+    seen = np.asarray(events, dtype=np.float64).ravel()
+    if len(seen) != len(days):
+        found = f"{len(seen)} for {len(days)} survival times"
+        raise InputError([Problem("survival events", found, "give one status a patient")])
+    unknown = int((~np.isin(seen, (0, 1))).sum())
+    if unknown:
+        found = f"{unknown} of {len(seen)} neither 0 nor 1"
+        raise InputError([Problem("survival events", found, "leave these patients out")])
     if len(days) < n_bins:
         found = f"{len(days)} patients for {n_bins} intervals"
         raise InputError([Problem("survival times", found, "use fewer intervals (labels.survival_bins)")])

@@ -21,6 +21,8 @@ import numpy as np
 import pandas as pd
 
 from pathduet.atomic import write_json, write_tsv
+from pathduet.evaluation.clinical_classes import logistic_predictions
+from pathduet.evaluation.covariates import design_matrix
 from pathduet.evaluation.evaluate import evaluate_predictions
 from pathduet.evaluation.predictions import labelled
 
@@ -32,20 +34,6 @@ CLINICAL_MODELS: dict[str, tuple[str, ...]] = {
 }
 PENALIZER = 0.01
 _LEAST_DEATHS = 2
-
-
-def design_matrix(patients: pd.DataFrame, covariates: Iterable[str]) -> pd.DataFrame:
-    """Return the covariates as numbers, NaN where missing; rows as in `patients`."""
-    columns: dict[str, pd.Series] = {}
-    for name in covariates:
-        column = patients[name] if name in patients else pd.Series(np.nan, index=patients.index)
-        if name == "sex":
-            columns[name] = column.map({"male": 1.0, "female": 0.0}).astype(float)
-        elif name == "grade":
-            columns[name] = column.map({"G2": 2.0, "G3": 3.0, "G4": 4.0}).astype(float)
-        else:
-            columns[name] = pd.to_numeric(column, errors="coerce")
-    return pd.DataFrame(columns, index=patients.index)
 
 
 @dataclass(frozen=True)
@@ -258,8 +246,6 @@ def _write_classes(
     task: str,
     only: list[str] | None,
 ) -> None:
-    from pathduet.evaluation.clinical_classes import logistic_predictions
-
     for model in models:
         table, notes = logistic_predictions(
             patients, folds, fold, task, model, cdkn2a_rule=settings["labels"]["cdkn2a_rule"], only=only

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pathduet.cohort.labels import DIAGNOSES, GRADES, task_labels
-from pathduet.evaluation.clinical import design_matrix
+from pathduet.evaluation.covariates import design_matrix
 
 #: Model name to its covariates.
 LOGISTIC_MODELS: dict[str, tuple[str, ...]] = {

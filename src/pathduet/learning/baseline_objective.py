@@ -34,7 +34,7 @@ class BaselineObjective:
     class_weights: Tensor | None = None
     _confidence: list[Tensor] = field(default_factory=list)
 
-    def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the loss of a batch."""
         answer: Answer = model(batch)
         logits = answer.logits.float()

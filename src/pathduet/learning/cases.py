@@ -53,7 +53,7 @@ def fold_outcome(
     known = known_labels(labels, task)
     wanted = ("train", "test") if protocol == "paper" else ("train",)
     chosen = known[[parts.get(str(patient)) in wanted for patient in known.index]]
-    edges = discretize(chosen["survival_days"].to_numpy(), bins)
+    edges = discretize(chosen["survival_days"], chosen["event"], bins)
     return SurvivalOutcome(tuple(float(edge) for edge in edges))
 
 

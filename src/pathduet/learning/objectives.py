@@ -43,8 +43,8 @@ class Loss(NamedTuple):
 class Objective(Protocol):
     """A loss, and a hook between the backward pass and the optimiser's step."""
 
-    def loss(self, model: nn.Module, batch: Any, epoch: int) -> Loss:
-        """Return the loss of a batch; `epoch` counts from 0."""
+    def loss(self, model: nn.Module, batch: Any) -> Loss:
+        """Return the loss of a batch."""
 
     def coordinate(self, model: nn.Module) -> float | None:
         """Change gradients before a step; return the share of magnifications in conflict, None if not looked at."""
@@ -89,7 +89,7 @@ class TeacherObjective:
     class_weights: Tensor | None = None
     _confidence: dict[str, list[Tensor]] = field(default_factory=dict)
 
-    def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
         assert isinstance(model, Teacher)
         consistency = self.config.igc and len(model.config.experts) > 1
         output = model(
@@ -150,7 +150,7 @@ class StudentObjective:
     config: TrainingConfig
     class_weights: Tensor | None = None
 
-    def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
         assert isinstance(model, Student)
         output = model(*student_inputs(batch))
         task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
@@ -196,7 +196,7 @@ class DistilledObjective:
     class_weights: Tensor | None
     targets: TeacherTargets
 
-    def loss(self, model: nn.Module, batch: Batch, epoch: int) -> Loss:
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
         assert isinstance(model, Student)
         output = model(*student_inputs(batch), order_from_task=False)
         task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)

@@ -195,7 +195,7 @@ def _epoch(
             batch = next(batches).to(device)
             names += batch.slide_ids
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                loss = objective.loss(model, batch, epoch)
+                loss = objective.loss(model, batch)
             values = {"loss": loss.total, **loss.parts, "observed_probability": loss.probability.mean()}
             numbers = {name: float(value.detach()) for name, value in values.items()}
             if not math.isfinite(numbers["loss"]):

@@ -16,7 +16,7 @@ from pathduet.evaluation.censoring import (
     interval_survival,
     ipcw_weights,
 )
-from pathduet.evaluation.clinical import design_matrix
+from pathduet.evaluation.covariates import design_matrix
 from pathduet.expression import fold_matrix
 from pathduet.expression.gene_sets import Both
 from pathduet.expression.matrix import ExpressionTable

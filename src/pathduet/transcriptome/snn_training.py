@@ -74,7 +74,7 @@ class SnnObjective:
     outcome: Outcome
     class_weights: Tensor | None = field(default=None)
 
-    def loss(self, model: nn.Module, batch: GeneBatch, epoch: int) -> Loss:
+    def loss(self, model: nn.Module, batch: GeneBatch) -> Loss:
         logits = model(batch.vectors)
         task = self.outcome.loss(logits, batch.label, batch.event, self.class_weights)
         with torch.no_grad():

@@ -41,7 +41,7 @@ def test_eight_samples_are_learned_by_heart(name: str) -> None:
     torch.manual_seed(0)
     for _ in range(400):
         optimiser.zero_grad()
-        loss = objective.loss(model, items, 0)
+        loss = objective.loss(model, items)
         loss.total.backward()
         objective.coordinate(model)
         optimiser.step()
@@ -56,9 +56,7 @@ def test_eight_samples_are_learned_by_heart(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_gets_a_gradient(name: str, task: str) -> None:
     model = small_cohort.small(name)
-    BaselineObjective(OBJECTIVES[task], TrainingConfig()).loss(
-        model, small_cohort.batch(), 0
-    ).total.backward()
+    BaselineObjective(OBJECTIVES[task], TrainingConfig()).loss(model, small_cohort.batch()).total.backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
 
@@ -104,7 +102,7 @@ def test_missing_expression_gives_finite_losses_and_gradients(name: str) -> None
     )
     for each in (half, small_cohort.without_expression(items)):
         model = small_cohort.small(name)
-        loss = BaselineObjective(OBJECTIVES["classes"], TrainingConfig()).loss(model, each, 0)
+        loss = BaselineObjective(OBJECTIVES["classes"], TrainingConfig()).loss(model, each)
         loss.total.backward()
         assert torch.isfinite(loss.total)
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
@@ -116,7 +114,7 @@ def test_bfloat16_as_on_a_gpu_changes_the_answer_by_its_rounding_alone(name: str
     exact = model.eval()(items).logits
     with torch.autocast("cpu", torch.bfloat16):
         rounded = model(items).logits.float()
-        loss = BaselineObjective(OBJECTIVES["survival"], TrainingConfig()).loss(model.train(), items, 0)
+        loss = BaselineObjective(OBJECTIVES["survival"], TrainingConfig()).loss(model.train(), items)
     loss.total.backward()
     assert (rounded - exact).abs().max() < 0.05 * exact.abs().max().clamp(min=1)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
