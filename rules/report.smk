@@ -44,7 +44,7 @@ rule report:
     params:
         results=results_folder,
         config=plan.config,
-        code=plan.code("report", "evaluation"),
+        code=plan.code("report", "evaluation", "html_page"),
     script:
         "../workflow_scripts/report.py"
 

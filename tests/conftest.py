@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,12 @@ def test_data() -> Path:
     if not (path / "MANIFEST.tsv").is_file():
         pytest.skip("real test data: PATHDUET_TEST_DATA names a folder without MANIFEST.tsv")
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A Chromium binary, or a skip that says how to get one."""
+    for name in (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "chrome"):
+        if name and (found := shutil.which(name)):
+            return found
+    pytest.skip("no Chromium binary (Debian: apt-get install chromium), or name one in the variable CHROMIUM")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from learning.fake_cohort import ENCODER, FEATURES, SMALL
 from pathduet.errors import InputError
 from pathduet.explain.sampled_points import Sampling, splat
 from pathduet.explain.tile_maps import TileGrid, point_rows, slide_maps, tile_maps, tile_rows
@@ -19,14 +20,6 @@ from pathduet.models.config import ModelConfig
 from pathduet.models.deformable import sample_map
 from pathduet.slides.tokens import token_rows
 
-FEATURES = 6
-SMALL = ModelConfig(
-    tokens=16, width=16, heads=2, head_dim=8, offset_groups=2, offset_kernel=3, stride=2, dropout=0.0
-)
-ENCODER = {
-    "encoder": "random", "encoder_stage": 3, "weights_sha256": "a" * 64, "feature_dim": FEATURES,
-    "tile_px": 224, "stain_backend": "none",
-}  # fmt: skip
 EXPRESSION = (np.linspace(-1, 1, 5), np.linspace(2, -2, 7))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +18,6 @@ from pathduet.explain.viewer_page import write_viewer
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 TUMOR, TME = (213, 94, 0), (10, 122, 191)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    for name in (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "chrome"):
-        if name and (found := shutil.which(name)):
-            return found
-    pytest.skip("no Chromium binary (Debian: apt-get install chromium), or name one in the variable CHROMIUM")
 
 
 @pytest.fixture(scope="module")

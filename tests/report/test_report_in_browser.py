@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """A Chromium binary, or a skip that says how to get one."""
-    for name in (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome", "chrome"):
-        if name and (found := shutil.which(name)):
-            return found
-    pytest.skip("no Chromium binary (Debian: apt-get install chromium), or name one in the variable CHROMIUM")
 
 
 def open_page(chromium: str, page: Path, profile: Path) -> tuple[str, list[str]]:

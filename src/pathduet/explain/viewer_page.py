@@ -6,10 +6,7 @@ script but its own two (by their hashes) and every address but those pictures. W
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-from importlib import resources
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +28,7 @@ from pathduet.explain.layers import (
 )
 from pathduet.explain.pyramid import TILE_PX, Pyramid, write_pyramid
 from pathduet.explain.tile_maps import SlideMaps
+from pathduet.html_page import content_hash, script_data, shipped
 from pathduet.slides.reader import SlideReader
 
 #: File name of the pyramid, and sampled points drawn per layer.
@@ -77,14 +75,9 @@ def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    parts = resources.files("pathduet.explain") / "template"
-
-    def read(name: str) -> str:
-        return (parts / name).read_text(encoding="utf-8")
-
+    read = partial(shipped, "pathduet.explain")
     library, script, css = vendor.openseadragon(), read("viewer.js"), read("viewer.css")
     facts = maps.tiles.attrs
-    text = json.dumps(viewer_data(maps, pyramid), separators=(",", ":"), allow_nan=False)
     environment = Environment(
         loader=FunctionLoader(read), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
@@ -102,16 +95,15 @@ def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:
         f"{facts['mpp'][0] * pyramid.scale:.3g} µm per pixel",
         slide_id=facts["slide_id"],
         notes=[note for note in notes if note],
-        # in a script element nothing is unescaped, so "<" must not be there at all
-        data=Markup(text.replace("<", "\\u003c")),
+        data=script_data(viewer_data(maps, pyramid)),
         library=Markup(library),
-        library_hash=_hash(library),
+        library_hash=content_hash(library),
         library_style_hash=vendor.STYLE_HASH,
         library_version=vendor.VERSION,
         script=Markup(script),
-        script_hash=_hash(script),
+        script_hash=content_hash(script),
         css=Markup(css),
-        style_hash=_hash(css),
+        style_hash=content_hash(css),
     )
 
 
@@ -192,7 +184,3 @@ def _colours(layer: Layer) -> list[list[int]]:
 
 def _rounded(values: Any) -> list[float]:
     return [float(f"{value:.5g}") for value in values]
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pathduet.html_page import page_style, shipped
 from pathduet.provenance import code_version
 from pathduet.release.load import Release
 from pathduet.release.pictures import Picture, slide_pictures, survival_svg, tile_pictures
@@ -23,17 +23,13 @@ _HINTS = {
 }
 
 
-def _template(name: str) -> str:
-    return (resources.files("pathduet.release") / "template" / name).read_text(encoding="utf-8")
-
-
 @lru_cache
 def source_hash() -> str:
     """Return a hash of what decides how the page looks."""
     text = (
-        _template("prediction.html")
-        + _template("prediction.css")
-        + code_version("report/drawing", "report/pictures")
+        shipped("pathduet.release", "prediction.html")
+        + page_style("pathduet.release", "prediction.css")
+        + code_version("html_page", "report/drawing", "report/pictures")
     )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -153,7 +149,7 @@ def render(answer: Mapping[str, Any], found: Sequence[Mapping[str, Any] | Pictur
 
     hints = answer["hints"]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(_template("prediction.html")).render(
+    return environment.from_string(shipped("pathduet.release", "prediction.html")).render(
         answer=answer,
         slide=answer["slide"],
         ledger=answer["ledger"],
@@ -163,5 +159,5 @@ def render(answer: Mapping[str, Any], found: Sequence[Mapping[str, Any] | Pictur
         verdict=plain_verdict(hints) if hints else "",
         pictures=[one for one in found if "uri" in one],
         curve=next((one for one in found if "svg" in one), None),
-        css=Markup(_template("prediction.css")),
+        css=Markup(page_style("pathduet.release", "prediction.css")),
     )

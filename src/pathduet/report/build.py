@@ -6,15 +6,13 @@ every script but that one (by its hash). Everything that comes from users or fil
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pathduet.atomic import write_text
+from pathduet.html_page import content_hash, page_style, shipped
 from pathduet.report import (
     explanation_sections,
     heatmap_section,
@@ -24,10 +22,6 @@ from pathduet.report import (
 )
 from pathduet.report.blocks import Drawer, artifacts
 from pathduet.report.findings import read_findings
-
-
-def _shipped(name: str) -> str:
-    return (resources.files("pathduet.report") / "template" / name).read_text(encoding="utf-8")
 
 
 def build_report(
@@ -79,20 +73,19 @@ def build_report(
         run_sections.run(found),
         run_sections.glossary(),
     ]
-    script = _shipped("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    script = shipped("pathduet.report", "report.js")
     environment = jinja2.Environment(autoescape=True)
     environment.filters["artifacts"] = lambda source: artifacts(source, Path(results))
-    html = environment.from_string(_shipped("report.html")).render(
+    html = environment.from_string(shipped("pathduet.report", "report.html")).render(
         title=title or config["report"]["title"],
         subtitle=_subtitle(found.n_folds, config),
         notice=notice or _notice(config),
         sections=sections,
         base=os.path.relpath(results, out.parent),
         results=os.fspath(results),
-        css=Markup(_shipped("report.css")),
+        css=Markup(page_style("pathduet.report", "report.css")),
         script=Markup(script),
-        script_hash=f"sha256-{digest}",
+        script_hash=content_hash(script),
     )
     write_text(out, html)
     drawer.remove_stale()

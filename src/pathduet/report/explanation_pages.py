@@ -7,17 +7,15 @@ them in the page as text only.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pathduet.atomic import write_text
+from pathduet.html_page import content_hash, script_data, shipped
 from pathduet.report.drawing import MUTED, new_figure, standalone_svg, style
 from pathduet.report.explanation_figures import FIGURES, NothingToDraw, read_table
 from pathduet.report.figures import short_name
@@ -56,10 +54,6 @@ def reason_figure(reasons: list[str]) -> Any:
         return figure
 
 
-def _shipped(name: str) -> str:
-    return (resources.files("pathduet.report") / "template" / name).read_text(encoding="utf-8")
-
-
 def gene_page(table: pd.DataFrame, task: str, entry: Mapping[str, Any]) -> str:
     """Return the interactive page of gene correlations.
 
@@ -84,11 +78,12 @@ def gene_page(table: pd.DataFrame, task: str, entry: Mapping[str, Any]) -> str:
             q = float(f"{row['q']:.2e}")
             gene["m"][row["model"]] = [round(row["r"], _DIGITS), q, int(row["rank"]), int(row["n_patients"])]
     data = {"models": [{"id": m, "name": short_name(m)} for m in models], "genes": list(genes.values())}
-    script = _shipped("genes.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    # In a script element only `<` could end it, or start a comment.
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    script = shipped("pathduet.report", "genes.js")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_shipped("genes.html")).render(
-        task=task, entry=entry, data=Markup(text), script=Markup(script), script_hash=f"sha256-{digest}"
+    return environment.from_string(shipped("pathduet.report", "genes.html")).render(
+        task=task,
+        entry=entry,
+        data=script_data(data),
+        script=Markup(script),
+        script_hash=content_hash(script),
     )
