@@ -1,4 +1,4 @@
-# The configuration and the sheets, checked before any job starts; helper functions of the rules.
+# The configuration and the sheets, checked before any job starts; what the rules ask of it.
 
 import os
 import sys
