@@ -55,7 +55,7 @@ docs: $(READY)
 format: $(READY)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
-	@$(BIN)/snakefmt Snakefile rules
+	@$(BIN)/snakefmt Snakefile rules examples
 
 clean-demo:
 	rm -rf demo results
