@@ -36,7 +36,7 @@ class StageProgress:
     recent : int
         How many of `done` were finished since the run was last started.
     seconds : float
-        From that start to the newest of them.
+        What they took: from that start to the newest, or, once there are three, at the pace from the first to the newest.
     """
 
     name: str
@@ -115,7 +115,11 @@ def read_progress(results: Path) -> list[StageProgress]:
 def _progress(name: str, unit: str, paths: Iterable[Path], total: int, started: float) -> StageProgress:
     times = list(_times(paths))
     recent = [t for t in times if t >= started]
-    return StageProgress(name, unit, len(times), total, len(recent), max(recent, default=started) - started)
+    seconds = max(recent, default=started) - started
+    if len(recent) > 2 and max(recent) > min(recent):
+        # a stage's pace counts from its own first file: it may have waited long for the stages before
+        seconds = (max(recent) - min(recent)) * len(recent) / (len(recent) - 1)
+    return StageProgress(name, unit, len(times), total, len(recent), seconds)
 
 
 def _times(paths: Iterable[Path]) -> Iterator[float]:

@@ -41,8 +41,8 @@ def test_progress_counts_what_is_there_and_estimates_from_this_start(tmp_path: P
         path = tmp_path / f"slides/S{i}/tile.status.json"
         path.parent.mkdir(parents=True)
         path.touch()
-        # one from a day ago, three in the last minute
-        os.utime(path, (started - 86400,) * 2 if i == 0 else (started + 20 * i,) * 2)
+        # one from a day ago, three at a pace of 20 s after other stages had their time
+        os.utime(path, (started - 86400,) * 2 if i == 0 else (started + 1000 + 20 * i,) * 2)
     steps = {step.name: step for step in read_progress(tmp_path)}
     assert (steps["tile"].done, steps["tile"].total, steps["tile"].recent) == (4, 10, 3)
     assert "4/10" in steps["tile"].line() and "3.00/min, 2 min left" in steps["tile"].line()
