@@ -28,10 +28,10 @@ demo: $(READY)
 	@$(BIN)/snakemake --cores $(CORES)
 
 test: $(READY)
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(CORES) --dist loadfile
 
 quick: $(READY)
-	@$(BIN)/pytest -m "not slow"
+	@$(BIN)/pytest -n $(CORES) --dist loadfile -m "not slow"
 
 # Expression alone on 569 real TCGA gliomas: results/real_expression/table.md, figure.svg. PATHDUET_TEST_DATA names the tables.
 real-expression: $(READY)
