@@ -139,6 +139,11 @@ def test_a_number_leads_to_its_artifact_and_the_command_that_makes_it_again(repo
     assert re.search(r"<code>snakemake --cores 1 --force \S+/tables/survival\.tsv</code>", html)
 
 
+def test_the_headline_names_each_network_once(report: Path):
+    (sentence,) = re.findall(r"Survival, (C-index against [^<]+)", report.read_text())
+    assert [sentence.count(f"{name} ") for name in ("Teacher", "Distilled student")] == [1, 1]
+
+
 def test_only_files_that_are_there_are_linked(tmp_path: Path):
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables/a.tsv").touch()

@@ -23,11 +23,30 @@ MODEL_NAMES = {
     "logistic_age_sex": "Logistic regression: age + sex",
     "logistic_age_sex_grade": "Logistic regression: age + sex + grade",
 }
+#: The registry's titles, for those who print a name and load no network (a test compares the two).
+BASELINE_NAMES = {
+    "abmil": "ABMIL",
+    "transmil": "TransMIL",
+    "snn": "SNN",
+    "concat": "Concat",
+    "add": "Add",
+    "bilinear": "Bilinear",
+    "mcat": "MCAT",
+    "cmta": "CMTA",
+    "sml": "SML",
+    "lm": "LM",
+    "ae": "AE",
+}
 _OURS = {
     "teacher": (("slides", "expression"), ("slides", "expression")),
     "student": (("slides",), ("slides",)),
     "distilled": (("slides", "expression"), ("slides",)),
 }
+
+
+def model_title(name: str) -> str:
+    """Return a model's name for readers; a model of the user's own or a variation keeps its name."""
+    return MODEL_NAMES.get(name) or BASELINE_NAMES.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -87,14 +106,13 @@ def known_model(name: str) -> ModelFacts:
     from pathduet.models.registry import BASELINES
 
     base = name.partition("-")[0]
-    title = MODEL_NAMES.get(name, name)
+    title = model_title(name)
     learns: Sequence[str] = ()
     reads: Sequence[str] = ()
     if base in _OURS:
         learns, reads = _OURS[base]
     elif base in BASELINES:
         learns, reads = BASELINES[base].learns_from, BASELINES[base].predicts_from
-        title = BASELINES[base].title if base == name else name
     elif name.startswith(("cox_", "logistic_")):
         learns = reads = ("clinical",)
     known = bool(learns) and base != name

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pathduet.evaluation.model_facts import MODEL_NAMES
+from pathduet.evaluation.model_facts import MODEL_NAMES, model_title
 from pathduet.evaluation.paper_numbers import COHORT
 from pathduet.evaluation.tables import LOWER_IS_BETTER, METRIC_NAMES, REFERENCE
 
@@ -88,7 +88,7 @@ def _name_of(row: Mapping[Any, Any]) -> str:
     title = row.get("title")
     if isinstance(title, str) and title:
         return title
-    return MODEL_NAMES.get(str(row["model"]), str(row["model"]))
+    return model_title(str(row["model"]))
 
 
 def _models(table: pd.DataFrame) -> Iterator[tuple[str, dict[str, dict[Any, Any]], dict[Any, Any]]]:
@@ -140,7 +140,7 @@ def _tests(table: pd.DataFrame, metrics: Sequence[str]) -> TableSection | None:
         against = next(r["compared_with"] for r in records.values() if r["compared_with"])
         differences = [difference_text(records[m]) for m in metrics]
         p = [p_text(first["p"]), p_text(first["p_holm"])]
-        rows.append([name, MODEL_NAMES.get(against, against), *differences, *p])
+        rows.append([name, model_title(against), *differences, *p])
     first_name = METRIC_NAMES[metrics[0]]
     heads = [f"{METRIC_NAMES[m]}, difference" for m in metrics]
     lower = [METRIC_NAMES[m] for m in metrics if m in LOWER_IS_BETTER]
@@ -202,7 +202,7 @@ def calibration_section(calibration: pd.DataFrame) -> TableSection | None:
     for (model, of), part in calibration.groupby(["model", "of"], sort=False):
         means = part.groupby("measure")["value"].mean()
         cells = [number(means.get(m), 0 if m == "days" else 3) for m in measures]
-        rows.append([MODEL_NAMES.get(str(model), str(model)), str(of), *cells, str(part["fold"].nunique())])
+        rows.append([model_title(str(model)), str(of), *cells, str(part["fold"].nunique())])
     if "observed survival" in measures:
         note = (
             "At the inner edges of the survival intervals (mean days): mean predicted survival, Kaplan-Meier's, and their "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.model_facts import MODEL_NAMES
+from pathduet.evaluation.model_facts import model_title
 from pathduet.evaluation.survival_curves import SurvivalCurve
 from pathduet.evaluation.tables import METRIC_NAMES
 from pathduet.report.drawing import (
@@ -57,7 +57,7 @@ TARGET = "target of normalisation"
 
 def short_name(model: str) -> str:
     """Return a model's name for an axis."""
-    return _SHORT.get(model, MODEL_NAMES.get(model, model))
+    return _SHORT.get(model, model_title(model))
 
 
 def _panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pathduet.evaluation.metrics import metric_names
-from pathduet.evaluation.model_facts import MODEL_NAMES
+from pathduet.evaluation.model_facts import MODEL_NAMES, model_title
 from pathduet.evaluation.predictions import (
     SURVIVAL_TASK,
     at_unit,
@@ -93,7 +93,8 @@ def _table_reason(found: Findings, name: str) -> str:
 
 def gain_message(rows: pd.DataFrame) -> str:
     """Say whether the networks beat the clinical reference, with no more certainty than the intervals allow."""
-    rows = rows[rows["model"].isin(NETWORKS) & rows["gain"].notna()]
+    first = rows["metric"] == metric_names("survival")[0]
+    rows = rows[first & rows["model"].isin(NETWORKS) & rows["gain"].notna()]
     reference = MODEL_NAMES[REFERENCE]
     if rows.empty:
         return f"no network could be compared with {reference}."
@@ -216,7 +217,7 @@ def _hole_blocks(found: Findings, name: str) -> list[Block]:
             if of_model == model:
                 missing.setdefault(reason, []).append(fold)
         for reason, folds in missing.items():
-            title = f"{MODEL_NAMES.get(model, model)}: no result in {_folds(folds)}."
+            title = f"{model_title(model)}: no result in {_folds(folds)}."
             blocks.append(hole(title, f"{reason[:1].upper()}{reason[1:]}."))
     return blocks
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pathduet.evaluation.metrics import metric_names
-from pathduet.evaluation.model_facts import MODEL_NAMES
+from pathduet.evaluation.model_facts import model_title
 from pathduet.evaluation.table_text import with_spread
 from pathduet.evaluation.tables import METRIC_NAMES
 from pathduet.ledger import lost_slides, read_ledger, summarise
@@ -29,7 +29,7 @@ def read_table(path: Path) -> pd.DataFrame | None:
 def _task_lines(name: str, title: str, table: pd.DataFrame) -> list[str]:
     metric = metric_names("survival" if name == "external" else name)[0]
     rows = table[table["metric"] == metric].to_dict("records")
-    width = max(len(MODEL_NAMES.get(row["model"], row["model"])) for row in rows)
+    width = max(len(model_title(row["model"])) for row in rows)
     lines = [f"{title}, {METRIC_NAMES[metric]}"]
     for row in rows:
         text = with_spread(row)
@@ -37,7 +37,7 @@ def _task_lines(name: str, title: str, table: pd.DataFrame) -> list[str]:
             text += f", ensemble {row['ensemble']:.3f}"
         if row["holes"]:
             text += f"  ({row['holes']})"
-        lines.append(f"  {MODEL_NAMES.get(row['model'], row['model']):<{width}}  {text}")
+        lines.append(f"  {model_title(row['model']):<{width}}  {text}")
     return lines
 
 
