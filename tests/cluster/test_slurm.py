@@ -18,6 +18,7 @@ import yaml
 
 import tiny_cohort
 from cluster.one_node_slurm import OneNodeSlurm, why_not
+from pathduet.learning.config import TASKS
 
 pytestmark = [
     pytest.mark.slow,
@@ -209,6 +210,9 @@ def test_every_rule_that_computes_has_its_resources_and_every_named_rule_exists(
             re.M,
         )
     )
+    # one rule a task, named in a loop
+    assert 'f"explain_{task}"' in (tiny_cohort.REPOSITORY / "rules/explain.smk").read_text()
+    rules |= {f"explain_{task}" for task in TASKS}
     named = set(profile["set-resources"]) | set(profile["set-threads"])
     assert named <= rules
     assert {"tile", "stain", "features", "train", "evaluate", "external", "genes"} <= set(
