@@ -31,6 +31,8 @@ import tiny_cohort
 #: What no two runs can have alike: times, logs, and pages that show times.
 UNLIKE = re.compile(
     r"(^|/)(logs|benchmarks|report)/|(^|/)(\.lock|\.plan\.json|provenance\.json)$|/\.report\.html\.sha256$|\.provenance\.json\.sha256$"
+    # cost.json holds seconds; tables, their pages and the search show them
+    r"|(^|/)\.?cost\.json(\.sha256)?$|(^|/)tables/"
 )
 CHANGES = {"tasks": ["survival"], "split": {"folds": 2}, "slides": {"slides_per_job": 6}}
 
