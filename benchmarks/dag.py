@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+
+from pathduet.peak_memory import peak_memory_mib
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAND_IN = """from pathlib import Path
@@ -147,7 +148,7 @@ def main() -> None:
         lines += more
         print("\n".join(more), flush=True)
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    peak = f"this script itself {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
+    peak = f"this script itself {peak_memory_mib():.0f} MiB"
     lines.append(f"{arguments.per_job} slides a job, 5 folds, 3 tasks, {arguments.cores} cores")
     lines.append(f"({time.strftime('%Y-%m-%d')}; {load}; {peak})")
     if arguments.out:

@@ -11,7 +11,6 @@ import argparse
 import datetime
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +21,7 @@ import pandas as pd
 
 from pathduet import config as configuration
 from pathduet.ledger import read_ledger
+from pathduet.peak_memory import peak_memory_mib
 from pathduet.report.build import build_report
 
 
@@ -65,7 +65,7 @@ def main() -> None:
             began = time.process_time()
             build_report(out, config, page)
             took = time.process_time() - began
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            peak = peak_memory_mib()
             line = f"{slides:>6,} slides: {page.stat().st_size / 1e6:.1f} MB, made in {took:.0f} CPU s, peak {peak:.0f} MiB"
             browser = shutil.which("chromium")
             if browser:

@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import tifffile
 
+from pathduet.peak_memory import peak_memory_mib
 from pathduet.sheets import SlideRow
 from pathduet.slides.encoders import load_encoder
 from pathduet.slides.engine import run_slide
@@ -347,9 +348,7 @@ def grow(path: Path, results: Path) -> None:
         for _ in loader.tiles(rows, 64):
             pass
     taken = time.process_time() - began
-    # not getrusage's ru_maxrss: that counts the parent's memory at the time of the fork, too
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    peak = peak_memory_mib()
     print(
         f"{count} tiles, tile + stain {setup:.2f} s, reading {taken:.2f} s = {1e3 * taken / count:.2f} ms a tile, peak {peak:.0f} MiB"
     )

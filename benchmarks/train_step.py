@@ -174,10 +174,9 @@ def timed(once: Any, steps: int, device: Any) -> dict[str, float]:
 
 def peak() -> float:
     """Return this process's largest resident set so far in GiB."""
-    import resource
+    from pathduet.peak_memory import peak_memory_mib
 
-    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kib / 2 ** (30 if sys.platform == "darwin" else 20)
+    return peak_memory_mib() / 2**10
 
 
 def loader_part(slides: int) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 
@@ -53,16 +52,9 @@ def write_huge(
     return path
 
 
-def peak_mib() -> float:
-    """Return this process's peak resident memory; getrusage would count its parent's at the fork, too."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return int(status.read_text(encoding="ascii").split("VmHWM:")[1].split()[0]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def measure(path: Path, results: Path, max_tiles: int, encoder: str) -> dict[str, object]:
     """Run all stages in this process; return statuses, kept tiles and the peak resident memory in MiB."""
+    from pathduet.peak_memory import peak_memory_mib
     from pathduet.slides.engine import run_slide
     from pathduet.slides.settings import EncoderSettings, SlideSettings, TileSettings
     from pathduet.slides.status import STAGES
@@ -77,7 +69,7 @@ def measure(path: Path, results: Path, max_tiles: int, encoder: str) -> dict[str
         "message": statuses[-1].message,
         "tiles": statuses[0].counts.get("n_20x"),
         "encoded": statuses[-1].counts.get("n_20x"),
-        "peak_mib": peak_mib(),
+        "peak_mib": peak_memory_mib(),
     }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +11,7 @@ import torch
 from torch import nn
 
 from pathduet.atomic import write_json
+from pathduet.peak_memory import peak_memory_mib
 
 COST = "cost.json"
 
@@ -49,12 +48,10 @@ class Cost:
 
     def record(self, network: nn.Module) -> dict[str, Any]:
         """Return seconds, peak_memory_mib (of the whole process), peak_gpu_memory_mib (of tensors), and by what."""
-        # kibibytes on Linux, bytes on macOS
-        unit = 2**20 if sys.platform == "darwin" else 2**10
         gpu = self.device.type == "cuda"
         return {
             "seconds": round(self.seconds, 3),
-            "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
+            "peak_memory_mib": round(peak_memory_mib(), 1),
             "peak_gpu_memory_mib": round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
             if gpu
             else None,
