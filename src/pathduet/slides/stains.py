@@ -213,7 +213,7 @@ def normalizer(source: Stains, target: Stains, backend: str = "closed_form") -> 
 
 
 def tabulated(normalise: Normalizer) -> Normalizer:
-    """Return the same map of colours as a table of all 256^3: 64 MiB, a quarter of a second to fill, then a third of the time a tile."""
+    """Return the same map of colours as a table of all 256^3: 64 MiB, a quarter of a second to fill, then a seventh of the time a tile."""
     table = np.zeros(
         (256, 256, 256, 4), np.uint8
     )  # blue, green, red: a pixel's bytes, read as one number, are its place
@@ -225,9 +225,10 @@ def tabulated(normalise: Normalizer) -> Normalizer:
     packed = table.view("<u4").reshape(-1)
 
     def through_table(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        pixels = np.zeros((*rgb.shape[:-1], 4), np.uint8)
-        pixels[..., :3] = rgb
-        found = packed.take(pixels.view("<u4")[..., 0])
-        return found[..., None].view(np.uint8)[..., :3]
+        # four bytes from every third one, the fourth masked: padding pixels to four bytes took longer than all the rest
+        padded = np.append(rgb.reshape(-1), np.uint8(0))
+        places = np.ndarray(rgb.size // 3, "<u4", padded, strides=(3,)) & np.uint32(0xFFFFFF)
+        found = packed.take(places, mode="clip")
+        return found.view(np.uint8).reshape(*rgb.shape[:-1], 4)[..., :3]
 
     return through_table
