@@ -176,7 +176,9 @@ def plain_loop(slide: SlideRow, results: Path, settings: SlideSettings, tiles: i
     reference.fit(first.copy())
     normalising = 0.0
     began = time.process_time()
-    for x, y in table.coords[:tiles].tolist():
+    # over the whole slide: the first ones lie at the edge of the tissue
+    places = table.coords[np.linspace(0, len(table.coords) - 1, tiles).astype(int)]
+    for x, y in places.tolist():
         tile = np.asarray(handle.read_region((x, y), 0, (224, 224)).convert("RGB"))
         before = time.process_time()
         tile = reference.transform(tile.copy())

@@ -176,12 +176,24 @@ def test_a_checkpoint_of_another_network_is_refused() -> None:
     [
         (EncoderSettings(name="unknown"), "unknown"),
         (EncoderSettings(name="random", stage=2, device="cpu"), "stage"),
-        (EncoderSettings(name="random", precision="bfloat16", device="cpu"), "bfloat16"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: EncoderSettings, named: str) -> None:
     with pytest.raises(PathDuetError, match=named):
         load_encoder(settings)
+
+
+def test_bfloat16_is_for_cpus_that_have_it_and_agrees_with_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = EncoderSettings(name="random", precision="bfloat16", device="cpu")
+    monkeypatch.setattr(encoder_engines, "cpu_has_bfloat16", lambda: False)
+    with pytest.raises(PathDuetError, match="AVX512-BF16"):
+        load_encoder(settings)
+    monkeypatch.setattr(encoder_engines, "cpu_has_bfloat16", lambda: True)
+    encoder = load_encoder(settings)
+    full = load_encoder(EncoderSettings(name="random", device="cpu"))
+    assert encoder.engine == "torch" and encoder.precision == "bfloat16"
+    found, expected = encoder(tiles()), full(tiles())
+    assert not np.array_equal(found, expected) and cosine(found, expected).min() > 0.999
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,9 +63,10 @@ class Encoder:
         self.mean, self.std = mean, std
         self.device = pick_device(settings.device)
         self.precision = settings.precision
-        if self.precision == "bfloat16" and not self.device.startswith("cuda"):
+        if self.precision == "bfloat16" and self.device == "cpu" and not cpu_has_bfloat16():
             raise PathDuetError(
-                "encoder.precision: bfloat16 needs a GPU (on CPUs it is several times slower); use float32"
+                "encoder.precision: bfloat16 needs a GPU, or a CPU with AVX512-BF16 or AMX instructions "
+                "(without them it is several times slower than float32); use float32"
             )
         if fuse:
             model = fuse_batch_norms(model.eval())
@@ -119,7 +121,7 @@ class Encoder:
             x = batch.permute(0, 3, 1, 2).float().mul_(self._scale).add_(self._shift)
             x = x.contiguous(memory_format=torch.channels_last)
             if self.precision == "bfloat16":
-                with torch.autocast("cuda", dtype=torch.bfloat16):
+                with torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16):
                     features = self._model(x)
             else:
                 features = self._model(x)
@@ -238,7 +240,7 @@ def feature_dim(name: str, shape: tuple[int, ...]) -> int:
 
 
 def pick_engine(settings: EncoderSettings, device: str) -> str:
-    """Return ``onnxruntime`` or ``torch``: as asked for; ``auto`` is onnxruntime on CPUs where it is installed."""
+    """Return ``onnxruntime`` or ``torch``: as asked for; ``auto`` is onnxruntime for float32 on CPUs where it is installed."""
     # the export is torch's, and needs onnx
     installed = all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
     if settings.engine == "onnxruntime":
@@ -246,13 +248,19 @@ def pick_engine(settings: EncoderSettings, device: str) -> str:
             raise PathDuetError("encoder.engine: onnxruntime is not installed: pip install 'pathduet[onnx]'")
         if device != "cpu":
             raise PathDuetError("encoder.engine: onnxruntime is for CPUs here; use torch on a GPU")
+        if settings.precision != "float32":
+            raise PathDuetError("encoder.precision: onnxruntime computes in float32 here; use engine torch")
         return "onnxruntime"
     exportable = settings.name in ("resnet50", "efficientnet_lite0", "random")
-    return (
-        "onnxruntime"
-        if settings.engine == "auto" and installed and exportable and device == "cpu"
-        else "torch"
-    )
+    fitting = exportable and device == "cpu" and settings.precision == "float32"
+    return "onnxruntime" if settings.engine == "auto" and installed and fitting else "torch"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Return whether this machine multiplies bfloat16 in hardware (AVX512-BF16, AMX; known on Linux only)."""
+    cpu = Path("/proc/cpuinfo")
+    flags = set(cpu.read_text(encoding="utf-8").split()) if cpu.is_file() else set()
+    return not flags.isdisjoint({"avx512_bf16", "amx_bf16"})
 
 
 def pick_device(wanted: str) -> str:

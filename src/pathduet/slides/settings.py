@@ -116,7 +116,7 @@ class EncoderSettings:
     mean, std : tuple of float or None
         Normalisation of RGB in [0, 1]; None = the model's own, or ImageNet's.
     engine : {"auto", "torch", "onnxruntime"}
-        ``auto`` is onnxruntime on CPUs if it is installed.
+        ``auto`` is onnxruntime for float32 on CPUs if it is installed.
     compile : bool
         Compile the network with ``torch.compile`` (engine torch).
     batch_size : int
@@ -124,7 +124,7 @@ class EncoderSettings:
     device : str
         ``auto`` = a GPU if there is one; ``cpu``, ``cuda`` or ``cuda:N``.
     precision : {"float32", "bfloat16"}
-        ``bfloat16`` is for GPUs only.
+        ``bfloat16`` is for GPUs, and for CPUs with instructions for it.
     seed : int
         Seed of the ``random`` encoder's weights.
     """
