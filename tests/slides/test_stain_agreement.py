@@ -62,6 +62,15 @@ def agreement(image: np.ndarray) -> None:
 
 
 @pytest.mark.slow
+def test_staintools_itself_is_left_as_it_is() -> None:
+    pytest.importorskip("staintools", reason="staintools is not installed", exc_type=ImportError)
+    spams = pytest.importorskip("spams", reason="spams-bin is not installed")
+    from staintools.stain_extraction import vahadane_stain_extractor
+
+    normalised(golden_input(), "staintools")
+    assert vahadane_stain_extractor.spams is spams
+
+
 def test_pixels_are_staintools_to_a_level_on_a_made_picture() -> None:
     agreement(golden_input())
 

@@ -1,11 +1,13 @@
 """The reference implementation of Vahadane's stain separation, staintools on spams, if it is installed.
 
 staintools runs the dictionary learning for one second of wall time, so its answer depends on the machine's load; here it
-gets a fixed number of iterations instead.
+gets a fixed number of iterations instead. That is done in a copy of its module: whoever imports staintools beside this
+package gets it as it is.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import Any
@@ -23,16 +25,20 @@ def _staintools() -> tuple[Any, Any]:
     try:
         import spams
         from staintools.miscellaneous import get_concentrations
-        from staintools.stain_extraction import vahadane_stain_extractor
+        import staintools.stain_extraction.vahadane_stain_extractor as original
     except ImportError as error:
         raise PathDuetError(
             f"stain.backend: staintools cannot be imported ({error}); install pathduet[staintools] "
             "(its OpenCV needs the system's libGL: on a server `pip install opencv-python-headless` "
             "in place of opencv-python), or use stain.backend: closed_form, which gives the same numbers"
         ) from error
+    spec = original.__spec__
+    assert spec is not None and spec.loader is not None
+    own = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(own)
     learn = partial(spams.trainDL, iter=_ITERATIONS, numThreads=1, batchsize=256)
-    vahadane_stain_extractor.spams = SimpleNamespace(trainDL=learn)
-    return vahadane_stain_extractor.VahadaneStainExtractor, get_concentrations.get_concentrations
+    own.spams = SimpleNamespace(trainDL=learn)
+    return own.VahadaneStainExtractor, get_concentrations.get_concentrations
 
 
 def stain_matrix(
