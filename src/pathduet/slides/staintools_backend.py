@@ -24,8 +24,8 @@ _ITERATIONS = 2000  # 300 leave a direction up to 3.5 degrees from the optimum o
 def _staintools() -> tuple[Any, Any]:
     try:
         import spams
-        from staintools.miscellaneous import get_concentrations
         import staintools.stain_extraction.vahadane_stain_extractor as original
+        from staintools.miscellaneous import get_concentrations
     except ImportError as error:
         raise PathDuetError(
             f"stain.backend: staintools cannot be imported ({error}); install pathduet[staintools] "
@@ -34,7 +34,7 @@ def _staintools() -> tuple[Any, Any]:
         ) from error
     spec = original.__spec__
     assert spec is not None and spec.loader is not None
-    own = importlib.util.module_from_spec(spec)
+    own: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(own)
     learn = partial(spams.trainDL, iter=_ITERATIONS, numThreads=1, batchsize=256)
     own.spams = SimpleNamespace(trainDL=learn)
