@@ -177,6 +177,10 @@ class Settings:
         How the two experts' class probabilities are combined.
     oriented : bool
         Whether the expression settles the prototypes' order before distillation.
+    epochs : int
+        Of every network of the method; distillation as many again.
+    decay : float
+        Times the task's weight decay.
     """
 
     model: ModelConfig
@@ -184,27 +188,40 @@ class Settings:
     weight: float
     rule: str
     oriented: bool
+    epochs: int = 10
+    decay: float = 1.0
 
 
 #: The package's defaults, and those before the search that docs/results/truth.md records.
+DEFAULTS = Settings(SIZES, 1e-3, 1.0, "mean", True)
 SETTINGS = {
-    "defaults": Settings(SIZES, 1e-3, 1.0, "mean", True),
+    "defaults": DEFAULTS,
     "before": Settings(
         replace(SIZES, refinements=0, patch_start="random"), 2e-4, 0.01, "max_confidence", False
     ),
     "before, rate 1e-3": Settings(
         replace(SIZES, refinements=0, patch_start="random"), 1e-3, 1.0, "mean", False
     ),
+    # trials: the defaults but for what they are named after
+    "raster order": replace(DEFAULTS, model=replace(SIZES, token_order="raster")),
+    "rate 5e-4": replace(DEFAULTS, rate=5e-4),
+    "rate 2e-3": replace(DEFAULTS, rate=2e-3),
+    "20 epochs": replace(DEFAULTS, epochs=20),
+    "decay x 0": replace(DEFAULTS, decay=0.0),
+    "decay x 10": replace(DEFAULTS, decay=10.0),
 }
 
 
 def experiments(seed: int, task: str, look: str, chosen: Settings, parts: str) -> Iterator[Row]:
     """Yield (arm, metric, value) of every model of one seed."""
     metric = "c_index" if task == "survival" else "auc"
-    phantom = make_phantom(seed, task, look=look)
+    phantom = make_phantom(seed, task, look=look, token_order=chosen.model.token_order)
     train, test, outcome = phantom.part(True), phantom.part(False), phantom.outcome
     K, cpu = outcome.outputs, torch.device("cpu")
-    config = TrainingConfig.start_values(task, "teacher", learning_rate=chosen.rate, seed=seed)
+    config = TrainingConfig.start_values(
+        task, "teacher", learning_rate=chosen.rate, seed=seed, epochs=chosen.epochs
+    )
+    config = replace(config, weight_decay=chosen.decay * config.weight_decay)
     relaxed = replace(config, batch_size=8)
     if task == "survival":
         truth = phantom.patients.iloc[test.rows]
@@ -233,7 +250,7 @@ def experiments(seed: int, task: str, look: str, chosen: Settings, parts: str) -
                 yield arm, f"{metric}, {rule}", score(phantom, test, logits, rule)
 
     if "s" in parts:
-        plain = replace(config, learning_rate=1e-3)
+        plain = TrainingConfig.start_values(task, "teacher", seed=seed)
         for arm, what in (
             ("genes alone (SNN)", {"histology": False}), ("histology alone (mean of tiles)", {"genes": False}),
             ("concatenation", {}),

@@ -142,6 +142,25 @@ class Plan:
         """(task, model) of every row of a table of variations, each once."""
         return list(dict.fromkeys((row["task"], row["model"]) for row in self.variation_rows(table)))
 
+    @property
+    def evaluated(self) -> list[tuple[str, str]]:
+        """(task, model) of everything in a whole run's tables, each once."""
+        shown = [(task, model) for task in self.tasks for model in self.models(task)]
+        varied = [row for table in self.config["comparison"]["tables"] for row in self.variations(table)]
+        return list(dict.fromkeys([*shown, *varied]))
+
+    @property
+    def trained(self) -> list[tuple[str, str]]:
+        """(task, model) of every network of a whole run, each once, after those that it learns from."""
+        return list(
+            dict.fromkeys(
+                (task, name)
+                for task, model in self.evaluated
+                if model in self.arms
+                for name in [*self.learns_from(model), model]
+            )
+        )
+
     def learns_from(self, model: str) -> list[str]:
         """Models that must be trained before this one: a distilled model's teacher and student."""
         return [arm.name for arm in needed_arms(self.arms[model], self.arms)]

@@ -69,19 +69,17 @@ def plan_path(results: Path) -> Path:
 
 def write_plan(plan: Plan, results: Path) -> None:
     """Write what the run that starts now is going to make."""
-    models = {
-        f"{task}/{model}/fold-{fold}": model
-        for task in plan.tasks
-        for model in plan.models(task)
-        for fold in plan.folds
-    }
-    networks = [name for name, model in models.items() if model in plan.networks(name.partition("/")[0])]
-    external = [name for name in models if name.startswith("survival/") and plan.external_cohorts]
+    folders = dict.fromkeys(plan.gene_folder(model) for _, model in plan.trained)
+    external = [("survival", model) for model in plan.models("survival") if "external" in plan.tables]
+
+    def of_folds(kind: str, models: Iterable[tuple[str, str]], file: str) -> list[str]:
+        return [f"{kind}/{task}/{model}/fold-{fold}/{file}" for task, model in models for fold in plan.folds]
+
     files = {
-        "genes": [f"genes/fold-{fold}.h5ad" for fold in plan.folds],
-        "train": [f"models/{name}/weights.safetensors" for name in networks],
-        "evaluate": [f"models/{name}/metrics.json" for name in models],
-        "external": [f"external/{name}/metrics.json" for name in external],
+        "genes": [f"{folder}/fold-{fold}.h5ad" for folder in folders for fold in plan.folds],
+        "train": of_folds("models", plan.trained, "weights.safetensors"),
+        "evaluate": of_folds("models", plan.evaluated, "metrics.json"),
+        "external": of_folds("external", external, "metrics.json"),
         "tables": [f"tables/{table}.tsv" for table in plan.tables],
         "explain": [f"explanations/{task}/summary.json" for task in plan.tasks],
         "heatmaps": [

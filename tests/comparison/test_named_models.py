@@ -20,6 +20,7 @@ from pathduet.learning import TrainingConfig, load_model, predict_model, train_m
 from pathduet.learning.failures import failure_of, write_failed_evaluation, write_failed_model
 from pathduet.learning.networks import choose
 from pathduet.plan import Plan
+from pathduet.run_status import read_progress, write_plan
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples/own_model/mean_max_pool.py"
@@ -189,6 +190,24 @@ def test_a_variation_resolves_to_its_base_with_its_own_change(tmp_path: Path) ->
     assert (made.gene_folder("teacher"), made.gene_folder("teacher-hvg10")) == ("genes", "genes/hvg10")
     assert made.gene_settings("random30")["expression"]["hvg_flavor"] == "random"
     assert [made.may_fail(name) for name in ("teacher", "teacher-no-cgc", "abmil")] == [False, True, True]
+
+
+def test_progress_counts_the_variations_of_the_configured_tables(tmp_path: Path) -> None:
+    def counted(**changes: Any) -> dict[str, int]:
+        write_plan(plan(tmp_path, **changes), tmp_path)
+        return {step.name: step.total for step in read_progress(tmp_path)}
+
+    before, after = counted(), counted(comparison={"tables": ["ablation", "hvg"]})
+    made = plan(tmp_path, comparison={"tables": ["ablation", "hvg"]})
+    varied = [name for table in ("ablation", "hvg") for name in made.variations(table)]
+    added = set(varied) - set(plan(tmp_path).evaluated)
+    folds = len(made.folds)
+    assert after["evaluate"] - before["evaluate"] == folds * len(added) > 0
+    # a student without aggregation is in the table because the distilled one is; both are trained
+    assert ("survival", "student-aggregation-mean") in made.trained
+    assert after["train"] - before["train"] == folds * len(set(made.trained) - set(plan(tmp_path).trained))
+    assert after["genes"] == 5 * before["genes"]  # 30 % is the configured selection
+    assert after["external"] == before["external"]
 
 
 def test_an_edit_of_an_own_file_changes_its_models_settings_and_no_others(tmp_path: Path) -> None:

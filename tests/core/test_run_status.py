@@ -29,7 +29,8 @@ Error in rule report:
 def plan(slides: int) -> SimpleNamespace:
     return SimpleNamespace(
         tasks=["survival"], models=lambda task: ["teacher", "cox_age"], folds=range(2), tables=["survival"],
-        networks=lambda task: ["teacher"], external_cohorts=[], slides=[SimpleNamespace(slide_id=f"S{i}") for i in range(slides)],
+        trained=[("survival", "teacher")], evaluated=[("survival", "teacher"), ("survival", "cox_age")],
+        gene_folder=lambda model: "genes", slides=[SimpleNamespace(slide_id=f"S{i}") for i in range(slides)],
         heatmaps=[("survival", "distilled", 1, "S0")],
     )  # fmt: skip
 
