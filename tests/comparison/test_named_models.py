@@ -207,7 +207,6 @@ def test_progress_counts_the_variations_of_the_configured_tables(tmp_path: Path)
     assert ("survival", "student-aggregation-mean") in made.trained
     assert after["train"] - before["train"] == folds * len(set(made.trained) - set(plan(tmp_path).trained))
     assert after["genes"] == 5 * before["genes"]  # 30 % is the configured selection
-    assert after["external"] == before["external"]
 
 
 def test_an_edit_of_an_own_file_changes_its_models_settings_and_no_others(tmp_path: Path) -> None:
