@@ -47,6 +47,8 @@ _SHORT = {
     "cox_age": "Cox: age",
     "cox_age_sex": "Cox: age + sex",
     "cox_age_sex_grade": "Cox: age + sex + grade",
+    "logistic_age_sex": "Logistic: age + sex",
+    "logistic_age_sex_grade": "Logistic: + grade",
 }
 #: What a model that knows nothing reaches.
 _CHANCE = {"auc": 0.5, "c_index": 0.5}
