@@ -183,6 +183,33 @@ def test_a_network_of_somebodys_own_code_is_refused_and_never_run(
     assert not (tmp_path / "fired").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("weights", "evil.pt"), ("device", "cuda:0"), ("options", {"checkpoint_path": "evil.pt"}),
+     ("options", {"pretrained_cfg": {"file": "evil.pt"}})],
+)  # fmt: skip
+def test_a_release_cannot_name_files_to_open(
+    copy: Path, forge: Callable[[Path], None], key: str, value: object
+):
+    """A TorchScript file, or an old checkpoint, would carry code."""
+    settings = json.loads((copy / "settings.json").read_text())
+    settings["encoder"] |= {"name": "torchscript" if key == "weights" else "timm:resnet18", key: value}
+    (copy / "settings.json").write_text(json.dumps(settings))
+    forge(copy)
+    with pytest.raises(InputError, match=rf"encoder\.{key}.*this machine's to say"):
+        load_release(copy)
+
+
+def test_json_nested_without_end_is_no_release(copy: Path, forge: Callable[[Path], None]):
+    (copy / "settings.json").write_text("[" * 100_000)
+    forge(copy)
+    with pytest.raises(InputError, match=r"settings\.json.*no JSON"):
+        load_release(copy)
+    (copy / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_release(copy)
+
+
 def test_a_pickle_beside_the_files_is_not_looked_at(copy: Path, tmp_path: Path):
     fired = tmp_path / "fired"
     for name in ("weights.pkl", "models/diagnosis/student/fold-0/weights.pt"):

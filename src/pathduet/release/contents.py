@@ -61,7 +61,7 @@ def verify(folder: Path) -> dict[str, Any]:
     try:
         data = (folder / MANIFEST).read_bytes()
         manifest = json.loads(data)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError([Problem(f"{where}, {MANIFEST}", f"cannot be read ({error})", _ADVICE)]) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else "no mapping"
@@ -113,5 +113,5 @@ def read_json(folder: Path, manifest: Mapping[str, Any], name: str) -> Any:
         raise InputError([Problem(f"release {folder}, {name}", "not in the manifest", _ADVICE)])
     try:
         return json.loads((folder / name).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError([Problem(f"release {folder}, {name}", f"no JSON ({error})", _ADVICE)]) from None

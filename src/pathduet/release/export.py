@@ -19,6 +19,7 @@ from pathduet.progress import track
 from pathduet.release import model_card
 from pathduet.release.contents import MANIFEST, SUMS, write_manifest
 from pathduet.release.gene_scaling import GeneScaling
+from pathduet.release.load import LOCAL_SETTINGS
 from pathduet.release.reference import Reference, slide_facts
 from pathduet.release.risk_reference import observed_groups, training_risks
 from pathduet.slides.settings import SlideSettings
@@ -27,7 +28,7 @@ from pathduet.slides.settings import SlideSettings
 _MACHINE = {
     "slides": ("slides_per_job", "lost_slides_exit_status", "time_limit_s", "memory_limit_mib"),
     "stain": (),
-    "encoder": ("weights", "device", "engine", "compile", "batch_size"),
+    "encoder": LOCAL_SETTINGS,
 }
 _ARTIFACTS = "export needs a finished run: snakemake --cores N"
 

@@ -18,6 +18,10 @@ from pathduet.release.reference import Reference
 from pathduet.slides.settings import SlideSettings
 
 _ADVICE = "fetch or export the release again"
+#: Settings that name a file or describe a machine: those are this machine's to say, never a release's.
+LOCAL_SETTINGS = ("weights", "device", "engine", "compile", "batch_size")
+#: Arguments of timm.create_model that would read another file or address than the encoder's weights.
+SOURCE_OPTIONS = ("cache_dir", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
 
 
 @dataclass
@@ -173,9 +177,27 @@ def _slide_settings(
         if target not in manifest["files"] or "/" in target:
             raise KeyError(target)
         sections["stain"]["target"] = str(folder / target)
+    _refuse_sources(folder, sections["encoder"])
     sections["encoder"] |= {key: value for key, value in encoder.items() if value is not None}
     settings = SlideSettings.from_mapping({**sections, "seed": plain["seed"]})
     return settings if mpp is None else replace(settings, tile=replace(settings.tile, default_mpp=mpp))
+
+
+def _refuse_sources(folder: Path, encoder: Mapping[str, Any]) -> None:
+    """Refuse a release that says which files to open: weights may be in a format that carries code."""
+    named = [key for key in LOCAL_SETTINGS if encoder.get(key) is not None]
+    named += [f"options.{key}" for key in SOURCE_OPTIONS if key in (encoder.get("options") or {})]
+    if named:
+        raise InputError(
+            [
+                Problem(
+                    f"release {folder}, settings.json",
+                    f"it sets encoder.{key}, which is this machine's to say",
+                    _ADVICE,
+                )
+                for key in named
+            ]
+        )
 
 
 def _check_target(release: Release, plain: Mapping[str, Any]) -> None:
