@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -123,9 +124,52 @@ def test_the_page_says_research_only_runs_no_script_and_escapes_names(predicted:
         html = page.read_text()
         assert html.count("Research use only; not for diagnosis.") == 2
         assert "<script" not in html and "default-src 'none'" in html
-        assert not re.search(r'(?:src|href)="(?!data:|#)', html)
+        assert not re.search(r'(?:src|href)="(?!data:|#|heatmaps/)', html)
     html = (predicted / "out" / "slides" / nasty_id(predicted) / "prediction.html").read_text()
     assert "<img src=x" not in html and "&lt;img src=x onerror=alert(1)&gt;&amp;&#39;.svs" in html
+
+
+def test_each_slide_gets_heatmaps_of_every_task_that_its_page_links_to(predicted: Path):
+    folder = predicted / "out" / "slides" / "P0-s"
+    found = answer(predicted, "P0-s")["heatmaps"]
+    assert list(found) == list(tiny_run.TASKS)
+    html = (folder / "prediction.html").read_text()
+    for task, files in found.items():
+        assert all((folder / name).is_file() and f'href="{name}"' in html for name in files.values())
+        features = json.loads((folder / files["geojson"]).read_text())["features"]
+        tiles = [one for one in features if one["geometry"]["type"] == "Polygon"]
+        assert {one["properties"]["classification"]["names"][0] for one in tiles} <= {"Tumor", "TME"}
+        with h5py.File(folder / "features.h5") as file:
+            assert len(tiles) == sum(len(file[m]["grid"]) for m in ("10x", "20x")), task
+    assert len(list((folder / "heatmaps").rglob("slide.dzi"))) == 1  # one pyramid for all tasks
+    assert answer(predicted, "damaged")["heatmaps"] is None
+    assert "Tile: 10x" in {
+        ": ".join(one["properties"]["classification"]["names"])
+        for one in json.loads((folder.parent / "P1" / "heatmaps" / "survival.geojson").read_text())[
+            "features"
+        ]
+    }  # the teacher, which has no prototypes
+
+
+def test_a_heatmap_that_cannot_be_drawn_costs_no_prediction(
+    run: tiny_run.TinyRun, released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    arguments = (run.slide("P0"), "--model", released, "--out", tmp_path)
+    assert call(*arguments, "--no-heatmaps")[0] == 0
+    plain = _read(tmp_path)
+    assert plain["heatmaps"] is None and not (tmp_path / "slides" / "P0-s" / "heatmaps").exists()
+    monkeypatch.setattr("pathduet.release.heatmaps.write_viewers", fails)
+    assert call(*arguments)[0] == 0
+    found = _read(tmp_path)
+    assert found["tasks"] == plain["tasks"] and "no heatmaps (OSError: disk full)" in found["ledger"]["notes"]
+    assert not (tmp_path / "slides" / "P0-s" / "heatmaps").exists()
+
+
+def _read(out: Path) -> dict[str, Any]:
+    return json.loads((out / "slides" / "P0-s" / "prediction.json").read_text())
 
 
 def test_a_slide_of_other_colours_and_texture_is_told_from_the_training_slides(predicted: Path):

@@ -6,6 +6,7 @@ script but its own two (by their hashes) and every address but those pictures. W
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,15 +60,30 @@ def write_viewer(
     InputError
         If its size is not that of the slide the features came from.
     """
+    write_viewers(folder, {"index.html": maps}, slide, finest_mpp=finest_mpp, title=title)
+
+
+def write_viewers(
+    folder: Path, pages: Mapping[str, SlideMaps], slide: Path, *, finest_mpp: float = 2.0, title: str = ""
+) -> None:
+    """Write one page a map of the same slide over one pyramid; see :func:`write_viewer`.
+
+    Parameters
+    ----------
+    pages : mapping
+        File name to what the page shows.
+    """
     from pathduet.errors import InputError, Problem
 
+    maps = next(iter(pages.values()))
     facts = maps.tiles.attrs
     with SlideReader(facts["slide_id"], slide) as reader:
         if tuple(reader.dimensions) != slide_size(maps):
             found = f"{slide.name} has {reader.dimensions} pixels, the features' slide {slide_size(maps)}"
             raise InputError([Problem(f"slide {facts['slide_id']}", found, "extract its features again")])
         pyramid = write_pyramid(folder, PYRAMID, reader, facts["mpp"][0], finest_mpp)
-    write_text(folder / "index.html", viewer_html(maps, pyramid, title=title))
+    for name, one in pages.items():
+        write_text(folder / name, viewer_html(one, pyramid, title=title))
 
 
 def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:

@@ -57,6 +57,9 @@ def predict(
         Path | None, typer.Option(help="The tile encoder's weights, if not where they are usually found.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    heatmaps: Annotated[
+        bool, typer.Option(help="Where the models looked: pictures, GeoJSON for QuPath, pages to zoom into.")
+    ] = True,
     workers: Annotated[int, typer.Option(min=1, help="Slides tiled at a time, threads of the encoder.")] = 1,
 ) -> None:
     """Predict new slides with a released model. Research use only; not for diagnosis.
@@ -76,7 +79,7 @@ def predict(
     folder = release_folder(model, name, out, workers)
     weights = str(encoder_weights) if encoder_weights else None
     release = load_release(folder, {"weights": weights, "device": device}, mpp)
-    ledger = predict_slides(slides, release, out, table, workers, device)
+    ledger = predict_slides(slides, release, out, table, workers, device, heatmaps)
     typer.echo(summarise(ledger))
     for row in ledger[ledger["status"] == "failed"].to_dict("records"):
         typer.echo(f"  {row['slide_id']}: {row['reason']}: {row['message']}")

@@ -84,7 +84,7 @@ def predict_configured(
     Parameters
     ----------
     settings : mapping
-        The section: slides, expression, unit, samples.
+        The section: slides, expression, unit, samples, heatmaps.
     release, out : Path
     encoder : mapping
         This machine's choices for the encoder, see :func:`pathduet.release.load.load_release`.
@@ -105,8 +105,6 @@ def predict_configured(
     path = Path(settings["expression"]) if settings["expression"] else None
     table = read_table(path, settings["unit"], samples)
     slides = gather([Path(settings["slides"])])
-    print(
-        summarise(
-            predict_slides(slides, load_release(release, encoder), out, table, workers, encoder["device"])
-        )
-    )
+    opened, device = load_release(release, encoder), encoder["device"]
+    ledger = predict_slides(slides, opened, out, table, workers, device, settings["heatmaps"])
+    print(summarise(ledger))

@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pathduet.html_page import page_style, shipped
 from pathduet.provenance import code_version
 from pathduet.release.load import Release
 from pathduet.release.pictures import Picture, slide_pictures, survival_svg, tile_pictures
 from pathduet.release.reference import plain_verdict
-from pathduet.sheets import SlideRow
+
+if TYPE_CHECKING:
+    from pathduet.explain.tile_maps import SlideMaps
 
 _HINTS = {
     "feature_distance": "Feature distance to training slides",
@@ -35,14 +37,20 @@ def source_hash() -> str:
 
 
 def pictures(
-    folder: Path, release: Release, answer: Mapping[str, Any], sample: Any | None, slide: SlideRow
+    folder: Path, release: Release, answer: Mapping[str, Any], maps: Mapping[str, Sequence[SlideMaps]]
 ) -> list[dict[str, Any]]:
-    """Return the page's pictures: the slide, its tiles, where the models looked, the survival curve."""
+    """Return the page's pictures: the slide, its tiles, where the first task's model looked, the survival curve.
+
+    Parameters
+    ----------
+    maps : mapping
+        Task to the folds' maps, from :func:`pathduet.release.heatmaps.fold_maps`.
+    """
     found: list[dict[str, Any]] = list(slide_pictures(folder))
-    if answer["tasks"]:
-        task = next(iter(answer["tasks"]))
-        model = answer["tasks"][task]["model"]
-        found[2:2] = tile_pictures(folder, _maps(folder, release, task, model, sample, slide), task, model)
+    for task, looked in maps.items():
+        tiles = [one.tiles for one in looked]
+        found[2:2] = tile_pictures(folder, tiles, task, answer["tasks"][task]["model"])
+        break
     survival = answer["tasks"].get("survival")
     if survival is not None:
         from markupsafe import Markup
@@ -55,35 +63,19 @@ def pictures(
     return found
 
 
-def _maps(
-    folder: Path, release: Release, task: str, model: str, sample: Any | None, slide: SlideRow
-) -> list[Any]:
-    from pathduet.errors import InputError
-    from pathduet.explain.tile_maps import tile_maps
-
-    found = []
-    for fold in release.folds:
-        rows = None
-        if sample is not None:
-            rows = sample.folds[fold].row_for(slide.patient_id, slide.slide_id)
-        part = release.folder / "models" / task / model / f"fold-{fold}"
-        try:
-            found.append(tile_maps(part, folder / "features.h5", rows, "cpu"))
-        except InputError:  # a model without prototypes and deformable attention has nothing to show
-            return []
-    return found
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def title_of(task: str) -> str:
+    """Return a task's heading."""
+    return {"diagnosis": "Diagnosis (WHO 2021)", "grading": "Grade", "survival": "Survival"}.get(task, task)
 
 
 def _task_view(task: str, found: Mapping[str, Any]) -> dict[str, Any]:
     agreement = found["agreement"]
     view: dict[str, Any] = {
-        "title": {"diagnosis": "Diagnosis (WHO 2021)", "grading": "Grade", "survival": "Survival"}.get(
-            task, task
-        ),
+        "title": title_of(task),
         "model": found["model"],
         "kind": found["kind"],
         "folds": f"{agreement['folds']} of {agreement['of_folds']}",
@@ -158,6 +150,9 @@ def render(answer: Mapping[str, Any], found: Sequence[Mapping[str, Any] | Pictur
         hint_rows=_hint_rows(hints) if hints else [],
         verdict=plain_verdict(hints) if hints else "",
         pictures=[one for one in found if "uri" in one],
+        heatmaps=[
+            {"title": title_of(task), **files} for task, files in (answer.get("heatmaps") or {}).items()
+        ],
         curve=next((one for one in found if "svg" in one), None),
         css=Markup(page_style("pathduet.release", "prediction.css")),
     )

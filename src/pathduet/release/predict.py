@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from pathduet.progress import track
 from pathduet.provenance import code_version, settings_hash
 from pathduet.release import page
 from pathduet.release.answers import class_answer, survival_answer
+from pathduet.release.heatmaps import FOLDER, fold_maps, write_heatmaps
 from pathduet.release.load import Release, check_encoder, release_name
 from pathduet.release.model_card import NOTICE
 from pathduet.release.reference import slide_facts
@@ -33,6 +35,8 @@ from pathduet.slides.status import STAGES, StageStatus, slide_folder
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from pathduet.explain.tile_maps import SlideMaps
 
 FORMAT = 1
 PREDICTION, PAGE = "prediction.json", "prediction.html"
@@ -109,6 +113,7 @@ def predict_slides(
     expression: ExpressionTable | None = None,
     workers: int = 1,
     device: str = "auto",
+    heatmaps: bool = True,
 ) -> pd.DataFrame:
     """Predict slides; a slide that fails is a row of the ledger and ends nothing else.
 
@@ -126,6 +131,8 @@ def predict_slides(
         Processes or threads of the slide stages.
     device : str
         For the models.
+    heatmaps : bool
+        Whether each slide gets heatmaps/: pictures, GeoJSON for QuPath and pages to zoom into.
 
     Returns
     -------
@@ -147,7 +154,7 @@ def predict_slides(
     ended, answers = [], []
     pairs = zip(slides, statuses, strict=True)
     for slide, status in track(pairs, len(slides), "predicting", "slides"):
-        final, answer = _one(slide, status, release, sample, out, chosen)
+        final, answer = _one(slide, status, release, sample, out, chosen, heatmaps)
         ended.append(final)
         answers.append(answer)
     write_manifest(out / "batches" / "predict" / "all.tsv", ended)
@@ -158,10 +165,16 @@ def predict_slides(
 
 
 def _one(
-    slide: SlideRow, status: StageStatus, release: Release, sample: Sample | None, out: Path, device: Any
+    slide: SlideRow,
+    status: StageStatus,
+    release: Release,
+    sample: Sample | None,
+    out: Path,
+    device: Any,
+    heatmaps: bool,
 ) -> tuple[StageStatus, dict[str, Any]]:
     folder = slide_folder(out, slide.slide_id)
-    covered = sample is not None and sample.covers(slide)
+    covered = sample if sample is not None and sample.covers(slide) else None
     key = ""
     if status.status == "ok":
         parts = [
@@ -171,21 +184,25 @@ def _one(
             slide.patient_id,
             status.notes,
             page.source_hash(),
+            heatmaps,
         ]
-        parts += [sample.hash(slide), sample.notes] if sample is not None and covered else []
+        parts += [covered.hash(slide), covered.notes] if covered is not None else []
         key = settings_hash([*parts, code_version("release", "models", "learning", "explain")])
         kept = _kept(folder, key)
         if kept is not None:
             return status, kept
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
     try:
-        answer = _answer(slide, status, release, sample if covered else None, folder, device, key)
-        pictures = page.pictures(folder, release, answer, sample if covered else None, slide)
+        answer = _answer(slide, status, release, covered, folder, device, key)
+        maps = _maps(folder, release, answer, covered, slide, every_task=heatmaps)
+        if heatmaps:
+            _add_heatmaps(folder, answer, maps, slide)
+        pictures = page.pictures(folder, release, answer, maps)
     # Whatever goes wrong with one slide is written down; the others are predicted.
     except Exception as error:
         if not isinstance(error, PathDuetError):
             traceback.print_exc(file=sys.stderr)
-        text = str(error).replace(str(slide.path.parent), "").replace(str(out), "")
-        message = f"the prediction failed ({type(error).__name__}: {text})"
+        message = f"the prediction failed ({_said(error, slide, out)})"
         status = replace(
             status, status="failed", reason="failed", message=message, failed_stage="predict", key=""
         )
@@ -196,6 +213,47 @@ def _one(
     return status, answer
 
 
+def _said(error: Exception, slide: SlideRow, out: Path) -> str:
+    """Return an error as text without this machine's folders."""
+    text = str(error).replace(str(slide.path.parent), "").replace(str(out), "")
+    return f"{type(error).__name__}: {text}"
+
+
+def _maps(
+    folder: Path,
+    release: Release,
+    answer: Mapping[str, Any],
+    sample: Sample | None,
+    slide: SlideRow,
+    *,
+    every_task: bool,
+) -> dict[str, list[SlideMaps]]:
+    """Return the folds' maps of the first task that has any, or of every one."""
+    found: dict[str, list[SlideMaps]] = {}
+    rows = {} if sample is None else {
+        fold: one.row_for(slide.patient_id, slide.slide_id) for fold, one in sample.folds.items()
+    }  # fmt: skip
+    for task, said in answer["tasks"].items():
+        maps = fold_maps(folder / "features.h5", release, task, said["model"], rows)
+        if maps:
+            found[task] = maps
+            if not every_task:
+                break
+    return found
+
+
+def _add_heatmaps(
+    folder: Path, answer: dict[str, Any], maps: Mapping[str, list[SlideMaps]], slide: SlideRow
+) -> None:
+    """Write the heatmaps; what cannot be drawn is a note, since the prediction stands without it."""
+    try:
+        answer["heatmaps"] = write_heatmaps(folder, maps, slide.path) or None
+    except (PathDuetError, OSError) as error:
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        note = f"no heatmaps ({_said(error, slide, folder)})"
+        answer["ledger"]["notes"] = "; ".join(filter(None, [answer["ledger"]["notes"], note]))
+
+
 def _kept(folder: Path, key: str) -> dict[str, Any] | None:
     import json
 
@@ -203,8 +261,10 @@ def _kept(folder: Path, key: str) -> dict[str, Any] | None:
         found = json.loads((folder / PREDICTION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    whole = isinstance(found, dict) and found.get("key") == key and (folder / PAGE).is_file()
-    return found if whole else None
+    if not isinstance(found, dict) or found.get("key") != key:
+        return None
+    parts = [name for files in (found["heatmaps"] or {}).values() for name in files.values()]
+    return found if all((folder / name).is_file() for name in (PAGE, *parts)) else None
 
 
 def _answer(
@@ -241,6 +301,7 @@ def _answer(
         "expression": None if sample is None else {"used": True, "notes": list(sample.notes)},
         "tasks": {},
         "hints": None,
+        "heatmaps": None,
     }
     if status.status != "ok":
         return answer
