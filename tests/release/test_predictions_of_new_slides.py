@@ -56,9 +56,8 @@ def predicted(run: tiny_run.TinyRun, released: Path, tmp_path_factory: pytest.Te
         folder / "out",
         "--expression",
         folder / "expression.tsv",
-        "--unit",
-        "counts",
     )
+    assert "expression.tsv is read as counts, the unit of the training tables" in output
     assert code == 3, output
     assert {p.name: p.stat().st_mtime_ns for p in raw.iterdir()} == before
     return folder
@@ -214,6 +213,14 @@ def test_slides_beside_the_output_or_twice_under_one_id_are_refused(run: tiny_ru
     shutil.copy(run.slide("P0"), tmp_path / "P0-s.tif")
     with pytest.raises(InputError, match="would both be 'P0-s'"):
         gather([run.slide("P0"), tmp_path / "P0-s.tif"])
+
+
+def test_tables_of_several_units_in_training_leave_the_choice_to_the_user(released: Path):
+    release = load_release(released)
+    assert release.unit == "counts"
+    release.scalings[0].units["tiny"] = "tpm"
+    with pytest.raises(InputError, match="training tables were counts and tpm"):
+        _ = release.unit
 
 
 def test_other_encoder_weights_than_those_of_training_are_refused(

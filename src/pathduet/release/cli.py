@@ -42,9 +42,14 @@ def predict(
         Path | None, typer.Option(help="A slides.tsv with ids, patients, pixel sizes and masks.")
     ] = None,
     expression: Annotated[
-        Path | None, typer.Option(help="Expression of these patients, genes in rows; needs --unit.")
+        Path | None, typer.Option(help="Expression of these patients, genes in rows.")
     ] = None,
-    unit: Annotated[str | None, typer.Option(help="counts, tpm, fpkm, log2_tpm or zscore.")] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            help="counts, tpm, fpkm, log2_tpm or zscore; if not given, that of the training tables."
+        ),
+    ] = None,
     samples: Annotated[
         Path | None,
         typer.Option(help="sample_id, patient_id[, slide_id], if samples are not named by patient."),
@@ -74,11 +79,17 @@ def predict(
 
     slides = gather([*(sources or []), *([sheet] if sheet else [])])
     check_folder(slides, out)
-    table = read_table(expression, unit, samples)
+    table = read_table(expression, unit, samples) if unit or not expression else None
     hold_run(out)
     folder = release_folder(model, name, out, workers)
     weights = str(encoder_weights) if encoder_weights else None
     release = load_release(folder, {"weights": weights, "device": device}, mpp)
+    if expression and not unit:
+        unit = release.unit
+        table = read_table(expression, unit, samples)
+        typer.echo(
+            f"{expression.name} is read as {unit}, the unit of the training tables (--unit says otherwise)"
+        )
     ledger = predict_slides(slides, release, out, table, workers, device, heatmaps)
     typer.echo(summarise(ledger))
     for row in ledger[ledger["status"] == "failed"].to_dict("records"):

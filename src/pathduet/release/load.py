@@ -64,6 +64,21 @@ class Release:
         """Folds whose models are in here."""
         return [int(fold) for fold in self.manifest["folds"]]
 
+    @property
+    def unit(self) -> str:
+        """The unit of the training tables.
+
+        Raises
+        ------
+        InputError
+            If they had several.
+        """
+        units = sorted({unit for scaling in self.scalings.values() for unit in scaling.units.values()})
+        if len(units) != 1:
+            found = f"not given, and the training tables were {' and '.join(units)}"
+            raise InputError([Problem("--unit", found, "say what the table holds")])
+        return units[0]
+
     def model_for(self, task: str, kind: str) -> str | None:
         """Return the model that predicts a task from ``slides`` or with ``expression``; None if there is none."""
         return self.manifest["tasks"][task].get(kind)

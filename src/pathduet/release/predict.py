@@ -50,11 +50,14 @@ class Sample:
     ----------
     folds : dict of int to FoldExpression
         The whole table in each fold's scale.
+    unit : str
+        What the table was read as.
     notes : tuple of str
         What the reader should know about it.
     """
 
     folds: Mapping[int, FoldExpression]
+    unit: str
     notes: tuple[str, ...]
 
     def covers(self, slide: SlideRow) -> bool:
@@ -81,7 +84,8 @@ def scaled(release: Release, table: ExpressionTable | None) -> Sample | None:
         found = f"release {release.manifest['name']} has no model that reads expression"
         raise InputError([Problem("expression", found, "leave it out, or export with the teacher")])
     notes = {note for one in release.scalings.values() for note in one.notes(table)}
-    return Sample({fold: one.apply(table) for fold, one in release.scalings.items()}, tuple(sorted(notes)))
+    folds = {fold: one.apply(table) for fold, one in release.scalings.items()}
+    return Sample(folds, table.unit, tuple(sorted(notes)))
 
 
 def named_by_samples(slides: Sequence[SlideRow], table: ExpressionTable | None) -> list[SlideRow]:
@@ -298,7 +302,9 @@ def _answer(
             "notes": status.notes,
             "counts": dict(status.counts),
         },
-        "expression": None if sample is None else {"used": True, "notes": list(sample.notes)},
+        "expression": None
+        if sample is None
+        else {"used": True, "unit": sample.unit, "notes": list(sample.notes)},
         "tasks": {},
         "hints": None,
         "heatmaps": None,
