@@ -143,3 +143,55 @@ def test_the_default_structures_hold_every_area_of_the_atlas() -> None:
     sides = {side: {plain_name(name) for name in regions[side]["default"]} for side in ("tumor", "tme")}
     areas = {"le", "lehbv", "it", "ithbv", "ct", "ctpnz", "ctpnn", "ctpan", "cthbv", "ctmvp", "ctne"}
     assert areas <= sides["tumor"] | sides["tme"] and not sides["tumor"] & sides["tme"]
+
+
+#: The names that the paper and the atlas's legend write, and the side that the paper counts them to.
+ATLAS = {
+    "Cellular Tumor": "tumor", "Perinecrotic Zone": "tumor", "Pseudopalisading Cells Around Necrosis": "tumor",
+    "Pseudopalisading Cells but No Visible Necrosis": "tumor", "Leading Edge": "tme", "Infiltrating Tumor": "tme",
+    "Hyperplastic Blood Vessels": "tme", "Microvascular Proliferation": "tme", "Necrosis": "tme", "Ink": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["classification", "names", "name"])
+def test_an_annotation_by_the_atlass_names_is_scored_with_the_shipped_mapping(
+    tmp_path: Path, form: str
+) -> None:
+    from pathduet import config
+
+    regions = config.schema("config")["properties"]["explanations"]["properties"]["regions"]["properties"]
+    features = []
+    for i, name in enumerate(ATLAS):
+        ring = [[100 * i, 0], [100 * i + 100, 0], [100 * i + 100, 100], [100 * i, 100], [100 * i, 0]]
+        named = {
+            "classification": {"classification": {"name": name, "color": [5, 208, 4]}, "name": "region 1"},
+            "names": {"classification": {"names": [name]}, "objectType": "annotation"},
+            "name": {"name": name},
+        }[form]
+        features.append(
+            {"type": "Feature", "properties": named, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+        )
+    path = tmp_path / "ivy.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    annotation = read_annotation("S1", path, (100 * len(ATLAS), 100), (0.5, 0.5), read_legend(None))
+    grid = pd.DataFrame(
+        {"x": [100.0 * i for i in range(len(ATLAS))], "y": 0.0, "size": 100.0, "size_y": 100.0}
+    )
+    named_tiles = annotate(grid, annotation, regions["tumor"]["default"], regions["tme"]["default"])
+    assert dict(zip(named_tiles["structure"], named_tiles["side"], strict=True)) == ATLAS
+    called = ["tumor"] * 3 + ["tme"] * 6 + ["tumor"]  # one tumor structure missed; ink counts nowhere
+    rows, (structures,) = score_slide(
+        named_tiles.assign(prototype=called, magnification="10x"), {"model": "distilled"}
+    )
+    assert rows[0]["dice"] == pytest.approx(2 * 3 / (3 + 4)) and rows[0]["recall"] == pytest.approx(3 / 4)
+    assert rows[0]["tme_accuracy"] == 1 and len(structures) == 9
+
+
+def test_derived_classes_keep_both_names(tmp_path: Path) -> None:
+    ring = [[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]]
+    feature = {"type": "Feature", "properties": {"classification": {"names": ["Tumor", "Positive"]}},
+               "geometry": {"type": "Polygon", "coordinates": [ring]}}  # fmt: skip
+    path = tmp_path / "s.geojson"
+    path.write_text(json.dumps([feature]))  # QuPath's older exports are a bare list
+    annotation = read_annotation("S1", path, (100, 100), (1, 1), read_legend(None))
+    assert annotation.structure_of(0, 0, 50, 50) == "Tumor: Positive"

@@ -1,10 +1,11 @@
 """Regions that somebody drew on a slide, as the structure under each tile: GeoJSON polygons or a label picture.
 
-GeoJSON in level-0 pixels, as QuPath exports it: a feature's structure is ``properties.classification.name``, else
-``properties.name``; later features lie over earlier ones. A picture is indexed or grey (its numbers are looked up
-in the legend) or in colours (looked up as ``#rrggbb``); it covers the slide from its top-left corner, at the
-legend's ``micrometres_per_pixel`` if given, else from edge to edge. A legend is JSON: ``{"regions": {"1": {"name":
-"leading_edge"}, ...}}``. Glass and whatever the legend does not name is not annotated.
+GeoJSON in level-0 pixels, as QuPath exports it: a feature's structure is its classification's ``name`` (or ``names``,
+joined by ``: ``, as QuPath shows derived classes), else its own ``properties.name``; later features lie over
+earlier ones. A picture is indexed or grey (its numbers are looked up in the legend) or in colours (looked up as
+``#rrggbb``); it covers the slide from its top-left corner, at the legend's ``micrometres_per_pixel`` if given, else from
+edge to edge. A legend is JSON: ``{"regions": {"1": {"name": "leading_edge"}, ...}}``. Glass and whatever the legend does
+not name is not annotated.
 """
 
 from __future__ import annotations
@@ -198,7 +199,8 @@ def _shapes(value: Any, name: str = "", depth: int = 0) -> list[tuple[str, list[
         return _shapes(value.get("features") or [], name, depth + 1)
     if kind == "Feature":
         properties = value.get("properties") or {}
-        named = (properties.get("classification") or {}).get("name") or properties.get("name") or ""
+        given = properties.get("classification") or {}
+        named = given.get("name") or ": ".join(map(str, given.get("names") or ())) or properties.get("name")
         return _shapes(value["geometry"], str(named), depth + 1) if value.get("geometry") and named else []
     if kind == "GeometryCollection":
         return _shapes(value.get("geometries") or [], name, depth + 1)
