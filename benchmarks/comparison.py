@@ -1,10 +1,13 @@
 """Every model of the comparison against known truth, on the feature-level phantom, trained alike.
 
+    python benchmarks/comparison.py search --seeds 100 101 102 --out comparison_search.jsonl
     python benchmarks/comparison.py run --seeds 0 1 2 3 4 --out comparison.jsonl
     python benchmarks/comparison.py report comparison.jsonl --out docs/results/comparison.md
 
 The phantom is `feature_phantom`'s; half of the patients train, the other half is tested. Every network has the same
-trainer, epochs, batch, peak learning rate, weight decay and class weights, and the same width where it has one. A row of the output is
+trainer, epochs, batch, peak learning rate, weight decay and class weights, and the same width where it has one; landmarks of Nystroem
+attention are half of the width, as its models' authors have them. `search` tries both starts of the patch tokens for each baseline, on seeds of
+its own; the better one is the baseline's default (`patch_start`). A row of the output is
 one model of one seed and task; rows are appended as they come, and what is already there is not computed again. Seeds are the
 outer loop, so that an unfinished run holds whole seeds of every model.
 """
@@ -61,6 +64,7 @@ from pathduet.learning.orientation import orient
 from pathduet.learning.outcomes import ClassOutcome, class_weights
 from pathduet.learning.trainer import fit
 from pathduet.models import ModelConfig, Student, Teacher
+from pathduet.models.config import PATCH_STARTS
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.registry import BASELINES
 from pathduet.provenance import code_version
@@ -105,11 +109,20 @@ class Run:
         return network
 
 
-def small(name: str) -> Any:
-    """Return a baseline's settings with the width of the other networks; all else is its default."""
+def small(name: str, **changes: Any) -> Any:
+    """Return a baseline's settings with the width of the other networks; all else is its default or among the changes."""
     config = BASELINES[name].config()
-    widths = {"width": SIZES.width, "heads": SIZES.heads, "hidden": (64, 64), "gene_hidden": 64}
-    return replace(config, **{f.name: widths[f.name] for f in fields(config) if f.name in widths})
+    widths = {"width": SIZES.width, "heads": SIZES.heads, "landmarks": SIZES.width // 2, "hidden": (64, 64), "gene_hidden": 64}  # fmt: skip
+    changes = widths | changes
+    return replace(config, **{f.name: changes[f.name] for f in fields(config) if f.name in changes})
+
+
+def trained_baseline(run: Run, name: str, **changes: Any) -> nn.Module:
+    """Return a trained baseline."""
+    genes = {s: tuple(f"{s.upper()}{i}" for i in range(n)) for s, n in GENES.items()}
+    sizes = NetworkSizes(FEATURES, genes["tumor"], genes["tme"], run.outputs)
+    network = fresh(lambda: BASELINES[name].build(sizes, small(name, **changes)), run.train, run.seed)
+    return run.fit(network, BaselineObjective(run.phantom.outcome, run.config, run.weights), run.config, name)
 
 
 def networks(run: Run) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
@@ -149,15 +162,9 @@ def networks(run: Run) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
     def longer() -> nn.Module:
         return from_student(lambda c: StudentObjective(outcome, c, weights), LONGER)
 
-    def baseline(name: str) -> nn.Module:
-        genes = {s: tuple(f"{s.upper()}{i}" for i in range(n)) for s, n in GENES.items()}
-        sizes = NetworkSizes(FEATURES, genes["tumor"], genes["tme"], run.outputs)
-        network = fresh(lambda: BASELINES[name].build(sizes, small(name)), run.train, run.seed)
-        return run.fit(network, BaselineObjective(outcome, config, weights), config, name)
-
     yield from zip(OURS, (teacher, student, distilled, longer))
     for name in BASELINES:
-        yield name, lambda name=name: baseline(name)  # type: ignore[misc]
+        yield name, lambda name=name: trained_baseline(run, name)  # type: ignore[misc]
 
 
 def clinical_scores(run: Run) -> Iterator[tuple[str, dict[str, float]]]:
@@ -213,6 +220,22 @@ def rows_of(run: Run, done: set[str], only: set[str] | None) -> Iterator[dict[st
                 yield {"model": name, **found}
 
 
+def trials_of(run: Run, done: set[str], only: set[str] | None) -> Iterator[dict[str, Any]]:
+    """Yield one row for either start of each baseline that reads slides, named `model/start`."""
+    part = run.phantom.part(False)
+    for name in BASELINES:
+        if "slides" not in BASELINES[name].learns_from or (only is not None and name not in only):
+            continue
+        for start in PATCH_STARTS:
+            if (label := f"{name}/{start}") in done:
+                continue
+            logits, _, _ = answers(trained_baseline(run, name, patch_start=start), part)
+            found = scores(
+                run.phantom, part, probability_and_risk(run.phantom, logits, run.sizes.expert_rule)
+            )
+            yield {"model": label, **found}
+
+
 def execute(arguments: argparse.Namespace) -> None:
     """Append the rows that are not there yet."""
     torch.set_num_threads(1)
@@ -233,7 +256,7 @@ def execute(arguments: argparse.Namespace) -> None:
                 seed=seed,
             )
             only = set(arguments.models) if arguments.models else None
-            for row in rows_of(Run(seed, task, phantom, config, sizes), done, only):
+            for row in arguments.rows_of(Run(seed, task, phantom, config, sizes), done, only):
                 settings = {
                     "task": task, "seed": seed, "patients": arguments.patients, "tokens": arguments.tokens,
                     "epochs": arguments.epochs, "rate": arguments.rate, "batch": BATCH, "code": code,
@@ -344,16 +367,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    runs = commands.add_parser("run")
-    runs.add_argument("--tasks", choices=list(TASKS), nargs="+", default=list(TASKS))
-    runs.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    runs.add_argument("--models", nargs="+", help="only these networks")
-    runs.add_argument("--patients", type=int, default=300)
-    runs.add_argument("--tokens", type=int, default=SIZES.tokens)
-    runs.add_argument("--epochs", type=int, default=EPOCHS)
-    runs.add_argument("--rate", type=float, default=RATE)
-    runs.add_argument("--out", type=Path, required=True)
-    runs.set_defaults(call=execute)
+    for name, rows, seeds in (("run", rows_of, range(5)), ("search", trials_of, range(100, 103))):
+        runs = commands.add_parser(name)
+        runs.add_argument("--tasks", choices=list(TASKS), nargs="+", default=list(TASKS))
+        runs.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
+        runs.add_argument("--models", nargs="+", help="only these networks")
+        runs.add_argument("--patients", type=int, default=300)
+        runs.add_argument("--tokens", type=int, default=64)
+        runs.add_argument("--epochs", type=int, default=EPOCHS)
+        runs.add_argument("--rate", type=float, default=RATE)
+        runs.add_argument("--out", type=Path, required=True)
+        runs.set_defaults(call=execute, rows_of=rows)
     reports = commands.add_parser("report")
     reports.add_argument("rows", type=Path)
     reports.add_argument("--out", type=Path)

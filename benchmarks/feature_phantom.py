@@ -169,8 +169,11 @@ def tiles(labels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([kept % w, kept // w], axis=1), region
 
 
-def fresh(build: Any, part: Part, seed: int, patch_start: str = SIZES.patch_start) -> nn.Module:
-    """Return a network with weights of the seed, its features standardised (and aligned) by the training half."""
+def fresh(build: Any, part: Part, seed: int, patch_start: str | None = None) -> nn.Module:
+    """Return a network with weights of the seed, its features standardised (and aligned) by the training half.
+
+    Tokens start as `patch_start` says, or else each block of patch tokens for itself (the method's: at the principal axes).
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build()
@@ -185,7 +188,7 @@ def fresh(build: Any, part: Part, seed: int, patch_start: str = SIZES.patch_star
         if isinstance(module, PatchTokens):
             (magnification,) = [m for m in MAGNIFICATIONS if m in name]
             module.standardise(*moments[magnification])
-            if patch_start == "principal":
+            if (patch_start or module.start) == "principal":
                 module.align(axes[magnification])
     return network
 

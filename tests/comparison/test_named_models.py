@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import pandas as pd
 import pytest
+import torch
 
 from learning import fake_cohort
 from pathduet import config as configuration
@@ -17,8 +18,15 @@ from pathduet.errors import InputError
 from pathduet.evaluation.collect import collect
 from pathduet.evaluation.evaluate import write_ensemble
 from pathduet.learning import TrainingConfig, load_model, predict_model, train_model, write_representations
+from pathduet.learning.cases import fold_cases, fold_outcome
+from pathduet.learning.dataset import SlideDataset
 from pathduet.learning.failures import failure_of, write_failed_evaluation, write_failed_model
 from pathduet.learning.networks import choose
+from pathduet.learning.runs import start_tokens
+from pathduet.models.config import MAGNIFICATIONS
+from pathduet.models.inputs import NetworkSizes
+from pathduet.models.patch_tokens import PatchTokens
+from pathduet.models.registry import BASELINES
 from pathduet.plan import Plan
 from pathduet.run_status import read_progress, write_plan
 
@@ -292,3 +300,36 @@ def test_an_edited_file_of_gene_groups_trains_again(tmp_path: Path) -> None:
         made = plan(tmp_path, comparison={"settings": {"mcat": {"gene_groups": str(file)}}})
         seen.append(made.training_settings("diagnosis", "mcat"))
     assert seen[0] != seen[1] and seen[0]["network"] == seen[1]["network"]
+
+
+@pytest.mark.parametrize("start", ["principal", "random"])
+@pytest.mark.parametrize("base", [n for n, b in BASELINES.items() if "slides" in b.learns_from])
+def test_every_baseline_starts_its_patch_tokens_as_it_is_told(
+    cohort: fake_cohort.FakeCohort, base: str, start: str
+) -> None:
+    outcome = fold_outcome("diagnosis", cohort.labels("diagnosis"), cohort.folds, 0)
+    cases = fold_cases(cohort.slides, cohort.labels("diagnosis"), cohort.folds, 0, outcome)
+    dataset = SlideDataset(
+        [c for c in cases if c.part == "train"], fake_cohort.SMALL, None, 16, MAGNIFICATIONS
+    )
+    network = choose(base, {"patch_start": start}).build(
+        NetworkSizes(fake_cohort.FEATURES, ("A", "B"), ("C", "D"), 4)
+    )
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    start_tokens(network, dataset)
+    moments = dataset.feature_moments()
+    axes = dataset.feature_axes(moments)
+    blocks = {n: block for n, block in network.named_modules() if isinstance(block, PatchTokens)}
+    assert sorted(name[-3:] for name in blocks) == ["10x", "20x"]
+    for name, block in blocks.items():
+        mean, sd = moments[name[-3:]]
+        assert torch.allclose(block.mean, mean) and torch.allclose(block.scale, 1 / sd)
+        if start == "principal":
+            assert torch.equal(block.linear.weight[: len(axes[name[-3:]])], axes[name[-3:]])
+        else:
+            assert torch.equal(block.linear.weight, before[f"{name}.linear.weight"])
+
+
+def test_an_unknown_start_is_refused() -> None:
+    with pytest.raises(InputError, match="patch_start"):
+        choose("mcat", {"patch_start": "centre"})

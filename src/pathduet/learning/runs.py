@@ -31,7 +31,6 @@ from pathduet.learning.outcomes import ClassOutcome, Outcome, class_weights
 from pathduet.learning.scalars import require_tensorboard
 from pathduet.learning.trainer import fit
 from pathduet.models.config import MAGNIFICATIONS, ModelConfig
-from pathduet.models.inputs import Bag
 from pathduet.models.patch_tokens import PatchTokens
 from pathduet.models.student import Student
 from pathduet.models.teacher import Teacher
@@ -170,9 +169,15 @@ def train_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training_config.seed)
         built = description.build()
-    released = choice.is_ours and model_config.variant == "released"
-    principal = model_config.patch_start == "principal" and not released and student_dir is None
-    start_tokens(built, dataset, principal)
+    start = None
+    if choice.is_ours:
+        principal = (
+            model_config.patch_start == "principal"
+            and model_config.variant != "released"
+            and student_dir is None
+        )
+        start = "principal" if principal else "random"
+    start_tokens(built, dataset, start)
     weights = None
     if training_config.class_weights and isinstance(outcome, ClassOutcome):
         weights = class_weights([case.label for case in dataset.cases], outcome.outputs).to(chosen)
@@ -218,23 +223,31 @@ def magnifications_read(choice: NetworkChoice, config: ModelConfig) -> tuple[str
     return config.experts if choice.is_ours else tuple(choice.settings.get("magnifications", MAGNIFICATIONS))
 
 
-def start_tokens(network: nn.Module, dataset: SlideDataset, principal: bool) -> None:
+def start_tokens(network: nn.Module, dataset: SlideDataset, start: str | None = None) -> None:
     """Set the patch tokens' standardisation to a dataset's moments, wherever a network has patch tokens.
 
-    With `principal`, their linear maps start at the principal axes of the standardised features, for every network alike.
+    Parameters
+    ----------
+    network : nn.Module
+        Its :class:`~pathduet.models.patch_tokens.PatchTokens` stand in module dictionaries by magnification.
+    dataset : SlideDataset
+        The training part.
+    start : str, optional
+        ``principal``: the linear maps start at the principal axes of the standardised features; ``random``: as they are.
+        By default each block says so itself.
     """
     moments = dataset.feature_moments()
-    axes = dataset.feature_axes(moments) if principal else {}
-    for m, (mean, sd) in moments.items():
-        blocks: list[nn.Module] = [network.patch_tokens(m)] if isinstance(network, Teacher | Student) else []
-        for bag in network.modules():
-            if isinstance(bag, Bag) and m in bag.patches:
-                blocks.append(bag.patches[m])
-        for block in blocks:
-            assert isinstance(block, PatchTokens)
-            block.standardise(mean, sd)
-            if principal:
-                block.align(axes[m])
+    blocks = [
+        (m, block)
+        for name, block in network.named_modules()
+        if isinstance(block, PatchTokens) and (m := name.rpartition(".")[2]) in moments
+    ]
+    aligned = [m for m, block in blocks if (start or block.start) == "principal"]
+    axes = dataset.feature_axes(moments) if aligned else {}
+    for m, block in blocks:
+        block.standardise(*moments[m])
+        if (start or block.start) == "principal":
+            block.align(axes[m])
 
 
 def _write(

@@ -21,6 +21,9 @@ class AbmilConfig:
     ----------
     magnifications : tuple of str
         Read as one bag.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
+        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     width : int
         Width of a tile's token.
     attention_width : int
@@ -30,6 +33,7 @@ class AbmilConfig:
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
+    patch_start: str = "principal"
     width: int = 128
     attention_width: int = 64
     dropout: float = 0.25
@@ -71,7 +75,7 @@ class Abmil(nn.Module):
 
     def __init__(self, sizes: NetworkSizes, config: AbmilConfig) -> None:
         super().__init__()
-        self.bag = Bag(sizes.feature_dim, config.width, config.magnifications)
+        self.bag = Bag(sizes.feature_dim, config.width, config.magnifications, config.patch_start)
         self.attention = GatedAttention(config.width, config.attention_width)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(config.width, sizes.outputs)

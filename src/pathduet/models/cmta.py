@@ -34,6 +34,9 @@ class CmtaConfig:
     ----------
     magnifications : tuple of str
         Read as one sequence.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
+        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     width : int
         Width of a token.
     heads, head_dim : int
@@ -53,6 +56,7 @@ class CmtaConfig:
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
+    patch_start: str = "principal"
     width: int = 128
     heads: int = 8
     head_dim: int = 16
@@ -117,17 +121,16 @@ class Cmta(nn.Module):
         super().__init__()
         c = config.width
         self.alignment = config.alignment
-        self.bag = Bag(sizes.feature_dim, c, config.magnifications)
+        self.bag = Bag(sizes.feature_dim, c, config.magnifications, config.patch_start)
         groups = group_positions(sizes, config.gene_groups, config.variant)
         self.genes = GeneGroupTokens(groups, c, config.dropout)
         body = TransMilConfig(
-            config.magnifications,
-            c,
-            config.heads,
-            config.head_dim,
-            config.landmarks,
-            config.iterations,
-            config.dropout,
+            width=c,
+            heads=config.heads,
+            head_dim=config.head_dim,
+            landmarks=config.landmarks,
+            iterations=config.iterations,
+            dropout=config.dropout,
         )
         self.histology_encoder, self.histology_decoder = TransMilBody(body), TransMilBody(body)
         self.gene_encoder, self.gene_decoder = GeneBody(config), GeneBody(config)

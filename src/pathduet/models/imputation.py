@@ -29,6 +29,9 @@ class ImputationConfig:
     ----------
     magnifications : tuple of str
         Read as one bag.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
+        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     genes : str
         ``tumor``, ``tme``, ``concat`` or ``parallel``, see :mod:`pathduet.models.gene_vectors`.
     width : int
@@ -44,6 +47,7 @@ class ImputationConfig:
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
+    patch_start: str = "principal"
     genes: str = "concat"
     width: int = 128
     attention_width: int = 64
@@ -85,7 +89,7 @@ class ImputingModel(nn.Module):
     def __init__(self, sizes: NetworkSizes, config: ImputationConfig, imputer: Imputer) -> None:
         super().__init__()
         self.gene_input, self.weight = config.genes, config.reconstruction
-        self.bag = Bag(sizes.feature_dim, config.width, config.magnifications)
+        self.bag = Bag(sizes.feature_dim, config.width, config.magnifications, config.patch_start)
         self.attention = GatedAttention(config.width, config.attention_width)
         snn = SnnConfig((config.gene_hidden, config.width), config.dropout)
         self.snn = SnnEncoder(gene_counts(sizes, config.genes), snn)

@@ -98,11 +98,15 @@ class Bag(nn.Module):
         Width of a token.
     magnifications : tuple of str
         Which ones are read, e.g. ``("10x", "20x")``.
+    start : str
+        Where training starts their maps, see :class:`~pathduet.models.patch_tokens.PatchTokens`.
     """
 
-    def __init__(self, feature_dim: int, width: int, magnifications: tuple[str, ...]) -> None:
+    def __init__(
+        self, feature_dim: int, width: int, magnifications: tuple[str, ...], start: str = "principal"
+    ) -> None:
         super().__init__()
-        self.patches = nn.ModuleDict({m: PatchTokens(feature_dim, width) for m in magnifications})
+        self.patches = nn.ModuleDict({m: PatchTokens(feature_dim, width, start) for m in magnifications})
 
     def forward(self, patches: Mapping[str, Tensor]) -> Tensor:
         """Return (B, N * magnifications, width)."""

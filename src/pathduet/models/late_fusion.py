@@ -28,6 +28,9 @@ class LateFusionConfig:
     ----------
     magnifications : tuple of str
         Read as one bag.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
+        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     genes : str
         ``tumor``, ``tme``, ``concat`` or ``parallel``, see :mod:`pathduet.models.gene_vectors`.
     width : int
@@ -43,6 +46,7 @@ class LateFusionConfig:
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
+    patch_start: str = "principal"
     genes: str = "concat"
     width: int = 128
     attention_width: int = 64
@@ -112,7 +116,7 @@ class LateFusion(nn.Module):
         if fusion not in FUSIONS:
             raise ValueError(f"fusion is {fusion!r}; known: {', '.join(FUSIONS)}")
         self.fusion, self.genes = fusion, config.genes
-        self.bag = Bag(sizes.feature_dim, config.width, config.magnifications)
+        self.bag = Bag(sizes.feature_dim, config.width, config.magnifications, config.patch_start)
         self.attention = GatedAttention(config.width, config.attention_width)
         snn = SnnConfig((config.gene_hidden, config.width), config.dropout)
         self.snn = SnnEncoder(gene_counts(sizes, config.genes), snn)

@@ -32,6 +32,9 @@ class McatConfig:
     ----------
     magnifications : tuple of str
         Read as one bag.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
+        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     width : int
         Width of a token.
     heads : int
@@ -49,6 +52,7 @@ class McatConfig:
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
+    patch_start: str = "principal"
     width: int = 128
     heads: int = 8
     layers: int = 2
@@ -130,7 +134,7 @@ class Mcat(nn.Module):
     def __init__(self, sizes: NetworkSizes, config: McatConfig) -> None:
         super().__init__()
         c = config.width
-        self.bag = Bag(sizes.feature_dim, c, config.magnifications)
+        self.bag = Bag(sizes.feature_dim, c, config.magnifications, config.patch_start)
         groups = group_positions(sizes, config.gene_groups, config.variant)
         self.genes = GeneGroupTokens(groups, c, config.dropout)
         self.attention = CoAttention(c)

@@ -24,12 +24,14 @@ def pseudoinverse(matrix: Tensor, iterations: int) -> Tensor:
     columns = matrix.abs().sum(dim=-2).amax(dim=-1)  # ||A||_1, (...)
     rows = matrix.abs().sum(dim=-1).amax(dim=-1)
     inverse = matrix.transpose(-2, -1) / (columns * rows)[..., None, None]
-    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    shape, matrix = matrix.shape, matrix.flatten(0, -3)
+    inverse = inverse.reshape(matrix.shape)
     for _ in range(iterations):
-        product = matrix @ inverse
-        inner = 15 * identity - product @ (7 * identity - product)
-        inverse = inverse @ (13 * identity - product @ inner) / 4
-    return inverse
+        product = matrix @ inverse  # P = A Z, and Z (13 - P (15 - P (7 - P))) / 4 without identity matrices:
+        inner = torch.baddbmm(product, product, product, beta=7, alpha=-1)  # P (7 - P)
+        inner = torch.baddbmm(product, product, inner, beta=15, alpha=-1)  # P (15 - P (7 - P))
+        inverse = torch.baddbmm(inverse, inverse, inner, beta=13 / 4, alpha=-1 / 4)
+    return inverse.view(shape)
 
 
 def nystroem_attention(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pathduet.models.config import PATCH_STARTS
+
 
 class PatchTokens(nn.Module):
     """Map features (B, N, d) to tokens (B, N, c).
@@ -21,13 +23,24 @@ class PatchTokens(nn.Module):
         Numbers per tile, d.
     width : int
         Width c of a token.
+    start : str
+        Where training starts the linear map: ``principal`` (:meth:`align` to the features' principal axes) or ``random``. The
+        method's networks follow ``model.patch_start`` instead.
+
+    Raises
+    ------
+    ValueError
+        If there is no such start.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, features: int, width: int) -> None:
+    def __init__(self, features: int, width: int, start: str = "principal") -> None:
         super().__init__()
+        if start not in PATCH_STARTS:
+            raise ValueError(f"patch_start is {start!r}; known: {', '.join(PATCH_STARTS)}")
+        self.start = start
         self.linear = nn.Linear(features, width)
         self.norm = nn.LayerNorm(width)
         self.register_buffer("mean", torch.zeros(features))
@@ -38,6 +51,10 @@ class PatchTokens(nn.Module):
         """Take the training part's mean and standard deviation (d,) of each feature; constant ones stay 0."""
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(sd > 1e-6, 1 / sd.clamp(min=1e-6), torch.zeros_like(sd)))
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Return features (..., d) less the training part's mean, in units of its standard deviation."""
+        return (features - self.mean) * self.scale
 
     @torch.no_grad()
     def align(self, axes: Tensor) -> None:

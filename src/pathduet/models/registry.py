@@ -14,7 +14,7 @@ from pathduet.errors import InputError, Problem
 from pathduet.models.abmil import Abmil, AbmilConfig
 from pathduet.models.ae import AutoencoderConfig, autoencoder_imputation
 from pathduet.models.cmta import Cmta, CmtaConfig
-from pathduet.models.config import MAGNIFICATIONS
+from pathduet.models.config import MAGNIFICATIONS, PATCH_STARTS
 from pathduet.models.gene_groups import read_gene_groups
 from pathduet.models.gene_snn import GeneSnn, GeneSnnConfig
 from pathduet.models.imputation import ImputationConfig
@@ -194,6 +194,9 @@ def settings(name: str, changes: Mapping[str, Any] | None = None) -> Any:
     if not read or len(set(read)) < len(read) or not set(read) <= set(MAGNIFICATIONS):
         advice = 'use ["10x"], ["20x"] or ["10x", "20x"]'
         problems.append(Problem(f"{name}.magnifications", repr(read), advice))
+    start = values.get("patch_start", PATCH_STARTS[0])
+    if start not in PATCH_STARTS:
+        problems.append(Problem(f"{name}.patch_start", repr(start), f"use one of {', '.join(PATCH_STARTS)}"))
     if problems:
         raise InputError(problems)
     try:

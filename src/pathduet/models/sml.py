@@ -34,6 +34,9 @@ class SmlConfig:
     ----------
     magnifications : tuple of str
         Each has attention of its own; the subspaces are averaged over them.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
+        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     width : int
         Width of a token.
     heads, head_dim : int
@@ -51,6 +54,7 @@ class SmlConfig:
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
+    patch_start: str = "principal"
     width: int = 128
     heads: int = 8
     head_dim: int = 16
@@ -127,7 +131,9 @@ class Sml(nn.Module):
         super().__init__()
         c = config.width
         self.similarity = config.similarity
-        self.patches = nn.ModuleDict({m: PatchTokens(sizes.feature_dim, c) for m in config.magnifications})
+        self.patches = nn.ModuleDict(
+            {m: PatchTokens(sizes.feature_dim, c, config.patch_start) for m in config.magnifications}
+        )
         counts = {"tumor": len(sizes.tumor_genes), "tme": len(sizes.tme_genes)}
         if min(counts.values()) < 1:
             raise ValueError("a subspace without genes cannot be modelled")

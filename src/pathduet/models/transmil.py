@@ -28,6 +28,9 @@ class TransMilConfig:
     ----------
     magnifications : tuple of str
         Read as one sequence.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
+        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     width : int
         Width of a token.
     heads, head_dim : int
@@ -41,6 +44,7 @@ class TransMilConfig:
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
+    patch_start: str = "principal"
     width: int = 128
     heads: int = 8
     head_dim: int = 16
@@ -144,7 +148,7 @@ class TransMil(nn.Module):
 
     def __init__(self, sizes: NetworkSizes, config: TransMilConfig) -> None:
         super().__init__()
-        self.bag = Bag(sizes.feature_dim, config.width, config.magnifications)
+        self.bag = Bag(sizes.feature_dim, config.width, config.magnifications, config.patch_start)
         self.body = TransMilBody(config)
         self.classifier = nn.Linear(config.width, sizes.outputs)
 
