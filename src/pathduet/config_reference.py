@@ -25,7 +25,7 @@ def values_of(node: Mapping[str, Any]) -> str:
         text = f"list of: {values_of(node['items'])}"
     if text == "object" and "properties" in node:
         text = "one value each for " + ", ".join(node["properties"])
-    limits = [f"{sign} {node[key]:g}" for key, sign in _BOUNDS if key in node]
+    limits = [f"{sign} {_shown(node[key])}" for key, sign in _BOUNDS if key in node]
     return ", ".join([text, *limits])
 
 
@@ -45,6 +45,8 @@ def _shown(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_shown, value)) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
