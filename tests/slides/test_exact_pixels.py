@@ -91,6 +91,29 @@ def test_a_coarser_level_serves_10x_where_there_is_one(tmp_path: Path) -> None:
         assert psnr(found["10x", row], scene.pixels((1, 1), x, y, EDGE, EDGE)) > 45
 
 
+@pytest.mark.parametrize("size", [(6003, 1603), (5999, 1599), (6000, 1600)])
+@pytest.mark.parametrize("direct", [True, False])
+def test_levels_whose_sizes_are_rounded_show_the_scene_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], direct: bool
+) -> None:
+    # 5999 pixels by fours give a level of 1499: divided, that is 4.002, and the far end one pixel off
+    scene = WaveScene(5, highest=0.2)
+    path = write_svs(tmp_path / "a.svs", scene.pixels((0.25, 0.25), 0, 0, *size), 0.25, factors=(4,))
+    if not direct:
+        monkeypatch.setattr("pathduet.slides.openslide_source._PLAIN_TIFF", ())
+    tiles = lattice(size, (0.25, 0.25), 1.0, EDGE)
+    with SlideReader("a", path) as reader:
+        assert reader.level_downsamples == (1.0, 4.0)
+        assert reader.library == ("openslide+tifffile" if direct else "openslide")
+        for column in (0, tiles.columns // 2, tiles.columns - 1):
+            grid = np.array([[column, tiles.rows - 1]])
+            tile = reader.read_region_at(*tiles.origin0(grid)[0], tiles.width0, tiles.height0, (EDGE, EDGE))
+            truth = scene.pixels((1, 1), *(grid[0] * EDGE), EDGE, EDGE)
+            inside = np.s_[:, 4:] if column == 0 else np.s_[:]  # beyond the slide's edge it is white
+            # OpenSlide itself reads between pixels there
+            assert psnr(tile[inside], truth[inside]) > (45 if direct else 40)
+
+
 def test_a_damaged_tile_costs_only_what_it_touches(tmp_path: Path) -> None:
     path = write_svs(tmp_path / "a.svs", stained_image(512, 512), compression="jpeg", tile=64)
     spoil_tiles(path, 0)

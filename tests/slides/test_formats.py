@@ -44,9 +44,19 @@ def written(path: Path, kind: str) -> Path:
     elif kind == "alpha":
         rgba = np.concatenate([IMAGE, np.full((300, 420, 1), 255, np.uint8)], -1)
         tifffile.imwrite(path, rgba, extrasamples=["unassalpha"], rowsperstrip=8, **rgb)
-    elif kind == "palette PNG":
+    elif kind == "PNG":
         path = path.with_suffix(".png")
         Image.fromarray(IMAGE).save(path, dpi=(50_800, 101_600))
+    elif kind == "PNG turned by EXIF":
+        path, exif = path.with_suffix(".png"), Image.Exif()
+        exif[274] = 6
+        Image.fromarray(IMAGE).save(path, dpi=(50_800, 101_600), exif=exif)
+    elif kind == "turned by its orientation tag":
+        tifffile.imwrite(path, IMAGE, tile=(64, 64), extratags=[(274, 3, 1, 6, True)], **rgb)
+    elif kind.startswith("tiled "):
+        codec = kind.removeprefix("tiled ")
+        lossless = {"webp": {"lossless": True}, "jpeg2000": {"level": 0}}.get(codec)
+        tifffile.imwrite(path, IMAGE, tile=(64, 64), compression=codec, compressionargs=lossless, **rgb)
     return path
 
 
@@ -61,7 +71,12 @@ def written(path: Path, kind: str) -> Path:
         ("16 bits", "tifffile"),
         ("16 bits, big endian, one strip", "tifffile"),
         ("alpha", "tifffile"),
-        ("palette PNG", "pillow"),
+        ("tiled zstd", "tifffile"),
+        ("tiled webp", "tifffile"),
+        ("tiled jpeg2000", "tifffile"),
+        ("turned by its orientation tag", "tifffile"),
+        ("PNG", "pillow"),
+        ("PNG turned by EXIF", "pillow"),
     ],
 )
 def test_each_format_gives_the_same_pixels_and_pixel_size(tmp_path: Path, kind: str, library: str) -> None:
@@ -203,7 +218,35 @@ def test_a_tile_that_a_sparse_file_does_not_have_is_white(tmp_path: Path) -> Non
         ('<ome:Pixels PhysicalSizeY="1e-7" PhysicalSizeYUnit="m"/>', {"ome.PhysicalSizeY": "0.1"}),
         ('<Pixels PhysicalSizeX="3" PhysicalSizeXUnit="pixel"/>', {}),
         ('<Pixels SizeX="3"/>', {}),
+        ("<Pixels PhysicalSizeX='0,5' PhysicalSizeXUnit='&#181;m'/>", {"ome.PhysicalSizeX": "0.5"}),
     ],
 )
 def test_ome_lengths_are_converted_by_their_unit(xml: str, expected: dict[str, str]) -> None:
     assert ome_pixel_size(xml) == expected
+
+
+def test_the_pixel_size_is_that_of_the_slide_and_not_of_its_label() -> None:
+    xml = '<Pixels SizeX="9" SizeY="4" PhysicalSizeX="8"/><Pixels SizeX="90" SizeY="40" PhysicalSizeX="0.5"/>'
+    assert ome_pixel_size(xml, (90, 40)) == {"ome.PhysicalSizeX": "0.5"}
+    assert ome_pixel_size(xml, (1, 1)) == {"ome.PhysicalSizeX": "8"}
+
+
+@pytest.mark.parametrize("tag", [33003, 33005])
+@pytest.mark.parametrize("description", ["Aperio Image Library v12.0.0|AppMag = 20|MPP = 0.5", "anonymous"])
+def test_aperios_two_jpeg_2000_tags_give_the_same_colours(tmp_path: Path, tag: int, description: str) -> None:
+    # without its description such a file is no Aperio slide for OpenSlide, and tifffile reads it
+    imagecodecs = pytest.importorskip("imagecodecs")
+    path, image = tmp_path / "a.svs", np.full((256, 384, 3), 255, np.uint8)
+    image[:, :] = stained_image(256, 384)
+    given = np.asarray(Image.fromarray(image).convert("YCbCr")) if tag == 33003 else image
+    boxes = [given[y : y + 128, x : x + 128] for y in range(0, 256, 128) for x in range(0, 384, 128)]
+    tiles = (imagecodecs.jpeg2k_encode(box, level=0, codecformat="j2k", mct=False) for box in boxes)
+    tifffile.imwrite(
+        path, tiles, shape=image.shape, dtype=np.uint8, photometric="rgb", tile=(128, 128), compression="jpeg2000",
+        description=description, metadata=None,
+    )  # fmt: skip
+    _set_tags(path, {259: tag})
+    with SlideReader("a", path) as reader:
+        assert reader.library == ("openslide" if "Aperio" in description else "tifffile")
+        found = reader.read_region_at(0, 0, 384, 256, (384, 256))
+    assert np.abs(found.astype(int) - image).max() <= 3

@@ -164,11 +164,19 @@ def _remove_artifacts(folder: Path, stage: str) -> None:
 
 def _key(slide: SlideRow, stage: str, settings: SlideSettings, upstream: StageStatus | None) -> str:
     if upstream is None:
-        if not slide.path.is_file():
+        try:
+            if not slide.path.is_file():
+                raise SlideError(
+                    slide.slide_id, "unreadable", f"no file {slide.path.name}", "check the path in slides.tsv"
+                )
+            return cache_keys.tile_key(slide, settings)
+        except OSError as error:  # no permission, a network disk that is gone
             raise SlideError(
-                slide.slide_id, "unreadable", f"no file {slide.path.name}", "check the path in slides.tsv"
-            )
-        return cache_keys.tile_key(slide, settings)
+                slide.slide_id,
+                "unreadable",
+                f"{slide.path.name}: {os.strerror(error.errno or errno.EIO)}",
+                "check its permissions and the disk it lies on",
+            ) from error
     if stage == "stain":
         return cache_keys.stain_key(upstream.key, settings)
     from pathduet.slides.encoders import find_weights

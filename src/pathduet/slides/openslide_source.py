@@ -58,11 +58,17 @@ class OpenSlideSource:
         """Read a box of a level's pixels; white beyond the edge."""
         if self._tiff is not None:
             return self._tiff.read(level, x, y, width, height), x, y
-        # OpenSlide takes level-0 integers; the level pixel that such a place falls on need not be an integer.
+        # OpenSlide takes level-0 integers; the level pixel that such a place falls on need not be an integer. Places
+        # left of the slide or above it are not asked for: there it rounds the distance down to whole level pixels.
         scale = self.level_downsamples[level]
-        x0, y0 = round(x * scale), round(y * scale)
+        left, top = min(max(-x, 0), width), min(max(-y, 0), height)
+        x0, y0 = round((x + left) * scale), round((y + top) * scale)
+        real_x, real_y = x0 / scale - left, y0 / scale - top
+        image = np.full((height, width, 3), 255, np.uint8)
+        if left == width or top == height:
+            return image, real_x, real_y
         try:
-            rgba = np.asarray(self._handle.read_region((x0, y0), level, (width, height)))
+            rgba = np.asarray(self._handle.read_region((x0, y0), level, (width - left, height - top)))
         except (openslide.OpenSlideError, OSError) as error:
             # The handle is dead after a failure.
             self._handle.close()
@@ -72,11 +78,12 @@ class OpenSlideSource:
                 raise DecodeError(str(gone)) from error
             raise DecodeError(f"level {level} at ({x0}, {y0}): {error}") from error
         alpha = rgba[..., 3:]
-        rgb = np.ascontiguousarray(rgba[..., :3])
+        rgb = rgba[..., :3]
         if (alpha < 255).any():  # beyond the edge it is transparent black: put it on white
             share = alpha.astype(np.float32) / np.float32(255.0)
             rgb = (rgb * share + 255.0 * (1.0 - share) + 0.5).astype(np.uint8)
-        return rgb, x0 / scale, y0 / scale
+        image[top:, left:] = rgb
+        return image, real_x, real_y
 
     def close(self) -> None:
         """Close the file."""

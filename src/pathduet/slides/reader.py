@@ -53,7 +53,10 @@ class SlideReader:
         self.failed_reads = 0
         self._source: PixelSource = open_source(slide_id, self.path)
         self.level_dimensions = tuple(self._source.level_dimensions)
-        self.level_downsamples = tuple(self._source.level_downsamples)
+        self.level_downsamples = tuple(
+            true_downsample(self.dimensions, size, given)
+            for size, given in zip(self.level_dimensions, self._source.level_downsamples)
+        )
         self.properties: dict[str, str] = dict(self._source.properties)
 
     @property
@@ -196,6 +199,20 @@ class SlideReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def true_downsample(size0: tuple[int, int], size: tuple[int, int], given: float) -> float:
+    """Return by how much a level is reduced: a whole number where its size is one over it, rounded.
+
+    Libraries divide the sizes. A level of 1499 x 499 pixels made of 5999 x 1999 by fours is then reduced by 4.004, and
+    at the far edge every pixel lies one and a half pixels beside its place.
+
+    >>> true_downsample((5999, 1999), (1499, 499), 4.004), true_downsample((5999, 1999), (2400, 800), 2.499)
+    (4.0, 2.499)
+    """
+    whole = round(given)
+    rounded = all(abs(small - large / whole) < 1 for small, large in zip(size, size0)) if whole else False
+    return float(whole) if rounded else given
 
 
 def _is_whole(*values: float) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from pathduet.slides.pixel_source import MAX_DECODED_BYTES, Absurd, DecodeError, UnknownColours, Unsupported
 
@@ -102,6 +103,8 @@ class TiffPage:
         self._palette = None if colormap is None else (np.asarray(colormap) >> 8).astype(np.uint8).T
         self._jpegtables, self._jpegheader = page.jpegtables, getattr(page, "jpegheader", None)
         self._white = self.photometric == 0
+        # Aperio's first JPEG 2000 tag means YCbCr, whatever the photometric tag says; 33005 and 34712 mean what that says.
+        self._ycbcr = self.compression == 33003 and self.samples == 3
 
     def _cut_strips(self, pixel_bytes: int) -> None:
         """Read uncompressed strips in small pieces if the page lies in the file in one piece."""
@@ -167,6 +170,8 @@ class TiffPage:
             alpha = values[..., -1:].astype(np.float32) / np.float32(255.0)
             colour = values[..., :-1] * (alpha if int(self.page.extrasamples[0]) == 2 else 1.0)
             values = np.clip(colour + 255.0 * (1.0 - alpha) + 0.5, 0, 255).astype(np.uint8)
+        if self._ycbcr:
+            values = np.asarray(Image.fromarray(np.ascontiguousarray(values), "YCbCr").convert("RGB"))
         return np.ascontiguousarray(
             values[..., :3] if self.samples >= 3 else np.repeat(values[..., :1], 3, -1)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 import struct
@@ -19,7 +20,7 @@ _MAX_PAGES = 200
 _ASPECT_TOLERANCE_PX = 2.0  # a level's edge may be rounded up or down
 _UM_PER = {
     "m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "Å": 1e-4,
-    "in": 25_400.0, "pt": 25_400.0 / 72.0,
+    "micrometer": 1.0, "micrometre": 1.0, "in": 25_400.0, "inch": 25_400.0, "pt": 25_400.0 / 72.0,
 }  # fmt: skip
 _UNITS = {2: "inch", 3: "centimeter"}
 
@@ -147,31 +148,40 @@ def _properties(file: tifffile.TiffFile, page: tifffile.TiffPage) -> dict[str, s
     found["tiff.ResolutionUnit"] = _UNITS.get(int(unit.value) if unit is not None else 2, "none")
     text = page.description or ""
     if file.is_ome:
-        found |= ome_pixel_size(file.ome_metadata or "")
+        found |= ome_pixel_size(file.ome_metadata or "", (int(page.imagewidth), int(page.imagelength)))
     elif text.startswith("Aperio"):
         for name, key in (("MPP", "aperio.MPP"), ("AppMag", "openslide.objective-power")):
-            match = re.search(rf"\|\s*{name}\s*=\s*([0-9.eE+-]+)", text)
-            if match:
-                found[key] = match[1]
+            match = re.search(rf"\|\s*{name}\s*=\s*([0-9.,eE+-]+)", text)
+            if match:  # some languages' decimal comma, as OpenSlide takes it
+                found[key] = match[1].replace(",", ".")
     return found
 
 
-def ome_pixel_size(xml: str) -> dict[str, str]:
-    """Return the pixel size (um) and objective power that OME-XML declares for its first picture.
+def ome_pixel_size(xml: str, size0: tuple[int, int] | None = None) -> dict[str, str]:
+    """Return the pixel size (um) and objective power that OME-XML declares.
+
+    Of several pictures (label, macro, slide) the one of `size0` pixels is meant, else the first.
 
     >>> ome_pixel_size('<OME><Pixels PhysicalSizeX="0.00025" PhysicalSizeXUnit="mm" PhysicalSizeY="0.25"/></OME>')
     {'ome.PhysicalSizeX': '0.25', 'ome.PhysicalSizeY': '0.25'}
     """
     found = {}
-    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
+    pictures = [_attributes(tag) for tag in re.findall(r"<(?:\w+:)?Pixels\b[^>]*>", xml)]
+    wanted = {"SizeX": str(size0[0]), "SizeY": str(size0[1])} if size0 else {}
+    meant = next((picture for picture in pictures if wanted.items() <= picture.items()), None)
+    pixels = meant or (pictures[0] if pictures else {})
     for axis in ("X", "Y"):
-        size = re.search(rf'\bPhysicalSize{axis}="([^"]*)"', pixels[0]) if pixels else None
-        unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]*)"', pixels[0]) if pixels else None
-        number = _number(size[1]) if size else None
-        factor = _UM_PER.get(unit[1] if unit else "µm")
+        number = _number(pixels.get(f"PhysicalSize{axis}", "").replace(",", "."))
+        factor = _UM_PER.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
         if number and factor:
             found[f"ome.PhysicalSize{axis}"] = f"{number * factor:.9g}"
-    power = re.search(r'\bNominalMagnification="([^"]*)"', xml)
+    power = re.search(r"\bNominalMagnification=[\"']([^\"']*)[\"']", xml)
     if power and _number(power[1]):
         found["openslide.objective-power"] = power[1]
     return found
+
+
+def _attributes(tag: str) -> dict[str, str]:
+    """Return an XML tag's attributes; character references (``&#181;m``) are resolved."""
+    pairs = re.findall(r"""([\w:]+)\s*=\s*("[^"]*"|'[^']*')""", tag)
+    return {name: html.unescape(value[1:-1]).strip() for name, value in pairs}
