@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pathduet.explain.layers import TME_COLOUR, TUMOR_COLOUR
 from pathduet.models.config import MAGNIFICATIONS
 from pathduet.report.pictures import data_uri
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-#: Orange and blue of Okabe and Ito's palette: readable with every kind of colour blindness.
-TUMOR, TME = (230, 159, 0), (10, 122, 191)
+#: The heatmaps' own colours, as numbers.
+TUMOR, TME = (tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in (TUMOR_COLOUR, TME_COLOUR))
 _OPACITY = 150
 _EDGE = 512
 

@@ -49,6 +49,11 @@ class Section:
     blocks: list[Block] = field(default_factory=list)
 
     @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Return (id, title) of the headings inside, for the navigation."""
+        return [(block["id"], block["text"]) for block in self.blocks if block["kind"] == "heading"]
+
+    @property
     def holes(self) -> int:
         """How many pieces are missing."""
         return sum(block["kind"] == "hole" for block in self.blocks)
@@ -57,6 +62,11 @@ class Section:
 def hole(title: str, reason: str) -> Block:
     """Return a visible gap with its reason."""
     return {"kind": "hole", "title": title, "reason": reason}
+
+
+def heading(identity: str, content: str) -> Block:
+    """Return a heading inside a section, which the navigation leads to."""
+    return {"kind": "heading", "id": identity, "text": content}
 
 
 def text(content: str) -> Block:

@@ -12,7 +12,7 @@ import pandas as pd
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank
 from pathduet.explanation_files import EMBEDDING_MEASURES, REGION_MEASURES
 from pathduet.report.drawing import INK, MUTED, PALETTE, PAPER, PURPLE, new_figure, style
-from pathduet.report.figures import MODEL_COLOURS, SUBSPACE_COLOURS, short_name
+from pathduet.report.figures import MODEL_COLOURS, SUBSPACE_COLOURS, class_title, short_name
 from pathduet.report.figures import kaplan_meier as draw_kaplan_meier
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def embedding(coordinates: pd.DataFrame) -> Figure:
                 for name in ["", *classes]:
                     own = points[points["class"].fillna("").astype(str) == name]
                     axis.plot(own["x"], own["y"], "o", ms=5, mec=PAPER, mew=0.5, color=colours.get(name, MUTED),
-                              label=name.replace("_", " ") or "unknown", alpha=0.9)  # fmt: skip
+                              label=class_title(name) or "unknown", alpha=0.9)  # fmt: skip
                 axis.set(xticks=[], yticks=[])
                 axis.margins(0.1)
                 axis.spines[["top", "right"]].set_visible(True)
@@ -244,7 +244,7 @@ def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame) -> Figure:
     genes = _need(genes)
     with style():
         rows = sets[sets["set"] != "all"]
-        figure = new_figure(10.2, max(3.4, 0.9 + 0.27 * len(rows)))
+        figure = new_figure(10.2, max(3.7, 1.2 + 0.27 * len(rows)))
         axes = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
         reach = max(0.05, float(genes["agreement"].abs().max())) if genes["agreement"].notna().any() else 1.0
         for subspace, own in genes.groupby("subspace", sort=False):
@@ -266,7 +266,10 @@ def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame) -> Figure:
             if len(known):
                 axes[1].hist(known, bins=np.linspace(-reach, reach, 41), color=colour, alpha=0.55, label=name)
         axes[0].set(title="Weight in the selection (1 = even)", xlabel="at 10x", ylabel="at 20x")
-        axes[0].legend(loc="lower right")
+        axes[0].margins(0.08)
+        figure.legend(
+            *axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, markerscale=1.6
+        )
         axes[1].axvline(0, color=MUTED, lw=0.9)
         axes[1].set(title="Same gene at 10x and 20x", xlabel="r over the sampled points", ylabel="genes")
         gains = rows[["tumor_gain_10x", "tumor_gain_20x"]].mean(axis=1)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pathduet.explanation_files import EMBEDDING_MEASURES, explanations_of
 from pathduet.report import explanation_figures, figures
-from pathduet.report.blocks import Block, Drawer, Section, hole, table, text
+from pathduet.report.blocks import Block, Drawer, Section, heading, hole, table, text
 from pathduet.report.findings import Findings
 
 _TITLES = {
@@ -36,6 +36,7 @@ _CAPTIONS = {
     "calibration.svg": "Groups of like predicted survival; the dashed line is perfect calibration. Bars: 95 % intervals.",
     "dynamic_auc.svg": "Chance that of a patient dead by then and one alive, the former has the higher risk. Bars: SD over folds.",
 }
+_METHODS = {"tsne": "t-SNE", "umap": "UMAP"}
 #: Figures that the survival section of the report has already.
 _ELSEWHERE = ("risk_groups.svg",)
 #: More reasons than this are in the file only.
@@ -54,6 +55,7 @@ def explanations(found: Findings, drawer: Drawer) -> Section:
         if summary is None:
             section.blocks.append(hole(f"No explanations of {task}.", f"{path}: {found.holes.get(path, '')}"))
             continue
+        section.blocks.append(heading(f"explanations-{task}", task.capitalize()))
         entries = {entry["name"]: entry for entry in summary["explanations"]}
         for name in explanations_of(task, found.config["explanations"]["malignancy_scores"]):
             if name in entries:
@@ -90,7 +92,9 @@ def _blocks(found: Findings, task: str, entry: Mapping[str, Any], drawer: Drawer
             drawer.draw(
                 f"{task}-{name.removesuffix('.svg').replace('_', '-')}", _Given(make, tables), {},
                 message=f"{title}. {message}" if message else "",
-                caption=_CAPTIONS[name].format(**{"method": "", "classes": "", "score_name": "", **entry}),
+                caption=_CAPTIONS[name].format(
+                    **{"classes": "", "score_name": "", **entry, "method": _METHODS.get(entry.get("method", ""), "")}
+                ),
                 source=_source(folder, name, wanted[0]),
             )
         )  # fmt: skip
@@ -180,7 +184,7 @@ def _numbers(found: Findings, task: str, name: str) -> Block | None:
         ]
     else:
         return None
-    return table(f"{task}-{name}", columns, body, numbers=columns[2:], title=f"{task.capitalize()}: the numbers",
+    return table(f"{task}-{name}", columns, body, numbers=columns[2:], title=f"{task.capitalize()}: {_TITLES[name].lower()}, the numbers",
                  source=path, folded=True)  # fmt: skip
 
 

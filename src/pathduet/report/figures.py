@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,15 @@ TARGET = "target of normalisation"
 def short_name(model: str) -> str:
     """Return a model's name for an axis."""
     return _SHORT.get(model, model_title(model))
+
+
+def class_title(name: str) -> str:
+    """Return a class's name for people.
+
+    >>> class_title("astrocytoma_low_grade"), class_title("astrocytoma_grade4"), class_title("G2")
+    ('astrocytoma low grade', 'astrocytoma grade 4', 'G2')
+    """
+    return re.sub(r"([a-z])(\d)", r"\1 \2", name.replace("_", " "))
 
 
 def _panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -139,7 +149,9 @@ def roc(predictions: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], clas
                     curve[0] = 0.0
                     curves.append(curve)
                     axis.plot(false, true, color=PALETTE[k], lw=0.7, alpha=0.4)
-                label = f"{name.replace('_', ' ')} {np.mean(areas):.2f}" if areas else f"{name}: no case"
+                label = (
+                    f"{class_title(name)} {np.mean(areas):.2f}" if areas else f"{class_title(name)}: no case"
+                )
                 if curves:
                     axis.plot(grid, np.mean(curves, axis=0), color=PALETTE[k], label=label)
                 else:
@@ -155,7 +167,8 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fig
     """Counts of true (rows) against predicted classes, shaded by the share of the row; one panel a model."""
     from matplotlib.patches import Rectangle
 
-    labels = [name.replace("astrocytoma", "astro.").replace("_", " ") for name in classes]
+    labels = [class_title(name).replace("astrocytoma", "astro.") for name in classes]
+    tilt = {"rotation": 35, "ha": "right"} if max(map(len, labels), default=0) > 4 else {}
     count = len(classes)
     with style():
         figure, axes = _panels(len(matrices), 3, 3.15, 3.1)
@@ -170,7 +183,7 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fig
             axis.set(
                 xlim=(0, count), ylim=(count, 0), aspect="equal", title=short_name(model), xlabel="predicted"
             )
-            axis.set_xticks(np.arange(count) + 0.5, labels, rotation=35, ha="right", fontsize=8)
+            axis.set_xticks(np.arange(count) + 0.5, labels, fontsize=8, **tilt)
             axis.set_yticks(np.arange(count) + 0.5, labels if i % 3 == 0 else [""] * count, fontsize=8)
             axis.tick_params(length=0)
             axis.grid(visible=False)
@@ -210,12 +223,12 @@ def kaplan_meier(curves: Mapping[str, tuple[Sequence[SurvivalCurve], float | Non
                     axis.annotate(f"{at_risk}", (tick, 0), xycoords=axis.get_xaxis_transform(),
                                   xytext=(0, -25 - 11 * i), textcoords="offset points", color=colour,
                                   fontsize=7.5, ha="center", va="center", annotation_clip=False)  # fmt: skip
-            axis.set(title=short_name(model), ylim=(0, 1.04 + 0.1 * rows), xlim=(0, end * 1.02))
+            axis.set(title=short_name(model), ylim=(0, 1.14 + 0.1 * rows), xlim=(0, end * 1.02))
             axis.set_xticks(ticks)
             axis.set_yticks(np.linspace(0, 1, 6))
             axis.set_xlabel("years; coloured: patients still at risk", fontsize=8.5, labelpad=3 + 11 * rows)
-            axis.text(0.03, 0.04, log_rank_text(p_value), transform=axis.transAxes, fontsize=8.5)
-            axis.legend(loc="upper right", fontsize=7.5, handlelength=1.2, borderaxespad=0.1)
+            axis.legend(loc="upper right", fontsize=7.5, handlelength=1.2, borderaxespad=0.1,
+                        title=log_rank_text(p_value), title_fontsize=8, alignment="left")  # fmt: skip
         axes[0].set_ylabel("share alive")
         return figure
 

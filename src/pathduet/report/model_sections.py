@@ -159,8 +159,13 @@ def _metrics_table(name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
         columns += [f"{METRIC_NAMES[m]}, ensemble" for m in metrics]
     if "gain" in rows:
         columns.append(f"Gain over {MODEL_NAMES[REFERENCE]}")
-    columns += ["Patients", "Slides", "Unit", "Variant"]
+    columns += ["Patients", "Slides"]
     body, counts = [], set()
+    # what all rows share is said once, below
+    units = dict.fromkeys(str(unit) for unit in rows["unit"] if unit)
+    variants = dict.fromkeys(str(v) for v in rows["variant"].dropna() if v not in ("", "clinical"))
+    apart = [name for name, known in (("unit", units), ("variant", variants)) if len(known) > 1]
+    columns += [name.capitalize() for name in apart]
     for (model, variant, _), group in rows.fillna({"variant": ""}).groupby(
         ["model", "variant", "protocol"], sort=False
     ):
@@ -169,17 +174,23 @@ def _metrics_table(name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
         cells = [figures.short_name(str(model)), *[_two_lines(with_spread(records[m])) for m in metrics]]
         cells += [_two_lines(with_interval(records[m])) for m in metrics] if external else []
         cells += [_two_lines(gain_text(first))] if "gain" in rows else []
-        body.append([*cells, first["n_patients"], first["n_slides"], first["unit"], variant])
+        own = {"unit": first["unit"], "variant": variant}
+        body.append([*cells, first["n_patients"], first["n_slides"], *(own[part] for part in apart)])
         if first["n_folds"]:
             counts.add(first["n_patients"])
     note = "Mean ± SD (ddof 0) over folds [95 % patient bootstrap interval of the mean]."
+    if len(units) == 1:
+        note += f" One case is one {next(iter(units))}."
+    if list(variants) not in ([], ["paper"]) and len(variants) == 1:
+        note += f" Variant of the method: {next(iter(variants))}."
     if "gain" in rows:
         note += (
             " Gain: on the patients that both models predict, positive = better, interval from paired draws."
         )
     if len(counts) > 1:
         note += " Not every row is about the same patients (see the counts): compare rows with that in mind."
-    return table(f"metrics-{name}", columns, body, numbers=columns[1:-2], title="Metrics with their spread",
+    numbers = [column for column in columns[1:] if column.lower() not in apart]
+    return table(f"metrics-{name}", columns, body, numbers=numbers, title="Metrics with their spread",
                  note=note, source=f"tables/{name}.tsv (also .md)")  # fmt: skip
 
 
@@ -279,7 +290,8 @@ def _classification_curves(found: Findings, name: str, drawer: Drawer) -> list[B
     if curves:
         blocks.append(
             drawer.draw(
-                f"roc-{name}", figures.roc, {"predictions": curves, "classes": classes}, message="",
+                f"roc-{name}", figures.roc, {"predictions": curves, "classes": classes},
+                message=_roc_message(curves, classes),
                 caption=f"One class against the rest, by {unit}. Thin: folds; thick: their mean; numbers: mean AUC of "
                 "the class over the folds in which it has cases.",
                 source=f"models/{name}/<model>/fold-*/predictions.tsv",
@@ -304,6 +316,29 @@ def _classification_curves(found: Findings, name: str, drawer: Drawer) -> list[B
     return blocks or [hole("No curves.", "No fold of any model has predictions.")]
 
 
+def _roc_message(curves: dict[str, list[tuple[np.ndarray, np.ndarray]]], classes: list[str]) -> str:
+    """Say which class a model tells best and worst, for the model that stands first."""
+    from sklearn.metrics import roc_auc_score
+
+    model, folds = next(iter(curves.items()))
+    areas: dict[str, float] = {}
+    for k, name in enumerate(classes):
+        known = [
+            float(roc_auc_score(truth == k, probability[:, k]))
+            for truth, probability in folds
+            if 0 < (truth == k).sum() < len(truth)
+        ]
+        if known:
+            areas[name] = float(np.mean(known))
+    if len(areas) < 2:
+        return ""
+    best, worst = max(areas, key=lambda n: areas[n]), min(areas, key=lambda n: areas[n])
+    return (
+        f"{figures.short_name(model)}: {figures.class_title(best)} is told from the rest best (AUC {areas[best]:.2f}), "
+        f"{figures.class_title(worst)} worst ({areas[worst]:.2f})."
+    )
+
+
 def _confusion_message(matrices: dict[str, np.ndarray], classes: list[str]) -> str:
     model, matrix = next(iter(matrices.items()))
     wrong = matrix - np.diag(np.diag(matrix))
@@ -311,8 +346,8 @@ def _confusion_message(matrices: dict[str, np.ndarray], classes: list[str]) -> s
         return f"{figures.short_name(model)}: no case is mistaken."
     true, called = np.unravel_index(int(wrong.argmax()), wrong.shape)
     return (
-        f"{figures.short_name(model)}: the most frequent mistake is {classes[true].replace('_', ' ')} taken for "
-        f"{classes[called].replace('_', ' ')} ({int(wrong[true, called])} of {int(matrix[true].sum())})."
+        f"{figures.short_name(model)}: the most frequent mistake is {figures.class_title(classes[true])} taken for "
+        f"{figures.class_title(classes[called])} ({int(wrong[true, called])} of {int(matrix[true].sum())})."
     )
 
 

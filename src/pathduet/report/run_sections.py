@@ -18,6 +18,10 @@ TERMS = [
      "counts as much as a frequent one."),
     ("C-index", "Of all pairs of patients of whom one is known to have died before the other, the share in which the "
      "model gave the earlier death the higher risk (ties half). Harrell's, on original survival times. 0.5 = chance."),
+    ("IPCW C-index", "Uno's: like the C-index, but pairs are weighted by how likely patients were to be censored that early "
+     "(from the training part), so that long and short follow-up compare."),
+    ("Integrated Brier score", "Mean squared distance between predicted survival and what happened, over the follow-up, weighted "
+     "for censoring. 0 = perfect, 0.25 = a model that always says one half. Only for models that predict a curve."),
     ("Gain", "C-index minus that of Cox on age and sex, on the patients that both predict; the interval draws the same "
      "patients for both."),
     ("Unit", "strict protocol: the patient (slides averaged); paper protocol: the slide. metrics.json has both."),
@@ -31,6 +35,14 @@ TERMS = [
     ("Ensemble", "Mean of the folds' probabilities or hazards on the external cohort."),
     ("Risk", "Higher = worse: minus the sum of the predicted survival curve; for Cox the log partial hazard."),
     ("Log-rank p", "Test that the groups' survival is equal; not corrected for several models or cuts."),
+    ("Silhouette", "How much closer a patient lies to its own class than to the next one in the representation, from -1 to 1; "
+     "0 = classes overlap."),
+    ("r, q", "Pearson's correlation, and the expected share of false findings among genes with a value this small or smaller "
+     "(Benjamini and Hochberg)."),
+    ("Dice, recall", "Overlap of the tumor prototype's tiles with annotated tumor: 2 x common / (one + the other), and the share of "
+     "the annotated tiles that it holds."),
+    ("Prototype", "A slide-only model gathers a slide's tiles into two groups, tumor and microenvironment (TME), and predicts from "
+     "their weighted means."),
     ("10x, 20x", "Tiles at exact pixel sizes (slides.mpp_10x, slides.mpp_20x in micrometres), whatever the scanner used."),
     ("Hole", "A dashed box: a piece that should be here and is not, with the reason."),
 ]  # fmt: skip

@@ -16,6 +16,17 @@ from pathduet.report.pictures import EDGE_PX, data_uri
 LEDGER_ROWS, FAILED_PICTURES = 500, 60
 _PICTURES = (("thumbnail", "Thumbnail"), ("mask", "Tissue and tiles"), ("stain", "Stain before / after"))
 
+_REASON_TITLES = {
+    "no_mpp": "no pixel size",
+    "time_limit": "took too long",
+    "memory_limit": "took too much memory",
+}
+
+
+def reason_title(reason: str) -> str:
+    """Return why a slide was lost in a few words."""
+    return _REASON_TITLES.get(reason, reason.replace("_", " "))
+
 
 def flow(found: Findings) -> Section:
     """Slides and patients in, out and why."""
@@ -31,8 +42,8 @@ def flow(found: Findings) -> Section:
     steps: list[dict[str, Any]] = [
         {"count": len(ledger), "name": "slides in the sheet", "lost": [("excluded by the sheet", len(excluded))],
          "detail": f"{ledger['patient_id'].nunique()} patients"},
-        {"count": len(ledger) - len(excluded), "name": "slides opened",
-         "lost": list(failed["reason"].value_counts().sort_index().items()),
+        {"count": len(ledger) - len(excluded), "name": "slides tried",
+         "lost": [(reason_title(r), n) for r, n in failed["reason"].value_counts().sort_index().items()],
          "detail": f"{ledger[ledger['status'] != 'excluded']['patient_id'].nunique()} patients"},
         {"count": len(used), "name": "slides used", "lost": [],
          "detail": f"{used['patient_id'].nunique()} patients"},

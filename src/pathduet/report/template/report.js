@@ -38,7 +38,12 @@ for (const input of document.querySelectorAll("input[data-filter]")) {
 // The section in view is marked in the navigation.
 const links = new Map([...document.querySelectorAll("nav a")].map((a) => [a.hash.slice(1), a]));
 const watcher = new IntersectionObserver((entries) => {
-  for (const entry of entries) links.get(entry.target.id)?.classList.toggle("here", entry.isIntersecting);
+  for (const entry of entries) {
+    const link = links.get(entry.target.id);
+    link?.classList.toggle("here", entry.isIntersecting);
+    if (entry.isIntersecting) link?.setAttribute("aria-current", "true");
+    else link?.removeAttribute("aria-current");
+  }
 }, { rootMargin: "-10% 0px -75% 0px" });
 document.querySelectorAll("section").forEach((section) => watcher.observe(section));
 // A picture that cannot be decoded is a visible hole; the root element says how many were shown.
