@@ -33,7 +33,7 @@ class AbmilConfig:
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
-    patch_start: str = "principal"
+    patch_start: str = "random"
     width: int = 128
     attention_width: int = 64
     dropout: float = 0.25

@@ -28,6 +28,7 @@ class AutoencoderConfig(ImputationConfig):
         Width of the autoencoder's code.
     """
 
+    patch_start: str = "principal"
     code: int = 64
 
 

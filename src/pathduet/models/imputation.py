@@ -47,7 +47,7 @@ class ImputationConfig:
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
-    patch_start: str = "principal"
+    patch_start: str = "random"
     genes: str = "concat"
     width: int = 128
     attention_width: int = 64

@@ -39,23 +39,34 @@ class LateFusionConfig:
         Width of the gated attention's hidden layer.
     gene_hidden : int
         Width of the SNN's first hidden layer.
-    factor : int
-        Bilinear only: length of either vector in the outer product.
     dropout : float
         In the SNN, and before the classifier, in [0, 1).
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
-    patch_start: str = "principal"
+    patch_start: str = "random"
     genes: str = "concat"
     width: int = 128
     attention_width: int = 64
     gene_hidden: int = 256
-    factor: int = 32
     dropout: float = 0.25
 
     def __post_init__(self) -> None:
         check_gene_input(self.genes)
+
+
+@dataclass(frozen=True)
+class BilinearConfig(LateFusionConfig):
+    """Sizes of Bilinear: those of :class:`LateFusionConfig`, and the product's.
+
+    Attributes
+    ----------
+    factor : int
+        Length of either vector in the outer product.
+    """
+
+    patch_start: str = "principal"
+    factor: int = 32
 
 
 class GatedBilinear(nn.Module):
@@ -106,7 +117,7 @@ class LateFusion(nn.Module):
     sizes : NetworkSizes
         Of data and task.
     config : LateFusionConfig
-        Sizes of its own.
+        Sizes of its own; a :class:`BilinearConfig` for ``bilinear``.
     fusion : str
         ``concat``: [s; g]; ``add``: s + g; ``bilinear``: :class:`GatedBilinear`.
     """
@@ -120,7 +131,10 @@ class LateFusion(nn.Module):
         self.attention = GatedAttention(config.width, config.attention_width)
         snn = SnnConfig((config.gene_hidden, config.width), config.dropout)
         self.snn = SnnEncoder(gene_counts(sizes, config.genes), snn)
-        self.bilinear = GatedBilinear(config.width, config.factor) if fusion == "bilinear" else None
+        self.bilinear = None
+        if fusion == "bilinear":
+            assert isinstance(config, BilinearConfig)
+            self.bilinear = GatedBilinear(config.width, config.factor)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(config.width * (2 if fusion == "concat" else 1), sizes.outputs)
 

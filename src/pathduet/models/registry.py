@@ -19,7 +19,7 @@ from pathduet.models.gene_groups import read_gene_groups
 from pathduet.models.gene_snn import GeneSnn, GeneSnnConfig
 from pathduet.models.imputation import ImputationConfig
 from pathduet.models.inputs import NetworkSizes
-from pathduet.models.late_fusion import LateFusion, LateFusionConfig
+from pathduet.models.late_fusion import BilinearConfig, LateFusion, LateFusionConfig
 from pathduet.models.lm import linear_mapping
 from pathduet.models.mcat import Mcat, McatConfig
 from pathduet.models.sml import Sml, SmlConfig
@@ -57,7 +57,7 @@ class Baseline:
     config: type[Any]
 
 
-def _late_fusion(name: str, how: str) -> Baseline:
+def _late_fusion(name: str, how: str, config: type[LateFusionConfig] = LateFusionConfig) -> Baseline:
     return Baseline(
         name,
         name.capitalize(),
@@ -65,7 +65,7 @@ def _late_fusion(name: str, how: str) -> Baseline:
         BOTH,
         BOTH,
         partial(LateFusion, fusion=name),
-        LateFusionConfig,
+        config,
     )
 
 
@@ -101,7 +101,7 @@ BASELINES: dict[str, Baseline] = {
         ),
         _late_fusion("concat", "concatenated"),
         _late_fusion("add", "added"),
-        _late_fusion("bilinear", "multiplied"),
+        _late_fusion("bilinear", "multiplied", BilinearConfig),
         Baseline(
             "mcat",
             "MCAT",
