@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pathduet.cohort.labels import DIAGNOSES
+from pathduet.cohort.labels import DIAGNOSES, GRADES
 from pathduet.cohort.survival_bins import bin_index, discretize
 from pathduet.evaluation.metrics import classification_scores, survival_scores
 from pathduet.learning.dataset import Batch, principal_axes
@@ -46,6 +46,7 @@ from pathduet.slides.tokens import token_rows
 PATIENTS, FEATURES, GENES = 160, 64, {"tumor": 20, "tme": 40}
 MAP_SIDE, TILE_SIDE = 48, {"10x": 4, "20x": 2}  # pixels of the region map
 REGION_SPREAD, SHIFT, SLIDE_NOISE, EXPRESSION_NOISE, GENE_NOISE = 0.25, 0.2, 0.5, 0.5, 1.5
+SPARE_NOISE = (0.4, 1.1)  # SD of spare genes, in units of GENE_NOISE
 LOOK_NOISE = 0.5  # of what the nuclei show of the tumour programme
 #: Spread of the region means, shift by the density of tumour nuclei, and shift per SD of the tumour programme.
 LOOKS = {"flat": (REGION_SPREAD, 0.0, 0.0), "nuclei": (0.18, 4.5, 1.1)}
@@ -62,7 +63,8 @@ class Phantom:
     tokens: dict[str, Tensor]  # (n, N, d)
     repeats: dict[str, Tensor]  # (n,)
     regions: dict[str, np.ndarray]  # (n, N) keys of REGIONS
-    genes: dict[str, Tensor]  # (n, G)
+    genes: dict[str, Tensor]  # (n, G), standardised
+    gene_sd: dict[str, np.ndarray]  # (G,) before that, on the training half
     label: Tensor
     event: Tensor
     outcome: Outcome
@@ -106,8 +108,12 @@ def make_phantom(
     n_patients: int = PATIENTS,
     n_tokens: int = SIZES.tokens,
     look: str = "flat",
+    spare_genes: int = 0,
 ) -> Phantom:
-    """Draw the patients, slides and genes of one seed; training moments scale features and genes."""
+    """Draw the patients, slides and genes of one seed; training moments scale features and genes.
+
+    `spare_genes` says how many genes that know nothing follow each of `GENES`, on average less variable ones.
+    """
     spread, density_shift, programme_shift = LOOKS[look]
     patients = simulate_patients(n_patients, "truth", seed=seed)
     rng = generator(seed, "feature-level phantom")
@@ -139,6 +145,9 @@ def make_phantom(
             rng.uniform(0.3, 1.0, GENES[s]) * rng.choice([-1, 1], GENES[s]) * (rng.random(GENES[s]) < 0.5)
         )
         genes[s] = shown[:, None] * loading + GENE_NOISE * rng.standard_normal((n, GENES[s]))
+        count = spare_genes * GENES[s]
+        spare = GENE_NOISE * own.uniform(*SPARE_NOISE, count) * own.standard_normal((n, count))
+        genes[s] = np.concatenate([genes[s], spare], axis=1)
     train = np.zeros(n, dtype=bool)
     train[rng.permutation(n)[: n // 2]] = True
     outcome: Outcome
@@ -147,13 +156,16 @@ def make_phantom(
         outcome = SurvivalOutcome(tuple(float(e) for e in edges))
         label = bin_index(patients["survival_days"], edges)
     else:
-        outcome = ClassOutcome(tuple(DIAGNOSES))
-        label = np.array([DIAGNOSES.index(name) for name in patients["diagnosis"]])
-    scaled = {s: (x - x[train].mean(0)) / x[train].std(0) for s, x in genes.items()}
+        classes = DIAGNOSES if task == "diagnosis" else GRADES
+        outcome = ClassOutcome(tuple(classes))
+        column = patients["diagnosis"] if task == "diagnosis" else patients["grade"]
+        label = np.array([classes.index(name) for name in column])
+    gene_sd = {s: x[train].std(0) for s, x in genes.items()}
+    scaled = {s: (x - x[train].mean(0)) / gene_sd[s] for s, x in genes.items()}
     return Phantom(
         patients, {m: torch.from_numpy(x) for m, x in tokens.items()},
         {m: torch.from_numpy(x) for m, x in repeats.items()}, regions,
-        {s: torch.from_numpy(x.astype(np.float32)) for s, x in scaled.items()},
+        {s: torch.from_numpy(x.astype(np.float32)) for s, x in scaled.items()}, gene_sd,
         torch.from_numpy(label.astype(np.int64)), torch.tensor(patients["event"].to_numpy(), dtype=torch.float32),
         outcome, train,
     )  # fmt: skip
@@ -213,10 +225,10 @@ def answers(network: nn.Module, part: Part) -> tuple[dict[str, Tensor], dict[str
             for m in MAGNIFICATIONS:
                 logits.setdefault(m, []).append(answer.logits if isinstance(answer, Answer) else answer)
             continue
-        for m in MAGNIFICATIONS:
+        for m in output.logits:
             logits.setdefault(m, []).append(output.logits[m])
             representation.setdefault(m, []).append(output.representation[m])
-            if isinstance(network, Student):
+            if isinstance(network, Student) and m in output.aggregation:
                 first = (output.margin[m] < 0).long().unsqueeze(1)  # prototype that is put first
                 mask.setdefault(m, []).append(output.aggregation[m].assignment == first)
     return tuple({m: torch.cat(x) for m, x in found.items()} for found in (logits, representation, mask))  # type: ignore[return-value]

@@ -1,0 +1,333 @@
+"""The tables of variations against known truth, on the feature-level phantom: ablation, gene selection, findings.
+
+    python benchmarks/variations.py run --seeds 0 1 2 3 4 --out variations.jsonl
+    python benchmarks/variations.py report variations.jsonl --out docs/results/variations.md
+
+The rows are those of the workflow's tables (`pathduet.comparison.arms`), trained as `comparison.py` trains: same phantom, widths, epochs,
+batches and rate. A row of the output is one arm of one seed, task and table; rows are appended as they come, and what is already
+there is not computed again. Seeds are the outer loop. Gene selection has a phantom of its own, in which two thirds of the genes are spare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+import torch
+from feature_phantom import (
+    FEATURES,
+    GENES,
+    SIZES,
+    Phantom,
+    answers,
+    fresh,
+    interval,
+    make_phantom,
+    probability_and_risk,
+    scores,
+)
+from torch import nn
+
+from comparison import BATCH, EPOCHS, RATE, Run, paired, trained_baseline
+from pathduet import config as configuration
+from pathduet.comparison.arms import OURS, Arm, all_arms, arm_tasks, arms
+from pathduet.errors import PathDuetError
+from pathduet.evaluation.multiple_testing import holm
+from pathduet.evaluation.table_text import p_text
+from pathduet.expression.highly_variable import interdecile_range
+from pathduet.learning.config import TrainingConfig
+from pathduet.learning.objectives import (
+    DistilledObjective,
+    StudentObjective,
+    TeacherObjective,
+    TeacherTargets,
+)
+from pathduet.learning.orientation import orient
+from pathduet.learning.trainer import fit
+from pathduet.models import ModelConfig, Student, Teacher
+from pathduet.models.released import ReleasedStudent, ReleasedTeacher
+from pathduet.provenance import code_version
+
+TASKS = {
+    "ablation": ("diagnosis", "survival"),
+    "hvg": ("diagnosis",),
+    "findings": ("diagnosis", "survival", "grading"),
+}
+TITLES = {
+    "ablation": "Ablation (Table III)",
+    "hvg": "Gene selection (Table IV)",
+    "findings": "Findings (Fig. 2)",
+}
+METRIC = {"diagnosis": "auc", "grading": "auc", "survival": "c_index"}
+SPARE_GENES = 2  # for each gene of the other tables
+#: What rows of these groups are compared with; of all others, the row that is the package's default.
+REFERENCES = {"modality": "concat", "gene input": "snn-concat"}
+CPU = torch.device("cpu")
+
+
+def workflow() -> dict[str, Any]:
+    """Return the repository's configuration, in which the tables' rows are named."""
+    shipped = configuration.read(Path(__file__).parents[1] / "config.yaml")
+    return configuration.resolve(shipped, check_paths=False)
+
+
+def chosen_genes(phantom: Phantom, share: str, seed: int) -> Phantom:
+    """Return the phantom with a share of each subspace's genes: `hvg30`, by the range between deciles on the training half, or `random30`."""
+    kept = {}
+    for s, values in phantom.genes.items():
+        count = round(values.shape[1] * int(share.lstrip("hvgrandom")) / 100)
+        if share.startswith("random"):
+            order = np.random.default_rng([seed, len(s)]).permutation(values.shape[1])
+        else:
+            raw = values.numpy()[phantom.train] * phantom.gene_sd[s]
+            order = np.argsort(-interdecile_range(raw), kind="stable")
+        kept[s] = values[:, np.sort(order[:count])]
+    return replace(phantom, genes=kept)
+
+
+class Arms:
+    """Trained networks of one seed and task, each trained once."""
+
+    def __init__(
+        self, seed: int, task: str, tokens: int, config: Mapping[str, Any], spare_genes: int
+    ) -> None:
+        self.seed, self.task, self.tokens, self.config, self.spare = seed, task, tokens, config, spare_genes
+        self.known = all_arms(config)
+        self.phantoms: dict[str, Phantom] = {}
+        self.trained: dict[str, tuple[nn.Module, float]] = {}
+        self.training = TrainingConfig.start_values(
+            task, "teacher", epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH, seed=seed
+        )
+
+    def sizes(self, arm: Arm) -> ModelConfig:
+        """Return an arm's sizes: the benchmark's, with its own laid over them."""
+        return replace(SIZES, tokens=self.tokens, **arm.model)
+
+    def run(self, arm: Arm) -> Run:
+        """Return the phantom as an arm sees it: its token order and its genes."""
+        sizes = self.sizes(arm)
+        order = "raster" if sizes.variant == "released" else sizes.token_order
+        genes = ("hvg30" if arm.genes == "default" else arm.genes) if self.spare else ""
+        if (key := f"{order} {genes}") not in self.phantoms:
+            phantom = make_phantom(
+                self.seed, self.task, order, n_patients=300, n_tokens=self.tokens, spare_genes=self.spare
+            )
+            self.phantoms[key] = chosen_genes(phantom, genes, self.seed) if genes else phantom
+        training = replace(self.training, **arm.training)
+        return Run(self.seed, self.task, self.phantoms[key], training, sizes)
+
+    def network(self, arm: Arm) -> tuple[nn.Module, float]:
+        """Return an arm's trained network, and the CPU seconds of its own training."""
+        # what the experts' answers are made into does not change the training
+        model = {key: value for key, value in arm.model.items() if key != "expert_rule"}
+        key = json.dumps(
+            [arm.base, model, dict(arm.training), dict(arm.settings), arm.genes, arm.teacher, arm.student]
+        )
+        if key not in self.trained:
+            others = {name: self.network(self.known[name])[0] for name in (arm.teacher, arm.student)} if arm.base == "distilled" else {}  # fmt: skip
+            start = time.process_time()
+            network = self._train(arm, others)
+            self.trained[key] = (network, time.process_time() - start)
+        return self.trained[key]
+
+    def _train(self, arm: Arm, others: Mapping[str, nn.Module]) -> nn.Module:
+        run = self.run(arm)
+        if arm.base not in OURS:
+            return trained_baseline(run, arm.base, **arm.settings)
+        sizes, outcome, weights, config = run.sizes, run.phantom.outcome, run.weights, run.config
+        released = sizes.variant == "released"
+        genes = {s: x.shape[1] for s, x in run.phantom.genes.items()}
+        start = "random" if released else sizes.patch_start
+        objective: Any
+        if arm.base == "teacher":
+            kind = ReleasedTeacher if released else Teacher
+            network = fresh(
+                lambda: kind(sizes, FEATURES, genes["tumor"], genes["tme"], run.outputs),
+                run.train,
+                self.seed,
+                start,
+            )
+            objective = TeacherObjective(outcome, config, weights)
+        else:
+            student = ReleasedStudent if released else Student
+            network = fresh(lambda: student(sizes, FEATURES, run.outputs), run.train, self.seed, start)
+            objective = StudentObjective(outcome, config, weights)
+        if arm.base == "distilled":
+            config = replace(config, learning_rate=config.learning_rate / 2)
+            network.load_state_dict(others[arm.student].state_dict())
+            if isinstance(network, Student) and network.learns_order:
+                orient(network, run.train, list(range(len(run.train))), BATCH, CPU)
+            logits, representation, _ = answers(others[arm.teacher], run.train)
+            objective = DistilledObjective(outcome, config, weights, TeacherTargets(logits, representation))
+        fit(
+            network,
+            objective,
+            run.train,
+            config,
+            device=CPU,
+            label=f"{self.task} {arm.name}",
+            variant=sizes.variant,
+        )
+        return network
+
+    def row(self, arm: Arm) -> dict[str, Any]:
+        """Return an arm's metrics on the test half, or why there are none."""
+        run = self.run(arm)
+        part = run.phantom.part(False)
+        try:
+            network, seconds = self.network(arm)
+            logits, _, _ = answers(network, part)
+            found = scores(
+                run.phantom, part, probability_and_risk(run.phantom, logits, run.sizes.expert_rule)
+            )
+        except (PathDuetError, ValueError, RuntimeError) as error:
+            return {"failed": f"{type(error).__name__}: {str(error)[:300]}"}
+        parameters = sum(p.numel() for p in network.parameters())
+        return {
+            METRIC[self.task]: found[METRIC[self.task]],
+            "cpu_s": round(seconds, 2),
+            "parameters": parameters,
+        }
+
+
+def table_arms(table: str, task: str, config: Mapping[str, Any]) -> list[Arm]:
+    """Return a table's rows for a task."""
+    tasks = list(TASKS[table])
+    return [arm for arm in arms(table, config) if task in arm_tasks(arm, tasks)]
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Append the rows that are not there yet."""
+    torch.set_num_threads(1)
+    path: Path = arguments.out
+    code = code_version("models", "learning", "phantom", "comparison")[:12]
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    config = workflow()
+    for seed in arguments.seeds:
+        for table in arguments.tables:
+            for task in TASKS[table]:
+                done = {r["model"] for r in rows if (r["table"], r["task"], r["seed"]) == (table, task, seed)}
+                trained = Arms(seed, task, arguments.tokens, config, SPARE_GENES if table == "hvg" else 0)
+                for arm in {one.name: one for one in table_arms(table, task, config)}.values():
+                    if arm.name in done:
+                        continue
+                    row = {"table": table, "task": task, "seed": seed, "tokens": arguments.tokens, "code": code,
+                           "model": arm.name, **trained.row(arm)}  # fmt: skip
+                    with path.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
+                    print(row, flush=True)
+
+
+def reference(arm: Arm, group: Sequence[Arm]) -> str:
+    """Return the row that an arm is compared with."""
+    return REFERENCES.get(arm.group) or next(one.name for one in group if one.name == one.base == arm.base)
+
+
+def table_lines(rows: pd.DataFrame, table: str, config: Mapping[str, Any]) -> list[str]:
+    """Return one table as Markdown lines: the workflow's order, failed arms with their reason."""
+    heads = ["group", "task", "row", "AUC or C-index", "seeds", "difference to the default", "p", "p (Holm)", "parameters", "CPU s"]  # fmt: skip
+    found: list[tuple[list[str], tuple[str, float | None] | None, list[str]]] = []
+    for task in TASKS[table]:
+        mine = rows[rows["task"] == task]
+        wide = mine.pivot_table(index="seed", columns="model", values=METRIC[task])
+        shown = table_arms(table, task, config)
+        for arm in shown:
+            one = mine[mine["model"] == arm.name]
+            failed = one["failed"].dropna() if "failed" in one else one.iloc[:0]["model"]
+            group = [a for a in shown if a.group == arm.group]
+            head = [arm.group, task, arm.title]
+            if arm.name not in wide or not len(one):
+                reason = "; ".join(sorted(set(failed))) or "not computed"
+                found.append(
+                    ([*head, f"failed: {reason}".replace("|", "/"), str(len(one))], None, ["-", "-"])
+                )
+                continue
+            other, test = reference(arm, group), None
+            if other != arm.name and other in wide:
+                test = paired((wide[arm.name] - wide[other]).dropna().to_numpy())
+            values = wide[arm.name].dropna().to_numpy()
+            note = f" ({len(failed)} failed: {failed.iloc[0]})".replace("|", "/") if len(failed) else ""
+            cost = [f"{one[key].mean():.{digits}f}" for key, digits in (("parameters", 0), ("cpu_s", 1))]
+            found.append(([*head, interval(values) + note, str(len(values))], test, cost))
+    adjusted = holm([None if test is None else test[1] for _, test, _ in found])
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for (head, test, cost), q in zip(found, adjusted, strict=True):
+        gap, p = (
+            ("default", None) if test is None and not head[3].startswith("failed") else (test or ("-", None))
+        )
+        lines.append("| " + " | ".join([*head, gap or "0", p_text(p), p_text(q), *cost]) + " |")
+    return lines
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Print (or write) the tables of a finished or unfinished run."""
+    table = pd.DataFrame([json.loads(line) for line in arguments.rows.read_text().splitlines()])
+    if table[["tokens", "code"]].drop_duplicates().shape[0] > 1:
+        raise SystemExit("the rows are of several versions of the code: one page shows one of them")
+    config = workflow()
+    versions = ", ".join(f"{name} {version(name)}" for name in ("pathduet", "torch", "numpy"))
+    lines = [
+        "# The tables of variations against known truth", "",
+        f"    {arguments.command}", "    python benchmarks/variations.py report variations.jsonl --out docs/results/variations.md", "",
+        f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores ({arguments.machine}; {table['cpu_s'].sum() / 60:.0f} CPU minutes of training), Python "
+        f"{platform.python_version()}, {versions}, code {table.iloc[0]['code']}.", "",
+        f"Phantom and training as in [the comparison](comparison.md): 300 patients a seed, half to train and half to test, {table.iloc[0]['tokens']} tokens of {FEATURES} features at both "
+        f"magnifications, {GENES['tumor']} tumour and {GENES['tme']} TME genes, width {SIZES.width}, {EPOCHS} epochs in batches of {BATCH}, peak rate {RATE:g}. "
+        f"Gene selection has {SPARE_GENES} spare genes beside each of those, which know nothing and on average vary less; genes are ranked by the range between "
+        "deciles on the training half. Everything but what a row is named after is the package's default.", "",
+        "Mean over seeds and its 95 % t interval. Difference: to the row of the same group that is the default, paired by seed, p of the paired t test, Holm's correction within the "
+        "table. A default that stands in several groups is one training. Few seeds tell large differences only.", "",
+    ]  # fmt: skip
+    if arguments.message:
+        lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
+    for name, title in TITLES.items():
+        part = table[table["table"] == name]
+        if len(part):
+            seeds = ", ".join(str(s) for s in sorted(part["seed"].unique()))
+            lines += [f"## {title}, seeds {seeds}", "", *table_lines(part, name, config), ""]
+    text = "\n".join(lines)
+    if arguments.out is None:
+        sys.stdout.write(text)
+    else:
+        arguments.out.write_text(text)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    sub = parser.add_subparsers(required=True)
+    runs = sub.add_parser("run")
+    runs.add_argument("--tables", choices=list(TASKS), nargs="+", default=list(TASKS))
+    runs.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    runs.add_argument("--tokens", type=int, default=64)
+    runs.add_argument("--out", type=Path, required=True)
+    runs.set_defaults(call=execute)
+    reports = sub.add_parser("report")
+    reports.add_argument("rows", type=Path)
+    reports.add_argument("--out", type=Path)
+    reports.add_argument("--message", type=Path, help="what the tables say, in Markdown")
+    reports.add_argument("--command", default="python benchmarks/variations.py run --out variations.jsonl")
+    reports.add_argument("--machine", default="shared", help="what else ran on the machine")
+    reports.set_defaults(call=report)
+    arguments = parser.parse_args()
+    arguments.call(arguments)
+
+
+if __name__ == "__main__":
+    main()
