@@ -135,20 +135,39 @@ def stain_matrix(density: Floats, regularizer: float = 0.1) -> NDArray[np.float6
     """
     from scipy.optimize import minimize
 
-    density = np.asarray(density, np.float64)
+    density = np.ascontiguousarray(density, np.float64)
     if len(density) < 100:
         raise StainError(f"only {len(density)} tissue pixels to learn two stains from")
 
+    # One row a stain: three times as fast as one row a pixel. With a at its optimum, x D^T, a^T x and a^T a are all
+    # that the loss and its slope need of the pixels, so no residual is ever formed.
+    columns = np.ascontiguousarray(density.T)
+    n, half_square = len(density), 0.5 * float((density**2).sum()) / len(density)
+    a = np.empty((2, n))
+
     def loss(angles: Floats) -> tuple[float, Floats]:
         stains = _from_angles(angles)
-        a = concentrations(density, stains, regularizer)
-        residual = density - a @ stains
-        value = 0.5 * (residual**2).sum(1).mean() + regularizer * a.sum(1).mean()
-        slope = -(a.T @ residual) / len(density)  # d value / d stains: concentrations are at their optimum
+        overlap = float(stains[0] @ stains[1])
+        b = stains @ columns
+        b -= regularizer
+        b /= 1.0 - overlap**2
+        free = np.array([[1.0, -overlap], [-overlap, 1.0]]) @ b  # the solution without the constraint
+        for amount, own, other in (
+            (a[0], free[0], free[1]),
+            (a[1], free[1], free[0]),
+        ):  # as in `concentrations`
+            np.minimum(other, 0, out=amount)
+            amount *= overlap
+            amount += own
+            np.maximum(amount, 0, out=amount)
+        a_x, a_a = a @ density, a @ a.T
+        misfit = (0.5 * (a_a * (stains @ stains.T)).sum() - (a_x * stains).sum()) / n
+        slope = (a_a @ stains - a_x) / n  # d value / d stains: concentrations are at their optimum
         u, v = angles[0::2], angles[1::2]
         by_u = np.stack([-np.sin(u) * np.cos(v), np.cos(u), -np.sin(u) * np.sin(v)], axis=1)
         by_v = np.stack([-np.cos(u) * np.sin(v), np.zeros(2), np.cos(u) * np.cos(v)], axis=1)
-        return float(value), np.stack([(slope * by_u).sum(1), (slope * by_v).sum(1)], axis=1).ravel()
+        value = half_square + float(misfit) + regularizer * float(a.sum()) / n
+        return value, np.stack([(slope * by_u).sum(1), (slope * by_v).sum(1)], axis=1).ravel()
 
     starts = [_to_angles(_extreme_directions(density)), _to_angles(_TYPICAL)]
     found = [
