@@ -81,6 +81,8 @@ def test_a_written_table_can_be_read_back_and_cells_cannot_break_the_markdown(tm
     starts = [i for i, line in enumerate(rows) if line.startswith("| ---")]
     blocks = [rows[a - 1 : b - 1] for a, b in zip(starts, [*starts[1:], len(rows) + 1])]
     assert len(blocks) == 4  # summary, the publication's numbers, folds, holes
+    assert [cell.strip() for cell in blocks[0][0].split("|")[-3:-1]] == ["Protocol", "Variant"]
+    assert [cell.strip() for cell in blocks[0][2].split("|")[-3:-1]] == ["strict", "paper"]
     for block in blocks:
         assert len({line.replace("\\|", "").count("|") for line in block}) == 1
 

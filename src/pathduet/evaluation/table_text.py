@@ -108,7 +108,7 @@ def _summary(table: pd.DataFrame, metrics: Sequence[str]) -> TableSection:
     heads = [METRIC_NAMES[m] for m in metrics]
     heads += [f"{head}, ensemble" for head in heads] if external else []
     heads += [f"Gain over {MODEL_NAMES[REFERENCE]}"] if gain else []
-    heads += ["Reads", "Magnifications", "Patients", "Slides", "Unit", "Protocol / variant"]
+    heads += ["Reads", "Magnifications", "Patients", "Slides", "Unit", "Protocol", "Variant"]
     rows = []
     for name, records, first in _models(table):
         cells = [with_spread(records[m]) for m in metrics]
@@ -116,8 +116,7 @@ def _summary(table: pd.DataFrame, metrics: Sequence[str]) -> TableSection:
         cells += [gain_text(first)] if gain else []
         cells += [_text(first.get("reads")), _text(first.get("magnifications"))]
         cells += [str(first["n_patients"]), str(first["n_slides"]), str(first["unit"])]
-        variant = _text(first["variant"])
-        rows.append([name, *cells, NONE if variant == NONE else f"{first['protocol']} / {variant}"])
+        rows.append([name, *cells, _text(first["protocol"]), _text(first["variant"])])
     note = "Mean ± SD (ddof 0) over folds [95 % patient bootstrap interval of the mean]. Reads: what a model needs to predict."
     if gain:
         note += (
