@@ -31,12 +31,13 @@ from pathduet.peak_memory import peak_memory_mib
 from pathduet.sheets import SlideRow
 from pathduet.slides.encoders import load_encoder
 from pathduet.slides.engine import run_slide
-from pathduet.slides.features import TileLoader, encode_tiles, encoded_rows
+from pathduet.slides.features import encode_tiles, encoded_rows
 from pathduet.slides.openslide_source import OpenSlideSource
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
 from pathduet.slides.stain_stage import load_normalizer
 from pathduet.slides.stains import fit_stains, normalizer, stained_pixels, tabulated, target_stains
 from pathduet.slides.status import STAGES
+from pathduet.slides.tile_loader import TileLoader
 from pathduet.slides.tile_table import read_tiles
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -246,7 +246,9 @@ def fuzz(
         mutate = MUTATIONS[(i // len(sources)) % len(MUTATIONS)]
         data = bytearray(contents[source])
         damaged = mutate(data, layout(bytes(data)), rng)
-        path = hidden / f"{mutate.__name__}-{i:04d}{''.join(source.suffixes[-1:])}"
+        # a folder each: OpenSlide looks for the other files of a DICOM slide beside it
+        path = hidden / str(i) / f"{mutate.__name__}-{i:04d}{''.join(source.suffixes[-1:])}"
+        path.parent.mkdir()
         path.write_bytes(damaged)
         outcome.kinds[mutate.__name__] += 1
         rows.append(SlideRow(path.stem, path.stem, "fuzz", path, mpp=None if rng.random() < 0.5 else 0.5))

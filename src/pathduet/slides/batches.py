@@ -53,12 +53,14 @@ def worker_command() -> list[str]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process; 0 where the system does not tell (no /proc)."""
+    """Return the resident memory of a process and its children (reader processes); 0 where there is no /proc."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        lists = [path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except (OSError, ValueError, IndexError):
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    children = sum(resident_bytes(int(child)) for one in lists for child in one.split())
+    return pages * os.sysconf("SC_PAGE_SIZE") + children
 
 
 class _Watch:
@@ -220,7 +222,7 @@ def run_batch(
 
     Slides that are current are skipped; each finished slide is on disk at once, so an interrupted batch goes on where
     it stopped. Tiles and stains use `workers` processes; features use one process (one copy of
-    the encoder) with `workers` threads.
+    the encoder) with `workers` threads, or reader processes of its own where the encoder is on a GPU.
 
     Parameters
     ----------

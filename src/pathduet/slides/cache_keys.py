@@ -27,6 +27,7 @@ CODE = {
     "stain": _STAINS,
     "features": (
         *_STAINS, "slides/encoders", "slides/encoder_engines", "slides/encoder_weights", "slides/efficientnet_lite0", "slides/sharpness", "slides/tile_blocks",
+        "slides/tile_loader",
         "slides/features",
     ),
 }  # fmt: skip

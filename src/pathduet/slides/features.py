@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,118 +15,26 @@ from numpy.typing import NDArray
 from pathduet import __version__
 from pathduet.atomic import atomic_path
 from pathduet.errors import SlideError
+from pathduet.provenance import origin
 from pathduet.sheets import SlideRow
+from pathduet.slides.cache_keys import slide_identity
 from pathduet.slides.encoders import Encoder
-from pathduet.slides.reader import SlideReader
 from pathduet.slides.settings import SlideSettings
-from pathduet.slides.sharpness import flaw
 from pathduet.slides.stain_stage import load_normalizer
-from pathduet.slides.stains import Normalizer, tabulated
-from pathduet.slides.tile_blocks import Block, ReadTile, plan_blocks, read_block, share_pixels
+from pathduet.slides.stains import tabulated
+from pathduet.slides.tile_loader import LoadedTile, Loader, ProcessTileLoader, TileLoader
 from pathduet.slides.tile_table import TileTable, read_tiles
 from pathduet.slides.tokens import hilbert_order, token_indices
 
 _CHUNK_ROWS = 256
 _MAX_FLOAT16 = 65504.0
-_TABLE_PAYS = (
-    1500  # tiles of a slide from which on a table of all colours is quicker to fill than to do without
-)
+_TABLE_PAYS = 200  # tiles from which on a table of all colours is quicker to fill than to do without
 
 
 def encoded_rows(tiles: TileTable, max_tiles: int) -> NDArray[np.int64]:
     """Return which tiles are encoded, row by row: all, or evenly spaced ones along the tissue's Hilbert order."""
     order = hilbert_order(tiles.grid)
     return np.sort(order[token_indices(len(order), min(len(order), max_tiles))])
-
-
-@dataclass(frozen=True)
-class LoadedTile:
-    """A tile on its way to the encoder.
-
-    Attributes
-    ----------
-    magnification : {"10x", "20x"}
-    row : int
-        In the magnification's tile table.
-    image : (tile_px, tile_px, 3) uint8 array or None
-        Normalised; None if it is not to be encoded.
-    flaw : str
-        Why not: ``failed`` (cannot be decoded), ``blank`` or ``blurred``; empty otherwise.
-    """
-
-    magnification: str
-    row: int
-    image: NDArray[np.uint8] | None
-    flaw: str
-
-
-class TileLoader:
-    """Reads, checks and normalises tiles in threads, ahead of the encoder; the decoders release the interpreter lock.
-
-    Each thread has a reader of its own. Tiles come in the order of :func:`pathduet.slides.tile_blocks.plan_blocks`.
-    """
-
-    def __init__(
-        self,
-        slide: SlideRow,
-        tables: Mapping[str, TileTable],
-        normalise: Normalizer,
-        threads: int,
-        min_sharpness: float = 0.0,
-    ) -> None:
-        self._slide, self._tables, self._normalise = slide, tables, normalise
-        self._min_sharpness = min_sharpness
-        self._threads = max(1, threads)
-        self._local = threading.local()
-        self._readers: list[SlideReader] = []
-        self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix="tiles")
-        self._shared = share_pixels(tables, self._reader())
-
-    def _reader(self) -> SlideReader:
-        reader: SlideReader | None = getattr(self._local, "reader", None)
-        if reader is None:
-            reader = self._local.reader = SlideReader(self._slide.slide_id, self._slide.path)
-            with self._lock:
-                self._readers.append(reader)
-        return reader
-
-    def _load(self, block: Block) -> list[LoadedTile]:
-        return [
-            self._prepared(tile) for tile in read_block(block, self._tables, self._reader(), self._shared)
-        ]
-
-    def _prepared(self, tile: ReadTile) -> LoadedTile:
-        if tile.image is None:
-            return LoadedTile(tile.magnification, tile.row, None, "failed")
-        found = flaw(tile.image, self._tables[tile.magnification].mpp, self._min_sharpness)
-        image = None if found else self._normalise(tile.image)
-        return LoadedTile(tile.magnification, tile.row, image, found)
-
-    def tiles(self, rows: Mapping[str, NDArray[np.int64]], ahead: int) -> Iterator[LoadedTile]:
-        """Yield the tiles of `rows`, with about `ahead` of them waiting in memory."""
-        waiting: deque[Future[list[LoadedTile]]] = deque()
-        blocks = plan_blocks(self._tables, rows, self._shared)
-        each = max(1.0, sum(map(len, rows.values())) / max(1, len(blocks)))
-        most = max(self._threads, round(ahead / each))
-        for block in blocks:
-            waiting.append(self._pool.submit(self._load, block))
-            if len(waiting) > most:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-
-    def close(self) -> None:
-        """Stop the threads and close their readers."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        for reader in self._readers:
-            reader.close()
-
-    def __enter__(self) -> TileLoader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 @dataclass
@@ -151,7 +58,7 @@ class EncodedTiles:
 def encode_tiles(
     slide: SlideRow,
     rows: Mapping[str, NDArray[np.int64]],
-    loader: TileLoader,
+    loader: Loader,
     encoder: Encoder,
     batch_size: int,
     max_failed: float,
@@ -231,7 +138,7 @@ def encode_slide(
     key : str
         Cache key, recorded.
     threads : int
-        Threads that read and normalise tiles.
+        Threads that read and normalise tiles; processes where the encoder is on a GPU.
 
     Returns
     -------
@@ -248,9 +155,14 @@ def encode_slide(
     tables = read_tiles(folder / "tiles.h5")
     normalise, matrix, backend = load_normalizer(folder / "stain.json")
     rows = {name: encoded_rows(tiles, settings.tile.max_tiles) for name, tiles in tables.items()}
-    if backend == "closed_form" and sum(map(len, rows.values())) >= _TABLE_PAYS:
-        normalise = tabulated(normalise)
-    with TileLoader(slide, tables, normalise, threads, settings.tile.min_sharpness) as loader:
+    table = backend == "closed_form" and sum(map(len, rows.values())) >= _TABLE_PAYS
+    loader: Loader
+    if threads > 1 and encoder.device.startswith("cuda"):
+        loader = ProcessTileLoader(slide, folder, threads, table, settings.tile.min_sharpness)
+    else:
+        change = tabulated(normalise) if table else normalise
+        loader = TileLoader(slide, tables, change, threads, settings.tile.min_sharpness)
+    with loader:
         encoded = encode_tiles(
             slide, rows, loader, encoder, settings.encoder.batch_size, settings.tile.max_failed_tiles
         )
@@ -296,6 +208,7 @@ def encode_slide(
                 "stain_matrix": matrix,
                 "stain_backend": backend,
                 "package_version": __version__,
+                "provenance": json.dumps(_made_of(slide, settings), sort_keys=True),
                 "key": key,
             }
         )
@@ -312,3 +225,16 @@ def encode_slide(
             group["coords"] = tables[name].coords[tiles.rows]
             group["grid"] = tables[name].grid[tiles.rows]
     return counts
+
+
+def _made_of(slide: SlideRow, settings: SlideSettings) -> dict[str, Any]:
+    """Return what a slide's features come from: its file, settings, seed and code; the encoder has attributes of its own."""
+    return {
+        "inputs": {slide.path.name: slide_identity(slide.path)},
+        "settings": {
+            "tile": asdict(settings.tile),
+            "stain": asdict(settings.stain) | {"target": Path(settings.stain.target).name},
+        },
+        "seed": settings.encoder.seed,
+        **origin(),
+    }

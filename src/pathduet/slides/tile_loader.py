@@ -1,0 +1,246 @@
+"""Tiles on their way to the encoder: read, checked and normalised ahead of it, by threads or by processes.
+
+Threads share one decoder cache budget and one copy of everything: for CPUs, where the encoder is what all wait for. In front of
+a GPU each reader is a process, so that Python's lock is no limit; readers stay from slide to slide.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import uuid
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathduet import lifeline
+from pathduet.errors import SlideError
+from pathduet.sheets import SlideRow
+from pathduet.slides.reader import SlideReader
+from pathduet.slides.sharpness import flaw
+from pathduet.slides.stain_stage import load_normalizer
+from pathduet.slides.stains import Normalizer, tabulated
+from pathduet.slides.tile_blocks import Block, ReadTile, plan_blocks, read_block, share_pixels
+from pathduet.slides.tile_table import TileTable, read_tiles
+
+
+@dataclass(frozen=True)
+class LoadedTile:
+    """A tile on its way to the encoder.
+
+    Attributes
+    ----------
+    magnification : {"10x", "20x"}
+    row : int
+        In the magnification's tile table.
+    image : (tile_px, tile_px, 3) uint8 array or None
+        Normalised; None if it is not to be encoded.
+    flaw : str
+        Why not: ``failed`` (cannot be decoded), ``blank`` or ``blurred``; empty otherwise.
+    """
+
+    magnification: str
+    row: int
+    image: NDArray[np.uint8] | None
+    flaw: str
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """What is done to the tiles of one slide."""
+
+    tables: Mapping[str, TileTable]
+    normalise: Normalizer
+    min_sharpness: float
+    shared: bool
+
+    def load(self, block: Block, reader: SlideReader) -> list[LoadedTile]:
+        return [self._prepared(tile) for tile in read_block(block, self.tables, reader, self.shared)]
+
+    def _prepared(self, tile: ReadTile) -> LoadedTile:
+        if tile.image is None:
+            return LoadedTile(tile.magnification, tile.row, None, "failed")
+        found = flaw(tile.image, self.tables[tile.magnification].mpp, self.min_sharpness)
+        image = None if found else self.normalise(tile.image)
+        return LoadedTile(tile.magnification, tile.row, image, found)
+
+
+class Loader(ABC):
+    """Yields a slide's tiles in the order of :func:`pathduet.slides.tile_blocks.plan_blocks`, whoever reads them."""
+
+    def __init__(self, tables: Mapping[str, TileTable], shared: bool, readers: int) -> None:
+        self._tables, self._shared, self._count = tables, shared, max(1, readers)
+        self._waiting: deque[Future[list[LoadedTile]]] = deque()
+
+    @abstractmethod
+    def _submit(self, block: Block) -> Future[list[LoadedTile]]: ...
+
+    def tiles(self, rows: Mapping[str, NDArray[np.int64]], ahead: int) -> Iterator[LoadedTile]:
+        """Yield the tiles of `rows`, with about `ahead` of them waiting in memory."""
+        blocks = plan_blocks(self._tables, rows, self._shared)
+        each = max(1.0, sum(map(len, rows.values())) / max(1, len(blocks)))
+        most = max(self._count, round(ahead / each))
+        for block in blocks:
+            self._waiting.append(self._submit(block))
+            if len(self._waiting) > most:
+                yield from self._waiting.popleft().result()
+        while self._waiting:
+            yield from self._waiting.popleft().result()
+
+    def close(self) -> None:
+        """Give up what is still waiting."""
+        while self._waiting:
+            self._waiting.popleft().cancel()
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class TileLoader(Loader):
+    """Reads in threads, each with a reader of its own; decoders and resampling release the interpreter's lock."""
+
+    def __init__(
+        self,
+        slide: SlideRow,
+        tables: Mapping[str, TileTable],
+        normalise: Normalizer,
+        threads: int,
+        min_sharpness: float = 0.0,
+    ) -> None:
+        self._slide = slide
+        self._local = threading.local()
+        self._readers: list[SlideReader] = []
+        self._lock = threading.Lock()
+        super().__init__(tables, share_pixels(tables, self._reader()), threads)
+        self._preparation = _Preparation(tables, normalise, min_sharpness, self._shared)
+        self._pool = ThreadPoolExecutor(max_workers=self._count, thread_name_prefix="tiles")
+
+    def _reader(self) -> SlideReader:
+        reader: SlideReader | None = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = self._local.reader = SlideReader(self._slide.slide_id, self._slide.path)
+            with self._lock:
+                self._readers.append(reader)
+        return reader
+
+    def _submit(self, block: Block) -> Future[list[LoadedTile]]:
+        return self._pool.submit(lambda: self._preparation.load(block, self._reader()))
+
+    def close(self) -> None:
+        """Stop the threads and close their readers."""
+        super().close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for reader in self._readers:
+            reader.close()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a reader process must know of a slide to prepare its tiles by itself."""
+
+    token: str
+    slide: SlideRow
+    folder: Path
+    table: bool
+    min_sharpness: float
+    shared: bool
+
+
+class ProcessTileLoader(Loader):
+    """Reads in processes of their own that stay for the next slide.
+
+    Parameters
+    ----------
+    slide : SlideRow
+    folder : Path
+        Where the slide's tiles.h5 and stain.json are.
+    processes : int
+    table : bool
+        Whether each process makes the colour map a table.
+    min_sharpness : float
+
+    Raises
+    ------
+    SlideError
+        ``failed`` from :meth:`tiles` if a reader process ends in the middle of the slide; the next slide gets new ones.
+    """
+
+    def __init__(
+        self, slide: SlideRow, folder: Path, processes: int, table: bool, min_sharpness: float = 0.0
+    ) -> None:
+        tables = read_tiles(folder / "tiles.h5")
+        with SlideReader(slide.slide_id, slide.path) as reader:
+            shared = share_pixels(tables, reader)
+        super().__init__(tables, shared, processes)
+        self._job = _Job(uuid.uuid4().hex, slide, folder, table, min_sharpness, shared)
+
+    def _submit(self, block: Block) -> Future[list[LoadedTile]]:
+        return _processes(self._count).submit(_load_in_process, self._job, block)
+
+    def tiles(self, rows: Mapping[str, NDArray[np.int64]], ahead: int) -> Iterator[LoadedTile]:
+        """Yield the tiles of `rows`, with about `ahead` of them waiting in memory."""
+        try:
+            yield from super().tiles(rows, ahead)
+        except BrokenExecutor as error:
+            end_processes()
+            raise SlideError(
+                self._job.slide.slide_id,
+                "failed",
+                "a reader process ended in the middle of it",
+                "the file is probably damaged, or the machine's memory too small",
+            ) from error
+
+
+_pool: tuple[int, ProcessPoolExecutor] | None = None
+
+
+def _processes(count: int) -> ProcessPoolExecutor:
+    global _pool
+    if _pool is None or _pool[0] != count:
+        end_processes()
+        # spawned, not forked: a fork of a process that uses a GPU is none of its own
+        context = multiprocessing.get_context("spawn")
+        _pool = (count, ProcessPoolExecutor(count, context, initializer=_begin, initargs=(os.getpid(),)))
+    return _pool[1]
+
+
+def end_processes() -> None:
+    """End the reader processes, if there are any."""
+    global _pool
+    if _pool is not None:
+        _pool[1].shutdown(wait=True, cancel_futures=True)
+        _pool = None
+
+
+def _begin(parent: int) -> None:
+    lifeline.end_with(parent)
+
+
+_opened: tuple[_Job, _Preparation, SlideReader] | None = None
+
+
+def _load_in_process(job: _Job, block: Block) -> list[LoadedTile]:
+    global _opened
+    if _opened is None or _opened[0] != job:
+        if _opened is not None:
+            _opened[2].close()
+            _opened = None
+        normalise, _, _ = load_normalizer(job.folder / "stain.json")
+        preparation = _Preparation(
+            read_tiles(job.folder / "tiles.h5"),
+            tabulated(normalise) if job.table else normalise,
+            job.min_sharpness,
+            job.shared,
+        )
+        _opened = (job, preparation, SlideReader(job.slide.slide_id, job.slide.path))
+    return _opened[1].load(block, _opened[2])
