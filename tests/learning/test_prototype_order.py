@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pathduet.learning.dataset import Batch
-from pathduet.learning.orientation import order_evidence, orient
+from pathduet.learning.orientation import consistent_direction, order_evidence, orient
 from pathduet.models import MAGNIFICATIONS, ModelConfig, Student
 
 CONFIG = ModelConfig(
@@ -50,6 +50,7 @@ class Slides:
 
     patches: torch.Tensor  # (n, N, d)
     genes: tuple[torch.Tensor, torch.Tensor]
+    fine: torch.Tensor | None = None  # (n, N, d) at 20x, if it is not the same
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -59,7 +60,7 @@ class Slides:
         n = len(rows)
         return Batch(
             index=rows, slide_ids=tuple(map(str, indices)),
-            patches=dict.fromkeys(MAGNIFICATIONS, self.patches[rows]),
+            patches={"10x": self.patches[rows], "20x": (self.patches if self.fine is None else self.fine)[rows]},
             repeats={m: torch.ones(n, dtype=torch.int64) for m in MAGNIFICATIONS},
             tumor=self.genes[0][rows], tme=self.genes[1][rows], has_expression=torch.ones(n, dtype=torch.bool),
             label=torch.zeros(n, dtype=torch.int64), event=torch.ones(n),
@@ -86,23 +87,86 @@ def test_exchanging_the_prototypes_changes_no_prediction() -> None:
     assert torch.equal(after.representation["10x"], before.representation["10x"])
 
 
-def test_orientation_follows_the_genes_whichever_way_the_student_stood() -> None:
-    """Genes that are read off the two prototypes themselves: the first must come first, from either start."""
-    patches = torch.randn(30, 36, 10) + 2 * torch.randn(30, 1, 10)
-    network = student(1)
-    with torch.no_grad():
-        first, second = network(patches, patches).representation["10x"].unflatten(1, (2, -1)).unbind(dim=1)
-    slides = Slides(patches, (first.clone(), second.clone()))
-    kept = orient(network, slides, list(range(30)), 7, torch.device("cpu"))
-    assert kept["10x"] > 0
-    network.exchange("10x")
-    assert orient(network, slides, list(range(30)), 7, torch.device("cpu"))["10x"] == pytest.approx(
-        -kept["10x"], abs=1e-5
-    )
-    with torch.no_grad():
-        again = network(patches, patches).representation["10x"].unflatten(1, (2, -1))
-    assert torch.allclose(again[:, 0], first, atol=1e-6)
+def two_tissues(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Slides of two tissues told apart by feature 0, each moved by a latent of its own: patches, latents (n, 2)."""
+    generator = torch.Generator().manual_seed(seed)
+    share = 0.3 + 0.4 * torch.rand(n, 1, generator=generator)
+    first = torch.rand(n, 36, generator=generator) < share
+    latents = torch.randn(n, 2, generator=generator)
+    patches = torch.randn(n, 36, 10, generator=generator) * 0.5
+    patches[..., 0] += torch.where(first, 4.0, -4.0)
+    patches[..., 1] += torch.where(first, latents[:, :1], torch.zeros(()))
+    patches[..., 2] += torch.where(first, torch.zeros(()), latents[:, 1:])
+    return patches, latents
+
+
+def genes(latent: torch.Tensor, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return latent.unsqueeze(1) + torch.randn(len(latent), 15, generator=generator)
+
+
+@torch.no_grad()
+def tissue_put_first(network: Student, patches: torch.Tensor, m: str) -> torch.Tensor:
+    """Return the mean of feature 0 over the tiles of the prototype put first (n,)."""
+    output = network(patches, patches)
+    member = output.aggregation[m].assignment == (output.margin[m] < 0).long().unsqueeze(1)
+    return (patches[..., 0] * member).sum(1) / member.sum(1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_orientation_puts_the_tissue_first_that_moves_with_the_tumour_genes(seed: int, sign: int) -> None:
+    """From scorers that order at random, at both magnifications, and on slides that it did not see."""
+    network = student(seed)
+    patches, latents = two_tissues(60, seed)
+    tumor, tme = (genes(z, 9) for z in (latents if sign > 0 else latents.flip(1)).T)
+    orient(network, Slides(patches[:40], (tumor[:40], tme[:40])), list(range(40)), 7, torch.device("cpu"))
     assert not network.training
+    for m in MAGNIFICATIONS:
+        assert (sign * tissue_put_first(network, patches[40:], m) > 0).float().mean() > 0.9
+
+
+def test_the_order_found_does_not_depend_on_the_one_before() -> None:
+    patches, latents = two_tissues(40, 4)
+    slides = Slides(patches, (genes(latents[:, 0], 1), genes(latents[:, 1], 2)))
+    one, other = student(3), student(3)
+    other.exchange("10x")
+    found = [orient(network, slides, list(range(40)), 7, torch.device("cpu")) for network in (one, other)]
+    assert found[0]["10x"] == pytest.approx(-found[1]["10x"]) and found[0]["20x"] == pytest.approx(
+        found[1]["20x"]
+    )
+    for name, value in one.state_dict().items():
+        assert torch.allclose(other.state_dict()[name], value, atol=1e-6), name
+
+
+def test_a_weak_witness_follows_the_magnification_that_says_more() -> None:
+    """At 20x the features that move with the programmes are hidden: the shares still say which tissue is which."""
+    patches, latents = two_tissues(40, 5)
+    hidden = patches.clone()
+    hidden[..., 1:3] = torch.randn(40, 36, 2, generator=torch.Generator().manual_seed(0)) * 0.5
+    slides = Slides(patches, (genes(latents[:, 0], 1), genes(latents[:, 1], 2)), hidden)
+    for seed in range(4):
+        network = student(seed)
+        orient(network, slides, list(range(40)), 7, torch.device("cpu"))
+        assert (tissue_put_first(network, hidden, "20x") > 0).float().mean() > 0.9
+
+
+def test_the_direction_is_the_one_in_which_prototypes_differ() -> None:
+    generator = torch.Generator().manual_seed(0)
+    axis = torch.nn.functional.normalize(torch.randn(12, generator=generator), dim=0)
+    given = torch.randn(50, 2, 12, generator=generator) * 0.1
+    side = torch.where(torch.rand(50, generator=generator) < 0.5, 1.0, -1.0)
+    given[:, 0] += side.unsqueeze(1) * axis
+    given[:, 1] -= side.unsqueeze(1) * axis
+    for scorer in (axis + 0.1, -axis, torch.zeros(12)):
+        found = consistent_direction(given, scorer)
+        assert found is not None
+        assert abs(float(torch.cosine_similarity(found, axis, dim=0))) > 0.99
+        assert float(found @ scorer) >= 0, "of the two ends the one that the scorer points to"
+        margin = (given[:, 0] - given[:, 1]) @ found
+        assert float(margin.abs().mean()) == pytest.approx(1, rel=1e-5)
+        assert len(torch.unique(torch.sign(margin) * side)) == 1, "alike on every slide"
+    assert consistent_direction(torch.ones(5, 2, 3), torch.ones(3)) is None
 
 
 def test_too_few_slides_with_expression_leave_the_order_alone() -> None:

@@ -344,12 +344,14 @@ def test_distillation_starts_from_the_student_that_is_given(
     fresh = train(cohort, tmp_path / "fresh", model="distilled", **frozen)
     learned, description, _ = load_model(student)
     evidence = json.loads((warm / "model.json").read_text())["order_evidence"]
+    assert set(evidence) == set(description.config.experts)
     for m in description.config.experts:  # the expression may have exchanged the prototypes
         if evidence[m] < 0:
             learned.exchange(m)
     for folder, same in ((warm, True), (fresh, False)):
         found = load_model(folder)[0].state_dict()
-        assert all(torch.allclose(found[k], value) for k, value in learned.state_dict().items()) == same
+        kept = {k: value for k, value in learned.state_dict().items() if not k.startswith("order.")}
+        assert all(torch.allclose(found[k], value) for k, value in kept.items()) == same
 
 
 def test_slides_without_expression_are_distilled_on_the_task_only(

@@ -40,7 +40,7 @@ def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> C
     Parameters
     ----------
     tokens : Tensor
-        (B, N, C).
+        (B, N, C). Half precision and whole numbers are computed with as float32.
     n_clusters : int
         K, between 1 and N.
     n_neighbors : int or Tensor
@@ -56,53 +56,93 @@ def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> C
     Raises
     ------
     ValueError
-        If K or the number of neighbours is impossible.
+        If `tokens` has another number of dimensions, or K or the number of neighbours is impossible.
 
     Notes
     -----
-    Slides are done one after the other with one N x N matrix: memory does not grow with B or C.
+    Slides are done one after the other with one N x N matrix: memory does not grow with B or C. Ties are exact for
+    copies of a token and for tokens of small whole numbers. Densities are compared by their exponents, so
+    that tokens far apart are told apart where the density itself is 0 in floating point.
+
+    References
+    ----------
+    Du, Ding and Jia, Study on density peaks clustering based on k-nearest neighbors and principal component
+    analysis, Knowledge-Based Systems 99 (2016).
     """
+    if tokens.ndim != 3:
+        raise ValueError(f"tokens must be (B, N, C); found {tuple(tokens.shape)}")
     B, N, _ = tokens.shape
     if not 1 <= n_clusters <= N:
         raise ValueError(f"{n_clusters} clusters out of {N} tokens")
     neighbors = n_neighbors.tolist() if isinstance(n_neighbors, Tensor) else [n_neighbors] * B
     if len(neighbors) != B or min(neighbors, default=1) < 1:
         raise ValueError(f"n_neighbors must be at least 1, one number or {B}; found {n_neighbors}")
-    results = [_cluster_slide(tokens[b], n_clusters, min(neighbors[b], N)) for b in range(B)]
-    return Clusters(*(torch.stack(parts) for parts in zip(*results, strict=True)))
+    if tokens.dtype not in (torch.float32, torch.float64):
+        tokens = tokens.float()
+    clusters = Clusters(
+        torch.empty(B, N, dtype=torch.int64, device=tokens.device),
+        torch.empty(B, n_clusters, dtype=torch.int64, device=tokens.device),
+        torch.empty(B, N, dtype=tokens.dtype, device=tokens.device),
+        torch.empty(B, N, dtype=tokens.dtype, device=tokens.device),
+    )
+    for b in range(B):
+        for whole, part in zip(
+            clusters, _cluster_slide(tokens[b], n_clusters, min(neighbors[b], N)), strict=True
+        ):
+            whole[b] = part
+    return clusters
 
 
 def _cluster_slide(tokens: Tensor, n_clusters: int, n_neighbors: int) -> Clusters:
-    # Rounding of |a|^2 + |b|^2 - 2ab grows with |a|: centre first.
-    scaled = (tokens - tokens.mean(dim=0, keepdim=True)) * tokens.shape[
-        1
-    ] ** -0.5  # |a - b|^2 / C from here on
-    squared = _squared_distances(scaled)  # (N, N)
-    nearest = torch.topk(squared, n_neighbors, dim=1, largest=False, sorted=False).values
-    density = torch.exp(-nearest.mean(dim=1))  # eq. 10
+    # Rounding of |a|^2 + |b|^2 - 2ab grows with |a|: centre first, on a token, so that whole numbers stay whole.
+    middle = (tokens - tokens.mean(dim=0)).square().sum(dim=1).argmin()
+    moved = tokens - tokens[middle]
+    norm, C = moved.square().sum(dim=1), tokens.shape[1]
+    squared = _squared_distances(moved, norm)  # (N, N), times the width
+    # What tells copies of a token apart is rounding.
+    first = _first_copies(moved, norm)
+    copied = first != torch.arange(len(first), device=first.device)
+    if bool(copied.any()):
+        squared.masked_fill_(first.unsqueeze(0) == first.unsqueeze(1), 0)
+    nearest, at = torch.topk(squared, n_neighbors, dim=1, largest=False, sorted=False)
+    # The same both ways: where two tokens are each other's nearest, their densities tie.
+    nearest = torch.minimum(nearest, squared[at, torch.arange(len(at), device=at.device).unsqueeze(1)])
+    # Minus the exponent of eq. 10.
+    spread = (nearest.sum(dim=1) / (n_neighbors * C))[first]
 
     # From the densest down; a stable sort puts the lower index first among equals.
-    order = torch.argsort(density, descending=True, stable=True)
+    order = torch.argsort(spread, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
     not_denser = rank.unsqueeze(0) >= rank.unsqueeze(1)  # (N, N): token j is not denser than token i
     farthest = squared[order[0]].max()
-    separation = squared.masked_fill_(not_denser, torch.inf).amin(
-        dim=1
-    )  # eq. 11; in place: 25 MB at 2,500 tokens
+    separation = squared.masked_fill_(not_denser, torch.inf).amin(dim=1)  # in place: 25 MB at 2,500 tokens
     separation[order[0]] = farthest
+    separation /= C  # eq. 11
+    separation[copied] = 0
 
-    score = density * separation
+    score = separation.log() - spread  # log of density times separation
     centers = torch.argsort(score, descending=True, stable=True)[:n_clusters]
     assignment = torch.zeros_like(order)
-    best = torch.full_like(density, torch.inf)
+    best = torch.full_like(spread, torch.inf)
     for k, center in enumerate(centers):
-        distance = (scaled - scaled[center]).square().sum(dim=1)
+        distance = (moved - moved[center]).square().sum(dim=1)
         closer = distance < best  # strictly: ties stay with the earlier centre
         assignment[closer] = k
         best = torch.where(closer, distance, best)
     assignment[centers] = torch.arange(n_clusters, device=centers.device)
-    return Clusters(assignment, centers, density, separation)
+    return Clusters(assignment, centers, torch.exp(-spread), separation)
+
+
+def _first_copies(tokens: Tensor, norm: Tensor) -> Tensor:
+    """Return for each of (N, C) tokens the first that equals it; `norm` (N,) is equal where tokens are."""
+    order = torch.argsort(norm, stable=True)
+    ordered = tokens[order]
+    new = torch.ones_like(order, dtype=torch.bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(dim=1)
+    first = torch.empty_like(order)
+    first[order] = order[new][new.cumsum(dim=0) - 1]
+    return first
 
 
 @torch.no_grad()
@@ -136,12 +176,10 @@ def refine_clusters(tokens: Tensor, assignment: Tensor, centers: Tensor, rounds:
     return assignment
 
 
-def _squared_distances(x: Tensor) -> Tensor:
-    """Return |a - b|^2 for all pairs of rows of (N, C), never negative, with exact zeros on the diagonal."""
-    norm = x.square().sum(dim=1)
-    squared = torch.addmm(norm.unsqueeze(0), x, x.T, alpha=-2)
-    squared.add_(norm.unsqueeze(1)).clamp_(min=0)
-    return squared.fill_diagonal_(0)
+def _squared_distances(x: Tensor, norm: Tensor) -> Tensor:
+    """Return |a - b|^2 for all pairs of rows of (N, C) with squared norms (N,): never negative, diagonal 0."""
+    squared = norm.unsqueeze(1) + norm
+    return squared.addmm_(x, x.T, alpha=-2).clamp_(min=0).fill_diagonal_(0)
 
 
 def merge_tokens(tokens: Tensor, assignment: Tensor, weights: Tensor, n_clusters: int) -> Tensor:
@@ -161,10 +199,23 @@ def merge_tokens(tokens: Tensor, assignment: Tensor, weights: Tensor, n_clusters
     Returns
     -------
     Tensor
-        (B, K, C); zeros for a cluster without tokens.
+        (B, K, C), of the tokens' type; zeros for a cluster without tokens (or whose weights are all 0). Differentiable in
+        tokens and weights.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    RuntimeError
+        If an assignment is outside [0, K).
     """
+    if tokens.ndim != 3 or assignment.shape != tokens.shape[:2] or weights.numel() != assignment.numel():
+        raise ValueError(
+            "tokens (B, N, C), assignment (B, N) and weights (B, N) do not fit: "
+            f"{tuple(tokens.shape)}, {tuple(assignment.shape)}, {tuple(weights.shape)}"
+        )
     B, N, _ = tokens.shape
-    members = torch.nn.functional.one_hot(assignment, n_clusters).to(tokens.dtype)  # (B, N, K)
+    members = torch.nn.functional.one_hot(assignment.long(), n_clusters).to(tokens.dtype)  # (B, N, K)
     shares = members * weights.reshape(B, N, 1).to(tokens.dtype)
     total = shares.sum(dim=1, keepdim=True)  # (B, 1, K)
     shares = shares / torch.where(total > 0, total, torch.ones_like(total))

@@ -79,12 +79,18 @@ class Student(nn.Module):
         assert isinstance(block, PatchTokens)
         return block
 
+    def scorer(self, magnification: str) -> Tensor:
+        """Return the weight (1, c) that rates how tumor-like a magnification's prototypes are."""
+        order = self.order[magnification]
+        assert isinstance(order, SubspaceOrder)
+        return order.score.weight
+
     @torch.no_grad()
     def exchange(self, magnification: str) -> None:
         """Let the prototype that came second come first; what the student predicts does not change."""
-        order, classifier = self.order[magnification], self.classifier[magnification]
-        assert isinstance(order, SubspaceOrder) and isinstance(classifier, nn.Linear)
-        order.score.weight.neg_()
+        classifier = self.classifier[magnification]
+        assert isinstance(classifier, nn.Linear)
+        self.scorer(magnification).neg_()
         classifier.weight.copy_(classifier.weight.roll(self.config.width, dims=1))
 
     def forward(
