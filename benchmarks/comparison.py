@@ -273,6 +273,39 @@ def title(name: str) -> str:
     )
 
 
+def started(name: str) -> str:
+    """Return where a network's patch tokens start; - if it has none."""
+    if name in OURS:
+        return SIZES.patch_start
+    return str(getattr(BASELINES[name].config(), "patch_start", "-")) if name in BASELINES else "-"
+
+
+def codes_of(table: pd.DataFrame) -> str:
+    """Return the version of the code, or each version with its models; a model of two versions is refused."""
+    codes = table.groupby("code")["model"].unique()
+    if table.groupby("model")["code"].nunique().max() > 1:
+        raise SystemExit("a model's rows are of several versions of the code: one page shows one of them")
+    if len(codes) == 1:
+        return str(codes.index[0])
+    return "; ".join(f"{code} ({', '.join(models)})" for code, models in codes.items())
+
+
+def search_table(rows: pd.DataFrame) -> list[str]:
+    """Return the search of the baselines' starts as Markdown lines: mean over seeds, and which start is the default."""
+    rows = rows.join(rows["model"].str.extract(r"(?P<name>.+)/(?P<start>.+)"))
+    heads = ["model"] + [f"{task}, {start}" for task in TASKS for start in PATCH_STARTS]
+    heads += ["principal minus random, mean of both tasks", "default"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for name in rows["name"].unique():
+        mine, cells, gaps = rows[rows["name"] == name], [], []
+        for task, (metric, *_) in TASKS.items():
+            wide = mine[mine["task"] == task].pivot_table(index="seed", columns="start", values=metric)
+            cells += [f"{wide[start].mean():.3f}" for start in PATCH_STARTS]
+            gaps.append((wide["principal"] - wide["random"]).mean())
+        lines.append(f"| {title(name)} | {' | '.join(cells)} | {np.mean(gaps):+.3f} | {started(name)} |")
+    return lines
+
+
 def paired(values: np.ndarray) -> tuple[str, float | None]:
     """Return a paired difference's mean with its 95 % t interval over seeds, and the two-sided p of the t test."""
     from scipy.stats import ttest_1samp
@@ -298,7 +331,7 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
         if against in first:
             tests[name] = (against, *paired((first[name] - first[against]).dropna().to_numpy()))
     adjusted = dict(zip(tests, holm([p for _, _, p in tests.values()])))
-    heads = ["model", "reads", *[m.replace("_", "-") for m in metrics], "seeds", "difference", "p", "p (Holm)",
+    heads = ["model", "reads", "tokens start", *[m.replace("_", "-") for m in metrics], "seeds", "difference", "p", "p (Holm)",
              "parameters", "CPU s"]  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name in order:
@@ -310,6 +343,7 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
         cells = [
             title(name),
             reads,
+            started(name),
             *[interval(wide[m][name].dropna().to_numpy()) for m in metrics],
             str(len(mine)),
         ]
@@ -327,21 +361,19 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
 def report(arguments: argparse.Namespace) -> None:
     """Print (or write) the tables of a finished or unfinished run."""
     table = pd.DataFrame([json.loads(line) for line in arguments.rows.read_text().splitlines()])
-    if table[["patients", "tokens", "epochs", "rate", "code"]].drop_duplicates().shape[0] > 1:
-        raise SystemExit(
-            "the rows are of several settings or versions of the code: one table shows one of them"
-        )
+    if table[["patients", "tokens", "epochs", "rate"]].drop_duplicates().shape[0] > 1:
+        raise SystemExit("the rows are of several settings: one table shows one of them")
     setting = table.iloc[0]
     versions = ", ".join(f"{name} {version(name)}" for name in ("pathduet", "torch", "numpy", "lifelines"))
     lines = [
         "# The comparison against known truth: a phantom of feature vectors", "",
         f"    {arguments.command}", "    python benchmarks/comparison.py report comparison.jsonl --out docs/results/comparison.md", "",
         f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores ({arguments.machine}), Python "
-        f"{platform.python_version()}, {versions}, code {setting['code']}.", "",
+        f"{platform.python_version()}, {versions}, code {codes_of(table)}.", "",
         f"Each seed: {setting['patients']} patients, half to train and half to test, one slide each: {setting['tokens']} tokens of {FEATURES} features at "
         f"both magnifications; {GENES['tumor']} tumour and {GENES['tme']} TME genes. Every network: width {SIZES.width}, {setting['epochs']} epochs in batches of {setting['batch']}, "
-        f"peak rate {setting['rate']:g}, the task's weight decay, class weights; baselines read both magnifications, all else is their default. Nothing "
-        "was tuned for anybody. The distilled student goes on from the student for as many epochs again, at half the rate; so does "
+        f"peak rate {setting['rate']:g}, the task's weight decay, class weights; landmarks of Nystroem attention: half of the width; every model that reads slides reads both "
+        "magnifications; all else is its default, and where a model's tokens start was searched on other seeds, for every model. The distilled student goes on from the student for as many epochs again, at half the rate; so does "
         "its control, the student trained on untaught. CPU s: that stage's training alone.", "",
         "Mean over seeds and its 95 % t interval. Difference: to the teacher for models that read expression or clinical data, to the "
         "distilled student for models that read slides alone, the distilled student itself to its untaught control; paired by seed, "
@@ -354,6 +386,15 @@ def report(arguments: argparse.Namespace) -> None:
         if len(part):
             seeds = ", ".join(str(s) for s in sorted(part["seed"].unique()))
             lines += [f"## {task}, seeds {seeds}", "", *task_table(part, task), ""]
+    if arguments.search:
+        tried = pd.DataFrame([json.loads(line) for line in arguments.search.read_text().splitlines()])
+        seeds = ", ".join(str(s) for s in sorted(tried["seed"].unique()))
+        lines += [
+            f"## Where baselines start their tokens: the search, seeds {seeds}", "",
+            f"AUC and C-index of either start (`comparison.py search`, code {codes_of(tried)}). The better mean is the baseline's default, `patch_start`, in "
+            "the package as here. The method's start was searched on seeds 100 to 104 ([truth.md](truth.md)).", "",
+            *search_table(tried), "",
+        ]  # fmt: skip
     text = "\n".join(lines)
     if arguments.out is None:
         sys.stdout.write(text)
@@ -381,6 +422,7 @@ def main() -> None:
     reports = commands.add_parser("report")
     reports.add_argument("rows", type=Path)
     reports.add_argument("--out", type=Path)
+    reports.add_argument("--search", type=Path, help="rows of `search`, shown below the tables")
     reports.add_argument("--message", type=Path, help="what the tables say, in Markdown")
     reports.add_argument("--command", default="python benchmarks/comparison.py run --out comparison.jsonl")
     reports.add_argument("--machine", default="shared", help="what else ran on the machine")
