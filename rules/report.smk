@@ -44,6 +44,7 @@ rule report:
     params:
         results=results_folder,
         config=plan.config,
+        configfiles=[os.path.relpath(path) for path in workflow.overwrite_configfiles],
         code=plan.code("report", "evaluation", "html_page"),
     script:
         "../workflow_scripts/report.py"

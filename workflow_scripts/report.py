@@ -7,4 +7,7 @@ from pathduet.job import job
 with job(snakemake, "report"):
     from pathduet.report.build import build_report
 
-    build_report(Path(snakemake.params.results), snakemake.params.config, Path(snakemake.output.html))
+    params = snakemake.params
+    build_report(
+        Path(params.results), params.config, Path(snakemake.output.html), configfiles=params.configfiles
+    )

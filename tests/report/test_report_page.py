@@ -72,8 +72,10 @@ def test_a_complete_run_has_every_section_and_no_hole(report: Path):
     parts = [head["id"] for head in page.all("h3") if head.get("class") == "part"]
     assert parts == [f"explanations-{task}" for task in ("diagnosis", "grading", "survival")]
     links = [a["href"] for a in page.all("a") if a["href"].startswith("#") and a["href"] != "#main"]
-    assert [link for link in links if link[1:] not in parts] == [f"#{s}" for s in sections]
-    assert [link[1:] for link in links if link[1:] in parts] == parts
+    navigation = links[: len(sections) + len(parts)]
+    assert [link for link in navigation if link[1:] not in parts] == [f"#{s}" for s in sections]
+    assert [link[1:] for link in navigation if link[1:] in parts] == parts
+    assert {link[1:] for link in links} == {*sections, *parts}  # the headline's cards lead on, too
     # spread x4, roc x2, confusion x2, Kaplan-Meier x4, stain, genes, training x3, tiles, times; explanations x16
     assert len(page.all("figure")) == 35
     assert "124 of 128" in page.text and "1 excluded by the sheet" in page.text
@@ -98,7 +100,7 @@ def test_nothing_on_the_page_points_outside(report: Path):
             value = attributes.get(name)
             if tag == "a" and value and not value.startswith("#"):  # to an artifact that is there
                 target = (report.parent / value).resolve()
-                assert target.is_file() and report.parent.parent.resolve() in target.parents, value
+                assert target.exists() and report.parent.parent.resolve() in target.parents, value
                 continue
             assert value is None or value.startswith(("#", "data:")), (tag, name, value)
     assert not re.search(r"@import|url\((?!#)", html)
@@ -139,6 +141,27 @@ def test_a_number_leads_to_its_artifact_and_the_command_that_makes_it_again(repo
     for path in ("../models/survival/teacher/fold-0/metrics.json", "../tables/survival.tsv", "../ledger.tsv"):
         assert f'href="{path}"' in html, path
     assert re.search(r"<code>snakemake --cores 1 --force \S+/tables/survival\.tsv</code>", html)
+    assert re.search(
+        r"--force \S+/models/survival/\{[a-z_,]*teacher[a-z_,]*\}/fold-\{0,1,2\}/predictions\.tsv", html
+    )
+
+
+def test_every_card_of_the_headline_leads_to_its_artifact(report: Path):
+    headline = re.search(r'<section id="headline">.*?</section>', report.read_text(), re.DOTALL)
+    assert headline
+    cards = headline[0].split('<div class="card">')[1:]
+    assert len(cards) == 8 and all('href="../' in card for card in cards)
+
+
+@pytest.mark.slow
+def test_commands_name_the_configuration_that_the_run_was_started_with(
+    fabricated: tuple[Path, dict[str, Any]], tmp_path: Path
+):
+    folder, config = fabricated
+    build_report(folder, config, tmp_path / "report.html", configfiles=["my cohort.yaml"])
+    html = (tmp_path / "report.html").read_text()
+    assert "<code>snakemake --cores 1 --configfile &#39;my cohort.yaml&#39; --force" in html
+    assert "<code>snakemake --cores 1 --force" not in html
 
 
 def test_the_headline_names_each_network_once(report: Path):
@@ -149,10 +172,24 @@ def test_the_headline_names_each_network_once(report: Path):
 def test_only_files_that_are_there_are_linked(tmp_path: Path):
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables/a.tsv").touch()
-    assert artifacts("tables/a.tsv (also .md), models/<model>/b.tsv", tmp_path) == [
-        ("tables/a.tsv", "tables/a.tsv"),
-        (" (also .md), models/<model>/b.tsv", ""),
+    assert artifacts("tables/a.tsv (also .md), models/<model>/b.tsv; benchmarks/", tmp_path) == [
+        ("tables/a.tsv", "tables/a.tsv", "tables/a.tsv"),
+        (" (also .md), models/<model>/b.tsv; benchmarks/", "", ""),
     ]
+
+
+def test_many_files_lead_to_their_folder_and_one_command_in_braces(tmp_path: Path):
+    for place in ("m/teacher/fold-0", "m/teacher/fold-1", "m/abmil/fold-0", "m/abmil/fold-1"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "b.tsv").touch()
+    source = "m/<model>/fold-*/b.tsv and m/"
+    assert artifacts(source, tmp_path) == [
+        ("m/<model>/fold-*/b.tsv", "m/", "m/{abmil,teacher}/fold-{0,1}/b.tsv"),
+        (" and ", "", ""),
+        ("m/", "m/", ""),
+    ]
+    (tmp_path / "m/abmil/fold-1/b.tsv").unlink()  # braces would name a file that nobody makes
+    assert artifacts("m/<model>/fold-*/b.tsv", tmp_path) == [("m/<model>/fold-*/b.tsv", "m/", "")]
 
 
 HOSTILE = "<script>alert('x')</script><img src=http://example.org/x onerror=alert(1)>\"'&{{ 7*7 }}"

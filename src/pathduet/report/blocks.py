@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Block = dict[str, Any]
-_PATH = re.compile(r"[\w][\w./-]*\.(?:tsv|json|h5ad|h5|md|html|svg|zip)(?![\w.]*[\w*<])")
+_PATH = re.compile(
+    r"\w[\w./<>*-]*\.(?:tsv|json|h5ad|h5|md|html|svg|zip)(?![\w.]*[\w*<])|\w[\w/-]*/(?=$|[ ,;])"
+)
+_WILD = re.compile(r"<\w+>|\*")
+#: More files than this are no command line any more.
+_MOST_TARGETS = 60
 
 
 @dataclass(frozen=True)
@@ -27,16 +33,60 @@ class Linked:
     path: str
 
 
-def artifacts(source: str, results: Path) -> list[tuple[str, str]]:
-    """Split a source such as ``tables/diagnosis.tsv (also .md)`` into (text, path); the path is empty where there is no such file."""
-    parts: list[tuple[str, str]] = []
+class Origin(NamedTuple):
+    """A piece of a source's text.
+
+    Attributes
+    ----------
+    text : str
+    path : str
+        The artifact or folder it leads to, below the results folder; empty for plain text.
+    target : str
+        What Snakemake makes it again by, below the results folder, braces for several files; empty if it cannot.
+    """
+
+    text: str
+    path: str = ""
+    target: str = ""
+
+
+def artifacts(source: str, results: Path) -> list[Origin]:
+    """Split a source such as ``tables/diagnosis.tsv (also .md)`` into pieces with their artifacts.
+
+    ``models/survival/<model>/fold-*/metrics.json`` leads to the folder that all of them lie in.
+    """
+    parts: list[Origin] = []
     end = 0
     for found in _PATH.finditer(source):
-        if not (results / found[0]).is_file():
-            continue
-        parts += [(source[end : found.start()], ""), (found[0], found[0])]
-        end = found.end()
-    return [part for part in [*parts, (source[end:], "")] if part[0]]
+        name = found[0]
+        if _WILD.search(name):
+            origin = _several(name, results)
+        elif name.endswith("/"):
+            origin = Origin(name, name) if (results / name).is_dir() else None
+        else:
+            origin = Origin(name, name, name) if (results / name).is_file() else None
+        if origin is not None:
+            parts += [Origin(source[end : found.start()]), origin]
+            end = found.end()
+    return [part for part in [*parts, Origin(source[end:])] if part.text]
+
+
+def _several(pattern: str, results: Path) -> Origin | None:
+    """Return the folder of a pattern's files, and all of them in braces if they are every combination."""
+    pieces = _WILD.sub("*", pattern).split("/")
+    matches = [path.relative_to(results).parts for path in sorted(results.glob("/".join(pieces)))]
+    if not matches:
+        return None
+    fixed = next(i for i, piece in enumerate(pieces) if "*" in piece)
+    folder = "/".join([*pieces[:fixed], ""]) or "."
+    choices = [list(dict.fromkeys(column)) for column in zip(*matches, strict=True)]
+    whole = math.prod(map(len, choices)) == len(matches) <= _MOST_TARGETS
+    braces = []
+    for one, piece in zip(choices, pieces, strict=True):
+        start, _, end = piece.partition("*")
+        inside = [name.removeprefix(start).removesuffix(end) for name in one]
+        braces.append(one[0] if len(one) == 1 else f"{start}{{{','.join(inside)}}}{end}")
+    return Origin(pattern, folder, "/".join(braces) if whole else "")
 
 
 @dataclass

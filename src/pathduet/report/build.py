@@ -7,7 +7,8 @@ every script but that one (by its hash). Everything that comes from users or fil
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def build_report(
     *,
     title: str | None = None,
     notice: str = "",
+    configfiles: Sequence[str] = (),
 ) -> None:
     """Write the report of a results folder, and its figures beside it as ``figures/*.svg``.
 
@@ -48,6 +50,8 @@ def build_report(
         Heading; ``config["report"]["title"]`` if not given.
     notice : str
         A sentence shown on top; by default, that the slides are simulated if they are.
+    configfiles : sequence of str
+        What the run was started with as ``--configfile``; the commands on the page name it, too.
     """
     import jinja2
     from markupsafe import Markup
@@ -83,6 +87,12 @@ def build_report(
         sections=sections,
         base=os.path.relpath(results, out.parent),
         results=os.fspath(results),
+        command=" ".join(
+            [
+                "snakemake --cores 1",
+                *(["--configfile", *map(shlex.quote, configfiles)] if configfiles else []),
+            ]
+        ),
         css=Markup(page_style("pathduet.report", "report.css")),
         script=Markup(script),
         script_hash=content_hash(script),

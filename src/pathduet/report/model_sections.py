@@ -53,20 +53,23 @@ def headline(found: Findings) -> Section:
         ledger = found.ledger
         used, failed = (int((ledger["status"] == s).sum()) for s in ("ok", "failed"))
         cards.append({"title": "Slides used", "value": f"{used} of {len(ledger)}",
-                      "note": f"{failed} failed, {len(ledger) - used - failed} excluded"})  # fmt: skip
+                      "note": f"{failed} failed, {len(ledger) - used - failed} excluded", "more": "ledger",
+                      "source": "ledger.tsv"})  # fmt: skip
         cards.append({"title": "Patients with a used slide",
                       "value": str(ledger[ledger["status"] == "ok"]["patient_id"].nunique()),
-                      "note": f"{len(set(ledger['cohort']))} cohorts, {found.n_folds} folds by patient"})  # fmt: skip
+                      "note": f"{len(set(ledger['cohort']))} cohorts, {found.n_folds} folds by patient",
+                      "more": "flow", "source": "participation.tsv"})  # fmt: skip
     else:
         section.blocks.append(hole("No slide ledger.", f"ledger.tsv: {found.holes.get('ledger.tsv', '')}"))
     done = sum(len(c.metrics) for name, c in found.collected.items() if name != "external")
     wanted = sum(len(found.models(name)) * found.n_folds for name in found.tasks)
     cards.append({"title": "Results of models and folds", "value": f"{done} of {wanted}",
-                  "note": "every model of every task, in every fold"})  # fmt: skip
+                  "note": "every model of every task, in every fold", "source": "models/"})  # fmt: skip
     if not found.benchmarks.empty:
         hours = found.benchmarks["seconds"].sum() / 3600
         cards.append({"title": "Job time", "value": f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min",
-                      "note": f"{len(found.benchmarks)} jobs, added up"})  # fmt: skip
+                      "note": f"{len(found.benchmarks)} jobs, added up", "more": "times",
+                      "source": "benchmarks/"})  # fmt: skip
     for name in _names(found):
         metric = metric_names("survival" if name == "external" else name)[0]
         if name not in found.tables:
@@ -78,7 +81,8 @@ def headline(found: Findings) -> Section:
         cards.append({
             "title": f"{title_of(name)}: {METRIC_NAMES[metric]}", "wide": True,
             "lines": [(figures.short_name(row["model"]), with_spread(row)) for row in rows],
-            "note": f"mean ± SD over folds [95 % interval], by {unit}",
+            "note": f"mean ± SD over folds [95 % interval], by {unit}", "more": name,
+            "source": f"tables/{name}.tsv",
         })  # fmt: skip
     section.blocks.insert(0, {"kind": "cards", "cards": cards})
     for name in ("survival", "external"):
@@ -390,7 +394,9 @@ def _survival_curves(found: Findings, name: str, drawer: Drawer) -> list[Block]:
         else:
             where = " or ".join(sorted(sources))
             cut = f"Cuts: quantiles of each fold's model on the {where}; then the groups of all folds are pooled."
-            source = f"models/{name}/<model>/fold-*/predictions.tsv and metrics.json"
+            source = (
+                f"models/{name}/<model>/fold-*/predictions.tsv and models/{name}/<model>/fold-*/metrics.json"
+            )
         blocks.append(
             drawer.draw(
                 f"kaplan-meier-{name}-{kind}", figures.kaplan_meier, {"curves": curves}, message=message,
