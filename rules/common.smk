@@ -193,14 +193,17 @@ def explained_metrics(task):
 
 def start():
     """One run at a time in a results folder; the lock goes with this process, however it ends."""
+    from pathduet.clock_skew import refuse_future_inputs
     from pathduet.run_lock import hold_run
-    from pathduet.run_status import write_plan
+    from pathduet.run_status import plan_path, write_plan
     from pathduet.run_watch import RunWatch
 
     global watch
     try:
         hold_run(RESULTS)
         write_plan(plan, Path(RESULTS))
+        now = plan_path(Path(RESULTS)).stat().st_mtime
+        refuse_future_inputs(plan.own_files(), now)
     except PathDuetError as error:
         raise WorkflowError(str(error)) from None
     watch = RunWatch(Path(RESULTS)).start()

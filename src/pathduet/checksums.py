@@ -39,8 +39,19 @@ def record(paths: Iterable[str | os.PathLike[str]]) -> None:
             write_text(checksum_path(path), sha256_file(path) + "\n")
 
 
-def verify(paths: Iterable[str | os.PathLike[str]]) -> None:
+def recorded(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
+    """Return the checksums that :func:`record` wrote."""
+    kept = {str(path): checksum_path(path) for path in paths}
+    return {name: file.read_text(encoding="ascii").strip() for name, file in kept.items() if file.is_file()}
+
+
+def verify(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
     """Compare files with their checksums; remove those that differ, so that the next run makes them again.
+
+    Returns
+    -------
+    dict
+        Every file and its SHA-256, those without a checksum (the user's own) too.
 
     Raises
     ------
@@ -48,16 +59,19 @@ def verify(paths: Iterable[str | os.PathLike[str]]) -> None:
         Naming every file that differs.
     """
     broken = []
+    found = {}
     for path in map(Path, paths):
+        if not path.is_file():
+            continue
+        found[str(path)] = sha256_file(path)
         kept = checksum_path(path)
-        if path.is_file() and kept.is_file():
-            expected = kept.read_text(encoding="ascii", errors="replace").strip()
-            if expected != sha256_file(path):
-                path.unlink()
-                kept.unlink()
-                broken.append(path)
+        if kept.is_file() and kept.read_text(encoding="ascii", errors="replace").strip() != found[str(path)]:
+            path.unlink()
+            kept.unlink()
+            broken.append(path)
     if broken:
         raise CorruptArtifact(
             "not what was written (a damaged disk, or edited by hand), and therefore removed: "
             f"{', '.join(map(str, broken))}; start the run again, it is made anew"
         )
+    return found

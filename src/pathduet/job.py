@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pathduet import checksums, lifeline, progress, run_lock
+from pathduet import checksums, lifeline, progress, provenance, run_lock
+from pathduet.atomic import write_json
 from pathduet.errors import PathDuetError
 
 
@@ -19,12 +20,13 @@ def job(snakemake: Any, label: str) -> Iterator[None]:
     """Run a workflow script's body: alone on its outputs, from intact inputs, ending with its workflow.
 
     Everything printed goes to the job's log (:func:`logged`). Inputs that another job made are compared with the
-    checksums it left; the outputs get theirs when the body has ended without an error.
+    checksums it left; the outputs get theirs when the body has ended without an error. What they were made of is written
+    to ``provenance/`` under the log's name, and into each output whose format has room for it.
 
     Parameters
     ----------
     snakemake : object
-        What Snakemake gives to a script: `input`, `output`, `log` and `threads` are used.
+        What Snakemake gives to a script.
     label : str
         Put before progress lines on the terminal.
     """
@@ -33,9 +35,14 @@ def job(snakemake: Any, label: str) -> Iterator[None]:
     results = next((folder.parent for folder in log.parents if folder.name == "logs"), log.parent)
     with logged(log, label, snakemake.threads, results):
         checksums.forget(snakemake.output)
-        checksums.verify(snakemake.input)
+        inputs = checksums.verify(snakemake.input)
         yield
+        made = provenance.job_record(snakemake, inputs)
+        for output in snakemake.output:
+            provenance.embed(output, made)
         checksums.record(snakemake.output)
+        place = results / "provenance" / log.relative_to(results / "logs").with_suffix(".json")
+        write_json(place, {**made, "outputs": checksums.recorded(snakemake.output)})
 
 
 @contextmanager

@@ -259,6 +259,12 @@ class Plan:
             p for p in (self.config["genesets"]["tumor"], self.config["genesets"]["tme"]) if p != "shipped"
         ]
 
+    def own_files(self) -> list[str]:
+        """Every file of the user's that is an input of a rule: sheets, tables, gene lists, a given split."""
+        sheets = [self.config["sheets"]["slides"], self.config["sheets"]["patients"]]
+        given = [self.config["split"]["file"]] if self.config["split"]["file"] else []
+        return [*sheets, *given, *self.expression_paths(), *self.sample_paths(), *self.geneset_paths()]
+
     def gene_settings(self, selection: str | None = None) -> dict[str, Any]:
         """Settings of gene selection and scaling: as configured, or with another selection of genes."""
         changes = gene_selections(self.config)[selection] if selection else {}

@@ -15,6 +15,7 @@ from typing import Any
 PACKAGE = Path(__file__).resolve().parent
 _WHOLE_HASH_LIMIT = 64 * 2**20
 _SAMPLED_BLOCKS, _BLOCK_BYTES = 64, 64 * 2**10
+_DESCRIPTIONS = ("metrics.json", "model.json", "summary.json")
 
 
 @lru_cache
@@ -67,8 +68,16 @@ def file_identity(path: str | os.PathLike[str]) -> str:
 
 
 def git_commit(folder: Path = PACKAGE) -> str:
-    """Return the checkout's commit (``-dirty`` when tracked files differ), or ``unknown``."""
+    """Return the checkout's commit (``-dirty`` when tracked files differ), or ``unknown``.
+
+    ``unknown`` also where the package is installed inside somebody else's checkout.
+    """
     try:
+        subprocess.run(
+            ["git", "-C", str(folder), "ls-files", "--error-unmatch", "__init__.py"],
+            capture_output=True,
+            check=True,
+        )
         commit = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
         ).stdout.strip()
@@ -116,6 +125,58 @@ def versions() -> dict[str, str]:
     return found
 
 
+@lru_cache
+def origin() -> Mapping[str, Any]:
+    """Return which code makes a result here: commit, hash of the whole source, versions."""
+    return {"git_commit": git_commit(), "source_sha256": code_version("."), "versions": versions()}
+
+
+def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a job's results are made of: its settings, seed and code, and the checksums of what it reads.
+
+    Parameters
+    ----------
+    job : object
+        What Snakemake gives to a script: `rule`, `wildcards`, `params` and `config` are used. The parameters are the
+        settings that this result depends on, and no others.
+    inputs : mapping
+        Each input and its SHA-256. Raw slides are not among them: their own artifacts have theirs.
+    """
+    settings = {name: value for name, value in job.params.items() if name != "code"}
+    own = settings.get("settings")
+    seed = own.get("seed") if isinstance(own, Mapping) else None
+    return {
+        "rule": job.rule,
+        "wildcards": dict(job.wildcards.items()),
+        "settings": settings,
+        "seed": job.config.get("seed") if seed is None else seed,
+        "code": job.params.get("code"),
+        "inputs": dict(inputs),
+        **origin(),
+    }
+
+
+def embed(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+    """Put a job's record into a result whose format has room for it; others are left as they are.
+
+    JSON that describes one result (``metrics.json``, ``model.json``, ``summary.json``) gets a key ``provenance``, HDF5 and
+    AnnData files a root attribute of that name, as JSON.
+    """
+    import json
+
+    from pathduet.atomic import write_json
+
+    path = Path(path)
+    if path.name in _DESCRIPTIONS:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        write_json(path, {**content, "provenance": record})
+    elif path.suffix in (".h5", ".h5ad"):
+        import h5py
+
+        with h5py.File(path, "r+") as file:
+            file.attrs["provenance"] = json.dumps(record, sort_keys=True, default=str)
+
+
 def run_record(config: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, Any]:
     """Return what a run was made of: configuration, versions, commit, source hash, checksums of its tables.
 
@@ -132,8 +193,6 @@ def run_record(config: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, An
     return {
         "config": config,
         "seed": config["seed"],
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "source_sha256": code_version("."),
+        **origin(),
         "inputs": {str(path): sha256_file(path) for path in inputs},
     }

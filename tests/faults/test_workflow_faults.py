@@ -69,6 +69,21 @@ def test_a_slide_from_the_future_is_not_made_again(run: Path) -> None:
     assert "Nothing to be done" in again(run).stdout
 
 
+def test_a_sheet_from_the_future_is_named_before_the_first_job(run: Path, cohort: Path) -> None:
+    sheet = cohort / "patients.tsv"
+    before = sheet.stat()
+    try:
+        os.utime(sheet, (time.time() + 3600, time.time() + 3600))
+        # nothing to do: no harm
+        assert "Nothing to be done" in again(run).stdout
+        (run / MODEL / "metrics.json").unlink()
+        refused = again(run)
+        assert refused.returncode != 0 and "patients.tsv: is dated" in refused.stdout
+        assert "touch" in refused.stdout and not (run / MODEL / "metrics.json").exists()
+    finally:
+        os.utime(sheet, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def test_damaged_features_are_named_and_mended_without_training_again(run: Path, finished: Path) -> None:
     slide = sorted((run / "results/slides").iterdir())[0].name
     flip_bit(run / f"results/slides/{slide}/features.h5")

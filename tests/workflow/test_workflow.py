@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import pandas as pd
 import pytest
 import yaml
 
 import tiny_cohort
+from pathduet.atomic import sha256_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
@@ -185,6 +187,39 @@ def test_metrics_say_where_they_come_from(finished: Path) -> None:
     provenance = json.loads((finished / "results/provenance.json").read_text())
     assert provenance["seed"] == 42
     assert any(path.endswith("slides.tsv") for path in provenance["inputs"])
+
+
+def test_every_result_says_what_it_was_made_of(finished: Path) -> None:
+    results = finished / "results"
+    run = json.loads((results / "provenance.json").read_text())
+    model = results / "models/survival/teacher/fold-0"
+    records = [
+        *(json.loads((model / name).read_text())["provenance"] for name in ("model.json", "metrics.json")),
+        *(json.loads(path.read_text())["provenance"] for path in results.glob("explanations/*/summary.json")),
+        *(json.loads(path.read_text()) for path in sorted((results / "provenance").rglob("*.json"))),
+    ]
+    for path in (results / "genes/fold-0.h5ad", next(results.glob("slides/*/features.h5"))):
+        with h5py.File(path) as file:
+            records.append(json.loads(file.attrs["provenance"]))
+    for record in records:
+        assert record["git_commit"] == run["git_commit"] and record["source_sha256"] == run["source_sha256"]
+        assert record["versions"]["numpy"] == run["versions"]["numpy"] and record["seed"] == 42
+        assert record["settings"]
+    # a chain: what evaluation read is what training wrote
+    trained = json.loads((results / "provenance/train/survival/teacher/fold-0.json").read_text())["outputs"]
+    read = json.loads((model / "metrics.json").read_text())["provenance"]["inputs"]
+    weights = "results/models/survival/teacher/fold-0/weights.safetensors"
+    assert read[weights] == trained[weights] == sha256_file(finished / weights)
+    # every file that a job declares stands in a record
+    made = {
+        name
+        for path in (results / "provenance").rglob("*.json")
+        for name in json.loads(path.read_text())["outputs"]
+    }
+    assert {
+        f"results/{name}"
+        for name in ("ledger.tsv", "split/folds.tsv", "tables/survival.tsv", "report/report.html")
+    } <= made
 
 
 @pytest.mark.parametrize(
