@@ -77,6 +77,24 @@ class TestCoordination:
         one, _ = coordinate_gradients(tumor, tme, 0.1, 0.9)
         assert one.tolist() == pytest.approx([0.0, 2e-10], abs=1e-16)
 
+    @pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e30])
+    def test_the_size_of_the_gradients_does_not_decide_whether_they_conflict(self, scale: float) -> None:
+        tumor, tme = torch.tensor([1.0, 0.0]) * scale, torch.tensor([-1.0, 1.0]) * scale
+        one, other = coordinate_gradients(tumor, tme, 1, 2)
+        assert (one / scale).tolist() == pytest.approx([0.5, 0.5]) and torch.equal(other, tme)
+
+    def test_confidences_may_be_numbers_tensors_or_one_a_sample(self) -> None:
+        tumor, tme = torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 1.0])
+        expected = coordinate_gradients(tumor, tme, 0.5, 1.5)
+        for pair in (
+            (1, 3),
+            (torch.tensor(0.5), torch.tensor(1.5)),
+            (torch.tensor([0.2, 0.3]), torch.tensor([0.9, 0.6])),
+        ):
+            assert all(map(torch.equal, coordinate_gradients(tumor, tme, *pair), expected))
+        for unknown in (float("nan"), torch.tensor(float("nan"))):
+            assert all(map(torch.equal, coordinate_gradients(tumor, tme, unknown, 0.5), (tumor, tme)))
+
     def test_inputs_are_not_changed_and_shapes_must_agree(self) -> None:
         tumor, tme = torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 0.0])
         coordinate_gradients(tumor, tme, 0.1, 0.9)
@@ -134,6 +152,19 @@ class TestConsistency:
         assert torch.allclose(similarity, cross_scale_similarity(b, a))
         assert float(dev_loss(a, b)) >= 0
 
+    def test_half_precision_is_computed_in_float32(self) -> None:
+        a, b = (self.attention(6, 2, 4, 30, seed=s).to(torch.bfloat16) for s in (0, 1))
+        assert float(dev_loss(a, b, 1e4)) == float(dev_loss(a.float(), b.float(), 1e4))
+
+    def test_a_slide_without_a_gene_does_not_make_it_undefined(self) -> None:
+        a = self.attention(3, 2, 4, 5).requires_grad_()
+        mask = torch.ones(3, 4, dtype=torch.bool)
+        mask[1] = False
+        assert cross_scale_similarity(a, a, mask)[1] == 0
+        loss = dev_loss(a, a, 1.0, mask)
+        loss.backward()
+        assert torch.isfinite(loss) and torch.isfinite(a.grad).all()
+
     def test_passes_gradcheck_and_refuses_other_shapes(self) -> None:
         a, b = (self.attention(3, 2, 2, 4, seed=s).requires_grad_() for s in (0, 1))
         assert torch.autograd.gradcheck(lambda x, y: dev_loss(x, y, 100.0), (a, b))
@@ -174,6 +205,25 @@ class TestSurvival:
         loss = survival_nll(logits, torch.tensor([2]), torch.tensor([1]))
         loss.backward()
         assert torch.isfinite(loss) and torch.isfinite(logits.grad).all()
+
+    @pytest.mark.parametrize("bins", [torch.uint8, torch.int32, torch.int64, torch.float32])
+    @pytest.mark.parametrize("events", [torch.bool, torch.int64, torch.float64])
+    def test_bins_and_events_may_be_of_any_type(self, bins: torch.dtype, events: torch.dtype) -> None:
+        logits, at, seen = torch.randn(4, 4), torch.tensor([0, 3, 1, 2]), torch.tensor([1, 0, 0, 1])
+        assert survival_nll(logits, at.to(bins), seen.to(events)) == survival_nll(logits, at, seen)
+
+    @pytest.mark.parametrize(
+        ("bins", "events", "found"),
+        [
+            ([0, 3], [1, 0], "found 3"),
+            ([0, -1], [1, 0], "found -1"),
+            ([0, 0.5], [1, 0], "found 0.5"),
+            ([0, 1], [1, 2], "found 2"),
+        ],
+    )
+    def test_outcomes_that_do_not_exist_are_refused(self, bins: list, events: list, found: str) -> None:
+        with pytest.raises(ValueError, match=found):
+            survival_nll(torch.zeros(2, 3), torch.tensor(bins), torch.tensor(events))
 
     def test_risk_is_minus_the_sum_of_the_curve_and_higher_hazards_mean_higher_risk(self) -> None:
         logits = torch.logit(torch.tensor([[0.5, 0.25], [0.6, 0.25]]))
@@ -242,6 +292,19 @@ class TestDistillation:
         value.backward()
         assert value > 0 and teacher.grad is None and student.grad.abs().sum() > 0
         assert torch.autograd.gradcheck(lambda x: loss(x, teacher.detach(), 2.0), (student,))
+
+    @pytest.mark.parametrize("loss", [distillation_loss, hazard_distillation_loss])
+    def test_other_shapes_and_temperatures_are_refused_and_extremes_stay_finite(self, loss) -> None:
+        with pytest.raises(ValueError, match="shape"):
+            loss(torch.zeros(3, 4), torch.zeros(1, 4), 2.0)
+        with pytest.raises(ValueError, match="temperature"):
+            loss(torch.zeros(3, 4), torch.zeros(3, 4), 0.0)
+        student = (torch.tensor([[1.0, -1.0, 0.5]]) * 1e4).requires_grad_()
+        value = loss(student, -student.detach(), 2.0)
+        value.backward()
+        assert torch.isfinite(value) and torch.isfinite(student.grad).all()
+        half = torch.randn(2, 3).half()
+        assert loss(half, half * 2, 2.0).dtype is torch.float32
 
     @pytest.mark.parametrize("loss", [distillation_loss, hazard_distillation_loss])
     def test_gradients_keep_their_size_when_the_temperature_grows(self, loss) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -99,6 +100,88 @@ def test_ties_are_broken_by_index_every_time() -> None:
     assert first.assignment[1].tolist() == [0] * 6 + [1] * 6
 
 
+def exact(tokens: list[list[int]], n_clusters: int, n_neighbors: int) -> tuple[list[int], list[int]]:
+    """Centres and assignment of whole-number tokens in exact arithmetic: ties are ties."""
+    n, C = len(tokens), len(tokens[0])
+    squared = [
+        [Fraction(sum((a - b) ** 2 for a, b in zip(x, y, strict=True)), C) for y in tokens] for x in tokens
+    ]
+    spread = [sum(sorted(row)[:n_neighbors]) / min(n_neighbors, n) for row in squared]
+    separation = []
+    for i in range(n):
+        denser = [j for j in range(n) if (spread[j], j) < (spread[i], i)]
+        separation.append(min(squared[i][j] for j in denser) if denser else max(squared[i]))
+    # Logarithms of the scores, rounded so that equal ones tie; those of separation 0 come last.
+    score = [math.log(x) - float(s) if x else -math.inf for x, s in zip(separation, spread, strict=True)]
+    centers = sorted(range(n), key=lambda i: (-round(score[i], 9) if score[i] > -math.inf else math.inf, i))
+    centers = centers[:n_clusters]
+    assignment = [min(range(n_clusters), key=lambda k: (squared[i][centers[k]], k)) for i in range(n)]
+    for k, center in enumerate(centers):
+        assignment[center] = k
+    return centers, assignment
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+@given(st.integers(2, 40), st.integers(1, 6), st.integers(1, 4), st.integers(1, 8), st.integers(0, 9999))
+@settings(max_examples=40, deadline=None)
+def test_ties_of_whole_numbers_are_broken_as_in_exact_arithmetic(
+    dtype: torch.dtype, N: int, C: int, K: int, neighbors: int, seed: int
+) -> None:
+    K = min(K, N)
+    tokens = torch.randint(-2, 3, (1, N, C), generator=torch.Generator().manual_seed(seed))
+    found = dpc_knn(tokens.to(dtype), K, neighbors)
+    centers, assignment = exact(tokens[0].tolist(), K, neighbors)
+    assert found.centers[0].tolist() == centers
+    assert found.assignment[0].tolist() == assignment
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("seed", range(4))
+def test_of_copies_the_first_is_the_denser_and_the_others_are_never_centres(
+    copies: int, dtype: torch.dtype, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(1, 37, 13, generator=generator, dtype=dtype).repeat(1, copies, 1) + 3
+    tokens = tokens[:, torch.randperm(37 * copies, generator=generator)]
+    found = dpc_knn(tokens, 4)
+    equal = (tokens[0].unsqueeze(0) == tokens[0].unsqueeze(1)).all(dim=2)
+    first = equal.int().argmax(dim=1)
+    assert torch.equal(found.density[0], found.density[0][first])
+    later = first != torch.arange(len(first))
+    assert (found.separation[0][later] == 0).all() and (found.separation[0][~later] > 0).all()
+    assert not later[found.centers[0]].any()
+    assert torch.equal(found.assignment[0], found.assignment[0][first])
+
+
+def test_tokens_so_far_apart_that_their_density_is_zero_are_still_told_apart() -> None:
+    tokens = torch.randn(1, 40, 8, generator=torch.Generator().manual_seed(0))
+    near, far = dpc_knn(tokens, 3), dpc_knn(tokens * 100, 3)
+    assert (far.density == 0).all(), "no such token: nothing was tested"
+    order = near.density[0].argsort(descending=True)
+    assert far.separation[0].argmax() == near.separation[0].argmax() == order[0]
+    assert far.centers[0, 0] == order[0] or far.centers[0].unique().numel() == 3
+    assert torch.allclose(far.separation, near.separation * 1e4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    tokens = (torch.randn(2, 30, 64) * 40).to(dtype)  # squared distances beyond the range of float16
+    found, expected = dpc_knn(tokens, 2), dpc_knn(tokens.float(), 2)
+    assert all(map(torch.equal, found, expected)) and torch.isfinite(found.separation).all()
+
+
+def test_no_slide_is_no_error_and_a_single_matrix_is_one() -> None:
+    assert [tuple(part.shape) for part in dpc_knn(torch.randn(0, 12, 4), 2)] == [
+        (0, 12),
+        (0, 2),
+        (0, 12),
+        (0, 12),
+    ]
+    with pytest.raises(ValueError, match=r"\(B, N, C\)"):
+        dpc_knn(torch.randn(12, 4), 2)
+
+
 def test_slides_do_not_influence_each_other() -> None:
     tokens = torch.randn(4, 25, 8)
     order = torch.tensor([2, 0, 3, 1])
@@ -162,6 +245,22 @@ def test_moving_tokens_around_within_clusters_changes_nothing() -> None:
 def test_an_empty_cluster_is_zero() -> None:
     merged = merge_tokens(torch.randn(1, 4, 3), torch.zeros(1, 4, dtype=torch.int64), torch.ones(1, 4), 2)
     assert merged[0, 1].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.uint8])
+def test_merging_takes_any_whole_numbers_and_refuses_other_shapes(kind: torch.dtype) -> None:
+    tokens, weights = torch.randn(1, 4, 3), torch.ones(1, 4)
+    assignment = torch.tensor([[0, 1, 1, 0]])
+    assert torch.equal(
+        merge_tokens(tokens, assignment.to(kind), weights, 2), merge_tokens(tokens, assignment, weights, 2)
+    )
+    for bad in (
+        (tokens[0], assignment, weights),
+        (tokens, assignment[:, :3], weights),
+        (tokens, assignment, weights[:, :3]),
+    ):
+        with pytest.raises(ValueError, match="do not fit"):
+            merge_tokens(*bad, 2)
 
 
 def test_merging_passes_gradcheck() -> None:

@@ -122,6 +122,28 @@ def test_masked_gene_tokens_change_nothing(per_slide: bool) -> None:
     assert torch.equal(fuse(0.0), fuse(123.0))
 
 
+def test_fusion_passes_gradcheck_in_patches_and_genes() -> None:
+    config = ModelConfig(
+        tokens=16, width=4, heads=2, head_dim=2, offset_groups=2, offset_kernel=3, stride=2, dropout=0.0
+    )
+    fusion = DisentangledFusion(config).double().eval()
+    patches, tumor, tme = (torch.randn(1, n, 4, dtype=torch.float64, requires_grad=True) for n in (16, 4, 4))
+    mask = torch.tensor([True, True, True, False])
+    assert torch.autograd.gradcheck(lambda *x: fusion(*x, mask, mask).representation, (patches, tumor, tme))
+
+
+def test_what_is_not_given_or_makes_no_map_is_refused() -> None:
+    teacher, student = make_teacher(), Student(CONFIG, 10, 4)
+    patches_10x, patches_20x, tumor, tme = teacher_inputs()
+    for network, genes in ((teacher, (tumor, tme)), (student, ())):
+        with pytest.raises(ValueError, match="no features at 20x"):
+            network(patches_10x, None, *genes)
+        with pytest.raises(ValueError, match="35 patch tokens make no square map"):
+            network(patches_10x[:, 1:], patches_20x, *genes)
+    with pytest.raises(ValueError, match="6 genes given to a network made for 7"):
+        teacher(patches_10x, patches_20x, tumor[:, 1:], tme)
+
+
 def test_permuting_slides_permutes_the_teachers_answers() -> None:
     teacher, order = make_teacher(), torch.tensor([2, 0, 1])
     inputs = teacher_inputs()

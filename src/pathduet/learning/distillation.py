@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,17 +13,28 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
     Parameters
     ----------
     student_logits, teacher_logits : Tensor
-        (B, K). The teacher's get no gradient.
+        (B, K). The teacher's get no gradient. Half precision is computed with as float32.
     temperature : float
-        tau, on both sides.
+        tau, on both sides; above 0.
 
     Returns
     -------
     Tensor
         Scalar, at least 0; 0 if and only if the distributions agree.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the temperature is not above 0.
+
+    References
+    ----------
+    Equations 13 and 14 of the paper; Hinton, Vinyals and Dean, Distilling the knowledge in a neural network, 2015, for
+    tau squared, which keeps the gradient's size.
     """
+    student_logits, teacher_logits = _checked(student_logits, teacher_logits, temperature)
     student = F.log_softmax(student_logits / temperature, dim=-1)
-    teacher = F.log_softmax(teacher_logits.detach() / temperature, dim=-1)
+    teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
     return temperature**2 * (teacher.exp() * (teacher - student)).sum(dim=-1).mean()
 
 
@@ -40,9 +52,34 @@ def hazard_distillation_loss(
     student_logits, teacher_logits : Tensor
         (B, K) logits of the hazards. The teacher's get no gradient.
     temperature : float
-        tau, on both sides.
+        tau, on both sides; above 0.
+
+    Returns
+    -------
+    Tensor
+        Scalar, at least 0; 0 if and only if the hazards agree.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the temperature is not above 0.
     """
-    s, t = student_logits / temperature, teacher_logits.detach() / temperature
+    student_logits, teacher_logits = _checked(student_logits, teacher_logits, temperature)
+    s, t = student_logits / temperature, teacher_logits / temperature
     dies = t.sigmoid() * (F.logsigmoid(t) - F.logsigmoid(s))
     lives = (-t).sigmoid() * (F.logsigmoid(-t) - F.logsigmoid(-s))
     return temperature**2 * (dies + lives).sum(dim=-1).mean()
+
+
+def _checked(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Return both logits, the teacher's without gradient, in float32 or better."""
+    if student_logits.shape != teacher_logits.shape:
+        shapes = f"{tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
+        raise ValueError(f"logits of student and teacher differ in shape: {shapes}")
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}; it must be above 0")
+    half = (torch.float16, torch.bfloat16)
+    student, teacher = (
+        x.float() if x.dtype in half else x for x in (student_logits, teacher_logits.detach())
+    )
+    return student, teacher

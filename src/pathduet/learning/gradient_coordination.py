@@ -24,7 +24,8 @@ def coordinate_gradients(
     grad_tumor, grad_tme : Tensor
         Gradients of the same shape.
     confidence_tumor, confidence_tme : float or Tensor
-        Batch sum of the probability that each subspace alone gives to what was observed.
+        Batch sum of the probability that each subspace alone gives to what was observed; a tensor of one probability a
+        sample is added up.
     variant : str
         ``released``: the component along the other is taken away twice, so the gradient is reflected: the cosine
         changes its sign and the norm stays.
@@ -32,18 +33,36 @@ def coordinate_gradients(
     Returns
     -------
     tuple of Tensor
-        Both gradients; untouched if their cosine is at least 0, or if the confidences are equal (eq. 6 has no case
-        for that). The inputs are not changed.
+        Both gradients; untouched if their cosine is at least 0 (which it counts as where one is zero), or if the
+        confidences are equal (eq. 6 has no case for that). The inputs are not changed.
+
+    Raises
+    ------
+    ValueError
+        If the gradients differ in shape.
+
+    References
+    ----------
+    Equation 6 and figure 3 of the paper.
     """
     if grad_tumor.shape != grad_tme.shape:
         raise ValueError(f"gradients of different shapes: {grad_tumor.shape} and {grad_tme.shape}")
     times = 2 if variant == "released" else 1
-    conflict = bool((grad_tumor * grad_tme).sum() < 0)
-    if conflict and confidence_tumor < confidence_tme:
+    sure_tumor, sure_tme = (float(torch.as_tensor(sure).sum()) for sure in (confidence_tumor, confidence_tme))
+    if sure_tumor < sure_tme and in_conflict(grad_tumor, grad_tme):
         return _without_component(grad_tumor, grad_tme, times), grad_tme
-    if conflict and confidence_tme < confidence_tumor:
+    if sure_tme < sure_tumor and in_conflict(grad_tumor, grad_tme):
         return grad_tumor, _without_component(grad_tme, grad_tumor, times)
     return grad_tumor, grad_tme
+
+
+def in_conflict(one: Tensor, other: Tensor) -> bool:
+    """Return whether the cosine of two gradients of the same shape is below 0; it is not where one of them is zero."""
+    # The sign of a product of tiny (or huge) gradients would be lost to underflow (or overflow).
+    sizes = one.abs().max(), other.abs().max()
+    if not (sizes[0] > 0 and sizes[1] > 0):
+        return False
+    return bool((one / sizes[0] * (other / sizes[1])).sum() < 0)
 
 
 def _without_component(gradient: Tensor, along: Tensor, times: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pathduet.learning.config import TrainingConfig
 from pathduet.learning.consistency import dev_loss, released_dev_loss
 from pathduet.learning.dataset import Batch
-from pathduet.learning.gradient_coordination import coordinate_gradients, subspace_logits
+from pathduet.learning.gradient_coordination import coordinate_gradients, in_conflict, subspace_logits
 from pathduet.learning.outcomes import Outcome
 from pathduet.models.config import MAGNIFICATIONS, SUBSPACES
 from pathduet.models.plain import pool_keys
@@ -134,7 +134,7 @@ class TeacherObjective:
             assert gradient is not None
             c = gradient.shape[1] // 2
             tumor, tme = gradient[:, :c], gradient[:, c:]
-            conflicts += int((tumor * tme).sum() < 0)
+            conflicts += int(in_conflict(tumor, tme))
             sure_tumor, sure_tme = torch.stack(self._confidence[m]).sum(dim=0)
             coordinated = coordinate_gradients(tumor, tme, sure_tumor, sure_tme, model.config.variant)
             gradient.copy_(torch.cat(coordinated, dim=1))

@@ -214,6 +214,8 @@ def merge_tokens(tokens: Tensor, assignment: Tensor, weights: Tensor, n_clusters
             "tokens (B, N, C), assignment (B, N) and weights (B, N) do not fit: "
             f"{tuple(tokens.shape)}, {tuple(assignment.shape)}, {tuple(weights.shape)}"
         )
+    if not tokens.is_floating_point():
+        tokens = tokens.float()
     B, N, _ = tokens.shape
     members = torch.nn.functional.one_hot(assignment.long(), n_clusters).to(tokens.dtype)  # (B, N, K)
     shares = members * weights.reshape(B, N, 1).to(tokens.dtype)

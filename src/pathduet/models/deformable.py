@@ -14,6 +14,7 @@ are the patch map sampled there. Choices where the paper is silent:
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -51,6 +52,16 @@ def reference_points(
     return torch.stack((x, y), dim=-1)
 
 
+def map_side(tokens: int, what: str) -> int:
+    """Return n of n x n tokens; ValueError if `tokens` is no square number."""
+    n = math.isqrt(tokens)
+    if n * n != tokens or n == 0:
+        raise ValueError(
+            f"{tokens} {what} make no square map; the nearest squares are {n**2} and {(n + 1) ** 2}"
+        )
+    return n
+
+
 def sample_map(patches: Tensor, points: Tensor) -> Tensor:
     """Sample a patch map bilinearly.
 
@@ -65,10 +76,15 @@ def sample_map(patches: Tensor, points: Tensor) -> Tensor:
     -------
     Tensor
         (B, h w, c); channel group g read at the points of group g.
+
+    Raises
+    ------
+    ValueError
+        If N is no square number.
     """
     B, N, c = patches.shape
     _, groups, h, w, _ = points.shape
-    n = round(N**0.5)
+    n = map_side(N, "patch tokens")
     maps = patches.transpose(1, 2).reshape(B * groups, c // groups, n, n)
     sampled = F.grid_sample(
         maps, points.reshape(B * groups, h, w, 2).to(maps.dtype),
@@ -99,7 +115,7 @@ class OffsetNetwork(nn.Module):
     def forward(self, queries: Tensor, side: int) -> Tensor:
         """Return offsets (B, groups, side, side, 2) in map cells for (B, q x q, c) queries."""
         B, Q, c = queries.shape
-        q = round(Q**0.5)
+        q = map_side(Q, "query tokens")
         stride = min(max(q // side, 1), self.stride)
         grid = queries.transpose(1, 2).reshape(B, c, q, q)
         padding = (self.kernel - stride + 1) // 2
@@ -150,8 +166,15 @@ class DeformableAttention(nn.Module):
         Returns
         -------
         DeformableOutput
+
+        Raises
+        ------
+        ValueError
+            If Q or N is no square number, or the numbers of slides differ.
         """
-        n = round(patches.shape[1] ** 0.5)
+        if len(queries) != len(patches):
+            raise ValueError(f"queries of {len(queries)} slides and patches of {len(patches)}")
+        n = map_side(patches.shape[1], "patch tokens")
         side = max(n // self.stride, 1)
         guides = queries if query_mask is None else queries * query_mask.unsqueeze(-1)
         offsets = self.offsets(guides, side)

@@ -8,10 +8,20 @@ standardisation is folded into the linear map.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from pathduet.models.config import PATCH_STARTS
+
+
+def given(features: Mapping[str, Tensor | None], magnification: str) -> Tensor:
+    """Return the features (B, N, d) of a magnification; ValueError if they were not given."""
+    found = features[magnification]
+    if found is None:
+        raise ValueError(f"no features at {magnification}, which this network reads")
+    return found
 
 
 class PatchTokens(nn.Module):

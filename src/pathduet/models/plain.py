@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pathduet.models.attention import MultiHeadAttention
 from pathduet.models.config import ModelConfig
-from pathduet.models.deformable import DeformableAttention, DeformableOutput
+from pathduet.models.deformable import DeformableAttention, DeformableOutput, map_side
 
 
 class PlainAttention(nn.Module):
@@ -52,7 +52,7 @@ class PlainAttention(nn.Module):
             Its keys are the map's cells, its offsets (B, groups, n, n, 2) are zero.
         """
         B, N, _ = patches.shape
-        n = round(N**0.5)
+        n = map_side(N, "patch tokens")
         tokens, attention = self.attend(queries, patches, need_attention=need_attention)
         return DeformableOutput(tokens, attention, patches.new_zeros(()).expand(B, self.groups, n, n, 2))
 

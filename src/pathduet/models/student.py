@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pathduet.models.aggregation import Aggregation, TokenAggregation
 from pathduet.models.config import ModelConfig
-from pathduet.models.patch_tokens import PatchTokens
+from pathduet.models.patch_tokens import PatchTokens, given
 from pathduet.models.subspace_order import SubspaceOrder
 
 
@@ -112,18 +112,27 @@ class Student(nn.Module):
             (B,) how often a patch stands among the tokens; see :class:`TokenAggregation`.
         order_from_task : bool
             Whether the task's gradient teaches the order of the prototypes (no teacher) or not (a teacher does).
+
+        Returns
+        -------
+        StudentOutput
+
+        Raises
+        ------
+        ValueError
+            If a magnification that is read is not given, or N is no square number.
         """
-        features = {"10x": (patches_10x, repeats_10x), "20x": (patches_20x, repeats_20x)}
+        features = {"10x": patches_10x, "20x": patches_20x}
+        repeats = {"10x": repeats_10x, "20x": repeats_20x}
         logits, representation, prototypes, margin = {}, {}, {}, {}
         aggregation: dict[str, Aggregation] = {}
         for m in self.config.experts:
-            patches, repeats = features[m]
-            tokens = self.patches[m](patches)
+            tokens = self.patches[m](given(features, m))
             if self.config.aggregation == "mean":
                 prototypes[m] = torch.tanh(self.halves[m](tokens.mean(dim=1))).unflatten(1, (2, -1))
                 ordered, margin[m] = prototypes[m], tokens.new_zeros(len(tokens))
             else:
-                aggregation[m] = self.aggregation[m](tokens, repeats)
+                aggregation[m] = self.aggregation[m](tokens, repeats[m])
                 prototypes[m] = torch.tanh(self.dense[m](aggregation[m].prototypes))  # (B, 2, c)
                 ordered, margin[m] = self.order[m](prototypes[m], through_task=order_from_task)
             representation[m] = ordered.flatten(1)  # (B, 2c)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pathduet.models.config import SUBSPACES, ModelConfig
 from pathduet.models.fusion import DisentangledFusion, SubspaceOutput
 from pathduet.models.gene_tokens import GeneTokens, GeneVector
-from pathduet.models.patch_tokens import PatchTokens
+from pathduet.models.patch_tokens import PatchTokens, given
 
 
 class TeacherOutput(NamedTuple):
@@ -100,18 +100,28 @@ class Teacher(nn.Module):
             (B, N, d) features, N = n x n cells of the token map in row-major order; None if the magnification is not
             read.
         tumor, tme : Tensor
-            (B, G) z-scores of the subspaces' genes in token order.
+            (B, G) z-scores of the subspaces' genes in token order; every slide needs expression (a slide without is for
+            the student).
         need_selection : bool
             Return the selection layers' attention too.
         need_attention : bool
             Return the attention to the histology; deformable attention always does.
+
+        Returns
+        -------
+        TeacherOutput
+
+        Raises
+        ------
+        ValueError
+            If a magnification that is read is not given, N is no square number or genes are not as many as the network's.
         """
         features = {"10x": patches_10x, "20x": patches_20x}
         genes = {"tumor": self.genes["tumor"](tumor), "tme": self.genes["tme"](tme)}
         masks = {s: self.gene_mask(s) for s in SUBSPACES}
         logits, representation, branches = {}, {}, {}
         for m in self.config.experts:
-            tokens = self.patches[m](features[m])
+            tokens = self.patches[m](given(features, m))
             fused = self.fusion[m](
                 tokens, genes["tumor"], genes["tme"], masks["tumor"], masks["tme"],
                 need_selection, need_attention,
