@@ -46,6 +46,16 @@ def test_rounds_are_lloyds_iterations(seed: int) -> None:
     assert within(tokens, torch.from_numpy(refined)[None]) <= within(tokens, found.assignment)
 
 
+def test_clusters_are_the_same_under_bfloat16() -> None:
+    tokens = torch.nn.functional.layer_norm(torch.randn(2, 400, 32), (32,))
+    found = dpc_knn(tokens, 2)
+    refined = refine_clusters(tokens, found.assignment, found.centers, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        again = dpc_knn(tokens, 2)
+        assert torch.equal(refine_clusters(tokens, again.assignment, again.centers, 5), refined)
+    assert all(map(torch.equal, found, again))
+
+
 def test_peaks_stay_and_no_cluster_is_empty_even_where_all_tokens_are_equal() -> None:
     tokens = torch.ones(2, 9, 4)
     found = dpc_knn(tokens, 2)

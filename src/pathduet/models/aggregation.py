@@ -72,11 +72,7 @@ class TokenAggregation(nn.Module):
             would give every patch of a small slide the same density.
         """
         tokens = self.norm(patches + self.deformation(patches, patches).tokens)  # eq. 8-9
-        clusters = dpc_knn(
-            tokens.float() if tokens.dtype is torch.bfloat16 else tokens,
-            self.prototypes,
-            self.neighbor_counts(repeats),
-        )
+        clusters = dpc_knn(tokens, self.prototypes, self.neighbor_counts(repeats))
         assignment = refine_clusters(tokens.detach(), clusters.assignment, clusters.centers, self.refinements)
         log_weights = self.significance(tokens).squeeze(-1)  # (B, N)
         # exp(linear) relative to the cluster's highest: the same shares, and no overflow.

@@ -85,11 +85,13 @@ def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> C
         torch.empty(B, N, dtype=tokens.dtype, device=tokens.device),
         torch.empty(B, N, dtype=tokens.dtype, device=tokens.device),
     )
-    for b in range(B):
-        for whole, part in zip(
-            clusters, _cluster_slide(tokens[b], n_clusters, min(neighbors[b], N)), strict=True
-        ):
-            whole[b] = part
+    with torch.autocast(
+        tokens.device.type, enabled=False
+    ):  # distances between neighbours are lost in bfloat16
+        for b in range(B):
+            found = _cluster_slide(tokens[b], n_clusters, min(neighbors[b], N))
+            for whole, part in zip(clusters, found, strict=True):
+                whole[b] = part
     return clusters
 
 
@@ -166,13 +168,18 @@ def refine_clusters(tokens: Tensor, assignment: Tensor, centers: Tensor, rounds:
         (B, N) assignment. A density peak stays in its cluster, so none is ever empty; the lower index wins a tie.
     """
     B, K = centers.shape
+    if tokens.dtype not in (torch.float32, torch.float64):
+        tokens = tokens.float()
     own = torch.arange(K, device=centers.device).expand(B, K)
     ones = torch.ones_like(tokens[..., 0])
-    for _ in range(rounds):
-        means = merge_tokens(tokens, assignment, ones, K)  # (B, K, C)
-        # |t - m|^2 without the |t|^2 that all clusters share.
-        distances = means.square().sum(dim=-1).unsqueeze(1) - 2 * tokens @ means.transpose(1, 2)  # (B, N, K)
-        assignment = distances.argmin(dim=-1).scatter(1, centers, own)
+    with torch.autocast(tokens.device.type, enabled=False):
+        for _ in range(rounds):
+            means = merge_tokens(tokens, assignment, ones, K)  # (B, K, C)
+            # |t - m|^2 without the |t|^2 that all clusters share.
+            distances = means.square().sum(dim=-1).unsqueeze(1) - 2 * tokens @ means.transpose(
+                1, 2
+            )  # (B, N, K)
+            assignment = distances.argmin(dim=-1).scatter(1, centers, own)
     return assignment
 
 
