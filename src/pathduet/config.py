@@ -80,6 +80,10 @@ def _with_defaults(value: dict[str, Any], part: Mapping[str, Any]) -> None:
             value[key] = copy.deepcopy(rule["default"])
         if isinstance(value.get(key), dict):
             _with_defaults(value[key], rule)
+        elif isinstance(value.get(key), list):
+            for item in value[key]:
+                if isinstance(item, dict):
+                    _with_defaults(item, rule.get("items", {}))
 
 
 def _key(path: Any) -> str:

@@ -33,6 +33,7 @@ def test_defaults_are_filled_in_at_every_depth(minimal: dict[str, Any]) -> None:
     assert config["encoder"]["name"] == "resnet50"
     assert config["expression"]["hvg_fraction"] == 0.3
     assert config["cohorts"]["external"] == []
+    assert config["expression"]["tables"][0]["samples"] is None  # in lists, too
 
 
 def test_resolving_twice_changes_nothing(minimal: dict[str, Any]) -> None:
