@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test quick lint docs vendor format install real-expression clean-demo
+.PHONY: demo test quick lint docs vendor format install locks real-expression clean-demo
 .DEFAULT_GOAL := demo
 
 install: $(READY)
@@ -51,6 +51,10 @@ vendor: $(READY)
 # The documentation as a site in results/site, every link checked.
 docs: $(READY)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -f docs/site/mkdocs.yml
+
+# Exact versions and hashes of what pip installs in each conda environment, of this environment's versions: envs/locks.
+locks: $(READY)
+	@$(BIN)/python envs/refresh_locks.py
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .

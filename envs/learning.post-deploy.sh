@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
-# The package itself, from the checkout the workflow comes from; its dependencies stand in the environment file.
+# The package itself, from the checkout the workflow comes from; its dependencies stand in the environment file, locked
+# versions of them in envs/locks.
 set -euo pipefail
-pip install --no-deps --no-build-isolation --quiet -e "${PATHDUET_CHECKOUT:-$PWD}"
+checkout="${PATHDUET_CHECKOUT:-$PWD}"
+bash "$checkout/envs/locks/install.sh" learning
+pip install --no-deps --no-build-isolation --quiet -e "$checkout"

