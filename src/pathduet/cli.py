@@ -95,17 +95,13 @@ def _run_stages(
     rows = slides_of(source)
     for stage in stages:
         run_batch(rows, stage, results, settings, results / "batches" / stage / "all.tsv", workers=workers)  # type: ignore[arg-type]
-    import pandas as pd
+    from pathduet.ledger import build_ledger, summarise
 
-    from pathduet.ledger import summarise
-
-    manifest = pd.read_csv(
-        results / "batches" / stages[-1] / "all.tsv", sep="\t", dtype=str, keep_default_na=False
-    )
-    typer.echo(summarise(manifest))
-    for row in manifest[manifest["status"] == "failed"].to_dict("records"):
+    ledger = build_ledger(rows, [results / "batches" / stages[-1] / "all.tsv"])  # or the counts do not add up
+    typer.echo(summarise(ledger))
+    for row in ledger[ledger["status"] == "failed"].to_dict("records"):
         typer.echo(f"  {row['slide_id']}: {row['reason']}: {row['message']}")
-    raise typer.Exit(3 if (manifest["status"] == "failed").any() else 0)
+    raise typer.Exit(3 if (ledger["status"] == "failed").any() else 0)
 
 
 def _engine_configuration(files: list[Path] | None) -> dict[str, Any]:
@@ -157,6 +153,10 @@ def status(results: Results = Path("results")) -> None:
     from pathduet.run_status import read_progress, status_lines
 
     steps = read_progress(results)
+    if not steps and not (results / "ledger.tsv").is_file():
+        what = "holds no run" if results.is_dir() else "is not there"
+        typer.echo(f"{results.resolve()} {what}: start one, or name its results folder with --results.")
+        raise typer.Exit(4)
     complete = (results / "report" / "report.html").is_file() and all(s.done >= s.total for s in steps)
     lost = lost_in(results)
     typer.echo("\n".join([*status_lines(results), *(headline(results) if complete or not steps else [])]))

@@ -195,8 +195,10 @@ def test_a_slide_that_cannot_be_used_says_why_at_every_stage(tmp_path: Path, kin
         assert status.failed_stage == "tile" and status.message
         assert read_status(tmp_path / "r", "x", stage) == status
         assert str(tmp_path) not in status.message
+    # where there is something to look at
+    picture = ["refused.png"] if kind in ("white", "small") else []
     assert sorted(p.name for p in (tmp_path / "r/slides/x").iterdir()) == sorted(
-        f"{stage}.status.json" for stage in STAGES
+        [*(f"{stage}.status.json" for stage in STAGES), *picture]
     )
 
 
@@ -204,8 +206,12 @@ def test_a_slide_that_fails_now_leaves_no_older_artifact(tmp_path: Path) -> None
     path, results = make_slide(tmp_path, "a"), tmp_path / "r"
     run_slide(slide_row(path), "tile", results, small_settings())
     status = run_slide(slide_row(path), "tile", results, small_settings(min_tiles=10_000))
-    assert status.reason == "too_few_tiles"
-    assert [p.name for p in (results / "slides/a").iterdir()] == ["tile.status.json"]
+    assert status.reason == "too_few_tiles" and "refused.png" in status.message
+    assert sorted(p.name for p in (results / "slides/a").iterdir()) == ["refused.png", "tile.status.json"]
+    with Image.open(results / "slides/a/refused.png") as picture:
+        assert picture.size == (512, 410)
+    run_slide(slide_row(path), "tile", results, small_settings())
+    assert not (results / "slides/a/refused.png").exists()
 
 
 def test_tiles_that_fail_to_decode_are_counted_up_to_the_limit(tmp_path: Path) -> None:

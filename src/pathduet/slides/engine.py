@@ -16,6 +16,7 @@ from pathduet.slides import cache_keys
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.status import (
     ARTIFACTS,
+    REFUSED,
     STAGES,
     StageStatus,
     artifact_checksums,
@@ -99,6 +100,7 @@ def _run(
     folder = slide_folder(results, slide.slide_id)
     if slide.exclude:
         _remove_artifacts(folder, stage)
+        (folder / REFUSED).unlink(missing_ok=True)
         return StageStatus(slide.slide_id, stage, "excluded", "excluded", slide.exclude, failed_stage="tile")
     upstream: StageStatus | None = None
     key = ""
@@ -119,6 +121,8 @@ def _run(
                 return before
             _say_broken(slide, problems)
         _remove_artifacts(folder, stage)
+        if stage == "tile":
+            (folder / REFUSED).unlink(missing_ok=True)
         read = cache_keys.slide_identity(slide.path)
         status = _compute(slide, stage, settings, folder, key, upstream, threads)
         if cache_keys.slide_identity(slide.path) != read:

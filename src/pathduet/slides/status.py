@@ -17,6 +17,8 @@ ARTIFACTS = {
     "stain": ("stain.json", "stain.png"),
     "features": ("features.h5",),
 }
+#: Mask and tiles of a slide that has too little tissue: what to look at before excluding it.
+REFUSED = "refused.png"
 
 
 @dataclass(frozen=True)

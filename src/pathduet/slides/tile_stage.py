@@ -19,6 +19,7 @@ from pathduet.slides.given_mask import given_mask
 from pathduet.slides.pixel_size import PixelSize, pixel_size
 from pathduet.slides.reader import SlideReader
 from pathduet.slides.settings import TileSettings
+from pathduet.slides.status import REFUSED
 from pathduet.slides.tiling import Lattice, box_means, lattice
 from pathduet.slides.tissue import tissue_mask
 
@@ -96,7 +97,8 @@ def thumbnail_shape(
 def tile_slide(
     slide: SlideRow, settings: TileSettings, folder: Path, key: str
 ) -> tuple[dict[str, int], PixelSize]:
-    """Find a slide's tissue and tiles and write tiles.h5, mask.png and thumbnail.png into `folder`.
+    """Find a slide's tissue and tiles and write tiles.h5, mask.png and thumbnail.png into `folder`; for a slide of too
+    little tissue, refused.png.
 
     Returns
     -------
@@ -142,17 +144,7 @@ def tile_slide(
         if slide.mask is not None:
             given = given_mask(slide.slide_id, slide.mask, (width, height), shape)
             mask = replace(mask, tissue=given & readable, pen=np.zeros_like(given))
-        if not mask.tissue.any():
-            raise SlideError(
-                slide.slide_id,
-                "no_tissue",
-                f"nothing marked in {slide.mask.name}"
-                if slide.mask
-                else "no stained tissue on the thumbnail",
-                "correct the mask"
-                if slide.mask
-                else "look at the slide; give a mask of your own, or exclude it",
-            )
+        small = previews.preview_size(width, height)
         pixel0 = (width / shape[0], height / shape[1])
         kept = {
             name: keep_tiles(
@@ -165,6 +157,25 @@ def tile_slide(
             for name, mpp in settings.magnifications.items()
         }
         counts = {f"n_{name}": len(tiles.grid) for name, tiles in kept.items()}
+        picture = thumbnail if shape == small else _preview(reader, thumbnail, small)
+        corners = {
+            name: (tiles.lattice.origin0(tiles.grid), tiles.lattice.width0, tiles.lattice.height0)
+            for name, tiles in kept.items()
+        }
+        overlay = previews.mask_preview(picture, mask.tissue, mask.pen, (width, height), corners)
+        if not mask.tissue.any() or min(counts.values()) < settings.min_tiles:
+            previews.save_png(folder / REFUSED, overlay)
+        if not mask.tissue.any():
+            raise SlideError(
+                slide.slide_id,
+                "no_tissue",
+                f"nothing marked in {slide.mask.name}"
+                if slide.mask
+                else "no stained tissue on the thumbnail",
+                "correct the mask"
+                if slide.mask
+                else f"look at {REFUSED} in its folder; give a mask of your own, or exclude it",
+            )
         if min(counts.values()) < settings.min_tiles:
             raise SlideError(
                 slide.slide_id,
@@ -174,7 +185,7 @@ def tile_slide(
                     for name, tiles in kept.items()
                 )
                 + f"; at least {settings.min_tiles} are needed",
-                "lower slides.min_tiles or slides.min_tissue, or exclude the slide",
+                f"look at {REFUSED} in its folder; lower slides.min_tiles or slides.min_tissue, or exclude the slide",
             )
         for name, tiles in kept.items():
             counts |= {f"{what}_{name}": n for what, n in tiles.counts.items()}
@@ -182,17 +193,8 @@ def tile_slide(
         _write_tiles(
             folder / "tiles.h5", slide, settings, reader, size, kept, mask.tissue, thumbnail_mpp, key
         )
-        small = previews.preview_size(width, height)
-        picture = thumbnail if shape == small else _preview(reader, thumbnail, small)
-    corners = {
-        name: (tiles.lattice.origin0(tiles.grid), tiles.lattice.width0, tiles.lattice.height0)
-        for name, tiles in kept.items()
-    }
     previews.save_png(folder / "thumbnail.png", picture)
-    previews.save_png(
-        folder / "mask.png",
-        previews.mask_preview(picture, mask.tissue, mask.pen, (width, height), corners),
-    )
+    previews.save_png(folder / "mask.png", overlay)
     return counts, size
 
 
