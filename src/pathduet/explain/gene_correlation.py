@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-SCORE_NAMES = {"expected_grade": "expected grade (sum of p_k k)", "risk": "predicted survival risk"}
+SCORE_NAMES = {
+    "expected_grade": "expected grade (each grade times its probability)",
+    "risk": "predicted survival risk",
+}
 #: atanh(r) of fewer has no variance.
 FEWEST_PATIENTS = 4
 _LEVEL = 0.05

@@ -11,6 +11,7 @@ import numpy as np
 from pathduet.atomic import write_tsv
 from pathduet.cohort.splits import read_folds
 from pathduet.errors import InputError
+from pathduet.evaluation.model_facts import model_title
 from pathduet.explain import gene_attention
 from pathduet.explain.annotations import Annotation, read_annotation, read_legend
 from pathduet.explain.fold_results import patients_of_test_part
@@ -194,7 +195,7 @@ def _region_message(table: pd.DataFrame) -> str:
         own = rows[(rows["model"] == model) & (rows["measure"] == measure)]
         if len(own):
             parts.append(f"{name} {own['value'].mean():.2f} (by chance {own['chance'].mean():.2f})")
-    return f"Prototypes of the {model} model on test slides, mean of the magnifications: {', '.join(parts)}."
+    return f"Prototypes of the {model_title(model).split(' (')[0].lower()} on test slides, mean of the magnifications: {', '.join(parts)}."
 
 
 def attention_parts(
@@ -236,7 +237,7 @@ def attention_parts(
     elif len(table):
         means = table[["similarity", "agreement"]].mean()
         message = (
-            f"The same gene at 10x and 20x: attention agrees with r {means['agreement']:.2f}, similarity "
+            f"The same gene at 10x and 20x: attention agrees with r {round(means['agreement'], 2) + 0.0:.2f}, similarity "
             f"{means['similarity']:.2f} (1 = unrelated), mean of {len(table)} genes."
         )
     if len(table) and table[["tumor_gain_10x", "tumor_gain_20x"]].isna().all(axis=None):

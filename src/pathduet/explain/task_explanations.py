@@ -15,6 +15,7 @@ import numpy as np
 from pathduet.atomic import write_json, write_tsv
 from pathduet.cohort.labels import task_labels
 from pathduet.cohort.splits import read_folds
+from pathduet.evaluation.model_facts import model_title
 from pathduet.evaluation.predictions import labelled, read_predictions
 from pathduet.evaluation.survival_curves import risk_cuts
 from pathduet.explain import gene_correlation, survival_explanations
@@ -81,6 +82,13 @@ def explain_task(
     return summary
 
 
+def called(model: str) -> str:
+    """Return a model's name inside a sentence, without what it reads: ``ABMIL``, ``distilled student``."""
+    title = model_title(model).split(" (")[0]
+    ours = model.startswith(("teacher", "student", "distilled"))
+    return title[:1].lower() + title[1:] if ours else title
+
+
 def _flat(reasons: Mapping[str, Sequence[str]], models: Sequence[str]) -> list[str]:
     return [f"{model}: {reason}" for model in models for reason in reasons.get(model, [])]
 
@@ -104,7 +112,7 @@ def _embedding(
         if len(of_measure):
             best = of_measure.iloc[int(of_measure["value"].argmax())]
             name = EMBEDDING_MEASURES[measure].split(" (")[0].lower()
-            parts.append(f"{name} {best['value']:.2f} ({best['model']})")
+            parts.append(f"{name} {best['value']:.2f} ({called(best['model'])})")
     classes = ", ".join(sorted(set(scores["classes"].dropna()) - {""}))
     return {
         "method": method,
@@ -152,8 +160,9 @@ def _gene_correlation(
     merged = {model: [*reasons.get(model, []), *more.get(model, [])] for model in results_of}
     score = gene_correlation.SCORES[task]
     counts = summary.groupby("model", sort=False)[["significant", "genes"]].sum()
-    parts = [f"{model} {row['significant']} of {row['genes']}" for model, row in counts.iterrows()]
-    message = f"Genes that go with the {gene_correlation.SCORE_NAMES[score]} (q < 0.05): {', '.join(parts)}."
+    name = gene_correlation.SCORE_NAMES[score].split(" (")[0]
+    parts = [f"{called(str(m))} {row['significant']} of {row['genes']}" for m, row in counts.iterrows()]
+    message = f"Genes that go with the {name} (q < 0.05): {', '.join(parts)}."
     return {
         "score": score,
         "score_name": gene_correlation.SCORE_NAMES[score],
@@ -233,7 +242,7 @@ def _survival(
         whole = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=["part", "model"])
         first = [c for c in ("part", "model", "split") if c in whole]
         write_tsv(out_dir / name, whole[[*first, *(c for c in whole if c not in first)]])
-    told = [model for model, p in parts_told if p < 0.05]
+    told = [called(model) for model, p in parts_told if p < 0.05]
     return {
         "message": f"Cut at the median of training risk, {len(told)} of {len(parts_told)} models separate test patients "
         f"(log-rank p < 0.05{': ' + ', '.join(told) if told else ''}).",

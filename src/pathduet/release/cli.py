@@ -94,6 +94,10 @@ def predict(
     typer.echo(summarise(ledger))
     for row in ledger[ledger["status"] == "failed"].to_dict("records"):
         typer.echo(f"  {row['slide_id']}: {row['reason']}: {row['message']}")
+    if (ledger["reason"] == "no_mpp").any():
+        typer.echo(
+            "If you know the scanner: --mpp says the pixel size of slides that do not, or a sheet's column mpp."
+        )
     typer.echo(
         f"{release.manifest['notice']} Pages: {out}/slides/<slide_id>/prediction.html; table: {out}/predictions.tsv"
     )

@@ -13,6 +13,7 @@ from pathduet.provenance import code_version
 from pathduet.release.load import Release
 from pathduet.release.pictures import Picture, slide_pictures, survival_svg, tile_pictures
 from pathduet.release.reference import plain_verdict
+from pathduet.report.figures import class_title
 
 if TYPE_CHECKING:
     from pathduet.explain.tile_maps import SlideMaps
@@ -31,7 +32,7 @@ def source_hash() -> str:
     text = (
         shipped("pathduet.release", "prediction.html")
         + page_style("pathduet.release", "prediction.css")
-        + code_version("html_page", "report/drawing", "report/pictures")
+        + code_version("html_page", "report/drawing", "report/figures", "report/pictures")
     )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -86,11 +87,11 @@ def _task_view(task: str, found: Mapping[str, Any]) -> dict[str, Any]:
     }
     if found["kind"] == "classes":
         ranked = sorted(found["probabilities"].items(), key=lambda item: -item[1])
-        view["value"] = found["predicted"].replace("_", " ")
+        view["value"] = class_title(found["predicted"])
         view["share"] = _percent(found["probabilities"][found["predicted"]])
         view["bars"] = [
             {
-                "name": name.replace("_", " "),
+                "name": class_title(name),
                 "percent": f"{100 * share:.1f}",
                 "dots": [f"{100 * member['probabilities'][name]:.1f}" for member in found["members"]],
             }

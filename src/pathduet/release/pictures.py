@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-#: The heatmaps' own colours, as numbers.
-TUMOR, TME = (tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in (TUMOR_COLOUR, TME_COLOUR))
 _OPACITY = 150
 _EDGE = 512
 
@@ -110,10 +108,12 @@ def _drawn(thumbnail: Image.Image, tiles: pd.DataFrame, column: str, size0: tupl
 
 
 def _colour(value: float, column: str) -> tuple[int, int, int, int]:
-    if column != "p_tumor":
-        return (*TUMOR, round(200 * value))
-    colour = TUMOR if value >= 0.5 else TME
-    return (*colour, round(40 + (_OPACITY - 40) * abs(2 * value - 1)))
+    hexadecimal, opacity = TUMOR_COLOUR, round(200 * value)
+    if column == "p_tumor":
+        hexadecimal = TUMOR_COLOUR if value >= 0.5 else TME_COLOUR
+        opacity = round(40 + (_OPACITY - 40) * abs(2 * value - 1))
+    red, green, blue = (int(hexadecimal[i : i + 2], 16) for i in (1, 3, 5))
+    return red, green, blue, opacity
 
 
 def _uri(image: Image.Image) -> str:

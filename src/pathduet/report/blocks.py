@@ -124,6 +124,11 @@ def text(content: str) -> Block:
     return {"kind": "text", "text": content}
 
 
+def note(content: str) -> Block:
+    """Return a remark in small print."""
+    return {"kind": "note", "text": content}
+
+
 def table(
     name: str,
     columns: Sequence[str],

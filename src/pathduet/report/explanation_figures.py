@@ -104,6 +104,7 @@ def embedding_scores(scores: pd.DataFrame) -> Figure:
             if np.isfinite(chance):
                 axis.axvline(chance, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
             title, _, unit = name.partition(" (")
+            axis.locator_params(axis="x", nbins=5)
             axis.set_title(title)
             axis.set_xlabel(unit.rstrip(")") or "-1 to 1", fontsize=8.5)
             axis.set_ylim(len(models) - 0.4, -0.6)
@@ -247,6 +248,7 @@ def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame) -> Figure:
         figure = new_figure(10.2, max(3.7, 1.2 + 0.27 * len(rows)))
         axes = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
         reach = max(0.05, float(genes["agreement"].abs().max())) if genes["agreement"].notna().any() else 1.0
+        named: list[list[Any]] = []
         for subspace, own in genes.groupby("subspace", sort=False):
             colour, name = SUBSPACE_COLOURS[str(subspace)], _SUBSPACE_NAMES[str(subspace)]
             axes[0].plot(
@@ -259,14 +261,13 @@ def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame) -> Figure:
                 mew=0,
                 label=name,
             )
-            for row in own.head(_LABELLED).to_dict("records"):
-                axes[0].annotate(row["gene"], (row["selection_10x"], row["selection_20x"]), (3, 3),
-                                 textcoords="offset points", fontsize=7, color=INK)  # fmt: skip
+            named += own.head(_LABELLED)[["gene", "selection_10x", "selection_20x"]].values.tolist()
             known = own["agreement"].dropna()
             if len(known):
                 axes[1].hist(known, bins=np.linspace(-reach, reach, 41), color=colour, alpha=0.55, label=name)
         axes[0].set(title="Weight in the selection (1 = even)", xlabel="at 10x", ylabel="at 20x")
         axes[0].margins(0.08)
+        _label_apart(axes[0], named)
         figure.legend(
             *axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, markerscale=1.6
         )
@@ -289,6 +290,19 @@ def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame) -> Figure:
         axes[2].set(title=title, ylim=(max(len(rows), 1) - 0.4, -0.6))
         axes[2].grid(axis="y", visible=False)
         return figure
+
+
+def _label_apart(axis: Axes, named: Sequence[Sequence[Any]]) -> None:
+    """Write names beside points, above or below them; a name that would lie on another one is left out."""
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    taken: list[tuple[float, float]] = []
+    for text, x, y in named:
+        across, up = (x - left) / (right - left), (y - bottom) / (top - bottom)
+        for points, shift in ((3, 0.0), (-9, -0.06)):
+            if all(abs(across - a) > 0.24 or abs(up + shift - u) > 0.045 for a, u in taken):
+                axis.annotate(text, (x, y), (3, points), textcoords="offset points", fontsize=7, color=INK)
+                taken.append((across, up + shift))
+                break
 
 
 def risk_groups(patients: pd.DataFrame, part: str = "test", split: str = "median") -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from pathduet.explanation_files import EMBEDDING_MEASURES, explanations_of
 from pathduet.report import explanation_figures, figures
-from pathduet.report.blocks import Block, Drawer, Section, heading, hole, table, text
+from pathduet.report.blocks import Block, Drawer, Section, heading, hole, note, table
 from pathduet.report.findings import Findings
 
 _TITLES = {
@@ -59,7 +59,7 @@ def explanations(found: Findings, drawer: Drawer) -> Section:
         entries = {entry["name"]: entry for entry in summary["explanations"]}
         for name in explanations_of(task, found.config["explanations"]["malignancy_scores"]):
             if name in entries:
-                section.blocks += _blocks(found, task, entries[name], drawer)
+                section.blocks += _blocks(found, task, entries[name], summary.get("models", ()), drawer)
     return section
 
 
@@ -67,9 +67,27 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _blocks(found: Findings, task: str, entry: Mapping[str, Any], drawer: Drawer) -> list[Block]:
+def _joined(reasons: Sequence[str], models: Sequence[str]) -> list[str]:
+    """Say once what several models have in common: ``teacher: x``, ``abmil: x`` becomes ``Teacher, ABMIL: x``."""
+    whose: dict[str, list[str]] = {}
+    for reason in reasons:
+        model, _, rest = str(reason).partition(": ")
+        if model in models:
+            whose.setdefault(rest, []).append(figures.short_name(model))
+        else:
+            whose.setdefault(str(reason), [])
+    every = len(models)
+    return [
+        reason if not names else f"{'all models' if len(names) == every > 1 else ', '.join(names)}: {reason}"
+        for reason, names in whose.items()
+    ]
+
+
+def _blocks(
+    found: Findings, task: str, entry: Mapping[str, Any], models: Sequence[str], drawer: Drawer
+) -> list[Block]:
     title, folder = f"{task.capitalize()}: {_TITLES[entry['name']].lower()}", f"explanations/{task}"
-    reasons = list(entry["reasons"])
+    reasons = _joined(entry["reasons"], models)
     blocks: list[Block] = []
     message = entry["message"]
     for name in entry["files"]:
@@ -106,7 +124,7 @@ def _blocks(found: Findings, task: str, entry: Mapping[str, Any], drawer: Drawer
         more = (
             f" ({len(reasons) - _REASONS} more in {folder}/summary.json)" if len(reasons) > _REASONS else ""
         )
-        blocks.append(text(f"{title}, left out or not defined: {'; '.join(reasons[:_REASONS])}{more}."))
+        blocks.append(note(f"{title}, left out or not defined: {'; '.join(reasons[:_REASONS])}{more}."))
     return blocks
 
 

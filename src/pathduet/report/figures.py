@@ -168,7 +168,7 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fig
     from matplotlib.patches import Rectangle
 
     labels = [class_title(name).replace("astrocytoma", "astro.") for name in classes]
-    tilt = {"rotation": 35, "ha": "right"} if max(map(len, labels), default=0) > 4 else {}
+    tilt: dict[str, Any] = {"rotation": 35, "ha": "right"} if max(map(len, labels), default=0) > 4 else {}
     count = len(classes)
     with style():
         figure, axes = _panels(len(matrices), 3, 3.15, 3.1)

@@ -30,6 +30,8 @@ _LEADS = {
     "survival": "Who dies earlier, beside what age, sex and grade already tell.",
     "external": "Zero-shot: the models of every fold on patients of another cohort, nothing refitted.",
 }
+#: A log-rank test of smaller groups is rough.
+_FEW = 10
 _SPREAD_CAPTION = (
     "Open dots: folds. Diamond: their mean. Band: 95 % patient bootstrap interval of the mean. Dashed: a model that "
     "knows nothing."
@@ -108,9 +110,9 @@ def gain_message(rows: pd.DataFrame) -> str:
         if pd.isna(low):
             verdict = "no interval"
         elif low > 0:
-            verdict = "better"
+            verdict = "interval above 0"
         elif high < 0:
-            verdict = "worse"
+            verdict = "interval below 0"
         else:
             verdict = "interval contains 0"
         parts.append(f"{figures.short_name(row['model'])} {row['gain']:+.3f} ({verdict})")
@@ -397,11 +399,13 @@ def _survival_curves(found: Findings, name: str, drawer: Drawer) -> list[Block]:
             source = (
                 f"models/{name}/<model>/fold-*/predictions.tsv and models/{name}/<model>/fold-*/metrics.json"
             )
+        smallest = min(curve.n for group, _ in curves.values() for curve in group)
+        few = f" The smallest group has {smallest} patients: read p with care." if smallest < _FEW else ""
         blocks.append(
             drawer.draw(
                 f"kaplan-meier-{name}-{kind}", figures.kaplan_meier, {"curves": curves}, message=message,
                 caption=f"Share alive by predicted risk, one case a patient; bands are 95 % intervals, ticks censored "
-                f"patients. {cut} p values are not corrected for the number of models.",
+                f"patients. {cut} p values are not corrected for the number of models.{few}",
                 source=source,
             )
         )  # fmt: skip

@@ -43,7 +43,7 @@ def flow(found: Findings) -> Section:
         {"count": len(ledger), "name": "slides in the sheet", "lost": [("excluded by the sheet", len(excluded))],
          "detail": f"{ledger['patient_id'].nunique()} patients"},
         {"count": len(ledger) - len(excluded), "name": "slides tried",
-         "lost": [(reason_title(r), n) for r, n in failed["reason"].value_counts().sort_index().items()],
+         "lost": [(reason_title(str(r)), n) for r, n in failed["reason"].value_counts().sort_index().items()],
          "detail": f"{ledger[ledger['status'] != 'excluded']['patient_id'].nunique()} patients"},
         {"count": len(used), "name": "slides used", "lost": [],
          "detail": f"{used['patient_id'].nunique()} patients"},
