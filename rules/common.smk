@@ -1,5 +1,6 @@
 # The configuration and the sheets, checked before any job starts; what the rules ask of it.
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -209,16 +210,42 @@ def start():
     watch = RunWatch(Path(RESULTS)).start()
 
 
+def same_run():
+    """The words of a command line that make it one of this run: its Snakefile, configuration and environments."""
+    here = Path.cwd()
+    words = []
+    if Path(workflow.main_snakefile) != here / "Snakefile":
+        words += ["--snakefile", workflow.main_snakefile, "--directory", str(here)]
+    if workflow.config_settings.configfiles:
+        words.append("--configfile")
+        for file in workflow.config_settings.configfiles:
+            below = not words[0] == "--snakefile" and file.is_relative_to(here)
+            words.append(str(file.relative_to(here) if below else file))
+    if workflow.deployment_settings.deployment_method:
+        names = sorted(
+            str(method) for method in workflow.deployment_settings.deployment_method
+        )
+        words += ["--sdm", *names]
+    if workflow.config_settings.config:
+        words += ["--config", *workflow.config_settings.config_args]
+    return words
+
+
 def finish(succeeded, snakemake_log):
     """Say where the report is, what it found and what was lost; the exit status says the latter, too."""
     from pathduet.report.summary import closing_lines
-    from pathduet.run_status import failed_jobs, failure_lines
+    from pathduet.atomic import write_text
+    from pathduet.run_status import failed_jobs, failure_lines, failures_path
 
     if watch is not None:
         watch.stop()
     lines, lost = closing_lines(RESULTS, succeeded)
     if not succeeded:
-        lines = [*failure_lines(failed_jobs(*snakemake_log)), *lines]
+        failed = failure_lines(failed_jobs(*snakemake_log), same_run())
+        if watch is not None:  # not where another run holds the folder
+            with contextlib.suppress(OSError):  # a full or read-only disk
+                write_text(failures_path(Path(RESULTS)), "\n".join(failed) + "\n")
+        lines = [*failed, *lines]
     print("\n".join(lines), file=sys.stderr, flush=True)
     status = plan.config["slides"]["lost_slides_exit_status"]
     if succeeded and lost and status:

@@ -19,7 +19,7 @@ CONTEXT = "https://w3id.org/ro/crate/1.1/context"
 PARTS = (
     "report/report.html", "provenance.json", "ledger.tsv", "participation.tsv", "split/folds.tsv", "tables/*",
     "models/*/*/*/metrics.json", "models/*/*/*/predictions.tsv", "models/*/*/*/model.json", "models/*/*/*/history.tsv",
-    "external/*/*/*/metrics.json", "external/*/*/*/predictions.tsv",
+    "external/*/*/*/metrics.json", "external/*/*/*/predictions.tsv", "provenance/**/*.json",
 )  # fmt: skip
 _FORMATS = {
     ".html": "text/html", ".json": "application/json", ".tsv": "text/tab-separated-values", ".md": "text/markdown",

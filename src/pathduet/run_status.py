@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +70,8 @@ def plan_path(results: Path) -> Path:
 
 
 def write_plan(plan: Plan, results: Path) -> None:
-    """Write what the run that starts now is going to make."""
+    """Write what the run that starts now is going to make; what failed in the last one is past."""
+    failures_path(results).unlink(missing_ok=True)
     folders = dict.fromkeys(plan.gene_folder(model) for _, model in plan.trained)
     external = [("survival", model) for model in plan.models("survival") if "external" in plan.tables]
 
@@ -128,14 +131,21 @@ def _times(paths: Iterable[Path]) -> Iterator[float]:
             continue
 
 
+def failures_path(results: Path) -> Path:
+    """Return where a run that failed leaves what failed, until the next one starts."""
+    return results / ".failures.txt"
+
+
 def status_lines(results: Path) -> list[str]:
-    """Return what `pathduet status` prints before the headline."""
+    """Return what `pathduet status` prints before the headline; empty where no run was ever started."""
     steps = read_progress(results)
     owner = run_owner(results)
     lines = [step.line() for step in steps]
     if owner:
         lines.append(f"A run is at work: {owner}.")
     elif steps and any(step.done < step.total for step in steps):
+        with contextlib.suppress(OSError):
+            lines += failures_path(results).read_text(encoding="utf-8").splitlines()
         lines.append("No run is at work; start it again and it goes on where it stopped.")
     return lines
 
@@ -166,8 +176,19 @@ def failed_jobs(*snakemake_logs: str | os.PathLike[str]) -> list[FailedJob]:
     return list(found.values())
 
 
-def failure_lines(jobs: Iterable[FailedJob], last: int = 12, most: int = 5) -> list[str]:
-    """Return for each failed job the end of its log and the command that runs it again."""
+def failure_lines(
+    jobs: Iterable[FailedJob], options: Sequence[str] = (), last: int = 12, most: int = 5
+) -> list[str]:
+    """Return for each failed job the end of its log and the command that runs it again.
+
+    Parameters
+    ----------
+    jobs : iterable of FailedJob
+    options : sequence of str
+        Words of the command line that this run needs beside the target, e.g. ``["--configfile", "mine.yaml"]``.
+    last, most : int
+        Lines of a log, and jobs, that are shown.
+    """
     jobs = list(jobs)
     lines: list[str] = []
     for job in jobs[:most]:
@@ -176,7 +197,9 @@ def failure_lines(jobs: Iterable[FailedJob], last: int = 12, most: int = 5) -> l
             lines.append(f"  the end of {log}:")
             lines += [f"    {line}" for line in _end(log, last)]
         if job.outputs:
-            lines.append(f"  run it alone again: snakemake --cores 1 {job.outputs[0]}")
+            # the target first: --configfile takes every word that follows
+            words = ["snakemake", "--cores", "1", job.outputs[0], *options]
+            lines.append(f"  run it alone again: {shlex.join(words)}")
     if len(jobs) > most:
         lines.append(f"and {len(jobs) - most} more")
     return lines

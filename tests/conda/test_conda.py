@@ -14,7 +14,7 @@ import pytest
 import tiny_cohort
 from conda import local_channel
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 STAND_IN = Path(__file__).parent / "stand_in/bin"
 TARGET = "results/genes/fold-0.h5ad"
 

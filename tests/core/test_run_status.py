@@ -6,7 +6,17 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
-from pathduet.run_status import failed_jobs, failure_lines, read_progress, status_lines, write_plan
+from typer.testing import CliRunner
+
+from pathduet.cli import app
+from pathduet.run_status import (
+    failed_jobs,
+    failure_lines,
+    failures_path,
+    read_progress,
+    status_lines,
+    write_plan,
+)
 
 LOG = """\
 [Mon Nov 23 17:33:27 2026]
@@ -67,6 +77,21 @@ def test_a_folder_without_a_run_has_no_progress(tmp_path: Path) -> None:
     assert read_progress(tmp_path) == [] and status_lines(tmp_path) == []
 
 
+def test_status_tells_what_failed_until_the_next_start(tmp_path: Path) -> None:
+    write_plan(plan(1), tmp_path)  # type: ignore[arg-type]
+    failures_path(tmp_path).write_text("FAILED: train\n")
+    assert status_lines(tmp_path)[-2:-1] == ["FAILED: train"]
+    write_plan(plan(1), tmp_path)  # type: ignore[arg-type]
+    assert "FAILED: train" not in status_lines(tmp_path)
+
+
+def test_status_says_that_a_folder_holds_no_run(tmp_path: Path) -> None:
+    for folder, said in ((tmp_path, "holds no run"), (tmp_path / "none", "is not there")):
+        found = CliRunner().invoke(app, ["status", "--results", str(folder)])
+        assert found.exit_code == 4 and f"{folder} {said}" in found.output
+        assert not (tmp_path / "none").exists() and not list(tmp_path.iterdir())
+
+
 def test_a_failure_is_told_once_with_the_end_of_its_log_and_its_command(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.write_text("".join(f"line {i}\n" for i in range(30)))
@@ -77,4 +102,7 @@ def test_a_failure_is_told_once_with_the_end_of_its_log_and_its_command(tmp_path
     lines = failure_lines(jobs)
     assert "    line 29" in lines and "    line 18" in lines and "    line 17" not in lines
     assert f"  run it alone again: snakemake --cores 1 {tmp_path / 'weights'}" in lines
+    # a run that was given a configuration needs it again; the target stands before an option that takes many words
+    lines = failure_lines(jobs, ["--configfile", "my own.yaml"])
+    assert "  run it alone again: snakemake --cores 1 report.html --configfile 'my own.yaml'" in lines
     assert failed_jobs(tmp_path / "none") == []

@@ -127,8 +127,8 @@ def test_a_second_run_in_the_same_folder_refuses_and_harms_nothing(run: Path) ->
 
 def test_killed_at_random_it_ends_as_if_undisturbed(finished: Path, cohort: Path, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "killed", cohort)
-    hit, starts, left = kill_test.run_with_kills(folder, 4, 5, 12.0, TARGET)
-    assert sum(hit.values()) == 4 and starts >= 2 and left == 0
+    done = kill_test.run_with_kills(folder, 4, 5, 12.0, TARGET)
+    assert done.hit.total() == 4 and done.starts >= 2 and done.left == 0
     assert kill_test.compare(finished / "results", folder / "results") == []
     ledger = pd.read_csv(folder / "results/ledger.tsv", sep="\t")
     assert list(ledger["slide_id"]) == list(pd.read_csv(cohort / "slides.tsv", sep="\t")["slide_id"])
