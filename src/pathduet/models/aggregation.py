@@ -70,6 +70,15 @@ class TokenAggregation(nn.Module):
             (B,) integers: how often each patch of the slide stands among its tokens, at most. Copies of a patch
             are at distance zero; without this they would be all of its nearest neighbours and eq. 10
             would give every patch of a small slide the same density.
+
+        Returns
+        -------
+        Aggregation
+
+        Raises
+        ------
+        ValueError
+            If N is no square number, or smaller than the number of prototypes.
         """
         tokens = self.norm(patches + self.deformation(patches, patches).tokens)  # eq. 8-9
         clusters = dpc_knn(tokens, self.prototypes, self.neighbor_counts(repeats))

@@ -46,6 +46,17 @@ def combine_probabilities(
 
 
 def combine_hazards(logits: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the mean (B, K) of the experts' hazards, and each expert's own by magnification."""
+    """Combine the hazards of the experts: their mean. A confidence, and so a choice, does not exist for them.
+
+    Parameters
+    ----------
+    logits : mapping
+        (B, K) logits of the hazards by magnification, one or both.
+
+    Returns
+    -------
+    tuple
+        Hazards (B, K) in [0, 1], and each expert's own by magnification.
+    """
     single = {m: logits[m].sigmoid() for m in MAGNIFICATIONS if m in logits}
     return torch.stack(list(single.values())).mean(dim=0), single

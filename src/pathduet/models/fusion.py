@@ -82,10 +82,28 @@ class SubspaceFusion(nn.Module):
         need_selection: bool = False,
         need_attention: bool = True,
     ) -> SubspaceOutput:
-        """Fuse gene tokens (B, G, c) on a square grid with patch tokens (B, N, c) on another.
+        """Fuse the gene tokens of one subspace with the patch tokens.
 
-        `gene_mask`, (G,) or (B, G) bool, is True where a gene counts; at least one must. What stands in the
-        other tokens has no influence on the representation.
+        Parameters
+        ----------
+        genes : Tensor
+            (B, G, c), G = g x g cells of a square grid.
+        gene_mask : Tensor
+            (G,) or (B, G) bool, True where a gene counts; at least one must. What stands in the other tokens has no
+            influence on the representation.
+        patches : Tensor
+            (B, N, c), N = n x n cells of the patch map.
+        need_selection, need_attention : bool
+            Return the attention among genes, and to the histology (deformable attention always does).
+
+        Returns
+        -------
+        SubspaceOutput
+
+        Raises
+        ------
+        ValueError
+            If G or N is no square number.
         """
         deformed = self.deformation(
             genes, patches, query_mask=gene_mask, need_attention=need_attention or self.always_attention
@@ -99,7 +117,13 @@ class SubspaceFusion(nn.Module):
 
 
 class DisentangledFusion(nn.Module):
-    """Both branches of one magnification, made alike; `config` as for :class:`SubspaceFusion`."""
+    """DMSF of one magnification: a tumor and a TME branch, made alike, that share no weight.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -115,7 +139,29 @@ class DisentangledFusion(nn.Module):
         need_selection: bool = False,
         need_attention: bool = True,
     ) -> FusionOutput:
-        """Return X_R = [X_R tumor; X_R tme] for patch tokens (B, N, c) and gene tokens (B, G, c)."""
+        """Fuse both subspaces' gene tokens with the patch tokens.
+
+        Parameters
+        ----------
+        patches : Tensor
+            (B, N, c), N = n x n cells of the patch map.
+        tumor, tme : Tensor
+            (B, G, c) gene tokens of each subspace, each G a square number of its own.
+        tumor_mask, tme_mask : Tensor
+            (G,) or (B, G) bool, True where a token is a gene.
+        need_selection, need_attention : bool
+            See :class:`SubspaceFusion`.
+
+        Returns
+        -------
+        FusionOutput
+            X_R = [X_R tumor; X_R tme].
+
+        Raises
+        ------
+        ValueError
+            If a number of tokens is no square number.
+        """
         genes = {"tumor": (tumor, tumor_mask), "tme": (tme, tme_mask)}
         branches = {
             s: self.branches[s](*genes[s], patches, need_selection, need_attention) for s in SUBSPACES

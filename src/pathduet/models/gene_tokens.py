@@ -41,7 +41,7 @@ class GeneTokens(nn.Module):
         self.register_buffer("mask", torch.arange(self.side**2) < genes, persistent=False)
 
     def forward(self, expression: Tensor) -> Tensor:
-        """Return tokens (B, side^2, c), zeros in the padding, for expression (B, G)."""
+        """Return tokens (B, side^2, c), zeros in the padding, for z-scores (B, G); ValueError for other than G genes."""
         _check_genes(expression, self.genes)
         tokens = self.norm(self.identity + expression.unsqueeze(-1) * self.direction)  # (B, G, c)
         return nn.functional.pad(tokens, (0, 0, 0, self.side**2 - self.genes))
