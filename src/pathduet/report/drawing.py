@@ -53,6 +53,10 @@ _STYLE: Any = {
 }
 
 
+#: To which part of its size a drawing may shrink.
+_LEAST = 0.7
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Draw within the page's style."""
@@ -104,7 +108,8 @@ def inline_svg(standalone: str, name: str, label: str) -> str:
     width = re.search(r'width="([\d.]+)pt"', svg)
     points = float(width.group(1)) if width else 500.0
     svg = re.sub(r'\s(width|height)="[\d.]+pt"', "", svg, count=2)
-    head = (
-        f'<svg role="img" aria-label="{escape(label)}" style="width: 100%; max-width: {points * 4 / 3:.0f}px"'
-    )
+    pixels = points * 4 / 3
+    # a narrow screen scrolls sideways rather than shrink the lettering beyond reading
+    size = f"width: 100%; min-width: {_LEAST * pixels:.0f}px; max-width: {pixels:.0f}px"
+    head = f'<svg role="img" aria-label="{escape(label)}" style="{size}"'
     return svg.replace("<svg", head, 1)
