@@ -151,3 +151,40 @@ def test_the_engine_is_torch_on_gpus_and_where_asked_for() -> None:
     assert pick_engine(EncoderSettings("timm:x"), "cpu") == "torch"
     with pytest.raises(PathDuetError, match="onnxruntime"):
         pick_engine(EncoderSettings(engine="onnxruntime"), "cuda")
+
+
+def test_a_compiled_network_gives_the_same_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the compiler's front end alone: generating code takes half a minute
+    compile_ = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_(self, backend="eager"))
+    plain = load_encoder(EncoderSettings("random", device="cpu", engine="torch"))
+    compiled = load_encoder(EncoderSettings("random", device="cpu", engine="torch", compile=True))
+    assert compiled._model._compiled_call_impl is not None and plain._model._compiled_call_impl is None
+    for n in (4, 3):  # the last batch of a slide is smaller
+        assert cosine(compiled(tiles(n)), plain(tiles(n))).min() > 0.999
+
+
+def test_tiles_go_to_a_gpu_as_bytes_from_pinned_memory_and_arrive_channels_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder = load_encoder(EncoderSettings("random", device="cpu", engine="torch"))
+    expected, seen = encoder(tiles()), []
+    move, network = torch.Tensor.to, encoder._model.forward
+
+    def to(self: torch.Tensor, device: object, **options: object) -> torch.Tensor:  # type: ignore[name-defined]
+        if device == "cuda:0":
+            seen.append((self.dtype, options))
+            return self
+        return move(self, device, **options)
+
+    def forward(x: torch.Tensor) -> torch.Tensor:  # type: ignore[name-defined]
+        seen.append(x.is_contiguous(memory_format=torch.channels_last))
+        return network(x)
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: seen.append("pinned") or self)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    monkeypatch.setattr(encoder._model, "forward", forward)
+    monkeypatch.setattr(encoder, "device", "cuda:0")
+    wait = encoder.start(tiles())
+    assert seen == ["pinned", (torch.uint8, {"non_blocking": True}), True]
+    assert np.allclose(wait(), expected, atol=1e-5)
