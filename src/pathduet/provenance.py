@@ -142,18 +142,24 @@ def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
     inputs : mapping
         Each input and its SHA-256. Raw slides are not among them: their own artifacts have theirs.
     """
+    import json
+
     settings = {name: value for name, value in job.params.items() if name != "code"}
     own = settings.get("settings")
     seed = own.get("seed") if isinstance(own, Mapping) else None
     return {
         "rule": job.rule,
         "wildcards": dict(job.wildcards.items()),
-        "settings": settings,
+        "settings": json.loads(json.dumps(settings, default=_plain)),
         "seed": job.config.get("seed") if seed is None else seed,
         "code": job.params.get("code"),
         "inputs": dict(inputs),
         **origin(),
     }
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, (range, set, frozenset)) else str(value)
 
 
 def embed(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
@@ -174,7 +180,7 @@ def embed(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
         import h5py
 
         with h5py.File(path, "r+") as file:
-            file.attrs["provenance"] = json.dumps(record, sort_keys=True, default=str)
+            file.attrs["provenance"] = json.dumps(record, sort_keys=True)
 
 
 def run_record(config: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, Any]:
