@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -66,7 +67,7 @@ class Run:
         command = [
             sys.executable, "-m", "snakemake", "--snakefile", str(tiny_cohort.REPOSITORY / "Snakefile"),
             "--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml"),
-            "--profile", str(self.profile), "--workflow-profile", "none", TARGET,
+            "--profile", str(self.profile), TARGET,
         ]  # fmt: skip
         with (self.folder / "output.txt").open("ab") as log:
             self.process = subprocess.Popen(
@@ -97,7 +98,7 @@ class Run:
             assert self.process is not None
             if self.process.poll() is not None:
                 break
-            time.sleep(0.3)
+            time.sleep(0.1)
         raise AssertionError(
             f"{[(j['rule'], j['state']) for j in self.seen.values()]}\n{self.output()[-4000:]}"
         )
@@ -135,6 +136,35 @@ def processes_of(rule: str, folder: Path) -> list[int]:
     return found
 
 
+def stopped_halfway(job: dict[str, str], folder: Path) -> dict[str, str] | None:
+    """Once a slide of a tiling job is done, stop the job where it is; return its finished slides with their dates."""
+    batch = re.search(r"\d{4}$", job["rule"])
+    assert batch, job
+    slides = pd.read_csv(folder / "cohort/slides.tsv", sep="\t")["slide_id"]  # in the sheet's order, 8 a job
+    mine = list(slides[8 * int(batch[0]) : 8 * int(batch[0]) + 8])
+    if not any((folder / f"results/slides/{slide}/tile.status.json").exists() for slide in mine):
+        return None
+    for pid in processes_of("slides", folder):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/fd/2").readlink() == folder / f"results/logs/tile/{batch[0]}.log":
+                os.kill(pid, signal.SIGSTOP)
+    done = [slide for slide in mine if (folder / f"results/slides/{slide}/tile.status.json").exists()]
+    assert len(done) < len(mine), "the batch was over before it could be stopped"
+    return {s: str((folder / f"results/slides/{s}/tiles.h5").stat().st_mtime_ns) for s in done}
+
+
+def visible_devices(script: str, folder: Path) -> dict[str, str] | None:
+    """Return which GPUs SLURM gave to the processes that run a script, by process; None if none runs or has any."""
+    found = {}
+    for pid in processes_of(script, folder):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        found |= {str(pid): v.partition("=")[2] for v in environment if v.startswith("CUDA_VISIBLE_DEVICES=")}
+    return found or None
+
+
 def test_jobs_survive_cancelling_a_time_limit_the_controller_and_a_killed_workflow(
     slurm: OneNodeSlurm, tmp_path: Path
 ) -> None:
@@ -149,6 +179,8 @@ def test_jobs_survive_cancelling_a_time_limit_the_controller_and_a_killed_workfl
     try:
         run.start()
         cancelled = run.wait_for("tile", ("RUNNING",))
+        # in the middle of its batch: some slides are done, others not
+        finished = run.until(lambda: stopped_halfway(cancelled, tmp_path), 240)
         slurm.cancel(cancelled["id"])
         # its retry is another job, and asks for more memory
         again = run.until(
@@ -162,6 +194,8 @@ def test_jobs_survive_cancelling_a_time_limit_the_controller_and_a_killed_workfl
         slurm.restart_controller(pause=2)
 
         run.wait_for("features", ("RUNNING",))
+        devices = run.until(lambda: visible_devices("slides", tmp_path), 120)
+        assert set(devices.values()) <= {"0", "1"}, devices
         assert run.process is not None
         run.process.kill()
         run.process.wait()
@@ -170,13 +204,18 @@ def test_jobs_survive_cancelling_a_time_limit_the_controller_and_a_killed_workfl
         run.start()
 
         # a training that hangs runs out of its minute, and is sent again with more
+        trained_on: dict[str, str] = {}
+
         def hung() -> dict[str, str] | None:
             for pid in processes_of("train", tmp_path):
                 os.kill(pid, signal.SIGSTOP)
+            trained_on.update(visible_devices("train", tmp_path) or {})
             return next((j for j in run.look().values() if of(j, "train") and j["state"] == "TIMEOUT"), None)
 
         late = run.until(hung, 480)
         assert run.finish(480) == 0, run.output()[-4000:]
+        assert trained_on and set(trained_on.values()) <= {"0", "1"}, trained_on
+        assert not set(devices) & set(trained_on)
     finally:
         if run.process is not None and run.process.poll() is None:
             run.process.kill()
@@ -193,6 +232,9 @@ def test_jobs_survive_cancelling_a_time_limit_the_controller_and_a_killed_workfl
     # what went wrong was told, with the place of the log
     output = run.output()
     assert re.search(r"logs/slurm/\S+\.log", output) and "results/logs/tile/" in output
+    # what the cancelled batch had finished was not made again
+    for slide, date in finished.items():
+        assert str((tmp_path / f"results/slides/{slide}/tiles.h5").stat().st_mtime_ns) == date, slide
     # no slide was lost, nothing half-written is left
     ledger = pd.read_csv(tmp_path / "results/ledger.tsv", sep="\t")
     sheet = pd.read_csv(cohort / "slides.tsv", sep="\t")
