@@ -31,7 +31,7 @@ from pathduet.peak_memory import peak_memory_mib
 from pathduet.sheets import SlideRow
 from pathduet.slides.encoders import load_encoder
 from pathduet.slides.engine import run_slide
-from pathduet.slides.features import encode_tiles, encoded_rows
+from pathduet.slides.features import TABLE_PAYS, encode_tiles, encoded_rows
 from pathduet.slides.openslide_source import OpenSlideSource
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
 from pathduet.slides.stain_stage import load_normalizer
@@ -158,6 +158,44 @@ def reading_times(
     return best
 
 
+def real_slide(
+    path: Path, results: Path, settings: SlideSettings, alone: float, say: Callable[[str], None]
+) -> None:
+    """Time each stage of a real slide, and the whole way against the encoder alone (seconds a tile)."""
+    slide = SlideRow(path.stem, "real", "bench", path)
+    taken = []
+    for stage in STAGES[:2]:
+        began = time.process_time()
+        status = run_slide(slide, stage, results, settings)
+        taken.append(time.process_time() - began)
+        if status.status != "ok":
+            say(f"{path.name}: {status.reason}: {status.message}")
+            return
+    folder = results / "slides" / slide.slide_id
+    tables = read_tiles(folder / "tiles.h5")
+    rows = {name: encoded_rows(table, settings.tile.max_tiles) for name, table in tables.items()}
+    count = sum(map(len, rows.values()))
+    change = load_normalizer(folder / "stain.json")[0]
+    if count >= TABLE_PAYS:
+        change = tabulated(change)
+    encoder = load_encoder(settings.encoder)
+
+    def read() -> None:
+        with TileLoader(slide, tables, change, 1, 0.45) as loader:
+            for _ in loader.tiles(rows, 64):
+                pass
+
+    def whole_way() -> None:
+        with TileLoader(slide, tables, change, 1, 0.45) as loader:
+            encode_tiles(slide, rows, loader, encoder, 32, 0.1)
+
+    reading, whole = cpu(read) / count, cpu(whole_way, 1) / count
+    say(
+        f"{path.name}: {len(tables['20x'].grid)} tiles at 20x; tile {taken[0]:.2f} s, stain {taken[1]:.2f} s; {count} tiles read, checked and "
+        f"normalised in {reading * 1e3:.2f} ms each, whole way {whole * 1e3:.2f} ms; encoder alone / whole way = {alone / whole:.2f}"
+    )
+
+
 def plain_loop(slide: SlideRow, results: Path, settings: SlideSettings, tiles: int) -> tuple[float, float]:
     """Return CPU seconds per tile of what people write (OpenSlide per tile, staintools, torch eager), and staintools' part."""
     import openslide
@@ -211,7 +249,8 @@ def main() -> None:
     parser.add_argument("--loop-tiles", type=int, default=6)
     parser.add_argument("--encoded-tiles", type=int, default=200, help="per magnification")
     parser.add_argument("--growth", type=int, nargs="*", default=[2048, 4096, 8192, 16384])
-    parser.add_argument("--slide", type=Path, help="a real slide for texture and for a second measurement")
+    parser.add_argument("--slide", type=Path, help="a real slide whose texture the made ones get")
+    parser.add_argument("--real", type=Path, nargs="*", default=[], help="real slides to measure as they are")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     lines: list[str] = []
@@ -299,6 +338,10 @@ def main() -> None:
         say(
             f"the same where staintools' second is a second of a core: {idle * 1e3:.0f} ms = {idle / whole:.0f} x"
         )
+        if arguments.real:
+            say(f"\nReal slides (all stages, {arguments.encoded_tiles} tiles a magnification at most)")
+        for path in arguments.real:
+            real_slide(path, folder / "real", settings, alone, say)
         say("\nGrowth (all stages but the encoder's forward pass; own process each)")
         for edge in arguments.growth:
             path = made_slide(folder / f"grow{edge}.svs", edge, texture)

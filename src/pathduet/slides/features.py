@@ -28,7 +28,8 @@ from pathduet.slides.tokens import hilbert_order, token_indices
 
 _CHUNK_ROWS = 256
 _MAX_FLOAT16 = 65504.0
-_TABLE_PAYS = 200  # tiles from which on a table of all colours is quicker to fill than to do without
+#: Tiles from which on a table of all colours is quicker to fill than to do without.
+TABLE_PAYS = 200
 
 
 def encoded_rows(tiles: TileTable, max_tiles: int) -> NDArray[np.int64]:
@@ -155,7 +156,7 @@ def encode_slide(
     tables = read_tiles(folder / "tiles.h5")
     normalise, matrix, backend = load_normalizer(folder / "stain.json")
     rows = {name: encoded_rows(tiles, settings.tile.max_tiles) for name, tiles in tables.items()}
-    table = backend == "closed_form" and sum(map(len, rows.values())) >= _TABLE_PAYS
+    table = backend == "closed_form" and sum(map(len, rows.values())) >= TABLE_PAYS
     loader: Loader
     if threads > 1 and encoder.device.startswith("cuda"):
         loader = ProcessTileLoader(slide, folder, threads, table, settings.tile.min_sharpness)
