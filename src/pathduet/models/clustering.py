@@ -85,9 +85,8 @@ def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> C
         torch.empty(B, N, dtype=tokens.dtype, device=tokens.device),
         torch.empty(B, N, dtype=tokens.dtype, device=tokens.device),
     )
-    with torch.autocast(
-        tokens.device.type, enabled=False
-    ):  # distances between neighbours are lost in bfloat16
+    # Distances between neighbours are lost in bfloat16.
+    with torch.autocast(tokens.device.type, enabled=False):
         for b in range(B):
             found = _cluster_slide(tokens[b], n_clusters, min(neighbors[b], N))
             for whole, part in zip(clusters, found, strict=True):
