@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pathduet.slides.tile_stage import keep_tiles
+from pathduet.slides.tiling import lattice
 from pathduet.slides.tissue import glass_colour, otsu, tissue_mask
 
 from .synthetic_slides import stained_image
@@ -104,3 +106,19 @@ def test_pen_on_real_slides_is_found(test_data: Path, name: str, least: float) -
         image = np.asarray(picture.convert("RGB").resize((300, 250)))
     mask = tissue_mask(image, 8.0)
     assert least < mask.pen.mean() < 0.3 and mask.tissue.mean() > 0.5
+
+
+@pytest.mark.data
+def test_no_tile_is_kept_on_the_thin_rim_of_real_red_pen(test_data: Path) -> None:
+    with Image.open(test_data / "slides_awkward/tcga-red-pen.png") as picture:
+        image = np.asarray(picture.convert("RGB"))
+    mask = tissue_mask(image, 8.0)
+    height, width = image.shape[:2]
+    kept = keep_tiles(lattice((width, height), (8.0, 8.0), 0.5), mask.tissue, mask.pen, (1.0, 1.0), 0.5)
+    edge = kept.lattice.width0
+    tinted = 0
+    for x, y in kept.lattice.origin0(kept.grid).astype(int).tolist():
+        tile = image[y : y + int(edge), x : x + int(edge)].astype(int)
+        # red ink takes green and blue alike; eosin leaves more blue than green
+        tinted += bool(((tile[..., 0] - tile[..., 1] > 25) & (tile[..., 2] - tile[..., 1] < 8)).mean() > 0.5)
+    assert len(kept.grid) > 500 and tinted == 0

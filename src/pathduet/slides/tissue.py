@@ -19,6 +19,7 @@ MIN_DENSITY = 0.03  # mean optical density relative to the glass
 MIN_SATURATION = 0.03  # (max - min) / 255: black dust has a large ratio of its channels but hardly a colour
 _STRIP_ROWS = 256
 MIN_AREA_UM2 = 6_000.0  # specks and holes below about half a 20x tile are noise
+PEN_HALO_UM = 64.0  # how far thinned ink reaches beyond what its hue betrays: about 80 um around red pen
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,9 @@ def tissue_mask(
     threshold = float(np.clip(otsu(colour[usable]), MIN_COLOUR, MAX_COLOUR)) if usable.any() else MAX_COLOUR
     stained = usable & (colour > threshold) & dense
     pen = _without_small(certain, max(4.0, 0.25 * MIN_AREA_UM2 / mpp**2))
-    if pen.any():  # ink thins out at its edges: follow it, and do not trust what borders it
-        pen = ndimage.binary_dilation(ndimage.binary_propagation(pen, mask=possible | pen), iterations=2)
+    if pen.any():  # ink thins out at its edges: follow it, and do not trust what borders it or lies in its gaps
+        reach = max(2, round(PEN_HALO_UM / mpp))
+        pen = ndimage.binary_dilation(ndimage.binary_propagation(pen, mask=possible | pen), iterations=reach)
     small = max(2.0, MIN_AREA_UM2 / mpp**2)
     tissue = ndimage.binary_closing(np.pad(stained, 2), iterations=1)[2:-2, 2:-2] | stained
     tissue = ~_without_small(~tissue, small)
