@@ -133,7 +133,8 @@ def tissue_mask(
     threshold = float(np.clip(otsu(colour[usable]), MIN_COLOUR, MAX_COLOUR)) if usable.any() else MAX_COLOUR
     stained = usable & (colour > threshold) & dense
     pen = _without_small(certain, max(4.0, 0.25 * MIN_AREA_UM2 / mpp**2))
-    if pen.any():  # ink thins out at its edges: follow it, and do not trust what borders it or lies in its gaps
+    if pen.any():
+        # ink thins out at its edges: follow it, and do not trust what borders it or lies in its gaps
         reach = max(2, round(PEN_HALO_UM / mpp))
         pen = ndimage.binary_dilation(ndimage.binary_propagation(pen, mask=possible | pen), iterations=reach)
     small = max(2.0, MIN_AREA_UM2 / mpp**2)
