@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.errors import PathDuetError
+from pathduet.free_gpu import free_gpu
 from pathduet.slides.encoder_weights import EncoderUnavailable, Weights
 from pathduet.slides.settings import EncoderSettings
 
@@ -264,12 +265,12 @@ def cpu_has_bfloat16() -> bool:
 
 
 def pick_device(wanted: str) -> str:
-    """Return ``cuda`` or ``cpu`` for ``auto``; refuse a GPU that is not there."""
+    """Return for ``auto`` a GPU that no other job on this machine has, or ``cpu``; refuse a GPU that is not there."""
     import torch
 
     available = torch.cuda.is_available()
     if wanted == "auto":
-        return "cuda" if available else "cpu"
+        return f"cuda:{free_gpu()}" if available else "cpu"
     if wanted.startswith("cuda") and not available:
         raise PathDuetError(f"encoder.device: {wanted} was asked for, but torch sees no GPU; use auto or cpu")
     return wanted
