@@ -26,8 +26,11 @@ from pathduet.peak_memory import peak_memory_mib
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAND_IN = """from pathlib import Path
-for output in snakemake.output:
-    Path(output).write_text("stand-in")
+for output in map(Path, snakemake.output):
+    if output.suffix:
+        output.write_text("stand-in")
+    else:  # the viewer's folder of pictures
+        output.mkdir()
 """
 # WHO class of every fourth patient, so that each fold has all classes.
 CLASSES = (
@@ -57,7 +60,9 @@ def cost_of(command: list[str], folder: Path) -> Cost:
         _, status, used = os.wait4(process.pid, 0)
     text = log.read_text(errors="replace")
     if os.waitstatus_to_exitcode(status) != 0:
-        raise SystemExit(f"{' '.join(command)} failed:\n{text[-3000:]}")
+        logs = sorted((folder / ".snakemake/log").glob("*.log"))
+        more = logs[-1].read_text(errors="replace")[-6000:] if logs else ""
+        raise SystemExit(f"{' '.join(command)} failed:\n{text[-3000:]}\n{more}")
     return Cost(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, text)
 
 
