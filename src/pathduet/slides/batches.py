@@ -7,6 +7,7 @@ is marked ``failed``. A slide that takes longer, or more memory, than configured
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from pathduet.sheets import SlideRow
 from pathduet.slides.settings import LimitSettings, SlideSettings
 from pathduet.slides.status import ARTIFACTS, STAGES, StageStatus, slide_folder, write_status
 
+#: What a worker says when it has loaded its libraries.
+READY = "ready"
+_START_S = 600.0  # for that, on the slowest disk
 _LOOK_EVERY_S = 0.1
 COLUMNS = (
     "slide_id", "status", "stage", "reason", "message", "mpp", "mpp_source", "n_10x", "n_20x", "notes", "key",
@@ -97,11 +101,12 @@ class _Watch:
 
 
 class _Worker:
-    def __init__(self, threads: int, bounds: LimitSettings) -> None:
+    def __init__(self, stage: str, threads: int, bounds: LimitSettings) -> None:
         self._bounds = bounds
+        self._ready = False
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         self._process = subprocess.Popen(
-            worker_command(),
+            [*worker_command(), stage],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -111,13 +116,19 @@ class _Worker:
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
-        with _Watch(self._process, self._bounds) as watch:
-            try:
+        if not self._ready:  # loading libraries is nothing that a slide is to be blamed for
+            limit = self._bounds.time_limit_s
+            patient = replace(self._bounds, time_limit_s=limit and max(limit, _START_S))
+            with _Watch(self._process, patient) as watch:
+                self._ready = self._process.stdout.readline() == f"{READY}\n"
+            if not self._ready:
+                self._process.kill()
+        line = ""
+        if self._ready:
+            with _Watch(self._process, self._bounds) as watch, contextlib.suppress(OSError):
                 self._process.stdin.write(json.dumps(request) + "\n")
                 self._process.stdin.flush()
                 line = self._process.stdout.readline()
-            except OSError:
-                line = ""
         if not line.endswith("\n"):
             code = self._process.wait()
             if watch.verdict:
@@ -176,7 +187,7 @@ class _Crew:
                     break
                 try:
                     if worker is None:
-                        worker = _Worker(self._threads, self._bounds)
+                        worker = _Worker(self._common["stage"], self._threads, self._bounds)
                         with self._lock:
                             self._workers.add(worker)
                     reply = worker.ask({**self._common, "slide": slide.to_plain()})

@@ -5,6 +5,7 @@ A process of its own, so that a crash inside a native library costs one slide an
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -14,8 +15,12 @@ from typing import Any
 from pathduet import lifeline
 from pathduet.errors import PathDuetError
 from pathduet.sheets import SlideRow
+from pathduet.slides.batches import READY
 from pathduet.slides.engine import run_slide
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
+
+# loaded before the first slide, whose time is limited
+_LIBRARIES = {"tile": ("tile_stage",), "stain": ("stain_stage",), "features": ("features", "encoders")}
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -39,6 +44,9 @@ def main() -> None:
     # Libraries may print: what they send to standard output goes to the log, the answers to the pipe.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
+    for name in _LIBRARIES.get(sys.argv[1] if len(sys.argv) > 1 else "", ()):
+        importlib.import_module(f"pathduet.slides.{name}")
+    print(READY, file=answers)
     threads_set = False
     for line in sys.stdin:
         request = json.loads(line)
