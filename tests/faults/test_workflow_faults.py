@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -104,7 +106,15 @@ def test_a_damaged_output_is_named_removed_and_made_again(run: Path, finished: P
     first = again(run)
     assert first.returncode != 0 and "results/split/folds.tsv" in first.stdout
     assert "not what was written" in first.stdout
-    assert "run it alone again: snakemake --cores 1 results/genes/fold-0.h5ad" in first.stdout
+    # the command that it gives works as it stands, from anywhere
+    command = re.search(
+        r"run it alone again: (snakemake --cores 1 results/genes/fold-0\.h5ad .*)", first.stdout
+    )
+    assert command
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    alone = subprocess.run(shlex.split(command[1]), cwd="/", env=environment, capture_output=True, text=True)
+    assert alone.returncode == 0, alone.stderr[-3000:]
+    assert (run / "results/genes/fold-0.h5ad").is_file()
     assert again(run).returncode == 0
     assert kill_test.compare(finished / "results", run / "results") == []
 
