@@ -11,7 +11,16 @@ import pytest
 
 #: From the bottom up. A name is a module or a package directly in ``pathduet``; names in one layer do not know each other.
 LAYERS = (
-    ("errors", "progress", "lifeline", "peak_memory", "torch_threads", "free_gpu", "explanation_files", "atomic"),
+    (
+        "errors",
+        "progress",
+        "lifeline",
+        "peak_memory",
+        "torch_threads",
+        "free_gpu",
+        "explanation_files",
+        "atomic",
+    ),
     ("checksums", "clock_skew", "config", "crate", "html_page", "provenance", "run_lock"),
     ("config_reference", "job", "sheets"),
     ("cohort", "download", "expression", "ledger", "models"),

@@ -12,6 +12,7 @@ from torch import nn
 
 from pathduet.atomic import sha256_file, write_tsv
 from pathduet.errors import InputError, Problem
+from pathduet.free_gpu import free_gpu
 from pathduet.learning.baseline_objective import BaselineObjective
 from pathduet.learning.cases import fold_cases, fold_outcome
 from pathduet.learning.config import TrainingConfig, check_task
@@ -48,9 +49,9 @@ HISTORY, CHECKPOINT = "history.tsv", "checkpoint.safetensors"
 
 
 def resolve_device(device: str) -> torch.device:
-    """Return the device named ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
+    """Return the device named ``auto`` (a GPU, one that no other job has, if there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(f"cuda:{free_gpu()}" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
 
 
