@@ -76,3 +76,17 @@ def test_an_inference_comes_after_every_measurement_and_before_the_default() -> 
     assert pixel_size("a", power, None, 0.3) == PixelSize(0.5, 0.5, "inferred:objective-power")
     with pytest.raises(SlideError):
         pixel_size("a", {"openslide.objective-power": "0"}, None, None)
+
+
+@pytest.mark.parametrize(
+    ("properties", "noted"),
+    [
+        ({"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25", "openslide.objective-power": "20"}, "objective-power says 0.5"),
+        ({"aperio.MPP": "0.5", "tiff.XResolution": "40000", "tiff.ResolutionUnit": "centimeter"}, "tiff.XResolution says 0.25"),
+        ({"openslide.mpp-x": "0.2738", "openslide.mpp-y": "0.2738", "openslide.objective-power": "40"}, ""),
+        ({"aperio.MPP": "0.5", "tiff.XResolution": "72", "tiff.ResolutionUnit": "inch"}, ""),  # no believable one
+    ],
+)  # fmt: skip
+def test_a_file_that_contradicts_itself_is_noted(properties: dict[str, str], noted: str) -> None:
+    note = pixel_size("s", properties, None, None).note
+    assert noted in note and bool(note) == bool(noted)

@@ -203,7 +203,10 @@ def _compute(
 
         counts, size = tile_slide(slide, settings.tile, folder, key)
         mpp = (size.x + size.y) / 2
-        notes = "pixel size inferred from the objective's nominal power" if "inferred" in size.source else ""
+        inferred = (
+            "pixel size inferred from the objective's nominal power" if "inferred" in size.source else ""
+        )
+        notes = _joined(inferred, size.note)
         if slide.mask is not None:
             notes = _joined(notes, f"tissue as marked in {slide.mask.name}")
         return StageStatus(

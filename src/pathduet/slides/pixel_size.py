@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pathduet.errors import SlideError
 
@@ -12,6 +12,7 @@ MIN_MPP, MAX_MPP = 0.05, 5.0
 _UM_AT_1X = 10.0  # 0.25 um at 40x, 0.5 um at 20x
 _POWER = "objective-power"
 _DICOM_SPACING = "dicom.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing"
+_QUITE_ANOTHER = 1.3  # times; nominal powers are up to a fifth off
 _UM_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}
 
 
@@ -25,11 +26,14 @@ class PixelSize:
         Micrometres per pixel.
     source : str
         ``sheet``, ``file:<property>``, ``inferred:objective-power`` (10 um / power) or ``config``.
+    note : str
+        What the file says elsewhere, if that is quite another pixel size.
     """
 
     x: float
     y: float
     source: str
+    note: str = ""
 
 
 def _number(text: str | None) -> float | None:
@@ -76,6 +80,15 @@ def _believable(size: PixelSize) -> bool:
     return MIN_MPP <= size.x <= MAX_MPP and MIN_MPP <= size.y <= MAX_MPP
 
 
+def _contradiction(sizes: Sequence[PixelSize]) -> str:
+    first = sizes[0]
+    others = [s for s in sizes[1:] if not 1 / _QUITE_ANOTHER < s.x / first.x < _QUITE_ANOTHER]
+    if not others:
+        return ""
+    said = ", ".join(f"{s.source.partition(':')[2]} says {s.x:.4g}" for s in others)
+    return f"pixel size {first.x:.4g} um of {first.source.partition(':')[2]} taken, although {said}"
+
+
 def pixel_size(
     slide_id: str, properties: Mapping[str, str], sheet_mpp: float | None, default_mpp: float | None
 ) -> PixelSize:
@@ -112,9 +125,9 @@ def pixel_size(
             )
         return size
     candidates = _from_file(properties)
-    for size in candidates:
-        if _believable(size):
-            return size
+    believable = [size for size in candidates if _believable(size)]
+    if believable:
+        return replace(believable[0], note=_contradiction(believable))
     if default_mpp is not None:
         return PixelSize(default_mpp, default_mpp, "config")
     if candidates:
