@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,15 @@ def job(snakemake: Any, label: str) -> Iterator[None]:
         checksums.forget(snakemake.output)
         inputs = checksums.verify(snakemake.input)
         yield
-        made = provenance.job_record(snakemake, inputs)
+        shown = partial(provenance.shown_path, results=results)
+        made = provenance.job_record(snakemake, {shown(path): digest for path, digest in inputs.items()})
         for output in snakemake.output:
             provenance.embed(output, made)
         checksums.record(snakemake.output)
-        place = results / "provenance" / log.relative_to(results / "logs").with_suffix(".json")
-        write_json(place, {**made, "outputs": checksums.recorded(snakemake.output)})
+        name = log.relative_to(results / "logs") if results / "logs" in log.parents else Path(log.name)
+        outputs = checksums.recorded(snakemake.output)
+        record = {**made, "outputs": {shown(path): digest for path, digest in outputs.items()}}
+        write_json((results / "provenance" / name).with_suffix(".json"), record)
 
 
 @contextmanager

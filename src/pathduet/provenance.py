@@ -16,6 +16,8 @@ PACKAGE = Path(__file__).resolve().parent
 _WHOLE_HASH_LIMIT = 64 * 2**20
 _SAMPLED_BLOCKS, _BLOCK_BYTES = 64, 64 * 2**10
 _DESCRIPTIONS = ("metrics.json", "model.json", "summary.json")
+#: Parameters that change no result: where it goes, and how damaged slides are mended.
+_NO_SETTINGS = ("code", "results", "repair")
 
 
 @lru_cache
@@ -144,7 +146,7 @@ def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
     """
     import json
 
-    settings = {name: value for name, value in job.params.items() if name != "code"}
+    settings = {name: value for name, value in job.params.items() if name not in _NO_SETTINGS}
     own = settings.get("settings")
     seed = own.get("seed") if isinstance(own, Mapping) else None
     return {
@@ -156,6 +158,17 @@ def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
         "inputs": dict(inputs),
         **origin(),
     }
+
+
+def shown_path(path: str | os.PathLike[str], results: Path) -> str:
+    """Return a path as a record shows it: of a result from the results folder on, of another file its last two parts.
+
+    Results travel, also inside released models; where somebody keeps patients' files is nobody else's business.
+    """
+    whole, folder = Path(path).absolute(), results.absolute()
+    if whole.is_relative_to(folder):
+        return (folder.name / whole.relative_to(folder)).as_posix()
+    return Path(*whole.parts[-2:]).as_posix()
 
 
 def _plain(value: object) -> object:
