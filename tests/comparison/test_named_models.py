@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anndata
 import h5py
 import pandas as pd
 import pytest
@@ -333,3 +334,33 @@ def test_every_baseline_starts_its_patch_tokens_as_it_is_told(
 def test_an_unknown_start_is_refused() -> None:
     with pytest.raises(InputError, match="patch_start"):
         choose("mcat", {"patch_start": "centre"})
+
+
+@pytest.mark.parametrize("base", ["mcat", "cmta"])
+def test_gene_groups_from_a_file_come_back_with_the_trained_model(
+    cohort: fake_cohort.FakeCohort, tmp_path: Path, base: str
+) -> None:
+    matrix = anndata.read_h5ad(cohort.expression)
+    genes = list(matrix.var_names)
+    # neither in the order of their names nor of one size
+    (tmp_path / "families.gmt").write_text(
+        "\n".join(
+            [
+                "\t".join(["z", "", *genes[:3]]),
+                "\t".join(["b", "", *genes[2:7]]),
+                "\t".join(["m", "", *genes[1:5]]),
+            ]
+        )
+    )
+    choice = choose(base, {"gene_groups": str(tmp_path / "families.gmt"), "dropout": 0.0})
+    folder = trained(cohort, tmp_path / "model", choice)
+    (tmp_path / "families.gmt").unlink()
+    assert list(json.loads((folder / "model.json").read_text())["network_settings"]["gene_groups"]) == [
+        "b",
+        "m",
+        "z",
+    ]
+    network, _, _ = load_model(folder)
+    sizes = [branch[0].in_features for branch in network.genes.branches]
+    assert sizes[:3] == [5, 4, 3]
+    assert predicted(cohort, folder).table["p_glioblastoma"].notna().any()

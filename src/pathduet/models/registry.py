@@ -182,9 +182,10 @@ def settings(name: str, changes: Mapping[str, Any] | None = None) -> Any:
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in (changes or {}).items()}
     groups = values.get("gene_groups")
     if isinstance(groups, str | Path):
-        values["gene_groups"] = read_gene_groups(groups)
-    elif isinstance(groups, Mapping):
-        values["gene_groups"] = {group: tuple(genes) for group, genes in groups.items()}
+        groups = read_gene_groups(groups)
+    if isinstance(groups, Mapping):
+        # by name: records are written with sorted keys, and the order of the groups is that of a model's branches
+        values["gene_groups"] = {group: tuple(genes) for group, genes in sorted(groups.items())}
     problems = [
         Problem(f"{name}.{key}", "no setting of this model", f"use one of {', '.join(known_settings)}")
         for key in values
