@@ -377,7 +377,7 @@ def report(arguments: argparse.Namespace) -> None:
         "its control, the student trained on untaught. CPU s: that stage's training alone.", "",
         "Mean over seeds and its 95 % t interval. Difference: to the teacher for models that read expression or clinical data, to the "
         "distilled student for models that read slides alone, the distilled student itself to its untaught control; paired by seed, "
-        "p of the paired t test, Holm's correction within the table. Five seeds or so tell large differences only.", "",
+        "p of the paired t test, Holm's correction within the table. So few seeds tell large differences only.", "",
     ]  # fmt: skip
     if arguments.message:
         lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
