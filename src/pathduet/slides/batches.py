@@ -161,7 +161,7 @@ class _Crew:
     """Threads that hand slides to workers and collect the answers."""
 
     def __init__(self, stage: str, results: Path, settings: SlideSettings, threads: int) -> None:
-        self._common = {
+        self._common: dict[str, Any] = {
             "stage": stage,
             "results": str(results),
             "settings": asdict(settings),
