@@ -346,3 +346,17 @@ def test_figures_of_an_earlier_run_do_not_stay(tmp_path: Path, fabricated: tuple
     (tmp_path / "figures" / "old.svg").write_text("<svg/>")
     build_report(tmp_path / "results", {**fabricated[1], "tasks": ["grading"]}, tmp_path / "r.html")
     assert not (tmp_path / "figures" / "old.svg").exists()
+
+
+@pytest.mark.slow
+def test_regions_that_nobody_asked_for_are_no_gap(copy: tuple[Path, dict[str, Any]]):
+    folder, config = copy
+    table = folder / "explanations" / "grading" / "region_agreement.tsv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    config = {**config, "tasks": ["grading"]}
+    for path, gaps in ((None, 0), ("regions/{slide_id}.png", 1)):
+        explained = {**config["explanations"], "regions": {"annotations": path}}
+        build_report(folder, {**config, "explanations": explained}, folder / "r.html")
+        html = (folder / "r.html").read_text()
+        assert len([hole for hole in holes(html) if "prototypes and regions" in hole]) == gaps
+        assert "Grading: prototypes and regions" in html
