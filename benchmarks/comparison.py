@@ -2,7 +2,7 @@
 
     python benchmarks/comparison.py search --seeds 100 101 102 --out comparison_search.jsonl
     python benchmarks/comparison.py run --seeds 0 1 2 3 4 --out comparison.jsonl
-    python benchmarks/comparison.py report comparison.jsonl --out docs/results/comparison.md
+    python benchmarks/comparison.py report comparison.jsonl --search comparison_search.jsonl --out docs/results/comparison.md
 
 The phantom is `feature_phantom`'s; half of the patients train, the other half is tested. Every network has the same
 trainer, epochs, batch, peak learning rate, weight decay and class weights, and the same width where it has one; landmarks of Nystroem
@@ -367,7 +367,7 @@ def report(arguments: argparse.Namespace) -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in ("pathduet", "torch", "numpy", "lifelines"))
     lines = [
         "# The comparison against known truth: a phantom of feature vectors", "",
-        f"    {arguments.command}", "    python benchmarks/comparison.py report comparison.jsonl --out docs/results/comparison.md", "",
+        f"    {arguments.command}", "    python benchmarks/comparison.py report comparison.jsonl --search comparison_search.jsonl --out docs/results/comparison.md", "",
         f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores ({arguments.machine}), Python "
         f"{platform.python_version()}, {versions}, code {codes_of(table)}.", "",
         f"Each seed: {setting['patients']} patients, half to train and half to test, one slide each: {setting['tokens']} tokens of {FEATURES} features at "
