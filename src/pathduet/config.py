@@ -113,6 +113,11 @@ def _schema_problems(value: Any) -> Iterator[Problem]:
                     "unknown key",
                     f"{_meant(key, known)}known here: {', '.join(known)}",
                 )
+        elif error.validator == "required":
+            key = error.message.split("'")[1]  # one error a key; its name stands in the message only
+            described = rule.get("properties", {}).get(key, {}).get("description", "")
+            missing = f"{where}.{key}" if error.absolute_path else key
+            yield Problem(missing, "missing", described or "see schemas/config.schema.yaml")
         else:
             described = rule.get("description", "")
             yield Problem(where, error.message, described or "see schemas/config.schema.yaml")

@@ -74,6 +74,14 @@ def test_a_misspelt_key_is_answered_with_the_one_that_was_meant(minimal: dict[st
     assert found[0].startswith("training.teacher.learnig_rate: unknown key; did you mean learning_rate?")
 
 
+def test_a_missing_key_is_named_with_what_it_is_for(minimal: dict[str, Any]) -> None:
+    del minimal["cohorts"], minimal["sheets"]["patients"]
+    cohorts, patients = problems(minimal, check_paths=False)
+    described = configuration.schema("config")["properties"]["cohorts"]["description"]
+    assert cohorts.startswith("cohorts: missing") and described in cohorts
+    assert patients.startswith("sheets.patients: missing")
+
+
 def test_an_own_model_that_is_no_python_is_told_before_the_run_and_not_executed(
     minimal: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
