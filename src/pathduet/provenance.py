@@ -179,7 +179,7 @@ def embed(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
     """Put a job's record into a result whose format has room for it; others are left as they are.
 
     JSON that describes one result (``metrics.json``, ``model.json``, ``summary.json``) gets a key ``provenance``, HDF5 and
-    AnnData files a root attribute of that name, as JSON.
+    AnnData files a root attribute of that name, as JSON, unless they have one already: their bytes are then left alone.
     """
     import json
 
@@ -192,6 +192,9 @@ def embed(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
     elif path.suffix in (".h5", ".h5ad"):
         import h5py
 
+        with h5py.File(path, "r") as file:
+            if "provenance" in file.attrs:  # a slide's features, made one at a time, say it themselves
+                return
         with h5py.File(path, "r+") as file:
             file.attrs["provenance"] = json.dumps(record, sort_keys=True)
 

@@ -45,6 +45,15 @@ def test_hdf5_and_anndata_carry_it_and_read_as_before(tmp_path: Path) -> None:
     np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "g.h5ad").X, np.eye(2))
 
 
+def test_what_already_says_it_keeps_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "features.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["provenance"] = json.dumps({"seed": 1})
+    before = path.read_bytes()
+    provenance.embed(path, RECORD)
+    assert path.read_bytes() == before
+
+
 def test_what_has_no_room_for_it_stays_as_it_is(tmp_path: Path) -> None:
     for name in ("folds.tsv", "manifest.json", "weights.safetensors"):
         (tmp_path / name).write_text("{}")

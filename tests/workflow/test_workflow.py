@@ -204,7 +204,8 @@ def test_every_result_says_what_it_was_made_of(finished: Path) -> None:
     for record in records:
         assert record["git_commit"] and len(record["source_sha256"]) == 12
         assert record["versions"]["numpy"] == run["versions"]["numpy"] and record["seed"] == 42
-        assert record["settings"]
+        # the ledger only puts the slides' own records together
+        assert record["settings"] or record["rule"] == "ledger"
     # a chain: what evaluation read is what training wrote
     trained = json.loads((results / "provenance/train/survival/teacher/fold-0.json").read_text())["outputs"]
     read = json.loads((model / "metrics.json").read_text())["provenance"]["inputs"]
