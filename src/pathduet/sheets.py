@@ -171,6 +171,21 @@ def read_slides(path: str | Path) -> list[SlideRow]:
     return slides
 
 
+def read_slide_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Read slides.tsv without asking for its files: each row's filled cells as they stand, by column.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_slides`, but for files that do not exist.
+    """
+    rows, problems = _read_rows(Path(path), "slides")
+    problems += _duplicates(rows, "slide_id", Path(path).name)
+    if problems:
+        raise InputError(problems)
+    return [row for _, row in rows]
+
+
 def _parse_slides(path: Path) -> tuple[list[SlideRow], list[Problem]]:
     rows, problems = _read_rows(path, "slides")
     problems += _duplicates(rows, "slide_id", path.name)
