@@ -212,23 +212,15 @@ def start():
 
 def same_run():
     """The words of a command line that make it one of this run: its Snakefile, configuration and environments."""
-    here = Path.cwd()
-    words = []
-    if Path(workflow.main_snakefile) != here / "Snakefile":
-        words += ["--snakefile", workflow.main_snakefile, "--directory", str(here)]
-    if workflow.config_settings.configfiles:
-        words.append("--configfile")
-        for file in workflow.config_settings.configfiles:
-            below = not words[0] == "--snakefile" and file.is_relative_to(here)
-            words.append(str(file.relative_to(here) if below else file))
-    if workflow.deployment_settings.deployment_method:
-        names = sorted(
-            str(method) for method in workflow.deployment_settings.deployment_method
-        )
-        words += ["--sdm", *names]
-    if workflow.config_settings.config:
-        words += ["--config", *workflow.config_settings.config_args]
-    return words
+    from pathduet.run_status import same_run_words
+
+    return same_run_words(
+        Path.cwd(),
+        Path(workflow.main_snakefile),
+        workflow.config_settings.configfiles,
+        workflow.config_settings.config_args,
+        [str(method) for method in workflow.deployment_settings.deployment_method],
+    )
 
 
 def finish(succeeded, snakemake_log):

@@ -176,6 +176,44 @@ def failed_jobs(*snakemake_logs: str | os.PathLike[str]) -> list[FailedJob]:
     return list(found.values())
 
 
+def same_run_words(
+    folder: Path,
+    snakefile: Path,
+    configfiles: Sequence[Path] = (),
+    settings: Sequence[str] = (),
+    deployment: Sequence[str] = (),
+) -> list[str]:
+    """Return the words that a command needs beside its target to be one of the same run.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the run works. If the Snakefile is not its own, the words name all by whole paths and hold from anywhere.
+    snakefile : Path
+    configfiles : sequence of Path
+        As given to the run, whole paths.
+    settings : sequence of str
+        Of ``--config``.
+    deployment : sequence of str
+        Of ``--sdm``.
+    """
+    words = []
+    elsewhere = snakefile != folder / "Snakefile"
+    if elsewhere:
+        words += ["--snakefile", str(snakefile), "--directory", str(folder)]
+    if configfiles:
+        short = [
+            file.relative_to(folder) if not elsewhere and file.is_relative_to(folder) else file
+            for file in configfiles
+        ]
+        words += ["--configfile", *map(str, short)]
+    if deployment:
+        words += ["--sdm", *sorted(deployment)]
+    if settings:
+        words += ["--config", *settings]
+    return words
+
+
 def failure_lines(
     jobs: Iterable[FailedJob], options: Sequence[str] = (), last: int = 12, most: int = 5
 ) -> list[str]:

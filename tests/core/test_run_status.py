@@ -14,6 +14,7 @@ from pathduet.run_status import (
     failure_lines,
     failures_path,
     read_progress,
+    same_run_words,
     status_lines,
     write_plan,
 )
@@ -106,3 +107,15 @@ def test_a_failure_is_told_once_with_the_end_of_its_log_and_its_command(tmp_path
     lines = failure_lines(jobs, ["--configfile", "my own.yaml"])
     assert "  run it alone again: snakemake --cores 1 report.html --configfile 'my own.yaml'" in lines
     assert failed_jobs(tmp_path / "none") == []
+
+
+def test_a_command_of_the_same_run_names_what_the_run_was_given() -> None:
+    here, other = Path("/run"), Path("/code/Snakefile")
+    files = [here / "mine.yaml", Path("/shared/site.yaml")]
+    assert same_run_words(here, here / "Snakefile") == []
+    assert same_run_words(here, here / "Snakefile", files, ["a=1"], ["conda"]) == [
+        "--configfile", "mine.yaml", "/shared/site.yaml", "--sdm", "conda", "--config", "a=1",
+    ]  # fmt: skip
+    assert same_run_words(here, other, files[:1]) == [
+        "--snakefile", "/code/Snakefile", "--directory", "/run", "--configfile", "/run/mine.yaml",
+    ]  # fmt: skip

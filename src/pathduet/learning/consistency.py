@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pathduet.models.precision import at_least_float32
 
 
 def cross_scale_similarity(
@@ -31,8 +32,8 @@ def cross_scale_similarity(
     if attention_10x.shape != attention_20x.shape or attention_10x.ndim != 4:
         shapes = f"{tuple(attention_10x.shape)} and {tuple(attention_20x.shape)}"
         raise ValueError(f"attention of different shapes, or not (B, heads, G, keys): {shapes}")
-    if attention_10x.dtype in (torch.float16, torch.bfloat16):  # a variance near 1e-6 is lost in them
-        attention_10x, attention_20x = attention_10x.float(), attention_20x.float()
+    # a variance near 1e-6 is lost in half precision
+    attention_10x, attention_20x = at_least_float32(attention_10x), at_least_float32(attention_20x)
     per_gene = (attention_10x * attention_20x).sum(dim=-1).mean(dim=1)  # (B, G)
     if gene_mask is None:
         return per_gene.mean(dim=1)

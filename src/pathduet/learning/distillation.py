@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pathduet.models.precision import at_least_float32
 
 
 def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 2.0) -> Tensor:
@@ -78,8 +79,4 @@ def _checked(student_logits: Tensor, teacher_logits: Tensor, temperature: float)
         raise ValueError(f"logits of student and teacher differ in shape: {shapes}")
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; it must be above 0")
-    half = (torch.float16, torch.bfloat16)
-    student, teacher = (
-        x.float() if x.dtype in half else x for x in (student_logits, teacher_logits.detach())
-    )
-    return student, teacher
+    return at_least_float32(student_logits), at_least_float32(teacher_logits.detach())

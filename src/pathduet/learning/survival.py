@@ -6,9 +6,10 @@ S(t) is the product of 1 - h up to and including t.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pathduet.models.precision import at_least_float32
 
 
 def log_likelihood(logits: Tensor, bin: Tensor, event: Tensor) -> Tensor:
@@ -75,8 +76,7 @@ def survival_nll(logits: Tensor, bin: Tensor, event: Tensor) -> Tensor:
     reference 6 for its use with slides and genes.
     """
     _check_shapes(logits, bin, event)
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
+    logits = at_least_float32(logits)
     K = logits.shape[1]
     for name, values, wrong, right in (
         ("bin", bin, (bin < 0) | (bin >= K) | (bin != bin.long()), f"whole numbers in [0, {K})"),

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pathduet.models.precision import at_least_float32
+
 
 class Clusters(NamedTuple):
     """Result of :func:`dpc_knn`.
@@ -77,8 +79,7 @@ def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> C
     neighbors = n_neighbors.tolist() if isinstance(n_neighbors, Tensor) else [n_neighbors] * B
     if len(neighbors) != B or min(neighbors, default=1) < 1:
         raise ValueError(f"n_neighbors must be at least 1, one number or {B}; found {n_neighbors}")
-    if tokens.dtype not in (torch.float32, torch.float64):
-        tokens = tokens.float()
+    tokens = at_least_float32(tokens)
     clusters = Clusters(
         torch.empty(B, N, dtype=torch.int64, device=tokens.device),
         torch.empty(B, n_clusters, dtype=torch.int64, device=tokens.device),
@@ -167,8 +168,7 @@ def refine_clusters(tokens: Tensor, assignment: Tensor, centers: Tensor, rounds:
         (B, N) assignment. A density peak stays in its cluster, so none is ever empty; the lower index wins a tie.
     """
     B, K = centers.shape
-    if tokens.dtype not in (torch.float32, torch.float64):
-        tokens = tokens.float()
+    tokens = at_least_float32(tokens)
     own = torch.arange(K, device=centers.device).expand(B, K)
     ones = torch.ones_like(tokens[..., 0])
     with torch.autocast(tokens.device.type, enabled=False):
