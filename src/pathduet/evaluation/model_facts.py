@@ -49,6 +49,13 @@ def model_title(name: str) -> str:
     return MODEL_NAMES.get(name) or BASELINE_NAMES.get(name, name)
 
 
+def called(name: str) -> str:
+    """Return a model's name inside a sentence, without what it reads: ``ABMIL``, ``distilled student``."""
+    title = model_title(name).split(" (")[0]
+    ours = name.startswith(("teacher", "student", "distilled"))
+    return title[:1].lower() + title[1:] if ours else title
+
+
 @dataclass(frozen=True)
 class ModelFacts:
     """A row's description.

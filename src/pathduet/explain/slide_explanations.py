@@ -11,7 +11,7 @@ import numpy as np
 from pathduet.atomic import write_tsv
 from pathduet.cohort.splits import read_folds
 from pathduet.errors import InputError
-from pathduet.evaluation.model_facts import model_title
+from pathduet.evaluation.model_facts import called
 from pathduet.explain import gene_attention
 from pathduet.explain.annotations import Annotation, read_annotation, read_legend
 from pathduet.explain.fold_results import patients_of_test_part
@@ -195,7 +195,9 @@ def _region_message(table: pd.DataFrame) -> str:
         own = rows[(rows["model"] == model) & (rows["measure"] == measure)]
         if len(own):
             parts.append(f"{name} {own['value'].mean():.2f} (by chance {own['chance'].mean():.2f})")
-    return f"Prototypes of the {model_title(model).split(' (')[0].lower()} on test slides, mean of the magnifications: {', '.join(parts)}."
+    return (
+        f"Prototypes of the {called(model)} on test slides, mean of the magnifications: {', '.join(parts)}."
+    )
 
 
 def attention_parts(

@@ -15,7 +15,7 @@ import numpy as np
 from pathduet.atomic import write_json, write_tsv
 from pathduet.cohort.labels import task_labels
 from pathduet.cohort.splits import read_folds
-from pathduet.evaluation.model_facts import model_title
+from pathduet.evaluation.model_facts import called
 from pathduet.evaluation.predictions import labelled, read_predictions
 from pathduet.evaluation.survival_curves import risk_cuts
 from pathduet.explain import gene_correlation, survival_explanations
@@ -80,13 +80,6 @@ def explain_task(
     summary = {"task": task, "models": list(settings["models"]), "explanations": entries}
     write_json(out_dir / "summary.json", summary)
     return summary
-
-
-def called(model: str) -> str:
-    """Return a model's name inside a sentence, without what it reads: ``ABMIL``, ``distilled student``."""
-    title = model_title(model).split(" (")[0]
-    ours = model.startswith(("teacher", "student", "distilled"))
-    return title[:1].lower() + title[1:] if ours else title
 
 
 def _flat(reasons: Mapping[str, Sequence[str]], models: Sequence[str]) -> list[str]:

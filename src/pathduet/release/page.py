@@ -48,10 +48,10 @@ def pictures(
         Task to the folds' maps, from :func:`pathduet.release.heatmaps.fold_maps`.
     """
     found: list[dict[str, Any]] = list(slide_pictures(folder))
-    for task, looked in maps.items():
+    if maps:
+        task, looked = next(iter(maps.items()))
         tiles = [one.tiles for one in looked]
         found[2:2] = tile_pictures(folder, tiles, task, answer["tasks"][task]["model"])
-        break
     survival = answer["tasks"].get("survival")
     if survival is not None:
         from markupsafe import Markup

@@ -87,11 +87,8 @@ def build_report(
         sections=sections,
         base=os.path.relpath(results, out.parent),
         results=os.fspath(results),
-        command=" ".join(
-            [
-                "snakemake --cores 1",
-                *(["--configfile", *map(shlex.quote, configfiles)] if configfiles else []),
-            ]
+        command=shlex.join(
+            ["snakemake", "--cores", "1", *(["--configfile", *configfiles] if configfiles else [])]
         ),
         css=Markup(page_style("pathduet.report", "report.css")),
         script=Markup(script),
