@@ -46,7 +46,7 @@ lint: $(READY)
 
 # The pinned OpenSeadragon again from npm, compared with its checksum (the file is in the repository).
 vendor: $(READY)
-	@$(BIN)/python -m pathduet.explain.vendor.fetch
+	@$(BIN)/python -m pathduet.explain.viewer.vendor.fetch
 
 # The documentation as a site in results/site, every link checked.
 docs: $(READY)

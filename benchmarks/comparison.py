@@ -47,27 +47,27 @@ from feature_phantom import (
 )
 from torch import nn
 
-from pathduet.errors import PathDuetError
+from pathduet.core.errors import PathDuetError
+from pathduet.core.source_code import code_version
 from pathduet.evaluation.clinical import CLINICAL_MODELS
 from pathduet.evaluation.model_facts import known_model
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.table_text import p_text
-from pathduet.learning.baseline_objective import BaselineObjective
-from pathduet.learning.config import TrainingConfig
-from pathduet.learning.objectives import (
+from pathduet.models import ModelConfig, Student, Teacher
+from pathduet.models.baselines.registry import BASELINES
+from pathduet.models.inputs import NetworkSizes
+from pathduet.models.method.config import PATCH_STARTS
+from pathduet.training.baseline_objective import BaselineObjective
+from pathduet.training.config import TrainingConfig
+from pathduet.training.loop import fit
+from pathduet.training.objectives import (
     DistilledObjective,
     StudentObjective,
     TeacherObjective,
     TeacherTargets,
 )
-from pathduet.learning.orientation import orient
-from pathduet.learning.outcomes import ClassOutcome, class_weights
-from pathduet.learning.trainer import fit
-from pathduet.models import ModelConfig, Student, Teacher
-from pathduet.models.config import PATCH_STARTS
-from pathduet.models.inputs import NetworkSizes
-from pathduet.models.registry import BASELINES
-from pathduet.provenance import code_version
+from pathduet.training.outcomes import ClassOutcome, class_weights
+from pathduet.training.prototype_order import orient
 
 EPOCHS, BATCH, RATE = 10, 12, 1e-3
 TASKS = {"diagnosis": ("auc", "accuracy", "f1"), "survival": ("c_index",)}
@@ -240,7 +240,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Append the rows that are not there yet."""
     torch.set_num_threads(1)
     path: Path = arguments.out
-    code = code_version("models", "learning", "phantom")[:12]
+    code = code_version(Path(__file__))
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     for seed in arguments.seeds:
         for task in arguments.tasks:

@@ -5,7 +5,7 @@
 
 Two made cohorts: `demo`, as the demo's training part (28 slides, 144 tokens, 1,280 features, 181 + 319 genes, some 40 tiles at 10x and 150
 at 20x), and `full`, at the paper's size (24 slides, 2,500 tokens and tiles, 1,024 features, 59 + 361 genes). An epoch is
-`pathduet.learning.fit` with the next batch read in a thread, as in every run; nothing is kept between epochs for `file`
+`pathduet.training.fit` with the next batch read in a thread, as in every run; nothing is kept between epochs for `file`
 (`cache_mib: 0`), everything for `cache`. Each kind takes turns with the others, and the median is printed, in wall and in
 CPU seconds; on a machine with other work compare the latter. `loading` is what the epoch's batches take alone.
 """
@@ -29,12 +29,12 @@ import h5py
 import numpy as np
 import torch
 
-from pathduet.learning import TrainingConfig, fit
-from pathduet.learning.dataset import Batch, Case, SlideDataset
-from pathduet.learning.objectives import StudentObjective, TeacherObjective
-from pathduet.learning.outcomes import ClassOutcome
-from pathduet.learning.trainer import epoch_batches
 from pathduet.models import ModelConfig, Student, Teacher
+from pathduet.training import TrainingConfig, fit
+from pathduet.training.dataset import Batch, Case, SlideDataset
+from pathduet.training.loop import epoch_batches
+from pathduet.training.objectives import StudentObjective, TeacherObjective
+from pathduet.training.outcomes import ClassOutcome
 
 CLASSES = ("a", "b", "c", "d")
 

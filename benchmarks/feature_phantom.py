@@ -24,9 +24,8 @@ from torch import Tensor, nn
 from pathduet.cohort.labels import DIAGNOSES, GRADES
 from pathduet.cohort.survival_bins import bin_index, discretize
 from pathduet.evaluation.metrics import classification_scores, survival_scores
-from pathduet.learning.dataset import Batch, principal_axes
-from pathduet.learning.outcomes import ClassOutcome, Outcome, SurvivalOutcome
-from pathduet.learning.survival import survival_risk
+from pathduet.features.token_map import token_rows
+from pathduet.losses.survival import survival_risk
 from pathduet.models import (
     MAGNIFICATIONS,
     ModelConfig,
@@ -36,12 +35,13 @@ from pathduet.models import (
     combine_probabilities,
 )
 from pathduet.models.inputs import Answer
-from pathduet.models.patch_tokens import PatchTokens
+from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.phantom.latents import simulate_patients
 from pathduet.phantom.layout import REGIONS, extents, lay_out
 from pathduet.phantom.streams import generator
 from pathduet.phantom.tissue import TUMOR_NUCLEI
-from pathduet.slides.tokens import token_rows
+from pathduet.training.dataset import Batch, principal_axes
+from pathduet.training.outcomes import ClassOutcome, Outcome, SurvivalOutcome
 
 PATIENTS, FEATURES, GENES = 160, 64, {"tumor": 20, "tme": 40}
 MAP_SIDE, TILE_SIDE = 48, {"10x": 4, "20x": 2}  # pixels of the region map

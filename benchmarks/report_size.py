@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pathduet import config as configuration
-from pathduet.ledger import read_ledger
-from pathduet.peak_memory import peak_memory_mib
+from pathduet.cohort.ledger import read_ledger
+from pathduet.core import config as configuration
+from pathduet.core.peak_memory import peak_memory_mib
 from pathduet.report.build import build_report
 
 

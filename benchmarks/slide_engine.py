@@ -27,15 +27,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import tifffile
 
-from pathduet.peak_memory import peak_memory_mib
-from pathduet.sheets import SlideRow
-from pathduet.slides.encoders import load_encoder
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.peak_memory import peak_memory_mib
+from pathduet.slides.encoders.encoder import load_encoder
 from pathduet.slides.engine import run_slide
 from pathduet.slides.features import TABLE_PAYS, encode_tiles, encoded_rows
-from pathduet.slides.openslide_source import OpenSlideSource
+from pathduet.slides.readers.openslide_source import OpenSlideSource
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
+from pathduet.slides.stain.stains import fit_stains, normalizer, stained_pixels, tabulated, target_stains
 from pathduet.slides.stain_stage import load_normalizer
-from pathduet.slides.stains import fit_stains, normalizer, stained_pixels, tabulated, target_stains
 from pathduet.slides.status import STAGES
 from pathduet.slides.tile_loader import TileLoader
 from pathduet.slides.tile_table import read_tiles
@@ -233,10 +233,10 @@ def _encoder(settings: SlideSettings) -> dict[str, object]:
 
 def _unfused(settings: SlideSettings) -> object:
     if settings.encoder.name == "efficientnet_lite0":
-        from pathduet.slides.efficientnet_lite0 import EfficientNetLite0
+        from pathduet.slides.encoders.efficientnet_lite0 import EfficientNetLite0
 
         return EfficientNetLite0().eval()
-    from pathduet.slides.encoders import resnet50_trunk
+    from pathduet.slides.encoders.encoder import resnet50_trunk
 
     return resnet50_trunk(settings.encoder.stage)[0].eval()
 

@@ -57,7 +57,7 @@ def make_batch(size: int, device: Any) -> Any:
     """Return a batch of random slides."""
     import torch
 
-    from pathduet.learning.dataset import Batch
+    from pathduet.training.dataset import Batch
 
     generator = torch.Generator().manual_seed(1)
     patches = {m: torch.randn(size, TOKENS, FEATURES, generator=generator) for m in ("10x", "20x")}
@@ -74,14 +74,14 @@ def step_part(name: str, size: int, steps: int) -> dict[str, float]:
     """Time steps of one kind in this process."""
     import torch
 
-    from pathduet.learning import TrainingConfig
-    from pathduet.learning.objectives import (
+    from pathduet.training import TrainingConfig
+    from pathduet.training.objectives import (
         DistilledObjective,
         StudentObjective,
         TeacherObjective,
         TeacherTargets,
     )
-    from pathduet.learning.outcomes import ClassOutcome
+    from pathduet.training.outcomes import ClassOutcome
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config, outcome = TrainingConfig(), ClassOutcome(("a", "b", "c", "d"))
@@ -174,7 +174,7 @@ def timed(once: Any, steps: int, device: Any) -> dict[str, float]:
 
 def peak() -> float:
     """Return this process's largest resident set so far in GiB."""
-    from pathduet.peak_memory import peak_memory_mib
+    from pathduet.core.peak_memory import peak_memory_mib
 
     return peak_memory_mib() / 2**10
 
@@ -184,8 +184,8 @@ def loader_part(slides: int) -> dict[str, float]:
     import h5py
     import numpy as np
 
-    from pathduet.learning.dataset import Case, SlideDataset
     from pathduet.models import ModelConfig
+    from pathduet.training.dataset import Case, SlideDataset
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:

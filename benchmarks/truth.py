@@ -40,22 +40,22 @@ from feature_phantom import (
 from torch import Tensor, nn
 
 from pathduet.evaluation.metrics import survival_scores
-from pathduet.learning.config import TrainingConfig
-from pathduet.learning.dataset import Batch
-from pathduet.learning.objectives import (
+from pathduet.models import MAGNIFICATIONS, ModelConfig, Student, Teacher
+from pathduet.models.method.config import EXPERT_RULES
+from pathduet.models.snn import SnnConfig, snn_branch
+from pathduet.phantom.layout import REGIONS
+from pathduet.training.config import TrainingConfig
+from pathduet.training.dataset import Batch
+from pathduet.training.loop import fit
+from pathduet.training.objectives import (
     DistilledObjective,
     Loss,
     StudentObjective,
     TeacherObjective,
     TeacherTargets,
 )
-from pathduet.learning.orientation import orient
-from pathduet.learning.outcomes import Outcome
-from pathduet.learning.trainer import fit
-from pathduet.models import MAGNIFICATIONS, ModelConfig, Student, Teacher
-from pathduet.models.config import EXPERT_RULES
-from pathduet.models.snn import SnnConfig, snn_branch
-from pathduet.phantom.layout import REGIONS
+from pathduet.training.outcomes import Outcome
+from pathduet.training.prototype_order import orient
 
 Row = tuple[str, str, float]  # arm, metric, value
 

@@ -3,7 +3,7 @@
     python benchmarks/variations.py run --seeds 0 1 2 3 4 --out variations.jsonl
     python benchmarks/variations.py report variations.jsonl --out docs/results/variations.md
 
-The rows are those of the workflow's tables (`pathduet.comparison.arms`), trained as `comparison.py` trains: same phantom, widths, epochs,
+The rows are those of the workflow's tables (`pathduet.variations`), trained as `comparison.py` trains: same phantom, widths, epochs,
 batches and rate. A row of the output is one arm of one seed, task and table; rows are appended as they come, and what is already
 there is not computed again. Seeds are the outer loop. Gene selection has a phantom of its own, in which two thirds of the genes are spare.
 """
@@ -43,24 +43,24 @@ from feature_phantom import (
 from torch import nn
 
 from comparison import BATCH, EPOCHS, RATE, Run, paired, trained_baseline
-from pathduet import config as configuration
-from pathduet.comparison.arms import OURS, Arm, all_arms, arm_tasks, arms
-from pathduet.errors import PathDuetError
+from pathduet.core import config as configuration
+from pathduet.core.errors import PathDuetError
+from pathduet.core.source_code import code_version
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.table_text import p_text
-from pathduet.expression.highly_variable import interdecile_range
-from pathduet.learning.config import TrainingConfig
-from pathduet.learning.objectives import (
+from pathduet.expression.gene_selection import interdecile_range
+from pathduet.models import ModelConfig, Student, Teacher
+from pathduet.models.released import ReleasedStudent, ReleasedTeacher
+from pathduet.training.config import TrainingConfig
+from pathduet.training.loop import fit
+from pathduet.training.objectives import (
     DistilledObjective,
     StudentObjective,
     TeacherObjective,
     TeacherTargets,
 )
-from pathduet.learning.orientation import orient
-from pathduet.learning.trainer import fit
-from pathduet.models import ModelConfig, Student, Teacher
-from pathduet.models.released import ReleasedStudent, ReleasedTeacher
-from pathduet.provenance import code_version
+from pathduet.training.prototype_order import orient
+from pathduet.variations import OURS, Arm, all_arms, arm_tasks, arms
 
 TASKS = {
     "ablation": ("diagnosis", "survival"),
@@ -214,7 +214,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Append the rows that are not there yet."""
     torch.set_num_threads(1)
     path: Path = arguments.out
-    code = code_version("models", "learning", "phantom", "comparison")[:12]
+    code = code_version(Path(__file__))
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     config = workflow()
     for seed in arguments.seeds:

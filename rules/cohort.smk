@@ -13,7 +13,7 @@ rule split:
         "../envs/learning.yaml"
     params:
         settings=plan.split_settings(),
-        code=plan.code("cohort", "sheets"),
+        code=code("split"),
     script:
         "../workflow_scripts/split.py"
 
@@ -32,6 +32,6 @@ rule participation:
     params:
         tasks=plan.tasks,
         labels=plan.config["labels"],
-        code=plan.code("cohort", "ledger", "sheets"),
+        code=code("participation"),
     script:
         "../workflow_scripts/participation.py"

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from pathduet import lifeline
-from pathduet.errors import PathDuetError
-from pathduet.plan import Plan
+from pathduet.core.errors import PathDuetError
+from pathduet.core.source_code import code_version
+from pathduet.workflow.plan import Plan
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -34,6 +35,11 @@ wildcard_constraints:
 os.environ[lifeline.VARIABLE] = str(os.getpid())
 # Where envs/*.post-deploy.sh finds the package, wherever the run's own folder is.
 os.environ.update(PATHDUET_CHECKOUT=str(workflow.basedir))
+
+
+def code(script):
+    """Hash of what a script runs: an edit of the package reruns the rules that import it."""
+    return code_version(Path(workflow.basedir) / "workflow_scripts" / f"{script}.py")
 
 
 def results_folder(wildcards):
@@ -194,10 +200,10 @@ def explained_metrics(task):
 
 def start():
     """One run at a time in a results folder; the lock goes with this process, however it ends."""
-    from pathduet.clock_skew import refuse_future_inputs
-    from pathduet.run_lock import hold_run
-    from pathduet.run_status import plan_path, write_plan
-    from pathduet.run_watch import RunWatch
+    from pathduet.workflow.clock_skew import refuse_future_inputs
+    from pathduet.core.run_lock import hold_run
+    from pathduet.workflow.status import plan_path, write_plan
+    from pathduet.workflow.run_watch import RunWatch
 
     global watch
     try:
@@ -212,7 +218,7 @@ def start():
 
 def same_run():
     """The words of a command line that make it one of this run: its Snakefile, configuration and environments."""
-    from pathduet.run_status import same_run_words
+    from pathduet.workflow.status import same_run_words
 
     return same_run_words(
         Path.cwd(),
@@ -226,8 +232,8 @@ def same_run():
 def finish(succeeded, snakemake_log):
     """Say where the report is, what it found and what was lost; the exit status says the latter, too."""
     from pathduet.report.summary import closing_lines
-    from pathduet.atomic import write_text
-    from pathduet.run_status import failed_jobs, failure_lines, failures_path
+    from pathduet.core.files import write_text
+    from pathduet.workflow.status import failed_jobs, failure_lines, failures_path
 
     if watch is not None:
         watch.stop()

@@ -26,7 +26,7 @@ rule evaluate:
         may_fail=may_fail,
         repair=plan.repair_settings(),
         settings=plan.evaluation_settings(),
-        code=plan.code("models", "learning", "evaluation"),
+        code=code("evaluate"),
     script:
         "../workflow_scripts/evaluate.py"
 
@@ -56,7 +56,7 @@ rule external:
         may_fail=may_fail,
         repair=plan.repair_settings(),
         settings=plan.evaluation_settings(),
-        code=plan.code("models", "learning", "evaluation"),
+        code=code("evaluate"),
     script:
         "../workflow_scripts/evaluate.py"
 
@@ -82,7 +82,7 @@ rule clinical:
         models={task: plan.clinical_models(task) for task in plan.tasks},
         external_cohorts=plan.external_cohorts,
         settings=plan.evaluation_settings(),
-        code=plan.code("evaluation", "cohort"),
+        code=code("clinical"),
     script:
         "../workflow_scripts/clinical.py"
 
@@ -101,7 +101,7 @@ rule ensemble:
         "../envs/learning.yaml"
     params:
         settings=plan.evaluation_settings(),
-        code=plan.code("evaluation"),
+        code=code("ensemble"),
     script:
         "../workflow_scripts/ensemble.py"
 
@@ -124,7 +124,7 @@ rule table:
         models=lambda wildcards: plan.models(wildcards.task),
         folds=plan.folds,
         results=results_folder,
-        code=plan.code("evaluation"),
+        code=code("table"),
     script:
         "../workflow_scripts/table.py"
 
@@ -147,7 +147,7 @@ rule external_table:
         models=plan.models("survival"),
         folds=plan.folds,
         results=results_folder,
-        code=plan.code("evaluation"),
+        code=code("table"),
     script:
         "../workflow_scripts/table.py"
 
@@ -169,6 +169,6 @@ rule variation_table:
         settings=plan.evaluation_settings(),
         folds=plan.folds,
         results=results_folder,
-        code=plan.code("evaluation", "comparison"),
+        code=code("variation_table"),
     script:
         "../workflow_scripts/variation_table.py"

@@ -30,6 +30,6 @@ for task in plan.tasks:
             task=task,
             repair=plan.repair_settings(),
             settings=plan.explanation_settings(task),
-            code=plan.code("explain", "models", "learning", "report", "html_page"),
+            code=code("explain"),
         script:
             "../workflow_scripts/explain.py"

@@ -19,7 +19,7 @@ rule genes:
     threads: 1
     params:
         settings=plan.gene_settings(),
-        code=plan.code("expression"),
+        code=code("genes"),
     script:
         "../workflow_scripts/genes.py"
 
@@ -43,7 +43,7 @@ rule gene_selection:
     threads: 1
     params:
         settings=selection_settings,
-        code=plan.code("expression"),
+        code=code("genes"),
     script:
         "../workflow_scripts/genes.py"
 
@@ -60,6 +60,6 @@ rule subspaces:
         "../envs/expression.yaml"
     params:
         genesets=plan.config["genesets"],
-        code=plan.code("expression"),
+        code=code("subspaces"),
     script:
         "../workflow_scripts/subspaces.py"

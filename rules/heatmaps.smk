@@ -25,8 +25,6 @@ rule heatmap:
         stamp=lambda wildcards: plan.raw_stamp(wildcards.slide),
         repair=plan.repair_settings(),
         viewer_mpp=plan.config["explanations"]["heatmaps"]["viewer_mpp"],
-        code=plan.code(
-            "explain", "models", "slides/tokens", "slides/hilbert", "html_page"
-        ),
+        code=code("heatmap"),
     script:
         "../workflow_scripts/heatmap.py"

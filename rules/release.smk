@@ -23,7 +23,7 @@ rule export:
     threads: 1
     params:
         results=results_folder,
-        code=plan.code("release", "learning", "models", "evaluation"),
+        code=code("export"),
     script:
         "../workflow_scripts/export.py"
 
@@ -47,6 +47,6 @@ rule predict:
     params:
         settings=plan.config["predict"],
         encoder=plan.machine_settings(),
-        code=plan.code("release", "slides", "learning", "models", "explain"),
+        code=code("predict"),
     script:
         "../workflow_scripts/predict.py"

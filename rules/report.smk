@@ -15,7 +15,7 @@ rule provenance:
         "../envs/learning.yaml"
     params:
         config=plan.config,
-        code=plan.code("."),
+        code=code("provenance"),
     script:
         "../workflow_scripts/provenance.py"
 
@@ -45,7 +45,7 @@ rule report:
         results=results_folder,
         config=plan.config,
         configfiles=[os.path.relpath(path) for path in workflow.overwrite_configfiles],
-        code=plan.code("report", "evaluation", "html_page"),
+        code=code("report"),
     script:
         "../workflow_scripts/report.py"
 
@@ -65,6 +65,6 @@ rule crate:
         "../envs/report.yaml"
     params:
         results=results_folder,
-        code=plan.code("crate"),
+        code=code("crate"),
     script:
         "../workflow_scripts/crate.py"

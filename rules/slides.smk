@@ -21,7 +21,7 @@ rule tile:
         batch=slide_batch,
         stamps=slide_stamps,
         settings=plan.slide_settings("tile"),
-        code=plan.code("slides"),
+        code=code("slides"),
     script:
         "../workflow_scripts/slides.py"
 
@@ -43,7 +43,7 @@ rule stain:
         results=results_folder,
         batch=slide_batch,
         settings=plan.slide_settings("stain"),
-        code=plan.code("slides"),
+        code=code("slides"),
     script:
         "../workflow_scripts/slides.py"
 
@@ -65,7 +65,7 @@ rule features:
         results=results_folder,
         batch=slide_batch,
         settings=plan.slide_settings("features"),
-        code=plan.code("slides"),
+        code=code("slides"),
     script:
         "../workflow_scripts/slides.py"
 
@@ -86,7 +86,7 @@ rule one_slide:
         row=lambda wildcards: plan.slide_table(wildcards.slide),
         stamp=lambda wildcards: plan.raw_stamp(wildcards.slide),
         settings=plan.slide_settings("features"),
-        code=plan.code("slides"),
+        code=code("one_slide"),
     script:
         "../workflow_scripts/one_slide.py"
 
@@ -103,6 +103,6 @@ rule ledger:
     conda:
         "../envs/learning.yaml"
     params:
-        code=plan.code("ledger", "sheets"),
+        code=code("ledger"),
     script:
         "../workflow_scripts/ledger.py"

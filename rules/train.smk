@@ -25,8 +25,6 @@ rule train:
         settings=training_settings,
         may_fail=may_fail,
         repair=plan.repair_settings(),
-        code=plan.code(
-            "models", "learning", "cohort", "slides/tokens", "slides/hilbert"
-        ),
+        code=code("train"),
     script:
         "../workflow_scripts/train.py"

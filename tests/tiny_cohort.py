@@ -31,7 +31,7 @@ def make_cohort(folder: Path, patients: int = 12, external: int = 4, slide_px: i
 
 def write_config(folder: Path, cohort: Path, **changes: Any) -> Path:
     """Write the configuration of a tiny run into `folder`, with `changes` laid over it, and return its path."""
-    from pathduet.config import merge
+    from pathduet.core.config import merge
 
     base = {
         "results": "results",  # relative to the working directory

@@ -1,12 +1,12 @@
 """The clinical baselines of one fold: on its test part, and on the external cohorts."""
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, f"clinical fold {snakemake.wildcards.fold}"):
-    from pathduet.cohort.splits import read_folds
+    from pathduet.cohort.folds import read_folds
+    from pathduet.cohort.ledger import read_ledger
+    from pathduet.cohort.sheets import read_patients
     from pathduet.evaluation.clinical import write_clinical_fold
-    from pathduet.ledger import read_ledger
-    from pathduet.sheets import read_patients
 
     ledger = read_ledger(snakemake.input.ledger)
     for task, models in snakemake.params.models.items():

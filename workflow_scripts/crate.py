@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, "crate"):
-    from pathduet.crate import write_crate
+    from pathduet.workflow.crate import write_crate
 
     report = Path(snakemake.input.report).stat().st_mtime
     date = datetime.fromtimestamp(report, UTC).date().isoformat()

@@ -1,6 +1,6 @@
 """The folds' ensemble of one model on the external cohorts."""
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, f"ensemble {snakemake.wildcards.any_model}"):
     from pathduet.evaluation.evaluate import write_ensemble

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, f"explain {snakemake.params.task}"):
     from pathduet.explain.task_explanations import explain_task

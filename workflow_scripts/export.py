@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, f"export {snakemake.wildcards.model}"):
     from pathduet.release.export import export_release

@@ -1,12 +1,12 @@
 """The expression matrix of one fold."""
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, f"genes fold {snakemake.wildcards.fold}"):
-    from pathduet.cohort.splits import read_folds
+    from pathduet.cohort.folds import read_folds
+    from pathduet.cohort.sheets import read_patients
     from pathduet.expression.fold_matrix import write
     from pathduet.expression.prepare import prepare_fold
-    from pathduet.sheets import read_patients
 
     matrix = prepare_fold(
         snakemake.params.settings,

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 wildcards = snakemake.wildcards
 with job(snakemake, f"heatmap {wildcards.slide}"):
-    from pathduet.explain.slide_heatmaps import (
+    from pathduet.explain.viewer.slide_heatmaps import (
         explain_slide,
         lost_reason,
         write_absence,
         write_heatmaps,
     )
-    from pathduet.plan import slides_from_params
     from pathduet.slides.repairs import mend
+    from pathduet.workflow.plan import slides_from_params
 
     results, out = Path(snakemake.params.results), Path(snakemake.output.png).parent
     (slide,) = slides_from_params(snakemake.params.slide)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pathduet.job import logged
+from pathduet.workflow.job import logged
 
 with logged(snakemake.log[0], f"import {snakemake.wildcards.cohort}", snakemake.threads):
     from pathduet.importers.cli import run_entry

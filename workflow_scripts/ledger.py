@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from pathduet.atomic import write_tsv
-from pathduet.job import job
+from pathduet.core.files import write_tsv
+from pathduet.workflow.job import job
 
 with job(snakemake, "ledger"):
-    from pathduet.ledger import build_ledger, summarise
-    from pathduet.sheets import read_sheets
+    from pathduet.cohort.ledger import build_ledger, summarise
+    from pathduet.cohort.sheets import read_sheets
 
     slides, _ = read_sheets(snakemake.input.slides, snakemake.input.patients)
     ledger = build_ledger(slides, [Path(manifest) for manifest in snakemake.input.manifests])

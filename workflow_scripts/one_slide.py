@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pathduet.job import job
-from pathduet.plan import slides_from_params
+from pathduet.workflow.job import job
+from pathduet.workflow.plan import slides_from_params
 
 with job(snakemake, f"slide {snakemake.wildcards.slide}"):
     from pathduet.slides.engine import run_to_artifact

@@ -1,13 +1,13 @@
 """Who took part in what: one row a patient."""
 
-from pathduet.atomic import write_tsv
-from pathduet.job import job
+from pathduet.core.files import write_tsv
+from pathduet.workflow.job import job
 
 with job(snakemake, "participation"):
     from pathduet.cohort.labels import task_labels
+    from pathduet.cohort.ledger import participation, read_ledger
+    from pathduet.cohort.sheets import read_patients
     from pathduet.expression.fold_matrix import load
-    from pathduet.ledger import participation, read_ledger
-    from pathduet.sheets import read_patients
 
     patients = read_patients(snakemake.input.patients)
     rule = snakemake.params.labels["cdkn2a_rule"]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, "predict"):
     from pathduet.release.new_slides import predict_configured

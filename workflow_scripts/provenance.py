@@ -1,9 +1,9 @@
 """What the run was made of."""
 
-from pathduet.atomic import write_json
-from pathduet.job import job
+from pathduet.core.files import write_json
+from pathduet.workflow.job import job
 
 with job(snakemake, "provenance"):
-    from pathduet.provenance import run_record
+    from pathduet.core.provenance import run_record
 
     write_json(snakemake.output.record, run_record(snakemake.params.config, list(snakemake.input)))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, "report"):
     from pathduet.report.build import build_report

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pathduet.job import job
-from pathduet.plan import slides_from_params
+from pathduet.workflow.job import job
+from pathduet.workflow.plan import slides_from_params
 
 with job(snakemake, f"{snakemake.params.stage} {snakemake.wildcards.batch}"):
     from pathduet.slides.batches import run_batch

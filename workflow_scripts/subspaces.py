@@ -1,9 +1,9 @@
 """Which gene went into which subspace, and in which folds it was selected."""
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, "subspaces"):
-    from pathduet.atomic import write_tsv
+    from pathduet.core.files import write_tsv
     from pathduet.expression.prepare import gene_lists
     from pathduet.expression.subspace_table import subspace_table
 

@@ -1,6 +1,6 @@
 """One result table, over models and folds."""
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, f"table {snakemake.params.name}"):
     from pathduet.evaluation.collect import write_task_table

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, " ".join(snakemake.wildcards)):
-    from pathduet.learning.workflow import FoldJob, train_fold
+    from pathduet.training.fold_jobs import FoldJob, train_fold
 
     train_fold(
         FoldJob(

@@ -1,9 +1,9 @@
 """One table of variations: ablation, gene selections, findings."""
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, f"table {snakemake.wildcards.variation}"):
-    from pathduet.comparison.variation_tables import write_variation_table
+    from pathduet.evaluation.variation_tables import write_variation_table
 
     write_variation_table(
         snakemake.params.results,

@@ -14,7 +14,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from pathduet.config_reference import reference
+from pathduet.core.config_reference import reference
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _LINK = re.compile(r"\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)")

@@ -10,10 +10,10 @@ import typer
 
 from pathduet import __version__
 from pathduet.cohort.cli import app as splits_app
-from pathduet.download.cli import app as fetch_app
-from pathduet.errors import PathDuetError
+from pathduet.core.errors import PathDuetError
 from pathduet.explain import cli as explain_cli
 from pathduet.importers.cli import app as import_app
+from pathduet.importers.download.cli import app as fetch_app
 from pathduet.release import cli as release_cli
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ Results = Annotated[Path, typer.Option("--results", help="Results folder.")]
 
 
 def _configuration(files: list[Path] | None) -> dict[str, Any]:
-    from pathduet import config as configuration
+    from pathduet.core import config as configuration
 
     base = Path("config.yaml")
     value = configuration.read(base) if base.is_file() else {}
@@ -77,7 +77,7 @@ def check(
 
     Exit status: 0 ready; 2 the input has problems; 3 ready, but some slides will be lost.
     """
-    from pathduet.preflight import preflight
+    from pathduet.workflow.preflight import preflight
 
     report = preflight(_configuration(config), open_slides=slides)
     typer.echo(report.text())
@@ -95,7 +95,7 @@ def _run_stages(
     rows = slides_of(source)
     for stage in stages:
         run_batch(rows, stage, results, settings, results / "batches" / stage / "all.tsv", workers=workers)  # type: ignore[arg-type]
-    from pathduet.ledger import build_ledger, summarise
+    from pathduet.cohort.ledger import build_ledger, summarise
 
     ledger = build_ledger(rows, [results / "batches" / stages[-1] / "all.tsv"])  # or the counts do not add up
     typer.echo(summarise(ledger))
@@ -106,7 +106,7 @@ def _run_stages(
 
 def _engine_configuration(files: list[Path] | None) -> dict[str, Any]:
     """The slide sections of the configuration, checked; used alone, the engine needs no sheets or tables."""
-    from pathduet import config as configuration
+    from pathduet.core import config as configuration
 
     value = _configuration(files)
     placeholder: dict[str, Any] = {
@@ -150,7 +150,7 @@ def features(
 def status(results: Results = Path("results")) -> None:
     """Say how far a run is, from its files. Exit status: 0 complete; 3 complete, but slides were lost; 4 not complete."""
     from pathduet.report.summary import headline, lost_in
-    from pathduet.run_status import read_progress, status_lines
+    from pathduet.workflow.status import read_progress, status_lines
 
     steps = read_progress(results)
     if not steps and not (results / "ledger.tsv").is_file():
@@ -180,7 +180,7 @@ def models(
 @app.command()
 def version() -> None:
     """Print the versions results depend on."""
-    from pathduet.provenance import git_commit, versions
+    from pathduet.core.provenance import git_commit, versions
 
     typer.echo(f"pathduet {__version__} ({git_commit()})")
     for name, found in versions().items():

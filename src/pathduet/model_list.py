@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 from pathduet.evaluation.model_facts import known_model
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class ListedModel:
 
 def listed_models() -> list[ListedModel]:
     """Return ours, the baselines of the registry, and the clinical models."""
-    from pathduet.models.config import ModelConfig
-    from pathduet.models.registry import BASELINES
+    from pathduet.models.baselines.registry import BASELINES
+    from pathduet.models.method.config import ModelConfig
 
     source: dict[str, tuple[str, type[Any] | None]] = dict.fromkeys(OURS, (_PAPER, ModelConfig))
     source |= {name: (baseline.source, baseline.config) for name, baseline in BASELINES.items()}

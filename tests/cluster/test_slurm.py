@@ -19,7 +19,7 @@ import yaml
 
 import tiny_cohort
 from cluster.one_node_slurm import OneNodeSlurm, why_not
-from pathduet.learning.config import TASKS
+from pathduet.training.config import TASKS
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
-from pathduet.cohort.splits import import_folds, make_folds, read_folds, write_folds
-from pathduet.errors import InputError
+from pathduet.cohort.folds import import_folds, make_folds, read_folds, write_folds
+from pathduet.core.errors import InputError
 
 
 def patients_of(sizes: dict[tuple[str, str | None], int]) -> tuple[pd.DataFrame, pd.Series]:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pathduet.cohort.folds import export_splits, import_splits, make_folds
 from pathduet.cohort.protocol import folds_of
-from pathduet.cohort.splits import export_splits, import_splits, make_folds
-from pathduet.errors import InputError
+from pathduet.core.errors import InputError
 
 
 def tcga(sizes: dict[str, int]) -> tuple[pd.DataFrame, pd.Series]:

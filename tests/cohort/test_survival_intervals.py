@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.survival_bins import bin_index, discretize
-from pathduet.errors import InputError
-from pathduet.sheets import read_patients
+from pathduet.core.errors import InputError
 
 
 @given(st.lists(st.integers(1, 5000), min_size=8, max_size=60, unique=True), st.integers(2, 5))

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pathduet.cohort.labels import DIAGNOSES, GRADES, task_labels, who2021
-from pathduet.errors import InputError
-from pathduet.sheets import read_patients
+from pathduet.cohort.sheets import read_patients
+from pathduet.core.errors import InputError
 
 GBM, OLIGO, A4, LOW = DIAGNOSES
 

@@ -7,16 +7,8 @@ from typing import Any
 
 import pytest
 
-from pathduet import config as configuration
-from pathduet.comparison.arms import (
-    BASELINE_NAMES,
-    OURS,
-    TABLES,
-    VARIATION_TABLES,
-    all_arms,
-    arms,
-    needed_arms,
-)
+from pathduet.core import config as configuration
+from pathduet.variations import BASELINE_NAMES, OURS, TABLES, VARIATION_TABLES, all_arms, arms, needed_arms
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 
@@ -89,16 +81,16 @@ def test_an_unknown_table_is_refused() -> None:
 def test_names_known_without_torch_are_those_of_the_code() -> None:
     from pathduet.evaluation.clinical import CLINICAL_MODELS
     from pathduet.evaluation.clinical_classes import LOGISTIC_MODELS
-    from pathduet.models.registry import BASELINES
-    from pathduet.plan import CLINICAL_TASKS
+    from pathduet.models.baselines.registry import BASELINES
+    from pathduet.workflow.plan import CLINICAL_TASKS
 
     assert set(BASELINE_NAMES) == set(BASELINES)
     assert set(CLINICAL_TASKS) == {*CLINICAL_MODELS, *LOGISTIC_MODELS}
 
 
 def test_every_variation_is_a_model_that_can_be_configured() -> None:
-    from pathduet.models.config import ModelConfig
-    from pathduet.models.registry import settings
+    from pathduet.models.baselines.registry import settings
+    from pathduet.models.method.config import ModelConfig
 
     config = resolved()
     for arm in all_arms(config).values():

@@ -13,23 +13,23 @@ import pytest
 import torch
 
 from learning import fake_cohort
-from pathduet import config as configuration
-from pathduet.atomic import sha256_file
-from pathduet.errors import InputError
+from pathduet.core import config as configuration
+from pathduet.core.errors import InputError
+from pathduet.core.files import sha256_file
 from pathduet.evaluation.collect import collect
 from pathduet.evaluation.evaluate import write_ensemble
-from pathduet.learning import TrainingConfig, load_model, predict_model, train_model, write_representations
-from pathduet.learning.cases import fold_cases, fold_outcome
-from pathduet.learning.dataset import SlideDataset
-from pathduet.learning.failures import failure_of, write_failed_evaluation, write_failed_model
-from pathduet.learning.networks import choose
-from pathduet.learning.runs import start_tokens
-from pathduet.models.config import MAGNIFICATIONS
+from pathduet.models.baselines.registry import BASELINES
 from pathduet.models.inputs import NetworkSizes
-from pathduet.models.patch_tokens import PatchTokens
-from pathduet.models.registry import BASELINES
-from pathduet.plan import Plan
-from pathduet.run_status import read_progress, write_plan
+from pathduet.models.method.config import MAGNIFICATIONS
+from pathduet.models.method.patch_tokens import PatchTokens
+from pathduet.training import TrainingConfig, load_model, predict_model, train_model, write_representations
+from pathduet.training.dataset import SlideDataset
+from pathduet.training.failures import failure_of, write_failed_evaluation, write_failed_model
+from pathduet.training.fold_slides import fold_cases, fold_outcome
+from pathduet.training.networks import choose
+from pathduet.training.train import start_tokens
+from pathduet.workflow.plan import Plan
+from pathduet.workflow.status import read_progress, write_plan
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples/own_model/mean_max_pool.py"
@@ -241,7 +241,7 @@ def test_own_models_need_a_file_and_a_name_of_their_own(tmp_path: Path) -> None:
 
 
 def test_clinical_regressions_belong_to_the_class_tasks(tmp_path: Path) -> None:
-    from pathduet.comparison.arms import CLINICAL_TASKS
+    from pathduet.variations import CLINICAL_TASKS
 
     made = plan(tmp_path)
     assert made.clinical_models("survival") == ["cox_age", "cox_age_sex", "cox_age_sex_grade"]

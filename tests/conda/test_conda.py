@@ -30,11 +30,11 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A run whose genes are next: folds come from another environment (one with torch), here only the genes' one is made."""
-    from pathduet import config as configuration
+    from pathduet.cohort.folds import write_folds
     from pathduet.cohort.protocol import folds_of
-    from pathduet.cohort.splits import write_folds
-    from pathduet.plan import Plan
-    from pathduet.sheets import read_patients
+    from pathduet.cohort.sheets import read_patients
+    from pathduet.core import config as configuration
+    from pathduet.workflow.plan import Plan
 
     cohort = tiny_cohort.make_cohort(tmp_path / "cohort", external=0, slide_px=512)
     config = tiny_cohort.write_config(

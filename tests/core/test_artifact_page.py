@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pathduet import ledger
-from pathduet.cohort import splits
+from pathduet.cohort import folds as splits
+from pathduet.cohort import ledger
 from pathduet.explanation_files import TABLES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "artifacts.md").read_text(encoding="utf-8")

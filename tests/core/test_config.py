@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pathduet import config as configuration
-from pathduet.errors import InputError
+from pathduet.core import config as configuration
+from pathduet.core.errors import InputError
 
 
 @pytest.fixture
@@ -151,9 +151,9 @@ def test_the_shipped_configuration_names_every_key_of_the_schema(repository: Pat
 def test_defaults_of_the_schema_are_those_of_the_code() -> None:
     from dataclasses import asdict
 
-    from pathduet.learning.config import TrainingConfig
-    from pathduet.models.config import ModelConfig
+    from pathduet.models.method.config import ModelConfig
     from pathduet.slides.settings import SlideSettings
+    from pathduet.training.config import TrainingConfig
 
     minimal = {
         "sheets": {"slides": "-", "patients": "-"},

@@ -5,7 +5,7 @@ import re
 import yaml
 
 import tiny_cohort
-from pathduet.config_reference import keys, reference, values_of
+from pathduet.core.config_reference import keys, reference, values_of
 
 
 def test_every_key_of_the_shipped_configuration_is_in_it():
@@ -35,6 +35,6 @@ def test_every_row_is_a_row_of_four():
 
 
 def test_every_key_has_a_meaning():
-    from pathduet.config import schema
+    from pathduet.core.config import schema
 
     assert [path for path, node in keys(schema("config")) if not node.get("description")] == []

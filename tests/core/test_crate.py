@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pathduet.crate import write_crate
-from pathduet.provenance import run_record
+from pathduet.core.provenance import run_record
+from pathduet.workflow.crate import write_crate
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from pathduet.atomic import atomic_path, sha256_file, write_json
-from pathduet.errors import SlideError
-from pathduet.progress import track
-from pathduet.provenance import code_version, file_identity, settings_hash
+from pathduet.core.errors import SlideError
+from pathduet.core.files import atomic_path, sha256_file, write_json
+from pathduet.core.progress import track
+from pathduet.core.provenance import code_version, file_identity, settings_hash
 
 
 def test_an_error_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_an_error_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
 
 def test_a_killed_writer_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
     code = (
-        "import sys, time\nfrom pathduet.atomic import atomic_path\n"
+        "import sys, time\nfrom pathduet.core.files import atomic_path\n"
         f"with atomic_path({str(tmp_path / 'a.bin')!r}) as t:\n"
         "    t.write_bytes(b'half')\n    print('written', flush=True)\n    time.sleep(60)\n"
     )

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pathduet import free_gpu
-from pathduet.slides.encoder_engines import pick_device
+from pathduet.core import free_gpu
+from pathduet.slides.encoders.engines import pick_device
 
 torch = pytest.importorskip("torch")
 
@@ -19,7 +19,7 @@ import sys, torch
 from types import SimpleNamespace
 torch.cuda.device_count = lambda: 2
 torch.cuda.get_device_properties = lambda i: SimpleNamespace(uuid=f"GPU-{i}")
-from pathduet.free_gpu import free_gpu
+from pathduet.core.free_gpu import free_gpu
 print(free_gpu(), flush=True)
 sys.stdin.readline()
 """

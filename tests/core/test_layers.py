@@ -11,25 +11,14 @@ import pytest
 
 #: From the bottom up. A name is a module or a package directly in ``pathduet``; names in one layer do not know each other.
 LAYERS = (
-    (
-        "errors",
-        "progress",
-        "lifeline",
-        "peak_memory",
-        "torch_threads",
-        "free_gpu",
-        "explanation_files",
-        "atomic",
-    ),
-    ("checksums", "clock_skew", "config", "crate", "html_page", "provenance", "run_lock"),
-    ("config_reference", "job", "sheets"),
-    ("cohort", "download", "expression", "ledger", "models"),
-    ("phantom", "importers", "slides", "evaluation"),
-    ("comparison", "learning", "model_list"),
-    ("transcriptome", "explain", "report"),
-    ("plan", "release"),
-    ("preflight", "run_status"),
-    ("run_watch",),
+    ("explanation_files",),
+    ("core",),
+    ("catalogue", "cohort", "expression", "features", "models"),
+    ("evaluation", "losses", "phantom", "importers", "slides", "variations"),
+    ("model_list", "training"),
+    ("explain", "report", "transcriptome"),
+    ("release",),
+    ("workflow",),
     ("cli",),
 )
 #: Read by everyone: the package itself, for its version.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pathduet.ledger import LedgerError, build_ledger, lost_slides, participation, summarise
-from pathduet.sheets import SlideRow
+from pathduet.cohort.ledger import LedgerError, build_ledger, lost_slides, participation, summarise
+from pathduet.cohort.sheets import SlideRow
 
 SLIDES = [SlideRow(f"s{i}", f"p{i}", "c", Path(f"s{i}.svs")) for i in range(3)]
 ROWS = [("s0", "ok", ""), ("s1", "failed", "no_mpp"), ("s2", "excluded", "excluded")]

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from pathduet.cli import app
 from pathduet.model_list import describe_settings, find_model, listed_models
-from pathduet.models.registry import BASELINES
+from pathduet.models.baselines.registry import BASELINES
 
 
 def test_ours_all_baselines_and_the_clinical_models_are_listed() -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typer.testing import CliRunner
 
 from pathduet.cli import app
-from pathduet.run_status import (
+from pathduet.workflow.status import (
     failed_jobs,
     failure_lines,
     failures_path,

@@ -5,8 +5,8 @@ import json
 import time
 from pathlib import Path
 
-from pathduet.run_status import plan_path
-from pathduet.run_watch import RunWatch
+from pathduet.workflow.run_watch import RunWatch
+from pathduet.workflow.status import plan_path
 
 
 class Terminal(io.StringIO):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pathduet.errors import InputError
-from pathduet.sheets import read_patients, read_sheets, read_slides
+from pathduet.cohort.sheets import read_patients, read_sheets, read_slides
+from pathduet.core.errors import InputError
 
 PATIENTS = "patient_id\tcohort\tidh\tage_years\tsurvival_days\tevent\n"
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pathduet.cli import app
-from pathduet.download.gdc import (
+from pathduet.core.errors import InputError
+from pathduet.importers.download.gdc import (
     ManifestRow,
     _part,
     check_space,
@@ -33,8 +34,7 @@ from pathduet.download.gdc import (
     target,
     write_manifest,
 )
-from pathduet.download.http import Client, DownloadError, retry_after
-from pathduet.errors import InputError
+from pathduet.importers.download.http import Client, DownloadError, retry_after
 from pathduet.importers.facts import read_table
 
 from .gdc_server import GdcServer, uuid

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pathduet.download.remote_slides import objects_to_stage, write_staged_sheet
-from pathduet.errors import InputError
-from pathduet.sheets import read_slide_rows, read_slides
+from pathduet.cohort.sheets import read_slide_rows, read_slides
+from pathduet.core.errors import InputError
+from pathduet.importers.download.remote_slides import objects_to_stage, write_staged_sheet
 
 HEADER = "slide_id\tpatient_id\tcohort\tpath\tmpp\texclude\tmask\n"
 

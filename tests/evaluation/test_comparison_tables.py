@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from scipy.stats import kstest
 
-from pathduet.comparison.variation_tables import write_variation_table
 from pathduet.evaluation.calibration import (
     calibration_rows,
     calibration_slope,
@@ -28,6 +27,7 @@ from pathduet.evaluation.table_figure import caption, draw_table
 from pathduet.evaluation.table_files import page
 from pathduet.evaluation.table_text import TableSection
 from pathduet.evaluation.tables import cross_fold_table
+from pathduet.evaluation.variation_tables import write_variation_table
 
 CLASSES = ["a", "b"]
 

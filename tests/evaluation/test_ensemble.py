@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pathduet.errors import InputError
+from pathduet.core.errors import InputError
 from pathduet.evaluation.evaluate import ensemble_predictions
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pathduet.errors import InputError
+from pathduet.core.errors import InputError
 from pathduet.evaluation.evaluate import evaluate_predictions
 from pathduet.evaluation.metrics import (
     CLASSIFICATION_METRICS,

@@ -17,7 +17,7 @@ from pathduet.explain.gene_attention import (
     similarity,
     tumor_gain,
 )
-from pathduet.learning.consistency import cross_scale_similarity
+from pathduet.losses.dev import cross_scale_similarity
 
 
 def test_focus_runs_from_even_to_one_point() -> None:

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from explain.test_tile_maps import write_model, write_slide
 from pathduet.cli import app
-from pathduet.errors import InputError
-from pathduet.explain.slide_heatmaps import explain_slide, lost_reason, write_absence
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import InputError
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
-from pathduet.sheets import SlideRow
+from pathduet.explain.viewer.slide_heatmaps import explain_slide, lost_reason, write_absence
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_lost_slides_files_say_so_and_are_escaped(run: Path, tmp_path: Path):
 
 
 def test_another_slide_under_the_maps_is_refused(run: Path, tmp_path: Path):
-    from pathduet.explain.viewer_page import write_viewer
+    from pathduet.explain.viewer.viewer_page import write_viewer
 
     maps = explain_slide(run, "S1", "P1", "diagnosis", "distilled", [0])
     Image.fromarray(np.zeros((100, 120, 3), np.uint8)).save(tmp_path / "small.png")

@@ -14,12 +14,12 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from explain.hand_made_maps import HEIGHT, WIDTH, student_maps
-from pathduet.errors import InputError
-from pathduet.explain.geojson import feature_collection, write_geojson
-from pathduet.explain.heatmap import heatmap_png
+from pathduet.core.errors import InputError
 from pathduet.explain.layers import layer_values, layers_of, strongest_points
 from pathduet.explain.mean_of_folds import mean_of_folds
 from pathduet.explain.tile_maps import SlideMaps
+from pathduet.explain.viewer.geojson import feature_collection, write_geojson
+from pathduet.explain.viewer.heatmap import heatmap_png
 from pathduet.slides.given_mask import given_mask
 
 #: What QuPath 0.4 to 0.6 writes for a detection, and reads.

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pathduet.explain.pyramid import TILE_PX, write_pyramid
-from pathduet.slides.reader import RegionError, SlideReader
+from pathduet.explain.viewer.pyramid import TILE_PX, write_pyramid
+from pathduet.slides.readers.reader import RegionError, SlideReader
 
 
 def smooth_slide(width: int, height: int) -> np.ndarray:

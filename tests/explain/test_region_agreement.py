@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pathduet.errors import InputError
+from pathduet.core.errors import InputError
 from pathduet.explain.annotations import read_annotation, read_legend
 from pathduet.explain.region_agreement import agreement_table, annotate, score_slide, slide_scores
 
@@ -136,7 +136,7 @@ def test_a_legend_with_other_keys_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_default_structures_hold_every_area_of_the_atlas() -> None:
-    from pathduet import config
+    from pathduet.core import config
     from pathduet.explanation_files import plain_name
 
     regions = config.schema("config")["properties"]["explanations"]["properties"]["regions"]["properties"]
@@ -157,7 +157,7 @@ ATLAS = {
 def test_an_annotation_by_the_atlass_names_is_scored_with_the_shipped_mapping(
     tmp_path: Path, form: str
 ) -> None:
-    from pathduet import config
+    from pathduet.core import config
 
     regions = config.schema("config")["properties"]["explanations"]["properties"]["regions"]["properties"]
     features = []

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pathduet.errors import InputError
-from pathduet.explain.serve import pages_below, server
+from pathduet.core.errors import InputError
+from pathduet.explain.viewer.serve import pages_below, server
 
 
 @pytest.fixture

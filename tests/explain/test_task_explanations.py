@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 
 from learning import fake_cohort
-from pathduet import config
+from pathduet.core import config
 from pathduet.evaluation.evaluate import evaluate_predictions
 from pathduet.explain.task_explanations import explain_task
 from pathduet.explanation_files import files_of
 from pathduet.expression import fold_matrix
-from pathduet.learning import predict_model, train_model
-from pathduet.learning.config import TrainingConfig
-from pathduet.learning.inference import write_representations
 from pathduet.report.explanation_pages import draw_explanations
+from pathduet.training import predict_model, train_model
+from pathduet.training.config import TrainingConfig
+from pathduet.training.predict import write_representations
 
 TILE = 100.0
 

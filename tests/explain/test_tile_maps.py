@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from learning.fake_cohort import ENCODER, FEATURES, SMALL
-from pathduet.errors import InputError
+from pathduet.core.errors import InputError
 from pathduet.explain.sampled_points import Sampling, splat
 from pathduet.explain.tile_maps import TileGrid, point_rows, slide_maps, tile_maps, tile_rows
 from pathduet.explain.token_maps import TokenMaps
-from pathduet.learning.model_folder import ModelDescription, save_model
-from pathduet.learning.outcomes import ClassOutcome
-from pathduet.models.config import ModelConfig
-from pathduet.models.deformable import sample_map
-from pathduet.slides.tokens import token_rows
+from pathduet.features.token_map import token_rows
+from pathduet.models.method.config import ModelConfig
+from pathduet.models.method.deformable_attention import sample_map
+from pathduet.training.model_folder import ModelDescription, save_model
+from pathduet.training.outcomes import ClassOutcome
 
 EXPRESSION = (np.linspace(-1, 1, 5), np.linspace(2, -2, 7))
 
@@ -160,9 +160,9 @@ def test_the_slides_learned_order_names_the_prototypes(tmp_path: Path):
 
 def test_the_tumor_names_follow_the_networks_own_representation(tmp_path: Path):
     """The tiles called tumor, merged with their weights, are the first half of X_R."""
-    from pathduet.learning.dataset import Case, SlideDataset
-    from pathduet.learning.model_folder import load_model
-    from pathduet.slides.tokens import token_rows
+    from pathduet.features.token_map import token_rows
+    from pathduet.training.dataset import Case, SlideDataset
+    from pathduet.training.model_folder import load_model
 
     features = write_slide(tmp_path / "S1", {"10x": 16, "20x": 16})
     for swap in (False, True):

@@ -13,8 +13,8 @@ from PIL import Image
 
 from explain.devtools import Browser
 from explain.hand_made_maps import HEIGHT, WIDTH, student_maps
-from pathduet.explain.serve import server
-from pathduet.explain.viewer_page import write_viewer
+from pathduet.explain.viewer.serve import server
+from pathduet.explain.viewer.viewer_page import write_viewer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

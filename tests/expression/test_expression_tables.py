@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pathduet.errors import InputError
-from pathduet.expression.matrix import ExpressionTable, read_expression
+from pathduet.core.errors import InputError
+from pathduet.expression.tables import ExpressionTable, read_expression
 from pathduet.expression.units import to_log2
 
 

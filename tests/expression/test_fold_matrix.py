@@ -12,13 +12,13 @@ from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pathduet.cohort.folds import make_folds
 from pathduet.cohort.labels import task_labels
-from pathduet.cohort.splits import make_folds
-from pathduet.errors import InputError
+from pathduet.cohort.sheets import read_patients
+from pathduet.core.errors import InputError
 from pathduet.expression import fold_matrix
 from pathduet.expression.gene_sets import shipped
-from pathduet.expression.matrix import ExpressionTable, read_expression
-from pathduet.sheets import read_patients
+from pathduet.expression.tables import ExpressionTable, read_expression
 
 TUMOR = [f"T{i:02d}" for i in range(20)] + ["B0", "B1"]
 TME = [f"E{i:02d}" for i in range(30)] + ["B0", "B1"]

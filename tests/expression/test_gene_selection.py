@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pathduet.errors import InputError
+from pathduet.core.errors import InputError
 from pathduet.expression.gene_order import coexpression_order
-from pathduet.expression.highly_variable import interdecile_range, rank, statistic_for, top_share
+from pathduet.expression.gene_selection import interdecile_range, rank, statistic_for, top_share
 
 
 @pytest.fixture(scope="module")

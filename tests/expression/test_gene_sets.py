@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pathduet.errors import InputError
+from pathduet.core.errors import InputError
 from pathduet.expression.gene_sets import assign_subspaces, read_gene_set, shipped
-from pathduet.expression.matrix import harmonised_symbols
+from pathduet.expression.tables import harmonised_symbols
 
 
 def test_shipped_lists_hold_the_papers_most_correlated_genes_and_have_its_order_of_size() -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pathduet import checksums, lifeline, run_lock
-from pathduet.errors import PathDuetError
+from pathduet.core import checksums, run_lock
+from pathduet.core import parent_process as lifeline
+from pathduet.core.errors import PathDuetError
 from pathduet.slides import repairs
 from pathduet.slides.batches import run_batch
 from pathduet.slides.engine import run_slide

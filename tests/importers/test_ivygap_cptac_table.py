@@ -10,16 +10,16 @@ import pytest
 from typer.testing import CliRunner
 
 from pathduet.cli import app
+from pathduet.cohort.folds import import_folds, write_folds
 from pathduet.cohort.labels import task_labels
-from pathduet.cohort.splits import import_folds, write_folds
-from pathduet.errors import InputError
-from pathduet.expression.matrix import read_expression
+from pathduet.cohort.sheets import read_patients, read_slides
+from pathduet.core.errors import InputError
+from pathduet.expression.tables import read_expression
 from pathduet.importers.cptac import import_cptac
 from pathduet.importers.facts import read_facts, read_table
 from pathduet.importers.ivygap import closeness, import_ivygap, specimen
 from pathduet.importers.report import ImportReport
 from pathduet.importers.table import import_table
-from pathduet.sheets import read_patients, read_slides
 
 SAMPLE_COLUMNS = ("tumor_id,tumor_name,block_id,block_name,specimen_id,specimen_name,rna_well_id,polygon_id,"
                   "structure_id,structure_abbreviation,structure_color,structure_name\n")  # fmt: skip

@@ -14,11 +14,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pathduet.cohort.sheets import read_patients, read_sheets
 from pathduet.cohort.tcga_barcode import parse_barcode
-from pathduet.errors import InputError
-from pathduet.expression.matrix import read_expression
+from pathduet.core.errors import InputError
+from pathduet.expression.tables import read_expression
 from pathduet.importers.tcga import QUANTITIES, import_tcga
-from pathduet.sheets import read_patients, read_sheets
 
 from .gdc_folder import GENES, GdcFolder, star_table
 

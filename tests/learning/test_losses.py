@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, softmax
 from scipy.stats import entropy
 
-from pathduet.learning import (
+from pathduet.training import (
     coordinate_gradients,
     cross_scale_similarity,
     dev_loss,

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from pathduet.expression.fold_matrix import load
-from pathduet.learning import TrainingConfig
-from pathduet.learning.cases import fold_cases, fold_outcome
-from pathduet.learning.dataset import Batch, SlideDataset
-from pathduet.learning.objectives import (
+from pathduet.models import Student, Teacher
+from pathduet.training import TrainingConfig
+from pathduet.training.dataset import Batch, SlideDataset
+from pathduet.training.fold_slides import fold_cases, fold_outcome
+from pathduet.training.objectives import (
     DistilledObjective,
     Loss,
     Objective,
@@ -21,7 +22,6 @@ from pathduet.learning.objectives import (
     TeacherObjective,
     TeacherTargets,
 )
-from pathduet.models import Student, Teacher
 
 CPU = torch.device("cpu")
 

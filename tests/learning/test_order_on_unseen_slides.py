@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from pathduet.learning import TrainingConfig, fit
-from pathduet.learning.dataset import Batch
-from pathduet.learning.objectives import DistilledObjective, TeacherTargets
-from pathduet.learning.outcomes import ClassOutcome
 from pathduet.models import MAGNIFICATIONS, ModelConfig, Student
+from pathduet.training import TrainingConfig, fit
+from pathduet.training.dataset import Batch
+from pathduet.training.objectives import DistilledObjective, TeacherTargets
+from pathduet.training.outcomes import ClassOutcome
 
 CONFIG = ModelConfig(
     tokens=36, width=16, heads=2, head_dim=8, offset_groups=2, offset_kernel=3, stride=2, dropout=0.0

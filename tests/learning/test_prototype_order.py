@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from pathduet.learning.dataset import Batch
-from pathduet.learning.orientation import consistent_direction, order_evidence, orient
 from pathduet.models import MAGNIFICATIONS, ModelConfig, Student
+from pathduet.training.dataset import Batch
+from pathduet.training.prototype_order import consistent_direction, order_evidence, orient
 
 CONFIG = ModelConfig(
     tokens=36, width=16, heads=2, head_dim=8, offset_groups=2, offset_kernel=3, stride=2, dropout=0.0

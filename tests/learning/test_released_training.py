@@ -16,7 +16,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pathduet.learning import (
+from pathduet.features.token_map import token_rows
+from pathduet.models import ReleasedStudent, ReleasedTeacher
+from pathduet.training import (
     TrainingConfig,
     coordinate_gradients,
     load_model,
@@ -24,10 +26,8 @@ from pathduet.learning import (
     released_dev_loss,
     train_model,
 )
-from pathduet.learning.dataset import Case, SlideDataset
-from pathduet.learning.trainer import learning_rate
-from pathduet.models import ReleasedStudent, ReleasedTeacher
-from pathduet.slides.tokens import token_rows
+from pathduet.training.dataset import Case, SlideDataset
+from pathduet.training.loop import learning_rate
 
 RELEASED = dataclasses.replace(fake_cohort.SMALL, variant="released")
 
@@ -73,7 +73,7 @@ def test_all_three_models_train_and_record_the_variant(
 
 
 def test_a_teacher_of_the_other_variant_is_refused(cohort: fake_cohort.FakeCohort, tmp_path: Path) -> None:
-    from pathduet.errors import InputError
+    from pathduet.core.errors import InputError
 
     teacher = train(cohort, tmp_path / "teacher", "teacher")
     with pytest.raises(InputError, match="another model configuration"):

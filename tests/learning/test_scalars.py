@@ -10,9 +10,9 @@ import fake_cohort
 import pandas as pd
 import pytest
 
-from pathduet.errors import InputError
-from pathduet.learning import TrainingConfig, train_model
-from pathduet.learning.dataset import SlideDataset
+from pathduet.core.errors import InputError
+from pathduet.training import TrainingConfig, train_model
+from pathduet.training.dataset import SlideDataset
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 import torch
 
-from pathduet.errors import InputError
-from pathduet.learning import TrainingConfig, load_model, predict_model, train_model, write_representations
-from pathduet.learning.consistency import dev_loss
-from pathduet.learning.dataset import SlideDataset
-from pathduet.learning.objectives import TeacherObjective
-from pathduet.learning.outcomes import ClassOutcome
+from pathduet.core.errors import InputError
+from pathduet.losses.dev import dev_loss
 from pathduet.models import Teacher, pool_keys
+from pathduet.training import TrainingConfig, load_model, predict_model, train_model, write_representations
+from pathduet.training.dataset import SlideDataset
+from pathduet.training.objectives import TeacherObjective
+from pathduet.training.outcomes import ClassOutcome
 
 HARD = {"epochs": 30, "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 4}
 
@@ -129,7 +129,7 @@ def test_a_teacher_may_differ_where_its_student_does_not_look(
 
 def test_consistency_of_plain_attention_is_that_of_regions(cohort: fake_cohort.FakeCohort) -> None:
     from pathduet.expression.fold_matrix import load
-    from pathduet.learning.cases import fold_cases
+    from pathduet.training.fold_slides import fold_cases
 
     config = dataclasses.replace(fake_cohort.SMALL, attention="plain")
     outcome = ClassOutcome(("a", "b", "c", "d"))

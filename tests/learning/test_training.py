@@ -14,23 +14,23 @@ import pytest
 import torch
 from torch import nn
 
-from pathduet.errors import InputError, Problem
-from pathduet.learning import (
+from pathduet.core.errors import InputError, Problem
+from pathduet.features.token_map import token_rows
+from pathduet.models import MAGNIFICATIONS, Student, Teacher
+from pathduet.training import (
     TrainingConfig,
     TrainingError,
     load_model,
     predict_model,
-    runs,
     train_model,
     write_representations,
 )
-from pathduet.learning.cases import fold_cases, fold_outcome
-from pathduet.learning.dataset import Batch, Case, SlideDataset, all_finite
-from pathduet.learning.objectives import Loss, StudentObjective, TeacherObjective
-from pathduet.learning.outcomes import ClassOutcome, SurvivalOutcome, class_weights
-from pathduet.learning.trainer import epoch_batches, fit, learning_rate, read_ahead
-from pathduet.models import MAGNIFICATIONS, Student, Teacher
-from pathduet.slides.tokens import token_rows
+from pathduet.training import train as runs
+from pathduet.training.dataset import Batch, Case, SlideDataset, all_finite
+from pathduet.training.fold_slides import fold_cases, fold_outcome
+from pathduet.training.loop import epoch_batches, fit, learning_rate, read_ahead
+from pathduet.training.objectives import Loss, StudentObjective, TeacherObjective
+from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome, class_weights
 
 ARTIFACTS = ("history.tsv", "model.json", "weights.safetensors")
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from pathduet.learning.dataset import Batch
+from pathduet.models.baselines.registry import BASELINES, settings
 from pathduet.models.inputs import NetworkSizes
-from pathduet.models.registry import BASELINES, settings
+from pathduet.training.dataset import Batch
 
 SIZES = NetworkSizes(6, tuple(f"T{i}" for i in range(5)), tuple(f"E{i}" for i in range(9)), 4)
 

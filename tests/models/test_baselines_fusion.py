@@ -10,16 +10,16 @@ import baseline_inputs as small_cohort
 import pytest
 import torch
 
-from pathduet.learning.baseline_objective import BaselineObjective
-from pathduet.learning.config import TrainingConfig
-from pathduet.learning.outcomes import ClassOutcome
-from pathduet.models.ae import AutoencoderImputer
-from pathduet.models.gene_vectors import gene_vectors
-from pathduet.models.late_fusion import GatedBilinear, outer_with_ones
-from pathduet.models.lm import LinearImputer
-from pathduet.models.mcat import CoAttention
-from pathduet.models.registry import BASELINES, settings
-from pathduet.models.sml import Sml, batch_similarity_loss
+from pathduet.models.baselines.ae import AutoencoderImputer
+from pathduet.models.baselines.late_fusion import GatedBilinear, outer_with_ones
+from pathduet.models.baselines.lm import LinearImputer
+from pathduet.models.baselines.mcat import CoAttention
+from pathduet.models.baselines.registry import BASELINES, settings
+from pathduet.models.baselines.sml import Sml, batch_similarity_loss
+from pathduet.models.method.gene_vectors import gene_vectors
+from pathduet.training.baseline_objective import BaselineObjective
+from pathduet.training.config import TrainingConfig
+from pathduet.training.outcomes import ClassOutcome
 
 OUTCOME = ClassOutcome(("a", "b", "c", "d"))
 #: They look at where a tile lies: through convolutions of the token map, or by sampling it.

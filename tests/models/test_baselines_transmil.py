@@ -6,8 +6,8 @@ import baseline_inputs as small_cohort
 import pytest
 import torch
 
-from pathduet.models.nystroem_attention import NystroemAttention, nystroem_attention, pseudoinverse
-from pathduet.models.transmil import Ppeg, TransMilBody, TransMilConfig, square_padding
+from pathduet.models.baselines.nystroem_attention import NystroemAttention, nystroem_attention, pseudoinverse
+from pathduet.models.baselines.transmil import Ppeg, TransMilBody, TransMilConfig, square_padding
 
 
 def exact(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

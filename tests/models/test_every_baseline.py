@@ -8,11 +8,11 @@ import baseline_inputs as small_cohort
 import pytest
 import torch
 
-from pathduet.errors import InputError
-from pathduet.learning.baseline_objective import BaselineObjective
-from pathduet.learning.config import TrainingConfig
-from pathduet.learning.outcomes import ClassOutcome, SurvivalOutcome
-from pathduet.models.registry import BASELINES, settings
+from pathduet.core.errors import InputError
+from pathduet.models.baselines.registry import BASELINES, settings
+from pathduet.training.baseline_objective import BaselineObjective
+from pathduet.training.config import TrainingConfig
+from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
 
 NAMES = sorted(BASELINES)
 SLIDES = [name for name in NAMES if "slides" in BASELINES[name].predicts_from]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pathduet.errors import InputError
+from pathduet.core.errors import InputError
 from pathduet.expression.gene_sets import shipped
-from pathduet.models.gene_groups import group_positions, read_gene_groups, shipped_groups
+from pathduet.models.baselines.gene_groups import group_positions, read_gene_groups, shipped_groups
+from pathduet.models.baselines.registry import settings
 from pathduet.models.inputs import NetworkSizes
-from pathduet.models.registry import settings
 
 
 def sizes(tumor: str, tme: str) -> NetworkSizes:

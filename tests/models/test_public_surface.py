@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pathduet import learning, models
+from pathduet import models
+from pathduet import training as learning
 
 B, N, K, C, GENES, KEYS, HEADS = 3, 36, 2, 16, 7, 9, 2
 CONFIG = models.ModelConfig(

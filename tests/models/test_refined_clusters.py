@@ -7,10 +7,10 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from pathduet.learning.dataset import principal_axes
 from pathduet.models import dpc_knn
-from pathduet.models.clustering import refine_clusters
-from pathduet.models.patch_tokens import PatchTokens
+from pathduet.models.method.dpc_knn import refine_clusters
+from pathduet.models.method.patch_tokens import PatchTokens
+from pathduet.training.dataset import principal_axes
 
 
 def groups(seed: int, n: int = 60, width: int = 8, apart: float = 3.0) -> torch.Tensor:

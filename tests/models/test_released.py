@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from pathduet.models import MAGNIFICATIONS, SUBSPACES, ModelConfig, ReleasedStudent, ReleasedTeacher
-from pathduet.models.attention import MultiHeadAttention
-from pathduet.models.deformable import reference_points, sample_map
+from pathduet.models.method.attention import MultiHeadAttention
+from pathduet.models.method.deformable_attention import reference_points, sample_map
 from pathduet.models.released import BiasedDeformableAttention, PositionBias, ScoreOrder
 
 CONFIG = ModelConfig(

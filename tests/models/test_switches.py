@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pathduet import config as configuration
-from pathduet.errors import InputError
+from pathduet.core import config as configuration
+from pathduet.core.errors import InputError
 from pathduet.models import (
     DeformableAttention,
     GeneVector,

@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pathduet.errors import InputError
+from pathduet.cohort.sheets import read_patients, read_slides
+from pathduet.core.errors import InputError
 from pathduet.phantom import cohort as cohort_module
 from pathduet.phantom import simulate
 from pathduet.phantom.layout import REGIONS
-from pathduet.sheets import read_patients, read_slides
 
 SIZE: dict[str, Any] = {"patients": 5, "external": 4, "workers": 1, "slide_px": 512}
 SMALL: dict[str, Any] = {"patients": 4, "external": 0, "workers": 1, "slide_px": 512}

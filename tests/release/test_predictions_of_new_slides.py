@@ -16,7 +16,7 @@ import tiny_run
 from typer.testing import CliRunner
 
 from pathduet.cli import app
-from pathduet.errors import InputError
+from pathduet.core.errors import InputError
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.release.load import load_release
 from pathduet.release.new_slides import gather, release_folder

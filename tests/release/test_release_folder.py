@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import tiny_run
 
-from pathduet.errors import InputError
+from pathduet.core.errors import InputError
 from pathduet.expression.fold_matrix import load as load_matrix
-from pathduet.expression.matrix import read_expression
+from pathduet.expression.tables import read_expression
 from pathduet.release.contents import verify
 from pathduet.release.export import export_release
 from pathduet.release.load import check_encoder, load_release

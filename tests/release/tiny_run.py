@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet import config as configuration
-from pathduet.atomic import write_json, write_tsv
+from pathduet.cohort.ledger import build_ledger
+from pathduet.cohort.sheets import read_patients, read_slides
+from pathduet.core import config as configuration
+from pathduet.core.files import write_json, write_tsv
+from pathduet.core.provenance import run_record
 from pathduet.expression import fold_matrix
-from pathduet.expression.matrix import read_expression
-from pathduet.learning.workflow import FoldJob, evaluate_fold, train_fold
-from pathduet.ledger import build_ledger
-from pathduet.plan import Plan
-from pathduet.provenance import run_record
-from pathduet.sheets import read_patients, read_slides
+from pathduet.expression.tables import read_expression
 from pathduet.slides.batches import write_manifest
 from pathduet.slides.engine import run_slide
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.status import STAGES
+from pathduet.training.fold_jobs import FoldJob, evaluate_fold, train_fold
+from pathduet.workflow.plan import Plan
 from slides.synthetic_slides import stained_image, write_svs
 
 TUMOR, TME = [f"TG{i}" for i in range(12)], [f"ME{i}" for i in range(14)]

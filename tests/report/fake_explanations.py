@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pathduet.atomic import write_json, write_tsv
+from pathduet.core.files import write_json, write_tsv
 from pathduet.explanation_files import (
     EMBEDDING_MEASURES,
     FIGURES,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from fake_explanations import fake_explanations
 
-from pathduet.atomic import write_json, write_text, write_tsv
+from pathduet.core.files import write_json, write_text, write_tsv
 from pathduet.evaluation.clinical import write_clinical_fold
 from pathduet.evaluation.collect import write_task_table
 from pathduet.evaluation.evaluate import evaluate_predictions, write_ensemble
@@ -161,7 +161,7 @@ def _ledger(root: Path, patients: pd.DataFrame, rng: np.random.Generator) -> pd.
 
 
 def _participation(root: Path, ledger: pd.DataFrame, patients: pd.DataFrame) -> None:
-    from pathduet.ledger import participation, read_ledger
+    from pathduet.cohort.ledger import participation, read_ledger
 
     labelled = {"diagnosis": patients.index, "grading": patients.index, "survival": patients.index[:-4]}
     table = participation(read_ledger(root / "ledger.tsv"), patients, patients.index[3:], labelled)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pathduet.atomic import write_tsv
+from pathduet.core.files import write_tsv
 from pathduet.report.blocks import Drawer, artifacts
 from pathduet.report.build import build_report
 

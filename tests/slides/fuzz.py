@@ -28,8 +28,8 @@ from PIL import Image
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pathduet.errors import SLIDE_REASONS
-from pathduet.sheets import SlideRow
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import SLIDE_REASONS
 from pathduet.slides.batches import run_batch
 from pathduet.slides.settings import EncoderSettings, LimitSettings, SlideSettings, TileSettings
 from pathduet.slides.status import STAGES, StageStatus, read_status

@@ -8,7 +8,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from pathduet.sheets import SlideRow
+from pathduet.cohort.sheets import SlideRow
 from pathduet.slides.settings import EncoderSettings, SlideSettings, TileSettings
 
 HAEMATOXYLIN = np.array([0.65, 0.70, 0.29]) / np.linalg.norm([0.65, 0.70, 0.29])

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pathduet.errors import PathDuetError
-from pathduet.slides.encoders import EncoderUnavailable, find_weights, load_encoder, pick_engine
+from pathduet.core.errors import PathDuetError
+from pathduet.slides.encoders.encoder import EncoderUnavailable, find_weights, load_encoder, pick_engine
 from pathduet.slides.settings import EncoderSettings
 
 from .test_encoders import cosine, tiles

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pathduet.errors import PathDuetError
-from pathduet.slides import encoder_engines, encoder_weights
-from pathduet.slides.encoders import EncoderUnavailable, find_weights, load_encoder
+from pathduet.core.errors import PathDuetError
+from pathduet.slides.encoders.encoder import EncoderUnavailable, find_weights, load_encoder
+from pathduet.slides.encoders.encoder import engines as encoder_engines
+from pathduet.slides.encoders.encoder import weights as encoder_weights
 from pathduet.slides.settings import EncoderSettings
 
 torch = pytest.importorskip("torch")
@@ -140,7 +141,7 @@ def test_efficientnet_lite0_knows_a_palace_and_a_daisy() -> None:
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
-    from pathduet.slides.efficientnet_lite0 import EfficientNetLite0, load_in_order
+    from pathduet.slides.encoders.efficientnet_lite0 import EfficientNetLite0, load_in_order
 
     settings = EncoderSettings(name="efficientnet_lite0", device="cpu")
     encoder = load_encoder(settings)
@@ -165,7 +166,7 @@ def test_efficientnet_lite0_knows_a_palace_and_a_daisy() -> None:
 
 
 def test_a_checkpoint_of_another_network_is_refused() -> None:
-    from pathduet.slides.efficientnet_lite0 import EfficientNetLite0, load_in_order
+    from pathduet.slides.encoders.efficientnet_lite0 import EfficientNetLite0, load_in_order
 
     with pytest.raises(ValueError, match="EfficientNet-Lite0"):
         load_in_order(EfficientNetLite0(), {"a": torch.zeros(3)})

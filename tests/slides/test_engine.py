@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pathduet.errors import SLIDE_REASONS, PathDuetError, SlideError
+from pathduet.core.errors import SLIDE_REASONS, PathDuetError, SlideError
 from pathduet.slides import batches
 from pathduet.slides.batches import run_batch
-from pathduet.slides.encoders import EncoderUnavailable
+from pathduet.slides.encoders.encoder import EncoderUnavailable
 from pathduet.slides.engine import run_slide, run_to_artifact
 from pathduet.slides.features import encoded_rows
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
@@ -79,8 +79,8 @@ def test_tiles_are_what_the_contract_says(finished: tuple[Path, Path]) -> None:
 
 
 def test_features_are_the_encoders_of_the_normalised_tiles(finished: tuple[Path, Path]) -> None:
-    from pathduet.slides.encoders import load_encoder
-    from pathduet.slides.reader import SlideReader
+    from pathduet.slides.encoders.encoder import load_encoder
+    from pathduet.slides.readers.reader import SlideReader
     from pathduet.slides.stain_stage import load_normalizer
 
     path, results = finished

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pathduet.slides.reader import SlideReader
+from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.tile_blocks import plan_blocks, read_block, share_pixels
 from pathduet.slides.tile_table import TileTable
 from pathduet.slides.tiling import lattice
@@ -100,7 +100,7 @@ def test_levels_whose_sizes_are_rounded_show_the_scene_where_it_is(
     scene = WaveScene(5, highest=0.2)
     path = write_svs(tmp_path / "a.svs", scene.pixels((0.25, 0.25), 0, 0, *size), 0.25, factors=(4,))
     if not direct:
-        monkeypatch.setattr("pathduet.slides.openslide_source._PLAIN_TIFF", ())
+        monkeypatch.setattr("pathduet.slides.readers.openslide_source._PLAIN_TIFF", ())
     tiles = lattice(size, (0.25, 0.25), 1.0, EDGE)
     with SlideReader("a", path) as reader:
         assert reader.level_downsamples == (1.0, 4.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pathduet.errors import InputError
+from pathduet.core.errors import InputError
 from pathduet.slides.engine import run_slide
 from pathduet.slides.folder import slides_of
 

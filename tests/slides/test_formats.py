@@ -10,12 +10,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pathduet.errors import SlideError
-from pathduet.slides.openslide_source import OpenSlideSource
-from pathduet.slides.pixel_size import pixel_size
-from pathduet.slides.reader import RegionError, SlideReader
-from pathduet.slides.source_choice import open_source
-from pathduet.slides.tiff_source import ome_pixel_size
+from pathduet.core.errors import SlideError
+from pathduet.slides.readers.openslide_source import OpenSlideSource
+from pathduet.slides.readers.pixel_size import pixel_size
+from pathduet.slides.readers.reader import RegionError, SlideReader
+from pathduet.slides.readers.source_choice import open_source
+from pathduet.slides.readers.tiff_source import ome_pixel_size
 
 from .synthetic_slides import spoil_tiles, stained_image, write_svs
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pathduet.errors import SlideError
-from pathduet.slides.pixel_size import PixelSize, pixel_size
+from pathduet.core.errors import SlideError
+from pathduet.slides.readers.pixel_size import PixelSize, pixel_size
 
 FILE = {"openslide.mpp-x": "0.2521", "openslide.mpp-y": "0.2533"}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pathduet.errors import SlideError
-from pathduet.slides.reader import RegionError, SlideReader
+from pathduet.core.errors import SlideError
+from pathduet.slides.readers.reader import RegionError, SlideReader
 from pathduet.slides.tiling import lattice
 
 from .synthetic_slides import WaveScene, psnr, spoil_tiles, stained_image, write_svs
@@ -94,7 +94,7 @@ def test_thumbnail_in_blocks_equals_thumbnail_at_once(
     path = write_svs(tmp_path / "a.svs", stained_image(600, 700))
     with SlideReader("a", path) as reader:
         whole, readable = reader.thumbnail((70, 60))
-        monkeypatch.setattr("pathduet.slides.reader._MAX_BLOCK", 130)
+        monkeypatch.setattr("pathduet.slides.readers.reader._MAX_BLOCK", 130)
         blocks, _ = reader.thumbnail((70, 60))
     assert readable.all()
     assert np.abs(whole.astype(int) - blocks).max() <= 1

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pathduet.slides.settings import StainSettings
-from pathduet.slides.stains import fit_stains, normalizer, stained_pixels, tabulated, target_stains
+from pathduet.slides.stain.stains import fit_stains, normalizer, stained_pixels, tabulated, target_stains
 
 from .synthetic_slides import stained_image
 

@@ -14,14 +14,14 @@ import h5py
 import numpy as np
 import pytest
 
-from pathduet.errors import SlideError
-from pathduet.sheets import SlideRow
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import SlideError
 from pathduet.slides import tile_loader
 from pathduet.slides.batches import resident_bytes
 from pathduet.slides.engine import run_slide
 from pathduet.slides.features import encode_slide
+from pathduet.slides.stain.stains import tabulated
 from pathduet.slides.stain_stage import load_normalizer
-from pathduet.slides.stains import tabulated
 from pathduet.slides.tile_loader import Loader, ProcessTileLoader, TileLoader
 from pathduet.slides.tile_table import read_tiles
 

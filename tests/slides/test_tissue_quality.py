@@ -12,14 +12,14 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from pathduet.errors import InputError, SlideError
-from pathduet.sheets import SlideRow, read_slides
+from pathduet.cohort.sheets import SlideRow, read_slides
+from pathduet.core.errors import InputError, SlideError
 from pathduet.slides.engine import run_slide
 from pathduet.slides.given_mask import given_mask
-from pathduet.slides.pixel_size import PixelSize
+from pathduet.slides.readers.pixel_size import PixelSize
 from pathduet.slides.settings import StainSettings
 from pathduet.slides.sharpness import flaw, sharpness
-from pathduet.slides.stains import stained_pixels, unlike_he
+from pathduet.slides.stain.stains import stained_pixels, unlike_he
 from pathduet.slides.tile_stage import MAX_THUMBNAIL, thumbnail_shape
 
 from .synthetic_slides import slide_row, small_settings, stained_image, write_svs
@@ -163,8 +163,8 @@ def test_blurred_tiles_are_left_out_counted_and_noted(tmp_path: Path) -> None:
 
 @pytest.mark.data
 def test_no_tile_of_the_real_slides_is_taken_for_blurred(test_data: Path) -> None:
-    from pathduet.slides.pixel_size import pixel_size
-    from pathduet.slides.reader import SlideReader
+    from pathduet.slides.readers.pixel_size import pixel_size
+    from pathduet.slides.readers.reader import SlideReader
 
     found = []
     for path in sorted((test_data / "cohort_roi/slides").iterdir()):

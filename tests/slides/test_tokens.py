@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pathduet.slides.hilbert import hilbert_order
-from pathduet.slides.tokens import map_order, token_indices, token_rows
+from pathduet.features.hilbert import hilbert_order
+from pathduet.features.token_map import map_order, token_indices, token_rows
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 7, 10, 13, 16, 25, 31, 50, 64, 99])

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.optimize import nnls
 
-from pathduet.errors import PathDuetError
-from pathduet.slides import vahadane
+from pathduet.core.errors import PathDuetError
 from pathduet.slides.settings import StainSettings
-from pathduet.slides.stains import fit_slide, fit_stains, normalizer, stained_pixels, target_stains
+from pathduet.slides.stain import vahadane
+from pathduet.slides.stain.stains import fit_slide, fit_stains, normalizer, stained_pixels, target_stains
 
 from .synthetic_slides import EOSIN, HAEMATOXYLIN, stained_image
 

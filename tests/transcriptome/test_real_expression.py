@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pathduet.cohort.labels import DIAGNOSES
-from pathduet.sheets import read_patients
+from pathduet.cohort.sheets import read_patients
 from pathduet.transcriptome.entries import ENTRIES, applies
 from pathduet.transcriptome.summary import markdown, point_values, summarise, table_iv
 

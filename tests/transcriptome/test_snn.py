@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from pathduet.learning.config import TrainingConfig
-from pathduet.learning.outcomes import ClassOutcome, SurvivalOutcome
 from pathduet.models.snn import Snn, SnnConfig
+from pathduet.training.config import TrainingConfig
+from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
 from pathduet.transcriptome.snn_training import GeneItems, predict_snn, train_snn
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import tiny_cohort
-from pathduet.comparison.variation_tables import write_variation_table
+from pathduet.evaluation.variation_tables import write_variation_table
 from workflow.test_workflow import config_of, dry_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]

@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
-from pathduet import checksums, provenance
-from pathduet.atomic import sha256_file, write_json
-from pathduet.job import job
+from pathduet.core import checksums, provenance
+from pathduet.core.files import sha256_file, write_json
+from pathduet.workflow.job import job
 
 
 class Named(dict[str, Any]):
@@ -82,7 +82,7 @@ def test_a_job_leaves_a_record_of_all_it_read_and_made(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     # a job sends its process's output to its log: here that would be the test's
-    monkeypatch.setattr("pathduet.job.os.dup2", lambda *_: None)
+    monkeypatch.setattr("pathduet.workflow.job.os.dup2", lambda *_: None)
     sheet, made = tmp_path / "patients.tsv", tmp_path / "results/models/m/metrics.json"
     sheet.write_text("patient_id\n")
     facts = SimpleNamespace(

@@ -36,7 +36,7 @@ def test_the_whole_workflow_runs_on_real_expression_and_survival(test_data: Path
             ]
         },
     }
-    from pathduet.config import merge
+    from pathduet.core.config import merge
 
     small = merge(merge(tiny_cohort.SMALL, own), {"slides": {"max_tiles": 24, "slides_per_job": 20}})
     config.write_text(yaml.safe_dump(small))

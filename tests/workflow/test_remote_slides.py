@@ -15,7 +15,7 @@ import pytest
 
 import tiny_cohort
 from cluster.one_node_slurm import free_ports
-from pathduet.sheets import read_sheets
+from pathduet.cohort.sheets import read_sheets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}

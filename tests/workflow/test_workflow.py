@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import tiny_cohort
-from pathduet.atomic import sha256_file
+from pathduet.core.files import sha256_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, f"fold {snakemake.wildcards.fold}"):
     from pathduet.transcriptome.runs import write_fold

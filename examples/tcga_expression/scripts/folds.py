@@ -1,10 +1,10 @@
 """Folds of TCGA: made from the split's seed, or the published ones."""
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, f"folds {snakemake.wildcards.split}"):
-    from pathduet.cohort.splits import write_folds
-    from pathduet.sheets import read_patients
+    from pathduet.cohort.folds import write_folds
+    from pathduet.cohort.sheets import read_patients
     from pathduet.transcriptome.public_gliomas import folds_of_split
 
     folds = folds_of_split(

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, "sheets"):
-    from pathduet.atomic import write_text
+    from pathduet.core.files import write_text
     from pathduet.transcriptome.public_gliomas import write_sheets
 
     notes = write_sheets(snakemake.params.data, Path(snakemake.output.patients).parent)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pathduet.job import job
+from pathduet.workflow.job import job
 
 with job(snakemake, "table"):
     from pathduet.transcriptome.runs import read_predictions_of

@@ -21,12 +21,12 @@ def read(
     ] = None,
 ) -> None:
     """Published folds -> a file for the configuration's split.file."""
-    from pathduet.atomic import write_tsv
-    from pathduet.cohort.splits import import_splits
+    from pathduet.cohort.folds import import_splits
+    from pathduet.core.files import write_tsv
 
     folds = import_splits(folder)
     if patients is not None:
-        from pathduet.sheets import read_patients
+        from pathduet.cohort.sheets import read_patients
 
         known, listed = set(read_patients(patients).index), set(folds["patient_id"])
         typer.echo(f"{len(listed - known)} patients of the splits are not in {patients.name}: left out")
@@ -42,7 +42,7 @@ def write(
     out: Annotated[Path, typer.Option(help="Folder for splits_0.csv, splits_1.csv ...")],
 ) -> None:
     """A run's folds -> splits_k.csv, for other projects to compare with."""
-    from pathduet.cohort.splits import export_splits, read_folds
+    from pathduet.cohort.folds import export_splits, read_folds
 
     written = export_splits(out, read_folds(folds))
     typer.echo(f"{len(written)} files: {out}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pathduet.cohort.folds import import_folds, make_folds
 from pathduet.cohort.labels import Task, task_labels
-from pathduet.cohort.splits import import_folds, make_folds
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd

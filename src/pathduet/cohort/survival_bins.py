@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 
 
 def discretize(times: ArrayLike, events: ArrayLike, n_bins: int = 4) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet.atomic import write_json, write_tsv
+from pathduet.core.files import write_json, write_tsv
 from pathduet.evaluation.clinical_classes import logistic_predictions
 from pathduet.evaluation.covariates import design_matrix
 from pathduet.evaluation.evaluate import evaluate_predictions

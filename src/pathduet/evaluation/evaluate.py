@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet.atomic import write_json, write_tsv
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import write_json, write_tsv
 from pathduet.evaluation.bootstrap import mean_interval
 from pathduet.evaluation.metrics import Scores, classification_scores, metric_names, survival_scores
 from pathduet.evaluation.predictions import (

@@ -110,7 +110,7 @@ def known_model(name: str) -> ModelFacts:
     A variation is known by the base that its name starts with (``teacher-no-cgc``), and is tested against it. A model with
     another name (of the user's own, say) reads nothing that is known, and is tested against the teacher.
     """
-    from pathduet.models.registry import BASELINES
+    from pathduet.models.baselines.registry import BASELINES
 
     base = name.partition("-")[0]
     title = model_title(name)

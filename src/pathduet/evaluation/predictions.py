@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pandas as pd
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 
 #: What is predicted and which kind of output it has.
 CLASSIFICATION_TASKS = ("diagnosis", "grading")

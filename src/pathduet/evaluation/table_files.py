@@ -9,7 +9,7 @@ from importlib import resources
 import jinja2
 import pandas as pd
 
-from pathduet.atomic import write_text, write_tsv
+from pathduet.core.files import write_text, write_tsv
 from pathduet.evaluation.table_figure import caption, draw_table
 from pathduet.evaluation.table_text import TableSection, markdown, table_sections
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 
 _MAX_BYTES = 512 * 2**20
 _MAX_PIXELS = 400_000_000

@@ -31,9 +31,9 @@ def heatmap(
     ] = None,
 ) -> None:
     """Draw what a model made of slides: prototypes, merge weights, attention. Exit status 3 if a slide has none."""
-    from pathduet.errors import InputError, PathDuetError, Problem
-    from pathduet.explain.slide_heatmaps import PRODUCTS, explain_slide, lost_reason, write_heatmaps
-    from pathduet.sheets import read_slides
+    from pathduet.cohort.sheets import read_slides
+    from pathduet.core.errors import InputError, PathDuetError, Problem
+    from pathduet.explain.viewer.slide_heatmaps import PRODUCTS, explain_slide, lost_reason, write_heatmaps
     from pathduet.slides.status import slide_folder
 
     asked = dict(zip(PRODUCTS, (png, geojson, viewer), strict=True))
@@ -69,7 +69,7 @@ def heatmap(
 
 def _sheet_of(results: Path) -> Path:
     """Return the sheet a run was made with: as written, relative to here or to the results' parent."""
-    from pathduet.errors import InputError, Problem
+    from pathduet.core.errors import InputError, Problem
 
     try:
         record: dict[str, Any] = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
@@ -85,7 +85,7 @@ def _sheet_of(results: Path) -> Path:
 
 
 def _folds(results: Path, task: str, model: str, fold: str) -> list[int]:
-    from pathduet.errors import InputError, Problem
+    from pathduet.core.errors import InputError, Problem
 
     folder = results / "models" / task / model
     names = (
@@ -109,7 +109,7 @@ def view(
     """Show viewer pages from a small server on this machine alone, until Ctrl-C."""
     import webbrowser
 
-    from pathduet.explain.serve import HOST, pages_below, server
+    from pathduet.explain.viewer.serve import HOST, pages_below, server
 
     pages = pages_below(folder)
     running = server(folder, port)

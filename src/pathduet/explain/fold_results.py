@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathduet.cohort.splits import read_folds
-from pathduet.errors import InputError, Problem
+from pathduet.cohort.folds import read_folds
+from pathduet.core.errors import InputError, Problem
 from pathduet.evaluation.predictions import average_patients, read_predictions
-from pathduet.learning.failures import failure_of
-from pathduet.models.config import MAGNIFICATIONS
+from pathduet.models.method.config import MAGNIFICATIONS
+from pathduet.training.failures import failure_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -31,14 +31,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pathduet.errors import InputError, Problem
-from pathduet.learning.dataset import Case, SlideDataset, map_rows
-from pathduet.learning.model_folder import load_model
-from pathduet.learning.runs import resolve_device
-from pathduet.models.config import MAGNIFICATIONS, SUBSPACES
-from pathduet.models.deformable import reference_points, sample_map
-from pathduet.models.teacher import Teacher
-from pathduet.progress import track
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.progress import track
+from pathduet.models.method.config import MAGNIFICATIONS, SUBSPACES
+from pathduet.models.method.deformable_attention import reference_points, sample_map
+from pathduet.models.method.teacher import Teacher
+from pathduet.training.dataset import Case, SlideDataset, map_rows
+from pathduet.training.model_folder import load_model
+from pathduet.training.train import resolve_device
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 from pathduet.explain.tile_maps import SlideMaps
 
 

@@ -47,7 +47,7 @@ class Sampling:
 def splat(points: NDArray[np.floating], mass: NDArray[np.floating], side: int) -> NDArray[np.float64]:
     """Spread the mass of points over the cells that bilinear sampling reads there.
 
-    The transpose of :func:`pathduet.models.deformable.sample_map`: same convention, border cells for points beyond.
+    The transpose of :func:`pathduet.models.method.deformable_attention.sample_map`: same convention, border cells for points beyond.
 
     Parameters
     ----------

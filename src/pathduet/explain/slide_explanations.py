@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathduet.atomic import write_tsv
-from pathduet.cohort.splits import read_folds
-from pathduet.errors import InputError
+from pathduet.cohort.folds import read_folds
+from pathduet.core.errors import InputError
+from pathduet.core.files import write_tsv
+from pathduet.core.progress import track
 from pathduet.evaluation.model_facts import called
 from pathduet.explain import gene_attention
 from pathduet.explain.annotations import Annotation, read_annotation, read_legend
 from pathduet.explain.fold_results import patients_of_test_part
 from pathduet.explain.region_agreement import agreement_table, annotate, score_slide
 from pathduet.explain.tile_maps import loaded_slide_maps, read_grids
-from pathduet.learning.model_folder import DESCRIPTION, load_model
-from pathduet.learning.workflow import usable_slides
-from pathduet.progress import track
+from pathduet.training.fold_jobs import usable_slides
+from pathduet.training.model_folder import DESCRIPTION, load_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -209,7 +209,7 @@ def attention_parts(
 ) -> dict[str, Any]:
     """Look at the teacher's gene attention; write ``gene_attention.tsv`` and ``gene_attention_sets.tsv``."""
     from pathduet.expression.fold_matrix import load
-    from pathduet.models.gene_groups import read_gene_groups, shipped_groups
+    from pathduet.models.baselines.gene_groups import read_gene_groups, shipped_groups
 
     regions = Regions(settings["explanations"]["regions"])
     slides, folds = usable_slides(results, repair), read_folds(results / "split" / "folds.tsv")

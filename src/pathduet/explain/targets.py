@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pathduet.comparison.arms import OURS
-from pathduet.errors import Problem
-from pathduet.sheets import SlideRow
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import Problem
+from pathduet.variations import OURS
 
 if TYPE_CHECKING:
-    from pathduet.comparison.arms import Arm
+    from pathduet.variations import Arm
 
 
 def heatmap_targets(

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathduet.atomic import write_json, write_tsv
+from pathduet.cohort.folds import read_folds
 from pathduet.cohort.labels import task_labels
-from pathduet.cohort.splits import read_folds
+from pathduet.cohort.sheets import read_patients
+from pathduet.core.files import write_json, write_tsv
 from pathduet.evaluation.model_facts import called
 from pathduet.evaluation.predictions import labelled, read_predictions
 from pathduet.evaluation.survival_curves import risk_cuts
@@ -22,7 +23,6 @@ from pathduet.explain import gene_correlation, survival_explanations
 from pathduet.explain.embedding import embedding_tables
 from pathduet.explain.fold_results import FoldResult, read_external_of, read_folds_of
 from pathduet.explanation_files import EMBEDDING_MEASURES, FIGURES, TABLES, explanations_of, is_clinical
-from pathduet.sheets import read_patients
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,10 +50,10 @@ def explain_task(
         ``seed``, ``bootstrap``, ``labels``, ``models`` (of this task), ``folds`` (their number), ``external`` (whether there
         are external cohorts) and ``explanations`` (that section of the configuration).
     repair : mapping, optional
-        See :func:`pathduet.learning.workflow.usable_slides`.
+        See :func:`pathduet.training.fold_jobs.usable_slides`.
     """
+    from pathduet.core.torch_threads import limit_threads
     from pathduet.explain.slide_explanations import attention_parts, region_parts
-    from pathduet.torch_threads import limit_threads
 
     limit_threads(threads)
     chosen = settings["explanations"]

@@ -1,7 +1,7 @@
 """What a model made of each tile of a slide: prototype, merge weight, attention.
 
 A network sees a square map of tokens, not the slide. Few tiles stand in several of its cells, and of many tiles only
-some stand in it (:mod:`pathduet.slides.tokens`). What the network computed is mapped back by adding up a tile's
+some stand in it (:mod:`pathduet.features.token_map`). What the network computed is mapped back by adding up a tile's
 cells; tiles that are no token have no row here: nothing is made up for them.
 """
 
@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 from pathduet.explain.sampled_points import Sampling
 from pathduet.explain.token_maps import TokenMaps, token_maps
-from pathduet.learning.dataset import Batch, Case, SlideDataset, map_rows
-from pathduet.learning.model_folder import ModelDescription, load_model
-from pathduet.models.config import MAGNIFICATIONS
-from pathduet.models.student import Student
-from pathduet.models.teacher import Teacher
+from pathduet.models.method.config import MAGNIFICATIONS
+from pathduet.models.method.student import Student
+from pathduet.models.method.teacher import Teacher
+from pathduet.training.dataset import Batch, Case, SlideDataset, map_rows
+from pathduet.training.model_folder import ModelDescription, load_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,7 @@ def loaded_slide_maps(
     """Return :func:`slide_maps` of a network that is loaded already: for many slides of one model."""
     import pandas as pd
 
-    from pathduet.learning.runs import resolve_device
+    from pathduet.training.train import resolve_device
 
     chosen = resolve_device(device)
     config = description.config

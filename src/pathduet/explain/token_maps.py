@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pathduet.explain.sampled_points import Sampling
-from pathduet.learning.dataset import Batch
-from pathduet.learning.objectives import student_inputs
-from pathduet.models.config import SUBSPACES
-from pathduet.models.deformable import reference_points
+from pathduet.models.method.config import SUBSPACES
+from pathduet.models.method.deformable_attention import reference_points
+from pathduet.models.method.student import Student
+from pathduet.models.method.teacher import Teacher
 from pathduet.models.released import BiasedDeformableAttention
-from pathduet.models.student import Student
-from pathduet.models.teacher import Teacher
+from pathduet.training.dataset import Batch
+from pathduet.training.objectives import student_inputs
 
 
 @dataclass(frozen=True)

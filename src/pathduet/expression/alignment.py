@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pathduet.atomic import atomic_path
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import atomic_path
 from pathduet.expression.alignment import align
 from pathduet.expression.batch_correction import (
     BatchCorrection,
@@ -22,9 +22,9 @@ from pathduet.expression.batch_correction import (
     standardise,
 )
 from pathduet.expression.gene_order import coexpression_order
+from pathduet.expression.gene_selection import Flavor, rank, statistic_for, top_share
 from pathduet.expression.gene_sets import Both, assign_subspaces
-from pathduet.expression.highly_variable import Flavor, rank, statistic_for, top_share
-from pathduet.expression.matrix import ExpressionTable
+from pathduet.expression.tables import ExpressionTable
 from pathduet.expression.units import to_log2
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd

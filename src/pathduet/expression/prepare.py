@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 from pathduet.expression import fold_matrix
 from pathduet.expression.gene_sets import read_gene_set, shipped
-from pathduet.expression.matrix import ExpressionTable, read_expression
+from pathduet.expression.tables import ExpressionTable, read_expression
 
 if TYPE_CHECKING:
     import pandas as pd

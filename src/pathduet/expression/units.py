@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pathduet.expression.matrix import ExpressionTable
+from pathduet.expression.tables import ExpressionTable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -39,7 +39,7 @@ def tcga(
     cohort: Cohort = "tcga",
 ) -> None:
     """TCGA from a GDC download or a cBioPortal study."""
-    from pathduet.errors import InputError, Problem
+    from pathduet.core.errors import InputError, Problem
     from pathduet.importers.tcga import QUANTITIES, import_tcga
 
     if quantity not in QUANTITIES:
@@ -91,8 +91,8 @@ def cptac(
     cohort: Cohort = "cptac",
 ) -> None:
     """CPTAC: expression matrix and clinical sheet; survival of 0 days or less, or none, is refused by row."""
-    from pathduet.errors import InputError, Problem
-    from pathduet.expression.matrix import UNITS
+    from pathduet.core.errors import InputError, Problem
+    from pathduet.expression.tables import UNITS
     from pathduet.importers.cptac import import_cptac
 
     if expression is not None and unit not in UNITS:
@@ -122,7 +122,7 @@ def table(
     slides: Annotated[Path | None, typer.Option(help="Table: slide_id, patient_id, path.")] = None,
 ) -> None:
     """Any other cohort: a table of patients, a matrix, a list of slides."""
-    from pathduet.errors import InputError, Problem
+    from pathduet.core.errors import InputError, Problem
     from pathduet.importers.table import import_table
 
     pairs = [text.split("=", 1) for text in column or []]
@@ -151,7 +151,7 @@ def run_entry(entry: Mapping[str, Any], *, cohort: str, out: Path) -> None:
     InputError
         If the importer or an option is unknown, or the import itself refuses.
     """
-    from pathduet.errors import InputError, Problem
+    from pathduet.core.errors import InputError, Problem
 
     words = [str(entry["importer"])]
     for name, value in (entry.get("options") or {}).items():

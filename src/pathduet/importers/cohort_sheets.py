@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pathduet.atomic import atomic_path, write_text, write_tsv
-from pathduet.config import schema
-from pathduet.errors import InputError, Problem
+from pathduet.core.config import schema
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import atomic_path, write_text, write_tsv
 from pathduet.importers.facts import FACTS
 from pathduet.importers.report import ImportReport
 
@@ -104,7 +104,7 @@ def write_cohort(
     """
     import pandas as pd
 
-    from pathduet.sheets import read_patients, read_sheets
+    from pathduet.cohort.sheets import read_patients, read_sheets
 
     cohort = report.cohort
     if not _ID.fullmatch(cohort):

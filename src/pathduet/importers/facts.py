@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 from pathduet.importers.report import ImportReport
 
 if TYPE_CHECKING:

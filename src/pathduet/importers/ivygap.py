@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
 from pathduet.importers.facts import merge_facts, read_facts, read_table
 from pathduet.importers.report import ImportReport

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pathduet.atomic import write_json, write_tsv
+from pathduet.core.files import write_json, write_tsv
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.errors import InputError, Problem
-from pathduet.expression.matrix import GENE_COLUMNS, UNITS
+from pathduet.core.errors import InputError, Problem
+from pathduet.expression.tables import GENE_COLUMNS, UNITS
 from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
 from pathduet.importers.facts import column_of, read_facts, read_table
 from pathduet.importers.report import ImportReport

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pathduet.cohort.tcga_barcode import Barcode, parse_barcode
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.progress import track
 from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
 from pathduet.importers.facts import column_of, is_missing, merge_facts, read_facts, read_table
 from pathduet.importers.report import ImportReport
-from pathduet.progress import track
 
 if TYPE_CHECKING:
     import pandas as pd

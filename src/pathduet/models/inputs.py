@@ -10,13 +10,13 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from pathduet.models.patch_tokens import PatchTokens
+from pathduet.models.method.patch_tokens import PatchTokens
 
 
 class Inputs(Protocol):
     """B slides with N tile features of width d at each magnification, and their expression.
 
-    :class:`pathduet.learning.dataset.Batch` is one.
+    :class:`pathduet.training.dataset.Batch` is one.
     """
 
     @property
@@ -99,7 +99,7 @@ class Bag(nn.Module):
     magnifications : tuple of str
         Which ones are read, e.g. ``("10x", "20x")``.
     start : str
-        Where training starts their maps, see :class:`~pathduet.models.patch_tokens.PatchTokens`.
+        Where training starts their maps, see :class:`~pathduet.models.method.patch_tokens.PatchTokens`.
     """
 
     def __init__(

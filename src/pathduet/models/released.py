@@ -12,7 +12,7 @@ Where that code departs from the paper's equations, these networks follow it:
 
 Everything else is the paper variant's: patch tokens, offset network, clustering, pooling, experts. What differs
 outside the networks (gradients, consistency loss, learning rate, list order of the tokens) is chosen by the same
-setting in `pathduet.learning`. The public code's heads are 64 wide (`model.head_dim`).
+setting in `pathduet.training`. The public code's heads are 64 wide (`model.head_dim`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pathduet.models.aggregation import TokenAggregation
-from pathduet.models.attention import MultiHeadAttention
-from pathduet.models.config import SUBSPACES, ModelConfig
-from pathduet.models.deformable import DeformableOutput, OffsetNetwork, reference_points, sample_map
-from pathduet.models.fusion import FusionOutput, SubspaceOutput
-from pathduet.models.gene_tokens import GeneVector
-from pathduet.models.student import Student
-from pathduet.models.teacher import Teacher
+from pathduet.models.method.attention import MultiHeadAttention
+from pathduet.models.method.config import SUBSPACES, ModelConfig
+from pathduet.models.method.deformable_attention import (
+    DeformableOutput,
+    OffsetNetwork,
+    reference_points,
+    sample_map,
+)
+from pathduet.models.method.fusion import FusionOutput, SubspaceOutput
+from pathduet.models.method.gene_tokens import GeneVector
+from pathduet.models.method.student import Student
+from pathduet.models.method.teacher import Teacher
+from pathduet.models.method.token_aggregation import TokenAggregation
 
 
 class PositionBias(nn.Module):

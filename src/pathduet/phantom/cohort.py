@@ -12,8 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.atomic import atomic_path, write_json, write_tsv
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import atomic_path, write_json, write_tsv
+from pathduet.core.progress import track
+from pathduet.core.provenance import settings_hash
+from pathduet.core.source_code import code_version
 from pathduet.phantom.appearance import appearance
 from pathduet.phantom.artefacts import mark_with_pen, spoil_tissue
 from pathduet.phantom.expression import draw_activities, draw_counts, draw_genes
@@ -25,8 +28,6 @@ from pathduet.phantom.streams import generator
 from pathduet.phantom.textures import textures
 from pathduet.phantom.tissue import render
 from pathduet.phantom.truth import write_region_map, write_truth
-from pathduet.progress import track
-from pathduet.provenance import code_version, settings_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -235,7 +236,7 @@ def _claim(out: Path, parameters: dict[str, Any], overwrite: bool) -> str:
     wanted = {
         "parameters": parameters,
         "package_version": version("pathduet"),
-        "code": code_version("phantom"),
+        "code": code_version("pathduet.phantom.cohort"),
     }
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pathduet.atomic import atomic_path
+from pathduet.core.files import atomic_path
 
 _TILE = 256
 _QUALITY = 85

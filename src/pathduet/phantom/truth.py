@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathduet.atomic import atomic_path, write_json, write_text, write_tsv
+from pathduet.core.files import atomic_path, write_json, write_text, write_tsv
 from pathduet.phantom.layout import MAP_MPP, REGIONS
 
 if TYPE_CHECKING:

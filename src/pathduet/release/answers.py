@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from pathduet.evaluation.evaluate import ensemble_predictions
-from pathduet.learning.outcomes import SurvivalOutcome
-from pathduet.models.config import MAGNIFICATIONS
+from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.release.risk_reference import group_of_percentile, place_of
+from pathduet.training.outcomes import SurvivalOutcome
 
 Row = Mapping[Any, Any]
 
@@ -37,7 +37,7 @@ def class_answer(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> dict
     Parameters
     ----------
     tables : sequence of DataFrame
-        One row each, from :func:`pathduet.learning.inference.predict_cases`, one a fold.
+        One row each, from :func:`pathduet.training.predict.predict_cases`, one a fold.
     classes : sequence of str
 
     Returns

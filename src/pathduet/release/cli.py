@@ -71,11 +71,11 @@ def predict(
 
     Exit status: 0 all predicted; 2 the input has problems; 3 some slides could not be predicted (see ledger.tsv).
     """
-    from pathduet.ledger import summarise
+    from pathduet.cohort.ledger import summarise
+    from pathduet.core.run_lock import hold_run
     from pathduet.release.load import load_release
     from pathduet.release.new_slides import gather, read_table, release_folder
     from pathduet.release.predict import check_folder, predict_slides
-    from pathduet.run_lock import hold_run
 
     slides = gather([*(sources or []), *([sheet] if sheet else [])])
     check_folder(slides, out)

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pathduet.atomic import sha256_file, write_json, write_text
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import sha256_file, write_json, write_text
 
 FORMAT = 1
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pathduet import __version__
-from pathduet.atomic import atomic_path, write_json, write_text
-from pathduet.cohort.splits import read_folds
-from pathduet.errors import InputError, Problem
-from pathduet.learning.model_folder import DESCRIPTION, WEIGHTS
-from pathduet.learning.networks import NetworkChoice
-from pathduet.learning.workflow import usable_slides
-from pathduet.progress import track
+from pathduet.cohort.folds import read_folds
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import atomic_path, write_json, write_text
+from pathduet.core.progress import track
 from pathduet.release import model_card
 from pathduet.release.contents import MANIFEST, SUMS, write_manifest
 from pathduet.release.gene_scaling import GeneScaling
@@ -23,6 +20,9 @@ from pathduet.release.load import LOCAL_SETTINGS
 from pathduet.release.reference import Reference, slide_facts
 from pathduet.release.risk_reference import observed_groups, training_risks
 from pathduet.slides.settings import SlideSettings
+from pathduet.training.fold_jobs import usable_slides
+from pathduet.training.model_folder import DESCRIPTION, WEIGHTS
+from pathduet.training.networks import NetworkChoice
 
 #: Configuration keys that say how fast a slide is worked on, not what comes out.
 _MACHINE = {
@@ -212,7 +212,7 @@ def _settings(config: Mapping[str, Any], encoder: Mapping[str, Any]) -> dict[str
     }
     settings: dict[str, Any] = {**sections, "seed": config["seed"], "encoder_facts": dict(encoder)}
     if config["stain"]["backend"] != "none":
-        from pathduet.slides.stains import target_stains
+        from pathduet.slides.stain.stains import target_stains
 
         target = target_stains(SlideSettings.from_mapping(config).stain)
         settings["stain_target"] = {

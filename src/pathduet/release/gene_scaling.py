@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
 from pathduet.expression.batch_correction import standardise
 from pathduet.expression.fold_matrix import SUBSPACES, FoldExpression
-from pathduet.expression.matrix import ExpressionTable
+from pathduet.expression.tables import ExpressionTable
 from pathduet.expression.units import to_log2
 
 #: Of each subspace's genes, the share that a table may lack; those genes stand at the training mean.

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from pathduet.atomic import atomic_path
-from pathduet.errors import InputError
-from pathduet.explain.geojson import write_geojson
-from pathduet.explain.heatmap import heatmap_png
+from pathduet.core.errors import InputError
+from pathduet.core.files import atomic_path
 from pathduet.explain.mean_of_folds import mean_of_folds
 from pathduet.explain.tile_maps import Expression, SlideMaps, slide_maps
-from pathduet.explain.viewer_page import write_viewers
+from pathduet.explain.viewer.geojson import write_geojson
+from pathduet.explain.viewer.heatmap import heatmap_png
+from pathduet.explain.viewer.viewer_page import write_viewers
 from pathduet.release.load import Release
 
 #: Folder beside prediction.json, and micrometres per pixel of the finest picture that can be zoomed to.

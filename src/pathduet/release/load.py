@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pathduet.errors import InputError, PathDuetError, Problem
-from pathduet.learning.model_folder import ModelDescription, load_model
+from pathduet.core.errors import InputError, PathDuetError, Problem
 from pathduet.release.contents import read_json, verify
 from pathduet.release.gene_scaling import GeneScaling
 from pathduet.release.reference import Reference
 from pathduet.slides.settings import SlideSettings
+from pathduet.training.model_folder import ModelDescription, load_model
 
 _ADVICE = "fetch or export the release again"
 #: Settings that name a file or describe a machine: those are this machine's to say, never a release's.
@@ -220,7 +220,7 @@ def _check_target(release: Release, plain: Mapping[str, Any]) -> None:
     wanted = plain.get("stain_target")
     if wanted is None:
         return
-    from pathduet.slides.stains import target_stains
+    from pathduet.slides.stain.stains import target_stains
 
     target = target_stains(release.settings.stain)
     same = np.allclose(target.matrix, wanted["matrix"], atol=1e-6) and np.allclose(
@@ -239,7 +239,7 @@ def check_encoder(release: Release) -> None:
     PathDuetError
         If they cannot be had (the message names the ways out), or are others.
     """
-    from pathduet.slides.encoders import find_weights
+    from pathduet.slides.encoders.encoder import find_weights
 
     found = find_weights(release.settings.encoder)
     wanted = release.encoder["weights_sha256"]

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pathduet.errors import InputError, Problem
-from pathduet.expression.matrix import UNITS, ExpressionTable, read_expression
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import InputError, Problem
+from pathduet.expression.tables import UNITS, ExpressionTable, read_expression
 from pathduet.release.contents import is_release
 from pathduet.release.export import export_release
-from pathduet.sheets import SlideRow
 from pathduet.slides.folder import slides_of
 
 
@@ -95,7 +95,7 @@ def predict_configured(
     InputError
         If the section names no slides.
     """
-    from pathduet.ledger import summarise
+    from pathduet.cohort.ledger import summarise
     from pathduet.release.load import load_release
     from pathduet.release.predict import predict_slides
 

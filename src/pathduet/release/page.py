@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.html_page import page_style, shipped
-from pathduet.provenance import code_version
+from pathduet.core.html_page import page_style, shipped
+from pathduet.core.source_code import code_version
 from pathduet.release.load import Release
 from pathduet.release.pictures import Picture, slide_pictures, survival_svg, tile_pictures
 from pathduet.release.reference import plain_verdict
@@ -32,7 +32,7 @@ def source_hash() -> str:
     text = (
         shipped("pathduet.release", "prediction.html")
         + page_style("pathduet.release", "prediction.css")
-        + code_version("html_page", "report/drawing", "report/figures", "report/pictures")
+        + code_version("pathduet.release.page")
     )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathduet.explain.layers import TME_COLOUR, TUMOR_COLOUR
-from pathduet.models.config import MAGNIFICATIONS
+from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.report.pictures import data_uri
 
 if TYPE_CHECKING:

@@ -13,25 +13,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathduet import __version__
-from pathduet.atomic import write_json, write_text, write_tsv
-from pathduet.errors import InputError, PathDuetError, Problem
+from pathduet.cohort.ledger import build_ledger
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import InputError, PathDuetError, Problem
+from pathduet.core.files import write_json, write_text, write_tsv
+from pathduet.core.progress import track
+from pathduet.core.provenance import settings_hash
+from pathduet.core.source_code import code_version
 from pathduet.expression.fold_matrix import FoldExpression
-from pathduet.expression.matrix import ExpressionTable
-from pathduet.learning.dataset import Case
-from pathduet.learning.inference import predict_cases
-from pathduet.learning.outcomes import ClassOutcome, SurvivalOutcome
-from pathduet.ledger import build_ledger
-from pathduet.progress import track
-from pathduet.provenance import code_version, settings_hash
+from pathduet.expression.tables import ExpressionTable
 from pathduet.release import page
 from pathduet.release.answers import class_answer, survival_answer
 from pathduet.release.heatmaps import FOLDER, fold_maps, write_heatmaps
 from pathduet.release.load import Release, check_encoder, release_name
 from pathduet.release.model_card import NOTICE
 from pathduet.release.reference import slide_facts
-from pathduet.sheets import SlideRow
 from pathduet.slides.batches import run_batch, write_manifest
 from pathduet.slides.status import STAGES, StageStatus, slide_folder
+from pathduet.training.dataset import Case
+from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
+from pathduet.training.predict import predict_cases
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,8 +144,8 @@ def predict_slides(
     DataFrame
         The ledger.
     """
-    from pathduet.learning.runs import resolve_device
-    from pathduet.torch_threads import limit_threads
+    from pathduet.core.torch_threads import limit_threads
+    from pathduet.training.train import resolve_device
 
     check_folder(slides, out)
     check_encoder(release)
@@ -191,7 +192,7 @@ def _one(
             heatmaps,
         ]
         parts += [covered.hash(slide), covered.notes] if covered is not None else []
-        key = settings_hash([*parts, code_version("release", "models", "learning", "explain")])
+        key = settings_hash([*parts, code_version("pathduet.release.predict")])
         kept = _kept(folder, key)
         if kept is not None:
             return status, kept

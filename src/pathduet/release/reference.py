@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathduet.atomic import atomic_path
-from pathduet.models.config import MAGNIFICATIONS
+from pathduet.core.files import atomic_path
+from pathduet.models.method.config import MAGNIFICATIONS
 
 MOST_SLIDES, NEIGHBOURS = 512, 5
 #: Above this percentile of the training slides a value is at their edge; above all of them it is outside.
@@ -128,7 +128,7 @@ class Reference:
         """Write reference.safetensors and reference.json."""
         from safetensors.numpy import save
 
-        from pathduet.atomic import write_json
+        from pathduet.core.files import write_json
 
         tensors: dict[str, NDArray[Any]] = {f"means.{m}": self.means[m] for m in MAGNIFICATIONS}
         tensors |= {f"tiles.{m}": self.tiles[m].astype(np.int64) for m in MAGNIFICATIONS}

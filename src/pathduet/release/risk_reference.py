@@ -12,7 +12,7 @@ import pandas as pd
 
 from pathduet.evaluation.predictions import average_patients, read_predictions
 from pathduet.evaluation.survival_curves import GROUPS, kaplan_meier, pool_groups, risk_cuts, risk_groups
-from pathduet.learning.inference import predict_model
+from pathduet.training.predict import predict_model
 
 KIND = "tertiles"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from pathduet.atomic import write_text
+from pathduet.core.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pathduet.atomic import write_text
-from pathduet.html_page import content_hash, page_style, shipped
+from pathduet.core.files import write_text
+from pathduet.core.html_page import content_hash, page_style, shipped
 from pathduet.report import (
     explanation_sections,
     heatmap_section,

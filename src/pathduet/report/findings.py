@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from pathduet.comparison.arms import CLINICAL_TASKS
+from pathduet.cohort.ledger import read_ledger
 from pathduet.evaluation.collect import Collected, collect
 from pathduet.evaluation.predictions import read_predictions
-from pathduet.ledger import read_ledger
 from pathduet.report.figures import TARGET
 from pathduet.report.summary import read_table
+from pathduet.variations import CLINICAL_TASKS
 
 _STAINS = ("haematoxylin", "eosin")
 NETWORKS = ("teacher", "student", "distilled")

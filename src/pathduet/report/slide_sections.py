@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pathduet.errors import SLIDE_REASONS
+from pathduet.core.errors import SLIDE_REASONS
 from pathduet.report import figures
 from pathduet.report.blocks import Block, Drawer, Section, hole, table
 from pathduet.report.findings import Findings

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from pathduet.cohort.ledger import lost_slides, read_ledger, summarise
 from pathduet.evaluation.metrics import metric_names
 from pathduet.evaluation.model_facts import model_title
 from pathduet.evaluation.table_text import with_spread
 from pathduet.evaluation.tables import METRIC_NAMES
-from pathduet.ledger import lost_slides, read_ledger, summarise
 
 _TASKS = ("diagnosis", "grading", "survival")
 

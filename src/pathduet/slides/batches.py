@@ -21,10 +21,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pathduet import progress
-from pathduet.atomic import write_tsv
-from pathduet.errors import PathDuetError
-from pathduet.sheets import SlideRow
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core import progress
+from pathduet.core.errors import PathDuetError
+from pathduet.core.files import write_tsv
 from pathduet.slides.settings import LimitSettings, SlideSettings
 from pathduet.slides.status import ARTIFACTS, STAGES, StageStatus, slide_folder, write_status
 

@@ -10,27 +10,10 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
-from pathduet.provenance import code_version, file_identity, settings_hash
-from pathduet.sheets import SlideRow
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.provenance import file_identity, settings_hash
+from pathduet.core.source_code import code_version
 from pathduet.slides.settings import SlideSettings
-
-_READING = (
-    "slides/reader", "slides/pixel_source", "slides/source_choice", "slides/openslide_source", "slides/tiff_pages", "slides/tiff_source",
-    "slides/picture_source", "slides/pixel_size", "slides/tiling", "slides/previews",
-)  # fmt: skip
-_STAINS = (
-    *_READING, "slides/tile_table", "slides/hilbert", "slides/tokens", "slides/vahadane", "slides/stains",
-    "slides/staintools_backend", "slides/stain_stage",
-)  # fmt: skip
-CODE = {
-    "tile": (*_READING, "slides/tissue", "slides/given_mask", "slides/tile_stage"),
-    "stain": _STAINS,
-    "features": (
-        *_STAINS, "slides/encoders", "slides/encoder_engines", "slides/encoder_weights", "slides/efficientnet_lite0", "slides/sharpness", "slides/tile_blocks",
-        "slides/tile_loader",
-        "slides/features",
-    ),
-}  # fmt: skip
 
 
 def slide_identity(path: Path) -> str:
@@ -55,7 +38,14 @@ def tile_key(slide: SlideRow, settings: SlideSettings) -> str:
     tile = asdict(settings.tile)
     for name in ("max_tiles", "min_sharpness"):  # every tissue tile is listed; these are the encoder's
         del tile[name]
-    parts = ["tile", slide.slide_id, slide_identity(slide.path), slide.mpp, tile, code_version(*CODE["tile"])]
+    parts = [
+        "tile",
+        slide.slide_id,
+        slide_identity(slide.path),
+        slide.mpp,
+        tile,
+        code_version("pathduet.slides.tile_stage"),
+    ]
     if slide.mask is not None:
         parts.append(file_identity(slide.mask) if slide.mask.is_file() else "missing")
     return settings_hash(parts)
@@ -67,7 +57,7 @@ def stain_key(upstream: str, settings: SlideSettings) -> str:
     if settings.stain.target != "shipped":
         path = Path(settings.stain.target)
         stain["target"] = file_identity(path) if path.is_file() else "missing"
-    return settings_hash(["stain", upstream, stain, code_version(*CODE["stain"])])
+    return settings_hash(["stain", upstream, stain, code_version("pathduet.slides.stain_stage")])
 
 
 def features_key(upstream: str, settings: SlideSettings, weights_sha256: str) -> str:
@@ -77,6 +67,6 @@ def features_key(upstream: str, settings: SlideSettings, weights_sha256: str) ->
         [
             "features", upstream, encoder.name, encoder.stage, encoder.precision, encoder.options, encoder.input_px,
             encoder.mean, encoder.std, weights_sha256,
-            settings.tile.max_tiles, settings.tile.max_failed_tiles, settings.tile.min_sharpness, code_version(*CODE["features"]),
+            settings.tile.max_tiles, settings.tile.max_failed_tiles, settings.tile.min_sharpness, code_version("pathduet.slides.features"),
         ]
     )  # fmt: skip

@@ -9,9 +9,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from pathduet.atomic import remove_leftovers
-from pathduet.errors import PathDuetError, SlideError
-from pathduet.sheets import SlideRow
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import PathDuetError, SlideError
+from pathduet.core.files import remove_leftovers
 from pathduet.slides import cache_keys
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.status import (
@@ -183,7 +183,7 @@ def _key(slide: SlideRow, stage: str, settings: SlideSettings, upstream: StageSt
             ) from error
     if stage == "stain":
         return cache_keys.stain_key(upstream.key, settings)
-    from pathduet.slides.encoders import find_weights
+    from pathduet.slides.encoders.encoder import find_weights
 
     return cache_keys.features_key(upstream.key, settings, find_weights(settings.encoder).sha256)
 
@@ -220,7 +220,7 @@ def _compute(
         counts, found = stain_slide(slide, settings, folder, key)
         notes = _joined(notes, found)
     else:
-        from pathduet.slides.encoders import load_encoder
+        from pathduet.slides.encoders.encoder import load_encoder
         from pathduet.slides.features import encode_slide
 
         counts = encode_slide(slide, settings, load_encoder(settings.encoder), folder, key, threads)

@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet import __version__
-from pathduet.atomic import atomic_path
-from pathduet.errors import SlideError
-from pathduet.provenance import origin
-from pathduet.sheets import SlideRow
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import SlideError
+from pathduet.core.files import atomic_path
+from pathduet.core.provenance import origin
+from pathduet.features.token_map import hilbert_order, token_indices
 from pathduet.slides.cache_keys import slide_identity
-from pathduet.slides.encoders import Encoder
+from pathduet.slides.encoders.encoder import Encoder
 from pathduet.slides.settings import SlideSettings
+from pathduet.slides.stain.stains import tabulated
 from pathduet.slides.stain_stage import load_normalizer
-from pathduet.slides.stains import tabulated
 from pathduet.slides.tile_loader import LoadedTile, Loader, ProcessTileLoader, TileLoader
 from pathduet.slides.tile_table import TileTable, read_tiles
-from pathduet.slides.tokens import hilbert_order, token_indices
 
 _CHUNK_ROWS = 256
 _MAX_FLOAT16 = 65504.0

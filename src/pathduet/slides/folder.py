@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from pathduet.errors import InputError, Problem
-from pathduet.sheets import SlideRow, read_slides
+from pathduet.cohort.sheets import SlideRow, read_slides
+from pathduet.core.errors import InputError, Problem
 
 #: File name endings taken for slides when a folder is given (a sheet may name any file).
 SLIDE_SUFFIXES = (

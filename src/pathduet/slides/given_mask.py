@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pathduet.errors import SlideError
+from pathduet.core.errors import SlideError
 
 _MAX_JSON_BYTES = 512 * 2**20
 _MAX_PICTURE_PIXELS = 100_000_000

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pathduet.atomic import atomic_path
+from pathduet.core.files import atomic_path
 
 MAX_EDGE = 512
 _OUTLINE, _PEN, _TILE_20X, _TILE_10X = (0, 120, 60), (230, 60, 0), (20, 90, 200), (255, 140, 0)

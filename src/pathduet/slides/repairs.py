@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pathduet.errors import PathDuetError
-from pathduet.run_lock import alone
-from pathduet.sheets import read_slides
+from pathduet.cohort.sheets import read_slides
+from pathduet.core.errors import PathDuetError
+from pathduet.core.run_lock import alone
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.status import broken_artifacts, read_status, slide_folder
 

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet import __version__
-from pathduet.atomic import write_json
-from pathduet.errors import PathDuetError, SlideError
-from pathduet.sheets import SlideRow
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import PathDuetError, SlideError
+from pathduet.core.files import write_json
+from pathduet.features.token_map import hilbert_order, token_indices
 from pathduet.slides import previews
-from pathduet.slides.reader import RegionError, SlideReader
+from pathduet.slides.readers.reader import RegionError, SlideReader
 from pathduet.slides.settings import SlideSettings
-from pathduet.slides.stains import (
+from pathduet.slides.stain.stains import (
     Normalizer,
     Stains,
     fit_slide,
@@ -27,7 +28,6 @@ from pathduet.slides.stains import (
     unlike_he,
 )
 from pathduet.slides.tile_table import TileTable, read_tiles
-from pathduet.slides.tokens import hilbert_order, token_indices
 
 SAMPLED_TILES = 64
 _PREVIEW_TILES = 6

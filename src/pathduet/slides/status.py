@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pathduet.atomic import sha256_file, write_json
+from pathduet.core.files import sha256_file, write_json
 
 STAGES = ("tile", "stain", "features")
 #: What a stage must leave behind to count as finished.
@@ -30,7 +30,7 @@ class StageStatus:
     slide_id, stage : str
     status : {"ok", "failed", "excluded"}
     reason : str
-        Empty if ok, else a key of :data:`pathduet.errors.SLIDE_REASONS`.
+        Empty if ok, else a key of :data:`pathduet.core.errors.SLIDE_REASONS`.
     message : str
         What was found and what to do.
     key : str

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pathduet.slides.hilbert import hilbert_order
-from pathduet.slides.reader import RegionError, SlideReader
+from pathduet.features.hilbert import hilbert_order
+from pathduet.slides.readers.reader import RegionError, SlideReader
 from pathduet.slides.tile_table import TileTable
 
 _SAME = 1e-9

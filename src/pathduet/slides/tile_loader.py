@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pathduet import lifeline
-from pathduet.errors import SlideError
-from pathduet.sheets import SlideRow
-from pathduet.slides.reader import SlideReader
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core import parent_process as lifeline
+from pathduet.core.errors import SlideError
+from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.sharpness import flaw
+from pathduet.slides.stain.stains import Normalizer, tabulated
 from pathduet.slides.stain_stage import load_normalizer
-from pathduet.slides.stains import Normalizer, tabulated
 from pathduet.slides.tile_blocks import Block, ReadTile, plan_blocks, read_block, share_pixels
 from pathduet.slides.tile_table import TileTable, read_tiles
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet import __version__
-from pathduet.atomic import atomic_path
-from pathduet.errors import SlideError
-from pathduet.sheets import SlideRow
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import SlideError
+from pathduet.core.files import atomic_path
 from pathduet.slides import previews
 from pathduet.slides.given_mask import given_mask
-from pathduet.slides.pixel_size import PixelSize, pixel_size
-from pathduet.slides.reader import SlideReader
+from pathduet.slides.readers.pixel_size import PixelSize, pixel_size
+from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.settings import TileSettings
 from pathduet.slides.status import REFUSED
 from pathduet.slides.tiling import Lattice, box_means, lattice

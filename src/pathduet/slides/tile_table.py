@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pathduet.slides.reader import SlideReader
+from pathduet.slides.readers.reader import SlideReader
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TileTable:
 
         Raises
         ------
-        pathduet.slides.reader.RegionError
+        pathduet.slides.readers.reader.RegionError
             If it cannot be decoded.
         """
         column, line = self.grid[row].tolist()

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pathduet import lifeline
-from pathduet.errors import PathDuetError
-from pathduet.sheets import SlideRow
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core import parent_process as lifeline
+from pathduet.core.errors import PathDuetError
 from pathduet.slides.batches import READY
 from pathduet.slides.engine import run_slide
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
@@ -51,7 +51,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if request["stage"] == "features" and not threads_set:
-            from pathduet.torch_threads import limit_threads
+            from pathduet.core.torch_threads import limit_threads
 
             limit_threads(request["threads"])
             threads_set = True

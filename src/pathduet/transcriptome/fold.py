@@ -19,11 +19,11 @@ from pathduet.evaluation.censoring import (
 from pathduet.evaluation.covariates import design_matrix
 from pathduet.expression import fold_matrix
 from pathduet.expression.gene_sets import Both
-from pathduet.expression.matrix import ExpressionTable
-from pathduet.learning.cases import fold_outcome
-from pathduet.learning.config import TrainingConfig
-from pathduet.learning.outcomes import ClassOutcome, SurvivalOutcome
+from pathduet.expression.tables import ExpressionTable
 from pathduet.models.snn import SnnConfig
+from pathduet.training.config import TrainingConfig
+from pathduet.training.fold_slides import fold_outcome
+from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
 from pathduet.transcriptome.entries import Entry, applies
 from pathduet.transcriptome.snn_training import GeneItems, predict_snn, train_snn
 

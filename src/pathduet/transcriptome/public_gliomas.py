@@ -13,8 +13,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathduet.atomic import atomic_path, write_tsv
-from pathduet.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import atomic_path, write_tsv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,8 +187,8 @@ def folds_of_split(
     patients: pd.DataFrame, split: str, *, folds: int, published: str | PathLike[str]
 ) -> pd.DataFrame:
     """Return the folds of the TCGA patients: ``seed-N``, stratified by diagnosis, or the published ones."""
+    from pathduet.cohort.folds import UNLABELLED, import_splits, make_folds
     from pathduet.cohort.labels import task_labels
-    from pathduet.cohort.splits import UNLABELLED, import_splits, make_folds
 
     own = patients[patients["cohort"] == TCGA]
     labels = task_labels(own, "diagnosis")["label"]

@@ -7,13 +7,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.atomic import write_tsv
-from pathduet.cohort.splits import read_folds
+from pathduet.cohort.folds import read_folds
+from pathduet.cohort.sheets import read_patients
+from pathduet.core.files import write_tsv
+from pathduet.core.torch_threads import limit_threads
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.expression.gene_sets import shipped
-from pathduet.expression.matrix import read_expression
-from pathduet.sheets import read_patients
-from pathduet.torch_threads import limit_threads
+from pathduet.expression.tables import read_expression
 from pathduet.transcriptome.entries import ENTRIES
 from pathduet.transcriptome.fold import FoldData, run_fold
 

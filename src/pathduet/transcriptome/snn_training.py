@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pathduet.learning.config import TrainingConfig
-from pathduet.learning.objectives import Loss
-from pathduet.learning.outcomes import ClassOutcome, Outcome, class_weights
-from pathduet.learning.trainer import fit
 from pathduet.models.snn import Snn, SnnConfig
+from pathduet.training.config import TrainingConfig
+from pathduet.training.loop import fit
+from pathduet.training.objectives import Loss
+from pathduet.training.outcomes import ClassOutcome, Outcome, class_weights
 
 
 @dataclass(frozen=True)

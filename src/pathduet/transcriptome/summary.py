@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathduet.atomic import atomic_path, write_text, write_tsv
+from pathduet.core.files import atomic_path, write_text, write_tsv
 from pathduet.evaluation.bootstrap import draw, interval, replicates
 from pathduet.evaluation.censoring import ipcw_c_index
 from pathduet.evaluation.metrics import classification_scores, survival_scores

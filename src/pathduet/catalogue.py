@@ -1,0 +1,264 @@
+"""Every model once: what it is called, what it reads, whose idea it is, which tasks it is for, and what builds it.
+
+Plan, tables, report, figures, schema and command line ask this catalogue; nobody takes a name apart. Importing it loads no
+library: networks are named as ``module:attribute`` and loaded when one is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from pathduet.core.errors import InputError, Problem
+
+Kind = Literal["method", "baseline", "clinical", "own"]
+Modality = Literal["slides", "expression", "clinical"]
+SLIDES: tuple[Modality, ...] = ("slides",)
+EXPRESSION: tuple[Modality, ...] = ("expression",)
+BOTH: tuple[Modality, ...] = ("slides", "expression")
+CLINICAL: tuple[Modality, ...] = ("clinical",)
+_PAPER = "Zhang, Wang, Liu, Yu, Li: Disentangled Multi-modal Learning of Histology and Transcriptomics"
+_NETWORKS = "pathduet.models.baselines"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model.
+
+    Attributes
+    ----------
+    name, title : str
+        In files, and for readers.
+    kind : {"method", "baseline", "clinical", "own"}
+        The paper's networks, networks that others proposed, regressions on clinical covariates, a user's own network.
+    source : str
+        Authors, title, venue, year; of a clinical model, the library that fits it.
+    learns_from, predicts_from : tuple of str
+        ``slides``, ``expression`` or ``clinical``. A model that predicts from slides alone also predicts patients without
+        expression.
+    network : str
+        ``module:attribute`` of what builds it; empty for clinical and own models.
+    settings : str
+        ``module:attribute`` of the dataclass of its settings, defaults included; empty if it has none.
+    role : str
+        Of the method's networks and their relatives: ``teacher``, ``student`` or ``distilled``, which names its section of the
+        configuration's ``training``; ``baseline`` for all other networks.
+    trained_after : tuple of str
+        Models of the same fold that it learns from.
+    inherits : tuple of str
+        Keys of the configuration's ``model`` that its settings take over unless they say otherwise.
+    task_kinds : tuple of str
+        ``classification``, ``survival``; empty = every kind.
+    not_for : tuple of str
+        Tasks that it must not be used for, since one of its covariates is what they predict.
+    covariates : tuple of str
+        Columns of patients.tsv that a clinical model reads.
+    colour : str
+        Its colour in every figure, as #rrggbb; empty = the next of the palette.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    source: str
+    learns_from: tuple[Modality, ...]
+    predicts_from: tuple[Modality, ...]
+    network: str = ""
+    settings: str = ""
+    role: str = "baseline"
+    trained_after: tuple[str, ...] = ()
+    inherits: tuple[str, ...] = ()
+    task_kinds: tuple[str, ...] = ()
+    not_for: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
+    colour: str = ""
+
+    @property
+    def reads(self) -> str:
+        """What it predicts from, as tables say it: ``slides``, ``expression``, ``both`` or ``clinical``."""
+        return modality(self.predicts_from)
+
+    @property
+    def full_title(self) -> str:
+        """The title, and for the method's networks what they read: ``Student (slides only)``."""
+        said = {"slides": "slides only", "both": "slides + expression"}.get(self.reads, self.reads)
+        return f"{self.title} ({said})" if self.kind == "method" else self.title
+
+    @property
+    def in_sentence(self) -> str:
+        """The title inside a sentence: ``ABMIL``, ``distilled student``."""
+        return self.title[:1].lower() + self.title[1:] if self.kind == "method" else self.title
+
+    def fits(self, task: str, task_kind: str) -> bool:
+        """Whether it is a model of a task."""
+        return task not in self.not_for and (not self.task_kinds or task_kind in self.task_kinds)
+
+    def load_network(self) -> Any:
+        """Import and return what builds the network."""
+        return _load(self.network)
+
+    def load_settings(self) -> type[Any] | None:
+        """Import and return the dataclass of its settings, or None."""
+        return _load(self.settings) if self.settings else None
+
+
+def _load(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def modality(names: tuple[str, ...] | list[str]) -> str:
+    """Return ``both`` for slides and expression, else the one there is; empty for none."""
+    return "both" if {"slides", "expression"} <= set(names) else "".join(names[:1])
+
+
+def _method(
+    name: str, title: str, learns: tuple[Modality, ...], reads: tuple[Modality, ...], **more: Any
+) -> Model:
+    network = "teacher:Teacher" if name == "teacher" else "student:Student"
+    return Model(
+        name, title, "method", _PAPER, learns, reads, f"pathduet.models.method.{network}",
+        "pathduet.models.method.config:ModelConfig", name, **more,
+    )  # fmt: skip
+
+
+def _baseline(
+    name: str,
+    title: str,
+    source: str,
+    learns: tuple[Modality, ...],
+    reads: tuple[Modality, ...],
+    network: str,
+    settings: str,
+    **more: Any,
+) -> Model:
+    return Model(
+        name,
+        title,
+        "baseline",
+        source,
+        learns,
+        reads,
+        f"{_NETWORKS}.{network}",
+        f"{_NETWORKS}.{settings}",
+        **more,
+    )
+
+
+def _late_fusion(name: str, how: str, settings: str = "LateFusionConfig") -> Model:
+    source = (
+        f"ABMIL and SNN {how}; as compared in Chen et al.: Multimodal Co-Attention Transformer, ICCV 2021"
+    )
+    return _baseline(
+        name, name.capitalize(), source, BOTH, BOTH, f"late_fusion:{name}_fusion", f"late_fusion:{settings}"
+    )
+
+
+def _cox(name: str, title: str, *covariates: str) -> Model:
+    return Model(
+        name, f"Cox: {title}", "clinical", "lifelines, ridge penalty", CLINICAL, CLINICAL,
+        task_kinds=("survival",), covariates=covariates,
+    )  # fmt: skip
+
+
+def _logistic(name: str, title: str, *covariates: str, not_for: tuple[str, ...] = ()) -> Model:
+    return Model(
+        name, f"Logistic regression: {title}", "clinical", "scikit-learn, ridge penalty", CLINICAL, CLINICAL,
+        task_kinds=("classification",), covariates=covariates, not_for=not_for,
+    )  # fmt: skip
+
+
+#: By name, in the order in which tables of everything show them.
+CATALOGUE: dict[str, Model] = {
+    model.name: model
+    for model in (
+        _method("teacher", "Teacher", BOTH, BOTH, colour="#0a7abf"),
+        _method("student", "Student", SLIDES, SLIDES, colour="#009e73"),
+        _method(
+            "distilled", "Distilled student", BOTH, SLIDES, trained_after=("teacher", "student"), colour="#e69f00"
+        ),
+        _baseline(
+            "abmil", "ABMIL", "Ilse, Tomczak, Welling: Attention-based Deep Multiple Instance Learning, ICML 2018",
+            SLIDES, SLIDES, "abmil:Abmil", "abmil:AbmilConfig",
+        ),
+        _baseline(
+            "transmil", "TransMIL",
+            "Shao et al.: TransMIL: Transformer based Correlated Multiple Instance Learning, NeurIPS 2021",
+            SLIDES, SLIDES, "transmil:TransMil", "transmil:TransMilConfig",
+        ),
+        _baseline(
+            "snn", "SNN", "Klambauer et al.: Self-Normalizing Neural Networks, NeurIPS 2017",
+            EXPRESSION, EXPRESSION, "gene_snn:GeneSnn", "gene_snn:GeneSnnConfig",
+        ),
+        _late_fusion("concat", "concatenated"),
+        _late_fusion("add", "added"),
+        _late_fusion("bilinear", "multiplied", "BilinearConfig"),
+        _baseline(
+            "mcat", "MCAT",
+            "Chen et al.: Multimodal Co-Attention Transformer for Survival Prediction, ICCV 2021",
+            BOTH, BOTH, "mcat:Mcat", "mcat:McatConfig",
+        ),
+        _baseline(
+            "cmta", "CMTA", "Zhou, Chen: Cross-Modal Translation and Alignment for Survival Analysis, ICCV 2023",
+            BOTH, BOTH, "cmta:Cmta", "cmta:CmtaConfig",
+        ),
+        _baseline(
+            "sml", "SML", "Zhang et al.: Knowledge-driven Subspace Fusion and Gradient Coordination, MICCAI 2024",
+            BOTH, BOTH, "sml:Sml", "sml:SmlConfig", inherits=("offset_kernel", "stride", "offset_range"),
+        ),
+        _baseline(
+            "lm", "LM", "linear imputation of the gene vector, after Dumpala et al., NeurIPS workshop 2018",
+            BOTH, SLIDES, "lm:linear_mapping", "imputation:ImputationConfig",
+        ),
+        _baseline(
+            "ae", "AE", "Dumpala et al.: Audio-visual Fusion using Cross-modal Autoencoder, NeurIPS workshop 2018",
+            BOTH, SLIDES, "ae:autoencoder_imputation", "ae:AutoencoderConfig",
+        ),
+        _cox("cox_age", "age", "age_years"),
+        _cox("cox_age_sex", "age + sex", "age_years", "sex"),
+        _cox("cox_age_sex_grade", "age + sex + grade", "age_years", "sex", "grade"),
+        _logistic("logistic_age_sex", "age + sex", "age_years", "sex"),
+        _logistic("logistic_age_sex_grade", "age + sex + grade", "age_years", "sex", "grade", not_for=("grading",)),
+    )
+}  # fmt: skip
+
+
+def names(*kinds: Kind) -> tuple[str, ...]:
+    """Return the names of the models of some kinds, in the catalogue's order."""
+    return tuple(name for name, model in CATALOGUE.items() if model.kind in kinds)
+
+
+def find(name: str) -> Model:
+    """Return a model of the catalogue.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if name not in CATALOGUE:
+        raise InputError([Problem("model", f"{name!r} is unknown", f"use one of {', '.join(CATALOGUE)}")])
+    return CATALOGUE[name]
+
+
+def own_model(name: str, entry: Mapping[str, Any]) -> Model:
+    """Return a user's own network as a model of the catalogue.
+
+    Parameters
+    ----------
+    name : str
+        As configured.
+    entry : mapping
+        Its ``learns_from`` (default: slides) and ``predicts_from`` (default: the same).
+    """
+    learns = tuple(entry.get("learns_from") or SLIDES)
+    reads = tuple(entry.get("predicts_from") or learns)
+    return Model(name, name, "own", "a network of your own", learns, reads)
+
+
+def catalogue_of(config: Mapping[str, Any]) -> dict[str, Model]:
+    """Return the catalogue with a configuration's own models."""
+    own = config["comparison"]["own_models"]
+    return {**CATALOGUE, **{name: own_model(name, entry) for name, entry in own.items()}}

@@ -1,0 +1,159 @@
+"""The slide ledger: every slide of the sheet ends in exactly one row, with a reason if it went no further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import SLIDE_REASONS, PathDuetError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STATUSES = ("ok", "failed", "excluded")
+COLUMNS = (
+    "slide_id", "patient_id", "cohort", "status", "stage", "reason", "message",
+    "mpp", "mpp_source", "n_10x", "n_20x", "notes",
+)  # fmt: skip
+
+
+class LedgerError(PathDuetError):
+    """The counts do not add up: a slide is missing, twice, or in a state nobody knows."""
+
+
+def build_ledger(slides: Sequence[SlideRow], manifests: Iterable[Path]) -> pd.DataFrame:
+    """Join the sheet with the last stage's batch manifests and reconcile them.
+
+    Parameters
+    ----------
+    slides : sequence of SlideRow
+        The whole sheet.
+    manifests : iterable of Path
+        One TSV a batch, one row a slide.
+
+    Returns
+    -------
+    DataFrame
+        Columns :data:`COLUMNS`, in the sheet's order.
+
+    Raises
+    ------
+    LedgerError
+        If a slide of the sheet has no row, more than one, or one that contradicts itself, or if a manifest
+        speaks of a slide that the sheet does not have.
+    """
+    import pandas as pd
+
+    parts = [pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False) for path in manifests]
+    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["slide_id"])
+    known = [slide.slide_id for slide in slides]
+    problems = []
+    counts = rows["slide_id"].value_counts()
+    problems += [f"{i}: no row in any batch" for i in known if i not in counts.index]
+    problems += [f"{i}: {counts[i]} rows" for i in counts.index if counts[i] > 1]
+    problems += [f"{i}: not in the sheet" for i in counts.index if i not in set(known)]
+    for row in rows.to_dict("records"):
+        status, reason = row.get("status"), row.get("reason", "")
+        if status not in STATUSES:
+            problems.append(f"{row['slide_id']}: unknown status {status!r}")
+        elif (status == "ok") != (reason == ""):
+            problems.append(f"{row['slide_id']}: status {status!r} with reason {reason!r}")
+        elif reason and reason not in SLIDE_REASONS:
+            problems.append(f"{row['slide_id']}: unknown reason {reason!r}")
+    if problems:
+        raise LedgerError(
+            f"the slide ledger does not add up ({len(known)} slides in the sheet):\n  "
+            + "\n  ".join(problems)
+        )
+    sheet = pd.DataFrame(
+        [(s.slide_id, s.patient_id, s.cohort) for s in slides], columns=["slide_id", "patient_id", "cohort"]
+    )
+    ledger = sheet.merge(rows, on="slide_id", how="left", validate="one_to_one")
+    ledger = ledger.reindex(columns=list(COLUMNS), fill_value="")
+    if sum((ledger["status"] == status).sum() for status in STATUSES) != len(slides):
+        raise LedgerError("the ledger's statuses do not sum to the number of slides")
+    return ledger
+
+
+def read_ledger(path: str | Path) -> pd.DataFrame:
+    """Read ledger.tsv; text columns as text (empty, not missing), counts as nullable integers."""
+    import pandas as pd
+
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    for column in ("n_10x", "n_20x"):
+        table[column] = pd.to_numeric(table[column], errors="coerce").astype("Int64")
+    return table
+
+
+def summarise(ledger: pd.DataFrame) -> str:
+    """Return one line: how many slides were used, and how many of each reason were not.
+
+    >>> import pandas as pd
+    >>> summarise(pd.DataFrame({"status": ["ok", "failed"], "reason": ["", "no_mpp"]}))
+    '1 of 2 slides used; not used: 1 no_mpp'
+    """
+    used = int((ledger["status"] == "ok").sum())
+    line = f"{used} of {len(ledger)} slides used"
+    lost = ledger.loc[ledger["status"] != "ok", "reason"].value_counts().sort_index()
+    if used < len(ledger):
+        line += "; not used: " + ", ".join(f"{n} {reason}" for reason, n in lost.items())
+    return line
+
+
+def lost_slides(ledger: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of slides that failed (those excluded on purpose are not lost)."""
+    return ledger[ledger["status"] == "failed"]
+
+
+def participation(
+    ledger: pd.DataFrame,
+    patients: pd.DataFrame,
+    with_expression: Iterable[str],
+    labelled: Mapping[str, Iterable[str]],
+) -> pd.DataFrame:
+    """Say for every patient who took part in what.
+
+    Parameters
+    ----------
+    ledger : DataFrame
+        As from :func:`build_ledger`.
+    patients : DataFrame
+        Indexed by patient_id, with a column `cohort`.
+    with_expression : iterable of str
+        Patients that have at least one expression sample.
+    labelled : mapping of str to iterable of str
+        For each task the patients that have its label.
+
+    Returns
+    -------
+    DataFrame
+        patient_id, cohort, n_slides, n_slides_used, expression (yes/no), one column a task: ``both``
+        (slides and expression), ``slides``, ``expression``, ``no label`` or ``no data``.
+    """
+    import pandas as pd
+
+    expressed = set(with_expression)
+    used = ledger[ledger["status"] == "ok"].groupby("patient_id").size()
+    total = ledger.groupby("patient_id").size()
+    table = pd.DataFrame(index=patients.index)
+    table["cohort"] = patients["cohort"]
+    table["n_slides"] = total.reindex(table.index, fill_value=0)
+    table["n_slides_used"] = used.reindex(table.index, fill_value=0)
+    table["expression"] = ["yes" if p in expressed else "no" for p in table.index]
+    for task, ids in labelled.items():
+        have_label = set(ids)
+        states = []
+        for patient, n in table["n_slides_used"].items():
+            if patient not in have_label:
+                states.append("no label")
+            elif n and patient in expressed:
+                states.append("both")
+            elif n:
+                states.append("slides")
+            else:
+                states.append("expression" if patient in expressed else "no data")
+        table[task] = states
+    table.index.name = "patient_id"
+    return table.reset_index()

@@ -1,1 +1,0 @@
-"""What is compared with what: named models of every table, and how they are trained and looked up."""

@@ -1,0 +1,199 @@
+"""What a result came from: versions, commit, source code and input checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pathduet.core.source_code import PACKAGE, whole_version
+
+_WHOLE_HASH_LIMIT = 64 * 2**20
+_SAMPLED_BLOCKS, _BLOCK_BYTES = 64, 64 * 2**10
+_DESCRIPTIONS = ("metrics.json", "model.json", "summary.json")
+#: Parameters that change no result: where it goes, and how damaged slides are mended.
+_NO_SETTINGS = ("code", "results", "repair")
+
+
+def settings_hash(settings: Any) -> str:
+    """Return a short hash of any JSON-serialisable settings, independent of key order."""
+    import json
+
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def file_identity(path: str | os.PathLike[str]) -> str:
+    """Return a hash that changes with a file's content, without reading gigabytes.
+
+    Up to 64 MiB the whole file is hashed; beyond, its size and 64 evenly spaced blocks of 64 KiB
+    (first and last included) are. Modification times do not count: a copied or touched slide is the same slide.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as handle:
+        if size <= _WHOLE_HASH_LIMIT:
+            while block := handle.read(2**20):
+                digest.update(block)
+        else:
+            for i in range(_SAMPLED_BLOCKS):
+                handle.seek(round(i * (size - _BLOCK_BYTES) / (_SAMPLED_BLOCKS - 1)))
+                digest.update(handle.read(_BLOCK_BYTES))
+    return digest.hexdigest()
+
+
+def git_commit(folder: Path = PACKAGE) -> str:
+    """Return the checkout's commit (``-dirty`` when tracked files differ), or ``unknown``.
+
+    ``unknown`` also where the package is installed inside somebody else's checkout.
+    """
+    try:
+        subprocess.run(
+            ["git", "-C", str(folder), "ls-files", "--error-unmatch", "__init__.py"],
+            capture_output=True,
+            check=True,
+        )
+        commit = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("-dirty" if changed else "")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, the platform, PathDuet and what its numbers depend on."""
+    names = (
+        "pathduet",
+        "snakemake",
+        "torch",
+        "torchvision",
+        "numpy",
+        "scipy",
+        "pandas",
+        "scanpy",
+        "anndata",
+        "scikit-learn",
+        "lifelines",
+        "h5py",
+        "openslide-python",
+        "openslide-bin",
+        "pillow",
+        "tifffile",
+        "staintools",
+        "spams-bin",
+        "safetensors",
+        "matplotlib",
+    )
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+@lru_cache
+def origin() -> Mapping[str, Any]:
+    """Return which code makes a result here: commit, hash of the whole source, versions."""
+    return {"git_commit": git_commit(), "source_sha256": whole_version(), "versions": versions()}
+
+
+def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a job's results are made of: its settings, seed and code, and the checksums of what it reads.
+
+    Parameters
+    ----------
+    job : object
+        What Snakemake gives to a script: `rule`, `wildcards`, `params` and `config` are used. The parameters are the
+        settings that this result depends on, and no others.
+    inputs : mapping
+        Each input and its SHA-256. Raw slides are not among them: their own artifacts have theirs.
+    """
+    import json
+
+    settings = {name: value for name, value in job.params.items() if name not in _NO_SETTINGS}
+    own = settings.get("settings")
+    seed = own.get("seed") if isinstance(own, Mapping) else None
+    return {
+        "rule": job.rule,
+        "wildcards": dict(job.wildcards.items()),
+        "settings": json.loads(json.dumps(settings, default=_plain)),
+        "seed": job.config.get("seed") if seed is None else seed,
+        "code": job.params.get("code"),
+        "inputs": dict(inputs),
+        **origin(),
+    }
+
+
+def shown_path(path: str | os.PathLike[str], results: Path) -> str:
+    """Return a path as a record shows it: of a result from the results folder on, of another file its last two parts.
+
+    Results travel, also inside released models; where somebody keeps patients' files is nobody else's business.
+    """
+    whole, folder = Path(path).absolute(), results.absolute()
+    if whole.is_relative_to(folder):
+        return (folder.name / whole.relative_to(folder)).as_posix()
+    return Path(*whole.parts[-2:]).as_posix()
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, (range, set, frozenset)) else str(value)
+
+
+def embed(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+    """Put a job's record into a result whose format has room for it; others are left as they are.
+
+    JSON that describes one result (``metrics.json``, ``model.json``, ``summary.json``) gets a key ``provenance``, HDF5 and
+    AnnData files a root attribute of that name, as JSON, unless they have one already: their bytes are then left alone.
+    """
+    import json
+
+    from pathduet.core.files import write_json
+
+    path = Path(path)
+    if path.name in _DESCRIPTIONS:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        write_json(path, {**content, "provenance": record})
+    elif path.suffix in (".h5", ".h5ad"):
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            if "provenance" in file.attrs:  # a slide's features, made one at a time, say it themselves
+                return
+        with h5py.File(path, "r+") as file:
+            file.attrs["provenance"] = json.dumps(record, sort_keys=True)
+
+
+def run_record(config: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, Any]:
+    """Return what a run was made of: configuration, versions, commit, source hash, checksums of its tables.
+
+    Parameters
+    ----------
+    config : mapping
+        The complete configuration.
+    inputs : iterable of path
+        Files whose SHA-256 is recorded (sheets, expression tables, the slide ledger; raw slides have theirs in
+        their own artifacts).
+    """
+    from pathduet.core.files import sha256_file
+
+    return {
+        "config": config,
+        "seed": config["seed"],
+        **origin(),
+        "inputs": {str(path): sha256_file(path) for path in inputs},
+    }

@@ -1,0 +1,133 @@
+"""Locks that the kernel lets go when a process dies, so that no killed run leaves one behind.
+
+One file a results folder, ``.lock``. Its first byte is held by the workflow: two runs in one folder would undo each
+other's files. Each job holds a byte of its own, found from its log's name: when a killed cluster workflow is
+started again while its jobs are still at work elsewhere, the new job waits for the old one, then finds the work done.
+Record locks (``fcntl``) also work between the machines of an NFS or Lustre disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pathduet.core.errors import PathDuetError
+
+_BUSY = (errno.EACCES, errno.EAGAIN)
+_held: dict[str, int] = {}
+
+
+class FolderInUse(PathDuetError):
+    """Another run writes to the same results folder."""
+
+
+def _open(results: Path) -> int:
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        return os.open(results / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise PathDuetError(
+            f"the results folder {results} cannot be written ({error.strerror}): give one that can be (`results`)"
+        ) from None
+
+
+def _without_locks(error: OSError) -> None:
+    print(f"this disk knows no locks ({error.strerror}): start only one run at a time", file=sys.stderr)
+
+
+def hold_run(results: str | os.PathLike[str]) -> None:
+    """Hold a results folder until this process ends.
+
+    Raises
+    ------
+    FolderInUse
+        If another run holds it, with that run's process and machine.
+    PathDuetError
+        If the folder cannot be written.
+    """
+    folder = Path(results)
+    handle = _open(folder)
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+    except OSError as error:
+        if error.errno not in _BUSY:
+            _without_locks(error)
+            return
+        try:
+            owner = json.loads(os.read(handle, 4096).decode())
+            who = f"process {owner['pid']} on {owner['host']}"
+        except (ValueError, KeyError, TypeError):
+            who = "a process that does not say which"
+        os.close(handle)
+        raise FolderInUse(
+            f"another run is at work in {folder} ({who}): wait for it, stop it, or give this one another `results`"
+        ) from None
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+    _held[str(folder.resolve())] = handle
+
+
+def hold_job(results: str | os.PathLike[str], name: str) -> None:
+    """Hold one job's outputs until this process ends; wait for a job of the same name that is still at work."""
+    handle = _handle(Path(results))
+    try:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(name))
+        except OSError as error:
+            if error.errno not in _BUSY:
+                raise
+            print("an earlier run's job is still at work on these outputs: waiting for it", file=sys.stderr)
+            fcntl.lockf(handle, fcntl.LOCK_EX, 1, _place(name))
+    except OSError as error:
+        _without_locks(error)
+
+
+@contextmanager
+def alone(results: str | os.PathLike[str], name: str) -> Iterator[None]:
+    """Keep other processes out of a block of that name; wait until it is free."""
+    handle = _handle(Path(results))
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX, 1, _place(name))
+    except OSError as error:
+        _without_locks(error)
+    try:
+        yield
+    finally:
+        fcntl.lockf(handle, fcntl.LOCK_UN, 1, _place(name))
+
+
+def _place(name: str) -> int:
+    return 1 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:5], "big")
+
+
+def _handle(results: Path) -> int:
+    # one handle a file and process: closing any of several would let go all record locks of the file
+    key = str(results.resolve())
+    if key not in _held:
+        _held[key] = _open(results)
+    return _held[key]
+
+
+def run_owner(results: str | os.PathLike[str]) -> str | None:
+    """Return who is at work in a results folder (``process 7 on node3``), None if nobody."""
+    path = Path(results) / ".lock"
+    try:
+        with path.open("r+b") as handle:
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+            except OSError as error:
+                if error.errno not in _BUSY:
+                    return None
+                owner = json.loads(handle.read(4096))
+                return f"process {owner['pid']} on {owner['host']}"
+    except (OSError, ValueError, KeyError):
+        return None
+    return None

@@ -1,0 +1,91 @@
+"""Which source code a result depends on, derived from imports: an edit reruns what it can change, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+#: Messages, progress lines, locks and records: they change no result. A module that is missing here costs a rerun, no more.
+NEUTRAL = frozenset(
+    {
+        "pathduet.core.errors",
+        "pathduet.core.parent_process",
+        "pathduet.core.progress",
+        "pathduet.core.provenance",
+        "pathduet.core.run_lock",
+        "pathduet.core.source_code",
+        "pathduet.workflow.job",
+    }
+)
+_FROM = re.compile(r"^[ \t]*from (pathduet[.\w]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+_IMPORT = re.compile(r"^[ \t]*import (pathduet[.\w]*)", re.MULTILINE)
+
+
+def code_version(*starts: str | Path) -> str:
+    """Return a short hash of some modules or scripts and of all of the package that they import, at their top or later.
+
+    Whitespace at line ends does not count. Rules carry the hash as a parameter: Snakemake sees edits of scripts by
+    itself, but not of what they import.
+
+    Parameters
+    ----------
+    starts : str or Path
+        Modules (``"pathduet.slides.tile_stage"``) or script files.
+    """
+    digest = hashlib.sha256()
+    for module in source_modules(*starts):
+        digest.update(f"{module} {_file_hash(_file_of(module))}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def whole_version() -> str:
+    """Return a short hash of the whole package's source."""
+    digest = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        digest.update(f"{file.relative_to(PACKAGE).as_posix()} {_file_hash(file)}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def source_modules(*starts: str | Path) -> list[str]:
+    """Return the modules of the package that some modules or scripts need, sorted; :data:`NEUTRAL` ones are left out."""
+    found: set[str] = set()
+    ahead: list[str] = []
+    for start in starts:
+        ahead += _imports_of(start) if isinstance(start, Path) else [start]
+    while ahead:
+        module = ahead.pop()
+        if module not in found and module not in NEUTRAL:
+            found.add(module)
+            ahead += _imports_of(_file_of(module))
+    return sorted(found)
+
+
+@lru_cache
+def _imports_of(file: Path) -> tuple[str, ...]:
+    text = file.read_text(encoding="utf-8")
+    named = [match[1] for match in _IMPORT.finditer(text)]
+    for match in _FROM.finditer(text):
+        names = re.findall(r"\w+", re.sub(r"#[^\n]*|\bas \w+", "", match[2]))
+        inner = [f"{match[1]}.{name}" for name in names]
+        modules = [name for name in inner if _file_of(name).is_file()]
+        named += [*modules, *([match[1]] if len(modules) < len(inner) else [])]
+    return tuple(dict.fromkeys(_existing(named)))
+
+
+def _existing(modules: Iterable[str]) -> list[str]:
+    return [module for module in modules if module != "pathduet" and _file_of(module).is_file()]
+
+
+def _file_of(module: str) -> Path:
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
+@lru_cache
+def _file_hash(file: Path) -> str:
+    lines = (line.rstrip() for line in file.read_text(encoding="utf-8").splitlines())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

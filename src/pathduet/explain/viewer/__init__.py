@@ -1,0 +1,1 @@
+"""Heatmaps of one slide: pictures, GeoJSON, a page to zoom into."""

@@ -1,0 +1,144 @@
+"""A slide's maps as GeoJSON that QuPath (0.4 and newer) opens: tiles as detections with measurements.
+
+Coordinates are level-0 pixels. Ids are UUIDs derived from slide, model and tile, so that the same maps give the same bytes.
+A class has two parts, as QuPath's derived classes: ``Tumor: 10x``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathduet.core.files import atomic_path
+from pathduet.explain.layers import (
+    NAMES,
+    TME_COLOUR,
+    TUMOR_COLOUR,
+    layer_values,
+    layers_of,
+    strongest_points,
+)
+from pathduet.explain.tile_maps import SlideMaps
+
+#: Sampled points written per attention and magnification.
+POINTS = 100
+_SPACE = uuid.UUID("4b2a6f0e-6f0d-5d0c-9a60-2f4e1c7d9b11")
+_COLOURS = {
+    "tumor": TUMOR_COLOUR, "tme": TME_COLOUR, "tile": "#6b7177",
+    "points tumor": "#f5b783", "points tme": "#8ecbf0", "points patches": "#f0e442",
+}  # fmt: skip
+
+
+def feature_collection(maps: SlideMaps, points: int = POINTS) -> dict[str, Any]:
+    """Return a FeatureCollection: a polygon per tile and magnification, and the strongest sampled points.
+
+    Parameters
+    ----------
+    maps : SlideMaps
+    points : int
+        Points per attention and magnification, those with the greatest mass.
+
+    Returns
+    -------
+    dict
+        JSON-ready. Measurements of a tile: its row in features.h5, cells on the token map, and the columns of
+        :func:`pathduet.explain.tile_maps.tile_maps` in words, each share also as a multiple of an equal share.
+    """
+    features = [*_tiles(maps)]
+    for m in dict.fromkeys(maps.tiles["magnification"]):
+        for attention in dict.fromkeys(maps.points["attention"]):
+            features += _points(maps, str(attention), str(m), points)
+    return {"type": "FeatureCollection", "features": features}
+
+
+def write_geojson(path: Path, maps: SlideMaps, points: int = POINTS) -> None:
+    """Write :func:`feature_collection` atomically; gzip if the name ends in ``.gz``."""
+    text = json.dumps(feature_collection(maps, points), separators=(",", ":"), allow_nan=False) + "\n"
+    data = text.encode()
+    if path.suffix == ".gz":
+        buffer = io.BytesIO()
+        with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, filename="") as packed:
+            packed.write(data)
+        data = buffer.getvalue()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _tiles(maps: SlideMaps) -> list[dict[str, Any]]:
+    tiles = maps.tiles
+    measured: dict[str, Any] = {
+        "Magnification": [float(str(m).rstrip("x")) for m in tiles["magnification"]],
+        "Tile": tiles["tile"].tolist(),
+        "Cells on the token map": tiles["cells"].tolist(),
+    }
+    for layer in layers_of(tiles):
+        name = "Tumor prototype (share)" if layer.is_membership else f"{layer.title} (share)"
+        measured[name] = tiles[layer.column].tolist()
+        if not layer.is_membership:
+            measured[f"{layer.title} (x equal share)"] = layer_values(tiles, layer).tolist()
+    kinds = tiles["prototype"].tolist() if "prototype" in tiles else ["tile"] * len(tiles)
+    x, y, w, h = (tiles[name].to_numpy(np.float64) for name in ("x", "y", "size", "size_y"))
+    features = []
+    for i, (m, tile, kind) in enumerate(zip(tiles["magnification"], tiles["tile"], kinds, strict=True)):
+        left, top, right, bottom = (round(float(v), 2) for v in (x[i], y[i], x[i] + w[i], y[i] + h[i]))
+        ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+        features.append(
+            _feature(
+                _identity(maps, m, "tile", tile),
+                {"type": "Polygon", "coordinates": [ring]},
+                f"{m} tile {tile}",
+                [NAMES.get(kind, "Tile"), str(m)],
+                _COLOURS[kind],
+                {name: _plain(values[i]) for name, values in measured.items()},
+            )
+        )
+    return features
+
+
+def _points(maps: SlideMaps, attention: str, magnification: str, most: int) -> list[dict[str, Any]]:
+    chosen = strongest_points(maps, attention, magnification, most)
+    return [
+        _feature(
+            _identity(maps, magnification, attention, rank),
+            {"type": "Point", "coordinates": [round(row["x"], 2), round(row["y"], 2)]},
+            f"{magnification} point {rank}",
+            [f"Sampled by {NAMES[attention]}", magnification],
+            _COLOURS[f"points {attention}"],
+            {"Attention (share)": _plain(row["mass"]), "Rank": rank, "Tile": int(row["tile"])},
+        )
+        for rank, row in enumerate(chosen.to_dict("records"), 1)
+    ]
+
+
+def _feature(
+    identity: str,
+    geometry: dict[str, Any],
+    name: str,
+    classes: list[str],
+    colour: str,
+    measurements: dict[str, float],
+) -> dict[str, Any]:
+    rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    properties = {
+        "objectType": "detection",
+        "name": name,
+        "classification": {"names": classes, "color": rgb},
+        "measurements": measurements,
+    }
+    return {"type": "Feature", "id": identity, "geometry": geometry, "properties": properties}
+
+
+def _identity(maps: SlideMaps, *parts: object) -> str:
+    facts = maps.tiles.attrs
+    key = [facts["slide_id"], facts["task"], facts["model"], facts["fold"], *parts]
+    return str(uuid.uuid5(_SPACE, "/".join(map(str, key))))
+
+
+def _plain(value: float) -> float:
+    return value if isinstance(value, int) else float(f"{value:.7g}")

@@ -1,0 +1,140 @@
+"""Heatmaps of a slide of a results folder: PNG, GeoJSON and viewer page from one reading of the model."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import atomic_path, write_text
+from pathduet.explain.mean_of_folds import mean_of_folds
+from pathduet.explain.tile_maps import Expression, SlideMaps, slide_maps
+from pathduet.explain.viewer.geojson import write_geojson
+from pathduet.explain.viewer.heatmap import heatmap_png
+from pathduet.explain.viewer.viewer_page import PYRAMID, write_viewer
+
+Product = Literal["png", "geojson", "viewer"]
+PRODUCTS: tuple[Product, ...] = ("png", "geojson", "viewer")
+
+
+def explain_slide(
+    results: Path, slide_id: str, patient_id: str, task: str, model: str, folds: Sequence[int]
+) -> SlideMaps:
+    """Return the maps of a slide by a trained model of a run; of several folds their mean.
+
+    Raises
+    ------
+    InputError
+        If the model is not there, the slide has no features, or a teacher's patient has no expression.
+    """
+    features = results / "slides" / slide_id / "features.h5"
+    found = []
+    for fold in folds:
+        model_dir = results / "models" / task / model / f"fold-{fold}"
+        found.append(slide_maps(model_dir, features, _expression(results, model_dir, slide_id, patient_id)))
+    return mean_of_folds(found)
+
+
+def _expression(results: Path, model_dir: Path, slide_id: str, patient_id: str) -> Expression | None:
+    """Return what a model that reads expression needs: the row from the fold's matrix with the model's own genes."""
+    import json
+
+    from pathduet.expression.fold_matrix import load
+
+    try:
+        record = json.loads((model_dir / "model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError([Problem(f"model {model_dir}", str(error), "train it first")]) from None
+    genes = (record.get("tumor_genes") or [], record.get("tme_genes") or [])
+    if not any(genes):
+        return None
+    for path in sorted((results / "genes").rglob(f"fold-{record['fold']}.h5ad")):
+        matrix = load(path)
+        if (list(matrix.tumor_genes), list(matrix.tme_genes)) == genes:
+            return matrix.row_for(patient_id, slide_id)
+    where = f"model {model_dir}"
+    raise InputError([Problem(where, "no matrix in genes/ has its genes", "train it again")])
+
+
+def write_heatmaps(
+    out: Path,
+    maps: SlideMaps,
+    thumbnail: Path,
+    slide: Path,
+    *,
+    products: Iterable[Product] = PRODUCTS,
+    viewer_mpp: float = 2.0,
+) -> list[Path]:
+    """Write ``heatmap.png``, ``tiles.geojson`` and ``viewer/index.html`` into `out`; return what was written.
+
+    Parameters
+    ----------
+    out : Path
+        Made if it is not there.
+    maps : SlideMaps
+    thumbnail : Path
+        A picture of the whole slide, under the PNG.
+    slide : Path
+        The raw slide, for the viewer; only read.
+    products : iterable of str
+        Which of ``png``, ``geojson`` and ``viewer``.
+    viewer_mpp : float
+        Micrometres per pixel of the finest picture of the viewer.
+    """
+    wanted, written = set(products), []
+    if "png" in wanted:
+        with Image.open(thumbnail) as picture:
+            ground = np.asarray(picture.convert("RGB"))
+        with atomic_path(out / "heatmap.png") as temporary:
+            temporary.write_bytes(heatmap_png(maps, ground))
+        written.append(out / "heatmap.png")
+    if "geojson" in wanted:
+        write_geojson(out / "tiles.geojson", maps)
+        written.append(out / "tiles.geojson")
+    if "viewer" in wanted:
+        write_viewer(out / "viewer", maps, slide, finest_mpp=viewer_mpp)
+        written.append(out / "viewer" / "index.html")
+    return written
+
+
+def lost_reason(results: Path, slide_id: str) -> str | None:
+    """Return why a slide has no features, from the ledger; None if it has them."""
+    from pathduet.cohort.ledger import read_ledger
+
+    ledger = read_ledger(results / "ledger.tsv").set_index("slide_id")
+    if slide_id not in ledger.index:
+        advice = "name a slide of this run's ledger.tsv"
+        raise InputError([Problem(f"slide {slide_id}", "not in the run", advice)])
+    row = ledger.loc[slide_id]
+    return None if row["status"] == "ok" else f"{row['status']} at {row['stage']}: {row['reason']}"
+
+
+def write_absence(out: Path, slide_id: str, reason: str) -> None:
+    """Write the three files for a slide that was lost: they say so, and no slide of the cohort ends a run."""
+    import html
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    text = f"No heatmap: slide {slide_id} was lost ({reason})."
+    figure = Figure(figsize=(6, 1.2), dpi=110, facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.text(0.03, 0.5, text, va="center", wrap=True, fontsize=9, parse_math=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    with atomic_path(out / "heatmap.png") as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    write_text(out / "tiles.geojson", '{"type":"FeatureCollection","features":[]}\n')
+    (out / "viewer" / f"{PYRAMID}_files").mkdir(parents=True, exist_ok=True)
+    policy = "default-src 'none'"
+    write_text(
+        out / "viewer" / "index.html",
+        '<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>No heatmap</title>'
+        f"<p>{html.escape(text)}</p></html>\n",
+    )

@@ -1,0 +1,202 @@
+"""The deep-zoom viewer of one slide's maps: one page with its script, styles and data in it, and the slide's pyramid.
+
+The page asks for nothing but the pyramid's pictures beside it, so it works from ``file://``. Its policy refuses every
+script but its own two (by their hashes) and every address but those pictures. What comes from users is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathduet.core.files import write_text
+from pathduet.core.html_page import content_hash, script_data, shipped
+from pathduet.explain.layers import (
+    COLOUR_MAP,
+    TME_COLOUR,
+    TUMOR_COLOUR,
+    Layer,
+    layer_values,
+    layers_of,
+    naming_note,
+    strongest_points,
+    top_of,
+)
+from pathduet.explain.tile_maps import SlideMaps
+from pathduet.explain.viewer import vendor
+from pathduet.explain.viewer.heatmap import default_title, slide_size
+from pathduet.explain.viewer.pyramid import TILE_PX, Pyramid, write_pyramid
+from pathduet.slides.readers.reader import SlideReader
+
+#: File name of the pyramid, and sampled points drawn per layer.
+PYRAMID, POINTS = "slide", 200
+
+
+def write_viewer(
+    folder: Path, maps: SlideMaps, slide: Path, *, finest_mpp: float = 2.0, title: str = ""
+) -> None:
+    """Write ``index.html``, ``slide.dzi`` and ``slide_files/`` into `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    maps : SlideMaps
+    slide : Path
+        The raw slide; only read.
+    finest_mpp : float
+        Micrometres per pixel of the finest level that can be zoomed to.
+    title : str
+        Of the page; else slide, task, model and fold.
+
+    Raises
+    ------
+    SlideError
+        If the slide cannot be opened.
+    InputError
+        If its size is not that of the slide the features came from.
+    """
+    write_viewers(folder, {"index.html": maps}, slide, finest_mpp=finest_mpp, title=title)
+
+
+def write_viewers(
+    folder: Path, pages: Mapping[str, SlideMaps], slide: Path, *, finest_mpp: float = 2.0, title: str = ""
+) -> None:
+    """Write one page a map of the same slide over one pyramid; see :func:`write_viewer`.
+
+    Parameters
+    ----------
+    pages : mapping
+        File name to what the page shows.
+    """
+    from pathduet.core.errors import InputError, Problem
+
+    maps = next(iter(pages.values()))
+    facts = maps.tiles.attrs
+    with SlideReader(facts["slide_id"], slide) as reader:
+        if tuple(reader.dimensions) != slide_size(maps):
+            found = f"{slide.name} has {reader.dimensions} pixels, the features' slide {slide_size(maps)}"
+            raise InputError([Problem(f"slide {facts['slide_id']}", found, "extract its features again")])
+        pyramid = write_pyramid(folder, PYRAMID, reader, facts["mpp"][0], finest_mpp)
+    for name, one in pages.items():
+        write_text(folder / name, viewer_html(one, pyramid, title=title))
+
+
+def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:
+    """Return the page for maps of a slide whose pyramid is written."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    read = partial(shipped, "pathduet.explain")
+    library, script, css = vendor.openseadragon(), read("viewer.js"), read("viewer.css")
+    facts = maps.tiles.attrs
+    environment = Environment(
+        loader=FunctionLoader(read), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    notes = [
+        "1 = an equal share of all tiles; colours end at the 99th percentile. Tiles without colour are no tokens of "
+        "the model.",
+        naming_note(maps),
+        f"{pyramid.unreadable} parts of the slide cannot be decoded and are white."
+        if pyramid.unreadable
+        else "",
+    ]
+    return environment.get_template("viewer.html").render(
+        title=title or default_title(maps),
+        subtitle=f"{len(maps.tiles)} tiles that are tokens of the model, over the slide at up to "
+        f"{facts['mpp'][0] * pyramid.scale:.3g} µm per pixel",
+        slide_id=facts["slide_id"],
+        notes=[note for note in notes if note],
+        data=script_data(viewer_data(maps, pyramid)),
+        library=Markup(library),
+        library_hash=content_hash(library),
+        library_style_hash=vendor.STYLE_HASH,
+        library_version=vendor.VERSION,
+        script=Markup(script),
+        script_hash=content_hash(script),
+        css=Markup(css),
+        style_hash=content_hash(css),
+    )
+
+
+def viewer_data(maps: SlideMaps, pyramid: Pyramid) -> dict[str, Any]:
+    """Return what the page's script reads; JSON-ready, lengths in level-0 pixels."""
+    tiles = maps.tiles
+    magnifications = [str(m) for m in dict.fromkeys(tiles["magnification"])]
+    return {
+        "mpp": tiles.attrs["mpp"][0],
+        "pyramid": {
+            "width": pyramid.width, "height": pyramid.height, "levels": pyramid.levels, "scale": pyramid.scale,
+            "tile": TILE_PX, "folder": f"{PYRAMID}_files",
+        },
+        "tiles": {m: _tiles(maps, m) for m in magnifications},
+        "layers": [_layer(maps, layer, m) for m in magnifications for layer in layers_of(tiles)],
+    }  # fmt: skip
+
+
+def _tiles(maps: SlideMaps, magnification: str) -> dict[str, Any]:
+    chosen = maps.tiles["magnification"] == magnification
+    tiles = maps.tiles[chosen]
+    width, height = float(tiles["size"].iloc[0]), float(tiles["size_y"].iloc[0])
+    facts: list[dict[str, Any]] = []
+    if "prototype" in tiles:
+        named = (tiles["prototype"] == "tumor").astype(int)
+        facts.append({"name": "prototype", "values": named.tolist(), "words": ["TME", "tumor"]})
+    for layer in layers_of(tiles):
+        if layer.is_membership:
+            facts.append(
+                {"name": "share of folds: tumor", "values": _rounded(tiles[layer.column].to_numpy())}
+            )
+            continue
+        times = layer_values(maps.tiles, layer)[chosen.to_numpy()]
+        name = layer.title.lower().replace("tme", "TME")
+        facts.append({"name": f"{name}, share", "values": _rounded(tiles[layer.column].to_numpy())})
+        facts.append({"name": f"{name}, × equal", "values": _rounded(times)})
+    facts.append({"name": "cells on the token map", "values": tiles["cells"].tolist()})
+    if maps.tiles.attrs["fold"] != "ensemble":
+        facts = [fact for fact in facts if not fact["name"].startswith("share of folds")]
+    return {
+        "width": width,
+        "height": height,
+        "columns": np.rint(tiles["x"] / width).astype(int).tolist(),
+        "rows": np.rint(tiles["y"] / height).astype(int).tolist(),
+        "ids": tiles["tile"].tolist(),
+        "facts": facts,
+    }
+
+
+def _layer(maps: SlideMaps, layer: Layer, magnification: str) -> dict[str, Any]:
+    values = layer_values(maps.tiles, layer)[(maps.tiles["magnification"] == magnification).to_numpy()]
+    top = 1.0 if layer.is_membership else top_of(values)
+    points = strongest_points(maps, layer.points, magnification, POINTS) if layer.points else None
+    return {
+        "column": layer.column,
+        "title": layer.title,
+        "magnification": magnification,
+        "legend": layer.legend,
+        "top": top,
+        "ends": ["TME", "tumor"] if layer.is_membership else ["0", f"{top:.3g} and more"],
+        "colours": _colours(layer),
+        "values": _rounded(values),
+        "points": [] if points is None else points[["x", "y"]].round(1).to_numpy().tolist(),
+    }
+
+
+def _colours(layer: Layer) -> list[list[int]]:
+    """Return colours between which the script interpolates."""
+    import matplotlib as mpl
+    from matplotlib.colors import to_rgb
+
+    if layer.is_membership:
+        chosen = [to_rgb(TME_COLOUR), to_rgb("#f2f2f2"), to_rgb(TUMOR_COLOUR)]
+    else:
+        chosen = [tuple(row[:3]) for row in mpl.colormaps[COLOUR_MAP](np.linspace(0, 1, 17)).tolist()]
+    return [[round(255 * part) for part in colour] for colour in chosen]
+
+
+def _rounded(values: Any) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]

@@ -1,0 +1,1 @@
+"""Feature files and the token map made of them."""

@@ -1,0 +1,84 @@
+"""Sheets whose slides lie in object storage: under which names they come onto this disk, and the sheet that names them there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import write_text
+
+REMOTE = "s3://"
+#: Slides that are several files, of which the sheet names one.
+WHOLE_FOLDERS = (".mrxs", ".vms", ".vmu", ".dcm")
+
+
+def objects_to_stage(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return where each remote slide comes from, by the file name it gets here: its id and its ending.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Of :func:`pathduet.cohort.sheets.read_slide_rows`, so that ids are fit for file names; excluded slides are left alone.
+
+    Raises
+    ------
+    InputError
+        Naming every slide of a format of several files, and every remote mask.
+    """
+    found: dict[str, str] = {}
+    problems = []
+    for row in rows:
+        if row.get("exclude"):
+            continue
+        slide, path = row["slide_id"], row["path"]
+        if row.get("mask", "").startswith(REMOTE):
+            problems.append(
+                Problem(f"slide {slide}, mask", row["mask"], "masks are small: keep them on this disk")
+            )
+        if not path.startswith(REMOTE):
+            continue
+        suffix = PurePosixPath(path).suffix.lower()
+        if suffix in WHOLE_FOLDERS:
+            advice = "a format of several files, which cannot be staged one by one: copy its folder by hand"
+            problems.append(Problem(f"slide {slide}, path", path, advice))
+        found[f"{slide}{suffix}"] = path
+    if problems:
+        raise InputError(problems)
+    return found
+
+
+def write_staged_sheet(
+    rows: Iterable[Mapping[str, Any]], folder: Path, names: Mapping[str, str], out: str | os.PathLike[str]
+) -> None:
+    """Write the sheet of the staged slides; it stands beside them.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        The remote sheet's.
+    folder : Path
+        Its folder, which the paths of local slides and masks are relative to; they become absolute.
+    names : mapping
+        Of :func:`objects_to_stage`.
+    out : path
+        The new ``slides.tsv``.
+    """
+    staged = {address: name for name, address in names.items()}
+    written = []
+    for row in rows:
+        kept = dict(row)
+        for column in ("path", "mask"):
+            if column in kept and not kept[column].startswith(REMOTE):
+                kept[column] = str(folder.resolve() / kept[column])
+        written.append(kept | {"path": staged.get(row["path"], kept["path"])})
+    columns = list(dict.fromkeys(column for row in written for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(written)
+    write_text(out, text.getvalue())

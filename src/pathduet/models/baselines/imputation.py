@@ -1,0 +1,113 @@
+"""Models that learn from slides and expression and predict from slides alone, by imputing the gene vector.
+
+ABMIL gives a slide vector s, an SNN a gene vector g. An imputer says from s what g would be; the classifier reads [s, imputed g]
+in training and prediction alike, so the imputer learns from the task through what it imputes, and slides without expression take
+part in that. Beside it, where there is expression: the classifier reads [s, g] too, which teaches the SNN what matters, and
+the imputed vector is drawn to g. In evaluation the expression is not read.
+
+A g that learned from the reconstruction could become constant, which is easy to impute: the target is detached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pathduet.models.baselines.abmil import GatedAttention
+from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
+from pathduet.models.method.gene_vectors import check_gene_input, gene_counts, gene_vectors
+from pathduet.models.snn import SnnConfig, SnnEncoder
+
+
+@dataclass(frozen=True)
+class ImputationConfig:
+    """Sizes of a model that imputes.
+
+    Attributes
+    ----------
+    magnifications : tuple of str
+        Read as one bag.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
+        the better of both on phantoms kept for tuning (docs/results/comparison.md).
+    genes : str
+        ``tumor``, ``tme``, ``concat`` or ``parallel``, see :mod:`pathduet.models.method.gene_vectors`.
+    width : int
+        Width of a tile's token, and of either modality's vector.
+    attention_width : int
+        Width of the gated attention's hidden layer.
+    gene_hidden : int
+        Width of the SNN's first hidden layer.
+    reconstruction : float
+        Weight of the reconstruction loss.
+    dropout : float
+        In the SNN, and before the classifier, in [0, 1).
+    """
+
+    magnifications: tuple[str, ...] = ("10x", "20x")
+    patch_start: str = "random"
+    genes: str = "concat"
+    width: int = 128
+    attention_width: int = 64
+    gene_hidden: int = 256
+    reconstruction: float = 1.0
+    dropout: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_gene_input(self.genes)
+        if not self.reconstruction >= 0:
+            raise ValueError(f"reconstruction is {self.reconstruction}; it must not be negative")
+
+
+class Imputer(nn.Module):
+    """What a kind of imputation has to offer."""
+
+    def forward(self, slide: Tensor) -> Tensor:
+        """Return the imputed gene vector (B, c) of slide vectors (B, c)."""
+        raise NotImplementedError
+
+    def reconstruction_loss(self, slide: Tensor, genes: Tensor) -> Tensor:
+        """Return the loss of slides whose gene vectors (B, c) are known; they get no gradient."""
+        raise NotImplementedError
+
+
+class ImputingModel(nn.Module):
+    """ABMIL, SNN, an imputer and one linear classifier.
+
+    Parameters
+    ----------
+    sizes : NetworkSizes
+        Of data and task.
+    config : ImputationConfig
+        Sizes of its own.
+    imputer : Imputer
+        For vectors of the width of `config`.
+    """
+
+    def __init__(self, sizes: NetworkSizes, config: ImputationConfig, imputer: Imputer) -> None:
+        super().__init__()
+        self.gene_input, self.weight = config.genes, config.reconstruction
+        self.bag = Bag(sizes.feature_dim, config.width, config.magnifications, config.patch_start)
+        self.attention = GatedAttention(config.width, config.attention_width)
+        snn = SnnConfig((config.gene_hidden, config.width), config.dropout)
+        self.snn = SnnEncoder(gene_counts(sizes, config.genes), snn)
+        self.imputer = imputer
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(2 * config.width, sizes.outputs)
+
+    def forward(self, inputs: Inputs) -> Answer:
+        """Classify slides; the expression is looked at in training only."""
+        slide, _ = self.attention(self.bag(inputs.patches))
+        fused = torch.cat([slide, self.imputer(slide)], dim=1)
+        logits = self.classifier(self.dropout(fused))
+        if not self.training:
+            return Answer(logits, fused)
+        genes = self.snn(gene_vectors(inputs, self.gene_input))
+        paired = self.classifier(self.dropout(torch.cat([slide, genes], dim=1)))
+        known = inputs.has_expression
+        loss = logits.new_zeros(())
+        if bool(known.any()):
+            loss = self.weight * self.imputer.reconstruction_loss(slide[known], genes[known].detach())
+        return Answer(logits, fused, {"reconstruction": loss}, paired)

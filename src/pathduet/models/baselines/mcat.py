@@ -1,0 +1,151 @@
+"""MCAT: groups of genes attend to the tiles, then both sides are read as sets.
+
+Chen et al.: Multimodal Co-Attention Transformer for Survival Prediction in Gigapixel Whole Slide Images, ICCV 2021 (eq. 2 to 5):
+genomic-guided co-attention, then for either modality a transformer over the group tokens and gated attention pooling; both
+vectors concatenated.
+
+Deviations: width 128 instead of 256; dropout 0.1 instead of 0.25, which held a narrow network back on the phantom;
+feed-forward layers as wide as a token instead of twice that, so that parameter counts of the comparison stay within reach of
+each other; the groups (:mod:`pathduet.models.baselines.gene_groups`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pathduet.models.baselines.abmil import GatedAttention
+from pathduet.models.baselines.gene_group_tokens import GeneGroupTokens
+from pathduet.models.baselines.gene_groups import group_positions
+from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
+from pathduet.models.method.config import VARIANTS
+
+
+@dataclass(frozen=True)
+class McatConfig:
+    """Sizes of MCAT.
+
+    Attributes
+    ----------
+    magnifications : tuple of str
+        Read as one bag.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
+        the better of both on phantoms kept for tuning (docs/results/comparison.md).
+    width : int
+        Width of a token.
+    heads : int
+        Heads of the set transformers; the co-attention has one, as in the paper.
+    layers : int
+        Of either set transformer.
+    attention_width : int
+        Hidden layer of the gated pooling.
+    dropout : float
+        Everywhere, in [0, 1).
+    gene_groups : mapping, optional
+        Symbols by group; the shipped groups by default. In a configuration also a file (.gmt, .csv, .tsv).
+    variant : str
+        ``paper``: groups by meaning; ``released``: six contiguous chunks of the gene list.
+    """
+
+    magnifications: tuple[str, ...] = ("10x", "20x")
+    patch_start: str = "principal"
+    width: int = 128
+    heads: int = 8
+    layers: int = 2
+    attention_width: int = 64
+    dropout: float = 0.1
+    gene_groups: Mapping[str, tuple[str, ...]] | None = None
+    variant: str = "paper"
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant is {self.variant!r}; known: {', '.join(VARIANTS)}")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+
+
+class CoAttention(nn.Module):
+    """softmax(Q K^T / sqrt(c)) V with queries from the genes, keys and values from the tiles; one head (eq. 2).
+
+    Parameters
+    ----------
+    width : int
+        Width c of all tokens.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.output = nn.Linear(width, width)
+
+    def forward(
+        self, queries: Tensor, source: Tensor, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return (B, Q, c), and the weights (B, Q, S) if asked for, of queries (B, Q, c) and a source (B, S, c)."""
+        q, k, v = self.query(queries), self.key(source), self.value(source)
+        weights = None
+        if need_weights:
+            weights = (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5).softmax(dim=-1)
+            mixed = weights @ v
+        else:
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.output(mixed), weights
+
+
+class SetPooling(nn.Module):
+    """A transformer over a set of tokens, gated attention pooling, and a dense layer (eq. 4 and 5).
+
+    Parameters
+    ----------
+    config : McatConfig
+        Sizes.
+    """
+
+    def __init__(self, config: McatConfig) -> None:
+        super().__init__()
+        c = config.width
+        layer = nn.TransformerEncoderLayer(c, config.heads, c, config.dropout, batch_first=True)
+        self.transformer = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        self.attention = GatedAttention(c, config.attention_width)
+        self.dense = nn.Sequential(nn.Linear(c, c), nn.ReLU(), nn.Dropout(config.dropout))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return (B, c) from tokens (B, groups, c)."""
+        pooled, _ = self.attention(self.transformer(tokens))
+        vector: Tensor = self.dense(pooled)
+        return vector
+
+
+class Mcat(nn.Module):
+    """Co-attention, set pooling of both modalities, concatenation, dense layer, linear classifier.
+
+    Parameters
+    ----------
+    sizes : NetworkSizes
+        Of data and task.
+    config : McatConfig
+        Sizes of its own.
+    """
+
+    def __init__(self, sizes: NetworkSizes, config: McatConfig) -> None:
+        super().__init__()
+        c = config.width
+        self.bag = Bag(sizes.feature_dim, c, config.magnifications, config.patch_start)
+        groups = group_positions(sizes, config.gene_groups, config.variant)
+        self.genes = GeneGroupTokens(groups, c, config.dropout)
+        self.attention = CoAttention(c)
+        self.histology_pooling, self.gene_pooling = SetPooling(config), SetPooling(config)
+        self.fusion = nn.Sequential(nn.Linear(2 * c, c), nn.ReLU())
+        self.classifier = nn.Linear(c, sizes.outputs)
+
+    def forward(self, inputs: Inputs) -> Answer:
+        """Classify slides with expression."""
+        genes = self.genes(inputs)  # (B, groups, c)
+        histology, _ = self.attention(genes, self.bag(inputs.patches))  # (B, groups, c)
+        vectors = [self.histology_pooling(histology), self.gene_pooling(genes)]
+        fused = self.fusion(torch.cat(vectors, dim=1))
+        return Answer(self.classifier(fused), fused)

@@ -1,0 +1,158 @@
+"""TransMIL: a transformer over all tiles of a slide, with positions read from a square map.
+
+Shao et al.: TransMIL: Transformer based Correlated Multiple Instance Learning for Whole Slide Image Classification, NeurIPS 2021
+(algorithm 2): tokens padded to a square by their own beginning, a class token in front; Nystroem attention, PPEG, Nystroem
+attention; the class token is classified. Layers have no feed-forward part, as in the paper.
+
+Deviations: width 128 instead of 512, as all models of the comparison; with two magnifications the sequence is all tokens at 10x, then
+all at 20x.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pathduet.models.baselines.nystroem_attention import NystroemAttention
+from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
+
+
+@dataclass(frozen=True)
+class TransMilConfig:
+    """Sizes of TransMIL.
+
+    Attributes
+    ----------
+    magnifications : tuple of str
+        Read as one sequence.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
+        the better of both on phantoms kept for tuning (docs/results/comparison.md).
+    width : int
+        Width of a token.
+    heads, head_dim : int
+        Attention heads and the width of each.
+    landmarks : int
+        Of the Nystroem attention.
+    iterations : int
+        Of its pseudoinverse.
+    dropout : float
+        After each attention, in [0, 1).
+    """
+
+    magnifications: tuple[str, ...] = ("10x", "20x")
+    patch_start: str = "principal"
+    width: int = 128
+    heads: int = 8
+    head_dim: int = 16
+    landmarks: int = 64
+    iterations: int = 6
+    dropout: float = 0.1
+
+
+def square_padding(tokens: Tensor) -> Tensor:
+    """Return tokens (B, n * n, c) for (B, N, c): the sequence followed by its beginning, n the next square's side."""
+    N = tokens.shape[1]
+    side = math.isqrt(N - 1) + 1
+    return torch.cat([tokens, tokens[:, : side * side - N]], dim=1)
+
+
+class Ppeg(nn.Module):
+    """Pyramid position encoding generator: a map plus three depthwise convolutions of it, kernels 7, 5 and 3.
+
+    Parameters
+    ----------
+    width : int
+        Width of a token.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.pyramid = nn.ModuleList(
+            nn.Conv2d(width, width, k, padding=k // 2, groups=width) for k in (7, 5, 3)
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return (B, 1 + n * n, width); the class token in front is left alone."""
+        B, _, c = tokens.shape
+        side = math.isqrt(tokens.shape[1] - 1)
+        grid = tokens[:, 1:].transpose(1, 2).reshape(B, c, side, side)
+        encoded = grid + sum(convolution(grid) for convolution in self.pyramid)
+        return torch.cat([tokens[:, :1], encoded.flatten(2).transpose(1, 2)], dim=1)
+
+
+class AttentionLayer(nn.Module):
+    """x + attention(LayerNorm(x)).
+
+    Parameters
+    ----------
+    config : TransMilConfig
+        Sizes.
+    """
+
+    def __init__(self, config: TransMilConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.width)
+        self.attention = NystroemAttention(
+            config.width,
+            config.heads,
+            config.head_dim,
+            config.landmarks,
+            config.iterations,
+            dropout=config.dropout,
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return (B, N, width)."""
+        mixed: Tensor = tokens + self.attention(self.norm(tokens))
+        return mixed
+
+
+class TransMilBody(nn.Module):
+    """Square padding, class token, attention, PPEG, attention, LayerNorm.
+
+    Parameters
+    ----------
+    config : TransMilConfig
+        Sizes.
+    """
+
+    def __init__(self, config: TransMilConfig) -> None:
+        super().__init__()
+        self.class_token = nn.Parameter(torch.randn(1, 1, config.width) * config.width**-0.5)
+        self.first, self.second = AttentionLayer(config), AttentionLayer(config)
+        self.positions = Ppeg(config.width)
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class token (B, width) and the tokens (B, n * n, width), padding included."""
+        square = square_padding(tokens)
+        sequence = torch.cat([self.class_token.expand(len(tokens), -1, -1), square], dim=1)
+        sequence = self.norm(self.second(self.positions(self.first(sequence))))
+        return sequence[:, 0], sequence[:, 1:]
+
+
+class TransMil(nn.Module):
+    """:class:`TransMilBody` on all tiles, then a linear classifier of the class token.
+
+    Parameters
+    ----------
+    sizes : NetworkSizes
+        Of data and task.
+    config : TransMilConfig
+        Sizes of its own.
+    """
+
+    def __init__(self, sizes: NetworkSizes, config: TransMilConfig) -> None:
+        super().__init__()
+        self.bag = Bag(sizes.feature_dim, config.width, config.magnifications, config.patch_start)
+        self.body = TransMilBody(config)
+        self.classifier = nn.Linear(config.width, sizes.outputs)
+
+    def forward(self, inputs: Inputs) -> Answer:
+        """Classify slides."""
+        representation, _ = self.body(self.bag(inputs.patches))
+        return Answer(self.classifier(representation), representation)

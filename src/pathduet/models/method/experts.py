@@ -1,0 +1,62 @@
+"""One answer from the magnifications' experts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pathduet.models.method.config import EXPERT_RULES, MAGNIFICATIONS
+
+
+def combine_probabilities(
+    logits: Mapping[str, Tensor], rule: str = "max_confidence"
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Combine the class probabilities of the experts; a single one speaks for itself.
+
+    Parameters
+    ----------
+    logits : mapping
+        (B, K) by magnification, one or both.
+    rule : str
+        ``max_confidence``: of the two, the one whose highest probability is higher speaks, slide by slide (10x in a
+        tie); ``mean``: their average.
+
+    Returns
+    -------
+    tuple
+        Probabilities (B, K); index (B,) into the magnifications of the more confident expert; and each
+        expert's own probabilities by magnification.
+    """
+    if rule not in EXPERT_RULES:
+        raise ValueError(f"unknown expert rule {rule!r}; known: {', '.join(EXPERT_RULES)}")
+    single = {m: logits[m].softmax(dim=-1) for m in MAGNIFICATIONS if m in logits}
+    if len(single) == 1:
+        ((only, probability),) = single.items()
+        speaker = torch.full(
+            probability.shape[:-1], MAGNIFICATIONS.index(only), dtype=torch.int64, device=probability.device
+        )
+        return probability, speaker, single
+    first, second = (single[m] for m in MAGNIFICATIONS)
+    speaker = (second.amax(dim=-1) > first.amax(dim=-1)).long()
+    if rule == "mean":
+        return (first + second) / 2, speaker, single
+    return torch.where(speaker.bool().unsqueeze(-1), second, first), speaker, single
+
+
+def combine_hazards(logits: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Combine the hazards of the experts: their mean. A confidence, and so a choice, does not exist for them.
+
+    Parameters
+    ----------
+    logits : mapping
+        (B, K) logits of the hazards by magnification, one or both.
+
+    Returns
+    -------
+    tuple
+        Hazards (B, K) in [0, 1], and each expert's own by magnification.
+    """
+    single = {m: logits[m].sigmoid() for m in MAGNIFICATIONS if m in logits}
+    return torch.stack(list(single.values())).mean(dim=0), single

@@ -1,0 +1,131 @@
+"""The multi-modal teacher: histology and transcriptome in, one expert per magnification out (stage I)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from pathduet.models.method.config import SUBSPACES, ModelConfig
+from pathduet.models.method.fusion import DisentangledFusion, SubspaceOutput
+from pathduet.models.method.gene_tokens import GeneTokens, GeneVector
+from pathduet.models.method.patch_tokens import PatchTokens, given
+
+
+class TeacherOutput(NamedTuple):
+    """Result of :class:`Teacher`, each a dictionary by magnification (``10x``, ``20x``, or the one that is read).
+
+    Attributes
+    ----------
+    logits : dict
+        (B, K) of each expert: class logits, or logits of the hazards per survival interval.
+    representation : dict
+        (B, 2c), X_R = [tumor; TME].
+    branches : dict
+        By magnification, then by subspace: :class:`SubspaceOutput` with the attention.
+    """
+
+    logits: dict[str, Tensor]
+    representation: dict[str, Tensor]
+    branches: dict[str, dict[str, SubspaceOutput]]
+
+
+class Teacher(nn.Module):
+    """DMSF at 10x and 20x (or one of them), with a linear classifier each.
+
+    Gene tokens are shared by the magnifications (the same gene asks at both), everything else is not.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes.
+    feature_dim : int
+        Numbers per tile.
+    tumor_genes, tme_genes : int
+        Genes per subspace.
+    outputs : int
+        Classes, or survival intervals.
+    """
+
+    def __init__(
+        self, config: ModelConfig, feature_dim: int, tumor_genes: int, tme_genes: int, outputs: int
+    ) -> None:
+        super().__init__()
+        self.config = config
+        c = config.width
+        vector = config.gene_input == "vector"
+        self.genes = nn.ModuleDict(
+            {
+                s: GeneVector(n, c, config.dropout) if vector else GeneTokens(n, c)
+                for s, n in zip(SUBSPACES, (tumor_genes, tme_genes), strict=True)
+            }
+        )
+        self.patches = nn.ModuleDict({m: PatchTokens(feature_dim, c) for m in config.experts})
+        self.fusion = nn.ModuleDict({m: DisentangledFusion(config) for m in config.experts})
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.ModuleDict({m: nn.Linear(2 * c, outputs) for m in config.experts})
+
+    def gene_mask(self, subspace: str) -> Tensor:
+        """Return (G,) bool, True where a gene token of `subspace` is a gene and not padding."""
+        tokens = self.genes[subspace]
+        assert isinstance(tokens, GeneTokens | GeneVector)
+        return tokens.mask
+
+    def expert(self, magnification: str) -> nn.Linear:
+        """Return the classifier of a magnification: 2c inputs, tumor first."""
+        classifier = self.classifier[magnification]
+        assert isinstance(classifier, nn.Linear)
+        return classifier
+
+    def patch_tokens(self, magnification: str) -> PatchTokens:
+        """Return the block that turns a magnification's features into tokens."""
+        block = self.patches[magnification]
+        assert isinstance(block, PatchTokens)
+        return block
+
+    def forward(
+        self,
+        patches_10x: Tensor | None,
+        patches_20x: Tensor | None,
+        tumor: Tensor,
+        tme: Tensor,
+        need_selection: bool = False,
+        need_attention: bool = True,
+    ) -> TeacherOutput:
+        """Classify slides with their expression.
+
+        Parameters
+        ----------
+        patches_10x, patches_20x : Tensor or None
+            (B, N, d) features, N = n x n cells of the token map in row-major order; None if the magnification is not
+            read.
+        tumor, tme : Tensor
+            (B, G) z-scores of the subspaces' genes in token order; every slide needs expression (a slide without is for
+            the student).
+        need_selection : bool
+            Return the selection layers' attention too.
+        need_attention : bool
+            Return the attention to the histology; deformable attention always does.
+
+        Returns
+        -------
+        TeacherOutput
+
+        Raises
+        ------
+        ValueError
+            If a magnification that is read is not given, N is no square number or genes are not as many as the network's.
+        """
+        features = {"10x": patches_10x, "20x": patches_20x}
+        genes = {"tumor": self.genes["tumor"](tumor), "tme": self.genes["tme"](tme)}
+        masks = {s: self.gene_mask(s) for s in SUBSPACES}
+        logits, representation, branches = {}, {}, {}
+        for m in self.config.experts:
+            tokens = self.patches[m](given(features, m))
+            fused = self.fusion[m](
+                tokens, genes["tumor"], genes["tme"], masks["tumor"], masks["tme"],
+                need_selection, need_attention,
+            )  # fmt: skip
+            representation[m], branches[m] = fused.representation, fused.branches
+            logits[m] = self.classifier[m](self.dropout(fused.representation))
+        return TeacherOutput(logits, representation, branches)

@@ -1,0 +1,1 @@
+"""Tile encoders, their weights and engines."""

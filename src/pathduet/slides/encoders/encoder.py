@@ -1,0 +1,183 @@
+"""Tile encoders by name: the network with its weights, on its engine.
+
+Every encoder records which file its weights came from and that file's SHA-256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pathduet.core.errors import PathDuetError
+from pathduet.slides.encoders.engines import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Encoder,
+    OnnxEncoder,
+    feature_dim,
+    pick_engine,
+)
+from pathduet.slides.encoders.weights import (
+    TIMM,
+    EncoderUnavailable,
+    Weights,
+    find_weights,
+    import_timm,
+    load_state,
+)
+from pathduet.slides.settings import EncoderSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Encoder", "EncoderUnavailable", "find_weights", "load_encoder", "pick_engine", "resnet50_trunk"]
+
+_LITE_MEAN, _LITE_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+def resnet50_trunk(stage: int) -> tuple[nn.Module, int]:
+    """Return an uninitialised ResNet50 cut after `stage` (3 or 4) with global average pool, and its width."""
+    from torch import nn
+    from torchvision.models import resnet50
+
+    if stage not in (3, 4):
+        raise PathDuetError(f"encoder.stage: {stage} is not known; use 3 (1,024 numbers) or 4 (2,048)")
+    full = resnet50(weights=None)
+    parts = [full.conv1, full.bn1, full.relu, full.maxpool, full.layer1, full.layer2, full.layer3]
+    if stage == 4:
+        parts.append(full.layer4)
+    trunk = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+    return trunk, 512 * 2 ** (stage - 1) // 2
+
+
+def _resnet50_keys(stage: int) -> dict[str, str]:
+    """Map torchvision's names of the first modules to their place in the trunk."""
+    names = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
+    return {name: str(i) for i, name in enumerate(names[: 4 + stage])}
+
+
+def _resnet50(settings: EncoderSettings, weights: Weights) -> Encoder:
+    trunk, dim = resnet50_trunk(settings.stage)
+    assert weights.path is not None
+    state = load_state(weights.path)
+    places = _resnet50_keys(settings.stage)
+    renamed = {}
+    for name, tensor in state.items():
+        head, _, rest = name.partition(".")
+        if head in places:
+            renamed[f"{places[head]}.{rest}"] = tensor
+    missing, unexpected = trunk.load_state_dict(renamed, strict=False)
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise EncoderUnavailable(
+            f"{weights.path.name} does not hold a ResNet50 as torchvision names it "
+            f"({len(missing)} tensors missing, first {missing[:1]}, {len(unexpected)} unknown)"
+        )
+    return Encoder(trunk, settings, weights, dim, settings.stage, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _efficientnet_lite0(settings: EncoderSettings, weights: Weights) -> Encoder:
+    from pathduet.slides.encoders.efficientnet_lite0 import FEATURES, EfficientNetLite0, load_in_order
+
+    assert weights.path is not None
+    model = EfficientNetLite0()
+    load_in_order(model, load_state(weights.path))
+    return Encoder(model, settings, weights, FEATURES, 0, _LITE_MEAN, _LITE_STD)
+
+
+def _random(settings: EncoderSettings, weights: Weights) -> Encoder:
+    import torch
+
+    state = torch.random.get_rng_state()
+    try:
+        torch.manual_seed(settings.seed)
+        trunk, dim = resnet50_trunk(settings.stage)
+    finally:
+        torch.random.set_rng_state(state)
+    return Encoder(trunk, settings, weights, dim, settings.stage, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _from_timm(settings: EncoderSettings, weights: Weights) -> Encoder:
+    import torch
+
+    timm = import_timm()
+    assert weights.path is not None
+    model_name = settings.name.removeprefix(TIMM)
+    # the state is read here, without unpickling, and handed over: timm fits heads and old names
+    state = load_state(weights.path)
+    try:
+        model = timm.create_model(
+            model_name,
+            pretrained=True,
+            num_classes=0,
+            pretrained_cfg_overlay={"state_dict": state, "num_classes": _classes(state)},
+            **dict(settings.options),
+        )
+        preset = timm.data.resolve_model_data_config(model)
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise EncoderUnavailable(
+            f"timm cannot build {model_name} from {weights.path.name} ({type(error).__name__}: {text}); "
+            "encoder.options are passed to timm.create_model"
+        ) from error
+    input_px = int(preset["input_size"][-1])
+    with torch.inference_mode():
+        shape = tuple(
+            model.eval()(
+                torch.zeros(1, 3, settings.input_px or input_px, settings.input_px or input_px)
+            ).shape
+        )
+    dim = feature_dim(model_name, shape)
+    return Encoder(
+        model, settings, weights, dim, 0, tuple(preset["mean"]), tuple(preset["std"]), input_px, fuse=False
+    )
+
+
+def _classes(state: dict[str, Any]) -> int:
+    """Return how many classes a checkpoint's head has; 0 without a head."""
+    for head in ("head.weight", "fc.weight", "classifier.weight", "head.fc.weight"):
+        if head in state:
+            return int(state[head].shape[0])
+    return 0
+
+
+def _torchscript(settings: EncoderSettings, weights: Weights) -> Encoder:
+    import torch
+
+    assert weights.path is not None
+    try:
+        model = torch.jit.load(str(weights.path), map_location="cpu").eval()
+    except Exception as error:
+        raise EncoderUnavailable(
+            f"{weights.path.name} cannot be loaded as TorchScript ({type(error).__name__}); make it with torch.jit.trace"
+        ) from error
+    edge = settings.input_px or 224
+    with torch.inference_mode():
+        dim = feature_dim(weights.path.name, tuple(model(torch.zeros(1, 3, edge, edge)).shape))
+    return Encoder(model, settings, weights, dim, 0, IMAGENET_MEAN, IMAGENET_STD, fuse=False)
+
+
+_BUILDERS: dict[str, Callable[[EncoderSettings, Weights], Encoder]] = {
+    "resnet50": _resnet50,
+    "efficientnet_lite0": _efficientnet_lite0,
+    "random": _random,
+    "torchscript": _torchscript,
+    "onnx": OnnxEncoder,
+}
+
+
+@lru_cache(maxsize=2)
+def load_encoder(settings: EncoderSettings) -> Encoder:
+    """Return the configured encoder, ready on its device; loaded once a process.
+
+    Raises
+    ------
+    EncoderUnavailable
+        If its weights cannot be had.
+    PathDuetError
+        If the settings contradict the machine (a GPU that is not there, bfloat16 on a CPU).
+    """
+    weights = find_weights(settings)
+    build = _from_timm if settings.name.startswith(TIMM) else _BUILDERS[settings.name]
+    return build(settings, weights)

@@ -1,0 +1,291 @@
+"""What runs an encoder: torch on a GPU or CPU, onnxruntime on a CPU; uint8 tiles in, float32 features out."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathduet.core.errors import PathDuetError
+from pathduet.core.free_gpu import free_gpu
+from pathduet.slides.encoders.weights import EncoderUnavailable, Weights
+from pathduet.slides.settings import EncoderSettings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SESSION_BATCH = 8  # tiles onnxruntime sees at once: as fast as 32 on CPUs, in half a gigabyte less memory
+
+
+class Encoder:
+    """A frozen encoder of tiles.
+
+    Attributes
+    ----------
+    name : str
+    stage : int
+        The stage after which a ResNet50 is cut; 0 for other encoders.
+    dim : int
+        Numbers a tile.
+    weights_sha256, weights_source : str
+    mean, std : (float, float, float)
+        Preprocessing: ``(rgb / 255 - mean) / std``.
+    input_px : int or None
+        Edge that tiles are resized to first; None = not resized.
+    device : str
+    engine : {"torch", "onnxruntime"}
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: EncoderSettings,
+        weights: Weights,
+        dim: int,
+        stage: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        input_px: int | None = None,
+        fuse: bool = True,
+    ) -> None:
+        import torch
+
+        mean, std = settings.mean or mean, settings.std or std
+        self.name, self.stage, self.dim = settings.name, stage, dim
+        self.input_px = settings.input_px or input_px
+        self.weights_sha256, self.weights_source = weights.sha256, weights.source
+        self.mean, self.std = mean, std
+        self.device = pick_device(settings.device)
+        self.precision = settings.precision
+        if self.precision == "bfloat16" and self.device == "cpu" and not cpu_has_bfloat16():
+            raise PathDuetError(
+                "encoder.precision: bfloat16 needs a GPU, or a CPU with AVX512-BF16 or AMX instructions "
+                "(without them it is several times slower than float32); use float32"
+            )
+        if fuse:
+            model = fuse_batch_norms(model.eval())
+        self._model = model.to(self.device)
+        if fuse:
+            self._model = self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        shape = (1, 3, 1, 1)
+        # (rgb / 255 - mean) / std as one multiplication and one addition
+        self._scale = (1.0 / (255.0 * torch.tensor(std))).reshape(shape).to(self.device)
+        self._shift = (-torch.tensor(mean) / torch.tensor(std)).reshape(shape).to(self.device)
+        self._session: Any = None
+        self.engine = pick_engine(settings, self.device)
+        if self.engine == "onnxruntime":
+            try:
+                self._session = self._export()
+            except Exception as error:
+                if settings.engine != "auto":
+                    raise PathDuetError(
+                        f"encoder.engine: {self.name} cannot be exported to onnxruntime "
+                        f"({type(error).__name__}); use torch"
+                    ) from error
+                print(f"{self.name} runs on torch: its export to ONNX failed ({error})", file=sys.stderr)
+                self.engine = "torch"
+        if settings.compile and self.engine == "torch":
+            self._model.compile()
+
+    def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode (n, height, width, 3) uint8 RGB tiles to (n, dim) float32."""
+        return self.start(tiles)()
+
+    def start(self, tiles: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
+        """Start encoding; the call that is returned waits for the features.
+
+        On a GPU the work goes on meanwhile, so that the next batch can be put together.
+        """
+        import torch
+
+        batch = torch.from_numpy(np.ascontiguousarray(tiles))
+        with torch.inference_mode():
+            if self.device.startswith("cuda"):
+                batch = batch.pin_memory().to(self.device, non_blocking=True)
+            if self.input_px and tuple(batch.shape[1:3]) != (self.input_px, self.input_px):
+                batch = self._resized(batch)
+            if self._session is not None:
+                parts = [
+                    self._session.run(None, {"tiles": part.numpy()})[0]
+                    for part in batch.split(_SESSION_BATCH)
+                ]
+                found = np.concatenate(parts).astype(np.float32, copy=False)
+                return lambda: found
+            # NHWC in memory is what channels_last means: no copy here
+            x = batch.permute(0, 3, 1, 2).float().mul_(self._scale).add_(self._shift)
+            x = x.contiguous(memory_format=torch.channels_last)
+            if self.precision == "bfloat16":
+                with torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16):
+                    features = self._model(x)
+            else:
+                features = self._model(x)
+        return lambda: features.float().cpu().numpy()
+
+    def _resized(self, batch: torch.Tensor) -> torch.Tensor:
+        from torch.nn.functional import interpolate
+
+        size = [self.input_px or 0] * 2
+        x = interpolate(batch.permute(0, 3, 1, 2).float(), size=size, mode="bicubic", antialias=True)
+        return x.round().clamp(0, 255).to(batch.dtype).permute(0, 2, 3, 1).contiguous()
+
+    def _export(self) -> Any:
+        """Return an onnxruntime session of preprocessing and network; twice as fast as torch on CPUs."""
+        import io
+        import warnings
+
+        import onnxruntime
+        import torch
+        from torch import nn
+
+        class WithPreprocessing(nn.Module):
+            def __init__(self, model: nn.Module, scale: torch.Tensor, shift: torch.Tensor) -> None:
+                super().__init__()
+                self.model = model
+                self.scale, self.shift = nn.Buffer(scale), nn.Buffer(shift)
+
+            def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+                return self.model(tiles.permute(0, 3, 1, 2).float() * self.scale + self.shift)
+
+        edge = self.input_px or 224
+        buffer = io.BytesIO()
+        free = {"tiles": {0: "n"} | ({} if self.input_px else {1: "h", 2: "w"}), "features": {0: "n"}}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                WithPreprocessing(self._model, self._scale, self._shift).eval(),
+                (torch.zeros(2, edge, edge, 3, dtype=torch.uint8),),
+                buffer,  # type: ignore[arg-type]
+                input_names=["tiles"],
+                output_names=["features"],
+                dynamic_axes=free,
+                opset_version=17,
+                dynamo=False,
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.inter_op_num_threads = 1
+        # idle threads must not spin while tiles are read
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
+
+
+class OnnxEncoder(Encoder):
+    """An ONNX file of the user's: normalised (n, 3, h, w) float32 in, (n, dim) out."""
+
+    def __init__(self, settings: EncoderSettings, weights: Weights) -> None:
+        import torch
+
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise EncoderUnavailable(
+                "encoder.name: onnx needs onnxruntime: pip install 'pathduet[onnx]'"
+            ) from error
+        assert weights.path is not None
+        self.device = pick_device(settings.device)
+        if settings.precision != "float32":
+            raise PathDuetError(
+                "encoder.precision: an ONNX file has the precision it was exported with; use float32"
+            )
+        providers = ["CPUExecutionProvider"]
+        if self.device.startswith("cuda"):
+            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+                raise PathDuetError(
+                    "encoder.device: this onnxruntime has no CUDA; install onnxruntime-gpu or use cpu"
+                )
+            providers.insert(0, "CUDAExecutionProvider")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self._session = onnxruntime.InferenceSession(str(weights.path), options, providers=providers)
+        except Exception as error:
+            raise EncoderUnavailable(
+                f"{weights.path.name} cannot be loaded by onnxruntime ({type(error).__name__})"
+            ) from error
+        self._input = self._session.get_inputs()[0].name
+        self.name, self.stage = settings.name, 0
+        self.weights_sha256, self.weights_source = weights.sha256, weights.source
+        self.mean, self.std = settings.mean or IMAGENET_MEAN, settings.std or IMAGENET_STD
+        self.input_px, self.precision, self.engine = settings.input_px, "float32", "onnxruntime"
+        edge = self.input_px or 224
+        self.dim = feature_dim(weights.path.name, self(np.zeros((1, edge, edge, 3), np.uint8)).shape)
+
+    def start(self, tiles: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
+        """Encode at once."""
+        import torch
+
+        batch = torch.from_numpy(np.ascontiguousarray(tiles))
+        if self.input_px and tuple(batch.shape[1:3]) != (self.input_px, self.input_px):
+            batch = self._resized(batch)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        x = (batch.numpy().astype(np.float32) / np.float32(255.0) - mean) / std
+        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        found = np.asarray(self._session.run(None, {self._input: x})[0], np.float32)
+        return lambda: found
+
+
+def feature_dim(name: str, shape: tuple[int, ...]) -> int:
+    """Return the width of what a model gave for one tile; refuse anything but (1, features)."""
+    if len(shape) != 2 or shape[0] != 1:
+        raise EncoderUnavailable(
+            f"{name} gives an array of {shape} for one tile; it must give (1, features): pool inside the model"
+        )
+    return shape[1]
+
+
+def pick_engine(settings: EncoderSettings, device: str) -> str:
+    """Return ``onnxruntime`` or ``torch``: as asked for; ``auto`` is onnxruntime for float32 on CPUs where it is installed."""
+    # the export is torch's, and needs onnx
+    installed = all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
+    if settings.engine == "onnxruntime":
+        if not installed:
+            raise PathDuetError("encoder.engine: onnxruntime is not installed: pip install 'pathduet[onnx]'")
+        if device != "cpu":
+            raise PathDuetError("encoder.engine: onnxruntime is for CPUs here; use torch on a GPU")
+        if settings.precision != "float32":
+            raise PathDuetError("encoder.precision: onnxruntime computes in float32 here; use engine torch")
+        return "onnxruntime"
+    exportable = settings.name in ("resnet50", "efficientnet_lite0", "random")
+    fitting = exportable and device == "cpu" and settings.precision == "float32"
+    return "onnxruntime" if settings.engine == "auto" and installed and fitting else "torch"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Return whether this machine multiplies bfloat16 in hardware (AVX512-BF16, AMX; known on Linux only)."""
+    cpu = Path("/proc/cpuinfo")
+    flags = set(cpu.read_text(encoding="utf-8").split()) if cpu.is_file() else set()
+    return not flags.isdisjoint({"avx512_bf16", "amx_bf16"})
+
+
+def pick_device(wanted: str) -> str:
+    """Return for ``auto`` a GPU that no other job on this machine has, or ``cpu``; refuse a GPU that is not there."""
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted == "auto":
+        return f"cuda:{free_gpu()}" if available else "cpu"
+    if wanted.startswith("cuda") and not available:
+        raise PathDuetError(f"encoder.device: {wanted} was asked for, but torch sees no GPU; use auto or cpu")
+    return wanted
+
+
+def fuse_batch_norms(model: nn.Module) -> nn.Module:
+    """Fold each batch normalisation into the convolution registered just before it, in place (eval mode only)."""
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    previous: tuple[str, nn.Conv2d] | None = None
+    for name, child in list(model.named_children()):
+        if isinstance(child, nn.BatchNorm2d) and previous is not None:
+            setattr(model, previous[0], fuse_conv_bn_eval(previous[1], child))
+            setattr(model, name, nn.Identity())
+        previous = (name, child) if isinstance(child, nn.Conv2d) else None
+        fuse_batch_norms(child)
+    return model

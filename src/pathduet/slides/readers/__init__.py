@@ -1,0 +1,1 @@
+"""Pixels of every slide format behind one reader."""

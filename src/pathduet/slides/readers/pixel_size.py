@@ -1,0 +1,138 @@
+"""The pixel size of a slide at level 0: where it comes from is recorded, and an absurd one is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pathduet.core.errors import SlideError
+
+MIN_MPP, MAX_MPP = 0.05, 5.0
+_UM_AT_1X = 10.0  # 0.25 um at 40x, 0.5 um at 20x
+_POWER = "objective-power"
+_DICOM_SPACING = "dicom.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing"
+_QUITE_ANOTHER = 1.3  # times; nominal powers are up to a fifth off
+_UM_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """Level-0 pixel size.
+
+    Attributes
+    ----------
+    x, y : float
+        Micrometres per pixel.
+    source : str
+        ``sheet``, ``file:<property>``, ``inferred:objective-power`` (10 um / power) or ``config``.
+    note : str
+        What the file says elsewhere, if that is quite another pixel size.
+    """
+
+    x: float
+    y: float
+    source: str
+    note: str = ""
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value > 0 else None
+
+
+def _from_file(properties: Mapping[str, str]) -> list[PixelSize]:
+    """Return what the file says, most trusted property first."""
+    found = []
+    x, y = _number(properties.get("openslide.mpp-x")), _number(properties.get("openslide.mpp-y"))
+    if x or y:
+        found.append(PixelSize(x or y or math.nan, y or x or math.nan, "file:openslide.mpp-x"))
+    aperio = _number(properties.get("aperio.MPP"))
+    if aperio:
+        found.append(PixelSize(aperio, aperio, "file:aperio.MPP"))
+    x, y = (_number(properties.get(f"ome.PhysicalSize{axis}")) for axis in "XY")
+    if x or y:
+        found.append(PixelSize(x or y or math.nan, y or x or math.nan, "file:ome.PhysicalSizeX"))
+    # PixelSpacing is millimetres between rows, then between columns
+    y, x = (_number(properties.get(f"{_DICOM_SPACING}[{i}]")) for i in (0, 1))
+    if x and y:
+        found.append(PixelSize(1000.0 * x, 1000.0 * y, "file:dicom.PixelSpacing"))
+    unit = _UM_PER_UNIT.get(properties.get("tiff.ResolutionUnit", "").lower())
+    x = _number(properties.get("tiff.XResolution"))
+    y = _number(properties.get("tiff.YResolution")) or x
+    if unit and x and y:
+        found.append(PixelSize(unit / x, unit / y, "file:tiff.XResolution"))
+    x = _number(properties.get("image.dpi-x"))
+    y = _number(properties.get("image.dpi-y")) or x
+    if x and y:
+        found.append(PixelSize(25_400.0 / x, 25_400.0 / y, "file:image.dpi-x"))
+    power = _number(properties.get("openslide.objective-power"))
+    if power:
+        # an inference, not a measurement: scanners of one nominal power differ by a few per cent
+        found.append(PixelSize(_UM_AT_1X / power, _UM_AT_1X / power, f"inferred:{_POWER}"))
+    return found
+
+
+def _believable(size: PixelSize) -> bool:
+    return MIN_MPP <= size.x <= MAX_MPP and MIN_MPP <= size.y <= MAX_MPP
+
+
+def _contradiction(sizes: Sequence[PixelSize]) -> str:
+    first = sizes[0]
+    others = [s for s in sizes[1:] if not 1 / _QUITE_ANOTHER < s.x / first.x < _QUITE_ANOTHER]
+    if not others:
+        return ""
+    said = ", ".join(f"{s.source.partition(':')[2]} says {s.x:.4g}" for s in others)
+    return f"pixel size {first.x:.4g} um of {first.source.partition(':')[2]} taken, although {said}"
+
+
+def pixel_size(
+    slide_id: str, properties: Mapping[str, str], sheet_mpp: float | None, default_mpp: float | None
+) -> PixelSize:
+    """Return the level-0 pixel size: sheet, then file, then the configured default.
+
+    The last thing a file can tell is the nominal power of its objective; that is marked as an inference.
+
+    A value outside 0.05-5 um in the file is passed over (the next source is asked); one in the sheet
+    is refused, because somebody meant it.
+
+    Parameters
+    ----------
+    slide_id : str
+        For messages.
+    properties : mapping
+        The reader's properties, under OpenSlide's names.
+    sheet_mpp, default_mpp : float or None
+        From the sample sheet and the configuration, in micrometres.
+
+    Raises
+    ------
+    SlideError
+        ``no_mpp``, naming every value that was found and not believed.
+    """
+    advice = "give `mpp` for it in slides.tsv, or `slides.default_mpp` in the configuration"
+    if sheet_mpp is not None:
+        size = PixelSize(sheet_mpp, sheet_mpp, "sheet")
+        if not _believable(size):
+            raise SlideError(
+                slide_id,
+                "no_mpp",
+                f"slides.tsv says {sheet_mpp:g} um per pixel",
+                f"it must lie in {MIN_MPP:g}-{MAX_MPP:g}",
+            )
+        return size
+    candidates = _from_file(properties)
+    believable = [size for size in candidates if _believable(size)]
+    if believable:
+        return replace(believable[0], note=_contradiction(believable))
+    if default_mpp is not None:
+        return PixelSize(default_mpp, default_mpp, "config")
+    if candidates:
+        found = ", ".join(f"{s.source.removeprefix('file:')} = {s.x:.4g} x {s.y:.4g} um" for s in candidates)
+        found = f"the file's pixel size is not believable ({found}; allowed {MIN_MPP:g}-{MAX_MPP:g})"
+    else:
+        found = "neither the sheet nor the file gives a pixel size"
+    raise SlideError(slide_id, "no_mpp", found, advice)

@@ -1,0 +1,1 @@
+"""Stain matrices and their normalisation."""

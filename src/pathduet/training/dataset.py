@@ -1,0 +1,350 @@
+"""Slides as training items: features from HDF5, token maps, expression and labels.
+
+Features are read when first needed and kept (as float16, each tile once) while the cache has room; the oldest go first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pathduet.core.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from pathduet.models.method.config import ModelConfig
+
+#: Attributes of a feature file that must be the same for all slides of one model.
+ENCODER_ATTRIBUTES = ("encoder", "encoder_stage", "weights_sha256", "feature_dim", "tile_px", "stain_backend")
+
+
+class ExpressionSource(Protocol):
+    """What a dataset needs of a fold's expression matrix."""
+
+    @property
+    def tumor_genes(self) -> Sequence[str]:
+        """Tumor genes in token order."""
+
+    @property
+    def tme_genes(self) -> Sequence[str]:
+        """TME genes in token order."""
+
+    def row_for(self, patient_id: str, slide_id: str) -> tuple[NDArray, NDArray] | None:
+        """Return z-scores of tumor and TME genes in token order, or None."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One slide with what is known about it.
+
+    Attributes
+    ----------
+    slide_id, patient_id, cohort, part : str
+        Who it is, and its part in the fold: ``train``, ``test`` or ``external``.
+    features : Path
+        The slide's features.h5.
+    label : int
+        Class index or survival interval; -1 if unknown.
+    event : float
+        1 if the death was seen, 0 if censored (and in classification).
+    """
+
+    slide_id: str
+    patient_id: str
+    cohort: str
+    part: str
+    features: Path
+    label: int = -1
+    event: float = 0.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items stacked: B slides, N tokens, d features, G genes."""
+
+    index: Tensor  #: (B,) positions in the dataset
+    slide_ids: tuple[str, ...]
+    patches: dict[str, Tensor]  #: (B, N, d) float32 by magnification
+    repeats: dict[str, Tensor]  #: (B,) int64: how often a tile stands among the tokens, at most
+    tumor: Tensor  #: (B, G_T), zeros where there is no expression
+    tme: Tensor  #: (B, G_E)
+    has_expression: Tensor  #: (B,) bool
+    label: Tensor  #: (B,) int64
+    event: Tensor  #: (B,) float32
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on another device."""
+        if device.type == "cpu":
+            return self
+        moved: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                moved[name] = value.to(device)
+            elif isinstance(value, dict):
+                moved[name] = {m: tensor.to(device) for m, tensor in value.items()}
+        return replace(self, **moved)
+
+
+class _Tiles(NamedTuple):
+    features: NDArray[np.float16]  # (n, d)
+    rows: NDArray[np.int64]  # (N,) tile of each map cell
+
+
+class SlideDataset:
+    """Training items of a list of slides.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        The slides, in a fixed order.
+    config : ModelConfig
+        Number and order of tokens, and the magnifications that are read.
+    expression : ExpressionSource, optional
+        The fold's expression; without it no item has any.
+    cache_mib : int
+        Memory for features between epochs, in MiB.
+    magnifications : sequence of str, optional
+        Which ones are read; none for a network of expression alone. Default: those of `config`.
+
+    Raises
+    ------
+    InputError
+        From :meth:`encoder`, if the feature files do not belong together.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        config: ModelConfig,
+        expression: ExpressionSource | None = None,
+        cache_mib: int = 512,
+        magnifications: Sequence[str] | None = None,
+    ) -> None:
+        self.cases = list(cases)
+        self.magnifications = tuple(config.experts if magnifications is None else magnifications)
+        self.config = config
+        self.expression: list[tuple[Tensor, Tensor] | None] = [None] * len(self.cases)
+        self.genes = (0, 0)
+        if expression is not None:
+            self.genes = (len(expression.tumor_genes), len(expression.tme_genes))
+            rows = [expression.row_for(case.patient_id, case.slide_id) for case in self.cases]
+            self.expression = [None if row is None else _expression(row) for row in rows]
+        self._cache: OrderedDict[tuple[int, str], _Tiles] = OrderedDict()
+        self._cache_bytes, self._cache_limit = 0, cache_mib * 2**20
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def encoder(self) -> dict[str, str | int | float]:
+        """Return the encoder facts that all feature files agree on.
+
+        Raises
+        ------
+        InputError
+            Naming slides whose encoder, weights, stain backend or tile size differ from the first slide's.
+        """
+        import h5py
+
+        found: dict[str, dict[str, str | int | float]] = {}
+        for case in self.cases:
+            try:
+                with h5py.File(case.features, "r") as file:
+                    facts = {
+                        name: _plain(file.attrs[name]) for name in ENCODER_ATTRIBUTES if name in file.attrs
+                    }
+                    facts["feature_dim"] = int(file[self.config.experts[0]]["features"].shape[1])
+            except (OSError, KeyError) as error:
+                raise _unreadable(case, "", error) from None
+            found[case.slide_id] = facts
+        if not found:
+            return {}
+        # What most slides say is taken for right, so that the odd ones out are named.
+        counts = Counter(tuple(sorted(facts.items())) for facts in found.values())
+        usual = dict(counts.most_common(1)[0][0])
+        problems = [
+            Problem(
+                f"features of slide {slide_id}, {name}",
+                f"{facts.get(name)!r}, but {usual.get(name)!r} for most slides",
+                "extract all slides' features with one encoder and one set of weights",
+            )
+            for slide_id, facts in found.items()
+            for name in sorted(set(usual) | set(facts))
+            if usual.get(name) != facts.get(name)
+        ]
+        if problems:
+            raise InputError(problems)
+        return usual
+
+    def tiles(self, index: int, magnification: str) -> _Tiles:
+        """Return a slide's features (n, d) and the tile of each map cell, from the cache if there."""
+        key = (index, magnification)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        tiles = self._read(self.cases[index], magnification)
+        size = tiles.features.nbytes + tiles.rows.nbytes
+        if size <= self._cache_limit:
+            self._cache[key] = tiles
+            self._cache_bytes += size
+            while self._cache_bytes > self._cache_limit:
+                _, oldest = self._cache.popitem(last=False)
+                self._cache_bytes -= oldest.features.nbytes + oldest.rows.nbytes
+        return tiles
+
+    def _read(self, case: Case, magnification: str) -> _Tiles:
+        import h5py
+
+        try:
+            with h5py.File(case.features, "r") as file:
+                group = file[magnification]
+                features, grid = group["features"][:], group["grid"][:]
+        except (OSError, KeyError) as error:
+            raise _unreadable(case, f", {magnification}", error) from None
+        if len(features) == 0 or not all_finite(features):
+            found = "no tile" if len(features) == 0 else "values that are not finite"
+            raise InputError(
+                [Problem(f"features of slide {case.slide_id}, {magnification}", found, "extract them again")]
+            )
+        rows = map_rows(grid, self.config)
+        used, rows = np.unique(rows, return_inverse=True)  # tiles that became no token need no memory
+        return _Tiles(features[used].astype(np.float16, copy=False), rows.astype(np.int64))
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Return the items of some positions as one batch."""
+        patches: dict[str, Tensor] = {}
+        repeats: dict[str, Tensor] = {}
+        for m in self.magnifications:
+            tiles = [self.tiles(i, m) for i in indices]
+            # Gathered as float16 and widened into place: every other order copies the batch once more.
+            patches[m] = torch.empty(len(tiles), self.config.tokens, tiles[0].features.shape[1])
+            for slide, t in zip(patches[m], tiles, strict=True):
+                slide.copy_(torch.from_numpy(t.features)[torch.from_numpy(t.rows)])
+            repeats[m] = torch.tensor([-(-len(t.rows) // len(t.features)) for t in tiles])
+        blank = (torch.zeros(self.genes[0]), torch.zeros(self.genes[1]))
+        rows = [self.expression[i] or blank for i in indices]
+        cases = [self.cases[i] for i in indices]
+        return Batch(
+            index=torch.tensor(list(indices), dtype=torch.int64),
+            slide_ids=tuple(case.slide_id for case in cases),
+            patches=patches,
+            repeats=repeats,
+            tumor=torch.stack([row[0] for row in rows]),
+            tme=torch.stack([row[1] for row in rows]),
+            has_expression=torch.tensor([self.expression[i] is not None for i in indices]),
+            label=torch.tensor([case.label for case in cases], dtype=torch.int64),
+            event=torch.tensor([case.event for case in cases], dtype=torch.float32),
+        )
+
+    def feature_moments(self, most: int = 256) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """Return mean and standard deviation (d,) of each feature by magnification.
+
+        Every slide counts the same, whatever its number of tiles; of more than `most` slides, evenly spaced
+        ones are taken.
+        """
+        count = min(len(self), most)
+        picks = [i * len(self) // count for i in range(count)]
+        moments = {}
+        for m in self.magnifications:
+            sums: list[NDArray[np.float64]] = []
+            for i in picks:
+                features = self.tiles(i, m).features.astype(np.float32)
+                sums.append(
+                    np.stack([features.mean(axis=0), np.square(features).mean(axis=0)]).astype(np.float64)
+                )
+            mean, square = np.mean(sums, axis=0)
+            sd = np.sqrt(np.maximum(square - mean**2, 0))
+            moments[m] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
+        return moments
+
+    def feature_axes(
+        self, moments: Mapping[str, tuple[Tensor, Tensor]], most: int = 64, tiles: int = 256
+    ) -> Mapping[str, Tensor]:
+        """Return the principal axes (k, d) of the standardised features by magnification, largest variance first.
+
+        Every slide counts the same; evenly spaced ones and evenly spaced tiles of each are taken, at most `most`
+        and `tiles`. Variance within and between slides counts.
+
+        Parameters
+        ----------
+        moments : mapping
+            From :meth:`feature_moments`.
+        most, tiles : int
+            Slides, and tiles of each.
+        """
+        from pathduet.features.token_map import token_indices
+
+        count = min(len(self), most)
+        axes = {}
+        for m, (mean, sd) in moments.items():
+            scale = torch.where(sd > 1e-6, 1 / sd.clamp(min=1e-6), torch.zeros_like(sd))
+            gram = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+            for i in range(count):
+                features = self.tiles(i * len(self) // count, m).features
+                rows = token_indices(len(features), min(tiles, len(features)))
+                x = (torch.from_numpy(features[rows].astype(np.float32)) - mean) * scale
+                gram += (x.T @ x).double() / len(x)
+            axes[m] = principal_axes(gram)
+        return axes
+
+
+def principal_axes(gram: Tensor) -> Tensor:
+    """Return the eigenvectors (k, d) of a (d, d) second moment, largest first, none of negligible variance.
+
+    Signs are fixed by the largest entry, so that they do not depend on the library.
+    """
+    values, vectors = torch.linalg.eigh(gram)
+    kept = values > 1e-6 * values[-1]
+    axes = vectors.T[kept].flip(0)  # (k, d)
+    largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
+    return (axes * largest.sign()).float()
+
+
+def all_finite(values: NDArray[np.floating]) -> bool:
+    """Return whether no value is infinite or NaN."""
+    if values.dtype != np.float16:
+        return bool(np.isfinite(values).all())
+    # Such a float16 has all five exponent bits set. numpy.isfinite widens each value first: ten times slower.
+    exponent = np.uint16(0x7C00)
+    return not bool(((values.view(np.uint16) & exponent) == exponent).any())
+
+
+def map_rows(grid: NDArray[np.integer], config: ModelConfig) -> NDArray[np.int64]:
+    """Return for each cell of a model's token map (N,), row by row, the tile that lies there.
+
+    Parameters
+    ----------
+    grid : (n, 2) integer array
+        (column, row) of each tile on the slide's lattice.
+    config : ModelConfig
+        Number and order of tokens.
+    """
+    from pathduet.features.token_map import token_rows
+
+    listed = config.token_order == "raster" or config.variant == "released"
+    order: Literal["hilbert", "raster"] = "raster" if listed else "hilbert"
+    return token_rows(grid, config.tokens, order)
+
+
+def _expression(row: tuple[NDArray, NDArray]) -> tuple[Tensor, Tensor]:
+    tumor, tme = (torch.from_numpy(np.array(values, dtype=np.float32)) for values in row)
+    return tumor, tme
+
+
+def _unreadable(case: Case, where: str, error: Exception) -> InputError:
+    found = "no features.h5" if isinstance(error, FileNotFoundError) else str(error)
+    return InputError([Problem(f"features of slide {case.slide_id}{where}", found, "extract them again")])
+
+
+def _plain(value: object) -> str | int | float:
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value if isinstance(value, str | int | float) else str(value)

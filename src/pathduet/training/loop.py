@@ -1,0 +1,237 @@
+"""One training loop for every model and task: AdamW, warm-up and cosine, checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from pathduet.core.errors import PathDuetError
+from pathduet.core.progress import track
+from pathduet.training.checkpoint import History, load_checkpoint, save_checkpoint
+from pathduet.training.config import TrainingConfig
+from pathduet.training.objectives import Objective
+from pathduet.training.tensorboard import ScalarWriter
+
+
+class TrainingError(PathDuetError):
+    """Training cannot go on: a loss or gradient is no longer finite."""
+
+
+class TrainingItems(Protocol):
+    """What is trained on: a ``SlideDataset``, or the transcriptomes of ``pathduet.transcriptome``."""
+
+    def __len__(self) -> int:
+        """Return how many items there are."""
+
+    def batch(self, indices: Sequence[int], /) -> Any:
+        """Return some items stacked, with `slide_ids` (to name them in errors) and `to(device)`."""
+
+
+def learning_rate(step: int, steps: int, config: TrainingConfig, variant: str = "paper") -> float:
+    """Return the learning rate of a step (from 0): linear warm-up, then a cosine to zero over all other steps.
+
+    ``released``: a cosine that reaches zero after as many *steps* as there are epochs, and rises again.
+    """
+    if variant == "released":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.epochs))
+    warmup = round(config.warmup_fraction * steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(steps - warmup, 1)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def epoch_batches(slides: int, config: TrainingConfig, epoch: int) -> list[list[int]]:
+    """Return one epoch's batches of dataset positions; they depend on the seed and the epoch only."""
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+    order = torch.randperm(slides, generator=generator).tolist()
+    return [order[i : i + config.batch_size] for i in range(0, slides, config.batch_size)]
+
+
+def read_ahead(dataset: TrainingItems, batches: Iterable[Sequence[int]]) -> Iterator[Any]:
+    """Yield the dataset's batches in order, reading the next one in a thread while the last one is computed with."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
+        waiting = None
+        for indices in batches:
+            coming = reader.submit(dataset.batch, indices)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    dataset: TrainingItems,
+    config: TrainingConfig,
+    *,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    key: str = "",
+    label: str = "training",
+    variant: str = "paper",
+    scalars: Path | None = None,
+) -> History:
+    """Train `model` in place; the last epoch is the model.
+
+    Parameters
+    ----------
+    model : Module
+        On `device`.
+    objective : Objective
+        Its loss.
+    dataset : TrainingItems
+        The training slides (or patients).
+    config : TrainingConfig
+        Optimisation.
+    device : torch.device
+        A GPU computes in bfloat16 where that is safe.
+    checkpoint : Path, optional
+        Written after every epoch but the last; if it is there and its key fits, training goes on from it, to
+        the same weights as without the interruption (bit by bit on the CPU).
+    key : str
+        What the checkpoint belongs to; with another key it is ignored.
+    label : str
+        Shown with the progress.
+    variant : str
+        Schedule of the learning rate, see :func:`learning_rate`.
+    scalars : Path, optional
+        Folder for TensorBoard's event files with the history's rows (:mod:`pathduet.training.tensorboard`).
+
+    Returns
+    -------
+    list of dict
+        One row an epoch: epoch (from 1), learning_rate of its last step, loss and its terms (means over slides),
+        gradient_norm (before clipping), conflict_rate (share of magnifications and steps in which the
+        subspaces' gradients conflicted, if that was looked at), observed_probability (mean probability
+        given to what was observed, dropout on).
+
+    Raises
+    ------
+    TrainingError
+        If a loss or gradient is not finite; it names the slides of the batch.
+    """
+    if not len(dataset):
+        raise ValueError("no slide to train on")
+    optimizer = _optimizer(model, config)
+    steps_per_epoch = math.ceil(math.ceil(len(dataset) / config.batch_size) / config.accumulation)
+    steps = steps_per_epoch * config.epochs
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
+        torch.manual_seed(config.seed)
+        history = load_checkpoint(checkpoint, key, model, optimizer, device)
+        start = len(history)
+        curves = ScalarWriter(scalars, history) if scalars is not None else None
+
+        def run() -> Iterator[None]:
+            for epoch in range(start, config.epochs):
+                row = yield from _epoch(
+                    model,
+                    objective,
+                    dataset,
+                    config,
+                    optimizer,
+                    device,
+                    epoch,
+                    steps_per_epoch,
+                    steps,
+                    variant,
+                )
+                history.append(row)
+                if curves is not None:
+                    curves.add(row)
+                if checkpoint is not None and epoch + 1 < config.epochs:
+                    save_checkpoint(checkpoint, key, model, optimizer, history, device)
+
+        remaining = (config.epochs - start) * steps_per_epoch
+        try:
+            for _ in track(run(), remaining, label, "steps"):
+                pass
+        finally:
+            if curves is not None:
+                curves.close()
+    return history
+
+
+def _epoch(
+    model: nn.Module,
+    objective: Objective,
+    dataset: TrainingItems,
+    config: TrainingConfig,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    epoch: int,
+    steps_per_epoch: int,
+    steps: int,
+    variant: str,
+) -> Generator[None, None, dict[str, float]]:
+    """Train one epoch, yielding after each step; the generator's value is the history row."""
+    model.train()
+    plan = epoch_batches(len(dataset), config, epoch)
+    batches = read_ahead(dataset, plan)
+    sizes = iter([len(indices) for indices in plan])
+    sums: dict[str, float] = {}
+    norms: list[float] = []
+    conflicts: list[float] = []
+    rate = 0.0
+    for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
+        group = list(itertools.islice(sizes, config.accumulation))
+        slides = sum(group)
+        rate = learning_rate(step, steps, config, variant)
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        names: list[str] = []
+        for count in group:
+            batch = next(batches).to(device)
+            names += batch.slide_ids
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                loss = objective.loss(model, batch)
+            values = {"loss": loss.total, **loss.parts, "observed_probability": loss.probability.mean()}
+            numbers = {name: float(value.detach()) for name, value in values.items()}
+            if not math.isfinite(numbers["loss"]):
+                shown = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
+                raise _not_finite(f"the loss ({shown})", epoch, batch.slide_ids)
+            for name, value in numbers.items():
+                sums[name] = sums.get(name, 0.0) + value * count
+            (loss.total * (count / slides)).backward()
+        conflict = objective.coordinate(model)
+        if conflict is not None:
+            conflicts.append(conflict)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf))
+        if not math.isfinite(norm):
+            raise _not_finite("the gradient", epoch, names)
+        norms.append(norm)
+        optimizer.step()
+        yield
+    row: dict[str, float] = {"epoch": epoch + 1, "learning_rate": rate}
+    row |= {name: value / len(dataset) for name, value in sums.items()}
+    row["gradient_norm"] = sum(norms) / len(norms)
+    if conflicts:
+        row["conflict_rate"] = sum(conflicts) / len(conflicts)
+    return row
+
+
+def _not_finite(what: str, epoch: int, slide_ids: Sequence[str]) -> TrainingError:
+    return TrainingError(
+        f"{what} is not finite in epoch {epoch + 1}, at slides {', '.join(slide_ids)}; "
+        "look at their features and expression, or lower training.learning_rate"
+    )
+
+
+def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)

@@ -1,0 +1,164 @@
+"""A trained model on disk: weights.safetensors, and model.json with all that is needed to rebuild it and predict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import atomic_path, write_json
+from pathduet.models.inputs import NetworkSizes
+from pathduet.models.method.config import ModelConfig
+from pathduet.models.method.student import Student
+from pathduet.models.method.teacher import Teacher
+from pathduet.models.released import ReleasedStudent, ReleasedTeacher
+from pathduet.training.networks import NetworkChoice, choose
+from pathduet.training.outcomes import ClassOutcome, Outcome, SurvivalOutcome
+
+WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a network is made for.
+
+    Attributes
+    ----------
+    task, model : str
+        E.g. ``diagnosis`` and ``teacher``, or a variation's name, such as ``teacher-no-cgc``.
+    fold : int
+        The fold whose test part the model never saw.
+    config : ModelConfig
+        Sizes of the method's networks; of the others only what concerns the tokens they read.
+    outcome : ClassOutcome or SurvivalOutcome
+        Class names, or edges of the survival intervals.
+    encoder : dict
+        What the feature files say about their encoder; `feature_dim` among it.
+    tumor_genes, tme_genes : tuple of str
+        Genes in token order; empty for a histology-only model.
+    network : NetworkChoice, optional
+        Which network it is; without it, the one of the method that `model` names.
+    """
+
+    task: str
+    model: str
+    fold: int
+    config: ModelConfig
+    outcome: Outcome
+    encoder: Mapping[str, Any]
+    tumor_genes: tuple[str, ...] = ()
+    tme_genes: tuple[str, ...] = ()
+    network: NetworkChoice | None = None
+
+    @property
+    def choice(self) -> NetworkChoice:
+        """Which network it is."""
+        return self.network or choose(self.model)
+
+    def build(self) -> nn.Module:
+        """Return the network with fresh weights."""
+        dimension, outputs = int(self.encoder["feature_dim"]), self.outcome.outputs
+        if not self.choice.is_ours:
+            return self.choice.build(NetworkSizes(dimension, self.tumor_genes, self.tme_genes, outputs))
+        released = self.config.variant == "released"
+        if self.choice.base == "teacher":
+            teacher = ReleasedTeacher if released else Teacher
+            return teacher(self.config, dimension, len(self.tumor_genes), len(self.tme_genes), outputs)
+        student = ReleasedStudent if released else Student
+        return student(self.config, dimension, outputs)
+
+
+def save_model(
+    folder: Path, description: ModelDescription, network: nn.Module, facts: Mapping[str, Any]
+) -> None:
+    """Write weights and description; `facts` (JSON-ready) are recorded beside what rebuilds the model.
+
+    The same weights give the same bytes.
+    """
+    from safetensors.torch import save
+
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    data = save(tensors)
+    with atomic_path(folder / WEIGHTS) as temporary:
+        temporary.write_bytes(data)
+    outcome = description.outcome
+    record = {
+        **facts,
+        "format": FORMAT,
+        "task": description.task,
+        "model": description.model,
+        "fold": description.fold,
+        **description.choice.record(),
+        "variant": description.config.variant,
+        "model_config": asdict(description.config),
+        "classes": list(outcome.classes) if isinstance(outcome, ClassOutcome) else None,
+        "survival_edges_days": list(outcome.edges) if isinstance(outcome, SurvivalOutcome) else None,
+        "encoder": dict(description.encoder),
+        "tumor_genes": list(description.tumor_genes),
+        "tme_genes": list(description.tme_genes),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "weights_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    write_json(folder / DESCRIPTION, record)
+
+
+def load_model(
+    folder: Path, *, own_networks: bool = False
+) -> tuple[nn.Module, ModelDescription, dict[str, Any]]:
+    """Return the network (on the CPU, in evaluation mode), its description and the whole record.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the model.
+    own_networks : bool
+        Allow networks from a user's own file, whose code is run. Only for models that this results folder's own
+        configuration asked for, never for a folder from somebody else.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, of another format, the weights are not those that the description speaks of, or the
+        training of the model failed.
+    """
+    from safetensors.torch import load
+
+    folder = Path(folder)
+    try:
+        record: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        data = (folder / WEIGHTS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError([Problem(f"model {folder}", str(error), "train it first")]) from None
+    if "failed" in record:
+        found = f"its training failed: {record['failed']}"
+        raise InputError([Problem(f"model {folder}", found, "mend the cause and train it again")])
+    if record.get("format") != FORMAT:
+        found = f"format {record.get('format')!r}, not {FORMAT}"
+        raise InputError([Problem(f"model {folder}", found, "train it again with this version")])
+    if hashlib.sha256(data).hexdigest() != record["weights_sha256"]:
+        raise InputError(
+            [Problem(f"model {folder}", "weights and description do not belong together", "train it again")]
+        )
+    if record.get("own_network") and not own_networks:
+        found = f"a network of its own, from {record['own_network'].get('file')!r}"
+        raise InputError([Problem(f"model {folder}", found, "only the workflow that trained it can load it")])
+    outcome: Outcome
+    if record["classes"] is not None:
+        outcome = ClassOutcome(tuple(record["classes"]))
+    else:
+        outcome = SurvivalOutcome(tuple(record["survival_edges_days"]))
+    description = ModelDescription(
+        record["task"], record["model"], record["fold"], ModelConfig(**record["model_config"]), outcome,
+        record["encoder"], tuple(record["tumor_genes"]), tuple(record["tme_genes"]),
+        NetworkChoice.from_record(record),
+    )  # fmt: skip
+    network = description.build()
+    network.load_state_dict(load(data))
+    return network.eval(), description, record

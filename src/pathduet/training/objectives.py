@@ -1,0 +1,227 @@
+"""What each model is trained for: the losses of both stages (eq. 15-18) and what happens to their gradients."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pathduet.losses.cgc import coordinate_gradients, in_conflict, subspace_logits
+from pathduet.losses.dev import dev_loss, released_dev_loss
+from pathduet.models.method.config import MAGNIFICATIONS, SUBSPACES
+from pathduet.models.method.plain_attention import pool_keys
+from pathduet.models.method.student import Student
+from pathduet.models.method.subspace_order import assignment_costs
+from pathduet.models.method.teacher import Teacher, TeacherOutput
+from pathduet.training.config import TrainingConfig
+from pathduet.training.dataset import Batch
+from pathduet.training.outcomes import Outcome
+
+
+class Loss(NamedTuple):
+    """One batch's loss.
+
+    Attributes
+    ----------
+    total : Tensor
+        What is minimised.
+    parts : dict of str to Tensor
+        Its terms as they enter the total, by name.
+    probability : Tensor
+        (B,) probability given to what was observed, mean of the two experts.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    probability: Tensor
+
+
+class Objective(Protocol):
+    """A loss, and a hook between the backward pass and the optimiser's step."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Loss:
+        """Return the loss of a batch."""
+
+    def coordinate(self, model: nn.Module) -> float | None:
+        """Change gradients before a step; return the share of magnifications in conflict, None if not looked at."""
+
+
+def student_inputs(batch: Batch) -> tuple[Tensor | None, ...]:
+    """Return what a student reads: patches at 10x and 20x, then how often they are repeated."""
+    return tuple(part.get(m) for part in (batch.patches, batch.repeats) for m in MAGNIFICATIONS)
+
+
+def _task_loss(
+    outcome: Outcome, logits: dict[str, Tensor], batch: Batch, weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the sum of the experts' losses and the mean probability (B,) of what was observed."""
+    both = [expert.float() for expert in logits.values()]
+    loss = torch.stack([outcome.loss(x, batch.label, batch.event, weights) for x in both]).sum()
+    with torch.no_grad():
+        probability = torch.stack([outcome.probability(x, batch.label, batch.event) for x in both]).mean(
+            dim=0
+        )
+    return loss, probability
+
+
+@dataclass
+class TeacherObjective:
+    """The experts' task losses plus DEV for each subspace (eq. 15-17), with coordinated gradients (eq. 6).
+
+    DEV compares magnifications: a teacher that reads one has none, whatever `config.igc` says.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        The task.
+    config : TrainingConfig
+        Switches and weights.
+    class_weights : Tensor, optional
+        (K,).
+    """
+
+    outcome: Outcome
+    config: TrainingConfig
+    class_weights: Tensor | None = None
+    _confidence: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        assert isinstance(model, Teacher)
+        consistency = self.config.igc and len(model.config.experts) > 1
+        output = model(
+            batch.patches.get("10x"), batch.patches.get("20x"), batch.tumor, batch.tme,
+            need_attention=consistency,
+        )  # fmt: skip
+        task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
+        parts = {"task": task}
+        if consistency:
+            parts["dev"] = torch.stack([self._dev(model, output, s) for s in SUBSPACES]).sum()
+        if self.config.cgc:
+            self._record_confidence(model, output.representation, batch)
+        return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
+
+    def _dev(self, model: Teacher, output: TeacherOutput, subspace: str) -> Tensor:
+        coarse, fine = (output.branches[m][subspace].attention for m in model.config.experts)
+        assert coarse is not None and fine is not None
+        if model.config.attention == "plain":
+            # by the cells around the reference points: lambda then means what it means with deformable attention
+            side = max(math.isqrt(model.config.tokens) // model.config.stride, 1)
+            coarse, fine = pool_keys(coarse, side), pool_keys(fine, side)
+        if model.config.variant == "released":
+            return released_dev_loss(coarse, fine, self.config.lambda_dev)
+        return dev_loss(coarse, fine, self.config.lambda_dev, model.gene_mask(subspace))
+
+    @torch.no_grad()
+    def _record_confidence(self, model: Teacher, representation: dict[str, Tensor], batch: Batch) -> None:
+        for m in model.config.experts:
+            classifier = model.expert(m)
+            alone = subspace_logits(representation[m].float(), classifier.weight, classifier.bias)
+            sums = [self.outcome.probability(logits, batch.label, batch.event).sum() for logits in alone]
+            self._confidence.setdefault(m, []).append(torch.stack(sums))
+
+    @torch.no_grad()
+    def coordinate(self, model: nn.Module) -> float | None:
+        assert isinstance(model, Teacher)
+        if not self.config.cgc:
+            return None
+        conflicts = 0
+        for m in model.config.experts:
+            gradient = model.expert(m).weight.grad  # (K, 2c)
+            assert gradient is not None
+            c = gradient.shape[1] // 2
+            tumor, tme = gradient[:, :c], gradient[:, c:]
+            conflicts += int(in_conflict(tumor, tme))
+            sure_tumor, sure_tme = torch.stack(self._confidence[m]).sum(dim=0)
+            coordinated = coordinate_gradients(tumor, tme, sure_tumor, sure_tme, model.config.variant)
+            gradient.copy_(torch.cat(coordinated, dim=1))
+        self._confidence.clear()
+        return conflicts / len(model.config.experts)
+
+
+@dataclass
+class StudentObjective:
+    """The experts' task losses; the prototypes' order is learned through the task."""
+
+    outcome: Outcome
+    config: TrainingConfig
+    class_weights: Tensor | None = None
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        assert isinstance(model, Student)
+        output = model(*student_inputs(batch))
+        task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
+        return Loss(task, {"task": task}, probability)
+
+    def coordinate(self, model: nn.Module) -> float | None:
+        return None
+
+
+class TeacherTargets(NamedTuple):
+    """What the frozen teacher says about every slide of a dataset, by magnification.
+
+    Attributes
+    ----------
+    logits : dict
+        (n, K); zeros where the slide has no expression.
+    representation : dict
+        (n, 2c).
+    """
+
+    logits: dict[str, Tensor]
+    representation: dict[str, Tensor]
+
+
+@dataclass
+class DistilledObjective:
+    """Task loss, MSE to the teacher's X_R and KL to its predictions (eq. 18), and the prototypes' order.
+
+    The scorer of the order learns the optimal assignment of the two prototypes to the teacher's two subspaces. The MSE is
+    taken in the order that the scorer gives, as at inference: under each slide's own optimal assignment, slides
+    would settle on different orders for the same tissue, and there would be nothing for the scorer to learn. Slides without expression take part in the task loss only.
+
+    Attributes
+    ----------
+    outcome, config, class_weights
+        As for the other objectives.
+    targets : TeacherTargets
+        The teacher's answers, indexed like the dataset.
+    """
+
+    outcome: Outcome
+    config: TrainingConfig
+    class_weights: Tensor | None
+    targets: TeacherTargets
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        assert isinstance(model, Student)
+        output = model(*student_inputs(batch), order_from_task=False)
+        task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
+        parts = {"task": task}
+        zero = task.new_zeros(())
+        parts |= {"mse": zero, "kl": zero, "order": zero}
+        taught = batch.has_expression
+        if bool(taught.any()):
+            rows = batch.index[taught]
+            for m in model.config.experts:
+                prototypes = output.prototypes[m][taught].float()  # (b, 2, c)
+                target = self.targets.representation[m][rows].view_as(prototypes)
+                kept, swapped = assignment_costs(prototypes, target)
+                divergence = self.outcome.divergence(
+                    output.logits[m][taught].float(), self.targets.logits[m][rows], self.config.temperature
+                )
+                given = output.margin[m][taught].detach() >= 0
+                parts["mse"] = parts["mse"] + self.config.w_mse * torch.where(given, kept, swapped).mean()
+                parts["kl"] = parts["kl"] + self.config.w_kl * divergence
+                if model.learns_order:
+                    order = F.binary_cross_entropy_with_logits(
+                        output.margin[m][taught].float(), (kept <= swapped).to(kept.dtype)
+                    )
+                    parts["order"] = parts["order"] + self.config.w_order * order
+        return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
+
+    def coordinate(self, model: nn.Module) -> float | None:
+        return None

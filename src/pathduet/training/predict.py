@@ -1,0 +1,295 @@
+"""Predictions of a trained model, slide by slide, with the representations they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import atomic_path
+from pathduet.core.progress import track
+from pathduet.losses.survival import risk_from_hazards
+from pathduet.models.inputs import Answer
+from pathduet.models.method.config import MAGNIFICATIONS
+from pathduet.models.method.experts import combine_hazards, combine_probabilities
+from pathduet.models.method.teacher import Teacher
+from pathduet.training.dataset import Case, ExpressionSource, SlideDataset
+from pathduet.training.fold_slides import fold_cases
+from pathduet.training.model_folder import ModelDescription, load_model
+from pathduet.training.objectives import student_inputs
+from pathduet.training.outcomes import ClassOutcome
+from pathduet.training.train import magnifications_read, resolve_device
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Predictions(NamedTuple):
+    """Result of :func:`predict_model`.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a slide, in the order of slide ids: slide_id, patient_id, cohort, part, fold; then for
+        classification label, predicted, expert (``10x`` or ``20x``, the more confident one), p_<class>, and the
+        experts' own p10_<class>, p20_<class> (or those of the one that there is); for survival survival_days, event,
+        bin (from 0), risk (higher = dies earlier), h_1 ... h_K (hazards), risk_10x, risk_20x. Unknown truth is missing.
+        Models that are not the method's have no experts.
+    representations : dict
+        (slides, 2c) float32 by magnification: X_R, tumor first, then TME; rows as in the table. Of models that are not
+        the method's one matrix, ``representation``: what their last layer reads.
+    """
+
+    table: pd.DataFrame
+    representations: dict[str, NDArray[np.float32]]
+
+
+def predict_model(
+    model_dir: Path,
+    *,
+    slides: pd.DataFrame,
+    labels: pd.DataFrame,
+    folds: pd.DataFrame,
+    expression_path: Path | None = None,
+    part: str | Sequence[str] = "test",
+    batch_size: int = 8,
+    threads: int = 1,
+    device: str = "auto",
+) -> Predictions:
+    """Predict the slides of a part of the model's fold.
+
+    Parameters
+    ----------
+    model_dir : Path
+        Folder written by :func:`pathduet.training.train_model`.
+    slides, labels, folds : DataFrame
+        As for training.
+    expression_path : Path, optional
+        The fold's .h5ad; needed for a teacher, which predicts only slides with expression.
+    part : str or sequence of str
+        ``test``, ``train``, ``external`` (patients outside the cross-validation), or several of them.
+    batch_size : int
+        Slides at a time.
+    threads, device
+        As for training.
+
+    Raises
+    ------
+    InputError
+        If features or genes are not those the model was trained on.
+    """
+    from pathduet.core.torch_threads import limit_threads
+
+    limit_threads(threads)
+    chosen = resolve_device(device)
+    network, description, _ = load_model(model_dir, own_networks=True)
+    network.to(chosen)
+    parts = {part} if isinstance(part, str) else set(part)
+    cases = [
+        case
+        for case in fold_cases(slides, labels, folds, description.fold, description.outcome)
+        if case.part in parts
+    ]
+    expression = None
+    choice = description.choice
+    if choice.needs_expression:
+        if expression_path is None:
+            raise ValueError(f"a {choice.base} needs the fold's expression: give expression_path")
+        from pathduet.expression.fold_matrix import load
+
+        expression = load(expression_path)
+        if (tuple(expression.tumor_genes), tuple(expression.tme_genes)) != (
+            description.tumor_genes, description.tme_genes,
+        ):  # fmt: skip
+            raise InputError(
+                [
+                    Problem(
+                        f"model {model_dir}",
+                        "trained on other genes than the fold's expression",
+                        "train it again",
+                    )
+                ]
+            )
+        cases = [case for case in cases if expression.row_for(case.patient_id, case.slide_id) is not None]
+    return predict_cases(
+        network,
+        description,
+        cases,
+        labels,
+        expression=expression,
+        batch_size=batch_size,
+        device=chosen,
+        where=f"model {model_dir}",
+    )
+
+
+@torch.no_grad()
+def predict_cases(
+    network: nn.Module,
+    description: ModelDescription,
+    cases: Sequence[Case],
+    labels: pd.DataFrame,
+    *,
+    expression: ExpressionSource | None = None,
+    batch_size: int = 8,
+    device: torch.device | None = None,
+    where: str = "model",
+    show_progress: bool = True,
+) -> Predictions:
+    """Predict given slides with a loaded network.
+
+    Parameters
+    ----------
+    network : Module
+        On `device`, in evaluation mode.
+    description : ModelDescription
+        What it is made for.
+    cases : sequence of Case
+        The slides; for a teacher only those with expression.
+    labels : DataFrame
+        Truth to set beside the predictions, indexed by patient_id; may have no rows.
+    expression : ExpressionSource, optional
+        z-scores of the teacher's genes in token order.
+    batch_size : int
+        Slides at a time.
+    device : torch.device, optional
+        The CPU if not given.
+    where : str
+        What errors call the model.
+    show_progress : bool
+        Whether to say how far it is.
+    """
+    import pandas as pd
+
+    chosen = device or torch.device("cpu")
+    choice, experts = description.choice, description.config.experts
+    read = magnifications_read(choice, description.config)
+    dataset = SlideDataset(cases, description.config, expression, cache_mib=0, magnifications=read)
+    _check_encoder(dataset, description, where)
+    collected: dict[str, list[torch.Tensor]] = {}
+    starts = range(0, len(dataset), batch_size)
+    label = f"predicting {description.task} {description.model}"
+    for start in track(starts, len(starts), label, "batches") if show_progress else starts:
+        batch = dataset.batch(range(start, min(start + batch_size, len(dataset)))).to(chosen)
+        if not choice.is_ours:
+            answer: Answer = network(batch)
+            collected.setdefault("logits", []).append(answer.logits.float().cpu())
+            collected.setdefault("representation", []).append(answer.representation.float().cpu())
+            continue
+        if isinstance(network, Teacher):
+            output: Any = network(
+                batch.patches.get("10x"),
+                batch.patches.get("20x"),
+                batch.tumor,
+                batch.tme,
+                need_attention=False,
+            )
+        else:
+            output = network(*student_inputs(batch))
+        for m in experts:
+            collected.setdefault(f"logits {m}", []).append(output.logits[m].float().cpu())
+            collected.setdefault(f"representation {m}", []).append(output.representation[m].float().cpu())
+    if choice.is_ours:
+        logits = {m: _stack(collected.get(f"logits {m}"), description.outcome.outputs) for m in experts}
+        width = 2 * description.config.width
+        representations = {m: _stack(collected.get(f"representation {m}"), width).numpy() for m in experts}
+    else:
+        logits = {"": _stack(collected.get("logits"), description.outcome.outputs)}
+        representations = {"representation": _stack(collected.get("representation"), 0).numpy()}
+
+    columns: dict[str, Any] = {
+        "slide_id": [case.slide_id for case in cases],
+        "patient_id": [case.patient_id for case in cases],
+        "cohort": [case.cohort for case in cases],
+        "part": [case.part for case in cases],
+        "fold": [description.fold] * len(cases),
+    }
+    truth = labels.reindex([case.patient_id for case in cases])
+    if isinstance(description.outcome, ClassOutcome):
+        columns |= _class_columns(logits, description, truth)
+    else:
+        bins = [case.label if case.label >= 0 else None for case in cases]
+        columns |= _survival_columns(logits, truth, pd.array(bins, dtype="Int64"))
+    return Predictions(pd.DataFrame(columns), representations)
+
+
+def _stack(rows: list[torch.Tensor] | None, width: int) -> torch.Tensor:
+    return torch.cat(rows) if rows else torch.zeros(0, width)
+
+
+def _class_columns(
+    logits: dict[str, torch.Tensor], description: ModelDescription, truth: pd.DataFrame
+) -> dict[str, Any]:
+    outcome = description.outcome
+    assert isinstance(outcome, ClassOutcome)
+    if "" in logits:
+        probability = logits[""].double().softmax(dim=1)
+        return {
+            "label": truth["label"].to_numpy(),
+            "predicted": [outcome.classes[i] for i in probability.argmax(dim=1).tolist()],
+        } | {f"p_{name}": probability[:, k].numpy() for k, name in enumerate(outcome.classes)}
+    # float64: probabilities of the table then add up to 1 to the last printed digit
+    wide = {m: x.double() for m, x in logits.items()}
+    probability, speaker, single = combine_probabilities(wide, description.config.expert_rule)
+    best = probability.argmax(dim=1).tolist()
+    columns: dict[str, Any] = {
+        "label": truth["label"].to_numpy(),
+        "predicted": [outcome.classes[i] for i in best],
+        "expert": [MAGNIFICATIONS[i] for i in speaker.tolist()],
+    }
+    tables = {"p": probability} | {f"p{m.removesuffix('x')}": own for m, own in single.items()}
+    for prefix, table in tables.items():
+        columns |= {f"{prefix}_{name}": table[:, k].numpy() for k, name in enumerate(outcome.classes)}
+    return columns
+
+
+def _survival_columns(logits: dict[str, torch.Tensor], truth: pd.DataFrame, bins: Any) -> dict[str, Any]:
+    single: dict[str, torch.Tensor] = {}
+    if "" in logits:
+        hazards = torch.sigmoid(logits[""].double())
+    else:
+        hazards, single = combine_hazards({m: x.double() for m, x in logits.items()})
+    columns: dict[str, Any] = {
+        "survival_days": truth["survival_days"].to_numpy(),
+        "event": truth["event"].to_numpy(),
+        "bin": bins,
+        "risk": risk_from_hazards(hazards).numpy(),
+    }
+    columns |= {f"h_{k + 1}": hazards[:, k].numpy() for k in range(hazards.shape[1])}
+    return columns | {f"risk_{m}": risk_from_hazards(single[m]).numpy() for m in single}
+
+
+def _check_encoder(dataset: SlideDataset, description: ModelDescription, where: str) -> None:
+    if not len(dataset):
+        return
+    found = dataset.encoder()
+    problems = [
+        Problem(
+            f"{where}, {name}",
+            f"trained on {description.encoder.get(name)!r}, features have {found.get(name)!r}",
+            "extract the features as for training",
+        )
+        for name in sorted(set(found) | set(description.encoder))
+        if found.get(name) != description.encoder.get(name)
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def write_representations(path: Path, predictions: Predictions) -> None:
+    """Write the representations as HDF5: `slide_id`, and a matrix (slides, width) float32 of each kind."""
+    import h5py
+
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        ids = [str(value) for value in predictions.table["slide_id"]]
+        file.create_dataset("slide_id", data=ids, dtype=h5py.string_dtype(), track_times=False)
+        for m, values in predictions.representations.items():
+            dataset = file.create_dataset(m, data=values, track_times=False)
+            if m in MAGNIFICATIONS:
+                dataset.attrs["columns"] = "tumor subspace, then TME subspace"

@@ -1,0 +1,298 @@
+"""A random search of a model's settings inside the training part of a fold, the same for every model.
+
+The training part's patients are split once more; every trial trains on the larger share and is judged by the mean loss of
+what was observed on the smaller one. The candidates and the inner split follow from the seed, the task and the fold, not from
+the model: every model tries the same settings on the same patients, the configured ones first. The test part is not given to
+any function here. Genes and their scaling were chosen without labels on the whole training part; a distilled student
+starts from fresh weights here, as the fold's trained student has seen the inner patients' labels (so has its teacher, but
+that is asked about the larger share only).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pathduet.core.files import write_json, write_tsv
+from pathduet.core.provenance import settings_hash
+from pathduet.core.source_code import code_version
+from pathduet.models.method.config import ModelConfig
+from pathduet.training.config import TrainingConfig
+from pathduet.training.failures import reason_of
+from pathduet.training.fold_slides import fold_outcome, known_labels
+from pathduet.training.networks import NetworkChoice
+from pathduet.training.predict import predict_model
+from pathduet.training.train import train_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEARCH = "search.tsv"
+_FOLDER = "search"
+_LEAST_PROBABILITY = 1e-7
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one trial changes; None leaves a setting as it is configured."""
+
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    dropout: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a model is trained with."""
+
+    network: NetworkChoice
+    model: ModelConfig
+    training: TrainingConfig
+
+    def changed(self, candidate: Candidate) -> Settings:
+        """Return these settings with a candidate's laid over them; networks without dropout keep having none."""
+        rates = {
+            name: value
+            for name in ("learning_rate", "weight_decay")
+            if (value := getattr(candidate, name)) is not None
+        }
+        network, model = self.network, self.model
+        if candidate.dropout is not None:
+            if network.is_ours:
+                model = replace(model, dropout=candidate.dropout)
+            elif "dropout" in network.settings:
+                network = replace(network, settings={**network.settings, "dropout": candidate.dropout})
+        return Settings(network, model, replace(self.training, **rates))
+
+    @property
+    def dropout(self) -> float | None:
+        """Dropout of the network, if it has one."""
+        value = self.model.dropout if self.network.is_ours else self.network.settings.get("dropout")
+        return None if value is None else float(value)
+
+
+def candidates(search: Mapping[str, Any], seed: int, task: str, fold: int) -> list[Candidate]:
+    """Return the trials: the configured settings, then random ones.
+
+    Parameters
+    ----------
+    search : mapping
+        ``trials``, and the ranges ``learning_rate``, ``weight_decay`` (both on a log scale) and ``dropout``.
+    """
+    rng = _generator("candidates", seed, task, fold)
+
+    def draw(name: str, log: bool) -> float:
+        low, high = search[name]
+        if log:
+            low, high = math.log(low), math.log(high)
+        value = rng.uniform(low, high)
+        return float(f"{math.exp(value) if log else value:.3g}")
+
+    drawn = [
+        Candidate(draw("learning_rate", True), draw("weight_decay", True), draw("dropout", False))
+        for _ in range(search["trials"] - 1)
+    ]
+    return [Candidate(), *drawn]
+
+
+def inner_folds(
+    folds: pd.DataFrame, labels: pd.DataFrame, task: str, fold: int, fraction: float, seed: int
+) -> pd.DataFrame:
+    """Return a fold table of the training part alone, in which `fold` holds the patients on whom trials are compared.
+
+    Patients with a known label are drawn in equal shares from each class, or from the dead and the censored; at least
+    one patient of each group with two or more. All others stay on the training side.
+    """
+    import pandas as pd
+
+    training = folds[folds["fold"].astype(int) != fold].sort_values("patient_id").reset_index(drop=True)
+    known = known_labels(labels, task)
+    known = known.loc[known.index.intersection(pd.Index(training["patient_id"]))].sort_index()
+    strata = known["event"] if task == "survival" else known["label"]
+    rng = _generator("inner split", seed, task, fold)
+    held: set[str] = set()
+    for _, group in strata.groupby(strata, sort=True):
+        if len(group) > 1:
+            count = min(max(round(fraction * len(group)), 1), len(group) - 1)
+            held |= set(rng.permutation(group.index.to_numpy())[:count])
+    inner = training.assign(fold=fold + 1)
+    inner.loc[inner["patient_id"].isin(held), "fold"] = fold
+    return inner
+
+
+def observed_loss(predictions: pd.DataFrame, task: str) -> float:
+    """Return the mean over patients of minus the log-probability of what was observed; NaN without labelled patients.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        As :func:`pathduet.training.predict.predict_model` makes it; a patient's slides are averaged first.
+    """
+    if task == "survival":
+        rows = predictions.dropna(subset=["bin", "event"])
+        hazards = [str(name) for name in rows if str(name).startswith("h_")]
+        means = rows.groupby("patient_id")[[*hazards, "bin", "event"]].mean()
+        h = means[hazards].to_numpy(float)
+        bins, event = means["bin"].to_numpy(int), means["event"].to_numpy(float)
+        alive = np.cumprod(1 - h, axis=1)
+        here = np.arange(len(means))
+        before = np.where(bins > 0, alive[here, bins - 1], 1.0)
+        observed = (
+            np.where(event > 0, before * h[here, bins], alive[here, bins]) if len(means) else np.empty(0)
+        )
+    else:
+        rows = predictions.dropna(subset=["label"])
+        probabilities = [str(name) for name in rows if str(name).startswith("p_")]
+        means = rows.groupby("patient_id")[probabilities].mean()
+        truth = rows.groupby("patient_id")["label"].first()
+        columns = [probabilities.index(f"p_{label}") for label in truth]
+        observed = means.to_numpy(float)[np.arange(len(means)), columns]
+    return float(-np.log(np.maximum(observed, _LEAST_PROBABILITY)).mean()) if len(observed) else math.nan
+
+
+def search_settings(
+    task: str,
+    model: str,
+    fold: int,
+    configured: Settings,
+    search: Mapping[str, Any],
+    *,
+    slides: pd.DataFrame,
+    labels: pd.DataFrame,
+    folds: pd.DataFrame,
+    out_dir: Path,
+    **training: Any,
+) -> tuple[Settings, dict[str, Any]]:
+    """Try settings on an inner split of the training part; write search.tsv and return the best with a record.
+
+    Every trial that ended is kept in ``search/`` until all are done, so that an interrupted search goes on where it stopped.
+
+    Parameters
+    ----------
+    task, model, fold
+        As for :func:`pathduet.training.train.train_model`.
+    configured : Settings
+        Tried first; they are kept where every trial fails.
+    search : mapping
+        ``trials``, ``inner_fraction`` and the ranges.
+    slides, labels, folds : DataFrame
+        As for training; only the fold's training part is used.
+    out_dir : Path
+        Folder of the model.
+    training : Any
+        More arguments of :func:`train_model` (`expression_path`, `protocol`, `survival_bins`, `threads`,
+        `teacher_dir`).
+
+    Returns
+    -------
+    Settings, dict
+        The best trial's settings; trials, inner patients, and the chosen trial with its settings.
+    """
+    import pandas as pd
+
+    inner = inner_folds(folds, labels, task, fold, search["inner_fraction"], configured.training.seed)
+    patients = set(inner["patient_id"])
+    # the fold's own intervals: those of the inner part would not be the teacher's
+    training["outcome"] = fold_outcome(
+        task, labels, folds, fold,
+        protocol=training.get("protocol", "strict"), bins=training.get("survival_bins", 4),
+    )  # fmt: skip
+    data = {
+        "slides": slides[slides["patient_id"].isin(patients)],
+        "labels": labels[labels.index.isin(patients)],
+        "folds": inner,
+    }
+    rows = []
+    for number, candidate in enumerate(candidates(search, configured.training.seed, task, fold)):
+        settings = configured.changed(candidate)
+        key = settings_hash(
+            [settings.network.record(), settings.model, settings.training, search["inner_fraction"],
+             inner.to_dict("list"), [str(value) for value in training.values()], code_version("pathduet.training.train")]
+        )  # fmt: skip
+        folder = out_dir / _FOLDER / f"trial-{number}"
+        row = {
+            "trial": number,
+            "learning_rate": settings.training.learning_rate,
+            "weight_decay": settings.training.weight_decay,
+            "dropout": settings.dropout,
+        }
+
+        def trial(settings: Settings = settings, folder: Path = folder) -> float:
+            return _trial(task, model, fold, settings, data, folder, training)
+
+        rows.append(row | _kept(folder, key, trial))
+    table = pd.DataFrame(rows)
+    finished = table.dropna(subset=["loss"])
+    losses = finished["loss"].astype(float)
+    best = (
+        int(finished["trial"].iloc[losses.to_numpy().argmin()]) if len(finished) else 0
+    )  # the first of equals
+    table["chosen"] = table["trial"] == best
+    write_tsv(out_dir / SEARCH, table)
+    shutil.rmtree(out_dir / _FOLDER, ignore_errors=True)
+    record = {
+        "trials": len(table),
+        "failed_trials": int(table["loss"].isna().sum()),
+        "inner_patients": {
+            "training": int((inner["fold"] != fold).sum()), "compared": int((inner["fold"] == fold).sum())
+        },
+        "chosen": {name: rows[best][name] for name in ("trial", "learning_rate", "weight_decay", "dropout", "loss")},
+    }  # fmt: skip
+    return configured.changed(candidates(search, configured.training.seed, task, fold)[best]), record
+
+
+def _trial(
+    task: str,
+    model: str,
+    fold: int,
+    settings: Settings,
+    data: Mapping[str, Any],
+    folder: Path,
+    training: Mapping[str, Any],
+) -> float:
+    train_model(
+        task, model, fold, **data, **training,
+        model_config=settings.model, training_config=settings.training, network=settings.network, out_dir=folder,
+    )  # fmt: skip
+    predictions = predict_model(
+        folder,
+        part="test",
+        expression_path=training["expression_path"],
+        threads=training.get("threads", 1),
+        **data,
+    )
+    return observed_loss(predictions.table, task)
+
+
+def _kept(folder: Path, key: str, trial: Callable[[], float]) -> dict[str, Any]:
+    """Return a trial's outcome, from its file if it ended before."""
+    path = folder / "outcome.json"
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if kept.pop("key") == key:
+            return kept
+    except (OSError, ValueError, KeyError):
+        pass
+    start, failure, loss = time.perf_counter(), "", None
+    try:
+        value = trial()
+        loss = value if math.isfinite(value) else None
+        failure = "" if loss is not None else "no labelled patient to compare on"
+    except Exception as error:  # settings under which a model cannot be trained are a result, too
+        failure = reason_of(error)
+    outcome = {"loss": loss, "seconds": round(time.perf_counter() - start, 1), "failure": failure}
+    write_json(path, {"key": key, **outcome})
+    return outcome
+
+
+def _generator(purpose: str, seed: int, task: str, fold: int) -> np.random.Generator:
+    digest = settings_hash([purpose, seed, task, fold])
+    return np.random.default_rng(int(digest, 16))

@@ -1,0 +1,1 @@
+"""What a run consists of, and how its jobs run."""

@@ -1,0 +1,98 @@
+"""What every workflow script needs: its output in its log, errors as messages, threads kept in bounds."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pathduet.core import checksums, progress, provenance, run_lock
+from pathduet.core import parent_process as lifeline
+from pathduet.core.errors import PathDuetError
+from pathduet.core.files import write_json
+
+
+@contextmanager
+def job(snakemake: Any, label: str) -> Iterator[None]:
+    """Run a workflow script's body: alone on its outputs, from intact inputs, ending with its workflow.
+
+    Everything printed goes to the job's log (:func:`logged`). Inputs that another job made are compared with the
+    checksums it left; the outputs get theirs when the body has ended without an error. What they were made of is written
+    to ``provenance/`` under the log's name, and into each output whose format has room for it.
+
+    Parameters
+    ----------
+    snakemake : object
+        What Snakemake gives to a script.
+    label : str
+        Put before progress lines on the terminal.
+    """
+    lifeline.end_with_workflow()
+    log = Path(snakemake.log[0])
+    results = next((folder.parent for folder in log.parents if folder.name == "logs"), log.parent)
+    with logged(log, label, snakemake.threads, results):
+        checksums.forget(snakemake.output)
+        inputs = checksums.verify(snakemake.input)
+        yield
+        shown = partial(provenance.shown_path, results=results)
+        made = provenance.job_record(snakemake, {shown(path): digest for path, digest in inputs.items()})
+        for output in snakemake.output:
+            provenance.embed(output, made)
+        checksums.record(snakemake.output)
+        name = log.relative_to(results / "logs") if results / "logs" in log.parents else Path(log.name)
+        outputs = checksums.recorded(snakemake.output)
+        record = {**made, "outputs": {shown(path): digest for path, digest in outputs.items()}}
+        write_json((results / "provenance" / name).with_suffix(".json"), record)
+
+
+@contextmanager
+def logged(
+    log: str | os.PathLike[str], label: str, threads: int = 1, results: Path | None = None
+) -> Iterator[None]:
+    """Send everything this process prints to `log`; progress lines also go to the terminal.
+
+    Native libraries print to the file descriptors, so these are redirected, not just ``sys.stderr``. A
+    :class:`PathDuetError` becomes its message and exit status 1; any other error its traceback.
+
+    Parameters
+    ----------
+    log : path
+        The log file; its folder is made.
+    label : str
+        Put before progress lines on the terminal, e.g. ``features 003``.
+    threads : int
+        What numerical libraries loaded later may use.
+    results : Path, optional
+        The results folder; with it no second process works under the same log's name.
+    """
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if results is not None:
+        run_lock.hold_job(results, path.relative_to(results).as_posix())
+    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    with path.open("w", buffering=1, encoding="utf-8") as handle:
+        os.dup2(handle.fileno(), 1)
+        os.dup2(handle.fileno(), 2)
+        progress.echo_to(terminal, label)
+        try:
+            yield
+        except PathDuetError as error:
+            _fail(terminal, label, path, str(error))
+        except Exception as error:
+            traceback.print_exc()
+            _fail(terminal, label, path, f"{type(error).__name__}: {error}")
+
+
+def _fail(terminal: object, label: str, path: Path, message: str) -> None:
+    print(f"ERROR: {message}", file=sys.stderr, flush=True)
+    print(f"[{label}] {message}\n[{label}] the whole log: {path}", file=terminal, flush=True)  # type: ignore[call-overload]
+    sys.exit(1)

@@ -1,0 +1,404 @@
+"""What a run consists of: the checked configuration and sheets, turned into batches, folds, models and settings.
+
+The Snakefile asks this object and nothing else, so that its answers can be tested without Snakemake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathduet.cohort.sheets import SlideRow, read_sheets
+from pathduet.core import config as configuration
+from pathduet.core.errors import InputError
+from pathduet.core.files import sha256_file
+from pathduet.explain.targets import heatmap_problems, heatmap_targets
+from pathduet.explanation_files import files_of
+from pathduet.variations import (
+    CLINICAL_TASKS,
+    INHERITED,
+    OURS,
+    VARIATION_TABLES,
+    Arm,
+    all_arms,
+    arm_tasks,
+    arms,
+    gene_selections,
+    needed_arms,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NETWORKS = OURS
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run's plan.
+
+    Attributes
+    ----------
+    config : dict
+        Complete, validated configuration.
+    slides : list of SlideRow
+        The sheet, in its order.
+    patients : DataFrame
+        Indexed by patient_id.
+    batches : dict
+        Batch name ("000", "001", ...) to its slides.
+    """
+
+    config: dict[str, Any]
+    slides: list[SlideRow]
+    patients: pd.DataFrame
+    batches: dict[str, list[SlideRow]]
+    _by_id: dict[str, SlideRow] = field(repr=False)
+    _arms: dict[str, Arm] = field(repr=False)
+    _fold_of: dict[str, int] = field(repr=False)
+
+    @classmethod
+    def from_config(cls, value: Mapping[str, Any]) -> Plan:
+        """Check configuration and sheets and make the plan.
+
+        Raises
+        ------
+        InputError
+            With every problem of the configuration, or, once that is right, of sheets and folds together.
+        """
+        from pathduet.cohort.protocol import folds_of
+
+        config = configuration.resolve(value)
+        cohorts = config["cohorts"]["internal"] + config["cohorts"]["external"]
+        slides, patients = read_sheets(config["sheets"]["slides"], config["sheets"]["patients"], cohorts)
+        folds = folds_of(patients, _split_settings(config))
+        size = config["slides"]["slides_per_job"]
+        chunks = [slides[i : i + size] for i in range(0, len(slides), size)]
+        batches = {f"{i:04d}": chunk for i, chunk in enumerate(chunks)}
+        by_id = {slide.slide_id: slide for slide in slides}
+        fold_of = dict(zip(folds["patient_id"].astype(str), folds["fold"].astype(int), strict=True))
+        known = all_arms(config)
+        if problems := heatmap_problems(config, slides, known):
+            raise InputError(problems)
+        return cls(config, slides, patients, batches, by_id, known, fold_of)
+
+    @property
+    def folds(self) -> range:
+        """Fold numbers, from 0."""
+        return range(self.config["split"]["folds"])
+
+    @property
+    def tasks(self) -> list[str]:
+        """Configured tasks."""
+        return list(self.config["tasks"])
+
+    @property
+    def external_cohorts(self) -> list[str]:
+        """External cohorts; empty if there are none."""
+        return list(self.config["cohorts"]["external"])
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """Every network that can be asked for, by name: see :mod:`pathduet.variations`."""
+        return self._arms
+
+    def clinical_models(self, task: str) -> list[str]:
+        """Clinical baselines of a task: Cox models of survival, logistic regressions of the classes."""
+        wanted = self.config["evaluation"]["clinical_baselines"]
+        return [name for name in wanted if task in self.tasks and task in CLINICAL_TASKS[name]]
+
+    def networks(self, task: str) -> list[str]:
+        """Networks of a task's table: ours, then the configured baselines and own models."""
+        return [arm.name for arm in arms("main", self.config)]
+
+    def models(self, task: str) -> list[str]:
+        """All models of a task's table."""
+        return [*self.networks(task), *self.clinical_models(task)]
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the result tables of a whole run."""
+        external = ["external"] if self.external_cohorts and "survival" in self.tasks else []
+        return [*self.tasks, *external, *self.config["comparison"]["tables"]]
+
+    @property
+    def variation_tables(self) -> list[str]:
+        """Names of the tables of variations, whether a whole run makes them or not."""
+        return list(VARIATION_TABLES)
+
+    def variation_rows(self, table: str) -> list[dict[str, str]]:
+        """Rows of a table of variations: task, model, group and title."""
+        return [
+            {"task": task, "model": arm.name, "group": arm.group, "title": arm.title}
+            for task in self.tasks
+            for arm in arms(table, self.config)
+            if task in arm_tasks(arm, self.tasks)
+        ]
+
+    def variations(self, table: str) -> list[tuple[str, str]]:
+        """(task, model) of every row of a table of variations, each once."""
+        return list(dict.fromkeys((row["task"], row["model"]) for row in self.variation_rows(table)))
+
+    @property
+    def evaluated(self) -> list[tuple[str, str]]:
+        """(task, model) of everything in a whole run's tables, each once."""
+        shown = [(task, model) for task in self.tasks for model in self.models(task)]
+        varied = [row for table in self.config["comparison"]["tables"] for row in self.variations(table)]
+        return list(dict.fromkeys([*shown, *varied]))
+
+    @property
+    def trained(self) -> list[tuple[str, str]]:
+        """(task, model) of every network of a whole run, each once, after those that it learns from."""
+        return list(
+            dict.fromkeys(
+                (task, name)
+                for task, model in self.evaluated
+                if model in self.arms
+                for name in [*self.learns_from(model), model]
+            )
+        )
+
+    def learns_from(self, model: str) -> list[str]:
+        """Models that must be trained before this one: a distilled model's teacher and student."""
+        return [arm.name for arm in needed_arms(self.arms[model], self.arms)]
+
+    def may_fail(self, model: str) -> bool:
+        """Whether a failed training is a hole in the tables rather than the end of the run."""
+        return model not in OURS
+
+    @property
+    def selections(self) -> list[str]:
+        """Gene selections beside the configured one."""
+        return list(gene_selections(self.config))
+
+    def gene_folder(self, model: str) -> str:
+        """Folder of a model's expression matrices below the results: ``genes``, or that of its gene selection."""
+        genes = self.arms[model].genes
+        return "genes" if genes == "default" else f"genes/{genes}"
+
+    @property
+    def heatmaps(self) -> list[tuple[str, str, int, str]]:
+        """(task, model, fold, slide) of a run's heatmaps, see :mod:`pathduet.explain.targets`."""
+        return heatmap_targets(self.config, self.slides, self._fold_of)
+
+    def raw_paths(self, batch: str) -> list[str]:
+        """Raw slides of a batch that a job will open (excluded ones may be absent), and their masks."""
+        used = [slide for slide in self.batches[batch] if not slide.exclude]
+        return [str(slide.path) for slide in used] + [str(slide.mask) for slide in used if slide.mask]
+
+    def raw_path(self, slide_id: str) -> str:
+        """Raw file of one slide."""
+        return str(self._slide(slide_id).path)
+
+    def batch_table(self, batch: str) -> list[dict[str, Any]]:
+        """Sheet rows of a batch, as plain values for a rule's parameters."""
+        return [slide_to_params(slide) for slide in self.batches[batch]]
+
+    def raw_stamps(self, batch: str) -> list[str]:
+        """Size and date of each raw slide of a batch: other ones mean that the batch is looked at again.
+
+        Compared for being the same, never for being newer: a scanner or file server whose clock is ahead
+        would else have its slides made again in every run.
+        """
+        return [_stamp(path) for path in self.raw_paths(batch)]
+
+    def raw_stamp(self, slide_id: str) -> str:
+        """The same of one slide."""
+        return _stamp(self.raw_path(slide_id))
+
+    def slide_table(self, slide_id: str) -> list[dict[str, Any]]:
+        """Sheet row of one slide."""
+        return [slide_to_params(self._slide(slide_id))]
+
+    def _slide(self, slide_id: str) -> SlideRow:
+        if slide_id not in self._by_id:
+            raise ValueError(f"slide {slide_id!r} is not in {self.config['sheets']['slides']}")
+        return self._by_id[slide_id]
+
+    def slide_settings(self, stage: str) -> dict[str, Any]:
+        """Settings that a stage and those before it depend on; later sections are left out."""
+        sections = {
+            "tile": ["slides"],
+            "stain": ["slides", "stain"],
+            "features": ["slides", "stain", "encoder"],
+        }
+        settings = {name: dict(self.config[name]) for name in sections[stage]}
+        # how slides are dealt to jobs, and what a lost one means, changes no slide's artifacts
+        for key in ("slides_per_job", "lost_slides_exit_status"):
+            settings["slides"].pop(key)
+        if "encoder" in settings:
+            settings["encoder"]["seed"] = self.config["seed"]
+        return settings
+
+    def repair_settings(self) -> dict[str, Any]:
+        """What a job that finds a slide's features damaged needs to make them again."""
+        return {"sheet": self.config["sheets"]["slides"], "settings": self.slide_settings("features")}
+
+    def machine_settings(self) -> dict[str, Any]:
+        """What the configuration says about how fast slides are encoded here, for models from elsewhere."""
+        return {name: self.config["encoder"][name] for name in ("weights", "device", "engine", "batch_size")}
+
+    def split_settings(self) -> dict[str, Any]:
+        """Settings of the folds."""
+        return _split_settings(self.config)
+
+    def expression_paths(self) -> list[str]:
+        """Expression tables."""
+        return [table["path"] for table in self.config["expression"]["tables"]]
+
+    def sample_paths(self) -> list[str]:
+        """Sample sheets of the expression tables that have one."""
+        return [t["samples"] for t in self.config["expression"]["tables"] if t["samples"]]
+
+    def geneset_paths(self) -> list[str]:
+        """The user's own gene lists (the shipped ones count as code)."""
+        return [
+            p for p in (self.config["genesets"]["tumor"], self.config["genesets"]["tme"]) if p != "shipped"
+        ]
+
+    def own_files(self) -> list[str]:
+        """Every file of the user's that is an input of a rule: sheets, tables, gene lists, a given split."""
+        sheets = [self.config["sheets"]["slides"], self.config["sheets"]["patients"]]
+        given = [self.config["split"]["file"]] if self.config["split"]["file"] else []
+        return [*sheets, *given, *self.expression_paths(), *self.sample_paths(), *self.geneset_paths()]
+
+    def gene_settings(self, selection: str | None = None) -> dict[str, Any]:
+        """Settings of gene selection and scaling: as configured, or with another selection of genes."""
+        changes = gene_selections(self.config)[selection] if selection else {}
+        return {
+            "expression": {**self.config["expression"], **changes},
+            "genesets": self.config["genesets"],
+            "cohorts": self.config["cohorts"],
+            "protocol": self.config["protocol"],
+            "seed": self.config["seed"],
+        }
+
+    def training_settings(self, task: str, model: str) -> dict[str, Any]:
+        """Settings of one training, and nothing that another model's settings could change.
+
+        Those of its base and task, with the variation's laid over them. A model that is not ours takes from ``model`` only
+        what says which tokens it is given.
+        """
+        arm = self.arms[model]
+        ours = arm.base in OURS
+        section = self.config["training"][arm.base if ours else "baseline"]
+        training = {
+            key: value[task] if isinstance(value, Mapping) else value
+            for key, value in configuration.merge(section, arm.training).items()
+        }
+        compared = self.config["comparison"]
+        own = compared["own_models"].get(arm.base)
+        shape = configuration.merge(self.config["model"], arm.model)
+        inherited = {key: shape[key] for key in INHERITED.get(arm.base, ())}
+        configured = own.get("settings", {}) if own else compared["settings"].get(arm.base, {})
+        network = (
+            {} if ours else configuration.merge(configuration.merge(inherited, configured), arm.settings)
+        )
+        if not ours:
+            shape = {key: shape[key] for key in ("tokens", "token_order")}
+        search = compared["search"]
+        return {
+            "protocol": self.config["protocol"],
+            "seed": self.config["seed"],
+            "labels": self.config["labels"],
+            "base": arm.base,
+            "model": shape,
+            "training": training,
+            "tensorboard": self.config["training"]["tensorboard"],
+            "network": network,
+            "gene_groups": _file_hash(network.get("gene_groups")) if not own else None,
+            "own": _own_network(own) if own else None,
+            "lineage": {"teacher": arm.teacher, "student": arm.student} if arm.base == "distilled" else {},
+            "search": search if search["trials"] else None,
+        }
+
+    def evaluation_settings(self) -> dict[str, Any]:
+        """Settings of metrics and intervals."""
+        return {
+            "protocol": self.config["protocol"],
+            "seed": self.config["seed"],
+            "bootstrap": self.config["evaluation"]["bootstrap"],
+            "variant": self.config["model"]["variant"],
+            "labels": self.config["labels"],
+        }
+
+    def explained_models(self, task: str) -> list[str]:
+        """Return the models of a task that are explained: the chosen ones, and what they are held against."""
+        wanted = self.config["explanations"]["models"]
+        clinical = self.clinical_models(task) if task == "survival" else []
+        return [model for model in self.models(task) if model in wanted or model in clinical]
+
+    def explanation_files(self, task: str) -> list[str]:
+        """Return the files in a task's folder of explanations."""
+        return files_of(task, self.config["explanations"]["malignancy_scores"])
+
+    def annotation_paths(self) -> list[str]:
+        """Return the slides' region annotations that exist, and their legend."""
+        regions = self.config["explanations"]["regions"]
+        if not regions["annotations"]:
+            return []
+        paths = [
+            regions["annotations"].replace("{slide_id}", s.slide_id) for s in self.slides if not s.exclude
+        ]
+        found = [path for path in paths if Path(path).is_file()]
+        return [*found, *([regions["legend"]] if found and regions["legend"] else [])]
+
+    def explanation_settings(self, task: str) -> dict[str, Any]:
+        """Settings of a task's explanations."""
+        return {
+            "seed": self.config["seed"],
+            "bootstrap": self.config["evaluation"]["bootstrap"],
+            "labels": self.config["labels"],
+            "models": self.explained_models(task),
+            "folds": self.config["split"]["folds"],
+            "external": bool(self.external_cohorts) and task == "survival",
+            "explanations": self.config["explanations"],
+        }
+
+
+def _file_hash(file: object) -> str | None:
+    """Return a named file's hash, so that an edit trains again; None where there is none (the training says so)."""
+    return sha256_file(Path(file)) if isinstance(file, str) and Path(file).is_file() else None
+
+
+def _own_network(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a user's network as a rule's parameter: its source's hash, so that an edit trains it again."""
+    learns = list(own.get("learns_from") or ["slides"])
+    return {
+        "file": own["file"],
+        "network": own["network"],
+        "sha256": sha256_file(own["file"]),
+        "learns_from": learns,
+        "predicts_from": list(own.get("predicts_from") or learns),
+    }
+
+
+def _stamp(path: str) -> str:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return "absent"
+    return f"{found.st_size} {int(found.st_mtime)}"
+
+
+def slide_to_params(slide: SlideRow) -> dict[str, Any]:
+    """Return a slide's row as plain values."""
+    return slide.to_plain()
+
+
+def slides_from_params(rows: Sequence[Mapping[str, Any]]) -> list[SlideRow]:
+    """Undo :func:`slide_to_params`."""
+    return [SlideRow.from_plain(row) for row in rows]
+
+
+def _split_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **config["split"],
+        "seed": config["seed"],
+        "protocol": config["protocol"],
+        "internal": config["cohorts"]["internal"],
+        "tasks": config["tasks"],
+        "cdkn2a_rule": config["labels"]["cdkn2a_rule"],
+    }

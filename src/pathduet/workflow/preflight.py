@@ -1,0 +1,195 @@
+"""A look at everything a run would read, before it starts: better than a stack trace three days later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import PathDuetError, SlideError
+from pathduet.core.progress import track
+
+if TYPE_CHECKING:
+    from pathduet.workflow.plan import Plan
+
+
+@dataclass
+class SlideCheck:
+    """What opening one slide told.
+
+    Attributes
+    ----------
+    slide_id : str
+    reason : str
+        Empty if the slide can be used, else a key of ``errors.SLIDE_REASONS``.
+    message : str
+        Why not; or width, height, levels and pixel size with its source.
+    """
+
+    slide_id: str
+    reason: str
+    message: str
+    mpp_source: str = ""
+
+
+@dataclass
+class Preflight:
+    """The whole look.
+
+    Attributes
+    ----------
+    sections : dict of str to list of str
+        Heading to lines.
+    slides : list of SlideCheck
+        Empty if slides were not opened.
+    """
+
+    sections: dict[str, list[str]] = field(default_factory=dict)
+    slides: list[SlideCheck] = field(default_factory=list)
+
+    @property
+    def lost_slides(self) -> list[SlideCheck]:
+        """Slides that a run would lose (excluded ones are not lost)."""
+        return [s for s in self.slides if s.reason not in ("", "excluded")]
+
+    def text(self) -> str:
+        """Return the report for a terminal."""
+        lines = []
+        for heading, body in self.sections.items():
+            lines += [heading, *(f"  {line}" for line in body)]
+        verdict = "Ready to run."
+        if self.lost_slides:
+            verdict = f"Ready to run, but {len(self.lost_slides)} slides will be lost (see above)."
+        return "\n".join([*lines, verdict])
+
+
+def check_slide(slide: SlideRow, default_mpp: float | None) -> SlideCheck:
+    """Open one slide and find its pixel size; never raises for a bad slide."""
+    from pathduet.slides.readers.pixel_size import pixel_size
+    from pathduet.slides.readers.reader import SlideReader
+
+    if slide.exclude:
+        return SlideCheck(slide.slide_id, "excluded", slide.exclude)
+    try:
+        with SlideReader(slide.slide_id, slide.path) as reader:
+            size = pixel_size(slide.slide_id, reader.properties, slide.mpp, default_mpp)
+            width, height = reader.dimensions
+            levels = len(reader.level_downsamples)
+    except SlideError as error:
+        return SlideCheck(slide.slide_id, error.reason, error.found)
+    message = f"{width} x {height} px, {levels} levels, {size.x:.4g} um/px from {size.source}"
+    return SlideCheck(slide.slide_id, "", message, size.source)
+
+
+def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Preflight:
+    """Check configuration, sheets, folds, expression tables and gene lists, and open every slide.
+
+    Parameters
+    ----------
+    value : mapping
+        The configuration as read.
+    open_slides : bool
+        Open each slide for its pixel size and levels.
+
+    Raises
+    ------
+    InputError
+        If a run would refuse to start, with every problem found.
+    """
+    from pathduet.workflow.plan import Plan
+
+    plan = Plan.from_config(value)
+    report = Preflight()
+    report.sections["Cohorts"] = _cohort_lines(plan)
+    report.sections["Labels (internal cohorts)"] = _label_lines(plan)
+    report.sections["Expression"] = _expression_lines(plan)
+    report.sections["Encoder"] = _encoder_lines(plan)
+    if open_slides:
+        default = plan.config["slides"]["default_mpp"]
+        shown = track(plan.slides, len(plan.slides), "opening slides", "slides")
+        report.slides = [check_slide(slide, default) for slide in shown]
+        report.sections["Slides"] = _slide_lines(report.slides)
+    return report
+
+
+def _cohort_lines(plan: Plan) -> list[str]:
+    lines = []
+    for cohort in [*plan.config["cohorts"]["internal"], *plan.external_cohorts]:
+        patients = plan.patients[plan.patients["cohort"] == cohort]
+        slides = [slide for slide in plan.slides if slide.cohort == cohort]
+        without = len(set(patients.index) - {slide.patient_id for slide in slides})
+        kind = "external" if cohort in plan.external_cohorts else "internal"
+        line = f"{cohort} ({kind}): {len(patients)} patients, {len(slides)} slides"
+        lines.append(line + (f", {without} patients without a slide" if without else ""))
+    return lines
+
+
+def _label_lines(plan: Plan) -> list[str]:
+    from pathduet.cohort.labels import task_labels
+
+    internal = plan.patients[plan.patients["cohort"].isin(plan.config["cohorts"]["internal"])]
+    lines = []
+    for task in plan.tasks:
+        labels = task_labels(internal, task, cdkn2a_rule=plan.config["labels"]["cdkn2a_rule"])  # type: ignore[arg-type]
+        known = labels[labels["reason"] == ""]
+        if task == "survival":
+            line = f"{len(known)} patients, {int(known['event'].sum())} deaths"
+        else:
+            line = _counts(known["label"])
+        missing = labels.loc[labels["reason"] != "", "reason"]
+        lines.append(f"{task}: {line}" + (f"; without label: {_counts(missing)}" if len(missing) else ""))
+    return lines
+
+
+def _counts(values: Iterable[str]) -> str:
+    from collections import Counter
+
+    return ", ".join(f"{n} {name}" for name, n in sorted(Counter(values).items()))
+
+
+def _expression_lines(plan: Plan) -> list[str]:
+    from pathduet.expression.prepare import gene_lists, read_tables
+
+    tables = read_tables(plan.config["expression"])
+    tumor, tme = gene_lists(plan.config["genesets"])
+    common = set.intersection(*(set(table.values.index) for table in tables))
+    lines = []
+    with_slides = {slide.patient_id for slide in plan.slides if not slide.exclude}
+    for table in tables:
+        patients = set(plan.patients.index[plan.patients["cohort"] == table.cohort])
+        sampled = set(table.samples["patient_id"])
+        lines.append(
+            f"{table.cohort}: {table.values.shape[0]} genes x {table.values.shape[1]} samples ({table.unit}); "
+            f"{len(patients & sampled & with_slides)} patients with slides and expression, "
+            f"{len((patients & with_slides) - sampled)} slide-only, "
+            f"{len((patients & sampled) - with_slides)} expression-only, "
+            f"{len(sampled - patients)} samples' patients unknown to the sheet"
+        )
+        lines += [f"  warning: {warning}" for warning in table.warnings]
+    lines.append(
+        f"{len(common)} genes in all tables; of the gene lists {len(common & set(tumor))}/{len(tumor)} tumor "
+        f"and {len(common & set(tme))}/{len(tme)} microenvironment genes"
+    )
+    return lines
+
+
+def _encoder_lines(plan: Plan) -> list[str]:
+    from pathduet.slides.encoders.encoder import load_encoder
+    from pathduet.slides.settings import EncoderSettings
+
+    settings = EncoderSettings.from_mapping({**plan.config["encoder"], "seed": plan.config["seed"]})
+    try:
+        encoder = load_encoder(settings)
+    except PathDuetError as error:
+        return [f"NOT AVAILABLE: {error}"]
+    return [f"{encoder.name}, {encoder.dim} numbers a tile, weights {encoder.weights_source}"]
+
+
+def _slide_lines(slides: Sequence[SlideCheck]) -> list[str]:
+    usable = [slide for slide in slides if not slide.reason]
+    lines = [f"{len(usable)} of {len(slides)} can be opened"]
+    if usable:
+        lines.append(f"pixel size from: {_counts(slide.mpp_source for slide in usable)}")
+    lines += [f"{s.slide_id}: {s.reason}: {s.message}" for s in slides if s.reason]
+    return lines
