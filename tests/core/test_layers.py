@@ -11,7 +11,7 @@ import pytest
 
 #: From the bottom up. A name is a module or a package directly in ``pathduet``; names in one layer do not know each other.
 LAYERS = (
-    ("explanation_files",),
+    ("explanation_files", "results"),
     ("core",),
     ("catalogue", "cohort", "expression", "features", "models"),
     ("evaluation", "losses", "phantom", "importers", "slides", "variations"),
