@@ -12,7 +12,11 @@ from pathlib import Path
 #: Files of a trained model's folder.
 WEIGHTS, DESCRIPTION, HISTORY, COST = "weights.safetensors", "model.json", "history.tsv", "cost.json"
 #: What a model says about the test part (or an external cohort), about its own training part, and its representations.
-PREDICTIONS, TRAINING_PREDICTIONS, REPRESENTATIONS = "predictions.tsv", "training_predictions.tsv", "representations.h5"
+PREDICTIONS, TRAINING_PREDICTIONS, REPRESENTATIONS = (
+    "predictions.tsv",
+    "training_predictions.tsv",
+    "representations.h5",
+)
 #: A result table's forms.
 TABLE_SUFFIXES = (".tsv", ".md", ".html", ".svg")
 

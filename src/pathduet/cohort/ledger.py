@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STATUSES = ("ok", "failed", "excluded")
 COLUMNS = (
     "slide_id", "patient_id", "cohort", "status", "stage", "reason", "message",
-    "mpp", "mpp_source", "n_10x", "n_20x", "notes",
+    "mpp", "mpp_source", "n_10x", "n_20x", "notes", "features_sha256",
 )  # fmt: skip
 
 

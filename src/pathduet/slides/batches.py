@@ -33,7 +33,7 @@ READY = "ready"
 _START_S = 600.0  # for that, on the slowest disk
 _LOOK_EVERY_S = 0.1
 COLUMNS = (
-    "slide_id", "status", "stage", "reason", "message", "mpp", "mpp_source", "n_10x", "n_20x", "notes", "key",
+    "slide_id", "status", "stage", "reason", "message", "mpp", "mpp_source", "n_10x", "n_20x", "notes", "key", "features_sha256",
 )  # fmt: skip
 
 
@@ -346,6 +346,7 @@ def write_manifest(path: Path, statuses: Sequence[StageStatus]) -> None:
             "n_20x": s.counts.get("n_20x", ""),
             "notes": " ".join(s.notes.split()),
             "key": s.key,
+            "features_sha256": s.sha256.get("features.h5", ""),
         }
         for s in statuses
     ]
