@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from pathduet.core.peak_memory import peak_memory_mib
+from pathduet.core.hardware import peak_memory_mib
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAND_IN = """from pathlib import Path

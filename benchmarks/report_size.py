@@ -21,7 +21,7 @@ import pandas as pd
 
 from pathduet.cohort.ledger import read_ledger
 from pathduet.core import config as configuration
-from pathduet.core.peak_memory import peak_memory_mib
+from pathduet.core.hardware import peak_memory_mib
 from pathduet.report.build import build_report
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import tifffile
 
 from pathduet.cohort.sheets import SlideRow
-from pathduet.core.peak_memory import peak_memory_mib
+from pathduet.core.hardware import peak_memory_mib
 from pathduet.slides.encoders.encoder import load_encoder
 from pathduet.slides.engine import run_slide
 from pathduet.slides.features import TABLE_PAYS, encode_tiles, encoded_rows

@@ -174,7 +174,7 @@ def timed(once: Any, steps: int, device: Any) -> dict[str, float]:
 
 def peak() -> float:
     """Return this process's largest resident set so far in GiB."""
-    from pathduet.core.peak_memory import peak_memory_mib
+    from pathduet.core.hardware import peak_memory_mib
 
     return peak_memory_mib() / 2**10
 

@@ -108,7 +108,7 @@ MEASURE = """
 import torch
 torch.set_num_threads(1)
 from pathduet.models import dpc_knn
-from pathduet.core.peak_memory import peak_memory_mib
+from pathduet.core.hardware import peak_memory_mib
 tokens = torch.randn(1, 10_000, 128, generator=torch.Generator().manual_seed(0))
 found = dpc_knn(tokens, 2)
 assert found.assignment.shape == (1, 10_000)

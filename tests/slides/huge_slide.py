@@ -54,7 +54,7 @@ def write_huge(
 
 def measure(path: Path, results: Path, max_tiles: int, encoder: str) -> dict[str, object]:
     """Run all stages in this process; return statuses, kept tiles and the peak resident memory in MiB."""
-    from pathduet.core.peak_memory import peak_memory_mib
+    from pathduet.core.hardware import peak_memory_mib
     from pathduet.slides.engine import run_slide
     from pathduet.slides.settings import EncoderSettings, SlideSettings, TileSettings
     from pathduet.slides.status import STAGES

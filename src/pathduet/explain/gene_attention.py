@@ -32,13 +32,13 @@ import torch
 from numpy.typing import NDArray
 
 from pathduet.core.errors import InputError, Problem
+from pathduet.core.hardware import pick_device
 from pathduet.core.progress import track
 from pathduet.models.method.config import MAGNIFICATIONS, SUBSPACES
 from pathduet.models.method.deformable_attention import reference_points, sample_map
 from pathduet.models.method.teacher import Teacher
 from pathduet.training.dataset import Case, SlideDataset, map_rows
 from pathduet.training.model_folder import load_model
-from pathduet.training.train import resolve_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +157,7 @@ def fold_gene_attention(
         raise InputError(
             [Problem(f"model {model_dir}", "no test slide with expression", "see participation.tsv")]
         )
-    chosen = resolve_device(device)
+    chosen = torch.device(pick_device(device))
     network.to(chosen)
     cases = [
         Case(str(r["slide_id"]), str(r["patient_id"]), str(r["cohort"]), "test", Path(r["features"]))

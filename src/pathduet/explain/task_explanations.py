@@ -52,7 +52,7 @@ def explain_task(
     repair : mapping, optional
         See :func:`pathduet.training.fold_jobs.usable_slides`.
     """
-    from pathduet.core.torch_threads import limit_threads
+    from pathduet.core.hardware import limit_threads
     from pathduet.explain.slide_explanations import attention_parts, region_parts
 
     limit_threads(threads)

@@ -122,10 +122,11 @@ def loaded_slide_maps(
 ) -> SlideMaps:
     """Return :func:`slide_maps` of a network that is loaded already: for many slides of one model."""
     import pandas as pd
+    import torch
 
-    from pathduet.training.train import resolve_device
+    from pathduet.core.hardware import pick_device
 
-    chosen = resolve_device(device)
+    chosen = torch.device(pick_device(device))
     config = description.config
     where = f"model {description.model} of {description.task}, fold {description.fold}"
     pooled = isinstance(network, Student) and config.aggregation == "mean"

@@ -17,6 +17,7 @@ from pathduet.cohort.ledger import build_ledger
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import InputError, PathDuetError, Problem
 from pathduet.core.files import write_json, write_text, write_tsv
+from pathduet.core.hardware import limit_threads, pick_device
 from pathduet.core.progress import track
 from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
@@ -144,15 +145,14 @@ def predict_slides(
     DataFrame
         The ledger.
     """
-    from pathduet.core.torch_threads import limit_threads
-    from pathduet.training.train import resolve_device
+    import torch
 
     check_folder(slides, out)
     check_encoder(release)
     slides = named_by_samples(slides, expression)
     sample = scaled(release, expression)
     limit_threads(workers)
-    chosen = resolve_device(device)
+    chosen = torch.device(pick_device(device))
     manifests = {stage: out / "batches" / stage / "all.tsv" for stage in STAGES}
     for stage, manifest in manifests.items():
         statuses = run_batch(slides, stage, out, release.settings, manifest, workers=workers)

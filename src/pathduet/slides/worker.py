@@ -51,7 +51,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if request["stage"] == "features" and not threads_set:
-            from pathduet.core.torch_threads import limit_threads
+            from pathduet.core.hardware import limit_threads
 
             limit_threads(request["threads"])
             threads_set = True

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pathduet.core.files import write_json
-from pathduet.core.peak_memory import peak_memory_mib
+from pathduet.core.hardware import peak_memory_mib
 
 COST = "cost.json"
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from pathduet.core.errors import InputError, Problem
 from pathduet.core.files import atomic_path
+from pathduet.core.hardware import limit_threads, pick_device
 from pathduet.core.progress import track
 from pathduet.losses.survival import risk_from_hazards
 from pathduet.models.inputs import Answer
@@ -24,7 +25,7 @@ from pathduet.training.fold_slides import fold_cases
 from pathduet.training.model_folder import ModelDescription, load_model
 from pathduet.training.objectives import student_inputs
 from pathduet.training.outcomes import ClassOutcome
-from pathduet.training.train import magnifications_read, resolve_device
+from pathduet.training.train import magnifications_read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,10 +85,9 @@ def predict_model(
     InputError
         If features or genes are not those the model was trained on.
     """
-    from pathduet.core.torch_threads import limit_threads
 
     limit_threads(threads)
-    chosen = resolve_device(device)
+    chosen = torch.device(pick_device(device))
     network, description, _ = load_model(model_dir, own_networks=True)
     network.to(chosen)
     parts = {part} if isinstance(part, str) else set(part)

@@ -12,7 +12,7 @@ from torch import nn
 
 from pathduet.core.errors import InputError, Problem
 from pathduet.core.files import sha256_file, write_tsv
-from pathduet.core.free_gpu import free_gpu
+from pathduet.core.hardware import limit_threads, pick_device
 from pathduet.models.method.config import MAGNIFICATIONS, ModelConfig
 from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.models.method.student import Student
@@ -46,13 +46,6 @@ SAME_TEACHER = ("variant", "tokens", "token_order", "width", "magnifications")
 _FREE = ("gene_input", "dropout", "expert_rule")
 SAME_STUDENT = tuple(f.name for f in fields(ModelConfig) if f.name not in _FREE)
 HISTORY, CHECKPOINT = "history.tsv", "checkpoint.safetensors"
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the device named ``auto`` (a GPU, one that no other job has, if there is one), ``cpu``, ``cuda`` or ``cuda:N``."""
-    if device == "auto":
-        return torch.device(f"cuda:{free_gpu()}" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
 
 
 def train_model(
@@ -130,14 +123,13 @@ def train_model(
     TrainingError
         If the loss stops being finite.
     """
-    from pathduet.core.torch_threads import limit_threads
 
     check_task(task)
     choice = network or choose(model)
     if tensorboard:
         require_tensorboard()
     limit_threads(threads)
-    chosen = resolve_device(device)
+    chosen = torch.device(pick_device(device))
     label = f"{task} {model} fold {fold}"
     outcome = outcome or fold_outcome(task, labels, folds, fold, protocol=protocol, bins=survival_bins)
     cases = [case for case in fold_cases(slides, labels, folds, fold, outcome) if case.part == "train"]

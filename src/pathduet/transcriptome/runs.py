@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pathduet.cohort.folds import read_folds
 from pathduet.cohort.sheets import read_patients
 from pathduet.core.files import write_tsv
-from pathduet.core.torch_threads import limit_threads
+from pathduet.core.hardware import limit_threads
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.expression.gene_sets import shipped
 from pathduet.expression.tables import read_expression

@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.core.errors import PathDuetError
-from pathduet.core.free_gpu import free_gpu
+from pathduet.core.hardware import cpu_has_bfloat16, pick_device
 from pathduet.slides.encoders.weights import EncoderUnavailable, Weights
 from pathduet.slides.settings import EncoderSettings
 
@@ -255,25 +254,6 @@ def pick_engine(settings: EncoderSettings, device: str) -> str:
     exportable = settings.name in ("resnet50", "efficientnet_lite0", "random")
     fitting = exportable and device == "cpu" and settings.precision == "float32"
     return "onnxruntime" if settings.engine == "auto" and installed and fitting else "torch"
-
-
-def cpu_has_bfloat16() -> bool:
-    """Return whether this machine multiplies bfloat16 in hardware (AVX512-BF16, AMX; known on Linux only)."""
-    cpu = Path("/proc/cpuinfo")
-    flags = set(cpu.read_text(encoding="utf-8").split()) if cpu.is_file() else set()
-    return not flags.isdisjoint({"avx512_bf16", "amx_bf16"})
-
-
-def pick_device(wanted: str) -> str:
-    """Return for ``auto`` a GPU that no other job on this machine has, or ``cpu``; refuse a GPU that is not there."""
-    import torch
-
-    available = torch.cuda.is_available()
-    if wanted == "auto":
-        return f"cuda:{free_gpu()}" if available else "cpu"
-    if wanted.startswith("cuda") and not available:
-        raise PathDuetError(f"encoder.device: {wanted} was asked for, but torch sees no GPU; use auto or cpu")
-    return wanted
 
 
 def fuse_batch_norms(model: nn.Module) -> nn.Module:

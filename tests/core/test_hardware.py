@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pathduet.core import free_gpu
-from pathduet.slides.encoders.engines import pick_device
+from pathduet.core import hardware
 
 torch = pytest.importorskip("torch")
 
@@ -19,7 +18,7 @@ import sys, torch
 from types import SimpleNamespace
 torch.cuda.device_count = lambda: 2
 torch.cuda.get_device_properties = lambda i: SimpleNamespace(uuid=f"GPU-{i}")
-from pathduet.core.free_gpu import free_gpu
+from pathduet.core.hardware import free_gpu
 print(free_gpu(), flush=True)
 sys.stdin.readline()
 """
@@ -32,7 +31,7 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: SimpleNamespace(uuid=f"GPU-{i}"))
-    free_gpu.free_gpu.cache_clear()
+    hardware.free_gpu.cache_clear()
 
 
 def test_a_job_takes_the_gpu_that_another_does_not_hold_and_keeps_it() -> None:
@@ -42,22 +41,22 @@ def test_a_job_takes_the_gpu_that_another_does_not_hold_and_keeps_it() -> None:
     try:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == "0"
-        assert pick_device("auto") == pick_device("auto") == "cuda:1"
+        assert hardware.pick_device("auto") == hardware.pick_device("auto") == "cuda:1"
     finally:
         other.communicate("\n")
-    free_gpu.free_gpu.cache_clear()  # another job would now get the one that was let go
-    assert pick_device("auto") == "cuda:0"
-    free_gpu.free_gpu.cache_clear()
-    assert pick_device("auto") in ("cuda:0", "cuda:1")  # all are taken: shared
+    hardware.free_gpu.cache_clear()  # another job would now get the one that was let go
+    assert hardware.pick_device("auto") == "cuda:0"
+    hardware.free_gpu.cache_clear()
+    assert hardware.pick_device("auto") in ("cuda:0", "cuda:1")  # all are taken: shared
 
 
 def test_a_named_gpu_and_an_only_one_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pick_device("cuda:1") == "cuda:1" and pick_device("cpu") == "cpu"
+    assert hardware.pick_device("cuda:1") == "cuda:1" and hardware.pick_device("cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert pick_device("auto") == "cuda:0"
+    assert hardware.pick_device("auto") == "cuda:0"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def let_go() -> object:
     yield
-    free_gpu.free_gpu.cache_clear()
+    hardware.free_gpu.cache_clear()
