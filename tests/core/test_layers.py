@@ -16,7 +16,7 @@ LAYERS = (
     ("catalogue", "cohort", "expression", "features", "models"),
     ("evaluation", "losses", "phantom", "importers", "slides", "variations"),
     ("model_list", "training"),
-    ("explain", "report", "transcriptome"),
+    ("explain", "report"),
     ("release",),
     ("workflow",),
     ("cli",),

@@ -5,7 +5,7 @@ from pathlib import Path
 from pathduet.workflow.job import job
 
 with job(snakemake, f"fold {snakemake.wildcards.fold}"):
-    from pathduet.transcriptome.runs import write_fold
+    from expression_models.fold import write_fold
 
     write_fold(
         Path(snakemake.input.patients).parent,

@@ -3,9 +3,10 @@
 from pathduet.workflow.job import job
 
 with job(snakemake, f"folds {snakemake.wildcards.split}"):
+    from expression_models.public_gliomas import folds_of_split
+
     from pathduet.cohort.folds import write_folds
     from pathduet.cohort.sheets import read_patients
-    from pathduet.transcriptome.public_gliomas import folds_of_split
 
     folds = folds_of_split(
         read_patients(snakemake.input.patients),

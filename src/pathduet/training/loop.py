@@ -25,7 +25,7 @@ class TrainingError(PathDuetError):
 
 
 class TrainingItems(Protocol):
-    """What is trained on: a ``SlideDataset``, or the transcriptomes of ``pathduet.transcriptome``."""
+    """What is trained on: a ``SlideDataset``, or gene vectors alone (``examples/tcga_expression``)."""
 
     def __len__(self) -> int:
         """Return how many items there are."""

@@ -7,13 +7,14 @@ from torch import Tensor
 
 from pathduet.models.inputs import Inputs, NetworkSizes
 
-GENE_INPUTS = ("tumor", "tme", "concat", "parallel")
+#: Which genes a network of gene vectors reads.
+GENE_VECTORS = ("tumor", "tme", "concat", "parallel")
 
 
 def check_gene_input(genes: str) -> None:
-    """Raise ValueError unless `genes` is one of :data:`GENE_INPUTS`."""
-    if genes not in GENE_INPUTS:
-        raise ValueError(f"genes is {genes!r}; known: {', '.join(GENE_INPUTS)}")
+    """Raise ValueError unless `genes` is one of :data:`GENE_VECTORS`."""
+    if genes not in GENE_VECTORS:
+        raise ValueError(f"genes is {genes!r}; known: {', '.join(GENE_VECTORS)}")
 
 
 def gene_counts(sizes: NetworkSizes, genes: str) -> list[int]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from expression_models.networks import GeneItems, predict_snn, train_snn
 
 from pathduet.models.snn import Snn, SnnConfig
 from pathduet.training.config import TrainingConfig
 from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
-from pathduet.transcriptome.snn_training import GeneItems, predict_snn, train_snn
 
 
 def test_activations_keep_mean_0_and_variance_1_through_eight_layers() -> None:

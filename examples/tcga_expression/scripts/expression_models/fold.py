@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from expression_models.entries import ENTRIES, Entry, applies
+from expression_models.networks import GeneItems, predict_snn, train_snn
+from pathduet.cohort.folds import read_folds
 from pathduet.cohort.labels import task_labels
+from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.survival_bins import bin_index
+from pathduet.core.files import write_tsv
+from pathduet.core.hardware import limit_threads
 from pathduet.evaluation.censoring import (
     breslow_survival,
     brier_contributions,
@@ -18,14 +26,12 @@ from pathduet.evaluation.censoring import (
 )
 from pathduet.evaluation.covariates import design_matrix
 from pathduet.expression import fold_matrix
-from pathduet.expression.gene_sets import Both
-from pathduet.expression.tables import ExpressionTable
+from pathduet.expression.gene_sets import Both, shipped
+from pathduet.expression.tables import ExpressionTable, read_expression
 from pathduet.models.snn import SnnConfig
 from pathduet.training.config import TrainingConfig
 from pathduet.training.fold_slides import fold_outcome
 from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
-from pathduet.transcriptome.entries import Entry, applies
-from pathduet.transcriptome.snn_training import GeneItems, predict_snn, train_snn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +113,54 @@ class FoldData:
             self.tables, self.patients, self.folds, self.fold, tumor=others, tme=[first],
             fraction=1e-6, flavor="random", external_scaling="own", seed=self.seed,
         )  # fmt: skip
+
+
+def write_fold(
+    sheets: Path,
+    folds: str | PathLike[str],
+    fold: int,
+    outputs: Mapping[str, str | PathLike[str]],
+    *,
+    cohorts: Sequence[str],
+    part: str,
+    settings: Mapping[str, Any],
+    split: str,
+) -> None:
+    """Fit every entry of a fold and write its predictions.
+
+    Parameters
+    ----------
+    sheets : Path
+        Folder with patients.tsv and ``expression_{cohort}.tsv.gz``.
+    folds : path
+        folds.tsv.
+    fold : int
+    outputs : mapping
+        Task -> file.
+    cohorts : sequence of str
+        Whose tables to read.
+    part : {"test", "external"}
+        Who is predicted.
+    settings : mapping
+        ``network``, ``training``, ``bins``, ``both``, ``seeds``.
+    split : str
+        ``seed-N`` gives the networks their seed; other names the first of ``seeds``.
+    """
+    limit_threads(1)
+    named = split.removeprefix("seed-")
+    data = FoldData(
+        read_patients(sheets / "patients.tsv"),
+        read_folds(folds),
+        fold,
+        [read_expression(sheets / f"expression_{cohort}.tsv.gz", "zscore", cohort) for cohort in cohorts],
+        shipped("tumor"),
+        shipped("tme"),
+        both=settings["both"],
+        part=part,
+        seed=int(named) if named.isdecimal() else int(settings["seeds"][0]),
+    )
+    for task, path in outputs.items():
+        write_tsv(path, run_fold(data, ENTRIES, task, settings))
 
 
 def run_fold(

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from expression_models.entries import ENTRIES, TITLES, Entry, applies
 from pathduet.core.files import atomic_path, write_text, write_tsv
 from pathduet.evaluation.bootstrap import draw, interval, replicates
 from pathduet.evaluation.censoring import ipcw_c_index
 from pathduet.evaluation.metrics import classification_scores, survival_scores
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.paired import two_sided_p
-from pathduet.evaluation.predictions import class_names, label_indices, probabilities
+from pathduet.evaluation.predictions import class_names, label_indices, probabilities, read_predictions
 from pathduet.evaluation.table_files import page
 from pathduet.evaluation.table_text import TableSection, p_text
-from pathduet.transcriptome.entries import ENTRIES, TITLES, Entry, applies
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,30 @@ PAPER_TEACHER = {
     "snn_hvg80": {"auc": (0.9611, 0.0049), "accuracy": (0.8567, 0.0026), "f1": (0.7353, 0.0164)},
 }
 Folds = Sequence["pd.DataFrame"]
+
+
+def read_predictions_of(
+    folder: Path, splits: Mapping[str, int], settings: Mapping[str, Any]
+) -> dict[str, dict[str, list[pd.DataFrame]]]:
+    """Return evaluation -> task -> predictions of every fold; external cohorts are evaluations of their own."""
+    found: dict[str, dict[str, list[pd.DataFrame]]] = {}
+    for split, count in splits.items():
+        evaluation = "published 5-fold" if split == "published" else f"{count}-fold"
+        for task in settings["tasks"]:
+            tables = [
+                read_predictions(folder / split / f"fold-{fold}" / f"{task}.tsv") for fold in range(count)
+            ]
+            found.setdefault(evaluation, {}).setdefault(task, []).extend(tables)
+    if settings["external"]:
+        tables = [
+            read_predictions(folder / "external" / f"fold-{f}" / "survival.tsv")
+            for f in range(settings["folds"])
+        ]
+        for cohort in sorted(set(tables[0]["cohort"])):
+            found[f"{cohort}, zero-shot"] = {
+                "survival": [table[table["cohort"] == cohort] for table in tables]
+            }
+    return found
 
 
 def point_values(table: pd.DataFrame, task: str) -> dict[str, float]:
