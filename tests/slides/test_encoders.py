@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pathduet.core.errors import PathDuetError
+from pathduet.slides.encoders import engines as encoder_engines
+from pathduet.slides.encoders import weights as encoder_weights
 from pathduet.slides.encoders.encoder import EncoderUnavailable, find_weights, load_encoder
-from pathduet.slides.encoders.encoder import engines as encoder_engines
-from pathduet.slides.encoders.encoder import weights as encoder_weights
 from pathduet.slides.settings import EncoderSettings
 
 torch = pytest.importorskip("torch")

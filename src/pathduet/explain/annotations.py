@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pathduet.core.errors import InputError, Problem
+from pathduet.core.geojson import read_polygons
 
-_MAX_BYTES = 512 * 2**20
 _MAX_PIXELS = 400_000_000
-_MAX_DEPTH = 4
 #: Largest edge of the raster that polygons are drawn on.
 _RASTER_EDGE = 4096
 #: A tile is named by its most frequent structure if at least this share of it is annotated.
@@ -121,10 +120,8 @@ def read_annotation(
         If the file cannot be understood.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"{path.stat().st_size:,} bytes")
         if path.suffix.lower() in (".geojson", ".json"):
-            return _from_geojson(json.loads(path.read_text(encoding="utf-8")), size0)
+            return _from_geojson(path, size0)
         return _from_picture(path, size0, mpp, legend)
     except (
         OSError,
@@ -166,8 +163,8 @@ def _from_picture(
     return Annotation(labels, names, (legend["mpp"] / mpp[0], legend["mpp"] / mpp[1]))
 
 
-def _from_geojson(value: Any, size0: tuple[int, int]) -> Annotation:
-    shapes = list(_shapes(value))
+def _from_geojson(path: Path, size0: tuple[int, int]) -> Annotation:
+    shapes = [(name, shape.rings) for shape in read_polygons(path) if (name := _structure(shape.properties))]
     if not shapes:
         raise ValueError("holds no named Polygon or MultiPolygon")
     shrink = max(1.0, max(size0) / _RASTER_EDGE)
@@ -178,34 +175,13 @@ def _from_geojson(value: Any, size0: tuple[int, int]) -> Annotation:
         mask = Image.new("1", (width, height))
         draw = ImageDraw.Draw(mask)
         for i, ring in enumerate(rings):
-            points = [(float(p[0]) / shrink, float(p[1]) / shrink) for p in ring]
-            if len(points) < 3 or not all(math.isfinite(v) for point in points for v in point):
-                raise ValueError("a ring of fewer than three points, or of no numbers")
-            draw.polygon(points, fill=0 if i else 1)
+            draw.polygon([(x / shrink, y / shrink) for x, y in ring], fill=0 if i else 1)
         total.paste(names.index(name), mask=mask)
     return Annotation(np.asarray(total, dtype=np.int32), names, (shrink, shrink))
 
 
-def _shapes(value: Any, name: str = "", depth: int = 0) -> list[tuple[str, list[Any]]]:
-    """Return (structure, rings) of each polygon."""
-    if depth > _MAX_DEPTH:
-        raise ValueError("collections nested too deeply")
-    if isinstance(value, list):
-        return [shape for item in value for shape in _shapes(item, name, depth + 1)]
-    if not isinstance(value, dict):
-        raise ValueError("is no GeoJSON")
-    kind = value.get("type")
-    if kind == "FeatureCollection":
-        return _shapes(value.get("features") or [], name, depth + 1)
-    if kind == "Feature":
-        properties = value.get("properties") or {}
-        given = properties.get("classification") or {}
-        named = given.get("name") or ": ".join(map(str, given.get("names") or ())) or properties.get("name")
-        return _shapes(value["geometry"], str(named), depth + 1) if value.get("geometry") and named else []
-    if kind == "GeometryCollection":
-        return _shapes(value.get("geometries") or [], name, depth + 1)
-    if kind == "Polygon":
-        return [(name, list(value["coordinates"]))] if name else []
-    if kind == "MultiPolygon":
-        return [(name, list(rings)) for rings in value["coordinates"]] if name else []
-    return []
+def _structure(properties: Mapping[str, Any]) -> str:
+    """Return the structure that a feature's properties name; empty if none."""
+    given = properties.get("classification") or {}
+    joined = ": ".join(map(str, given.get("names") or ()))
+    return str(given.get("name") or joined or properties.get("name") or "")

@@ -1,0 +1,83 @@
+"""Polygons of a GeoJSON file that a user hands in: features, collections and geometries, as QuPath exports them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_MAX_BYTES = 512 * 2**20
+_MAX_DEPTH = 4  # collections within collections
+
+Ring = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Polygon:
+    """One polygon.
+
+    Attributes
+    ----------
+    rings : list of lists of (float, float)
+        The outline, then the holes; x to the right, y down.
+    properties : mapping
+        Of the feature that the polygon belongs to.
+    """
+
+    rings: list[Ring]
+    properties: Mapping[str, Any]
+
+
+def read_polygons(path: Path) -> list[Polygon]:
+    """Return the polygons of a file, in its order; points and lines, which have no area, are passed over.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong with the file.
+    """
+    try:
+        size = path.stat().st_size
+        value = json.loads(path.read_text(encoding="utf-8")) if size <= _MAX_BYTES else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"is no JSON ({type(error).__name__})") from error
+    if size > _MAX_BYTES:
+        raise ValueError(f"has {size:,} bytes, more than {_MAX_BYTES:,}")
+    return list(_polygons(value, {}))
+
+
+def _polygons(value: Any, properties: Mapping[str, Any], depth: int = 0) -> Iterator[Polygon]:
+    if depth > _MAX_DEPTH:
+        raise ValueError("collections nested too deeply")
+    if isinstance(value, list):
+        for item in value:
+            yield from _polygons(item, properties, depth + 1)
+        return
+    if not isinstance(value, dict):
+        raise ValueError("is no GeoJSON")
+    kind, coordinates = value.get("type"), value.get("coordinates") or []
+    if kind == "FeatureCollection":
+        yield from _polygons(value.get("features") or [], properties, depth + 1)
+    elif kind == "Feature" and value.get("geometry"):
+        own = value.get("properties")
+        yield from _polygons(value["geometry"], own if isinstance(own, dict) else {}, depth + 1)
+    elif kind == "GeometryCollection":
+        yield from _polygons(value.get("geometries") or [], properties, depth + 1)
+    elif kind == "Polygon":
+        yield Polygon([_ring(ring) for ring in coordinates], properties)
+    elif kind == "MultiPolygon":
+        for rings in coordinates:
+            yield Polygon([_ring(ring) for ring in rings], properties)
+
+
+def _ring(points: Any) -> Ring:
+    try:
+        ring = [(float(point[0]), float(point[1])) for point in points]
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise ValueError("has a ring that is no list of points") from error
+    if len(ring) < 3 or not all(math.isfinite(v) for point in ring for v in point):
+        raise ValueError("has a ring of fewer than three points, or of no numbers")
+    return ring
