@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from pathduet import lifeline
+from pathduet.core.parent_process import VARIABLE
 from pathduet.core.errors import PathDuetError
 from pathduet.core.source_code import code_version
 from pathduet.workflow.plan import Plan
@@ -32,7 +32,7 @@ wildcard_constraints:
 
 
 # Jobs end when the workflow's process does, even if that is killed.
-os.environ[lifeline.VARIABLE] = str(os.getpid())
+os.environ[VARIABLE] = str(os.getpid())
 # Where envs/*.post-deploy.sh finds the package, wherever the run's own folder is.
 os.environ.update(PATHDUET_CHECKOUT=str(workflow.basedir))
 

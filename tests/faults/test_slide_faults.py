@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pathduet.core import checksums, run_lock
-from pathduet.core import parent_process as lifeline
+from pathduet.core import checksums, parent_process, run_lock
 from pathduet.core.errors import PathDuetError
 from pathduet.slides import repairs
 from pathduet.slides.batches import run_batch
@@ -219,13 +218,13 @@ def test_a_job_waits_for_the_one_of_its_name_and_for_no_other(tmp_path: Path) ->
 def test_a_job_ends_with_its_killed_workflow(tmp_path: Path) -> None:
     job = """
 import os, sys, time
-from pathduet import lifeline
-open(sys.argv[1], "w").write(str(os.getpid()) + " " + str(lifeline.end_with_workflow()))
+from pathduet.core import parent_process
+open(sys.argv[1], "w").write(str(os.getpid()) + " " + str(parent_process.end_with_workflow()))
 time.sleep(60)
 """
     workflow = f"""
 import os, subprocess, sys
-os.environ["{lifeline.VARIABLE}"] = str(os.getpid())
+os.environ["{parent_process.VARIABLE}"] = str(os.getpid())
 subprocess.run(["bash", "-c", '"$0" -c "$1" "$2"; true', sys.executable, sys.argv[2], sys.argv[1]])
 """
     told = tmp_path / "told"
@@ -243,7 +242,7 @@ subprocess.run(["bash", "-c", '"$0" -c "$1" "$2"; true', sys.executable, sys.arg
 
 
 def test_no_process_ends_with_a_stranger() -> None:
-    assert not lifeline.end_with(2**22 + 1) and os.getppid() in lifeline.ancestors()
+    assert not parent_process.end_with(2**22 + 1) and os.getppid() in parent_process.ancestors()
 
 
 def test_a_changed_output_is_named_and_removed_and_an_unknown_one_left_alone(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def end_with(pid: int) -> bool:
         poll.poll()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    threading.Thread(target=watch, daemon=True, name="lifeline").start()
+    threading.Thread(target=watch, daemon=True, name="watch-parent").start()
     return True
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.cohort.sheets import SlideRow
-from pathduet.core import parent_process as lifeline
+from pathduet.core import parent_process
 from pathduet.core.errors import SlideError
 from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.sharpness import flaw
@@ -223,7 +223,7 @@ def end_processes() -> None:
 
 
 def _begin(parent: int) -> None:
-    lifeline.end_with(parent)
+    parent_process.end_with(parent)
 
 
 _opened: tuple[_Job, _Preparation, SlideReader] | None = None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.cohort.sheets import SlideRow
-from pathduet.core import parent_process as lifeline
+from pathduet.core import parent_process
 from pathduet.core.errors import PathDuetError
 from pathduet.slides.batches import READY
 from pathduet.slides.engine import run_slide
@@ -40,7 +40,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Serve requests until standard input ends (also when the parent dies)."""
     # A slide in work when the batch is killed would be written after the batch's next start.
-    lifeline.end_with(os.getppid())
+    parent_process.end_with(os.getppid())
     # Libraries may print: what they send to standard output goes to the log, the answers to the pipe.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)

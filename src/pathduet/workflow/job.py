@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.core import checksums, progress, provenance, run_lock
-from pathduet.core import parent_process as lifeline
 from pathduet.core.errors import PathDuetError
 from pathduet.core.files import write_json
+from pathduet.core.parent_process import end_with_workflow
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def job(snakemake: Any, label: str) -> Iterator[None]:
     label : str
         Put before progress lines on the terminal.
     """
-    lifeline.end_with_workflow()
+    end_with_workflow()
     log = Path(snakemake.log[0])
     results = next((folder.parent for folder in log.parents if folder.name == "logs"), log.parent)
     with logged(log, label, snakemake.threads, results):
