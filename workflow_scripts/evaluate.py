@@ -5,7 +5,8 @@ from pathlib import Path
 from pathduet.workflow.job import job
 
 with job(snakemake, " ".join(snakemake.wildcards)):
-    from pathduet.training.fold_jobs import FoldJob, evaluate_fold
+    from pathduet.training.fold_jobs import FoldJob
+    from pathduet.training.fold_metrics import evaluate_fold
 
     evaluate_fold(
         FoldJob(
@@ -16,7 +17,6 @@ with job(snakemake, " ".join(snakemake.wildcards)):
             patients=snakemake.input.patients,
             expression=snakemake.input.genes,
             may_fail=snakemake.params.may_fail,
-            repair=snakemake.params.repair,
             threads=snakemake.threads,
         ),
         snakemake.params.part,

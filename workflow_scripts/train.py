@@ -1,13 +1,13 @@
-"""One model of one task on the training part of one fold."""
+"""One model of one task on one fold: trained, and what it predicts."""
 
 from pathlib import Path
 
 from pathduet.workflow.job import job
 
 with job(snakemake, " ".join(snakemake.wildcards)):
-    from pathduet.training.fold_jobs import FoldJob, train_fold
+    from pathduet.training.fold_jobs import FoldJob, run_fold
 
-    train_fold(
+    run_fold(
         FoldJob(
             snakemake.wildcards.task,
             snakemake.wildcards.model,
@@ -16,9 +16,7 @@ with job(snakemake, " ".join(snakemake.wildcards)):
             patients=snakemake.input.patients,
             expression=snakemake.input.genes,
             may_fail=snakemake.params.may_fail,
-            repair=snakemake.params.repair,
             threads=snakemake.threads,
         ),
         snakemake.params.settings,
-        Path(snakemake.output.weights).parent,
     )

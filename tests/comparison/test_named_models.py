@@ -24,7 +24,7 @@ from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.training import TrainingConfig, load_model, predict_model, train_model, write_representations
 from pathduet.training.dataset import SlideDataset
-from pathduet.training.failures import failure_of, write_failed_evaluation, write_failed_model
+from pathduet.training.failures import failure_of, write_failed_model
 from pathduet.training.fold_slides import fold_cases, fold_outcome
 from pathduet.training.networks import choose
 from pathduet.training.train import start_tokens
@@ -146,7 +146,7 @@ def test_a_failed_model_is_a_hole_with_its_reason_in_tables_and_ensembles(tmp_pa
     assert failure_of(model) == "ValueError: too wide"
     with pytest.raises(InputError, match="its training failed: ValueError: too wide"):
         load_model(model)
-    write_failed_evaluation(model, who, "ValueError: too wide")
+    (model / "metrics.json").write_text(json.dumps({**who, "failed": "ValueError: too wide"}))
     found = collect(tmp_path, ["abmil"], 1)
     assert found.failures == {("abmil", 0): "ValueError: too wide"} and not found.metrics
     settings = {"protocol": "strict", "variant": "paper", "seed": 1, "bootstrap": 0}

@@ -20,7 +20,8 @@ from pathduet.slides.batches import write_manifest
 from pathduet.slides.engine import run_slide
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.status import STAGES
-from pathduet.training.fold_jobs import FoldJob, evaluate_fold, train_fold
+from pathduet.training.fold_jobs import FoldJob, run_fold
+from pathduet.training.fold_metrics import evaluate_fold
 from pathduet.workflow.plan import Plan
 from slides.synthetic_slides import stained_image, write_svs
 
@@ -142,6 +143,5 @@ def _models(run: TinyRun) -> None:
             for fold in FOLDS:
                 genes = run.results / "genes" / f"fold-{fold}.h5ad"
                 job = FoldJob(task, model, fold, run.results, run.folder / "patients.tsv", genes)
-                out = job.model_dir()
-                train_fold(job, plan.training_settings(task, model), out)
-                evaluate_fold(job, "test", plan.evaluation_settings(), out)
+                run_fold(job, plan.training_settings(task, model))
+                evaluate_fold(job, "test", plan.evaluation_settings(), job.model_dir())

@@ -112,7 +112,7 @@ def region_parts(
     import pandas as pd
 
     regions = Regions(settings["explanations"]["regions"])
-    slides, folds = usable_slides(results, repair), read_folds(results / "split" / "folds.tsv")
+    slides, folds = usable_slides(results), read_folds(results / "split" / "folds.tsv")
     internal = set(folds["patient_id"].astype(str))
     rows: list[dict[str, object]] = []
     parts: list[pd.DataFrame] = []
@@ -212,7 +212,7 @@ def attention_parts(
     from pathduet.models.baselines.gene_groups import read_gene_groups, shipped_groups
 
     regions = Regions(settings["explanations"]["regions"])
-    slides, folds = usable_slides(results, repair), read_folds(results / "split" / "folds.tsv")
+    slides, folds = usable_slides(results), read_folds(results / "split" / "folds.tsv")
     paths = {str(row["slide_id"]): Path(row["features"]) for row in slides.to_dict("records")}
     found, reasons = {}, []
     for fold in range(settings["folds"]):

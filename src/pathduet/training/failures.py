@@ -12,8 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.core.files import atomic_path, write_json, write_tsv
+from pathduet.results import (
+    COST,
+    DESCRIPTION,
+    HISTORY,
+    PREDICTIONS,
+    REPRESENTATIONS,
+    TRAINING_PREDICTIONS,
+    WEIGHTS,
+)
 
 _LONGEST = 500
+_COLUMNS = ["slide_id", "patient_id", "cohort", "part", "fold"]
 
 
 def reason_of(error: BaseException) -> str:
@@ -25,7 +35,7 @@ def reason_of(error: BaseException) -> str:
 def failure_of(folder: Path) -> str | None:
     """Return why the model of a folder could not be trained; None if it was."""
     try:
-        record = json.loads((Path(folder) / "model.json").read_text(encoding="utf-8"))
+        record = json.loads((Path(folder) / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     failed = record.get("failed")
@@ -33,24 +43,24 @@ def failure_of(folder: Path) -> str | None:
 
 
 def write_failed_model(folder: Path, who: Mapping[str, Any], reason: str) -> None:
-    """Write a model's files without a model: `who` (task, model, fold) and the reason, no weights, no history."""
+    """Write a model's files without a model: `who` (task, model, fold) and the reason; no weights, history or predictions."""
     import pandas as pd
     from safetensors.torch import save
 
-    with atomic_path(folder / "weights.safetensors") as temporary:
+    with atomic_path(folder / WEIGHTS) as temporary:
         temporary.write_bytes(save({}))
-    write_tsv(folder / "history.tsv", pd.DataFrame(columns=["epoch"]))
-    write_json(folder / "cost.json", {})
-    write_json(folder / "model.json", {**who, "failed": reason})
+    write_tsv(folder / HISTORY, pd.DataFrame(columns=["epoch"]))
+    write_json(folder / COST, {})
+    write_no_predictions(folder)
+    write_tsv(folder / TRAINING_PREDICTIONS, pd.DataFrame(columns=_COLUMNS))
+    write_json(folder / DESCRIPTION, {**who, "failed": reason})
 
 
-def write_failed_evaluation(folder: Path, who: Mapping[str, Any], reason: str) -> None:
-    """Write an evaluation's files without predictions."""
+def write_no_predictions(folder: Path) -> None:
+    """Write tables of predictions and representations without a row."""
     import h5py
     import pandas as pd
 
-    columns = ["slide_id", "patient_id", "cohort", "part", "fold"]
-    write_tsv(folder / "predictions.tsv", pd.DataFrame(columns=columns))
-    with atomic_path(folder / "representations.h5") as temporary, h5py.File(temporary, "w") as file:
+    write_tsv(folder / PREDICTIONS, pd.DataFrame(columns=_COLUMNS))
+    with atomic_path(folder / REPRESENTATIONS) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("slide_id", data=[], dtype=h5py.string_dtype(), track_times=False)
-    write_json(folder / "metrics.json", {**who, "failed": reason})

@@ -1,10 +1,10 @@
-"""Training and evaluation of one fold from the files of a results folder: what the workflow's jobs call."""
+"""One model of one fold from the files of a results folder: trained, and what it predicts; what the workflow's jobs call."""
 
 from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,10 +13,11 @@ from pathduet.cohort.folds import read_folds
 from pathduet.cohort.labels import task_labels
 from pathduet.cohort.ledger import read_ledger
 from pathduet.cohort.sheets import read_patients
+from pathduet.core.files import write_tsv
 from pathduet.models.method.config import ModelConfig
-from pathduet.slides.repairs import mend
+from pathduet.results import PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS, Results
 from pathduet.training.config import TrainingConfig
-from pathduet.training.failures import failure_of, reason_of, write_failed_evaluation, write_failed_model
+from pathduet.training.failures import failure_of, reason_of, write_failed_model, write_no_predictions
 from pathduet.training.networks import choose
 from pathduet.training.predict import predict_model, write_representations
 from pathduet.training.search import SEARCH, Settings, search_settings
@@ -26,17 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def usable_slides(results: Path, repair: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """Return the ledger's slides that have features, with the path of their feature file.
-
-    With `repair` (see :meth:`pathduet.workflow.plan.Plan.repair_settings`) every feature file is compared with its checksum;
-    what is gone or is not what was written is named and made again.
-    """
-    ledger = read_ledger(results / "ledger.tsv")
-    if repair is not None:
-        mend(results, ledger.loc[ledger["status"] == "ok", "slide_id"], repair["sheet"], repair["settings"])
+def usable_slides(results: Path) -> pd.DataFrame:
+    """Return the ledger's slides that have features, with the path of their feature file."""
+    layout = Results(results)
+    ledger = read_ledger(layout.ledger)
     slides = ledger.loc[ledger["status"] == "ok", ["slide_id", "patient_id", "cohort"]].copy()
-    slides["features"] = [str(results / "slides" / slide / "features.h5") for slide in slides["slide_id"]]
+    slides["features"] = [str(layout.features(slide)) for slide in slides["slide_id"]]
     return slides
 
 
@@ -57,8 +53,8 @@ class FoldJob:
         The fold's .h5ad of the model's gene selection.
     may_fail : bool
         Write a failure down instead of raising it: for all but the method's own models.
-    repair : mapping, optional
-        See :func:`usable_slides`.
+    external : bool
+        Predict the external cohorts, too.
     threads : int
         Threads of torch.
     """
@@ -70,7 +66,7 @@ class FoldJob:
     patients: str | Path
     expression: str | Path
     may_fail: bool = False
-    repair: Mapping[str, Any] | None = None
+    external: bool = False
     threads: int = 1
 
     @property
@@ -80,49 +76,49 @@ class FoldJob:
 
     def model_dir(self, model: str | None = None) -> Path:
         """Return the folder of this model, or of another one of the same task and fold."""
-        return self.results / "models" / self.task / (model or self.model) / f"fold-{self.fold}"
+        return Results(self.results).model(self.task, model or self.model, self.fold)
+
+    @property
+    def external_dir(self) -> Path:
+        """Folder of the predictions of the external cohorts."""
+        return Results(self.results).external(self.task, self.model, self.fold)
 
     def data(self, labels: Mapping[str, Any]) -> dict[str, Any]:
         """Return what training and prediction read: slides, labels, folds, expression_path, threads."""
         rule = cast("Any", labels["cdkn2a_rule"])
         return {
-            "slides": usable_slides(self.results, self.repair),
+            "slides": usable_slides(self.results),
             "labels": task_labels(read_patients(self.patients), cast("Any", self.task), cdkn2a_rule=rule),
-            "folds": read_folds(self.results / "split" / "folds.tsv"),
+            "folds": read_folds(Results(self.results).folds),
             "expression_path": Path(self.expression),
             "threads": self.threads,
         }
 
-    def run(self, work: Callable[[], None], failed: Callable[[str], None]) -> None:
-        """Do `work`; where the model may fail, hand the reason of an error to `failed` instead of raising it."""
-        try:
-            work()
-        except Exception as error:
-            if not self.may_fail:
-                raise
-            traceback.print_exc()
-            failed(reason_of(error))
 
-
-def train_fold(job: FoldJob, settings: Mapping[str, Any], out_dir: Path) -> None:
-    """Train one model, see :func:`pathduet.training.train.train_model`, after a search of its settings if there is one.
+def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
+    """Train one model; predict the test part, its own training part and, if asked, the external cohorts.
 
     Parameters
     ----------
     settings : mapping
         From :meth:`pathduet.workflow.plan.Plan.training_settings`.
-    out_dir : Path
-        Folder of the model.
     """
+    try:
+        data = job.data(settings["labels"])
+        _train(job, settings, data)
+        _predict(job, data)
+    except Exception as error:
+        if not job.may_fail:
+            raise
+        traceback.print_exc()
+        write_failed_model(job.model_dir(), job.who, reason_of(error))
+        if job.external:
+            write_no_predictions(job.external_dir)
 
-    def failed(reason: str) -> None:
-        write_failed_model(out_dir, job.who, reason)
 
-    job.run(lambda: _train(job, settings, out_dir), failed)
-
-
-def _train(job: FoldJob, settings: Mapping[str, Any], out_dir: Path) -> None:
-    lineage = settings["lineage"]
+def _train(job: FoldJob, settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Train, after a search of the settings if there is one."""
+    lineage, out_dir = settings["lineage"], job.model_dir()
     for source in lineage.values():
         reason = failure_of(job.model_dir(source))
         if reason is not None:
@@ -133,10 +129,8 @@ def _train(job: FoldJob, settings: Mapping[str, Any], out_dir: Path) -> None:
         TrainingConfig(seed=settings["seed"], **settings["training"]),
     )
     arguments: dict[str, Any] = {
-        **job.data(settings["labels"]),
-        "protocol": settings["protocol"],
-        "survival_bins": settings["labels"]["survival_bins"],
-    }
+        **data, "protocol": settings["protocol"], "survival_bins": settings["labels"]["survival_bins"]
+    }  # fmt: skip
     if lineage:
         arguments["teacher_dir"] = job.model_dir(lineage["teacher"])
     record: dict[str, Any] = {}
@@ -156,49 +150,14 @@ def _train(job: FoldJob, settings: Mapping[str, Any], out_dir: Path) -> None:
     )  # fmt: skip
 
 
-def evaluate_fold(job: FoldJob, part: str, settings: Mapping[str, Any], out_dir: Path) -> None:
-    """Predict a part (``test`` or ``external``) with a trained model; write predictions, representations, metrics.
+def _predict(job: FoldJob, data: Mapping[str, Any]) -> None:
+    """Write what the trained model predicts.
 
-    For survival the training patients are predicted too: their risks give the Kaplan-Meier groups, so
-    that no test patient takes part in choosing them.
+    The training part's risks cut survival into groups, so that no test patient takes part in choosing them.
     """
-
-    def failed(reason: str) -> None:
-        who = {**job.who, "protocol": settings["protocol"], "variant": settings["variant"]}
-        write_failed_evaluation(out_dir, who, reason)
-
-    reason = failure_of(job.model_dir())
-    if reason is not None:
-        failed(reason)
-    else:
-        job.run(lambda: _evaluate(job, part, settings, out_dir), failed)
-
-
-def _evaluate(job: FoldJob, part: str, settings: Mapping[str, Any], out_dir: Path) -> None:
-    import json
-
-    from pathduet.core.files import write_json, write_tsv
-    from pathduet.evaluation.evaluate import evaluate_predictions
-    from pathduet.evaluation.predictions import average_patients
-
-    data = job.data(settings["labels"])
-    predictions = predict_model(job.model_dir(), part=part, **data)
-    train_risk = None
-    if job.task == "survival":
-        train = predict_model(job.model_dir(), part="train", **data).table
-        train_risk = average_patients(train)["risk"].tolist()
-    metrics = evaluate_predictions(
-        predictions.table,
-        job.task,
-        job.model,
-        job.fold,
-        protocol=settings["protocol"],
-        # the model's own: a variation may be of another variant than the configuration
-        variant=json.loads((job.model_dir() / "model.json").read_text(encoding="utf-8"))["variant"],
-        resamples=settings["bootstrap"],
-        seed=settings["seed"],
-        train_risk=train_risk,
-    )
-    write_tsv(out_dir / "predictions.tsv", predictions.table)
-    write_representations(out_dir / "representations.h5", predictions)
-    write_json(out_dir / "metrics.json", metrics)
+    model_dir = job.model_dir()
+    for part, folder in (("test", model_dir), *([("external", job.external_dir)] if job.external else [])):
+        predictions = predict_model(model_dir, part=part, **data)
+        write_tsv(folder / PREDICTIONS, predictions.table)
+        write_representations(folder / REPRESENTATIONS, predictions)
+    write_tsv(model_dir / TRAINING_PREDICTIONS, predict_model(model_dir, part="train", **data).table)
