@@ -14,6 +14,7 @@ from pathduet.cohort.labels import task_labels
 from pathduet.cohort.ledger import read_ledger
 from pathduet.cohort.sheets import read_patients
 from pathduet.core.files import write_tsv
+from pathduet.features.check import verify_features
 from pathduet.models.method.config import ModelConfig
 from pathduet.results import PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS, Results
 from pathduet.training.config import TrainingConfig
@@ -86,8 +87,10 @@ class FoldJob:
     def data(self, labels: Mapping[str, Any]) -> dict[str, Any]:
         """Return what training and prediction read: slides, labels, folds, expression_path, threads."""
         rule = cast("Any", labels["cdkn2a_rule"])
+        slides = usable_slides(self.results)
+        verify_features(Results(self.results), slides["slide_id"])
         return {
-            "slides": usable_slides(self.results),
+            "slides": slides,
             "labels": task_labels(read_patients(self.patients), cast("Any", self.task), cdkn2a_rule=rule),
             "folds": read_folds(Results(self.results).folds),
             "expression_path": Path(self.expression),
@@ -103,8 +106,8 @@ def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
     settings : mapping
         From :meth:`pathduet.workflow.plan.Plan.training_settings`.
     """
+    data = job.data(settings["labels"])  # what is wrong with the inputs is no failure of the model
     try:
-        data = job.data(settings["labels"])
         _train(job, settings, data)
         _predict(job, data)
     except Exception as error:
