@@ -7,8 +7,8 @@ with job(snakemake, "subspaces"):
     from pathduet.expression.prepare import gene_lists
     from pathduet.expression.subspace_table import subspace_table
 
-    tumor, tme = gene_lists(snakemake.params.genesets)
+    genesets = snakemake.params.genesets
     write_tsv(
         snakemake.output.table,
-        subspace_table(snakemake.input.matrices, tumor, tme, snakemake.params.genesets["both"]),
+        subspace_table(snakemake.input.matrices, gene_lists(genesets), genesets["both"]),
     )

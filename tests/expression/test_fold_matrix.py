@@ -16,8 +16,7 @@ from pathduet.cohort.folds import make_folds
 from pathduet.cohort.labels import task_labels
 from pathduet.cohort.sheets import read_patients
 from pathduet.core.errors import InputError
-from pathduet.expression import fold_matrix
-from pathduet.expression.gene_sets import shipped
+from pathduet.expression import fold_matrix, prepare
 from pathduet.expression.tables import ExpressionTable, read_expression
 
 TUMOR = [f"T{i:02d}" for i in range(20)] + ["B0", "B1"]
@@ -58,7 +57,8 @@ def build(
     fold: int = 0,
     **options: object,
 ) -> AnnData:
-    return fold_matrix.build(tables, patients, folds, fold, tumor=TUMOR, tme=TME, **options)  # type: ignore[arg-type]
+    listed = {"tumor": TUMOR, "tme": TME}
+    return prepare.build(tables, patients, folds, fold, listed, prepare.MatrixSettings(**options))  # type: ignore[arg-type]
 
 
 def changed(table: ExpressionTable, gene: str, values: dict[str, float]) -> ExpressionTable:
@@ -259,7 +259,8 @@ def test_no_common_gene_no_listed_gene_and_no_training_sample_are_refused() -> N
     with pytest.raises(InputError, match="no gene is in all cohorts"):
         build([tables[0], renamed], patients, folds)
     with pytest.raises(InputError, match="none of the 1 tumor genes"):
-        fold_matrix.build(tables, patients, folds, 0, tumor=["NONE"], tme=TME)
+        listed = {"tumor": ["NONE"], "tme": TME}
+        prepare.build(tables, patients, folds, 0, listed, prepare.MatrixSettings())
     with pytest.raises(InputError, match="samples to select"):
         build(tables[1:], patients, folds)
     with pytest.raises(InputError, match="there are"):
@@ -283,7 +284,14 @@ def test_real_cohort_is_built_with_warnings_about_its_z_scores(test_data: Path, 
     patients = read_patients(folder / "patients.tsv")
     internal = patients[patients["cohort"] == "internal"]
     folds = make_folds(internal, task_labels(internal, "diagnosis")["label"], folds=3, seed=42)
-    adata = fold_matrix.build(tables, patients, folds, 0, tumor=shipped("tumor"), tme=shipped("tme"))
+    adata = prepare.build(
+        tables,
+        patients,
+        folds,
+        0,
+        prepare.gene_lists({"tumor": "shipped", "tme": "shipped"}),
+        prepare.MatrixSettings(),
+    )
     facts = json.loads(adata.uns["pathduet"])
     assert facts["parts"] == {"train": 24, "test": 12, "external": 12}
     assert facts["statistic"] == "interdecile_range" and facts["genes_aligned"] == 1544
@@ -394,7 +402,7 @@ def test_the_table_of_the_split_counts_what_the_matrices_hold(tmp_path: Path) ->
     for k, adata in enumerate(made):
         fold_matrix.write(tmp_path / f"fold-{k}.h5ad", adata)
     paths = [tmp_path / f"fold-{k}.h5ad" for k in range(3)]
-    table = subspace_table(paths, [*TUMOR, "NOWHERE"], TME, "drop").set_index("gene_symbol")
+    table = subspace_table(paths, {"tumor": [*TUMOR, "NOWHERE"], "tme": TME}, "drop").set_index("gene_symbol")
     assert table.loc["NOWHERE", ["measured", "folds_selected"]].tolist() == [0, 0]
     assert table.loc["B0", "subspace"] == "" and table.loc[
         "B0", ["in_tumor_list", "in_tme_list"]

@@ -11,7 +11,7 @@ import pytest
 
 from pathduet.core.errors import InputError
 from pathduet.expression.gene_sets import assign_subspaces, read_gene_set, shipped
-from pathduet.expression.tables import harmonised_symbols
+from pathduet.expression.identifiers import harmonised_symbols
 
 
 def test_shipped_lists_hold_the_papers_most_correlated_genes_and_have_its_order_of_size() -> None:

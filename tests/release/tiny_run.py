@@ -15,6 +15,7 @@ from pathduet.core import config as configuration
 from pathduet.core.files import write_json, write_tsv
 from pathduet.core.provenance import run_record
 from pathduet.expression import fold_matrix
+from pathduet.expression.prepare import MatrixSettings, build
 from pathduet.expression.tables import read_expression
 from pathduet.slides.batches import write_manifest
 from pathduet.slides.engine import run_slide
@@ -132,7 +133,9 @@ def _genes_and_folds(run: TinyRun) -> None:
     table = read_expression(run.expression, "counts", "tiny")
     patients = read_patients(run.folder / "patients.tsv")
     for fold in FOLDS:
-        matrix = fold_matrix.build([table], patients, folds, fold, tumor=TUMOR, tme=TME, fraction=0.6)
+        matrix = build(
+            [table], patients, folds, fold, {"tumor": TUMOR, "tme": TME}, MatrixSettings(fraction=0.6)
+        )
         fold_matrix.write(run.results / "genes" / f"fold-{fold}.h5ad", matrix)
 
 

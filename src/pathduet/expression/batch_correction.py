@@ -5,7 +5,7 @@ What is possible without looking where one must not:
 - **Internal cohorts** have training samples. With ``location_scale`` each gene's mean and SD among a cohort's
   training samples become those of all training samples; the cohort's test samples move by the same numbers.
 - **An external cohort** has none. By default (``external_scaling: training``) nothing of it is used: its values
-  meet the training part's means and SDs as they are. ``own`` standardises it by the means and SDs of its own
+  meet the training part's means and SDs as they are. ``own`` scales it by the means and SDs of its own
   samples: no label or outcome is looked at, but a prediction then depends on the other samples of the cohort, a
   single new patient cannot be scored, and a cohort of other composition (only glioblastomas, say) loses
   what sets it apart as a whole. It is the only choice for tables without a common unit (arrays, z-scores).
@@ -19,26 +19,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from pathduet.expression.gene_scaling import mean_and_sd, z_scores
+
 if TYPE_CHECKING:
     import pandas as pd
 
 BatchCorrection = Literal["none", "location_scale"]
-ExternalScaling = Literal["training", "own"]
 #: A cohort with fewer training samples has no mean and SD worth the name and is left as it is.
 FEWEST_SAMPLES = 3
-
-
-def mean_and_sd(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and population SD of each column; the SD of a constant column is exactly 0."""
-    mean = values.mean(axis=0)
-    constant = values.max(axis=0) == values.min(axis=0)
-    return mean, np.where(constant, 0.0, values.std(axis=0))
-
-
-def standardise(values: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """Return (values - mean) / sd; columns whose SD is 0 are only centred."""
-    scaled: np.ndarray = (values - mean) / np.where(sd == 0, 1.0, sd)
-    return scaled
 
 
 def location_scale(
@@ -78,7 +66,7 @@ def location_scale(
             continue
         own_mean, own_sd = mean_and_sd(numbers[own & fitted])
         factor = np.where(own_sd == 0, 1.0, sd)
-        corrected[own] = standardise(numbers[own], own_mean, own_sd) * factor + mean
+        corrected[own] = z_scores(numbers[own], own_mean, own_sd) * factor + mean
     result = values.copy()
     result.iloc[:, :] = corrected
     return result, remarks

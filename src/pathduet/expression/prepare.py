@@ -1,18 +1,73 @@
-"""A fold's expression matrix from the configuration: reads the tables and gene lists that it names."""
+"""A gene's way into the networks: tables -> units -> alignment -> selection -> scaling -> the fold's matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from pathduet.core.errors import InputError, Problem
-from pathduet.expression import fold_matrix
-from pathduet.expression.gene_sets import read_gene_set, shipped
+from pathduet.expression.alignment import align
+from pathduet.expression.batch_correction import BatchCorrection, location_scale
+from pathduet.expression.fold_matrix import SUBSPACES
+from pathduet.expression.gene_order import coexpression_order
+from pathduet.expression.gene_scaling import ExternalScaling, mean_and_sd, scale_fold
+from pathduet.expression.gene_selection import Flavor, rank, statistic_for, top_share
+from pathduet.expression.gene_sets import Both, assign_subspaces, read_gene_set, shipped
+from pathduet.expression.samples import check_tables, samples_of_fold
 from pathduet.expression.tables import ExpressionTable, read_expression
+from pathduet.expression.units import to_log2
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+#: Fewer training samples than this have no correlation worth the name.
+_FEWEST_SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class MatrixSettings:
+    """What decides a fold's matrix beside its inputs.
+
+    Attributes
+    ----------
+    both : {"tumor", "tme", "shared", "drop"}
+        What becomes of genes in both lists; ``shared`` genes compete in both.
+    flavor : str
+        How genes are ranked by their variability.
+    fraction : float
+        Share of each list that is kept.
+    protocol : {"strict", "paper"}
+        ``strict``: gene selection, gene order, means and SDs come from the training part of the fold alone; ``paper``:
+        from all internal patients.
+    batch_correction : {"none", "location_scale"}
+        Between internal cohorts, before genes are ranked; see ``pathduet.expression.batch_correction``.
+    external_scaling : {"training", "own"}
+        Whose means and SDs scale external cohorts; see there.
+    seed : int
+        Used by the flavor ``random`` only.
+    """
+
+    both: Both = "drop"
+    flavor: Flavor = "seurat"
+    fraction: float = 0.30
+    protocol: Literal["strict", "paper"] = "strict"
+    batch_correction: BatchCorrection = "none"
+    external_scaling: ExternalScaling = "training"
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        for key, value, known in (
+            ("protocol", self.protocol, ("strict", "paper")),
+            ("expression.batch_correction", self.batch_correction, ("none", "location_scale")),
+            ("expression.external_scaling", self.external_scaling, ("training", "own")),
+        ):
+            if value not in known:
+                raise InputError([Problem(key, repr(value), f"use {' or '.join(known)}")])
 
 
 def read_tables(expression: Mapping[str, Any]) -> list[ExpressionTable]:
@@ -36,42 +91,197 @@ def read_tables(expression: Mapping[str, Any]) -> list[ExpressionTable]:
     return tables
 
 
-def gene_lists(genesets: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the tumor and the microenvironment genes that the configuration names."""
-    lists = [
-        shipped(name) if genesets[name] == "shipped" else read_gene_set(genesets[name])
-        for name in ("tumor", "tme")
-    ]
-    return lists[0], lists[1]
+def gene_lists(genesets: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the genes of each subspace that the configuration names."""
+    return {
+        name: shipped(name) if genesets[name] == "shipped" else read_gene_set(genesets[name])
+        for name in SUBSPACES
+    }
 
 
 def prepare_fold(
     settings: Mapping[str, Any], patients: pd.DataFrame, folds: pd.DataFrame, fold: int
 ) -> AnnData:
-    """Make the matrix of one fold, see :func:`pathduet.expression.fold_matrix.build`.
+    """Make the matrix of one fold as the configuration's ``expression``, ``genesets``, ``protocol`` and ``seed`` say."""
+    expression = settings["expression"]
+    chosen = MatrixSettings(
+        both=settings["genesets"]["both"],
+        flavor=expression["hvg_flavor"],
+        fraction=expression["hvg_fraction"],
+        protocol=settings["protocol"],
+        batch_correction=expression["batch_correction"],
+        external_scaling=expression["external_scaling"],
+        seed=settings["seed"],
+    )
+    return build(read_tables(expression), patients, folds, fold, gene_lists(settings["genesets"]), chosen)
+
+
+def build(
+    tables: Sequence[ExpressionTable],
+    patients: pd.DataFrame,
+    folds: pd.DataFrame,
+    fold: int,
+    listed: Mapping[str, Sequence[str]],
+    settings: MatrixSettings,
+) -> AnnData:
+    """Make the expression matrix of one fold.
+
+    External cohorts take part in nothing that is fitted: they only decide, by what they measured, which genes are common to all
+    (and, with ``external_scaling="own"``, their own scaling).
 
     Parameters
     ----------
-    settings : mapping
-        ``expression``, ``genesets``, ``protocol`` and ``seed`` of the configuration.
-    patients, folds : DataFrame
-        As from ``sheets.read_patients`` and ``cohort.splits.read_folds``.
+    tables : sequence of ExpressionTable
+        One a cohort, in any order.
+    patients : pandas.DataFrame
+        Index patient_id, column `cohort`. Samples of patients that it does not list are left out and counted.
+    folds : pandas.DataFrame
+        Columns patient_id, cohort, fold; cohorts without a row are external.
     fold : int
-        Fold number.
+        Whose matrix to make; its test part are the patients with this number.
+    listed : mapping
+        Subspace (``tumor``, ``tme``) -> its genes.
+    settings : MatrixSettings
+
+    Returns
+    -------
+    anndata.AnnData
+        Samples x (genes of either list that all cohorts have). `X`: scaled, float32; ``layers["log2"]``:
+        before scaling; `obs`: patient_id, slide_id, cohort, part; `var`: subspace, highly_variable,
+        dispersion_norm, token_order (-1 = not selected; of a shared gene, its place among the tumor genes if it
+        is selected there), token_order_tumor, token_order_tme, mean, sd; ``uns["pathduet"]``: JSON text
+        with settings, counts and warnings.
+
+    Raises
+    ------
+    InputError
+        If the tables cannot be combined, a subspace has no gene, or the training part has too few samples.
     """
-    tumor, tme = gene_lists(settings["genesets"])
-    return fold_matrix.build(
-        read_tables(settings["expression"]),
-        patients,
-        folds,
-        fold,
-        tumor=tumor,
-        tme=tme,
-        both=settings["genesets"]["both"],
-        flavor=settings["expression"]["hvg_flavor"],
-        fraction=settings["expression"]["hvg_fraction"],
-        protocol=settings["protocol"],
-        batch_correction=settings["expression"]["batch_correction"],
-        external_scaling=settings["expression"]["external_scaling"],
-        seed=settings["seed"],
+    import anndata
+
+    check_tables(tables, patients)
+    tables = sorted(tables, key=lambda table: table.cohort)
+    warnings = [f"{table.cohort}: {warning}" for table in tables for warning in table.warnings]
+    values, lost, remarks = _common_genes(tables)
+    warnings += remarks
+    obs, unknown = samples_of_fold(tables, patients, folds, fold)
+    values = values.loc[list(zip(obs["cohort"], obs.index))].set_index(obs.index)
+    fitted = _fitted(obs, fold, settings.protocol)
+
+    units = {table.cohort: table.unit for table in tables}
+    statistic, remark = statistic_for(settings.flavor, [units[c] for c in set(obs.loc[fitted, "cohort"])])
+    warnings += [remark] if remark else []
+    if settings.batch_correction == "location_scale":
+        values, remarks = location_scale(values, obs["cohort"], fitted)
+        warnings += remarks
+    counts = _raw_counts(tables, obs[fitted], list(values.columns)) if statistic == "seurat_v3" else None
+    dispersion = rank(values[fitted], statistic, counts=counts, seed=(settings.seed, fold))
+    var, sizes, remarks = _token_order(values[fitted], dispersion, listed, settings)
+    warnings += remarks
+
+    log2 = values[list(var.index)].to_numpy(dtype=np.float64)
+    var["mean"], var["sd"] = mean_and_sd(log2[fitted])
+    scaled, remarks = scale_fold(
+        log2, obs, var["mean"].to_numpy(), var["sd"].to_numpy(), settings.external_scaling
     )
+    warnings += remarks
+    adata = anndata.AnnData(
+        X=scaled.astype(np.float32),
+        obs=obs.astype(object),
+        var=var.rename_axis("gene_symbol"),
+        layers={"log2": log2.astype(np.float32)},
+    )
+    record = asdict(settings) | {
+        "fold": int(fold),
+        "statistic": statistic,
+        "units": units,
+        "fitted_samples": int(fitted.sum()),
+        "parts": {part: int((obs["part"] == part).sum()) for part in ("train", "test", "external")},
+        "genes_aligned": values.shape[1],
+        "genes_lost_in_alignment": lost,
+        "samples_without_patient_or_fold": unknown,
+        "constant_genes": int((var["sd"] == 0).sum()),
+        "subspaces": sizes,
+        "tables": {table.cohort: table.counts for table in tables},
+        "warnings": warnings,
+    }
+    adata.uns["pathduet"] = json.dumps(record, sort_keys=True, allow_nan=False)
+    return adata
+
+
+def _common_genes(tables: Sequence[ExpressionTable]) -> tuple[pd.DataFrame, dict[str, int], list[str]]:
+    """Return log2 values ((cohort, sample), genes of all tables), each cohort's number of lost genes, and remarks."""
+    import pandas as pd
+
+    log2, remarks = {}, []
+    for table in tables:
+        log2[table.cohort], more = to_log2(table)
+        remarks += more
+    aligned, lost = align(log2)
+    return pd.concat({cohort: frame.T for cohort, frame in aligned.items()}), lost, remarks
+
+
+def _fitted(obs: pd.DataFrame, fold: int, protocol: str) -> np.ndarray:
+    """Mark the samples that selection and scaling may look at."""
+    fitted: np.ndarray = (
+        obs["part"] == "train" if protocol == "strict" else obs["part"] != "external"
+    ).to_numpy()
+    if fitted.sum() < _FEWEST_SAMPLES:
+        found = f"{fitted.sum()} samples to select and scale genes by"
+        advice = f"needs {_FEWEST_SAMPLES}: check patient ids in the expression tables against patients.tsv"
+        raise InputError([Problem(f"expression, fold {fold}", found, advice)])
+    return fitted
+
+
+def _token_order(
+    training: pd.DataFrame,
+    dispersion: pd.Series,
+    listed: Mapping[str, Sequence[str]],
+    settings: MatrixSettings,
+) -> tuple[pd.DataFrame, dict[str, dict[str, int]], list[str]]:
+    """Select each subspace's most variable genes and put them in order.
+
+    Returns
+    -------
+    tuple of (DataFrame, dict, list of str)
+        `var` without mean and sd; each subspace's counts; remarks.
+    """
+    import pandas as pd
+
+    subspace = assign_subspaces(training.columns, listed["tumor"], listed["tme"], settings.both)
+    genes = list(subspace.index[subspace != ""])
+    var = pd.DataFrame(
+        {
+            "subspace": subspace[genes],
+            "highly_variable": False,
+            "dispersion_norm": dispersion[genes],
+            "token_order": -1,
+        }
+    )
+    sizes: dict[str, dict[str, int]] = {}
+    remarks = []
+    for name in SUBSPACES:
+        candidates = list(var.index[var["subspace"].isin([name, "shared"])])
+        total = len(set(listed[name]))
+        if not candidates:
+            found = f"none of the {len(listed[name])} {name} genes is in all expression tables"
+            raise InputError([Problem(f"genes, {name}", found, "check the gene names and genesets.both")])
+        order = coexpression_order(training[top_share(dispersion, candidates, settings.fraction)])
+        place = {gene: position for position, gene in enumerate(order)}
+        var[f"token_order_{name}"] = [place.get(gene, -1) for gene in var.index]
+        var["token_order"] = var["token_order"].where(var["token_order"] >= 0, var[f"token_order_{name}"])
+        measured = len(set(listed[name]) & set(training.columns))
+        sizes[name] = {
+            "listed": total, "absent": total - measured, "candidates": len(candidates), "selected": len(order),
+        }  # fmt: skip
+        if measured < total / 2:
+            remarks.append(f"only {measured} of {total} listed {name} genes are in all cohorts")
+    var["highly_variable"] = var["token_order"] >= 0
+    return var, sizes, remarks
+
+
+def _raw_counts(tables: Sequence[ExpressionTable], obs: pd.DataFrame, genes: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    wanted = {table.cohort: list(obs.index[obs["cohort"] == table.cohort]) for table in tables}
+    return pd.concat([t.values.loc[genes, wanted[t.cohort]].T for t in tables if wanted[t.cohort]])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from pathduet.expression.fold_matrix import read_genes
 from pathduet.expression.gene_sets import Both, assign_subspaces
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def subspace_table(
-    matrices: Sequence[str | PathLike[str]], tumor: Iterable[str], tme: Iterable[str], both: Both
+    matrices: Sequence[str | PathLike[str]], listed: Mapping[str, Iterable[str]], both: Both
 ) -> pd.DataFrame:
     """Say of every listed gene where it went and in which folds it was selected.
 
@@ -21,8 +22,8 @@ def subspace_table(
     ----------
     matrices : sequence of path
         ``genes/fold-{k}.h5ad``, in the order of the folds.
-    tumor, tme : iterable of str
-        The gene lists.
+    listed : mapping
+        Subspace (``tumor``, ``tme``) -> its genes.
     both : {"tumor", "tme", "shared", "drop"}
         What became of genes of both lists.
 
@@ -33,11 +34,9 @@ def subspace_table(
         hold it), measured (1 if all cohorts have it), folds_selected, fold_{k} (0 or 1), dispersion_norm (mean over
         folds; empty where not measured).
     """
-    import h5py
     import pandas as pd
-    from anndata.io import read_elem
 
-    tumor, tme = set(tumor), set(tme)
+    tumor, tme = set(listed["tumor"]), set(listed["tme"])
     genes = sorted(tumor | tme)
     table = pd.DataFrame({"gene_symbol": genes})
     table["in_tumor_list"] = [int(gene in tumor) for gene in genes]
@@ -45,9 +44,7 @@ def subspace_table(
     table["subspace"] = assign_subspaces(genes, tumor, tme, both).to_numpy()
     chosen, dispersion = {}, {}
     for fold, path in enumerate(matrices):
-        with h5py.File(path) as file:
-            var = read_elem(file["var"])
-        var.index = var.index.astype(str)
+        var, _ = read_genes(path)
         chosen[f"fold_{fold}"] = var["highly_variable"].astype(bool).reindex(genes)
         dispersion[fold] = var["dispersion_norm"].astype(float).reindex(genes)
     folds = pd.DataFrame(chosen, index=genes)

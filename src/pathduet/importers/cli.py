@@ -92,7 +92,7 @@ def cptac(
 ) -> None:
     """CPTAC: expression matrix and clinical sheet; survival of 0 days or less, or none, is refused by row."""
     from pathduet.core.errors import InputError, Problem
-    from pathduet.expression.tables import UNITS
+    from pathduet.expression.table_checks import UNITS
     from pathduet.importers.cptac import import_cptac
 
     if expression is not None and unit not in UNITS:

@@ -90,7 +90,7 @@ def write_cohort(
     slides : sequence of mapping
         Columns of slides.tsv but the cohort; paths absolute.
     expression : DataFrame, optional
-        First column(s) name the gene as ``expression.matrix.GENE_COLUMNS`` says, one column a sample. Written as
+        First column(s) name the gene as ``expression.table_files.GENE_COLUMNS`` says, one column a sample. Written as
         ``expression_{cohort}.parquet``.
     unit : str
         Of the expression.

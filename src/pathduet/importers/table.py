@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.core.errors import InputError, Problem
-from pathduet.expression.tables import GENE_COLUMNS, UNITS
+from pathduet.expression.table_checks import UNITS
+from pathduet.expression.table_files import GENE_COLUMNS
 from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
 from pathduet.importers.facts import column_of, read_facts, read_table
 from pathduet.importers.report import ImportReport
@@ -55,7 +56,7 @@ def import_table(
     expression : Path, optional
         Genes in rows, samples in columns; the other way round with `samples_in_rows` (the sample in the first column).
     unit : str
-        One of ``expression.matrix.UNITS``.
+        One of ``expression.table_checks.UNITS``.
     standardise : bool
         Standardise each gene over the table's samples and declare z-scores: for values without a unit that others share
         (arrays). Looks at all samples of the cohort, so only for an external one.

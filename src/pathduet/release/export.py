@@ -13,9 +13,9 @@ from pathduet.cohort.folds import read_folds
 from pathduet.core.errors import InputError, Problem
 from pathduet.core.files import atomic_path, write_json, write_text
 from pathduet.core.progress import track
+from pathduet.expression.gene_scaling import GeneScaling
 from pathduet.release import model_card
 from pathduet.release.contents import MANIFEST, SUMS, write_manifest
-from pathduet.release.gene_scaling import GeneScaling
 from pathduet.release.load import LOCAL_SETTINGS
 from pathduet.release.reference import Reference, slide_facts
 from pathduet.release.risk_reference import observed_groups, training_risks

@@ -11,8 +11,8 @@ import numpy as np
 from torch import nn
 
 from pathduet.core.errors import InputError, PathDuetError, Problem
+from pathduet.expression.gene_scaling import GeneScaling
 from pathduet.release.contents import read_json, verify
-from pathduet.release.gene_scaling import GeneScaling
 from pathduet.release.reference import Reference
 from pathduet.slides.settings import SlideSettings
 from pathduet.training.model_folder import ModelDescription, load_model

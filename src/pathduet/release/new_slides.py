@@ -8,7 +8,8 @@ from typing import Any
 
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import InputError, Problem
-from pathduet.expression.tables import UNITS, ExpressionTable, read_expression
+from pathduet.expression.table_checks import UNITS
+from pathduet.expression.tables import ExpressionTable, read_expression
 from pathduet.release.contents import is_release
 from pathduet.release.export import export_release
 from pathduet.slides.folder import slides_of

@@ -152,7 +152,7 @@ def _expression_lines(plan: Plan) -> list[str]:
     from pathduet.expression.prepare import gene_lists, read_tables
 
     tables = read_tables(plan.config["expression"])
-    tumor, tme = gene_lists(plan.config["genesets"])
+    listed = gene_lists(plan.config["genesets"])
     common = set.intersection(*(set(table.values.index) for table in tables))
     lines = []
     with_slides = {slide.patient_id for slide in plan.slides if not slide.exclude}
@@ -168,8 +168,8 @@ def _expression_lines(plan: Plan) -> list[str]:
         )
         lines += [f"  warning: {warning}" for warning in table.warnings]
     lines.append(
-        f"{len(common)} genes in all tables; of the gene lists {len(common & set(tumor))}/{len(tumor)} tumor "
-        f"and {len(common & set(tme))}/{len(tme)} microenvironment genes"
+        f"{len(common)} genes in all tables; of the gene lists {len(common & set(listed['tumor']))}/"
+        f"{len(listed['tumor'])} tumor and {len(common & set(listed['tme']))}/{len(listed['tme'])} microenvironment genes"
     )
     return lines
 

@@ -26,7 +26,8 @@ from pathduet.evaluation.censoring import (
 )
 from pathduet.evaluation.covariates import design_matrix
 from pathduet.expression import fold_matrix
-from pathduet.expression.gene_sets import Both, shipped
+from pathduet.expression.gene_sets import Both
+from pathduet.expression.prepare import MatrixSettings, build, gene_lists
 from pathduet.expression.tables import ExpressionTable, read_expression
 from pathduet.models.snn import SnnConfig
 from pathduet.training.config import TrainingConfig
@@ -58,8 +59,8 @@ class FoldData:
     fold : int
     tables : sequence of ExpressionTable
         One a cohort. The genes are those that all of them have.
-    tumor, tme : sequence of str
-        Gene lists.
+    listed : mapping
+        Subspace -> its genes.
     both : str
         What becomes of genes of both lists.
     part : str
@@ -72,8 +73,7 @@ class FoldData:
     folds: pd.DataFrame
     fold: int
     tables: Sequence[ExpressionTable]
-    tumor: Sequence[str]
-    tme: Sequence[str]
+    listed: Mapping[str, Sequence[str]]
     both: Both = "drop"
     part: str = "test"
     seed: int = 42
@@ -101,18 +101,21 @@ class FoldData:
         return who, branches[entry.genes]
 
     def _lists(self, entry: Entry) -> Any:
-        return fold_matrix.build(
-            self.tables, self.patients, self.folds, self.fold, tumor=self.tumor, tme=self.tme, both=self.both,
-            fraction=entry.fraction, flavor=entry.flavor, external_scaling="own", seed=self.seed,
-        )  # fmt: skip
+        settings = MatrixSettings(
+            both=self.both,
+            flavor=entry.flavor,
+            fraction=entry.fraction,
+            external_scaling="own",
+            seed=self.seed,
+        )
+        return build(self.tables, self.patients, self.folds, self.fold, self.listed, settings)
 
     def _all_genes(self) -> Any:
         """Scale every common gene: X holds all listed genes, and nothing is read of the selection among them."""
         first, *others = sorted(set.intersection(*(set(table.values.index) for table in self.tables)))
-        return fold_matrix.build(
-            self.tables, self.patients, self.folds, self.fold, tumor=others, tme=[first],
-            fraction=1e-6, flavor="random", external_scaling="own", seed=self.seed,
-        )  # fmt: skip
+        settings = MatrixSettings(flavor="random", fraction=1e-6, external_scaling="own", seed=self.seed)
+        listed = {"tumor": others, "tme": [first]}
+        return build(self.tables, self.patients, self.folds, self.fold, listed, settings)
 
 
 def write_fold(
@@ -153,8 +156,7 @@ def write_fold(
         read_folds(folds),
         fold,
         [read_expression(sheets / f"expression_{cohort}.tsv.gz", "zscore", cohort) for cohort in cohorts],
-        shipped("tumor"),
-        shipped("tme"),
+        gene_lists({"tumor": "shipped", "tme": "shipped"}),
         both=settings["both"],
         part=part,
         seed=int(named) if named.isdecimal() else int(settings["seeds"][0]),

@@ -1,20 +1,23 @@
-"""A new sample's expression as a fold's teacher takes it: the training part's genes, means and SDs."""
+"""Scaling of genes: z-scores by the means and SDs of the training part, of a fold and of new samples alike."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pathduet.core.errors import InputError, Problem
-from pathduet.expression.batch_correction import standardise
-from pathduet.expression.fold_matrix import SUBSPACES, FoldExpression
+from pathduet.expression.fold_matrix import SUBSPACES, FoldExpression, read_genes, token_columns
 from pathduet.expression.tables import ExpressionTable
 from pathduet.expression.units import to_log2
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+ExternalScaling = Literal["training", "own"]
 #: Of each subspace's genes, the share that a table may lack; those genes stand at the training mean.
 MOST_MISSING = 0.1
 TRANSFORMATION = (
@@ -24,9 +27,55 @@ TRANSFORMATION = (
 )
 
 
+def mean_and_sd(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and population SD of each column; the SD of a constant column is exactly 0."""
+    mean = values.mean(axis=0)
+    constant = values.max(axis=0) == values.min(axis=0)
+    return mean, np.where(constant, 0.0, values.std(axis=0))
+
+
+def z_scores(values: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """Return (values - mean) / sd; columns whose SD is 0 are only centred."""
+    scaled: np.ndarray = (values - mean) / np.where(sd == 0, 1.0, sd)
+    return scaled
+
+
+def scale_fold(
+    log2: np.ndarray, obs: pd.DataFrame, mean: np.ndarray, sd: np.ndarray, external_scaling: ExternalScaling
+) -> tuple[np.ndarray, list[str]]:
+    """Scale a fold's samples by the training part's numbers.
+
+    Parameters
+    ----------
+    log2 : (samples, genes) float64 array
+    obs : DataFrame
+        `cohort` and `part` of each sample.
+    mean, sd : (genes,) arrays
+        Of the training part.
+    external_scaling : {"training", "own"}
+        Whose numbers scale external cohorts; see ``pathduet.expression.batch_correction``.
+
+    Returns
+    -------
+    tuple of (ndarray, list of str)
+        Scaled values, and what the user should know.
+    """
+    scaled, remarks = z_scores(log2, mean, sd), []
+    if (sd == 0).any():
+        remarks.append(
+            f"{(sd == 0).sum()} genes do not vary in the training samples: scaled values are 0 there"
+        )
+    if external_scaling == "own":
+        for cohort in sorted(set(obs.loc[obs["part"] == "external", "cohort"])):
+            own = (obs["cohort"] == cohort).to_numpy()
+            scaled[own] = z_scores(log2[own], *mean_and_sd(log2[own]))
+            remarks.append(f"{cohort}: scaled by its own samples' means and SDs, not by the training part's")
+    return scaled, remarks
+
+
 @dataclass(frozen=True)
 class GeneScaling:
-    """The genes of one fold and how they are scaled.
+    """The genes of one fold and how they are scaled: a new sample's expression becomes what the teacher takes.
 
     Attributes
     ----------
@@ -52,23 +101,11 @@ class GeneScaling:
     @classmethod
     def from_matrix(cls, path: Path) -> GeneScaling:
         """Take them from a fold's matrix (``genes/fold-K.h5ad``)."""
-        import json
-
-        import anndata
-
-        adata = anndata.read_h5ad(path, backed="r")
-        settings = json.loads(str(adata.uns["pathduet"]))
-        genes: dict[str, tuple[str, ...]] = {}
-        mean: dict[str, np.ndarray] = {}
-        sd: dict[str, np.ndarray] = {}
-        for name in SUBSPACES:
-            place = adata.var[f"token_order_{name}"].to_numpy()
-            columns = np.flatnonzero(place >= 0)
-            columns = columns[np.argsort(place[columns], kind="stable")]
-            genes[name] = tuple(str(gene) for gene in adata.var_names[columns])
-            mean[name] = adata.var["mean"].to_numpy(dtype=np.float64)[columns]
-            sd[name] = adata.var["sd"].to_numpy(dtype=np.float64)[columns]
-        adata.file.close()
+        var, settings = read_genes(path)
+        chosen = {name: var.iloc[token_columns(var, name)] for name in SUBSPACES}
+        genes = {name: tuple(map(str, part.index)) for name, part in chosen.items()}
+        mean = {name: part["mean"].to_numpy(dtype=np.float64) for name, part in chosen.items()}
+        sd = {name: part["sd"].to_numpy(dtype=np.float64) for name, part in chosen.items()}
         return cls(
             int(settings["fold"]), genes, mean, sd, dict(settings["units"]),
             settings["batch_correction"], settings["external_scaling"],
@@ -135,7 +172,7 @@ class GeneScaling:
         scaled = {}
         for name in SUBSPACES:
             values = log2.reindex(list(self.genes[name])).T.to_numpy(dtype=np.float64)
-            scaled[name] = standardise(values, self.mean[name], self.sd[name])
+            scaled[name] = z_scores(values, self.mean[name], self.sd[name])
             scaled[name] = np.where(np.isnan(scaled[name]), 0.0, scaled[name]).astype(np.float32)
         samples = table.samples
         return FoldExpression(
