@@ -11,9 +11,6 @@ from snakemake.utils import min_version
 min_version("9.16")
 
 
-configfile: workflow.source_path("config.yaml")
-
-
 include: "rules/common.smk"
 
 

@@ -96,9 +96,8 @@ def make_cohort(folder: Path, slides: int, per_job: int) -> None:
 def make_stand_in_workflow(folder: Path) -> Path:
     """Copy the workflow with scripts that only make their outputs; return its Snakefile."""
     copy = folder / "workflow"
-    for name in ("Snakefile", "config.yaml"):
-        copy.mkdir(exist_ok=True)
-        shutil.copy(REPOSITORY / name, copy / name)
+    copy.mkdir(exist_ok=True)
+    shutil.copy(REPOSITORY / "Snakefile", copy / "Snakefile")
     for name in ("rules", "envs", "docs", "profiles"):
         shutil.copytree(REPOSITORY / name, copy / name)
     (copy / "workflow_scripts").mkdir()

@@ -14,11 +14,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 #: Small settings: every step is the real one.
 SMALL: dict[str, Any] = {
+    "cohorts": {"internal": ["phantom"], "external": ["phantom_external"]},
     "slides": {"slides_per_job": 8},
-    "model": {"tokens": 16, "width": 16, "heads": 2, "head_dim": 8, "offset_groups": 2, "stride": 1},
+    "encoder": {"name": "efficientnet_lite0", "batch_size": 32},
+    "model": {
+        "tokens": 16, "width": 16, "heads": 2, "head_dim": 8, "offset_groups": 2, "offset_kernel": 3, "stride": 1,
+        "offset_range": 2.0,
+    },
+    "comparison": {"models": ["abmil"]},
     "training": {name: {"epochs": 1} for name in ("teacher", "student", "distilled")},
     "evaluation": {"bootstrap": 20},
-}
+}  # fmt: skip
 
 
 def make_cohort(folder: Path, patients: int = 12, external: int = 4, slide_px: int = 1024) -> Path:
@@ -47,8 +53,6 @@ def write_config(folder: Path, cohort: Path, **changes: Any) -> Path:
             ]
         },
     }
-    for table in base["expression"]["tables"]:  # type: ignore[index]
-        table["samples"] = None  # type: ignore[index]
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(merge(merge(base, SMALL), changes)))
     return path

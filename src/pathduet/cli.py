@@ -34,7 +34,7 @@ app.command("view")(explain_cli.view)
 Config = Annotated[
     list[Path] | None,
     typer.Option(
-        "--config", "-c", help="Laid over the shipped config.yaml, like snakemake's --configfile; repeatable."
+        "--configfile", "--config", "-c", help="As snakemake's: laid over the defaults; repeatable."
     ),
 ]
 Results = Annotated[Path, typer.Option("--results", help="Results folder.")]
@@ -43,8 +43,7 @@ Results = Annotated[Path, typer.Option("--results", help="Results folder.")]
 def _configuration(files: list[Path] | None) -> dict[str, Any]:
     from pathduet.core import config as configuration
 
-    base = Path("config.yaml")
-    value = configuration.read(base) if base.is_file() else {}
+    value: dict[str, Any] = {}
     for path in files or []:
         value = configuration.merge(value, configuration.read(path))
     return value
@@ -72,14 +71,21 @@ def check(
     slides: Annotated[
         bool, typer.Option(help="Open every slide; --no-slides looks at the tables alone.")
     ] = True,
+    directory: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="Working directory of the run, as snakemake's.")
+    ] = Path(),
 ) -> None:
     """Look at everything a run would read and say what will be used, what will be skipped, and why.
 
     Exit status: 0 ready; 2 the input has problems; 3 ready, but some slides will be lost.
     """
+    from contextlib import chdir
+
     from pathduet.workflow.preflight import preflight
 
-    report = preflight(_configuration(config), open_slides=slides)
+    value = _configuration(config)
+    with chdir(directory):
+        report = preflight(value, open_slides=slides)
     typer.echo(report.text())
     raise typer.Exit(3 if report.lost_slides else 0)
 
@@ -109,13 +115,13 @@ def _engine_configuration(files: list[Path] | None) -> dict[str, Any]:
     from pathduet.core import config as configuration
 
     value = _configuration(files)
-    placeholder: dict[str, Any] = {
+    sections = {key: value[key] for key in ("slides", "stain", "encoder", "seed") if key in value}
+    no_cohort = {
         "sheets": {"slides": "-", "patients": "-"},
         "cohorts": {"internal": ["-"]},
         "expression": {"tables": [{"cohort": "-", "path": "-", "unit": "counts"}]},
     }
-    sections = {key: value[key] for key in ("slides", "stain", "encoder", "seed") if key in value}
-    return configuration.resolve(placeholder | sections, check_paths=False)
+    return configuration.resolve(no_cohort | sections)
 
 
 Source = Annotated[Path, typer.Argument(help="A folder of slides, one slide, or a slides.tsv.")]

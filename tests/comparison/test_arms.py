@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +9,9 @@ import pytest
 from pathduet.core import config as configuration
 from pathduet.variations import BASELINE_NAMES, OURS, TABLES, VARIATION_TABLES, all_arms, arms, needed_arms
 
-SHIPPED = Path(__file__).parents[2] / "config.yaml"
-
 
 def resolved(**changes: Any) -> dict[str, Any]:
-    return configuration.resolve(configuration.merge(configuration.read(SHIPPED), changes), check_paths=False)
+    return configuration.resolve(changes)
 
 
 @pytest.mark.parametrize("table", TABLES)

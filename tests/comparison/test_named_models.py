@@ -156,9 +156,8 @@ def test_a_failed_model_is_a_hole_with_its_reason_in_tables_and_ensembles(tmp_pa
 
 
 def plan(tmp_path: Path, **changes: Any) -> Plan:
-    base = configuration.read(REPOSITORY / "config.yaml")
     lint = configuration.read(REPOSITORY / "tests/workflow/lint.yaml")
-    return Plan.from_config(configuration.merge(configuration.merge(base, lint), changes))
+    return Plan.from_config(configuration.merge(lint, changes))
 
 
 @pytest.fixture(autouse=True)

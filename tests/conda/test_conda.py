@@ -42,10 +42,7 @@ def config(tmp_path: Path) -> Path:
         expression={"tables": [{"cohort": "phantom", "path": str(cohort / "expression_phantom.tsv.gz"),
                                 "unit": "counts", "samples": None}]},
     )  # fmt: skip
-    value = configuration.merge(
-        configuration.read(tiny_cohort.REPOSITORY / "config.yaml"), configuration.read(config)
-    )
-    settings = Plan.from_config(value).split_settings()
+    settings = Plan.from_config(configuration.read(config)).split_settings()
     write_folds(
         tmp_path / "results/split/folds.tsv", folds_of(read_patients(cohort / "patients.tsv"), settings)
     )

@@ -139,8 +139,8 @@ def test_the_default_structures_hold_every_area_of_the_atlas() -> None:
     from pathduet.core import config
     from pathduet.explanation_files import plain_name
 
-    regions = config.schema("config")["properties"]["explanations"]["properties"]["regions"]["properties"]
-    sides = {side: {plain_name(name) for name in regions[side]["default"]} for side in ("tumor", "tme")}
+    regions = config.default("explanations.regions")
+    sides = {side: {plain_name(name) for name in regions[side]} for side in ("tumor", "tme")}
     areas = {"le", "lehbv", "it", "ithbv", "ct", "ctpnz", "ctpnn", "ctpan", "cthbv", "ctmvp", "ctne"}
     assert areas <= sides["tumor"] | sides["tme"] and not sides["tumor"] & sides["tme"]
 
@@ -159,7 +159,7 @@ def test_an_annotation_by_the_atlass_names_is_scored_with_the_shipped_mapping(
 ) -> None:
     from pathduet.core import config
 
-    regions = config.schema("config")["properties"]["explanations"]["properties"]["regions"]["properties"]
+    regions = config.default("explanations.regions")
     features = []
     for i, name in enumerate(ATLAS):
         ring = [[100 * i, 0], [100 * i + 100, 0], [100 * i + 100, 100], [100 * i, 100], [100 * i, 0]]
@@ -177,7 +177,7 @@ def test_an_annotation_by_the_atlass_names_is_scored_with_the_shipped_mapping(
     grid = pd.DataFrame(
         {"x": [100.0 * i for i in range(len(ATLAS))], "y": 0.0, "size": 100.0, "size_y": 100.0}
     )
-    named_tiles = annotate(grid, annotation, regions["tumor"]["default"], regions["tme"]["default"])
+    named_tiles = annotate(grid, annotation, regions["tumor"], regions["tme"])
     assert dict(zip(named_tiles["structure"], named_tiles["side"], strict=True)) == ATLAS
     called = ["tumor"] * 3 + ["tme"] * 6 + ["tumor"]  # one tumor structure missed; ink counts nowhere
     rows, (structures,) = score_slide(

@@ -89,7 +89,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str,
     rows.drop(columns="reason").to_csv(folder / "patients.tsv", sep="\t")
     minimal = {"sheets": {"slides": "-", "patients": "-"}, "cohorts": {"internal": ["internal"]},
                "expression": {"tables": [{"cohort": "internal", "path": "-", "unit": "counts"}]}}  # fmt: skip
-    chosen = config.resolve(minimal, check_paths=False)["explanations"]
+    chosen = config.resolve(minimal)["explanations"]
     chosen["genes"] = ["G1", "PTTG1"]
     chosen["regions"] |= {
         "annotations": str(results / "regions/{slide_id}.png"),

@@ -210,12 +210,9 @@ def test_unknown_values_are_refused(name: str) -> None:
         dataclasses.replace(SMALL, **{name: "other"})
 
 
-def test_the_configuration_refuses_switches_beside_the_released_variant(tmp_path) -> None:
-    from pathlib import Path
+def test_the_configuration_refuses_switches_beside_the_released_variant() -> None:
+    from pathduet.workflow import config_checks
 
-    import yaml
-
-    value = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())
-    value["model"] |= {"variant": "released", "gene_input": "vector"}
+    config = configuration.resolve({"model": {"variant": "released", "gene_input": "vector"}})
     with pytest.raises(InputError, match=r"model\.gene_input: 'vector' is a switch of variant paper"):
-        configuration.resolve(value, check_paths=False)
+        config_checks.check(config, paths=False)

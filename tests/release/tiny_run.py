@@ -68,8 +68,7 @@ def tiny_config(folder: Path) -> dict[str, Any]:
                 "tokens": 16, "width": 16, "heads": 2, "head_dim": 8, "offset_groups": 2, "offset_kernel": 3, "stride": 2,
             },
             "training": {name: dict(epochs) for name in MODELS},
-        },
-        check_paths=False,
+        }
     )  # fmt: skip
 
 

@@ -69,6 +69,7 @@ def test_a_real_aperio_slide_goes_through_features(test_data: Path, tmp_path: Pa
         "sheets": {"slides": "slides.tsv", "patients": "patients.tsv"},
         "cohorts": {"internal": ["phantom"], "external": []},
         "tasks": ["survival"],
+        "encoder": {"name": "efficientnet_lite0"},
         "expression": {
             "tables": [{"cohort": "phantom", "path": "genes.tsv", "unit": "counts", "samples": None}]
         },

@@ -1,11 +1,9 @@
-"""The configuration: read, checked against its schema, completed with defaults, all problems at once."""
+"""The configuration: defaults, the demo or the user's own file laid over them, all checked against the schema."""
 
 from __future__ import annotations
 
-import ast
 import copy
 import difflib
-import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import resources
@@ -15,18 +13,36 @@ from typing import Any
 import yaml
 
 from pathduet.core.errors import InputError, Problem
-from pathduet.explanation_files import plain_name
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    text = (resources.files("pathduet") / name).read_text(encoding="utf-8")
+    return dict(yaml.load(text, Loader=_Loader))
 
 
 @lru_cache
 def schema(name: str) -> dict[str, Any]:
     """Return a shipped schema: ``config``, ``slides`` or ``patients``."""
-    text = (resources.files("pathduet") / "_schemas" / f"{name}.schema.yaml").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = yaml.safe_load(text)
-    return loaded
+    return _shipped(f"_schemas/{name}.schema.yaml")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
+@lru_cache
+def defaults() -> dict[str, Any]:
+    """Return the shipped config.yaml, the only place where a default stands. Not to be changed."""
+    return _shipped("_config.yaml")
+
+
+def default(key: str) -> Any:
+    """Return the default of a dotted key, e.g. ``model.width``."""
+    value: Any = defaults()
+    for step in key.split("."):
+        value = value[step]
+    return copy.deepcopy(value)
+
+
+class _UniqueKeyLoader(_Loader):  # type: ignore[misc]
     """Safe YAML that refuses a key given twice (YAML itself silently keeps the last)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -74,16 +90,15 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _with_defaults(value: dict[str, Any], part: Mapping[str, Any]) -> None:
-    for key, rule in part.get("properties", {}).items():
-        if key not in value and "default" in rule:
-            value[key] = copy.deepcopy(rule["default"])
-        if isinstance(value.get(key), dict):
-            _with_defaults(value[key], rule)
-        elif isinstance(value.get(key), list):
-            for item in value[key]:
-                if isinstance(item, dict):
-                    _with_defaults(item, rule.get("items", {}))
+def is_demo(value: Mapping[str, Any]) -> bool:
+    """Whether a configuration names no cohort of its own: no sheets, no cohorts, no expression tables."""
+
+    def said(part: Any) -> bool:
+        return any(map(said, part.values())) if isinstance(part, Mapping) else bool(part)
+
+    expression = value.get("expression")
+    tables = expression.get("tables") if isinstance(expression, Mapping) else None
+    return not any(map(said, (value.get("sheets"), value.get("cohorts"), tables)))
 
 
 def _key(path: Any) -> str:
@@ -116,130 +131,48 @@ def _schema_problems(value: Any) -> Iterator[Problem]:
         elif error.validator == "required":
             key = error.message.split("'")[1]  # one error a key; its name stands in the message only
             described = rule.get("properties", {}).get(key, {}).get("description", "")
-            missing = f"{where}.{key}" if error.absolute_path else key
-            yield Problem(missing, "missing", described or "see schemas/config.schema.yaml")
+            yield Problem(f"{where}.{key}", "missing", described)
         else:
-            described = rule.get("description", "")
-            yield Problem(where, error.message, described or "see schemas/config.schema.yaml")
+            found = "missing" if error.instance in (None, []) else error.message
+            yield Problem(where, found, rule.get("description", "") or "see schemas/config.schema.yaml")
 
 
-def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
-    internal, external = config["cohorts"]["internal"], config["cohorts"]["external"]
-    for cohort in sorted(set(internal) & set(external)):
-        yield Problem("cohorts", f"{cohort!r} is both internal and external", "list it once")
-    tables = [table["cohort"] for table in config["expression"]["tables"]]
-    for cohort in sorted({c for c in tables if tables.count(c) > 1}):
-        yield Problem("expression.tables", f"cohort {cohort!r} stands twice", "one table per cohort")
-    for cohort in sorted(set(tables) - set(internal) - set(external)):
-        yield Problem(
-            "expression.tables",
-            f"cohort {cohort!r} is in neither cohorts.internal nor cohorts.external",
-            "correct the name, or add it to cohorts",
-        )
-    for cohort in internal:
-        if cohort not in tables:
-            yield Problem("expression.tables", f"no table for the internal cohort {cohort!r}", "add one")
-    yield from _comparison_problems(config["comparison"])
-    tokens = config["model"]["tokens"]
-    if math.isqrt(tokens) ** 2 != tokens:
-        below = math.isqrt(tokens)
-        yield Problem(
-            "model.tokens", f"{tokens} is no square number", f"use {below**2} or {(below + 1) ** 2}"
-        )
-    if config["model"]["variant"] == "released":
-        known = schema("config")["properties"]["model"]["properties"]
-        for name in ("attention", "gene_input", "aggregation"):
-            paper = known[name]["default"]
-            if config["model"][name] != paper:
-                yield Problem(
-                    f"model.{name}",
-                    f"{config['model'][name]!r} is a switch of variant paper",
-                    f"leave it at {paper!r} with variant released, or use variant paper",
-                )
-    if config["predict"]["expression"] and not config["predict"]["unit"]:
-        yield Problem("predict.unit", "not set", "say what predict.expression holds, e.g. counts")
-    regions = config["explanations"]["regions"]
-    for name in sorted(set(map(plain_name, regions["tumor"])) & set(map(plain_name, regions["tme"]))):
-        yield Problem("explanations.regions", f"{name!r} is on both sides", "list a structure once")
-    if config["slides"]["mpp_10x"] <= config["slides"]["mpp_20x"]:
-        yield Problem(
-            "slides.mpp_10x", "not coarser than slides.mpp_20x", "10x has the larger pixels, e.g. 1.0 and 0.5"
-        )
-
-
-def _comparison_problems(comparison: Mapping[str, Any]) -> Iterator[Problem]:
-    taken = set(schema("config")["properties"]["evaluation"]["properties"]["clinical_baselines"]["default"])
-    taken |= set(schema("config")["properties"]["comparison"]["properties"]["models"]["items"]["enum"])
-    for name in sorted(
-        set(comparison["own_models"]) & (taken | {"teacher", "student", "distilled", "ensemble"})
-    ):
-        yield Problem(f"comparison.own_models.{name}", "the name of another model", "choose another name")
-    for name in ("learning_rate", "weight_decay", "dropout"):
-        low, high = comparison["search"][name]
-        if low > high:
-            yield Problem(f"comparison.search.{name}", f"{low} is above {high}", "give the lower value first")
-
-
-def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
-    paths = [("sheets.slides", config["sheets"]["slides"]), ("sheets.patients", config["sheets"]["patients"])]
-    for i, table in enumerate(config["expression"]["tables"]):
-        paths.append((f"expression.tables[{i}].path", table["path"]))
-        if table.get("samples"):
-            paths.append((f"expression.tables[{i}].samples", table["samples"]))
-    paths += [(f"genesets.{name}", config["genesets"][name]) for name in ("tumor", "tme")]
-    paths += [(f"predict.{name}", config["predict"][name]) for name in ("slides", "expression", "samples")]
-    paths += [("split.file", config["split"]["file"]), ("encoder.weights", config["encoder"]["weights"])]
-    paths.append(("stain.target", config["stain"]["target"]))
-    paths += [
-        (f"comparison.own_models.{name}.file", own["file"])
-        for name, own in config["comparison"]["own_models"].items()
-    ]
-    paths.append(("explanations.gene_sets", config["explanations"]["gene_sets"]))
-    for key, path in paths:
-        if path is not None and path != "shipped" and not Path(path).is_file():
-            advice = "correct the path (relative to the working directory)"
-            if key == "sheets.slides" and Path(path).parts[0] == "demo":
-                advice = "the demo cohort is not there yet: `make demo`, or `pathduet simulate --out demo`"
-            yield Problem(key, f"no file {path!r}", advice)
-    yield from _source_problems(config["comparison"]["own_models"])
-
-
-def _source_problems(own_models: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what no training could import: told before a run rather than as a hole in its tables. Nothing is executed."""
-    for name, own in own_models.items():
-        try:
-            ast.parse(Path(own["file"]).read_bytes(), filename=own["file"])
-        except (SyntaxError, ValueError) as error:
-            line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-            found = f"{own['file']}{line}: {getattr(error, 'msg', error)}"
-            yield Problem(f"comparison.own_models.{name}.file", found, "correct the Python file")
-        except OSError:  # said above
-            continue
-
-
-def resolve(value: Mapping[str, Any], *, check_paths: bool = True) -> dict[str, Any]:
-    """Validate a configuration and return it with every default filled in.
+def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration laid over the defaults, or over the demo's where it names no cohort, and validated as a whole.
 
     Parameters
     ----------
     value : mapping
-        The configuration as read from YAML (or as Snakemake hands it over).
-    check_paths : bool
-        Also require that the files it names exist.
+        The user's configuration as read from YAML (or as Snakemake hands it over); an already complete one stays as it is.
 
     Raises
     ------
     InputError
-        Listing every unknown key, wrong type, impossible value, contradiction and missing file.
+        Listing every unknown key, wrong type, missing and impossible value.
     """
-    config = copy.deepcopy(dict(value))
+    base: Mapping[str, Any] = defaults()
+    if is_demo(value):
+        base = merge(base, _shipped("_demo.yaml"))
+        value = {key: part for key, part in value.items() if key not in ("sheets", "cohorts")}
+    config = merge(base, value)
     problems = list(_schema_problems(config))
     if problems:
         raise InputError(problems)
-    _with_defaults(config, schema("config"))
-    problems = list(_cross_problems(config))
-    if check_paths:
-        problems += _path_problems(config)
-    if problems:
-        raise InputError(problems)
     return config
+
+
+def training_settings(training: Mapping[str, Any], role: str, task: str) -> dict[str, Any]:
+    """Return a network's settings of training: those for all, its own section's laid over them, the task's number of each.
+
+    Parameters
+    ----------
+    training : mapping
+        The ``training`` of a complete configuration.
+    role : str
+        The section: ``teacher``, ``student``, ``distilled`` or ``baseline``.
+    task : str
+    """
+    known = schema("config")["properties"]["training"]["properties"]
+    common = [key for key in training if "properties" not in known[key] and key != "tensorboard"]
+    given = {**{key: training[key] for key in common}, **training[role]}
+    return {key: value[task] if isinstance(value, Mapping) else value for key, value in given.items()}

@@ -1,11 +1,11 @@
-"""The configuration's reference as Markdown, made from its schema, so that the two cannot disagree."""
+"""The configuration's reference as Markdown, made from its schema and defaults, so that they cannot disagree."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pathduet.core.config import schema
+from pathduet.core.config import default, schema
 
 _BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
 
@@ -54,6 +54,13 @@ def _cell(text: str) -> str:
     return " ".join(str(text).split()).replace("|", "\\|")
 
 
+def _default_of(path: str) -> str:
+    try:
+        return f"`{_cell(_shown(default(path)))}`"
+    except KeyError:  # an entry of a list, or what a network takes from `training`
+        return ""
+
+
 def _section(node: Mapping[str, Any]) -> bool:
     return "properties" in node or (node.get("type") == "array" and "properties" in node.get("items", {}))
 
@@ -75,8 +82,12 @@ def reference() -> str:
             continue
         section = max((s for s in tables if not s or path.startswith((f"{s}.", f"{s}[]."))), key=len)
         name = path.removeprefix(section).removeprefix("[]").lstrip(".") if section else path
-        default = f"`{_cell(_shown(node['default']))}`" if "default" in node else "required"
-        row = [f"`{name}`", _cell(values_of(node)), default, _cell(str(node.get("description", "")))]
+        row = [
+            f"`{name}`",
+            _cell(values_of(node)),
+            _default_of(path),
+            _cell(str(node.get("description", ""))),
+        ]
         tables[section].append("| " + " | ".join(row) + " |")
     for section, rows in tables.items():
         lines += ["", f"## {section or 'Top level'}", ""]

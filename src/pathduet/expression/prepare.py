@@ -81,7 +81,9 @@ def read_tables(expression: Mapping[str, Any]) -> list[ExpressionTable]:
     tables, problems = [], []
     for entry in expression["tables"]:
         try:
-            tables.append(read_expression(entry["path"], entry["unit"], entry["cohort"], entry["samples"]))
+            tables.append(
+                read_expression(entry["path"], entry["unit"], entry["cohort"], entry.get("samples"))
+            )
         except InputError as error:
             problems += [
                 Problem(f"cohort {entry['cohort']}: {p.where}", p.found, p.advice) for p in error.problems

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+from pathduet.core.config import default
+
 S = TypeVar("S")
 
 
@@ -41,16 +43,16 @@ class TileSettings:
         Least ratio of detail at 1 um to that at 2 um in an encoded tile; 0 takes blurred and blank ones too.
     """
 
-    tile_px: int = 224
-    mpp_10x: float = 1.0
-    mpp_20x: float = 0.5
-    thumbnail_mpp: float = 8.0
-    min_tissue: float = 0.5
-    min_tiles: int = 1
-    default_mpp: float | None = None
-    max_tiles: int = 2500
-    max_failed_tiles: float = 0.1
-    min_sharpness: float = 0.45
+    tile_px: int = default("slides.tile_px")
+    mpp_10x: float = default("slides.mpp_10x")
+    mpp_20x: float = default("slides.mpp_20x")
+    thumbnail_mpp: float = default("slides.thumbnail_mpp")
+    min_tissue: float = default("slides.min_tissue")
+    min_tiles: int = default("slides.min_tiles")
+    default_mpp: float | None = default("slides.default_mpp")
+    max_tiles: int = default("slides.max_tiles")
+    max_failed_tiles: float = default("slides.max_failed_tiles")
+    min_sharpness: float = default("slides.min_sharpness")
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TileSettings:
@@ -83,12 +85,12 @@ class StainSettings:
         ``shipped``, or the path of an image whose stains everything is mapped to.
     """
 
-    backend: str = "closed_form"
-    sample_pixels: int = 20_000
-    regularizer: float = 0.1
-    luminosity_threshold: float = 0.8
-    percentile: float = 99.0
-    target: str = "shipped"
+    backend: str = default("stain.backend")
+    sample_pixels: int = default("stain.sample_pixels")
+    regularizer: float = default("stain.regularizer")
+    luminosity_threshold: float = default("stain.luminosity_threshold")
+    percentile: float = default("stain.percentile")
+    target: str = default("stain.target")
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> StainSettings:
@@ -129,19 +131,19 @@ class EncoderSettings:
         Seed of the ``random`` encoder's weights.
     """
 
-    name: str = "resnet50"
-    stage: int = 3
-    weights: str | None = None
+    name: str = default("encoder.name")
+    stage: int = default("encoder.stage")
+    weights: str | None = default("encoder.weights")
     options: tuple[tuple[str, Any], ...] = ()
-    input_px: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    engine: str = "auto"
-    compile: bool = False
-    batch_size: int = 64
-    device: str = "auto"
-    precision: str = "float32"
-    seed: int = 42
+    input_px: int | None = default("encoder.input_px")
+    mean: tuple[float, ...] | None = default("encoder.mean")
+    std: tuple[float, ...] | None = default("encoder.std")
+    engine: str = default("encoder.engine")
+    compile: bool = default("encoder.compile")
+    batch_size: int = default("encoder.batch_size")
+    device: str = default("encoder.device")
+    precision: str = default("encoder.precision")
+    seed: int = default("seed")
 
     def __post_init__(self) -> None:
         # from YAML and JSON come lists and mappings; settings are keys of caches
@@ -169,8 +171,8 @@ class LimitSettings:
         Resident memory of a worker process in MiB; 0 = no limit.
     """
 
-    time_limit_s: float = 7200.0
-    memory_limit_mib: int = 8192
+    time_limit_s: float = default("slides.time_limit_s")
+    memory_limit_mib: int = default("slides.memory_limit_mib")
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> LimitSettings:
@@ -190,7 +192,7 @@ class SlideSettings:
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> SlideSettings:
         """Build from a whole configuration: its ``slides``, ``stain`` and ``encoder`` sections and ``seed``."""
-        encoder = {"seed": config.get("seed", 42), **config.get("encoder", {})}
+        encoder = {"seed": config.get("seed", default("seed")), **config.get("encoder", {})}
         return cls(
             TileSettings.from_mapping(config.get("slides", {})),
             StainSettings.from_mapping(config.get("stain", {})),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from pathduet.core.config import default, training_settings
 
 TASKS = ("diagnosis", "grading", "survival")
 MODELS = ("teacher", "student", "distilled")
@@ -50,23 +52,23 @@ class TrainingConfig:
         Memory in MiB that may hold features between epochs.
     """
 
-    epochs: int = 10
-    batch_size: int = 4
-    accumulation: int = 1
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup_fraction: float = 0.1
-    clip_norm: float = 1.0
-    class_weights: bool = True
-    cgc: bool = True
-    igc: bool = True
-    lambda_dev: float = 1e4
-    w_mse: float = 1.0
-    w_kl: float = 1.0
+    epochs: int = default("training.epochs")
+    batch_size: int = default("training.batch_size")
+    accumulation: int = default("training.accumulation")
+    learning_rate: float = default("training.learning_rate")
+    weight_decay: float = default("training.weight_decay.diagnosis")
+    warmup_fraction: float = default("training.warmup_fraction")
+    clip_norm: float = default("training.clip_norm")
+    class_weights: bool = default("training.class_weights")
+    cgc: bool = default("training.teacher.cgc")
+    igc: bool = default("training.teacher.igc")
+    lambda_dev: float = default("training.teacher.lambda_dev")
+    w_mse: float = default("training.distilled.w_mse")
+    w_kl: float = default("training.distilled.w_kl")
     w_order: float = 0.1
-    temperature: float = 2.0
-    seed: int = 42
-    cache_mib: int = 512
+    temperature: float = default("training.distilled.temperature")
+    seed: int = default("seed")
+    cache_mib: int = default("training.cache_mib")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation"):
@@ -86,18 +88,9 @@ class TrainingConfig:
 
     @classmethod
     def start_values(cls, task: str, model: str, **changes: Any) -> TrainingConfig:
-        """Return the start values for a task and a model, with `changes` laid over them.
-
-        Teacher: batches of 4 at 1e-3; student: 8 at 1e-3; distilled: 8 at 5e-4. Weight decay is 0.01 for the
-        diagnosis and 0.1 for grading and survival.
-        """
+        """Return the defaults for a task and one of the method's networks, with `changes` laid over them."""
         check_names(task, model)
-        config = cls(
-            batch_size=4 if model == "teacher" else 8,
-            learning_rate=5e-4 if model == "distilled" else 1e-3,
-            weight_decay=0.01 if task == "diagnosis" else 0.1,
-        )
-        return replace(config, **changes)
+        return cls(**{**training_settings(default("training"), model, task), **changes})
 
 
 def check_task(task: str) -> None:

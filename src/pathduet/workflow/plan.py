@@ -28,6 +28,7 @@ from pathduet.variations import (
     gene_selections,
     needed_arms,
 )
+from pathduet.workflow import config_checks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +72,7 @@ class Plan:
         from pathduet.cohort.protocol import folds_of
 
         config = configuration.resolve(value)
+        config_checks.check(config)
         cohorts = config["cohorts"]["internal"] + config["cohorts"]["external"]
         slides, patients = read_sheets(config["sheets"]["slides"], config["sheets"]["patients"], cohorts)
         folds = folds_of(patients, _split_settings(config))
@@ -250,7 +252,7 @@ class Plan:
 
     def sample_paths(self) -> list[str]:
         """Sample sheets of the expression tables that have one."""
-        return [t["samples"] for t in self.config["expression"]["tables"] if t["samples"]]
+        return [t["samples"] for t in self.config["expression"]["tables"] if t.get("samples")]
 
     def geneset_paths(self) -> list[str]:
         """The user's own gene lists (the shipped ones count as code)."""
@@ -283,11 +285,8 @@ class Plan:
         """
         arm = self.arms[model]
         ours = arm.base in OURS
-        section = self.config["training"][arm.base if ours else "baseline"]
-        training = {
-            key: value[task] if isinstance(value, Mapping) else value
-            for key, value in configuration.merge(section, arm.training).items()
-        }
+        role = arm.base if ours else "baseline"
+        training = {**configuration.training_settings(self.config["training"], role, task), **arm.training}
         compared = self.config["comparison"]
         own = compared["own_models"].get(arm.base)
         shape = configuration.merge(self.config["model"], arm.model)

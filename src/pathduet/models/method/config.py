@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from pathduet.core.config import default
+
 VARIANTS = ("paper", "released")
 TOKEN_ORDERS = ("hilbert", "raster")
 EXPERT_RULES = ("max_confidence", "mean")
@@ -70,26 +72,26 @@ class ModelConfig:
         Student: ``ita`` (eq. 8-12) or ``mean`` (the mean of all patch tokens; no attention, no clusters).
     """
 
-    variant: str = "paper"
-    tokens: int = 2500
-    token_order: str = "hilbert"
-    width: int = 128
-    heads: int = 8
-    head_dim: int = 16
-    offset_groups: int = 8
-    offset_kernel: int = 6
-    stride: int = 4
-    offset_range: float = 4.0
-    dropout: float = 0.1
-    prototypes: int = 2
-    neighbors: int = 5
-    refinements: int = 5
-    patch_start: str = "principal"
-    expert_rule: str = "mean"
-    attention: str = "deformable"
-    magnifications: str = "both"
-    gene_input: str = "tokens"
-    aggregation: str = "ita"
+    variant: str = default("model.variant")
+    tokens: int = default("model.tokens")
+    token_order: str = default("model.token_order")
+    width: int = default("model.width")
+    heads: int = default("model.heads")
+    head_dim: int = default("model.head_dim")
+    offset_groups: int = default("model.offset_groups")
+    offset_kernel: int = default("model.offset_kernel")
+    stride: int = default("model.stride")
+    offset_range: float = default("model.offset_range")
+    dropout: float = default("model.dropout")
+    prototypes: int = default("model.prototypes")
+    neighbors: int = default("model.neighbors")
+    refinements: int = default("model.refinements")
+    patch_start: str = default("model.patch_start")
+    expert_rule: str = default("model.expert_rule")
+    attention: str = default("model.attention")
+    magnifications: str = default("model.magnifications")
+    gene_input: str = default("model.gene_input")
+    aggregation: str = default("model.aggregation")
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
