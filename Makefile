@@ -20,7 +20,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	@echo "Setting up $(VENV) (a few minutes, several GB because of torch) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,onnx,timm,staintools,slurm,s3,tensorboard,docs,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,onnx,timm,staintools,slurm,s3,tensorboard,crate,docs,dev]'
 	@touch $@
 
 demo: $(READY)

@@ -8,6 +8,6 @@ from pathduet.workflow.job import job
 with job(snakemake, "crate"):
     from pathduet.workflow.crate import write_crate
 
-    report = Path(snakemake.input.report).stat().st_mtime
-    date = datetime.fromtimestamp(report, UTC).date().isoformat()
-    write_crate(Path(snakemake.params.results), Path(snakemake.output.crate), date)
+    ended = datetime.fromtimestamp(Path(snakemake.input.report).stat().st_mtime, UTC)
+    checkout = Path(snakemake.scriptdir).parent
+    write_crate(Path(snakemake.params.results), checkout, Path(snakemake.output.crate), ended)

@@ -1,116 +1,201 @@
-"""A run as one archive that others can read: a Research Object Crate (RO-Crate 1.1) with its results.
+"""A run as one archive that others can read: a Workflow Run RO-Crate with its results.
 
-https://www.researchobject.org/ro-crate/1.1/ : a JSON-LD file, ``ro-crate-metadata.json``, describes the run's
-inputs (by checksum; raw data are never copied), the software, the configuration and every result that is in the archive.
+https://w3id.org/ro/wfrun/workflow/0.5 : ``ro-crate-metadata.json`` describes the workflow (its files are in the archive),
+the configuration, the inputs (by checksum; raw data are never copied), the software and every result in the archive.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pathduet.core.files import atomic_path, sha256_file
+from pathduet.core.errors import PathDuetError
+from pathduet.core.files import atomic_path
+from pathduet.core.provenance import shown_path
 
-CONTEXT = "https://w3id.org/ro/crate/1.1/context"
-#: What goes into the archive; slides, features and representations are too large.
+if TYPE_CHECKING:
+    from rocrate.rocrate import ROCrate
+
+#: What the archive conforms to, with the titles of the profiles.
+PROFILES = {
+    "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
+    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
+}
+README = """# A run of PathDuet
+
+`ro-crate-metadata.json` describes this archive: a [Workflow Run RO-Crate](https://w3id.org/ro/wfrun/workflow). Open
+`report/report.html` first. Raw slides, expression, features and weights are not here; inputs are named with their SHA-256.
+Absolute paths are shortened to their last two parts.
+"""
+#: Results that go into the archive; slides, features, weights and representations are too large.
 PARTS = (
-    "report/report.html", "provenance.json", "ledger.tsv", "participation.tsv", "split/folds.tsv", "tables/*",
-    "models/*/*/*/metrics.json", "models/*/*/*/predictions.tsv", "models/*/*/*/model.json", "models/*/*/*/history.tsv",
-    "external/*/*/*/metrics.json", "external/*/*/*/predictions.tsv", "provenance/**/*.json",
+    "report/report.html", "provenance.json", "ledger.tsv", "participation.tsv", "split/folds.tsv", "tables/*", "metrics/*",
+    "models/*/*/*/predictions.tsv", "models/*/*/*/model.json", "models/*/*/*/history.tsv", "external/*/*/*/predictions.tsv",
+    "provenance/**/*.json",
 )  # fmt: skip
+#: Files of the checkout that are the workflow.
+WORKFLOW = ("Snakefile", "rules/*.smk", "workflow_scripts/*.py", "envs/*.yaml")
 _FORMATS = {
     ".html": "text/html", ".json": "application/json", ".tsv": "text/tab-separated-values", ".md": "text/markdown",
+    ".svg": "image/svg+xml", ".yaml": "application/yaml", ".py": "text/x-python", ".smk": "text/plain", "": "text/plain",
 }  # fmt: skip
 
 
-def chosen_files(results: Path) -> list[Path]:
-    """Return the results that go into the archive, sorted."""
-    return sorted({path for part in PARTS for path in results.glob(part) if path.suffix in _FORMATS})
-
-
-def describe(results: Path, record: Mapping[str, Any], files: Iterable[Path], date: str) -> dict[str, Any]:
-    """Return the crate's JSON-LD.
+def write_crate(results: Path, checkout: Path, out: Path, ended: datetime) -> None:
+    """Write the archive: the same results give the same bytes.
 
     Parameters
     ----------
     results : Path
-    record : mapping
-        As from :func:`pathduet.core.provenance.run_record`.
-    files : iterable of Path
-        Files of the archive, in `results`.
-    date : str
-        ISO date of the run.
+        Holds ``provenance.json``, as from :func:`pathduet.core.provenance.run_record`, and the results.
+    checkout : Path
+        Holds the Snakefile.
+    out : Path
+        The archive.
+    ended : datetime
+        When the run ended.
     """
-    parts = [
-        {
-            "@id": path.relative_to(results).as_posix(),
-            "@type": "File",
-            "name": path.relative_to(results).as_posix(),
-            "encodingFormat": _FORMATS[path.suffix],
-            "contentSize": str(path.stat().st_size),
-            "sha256": sha256_file(path),
-        }
-        for path in files
-    ]
-    inputs = [
-        {"@id": f"#input-{i}", "@type": "CreativeWork", "name": Path(name).name, "sha256": digest}
-        for i, (name, digest) in enumerate(sorted(record["inputs"].items()))
-    ]
-    versions = [
-        {"@id": f"#software-{name}", "@type": "SoftwareApplication", "name": name, "softwareVersion": version}
-        for name, version in sorted(record["versions"].items())
-        if version != "not installed"
-    ]
-    settings = {
-        "@id": "#configuration",
-        "@type": "PropertyValue",
-        "name": "configuration",
-        "value": json.dumps(record["config"], sort_keys=True),
-    }
-    action = {
-        "@id": "#run",
-        "@type": "CreateAction",
-        "name": "PathDuet run",
-        "instrument": {"@id": "#software-pathduet"},
-        "object": [_link(part) for part in [*inputs, settings]],
-        "result": [_link(part) for part in parts],
-        "description": f"commit {record['git_commit']}, source {record['source_sha256']}, seed {record['seed']}",
-    }
-    root = {
-        "@id": "./",
-        "@type": "Dataset",
-        "name": "PathDuet run",
-        "description": "Tables, predictions, metrics and report of one PathDuet run, with what it was made from.",
-        "datePublished": date,
-        "license": "The data's own terms apply; none is granted by this archive.",
-        "hasPart": [_link(part) for part in parts],
-        "mentions": [_link(action)],
-    }
-    descriptor = {
-        "@id": "ro-crate-metadata.json",
-        "@type": "CreativeWork",
-        "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
-        "about": {"@id": "./"},
-    }
-    return {"@context": CONTEXT, "@graph": [descriptor, root, action, settings, *inputs, *versions, *parts]}
-
-
-def _link(entity: Mapping[str, Any]) -> dict[str, str]:
-    return {"@id": str(entity["@id"])}
-
-
-def write_crate(results: Path, out: Path, date: str) -> None:
-    """Write the archive: the same results on the same date give the same bytes."""
     record = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
-    files = chosen_files(results)
-    metadata = json.dumps(describe(results, record, files, date), indent=2, sort_keys=True) + "\n"
-    with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(_entry("ro-crate-metadata.json"), metadata)
-        for path in files:
-            archive.writestr(_entry(path.relative_to(results).as_posix()), path.read_bytes())
+    hide = path_hider(record, results)
+    crate = _described(record, results, checkout, hide, ended.astimezone(UTC))
+    with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for entity in [*crate.default_entities, *crate.data_entities]:
+            for name, content in entity.stream(chunk_size=-1):
+                archive.writestr(_entry(name), content)
+
+
+def path_hider(record: Mapping[str, Any], results: Path) -> Callable[[str], str]:
+    """Return a function that shortens the absolute paths in a text to their last two parts.
+
+    An archive travels; where somebody keeps patients' files is nobody else's business. Known are the paths of the
+    configuration; others are recognised by a folder directly under the file system's root.
+    """
+    known = sorted({*_absolute(record["config"]), *_absolute(list(record["inputs"]))}, key=len, reverse=True)
+    tops = "|".join(re.escape(folder.name) for folder in Path("/").iterdir() if folder.is_dir())
+    pattern = re.compile(rf"(?<![\w.:/<+=-])/(?:{tops})(?:/[\w.@%+-]+)+")
+
+    def hide(text: str) -> str:
+        for path in known:
+            text = text.replace(path, shown_path(path, results))
+        return pattern.sub(lambda found: shown_path(found[0], results), text)
+
+    return hide
+
+
+def _absolute(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [path for inner in value.values() for path in _absolute(inner)]
+    if isinstance(value, list):
+        return [path for inner in value for path in _absolute(inner)]
+    return (
+        [value] if isinstance(value, str) and Path(value).is_absolute() and len(Path(value).parts) > 2 else []
+    )
+
+
+def _described(
+    record: Mapping[str, Any], results: Path, checkout: Path, hide: Callable[[str], str], ended: datetime
+) -> ROCrate:
+    """Return the crate: its entities, in an order of their own, and the files' contents."""
+    try:
+        from rocrate.model import ContextEntity, SoftwareApplication
+        from rocrate.rocrate import ROCrate
+    except ImportError:
+        raise PathDuetError("the run's archive needs rocrate: pip install 'pathduet[crate]'") from None
+
+    crate = ROCrate(version="1.1")
+    crate.metadata.extra_contexts.append("https://w3id.org/ro/terms/workflow-run/context")
+    crate.name = "PathDuet run"
+    crate.description = (
+        "Tables, predictions, metrics and report of one PathDuet run, with what it was made from."
+    )
+    crate.datePublished = ended.date().isoformat()
+    terms = {
+        "@type": "CreativeWork",
+        "name": "Terms",
+        "description": "The data's own terms apply; this archive grants none.",
+    }
+    crate.license = crate.add(ContextEntity(crate, "#terms", terms))
+    for profile, title in PROFILES.items():
+        about = {"@type": "CreativeWork", "name": title, "version": profile.rsplit("/", 1)[1]}
+        crate.root_dataset.append_to("conformsTo", crate.add(ContextEntity(crate, profile, about)))
+
+    versions = {name: version for name, version in record["versions"].items() if version != "not installed"}
+    workflow = crate.add_workflow(
+        io.BytesIO((checkout / "Snakefile").read_bytes()),
+        "workflow/Snakefile",
+        main=True,
+        lang="snakemake",
+        lang_version=versions.get("snakemake"),
+        properties={
+            "name": "PathDuet",
+            "version": versions["pathduet"],
+            "license": "https://spdx.org/licenses/MIT",
+            "encodingFormat": "text/plain",
+            "conformsTo": {"@id": "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"},
+        },
+    )
+    for pattern in WORKFLOW[1:]:
+        for path in sorted(checkout.glob(pattern)):
+            name = f"workflow/{path.relative_to(checkout).as_posix()}"
+            workflow.append_to("hasPart", _add_file(crate, name, path.read_bytes()))
+    for name, version in sorted(versions.items()):
+        if name not in ("pathduet", "platform"):
+            page = "https://www.python.org/" if name == "python" else f"https://pypi.org/project/{name}/"
+            about = {"name": name, "softwareVersion": version, "url": page}
+            workflow.append_to("softwareRequirements", crate.add(SoftwareApplication(crate, page, about)))
+
+    def parameter(name: str, type_: str, value: Any) -> Any:
+        formal = crate.add_formal_parameter(name, type_, identifier=f"#parameter-{name}")
+        formal["workExample"], value["exampleOfWork"] = value, formal
+        return formal
+
+    used = [_add_file(crate, "configuration.json", hide(_json(record["config"])).encode())]
+    workflow.append_to("input", parameter("configuration", "File", used[0]))
+    for number, (path, digest) in enumerate(sorted(record["inputs"].items())):
+        name = Path(path).name
+        about = {"@type": "PropertyValue", "name": name, "value": f"sha256:{digest}", "sha256": digest}
+        used.append(crate.add(ContextEntity(crate, f"#input-{number}", about)))
+        workflow.append_to("input", parameter(f"{number}-{name}", "PropertyValue", used[-1]))
+
+    made = []
+    for path in sorted({path for part in PARTS for path in results.glob(part) if path.suffix in _FORMATS}):
+        content = hide(path.read_text(encoding="utf-8")).encode()
+        made.append(_add_file(crate, path.relative_to(results).as_posix(), content))
+        if path.name == "report.html":
+            workflow["output"] = parameter("report", "File", made[-1])
+    code = f"commit {record['git_commit']}, source {record['source_sha256']}, seed {record['seed']}"
+    action = crate.add_action(
+        workflow, "#run", used, made,
+        {
+            "name": "PathDuet run", "endTime": ended.isoformat(timespec="seconds"),
+            "description": f"{code}, on {record['versions']['platform']}",
+        },
+    )  # fmt: skip
+    crate.root_dataset["mentions"] = action
+    _add_file(crate, "README.md", README.encode())["about"] = crate.root_dataset
+    return crate
+
+
+def _add_file(crate: ROCrate, name: str, content: bytes) -> Any:
+    about = {
+        "name": name,
+        "encodingFormat": _FORMATS[Path(name).suffix],
+        "contentSize": str(len(content)),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    return crate.add_file(io.BytesIO(content), name, properties=about)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
