@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pathduet.cohort.labels import DIAGNOSES, GRADES
 from pathduet.cohort.survival_bins import bin_index, discretize
+from pathduet.cohort.who_labels import DIAGNOSES, GRADES
 from pathduet.evaluation.metrics import classification_scores, survival_scores
 from pathduet.features.token_map import token_rows
 from pathduet.losses.survival import survival_risk

@@ -5,7 +5,8 @@ from pathduet.workflow.job import job
 
 with job(snakemake, "participation"):
     from pathduet.cohort.labels import task_labels
-    from pathduet.cohort.ledger import participation, read_ledger
+    from pathduet.cohort.ledger import read_ledger
+    from pathduet.cohort.participation import participation
     from pathduet.cohort.sheets import read_patients
     from pathduet.expression.fold_matrix import load
 

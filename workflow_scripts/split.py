@@ -4,7 +4,7 @@ from pathduet.workflow.job import job
 
 with job(snakemake, "split"):
     from pathduet.cohort.folds import write_folds
-    from pathduet.cohort.protocol import folds_of
+    from pathduet.cohort.make_folds import folds_of
     from pathduet.cohort.sheets import read_patients
 
     write_folds(

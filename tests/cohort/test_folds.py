@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import KFold
 
-from pathduet.cohort.folds import import_folds, make_folds, read_folds, write_folds
+from pathduet.cohort.folds import read_folds, write_folds
+from pathduet.cohort.make_folds import import_folds, make_folds
 from pathduet.core.errors import InputError
 
 

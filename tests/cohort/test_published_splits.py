@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pathduet.cohort.folds import export_splits, import_splits, make_folds
-from pathduet.cohort.protocol import folds_of
+from pathduet.cohort.make_folds import folds_of, make_folds
+from pathduet.cohort.published_splits import export_splits, import_splits
 from pathduet.core.errors import InputError
 
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pathduet.cohort.labels import DIAGNOSES, GRADES, task_labels, who2021
+from pathduet.cohort.labels import task_labels
 from pathduet.cohort.sheets import read_patients
+from pathduet.cohort.who_labels import DIAGNOSES, GRADES, who2021
 from pathduet.core.errors import InputError
 
 GBM, OLIGO, A4, LOW = DIAGNOSES

@@ -248,7 +248,7 @@ def test_clinical_regressions_belong_to_the_class_tasks(tmp_path: Path) -> None:
 
 
 def test_a_logistic_regression_finds_a_separating_covariate_and_survives_missing_ones() -> None:
-    from pathduet.cohort.labels import GRADES
+    from pathduet.cohort.who_labels import GRADES
     from pathduet.evaluation.clinical_classes import logistic_predictions
 
     ages = {"G2": 20.0, "G3": 45.0, "G4": 70.0}

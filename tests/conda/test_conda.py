@@ -31,7 +31,7 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(tmp_path: Path) -> Path:
     """A run whose genes are next: folds come from another environment (one with torch), here only the genes' one is made."""
     from pathduet.cohort.folds import write_folds
-    from pathduet.cohort.protocol import folds_of
+    from pathduet.cohort.make_folds import folds_of
     from pathduet.cohort.sheets import read_patients
     from pathduet.core import config as configuration
     from pathduet.workflow.plan import Plan

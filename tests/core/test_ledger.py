@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pathduet.cohort.ledger import LedgerError, build_ledger, lost_slides, participation, summarise
+from pathduet.cohort.ledger import LedgerError, build_ledger, lost_slides, summarise
+from pathduet.cohort.participation import participation
 from pathduet.cohort.sheets import SlideRow
 
 SLIDES = [SlideRow(f"s{i}", f"p{i}", "c", Path(f"s{i}.svs")) for i in range(3)]

@@ -14,8 +14,8 @@ import yaml
 from expression_models.entries import ENTRIES, applies
 from expression_models.summary import markdown, point_values, summarise, table_iv
 
-from pathduet.cohort.labels import DIAGNOSES
 from pathduet.cohort.sheets import read_patients
+from pathduet.cohort.who_labels import DIAGNOSES
 
 
 def made_up(task: str, folds: int = 3, n: int = 40) -> list[pd.DataFrame]:

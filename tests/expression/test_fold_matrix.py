@@ -12,8 +12,8 @@ from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pathduet.cohort.folds import make_folds
 from pathduet.cohort.labels import task_labels
+from pathduet.cohort.make_folds import make_folds
 from pathduet.cohort.sheets import read_patients
 from pathduet.core.errors import InputError
 from pathduet.expression import fold_matrix, prepare

@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pathduet.cli import app
-from pathduet.cohort.folds import import_folds, write_folds
+from pathduet.cohort.folds import write_folds
 from pathduet.cohort.labels import task_labels
+from pathduet.cohort.make_folds import import_folds
 from pathduet.cohort.sheets import read_patients, read_slides
 from pathduet.core.errors import InputError
 from pathduet.expression.tables import read_expression

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from pathduet.cohort.labels import DIAGNOSES
+from pathduet.cohort.who_labels import DIAGNOSES
 from pathduet.expression import fold_matrix
 from pathduet.models import ModelConfig
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pathduet.cohort.labels import DIAGNOSES, GRADES, task_labels
+from pathduet.cohort.labels import task_labels
+from pathduet.cohort.who_labels import DIAGNOSES, GRADES
 from pathduet.phantom.latents import Effects, simulate_patients
 
 

@@ -161,7 +161,8 @@ def _ledger(root: Path, patients: pd.DataFrame, rng: np.random.Generator) -> pd.
 
 
 def _participation(root: Path, ledger: pd.DataFrame, patients: pd.DataFrame) -> None:
-    from pathduet.cohort.ledger import participation, read_ledger
+    from pathduet.cohort.ledger import read_ledger
+    from pathduet.cohort.participation import participation
 
     labelled = {"diagnosis": patients.index, "grading": patients.index, "survival": patients.index[:-4]}
     table = participation(read_ledger(root / "ledger.tsv"), patients, patients.index[3:], labelled)

@@ -21,7 +21,7 @@ def read(
     ] = None,
 ) -> None:
     """Published folds -> a file for the configuration's split.file."""
-    from pathduet.cohort.folds import import_splits
+    from pathduet.cohort.published_splits import import_splits
     from pathduet.core.files import write_tsv
 
     folds = import_splits(folder)
@@ -42,7 +42,8 @@ def write(
     out: Annotated[Path, typer.Option(help="Folder for splits_0.csv, splits_1.csv ...")],
 ) -> None:
     """A run's folds -> splits_k.csv, for other projects to compare with."""
-    from pathduet.cohort.folds import export_splits, read_folds
+    from pathduet.cohort.folds import read_folds
+    from pathduet.cohort.published_splits import export_splits
 
     written = export_splits(out, read_folds(folds))
     typer.echo(f"{len(written)} files: {out}")

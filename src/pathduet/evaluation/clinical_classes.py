@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet.cohort.labels import DIAGNOSES, GRADES, task_labels
+from pathduet.cohort.labels import task_labels
+from pathduet.cohort.who_labels import DIAGNOSES, GRADES
 from pathduet.evaluation.covariates import design_matrix
 
 #: Model name to its covariates.

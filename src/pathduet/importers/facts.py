@@ -136,7 +136,7 @@ def _event(cell: str) -> float:
 
 
 def _diagnosis(cell: str) -> str:
-    from pathduet.cohort.labels import DIAGNOSES
+    from pathduet.cohort.who_labels import DIAGNOSES
 
     if cell not in DIAGNOSES:
         raise ValueError(f"not one of {', '.join(DIAGNOSES)}")

@@ -44,8 +44,8 @@ def fold_outcome(
     The edges of the intervals come from the training part's patients (``strict``) or from all patients of the
     cross-validation (``paper``).
     """
-    from pathduet.cohort.labels import DIAGNOSES, GRADES
     from pathduet.cohort.survival_bins import discretize
+    from pathduet.cohort.who_labels import DIAGNOSES, GRADES
 
     if task != "survival":
         return ClassOutcome(DIAGNOSES if task == "diagnosis" else GRADES)

@@ -69,7 +69,7 @@ class Plan:
         InputError
             With every problem of the configuration, or, once that is right, of sheets and folds together.
         """
-        from pathduet.cohort.protocol import folds_of
+        from pathduet.cohort.make_folds import folds_of
 
         config = configuration.resolve(value)
         config_checks.check(config)

@@ -187,8 +187,10 @@ def folds_of_split(
     patients: pd.DataFrame, split: str, *, folds: int, published: str | PathLike[str]
 ) -> pd.DataFrame:
     """Return the folds of the TCGA patients: ``seed-N``, stratified by diagnosis, or the published ones."""
-    from pathduet.cohort.folds import UNLABELLED, import_splits, make_folds
     from pathduet.cohort.labels import task_labels
+    from pathduet.cohort.make_folds import make_folds
+    from pathduet.cohort.published_splits import import_splits
+    from pathduet.cohort.site_folds import UNLABELLED
 
     own = patients[patients["cohort"] == TCGA]
     labels = task_labels(own, "diagnosis")["label"]

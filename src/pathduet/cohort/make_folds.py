@@ -1,0 +1,249 @@
+"""Cross-validation folds by patient: those that a configuration asks for, made from a seed or the user's own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pathduet.cohort.folds import COLUMNS, read_fold_numbers
+from pathduet.cohort.labels import Task, task_labels
+from pathduet.cohort.site_folds import UNLABELLED, deal_sites
+from pathduet.core.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the folds of the internal patients: the user's own, or made from the seed.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        All patients, indexed by patient_id.
+    settings : mapping
+        ``folds``, ``file``, ``site_preserving``, ``seed``, ``protocol``, ``internal`` (cohorts), ``tasks``,
+        ``cdkn2a_rule``.
+
+    Raises
+    ------
+    InputError
+        If a class of a configured task has fewer patients than folds (each fold's training and test part needs
+        some), or the user's own folds do not fit.
+    """
+    internal = patients[patients["cohort"].isin(settings["internal"])]
+    rule = settings["cdkn2a_rule"]
+    problems = []
+    for task in settings["tasks"]:
+        table = task_labels(internal, task, cdkn2a_rule=rule)
+        known = table[table["reason"] == ""]
+        groups = (
+            {"deaths": int((known["event"] == 1).sum())}
+            if task == "survival"
+            else known["label"].value_counts()
+        )
+        for name, count in sorted(dict(groups).items()):
+            if count < settings["folds"]:
+                problems.append(
+                    Problem(
+                        f"{task}, {name}",
+                        f"{count} of {len(internal)} internal patients, for {settings['folds']} folds",
+                        "lower split.folds, add patients, leave the task out of `tasks`, or clear these "
+                        "patients' label",
+                    )
+                )
+        if known.empty:
+            problems.append(
+                Problem(task, "no internal patient has this label", "leave the task out of `tasks`")
+            )
+    if problems:
+        raise InputError(problems)
+    labels = _strata(internal, settings)
+    if settings["file"] is not None:
+        return import_folds(settings["file"], internal, labels)
+    return make_folds(
+        internal,
+        labels,
+        folds=settings["folds"],
+        seed=settings["seed"],
+        protocol=settings["protocol"],
+        site_preserving=settings["site_preserving"],
+    )
+
+
+def _strata(internal: pd.DataFrame, settings: Mapping[str, Any]) -> pd.Series:
+    """Return what folds are made even by: the diagnosis, or the grade or death where that is all a run is about.
+
+    A class too small for the folds matters only to a run that has the task; elsewhere it is no reason to refuse, and
+    its patients are dealt out with the unlabelled ones.
+    """
+    tasks = settings["tasks"]
+    if "diagnosis" in tasks or "grading" in tasks:
+        task: Task = "diagnosis" if "diagnosis" in tasks else "grading"
+        labels: pd.Series = task_labels(internal, task, cdkn2a_rule=settings["cdkn2a_rule"])["label"]
+        return labels
+    event = task_labels(internal, "survival")["event"]
+    seen = event.map({1.0: "died", 0.0: "censored"}).astype(object)
+    sizes = seen.map(seen.value_counts())
+    return seen.where(sizes >= settings["folds"])
+
+
+def make_folds(
+    patients: pd.DataFrame,
+    labels: pd.Series,
+    *,
+    folds: int = 3,
+    seed: int = 42,
+    protocol: Literal["strict", "paper"] = "strict",
+    site_preserving: bool = False,
+) -> pd.DataFrame:
+    """Put each patient into the test part of one fold.
+
+    ``strict``: the patients of each label and cohort are shuffled and dealt to the folds in turn, going on
+    where the last group stopped, so that every cohort's share of a label, every label and the fold sizes
+    are even to within one patient. ``paper``: scikit-learn's ``KFold(folds, shuffle=True,
+    random_state=seed)`` over each cohort's sorted patient ids, not stratified. `site_preserving`: sites instead of
+    patients are dealt, so that no site is on both sides of a fold (Howard et al., Nature Communications 2021);
+    labels are then as even as whole sites allow.
+
+    Parameters
+    ----------
+    patients : pandas.DataFrame
+        The internal cohorts' patients: index patient_id, column `cohort`.
+    labels : pandas.Series
+        Diagnosis by patient_id; missing where unknown (such patients are dealt out as one more label).
+    folds : int
+        Number of folds, >= 2.
+    seed : int
+        The same patients, labels and seed give the same folds, whatever the order of the rows.
+    protocol : {"strict", "paper"}
+        See above.
+    site_preserving : bool
+        Keep the patients of a TCGA tissue source site (the barcode's second field) together; other patients count
+        as a site each. Not with ``paper``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns patient_id, cohort, fold (0 ... folds - 1), stratum (``label|cohort``), sorted by patient_id.
+
+    Raises
+    ------
+    InputError
+        If there is no patient, an id appears twice, or a label has fewer patients (or sites) than folds.
+    """
+    import pandas as pd
+
+    ids = [str(patient) for patient in patients.index]
+    problems = []
+    if folds < 2:
+        problems.append(Problem("split.folds", str(folds), "use at least 2"))
+    if site_preserving and protocol == "paper":
+        problems.append(Problem("split.site_preserving", "with protocol paper", "use protocol strict"))
+    if not ids:
+        problems.append(Problem("split", "no patient in the internal cohorts", "check cohorts.internal"))
+    for twice in sorted(patient for patient, count in Counter(ids).items() if count > 1):
+        problems.append(Problem("split", f"patient {twice} twice", "patient ids are unique over all cohorts"))
+    if problems:
+        raise InputError(problems)
+    label_of = labels.to_dict()
+    table = pd.DataFrame({"patient_id": ids, "cohort": patients["cohort"].astype(str).to_numpy()})
+    found = [label_of.get(patient) for patient in patients.index]
+    table["label"] = [UNLABELLED if value is None or value != value else str(value) for value in found]
+    table = table.sort_values("patient_id", ignore_index=True)
+    for label, count in table["label"].value_counts().sort_index().items():
+        if label != UNLABELLED and count < folds:
+            problems.append(
+                Problem(
+                    f"split, class {label}",
+                    f"{count} patient{'s' if count != 1 else ''} for {folds} folds",
+                    "lower split.folds, add patients, give your own folds (split.file), or clear these "
+                    "patients' facts (or `diagnosis`) so that they have no label",
+                )
+            )
+    if problems:
+        raise InputError(problems)
+    if site_preserving:
+        table["fold"] = deal_sites(table, folds, seed)
+    else:
+        table["fold"] = _deal(table, folds, seed) if protocol == "strict" else _kfold(table, folds, seed)
+    table["stratum"] = table["label"] + "|" + table["cohort"]
+    return table[list(COLUMNS)]
+
+
+def _deal(table: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
+    """Deal the patients, grouped by label and then cohort, to the folds in turn."""
+    order: list[int] = []
+    rng = np.random.default_rng(seed)
+    # Groups of one label are neighbours in this order, so the turn evens out labels as well as cohorts.
+    for _, rows in table.groupby(["label", "cohort"], sort=True):
+        order.extend(rng.permutation(rows.index.to_numpy()))
+    fold = np.empty(len(table), dtype=np.int64)
+    fold[order] = np.arange(len(table)) % folds
+    return fold
+
+
+def _kfold(table: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
+    from sklearn.model_selection import KFold
+
+    fold = np.empty(len(table), dtype=np.int64)
+    for cohort, rows in table.groupby("cohort", sort=True):
+        if len(rows) < folds:
+            where = f"split, cohort {cohort}"
+            raise InputError([Problem(where, f"{len(rows)} patients for {folds} folds", "lower split.folds")])
+        splitter = KFold(folds, shuffle=True, random_state=seed)
+        for number, (_, test) in enumerate(splitter.split(rows)):
+            fold[rows.index.to_numpy()[test]] = number
+    return fold
+
+
+def import_folds(path: str | PathLike[str], patients: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
+    """Read a user's own folds and check them against the internal patients.
+
+    Parameters
+    ----------
+    path : path
+        TSV with `patient_id` and `fold` (the fold in whose test part the patient is, counted from 0); other
+        columns are ignored.
+    patients : pandas.DataFrame
+        The internal cohorts' patients: index patient_id, column `cohort`.
+    labels : pandas.Series
+        Diagnosis by patient_id, missing where unknown; only named in `stratum`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As :func:`make_folds`.
+
+    Raises
+    ------
+    InputError
+        Listing everything wrong: patients twice, missing or not internal, folds that are not 0 ... K - 1.
+    """
+    path = Path(path)
+    table = read_fold_numbers(path, ("patient_id", "fold"))
+    given, wanted = set(table["patient_id"]), {str(patient) for patient in patients.index}
+    problems = [
+        Problem(f"{path.name}, patient {patient}", "is in no internal cohort", "remove the row")
+        for patient in sorted(given - wanted)
+    ] + [
+        Problem(
+            f"{path.name}, patient {patient}", "has no fold", "every internal patient needs exactly one row"
+        )
+        for patient in sorted(wanted - given)
+    ]
+    if problems:
+        raise InputError(problems)
+    cohort_of, label_of = patients["cohort"].to_dict(), labels.to_dict()
+    table["cohort"] = [str(cohort_of[patient]) for patient in table["patient_id"]]
+    found = [label_of.get(patient) for patient in table["patient_id"]]
+    table["stratum"] = [
+        f"{UNLABELLED if label is None or label != label else label}|{cohort}"
+        for label, cohort in zip(found, table["cohort"])
+    ]
+    return table.sort_values("patient_id", ignore_index=True)[list(COLUMNS)]
