@@ -47,6 +47,7 @@ from feature_phantom import (
 )
 from torch import nn
 
+from pathduet.catalogue import find, names
 from pathduet.core.errors import PathDuetError
 from pathduet.core.source_code import code_version
 from pathduet.evaluation.clinical import CLINICAL_MODELS
@@ -54,7 +55,6 @@ from pathduet.evaluation.model_facts import known_model
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.table_text import p_text
 from pathduet.models import ModelConfig, Student, Teacher
-from pathduet.models.baselines.registry import BASELINES
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import PATCH_STARTS
 from pathduet.training.baseline_objective import BaselineObjective
@@ -72,6 +72,7 @@ from pathduet.training.prototype_order import orient
 EPOCHS, BATCH, RATE = 10, 12, 1e-3
 TASKS = {"diagnosis": ("auc", "accuracy", "f1"), "survival": ("c_index",)}
 LONGER = "student-longer"
+BASELINES = {name: find(name) for name in names("baseline")}
 OURS = ("teacher", "student", "distilled", LONGER)
 TITLES = {LONGER: "Student, trained on for as long as the distilled one, untaught"}
 
@@ -111,7 +112,7 @@ class Run:
 
 def small(name: str, **changes: Any) -> Any:
     """Return a baseline's settings with the width of the other networks; all else is its default or among the changes."""
-    config = BASELINES[name].config()
+    config = BASELINES[name].load_settings()()
     widths = {"width": SIZES.width, "heads": SIZES.heads, "landmarks": SIZES.width // 2, "hidden": (64, 64), "gene_hidden": 64}  # fmt: skip
     changes = widths | changes
     return replace(config, **{f.name: changes[f.name] for f in fields(config) if f.name in changes})
@@ -121,7 +122,9 @@ def trained_baseline(run: Run, name: str, **changes: Any) -> nn.Module:
     """Return a trained baseline."""
     genes = {s: tuple(f"{s.upper()}{i}" for i in range(n)) for s, n in GENES.items()}
     sizes = NetworkSizes(FEATURES, genes["tumor"], genes["tme"], run.outputs)
-    network = fresh(lambda: BASELINES[name].build(sizes, small(name, **changes)), run.train, run.seed)
+    network = fresh(
+        lambda: BASELINES[name].load_network()(sizes, small(name, **changes)), run.train, run.seed
+    )
     return run.fit(network, BaselineObjective(run.phantom.outcome, run.config, run.weights), run.config, name)
 
 
@@ -277,7 +280,7 @@ def started(name: str) -> str:
     """Return where a network's patch tokens start; - if it has none."""
     if name in OURS:
         return SIZES.patch_start
-    return str(getattr(BASELINES[name].config(), "patch_start", "-")) if name in BASELINES else "-"
+    return str(getattr(BASELINES[name].load_settings()(), "patch_start", "-")) if name in BASELINES else "-"
 
 
 def codes_of(table: pd.DataFrame) -> str:

@@ -176,11 +176,12 @@ def models(
     """List the models of the comparison: what each learns from and predicts from, its settings, whose idea it is."""
     from rich.console import Console
 
-    from pathduet.model_list import find_model, models_table, settings_table
+    from pathduet.catalogue import find
+    from pathduet.models.listing import models_table, settings_table
 
     # Piped into a file there is no terminal whose width could be asked for.
     console = Console() if sys.stdout.isatty() else Console(width=200)
-    console.print(models_table() if name is None else settings_table(find_model(name)))
+    console.print(models_table() if name is None else settings_table(find(name)))
 
 
 @app.command()

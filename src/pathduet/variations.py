@@ -15,7 +15,7 @@ from pathduet.core.config import merge
 
 #: The method's own networks, in the order in which they are trained.
 OURS = ("teacher", "student", "distilled")
-#: Networks that others proposed (:mod:`pathduet.models.baselines.registry` builds them).
+#: Networks that others proposed (:mod:`pathduet.catalogue`).
 BASELINE_NAMES = (
     "abmil", "transmil", "snn", "concat", "add", "bilinear", "mcat", "cmta", "sml", "lm", "ae",
 )  # fmt: skip

@@ -76,22 +76,23 @@ def test_an_unknown_table_is_refused() -> None:
 
 
 def test_names_known_without_torch_are_those_of_the_code() -> None:
+    from pathduet.catalogue import names
     from pathduet.evaluation.clinical import CLINICAL_MODELS
     from pathduet.evaluation.clinical_classes import LOGISTIC_MODELS
-    from pathduet.models.baselines.registry import BASELINES
     from pathduet.workflow.plan import CLINICAL_TASKS
 
-    assert set(BASELINE_NAMES) == set(BASELINES)
+    assert set(BASELINE_NAMES) == set(names("baseline"))
     assert set(CLINICAL_TASKS) == {*CLINICAL_MODELS, *LOGISTIC_MODELS}
 
 
 def test_every_variation_is_a_model_that_can_be_configured() -> None:
-    from pathduet.models.baselines.registry import settings
+    from pathduet.catalogue import find
     from pathduet.models.method.config import ModelConfig
+    from pathduet.models.network_settings import network_settings
 
     config = resolved()
     for arm in all_arms(config).values():
         if arm.base in OURS:
             ModelConfig(**configuration.merge(config["model"], arm.model))
         elif arm.base in BASELINE_NAMES:
-            settings(arm.base, arm.settings)
+            network_settings(find(arm.base), arm.settings)

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from learning import fake_cohort
+from pathduet.catalogue import find, names
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
 from pathduet.core.files import sha256_file
 from pathduet.evaluation.collect import collect
 from pathduet.evaluation.evaluate import write_ensemble
-from pathduet.models.baselines.registry import BASELINES
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.patch_tokens import PatchTokens
@@ -303,7 +303,7 @@ def test_an_edited_file_of_gene_groups_trains_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", ["principal", "random"])
-@pytest.mark.parametrize("base", [n for n, b in BASELINES.items() if "slides" in b.learns_from])
+@pytest.mark.parametrize("base", [n for n in names("baseline") if "slides" in find(n).learns_from])
 def test_every_baseline_starts_its_patch_tokens_as_it_is_told(
     cohort: fake_cohort.FakeCohort, base: str, start: str
 ) -> None:

@@ -13,9 +13,10 @@ import pytest
 LAYERS = (
     ("explanation_files", "results"),
     ("core",),
-    ("catalogue", "cohort", "expression", "features", "models"),
+    ("catalogue",),
+    ("cohort", "expression", "features", "models"),
     ("evaluation", "losses", "phantom", "importers", "slides", "variations"),
-    ("model_list", "training"),
+    ("training",),
     ("explain", "report"),
     ("release",),
     ("workflow",),

@@ -97,9 +97,9 @@ def test_what_stands_in_a_folder_tells_which_step_is_missing(tmp_path):
     assert "not run" in reasons[("teacher", 2)]
 
 
-def test_baselines_have_the_registrys_titles() -> None:
+def test_baselines_have_the_catalogues_titles() -> None:
+    from pathduet.catalogue import find, names
     from pathduet.evaluation.model_facts import BASELINE_NAMES, model_title
-    from pathduet.models.baselines.registry import BASELINES
 
-    assert {name: one.title for name, one in BASELINES.items()} == BASELINE_NAMES
+    assert {name: find(name).title for name in names("baseline")} == BASELINE_NAMES
     assert model_title("abmil") == "ABMIL" and model_title("my_own") == "my_own"

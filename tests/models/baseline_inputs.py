@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from pathduet.models.baselines.registry import BASELINES, settings
+from pathduet.catalogue import find
 from pathduet.models.inputs import NetworkSizes
+from pathduet.models.network_settings import network_settings
 from pathduet.training.dataset import Batch
 
 SIZES = NetworkSizes(6, tuple(f"T{i}" for i in range(5)), tuple(f"E{i}" for i in range(9)), 4)
@@ -49,7 +50,8 @@ def small(name: str, **changes: object) -> torch.nn.Module:
         "width": 16, "attention_width": 8, "gene_hidden": 12, "factor": 4, "heads": 2, "head_dim": 8,
         "landmarks": 8, "queries": 2, "offset_groups": 2, "offset_kernel": 3, "stride": 2, "hidden": (12, 16), "dropout": 0.0, "input_dropout": 0.0, "code": 8,
     }  # fmt: skip
-    known = set(BASELINES[name].config.__dataclass_fields__)
-    config = settings(name, {k: v for k, v in (narrow | changes).items() if k in known})
+    model = find(name)
+    known = set(model.load_settings().__dataclass_fields__)
+    config = network_settings(model, {k: v for k, v in (narrow | changes).items() if k in known})
     torch.manual_seed(0)
-    return BASELINES[name].build(SIZES, config)
+    return model.load_network()(SIZES, config)

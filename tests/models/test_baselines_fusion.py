@@ -10,13 +10,14 @@ import baseline_inputs as small_cohort
 import pytest
 import torch
 
+from pathduet.catalogue import find, names
 from pathduet.models.baselines.ae import AutoencoderImputer
 from pathduet.models.baselines.late_fusion import GatedBilinear, outer_with_ones
 from pathduet.models.baselines.lm import LinearImputer
 from pathduet.models.baselines.mcat import CoAttention
-from pathduet.models.baselines.registry import BASELINES, settings
 from pathduet.models.baselines.sml import Sml, batch_similarity_loss
 from pathduet.models.method.gene_vectors import gene_vectors
+from pathduet.models.network_settings import network_settings
 from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig
 from pathduet.training.outcomes import ClassOutcome
@@ -24,6 +25,7 @@ from pathduet.training.outcomes import ClassOutcome
 OUTCOME = ClassOutcome(("a", "b", "c", "d"))
 #: They look at where a tile lies: through convolutions of the token map, or by sampling it.
 POSITIONAL = {"transmil", "cmta", "sml"}
+BASELINES = {name: find(name) for name in names("baseline")}
 SLIDES = sorted(name for name, one in BASELINES.items() if "slides" in one.predicts_from)
 
 
@@ -238,7 +240,7 @@ def test_parameter_counts_are_within_reach_of_each_other_and_as_the_documentatio
 
     sizes = NetworkSizes(1024, tuple(f"T{i}" for i in range(59)), tuple(f"E{i}" for i in range(361)), 4)
     counts = {
-        name: sum(p.numel() for p in one.build(sizes, settings(name)).parameters())
+        name: sum(p.numel() for p in one.load_network()(sizes, network_settings(one)).parameters())
         for name, one in BASELINES.items()
     }
     slides = [counts[name] for name in SLIDES]

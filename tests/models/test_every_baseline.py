@@ -8,14 +8,15 @@ import baseline_inputs as small_cohort
 import pytest
 import torch
 
+from pathduet import catalogue
 from pathduet.core.errors import InputError
-from pathduet.models.baselines.registry import BASELINES, settings
+from pathduet.models.network_settings import network_settings
 from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig
 from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
 
-NAMES = sorted(BASELINES)
-SLIDES = [name for name in NAMES if "slides" in BASELINES[name].predicts_from]
+NAMES = sorted(catalogue.names("baseline"))
+SLIDES = [name for name in NAMES if "slides" in catalogue.find(name).predicts_from]
 OBJECTIVES = {
     "classes": ClassOutcome(("a", "b", "c", "d")),
     "survival": SurvivalOutcome((100.0, 200.0, 300.0)),
@@ -82,7 +83,7 @@ def test_a_slide_is_answered_the_same_alone_and_in_a_batch(name: str) -> None:
     assert torch.allclose(model(items).logits[2:3], model(one).logits, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if "expression" not in BASELINES[n].predicts_from])
+@pytest.mark.parametrize("name", [n for n in NAMES if "expression" not in catalogue.find(n).predicts_from])
 def test_a_slide_only_model_never_reads_expression_when_it_predicts(name: str) -> None:
     model, items = small_cohort.small(name).eval(), small_cohort.batch()
     other = replace(items, tumor=items.tumor + 7, tme=torch.full_like(items.tme, torch.nan))
@@ -124,17 +125,19 @@ def test_bfloat16_as_on_a_gpu_changes_the_answer_by_its_rounding_alone(name: str
 def test_settings_survive_being_recorded(name: str) -> None:
     import json
 
-    config = settings(name)
-    assert settings(name, json.loads(json.dumps(asdict(config)))) == config
+    model = catalogue.find(name)
+    config = network_settings(model)
+    assert network_settings(model, json.loads(json.dumps(asdict(config)))) == config
 
 
 def test_unknown_names_settings_and_magnifications_are_refused() -> None:
-    with pytest.raises(InputError, match="no baseline"):
-        settings("abmill")
+    with pytest.raises(InputError, match="is unknown"):
+        catalogue.find("abmill")
+    abmil, snn = catalogue.find("abmil"), catalogue.find("snn")
     with pytest.raises(InputError, match=r"abmil\.widht"):
-        settings("abmil", {"widht": 3})
+        network_settings(abmil, {"widht": 3})
     for wrong in (["40x"], [], ["10x", "10x"]):
         with pytest.raises(InputError, match="magnifications"):
-            settings("abmil", {"magnifications": wrong})
+            network_settings(abmil, {"magnifications": wrong})
     with pytest.raises(InputError, match="parallell"):
-        settings("snn", {"genes": "parallell"})
+        network_settings(snn, {"genes": "parallell"})

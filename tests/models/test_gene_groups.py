@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from pathduet.catalogue import find
 from pathduet.core.errors import InputError
 from pathduet.expression.gene_sets import shipped
 from pathduet.models.baselines.gene_groups import group_positions, read_gene_groups, shipped_groups
-from pathduet.models.baselines.registry import settings
 from pathduet.models.inputs import NetworkSizes
+from pathduet.models.network_settings import network_settings
 
 
 def sizes(tumor: str, tme: str) -> NetworkSizes:
@@ -59,7 +60,7 @@ def test_a_table_with_a_column_a_family_and_a_gmt_file_say_the_same(tmp_path: Pa
     gmt.write_text("Oncogenes\tnote\tABL1\tKIT\nProtein Kinases\t\tAAK1\n")
     expected = {"Oncogenes": ("ABL1", "KIT"), "Protein Kinases": ("AAK1",)}
     assert read_gene_groups(table) == read_gene_groups(gmt) == expected
-    config = settings("mcat", {"gene_groups": str(table)})
+    config = network_settings(find("mcat"), {"gene_groups": str(table)})
     assert config.gene_groups == expected
 
 

@@ -22,6 +22,8 @@ NEUTRAL = frozenset(
     }
 )
 _FROM = re.compile(r"^[ \t]*from (pathduet[.\w]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+#: A docstring's word of what is loaded by name at run time: every module of a package.
+_LOADED = re.compile(r"^imports (pathduet[.\w]*)\.\*$", re.MULTILINE)
 _IMPORT = re.compile(r"^[ \t]*import (pathduet[.\w]*)", re.MULTILINE)
 
 
@@ -73,11 +75,18 @@ def _imports_of(file: Path) -> tuple[str, ...]:
         inner = [f"{match[1]}.{name}" for name in names]
         modules = [name for name in inner if _file_of(name).is_file()]
         named += [*modules, *([match[1]] if len(modules) < len(inner) else [])]
+    for match in _LOADED.finditer(text):
+        named += [_module_of(path) for path in sorted(_file_of(match[1]).parent.rglob("*.py"))]
     return tuple(dict.fromkeys(_existing(named)))
 
 
 def _existing(modules: Iterable[str]) -> list[str]:
     return [module for module in modules if module != "pathduet" and _file_of(module).is_file()]
+
+
+def _module_of(file: Path) -> str:
+    parts = ("pathduet", *file.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def _file_of(module: str) -> Path:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from pathduet.catalogue import CATALOGUE
+
 #: Ours, by what a model reads when it predicts.
 OURS_WITH_EXPRESSION, OURS_SLIDES_ONLY = "teacher", "distilled"
 
@@ -110,18 +112,14 @@ def known_model(name: str) -> ModelFacts:
     A variation is known by the base that its name starts with (``teacher-no-cgc``), and is tested against it. A model with
     another name (of the user's own, say) reads nothing that is known, and is tested against the teacher.
     """
-    from pathduet.models.baselines.registry import BASELINES
-
     base = name.partition("-")[0]
     title = model_title(name)
     learns: Sequence[str] = ()
     reads: Sequence[str] = ()
     if base in _OURS:
         learns, reads = _OURS[base]
-    elif base in BASELINES:
-        learns, reads = BASELINES[base].learns_from, BASELINES[base].predicts_from
-    elif name.startswith(("cox_", "logistic_")):
-        learns = reads = ("clinical",)
+    elif base in CATALOGUE:
+        learns, reads = CATALOGUE[base].learns_from, CATALOGUE[base].predicts_from
     known = bool(learns) and base != name
     return ModelFacts(
         name, title, modality(learns), modality(reads), base if known else _opponent(name, modality(reads))

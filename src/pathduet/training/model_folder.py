@@ -65,10 +65,10 @@ class ModelDescription:
     def build(self) -> nn.Module:
         """Return the network with fresh weights."""
         dimension, outputs = int(self.encoder["feature_dim"]), self.outcome.outputs
-        if not self.choice.is_ours:
+        if not self.choice.has_experts:
             return self.choice.build(NetworkSizes(dimension, self.tumor_genes, self.tme_genes, outputs))
         released = self.config.variant == "released"
-        if self.choice.base == "teacher":
+        if self.choice.model.role == "teacher":
             teacher = ReleasedTeacher if released else Teacher
             return teacher(self.config, dimension, len(self.tumor_genes), len(self.tme_genes), outputs)
         student = ReleasedStudent if released else Student

@@ -1,4 +1,8 @@
-"""Which network a named model is: one of the method's, a baseline of the comparison, or one from a user's file."""
+"""Which network a named model is, with its settings.
+
+The catalogue names networks that are loaded when they are needed; so that an edit of one counts as an edit of what trains it:
+imports pathduet.models.*
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,11 @@ from typing import Any
 
 from torch import nn
 
+from pathduet.catalogue import Model, find, own_model
 from pathduet.core.errors import InputError, Problem
-from pathduet.models.baselines.registry import BASELINES
-from pathduet.models.baselines.registry import settings as baseline_settings
 from pathduet.models.inputs import NetworkSizes
+from pathduet.models.network_settings import network_settings
 from pathduet.training.own_network import OwnNetwork, load_network
-
-_OURS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "teacher": (("slides", "expression"), ("slides", "expression")),
-    "student": (("slides",), ("slides",)),
-    "distilled": (("slides", "expression"), ("slides",)),
-}
 
 
 @dataclass(frozen=True)
@@ -27,32 +25,33 @@ class NetworkChoice:
 
     Attributes
     ----------
-    base : str
-        ``teacher``, ``student``, ``distilled``, a baseline's name, or that of a user's own model.
+    model : Model
+        Of the catalogue, or a user's own.
     settings : mapping
-        Complete settings of a baseline or an own model, JSON-ready; empty for the method's networks, whose settings are a
+        Complete settings of a baseline or an own model, JSON-ready; empty for networks whose settings are a
         :class:`~pathduet.models.method.config.ModelConfig`.
     own : OwnNetwork, optional
         Where a user's own network is.
-    learns_from, predicts_from : tuple of str
-        ``slides``, ``expression``.
     """
 
-    base: str
+    model: Model
     settings: Mapping[str, Any] = field(default_factory=dict)
     own: OwnNetwork | None = None
-    learns_from: tuple[str, ...] = ("slides",)
-    predicts_from: tuple[str, ...] = ("slides",)
 
     @property
-    def is_ours(self) -> bool:
-        """Whether it is one of the method's networks."""
-        return self.base in _OURS
+    def base(self) -> str:
+        """Its name in the catalogue."""
+        return self.model.name
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether it is a teacher or a student: one classifier a magnification, and a ``ModelConfig``."""
+        return self.model.role != "baseline"
 
     @property
     def needs_expression(self) -> bool:
         """Whether it is trained on slides with expression only, as it predicts only those."""
-        return "expression" in self.predicts_from
+        return "expression" in self.model.predicts_from
 
     def build(self, sizes: NetworkSizes) -> nn.Module:
         """Return a baseline's or own network with fresh weights.
@@ -63,10 +62,11 @@ class NetworkChoice:
             If an own network does not take its settings.
         """
         if self.own is None:
-            return BASELINES[self.base].build(sizes, baseline_settings(self.base, self.settings))
-        network = load_network(self.own)
+            network: nn.Module = self.model.load_network()(sizes, network_settings(self.model, self.settings))
+            return network
+        own = load_network(self.own)
         try:
-            return network(sizes, **self.settings)
+            return own(sizes, **self.settings)
         except TypeError as error:
             found = f"{self.own.network} cannot be made: {error}"
             advice = "it is called with the sizes and the configured settings"
@@ -78,21 +78,17 @@ class NetworkChoice:
             "base": self.base,
             "network_settings": dict(self.settings),
             "own_network": asdict(self.own) if self.own else None,
-            "learns_from": list(self.learns_from),
-            "predicts_from": list(self.predicts_from),
+            "learns_from": list(self.model.learns_from),
+            "predicts_from": list(self.model.predicts_from),
         }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> NetworkChoice:
-        """Undo :meth:`record`; a record without it is of one of the method's networks."""
-        base = record.get("base", record["model"])
-        if base in _OURS:
-            return choose(base)
+        """Undo :meth:`record`."""
         own = record["own_network"]
-        return cls(
-            base, record["network_settings"], OwnNetwork(**own) if own else None,
-            tuple(record["learns_from"]), tuple(record["predicts_from"]),
-        )  # fmt: skip
+        if own is None:
+            return choose(record["base"], record["network_settings"])
+        return cls(own_model(record["base"], record), record["network_settings"], OwnNetwork(**own))
 
 
 def choose(
@@ -103,7 +99,7 @@ def choose(
     Parameters
     ----------
     base : str
-        A name.
+        A name of the catalogue, or of an own model.
     settings : mapping, optional
         Changes of a baseline's settings, or all of an own model's.
     own : mapping, optional
@@ -114,15 +110,12 @@ def choose(
     InputError
         If the network or a setting is unknown.
     """
-    if base in _OURS:
-        return NetworkChoice(base, {}, None, *_OURS[base])
     if own is not None:
-        learns = tuple(own["learns_from"])
         source = OwnNetwork(own["file"], own["network"], own["sha256"])
-        return NetworkChoice(
-            base, dict(settings or {}), source, learns, tuple(own.get("predicts_from") or learns)
-        )
-    complete = asdict(baseline_settings(base, settings))
-    entry = BASELINES[base]
+        return NetworkChoice(own_model(base, own), dict(settings or {}), source)
+    choice = NetworkChoice(find(base))
+    if choice.has_experts:
+        return choice
+    complete = asdict(network_settings(choice.model, settings))
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in complete.items()}
-    return NetworkChoice(base, plain, None, tuple(entry.learns_from), tuple(entry.predicts_from))
+    return NetworkChoice(choice.model, plain)

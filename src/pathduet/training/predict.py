@@ -177,7 +177,7 @@ def predict_cases(
     label = f"predicting {description.task} {description.model}"
     for start in track(starts, len(starts), label, "batches") if show_progress else starts:
         batch = dataset.batch(range(start, min(start + batch_size, len(dataset)))).to(chosen)
-        if not choice.is_ours:
+        if not choice.has_experts:
             answer: Answer = network(batch)
             collected.setdefault("logits", []).append(answer.logits.float().cpu())
             collected.setdefault("representation", []).append(answer.representation.float().cpu())
@@ -195,7 +195,7 @@ def predict_cases(
         for m in experts:
             collected.setdefault(f"logits {m}", []).append(output.logits[m].float().cpu())
             collected.setdefault(f"representation {m}", []).append(output.representation[m].float().cpu())
-    if choice.is_ours:
+    if choice.has_experts:
         logits = {m: _stack(collected.get(f"logits {m}"), description.outcome.outputs) for m in experts}
         width = 2 * description.config.width
         representations = {m: _stack(collected.get(f"representation {m}"), width).numpy() for m in experts}

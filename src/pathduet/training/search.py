@@ -66,7 +66,7 @@ class Settings:
         }
         network, model = self.network, self.model
         if candidate.dropout is not None:
-            if network.is_ours:
+            if network.has_experts:
                 model = replace(model, dropout=candidate.dropout)
             elif "dropout" in network.settings:
                 network = replace(network, settings={**network.settings, "dropout": candidate.dropout})
@@ -75,7 +75,7 @@ class Settings:
     @property
     def dropout(self) -> float | None:
         """Dropout of the network, if it has one."""
-        value = self.model.dropout if self.network.is_ours else self.network.settings.get("dropout")
+        value = self.model.dropout if self.network.has_experts else self.network.settings.get("dropout")
         return None if value is None else float(value)
 
 

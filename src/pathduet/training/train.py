@@ -135,7 +135,7 @@ def train_model(
     cases = [case for case in fold_cases(slides, labels, folds, fold, outcome) if case.part == "train"]
     labelled = [case for case in cases if case.label >= 0]
     expression = None
-    if "expression" in choice.learns_from:
+    if "expression" in choice.model.learns_from:
         from pathduet.expression.fold_matrix import load
 
         expression = load(expression_path)
@@ -149,7 +149,7 @@ def train_model(
         advice = "check folds, labels and (for models of both) that expression and slides share patients"
         raise InputError([Problem(f"{label}, training part", found, advice)])
     genes: tuple[Sequence[str], Sequence[str]] = ((), ())
-    if expression is not None and choice.base != "distilled":
+    if expression is not None and choice.model.role != "distilled":
         genes = (expression.tumor_genes, expression.tme_genes)
     description = ModelDescription(
         task, model, fold, model_config, outcome, dataset.encoder(), tuple(genes[0]), tuple(genes[1]), choice
@@ -163,7 +163,7 @@ def train_model(
         torch.manual_seed(training_config.seed)
         built = description.build()
     start = None
-    if choice.is_ours:
+    if choice.has_experts:
         principal = (
             model_config.patch_start == "principal"
             and model_config.variant != "released"
@@ -175,11 +175,11 @@ def train_model(
     if training_config.class_weights and isinstance(outcome, ClassOutcome):
         weights = class_weights([case.label for case in dataset.cases], outcome.outputs).to(chosen)
     objective: Objective
-    if not choice.is_ours:
+    if not choice.has_experts:
         objective = BaselineObjective(outcome, training_config, weights)
-    elif choice.base == "teacher":
+    elif choice.model.role == "teacher":
         objective = TeacherObjective(outcome, training_config, weights)
-    elif choice.base == "student":
+    elif choice.model.role == "student":
         objective = StudentObjective(outcome, training_config, weights)
     else:
         if teacher_dir is None:
@@ -202,7 +202,7 @@ def train_model(
         history = fit(
             built.to(chosen), objective, dataset, training_config,
             device=chosen, checkpoint=out_dir / CHECKPOINT, key=key, label=label,
-            variant=model_config.variant if choice.is_ours else "paper",
+            variant=model_config.variant if choice.has_experts else "paper",
             scalars=out_dir / "tensorboard" if tensorboard else None,
         )  # fmt: skip
     _write(out_dir, description, built, facts, history)
@@ -211,9 +211,11 @@ def train_model(
 
 def magnifications_read(choice: NetworkChoice, config: ModelConfig) -> tuple[str, ...]:
     """Return the magnifications whose features a network needs: none if it reads no slides."""
-    if "slides" not in choice.learns_from:
+    if "slides" not in choice.model.learns_from:
         return ()
-    return config.experts if choice.is_ours else tuple(choice.settings.get("magnifications", MAGNIFICATIONS))
+    return (
+        config.experts if choice.has_experts else tuple(choice.settings.get("magnifications", MAGNIFICATIONS))
+    )
 
 
 def start_tokens(network: nn.Module, dataset: SlideDataset, start: str | None = None) -> None:

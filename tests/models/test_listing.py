@@ -5,24 +5,26 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from pathduet.catalogue import CATALOGUE, find
 from pathduet.cli import app
-from pathduet.model_list import describe_settings, find_model, listed_models
-from pathduet.models.baselines.registry import BASELINES
+from pathduet.models.listing import default_settings, describe_settings
 
 
-def test_ours_all_baselines_and_the_clinical_models_are_listed() -> None:
+def test_the_whole_catalogue_is_listed() -> None:
     output = CliRunner().invoke(app, ["models"]).output
-    names = [model.name for model in listed_models()]
-    assert len(names) == len(set(names)) and set(BASELINES) < set(names)
-    for name in ("teacher", "student", "distilled", "cox_age_sex", "logistic_age_sex", *BASELINES):
-        assert name in names and name in output
+    assert [name for name in CATALOGUE if name not in output] == []
 
 
-@pytest.mark.parametrize("name", [model.name for model in listed_models() if model.config is not None])
+@pytest.mark.parametrize("name", [model.name for model in CATALOGUE.values() if model.network])
+def test_what_the_catalogue_names_can_be_loaded(name: str) -> None:
+    assert callable(find(name).load_network()) and find(name).load_settings() is not None
+
+
+@pytest.mark.parametrize("name", [model.name for model in CATALOGUE.values() if model.settings])
 def test_every_setting_is_explained(name: str) -> None:
-    model = find_model(name)
-    meanings = describe_settings(model.config)
-    assert set(meanings) == set(model.settings())
+    model = find(name)
+    meanings = describe_settings(model.load_settings())
+    assert set(meanings) == set(default_settings(model))
     assert [setting for setting, meaning in meanings.items() if not meaning] == []
 
 
