@@ -177,7 +177,7 @@ def models(
     from rich.console import Console
 
     from pathduet.catalogue import find
-    from pathduet.models.listing import models_table, settings_table
+    from pathduet.catalogue_page import models_table, settings_table
 
     # Piped into a file there is no terminal whose width could be asked for.
     console = Console() if sys.stdout.isatty() else Console(width=200)

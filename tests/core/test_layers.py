@@ -15,7 +15,7 @@ LAYERS = (
     ("core",),
     ("catalogue",),
     ("cohort", "expression", "features", "models"),
-    ("evaluation", "losses", "phantom", "importers", "slides", "variations"),
+    ("catalogue_page", "evaluation", "losses", "phantom", "importers", "slides", "variations"),
     ("training",),
     ("explain", "report"),
     ("release",),

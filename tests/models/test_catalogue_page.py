@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pathduet.catalogue import CATALOGUE, find
+from pathduet.catalogue_page import default_settings, describe_settings
 from pathduet.cli import app
-from pathduet.models.listing import default_settings, describe_settings
 
 
 def test_the_whole_catalogue_is_listed() -> None:
