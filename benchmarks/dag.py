@@ -120,7 +120,7 @@ def measure(slides: int, per_job: int, run: bool, cores: int) -> list[str]:
             "--cores", str(cores),
         ]  # fmt: skip
         found = [("plan", cost_of([*base, "-n", "--quiet"], folder))]
-        fold = "results/models/survival/teacher/fold-2/metrics.json"
+        fold = "results/models/survival/teacher/fold-2/predictions.tsv"
         if run:
             found.append(("run, trivial jobs", cost_of([*base, "--quiet", "all"], folder)))
             found.append(("nothing to do", cost_of(base, folder)))

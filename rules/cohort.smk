@@ -4,13 +4,19 @@
 rule split:
     input:
         patients=plan.config["sheets"]["patients"],
-        file=plan.config["split"]["file"] or [],
+        file=plan.files("split.file"),
     output:
-        folds=f"{RESULTS}/split/folds.tsv",
+        folds=RESULTS.folds,
     log:
-        f"{RESULTS}/logs/split.log",
+        RESULTS.log("split"),
+    benchmark:
+        RESULTS.benchmark("split")
     conda:
         "../envs/learning.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     params:
         settings=plan.split_settings(),
         code=code("split"),
@@ -20,15 +26,21 @@ rule split:
 
 rule participation:
     input:
-        ledger=f"{RESULTS}/ledger.tsv",
+        ledger=RESULTS.ledger,
         patients=plan.config["sheets"]["patients"],
-        genes=f"{RESULTS}/genes/fold-0.h5ad",
+        genes=RESULTS.genes(0),
     output:
-        participation=f"{RESULTS}/participation.tsv",
+        participation=RESULTS.participation,
     log:
-        f"{RESULTS}/logs/participation.log",
+        RESULTS.log("participation"),
+    benchmark:
+        RESULTS.benchmark("participation")
     conda:
         "../envs/learning.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(10),
     params:
         tasks=plan.tasks,
         labels=plan.config["labels"],

@@ -2,13 +2,24 @@
 
 import contextlib
 import os
+import re
 import sys
 from pathlib import Path
 
-from pathduet.core.parent_process import VARIABLE
 from pathduet.core.errors import PathDuetError
+from pathduet.core.parent_process import VARIABLE
 from pathduet.core.source_code import code_version
-from pathduet.workflow.plan import Plan
+from pathduet.results import (
+    COST,
+    DESCRIPTION,
+    HISTORY,
+    PREDICTIONS,
+    REPRESENTATIONS,
+    TABLE_SUFFIXES,
+    TRAINING_PREDICTIONS,
+    WEIGHTS,
+)
+from pathduet.workflow.plan import CLINICAL_FILES, Plan
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -16,19 +27,27 @@ try:
 except PathDuetError as error:
     raise WorkflowError(str(error)) from None
 
-RESULTS = plan.config["results"]
+# Scripts see the complete configuration.
+config.update(plan.config)
+RESULTS = plan.results
 # Shows one line a stage while jobs run; set when the run starts.
 watch = None
 
 
+def one_of(names):
+    """A wildcard's pattern: one of some names, or nothing at all."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 wildcard_constraints:
     slide=r"[A-Za-z0-9][A-Za-z0-9._-]*",
-    batch="|".join(plan.batches),
-    fold="|".join(str(fold) for fold in plan.folds),
-    task="|".join(plan.tasks),
-    model="|".join(plan.arms),
-    selection="|".join(plan.selections),
-    variation="|".join(plan.variation_tables),
+    batch=one_of(plan.batches),
+    fold=one_of(map(str, plan.folds)),
+    task=one_of(plan.tasks),
+    model=one_of(plan.arms),
+    selection=one_of(plan.selections),
+    table=one_of(plan.known_tables),
+    artifact=r"tiles\.h5|stain\.json|features\.h5",
 
 
 # Jobs end when the workflow's process does, even if that is killed.
@@ -38,164 +57,96 @@ os.environ.update(PATHDUET_CHECKOUT=str(workflow.basedir))
 
 
 def code(script):
-    """Hash of what a script runs: an edit of the package reruns the rules that import it."""
-    return code_version(Path(workflow.basedir) / "workflow_scripts" / f"{script}.py")
+    """Hash of what a script runs: an edit of the package reruns the rules that import it. Computed for jobs that are planned."""
+    path = Path(workflow.basedir) / "workflow_scripts" / f"{script}.py"
+    return lambda wildcards: code_version(path)
 
 
-def results_folder(wildcards):
-    return RESULTS
+def per_attempt(amount):
+    """Memory in MiB, or minutes; a job that is sent again, because it was killed, asks for more."""
+    return lambda wildcards, attempt: amount * attempt
 
 
-def tested_part(wildcards):
-    return "test"
-
-
-def external_part(wildcards):
-    return "external"
-
-
-def manifests(stage):
-    return [f"{RESULTS}/batches/{stage}/{batch}.tsv" for batch in plan.batches]
-
-
-def tables():
-    return [f"{RESULTS}/tables/{table}.tsv" for table in plan.tables]
+def asked(question, *names):
+    """An answer of the plan about a job's wildcards: `asked(plan.rows, "table")`."""
+    return lambda wildcards: question(*(wildcards[name] for name in names))
 
 
 def final_targets():
     return [
-        f"{RESULTS}/report/report.html",
-        f"{RESULTS}/participation.tsv",
-        f"{RESULTS}/genes/subspaces.tsv",
+        RESULTS.report,
+        RESULTS.participation,
+        RESULTS.subspaces,
         *tables(),
         *explanations(),
         *heatmaps(),
     ]
 
 
-def heatmaps():
-    return [
-        f"{RESULTS}/explanations/{task}/{model}/fold-{fold}/{slide}/{part}"
-        for task, model, fold, slide in plan.heatmaps
-        for part in ("heatmap.png", "tiles.geojson", "viewer/index.html")
-    ]
-
-
-def slide_batch(wildcards):
-    return plan.batch_table(wildcards.batch)
-
-
-def slide_stamps(wildcards):
-    return plan.raw_stamps(wildcards.batch)
-
-
-def warm_start(wildcards):
-    """A distilled student learns from a teacher and a student of the same fold."""
-    folder = f"{RESULTS}/models/{wildcards.task}"
-    return [
-        f"{folder}/{model}/fold-{wildcards.fold}/{part}"
-        for model in plan.learns_from(wildcards.model)
-        for part in ("weights.safetensors", "model.json")
-    ]
-
-
-def expression(wildcards):
-    return f"{RESULTS}/{plan.gene_folder(wildcards.model)}/fold-{wildcards.fold}.h5ad"
-
-
-def selection_settings(wildcards):
-    return plan.gene_settings(wildcards.selection)
-
-
-def training_settings(wildcards):
-    return plan.training_settings(wildcards.task, wildcards.model)
-
-
-def may_fail(wildcards):
-    return plan.may_fail(wildcards.model)
-
-
-def clinical_outputs(parent, tasks):
-    return [
-        f"{RESULTS}/{parent}/{task}/{model}/fold-{{fold}}/{part}"
-        for task in tasks
-        for model in plan.clinical_models(task)
-        for part in ("predictions.tsv", "metrics.json")
-    ]
-
-
-def released_models(wildcards):
-    """A model of slides alone is released with the teacher, which speaks where expression is given."""
-    models = dict.fromkeys([wildcards.model, "teacher"])
-    return [
-        f"{RESULTS}/models/{task}/{model}/fold-{fold}/{part}"
-        for task in plan.tasks
-        for model in models
-        for fold in plan.folds
-        for part in (
-            "weights.safetensors",
-            "model.json",
-            "predictions.tsv",
-            "metrics.json",
-        )
-    ]
-
-
-def metrics_of_task(wildcards):
-    return [
-        f"{RESULTS}/models/{wildcards.task}/{model}/fold-{fold}/metrics.json"
-        for model in plan.models(wildcards.task)
-        for fold in plan.folds
-    ]
-
-
-def metrics_of_variations(wildcards):
-    return [
-        f"{RESULTS}/models/{task}/{model}/fold-{fold}/metrics.json"
-        for task, model in plan.variations(wildcards.variation)
-        for fold in plan.folds
-    ]
-
-
-def external_metrics(wildcards):
-    return [
-        f"{RESULTS}/external/survival/{model}/{part}/metrics.json"
-        for model in plan.models("survival")
-        for part in [*(f"fold-{fold}" for fold in plan.folds), "ensemble"]
-    ]
-
-
-def external_predictions(wildcards):
-    return [
-        f"{RESULTS}/external/survival/{wildcards.any_model}/fold-{fold}/predictions.tsv"
-        for fold in plan.folds
-    ]
+def tables():
+    return [RESULTS.table(table) for table in plan.tables]
 
 
 def explanations():
+    return [file for task in plan.tasks for file in plan.explanation_files(task)]
+
+
+def heatmaps():
     return [
-        f"{RESULTS}/explanations/{task}/{name}"
-        for task in plan.tasks
-        for name in plan.explanation_files(task)
+        RESULTS.heatmap(*target) / file
+        for target in plan.heatmaps
+        for file in ("heatmap.png", "tiles.geojson", "viewer/index.html")
     ]
 
 
-def explained_metrics(task):
-    """Results of the models that a task's explanations are about, of every fold, and on external cohorts."""
-    models = plan.explained_models(task)
-    found = [
-        f"{RESULTS}/models/{task}/{model}/fold-{fold}/metrics.json"
-        for model in models
-        for fold in plan.folds
+def trained_before(wildcards):
+    """What a distilled student learns from: a teacher and a student of the same fold."""
+    return [
+        RESULTS.model(wildcards.task, model, wildcards.fold) / file
+        for model in plan.learns_from(wildcards.model)
+        for file in (WEIGHTS, DESCRIPTION)
     ]
-    if task == "survival" and plan.external_cohorts:
-        parts = [*(f"fold-{fold}" for fold in plan.folds), "ensemble"]
-        found += [
-            f"{RESULTS}/external/survival/{model}/{part}/metrics.json"
-            for model in models
-            for part in parts
-        ]
-    return found
+
+
+def external_outputs():
+    folder = RESULTS.external("{task}", "{model}", "{fold}")
+    files = (PREDICTIONS, REPRESENTATIONS) if plan.external_cohorts else ()
+    return [folder / file for file in files]
+
+
+def clinical_outputs():
+    models = [
+        (task, name) for task in plan.tasks for name in plan.clinical_models(task)
+    ]
+    external = plan.clinical_models("survival") if plan.external_cohorts else []
+    return [
+        *plan.of_folds(models, *CLINICAL_FILES),
+        *plan.external_of_folds(external, PREDICTIONS),
+    ]
+
+
+def explained_external(task):
+    """What survival models say about the external cohorts."""
+    if "external" not in plan.tables or task != "survival":
+        return []
+    models = [model for _, model in plan.explained_models(task)]
+    return [
+        RESULTS.metrics("external"),
+        *plan.external_of_folds(models, PREDICTIONS, REPRESENTATIONS),
+        *(RESULTS.ensemble(task, model) / PREDICTIONS for model in models),
+    ]
+
+
+def features_manifest(wildcards):
+    """A slide's own artifacts are none of a rule's outputs: their batch says whether they have changed."""
+    return RESULTS.batch("features", plan.batch_of(wildcards.slide))
+
+
+def released_models(wildcards):
+    """A model of slides alone is released with the teacher, which predicts where expression is given."""
+    models = dict.fromkeys([wildcards.model, "teacher"])
+    pairs = [(task, model) for task in plan.tasks for model in models]
+    return plan.of_folds(pairs, WEIGHTS, DESCRIPTION, PREDICTIONS)
 
 
 def start():
@@ -207,13 +158,13 @@ def start():
 
     global watch
     try:
-        hold_run(RESULTS)
-        write_plan(plan, Path(RESULTS))
-        now = plan_path(Path(RESULTS)).stat().st_mtime
+        hold_run(RESULTS.root)
+        write_plan(plan, RESULTS.root)
+        now = plan_path(RESULTS.root).stat().st_mtime
         refuse_future_inputs(plan.own_files(), now)
     except PathDuetError as error:
         raise WorkflowError(str(error)) from None
-    watch = RunWatch(Path(RESULTS)).start()
+    watch = RunWatch(RESULTS.root).start()
 
 
 def same_run():
@@ -237,12 +188,12 @@ def finish(succeeded, snakemake_log):
 
     if watch is not None:
         watch.stop()
-    lines, lost = closing_lines(RESULTS, succeeded)
+    lines, lost = closing_lines(RESULTS.root, succeeded)
     if not succeeded:
         failed = failure_lines(failed_jobs(*snakemake_log), same_run())
         if watch is not None:  # not where another run holds the folder
             with contextlib.suppress(OSError):  # a full or read-only disk
-                write_text(failures_path(Path(RESULTS)), "\n".join(failed) + "\n")
+                write_text(failures_path(RESULTS.root), "\n".join(failed) + "\n")
         lines = [*failed, *lines]
     print("\n".join(lines), file=sys.stderr, flush=True)
     status = plan.config["slides"]["lost_slides_exit_status"]

@@ -1,85 +1,27 @@
-# Predictions and metrics: on the test part of each fold, and zero-shot on the external cohorts.
+# Metrics and tables from predictions: an edit of what is computed here trains nothing again.
 
 
-rule evaluate:
-    input:
-        ledger=f"{RESULTS}/ledger.tsv",
-        patients=plan.config["sheets"]["patients"],
-        folds=f"{RESULTS}/split/folds.tsv",
-        genes=expression,
-        weights=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/weights.safetensors",
-        model=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/model.json",
-    output:
-        predictions=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/predictions.tsv",
-        representations=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/representations.h5",
-        metrics=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/metrics.json",
-    log:
-        f"{RESULTS}/logs/evaluate/{{task}}/{{model}}/fold-{{fold}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/evaluate/{{task}}-{{model}}-fold-{{fold}}.tsv"
-    conda:
-        "../envs/learning.yaml"
-    threads: 1
-    params:
-        results=results_folder,
-        part=tested_part,
-        may_fail=may_fail,
-        repair=plan.repair_settings(),
-        settings=plan.evaluation_settings(),
-        code=code("evaluate"),
-    script:
-        "../workflow_scripts/evaluate.py"
-
-
-rule external:
-    input:
-        ledger=f"{RESULTS}/ledger.tsv",
-        patients=plan.config["sheets"]["patients"],
-        folds=f"{RESULTS}/split/folds.tsv",
-        genes=expression,
-        weights=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/weights.safetensors",
-        model=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/model.json",
-    output:
-        predictions=f"{RESULTS}/external/{{task}}/{{model}}/fold-{{fold}}/predictions.tsv",
-        representations=f"{RESULTS}/external/{{task}}/{{model}}/fold-{{fold}}/representations.h5",
-        metrics=f"{RESULTS}/external/{{task}}/{{model}}/fold-{{fold}}/metrics.json",
-    log:
-        f"{RESULTS}/logs/external/{{task}}/{{model}}/fold-{{fold}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/external/{{task}}-{{model}}-fold-{{fold}}.tsv"
-    conda:
-        "../envs/learning.yaml"
-    threads: 1
-    params:
-        results=results_folder,
-        part=external_part,
-        may_fail=may_fail,
-        repair=plan.repair_settings(),
-        settings=plan.evaluation_settings(),
-        code=code("evaluate"),
-    script:
-        "../workflow_scripts/evaluate.py"
-
-
-# Cox models and logistic regressions on age, sex and grade: what any network has to beat. Fast, so all of a fold in one job.
+# Cox models and logistic regressions on age, sex and grade: what any network has to beat. Fast, so all in one job.
 rule clinical:
     input:
-        ledger=f"{RESULTS}/ledger.tsv",
+        ledger=RESULTS.ledger,
         patients=plan.config["sheets"]["patients"],
-        folds=f"{RESULTS}/split/folds.tsv",
+        folds=RESULTS.folds,
     output:
-        internal=clinical_outputs("models", plan.tasks),
-        external=clinical_outputs(
-            "external", ["survival"] if plan.external_cohorts else []
-        ),
+        clinical_outputs(),
     log:
-        f"{RESULTS}/logs/clinical/fold-{{fold}}.log",
+        RESULTS.log("clinical"),
+    benchmark:
+        RESULTS.benchmark("clinical")
     conda:
         "../envs/learning.yaml"
     threads: 1
+    resources:
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(60),
     params:
-        results=results_folder,
         models={task: plan.clinical_models(task) for task in plan.tasks},
+        n_folds=len(plan.folds),
         external_cohorts=plan.external_cohorts,
         settings=plan.evaluation_settings(),
         code=code("clinical"),
@@ -87,88 +29,51 @@ rule clinical:
         "../workflow_scripts/clinical.py"
 
 
-rule ensemble:
+# One job a table: every model and fold of its rows.
+rule evaluate:
     input:
-        predictions=external_predictions,
+        asked(plan.evaluated_files, "table"),
     output:
-        predictions=f"{RESULTS}/external/survival/{{any_model}}/ensemble/predictions.tsv",
-        metrics=f"{RESULTS}/external/survival/{{any_model}}/ensemble/metrics.json",
+        metrics=RESULTS.metrics("{table}"),
+        table=[RESULTS.table("{table}", suffix) for suffix in TABLE_SUFFIXES],
     log:
-        f"{RESULTS}/logs/ensemble/{{any_model}}.log",
-    wildcard_constraints:
-        any_model="|".join([*plan.arms, *plan.clinical_models("survival")]),
+        RESULTS.log("evaluate", "{table}"),
+    benchmark:
+        RESULTS.benchmark("evaluate", "{table}")
     conda:
         "../envs/learning.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(120),
     params:
+        table="{table}",
+        rows=asked(plan.rows, "table"),
+        n_folds=len(plan.folds),
         settings=plan.evaluation_settings(),
-        code=code("ensemble"),
+        code=code("evaluate"),
     script:
-        "../workflow_scripts/ensemble.py"
+        "../workflow_scripts/evaluate.py"
 
 
-rule table:
+# On the external cohorts the folds of a model also speak together.
+use rule evaluate as evaluate_external with:
     input:
-        metrics=metrics_of_task,
+        plan.evaluated_files("external"),
     output:
-        tsv=f"{RESULTS}/tables/{{task}}.tsv",
-        markdown=f"{RESULTS}/tables/{{task}}.md",
-        html=f"{RESULTS}/tables/{{task}}.html",
-        figure=f"{RESULTS}/tables/{{task}}.svg",
+        metrics=RESULTS.metrics("external"),
+        table=[RESULTS.table("external", suffix) for suffix in TABLE_SUFFIXES],
+        ensembles=plan.ensembles,
     log:
-        f"{RESULTS}/logs/tables/{{task}}.log",
-    conda:
-        "../envs/learning.yaml"
+        RESULTS.log("evaluate", "external"),
+    benchmark:
+        RESULTS.benchmark("evaluate", "external")
     params:
-        name=lambda wildcards: wildcards.task,
+        table="external",
+        rows=plan.rows("external"),
+        n_folds=len(plan.folds),
         settings=plan.evaluation_settings(),
-        models=lambda wildcards: plan.models(wildcards.task),
-        folds=plan.folds,
-        results=results_folder,
-        code=code("table"),
-    script:
-        "../workflow_scripts/table.py"
+        code=code("evaluate"),
 
 
-rule external_table:
-    input:
-        metrics=external_metrics,
-    output:
-        tsv=f"{RESULTS}/tables/external.tsv",
-        markdown=f"{RESULTS}/tables/external.md",
-        html=f"{RESULTS}/tables/external.html",
-        figure=f"{RESULTS}/tables/external.svg",
-    log:
-        f"{RESULTS}/logs/tables/external.log",
-    conda:
-        "../envs/learning.yaml"
-    params:
-        name="external",
-        settings=plan.evaluation_settings(),
-        models=plan.models("survival"),
-        folds=plan.folds,
-        results=results_folder,
-        code=code("table"),
-    script:
-        "../workflow_scripts/table.py"
-
-
-rule variation_table:
-    input:
-        metrics=metrics_of_variations,
-    output:
-        tsv=f"{RESULTS}/tables/{{variation}}.tsv",
-        markdown=f"{RESULTS}/tables/{{variation}}.md",
-        html=f"{RESULTS}/tables/{{variation}}.html",
-        figure=f"{RESULTS}/tables/{{variation}}.svg",
-    log:
-        f"{RESULTS}/logs/tables/{{variation}}.log",
-    conda:
-        "../envs/learning.yaml"
-    params:
-        rows=lambda wildcards: plan.variation_rows(wildcards.variation),
-        settings=plan.evaluation_settings(),
-        folds=plan.folds,
-        results=results_folder,
-        code=code("variation_table"),
-    script:
-        "../workflow_scripts/variation_table.py"
+ruleorder: evaluate_external > evaluate

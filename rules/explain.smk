@@ -1,34 +1,42 @@
 # What models looked at: embeddings, genes, regions, attention, survival. One job a task: starting one costs more than most
 # of what it does. Tasks have different explanations, so each has a rule of its own. Alone: `snakemake explanations`.
 
+
 for task in plan.tasks:
 
     rule:
         name:
             f"explain_{task}"
         input:
-            ledger=f"{RESULTS}/ledger.tsv",
+            ledger=RESULTS.ledger,
             patients=plan.config["sheets"]["patients"],
-            folds=f"{RESULTS}/split/folds.tsv",
-            genes=[f"{RESULTS}/genes/fold-{fold}.h5ad" for fold in plan.folds],
-            metrics=explained_metrics(task),
+            folds=RESULTS.folds,
+            genes=plan.genes,
+            models=plan.of_folds(
+                plan.explained_models(task),
+                WEIGHTS,
+                DESCRIPTION,
+                PREDICTIONS,
+                REPRESENTATIONS,
+            ),
+            metrics=RESULTS.metrics(task),
+            external=explained_external(task),
             annotations=plan.annotation_paths(),
+            gene_sets=plan.files("explanations.gene_sets"),
         output:
-            [
-                f"{RESULTS}/explanations/{task}/{name}"
-                for name in plan.explanation_files(task)
-            ],
+            plan.explanation_files(task),
         log:
-            f"{RESULTS}/logs/explain/{task}.log",
+            RESULTS.log("explain", task),
         benchmark:
-            f"{RESULTS}/benchmarks/explain/{task}.tsv"
+            RESULTS.benchmark("explain", task)
         conda:
             "../envs/learning.yaml"
         threads: 1
+        resources:
+            mem_mb=per_attempt(12000),
+            runtime=per_attempt(240),
         params:
-            results=results_folder,
             task=task,
-            repair=plan.repair_settings(),
             settings=plan.explanation_settings(task),
             code=code("explain"),
         script:

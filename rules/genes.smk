@@ -3,20 +3,23 @@
 
 rule genes:
     input:
-        folds=f"{RESULTS}/split/folds.tsv",
+        folds=RESULTS.folds,
         patients=plan.config["sheets"]["patients"],
         tables=plan.expression_paths(),
         samples=plan.sample_paths(),
-        genesets=plan.geneset_paths(),
+        genesets=plan.files("genesets.tumor", "genesets.tme"),
     output:
-        matrix=f"{RESULTS}/genes/fold-{{fold}}.h5ad",
+        matrix=RESULTS.genes("{fold}"),
     log:
-        f"{RESULTS}/logs/genes/fold-{{fold}}.log",
+        RESULTS.log("genes", "fold-{fold}"),
     benchmark:
-        f"{RESULTS}/benchmarks/genes/fold-{{fold}}.tsv"
+        RESULTS.benchmark("genes", "fold-{fold}")
     conda:
         "../envs/expression.yaml"
     threads: 1
+    resources:
+        mem_mb=per_attempt(16000),
+        runtime=per_attempt(30),
     params:
         settings=plan.gene_settings(),
         code=code("genes"),
@@ -25,39 +28,34 @@ rule genes:
 
 
 # The same with another share of genes, or with random ones: for the variations that ask for it.
-rule gene_selection:
-    input:
-        folds=f"{RESULTS}/split/folds.tsv",
-        patients=plan.config["sheets"]["patients"],
-        tables=plan.expression_paths(),
-        samples=plan.sample_paths(),
-        genesets=plan.geneset_paths(),
+use rule genes as gene_selection with:
     output:
-        matrix=f"{RESULTS}/genes/{{selection}}/fold-{{fold}}.h5ad",
+        matrix=RESULTS.genes("{fold}", "{selection}"),
     log:
-        f"{RESULTS}/logs/genes/{{selection}}/fold-{{fold}}.log",
+        RESULTS.log("genes", "{selection}", "fold-{fold}"),
     benchmark:
-        f"{RESULTS}/benchmarks/genes/{{selection}}-fold-{{fold}}.tsv"
-    conda:
-        "../envs/expression.yaml"
-    threads: 1
+        RESULTS.benchmark("genes", "{selection}-fold-{fold}")
     params:
-        settings=selection_settings,
+        settings=asked(plan.gene_settings, "selection"),
         code=code("genes"),
-    script:
-        "../workflow_scripts/genes.py"
 
 
 rule subspaces:
     input:
-        matrices=[f"{RESULTS}/genes/fold-{fold}.h5ad" for fold in plan.folds],
-        genesets=plan.geneset_paths(),
+        matrices=plan.genes,
+        genesets=plan.files("genesets.tumor", "genesets.tme"),
     output:
-        table=f"{RESULTS}/genes/subspaces.tsv",
+        table=RESULTS.subspaces,
     log:
-        f"{RESULTS}/logs/genes/subspaces.log",
+        RESULTS.log("genes", "subspaces"),
+    benchmark:
+        RESULTS.benchmark("genes", "subspaces")
     conda:
         "../envs/expression.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(10),
     params:
         genesets=plan.config["genesets"],
         code=code("subspaces"),

@@ -3,27 +3,34 @@
 
 rule heatmap:
     input:
-        ledger=f"{RESULTS}/ledger.tsv",
-        genes=expression,
-        weights=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/weights.safetensors",
-        model=f"{RESULTS}/models/{{task}}/{{model}}/fold-{{fold}}/model.json",
+        ledger=RESULTS.ledger,
+        features=features_manifest,
+        genes=asked(plan.genes_of, "model", "fold"),
+        weights=RESULTS.model("{task}", "{model}", "{fold}") / WEIGHTS,
+        model=RESULTS.model("{task}", "{model}", "{fold}") / DESCRIPTION,
     output:
-        png=f"{RESULTS}/explanations/{{task}}/{{model}}/fold-{{fold}}/{{slide}}/heatmap.png",
-        geojson=f"{RESULTS}/explanations/{{task}}/{{model}}/fold-{{fold}}/{{slide}}/tiles.geojson",
-        page=f"{RESULTS}/explanations/{{task}}/{{model}}/fold-{{fold}}/{{slide}}/viewer/index.html",
+        png=RESULTS.heatmap("{task}", "{model}", "{fold}", "{slide}") / "heatmap.png",
+        geojson=RESULTS.heatmap("{task}", "{model}", "{fold}", "{slide}")
+        / "tiles.geojson",
+        page=RESULTS.heatmap("{task}", "{model}", "{fold}", "{slide}")
+        / "viewer/index.html",
         pyramid=directory(
-            f"{RESULTS}/explanations/{{task}}/{{model}}/fold-{{fold}}/{{slide}}/viewer/slide_files"
+            RESULTS.heatmap("{task}", "{model}", "{fold}", "{slide}")
+            / "viewer/slide_files"
         ),
     log:
-        f"{RESULTS}/logs/heatmap/{{task}}/{{model}}/fold-{{fold}}/{{slide}}.log",
+        RESULTS.log("heatmap", "{task}", "{model}", "fold-{fold}", "{slide}"),
+    benchmark:
+        RESULTS.benchmark("heatmap", "{task}-{model}-fold-{fold}-{slide}")
     conda:
         "../envs/learning.yaml"
     threads: 1
+    resources:
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(60),
     params:
-        results=results_folder,
-        slide=lambda wildcards: plan.slide_table(wildcards.slide),
-        stamp=lambda wildcards: plan.raw_stamp(wildcards.slide),
-        repair=plan.repair_settings(),
+        slide=asked(plan.slide_row, "slide"),
+        stamp=asked(plan.raw_stamp, "slide"),
         viewer_mpp=plan.config["explanations"]["heatmaps"]["viewer_mpp"],
         code=code("heatmap"),
     script:

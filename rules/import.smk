@@ -45,9 +45,14 @@ rule import_cohort:
         dropped=f"{SHEETS}/import_{{cohort}}_dropped.tsv",
     log:
         f"{SHEETS}/logs/import_{{cohort}}.log",
+    benchmark:
+        f"{SHEETS}/logs/import_{{cohort}}_benchmark.tsv"
     conda:
         "../envs/expression.yaml"
     threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=240,
     params:
         entry=import_entry,
     script:

@@ -7,22 +7,28 @@
 rule export:
     input:
         models=released_models,
-        genes=[f"{RESULTS}/genes/fold-{fold}.h5ad" for fold in plan.folds],
-        folds=f"{RESULTS}/split/folds.tsv",
-        ledger=f"{RESULTS}/ledger.tsv",
-        participation=f"{RESULTS}/participation.tsv",
-        provenance=f"{RESULTS}/provenance.json",
+        genes=plan.genes,
+        folds=RESULTS.folds,
+        ledger=RESULTS.ledger,
+        participation=RESULTS.participation,
+        provenance=RESULTS.provenance,
         tables=tables(),
+        metrics=[RESULTS.metrics(table) for table in plan.tables],
+        stain_target=plan.files("stain.target"),
     output:
-        manifest=f"{RESULTS}/released/{{model}}/manifest.json",
-        sums=f"{RESULTS}/released/{{model}}/SHA256SUMS",
+        manifest=RESULTS.released("{model}") / "manifest.json",
+        sums=RESULTS.released("{model}") / "SHA256SUMS",
     log:
-        f"{RESULTS}/logs/export/{{model}}.log",
+        RESULTS.log("export", "{model}"),
+    benchmark:
+        RESULTS.benchmark("export", "{model}")
     conda:
         "../envs/learning.yaml"
     threads: 1
+    resources:
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(60),
     params:
-        results=results_folder,
         code=code("export"),
     script:
         "../workflow_scripts/export.py"
@@ -30,20 +36,24 @@ rule export:
 
 rule predict:
     input:
-        manifest=f"{RESULTS}/released/{plan.config['predict']['model']}/manifest.json",
-        sheet=plan.config["predict"]["slides"] or [],
-        expression=plan.config["predict"]["expression"] or [],
-        samples=plan.config["predict"]["samples"] or [],
+        manifest=RESULTS.released(plan.config["predict"]["model"]) / "manifest.json",
+        sheet=plan.files("predict.slides"),
+        expression=plan.files("predict.expression"),
+        samples=plan.files("predict.samples"),
+        weights=plan.files("encoder.weights"),
     output:
-        predictions=f"{RESULTS}/new_slides/predictions.tsv",
-        ledger=f"{RESULTS}/new_slides/ledger.tsv",
+        predictions=RESULTS.new_slides / "predictions.tsv",
+        ledger=RESULTS.new_slides / "ledger.tsv",
     log:
-        f"{RESULTS}/logs/predict.log",
+        RESULTS.log("predict"),
     benchmark:
-        f"{RESULTS}/benchmarks/predict.tsv"
+        RESULTS.benchmark("predict")
     conda:
         "../envs/learning.yaml"
     threads: 4
+    resources:
+        mem_mb=per_attempt(16000),
+        runtime=per_attempt(240),
     params:
         settings=plan.config["predict"],
         encoder=plan.machine_settings(),

@@ -3,16 +3,20 @@
 
 rule provenance:
     input:
-        slides=plan.config["sheets"]["slides"],
-        patients=plan.config["sheets"]["patients"],
-        tables=plan.expression_paths(),
-        ledger=f"{RESULTS}/ledger.tsv",
+        own=plan.own_files(),
+        ledger=RESULTS.ledger,
     output:
-        record=f"{RESULTS}/provenance.json",
+        record=RESULTS.provenance,
     log:
-        f"{RESULTS}/logs/provenance.log",
+        RESULTS.log("provenance"),
+    benchmark:
+        RESULTS.benchmark("provenance")
     conda:
         "../envs/learning.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         config=plan.config,
         code=code("provenance"),
@@ -22,27 +26,33 @@ rule provenance:
 
 rule report:
     input:
+        ledger=RESULTS.ledger,
+        participation=RESULTS.participation,
+        provenance=RESULTS.provenance,
+        genes=plan.genes,
+        models=plan.of_folds(plan.evaluated, DESCRIPTION, HISTORY, COST, PREDICTIONS),
+        ensembles=plan.ensembles,
+        metrics=[RESULTS.metrics(table) for table in plan.tables],
         tables=tables(),
         explanations=explanations(),
         heatmaps=heatmaps(),
-        ledger=f"{RESULTS}/ledger.tsv",
-        participation=f"{RESULTS}/participation.tsv",
-        provenance=f"{RESULTS}/provenance.json",
     output:
         html=report(
-            f"{RESULTS}/report/report.html",
+            RESULTS.report,
             category="PathDuet",
             caption="../docs/captions/report.rst",
         ),
     log:
-        f"{RESULTS}/logs/report.log",
+        RESULTS.log("report"),
     benchmark:
-        f"{RESULTS}/benchmarks/report.tsv"
+        RESULTS.benchmark("report")
     conda:
         "../envs/report.yaml"
     threads: 1
+    resources:
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(60),
     params:
-        results=results_folder,
         config=plan.config,
         configfiles=[os.path.relpath(path) for path in workflow.overwrite_configfiles],
         code=code("report"),
@@ -53,18 +63,23 @@ rule report:
 # Asked for by name only: `snakemake --cores 1 results/run.crate.zip`.
 rule crate:
     input:
-        report=f"{RESULTS}/report/report.html",
-        provenance=f"{RESULTS}/provenance.json",
-        participation=f"{RESULTS}/participation.tsv",
+        report=RESULTS.report,
+        provenance=RESULTS.provenance,
+        participation=RESULTS.participation,
         tables=tables(),
     output:
-        crate=f"{RESULTS}/run.crate.zip",
+        crate=RESULTS.crate,
     log:
-        f"{RESULTS}/logs/crate.log",
+        RESULTS.log("crate"),
+    benchmark:
+        RESULTS.benchmark("crate")
     conda:
         "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(60),
     params:
-        results=results_folder,
         code=code("crate"),
     script:
         "../workflow_scripts/crate.py"

@@ -7,84 +7,84 @@
 
 rule tile:
     output:
-        manifest=f"{RESULTS}/batches/tile/{{batch}}.tsv",
+        manifest=RESULTS.batch("tile", "{batch}"),
     log:
-        f"{RESULTS}/logs/tile/{{batch}}.log",
+        RESULTS.log("tile", "{batch}"),
     benchmark:
-        f"{RESULTS}/benchmarks/tile/{{batch}}.tsv"
+        RESULTS.benchmark("tile", "{batch}")
     conda:
         "../envs/slides.yaml"
     threads: 1
+    resources:
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(120),
     params:
         stage="tile",
-        results=results_folder,
-        batch=slide_batch,
-        stamps=slide_stamps,
+        batch=asked(plan.batch_table, "batch"),
+        stamps=asked(plan.raw_stamps, "batch"),
         settings=plan.slide_settings("tile"),
         code=code("slides"),
     script:
         "../workflow_scripts/slides.py"
 
 
-rule stain:
+use rule tile as stain with:
     input:
-        upstream=f"{RESULTS}/batches/tile/{{batch}}.tsv",
+        upstream=RESULTS.batch("tile", "{batch}"),
+        target=plan.files("stain.target"),
     output:
-        manifest=f"{RESULTS}/batches/stain/{{batch}}.tsv",
+        manifest=RESULTS.batch("stain", "{batch}"),
     log:
-        f"{RESULTS}/logs/stain/{{batch}}.log",
+        RESULTS.log("stain", "{batch}"),
     benchmark:
-        f"{RESULTS}/benchmarks/stain/{{batch}}.tsv"
-    conda:
-        "../envs/slides.yaml"
-    threads: 1
+        RESULTS.benchmark("stain", "{batch}")
     params:
         stage="stain",
-        results=results_folder,
-        batch=slide_batch,
+        batch=asked(plan.batch_table, "batch"),
         settings=plan.slide_settings("stain"),
         code=code("slides"),
-    script:
-        "../workflow_scripts/slides.py"
 
 
-rule features:
+use rule tile as features with:
     input:
-        upstream=f"{RESULTS}/batches/stain/{{batch}}.tsv",
+        upstream=RESULTS.batch("stain", "{batch}"),
+        weights=plan.files("encoder.weights"),
     output:
-        manifest=f"{RESULTS}/batches/features/{{batch}}.tsv",
+        manifest=RESULTS.batch("features", "{batch}"),
     log:
-        f"{RESULTS}/logs/features/{{batch}}.log",
+        RESULTS.log("features", "{batch}"),
     benchmark:
-        f"{RESULTS}/benchmarks/features/{{batch}}.tsv"
-    conda:
-        "../envs/slides.yaml"
-    threads: 1
+        RESULTS.benchmark("features", "{batch}")
+    resources:
+        mem_mb=per_attempt(24000),
+        runtime=per_attempt(240),
     params:
         stage="features",
-        results=results_folder,
-        batch=slide_batch,
+        batch=asked(plan.batch_table, "batch"),
         settings=plan.slide_settings("features"),
         code=code("slides"),
-    script:
-        "../workflow_scripts/slides.py"
 
 
 # Asked for by name only, e.g. `snakemake --cores 1 results/slides/S1/features.h5`: one slide, without its batch.
 rule one_slide:
+    input:
+        target=plan.files("stain.target"),
+        weights=plan.files("encoder.weights"),
     output:
-        artifact=f"{RESULTS}/slides/{{slide}}/{{artifact}}",
+        artifact=RESULTS.slide("{slide}") / "{artifact}",
     log:
-        f"{RESULTS}/logs/slides/{{slide}}.{{artifact}}.log",
-    wildcard_constraints:
-        artifact=r"tiles\.h5|stain\.json|features\.h5",
+        RESULTS.log("slides", "{slide}.{artifact}"),
+    benchmark:
+        RESULTS.benchmark("slides", "{slide}.{artifact}")
     conda:
         "../envs/slides.yaml"
     threads: 1
+    resources:
+        mem_mb=per_attempt(24000),
+        runtime=per_attempt(60),
     params:
-        results=results_folder,
-        row=lambda wildcards: plan.slide_table(wildcards.slide),
-        stamp=lambda wildcards: plan.raw_stamp(wildcards.slide),
+        row=asked(plan.slide_row, "slide"),
+        stamp=asked(plan.raw_stamp, "slide"),
         settings=plan.slide_settings("features"),
         code=code("one_slide"),
     script:
@@ -93,15 +93,21 @@ rule one_slide:
 
 rule ledger:
     input:
-        manifests=manifests("features"),
+        manifests=[RESULTS.batch("features", batch) for batch in plan.batches],
         slides=plan.config["sheets"]["slides"],
         patients=plan.config["sheets"]["patients"],
     output:
-        ledger=f"{RESULTS}/ledger.tsv",
+        ledger=RESULTS.ledger,
     log:
-        f"{RESULTS}/logs/ledger.log",
+        RESULTS.log("ledger"),
+    benchmark:
+        RESULTS.benchmark("ledger")
     conda:
         "../envs/learning.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         code=code("ledger"),
     script:

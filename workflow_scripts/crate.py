@@ -5,9 +5,8 @@ from pathlib import Path
 
 from pathduet.workflow.job import job
 
-with job(snakemake, "crate"):
+with job(snakemake, "crate") as results:
     from pathduet.workflow.crate import write_crate
 
     ended = datetime.fromtimestamp(Path(snakemake.input.report).stat().st_mtime, UTC)
-    checkout = Path(snakemake.scriptdir).parent
-    write_crate(Path(snakemake.params.results), checkout, Path(snakemake.output.crate), ended)
+    write_crate(results.root, Path(snakemake.scriptdir).parent, Path(snakemake.output.crate), ended)

@@ -1,25 +1,14 @@
-"""Predictions and metrics of one trained model on the test part of its fold, or on the external cohorts."""
-
-from pathlib import Path
+"""One result table: metrics of its models in every fold, intervals and tests over the folds."""
 
 from pathduet.workflow.job import job
 
-with job(snakemake, " ".join(snakemake.wildcards)):
-    from pathduet.training.fold_jobs import FoldJob
-    from pathduet.training.fold_metrics import evaluate_fold
+with job(snakemake, f"table {snakemake.params.table}") as results:
+    from pathduet.evaluation.evaluate_table import evaluate_table
 
-    evaluate_fold(
-        FoldJob(
-            snakemake.wildcards.task,
-            snakemake.wildcards.model,
-            int(snakemake.wildcards.fold),
-            results=Path(snakemake.params.results),
-            patients=snakemake.input.patients,
-            expression=snakemake.input.genes,
-            may_fail=snakemake.params.may_fail,
-            threads=snakemake.threads,
-        ),
-        snakemake.params.part,
+    evaluate_table(
+        results,
+        snakemake.params.table,
+        snakemake.params.rows,
+        snakemake.params.n_folds,
         snakemake.params.settings,
-        Path(snakemake.output.metrics).parent,
     )

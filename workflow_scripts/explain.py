@@ -1,21 +1,18 @@
 """The explanations of one task: tables, then the figures drawn from them."""
 
-from pathlib import Path
-
 from pathduet.workflow.job import job
 
-with job(snakemake, f"explain {snakemake.params.task}"):
+with job(snakemake, f"explain {snakemake.params.task}") as results:
     from pathduet.explain.task_explanations import explain_task
     from pathduet.report.explanation_pages import draw_explanations
 
-    folder = Path(snakemake.output[0]).parent
+    task = snakemake.params.task
     explain_task(
-        snakemake.params.task,
-        results=Path(snakemake.params.results),
+        task,
+        results=results.root,
         patients=snakemake.input.patients,
         settings=snakemake.params.settings,
-        out_dir=folder,
-        repair=snakemake.params.repair,
+        out_dir=results.explanations(task),
         threads=snakemake.threads,
     )
-    draw_explanations(folder)
+    draw_explanations(results.explanations(task))

@@ -1,16 +1,9 @@
 """The released folder of one model."""
 
-from pathlib import Path
-
 from pathduet.workflow.job import job
 
-with job(snakemake, f"export {snakemake.wildcards.model}"):
+with job(snakemake, f"export {snakemake.wildcards.model}") as results:
     from pathduet.release.export import export_release
 
-    export_release(
-        Path(snakemake.params.results),
-        snakemake.wildcards.model,
-        Path(snakemake.output.manifest).parent,
-        snakemake.threads,
-        replace_all=True,
-    )
+    model = snakemake.wildcards.model
+    export_release(results.root, model, results.released(model), snakemake.threads, replace_all=True)

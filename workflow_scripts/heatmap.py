@@ -5,26 +5,29 @@ from pathlib import Path
 from pathduet.workflow.job import job
 
 wildcards = snakemake.wildcards
-with job(snakemake, f"heatmap {wildcards.slide}"):
+with job(snakemake, f"heatmap {wildcards.slide}") as results:
+    from pathduet.cohort.sheets import SlideRow
     from pathduet.explain.viewer.slide_heatmaps import (
         explain_slide,
         lost_reason,
         write_absence,
         write_heatmaps,
     )
-    from pathduet.slides.repairs import mend
-    from pathduet.workflow.plan import slides_from_params
+    from pathduet.features.check import verify_features
 
-    results, out = Path(snakemake.params.results), Path(snakemake.output.png).parent
-    (slide,) = slides_from_params(snakemake.params.slide)
-    reason = lost_reason(results, slide.slide_id)
+    out, slide = Path(snakemake.output.png).parent, SlideRow.from_plain(snakemake.params.slide)
+    reason = lost_reason(results.root, slide.slide_id)
     if reason:
         write_absence(out, slide.slide_id, reason)
     else:
-        repair = snakemake.params.repair
-        mend(results, [slide.slide_id], repair["sheet"], repair["settings"])
+        verify_features(results, [slide.slide_id])
         maps = explain_slide(
-            results, slide.slide_id, slide.patient_id, wildcards.task, wildcards.model, [int(wildcards.fold)]
+            results.root,
+            slide.slide_id,
+            slide.patient_id,
+            wildcards.task,
+            wildcards.model,
+            [int(wildcards.fold)],
         )
-        thumbnail = results / "slides" / slide.slide_id / "thumbnail.png"
+        thumbnail = results.slide(slide.slide_id) / "thumbnail.png"
         write_heatmaps(out, maps, thumbnail, slide.path, viewer_mpp=snakemake.params.viewer_mpp)

@@ -1,17 +1,15 @@
 """All stages of one slide up to the artifact that was asked for."""
 
-from pathlib import Path
-
 from pathduet.workflow.job import job
-from pathduet.workflow.plan import slides_from_params
 
-with job(snakemake, f"slide {snakemake.wildcards.slide}"):
+with job(snakemake, f"slide {snakemake.wildcards.slide}") as results:
+    from pathduet.cohort.sheets import SlideRow
     from pathduet.slides.engine import run_to_artifact
     from pathduet.slides.settings import SlideSettings
 
     run_to_artifact(
-        slides_from_params(snakemake.params.row)[0],
+        SlideRow.from_plain(snakemake.params.row),
         snakemake.wildcards.artifact,
-        Path(snakemake.params.results),
+        results.root,
         SlideSettings.from_mapping(snakemake.params.settings),
     )

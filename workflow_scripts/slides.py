@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from pathduet.workflow.job import job
-from pathduet.workflow.plan import slides_from_params
 
-with job(snakemake, f"{snakemake.params.stage} {snakemake.wildcards.batch}"):
+with job(snakemake, f"{snakemake.params.stage} {snakemake.wildcards.batch}") as results:
+    from pathduet.cohort.sheets import SlideRow
     from pathduet.slides.batches import run_batch
     from pathduet.slides.settings import SlideSettings
 
     run_batch(
-        slides_from_params(snakemake.params.batch),
+        [SlideRow.from_plain(row) for row in snakemake.params.batch],
         snakemake.params.stage,
-        Path(snakemake.params.results),
+        results.root,
         SlideSettings.from_mapping(snakemake.params.settings),
         Path(snakemake.output.manifest),
         workers=snakemake.threads,

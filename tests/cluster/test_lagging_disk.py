@@ -98,5 +98,5 @@ def test_a_run_over_a_lagging_disk_loses_nothing(views: tuple[Path, Path], tmp_p
     ledger = pd.read_csv(login / "results/ledger.tsv", sep="\t")
     sheet = pd.read_csv(cohort / "slides.tsv", sep="\t")
     assert sorted(ledger["slide_id"]) == sorted(sheet["slide_id"]) and set(ledger["status"]) == {"ok"}
-    assert (login / "results/models/survival/student/fold-0/metrics.json").is_file()
+    assert (login / "results/models/survival/student/fold-0/predictions.tsv").is_file()
     assert not [name for _, _, names in os.walk(login / "results") for name in names if ".tmp" in name]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typer.testing import CliRunner
 
 from pathduet.cli import app
+from pathduet.results import Results
 from pathduet.workflow.status import (
     failed_jobs,
     failure_lines,
@@ -38,10 +39,11 @@ Error in rule report:
 
 
 def plan(slides: int) -> SimpleNamespace:
+    layout = Results(Path("results"))
     return SimpleNamespace(
-        tasks=["survival"], models=lambda task: ["teacher", "cox_age"], folds=range(2), tables=["survival"],
-        trained=[("survival", "teacher")], evaluated=[("survival", "teacher"), ("survival", "cox_age")],
-        gene_folder=lambda model: "genes", slides=[SimpleNamespace(slide_id=f"S{i}") for i in range(slides)],
+        results=layout, tasks=["survival"], folds=range(2), tables=["survival"], trained=[("survival", "teacher")],
+        of_folds=lambda models, file: [layout.model(*model, fold) / file for model in models for fold in range(2)],
+        genes_of=lambda model, fold: layout.genes(fold), slides=[SimpleNamespace(slide_id=f"S{i}") for i in range(slides)],
         heatmaps=[("survival", "distilled", 1, "S0")],
     )  # fmt: skip
 
@@ -58,9 +60,9 @@ def test_progress_counts_what_is_there_and_estimates_from_this_start(tmp_path: P
     steps = {step.name: step for step in read_progress(tmp_path)}
     assert (steps["tile"].done, steps["tile"].total, steps["tile"].recent) == (4, 10, 3)
     assert "4/10" in steps["tile"].line() and "3.00/min, 2 min left" in steps["tile"].line()
-    assert (steps["train"].total, steps["evaluate"].total, steps["genes"].done) == (2, 4, 0)
-    assert "left" not in steps["genes"].line() and "external" not in steps
-    assert [*steps][3:] == ["genes", "train", "evaluate", "tables", "explain", "heatmaps", "report"]
+    assert (steps["train"].total, steps["tables"].total, steps["genes"].done) == (2, 1, 0)
+    assert "left" not in steps["genes"].line()
+    assert [*steps][3:] == ["genes", "train", "tables", "explain", "heatmaps", "report"]
     folder = tmp_path / "explanations/survival/distilled/fold-1/S0/viewer"
     folder.mkdir(parents=True)
     (folder / "index.html").touch()

@@ -16,9 +16,6 @@ from pathduet.core.source_code import PACKAGE, whole_version
 
 _WHOLE_HASH_LIMIT = 64 * 2**20
 _SAMPLED_BLOCKS, _BLOCK_BYTES = 64, 64 * 2**10
-_DESCRIPTIONS = ("metrics.json", "model.json", "summary.json")
-#: Parameters that change no result: where it goes, and how damaged slides are mended.
-_NO_SETTINGS = ("code", "results", "repair")
 
 
 def settings_hash(settings: Any) -> str:
@@ -125,7 +122,7 @@ def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
     """
     import json
 
-    settings = {name: value for name, value in job.params.items() if name not in _NO_SETTINGS}
+    settings = {name: value for name, value in job.params.items() if name != "code"}
     own = settings.get("settings")
     seed = own.get("seed") if isinstance(own, Mapping) else None
     return {
@@ -154,28 +151,14 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, (range, set, frozenset)) else str(value)
 
 
-def embed(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
-    """Put a job's record into a result whose format has room for it; others are left as they are.
-
-    JSON that describes one result (``metrics.json``, ``model.json``, ``summary.json``) gets a key ``provenance``, HDF5 and
-    AnnData files a root attribute of that name, as JSON, unless they have one already: their bytes are then left alone.
-    """
+def embed(description: Path, record: Mapping[str, Any]) -> None:
+    """Put a job's record into the ``model.json`` that the job wrote, as its key ``provenance``."""
     import json
 
     from pathduet.core.files import write_json
 
-    path = Path(path)
-    if path.name in _DESCRIPTIONS:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        write_json(path, {**content, "provenance": record})
-    elif path.suffix in (".h5", ".h5ad"):
-        import h5py
-
-        with h5py.File(path, "r") as file:
-            if "provenance" in file.attrs:  # a slide's features, made one at a time, say it themselves
-                return
-        with h5py.File(path, "r+") as file:
-            file.attrs["provenance"] = json.dumps(record, sort_keys=True)
+    content = json.loads(description.read_text(encoding="utf-8"))
+    write_json(description, {**content, "provenance": record})
 
 
 def run_record(config: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _LOADED = re.compile(r"^imports (pathduet[.\w]*)\.\*$", re.MULTILINE)
 _IMPORT = re.compile(r"^[ \t]*import (pathduet[.\w]*)", re.MULTILINE)
 
 
+@lru_cache
 def code_version(*starts: str | Path) -> str:
     """Return a short hash of some modules or scripts and of all of the package that they import, at their top or later.
 

@@ -15,15 +15,16 @@ from pathduet.core import checksums, progress, provenance, run_lock
 from pathduet.core.errors import PathDuetError
 from pathduet.core.files import write_json
 from pathduet.core.parent_process import end_with_workflow
+from pathduet.results import DESCRIPTION, Results
 
 
 @contextmanager
-def job(snakemake: Any, label: str) -> Iterator[None]:
+def job(snakemake: Any, label: str) -> Iterator[Results]:
     """Run a workflow script's body: alone on its outputs, from intact inputs, ending with its workflow.
 
     Everything printed goes to the job's log (:func:`logged`). Inputs that another job made are compared with the
     checksums it left; the outputs get theirs when the body has ended without an error. What they were made of is written
-    to ``provenance/`` under the log's name, and into each output whose format has room for it.
+    to ``provenance/`` under the log's name, and into a model's description, which leaves the results in releases.
 
     Parameters
     ----------
@@ -31,23 +32,27 @@ def job(snakemake: Any, label: str) -> Iterator[None]:
         What Snakemake gives to a script.
     label : str
         Put before progress lines on the terminal.
+
+    Yields
+    ------
+    Results
+        The run's results folder.
     """
     end_with_workflow()
-    log = Path(snakemake.log[0])
-    results = next((folder.parent for folder in log.parents if folder.name == "logs"), log.parent)
-    with logged(log, label, snakemake.threads, results):
+    results, log = Results(Path(snakemake.config["results"])), Path(snakemake.log[0])
+    with logged(log, label, snakemake.threads, results.root):
         checksums.forget(snakemake.output)
         inputs = checksums.verify(snakemake.input)
-        yield
-        shown = partial(provenance.shown_path, results=results)
-        made = provenance.job_record(snakemake, {shown(path): digest for path, digest in inputs.items()})
-        for output in snakemake.output:
-            provenance.embed(output, made)
+        yield results
+        shown = partial(provenance.shown_path, results=results.root)
+        record = provenance.job_record(snakemake, {shown(path): digest for path, digest in inputs.items()})
+        for output in map(Path, snakemake.output):
+            if output.name == DESCRIPTION:
+                provenance.embed(output, record)
         checksums.record(snakemake.output)
-        name = log.relative_to(results / "logs") if results / "logs" in log.parents else Path(log.name)
         outputs = checksums.recorded(snakemake.output)
-        record = {**made, "outputs": {shown(path): digest for path, digest in outputs.items()}}
-        write_json((results / "provenance" / name).with_suffix(".json"), record)
+        record["outputs"] = {shown(path): digest for path, digest in outputs.items()}
+        write_json(results.job_record(log), record)
 
 
 @contextmanager

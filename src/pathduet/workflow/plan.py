@@ -5,21 +5,20 @@ The Snakefile asks this object and nothing else, so that its answers can be test
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathduet.catalogue import Model, catalogue_of, names
 from pathduet.cohort.sheets import SlideRow, read_sheets
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
 from pathduet.core.files import sha256_file
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
 from pathduet.explanation_files import files_of
+from pathduet.results import DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
 from pathduet.variations import (
-    CLINICAL_TASKS,
-    INHERITED,
-    OURS,
     VARIATION_TABLES,
     Arm,
     all_arms,
@@ -33,7 +32,8 @@ from pathduet.workflow import config_checks
 if TYPE_CHECKING:
     import pandas as pd
 
-NETWORKS = OURS
+#: What a clinical baseline leaves in its folder.
+CLINICAL_FILES = (DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,25 @@ class Plan:
         return list(self.config["cohorts"]["external"])
 
     @property
+    def results(self) -> Results:
+        """Every path under the results folder."""
+        return Results(Path(self.config["results"]))
+
+    @property
     def arms(self) -> dict[str, Arm]:
         """Every network that can be asked for, by name: see :mod:`pathduet.variations`."""
         return self._arms
 
+    @property
+    def catalogue(self) -> dict[str, Model]:
+        """Every model, the user's own ones too."""
+        return catalogue_of(self.config)
+
     def clinical_models(self, task: str) -> list[str]:
-        """Clinical baselines of a task: Cox models of survival, logistic regressions of the classes."""
+        """Clinical baselines of a task."""
+        kind = "survival" if task == "survival" else "classification"
         wanted = self.config["evaluation"]["clinical_baselines"]
-        return [name for name in wanted if task in self.tasks and task in CLINICAL_TASKS[name]]
+        return [name for name in wanted if task in self.tasks and self.catalogue[name].fits(task, kind)]
 
     def networks(self, task: str) -> list[str]:
         """Networks of a task's table: ours, then the configured baselines and own models."""
@@ -126,29 +137,36 @@ class Plan:
         return [*self.tasks, *external, *self.config["comparison"]["tables"]]
 
     @property
-    def variation_tables(self) -> list[str]:
-        """Names of the tables of variations, whether a whole run makes them or not."""
-        return list(VARIATION_TABLES)
+    def known_tables(self) -> list[str]:
+        """The same with the tables of variations that a whole run does not make."""
+        return list(dict.fromkeys([*self.tables, *VARIATION_TABLES]))
 
-    def variation_rows(self, table: str) -> list[dict[str, str]]:
-        """Rows of a table of variations: task, model, group and title."""
+    def rows(self, table: str) -> list[dict[str, str]]:
+        """Rows of a table: task and model; of a table of variations also group, title and base."""
+        if table not in VARIATION_TABLES:
+            task = "survival" if table == "external" else table
+            return [{"task": task, "model": name} for name in self.models(task)]
         return [
-            {"task": task, "model": arm.name, "group": arm.group, "title": arm.title}
+            {"task": task, "model": arm.name, "group": arm.group, "title": arm.title, "base": arm.base}
             for task in self.tasks
             for arm in arms(table, self.config)
             if task in arm_tasks(arm, self.tasks)
         ]
 
-    def variations(self, table: str) -> list[tuple[str, str]]:
-        """(task, model) of every row of a table of variations, each once."""
-        return list(dict.fromkeys((row["task"], row["model"]) for row in self.variation_rows(table)))
+    def in_table(self, table: str) -> list[tuple[str, str]]:
+        """(task, model) of every row of a table, each once, and of what a variation is tested against."""
+        rows = [(row["task"], row["model"]) for row in self.rows(table)]
+        tested = [(task, self._opponent(model)) for task, model in rows if table in VARIATION_TABLES]
+        return list(dict.fromkeys([*rows, *tested]))
+
+    def _opponent(self, model: str) -> str:
+        reads = self.catalogue[self.arms[model].base].reads
+        return "distilled" if reads == "slides" else "teacher"
 
     @property
     def evaluated(self) -> list[tuple[str, str]]:
         """(task, model) of everything in a whole run's tables, each once."""
-        shown = [(task, model) for task in self.tasks for model in self.models(task)]
-        varied = [row for table in self.config["comparison"]["tables"] for row in self.variations(table)]
-        return list(dict.fromkeys([*shown, *varied]))
+        return list(dict.fromkeys(pair for table in self.tables for pair in self.in_table(table)))
 
     @property
     def trained(self) -> list[tuple[str, str]]:
@@ -167,18 +185,60 @@ class Plan:
         return [arm.name for arm in needed_arms(self.arms[model], self.arms)]
 
     def may_fail(self, model: str) -> bool:
-        """Whether a failed training is a hole in the tables rather than the end of the run."""
-        return model not in OURS
+        """Whether a failed training leaves a gap in the tables rather than ending the run."""
+        return model not in names("method")
+
+    # --- files
+
+    @property
+    def genes(self) -> list[Path]:
+        """Expression matrices of all folds."""
+        return [self.results.genes(fold) for fold in self.folds]
+
+    def of_folds(self, models: Iterable[tuple[str, str]], *files: str) -> list[Path]:
+        """Files of (task, model) in every fold; a clinical model has a description and predictions only."""
+        clinical = names("clinical")
+        return [
+            self.results.model(task, model, fold) / file
+            for task, model in models
+            for fold in self.folds
+            for file in files
+            if model not in clinical or file in CLINICAL_FILES
+        ]
+
+    def external_of_folds(self, models: Iterable[str], *files: str) -> list[Path]:
+        """Files of survival models on the external cohorts in every fold."""
+        clinical = names("clinical")
+        return [
+            self.results.external("survival", model, fold) / file
+            for model in models
+            for fold in self.folds
+            for file in files
+            if model not in clinical or file == PREDICTIONS
+        ]
+
+    @property
+    def ensembles(self) -> list[Path]:
+        """Predictions of the folds' ensembles on the external cohorts; none without such cohorts."""
+        models = self.models("survival") if "external" in self.tables else []
+        return [self.results.ensemble("survival", model) / PREDICTIONS for model in models]
+
+    def evaluated_files(self, table: str) -> list[Path]:
+        """What a table is computed from."""
+        models = self.in_table(table)
+        external = [model for _, model in models] if table == "external" else []
+        own = [DESCRIPTION, TRAINING_PREDICTIONS, *([] if external else [PREDICTIONS])]
+        return [*self.of_folds(models, *own), *self.external_of_folds(external, PREDICTIONS)]
 
     @property
     def selections(self) -> list[str]:
         """Gene selections beside the configured one."""
         return list(gene_selections(self.config))
 
-    def gene_folder(self, model: str) -> str:
-        """Folder of a model's expression matrices below the results: ``genes``, or that of its gene selection."""
-        genes = self.arms[model].genes
-        return "genes" if genes == "default" else f"genes/{genes}"
+    def genes_of(self, model: str, fold: int | str) -> Path:
+        """A fold's expression matrix of a model's gene selection."""
+        selection = self.arms[model].genes
+        return self.results.genes(fold, "" if selection == "default" else selection)
 
     @property
     def heatmaps(self) -> list[tuple[str, str, int, str]]:
@@ -190,13 +250,14 @@ class Plan:
         used = [slide for slide in self.batches[batch] if not slide.exclude]
         return [str(slide.path) for slide in used] + [str(slide.mask) for slide in used if slide.mask]
 
-    def raw_path(self, slide_id: str) -> str:
-        """Raw file of one slide."""
-        return str(self._slide(slide_id).path)
-
     def batch_table(self, batch: str) -> list[dict[str, Any]]:
         """Sheet rows of a batch, as plain values for a rule's parameters."""
-        return [slide_to_params(slide) for slide in self.batches[batch]]
+        return [slide.to_plain() for slide in self.batches[batch]]
+
+    def batch_of(self, slide_id: str) -> str:
+        """Batch of a slide."""
+        place = self.slides.index(self._slide(slide_id))
+        return list(self.batches)[place // self.config["slides"]["slides_per_job"]]
 
     def raw_stamps(self, batch: str) -> list[str]:
         """Size and date of each raw slide of a batch: other ones mean that the batch is looked at again.
@@ -208,11 +269,11 @@ class Plan:
 
     def raw_stamp(self, slide_id: str) -> str:
         """The same of one slide."""
-        return _stamp(self.raw_path(slide_id))
+        return _stamp(str(self._slide(slide_id).path))
 
-    def slide_table(self, slide_id: str) -> list[dict[str, Any]]:
+    def slide_row(self, slide_id: str) -> dict[str, Any]:
         """Sheet row of one slide."""
-        return [slide_to_params(self._slide(slide_id))]
+        return self._slide(slide_id).to_plain()
 
     def _slide(self, slide_id: str) -> SlideRow:
         if slide_id not in self._by_id:
@@ -234,10 +295,6 @@ class Plan:
             settings["encoder"]["seed"] = self.config["seed"]
         return settings
 
-    def repair_settings(self) -> dict[str, Any]:
-        """What a job that finds a slide's features damaged needs to make them again."""
-        return {"sheet": self.config["sheets"]["slides"], "settings": self.slide_settings("features")}
-
     def machine_settings(self) -> dict[str, Any]:
         """What the configuration says about how fast slides are encoded here, for models from elsewhere."""
         return {name: self.config["encoder"][name] for name in ("weights", "device", "engine", "batch_size")}
@@ -254,17 +311,29 @@ class Plan:
         """Sample sheets of the expression tables that have one."""
         return [t["samples"] for t in self.config["expression"]["tables"] if t.get("samples")]
 
-    def geneset_paths(self) -> list[str]:
-        """The user's own gene lists (the shipped ones count as code)."""
-        return [
-            p for p in (self.config["genesets"]["tumor"], self.config["genesets"]["tme"]) if p != "shipped"
-        ]
+    def files(self, *keys: str) -> list[str]:
+        """The user's files at keys of the configuration (``stain.target``); none where it is empty or ``shipped``."""
+        values = []
+        for key in keys:
+            section, _, name = key.partition(".")
+            values.append(self.config[section][name])
+        return _named(*values)
+
+    def network_files(self, model: str) -> list[str]:
+        """The user's own files that a network is built from: its source, its groups of genes."""
+        own = self.config["comparison"]["own_models"].get(self.arms[model].base)
+        groups = self._network_settings(model).get("gene_groups")
+        return [own["file"]] if own else [file for file in _named(groups) if Path(file).is_file()]
 
     def own_files(self) -> list[str]:
-        """Every file of the user's that is an input of a rule: sheets, tables, gene lists, a given split."""
-        sheets = [self.config["sheets"]["slides"], self.config["sheets"]["patients"]]
-        given = [self.config["split"]["file"]] if self.config["split"]["file"] else []
-        return [*sheets, *given, *self.expression_paths(), *self.sample_paths(), *self.geneset_paths()]
+        """Every file of the user's that is an input of a rule, raw slides aside."""
+        named = self.files(
+            "sheets.slides", "sheets.patients", "split.file", "genesets.tumor", "genesets.tme", "stain.target",
+            "encoder.weights", "explanations.gene_sets",
+        )  # fmt: skip
+        networks = [file for model in self.arms for file in self.network_files(model)]
+        tables = [*self.expression_paths(), *self.sample_paths()]
+        return list(dict.fromkeys([*named, *tables, *networks, *self.annotation_paths()]))
 
     def gene_settings(self, selection: str | None = None) -> dict[str, Any]:
         """Settings of gene selection and scaling: as configured, or with another selection of genes."""
@@ -284,20 +353,16 @@ class Plan:
         what says which tokens it is given.
         """
         arm = self.arms[model]
-        ours = arm.base in OURS
-        role = arm.base if ours else "baseline"
-        training = {**configuration.training_settings(self.config["training"], role, task), **arm.training}
-        compared = self.config["comparison"]
-        own = compared["own_models"].get(arm.base)
+        base = self.catalogue[arm.base]
+        training = {
+            **configuration.training_settings(self.config["training"], base.role, task), **arm.training
+        }  # fmt: skip
         shape = configuration.merge(self.config["model"], arm.model)
-        inherited = {key: shape[key] for key in INHERITED.get(arm.base, ())}
-        configured = own.get("settings", {}) if own else compared["settings"].get(arm.base, {})
-        network = (
-            {} if ours else configuration.merge(configuration.merge(inherited, configured), arm.settings)
-        )
-        if not ours:
+        if base.kind != "method":
             shape = {key: shape[key] for key in ("tokens", "token_order")}
-        search = compared["search"]
+        network = self._network_settings(model)
+        own = self.config["comparison"]["own_models"].get(arm.base)
+        search = self.config["comparison"]["search"]
         return {
             "protocol": self.config["protocol"],
             "seed": self.config["seed"],
@@ -308,10 +373,21 @@ class Plan:
             "tensorboard": self.config["training"]["tensorboard"],
             "network": network,
             "gene_groups": _file_hash(network.get("gene_groups")) if not own else None,
-            "own": _own_network(own) if own else None,
-            "lineage": {"teacher": arm.teacher, "student": arm.student} if arm.base == "distilled" else {},
+            "own": _own_network(own, base) if own else None,
+            "lineage": {"teacher": arm.teacher, "student": arm.student} if base.trained_after else {},
             "search": search if search["trials"] else None,
         }
+
+    def _network_settings(self, model: str) -> dict[str, Any]:
+        """Settings of a network that is not the method's: what it inherits, as configured, as varied."""
+        arm, compared = self.arms[model], self.config["comparison"]
+        base = self.catalogue[arm.base]
+        if base.kind == "method":
+            return {}
+        own = compared["own_models"].get(arm.base)
+        configured = own.get("settings", {}) if own else compared["settings"].get(arm.base, {})
+        inherited = {key: configuration.merge(self.config["model"], arm.model)[key] for key in base.inherits}
+        return configuration.merge(configuration.merge(inherited, configured), arm.settings)
 
     def evaluation_settings(self) -> dict[str, Any]:
         """Settings of metrics and intervals."""
@@ -323,15 +399,16 @@ class Plan:
             "labels": self.config["labels"],
         }
 
-    def explained_models(self, task: str) -> list[str]:
-        """Return the models of a task that are explained: the chosen ones, and what they are held against."""
+    def explained_models(self, task: str) -> list[tuple[str, str]]:
+        """(task, model) of the models that are explained: the chosen ones, and what they are held against."""
         wanted = self.config["explanations"]["models"]
         clinical = self.clinical_models(task) if task == "survival" else []
-        return [model for model in self.models(task) if model in wanted or model in clinical]
+        return [(task, model) for model in self.models(task) if model in wanted or model in clinical]
 
-    def explanation_files(self, task: str) -> list[str]:
+    def explanation_files(self, task: str) -> list[Path]:
         """Return the files in a task's folder of explanations."""
-        return files_of(task, self.config["explanations"]["malignancy_scores"])
+        scores = self.config["explanations"]["malignancy_scores"]
+        return [self.results.explanations(task) / name for name in files_of(task, scores)]
 
     def annotation_paths(self) -> list[str]:
         """Return the slides' region annotations that exist, and their legend."""
@@ -350,7 +427,7 @@ class Plan:
             "seed": self.config["seed"],
             "bootstrap": self.config["evaluation"]["bootstrap"],
             "labels": self.config["labels"],
-            "models": self.explained_models(task),
+            "models": [model for _, model in self.explained_models(task)],
             "folds": self.config["split"]["folds"],
             "external": bool(self.external_cohorts) and task == "survival",
             "explanations": self.config["explanations"],
@@ -362,16 +439,19 @@ def _file_hash(file: object) -> str | None:
     return sha256_file(Path(file)) if isinstance(file, str) and Path(file).is_file() else None
 
 
-def _own_network(own: Mapping[str, Any]) -> dict[str, Any]:
+def _own_network(own: Mapping[str, Any], model: Model) -> dict[str, Any]:
     """Return a user's network as a rule's parameter: its source's hash, so that an edit trains it again."""
-    learns = list(own.get("learns_from") or ["slides"])
     return {
         "file": own["file"],
         "network": own["network"],
         "sha256": sha256_file(own["file"]),
-        "learns_from": learns,
-        "predicts_from": list(own.get("predicts_from") or learns),
+        "learns_from": list(model.learns_from),
+        "predicts_from": list(model.predicts_from),
     }
+
+
+def _named(*files: str | None) -> list[str]:
+    return [file for file in files if file and file != "shipped"]
 
 
 def _stamp(path: str) -> str:
@@ -380,16 +460,6 @@ def _stamp(path: str) -> str:
     except OSError:
         return "absent"
     return f"{found.st_size} {int(found.st_mtime)}"
-
-
-def slide_to_params(slide: SlideRow) -> dict[str, Any]:
-    """Return a slide's row as plain values."""
-    return slide.to_plain()
-
-
-def slides_from_params(rows: Sequence[Mapping[str, Any]]) -> list[SlideRow]:
-    """Undo :func:`slide_to_params`."""
-    return [SlideRow.from_plain(row) for row in rows]
 
 
 def _split_settings(config: Mapping[str, Any]) -> dict[str, Any]:

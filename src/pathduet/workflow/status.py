@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pathduet.core.files import write_json
 from pathduet.core.run_lock import run_owner
+from pathduet.results import WEIGHTS, Results
 from pathduet.slides.status import STAGES
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 #: Steps after the slides, in the order of the work, and what each counts.
 _UNITS = {
-    "genes": "folds", "train": "models", "evaluate": "folds", "external": "folds", "tables": "tables", "explain": "tasks",
-    "heatmaps": "slides", "report": "report",
+    "genes": "folds", "train": "models", "tables": "tables", "explain": "tasks", "heatmaps": "slides", "report": "report",
 }  # fmt: skip
 
 
@@ -72,25 +72,17 @@ def plan_path(results: Path) -> Path:
 def write_plan(plan: Plan, results: Path) -> None:
     """Write what the run that starts now is going to make; what failed in the last one is past."""
     failures_path(results).unlink(missing_ok=True)
-    folders = dict.fromkeys(plan.gene_folder(model) for _, model in plan.trained)
-    external = [("survival", model) for model in plan.models("survival") if "external" in plan.tables]
-
-    def of_folds(kind: str, models: Iterable[tuple[str, str]], file: str) -> list[str]:
-        return [f"{kind}/{task}/{model}/fold-{fold}/{file}" for task, model in models for fold in plan.folds]
-
-    files = {
-        "genes": [f"{folder}/fold-{fold}.h5ad" for folder in folders for fold in plan.folds],
-        "train": of_folds("models", plan.trained, "weights.safetensors"),
-        "evaluate": of_folds("models", plan.evaluated, "metrics.json"),
-        "external": of_folds("external", external, "metrics.json"),
-        "tables": [f"tables/{table}.tsv" for table in plan.tables],
-        "explain": [f"explanations/{task}/summary.json" for task in plan.tasks],
-        "heatmaps": [
-            f"explanations/{task}/{model}/fold-{fold}/{slide}/viewer/index.html"
-            for task, model, fold, slide in plan.heatmaps
-        ],
-        "report": ["report/report.html"],
+    layout = plan.results
+    matrices = {plan.genes_of(model, fold) for _, model in plan.trained for fold in plan.folds}
+    paths = {
+        "genes": sorted(matrices),
+        "train": plan.of_folds(plan.trained, WEIGHTS),
+        "tables": [layout.table(table) for table in plan.tables],
+        "explain": [layout.explanations(task) / "summary.json" for task in plan.tasks],
+        "heatmaps": [layout.heatmap(*target) / "viewer" / "index.html" for target in plan.heatmaps],
+        "report": [layout.report],
     }
+    files = {step: [path.relative_to(layout.root).as_posix() for path in paths[step]] for step in paths}
     slides = [slide.slide_id for slide in plan.slides]
     write_json(plan_path(results), {"started": time.time(), "slides": slides, "files": files})
 
@@ -105,7 +97,7 @@ def read_progress(results: Path) -> list[StageProgress]:
         return []
     steps: list[tuple[str, str, Iterable[Path], int]] = []
     for stage in STAGES:
-        paths = [results / "slides" / slide / f"{stage}.status.json" for slide in plan["slides"]]
+        paths = [Results(results).slide(slide) / f"{stage}.status.json" for slide in plan["slides"]]
         steps.append((stage, "slides", paths, len(paths)))
     for name, unit in _UNITS.items():
         if files := plan["files"].get(name):
@@ -169,9 +161,9 @@ def failed_jobs(*snakemake_logs: str | os.PathLike[str]) -> list[FailedJob]:
             continue
     found: dict[tuple[str, ...], FailedJob] = {}
     for block in re.finditer(r"^Error in rule (\w+).*:\n((?:[ \t]+.*\n)+)", text, re.M):
-        facts: Mapping[str, str] = dict(re.findall(r"^\s+(output|log): (.*)$", block[2], re.M))
-        outputs = tuple(filter(None, facts.get("output", "").split(", ")))
-        logs = tuple(filter(None, re.sub(r"\(check.*", "", facts.get("log", "")).strip().split(", ")))
+        named: Mapping[str, str] = dict(re.findall(r"^\s+(output|log): (.*)$", block[2], re.M))
+        outputs = tuple(filter(None, named.get("output", "").split(", ")))
+        logs = tuple(filter(None, re.sub(r"\(check.*", "", named.get("log", "")).strip().split(", ")))
         found[(block[1], *outputs)] = FailedJob(block[1], outputs, logs)
     return list(found.values())
 
