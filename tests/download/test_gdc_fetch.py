@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from pathduet.cli import app
 from pathduet.core.errors import InputError
+from pathduet.importers.clinical_values import read_table
 from pathduet.importers.download.gdc import (
     ManifestRow,
     _part,
@@ -35,7 +36,6 @@ from pathduet.importers.download.gdc import (
     write_manifest,
 )
 from pathduet.importers.download.http import Client, DownloadError, retry_after
-from pathduet.importers.facts import read_table
 
 from .gdc_server import GdcServer, uuid
 

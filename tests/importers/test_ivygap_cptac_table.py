@@ -16,8 +16,8 @@ from pathduet.cohort.make_folds import import_folds
 from pathduet.cohort.sheets import read_patients, read_slides
 from pathduet.core.errors import InputError
 from pathduet.expression.tables import read_expression
+from pathduet.importers.clinical_values import read_table, read_values
 from pathduet.importers.cptac import import_cptac
-from pathduet.importers.facts import read_facts, read_table
 from pathduet.importers.ivygap import closeness, import_ivygap, specimen
 from pathduet.importers.report import ImportReport
 from pathduet.importers.table import import_table
@@ -119,7 +119,7 @@ def test_the_real_sub_block_details_give_42_tumours(test_data: Path, tmp_path: P
     assert len(patients) == 42
     found = patients.sort_index()["survival_days"]
     pd.testing.assert_series_equal(found, source["survival_days"].astype(float), check_names=False)
-    assert {(k, r): n for k, r, n in report.reasons()} == {("fact", "survival_days and event missing"): 10}
+    assert {(k, r): n for k, r, n in report.reasons()} == {("value", "survival_days and event missing"): 10}
 
 
 @pytest.mark.data
@@ -191,21 +191,21 @@ def test_the_spellings_of_published_tables_are_understood(
 ) -> None:
     table = pd.DataFrame({"Patient": ["P1"], column: [cell]})
     report = ImportReport("x")
-    assert read_facts(table, "t", report)["P1"] == {name: expected}
+    assert read_values(table, "t", report)["P1"] == {name: expected}
     assert not report.dropped
 
 
 @pytest.mark.parametrize("cell", ["G1", "high", "nan nan", "IV-V"])
 def test_what_cannot_be_understood_stays_unknown_and_is_named(cell: str) -> None:
     report = ImportReport("x")
-    assert read_facts(pd.DataFrame({"patient": ["P1"], "grade": [cell]}), "t.csv", report)["P1"] == {}
+    assert read_values(pd.DataFrame({"patient": ["P1"], "grade": [cell]}), "t.csv", report)["P1"] == {}
     assert [(d.name, d.where, d.found) for d in report.dropped] == [("P1.grade", "t.csv row 2", cell)]
 
 
 @pytest.mark.parametrize("cell", ["", "NA", "'--", "[Not Available]", "Not Reported", "--"])
 def test_missing_markers_are_missing_without_a_word(cell: str) -> None:
     report = ImportReport("x")
-    assert read_facts(pd.DataFrame({"patient": ["P1"], "sex": [cell]}), "t.csv", report)["P1"] == {}
+    assert read_values(pd.DataFrame({"patient": ["P1"], "sex": [cell]}), "t.csv", report)["P1"] == {}
     assert not report.dropped
 
 
@@ -293,7 +293,7 @@ def test_published_folds_load_and_hold_every_patient_once(test_data: Path, tmp_p
 def test_who_labels_agree_with_a_published_table_under_its_rule(test_data: Path, tmp_path: Path) -> None:
     """The table's numbers have no legend: 5 is glioblastoma and so on as the facts of each group say, all or none."""
     source = read_table(test_data / "tables_tcga" / "deepmo_merge_who.xlsx")
-    facts = read_facts(source, "who.xlsx", ImportReport("x"))
+    facts = read_values(source, "who.xlsx", ImportReport("x"))
     patients = pd.DataFrame.from_dict(facts, orient="index").reindex(
         columns=["idh", "codel_1p19q", "cdkn2a", "grade"]
     )

@@ -18,7 +18,8 @@ from pathduet.cohort.sheets import read_patients, read_sheets
 from pathduet.cohort.tcga_barcode import parse_barcode
 from pathduet.core.errors import InputError
 from pathduet.expression.tables import read_expression
-from pathduet.importers.tcga import QUANTITIES, import_tcga
+from pathduet.importers.star_counts import QUANTITIES
+from pathduet.importers.tcga import import_tcga
 
 from .gdc_folder import GENES, GdcFolder, star_table
 
@@ -212,7 +213,7 @@ def test_a_cbioportal_study_keeps_one_primary_sample_a_patient(tmp_path: Path) -
     patients = read_patients(out / "patients.tsv")
     assert patients.loc[A, ["survival_days", "event", "grade"]].tolist() == [304.38, 1, "G4"]
     assert np.isnan(patients.loc[B, "survival_days"])
-    assert ("fact", "survival is not above 0 days", 1) in report.reasons()
+    assert ("value", "survival is not above 0 days", 1) in report.reasons()
     table = read_expression(out / "expression_tcga.parquet", "tpm", "tcga", out / "samples_tcga.tsv")
     # the gene without a symbol came by its Entrez id
     found = table.values.loc[["TP53", "PTTG1", "EGFR"], f"{A}-01"].to_numpy()

@@ -75,3 +75,9 @@ def parse_barcode(text: str) -> Barcode | None:
     if match is None:
         return None
     return Barcode(match[0], **{name: value or "" for name, value in match.groupdict().items()})
+
+
+def patient_of(text: str) -> str | None:
+    """Return the patient's part of a TCGA barcode, None if it is none."""
+    barcode = parse_barcode(text)
+    return barcode.patient if barcode else None

@@ -8,22 +8,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from pathduet.core.config import schema
 from pathduet.core.errors import InputError, Problem
 from pathduet.core.files import atomic_path, write_text, write_tsv
-from pathduet.importers.facts import FACTS
+from pathduet.importers.clinical_values import VALUES, Patients, ReadPatients
 from pathduet.importers.report import ImportReport
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-Facts = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class CohortExpression:
+    """A cohort's expression on its way into the sheets.
+
+    Attributes
+    ----------
+    table : DataFrame
+        First column(s) name the gene as ``expression.table_files.GENE_COLUMNS`` says, one column a sample.
+    unit : str
+    samples : DataFrame
+        sample_id, patient_id, slide_id.
+    """
+
+    table: pd.DataFrame
+    unit: str
+    samples: pd.DataFrame
 
 
 def safe_id(text: str) -> str | None:
@@ -33,21 +48,21 @@ def safe_id(text: str) -> str | None:
 
 
 def check_survival(
-    facts: dict[str, dict[str, Any]], report: ImportReport, where: Mapping[str, str], *, drop: bool
+    patients: Patients, report: ImportReport, where: Mapping[str, str] | None = None, *, drop: bool = False
 ) -> None:
     """Look at survival patient by patient: days above 0 with a known vital status, or the reason why not.
 
     Parameters
     ----------
-    facts : dict
+    patients : dict
         Changed in place.
-    where : mapping
+    where : mapping, optional
         File and row of each patient.
     drop : bool
-        Refuse the whole patient (a cohort that is only about survival), not just these two facts.
+        Refuse the whole patient (a cohort that is only about survival), not just these two values.
     """
-    for patient in sorted(facts):
-        known = facts[patient]
+    for patient in sorted(patients):
+        known = patients[patient]
         days, event = known.get("survival_days"), known.get("event")
         reason = ""
         if days is None or event is None:
@@ -58,24 +73,37 @@ def check_survival(
         if not reason:
             continue
         found = f"survival_days {'' if days is None else f'{days:g}'}, event {'' if event is None else f'{event:g}'}"
-        report.drop("patient" if drop else "fact", patient if drop else f"{patient}.survival",
-                    where.get(patient, ""), reason, found)  # fmt: skip
+        report.drop("patient" if drop else "value", patient if drop else f"{patient}.survival",
+                    (where or {}).get(patient, ""), reason, found)  # fmt: skip
         if drop:
-            del facts[patient]
+            del patients[patient]
         else:
             known.pop("survival_days", None)
             known.pop("event", None)
 
 
+def drop_without_material(
+    patients: Patients,
+    slides: Sequence[Mapping[str, Any]],
+    expression: CohortExpression | None,
+    report: ImportReport,
+    where: str,
+) -> None:
+    """Leave out, in place, the patients who have neither a slide nor expression."""
+    material = {slide["patient_id"] for slide in slides}
+    if expression is not None:
+        material |= set(expression.samples["patient_id"])
+    for patient in sorted(set(patients) - material):
+        report.drop("patient", patient, where, "neither slide nor expression")
+        del patients[patient]
+
+
 def write_cohort(
     out: Path,
     report: ImportReport,
-    facts: Facts,
-    *,
+    patients: ReadPatients,
     slides: Sequence[Mapping[str, Any]] = (),
-    expression: pd.DataFrame | None = None,
-    unit: str = "",
-    samples: pd.DataFrame | None = None,
+    expression: CohortExpression | None = None,
 ) -> None:
     """Write a cohort's sheets into a folder and check them by reading them as a run would.
 
@@ -85,69 +113,33 @@ def write_cohort(
         Folder; made if it is not there.
     report : ImportReport
         Its cohort names the rows; written, too.
-    facts : mapping
+    patients : mapping
         Patient id -> columns of patients.tsv.
     slides : sequence of mapping
         Columns of slides.tsv but the cohort; paths absolute.
-    expression : DataFrame, optional
-        First column(s) name the gene as ``expression.table_files.GENE_COLUMNS`` says, one column a sample. Written as
-        ``expression_{cohort}.parquet``.
-    unit : str
-        Of the expression.
-    samples : DataFrame, optional
-        sample_id, patient_id, slide_id; written as ``samples_{cohort}.tsv``.
+    expression : CohortExpression, optional
+        Written as ``expression_{cohort}.parquet`` and ``samples_{cohort}.tsv``.
 
     Raises
     ------
     InputError
         If there is no patient, or the sheets would be refused by a run.
     """
-    import pandas as pd
-
     from pathduet.cohort.sheets import read_patients, read_sheets
 
     cohort = report.cohort
     if not _ID.fullmatch(cohort):
         raise InputError([Problem("--cohort", repr(cohort), "use letters, digits, dot, underscore, hyphen")])
-    if not facts:
+    if not patients:
         reasons = "; ".join(f"{n} {kind}s: {reason}" for kind, reason, n in report.reasons()[:5])
         raise InputError(
             [Problem(f"import of {cohort}", "no patient is left", reasons or "look at the inputs")]
         )
     out.mkdir(parents=True, exist_ok=True)
-    rows = [
-        {"patient_id": p, "cohort": cohort, **{k: facts[p].get(k) for k in FACTS[1:]}} for p in sorted(facts)
-    ]
-    patients = pd.DataFrame(rows, dtype=object)
-    if "event" in patients:
-        patients["event"] = [None if v is None or v != v else int(v) for v in patients["event"]]
-        patients["cdkn2a"] = [None if v is None or v != v else int(v) for v in patients["cdkn2a"]]
-    known = list(schema("patients")["properties"])
-    _replace_rows(out / "patients.tsv", cohort, patients, known)
-    kept = [slide for slide in slides if slide["patient_id"] in facts]
-    for slide in slides:
-        if slide["patient_id"] not in facts:
-            report.drop(
-                "slide", slide["slide_id"], Path(slide["path"]).name, "its patient was not taken over"
-            )
-    columns = list(schema("slides")["properties"])
-    _replace_rows(
-        out / "slides.tsv",
-        cohort,
-        pd.DataFrame([{**s, "cohort": cohort} for s in kept], dtype=object),
-        columns,
-    )
-    report.counts |= {"patients": len(facts), "slides": len(kept)}
-    entry: dict[str, Any] | None = None
-    if expression is not None:
-        table = out / f"expression_{cohort}.parquet"
-        with atomic_path(table) as temporary:
-            expression.to_parquet(temporary, index=False)
-        entry = {"cohort": cohort, "path": str(table), "unit": unit, "samples": None}
-        if samples is not None:
-            ordered = samples[["sample_id", "patient_id", "slide_id"]].sort_values("sample_id")
-            write_tsv(out / f"samples_{cohort}.tsv", ordered)
-            entry["samples"] = str(out / f"samples_{cohort}.tsv")
+    _write_patients(out / "patients.tsv", cohort, patients)
+    kept = _write_slides(out / "slides.tsv", slides, patients, report)
+    report.counts |= {"patients": len(patients), "slides": kept}
+    entry = _write_expression(out, cohort, expression) if expression is not None else None
     _write_config(out, cohort, entry)
     report.write(out)
     # the same checks as a run's, so that an import never hands on what will be refused later
@@ -155,6 +147,50 @@ def write_cohort(
         read_sheets(out / "slides.tsv", out / "patients.tsv")
     else:
         read_patients(out / "patients.tsv")
+
+
+def _write_patients(path: Path, cohort: str, patients: ReadPatients) -> None:
+    import pandas as pd
+
+    from pathduet.core.config import schema
+
+    rows = [
+        {"patient_id": p, "cohort": cohort, **{k: patients[p].get(k) for k in VALUES[1:]}}
+        for p in sorted(patients)
+    ]
+    table = pd.DataFrame(rows, dtype=object)
+    for column in ("event", "cdkn2a"):
+        table[column] = [None if v is None or v != v else int(v) for v in table[column]]
+    _replace_rows(path, cohort, table, schema("patients")["properties"])
+
+
+def _write_slides(
+    path: Path, slides: Sequence[Mapping[str, Any]], patients: ReadPatients, report: ImportReport
+) -> int:
+    """Write the slides of the patients that were taken over; return how many these are."""
+    import pandas as pd
+
+    from pathduet.core.config import schema
+
+    kept = []
+    for slide in slides:
+        if slide["patient_id"] in patients:
+            kept.append({**slide, "cohort": report.cohort})
+        else:
+            name = Path(slide["path"]).name
+            report.drop("slide", slide["slide_id"], name, "its patient was not taken over")
+    _replace_rows(path, report.cohort, pd.DataFrame(kept, dtype=object), schema("slides")["properties"])
+    return len(kept)
+
+
+def _write_expression(out: Path, cohort: str, expression: CohortExpression) -> dict[str, Any]:
+    """Write the table and its samples; return the configuration's entry."""
+    table, samples = out / f"expression_{cohort}.parquet", out / f"samples_{cohort}.tsv"
+    with atomic_path(table) as temporary:
+        expression.table.to_parquet(temporary, index=False)
+    ordered = expression.samples[["sample_id", "patient_id", "slide_id"]].sort_values("sample_id")
+    write_tsv(samples, ordered)
+    return {"cohort": cohort, "path": str(table), "unit": expression.unit, "samples": str(samples)}
 
 
 def _replace_rows(path: Path, cohort: str, rows: pd.DataFrame, columns: Iterable[str]) -> None:
@@ -178,6 +214,8 @@ def _replace_rows(path: Path, cohort: str, rows: pd.DataFrame, columns: Iterable
 
 def _write_config(out: Path, cohort: str, entry: Mapping[str, Any] | None) -> None:
     """Keep cohorts.yaml: the sheets, every cohort as internal (move external ones yourself), the tables."""
+    import yaml
+
     path = out / "cohorts.yaml"
     value: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     tables = [t for t in value.get("expression", {}).get("tables", []) if t["cohort"] != cohort]

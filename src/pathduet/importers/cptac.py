@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from pathduet.core.errors import InputError, Problem
+from pathduet.importers.clinical_values import column_of, read_table, read_values
 from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
-from pathduet.importers.facts import column_of, read_facts, read_table
+from pathduet.importers.matrix import read_cohort_matrix
+from pathduet.importers.options import Cohort, Matrix, Out, Unit
 from pathduet.importers.report import ImportReport
-from pathduet.importers.table import matrix_samples, read_matrix
+from pathduet.importers.slide_rows import SlideRows, files_with_ending
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SLIDE_ENDING = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".dcm")
-_SLIDE_COLUMNS = ("wsi_id", "slide_id", "slide")
 
 
 def import_cptac(
-    out: Path,
-    clinical: Path,
+    out: Out,
+    clinical: Annotated[Path, typer.Argument(help="Clinical sheet (.xlsx, .tsv, .csv).")],
     *,
-    cohort: str = "cptac",
-    expression: Path | None = None,
-    unit: str = "",
-    slides: Path | None = None,
-    keep_without_survival: bool = False,
+    cohort: Cohort = "cptac",
+    expression: Matrix = None,
+    unit: Unit = "",
+    slides: Annotated[Path | None, typer.Option(help="Folder of the whole-slide images.")] = None,
+    keep_without_survival: Annotated[
+        bool, typer.Option(help="Keep patients without a usable survival for the other tasks.")
+    ] = False,
 ) -> ImportReport:
     """Turn a clinical sheet, an expression matrix and a folder of slides into sheets.
 
-    Parameters
-    ----------
-    out : Path
-        Folder of the sheets.
-    clinical : Path
-        One row a slide or a patient: Patient ID, WSI_ID, event, OS (days), molecular facts.
-    expression : Path, optional
-        Genes x samples; columns are case ids (``C3L-00104``), or aliquots that begin with one.
-    unit : str
-        Of the expression.
-    slides : Path, optional
-        Folder in which each WSI_ID names a file.
-    keep_without_survival : bool
-        Keep patients whose survival is missing, or not above 0 days, for the other tasks. By default their rows are
-        refused: the cohort serves to test survival.
+    The clinical sheet has one row a slide or a patient: Patient ID, WSI_ID, event, OS (days), molecular findings. Samples are
+    case ids (``C3L-00104``), or aliquots that begin with one; each WSI_ID names a file. Patients whose survival is
+    missing, or not above 0 days, are refused by default: the cohort serves to test survival.
 
     Raises
     ------
@@ -56,32 +48,25 @@ def import_cptac(
     table = read_table(clinical)
     # this spreadsheet calls the days OS; elsewhere OS is the event
     explicit = {"survival_days": "OS"} if {"OS", "event"} <= set(table.columns) else {}
-    facts = read_facts(table, clinical.name, report, patient=safe_id, columns=explicit)
-    report.counts |= {f"rows in {clinical.name}": len(table), "patients listed": len(facts)}
+    patients = read_values(table, clinical.name, report, patient=safe_id, columns=explicit)
+    report.counts |= {f"rows in {clinical.name}": len(table), "patients listed": len(patients)}
     identifier = column_of(table, ["patient_id", "case_id", "case", "patient"])
     where: dict[str, str] = {}
     for number, patient in enumerate(table[identifier].map(safe_id) if identifier else [], 2):
         where.setdefault(str(patient), f"{clinical.name} row {number}")
-    check_survival(facts, report, where, drop=not keep_without_survival)
+    check_survival(patients, report, where, drop=not keep_without_survival)
     rows = _slides(table, identifier, slides, clinical.name, report)
-    matrix: pd.DataFrame | None = None
-    samples: pd.DataFrame | None = None
+    matrix = None
     if expression is not None:
-        matrix = read_matrix(expression)
-        samples = matrix_samples(matrix, _owner(facts), expression.name, report)
-        matrix = matrix[[matrix.columns[0], *samples["sample_id"]]]
-    write_cohort(out, report, facts, slides=rows, expression=matrix, unit=unit, samples=samples)
+        matrix = read_cohort_matrix(expression, unit, {p: p for p in patients}, report)
+    write_cohort(out, report, patients, rows, matrix)
     return report
-
-
-def _owner(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return {patient: patient for patient in facts}
 
 
 def _slides(
     table: pd.DataFrame, identifier: str | None, folder: Path | None, source: str, report: ImportReport
 ) -> list[dict[str, Any]]:
-    column = column_of(table, list(_SLIDE_COLUMNS))
+    column = column_of(table, ["wsi_id", "slide_id", "slide"])
     if folder is None or column is None or identifier is None:
         if column is not None:
             report.choose("no folder of slides was given: no slides.tsv rows")
@@ -90,22 +75,16 @@ def _slides(
         raise InputError(
             [Problem("--slides", f"no folder {folder}", "give the folder of the whole-slide images")]
         )
-    files = _files_by_stem(sorted(p for p in folder.rglob("*") if p.name.lower().endswith(SLIDE_ENDING)))
-    rows = {}
+    # of two files with one stem the first
+    files = {path.stem: path for path in reversed(files_with_ending(folder, SLIDE_ENDING))}
+    rows = SlideRows(report)
     for number, (patient, name) in enumerate(table[[identifier, column]].itertuples(index=False), 2):
-        where, key = f"{source} row {number}", safe_id(str(name))
-        owner = safe_id(str(patient))
-        path = files.get(Path(str(name)).stem if str(name).lower().endswith(SLIDE_ENDING) else str(name))
+        where, key, owner = f"{source} row {number}", safe_id(name), safe_id(patient)
+        path = files.get(Path(name).stem if name.lower().endswith(SLIDE_ENDING) else name)
         if key is None or owner is None:
-            report.drop("slide", str(name), where, "no slide id")
+            report.drop("slide", name, where, "no slide id")
         elif path is None:
             report.drop("slide", key, where, "no such file in the folder of slides")
-        elif key in rows:
-            report.drop("slide", key, where, "its id stands in another row, too")
         else:
-            rows[key] = {"slide_id": key, "patient_id": owner, "path": str(path.resolve())}
-    return [rows[key] for key in sorted(rows)]
-
-
-def _files_by_stem(paths: Sequence[Path]) -> dict[str, Path]:
-    return {path.stem: path for path in reversed(paths)}
+            rows.add(key, owner, path.resolve(), where)
+    return rows.ordered()

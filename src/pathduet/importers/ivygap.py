@@ -5,18 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from pathduet.core.errors import InputError, Problem
-from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
-from pathduet.importers.facts import merge_facts, read_facts, read_table
+from pathduet.importers.clinical_values import Patients, merge_values, read_table, read_values
+from pathduet.importers.cohort_sheets import (
+    CohortExpression,
+    check_survival,
+    drop_without_material,
+    safe_id,
+    write_cohort,
+)
+from pathduet.importers.options import Cohort, Labels, Out
 from pathduet.importers.report import ImportReport
+from pathduet.importers.slide_rows import SlideRows, files_with_ending
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: ``W10-1-1-B.2.01``: tumour W10-1-1, block B, sub-block 2, specimen 01.
 _SPECIMEN = re.compile(r"(?P<tumor>W\d+-\d+-\d+)-(?P<block>[A-Z]+)(?P<rest>(?:\.\d+)*)")
+#: What the atlas says of every tumour.
+_EVERY_TUMOUR = {"grade": "G4", "histology": "glioblastoma"}
 SLIDE_ENDING = (".svs", ".tif", ".tiff", ".jp2", ".jpg", ".jpeg", ".ndpi")
 
 
@@ -37,32 +49,23 @@ def closeness(first: Sequence[str], second: Sequence[str]) -> int:
 
 
 def import_ivygap(
-    out: Path,
-    folder: Path,
+    out: Out,
+    folder: Annotated[Path, typer.Argument(help="Folder with the Allen Institute's tables.")],
     *,
-    cohort: str = "ivygap",
-    slides: Path | None = None,
-    slide_table: Path | None = None,
-    labels: Sequence[Path] = (),
-    assume_died: bool = False,
+    cohort: Cohort = "ivygap",
+    slides: Annotated[Path | None, typer.Option(help="Folder of slides named by specimen.")] = None,
+    slide_table: Annotated[Path | None, typer.Option(help="Or a table: path, sub_block_name.")] = None,
+    labels: Labels = None,
+    assume_died: Annotated[
+        bool, typer.Option(help="The tables have no vital status: take all patients to have died.")
+    ] = False,
 ) -> ImportReport:
     """Turn the Institute's tables into sheets; a patient is a tumour.
 
-    Parameters
-    ----------
-    out : Path
-        Folder of the sheets.
-    folder : Path
-        With ``fpkm_table.csv``, ``columns-samples.csv`` and ``rows-genes.csv`` (the RNA archive), and
-        ``tumor_details.csv`` or ``sub_block_details.csv`` for the facts. Without the archive: facts and slides only.
-    slides : Path, optional
-        Folder of slides whose names hold the specimen's (``W10-1-1-B.2.01``).
-    slide_table : Path, optional
-        Instead: a table with the columns path and sub_block_name.
-    labels : sequence of Path
-        Molecular facts (the archive has no IDH status): any table with tumour names and the usual columns.
-    assume_died : bool
-        The tables give survival but no vital status. By default survival is then left out; this says that all died.
+    The folder holds ``fpkm_table.csv``, ``columns-samples.csv`` and ``rows-genes.csv`` (the RNA archive; without it,
+    there are clinical values and slides only), and ``tumor_details.csv`` or ``sub_block_details.csv``. The archive has no IDH
+    status: `labels` may. Names of slides hold the specimen's (``W10-1-1-B.2.01``). Survival without vital status is
+    left out unless `assume_died`.
 
     Raises
     ------
@@ -70,12 +73,11 @@ def import_ivygap(
         If the tables lack what they must have.
     """
     report = ImportReport(cohort)
-    facts = _facts(folder, report)
-    for path in labels:
-        facts = merge_facts(facts, read_facts(read_table(path), path.name, report))
-    for known in facts.values():
-        known.setdefault("grade", "G4")
-        known.setdefault("histology", "glioblastoma")
+    patients = _details(folder, report)
+    for path in labels or ():
+        patients = merge_values(patients, read_values(read_table(path), path.name, report))
+    for tumor, known in patients.items():
+        patients[tumor] = known = {**_EVERY_TUMOUR, **known}
         if assume_died and "survival_days" in known:
             known.setdefault("event", 1.0)
     report.choose("all tumours are glioblastomas, grade G4, as the atlas says")
@@ -84,32 +86,26 @@ def import_ivygap(
             "no vital status in the tables: every patient with a survival time is taken to have died (asked for)"
         )
     rows = _slides(slides, slide_table, report)
-    expression, samples = _expression(folder, report)
-    if samples is not None:
-        _match(samples, rows, report)
-        unknown = sorted(set(samples["patient_id"]) - set(facts))
-        for tumor in unknown:
-            facts[tumor] = {"grade": "G4", "histology": "glioblastoma"}
+    expression = _expression(folder, report)
+    if expression is not None:
+        _match(expression.samples, rows, report)
+        unknown = sorted(set(expression.samples["patient_id"]) - set(patients))
+        patients |= {tumor: dict(_EVERY_TUMOUR) for tumor in unknown}
         if unknown:
             report.choose(
-                f"{len(unknown)} tumours with RNA but without details are kept without further facts"
+                f"{len(unknown)} tumours with RNA but without details are kept without further values"
             )
     for row in rows:
         row.pop("_specimen")
-    material = {row["patient_id"] for row in rows} | (
-        set(samples["patient_id"]) if samples is not None else set()
-    )
-    if material:
-        for tumor in sorted(set(facts) - material):
-            report.drop("patient", tumor, folder.name, "neither slide nor expression")
-            del facts[tumor]
-    check_survival(facts, report, {}, drop=False)
-    write_cohort(out, report, facts, slides=rows, expression=expression, unit="fpkm", samples=samples)
+    if rows or expression is not None:
+        drop_without_material(patients, rows, expression, report, folder.name)
+    check_survival(patients, report)
+    write_cohort(out, report, patients, rows, expression)
     return report
 
 
-def _facts(folder: Path, report: ImportReport) -> dict[str, dict[str, Any]]:
-    facts: dict[str, dict[str, Any]] = {}
+def _details(folder: Path, report: ImportReport) -> Patients:
+    patients: Patients = {}
     for name in ("tumor_details.csv", "sub_block_details.csv"):
         if not (folder / name).is_file():
             continue
@@ -121,23 +117,23 @@ def _facts(folder: Path, report: ImportReport) -> dict[str, dict[str, Any]]:
         ]
         # one row a tumour, not one a sub-block
         distinct = table[kept].drop_duplicates()
-        more = read_facts(distinct, name, report, patient=safe_id, columns={"patient_id": "tumor_name"})
-        facts = merge_facts({**{tumor: {} for tumor in more}, **facts}, more)
+        more = read_values(distinct, name, report, patient=safe_id, columns={"patient_id": "tumor_name"})
+        patients = merge_values(patients, more, new_patients=True)
         if "surgery" in table.columns:
             again = table.loc[table["surgery"].str.lower() == "recurrent", "tumor_name"].nunique()
             if again:
                 report.choose(f"{again} tumours of a second operation (recurrent) are kept")
-    if not facts:
+    if not patients:
         found = "neither tumor_details.csv nor sub_block_details.csv"
         raise InputError([Problem(folder.name, found, "download them from the atlas (Downloads tab)")])
-    return facts
+    return patients
 
 
 def _slides(folder: Path | None, table: Path | None, report: ImportReport) -> list[dict[str, Any]]:
     """Return slide rows with their specimen under ``_specimen``."""
     named: list[tuple[Path, str, str]] = []
     if folder is not None:
-        found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name.lower().endswith(SLIDE_ENDING))
+        found = files_with_ending(folder, SLIDE_ENDING)
         named += [(path, path.name, str(path.relative_to(folder))) for path in found]
     if table is not None:
         content = read_table(table)
@@ -148,34 +144,26 @@ def _slides(folder: Path | None, table: Path | None, report: ImportReport) -> li
         for number, (path, name) in enumerate(content[["path", "sub_block_name"]].itertuples(index=False), 2):
             named.append((table.parent / path, name, f"{table.name} row {number}"))
     report.counts["slide files"] = len(named)
-    rows: dict[str, dict[str, Any]] = {}
+    rows = SlideRows(report)
     for path, name, where in named:
         parts, identifier = specimen(name), safe_id(path.stem)
         if parts is None or identifier is None:
             report.drop("slide", path.name, where, "no specimen name such as W10-1-1-B.2.01", name)
         elif not path.is_file():
             report.drop("slide", path.name, where, "no such file")
-        elif identifier in rows:
-            report.drop("slide", identifier, where, "the same file name is there twice")
         else:
-            row = {
-                "slide_id": identifier,
-                "patient_id": parts[0],
-                "path": str(path.resolve()),
-                "_specimen": parts,
-            }
-            rows[identifier] = row
-    return [rows[key] for key in sorted(rows)]
+            rows.add(identifier, parts[0], path.resolve(), where, _specimen=parts)
+    return rows.ordered()
 
 
-def _expression(folder: Path, report: ImportReport) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
     import pandas as pd
 
     names = ("fpkm_table.csv", "columns-samples.csv", "rows-genes.csv")
     present = [name for name in names if (folder / name).is_file()]
     if not present:
-        report.choose("no RNA archive in the folder: facts and slides only")
-        return None, None
+        report.choose("no RNA archive in the folder: clinical values and slides only")
+        return None
     if len(present) < len(names):
         absent = ", ".join(sorted(set(names) - set(present)))
         raise InputError([Problem(folder.name, f"lacks {absent}", "unzip the whole RNA archive there")])
@@ -218,7 +206,7 @@ def _expression(folder: Path, report: ImportReport) -> tuple[pd.DataFrame | None
     report.choose("FPKM as the archive gives it (normalised across samples by its makers), declared as fpkm")
     kept = fpkm[samples["sample_id"]].reset_index(drop=True)
     table = pd.concat([pd.Series(named, name="gene_symbol"), kept], axis=1)
-    return table[[bool(name) for name in named]], samples
+    return CohortExpression(table[[bool(name) for name in named]], "fpkm", samples)
 
 
 def _match(samples: pd.DataFrame, slides: list[dict[str, Any]], report: ImportReport) -> None:

@@ -16,7 +16,7 @@ class Dropped:
     Attributes
     ----------
     kind : str
-        ``patient``, ``slide``, ``sample``, ``gene``, ``file`` or ``fact`` (a single cell).
+        ``patient``, ``slide``, ``sample``, ``gene``, ``file`` or ``value`` (a single cell).
     name : str
         Its id, or file name.
     where : str

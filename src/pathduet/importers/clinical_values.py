@@ -1,4 +1,4 @@
-"""Patient facts in the spellings of published tables, brought to those of patients.tsv; unknown stays unknown."""
+"""Clinical values in the spellings of published tables, brought to those of patients.tsv; unknown stays unknown."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from pathduet.importers.report import ImportReport
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Patient id -> columns of patients.tsv.
+Patients = dict[str, dict[str, Any]]
+ReadPatients = Mapping[str, Mapping[str, Any]]
 #: What tables write where they know nothing (compared in lower case).
 MISSING = {
     "", "na", "n/a", "nan", "none", "null", "--", "'--", "unknown", "not reported", "not available", "[not available]",
@@ -42,7 +45,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "event": ("event", "os_event", "vital_status_1_dead", "vital_status", "os_status", "status", "dead", "os"),
     "diagnosis": ("diagnosis",),
 }  # fmt: skip
-FACTS = tuple(name for name in ALIASES if name != "survival_months")
+VALUES = tuple(name for name in ALIASES if name != "survival_months")
 DAYS_A_MONTH = 30.4375
 DAYS_A_YEAR = 365.25
 
@@ -171,23 +174,23 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _value(row: Any, column: str | None) -> str:
+def _text(row: Any, column: str | None) -> str:
     return "" if column is None or is_missing(row[column]) else str(row[column]).strip()
 
 
-def read_facts(
+def read_values(
     table: pd.DataFrame,
     source: str,
     report: ImportReport,
     *,
     patient: Callable[[str], str | None] = lambda text: text or None,
     columns: Mapping[str, str] | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> Patients:
     """Return what a table says of each patient, in the words of patients.tsv.
 
     Columns are found by :data:`ALIASES`, or as `columns` says. A cell that cannot be understood is recorded as left
-    out, and the fact stays unknown. Several rows of a patient are joined; where they contradict each other the
-    fact stays unknown, too. Months become days (30.4375 each).
+    out, and the value stays unknown. Several rows of a patient are joined; where they contradict each other the
+    value stays unknown, too. Months become days (30.4375 each).
 
     Parameters
     ----------
@@ -205,7 +208,37 @@ def read_facts(
     InputError
         If there is no column with patient ids, or `columns` names one that is not there.
     """
-    chosen = dict(columns or {})
+    found = _columns_of(table, source, columns or {})
+    patients: Patients = {}
+    contradicted: set[tuple[str, str]] = set()
+    for number, (_, row) in enumerate(table.iterrows(), 2):
+        identifier = patient(_text(row, found["patient_id"]))
+        where = f"{source} row {number}"
+        if identifier is None:
+            report.drop("patient", row[found["patient_id"]], where, "no patient id of this cohort")
+            continue
+        known = patients.setdefault(identifier, {})
+        for name in PARSERS:
+            text = _text(row, found[name])
+            if not text or (identifier, name) in contradicted:
+                continue
+            try:
+                value = _parsed(name, text, str(found[name]))
+                if known.get(name, value) != value:
+                    contradicted.add((identifier, name))
+                    del known[name]
+                    raise ValueError(f"rows of one patient differ in {name}")
+                known[name] = value
+            except ValueError as error:
+                report.drop("value", f"{identifier}.{name}", where, str(error), text)
+    for known in patients.values():
+        months = known.pop("survival_months", None)
+        if months is not None and "survival_days" not in known:
+            known["survival_days"] = round(months * DAYS_A_MONTH, 2)
+    return patients
+
+
+def _columns_of(table: pd.DataFrame, source: str, chosen: Mapping[str, str]) -> dict[str, str | None]:
     absent = [f"{name}={column}" for name, column in chosen.items() if column not in table.columns]
     absent += [name for name in chosen if name not in ALIASES]
     if absent:
@@ -216,50 +249,27 @@ def read_facts(
     if found["patient_id"] is None:
         advice = f"needs a column {' or '.join(ALIASES['patient_id'])}"
         raise InputError([Problem(source, f"columns {', '.join(table.columns[:8])}", advice)])
-    days_scale = found["age_years"] is not None and _plain(found["age_years"]) == "age_at_diagnosis"
-    facts: dict[str, dict[str, Any]] = {}
-    contradicted: set[tuple[str, str]] = set()
-    for number, (_, row) in enumerate(table.iterrows(), 2):
-        identifier = patient(_value(row, found["patient_id"]))
-        where = f"{source} row {number}"
-        if identifier is None:
-            report.drop("patient", row[found["patient_id"]], where, "no patient id of this cohort")
-            continue
-        known = facts.setdefault(identifier, {})
-        for name, parse in PARSERS.items():
-            text = _value(row, found[name])
-            if not text or (identifier, name) in contradicted:
-                continue
-            try:
-                value = parse(text)
-            except ValueError as error:
-                report.drop(
-                    "fact", f"{identifier}.{name}", where, f"{name} cannot be understood: {error}", text
-                )
-                continue
-            if isinstance(value, float) and value - value != 0:
-                report.drop("fact", f"{identifier}.{name}", where, f"{name} is not a finite number", text)
-                continue
-            if name == "age_years" and days_scale and value > 130:
-                # GDC gives age_at_diagnosis in days, the biotab and others in years
-                value = round(value / DAYS_A_YEAR, 2)
-            if known.get(name, value) != value:
-                contradicted.add((identifier, name))
-                report.drop(
-                    "fact", f"{identifier}.{name}", where, f"rows of one patient differ in {name}", text
-                )
-                del known[name]
-                continue
-            known[name] = value
-    for known in facts.values():
-        months = known.pop("survival_months", None)
-        if months is not None and "survival_days" not in known:
-            known["survival_days"] = round(months * DAYS_A_MONTH, 2)
-    return facts
+    return found
 
 
-def merge_facts(
-    first: Mapping[str, Mapping[str, Any]], more: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Return `first` with what `more` adds for the same patients; what `first` knows stays."""
-    return {patient: {**more.get(patient, {}), **known} for patient, known in first.items()}
+def _parsed(name: str, text: str, column: str) -> Any:
+    """Return a cell's value; ValueError says what is wrong with it."""
+    try:
+        value = PARSERS[name](text)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be understood: {error}") from None
+    if isinstance(value, float) and value - value != 0:
+        raise ValueError(f"{name} is not a finite number")
+    if name == "age_years" and _plain(column) == "age_at_diagnosis" and value > 130:
+        # GDC gives age_at_diagnosis in days, the biotab and others in years
+        return round(value / DAYS_A_YEAR, 2)
+    return value
+
+
+def merge_values(first: ReadPatients, more: ReadPatients, *, new_patients: bool = False) -> Patients:
+    """Return `first` with what `more` adds; what `first` knows stays.
+
+    Patients that only `more` has are added if `new_patients`.
+    """
+    ids = [*more, *first] if new_patients else first
+    return {patient: {**more.get(patient, {}), **first.get(patient, {})} for patient in ids}

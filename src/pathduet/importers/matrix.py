@@ -1,0 +1,159 @@
+"""Expression matrices in the forms of published tables: which column names the gene, whose each sample is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathduet.core.errors import InputError, Problem
+from pathduet.importers.clinical_values import column_of
+from pathduet.importers.cohort_sheets import CohortExpression
+from pathduet.importers.report import ImportReport
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Beside those of ``expression.table_files.GENE_COLUMNS``.
+_GENE_NAMES = ( "hugo_symbol", "symbol", "gene", "genes", "entrez_gene_id", "gene_entrez_id", "ensembl",
+)  # fmt: skip
+#: What matrices write above their genes where they write nothing sensible.
+_CORNERS = ("idx", "id", "name", "index")
+
+
+def read_cohort_matrix(
+    path: Path,
+    unit: str,
+    owner: Mapping[str, str],
+    report: ImportReport,
+    *,
+    patients: set[str] | None = None,
+    exact: bool = False,
+    samples_in_rows: bool = False,
+    standardise: bool = False,
+) -> CohortExpression:
+    """Read a matrix of genes and samples, and whose the samples are; those of nobody are recorded as left out.
+
+    Parameters
+    ----------
+    path : Path
+        Genes in rows, samples in columns; the other way round with `samples_in_rows` (the sample in the first column).
+    unit : str
+        One of ``expression.table_checks.UNITS``.
+    owner : mapping
+        Sample id -> patient id. A column may also begin with a sample's id (``C3L-00104-T1``) unless `exact`.
+    patients : set of str, optional
+        Patients that were taken over; all owners if not given.
+    standardise : bool
+        Z-scores of each gene over the table's samples instead: for values without a unit that others share (arrays).
+
+    Raises
+    ------
+    InputError
+        If the unit is unknown, there is no column of genes, or no sample of a patient.
+    """
+    from pathduet.expression.table_checks import UNITS
+
+    if unit not in UNITS and not standardise:
+        raise InputError([Problem("--unit", repr(unit), f"declare one of {', '.join(UNITS)}")])
+    matrix = read_matrix(path, samples_in_rows=samples_in_rows)
+    known = set(owner.values()) if patients is None else patients
+    samples = _samples_of(matrix, owner, path.name, report, known, exact)
+    matrix = matrix[[matrix.columns[0], *samples["sample_id"]]]
+    if standardise:
+        matrix, unit = _z_scored(matrix, report), "zscore"
+    return CohortExpression(matrix, unit, samples)
+
+
+def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
+    """Return an expression matrix: the genes in the first column, called as ``GENE_COLUMNS`` wants, then the samples.
+
+    Raises
+    ------
+    InputError
+        If there is no column of genes, or no sample.
+    """
+    import pandas as pd
+
+    from pathduet.expression.table_files import GENE_COLUMNS
+
+    names = (*GENE_COLUMNS, *_GENE_NAMES)
+    if path.name.lower().endswith(".parquet"):
+        table = pd.read_parquet(path)
+    elif path.name.lower().endswith((".xlsx", ".xlsm")):
+        table = pd.read_excel(path)
+    elif path.is_file():
+        comma = path.name.lower().removesuffix(".gz").endswith(".csv")
+        table = pd.read_csv(path, sep="," if comma else "\t", encoding="utf-8-sig", low_memory=False)
+    else:
+        raise InputError([Problem(str(path), "no such file", "give the matrix's path")])
+    table.columns = pd.Index([str(column).strip() for column in table.columns])
+    if samples_in_rows:
+        first = table.columns[0]
+        table = table.set_index(first).T.rename_axis("gene_symbol").reset_index()
+        table.columns = pd.Index([str(column) for column in table.columns])
+    first = str(table.columns[0])
+    gene = column_of(table, names)
+    if gene is None and (not first or first.startswith("Unnamed") or first.lower() in _CORNERS):
+        gene = first
+    if gene is None:
+        found = f"columns {', '.join(map(str, table.columns[:5]))}"
+        raise InputError([Problem(path.name, found, f"name the column of genes {' or '.join(GENE_COLUMNS)}")])
+    others = {c for c in table.columns if str(c).lower() in {*names, "description", "cytoband"}}
+    values = [c for c in table.columns if c != gene and c not in others]
+    if not values:
+        raise InputError([Problem(path.name, "no sample column", "add one column a sample")])
+    renamed = table[[gene, *values]].rename(columns={gene: "gene_symbol"})
+    renamed["gene_symbol"] = renamed["gene_symbol"].astype(str)
+    return renamed
+
+
+def _samples_of(
+    matrix: pd.DataFrame,
+    owner: Mapping[str, str],
+    source: str,
+    report: ImportReport,
+    known: set[str],
+    exact: bool,
+) -> pd.DataFrame:
+    import pandas as pd
+
+    rows: list[tuple[str, str, str]] = []
+    by_length = sorted(owner, key=len, reverse=True)
+    for sample in matrix.columns[1:]:
+        name = owner.get(sample)
+        if name is None and not exact:
+            begin = next(
+                (o for o in by_length if sample.startswith(o) and not sample[len(o)].isalnum()), None
+            )
+            name = owner[begin] if begin else None
+        if name is None:
+            report.drop("sample", sample, source, "no patient of this id was taken over")
+        elif name not in known:
+            report.drop("sample", sample, source, "its patient was not taken over", name)
+        else:
+            rows.append((sample, name, ""))
+    if not rows:
+        advice = "sample ids must be patient ids, or begin with one; else give a table of samples"
+        raise InputError([Problem(source, "no column belongs to a patient", advice)])
+    report.counts |= {"samples": len(rows), "genes": len(matrix)}
+    return pd.DataFrame(rows, columns=["sample_id", "patient_id", "slide_id"])
+
+
+def _z_scored(matrix: pd.DataFrame, report: ImportReport) -> pd.DataFrame:
+    values = matrix.iloc[:, 1:].astype(float)
+    sd = values.std(axis=1, ddof=0)
+    constant = ~(sd > 0)
+    if constant.any():
+        report.drop(
+            "gene",
+            f"{int(constant.sum())} rows",
+            "expression",
+            "constant or incomplete: cannot be standardised",
+        )
+    scored = values.sub(values.mean(axis=1), axis=0).div(sd.where(sd > 0), axis=0)
+    scored.insert(0, matrix.columns[0], matrix.iloc[:, 0])
+    report.choose(
+        f"each gene standardised over the {values.shape[1]} samples themselves and declared as z-scores"
+    )
+    return scored[~constant]
