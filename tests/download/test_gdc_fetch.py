@@ -22,20 +22,15 @@ from typer.testing import CliRunner
 from pathduet.cli import app
 from pathduet.core.errors import InputError
 from pathduet.importers.clinical_values import read_table
-from pathduet.importers.download.gdc import (
+from pathduet.importers.download.gdc import _part, check_space, fetch, fetch_file, read_token, target
+from pathduet.importers.download.http import Client, DownloadError, retry_after
+from pathduet.importers.download.manifest import (
     ManifestRow,
-    _part,
-    check_space,
-    fetch,
-    fetch_file,
     filters,
     query_files,
     read_manifest,
-    read_token,
-    target,
     write_manifest,
 )
-from pathduet.importers.download.http import Client, DownloadError, retry_after
 
 from .gdc_server import GdcServer, uuid
 

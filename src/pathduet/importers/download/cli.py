@@ -26,8 +26,8 @@ def manifest(
     base_url: BaseUrl = _API,
 ) -> None:
     """List the files of TCGA-GBM and TCGA-LGG: diagnostic slides and STAR counts of primary tumours."""
-    from pathduet.importers.download.gdc import PROJECTS, query_files, write_manifest
     from pathduet.importers.download.http import Client
+    from pathduet.importers.download.manifest import PROJECTS, query_files, write_manifest
 
     entries = query_files(Client(base_url.rstrip("/")), project or PROJECTS, kind or ("slides", "rna"))
     rows = write_manifest(out, entries)
@@ -54,8 +54,9 @@ def gdc(
     """Fetch a manifest's files; run it again to go on. Exit status: 0 all there; 3 some failed (listed)."""
     from pathduet.importers.download import gdc as commons
     from pathduet.importers.download.http import Client
+    from pathduet.importers.download.manifest import read_manifest
 
-    rows = commons.read_manifest(manifest)
+    rows = read_manifest(manifest)
     token = commons.read_token(token_file) if token_file else ""
     client = Client(base_url.rstrip("/"), token, retries=retries, backoff=backoff)
     if recheck:

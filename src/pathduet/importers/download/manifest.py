@@ -1,0 +1,183 @@
+"""Manifests of the Genomic Data Commons: read, made from filters, written with the tables that the portal's cart adds.
+
+API: https://docs.gdc.cancer.gov/API/Users_Guide/ (files endpoint).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import write_json, write_tsv
+from pathduet.importers.download.http import Client, DownloadError
+
+PROJECTS = ("TCGA-GBM", "TCGA-LGG")
+KINDS = ("slides", "rna", "clinical")
+_PAGE = 2000
+#: Columns of a manifest, and what their cells may be: ids and names stay within the folder.
+_USABLE = {
+    "id": re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{7,63}"),
+    "filename": re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._+@ ()-]{0,230}"),
+    "md5": re.compile(r"[0-9a-f]{32}"),
+    "size": re.compile(r"[0-9]+"),
+}
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One file: id, name, MD5 (hexadecimal) and size in bytes."""
+
+    id: str
+    filename: str
+    md5: str
+    size: int
+
+
+def read_manifest(path: Path) -> list[ManifestRow]:
+    """Read a GDC manifest (TSV with id, filename, md5, size).
+
+    Raises
+    ------
+    InputError
+        Listing every row that is not usable, names that would leave the folder among them.
+    """
+    if not path.is_file():
+        raise InputError([Problem(str(path), "no such file", "give the GDC manifest's path")])
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        reader = csv.DictReader(handle, delimiter="\t")
+        header = reader.fieldnames or []
+        absent = [name for name in _USABLE if name not in header]
+        if absent:
+            found = f"columns {', '.join(header) or 'none'}"
+            raise InputError([Problem(path.name, found, f"needs {', '.join(absent)} too (tab-separated)")])
+        rows, problems, seen = [], [], set()
+        for number, cells in enumerate(reader, 2):
+            row = {name: (cells[name] or "").strip() for name in header if name in _USABLE}
+            wrong = [name for name, pattern in _USABLE.items() if not pattern.fullmatch(row[name])]
+            wrong += ["id"] if row["id"] in seen else []
+            seen.add(row["id"])
+            problems += [
+                Problem(f"{path.name} row {number}, {name}", repr(row[name]), "not usable") for name in wrong
+            ]
+            if not wrong:
+                rows.append(ManifestRow(row["id"], row["filename"], row["md5"], int(row["size"])))
+    if not rows and not problems:
+        problems.append(Problem(path.name, "no file in it", "build it anew"))
+    if problems:
+        raise InputError(problems)
+    return rows
+
+
+def filters(projects: Sequence[str], kind: str) -> dict[str, Any]:
+    """Return the files endpoint's filter for one kind of open files of some projects."""
+
+    def one_of(name: str, values: Sequence[str]) -> dict[str, Any]:
+        return {"op": "in", "content": {"field": name, "value": list(values)}}
+
+    wanted = {
+        "slides": [("data_type", ["Slide Image"]), ("experimental_strategy", ["Diagnostic Slide"])],
+        "rna": [
+            ("data_type", ["Gene Expression Quantification"]),
+            ("analysis.workflow_type", ["STAR - Counts"]),
+            ("cases.samples.sample_type", ["Primary Tumor"]),
+        ],
+        "clinical": [("data_type", ["Clinical Supplement"]), ("data_format", ["BCR Biotab"])],
+    }
+    if kind not in wanted:
+        raise InputError([Problem("--kind", repr(kind), f"use {', '.join(KINDS)}")])
+    parts = [("cases.project.project_id", list(projects)), ("access", ["open"]), *wanted[kind]]
+    return {"op": "and", "content": [one_of(name, values) for name, values in parts]}
+
+
+_FIELDS = (
+    "file_id", "file_name", "md5sum", "file_size", "state", "data_category", "data_type",
+    "cases.project.project_id", "cases.submitter_id", "cases.samples.submitter_id", "cases.samples.sample_type",
+    "associated_entities.entity_submitter_id", "associated_entities.entity_type",
+)  # fmt: skip
+
+
+def query_files(client: Client, projects: Sequence[str], kinds: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the files endpoint's entries of all pages, sorted by id.
+
+    Raises
+    ------
+    DownloadError, InputError
+        If the API cannot be asked, or knows no such file.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for kind in kinds:
+        body = {
+            "filters": filters(projects, kind),
+            "fields": ",".join(_FIELDS),
+            "format": "JSON",
+            "size": _PAGE,
+        }
+        start, total = 0, 1
+        while start < total:
+            data = _ask(client, {**body, "from": start})
+            total = int(data["pagination"]["total"])
+            hits = data["hits"]
+            found.update({hit["file_id"]: hit for hit in hits})
+            if not hits:
+                break
+            start += len(hits)
+    if not found:
+        raise InputError(
+            [Problem(", ".join(projects), "the GDC lists no such file", "check --project and --kind")]
+        )
+    return [found[key] for key in sorted(found)]
+
+
+def _ask(client: Client, body: dict[str, Any]) -> dict[str, Any]:
+    def attempt() -> dict[str, Any]:
+        with client.open(
+            "files", {"Content-Type": "application/json"}, json.dumps(body).encode()
+        ) as response:
+            try:
+                answer = json.loads(response.read())
+            except ValueError:
+                raise DownloadError("the answer is cut short or no JSON", temporary=True) from None
+        if not isinstance(answer, dict) or "data" not in answer:
+            raise DownloadError(f"unexpected answer: {str(answer)[:200]}")
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    return client.again(attempt)
+
+
+def write_manifest(path: Path, entries: Sequence[dict[str, Any]]) -> list[ManifestRow]:
+    """Write a manifest; beside it ``{stem}_sample_sheet.tsv`` and ``{stem}_metadata.json``, as the portal's cart gives them."""
+    import pandas as pd
+
+    rows = [ManifestRow(e["file_id"], e["file_name"], e["md5sum"], int(e["file_size"])) for e in entries]
+    states = [e.get("state", "released") for e in entries]
+    table = pd.DataFrame([vars(row) for row in rows]).assign(state=states)
+    write_tsv(path, table)
+    sheet = []
+    for entry in entries:
+        cases = entry.get("cases", [])
+        samples = [sample for case in cases for sample in case.get("samples", [])]
+        sheet.append(
+            {
+                "File ID": entry["file_id"],
+                "File Name": entry["file_name"],
+                "Data Category": entry.get("data_category", ""),
+                "Data Type": entry.get("data_type", ""),
+                "Project ID": ", ".join(case.get("project", {}).get("project_id", "") for case in cases),
+                "Case ID": ", ".join(case.get("submitter_id", "") for case in cases),
+                "Sample ID": ", ".join(sample.get("submitter_id", "") for sample in samples),
+                "Sample Type": ", ".join(sample.get("sample_type", "") for sample in samples),
+            }
+        )
+    write_tsv(path.with_name(f"{path.stem}_sample_sheet.tsv"), pd.DataFrame(sheet))
+    kept = ("file_id", "file_name", "md5sum", "file_size", "data_type", "associated_entities")
+    write_json(
+        path.with_name(f"{path.stem}_metadata.json"), [{k: e[k] for k in kept if k in e} for e in entries]
+    )
+    return rows
