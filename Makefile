@@ -1,5 +1,5 @@
 # make demo   raw slides to report on the phantom cohort      make test   all tests
-# make quick  the everyday subset of the tests                 make lint   ruff, mypy, snakefmt, snakemake --lint
+# make quick  the everyday subset of the tests                 make lint   ruff, mypy, snakefmt, codespell, snakemake --lint
 # Everything runs from .venv, which is made on first use with nothing but Python 3.11+.
 
 PYTHON ?= python3
@@ -42,6 +42,7 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile rules examples
+	@$(BIN)/codespell
 	@$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml
 
 # The pinned OpenSeadragon again from npm, compared with its checksum (the file is in the repository).
