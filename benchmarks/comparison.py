@@ -15,15 +15,10 @@ outer loop, so that an unfinished run holds whole seeds of every model.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from datetime import date
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,101 +26,54 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-import torch
 from feature_phantom import (
     FEATURES,
     GENES,
     SIZES,
-    Part,
-    Phantom,
     answers,
-    fresh,
     interval,
     make_phantom,
     probability_and_risk,
     scores,
 )
+from known_truth import (
+    BASELINES,
+    BATCH,
+    CPU,
+    EPOCHS,
+    RATE,
+    CommandLine,
+    Run,
+    append_rows,
+    paired,
+    read_rows,
+    refuse_mixed,
+    table_head,
+    where,
+    write_page,
+)
 from torch import nn
 
-from pathduet.catalogue import find, names
 from pathduet.core.errors import PathDuetError
 from pathduet.core.source_code import code_version
 from pathduet.evaluation.clinical import CLINICAL_MODELS
 from pathduet.evaluation.model_facts import known_model
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.table_text import p_text
-from pathduet.models import ModelConfig, Student, Teacher
-from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import PATCH_STARTS
-from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig
-from pathduet.training.loop import fit
 from pathduet.training.objectives import (
     DistilledObjective,
     StudentObjective,
     TeacherObjective,
     TeacherTargets,
 )
-from pathduet.training.outcomes import ClassOutcome, class_weights
 from pathduet.training.prototype_order import orient
 
-EPOCHS, BATCH, RATE = 10, 12, 1e-3
 TASKS = {"diagnosis": ("auc", "accuracy", "f1"), "survival": ("c_index",)}
 LONGER = "student-longer"
-BASELINES = {name: find(name) for name in names("baseline")}
 OURS = ("teacher", "student", "distilled", LONGER)
 TITLES = {LONGER: "Student, trained on for as long as the distilled one, untaught"}
-
-
-@dataclass
-class Run:
-    """One seed and task: the phantom, and what its models have in common."""
-
-    seed: int
-    task: str
-    phantom: Phantom
-    config: TrainingConfig
-    sizes: ModelConfig
-
-    @property
-    def train(self) -> Part:
-        """Half of the patients."""
-        return self.phantom.part(True)
-
-    @property
-    def outputs(self) -> int:
-        """Numbers that a network answers."""
-        return self.phantom.outcome.outputs
-
-    @property
-    def weights(self) -> torch.Tensor | None:
-        """Weights of the classes in the loss."""
-        if not isinstance(self.phantom.outcome, ClassOutcome):
-            return None
-        return class_weights(self.phantom.label[self.train.rows].tolist(), self.outputs)
-
-    def fit(self, network: nn.Module, objective: Any, config: TrainingConfig, name: str) -> nn.Module:
-        """Train a network in place."""
-        fit(network, objective, self.train, config, device=torch.device("cpu"), label=f"{self.task} {name}")
-        return network
-
-
-def small(name: str, **changes: Any) -> Any:
-    """Return a baseline's settings with the width of the other networks; all else is its default or among the changes."""
-    config = BASELINES[name].load_settings()()
-    widths = {"width": SIZES.width, "heads": SIZES.heads, "landmarks": SIZES.width // 2, "hidden": (64, 64), "gene_hidden": 64}  # fmt: skip
-    changes = widths | changes
-    return replace(config, **{f.name: changes[f.name] for f in fields(config) if f.name in changes})
-
-
-def trained_baseline(run: Run, name: str, **changes: Any) -> nn.Module:
-    """Return a trained baseline."""
-    genes = {s: tuple(f"{s.upper()}{i}" for i in range(n)) for s, n in GENES.items()}
-    sizes = NetworkSizes(FEATURES, genes["tumor"], genes["tme"], run.outputs)
-    network = fresh(
-        lambda: BASELINES[name].load_network()(sizes, small(name, **changes)), run.train, run.seed
-    )
-    return run.fit(network, BaselineObjective(run.phantom.outcome, run.config, run.weights), run.config, name)
 
 
 def networks(run: Run) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
@@ -134,26 +82,22 @@ def networks(run: Run) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
     trained: dict[str, nn.Module] = {}
 
     def teacher() -> nn.Module:
-        network = fresh(
-            lambda: Teacher(run.sizes, FEATURES, GENES["tumor"], GENES["tme"], run.outputs),
-            run.train,
-            run.seed,
-        )
-        trained["teacher"] = run.fit(network, TeacherObjective(outcome, config, weights), config, "teacher")
+        objective = TeacherObjective(outcome, config, weights)
+        trained["teacher"] = run.fit(run.teacher(), objective, config, "teacher")
         return trained["teacher"]
 
     def student() -> nn.Module:
-        network = fresh(lambda: Student(run.sizes, FEATURES, run.outputs), run.train, run.seed)
-        trained["student"] = run.fit(network, StudentObjective(outcome, config, weights), config, "student")
+        objective = StudentObjective(outcome, config, weights)
+        trained["student"] = run.fit(run.student(), objective, config, "student")
         return trained["student"]
 
     def from_student(objective: Callable[[TrainingConfig], Any], name: str) -> nn.Module:
         """Train on from the student at half the rate, as the workflow's distillation does."""
         start = trained.get("student") or student()
-        network = fresh(lambda: Student(run.sizes, FEATURES, run.outputs), run.train, run.seed)
+        network = run.student()
         network.load_state_dict(start.state_dict())
         if name == "distilled":
-            orient(network, run.train, list(range(len(run.train))), BATCH, torch.device("cpu"))
+            orient(network, run.train, list(range(len(run.train))), BATCH, CPU)
         second = replace(config, learning_rate=config.learning_rate / 2)
         return run.fit(network, objective(second), second, name)
 
@@ -167,7 +111,7 @@ def networks(run: Run) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
 
     yield from zip(OURS, (teacher, student, distilled, longer))
     for name in BASELINES:
-        yield name, lambda name=name: trained_baseline(run, name)  # type: ignore[misc]
+        yield name, lambda name=name: run.baseline(name)  # type: ignore[misc]
 
 
 def clinical_scores(run: Run) -> Iterator[tuple[str, dict[str, float]]]:
@@ -232,7 +176,7 @@ def trials_of(run: Run, done: set[str], only: set[str] | None) -> Iterator[dict[
         for start in PATCH_STARTS:
             if (label := f"{name}/{start}") in done:
                 continue
-            logits, _, _ = answers(trained_baseline(run, name, patch_start=start), part)
+            logits, _, _ = answers(run.baseline(name, patch_start=start), part)
             found = scores(
                 run.phantom, part, probability_and_risk(run.phantom, logits, run.sizes.expert_rule)
             )
@@ -241,10 +185,8 @@ def trials_of(run: Run, done: set[str], only: set[str] | None) -> Iterator[dict[
 
 def execute(arguments: argparse.Namespace) -> None:
     """Append the rows that are not there yet."""
-    torch.set_num_threads(1)
-    path: Path = arguments.out
     code = code_version(Path(__file__))
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = read_rows(arguments.out)
     for seed in arguments.seeds:
         for task in arguments.tasks:
             done = {row["model"] for row in rows if (row["task"], row["seed"]) == (task, seed)}
@@ -264,8 +206,7 @@ def execute(arguments: argparse.Namespace) -> None:
                     "task": task, "seed": seed, "patients": arguments.patients, "tokens": arguments.tokens,
                     "epochs": arguments.epochs, "rate": arguments.rate, "batch": BATCH, "code": code,
                 }  # fmt: skip
-                with path.open("a") as file:
-                    file.write(json.dumps({**settings, **row}) + "\n")
+                append_rows(arguments.out, {**settings, **row})
                 print(f"seed {seed} {task} {row}", flush=True)
 
 
@@ -298,7 +239,7 @@ def search_table(rows: pd.DataFrame) -> list[str]:
     rows = rows.join(rows["model"].str.extract(r"(?P<name>.+)/(?P<start>.+)"))
     heads = ["model"] + [f"{task}, {start}" for task in TASKS for start in PATCH_STARTS]
     heads += ["principal minus random, mean of both tasks", "default"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    lines = table_head(heads)
     for name in rows["name"].unique():
         mine, cells, gaps = rows[rows["name"] == name], [], []
         for task, (metric, *_) in TASKS.items():
@@ -307,15 +248,6 @@ def search_table(rows: pd.DataFrame) -> list[str]:
             gaps.append((wide["principal"] - wide["random"]).mean())
         lines.append(f"| {title(name)} | {' | '.join(cells)} | {np.mean(gaps):+.3f} | {started(name)} |")
     return lines
-
-
-def paired(values: np.ndarray) -> tuple[str, float | None]:
-    """Return a paired difference's mean with its 95 % t interval over seeds, and the two-sided p of the t test."""
-    from scipy.stats import ttest_1samp
-
-    if len(values) < 2 or not values.std():
-        return interval(values) if len(values) else "", None
-    return interval(values), float(ttest_1samp(values, 0.0).pvalue)
 
 
 def task_table(rows: pd.DataFrame, task: str) -> list[str]:
@@ -336,7 +268,7 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
     adjusted = dict(zip(tests, holm([p for _, _, p in tests.values()])))
     heads = ["model", "reads", "tokens start", *[m.replace("_", "-") for m in metrics], "seeds", "difference", "p", "p (Holm)",
              "parameters", "CPU s"]  # fmt: skip
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    lines = table_head(heads)
     for name in order:
         mine = rows[rows["model"] == name]
         against, gap, p = tests.get(name, ("", "", None))
@@ -363,16 +295,13 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
 
 def report(arguments: argparse.Namespace) -> None:
     """Print (or write) the tables of a finished or unfinished run."""
-    table = pd.DataFrame([json.loads(line) for line in arguments.rows.read_text().splitlines()])
-    if table[["patients", "tokens", "epochs", "rate"]].drop_duplicates().shape[0] > 1:
-        raise SystemExit("the rows are of several settings: one table shows one of them")
+    table = pd.DataFrame(read_rows(*arguments.rows))
+    refuse_mixed(table, ("patients", "tokens", "epochs", "rate"), "settings")
     setting = table.iloc[0]
-    versions = ", ".join(f"{name} {version(name)}" for name in ("pathduet", "torch", "numpy", "lifelines"))
     lines = [
         "# The comparison against known truth: a phantom of feature vectors", "",
         f"    {arguments.command}", "    python benchmarks/comparison.py report comparison.jsonl --search comparison_search.jsonl --out docs/results/comparison.md", "",
-        f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores ({arguments.machine}), Python "
-        f"{platform.python_version()}, {versions}, code {codes_of(table)}.", "",
+        where(arguments.machine, codes_of(table), "lifelines"), "",
         f"Each seed: {setting['patients']} patients, half to train and half to test, one slide each: {setting['tokens']} tokens of {FEATURES} features at "
         f"both magnifications; {GENES['tumor']} tumour and {GENES['tme']} TME genes. Every network: width {SIZES.width}, {setting['epochs']} epochs in batches of {setting['batch']}, "
         f"peak rate {setting['rate']:g}, the task's weight decay, class weights; landmarks of Nystroem attention: half of the width; every model that reads slides reads both "
@@ -390,7 +319,7 @@ def report(arguments: argparse.Namespace) -> None:
             seeds = ", ".join(str(s) for s in sorted(part["seed"].unique()))
             lines += [f"## {task}, seeds {seeds}", "", *task_table(part, task), ""]
     if arguments.search:
-        tried = pd.DataFrame([json.loads(line) for line in arguments.search.read_text().splitlines()])
+        tried = pd.DataFrame(read_rows(arguments.search))
         seeds = ", ".join(str(s) for s in sorted(tried["seed"].unique()))
         lines += [
             f"## Where baselines start their tokens: the search, seeds {seeds}", "",
@@ -398,40 +327,23 @@ def report(arguments: argparse.Namespace) -> None:
             "the package as here. The method's start was searched on seeds 100 to 104 ([truth.md](truth.md)).", "",
             *search_table(tried), "",
         ]  # fmt: skip
-    text = "\n".join(lines)
-    if arguments.out is None:
-        sys.stdout.write(text)
-    else:
-        arguments.out.write_text(text)
+    write_page(lines, arguments.out)
 
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(required=True)
+    line = CommandLine(__doc__)
     for name, rows, seeds in (("run", rows_of, range(5)), ("search", trials_of, range(100, 103))):
-        runs = commands.add_parser(name)
+        runs = line.runs(execute, seeds, name, rows_of=rows)
         runs.add_argument("--tasks", choices=list(TASKS), nargs="+", default=list(TASKS))
-        runs.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
         runs.add_argument("--models", nargs="+", help="only these networks")
         runs.add_argument("--patients", type=int, default=300)
         runs.add_argument("--tokens", type=int, default=64)
         runs.add_argument("--epochs", type=int, default=EPOCHS)
         runs.add_argument("--rate", type=float, default=RATE)
-        runs.add_argument("--out", type=Path, required=True)
-        runs.set_defaults(call=execute, rows_of=rows)
-    reports = commands.add_parser("report")
-    reports.add_argument("rows", type=Path)
-    reports.add_argument("--out", type=Path)
+    reports = line.reports(report, "python benchmarks/comparison.py run --out comparison.jsonl")
     reports.add_argument("--search", type=Path, help="rows of `search`, shown below the tables")
-    reports.add_argument("--message", type=Path, help="what the tables say, in Markdown")
-    reports.add_argument("--command", default="python benchmarks/comparison.py run --out comparison.jsonl")
-    reports.add_argument("--machine", default="shared", help="what else ran on the machine")
-    reports.set_defaults(call=report)
-    arguments = parser.parse_args()
-    arguments.call(arguments)
+    line.execute()
 
 
 if __name__ == "__main__":

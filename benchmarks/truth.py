@@ -11,18 +11,16 @@ computed again.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import pandas as pd
 import torch
 from feature_phantom import (
     FEATURES,
@@ -37,6 +35,7 @@ from feature_phantom import (
     make_phantom,
     score,
 )
+from known_truth import CommandLine, append_rows, read_rows, table_head, write_page
 from torch import Tensor, nn
 
 from pathduet.evaluation.metrics import survival_scores
@@ -306,12 +305,8 @@ def experiments(seed: int, task: str, look: str, chosen: Settings, parts: str) -
 
 def run(arguments: argparse.Namespace) -> None:
     """Append the rows of the seeds that are not there yet."""
-    torch.set_num_threads(1)
-    path: Path = arguments.out
-    done = set()
-    if path.exists():
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        done = {(row["task"], row["look"], row["settings"], row["parts"], row["seed"]) for row in rows}
+    kept = ("task", "look", "settings", "parts", "seed")
+    done = {tuple(row[key] for key in kept) for row in read_rows(arguments.out)}
     for seed in arguments.seeds:
         row = {
             "task": arguments.task, "look": arguments.look, "settings": arguments.settings,
@@ -323,9 +318,10 @@ def run(arguments: argparse.Namespace) -> None:
         chosen = SETTINGS[arguments.settings]
         found = list(experiments(seed, arguments.task, arguments.look, chosen, arguments.parts))
         found.append(("", "cpu_s", time.process_time() - start))
-        with path.open("a") as file:  # a whole seed at once
-            for arm, metric, value in found:
-                file.write(json.dumps({**row, "arm": arm, "metric": metric, "value": value}) + "\n")
+        append_rows(
+            arguments.out,
+            *({**row, "arm": arm, "metric": metric, "value": value} for arm, metric, value in found),
+        )
 
 
 COMPARISONS = (
@@ -339,11 +335,7 @@ COMPARISONS = (
 
 def report(arguments: argparse.Namespace) -> None:
     """Print (or write) the tables of a finished or unfinished run."""
-    import pandas as pd
-
-    table = pd.DataFrame(
-        [json.loads(line) for path in arguments.rows for line in path.read_text().splitlines()]
-    )
+    table = pd.DataFrame(read_rows(*arguments.rows))
     lines = []
     for (task, look, settings), rows in table.groupby(["task", "look", "settings"], sort=False):
         wide = rows.pivot_table(index="seed", columns=["arm", "metric"], values="value")
@@ -379,7 +371,7 @@ def report(arguments: argparse.Namespace) -> None:
                 lines.append(f"| {one} - {other} | {interval(gap)} | {(gap > 0).sum()} of {len(gap)} |")
         names = ["R2 z_tumor from X_tumor", "R2 z_tumor from X_tme", "R2 z_tme from X_tme", "R2 z_tme from X_tumor",
                  "R2 own", "R2 cross", "R2 own - cross", "Dice", "Dice, better order", "Dice, all tumour", "order right"]  # fmt: skip
-        lines += ["", "| model | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        lines += ["", *table_head(["model", *names])]
         for arm in arms:
             cells = [
                 interval(wide[arm, name].dropna().to_numpy()) if (arm, name) in wide else "" for name in names
@@ -387,22 +379,14 @@ def report(arguments: argparse.Namespace) -> None:
             if any(cells):
                 lines.append(f"| {arm} | " + " | ".join(cells) + " |")
         lines.append("")
-    text = "\n".join(lines)
-    if arguments.out is None:
-        sys.stdout.write(text)
-    else:
-        arguments.out.write_text(text)
+    write_page(lines, arguments.out)
 
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(required=True)
-    runs = commands.add_parser("run")
+    line = CommandLine(__doc__)
+    runs = line.runs(run)
     runs.add_argument("--task", choices=["diagnosis", "survival"], default="survival")
-    runs.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     runs.add_argument("--look", choices=sorted(LOOKS), default="nuclei")
     runs.add_argument("--settings", choices=list(SETTINGS), default="defaults")
     runs.add_argument(
@@ -410,14 +394,8 @@ def main() -> None:
         default="sdc",
         help="of: s single modalities and concatenation, d distillation, c CGC and IGC",
     )
-    runs.add_argument("--out", type=Path, required=True)
-    runs.set_defaults(call=run)
-    reports = commands.add_parser("report")
-    reports.add_argument("rows", type=Path, nargs="+")
-    reports.add_argument("--out", type=Path)
-    reports.set_defaults(call=report)
-    arguments = parser.parse_args()
-    arguments.call(arguments)
+    line.reports(report, "python benchmarks/truth.py run --out truth.jsonl")
+    line.execute()
 
 
 if __name__ == "__main__":

@@ -13,13 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +23,34 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-import torch
 from feature_phantom import (
     FEATURES,
     GENES,
     SIZES,
     Phantom,
     answers,
-    fresh,
     interval,
     make_phantom,
     probability_and_risk,
     scores,
 )
+from known_truth import (
+    BATCH,
+    CPU,
+    EPOCHS,
+    RATE,
+    CommandLine,
+    Run,
+    append_rows,
+    paired,
+    read_rows,
+    refuse_mixed,
+    table_head,
+    where,
+    write_page,
+)
 from torch import nn
 
-from comparison import BATCH, EPOCHS, RATE, Run, paired, trained_baseline
 from pathduet.core import config as configuration
 from pathduet.core.errors import PathDuetError
 from pathduet.core.source_code import code_version
@@ -52,7 +60,6 @@ from pathduet.expression.gene_selection import interdecile_range
 from pathduet.models import ModelConfig, Student, Teacher
 from pathduet.models.released import ReleasedStudent, ReleasedTeacher
 from pathduet.training.config import TrainingConfig
-from pathduet.training.loop import fit
 from pathduet.training.objectives import (
     DistilledObjective,
     StudentObjective,
@@ -76,7 +83,6 @@ METRIC = {"diagnosis": "auc", "grading": "auc", "survival": "c_index"}
 SPARE_GENES = 2  # for each gene of the other tables
 #: What rows of these groups are compared with; of all others, the row that is the package's default.
 REFERENCES = {"modality": "concat", "gene input": "snn-concat"}
-CPU = torch.device("cpu")
 
 
 def workflow() -> dict[str, Any]:
@@ -146,24 +152,16 @@ class Arms:
     def _train(self, arm: Arm, others: Mapping[str, nn.Module]) -> nn.Module:
         run = self.run(arm)
         if arm.base not in OURS:
-            return trained_baseline(run, arm.base, **arm.settings)
+            return run.baseline(arm.base, **arm.settings)
         sizes, outcome, weights, config = run.sizes, run.phantom.outcome, run.weights, run.config
         released = sizes.variant == "released"
-        genes = {s: x.shape[1] for s, x in run.phantom.genes.items()}
         start = "random" if released else sizes.patch_start
         objective: Any
         if arm.base == "teacher":
-            kind = ReleasedTeacher if released else Teacher
-            network = fresh(
-                lambda: kind(sizes, FEATURES, genes["tumor"], genes["tme"], run.outputs),
-                run.train,
-                self.seed,
-                start,
-            )
+            network = run.teacher(ReleasedTeacher if released else Teacher, start)
             objective = TeacherObjective(outcome, config, weights)
         else:
-            student = ReleasedStudent if released else Student
-            network = fresh(lambda: student(sizes, FEATURES, run.outputs), run.train, self.seed, start)
+            network = run.student(ReleasedStudent if released else Student, start)
             objective = StudentObjective(outcome, config, weights)
         if arm.base == "distilled":
             config = replace(config, learning_rate=config.learning_rate / 2)
@@ -172,16 +170,7 @@ class Arms:
                 orient(network, run.train, list(range(len(run.train))), BATCH, CPU)
             logits, representation, _ = answers(others[arm.teacher], run.train)
             objective = DistilledObjective(outcome, config, weights, TeacherTargets(logits, representation))
-        fit(
-            network,
-            objective,
-            run.train,
-            config,
-            device=CPU,
-            label=f"{self.task} {arm.name}",
-            variant=sizes.variant,
-        )
-        return network
+        return run.fit(network, objective, config, arm.name, variant=sizes.variant)
 
     def row(self, arm: Arm) -> dict[str, Any]:
         """Return an arm's metrics on the test half, or why there are none."""
@@ -211,10 +200,8 @@ def table_arms(table: str, task: str, config: Mapping[str, Any]) -> list[Arm]:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Append the rows that are not there yet."""
-    torch.set_num_threads(1)
-    path: Path = arguments.out
     code = code_version(Path(__file__))
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = read_rows(arguments.out)
     config = workflow()
     for seed in arguments.seeds:
         for table in arguments.tables:
@@ -226,8 +213,7 @@ def execute(arguments: argparse.Namespace) -> None:
                         continue
                     row = {"table": table, "task": task, "seed": seed, "tokens": arguments.tokens, "code": code,
                            "model": arm.name, **trained.row(arm)}  # fmt: skip
-                    with path.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
+                    append_rows(arguments.out, row)
                     print(row, flush=True)
 
 
@@ -263,7 +249,7 @@ def table_lines(rows: pd.DataFrame, table: str, config: Mapping[str, Any]) -> li
             cost = [f"{one[key].mean():.{digits}f}" for key, digits in (("parameters", 0), ("cpu_s", 1))]
             found.append(([*head, interval(values) + note, str(len(values))], test, cost))
     adjusted = holm([None if test is None else test[1] for _, test, _ in found])
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    lines = table_head(heads)
     for (head, test, cost), q in zip(found, adjusted, strict=True):
         gap, p = (
             ("default", None) if test is None and not head[3].startswith("failed") else (test or ("-", None))
@@ -274,16 +260,14 @@ def table_lines(rows: pd.DataFrame, table: str, config: Mapping[str, Any]) -> li
 
 def report(arguments: argparse.Namespace) -> None:
     """Print (or write) the tables of a finished or unfinished run."""
-    table = pd.DataFrame([json.loads(line) for line in arguments.rows.read_text().splitlines()])
-    if table[["tokens", "code"]].drop_duplicates().shape[0] > 1:
-        raise SystemExit("the rows are of several versions of the code: one page shows one of them")
+    table = pd.DataFrame(read_rows(*arguments.rows))
+    refuse_mixed(table, ("tokens", "code"), "versions of the code")
     config = workflow()
-    versions = ", ".join(f"{name} {version(name)}" for name in ("pathduet", "torch", "numpy"))
+    machine = f"{arguments.machine}; {table['cpu_s'].sum() / 60:.0f} CPU minutes of training"
     lines = [
         "# The tables of variations against known truth", "",
         f"    {arguments.command}", "    python benchmarks/variations.py report variations.jsonl --out docs/results/variations.md", "",
-        f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores ({arguments.machine}; {table['cpu_s'].sum() / 60:.0f} CPU minutes of training), Python "
-        f"{platform.python_version()}, {versions}, code {table.iloc[0]['code']}.", "",
+        where(machine, table.iloc[0]["code"]), "",
         f"Phantom and training as in [the comparison](comparison.md): 300 patients a seed, half to train and half to test, {table.iloc[0]['tokens']} tokens of {FEATURES} features at both "
         f"magnifications, {GENES['tumor']} tumour and {GENES['tme']} TME genes, width {SIZES.width}, {EPOCHS} epochs in batches of {BATCH}, peak rate {RATE:g}. "
         f"Gene selection has {SPARE_GENES} spare genes beside each of those, which know nothing and on average vary less; genes are ranked by the range between "
@@ -298,34 +282,17 @@ def report(arguments: argparse.Namespace) -> None:
         if len(part):
             seeds = ", ".join(str(s) for s in sorted(part["seed"].unique()))
             lines += [f"## {title}, seeds {seeds}", "", *table_lines(part, name, config), ""]
-    text = "\n".join(lines)
-    if arguments.out is None:
-        sys.stdout.write(text)
-    else:
-        arguments.out.write_text(text)
+    write_page(lines, arguments.out)
 
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    sub = parser.add_subparsers(required=True)
-    runs = sub.add_parser("run")
+    line = CommandLine(__doc__)
+    runs = line.runs(execute)
     runs.add_argument("--tables", choices=list(TASKS), nargs="+", default=list(TASKS))
-    runs.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     runs.add_argument("--tokens", type=int, default=64)
-    runs.add_argument("--out", type=Path, required=True)
-    runs.set_defaults(call=execute)
-    reports = sub.add_parser("report")
-    reports.add_argument("rows", type=Path)
-    reports.add_argument("--out", type=Path)
-    reports.add_argument("--message", type=Path, help="what the tables say, in Markdown")
-    reports.add_argument("--command", default="python benchmarks/variations.py run --out variations.jsonl")
-    reports.add_argument("--machine", default="shared", help="what else ran on the machine")
-    reports.set_defaults(call=report)
-    arguments = parser.parse_args()
-    arguments.call(arguments)
+    line.reports(report, "python benchmarks/variations.py run --out variations.jsonl")
+    line.execute()
 
 
 if __name__ == "__main__":

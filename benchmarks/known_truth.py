@@ -1,0 +1,180 @@
+"""What the benchmarks against known truth share: a run's phantom and settings, rows that are appended, pages, the command line.
+
+Every benchmark has two commands: `run` appends rows to a JSONL file (what is already there is not computed again), `report` makes a
+page of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from feature_phantom import FEATURES, GENES, SIZES, Part, Phantom, fresh, interval
+from torch import nn
+
+from pathduet.catalogue import find, names
+from pathduet.models import ModelConfig, Student, Teacher
+from pathduet.models.inputs import NetworkSizes
+from pathduet.training.baseline_objective import BaselineObjective
+from pathduet.training.config import TrainingConfig
+from pathduet.training.loop import fit
+from pathduet.training.outcomes import ClassOutcome, class_weights
+
+EPOCHS, BATCH, RATE = 10, 12, 1e-3
+BASELINES = {name: find(name) for name in names("baseline")}
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Run:
+    """One seed and task: the phantom, and what its models have in common."""
+
+    seed: int
+    task: str
+    phantom: Phantom
+    config: TrainingConfig
+    sizes: ModelConfig
+
+    @property
+    def train(self) -> Part:
+        """Half of the patients."""
+        return self.phantom.part(True)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a network answers."""
+        return self.phantom.outcome.outputs
+
+    @property
+    def weights(self) -> torch.Tensor | None:
+        """Weights of the classes in the loss."""
+        if not isinstance(self.phantom.outcome, ClassOutcome):
+            return None
+        return class_weights(self.phantom.label[self.train.rows].tolist(), self.outputs)
+
+    def teacher(self, kind: Any = Teacher, start: str | None = None) -> nn.Module:
+        """Return a teacher with fresh weights."""
+        genes = [self.phantom.genes[s].shape[1] for s in ("tumor", "tme")]
+        return fresh(lambda: kind(self.sizes, FEATURES, *genes, self.outputs), self.train, self.seed, start)
+
+    def student(self, kind: Any = Student, start: str | None = None) -> nn.Module:
+        """Return a student with fresh weights."""
+        return fresh(lambda: kind(self.sizes, FEATURES, self.outputs), self.train, self.seed, start)
+
+    def fit(
+        self, network: nn.Module, objective: Any, config: TrainingConfig, name: str, **more: Any
+    ) -> nn.Module:
+        """Train a network in place."""
+        fit(network, objective, self.train, config, device=CPU, label=f"{self.task} {name}", **more)
+        return network
+
+    def baseline(self, name: str, **changes: Any) -> nn.Module:
+        """Return a trained baseline with the width of the other networks; all else is its default or among the changes."""
+        settings = BASELINES[name].load_settings()()
+        widths = {"width": SIZES.width, "heads": SIZES.heads, "landmarks": SIZES.width // 2, "hidden": (64, 64), "gene_hidden": 64}  # fmt: skip
+        changes = widths | changes
+        settings = replace(
+            settings, **{f.name: changes[f.name] for f in fields(settings) if f.name in changes}
+        )
+        genes = {s: tuple(f"{s.upper()}{i}" for i in range(n)) for s, n in GENES.items()}
+        sizes = NetworkSizes(FEATURES, genes["tumor"], genes["tme"], self.outputs)
+        network = fresh(lambda: BASELINES[name].load_network()(sizes, settings), self.train, self.seed)
+        return self.fit(
+            network, BaselineObjective(self.phantom.outcome, self.config, self.weights), self.config, name
+        )
+
+
+def read_rows(*paths: Path) -> list[dict[str, Any]]:
+    """Return the rows that are there."""
+    return [json.loads(line) for path in paths if path.exists() for line in path.read_text().splitlines()]
+
+
+def append_rows(path: Path, *rows: Mapping[str, Any]) -> None:
+    """Add rows, all at once."""
+    with path.open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def paired(values: np.ndarray) -> tuple[str, float | None]:
+    """Return a paired difference's mean with its 95 % t interval over seeds, and the two-sided p of the t test."""
+    from scipy.stats import ttest_1samp
+
+    if len(values) < 2 or not values.std():
+        return interval(values) if len(values) else "", None
+    return interval(values), float(ttest_1samp(values, 0.0).pvalue)
+
+
+def refuse_mixed(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    """End if the rows differ in what a page says once."""
+    if table[list(columns)].drop_duplicates().shape[0] > 1:
+        raise SystemExit(f"the rows are of several {what}: one page shows one of them")
+
+
+def where(machine: str, code: str, *libraries: str) -> str:
+    """Return a page's line about day, machine and versions."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("pathduet", "torch", "numpy", *libraries))
+    place = f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores ({machine})"
+    return f"{place}, Python {platform.python_version()}, {versions}, code {code}."
+
+
+def table_head(heads: Sequence[str]) -> list[str]:
+    """Return the first two lines of a Markdown table."""
+    return ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+
+
+def write_page(lines: Iterable[str], out: Path | None) -> None:
+    """Write a page, or print it."""
+    text = "\n".join(lines)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text)
+
+
+class CommandLine:
+    """`run` and `report`, and what else a benchmark has."""
+
+    def __init__(self, description: str | None) -> None:
+        self.parser = argparse.ArgumentParser(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        self.commands = self.parser.add_subparsers(required=True)
+
+    def runs(
+        self, call: Any, seeds: Iterable[int] = range(5), name: str = "run", **defaults: Any
+    ) -> argparse.ArgumentParser:
+        """Add a command that appends rows."""
+        command = self.commands.add_parser(name)
+        command.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
+        command.add_argument("--out", type=Path, required=True)
+        command.set_defaults(call=call, **defaults)
+        return command
+
+    def reports(self, call: Any, made_by: str) -> argparse.ArgumentParser:
+        """Add the command that makes a page."""
+        command = self.commands.add_parser("report")
+        command.add_argument("rows", type=Path, nargs="+")
+        command.add_argument("--out", type=Path)
+        command.add_argument("--message", type=Path, help="what the tables say, in Markdown")
+        command.add_argument("--command", default=made_by)
+        command.add_argument("--machine", default="shared", help="what else ran on the machine")
+        command.set_defaults(call=call)
+        return command
+
+    def execute(self) -> None:
+        """Read the arguments and do what they say."""
+        arguments = self.parser.parse_args()
+        torch.set_num_threads(1)
+        arguments.call(arguments)
