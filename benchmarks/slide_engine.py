@@ -30,15 +30,16 @@ import tifffile
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.hardware import peak_memory_mib
 from pathduet.slides.encoders.encoder import load_encoder
-from pathduet.slides.engine import run_slide
-from pathduet.slides.features import TABLE_PAYS, encode_tiles, encoded_rows
+from pathduet.slides.features_stage import TABLE_PAYS, encode_tiles, encoded_rows
 from pathduet.slides.readers.openslide_source import OpenSlideSource
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
-from pathduet.slides.stain.stains import fit_stains, normalizer, stained_pixels, tabulated, target_stains
+from pathduet.slides.stages import run_stage
+from pathduet.slides.stain.colour_table import normalizer, tabulated
+from pathduet.slides.stain.stain_matrix import fit_stains, stained_pixels, target_stains
 from pathduet.slides.stain_stage import load_normalizer
 from pathduet.slides.status import STAGES
 from pathduet.slides.tile_loader import TileLoader
-from pathduet.slides.tile_table import read_tiles
+from pathduet.slides.tiles_file import read_tiles
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -166,7 +167,7 @@ def real_slide(
     taken = []
     for stage in STAGES[:2]:
         began = time.process_time()
-        status = run_slide(slide, stage, results, settings)
+        status = run_stage(slide, stage, results, settings)
         taken.append(time.process_time() - began)
         if status.status != "ok":
             say(f"{path.name}: {status.reason}: {status.message}")
@@ -292,7 +293,7 @@ def main() -> None:
         )
         for stage in STAGES[:2]:
             began = time.process_time()
-            status = run_slide(slide, stage, results, settings)
+            status = run_stage(slide, stage, results, settings)
             if status.status != "ok":
                 raise SystemExit(f"stage {stage}: {status.reason}: {status.message}")
             say(
@@ -383,7 +384,7 @@ def grow(path: Path, results: Path) -> None:
     settings = SlideSettings(tile=TileSettings(max_tiles=10**9))
     began = time.process_time()
     for stage in STAGES[:2]:
-        run_slide(slide, stage, results, settings)
+        run_stage(slide, stage, results, settings)
     setup = time.process_time() - began
     tables = read_tiles(results / "slides/grow/tiles.h5")
     change, _, _ = load_normalizer(results / "slides/grow/stain.json")

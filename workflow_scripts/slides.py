@@ -6,7 +6,7 @@ from pathduet.workflow.job import job
 
 with job(snakemake, f"{snakemake.params.stage} {snakemake.wildcards.batch}") as results:
     from pathduet.cohort.sheets import SlideRow
-    from pathduet.slides.batches import run_batch
+    from pathduet.slides.batch import run_batch
     from pathduet.slides.settings import SlideSettings
 
     run_batch(

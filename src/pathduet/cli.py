@@ -90,20 +90,17 @@ def check(
     raise typer.Exit(3 if report.lost_slides else 0)
 
 
-def _run_stages(
-    stages: tuple[str, ...], source: Path, results: Path, config: list[Path] | None, workers: int
-) -> None:
-    from pathduet.slides.batches import run_batch
+def _run_stages(last: str, source: Path, results: Path, config: list[Path] | None, workers: int) -> None:
+    from pathduet.cohort.ledger import build_ledger, summarise
+    from pathduet.results import Results as Layout
+    from pathduet.slides.batch import run_stages
     from pathduet.slides.folder import slides_of
     from pathduet.slides.settings import SlideSettings
 
     settings = SlideSettings.from_mapping(_engine_configuration(config))
     rows = slides_of(source)
-    for stage in stages:
-        run_batch(rows, stage, results, settings, results / "batches" / stage / "all.tsv", workers=workers)  # type: ignore[arg-type]
-    from pathduet.cohort.ledger import build_ledger, summarise
-
-    ledger = build_ledger(rows, [results / "batches" / stages[-1] / "all.tsv"])  # or the counts do not add up
+    run_stages(rows, last, results, settings, workers)
+    ledger = build_ledger(rows, [Layout(results).batch(last, "all")])  # or the counts do not add up
     typer.echo(summarise(ledger))
     for row in ledger[ledger["status"] == "failed"].to_dict("records"):
         typer.echo(f"  {row['slide_id']}: {row['reason']}: {row['message']}")
@@ -133,7 +130,7 @@ def tile(
     source: Source, results: Results = Path("results"), config: Config = None, workers: Workers = 1
 ) -> None:
     """Find tissue and lay the 10x and 20x tiles. Exit status 3 if slides were lost."""
-    _run_stages(("tile",), source, results, config, workers)
+    _run_stages("tile", source, results, config, workers)
 
 
 @app.command()
@@ -141,7 +138,7 @@ def stain(
     source: Source, results: Results = Path("results"), config: Config = None, workers: Workers = 1
 ) -> None:
     """Tile, then learn each slide's stain matrix. Exit status 3 if slides were lost."""
-    _run_stages(("tile", "stain"), source, results, config, workers)
+    _run_stages("stain", source, results, config, workers)
 
 
 @app.command()
@@ -149,7 +146,7 @@ def features(
     source: Source, results: Results = Path("results"), config: Config = None, workers: Workers = 1
 ) -> None:
     """Tile, normalise and encode. Exit status 3 if slides were lost."""
-    _run_stages(("tile", "stain", "features"), source, results, config, workers)
+    _run_stages("features", source, results, config, workers)
 
 
 @app.command()

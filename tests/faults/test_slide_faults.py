@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pathduet.core import checksums, parent_process, run_lock
 from pathduet.core.errors import PathDuetError
-from pathduet.slides import repairs
-from pathduet.slides.batches import run_batch
-from pathduet.slides.engine import run_slide
+from pathduet.slides.batch import run_batch
+from pathduet.slides.stages import run_stage
 from pathduet.slides.status import ARTIFACTS, STAGES, read_status
+from pathduet.slides.tile_stage import tile_slide
 from slides.synthetic_slides import slide_row, small_settings, stained_image, write_svs
 
 
@@ -28,7 +29,7 @@ def slide(tmp_path: Path) -> Path:
 
 
 def run(slide: Path, results: Path, stages: tuple[str, ...] = STAGES) -> list[str]:
-    return [run_slide(slide_row(slide), stage, results, small_settings()).status for stage in stages]
+    return [run_stage(slide_row(slide), stage, results, small_settings()).status for stage in stages]
 
 
 def contents(results: Path) -> dict[str, bytes]:
@@ -41,81 +42,69 @@ def flip_bit(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("artifact", ["tiles.h5", "mask.png", "stain.json", "stain.png"])
-def test_a_flipped_bit_is_named_and_mended_by_the_next_stage(
+@pytest.mark.parametrize("artifact", ["stain.json", "stain.png"])
+def test_a_flipped_bit_is_named_and_mended_by_the_stage_that_wrote_it(
     slide: Path, tmp_path: Path, artifact: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "r"
     run(slide, results, ("tile", "stain"))
     whole = contents(results)
     flip_bit(results / "slides/S1" / artifact)
-    assert contents(results) != whole
-    # the stage that reads it; its own artifacts count as well
     run(slide, results, ("stain",))
     assert contents(results) == whole
     assert f"slide S1: {artifact} is not what was written" in capfd.readouterr().err
 
 
-def test_an_artifact_that_is_gone_is_made_again(slide: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("artifact", "spoil"),
+    [
+        ("tiles.h5", flip_bit),
+        ("tiles.h5", Path.unlink),
+        ("mask.png", flip_bit),
+        ("tile.status.json", Path.unlink),
+    ],
+)
+def test_what_an_earlier_stage_wrote_is_named_with_the_command_that_makes_it_again(
+    slide: Path, tmp_path: Path, artifact: str, spoil: Callable[[Path], None]
+) -> None:
     results = tmp_path / "r"
     run(slide, results, ("tile", "stain"))
     whole = contents(results)
-    (results / "slides/S1/tiles.h5").unlink()
-    (results / "slides/S1/tile.status.json").unlink()
-    run(slide, results, ("stain",))
-    assert contents(results) == whole
+    spoil(results / "slides/S1" / artifact)
+    command = f"snakemake --cores 1 {results}/slides/S1/tiles.h5 --forcerun one_slide"
+    with pytest.raises(checksums.CorruptArtifact, match=f"slide S1: {artifact} is .*{re.escape(command)}"):
+        run(slide, results, ("stain",))
+    with pytest.raises(PathDuetError, match=re.escape(command)):
+        run_batch([slide_row(slide)], "stain", results, small_settings(), tmp_path / "m.tsv")
+    assert not (tmp_path / "m.tsv").exists()
+    # no slide is marked as lost, and all the stages in turn mend it
+    assert contents(results)["slides/S1/stain.status.json"] == whole["slides/S1/stain.status.json"]
+    assert run(slide, results, ("tile", "stain")) == ["ok", "ok"] and contents(results) == whole
 
 
-@pytest.mark.slow
-def test_damaged_features_are_named_and_mended_by_their_reader(
-    slide: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    results = tmp_path / "r"
-    run(slide, results)
-    whole = contents(results)
-    sheet = tmp_path / "slides.tsv"
-    sheet.write_text("slide_id\tpatient_id\tcohort\tpath\nS1\tP1\tc\tS1.svs\n")
-    monkeypatch.setattr(repairs.SlideSettings, "from_mapping", lambda _: small_settings())
-    assert repairs.mend(results, ["S1"], str(sheet), {}) == []
-    for spoil in (flip_bit, Path.unlink):
-        spoil(results / "slides/S1/features.h5")
-        assert repairs.mend(results, ["S1"], str(sheet), {}) == ["S1"]
-        assert "slide S1: features.h5 is" in capfd.readouterr().err
-        assert {name: data for name, data in contents(results).items() if name != ".lock"} == whole
-    slide.write_bytes(b"no slide any more")
-    flip_bit(results / "slides/S1/features.h5")
-    with pytest.raises(PathDuetError, match="cannot be made again: S1"):
-        repairs.mend(results, ["S1"], str(sheet), {})
-
-
-def test_a_slide_changed_between_stages_starts_from_its_tiles(slide: Path, tmp_path: Path) -> None:
+def test_a_slide_changed_between_stages_ends_the_job(slide: Path, tmp_path: Path) -> None:
     results = tmp_path / "r"
     run(slide, results, ("tile",))
-    before = read_status(results, "S1", "tile")
     write_svs(slide, stained_image(384, 384, 9))
-    run(slide, results, ("stain",))
-    after = read_status(results, "S1", "tile")
-    assert before is not None and after is not None and before.key != after.key
+    with pytest.raises(checksums.CorruptArtifact, match="is of another state of the slide"):
+        run(slide, results, ("stain",))
     fresh = tmp_path / "fresh"
-    run(slide, fresh, ("tile", "stain"))
+    for folder in (results, fresh):
+        run(slide, folder, ("tile", "stain"))
     assert contents(results) == contents(fresh)
 
 
 def test_a_slide_changed_while_it_is_read_is_not_used(
     slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pathduet.slides import engine
-
-    compute = engine._compute
-
-    def compute_and_change(*arguments: object) -> object:
-        status = compute(*arguments)  # type: ignore[arg-type]
+    def tile_and_change(*arguments: object) -> object:
+        result = tile_slide(*arguments)  # type: ignore[arg-type]
         with slide.open("ab") as handle:
             handle.write(b"more")
-        return status
+        return result
 
-    monkeypatch.setattr(engine, "_compute", compute_and_change)
-    status = run_slide(slide_row(slide), "tile", tmp_path / "r", small_settings())
+    monkeypatch.setattr("pathduet.slides.tile_stage.tile_slide", tile_and_change)
+    status = run_stage(slide_row(slide), "tile", tmp_path / "r", small_settings())
     assert (status.status, status.reason) == ("failed", "unreadable") and "changed" in status.message
     assert not any((tmp_path / "r/slides/S1" / name).exists() for name in ARTIFACTS["tile"])
 
@@ -175,7 +164,7 @@ def start(script: str, *arguments: str) -> subprocess.Popen[str]:
 
 HOLD = """
 import sys, time
-from pathduet import run_lock
+from pathduet.core import run_lock
 run_lock.hold_run(sys.argv[1]) if len(sys.argv) == 2 else run_lock.hold_job(sys.argv[1], sys.argv[2])
 print("held", flush=True)
 time.sleep(60)

@@ -17,9 +17,9 @@ from pathduet.core.provenance import run_record
 from pathduet.expression import fold_matrix
 from pathduet.expression.prepare import MatrixSettings, build
 from pathduet.expression.tables import read_expression
-from pathduet.slides.batches import write_manifest
-from pathduet.slides.engine import run_slide
+from pathduet.slides.batch import write_manifest
 from pathduet.slides.settings import SlideSettings
+from pathduet.slides.stages import run_stage
 from pathduet.slides.status import STAGES
 from pathduet.training.fold_jobs import FoldJob, run_fold
 from pathduet.training.fold_metrics import evaluate_fold
@@ -113,7 +113,7 @@ def make(folder: Path) -> TinyRun:
 def _slide_stages(run: TinyRun) -> None:
     slides = read_slides(run.folder / "slides.tsv")
     settings = SlideSettings.from_mapping(run.config)
-    statuses = [[run_slide(slide, stage, run.results, settings) for stage in STAGES][-1] for slide in slides]
+    statuses = [[run_stage(slide, stage, run.results, settings) for stage in STAGES][-1] for slide in slides]
     manifest = run.results / "batches" / "features" / "0000.tsv"
     write_manifest(manifest, statuses)
     write_tsv(run.results / "ledger.tsv", build_ledger(slides, [manifest]))

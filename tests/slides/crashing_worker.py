@@ -9,10 +9,10 @@ from typing import Any
 
 from pathduet.slides import worker
 
-really_run = worker.run_slide
+really_run = worker.run_stage
 
 
-def run_slide(slide: Any, *args: Any) -> Any:
+def run_stage(slide: Any, *args: Any) -> Any:
     """Crash like a native library on ``killer*``, once on ``flaky*``; wait on ``slow*``."""
     if slide.slide_id.startswith("killer"):
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -33,5 +33,5 @@ def run_slide(slide: Any, *args: Any) -> Any:
 
 
 if __name__ == "__main__":
-    worker.run_slide = run_slide  # type: ignore[assignment]
+    worker.run_stage = run_stage  # type: ignore[assignment]
     worker.main()

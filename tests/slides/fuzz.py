@@ -30,7 +30,7 @@ if not __package__:
 
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import SLIDE_REASONS
-from pathduet.slides.batches import run_batch
+from pathduet.slides.batch import run_batch
 from pathduet.slides.settings import EncoderSettings, LimitSettings, SlideSettings, TileSettings
 from pathduet.slides.status import STAGES, StageStatus, read_status
 from slides.synthetic_slides import stained_image, write_svs  # type: ignore[import-not-found]

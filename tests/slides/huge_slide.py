@@ -55,15 +55,15 @@ def write_huge(
 def measure(path: Path, results: Path, max_tiles: int, encoder: str) -> dict[str, object]:
     """Run all stages in this process; return statuses, kept tiles and the peak resident memory in MiB."""
     from pathduet.core.hardware import peak_memory_mib
-    from pathduet.slides.engine import run_slide
     from pathduet.slides.settings import EncoderSettings, SlideSettings, TileSettings
+    from pathduet.slides.stages import run_stage
     from pathduet.slides.status import STAGES
 
     settings = SlideSettings(
         tile=TileSettings(max_tiles=max_tiles, min_sharpness=0.0),
         encoder=EncoderSettings(name=encoder, device="cpu", batch_size=32),
     )
-    statuses = [run_slide(slide_row(path), stage, results, settings) for stage in STAGES]
+    statuses = [run_stage(slide_row(path), stage, results, settings) for stage in STAGES]
     return {
         "status": [s.status for s in statuses],
         "message": statuses[-1].message,

@@ -9,8 +9,8 @@ import pytest
 
 from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.tile_blocks import plan_blocks, read_block, share_pixels
-from pathduet.slides.tile_table import TileTable
-from pathduet.slides.tiling import lattice
+from pathduet.slides.tile_grid import lattice
+from pathduet.slides.tiles_file import TileTable
 
 from .synthetic_slides import WaveScene, psnr, spoil_tiles, stained_image, write_svs
 

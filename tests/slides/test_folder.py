@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pathduet.core.errors import InputError
-from pathduet.slides.engine import run_slide
 from pathduet.slides.folder import slides_of
+from pathduet.slides.stages import run_stage
 
 from .synthetic_slides import slide_row, small_settings, stained_image, write_svs
 
@@ -54,7 +54,7 @@ def test_what_is_named_like_a_slide_is_in_the_ledger_whatever_it_is(tmp_path: Pa
     os.mkfifo(folder / "pipe.tif")
     (folder / "empty.tif").touch()
     statuses = {
-        row.slide_id: run_slide(row, "tile", tmp_path / "r", small_settings()) for row in slides_of(folder)
+        row.slide_id: run_stage(row, "tile", tmp_path / "r", small_settings()) for row in slides_of(folder)
     }
     assert {name: status.reason for name, status in statuses.items()} == {
         "good": "", "gone": "unreadable", "circle": "unreadable", "folder": "unreadable", "pipe": "unreadable",
@@ -70,7 +70,7 @@ def test_a_slide_that_may_not_be_read_is_unreadable(tmp_path: Path, monkeypatch:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("pathduet.slides.cache_keys.file_identity", refuse)
-    status = run_slide(slide_row(path), "tile", tmp_path / "r", small_settings())
+    status = run_stage(slide_row(path), "tile", tmp_path / "r", small_settings())
     assert (status.status, status.reason) == ("failed", "unreadable")
     assert status.message.startswith("locked.svs: Permission denied") and str(tmp_path) not in status.message
 

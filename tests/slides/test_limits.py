@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pathduet.slides import batches
-from pathduet.slides.batches import run_batch
+from pathduet.slides import isolation
+from pathduet.slides.batch import run_batch
 from pathduet.slides.settings import EncoderSettings, LimitSettings, SlideSettings
 
 from .fuzz import MUTATIONS, REAL, fuzz, layout, made_slides
@@ -25,7 +25,9 @@ HERE = Path(__file__).parent
 def test_a_slide_that_hangs_or_takes_too_much_memory_is_stopped_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "worker_command", lambda: [sys.executable, str(HERE / "crashing_worker.py")])
+    monkeypatch.setattr(
+        isolation, "worker_command", lambda: [sys.executable, str(HERE / "crashing_worker.py")]
+    )
     names = ["a", "hang", "b", "greedy", "c"]
     rows = [
         slide_row(write_svs(tmp_path / f"{n}.svs", stained_image(640, 640, i))) for i, n in enumerate(names)

@@ -7,7 +7,7 @@ import pytest
 
 from pathduet.core.errors import SlideError
 from pathduet.slides.readers.reader import RegionError, SlideReader
-from pathduet.slides.tiling import lattice
+from pathduet.slides.tile_grid import lattice
 
 from .synthetic_slides import WaveScene, psnr, spoil_tiles, stained_image, write_svs
 

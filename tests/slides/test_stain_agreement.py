@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pathduet.slides.settings import StainSettings
-from pathduet.slides.stain.stains import fit_stains, normalizer, stained_pixels, tabulated, target_stains
+from pathduet.slides.stain.colour_table import normalizer, tabulated
+from pathduet.slides.stain.stain_matrix import fit_stains, stained_pixels, target_stains
 
 from .synthetic_slides import stained_image
 

@@ -17,13 +17,13 @@ import pytest
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import SlideError
 from pathduet.slides import tile_loader
-from pathduet.slides.batches import resident_bytes
-from pathduet.slides.engine import run_slide
-from pathduet.slides.features import encode_slide
-from pathduet.slides.stain.stains import tabulated
+from pathduet.slides.features_stage import encode_slide
+from pathduet.slides.isolation import resident_bytes
+from pathduet.slides.stages import run_stage
+from pathduet.slides.stain.colour_table import tabulated
 from pathduet.slides.stain_stage import load_normalizer
 from pathduet.slides.tile_loader import Loader, ProcessTileLoader, TileLoader
-from pathduet.slides.tile_table import read_tiles
+from pathduet.slides.tiles_file import read_tiles
 
 from .synthetic_slides import slide_row, small_settings, stained_image, write_svs
 
@@ -33,7 +33,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[SlideRow, Path]:
     folder = tmp_path_factory.mktemp("loader")
     slide = slide_row(write_svs(folder / "a.svs", stained_image(512, 640), compression="jpeg"))
     for stage in ("tile", "stain"):
-        assert run_slide(slide, stage, folder / "r", small_settings()).status == "ok"
+        assert run_stage(slide, stage, folder / "r", small_settings()).status == "ok"
     return slide, folder / "r/slides/a"
 
 
@@ -92,7 +92,7 @@ def test_in_front_of_a_gpu_readers_are_processes(prepared: tuple[SlideRow, Path]
     slide, folder = prepared
     found = []
     for threads in (1, 2):  # one is a thread beside the encoder
-        encode_slide(slide, small_settings(), OnTheGpu(), folder, "key", threads)  # type: ignore[arg-type]
+        encode_slide(slide, small_settings(), folder, "key", threads, OnTheGpu())  # type: ignore[arg-type]
         assert len(multiprocessing.active_children()) == (2 if threads == 2 else 0)
         with h5py.File(folder / "features.h5") as file:
             found.append([file[name]["features"][:] for name in ("10x", "20x")])

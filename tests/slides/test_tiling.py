@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pathduet.slides.tiling import box_means, lattice
+from pathduet.slides.tile_grid import box_means, lattice
 
 MPP = st.floats(0.1, 0.6)
 

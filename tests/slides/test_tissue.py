@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pathduet.slides.tile_grid import lattice
 from pathduet.slides.tile_stage import keep_tiles
-from pathduet.slides.tiling import lattice
-from pathduet.slides.tissue import glass_colour, otsu, tissue_mask
+from pathduet.slides.tissue_mask import glass_colour, otsu, tissue_mask
 
 from .synthetic_slides import stained_image
 

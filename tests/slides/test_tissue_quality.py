@@ -14,12 +14,12 @@ from scipy import ndimage
 
 from pathduet.cohort.sheets import SlideRow, read_slides
 from pathduet.core.errors import InputError, SlideError
-from pathduet.slides.engine import run_slide
+from pathduet.slides.blur import flaw, sharpness
 from pathduet.slides.given_mask import given_mask
 from pathduet.slides.readers.pixel_size import PixelSize
 from pathduet.slides.settings import StainSettings
-from pathduet.slides.sharpness import flaw, sharpness
-from pathduet.slides.stain.stains import stained_pixels, unlike_he
+from pathduet.slides.stages import run_stage
+from pathduet.slides.stain.stain_matrix import stained_pixels, unlike_he
 from pathduet.slides.tile_stage import MAX_THUMBNAIL, thumbnail_shape
 
 from .synthetic_slides import slide_row, small_settings, stained_image, write_svs
@@ -90,7 +90,7 @@ def test_tiles_lie_where_the_user_says_and_a_changed_mask_is_noticed(tmp_path: P
     slide = write_svs(tmp_path / "a.svs", stained_image(640, 640))
     row = slide_row(slide, mask=geojson(tmp_path / "m.geojson", {"type": "Polygon", "coordinates": [[
         [0, 0], [256, 0], [256, 256], [0, 256]]]}))  # fmt: skip
-    status = run_slide(row, "tile", tmp_path / "r", small_settings())
+    status = run_stage(row, "tile", tmp_path / "r", small_settings())
     with h5py.File(tmp_path / "r/slides/a/tiles.h5") as file:
         assert file["20x/grid"][:].max() == 3 and len(file["20x/grid"]) == 16
         assert file["mask"].attrs["source"] == "given:m.geojson"
@@ -98,9 +98,9 @@ def test_tiles_lie_where_the_user_says_and_a_changed_mask_is_noticed(tmp_path: P
     geojson(
         tmp_path / "m.geojson", {"type": "Polygon", "coordinates": [[[0, 0], [400, 0], [400, 400], [0, 400]]]}
     )
-    again = run_slide(row, "tile", tmp_path / "r", small_settings())
+    again = run_stage(row, "tile", tmp_path / "r", small_settings())
     assert again.key != status.key and again.counts["n_20x"] > 16
-    automatic = run_slide(replace(row, mask=None), "tile", tmp_path / "r", small_settings())
+    automatic = run_stage(replace(row, mask=None), "tile", tmp_path / "r", small_settings())
     assert automatic.key not in (status.key, again.key)
 
 
@@ -148,14 +148,14 @@ def test_blurred_tiles_are_left_out_counted_and_noted(tmp_path: Path) -> None:
     path = write_svs(tmp_path / "a.svs", np.rint(image).astype(np.uint8))
     settings = small_settings(tile_px=112, min_sharpness=0.45)
     for stage in ("tile", "stain", "features"):
-        status = run_slide(slide_row(path), stage, tmp_path / "r", settings)
+        status = run_stage(slide_row(path), stage, tmp_path / "r", settings)
     assert status.status == "ok", status.message
     with h5py.File(tmp_path / "r/slides/a/features.h5") as file:
         for name, half in (("10x", 2), ("20x", 4)):
             grid = file[f"{name}/grid"][:]
             assert grid[:, 0].max() < half and len(grid) == half * 2 * half == len(file[f"{name}/features"])
     assert status.counts["rejected_blurred_20x"] == 32 and "40 blurred tiles" in status.notes
-    strict = run_slide(
+    strict = run_stage(
         slide_row(path), "features", tmp_path / "r", small_settings(tile_px=112, min_sharpness=0.99)
     )
     assert strict.reason == "too_few_tiles" and "blurred" in strict.message
@@ -195,7 +195,7 @@ def test_a_slide_whose_colours_are_decoded_wrongly_gets_a_note(tmp_path: Path, t
     ):
         row = slide_row(test_data / name)
         for stage in ("tile", "stain"):
-            status = run_slide(row, stage, tmp_path / "r", small_settings(tile_px=224))
+            status = run_stage(row, stage, tmp_path / "r", small_settings(tile_px=224))
         assert ("haematoxylin" in status.notes) == noted
 
 

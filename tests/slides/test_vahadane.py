@@ -12,7 +12,8 @@ from scipy.optimize import nnls
 from pathduet.core.errors import PathDuetError
 from pathduet.slides.settings import StainSettings
 from pathduet.slides.stain import vahadane
-from pathduet.slides.stain.stains import fit_slide, fit_stains, normalizer, stained_pixels, target_stains
+from pathduet.slides.stain.colour_table import normalizer
+from pathduet.slides.stain.stain_matrix import fit_slide, fit_stains, stained_pixels, target_stains
 
 from .synthetic_slides import EOSIN, HAEMATOXYLIN, stained_image
 

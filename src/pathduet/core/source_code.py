@@ -9,15 +9,18 @@ from functools import lru_cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
-#: Messages, progress lines, locks and records: they change no result. A module that is missing here costs a rerun, no more.
+#: Messages, progress lines, locks, records and paths change no result; what the configuration says is among a rule's
+#: parameters and a slide's keys. A module that is missing here costs a rerun, no more.
 NEUTRAL = frozenset(
     {
+        "pathduet.core.config",
         "pathduet.core.errors",
         "pathduet.core.parent_process",
         "pathduet.core.progress",
         "pathduet.core.provenance",
         "pathduet.core.run_lock",
         "pathduet.core.source_code",
+        "pathduet.results",
         "pathduet.workflow.job",
     }
 )

@@ -34,7 +34,7 @@ def heatmap(
     from pathduet.cohort.sheets import read_slides
     from pathduet.core.errors import InputError, PathDuetError, Problem
     from pathduet.explain.viewer.slide_heatmaps import PRODUCTS, explain_slide, lost_reason, write_heatmaps
-    from pathduet.slides.status import slide_folder
+    from pathduet.results import Results as Layout
 
     asked = dict(zip(PRODUCTS, (png, geojson, viewer), strict=True))
     products = [name for name in PRODUCTS if asked[name]]
@@ -55,7 +55,7 @@ def heatmap(
                     [Problem("--out", f"the folder of {row.path.name}", "choose another folder")]
                 )
             maps = explain_slide(results, slide_id, row.patient_id, task, model, folds)
-            thumbnail = slide_folder(results, slide_id) / "thumbnail.png"
+            thumbnail = Layout(results).slide(slide_id) / "thumbnail.png"
             written = write_heatmaps(
                 out / slide_id, maps, thumbnail, row.path, products=products, viewer_mpp=viewer_mpp
             )

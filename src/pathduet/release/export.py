@@ -212,7 +212,7 @@ def _settings(config: Mapping[str, Any], encoder: Mapping[str, Any]) -> dict[str
     }
     settings: dict[str, Any] = {**sections, "seed": config["seed"], "encoder_facts": dict(encoder)}
     if config["stain"]["backend"] != "none":
-        from pathduet.slides.stain.stains import target_stains
+        from pathduet.slides.stain.stain_matrix import target_stains
 
         target = target_stains(SlideSettings.from_mapping(config).stain)
         settings["stain_target"] = {

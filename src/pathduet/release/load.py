@@ -220,7 +220,7 @@ def _check_target(release: Release, plain: Mapping[str, Any]) -> None:
     wanted = plain.get("stain_target")
     if wanted is None:
         return
-    from pathduet.slides.stain.stains import target_stains
+    from pathduet.slides.stain.stain_matrix import target_stains
 
     target = target_stains(release.settings.stain)
     same = np.allclose(target.matrix, wanted["matrix"], atol=1e-6) and np.allclose(

@@ -29,8 +29,9 @@ from pathduet.release.heatmaps import FOLDER, fold_maps, write_heatmaps
 from pathduet.release.load import Release, check_encoder, release_name
 from pathduet.release.model_card import NOTICE
 from pathduet.release.reference import slide_facts
-from pathduet.slides.batches import run_batch, write_manifest
-from pathduet.slides.status import STAGES, StageStatus, slide_folder
+from pathduet.results import Results
+from pathduet.slides.batch import run_stages, write_manifest
+from pathduet.slides.status import StageStatus
 from pathduet.training.dataset import Case
 from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
 from pathduet.training.predict import predict_cases
@@ -153,17 +154,16 @@ def predict_slides(
     sample = scaled(release, expression)
     limit_threads(workers)
     chosen = torch.device(pick_device(device))
-    manifests = {stage: out / "batches" / stage / "all.tsv" for stage in STAGES}
-    for stage, manifest in manifests.items():
-        statuses = run_batch(slides, stage, out, release.settings, manifest, workers=workers)
+    statuses = run_stages(slides, "features", out, release.settings, workers)
     ended, answers = [], []
     pairs = zip(slides, statuses, strict=True)
     for slide, status in track(pairs, len(slides), "predicting", "slides"):
         final, answer = _one(slide, status, release, sample, out, chosen, heatmaps)
         ended.append(final)
         answers.append(answer)
-    write_manifest(out / "batches" / "predict" / "all.tsv", ended)
-    ledger = build_ledger(slides, [out / "batches" / "predict" / "all.tsv"])
+    manifest = Results(out).batch("predict", "all")
+    write_manifest(manifest, ended)
+    ledger = build_ledger(slides, [manifest])
     write_tsv(out / "ledger.tsv", ledger)
     write_tsv(out / "predictions.tsv", predictions_table(answers))
     return ledger
@@ -178,7 +178,7 @@ def _one(
     device: Any,
     heatmaps: bool,
 ) -> tuple[StageStatus, dict[str, Any]]:
-    folder = slide_folder(out, slide.slide_id)
+    folder = Results(out).slide(slide.slide_id)
     covered = sample if sample is not None and sample.covers(slide) else None
     key = ""
     if status.status == "ok":

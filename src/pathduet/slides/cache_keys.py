@@ -33,26 +33,39 @@ def slide_identity(path: Path) -> str:
     return digest.hexdigest()[:24]
 
 
-def tile_key(slide: SlideRow, settings: SlideSettings) -> str:
-    """Return the key of a slide's tiles."""
+def stage_keys(slide: SlideRow, identity: str, settings: SlideSettings, stage: str) -> dict[str, str]:
+    """Return the keys of a slide's stages up to `stage`.
+
+    Parameters
+    ----------
+    slide : SlideRow
+    identity : str
+        From :func:`slide_identity`.
+    settings : SlideSettings
+    stage : {"tile", "stain", "features"}
+    """
+    keys = {"tile": _tile_key(slide, identity, settings)}
+    if stage != "tile":
+        keys["stain"] = _stain_key(keys["tile"], settings)
+    if stage == "features":
+        from pathduet.slides.encoders.weights import find_weights
+
+        keys["features"] = _features_key(keys["stain"], settings, find_weights(settings.encoder).sha256)
+    return keys
+
+
+def _tile_key(slide: SlideRow, identity: str, settings: SlideSettings) -> str:
     tile = asdict(settings.tile)
     for name in ("max_tiles", "min_sharpness"):  # every tissue tile is listed; these are the encoder's
         del tile[name]
-    parts = [
-        "tile",
-        slide.slide_id,
-        slide_identity(slide.path),
-        slide.mpp,
-        tile,
-        code_version("pathduet.slides.tile_stage"),
-    ]
+    code = code_version("pathduet.slides.tile_stage")
+    parts = ["tile", slide.slide_id, identity, slide.mpp, tile, code]
     if slide.mask is not None:
         parts.append(file_identity(slide.mask) if slide.mask.is_file() else "missing")
     return settings_hash(parts)
 
 
-def stain_key(upstream: str, settings: SlideSettings) -> str:
-    """Return the key of a slide's stains."""
+def _stain_key(upstream: str, settings: SlideSettings) -> str:
     stain = asdict(settings.stain)
     if settings.stain.target != "shipped":
         path = Path(settings.stain.target)
@@ -60,13 +73,13 @@ def stain_key(upstream: str, settings: SlideSettings) -> str:
     return settings_hash(["stain", upstream, stain, code_version("pathduet.slides.stain_stage")])
 
 
-def features_key(upstream: str, settings: SlideSettings, weights_sha256: str) -> str:
-    """Return the key of a slide's features. Device, engine and batch size do not count: they change last bits only."""
-    encoder = settings.encoder
+def _features_key(upstream: str, settings: SlideSettings, weights_sha256: str) -> str:
+    # Device, engine and batch size do not count: they change last bits only.
+    encoder, tile = settings.encoder, settings.tile
     return settings_hash(
         [
             "features", upstream, encoder.name, encoder.stage, encoder.precision, encoder.options, encoder.input_px,
-            encoder.mean, encoder.std, weights_sha256,
-            settings.tile.max_tiles, settings.tile.max_failed_tiles, settings.tile.min_sharpness, code_version("pathduet.slides.features"),
+            encoder.mean, encoder.std, weights_sha256, tile.max_tiles, tile.max_failed_tiles, tile.min_sharpness,
+            code_version("pathduet.slides.features_stage"),
         ]
     )  # fmt: skip

@@ -54,11 +54,6 @@ class TileSettings:
     max_failed_tiles: float = default("slides.max_failed_tiles")
     min_sharpness: float = default("slides.min_sharpness")
 
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> TileSettings:
-        """Build from the configuration's ``slides`` section."""
-        return _pick(cls, mapping)
-
     @property
     def magnifications(self) -> dict[str, float]:
         """Name of each magnification and its target pixel size in micrometres."""
@@ -91,11 +86,6 @@ class StainSettings:
     luminosity_threshold: float = default("stain.luminosity_threshold")
     percentile: float = default("stain.percentile")
     target: str = default("stain.target")
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> StainSettings:
-        """Build from the configuration's ``stain`` section."""
-        return _pick(cls, mapping)
 
 
 @dataclass(frozen=True)
@@ -153,11 +143,6 @@ class EncoderSettings:
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(float(v) for v in value))
 
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> EncoderSettings:
-        """Build from the configuration's ``encoder`` section (with ``seed`` put in)."""
-        return _pick(cls, mapping)
-
 
 @dataclass(frozen=True)
 class LimitSettings:
@@ -174,11 +159,6 @@ class LimitSettings:
     time_limit_s: float = default("slides.time_limit_s")
     memory_limit_mib: int = default("slides.memory_limit_mib")
 
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> LimitSettings:
-        """Build from the configuration's ``slides`` section."""
-        return _pick(cls, mapping)
-
 
 @dataclass(frozen=True)
 class SlideSettings:
@@ -192,10 +172,20 @@ class SlideSettings:
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> SlideSettings:
         """Build from a whole configuration: its ``slides``, ``stain`` and ``encoder`` sections and ``seed``."""
-        encoder = {"seed": config.get("seed", default("seed")), **config.get("encoder", {})}
+        slides, encoder = config.get("slides", {}), config.get("encoder", {})
         return cls(
-            TileSettings.from_mapping(config.get("slides", {})),
-            StainSettings.from_mapping(config.get("stain", {})),
-            EncoderSettings.from_mapping(encoder),
-            LimitSettings.from_mapping(config.get("slides", {})),
+            _pick(TileSettings, slides),
+            _pick(StainSettings, config.get("stain", {})),
+            _pick(EncoderSettings, {"seed": config.get("seed", default("seed")), **encoder}),
+            _pick(LimitSettings, slides),
+        )
+
+    @classmethod
+    def from_plain(cls, parts: Mapping[str, Mapping[str, Any]]) -> SlideSettings:
+        """Undo :func:`dataclasses.asdict`, also after a way through JSON."""
+        return cls(
+            TileSettings(**parts["tile"]),
+            StainSettings(**parts["stain"]),
+            EncoderSettings(**parts["encoder"]),
+            LimitSettings(**parts["limits"]),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -17,17 +18,17 @@ from pathduet.core.files import write_json
 from pathduet.features.token_map import hilbert_order, token_indices
 from pathduet.slides import previews
 from pathduet.slides.readers.reader import RegionError, SlideReader
-from pathduet.slides.settings import SlideSettings
-from pathduet.slides.stain.stains import (
-    Normalizer,
+from pathduet.slides.settings import SlideSettings, StainSettings
+from pathduet.slides.stain.colour_table import Normalizer, normalizer
+from pathduet.slides.stain.stain_matrix import (
     Stains,
     fit_slide,
-    normalizer,
     stained_pixels,
     target_stains,
     unlike_he,
 )
-from pathduet.slides.tile_table import TileTable, read_tiles
+from pathduet.slides.status import StageResult
+from pathduet.slides.tiles_file import TileTable, read_tiles
 
 SAMPLED_TILES = 64
 _PREVIEW_TILES = 6
@@ -41,17 +42,13 @@ def sample_tiles(tiles: TileTable, most: int = SAMPLED_TILES) -> NDArray[np.int6
     return order[token_indices(len(order), min(most, len(order)))]
 
 
-def stain_slide(
-    slide: SlideRow, settings: SlideSettings, folder: Path, key: str
-) -> tuple[dict[str, int], str]:
+def stain_slide(slide: SlideRow, settings: SlideSettings, folder: Path, key: str) -> StageResult:
     """Fit a slide's stains on 20x tiles and write stain.json and stain.png into `folder`.
 
     Returns
     -------
-    counts : dict
-        n_10x, n_20x, sampled_tiles, sampled_pixels, failed_tiles.
-    note : str
-        Empty, or what was done instead of the usual fit.
+    StageResult
+        Counts: n_10x, n_20x, sampled_tiles, sampled_pixels, failed_tiles; as a note what was done instead of the usual fit.
 
     Raises
     ------
@@ -59,42 +56,15 @@ def stain_slide(
         ``unreadable`` if none, or too few, of the sampled tiles can be decoded.
     """
     tables = read_tiles(folder / "tiles.h5")
-    tiles = tables["20x"]
-    rows = sample_tiles(tiles)
-    quota = -(-_CANDIDATES_PER_PIXEL * settings.stain.sample_pixels // len(rows))
-    images: list[NDArray[np.uint8]] = []
-    failed = 0
-    with SlideReader(slide.slide_id, slide.path) as reader:
-        for row in rows:
-            try:
-                images.append(tiles.read(reader, int(row)))
-            except RegionError:
-                failed += 1
-    if failed > settings.tile.max_failed_tiles * len(rows) or not images:
-        raise SlideError(
-            slide.slide_id,
-            "unreadable",
-            f"{failed} of {len(rows)} sampled tiles of {slide.path.name} cannot be decoded",
-            "copy the file again, or raise slides.max_failed_tiles",
-        )
-    source, target = None, None
-    note = odd_note = ""
+    images, failed = _read_sample(slide, tables["20x"], settings.tile.max_failed_tiles)
     counts = {f"n_{name}": len(table.grid) for name, table in tables.items()}
     counts |= {"sampled_tiles": len(images), "failed_tiles": failed}
+    source, target, notes = None, None, ()
     if settings.stain.backend != "none":
         target = target_stains(settings.stain)
-        rng = np.random.default_rng(0)
-        flat = [image.reshape(-1, 3) for image in images]
-        candidates = [p[rng.choice(len(p), quota, replace=False)] if len(p) > quota else p for p in flat]
-        pixels = stained_pixels(np.concatenate(candidates), settings.stain)
+        pixels = _sample_pixels(images, len(images) + failed, settings.stain)
         source = fit_slide(pixels, settings.stain, target)
-        odd = unlike_he(pixels)
-        if odd > _MAX_UNLIKE_HE:
-            odd_note = (
-                f"colours of {100 * odd:.0f} % of the stained pixels are not those of haematoxylin and eosin: decoded "
-                "wrongly, or another stain"
-            )
-        note = "; ".join(part for part in (source.note, odd_note) if part)
+        notes = (source.note, _unlike_he_note(pixels))
         counts["sampled_pixels"] = source.pixels
     write_json(
         folder / "stain.json",
@@ -108,12 +78,50 @@ def stain_slide(
         },
     )
     shown = [images[i] for i in token_indices(len(images), min(_PREVIEW_TILES, len(images)))]
-    after = list(shown)
+    after = shown
     if source is not None and target is not None:
         change = normalizer(source, target, settings.stain.backend)
         after = [change(image) for image in shown]
     previews.save_png(folder / "stain.png", previews.stain_preview(shown, after))
-    return counts, note
+    return StageResult(counts, notes)
+
+
+def _read_sample(slide: SlideRow, tiles: TileTable, max_failed: float) -> tuple[list[NDArray[np.uint8]], int]:
+    """Return the sampled tiles' images, and how many could not be decoded."""
+    rows = sample_tiles(tiles)
+    images = []
+    with SlideReader(slide.slide_id, slide.path) as reader:
+        for row in rows:
+            with contextlib.suppress(RegionError):
+                images.append(tiles.read(reader, int(row)))
+    failed = len(rows) - len(images)
+    if failed > max_failed * len(rows) or not images:
+        raise SlideError(
+            slide.slide_id,
+            "unreadable",
+            f"{failed} of {len(rows)} sampled tiles of {slide.path.name} cannot be decoded",
+            "copy the file again, or raise slides.max_failed_tiles",
+        )
+    return images, failed
+
+
+def _sample_pixels(images: list[NDArray[np.uint8]], rows: int, settings: StainSettings) -> NDArray[np.uint8]:
+    """Return stained pixels from all over the slide: as many candidates from each tile."""
+    quota = -(-_CANDIDATES_PER_PIXEL * settings.sample_pixels // rows)
+    rng = np.random.default_rng(0)
+    flat = [image.reshape(-1, 3) for image in images]
+    candidates = [p[rng.choice(len(p), quota, replace=False)] if len(p) > quota else p for p in flat]
+    return stained_pixels(np.concatenate(candidates), settings)
+
+
+def _unlike_he_note(pixels: NDArray[np.uint8]) -> str:
+    odd = unlike_he(pixels)
+    if odd <= _MAX_UNLIKE_HE:
+        return ""
+    return (
+        f"colours of {100 * odd:.0f} % of the stained pixels are not those of haematoxylin and eosin: decoded "
+        "wrongly, or another stain"
+    )
 
 
 def _as_dict(stains: Stains | None) -> dict[str, Any] | None:

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.core.files import sha256_file, write_json
+from pathduet.results import Results
 
 STAGES = ("tile", "stain", "features")
-#: What a stage must leave behind to count as finished.
+#: What a stage must leave behind to count as finished; the first is what the next stage reads.
 ARTIFACTS = {
     "tile": ("tiles.h5", "mask.png", "thumbnail.png"),
     "stain": ("stain.json", "stain.png"),
     "features": ("features.h5",),
 }
 #: Mask and tiles of a slide that has too little tissue: what to look at before excluding it.
-REFUSED = "refused.png"
+TOO_LITTLE_TISSUE = "refused.png"
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,29 @@ class StageStatus:
         return asdict(self)
 
 
-def slide_folder(results: Path, slide_id: str) -> Path:
-    """Return where a slide's artifacts are."""
-    return results / "slides" / slide_id
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage says of a slide that it has finished.
+
+    Attributes
+    ----------
+    counts : dict of str to int
+    notes : tuple of str
+        Anything done otherwise than usual; empty ones do not count.
+    mpp : float or None
+        Level-0 pixel size in micrometres, from the stage that finds it.
+    mpp_source : str
+    """
+
+    counts: dict[str, int]
+    notes: tuple[str, ...] = ()
+    mpp: float | None = None
+    mpp_source: str = ""
 
 
 def status_path(results: Path, slide_id: str, stage: str) -> Path:
     """Return where a stage's status of a slide is."""
-    return slide_folder(results, slide_id) / f"{stage}.status.json"
+    return Results(results).slide(slide_id) / f"{stage}.status.json"
 
 
 def write_status(results: Path, status: StageStatus) -> None:
@@ -89,16 +105,22 @@ def read_status(results: Path, slide_id: str, stage: str) -> StageStatus | None:
         return None
 
 
-def artifact_checksums(folder: Path, stage: str) -> dict[str, str]:
-    """Return the SHA-256 of each of a stage's artifacts in a slide's folder."""
-    return {name: sha256_file(folder / name) for name in ARTIFACTS[stage]}
+def remove_artifacts(results: Path, slide_id: str, stage: str) -> None:
+    """Remove what a stage left of a slide."""
+    for name in ARTIFACTS[stage]:
+        (Results(results).slide(slide_id) / name).unlink(missing_ok=True)
 
 
-def broken_artifacts(folder: Path, status: StageStatus) -> list[str]:
+def artifact_checksums(results: Path, slide_id: str, stage: str) -> dict[str, str]:
+    """Return the SHA-256 of each of a stage's artifacts of a slide."""
+    return {name: sha256_file(Results(results).slide(slide_id) / name) for name in ARTIFACTS[stage]}
+
+
+def broken_artifacts(results: Path, status: StageStatus) -> list[str]:
     """Return what is wrong with the artifacts that a status speaks of; empty if they are whole."""
     problems = []
     for name in ARTIFACTS[status.stage]:
-        path = folder / name
+        path = Results(results).slide(status.slide_id) / name
         if not path.is_file():
             problems.append(f"{name} is gone")
         elif status.sha256.get(name) != sha256_file(path):

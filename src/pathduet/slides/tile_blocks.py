@@ -16,7 +16,7 @@ from PIL import Image
 
 from pathduet.features.hilbert import hilbert_order
 from pathduet.slides.readers.reader import RegionError, SlideReader
-from pathduet.slides.tile_table import TileTable
+from pathduet.slides.tiles_file import TileTable
 
 _SAME = 1e-9
 

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core import parent_process
 from pathduet.core.errors import SlideError
+from pathduet.slides.blur import flaw
 from pathduet.slides.readers.reader import SlideReader
-from pathduet.slides.sharpness import flaw
-from pathduet.slides.stain.stains import Normalizer, tabulated
+from pathduet.slides.stain.colour_table import Normalizer, tabulated
 from pathduet.slides.stain_stage import load_normalizer
 from pathduet.slides.tile_blocks import Block, ReadTile, plan_blocks, read_block, share_pixels
-from pathduet.slides.tile_table import TileTable, read_tiles
+from pathduet.slides.tiles_file import TileTable, read_tiles
 
 
 @dataclass(frozen=True)

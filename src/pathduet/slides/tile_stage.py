@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from pathduet import __version__
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import SlideError
-from pathduet.core.files import atomic_path
 from pathduet.slides import previews
 from pathduet.slides.given_mask import given_mask
 from pathduet.slides.readers.pixel_size import PixelSize, pixel_size
 from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.settings import TileSettings
-from pathduet.slides.status import REFUSED
-from pathduet.slides.tiling import Lattice, box_means, lattice
-from pathduet.slides.tissue import tissue_mask
+from pathduet.slides.status import TOO_LITTLE_TISSUE, StageResult
+from pathduet.slides.tile_grid import Lattice, box_means, lattice
+from pathduet.slides.tiles_file import KeptTiles, write_tiles
+from pathduet.slides.tissue_mask import TissueMask, tissue_mask
 
 MAX_UPSAMPLING = 1.25
 MAX_PEN = 0.1  # share of a tile
 MAX_LATTICE = 2_000_000  # 20x tiles: 158 x 158 mm
-MAX_THUMBNAIL = (
-    16_000_000  # pixels: 40 x 25 mm at 8 um; a larger slide gets a coarser one, so that memory is bounded
-)
-
-
-@dataclass(frozen=True)
-class KeptTiles:
-    """The kept tiles of one magnification, row by row.
-
-    Attributes
-    ----------
-    lattice : Lattice
-    grid : (n, 2) int32 array
-        Column and row on the lattice.
-    tissue_fraction : (n,) float32 array
-    counts : dict
-        lattice, rejected_background, rejected_pen.
-    """
-
-    lattice: Lattice
-    grid: NDArray[np.int32]
-    tissue_fraction: NDArray[np.float32]
-    counts: dict[str, int]
+# pixels: 40 x 25 mm at 8 um; a larger slide gets a coarser one, so that memory is bounded
+MAX_THUMBNAIL = 16_000_000
 
 
 def keep_tiles(
@@ -94,17 +71,37 @@ def thumbnail_shape(
     return (max(1, round(size0[0] * size.x / mpp)), max(1, round(size0[1] * size.y / mpp))), mpp
 
 
-def tile_slide(
-    slide: SlideRow, settings: TileSettings, folder: Path, key: str
-) -> tuple[dict[str, int], PixelSize]:
+@dataclass(frozen=True)
+class Thumbnail:
+    """A slide at low resolution.
+
+    Attributes
+    ----------
+    image : (h, w, 3) uint8 array
+    readable : (h, w) bool array
+        False where the slide cannot be decoded.
+    mpp : float
+        Pixel size in micrometres.
+    """
+
+    image: NDArray[np.uint8]
+    readable: NDArray[np.bool_]
+    mpp: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) -> StageResult:
     """Find a slide's tissue and tiles and write tiles.h5, mask.png and thumbnail.png into `folder`; for a slide of too
     little tissue, refused.png.
 
     Returns
     -------
-    counts : dict
-        n_10x, n_20x, rejected and lattice tiles, unreadable thumbnail pixels.
-    size : PixelSize
+    StageResult
+        Counts: n_10x, n_20x, rejected and lattice tiles, unreadable thumbnail pixels.
 
     Raises
     ------
@@ -113,151 +110,132 @@ def tile_slide(
     """
     with SlideReader(slide.slide_id, slide.path) as reader:
         size = pixel_size(slide.slide_id, reader.properties, slide.mpp, settings.default_mpp)
-        finest = min(settings.magnifications.values())
-        if max(size.x, size.y) > finest * MAX_UPSAMPLING:
-            raise SlideError(
-                slide.slide_id,
-                "failed",
-                f"level 0 has {max(size.x, size.y):.4g} um per pixel ({size.source}), too coarse for tiles of {finest:g} um",
-                "use a scan at 20x or more; if the pixel size is wrong, give `mpp` in slides.tsv",
-            )
-        width, height = reader.dimensions
-        tiles_20x = lattice((width, height), (size.x, size.y), finest, settings.tile_px)
-        if tiles_20x.columns * tiles_20x.rows > MAX_LATTICE:
-            raise SlideError(
-                slide.slide_id,
-                "unreadable",
-                f"{slide.path.name} declares {width:,} x {height:,} pixels of {size.x:.4g} um ({size.source}): "
-                f"{width * size.x / 1000:,.0f} x {height * size.y / 1000:,.0f} mm, more than a slide holds",
-                "copy the file again; if the pixel size is wrong, give `mpp` in slides.tsv",
-            )
-        shape, thumbnail_mpp = thumbnail_shape((width, height), size, settings.thumbnail_mpp)
-        thumbnail, readable = reader.thumbnail(shape)
-        if (~readable).mean() > settings.max_failed_tiles:
-            raise SlideError(
-                slide.slide_id,
-                "unreadable",
-                f"{100 * (~readable).mean():.0f} % of {slide.path.name} cannot be decoded",
-                "copy the file again, or raise slides.max_failed_tiles",
-            )
-        mask = tissue_mask(thumbnail, thumbnail_mpp, readable)
-        if slide.mask is not None:
-            given = given_mask(slide.slide_id, slide.mask, (width, height), shape)
-            mask = replace(mask, tissue=given & readable, pen=np.zeros_like(given))
-        small = previews.preview_size(width, height)
-        pixel0 = (width / shape[0], height / shape[1])
-        kept = {
-            name: keep_tiles(
-                lattice((width, height), (size.x, size.y), mpp, settings.tile_px),
-                mask.tissue,
-                mask.pen,
-                pixel0,
-                settings.min_tissue,
-            )
-            for name, mpp in settings.magnifications.items()
-        }
-        counts = {f"n_{name}": len(tiles.grid) for name, tiles in kept.items()}
-        picture = thumbnail if shape == small else _preview(reader, thumbnail, small)
-        corners = {
-            name: (tiles.lattice.origin0(tiles.grid), tiles.lattice.width0, tiles.lattice.height0)
-            for name, tiles in kept.items()
-        }
-        overlay = previews.mask_preview(picture, mask.tissue, mask.pen, (width, height), corners)
-        if not mask.tissue.any() or min(counts.values()) < settings.min_tiles:
-            previews.save_png(folder / REFUSED, overlay)
-        if not mask.tissue.any():
-            raise SlideError(
-                slide.slide_id,
-                "no_tissue",
-                f"nothing marked in {slide.mask.name}"
-                if slide.mask
-                else "no stained tissue on the thumbnail",
-                "correct the mask"
-                if slide.mask
-                else f"look at {REFUSED} in its folder; give a mask of your own, or exclude it",
-            )
-        if min(counts.values()) < settings.min_tiles:
-            raise SlideError(
-                slide.slide_id,
-                "too_few_tiles",
-                ", ".join(
-                    f"{len(tiles.grid)} of {tiles.counts['lattice']} tiles kept at {name}"
-                    for name, tiles in kept.items()
-                )
-                + f"; at least {settings.min_tiles} are needed",
-                f"look at {REFUSED} in its folder; lower slides.min_tiles or slides.min_tissue, or exclude the slide",
-            )
-        for name, tiles in kept.items():
-            counts |= {f"{what}_{name}": n for what, n in tiles.counts.items()}
-        counts["unreadable_thumbnail_pixels"] = int((~readable).sum())
-        _write_tiles(
-            folder / "tiles.h5", slide, settings, reader, size, kept, mask.tissue, thumbnail_mpp, key
-        )
+        _check_size(slide, reader.dimensions, size, settings)
+        thumbnail = _read_thumbnail(slide, reader, size, settings)
+        mask = _find_tissue(slide, thumbnail, reader.dimensions)
+        kept = _keep_tiles(mask, thumbnail.shape, reader.dimensions, size, settings)
+        picture = _preview(reader, thumbnail.image)
+        overlay = _overlay(picture, mask, kept, reader.dimensions)
+        try:
+            _check_tissue(slide, mask, kept, settings.min_tiles)
+        except SlideError:
+            previews.save_png(folder / TOO_LITTLE_TISSUE, overlay)
+            raise
+        write_tiles(folder / "tiles.h5", slide, settings, reader, size, kept, mask.tissue, thumbnail.mpp, key)
     previews.save_png(folder / "thumbnail.png", picture)
     previews.save_png(folder / "mask.png", overlay)
-    return counts, size
+    counts = {f"n_{name}": len(tiles.grid) for name, tiles in kept.items()}
+    for name, tiles in kept.items():
+        counts |= {f"{what}_{name}": n for what, n in tiles.counts.items()}
+    counts["unreadable_thumbnail_pixels"] = int((~thumbnail.readable).sum())
+    notes = (
+        "pixel size inferred from the objective's nominal power" if "inferred" in size.source else "",
+        size.note,
+        f"tissue as marked in {slide.mask.name}" if slide.mask is not None else "",
+    )
+    return StageResult(counts, notes, (size.x + size.y) / 2, size.source)
 
 
-def _preview(reader: SlideReader, thumbnail: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _check_size(slide: SlideRow, size0: tuple[int, int], size: PixelSize, settings: TileSettings) -> None:
+    """Refuse a slide scanned too coarsely, and one larger than glass."""
+    finest = min(settings.magnifications.values())
+    if max(size.x, size.y) > finest * MAX_UPSAMPLING:
+        raise SlideError(
+            slide.slide_id,
+            "failed",
+            f"level 0 has {max(size.x, size.y):.4g} um per pixel ({size.source}), too coarse for tiles of {finest:g} um",
+            "use a scan at 20x or more; if the pixel size is wrong, give `mpp` in slides.tsv",
+        )
+    width, height = size0
+    tiles_20x = lattice(size0, (size.x, size.y), finest, settings.tile_px)
+    if tiles_20x.columns * tiles_20x.rows > MAX_LATTICE:
+        raise SlideError(
+            slide.slide_id,
+            "unreadable",
+            f"{slide.path.name} declares {width:,} x {height:,} pixels of {size.x:.4g} um ({size.source}): "
+            f"{width * size.x / 1000:,.0f} x {height * size.y / 1000:,.0f} mm, more than a slide holds",
+            "copy the file again; if the pixel size is wrong, give `mpp` in slides.tsv",
+        )
+
+
+def _read_thumbnail(
+    slide: SlideRow, reader: SlideReader, size: PixelSize, settings: TileSettings
+) -> Thumbnail:
+    shape, mpp = thumbnail_shape(reader.dimensions, size, settings.thumbnail_mpp)
+    image, readable = reader.thumbnail(shape)
+    if (~readable).mean() > settings.max_failed_tiles:
+        raise SlideError(
+            slide.slide_id,
+            "unreadable",
+            f"{100 * (~readable).mean():.0f} % of {slide.path.name} cannot be decoded",
+            "copy the file again, or raise slides.max_failed_tiles",
+        )
+    return Thumbnail(image, readable, mpp)
+
+
+def _find_tissue(slide: SlideRow, thumbnail: Thumbnail, size0: tuple[int, int]) -> TissueMask:
+    """Return the tissue found on the thumbnail, or marked by the user."""
+    mask = tissue_mask(thumbnail.image, thumbnail.mpp, thumbnail.readable)
+    if slide.mask is None:
+        return mask
+    given = given_mask(slide.slide_id, slide.mask, size0, thumbnail.shape)
+    return replace(mask, tissue=given & thumbnail.readable, pen=np.zeros_like(given))
+
+
+def _keep_tiles(
+    mask: TissueMask, shape: tuple[int, int], size0: tuple[int, int], size: PixelSize, settings: TileSettings
+) -> dict[str, KeptTiles]:
+    """Return the kept tiles of each magnification; both share one mask."""
+    pixel0 = (size0[0] / shape[0], size0[1] / shape[1])
+    grids = {
+        name: lattice(size0, (size.x, size.y), mpp, settings.tile_px)
+        for name, mpp in settings.magnifications.items()
+    }
+    return {
+        name: keep_tiles(grid, mask.tissue, mask.pen, pixel0, settings.min_tissue)
+        for name, grid in grids.items()
+    }
+
+
+def _preview(reader: SlideReader, thumbnail: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the slide at preview size: from the thumbnail where that is larger, else read anew."""
+    size = previews.preview_size(*reader.dimensions)
+    if (thumbnail.shape[1], thumbnail.shape[0]) == size:
+        return thumbnail
     if thumbnail.shape[1] >= size[0]:
-        from PIL import Image
-
         return np.asarray(Image.fromarray(thumbnail).resize(size, Image.Resampling.BICUBIC))
     return reader.thumbnail(size)[0]
 
 
-def _write_tiles(
-    path: Path,
-    slide: SlideRow,
-    settings: TileSettings,
-    reader: SlideReader,
-    size: PixelSize,
-    kept: dict[str, KeptTiles],
-    tissue: NDArray[np.bool_],
-    thumbnail_mpp: float,
-    key: str,
-) -> None:
-    width, height = reader.dimensions
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(
-            {
-                "slide_id": slide.slide_id,
-                "mpp_x": size.x,
-                "mpp_y": size.y,
-                "mpp_source": size.source,
-                "objective_power": reader.objective_power,
-                "width": width,
-                "height": height,
-                "vendor": reader.vendor,
-                "reader": reader.library,
-                "tile_px": settings.tile_px,
-                "package_version": __version__,
-                "settings": json.dumps(asdict(settings), sort_keys=True),
-                "key": key,
-            }
+def _overlay(
+    picture: NDArray[np.uint8], mask: TissueMask, kept: dict[str, KeptTiles], size0: tuple[int, int]
+) -> Image.Image:
+    corners = {
+        name: (tiles.lattice.origin0(tiles.grid), tiles.lattice.width0, tiles.lattice.height0)
+        for name, tiles in kept.items()
+    }
+    return previews.mask_preview(picture, mask.tissue, mask.pen, size0, corners)
+
+
+def _check_tissue(slide: SlideRow, mask: TissueMask, kept: dict[str, KeptTiles], min_tiles: int) -> None:
+    """Refuse a slide without tissue, or with too few tiles."""
+    look = f"look at {TOO_LITTLE_TISSUE} in its folder"
+    if not mask.tissue.any():
+        found, advice = (
+            "no stained tissue on the thumbnail",
+            f"{look}; give a mask of your own, or exclude it",
         )
-        for name, tiles in kept.items():
-            group = file.create_group(name)
-            grid = tiles.lattice
-            ratio = min(grid.width0, grid.height0) / settings.tile_px
-            level = reader.best_level(ratio)
-            group.attrs.update(
-                {
-                    "mpp": settings.magnifications[name],
-                    "tile_level0_px_x": grid.width0,
-                    "tile_level0_px_y": grid.height0,
-                    "level": level,
-                    "level_downsample": reader.level_downsamples[level],
-                }
-            )
-            group["coords"] = np.rint(grid.origin0(tiles.grid)).astype(np.int32)
-            group["grid"] = tiles.grid
-            group["tissue_fraction"] = tiles.tissue_fraction
-        mask = file.create_dataset(
-            "mask", data=tissue.astype(np.uint8), compression="gzip", track_times=False
+        if slide.mask is not None:
+            found, advice = f"nothing marked in {slide.mask.name}", "correct the mask"
+        raise SlideError(slide.slide_id, "no_tissue", found, advice)
+    if min(len(tiles.grid) for tiles in kept.values()) < min_tiles:
+        found = ", ".join(
+            f"{len(tiles.grid)} of {tiles.counts['lattice']} tiles kept at {name}"
+            for name, tiles in kept.items()
         )
-        mask.attrs["mask_mpp"] = thumbnail_mpp
-        mask.attrs["source"] = f"given:{slide.mask.name}" if slide.mask else "automatic"
-        mask.attrs["pixel_level0_px_x"] = width / tissue.shape[1]
-        mask.attrs["pixel_level0_px_y"] = height / tissue.shape[0]
+        raise SlideError(
+            slide.slide_id,
+            "too_few_tiles",
+            f"{found}; at least {min_tiles} are needed",
+            f"{look}; lower slides.min_tiles or slides.min_tissue, or exclude the slide",
+        )

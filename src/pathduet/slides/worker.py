@@ -1,4 +1,4 @@
-"""The process that runs slides for :mod:`pathduet.slides.batches`: one JSON request a line in, one JSON answer a line out.
+"""The process that runs slides for :mod:`pathduet.slides.batch`: one JSON line in, one JSON answer a line out.
 
 A process of its own, so that a crash inside a native library costs one slide and not the batch.
 """
@@ -15,47 +15,41 @@ from typing import Any
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core import parent_process
 from pathduet.core.errors import PathDuetError
-from pathduet.slides.batches import READY
-from pathduet.slides.engine import run_slide
-from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
+from pathduet.slides.settings import SlideSettings
+from pathduet.slides.stages import run_stage
 
 # loaded before the first slide, whose time is limited
-_LIBRARIES = {"tile": ("tile_stage",), "stain": ("stain_stage",), "features": ("features", "encoders")}
+_LIBRARIES = {"tile": ("tile_stage",), "stain": ("stain_stage",), "features": ("features_stage", "encoders")}
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
+def answer(row: dict[str, Any], stage: str, results: Path, settings: SlideSettings, threads: int) -> Any:
     """Run one slide; ``{"status": ...}``, or ``{"error": ...}`` for what must end the whole batch."""
-    slide = SlideRow.from_plain(request["slide"])
-    parts = request["settings"]
-    settings = SlideSettings(
-        TileSettings(**parts["tile"]), StainSettings(**parts["stain"]), EncoderSettings(**parts["encoder"])
-    )
     try:
-        status = run_slide(slide, request["stage"], Path(request["results"]), settings, request["threads"])
+        status = run_stage(SlideRow.from_plain(row), stage, results, settings, threads)
     except PathDuetError as error:
         return {"error": str(error)}
     return {"status": status.to_dict()}
 
 
 def main() -> None:
-    """Serve requests until standard input ends (also when the parent dies)."""
+    """Serve one stage's slides until standard input ends (also when the parent dies); its first line says which stage."""
     # A slide in work when the batch is killed would be written after the batch's next start.
     parent_process.end_with(os.getppid())
     # Libraries may print: what they send to standard output goes to the log, the answers to the pipe.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
-    for name in _LIBRARIES.get(sys.argv[1] if len(sys.argv) > 1 else "", ()):
+    order = json.loads(sys.stdin.readline())
+    stage, threads = order["stage"], order["threads"]
+    results, settings = Path(order["results"]), SlideSettings.from_plain(order["settings"])
+    for name in _LIBRARIES[stage]:
         importlib.import_module(f"pathduet.slides.{name}")
-    print(READY, file=answers)
-    threads_set = False
-    for line in sys.stdin:
-        request = json.loads(line)
-        if request["stage"] == "features" and not threads_set:
-            from pathduet.core.hardware import limit_threads
+    if stage == "features":
+        from pathduet.core.hardware import limit_threads
 
-            limit_threads(request["threads"])
-            threads_set = True
-        print(json.dumps(answer(request)), file=answers)
+        limit_threads(threads)
+    print("ready", file=answers)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line), stage, results, settings, threads)), file=answers)
 
 
 if __name__ == "__main__":

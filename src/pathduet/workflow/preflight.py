@@ -176,9 +176,9 @@ def _expression_lines(plan: Plan) -> list[str]:
 
 def _encoder_lines(plan: Plan) -> list[str]:
     from pathduet.slides.encoders.encoder import load_encoder
-    from pathduet.slides.settings import EncoderSettings
+    from pathduet.slides.settings import SlideSettings
 
-    settings = EncoderSettings.from_mapping({**plan.config["encoder"], "seed": plan.config["seed"]})
+    settings = SlideSettings.from_mapping(plan.config).encoder
     try:
         encoder = load_encoder(settings)
     except PathDuetError as error:

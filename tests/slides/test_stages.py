@@ -17,14 +17,15 @@ import pytest
 from PIL import Image
 
 from pathduet.core.errors import SLIDE_REASONS, PathDuetError, SlideError
-from pathduet.slides import batches
-from pathduet.slides.batches import run_batch
+from pathduet.core.source_code import source_modules
+from pathduet.slides import isolation
+from pathduet.slides.batch import make_artifact, run_batch
 from pathduet.slides.encoders.encoder import EncoderUnavailable
-from pathduet.slides.engine import run_slide, run_to_artifact
-from pathduet.slides.features import encoded_rows
+from pathduet.slides.features_stage import encoded_rows
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
+from pathduet.slides.stages import run_stage
 from pathduet.slides.status import ARTIFACTS, STAGES, StageStatus, read_status
-from pathduet.slides.tile_table import read_tiles
+from pathduet.slides.tiles_file import read_tiles
 
 from .synthetic_slides import slide_row, small_settings, spoil_tiles, stained_image, write_svs
 
@@ -41,7 +42,7 @@ def stamps(results: Path, slide_id: str) -> dict[str, int]:
 
 
 def run_all(path: Path, results: Path, settings: SlideSettings, **row: object) -> dict[str, StageStatus]:
-    return {stage: run_slide(slide_row(path, **row), stage, results, settings) for stage in STAGES}
+    return {stage: run_stage(slide_row(path, **row), stage, results, settings) for stage in STAGES}
 
 
 @pytest.fixture(scope="module")
@@ -149,18 +150,18 @@ def test_only_the_stages_behind_a_changed_setting_are_repeated(tmp_path: Path) -
 
 def test_a_changed_slide_and_a_deleted_artifact_are_noticed(tmp_path: Path) -> None:
     path, results = make_slide(tmp_path, "a"), tmp_path / "results"
-    first = run_slide(slide_row(path), "tile", results, small_settings())
+    first = run_stage(slide_row(path), "tile", results, small_settings())
     (results / "slides/a/mask.png").unlink()
-    assert run_slide(slide_row(path), "tile", results, small_settings()) == first
+    assert run_stage(slide_row(path), "tile", results, small_settings()) == first
     assert (results / "slides/a/mask.png").is_file()
     make_slide(tmp_path, "a", seed=5)
-    assert run_slide(slide_row(path), "tile", results, small_settings()).key != first.key
+    assert run_stage(slide_row(path), "tile", results, small_settings()).key != first.key
 
 
 def test_the_sheets_pixel_size_changes_the_tiles(tmp_path: Path) -> None:
     path = make_slide(tmp_path, "a")
-    coarse = run_slide(slide_row(path), "tile", tmp_path / "r", small_settings())
-    fine = run_slide(slide_row(path, mpp=0.25), "tile", tmp_path / "r", small_settings(min_tiles=1))
+    coarse = run_stage(slide_row(path), "tile", tmp_path / "r", small_settings())
+    fine = run_stage(slide_row(path, mpp=0.25), "tile", tmp_path / "r", small_settings(min_tiles=1))
     assert fine.mpp_source == "sheet" and fine.counts["n_20x"] < coarse.counts["n_20x"] / 3
 
 
@@ -204,13 +205,13 @@ def test_a_slide_that_cannot_be_used_says_why_at_every_stage(tmp_path: Path, kin
 
 def test_a_slide_that_fails_now_leaves_no_older_artifact(tmp_path: Path) -> None:
     path, results = make_slide(tmp_path, "a"), tmp_path / "r"
-    run_slide(slide_row(path), "tile", results, small_settings())
-    status = run_slide(slide_row(path), "tile", results, small_settings(min_tiles=10_000))
+    run_stage(slide_row(path), "tile", results, small_settings())
+    status = run_stage(slide_row(path), "tile", results, small_settings(min_tiles=10_000))
     assert status.reason == "too_few_tiles" and "refused.png" in status.message
     assert sorted(p.name for p in (results / "slides/a").iterdir()) == ["refused.png", "tile.status.json"]
     with Image.open(results / "slides/a/refused.png") as picture:
         assert picture.size == (512, 410)
-    run_slide(slide_row(path), "tile", results, small_settings())
+    run_stage(slide_row(path), "tile", results, small_settings())
     assert not (results / "slides/a/refused.png").exists()
 
 
@@ -235,7 +236,7 @@ def test_an_unexpected_error_fails_the_slide_and_not_the_run(
         raise ZeroDivisionError(f"in {tmp_path}/secret")
 
     monkeypatch.setattr("pathduet.slides.tile_stage.tissue_mask", broken)
-    status = run_slide(slide_row(make_slide(tmp_path, "a")), "tile", tmp_path / "r", small_settings())
+    status = run_stage(slide_row(make_slide(tmp_path, "a")), "tile", tmp_path / "r", small_settings())
     assert status.reason == "failed" and "ZeroDivisionError" in status.message
     assert str(tmp_path) not in status.message
 
@@ -248,7 +249,7 @@ def test_missing_encoder_weights_end_the_run_and_not_a_slide(
     settings = replace(small_settings(), encoder=EncoderSettings(weights=str(tmp_path / "gone.pth")))
     before = read_status(results, "good", "features")
     with pytest.raises(EncoderUnavailable):
-        run_slide(slide_row(path), "features", results, settings)
+        run_stage(slide_row(path), "features", results, settings)
     assert read_status(results, "good", "features") == before
     with pytest.raises(PathDuetError, match=r"gone\.pth"):
         run_batch([slide_row(path)], "features", results, settings, tmp_path / "m.tsv")
@@ -273,34 +274,27 @@ def test_without_normalisation_colours_stay(tmp_path: Path) -> None:
     assert np.array_equal(change(image), image) and np.isnan(matrix).all() and backend == "none"
 
 
-def test_a_keys_code_covers_every_module_that_makes_numbers() -> None:
-    from pathduet.slides import cache_keys
-
-    bookkeeping = {
-        "__init__",
-        "batches",
-        "cache_keys",
-        "engine",
-        "folder",
-        "repairs",
-        "settings",
-        "status",
-        "worker",
-    }
-    modules = {path.stem for path in Path(cache_keys.__file__).parent.glob("*.py")}
-    covered = {name.removeprefix("slides/") for names in cache_keys.CODE.values() for name in names}
-    assert modules == bookkeeping | covered
+def test_a_keys_code_is_that_of_its_stage_and_of_no_later_one() -> None:
+    tile, stain, features = (
+        set(source_modules(f"pathduet.slides.{stage}_stage")) for stage in ("tile", "stain", "features")
+    )
+    assert {"pathduet.slides.tissue_mask", "pathduet.slides.readers.reader"} <= tile
+    assert {"pathduet.slides.stain.vahadane", "pathduet.slides.tiles_file"} <= stain
+    assert {"pathduet.slides.stain.colour_table", "pathduet.slides.encoders.engines"} <= features
+    for module in ("pathduet.slides.encoders", "pathduet.slides.batch", "pathduet.slides.isolation"):
+        assert not any(name.startswith(module) for name in tile | stain)
+    assert "pathduet.slides.stain.vahadane" not in tile
 
 
 def test_an_artifact_can_be_asked_for_by_name(tmp_path: Path) -> None:
     path = make_slide(tmp_path, "a")
-    assert run_to_artifact(slide_row(path), "stain.json", tmp_path / "r", small_settings()).stage == "stain"
+    assert make_artifact(slide_row(path), "stain.json", tmp_path / "r", small_settings()).stage == "stain"
     assert (tmp_path / "r/slides/a/stain.json").is_file()
     assert read_status(tmp_path / "r", "a", "features") is None
     with pytest.raises(SlideError, match="no file"):
-        run_to_artifact(slide_row(tmp_path / "b.svs"), "tiles.h5", tmp_path / "r", small_settings())
+        make_artifact(slide_row(tmp_path / "b.svs"), "tiles.h5", tmp_path / "r", small_settings())
     with pytest.raises(ValueError, match=r"x\.h5"):
-        run_to_artifact(slide_row(path), "x.h5", tmp_path / "r", small_settings())
+        make_artifact(slide_row(path), "x.h5", tmp_path / "r", small_settings())
 
 
 def test_settings_are_read_from_a_whole_configuration() -> None:
@@ -316,11 +310,13 @@ def test_settings_are_read_from_a_whole_configuration() -> None:
     )
 
 
-# -- batches ----------------------------------------------------------------------------------------
+# -- batch ----------------------------------------------------------------------------------------
 
 
 def use_crashing_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "worker_command", lambda: [sys.executable, str(HERE / "crashing_worker.py")])
+    monkeypatch.setattr(
+        isolation, "worker_command", lambda: [sys.executable, str(HERE / "crashing_worker.py")]
+    )
 
 
 @pytest.mark.slow
@@ -368,11 +364,11 @@ def test_a_killed_batch_goes_on_where_it_stopped(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(HERE.parent)!r})
-from pathduet.slides import batches
+from pathduet.slides import batch, isolation
 from slides.synthetic_slides import slide_row, small_settings
-batches.worker_command = lambda: [sys.executable, {str(HERE / "crashing_worker.py")!r}]
+isolation.worker_command = lambda: [sys.executable, {str(HERE / "crashing_worker.py")!r}]
 rows = [slide_row(Path(p)) for p in {[str(r.path) for r in rows]!r}]
-batches.run_batch(rows, "tile", Path({str(results)!r}), small_settings(), Path({str(tmp_path / "m.tsv")!r}))
+batch.run_batch(rows, "tile", Path({str(results)!r}), small_settings(), Path({str(tmp_path / "m.tsv")!r}))
 """
     batch = subprocess.Popen([sys.executable, "-c", script])
     finished = results / "slides/a/tile.status.json"

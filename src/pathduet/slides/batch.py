@@ -1,0 +1,192 @@
+"""A batch of slides through one stage, or a folder of slides through all of them.
+
+A slide that ends its worker process is tried once more, alone, when the others are done (it may have been the machine's
+memory); if it kills its worker again, it is marked ``failed``. A slide that takes longer, or more memory, than configured
+is stopped and not tried again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import SlideError
+from pathduet.core.files import write_tsv
+from pathduet.core.progress import track
+from pathduet.results import Results
+from pathduet.slides.isolation import WorkerDied, Workers
+from pathduet.slides.settings import SlideSettings
+from pathduet.slides.status import ARTIFACTS, STAGES, StageStatus, remove_artifacts, write_status
+
+COLUMNS = (
+    "slide_id", "status", "stage", "reason", "message", "mpp", "mpp_source", "n_10x", "n_20x", "notes", "key",
+    "features_sha256",
+)  # fmt: skip
+
+
+def run_batch(
+    slides: Sequence[SlideRow],
+    stage: str,
+    results: Path,
+    settings: SlideSettings,
+    manifest: Path | None = None,
+    workers: int = 1,
+) -> list[StageStatus]:
+    """Run one stage for a batch of slides and write the batch manifest last.
+
+    Slides that are current are skipped; each finished slide is on disk at once, so an interrupted batch goes on where
+    it stopped. Tiles and stains use `workers` processes; features use one process (one copy of
+    the encoder) with `workers` threads, or reader processes of its own where the encoder is on a GPU.
+
+    Parameters
+    ----------
+    slides : sequence of SlideRow
+    stage : {"tile", "stain", "features"}
+    results : Path
+        The results folder.
+    settings : SlideSettings
+    manifest : Path, optional
+        TSV to write, one row a slide in the order of `slides`.
+    workers : int
+        Processes or threads, at least 1.
+
+    Returns
+    -------
+    list of StageStatus
+        In the order of `slides`.
+
+    Raises
+    ------
+    PathDuetError
+        For what is wrong with the whole run (encoder weights, settings, what an earlier stage wrote); no manifest is
+        written then.
+    """
+    if stage not in STAGES:
+        raise ValueError(f"unknown stage {stage!r}; known: {STAGES}")
+    workers = max(1, workers)
+    processes, threads = (1, workers) if stage == "features" else (min(workers, max(1, len(slides))), 1)
+    crew = Workers(stage, results, settings, threads)
+    ended: dict[str, StageStatus] = {}
+    try:
+        crashed = _run_all(slides, crew, processes, ended, stage)
+        crew.end()  # a slide that is tried again has the machine to itself
+        for slide, cause in crashed:
+            again = [(slide, cause)]
+            if cause.reason == "failed":  # else it would take as long, or as much, again
+                again = _run_all([slide], crew, 1, ended, f"{stage}, {slide.slide_id} again, alone")
+            for lost, last in again:
+                ended[lost.slide_id] = _lost(lost, stage, results, last)
+    finally:
+        crew.end(stop=True)
+    ordered = [ended[slide.slide_id] for slide in slides]
+    if manifest is not None:
+        write_manifest(manifest, ordered)
+    return ordered
+
+
+def run_stages(
+    slides: Sequence[SlideRow], last: str, results: Path, settings: SlideSettings, workers: int = 1
+) -> list[StageStatus]:
+    """Run the stages up to `last`, one after the other, for all slides of a folder; see :func:`run_batch`.
+
+    Returns
+    -------
+    list of StageStatus
+        Of the last stage; its manifest is ``Results.batch(last, "all")``.
+    """
+    statuses: list[StageStatus] = []
+    for stage in STAGES[: STAGES.index(last) + 1]:
+        statuses = run_batch(slides, stage, results, settings, Results(results).batch(stage, "all"), workers)
+    return statuses
+
+
+def make_artifact(
+    slide: SlideRow, artifact: str, results: Path, settings: SlideSettings, workers: int = 1
+) -> StageStatus:
+    """Run the stages of one slide up to the one that writes `artifact` (a file name such as ``stain.json``).
+
+    Raises
+    ------
+    SlideError
+        If the slide cannot be used.
+    """
+    makers = [stage for stage, names in ARTIFACTS.items() if artifact in names]
+    if not makers:
+        raise ValueError(f"no stage writes {artifact!r}")
+    for stage in STAGES[: STAGES.index(makers[0]) + 1]:
+        (status,) = run_batch([slide], stage, results, settings, workers=workers)
+        if status.status != "ok":
+            raise SlideError(slide.slide_id, status.reason, status.message)
+    return status
+
+
+def _run_all(
+    slides: Sequence[SlideRow], crew: Workers, processes: int, ended: dict[str, StageStatus], label: str
+) -> list[tuple[SlideRow, WorkerDied]]:
+    """Run slides, put their statuses in `ended`, and return those that ended their worker process."""
+    crashed = []
+    with ThreadPoolExecutor(processes) as pool:
+        running = {pool.submit(crew.run, slide): slide for slide in slides}
+        try:
+            for future in track(as_completed(running), len(slides), label, "slides"):
+                slide = running[future]
+                try:
+                    status = ended[slide.slide_id] = future.result()
+                except WorkerDied as error:
+                    crashed.append((slide, error))
+                else:
+                    if status.status == "failed" and status.failed_stage == status.stage:
+                        _tell(status)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            crew.end(stop=True)
+            raise
+    return crashed
+
+
+def _tell(status: StageStatus) -> None:
+    print(f"slide {status.slide_id}: {status.reason}: {status.message}", file=sys.stderr, flush=True)
+
+
+def _lost(slide: SlideRow, stage: str, results: Path, cause: WorkerDied) -> StageStatus:
+    """Write down that a slide ended its worker process."""
+    if cause.reason == "failed":
+        message = (
+            f"it ended its worker process twice ({cause}); "
+            "the file is probably damaged, or the machine's memory too small"
+        )
+    else:
+        key = {"time_limit": "slides.time_limit_s", "memory_limit": "slides.memory_limit_mib"}[cause.reason]
+        message = f"stopped: {cause}; raise {key} if the file is sound"
+    status = StageStatus(slide.slide_id, stage, "failed", cause.reason, message, failed_stage=stage)
+    remove_artifacts(results, slide.slide_id, stage)
+    write_status(results, status)
+    _tell(status)
+    return status
+
+
+def write_manifest(path: Path, statuses: Sequence[StageStatus]) -> None:
+    """Write the batch manifest: one row a slide, no times, so that unchanged results give unchanged bytes."""
+    import pandas as pd
+
+    rows = [
+        {
+            "slide_id": s.slide_id,
+            "status": s.status,
+            "stage": s.failed_stage or s.stage,
+            "reason": s.reason,
+            "message": " ".join(s.message.split()),
+            "mpp": "" if s.mpp is None else f"{s.mpp:.6g}",
+            "mpp_source": s.mpp_source,
+            "n_10x": s.counts.get("n_10x", ""),
+            "n_20x": s.counts.get("n_20x", ""),
+            "notes": " ".join(s.notes.split()),
+            "key": s.key,
+            "features_sha256": s.sha256.get("features.h5", ""),
+        }
+        for s in statuses
+    ]
+    write_tsv(path, pd.DataFrame(rows, columns=list(COLUMNS)))

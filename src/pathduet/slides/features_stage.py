@@ -1,0 +1,265 @@
+"""Stage ``features``: every kept tile read, normalised and encoded; written as features.h5."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pathduet import __version__
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import SlideError
+from pathduet.core.provenance import origin
+from pathduet.features.feature_file import TileFeatures, write_features
+from pathduet.features.token_map import hilbert_order, token_indices
+from pathduet.slides.cache_keys import slide_identity
+from pathduet.slides.encoders.encoder import Encoder, load_encoder
+from pathduet.slides.settings import SlideSettings
+from pathduet.slides.stain.colour_table import Normalizer, tabulated
+from pathduet.slides.stain_stage import load_normalizer
+from pathduet.slides.status import StageResult
+from pathduet.slides.tile_loader import LoadedTile, Loader, ProcessTileLoader, TileLoader
+from pathduet.slides.tiles_file import TileTable, read_tiles
+
+_MAX_FLOAT16 = 65504.0
+#: Tiles from which on a table of all colours is quicker to fill than to do without.
+TABLE_PAYS = 200
+
+
+def encoded_rows(tiles: TileTable, max_tiles: int) -> NDArray[np.int64]:
+    """Return which tiles are encoded, row by row: all, or evenly spaced ones along the tissue's Hilbert order."""
+    order = hilbert_order(tiles.grid)
+    return np.sort(order[token_indices(len(order), min(len(order), max_tiles))])
+
+
+@dataclass
+class EncodedTiles:
+    """The features of one magnification.
+
+    Attributes
+    ----------
+    features : (n, dim) float16 array
+    rows : (n,) int64 array
+        Rows of the tile table that were encoded, ascending.
+    flaws : dict of str to int
+        How many tiles were left out as ``failed``, ``blank`` and ``blurred``.
+    """
+
+    features: NDArray[np.float16]
+    rows: NDArray[np.int64]
+    flaws: dict[str, int]
+
+
+def encode_slide(
+    slide: SlideRow,
+    settings: SlideSettings,
+    folder: Path,
+    key: str,
+    threads: int = 1,
+    encoder: Encoder | None = None,
+) -> StageResult:
+    """Encode a slide's tiles at both magnifications and write features.h5 into `folder`.
+
+    Parameters
+    ----------
+    slide : SlideRow
+    settings : SlideSettings
+    folder : Path
+        Where tiles.h5 and stain.json are.
+    key : str
+        Cache key, recorded.
+    threads : int
+        Threads that read and normalise tiles; processes where the encoder is on a GPU.
+    encoder : Encoder, optional
+        Else the configured one.
+
+    Returns
+    -------
+    StageResult
+        Counts: n_10x, n_20x (encoded tiles); failed_tiles; rejected_blank_10x and the like; tiles_left_out (beyond
+        ``max_tiles``).
+
+    Raises
+    ------
+    SlideError
+        ``unreadable`` if too many tiles cannot be decoded; ``too_few_tiles`` if too few are left; ``failed`` if
+        features are not finite in float16.
+    """
+    encoder = encoder or load_encoder(settings.encoder)
+    tables = read_tiles(folder / "tiles.h5")
+    normalise, matrix, backend = load_normalizer(folder / "stain.json")
+    rows = {name: encoded_rows(tiles, settings.tile.max_tiles) for name, tiles in tables.items()}
+    table = backend == "closed_form" and sum(map(len, rows.values())) >= TABLE_PAYS
+    with _loader(slide, settings, folder, tables, normalise, table, threads, encoder) as loader:
+        encoded = encode_tiles(
+            slide, rows, loader, encoder, settings.encoder.batch_size, settings.tile.max_failed_tiles
+        )
+    _check_enough(slide, encoded, settings.tile.min_tiles)
+    with h5py.File(folder / "tiles.h5", "r") as file:
+        attributes = {name: file.attrs[name] for name in ("mpp_x", "mpp_y", "mpp_source", "tile_px")}
+        magnifications = {
+            name: TileFeatures(
+                tiles.features,
+                tables[name].coords[tiles.rows],
+                tables[name].grid[tiles.rows],
+                dict(file[name].attrs),
+            )
+            for name, tiles in encoded.items()
+        }
+    attributes |= {
+        "slide_id": slide.slide_id,
+        "encoder": encoder.name,
+        "encoder_stage": encoder.stage,
+        "weights_sha256": encoder.weights_sha256,
+        "weights_source": encoder.weights_source,
+        "precision": encoder.precision,
+        "engine": encoder.engine,
+        "input_px": encoder.input_px or int(attributes["tile_px"]),
+        "preprocessing_mean": encoder.mean,
+        "preprocessing_std": encoder.std,
+        "feature_dim": encoder.dim,
+        "stain_matrix": matrix,
+        "stain_backend": backend,
+        "package_version": __version__,
+        "provenance": json.dumps(_made_of(slide, settings), sort_keys=True),
+        "key": key,
+    }
+    write_features(folder / "features.h5", attributes, magnifications)
+    return _result(encoded, {name: len(tables[name].grid) - len(rows[name]) for name in tables})
+
+
+def _loader(
+    slide: SlideRow,
+    settings: SlideSettings,
+    folder: Path,
+    tables: Mapping[str, TileTable],
+    normalise: Normalizer,
+    table: bool,
+    threads: int,
+    encoder: Encoder,
+) -> Loader:
+    if threads > 1 and encoder.device.startswith("cuda"):
+        return ProcessTileLoader(slide, folder, threads, table, settings.tile.min_sharpness)
+    change = tabulated(normalise) if table else normalise
+    return TileLoader(slide, tables, change, threads, settings.tile.min_sharpness)
+
+
+def _check_enough(slide: SlideRow, encoded: Mapping[str, EncodedTiles], min_tiles: int) -> None:
+    if all(len(tiles.rows) >= min_tiles for tiles in encoded.values()):
+        return
+    found = "; ".join(
+        f"{len(t.rows)} tiles left at {name} ({t.flaws['blurred']} blurred, {t.flaws['blank']} blank, "
+        f"{t.flaws['failed']} damaged)"
+        for name, t in encoded.items()
+    )
+    raise SlideError(
+        slide.slide_id,
+        "too_few_tiles",
+        f"{found}; at least {min_tiles} are needed",
+        "lower slides.min_sharpness or slides.min_tiles, or exclude the slide",
+    )
+
+
+def _result(encoded: Mapping[str, EncodedTiles], left_out: Mapping[str, int]) -> StageResult:
+    counts = {
+        "failed_tiles": sum(tiles.flaws["failed"] for tiles in encoded.values()),
+        "tiles_left_out": sum(left_out.values()),
+    }
+    for name, tiles in encoded.items():
+        counts[f"n_{name}"] = len(tiles.rows)
+        counts[f"rejected_blank_{name}"] = tiles.flaws["blank"]
+        counts[f"rejected_blurred_{name}"] = tiles.flaws["blurred"]
+    flawed = {
+        "tiles could not be decoded": "failed",
+        "blurred tiles left out": "blurred",
+        "blank tiles left out": "blank",
+    }
+    totals = {text: sum(t.flaws[flaw] for t in encoded.values()) for text, flaw in flawed.items()}
+    return StageResult(counts, tuple(f"{n} {text}" for text, n in totals.items() if n))
+
+
+def encode_tiles(
+    slide: SlideRow,
+    rows: Mapping[str, NDArray[np.int64]],
+    loader: Loader,
+    encoder: Encoder,
+    batch_size: int,
+    max_failed: float,
+) -> dict[str, EncodedTiles]:
+    """Encode tiles of both magnifications as they come; flawed ones are left out and counted.
+
+    Raises
+    ------
+    SlideError
+        ``unreadable`` if more than the share `max_failed` of a magnification's tiles fails to decode; ``failed`` if
+        features are not finite in float16.
+    """
+    place = {name: {row: i for i, row in enumerate(wanted.tolist())} for name, wanted in rows.items()}
+    features = {name: np.zeros((len(wanted), encoder.dim), np.float16) for name, wanted in rows.items()}
+    kept = {name: np.zeros(len(wanted), bool) for name, wanted in rows.items()}
+    flaws = {name: dict.fromkeys(("failed", "blank", "blurred"), 0) for name in rows}
+    batch: list[LoadedTile] = []
+    started: list[tuple[list[LoadedTile], Callable[[], NDArray[np.float32]]]] = []
+
+    def encode() -> None:
+        """Start the batch, then take in the one before it: a GPU is never left waiting for that."""
+        if batch:
+            images = np.stack([tile.image for tile in batch if tile.image is not None])
+            started.append((batch.copy(), encoder.start(images)))
+        if len(started) > 1 or not batch:
+            take_in(*started.pop(0))
+        batch.clear()
+
+    def take_in(tiles: list[LoadedTile], wait: Callable[[], NDArray[np.float32]]) -> None:
+        for tile, vector in zip(tiles, wait()):
+            if not (np.abs(vector) <= _MAX_FLOAT16).all():
+                raise SlideError(
+                    slide.slide_id, "failed", "the encoder gave numbers that float16 cannot hold"
+                )
+            i = place[tile.magnification][tile.row]
+            features[tile.magnification][i] = vector
+            kept[tile.magnification][i] = True
+
+    for tile in loader.tiles(rows, 2 * batch_size):
+        name = tile.magnification
+        if tile.flaw:
+            flaws[name][tile.flaw] += 1
+            if flaws[name]["failed"] > max_failed * len(rows[name]):
+                raise SlideError(
+                    slide.slide_id,
+                    "unreadable",
+                    f"more than {100 * max_failed:g} % of the {len(rows[name])} tiles of {slide.path.name} at "
+                    f"{name} cannot be decoded",
+                    "copy the file again, or raise slides.max_failed_tiles",
+                )
+            continue
+        batch.append(tile)
+        if len(batch) == batch_size:
+            encode()
+    if batch:
+        encode()
+    while started:
+        encode()
+    return {
+        name: EncodedTiles(features[name][kept[name]], wanted[kept[name]], flaws[name])
+        for name, wanted in rows.items()
+    }
+
+
+def _made_of(slide: SlideRow, settings: SlideSettings) -> dict[str, Any]:
+    """Return what a slide's features come from: its file, settings, seed and code; the encoder has attributes of its own."""
+    return {
+        "inputs": {slide.path.name: slide_identity(slide.path)},
+        "settings": {
+            "tile": asdict(settings.tile),
+            "stain": asdict(settings.stain) | {"target": Path(settings.stain.target).name},
+        },
+        "seed": settings.encoder.seed,
+        **origin(),
+    }

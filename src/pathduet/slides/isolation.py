@@ -1,0 +1,202 @@
+"""Slides in worker processes, seen from outside: a crash, a hang or too much memory costs one slide, never the batch.
+
+A worker serves one slide at a time, so when it dies it is known which slide it died on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import PathDuetError
+from pathduet.slides.settings import LimitSettings, SlideSettings
+from pathduet.slides.status import StageStatus
+
+_START_S = 600.0  # to load its libraries, on the slowest disk
+_LOOK_EVERY_S = 0.1
+
+
+class WorkerDied(Exception):
+    """The worker process ended in the middle of a slide.
+
+    Attributes
+    ----------
+    reason : str
+        ``time_limit`` or ``memory_limit`` if it was ended for that, else ``failed``.
+    """
+
+    def __init__(self, message: str, reason: str = "failed") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def worker_command() -> list[str]:
+    """Return the command that starts a worker."""
+    return [sys.executable, "-m", "pathduet.slides.worker"]
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process and its children (reader processes); 0 where there is no /proc."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        lists = [path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except (OSError, ValueError, IndexError):
+        return 0
+    children = sum(resident_bytes(int(child)) for one in lists for child in one.split())
+    return pages * os.sysconf("SC_PAGE_SIZE") + children
+
+
+class Worker:
+    """A process that runs one stage of one slide at a time.
+
+    Parameters
+    ----------
+    stage : {"tile", "stain", "features"}
+    results : Path
+    settings : SlideSettings
+    threads : int
+    """
+
+    def __init__(self, stage: str, results: Path, settings: SlideSettings, threads: int) -> None:
+        self._limits = settings.limits
+        self._order: dict[str, Any] | None = {
+            "stage": stage,
+            "results": str(results),
+            "settings": asdict(settings),
+            "threads": threads,
+        }
+        blas = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        self._process = subprocess.Popen(
+            worker_command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, **blas},
+        )
+
+    def run(self, slide: SlideRow) -> StageStatus:
+        """Run a slide.
+
+        Raises
+        ------
+        WorkerDied
+            If the process ends over it, or was ended because it went beyond a limit.
+        PathDuetError
+            For what must end the whole batch.
+        """
+        if self._order is not None:  # loading libraries is nothing that a slide is to be blamed for
+            limit = self._limits.time_limit_s
+            self._ask(self._order, limit and max(limit, _START_S))
+            self._order = None
+        reply = json.loads(self._ask(slide.to_plain(), self._limits.time_limit_s))
+        if "error" in reply:
+            raise PathDuetError(reply["error"])
+        return StageStatus(**reply["status"])
+
+    def _ask(self, request: Mapping[str, Any], limit_s: float) -> str:
+        """Send a line and return the line that comes back."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(OSError):  # it died: the answer will be an empty one
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        started = time.monotonic()
+        while not select.select([self._process.stdout], [], [], _LOOK_EVERY_S)[0]:
+            beyond = _beyond(self._limits, limit_s, time.monotonic() - started, self._process.pid)
+            if beyond is not None:
+                self._process.kill()
+                raise beyond
+        line = self._process.stdout.readline()
+        if not line.endswith("\n"):
+            raise WorkerDied(_cause(self._process.wait()))
+        return line
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """End the process at once and let go of it."""
+        self.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._process.wait()
+
+
+def _beyond(limits: LimitSettings, limit_s: float, seconds: float, pid: int) -> WorkerDied | None:
+    if limit_s and seconds > limit_s:
+        return WorkerDied(f"not done after {limit_s:g} s", "time_limit")
+    most = limits.memory_limit_mib
+    if most and resident_bytes(pid) > most * 2**20:
+        return WorkerDied(f"more than {most:,} MiB of memory", "memory_limit")
+    return None
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"exit status {code}"
+    with contextlib.suppress(ValueError):
+        return f"signal {-code}, {signal.Signals(-code).name}"
+    return f"signal {-code}"
+
+
+class Workers:
+    """Workers of one stage, started as they are needed, for the threads of a batch.
+
+    Parameters
+    ----------
+    stage, results, settings, threads
+        As for :class:`Worker`.
+    """
+
+    def __init__(self, stage: str, results: Path, settings: SlideSettings, threads: int) -> None:
+        self._order = (stage, results, settings, threads)
+        self._busy: set[Worker] = set()
+        self._idle: list[Worker] = []
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self, slide: SlideRow) -> StageStatus:
+        """Run a slide in a worker that has nothing to do; see :meth:`Worker.run`."""
+        with self._lock:
+            if self._stopped:
+                raise WorkerDied("the batch was stopped")
+            worker = self._idle.pop() if self._idle else Worker(*self._order)
+            self._busy.add(worker)
+        try:
+            status = worker.run(slide)
+        except BaseException:
+            worker.end()
+            raise
+        else:
+            with self._lock:
+                self._idle.append(worker)
+            return status
+        finally:
+            with self._lock:
+                self._busy.discard(worker)
+
+    def end(self, stop: bool = False) -> None:
+        """End the workers at once; with `stop` no new one is started."""
+        with self._lock:
+            self._stopped = stop
+            idle, self._idle = self._idle, []
+            busy = list(self._busy)
+        for worker in idle:
+            worker.end()
+        for worker in busy:  # their threads see them end
+            worker.kill()
