@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import multiprocessing
 import shutil
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from pathduet.phantom.stain import draw_stain, to_rgb
 from pathduet.phantom.streams import generator
 from pathduet.phantom.textures import textures
 from pathduet.phantom.tissue import render
-from pathduet.phantom.truth import write_region_map, write_truth
+from pathduet.phantom.truth import write_region_map, write_slide_truth, write_truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,10 @@ EXTERNAL = Site("phantom_external", "PX", "Phantom GT450", 0.25, 0.875, 0.45)
 _PATIENT_COLUMNS = [
     "cohort", "idh", "codel_1p19q", "cdkn2a", "grade", "histology", "age_years", "sex", "survival_days", "event",
 ]  # fmt: skip
-_WRITTEN = ("slides.tsv", "patients.tsv", "expression_phantom.tsv.gz", "expression_external.tsv.gz")
+#: What was drawn, by which code.
+_RECORD = "simulation.json"
+_TABLES = {"phantom": "expression_phantom.tsv.gz", "phantom_external": "expression_external.tsv.gz"}
+_WRITTEN = ("slides.tsv", "patients.tsv", *_TABLES.values())
 
 
 @dataclass(frozen=True)
@@ -71,79 +75,107 @@ class SlidePlan:
     key: str
 
 
-def simulate(
-    out: Path,
-    patients: int = 36,
-    external: int = 12,
-    seed: int = 1,
-    workers: int = 2,
-    *,
-    slide_px: int = 3584,
-    overwrite: bool = False,
-) -> None:
-    """Write a phantom cohort with known truth into `out`.
+@dataclass(frozen=True)
+class Design:
+    """What a phantom is made from; the defaults are the demo's.
 
-    Sheets (`slides.tsv`, `patients.tsv`), slides (`slides/*.svs`), counts
-    (`expression_phantom.tsv.gz`, `expression_external.tsv.gz`) and the truth (`truth/`). The same
-    arguments give the same bytes, whatever `workers` is. Stopped and started again, it goes on where it was:
-    `slides.tsv` is written last.
+    Attributes
+    ----------
+    patients, external : int
+        Patients of the internal and the external cohort; at least 4, external may be 0. About one in five has two slides.
+    seed : int
+        Seed of everything, >= 0.
+    slide_px : int
+        Side of an internal slide in pixels of 0.5 um; a multiple of 128, at least 512. External slides have seven eighths of
+        its width in micrometres, at 0.25 um.
+    """
+
+    patients: int = 36
+    external: int = 12
+    seed: int = 1
+    slide_px: int = 3584
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.patients < 4:
+            problems.append(Problem("patients", str(self.patients), "give at least 4, one a diagnosis"))
+        if self.external != 0 and self.external < 4:
+            problems.append(Problem("external", str(self.external), "give 0, or at least 4, one a diagnosis"))
+        if self.seed < 0:
+            problems.append(Problem("seed", str(self.seed), "give 0 or more"))
+        if self.slide_px < 512 or self.slide_px % 128:
+            problems.append(Problem("slide_px", str(self.slide_px), "give a multiple of 128, at least 512"))
+        if problems:
+            raise InputError(problems)
+
+    def cohorts(self) -> Iterator[tuple[Site, pd.DataFrame]]:
+        """Yield each cohort's site and its patients with their latents."""
+        for site, n in ((INTERNAL, self.patients), (EXTERNAL, self.external)):
+            if n:
+                yield site, simulate_patients(n, site.cohort, seed=self.seed, prefix=site.prefix)
+
+    def slides(self, key: str) -> list[SlidePlan]:
+        """Return what each slide is rendered from, in the order of the sheet."""
+        return [plan for site, people in self.cohorts() for plan in _plan(people, site, self, key)]
+
+
+def simulate(out: Path, workers: int = 2, *, overwrite: bool = False, **design: int) -> None:
+    """Write a phantom cohort with known truth into `out`: :func:`write_tables`, then :func:`draw_slides`.
+
+    The same design gives the same bytes, whatever `workers` is. Stopped and started again, it goes on where it was.
 
     Parameters
     ----------
     out : Path
         Folder to write to; made if absent.
-    patients, external : int
-        Patients of the internal and the external cohort; at least 4, external may be 0. About one in five
-        has two slides.
-    seed : int
-        Seed of everything, >= 0.
     workers : int
         Processes that render slides; each takes up to about 1 GB.
-    slide_px : int
-        Side of an internal slide in pixels of 0.5 um; a multiple of 128, at least 512. External slides
-        have seven eighths of its width in micrometres, at 0.25 um.
     overwrite : bool
-        Delete a phantom that is already in `out` and start afresh.
+        Replace a phantom of another design that is in `out`.
+    design : int
+        As in :class:`Design`.
 
     Raises
     ------
     InputError
-        If an argument is out of range, or `out` holds a phantom of other parameters, or sheets that
-        this function did not write.
+        If an argument is out of range, or `out` holds a phantom of another design, or sheets that this function did not write.
     """
-    _check(patients, external, seed, workers, slide_px)
-    out = Path(out)
-    parameters: dict[str, Any] = {
-        "patients": patients, "external": external, "seed": seed, "slide_px": slide_px,
-        "sites": [asdict(INTERNAL), asdict(EXTERNAL)],
-    }  # fmt: skip
-    key = _claim(out, parameters, overwrite)
+    write_tables(out, Design(**design), overwrite=overwrite)
+    draw_slides(out, workers)
 
-    genes = draw_genes(seed)
-    plans: list[SlidePlan] = []
-    people, activities = [], []
-    for site, n, name in ((INTERNAL, patients, "phantom"), (EXTERNAL, external, "external")):
-        path = out / f"expression_{name}.tsv.gz"
-        if n == 0:
-            continue
-        cohort = simulate_patients(n, site.cohort, seed=seed, prefix=site.prefix)
-        activity = draw_activities(cohort, seed=seed)
-        counts = draw_counts(genes, activity, site.cohort, seed=seed, batch_sd=site.batch_sd)
-        _write_gzipped_tsv(path, counts)
-        plans += _plan(cohort, site, slide_px, seed, key)
-        people.append(cohort)
-        activities.append(activity)
 
-    records: dict[str, dict[str, Any]] = {}
-    for slide_id, record in track(_rendered(plans, out, workers), len(plans), "simulate", "slides"):
-        records[slide_id] = record
+def write_tables(out: Path, design: Design, *, overwrite: bool = False) -> None:
+    """Write all of a phantom but its slides, unless it is there already: sheets, counts, and the truth about patients and genes.
 
+    Parameters
+    ----------
+    out, design, overwrite
+        As in :func:`simulate`.
+
+    Raises
+    ------
+    InputError
+        As :func:`simulate`.
+    """
     import pandas as pd
 
+    out = Path(out)
+    key = _claim(out, design, overwrite)
+    wanted = [*_WRITTEN[:2], *(_TABLES[site.cohort] for site, _ in design.cohorts())]
+    if all((out / name).is_file() for name in wanted):
+        return
+    genes = draw_genes(design.seed)
+    people, activities = [], []
+    for site, cohort in design.cohorts():
+        activity = draw_activities(cohort, seed=design.seed)
+        counts = draw_counts(genes, activity, site.cohort, seed=design.seed, batch_sd=site.batch_sd)
+        _write_gzipped_tsv(out / _TABLES[site.cohort], counts)
+        people.append(cohort)
+        activities.append(activity)
     everybody = pd.concat(people)
-    ordered = {plan.slide_id: records[plan.slide_id] for plan in plans}
-    write_truth(out / "truth", everybody, pd.concat(activities), genes, ordered)
+    write_truth(out / "truth", everybody, pd.concat(activities), genes)
     write_tsv(out / "patients.tsv", everybody[_PATIENT_COLUMNS], index=True)
+    plans = design.slides(key)
     sheet = pd.DataFrame(
         {
             "slide_id": [p.slide_id for p in plans],
@@ -153,7 +185,30 @@ def simulate(
             "scanner": [p.site.scanner for p in plans],
         }
     )
-    write_tsv(out / "slides.tsv", sheet)
+    write_tsv(out / "slides.tsv", sheet)  # last: where it is, the tables are whole
+
+
+def draw_slides(out: Path, workers: int = 2) -> None:
+    """Render the slides of a phantom whose tables are in `out`, and write the truth about them.
+
+    Slides that are there already are kept.
+    """
+    if workers < 1:
+        raise InputError([Problem("workers", str(workers), "give at least 1")])
+    # What a killed run was writing when it died.
+    for place in (out, out / "slides", out / "truth", *(out / "truth").glob("*/")):
+        for leftover in place.glob(".*.tmp*"):
+            leftover.unlink()
+    found = _record(out)
+    design = Design(**{name: found["parameters"][name] for name in Design.__dataclass_fields__})
+    plans = design.slides(settings_hash(found))
+    records = dict(track(_rendered(plans, out, workers), len(plans), "simulate", "slides"))
+    write_slide_truth(out / "truth", [records[plan.slide_id] for plan in plans])
+
+
+def drawing_key(out: Path) -> str:
+    """Return what the slides of the phantom in `out` are drawn from: design and code, as one hash."""
+    return settings_hash(_record(out))
 
 
 def render_slide(plan: SlidePlan, out: Path) -> dict[str, Any]:
@@ -161,8 +216,6 @@ def render_slide(plan: SlidePlan, out: Path) -> dict[str, Any]:
 
     The record is written last: where it is, and carries the plan's key, the slide is whole.
     """
-    import json
-
     record_path = out / "truth" / "slides" / f"{plan.slide_id}.json"
     slide_path = out / "slides" / f"{plan.slide_id}.svs"
     map_path = out / "truth" / "regions" / f"{plan.slide_id}.png"
@@ -211,55 +264,37 @@ def render_slide(plan: SlidePlan, out: Path) -> dict[str, Any]:
     return dict(json.loads(record_path.read_text(encoding="utf-8")))
 
 
-def _check(patients: int, external: int, seed: int, workers: int, slide_px: int) -> None:
-    problems = []
-    if patients < 4:
-        problems.append(Problem("patients", str(patients), "give at least 4, one a diagnosis"))
-    if external != 0 and external < 4:
-        problems.append(Problem("external", str(external), "give 0, or at least 4, one a diagnosis"))
-    if seed < 0:
-        problems.append(Problem("seed", str(seed), "give 0 or more"))
-    if workers < 1:
-        problems.append(Problem("workers", str(workers), "give at least 1"))
-    if slide_px < 512 or slide_px % 128:
-        problems.append(Problem("slide_px", str(slide_px), "give a multiple of 128, at least 512"))
-    if problems:
-        raise InputError(problems)
-
-
-def _claim(out: Path, parameters: dict[str, Any], overwrite: bool) -> str:
-    """Make `out` this phantom's, or refuse; return the key of the parameters and the code."""
-    import json
+def _claim(out: Path, design: Design, overwrite: bool) -> str:
+    """Make `out` this phantom's, or refuse; return the key of the design and the code."""
     from importlib.metadata import version
 
-    path = out / "simulation.json"
     wanted = {
-        "parameters": parameters,
+        "parameters": asdict(design) | {"sites": [asdict(INTERNAL), asdict(EXTERNAL)]},
         "package_version": version("pathduet"),
         "code": code_version("pathduet.phantom.cohort"),
     }
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if overwrite:
-            for folder in ("slides", "truth"):
-                shutil.rmtree(out / folder, ignore_errors=True)
-            for name in _WRITTEN:
-                (out / name).unlink(missing_ok=True)
-        elif found != wanted:
-            changed = _differences(found, wanted)
-            advice = "choose another folder, the same parameters, or overwrite"
-            raise InputError([Problem(path.name, f"a phantom of other parameters ({changed})", advice)])
-        # What a killed run was writing when it died.
-        for place in (out, out / "slides", out / "truth", *(out / "truth").glob("*/")):
-            for leftover in place.glob(".*.tmp*"):
-                leftover.unlink()
-    else:
+    found = _record(out) if (out / _RECORD).is_file() else None
+    if found == wanted:
+        return settings_hash(wanted)
+    if found is None:
         foreign = [name for name in (*_WRITTEN, "slides", "truth") if (out / name).exists()]
         if foreign:
             advice = "choose an empty folder: these were not written by a simulation"
             raise InputError([Problem(out.name, f"already holds {', '.join(foreign)}", advice)])
-    write_json(path, wanted)
+    elif not overwrite:
+        advice = "choose another folder, the same parameters, or overwrite"
+        changed = _differences(found, wanted)
+        raise InputError([Problem(_RECORD, f"a phantom of other parameters ({changed})", advice)])
+    for folder in ("slides", "truth"):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    for name in _WRITTEN:
+        (out / name).unlink(missing_ok=True)
+    write_json(out / _RECORD, wanted)
     return settings_hash(wanted)
+
+
+def _record(out: Path) -> dict[str, Any]:
+    return dict(json.loads((out / _RECORD).read_text(encoding="utf-8")))
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -272,10 +307,10 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     )
 
 
-def _plan(cohort: pd.DataFrame, site: Site, slide_px: int, seed: int, key: str) -> list[SlidePlan]:
+def _plan(cohort: pd.DataFrame, site: Site, design: Design, key: str) -> list[SlidePlan]:
     """Return the cohort's slides; one patient in five, chosen at random, has two."""
     n = len(cohort)
-    twice = set(generator(seed, "second slides", site.cohort).permutation(n)[: round(n / 5)].tolist())
+    twice = set(generator(design.seed, "second slides", site.cohort).permutation(n)[: round(n / 5)].tolist())
     plans = []
     for i, (patient_id, row) in enumerate(cohort.iterrows()):
         for k in range(2 if i in twice else 1):
@@ -284,12 +319,12 @@ def _plan(cohort: pd.DataFrame, site: Site, slide_px: int, seed: int, key: str) 
                     slide_id=f"{patient_id}-{k + 1}",
                     patient_id=str(patient_id),
                     site=site,
-                    side_px=round(slide_px * 0.5 * site.relative_side / site.mpp),
+                    side_px=round(design.slide_px * 0.5 * site.relative_side / site.mpp),
                     z_tumor=float(row["z_tumor"]),
                     z_tme=float(row["z_tme"]),
                     diagnosis=str(row["diagnosis"]),
                     grade=str(row["grade"]),
-                    seed=seed,
+                    seed=design.seed,
                     key=key,
                 )
             )

@@ -49,9 +49,8 @@ def write_truth(
     patients: pd.DataFrame,
     activities: pd.DataFrame,
     genes: Genes,
-    records: dict[str, dict[str, Any]],
 ) -> None:
-    """Write everything but the region maps into `folder`.
+    """Write what is true of patients and genes, and what the region maps' values mean, into `folder`.
 
     Parameters
     ----------
@@ -61,26 +60,28 @@ def write_truth(
         All patients of both cohorts, with latents; and their sub-programmes.
     genes : Genes
         Loadings.
-    records : dict
-        By slide id, what :func:`pathduet.phantom.cohort.render_slide` wrote about it.
     """
-    import pandas as pd
-
     latents = patients[["cohort", "diagnosis", "grade", "z_tumor", "z_tme", "log_hazard"]]
     write_tsv(folder / "patients.tsv", latents.join(activities), index=True)
     write_tsv(folder / "genes.tsv", genes.table())
-    rows = []
-    for slide_id, record in records.items():
-        artefacts = ";".join(f"{a['kind']}:{','.join(map(str, a['box_px']))}" for a in record["artefacts"])
-        facts = {"slide_id": slide_id, "patient_id": record["patient_id"], "cohort": record["cohort"]}
-        rows.append(
-            facts | record["programmes"] | record["shares"] | record["cells"] | {"artefacts": artefacts}
-        )
-    write_tsv(folder / "slides.tsv", pd.DataFrame(rows))
-    write_json(folder / "stains.json", {s: record["stain"] for s, record in records.items()})
     legend = {
         "micrometres_per_pixel": MAP_MPP,
         "regions": {str(i): {"name": n, "subspace": s} for i, (n, s, _) in REGIONS.items()},
     }
     write_json(folder / "regions" / "legend.json", legend)
     write_text(folder / "README.md", _README)
+
+
+def write_slide_truth(folder: Path, records: list[dict[str, Any]]) -> None:
+    """Write what is true of the slides, from the records that :func:`pathduet.phantom.cohort.render_slide` returned."""
+    import pandas as pd
+
+    rows = []
+    for record in records:
+        artefacts = ";".join(f"{a['kind']}:{','.join(map(str, a['box_px']))}" for a in record["artefacts"])
+        facts = {key: record[key] for key in ("slide_id", "patient_id", "cohort")}
+        rows.append(
+            facts | record["programmes"] | record["shares"] | record["cells"] | {"artefacts": artefacts}
+        )
+    write_tsv(folder / "slides.tsv", pd.DataFrame(rows))
+    write_json(folder / "stains.json", {record["slide_id"]: record["stain"] for record in records})
