@@ -24,7 +24,6 @@ $(READY): pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/pathduet simulate --out demo --patients 36 --external 12 --seed 1 --workers $(CORES) --overwrite
 	@$(BIN)/snakemake --cores $(CORES)
 
 test: $(READY)

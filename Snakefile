@@ -1,7 +1,7 @@
 # Raw whole-slide images and transcriptomes in, trained models, tables and one report out.
 #
-#   snakemake --cores 8                          everything (profiles/default is picked up by itself)
-#   snakemake --cores 8 --configfile mine.yaml   the same on your own cohort: mine.yaml overrides config.yaml
+#   snakemake --cores 8                          the demo (profiles/default is picked up by itself)
+#   snakemake --cores 8 --configfile mine.yaml   the same on your own cohort: mine.yaml is laid over config.yaml
 #   snakemake --cores 8 results/models/survival/teacher/fold-2/predictions.tsv --forcerun train  one fold again
 #
 # What depends on what stands in rules/; what is computed, and how, in src/pathduet/.
@@ -18,6 +18,11 @@ include: "rules/common.smk"
 if os.getenv("PATHDUET_IMAGE"):
 
     container: os.getenv("PATHDUET_IMAGE")
+
+
+if plan.drawn_from:
+
+    include: "rules/phantom.smk"
 
 
 include: "rules/slides.smk"

@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from pathduet.core.config import is_demo
 from pathduet.core.errors import PathDuetError
 from pathduet.core.parent_process import VARIABLE
 from pathduet.core.source_code import code_version
@@ -19,10 +20,13 @@ from pathduet.results import (
     TRAINING_PREDICTIONS,
     WEIGHTS,
 )
+from pathduet.workflow import demo
 from pathduet.workflow.plan import CLINICAL_FILES, Plan
 from snakemake.exceptions import WorkflowError
 
 try:
+    if is_demo(config) and workflow.is_main_process:
+        print(demo.prepare(), file=sys.stderr, flush=True)
     plan = Plan.from_config(config)
 except PathDuetError as error:
     raise WorkflowError(str(error)) from None

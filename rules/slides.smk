@@ -6,6 +6,8 @@
 
 
 rule tile:
+    input:
+        drawn=plan.drawn_files(),
     output:
         manifest=RESULTS.batch("tile", "{batch}"),
     log:
@@ -68,6 +70,7 @@ use rule tile as features with:
 # Asked for by name only, e.g. `snakemake --cores 1 results/slides/S1/features.h5`: one slide, without its batch.
 rule one_slide:
     input:
+        drawn=plan.drawn_files(),
         target=plan.files("stain.target"),
         weights=plan.files("encoder.weights"),
     output:

@@ -186,7 +186,7 @@ def read_slide_rows(path: str | Path) -> list[dict[str, Any]]:
     return [row for _, row in rows]
 
 
-def _parse_slides(path: Path) -> tuple[list[SlideRow], list[Problem]]:
+def _parse_slides(path: Path, files_to_come: bool = False) -> tuple[list[SlideRow], list[Problem]]:
     rows, problems = _read_rows(path, "slides")
     problems += _duplicates(rows, "slide_id", path.name)
     slides = []
@@ -196,7 +196,7 @@ def _parse_slides(path: Path) -> tuple[list[SlideRow], list[Problem]]:
         file = Path(row["path"])
         file = file if file.is_absolute() else path.resolve().parent / file
         # DICOM slides are files too; MRXS keeps its folder beside the file that is named here
-        if not row.get("exclude") and not file.is_file():
+        if not (row.get("exclude") or files_to_come or file.is_file()):
             problems.append(
                 Problem(
                     f"{path.name} row {number}, path",
@@ -272,7 +272,11 @@ def _parse_patients(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
 
 
 def read_sheets(
-    slides_path: str | Path, patients_path: str | Path, cohorts: Sequence[str] | None = None
+    slides_path: str | Path,
+    patients_path: str | Path,
+    cohorts: Sequence[str] | None = None,
+    *,
+    files_to_come: bool = False,
 ) -> tuple[list[SlideRow], pd.DataFrame]:
     """Read both sheets, check them against each other and raise one error with everything that is wrong.
 
@@ -282,6 +286,8 @@ def read_sheets(
         The two TSV files.
     cohorts : sequence of str, optional
         The cohorts the configuration knows; rows of other cohorts are problems, and each must have a patient.
+    files_to_come : bool
+        The slides need not be there yet.
 
     Returns
     -------
@@ -289,7 +295,7 @@ def read_sheets(
     patients : DataFrame
         As from :func:`read_patients`.
     """
-    slides, problems = _parse_slides(Path(slides_path))
+    slides, problems = _parse_slides(Path(slides_path), files_to_come)
     patients, more = _parse_patients(Path(patients_path))
     problems += more
     if not more:

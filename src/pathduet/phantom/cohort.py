@@ -140,6 +140,7 @@ def simulate(out: Path, workers: int = 2, *, overwrite: bool = False, **design: 
     InputError
         If an argument is out of range, or `out` holds a phantom of another design, or sheets that this function did not write.
     """
+    out = Path(out)
     write_tables(out, Design(**design), overwrite=overwrite)
     draw_slides(out, workers)
 
@@ -159,7 +160,6 @@ def write_tables(out: Path, design: Design, *, overwrite: bool = False) -> None:
     """
     import pandas as pd
 
-    out = Path(out)
     key = _claim(out, design, overwrite)
     wanted = [*_WRITTEN[:2], *(_TABLES[site.cohort] for site, _ in design.cohorts())]
     if all((out / name).is_file() for name in wanted):
@@ -204,11 +204,6 @@ def draw_slides(out: Path, workers: int = 2) -> None:
     plans = design.slides(settings_hash(found))
     records = dict(track(_rendered(plans, out, workers), len(plans), "simulate", "slides"))
     write_slide_truth(out / "truth", [records[plan.slide_id] for plan in plans])
-
-
-def drawing_key(out: Path) -> str:
-    """Return what the slides of the phantom in `out` are drawn from: design and code, as one hash."""
-    return settings_hash(_record(out))
 
 
 def render_slide(plan: SlidePlan, out: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from pathduet.variations import (
     gene_selections,
     needed_arms,
 )
-from pathduet.workflow import config_checks
+from pathduet.workflow import config_checks, demo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +50,8 @@ class Plan:
         Indexed by patient_id.
     batches : dict
         Batch name ("000", "001", ...) to its slides.
+    drawn_from : str
+        Of the demo: what its slides are drawn from, as a hash; they need not be there yet. Else empty.
     """
 
     config: dict[str, Any]
@@ -59,6 +61,7 @@ class Plan:
     _by_id: dict[str, SlideRow] = field(repr=False)
     _arms: dict[str, Arm] = field(repr=False)
     _fold_of: dict[str, int] = field(repr=False)
+    drawn_from: str = ""
 
     @classmethod
     def from_config(cls, value: Mapping[str, Any]) -> Plan:
@@ -73,8 +76,10 @@ class Plan:
 
         config = configuration.resolve(value)
         config_checks.check(config)
+        drawn_from = demo.drawn_from() if configuration.is_demo(value) else ""
         cohorts = config["cohorts"]["internal"] + config["cohorts"]["external"]
-        slides, patients = read_sheets(config["sheets"]["slides"], config["sheets"]["patients"], cohorts)
+        sheets = config["sheets"]["slides"], config["sheets"]["patients"]
+        slides, patients = read_sheets(*sheets, cohorts, files_to_come=bool(drawn_from))
         folds = folds_of(patients, _split_settings(config))
         size = config["slides"]["slides_per_job"]
         chunks = [slides[i : i + size] for i in range(0, len(slides), size)]
@@ -84,7 +89,7 @@ class Plan:
         known = all_arms(config)
         if problems := heatmap_problems(config, slides, known):
             raise InputError(problems)
-        return cls(config, slides, patients, batches, by_id, known, fold_of)
+        return cls(config, slides, patients, batches, by_id, known, fold_of, drawn_from)
 
     @property
     def folds(self) -> range:
@@ -265,11 +270,15 @@ class Plan:
         Compared for being the same, never for being newer: a scanner or file server whose clock is ahead
         would else have its slides made again in every run.
         """
-        return [_stamp(path) for path in self.raw_paths(batch)]
+        return [self.drawn_from or _stamp(path) for path in self.raw_paths(batch)]
 
     def raw_stamp(self, slide_id: str) -> str:
         """The same of one slide."""
-        return _stamp(str(self._slide(slide_id).path))
+        return self.drawn_from or _stamp(str(self._slide(slide_id).path))
+
+    def drawn_files(self) -> list[str]:
+        """What tells that the demo's slides are drawn; of other cohorts nothing."""
+        return [str(demo.drawn_table())] if self.drawn_from else []
 
     def slide_row(self, slide_id: str) -> dict[str, Any]:
         """Sheet row of one slide."""
@@ -411,13 +420,15 @@ class Plan:
         return [self.results.explanations(task) / name for name in files_of(task, scores)]
 
     def annotation_paths(self) -> list[str]:
-        """Return the slides' region annotations that exist, and their legend."""
+        """Return the slides' region annotations that exist, and their legend; of the demo what tells that they are drawn."""
         regions = self.config["explanations"]["regions"]
         if not regions["annotations"]:
             return []
         paths = [
             regions["annotations"].replace("{slide_id}", s.slide_id) for s in self.slides if not s.exclude
         ]
+        if self.drawn_from:
+            return self.drawn_files()
         found = [path for path in paths if Path(path).is_file()]
         return [*found, *([regions["legend"]] if found and regions["legend"] else [])]
 

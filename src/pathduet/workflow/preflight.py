@@ -97,15 +97,19 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
     InputError
         If a run would refuse to start, with every problem found.
     """
+    from pathduet.core.config import is_demo
+    from pathduet.workflow import demo
     from pathduet.workflow.plan import Plan
 
-    plan = Plan.from_config(value)
     report = Preflight()
+    if is_demo(value):
+        report.sections["Demo"] = [demo.prepare()]
+    plan = Plan.from_config(value)
     report.sections["Cohorts"] = _cohort_lines(plan)
     report.sections["Labels (internal cohorts)"] = _label_lines(plan)
     report.sections["Expression"] = _expression_lines(plan)
     report.sections["Encoder"] = _encoder_lines(plan)
-    if open_slides:
+    if open_slides and not plan.drawn_from:
         default = plan.config["slides"]["default_mpp"]
         shown = track(plan.slides, len(plan.slides), "opening slides", "slides")
         report.slides = [check_slide(slide, default) for slide in shown]
