@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from itertools import permutations
 from pathlib import Path
 
 import pytest
+
+from pathduet.core.source_code import source_modules
 
 #: From the bottom up. A name is a module or a package directly in ``pathduet``; names in one layer do not know each other.
 LAYERS = (
@@ -22,6 +25,19 @@ LAYERS = (
     ("workflow",),
     ("cli",),
 )
+#: Packages of one package that do not know each other, in either direction.
+APART = (
+    ("slides.readers", "slides.stain", "slides.encoders"),
+    ("importers", "phantom"),
+)
+#: What a rule's script must not reach, however far: an edit there would run its jobs again for nothing.
+OUT_OF_REACH = {
+    "train": ("evaluation", "slides", "explain", "report"),
+    "one_slide": ("training", "models", "evaluation", "expression"),
+    "slides": ("training", "models", "evaluation", "expression"),
+    "genes": ("training", "models", "evaluation", "slides"),
+    "report": ("training", "models", "slides"),
+}
 #: Read by everyone: the package itself, for its version.
 PACKAGE = "pathduet"
 
@@ -76,3 +92,22 @@ def test_imports_go_to_lower_layers_only(imports: dict[str, set[str]]) -> None:
 def test_no_modules_import_each_other_in_a_circle(imports: dict[str, set[str]]) -> None:
     # A package's __init__ gathers names of its modules; what imports it from inside is a circle all the same.
     TopologicalSorter(imports).prepare()  # CycleError names the circle
+
+
+def test_parts_that_do_not_need_each_other_stay_apart(imports: dict[str, set[str]]) -> None:
+    together = [
+        f"{module} imports {other}"
+        for group in APART
+        for one, two in permutations(group, 2)
+        for module, others in imports.items()
+        for other in sorted(others)
+        if f"{module}.".startswith(f"{PACKAGE}.{one}.") and f"{other}.".startswith(f"{PACKAGE}.{two}.")
+    ]
+    assert together == []
+
+
+@pytest.mark.parametrize("script", OUT_OF_REACH)
+def test_an_edit_runs_only_those_jobs_again_that_it_can_change(repository: Path, script: str) -> None:
+    needed = source_modules(repository / "workflow_scripts" / f"{script}.py")
+    assert needed
+    assert [module for module in needed if place(module) in OUT_OF_REACH[script]] == []
