@@ -277,7 +277,9 @@ def test_a_logistic_regression_finds_a_separating_covariate_and_survives_missing
     assert "no fit" in notes["fit"] and nobody["p_G2"].to_numpy() == pytest.approx(1 / 3)
 
 
-def test_baselines_take_the_map_from_the_method_and_their_own_settings_from_the_comparison(tmp_path: Path) -> None:
+def test_baselines_take_the_map_from_the_method_and_their_own_settings_from_the_comparison(
+    tmp_path: Path,
+) -> None:
     made = plan(
         tmp_path,
         model={"stride": 3, "offset_range": 1.5},
