@@ -16,7 +16,7 @@ import pytest
 from pathduet.core.errors import SlideError
 from pathduet.core.files import atomic_path, sha256_file, write_json
 from pathduet.core.progress import track
-from pathduet.core.provenance import code_version, file_identity, settings_hash
+from pathduet.core.provenance import file_identity, settings_hash
 
 
 def test_an_error_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
@@ -75,11 +75,6 @@ def test_identity_of_a_large_file_sees_size_head_and_tail(tmp_path: Path) -> Non
 def test_settings_hash_ignores_key_order() -> None:
     assert settings_hash({"a": 1, "b": [2]}) == settings_hash({"b": [2], "a": 1})
     assert settings_hash({"a": 1}) != settings_hash({"a": 2})
-
-
-def test_code_version_names_different_parts_differently() -> None:
-    assert code_version("atomic") != code_version("errors")
-    assert code_version("atomic", "errors") == code_version("errors", "atomic")
 
 
 def test_sha256_agrees_with_coreutils(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ import tiny_cohort
 UNLIKE = re.compile(
     r"(^|/)(logs|benchmarks|report)/|(^|/)(\.lock|\.plan\.json|\.failures\.txt)$"
     # cost.json holds seconds; pages and figures of tables show them, records of jobs have the checksums of these
-    r"|(^|/)\.?cost\.json(\.sha256)?$|(^|/)tables/(\..*|.*\.(md|html|svg))$|^provenance/(train|tables)/|^provenance/report\.json$"
+    r"|(^|/)\.?cost\.json(\.sha256)?$|(^|/)tables/(\..*|.*\.(md|html|svg))$|^provenance/(train|evaluate)/|^provenance/report\.json$"
 )
 #: Columns of tables that hold what a training took.
 COSTS = ("train_s", "train_mib")

@@ -28,6 +28,8 @@ _FROM = re.compile(r"^[ \t]*from (pathduet[.\w]*) import (\([^)]*\)|[^\n]*)", re
 #: A docstring's word of what is loaded by name at run time: every module of a package.
 _LOADED = re.compile(r"^imports (pathduet[.\w]*)\.\*$", re.MULTILINE)
 _IMPORT = re.compile(r"^[ \t]*import (pathduet[.\w]*)", re.MULTILINE)
+#: The command of a process: ``[sys.executable, "-m", "pathduet.slides.worker"]``.
+_RUN = re.compile(r"""["']-m["'], ["'](pathduet[.\w]*)["']""")
 
 
 @lru_cache
@@ -73,7 +75,7 @@ def source_modules(*starts: str | Path) -> list[str]:
 @lru_cache
 def _imports_of(file: Path) -> tuple[str, ...]:
     text = file.read_text(encoding="utf-8")
-    named = [match[1] for match in _IMPORT.finditer(text)]
+    named = [match[1] for pattern in (_IMPORT, _RUN) for match in pattern.finditer(text)]
     for match in _FROM.finditer(text):
         names = re.findall(r"\w+", re.sub(r"#[^\n]*|\bas \w+", "", match[2]))
         inner = [f"{match[1]}.{name}" for name in names]

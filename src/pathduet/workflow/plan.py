@@ -17,7 +17,7 @@ from pathduet.core.errors import InputError
 from pathduet.core.files import sha256_file
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
 from pathduet.explanation_files import files_of
-from pathduet.results import DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
+from pathduet.results import COST, DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
 from pathduet.variations import (
     VARIATION_TABLES,
     Arm,
@@ -232,7 +232,7 @@ class Plan:
         """What a table is computed from."""
         models = self.in_table(table)
         external = [model for _, model in models] if table == "external" else []
-        own = [DESCRIPTION, TRAINING_PREDICTIONS, *([] if external else [PREDICTIONS])]
+        own = [DESCRIPTION, COST, TRAINING_PREDICTIONS, *([] if external else [PREDICTIONS])]
         return [*self.of_folds(models, *own), *self.external_of_folds(external, PREDICTIONS)]
 
     @property
