@@ -18,7 +18,7 @@ import tiny_cohort
 from faults import kill_test
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-TARGET = "results/models/survival/student/fold-0/metrics.json"
+TARGET = "results/models/survival/student/fold-0/predictions.tsv"
 MODEL = "results/models/survival/student/fold-0"
 
 
@@ -44,7 +44,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An undisturbed run up to one model's metrics; tests copy it."""
+    """An undisturbed run up to one model's predictions; tests copy it."""
     folder = make_run(tmp_path_factory.mktemp("undisturbed") / "run", cohort)
     result = tiny_cohort.snakemake(folder, folder / "config.yaml", TARGET)
     assert result.returncode == 0, result.stdout[-4000:]
@@ -78,31 +78,34 @@ def test_a_sheet_from_the_future_is_named_before_the_first_job(run: Path, cohort
         os.utime(sheet, (time.time() + 3600, time.time() + 3600))
         # nothing to do: no harm
         assert "Nothing to be done" in again(run).stdout
-        (run / MODEL / "metrics.json").unlink()
+        (run / MODEL / "predictions.tsv").unlink()
         refused = again(run)
         assert refused.returncode != 0 and "patients.tsv: is dated" in refused.stdout
-        assert "touch" in refused.stdout and not (run / MODEL / "metrics.json").exists()
+        assert "touch" in refused.stdout and not (run / MODEL / "predictions.tsv").exists()
     finally:
         os.utime(sheet, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def test_damaged_features_are_named_and_mended_without_training_again(run: Path, finished: Path) -> None:
+def test_damaged_features_are_named_with_the_command_that_makes_them_again(run: Path, finished: Path) -> None:
     slide = sorted((run / "results/slides").iterdir())[0].name
     flip_bit(run / f"results/slides/{slide}/features.h5")
-    for name in ("metrics.json", "predictions.tsv", "representations.h5"):
-        (run / MODEL / name).unlink()
-    trained = (run / MODEL / "weights.safetensors").stat().st_mtime_ns
-    result = again(run)
-    assert result.returncode == 0, result.stdout[-4000:]
-    log = (run / "results/logs/evaluate/survival/student/fold-0.log").read_text()
-    assert f"slide {slide}: features.h5 is not what was written: made again" in log
-    assert (run / MODEL / "weights.safetensors").stat().st_mtime_ns == trained
+    (run / MODEL / "predictions.tsv").unlink()
+    refused = again(run)
+    assert (
+        refused.returncode != 0 and f"slide {slide}, features.h5: is not what was written" in refused.stdout
+    )
+    command = re.search(r"make it again with `(snakemake [^`]*)`", refused.stdout)
+    assert command, refused.stdout[-3000:]
+    words = shlex.split(command[1])[3:]
+    mended = tiny_cohort.snakemake(run, run / "config.yaml", *words)
+    assert mended.returncode == 0, mended.stdout[-3000:]
+    assert again(run).returncode == 0
     assert kill_test.compare(finished / "results", run / "results") == []
 
 
 def test_a_damaged_output_is_named_removed_and_made_again(run: Path, finished: Path) -> None:
     flip_bit(run / "results/split/folds.tsv")
-    (run / MODEL / "metrics.json").unlink()
+    (run / MODEL / "predictions.tsv").unlink()
     first = again(run)
     assert first.returncode != 0 and "results/split/folds.tsv" in first.stdout
     assert "not what was written" in first.stdout
@@ -120,19 +123,19 @@ def test_a_damaged_output_is_named_removed_and_made_again(run: Path, finished: P
 
 
 def test_a_second_run_in_the_same_folder_refuses_and_harms_nothing(run: Path) -> None:
-    hold = "import sys, time; from pathduet import run_lock; run_lock.hold_run('results'); print(1, flush=True); time.sleep(300)"
+    hold = "import sys, time; from pathduet.core import run_lock; run_lock.hold_run('results'); print(1, flush=True); time.sleep(300)"
     other = subprocess.Popen([sys.executable, "-c", hold], cwd=run, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout is not None and other.stdout.readline() == "1\n"
-        (run / MODEL / "metrics.json").unlink()
+        (run / MODEL / "predictions.tsv").unlink()
         refused = again(run)
         assert refused.returncode != 0 and f"process {other.pid} on " in refused.stdout
-        assert not (run / MODEL / "metrics.json").exists()
+        assert not (run / MODEL / "predictions.tsv").exists()
     finally:
         other.kill()
         other.wait()
     # nothing to unlock: the lock went with its process
-    assert again(run).returncode == 0 and (run / MODEL / "metrics.json").exists()
+    assert again(run).returncode == 0 and (run / MODEL / "predictions.tsv").exists()
 
 
 def test_killed_at_random_it_ends_as_if_undisturbed(finished: Path, cohort: Path, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from pathduet.evaluation.evaluate_table import evaluate_table
 
 import tiny_cohort
-from pathduet.evaluation.variation_tables import write_variation_table
+from pathduet.results import Results
 from workflow.test_workflow import config_of, dry_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -24,7 +25,7 @@ class Broken(nn.Module):
     def __init__(self, sizes):
         raise RuntimeError("cannot be built | on purpose")
 """
-VARIATION = "results/models/survival/teacher-hvg10/fold-0/metrics.json"
+VARIATION = "results/models/survival/teacher-hvg10/fold-0/predictions.tsv"
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +89,16 @@ def test_a_variation_read_its_own_genes(compared: Path) -> None:
 
 def test_a_table_of_variations_shows_what_is_there_and_what_is_not(compared: Path) -> None:
     rows = [
-        {"task": "survival", "model": model, "group": "genes", "title": model}
+        {"task": "survival", "model": model, "group": "genes", "title": model, "base": "teacher"}
         for model in ("teacher", "teacher-hvg10", "teacher-hvg80")
     ]
-    settings = {"seed": 1, "bootstrap": 0}
-    out = compared / "results/tables"
-    table = write_variation_table(compared / "results", "hvg", rows, 2, settings, out / "x.tsv", out / "x.md")
-    (out / "x.tsv").unlink()
+    settings = {"protocol": "strict", "seed": 1, "bootstrap": 0}
+    results = Results(compared / "results")
+    table = evaluate_table(results, "hvg", rows, 2, settings)
     by_model = table[table["metric"] == "c_index"].set_index("title")
     assert by_model.loc["teacher", "n_folds"] == 2 and by_model.loc["teacher-hvg10", "n_folds"] == 1
     assert "not run" in by_model.loc["teacher-hvg80", "holes"]
-    assert "| teacher-hvg80 | C-index | fold 0: not run" in (out / "x.md").read_text()
+    assert "| teacher-hvg80 | C-index | fold 0: not run" in results.table("hvg", ".md").read_text()
 
 
 def test_an_edited_own_model_is_trained_again_and_nothing_else(compared: Path) -> None:
@@ -110,7 +110,7 @@ def test_an_edited_own_model_is_trained_again_and_nothing_else(compared: Path) -
         jobs = dry_run(compared, "tables")
     finally:
         file.write_text(before)
-    assert jobs == {"train": 2, "evaluate": 2, "table": 1, "tables": 1}
+    assert jobs == {"train": 2, "evaluate": 1, "tables": 1}
 
 
 def test_settings_of_the_comparison_leave_slides_and_the_method_alone(compared: Path) -> None:
@@ -123,4 +123,4 @@ def test_settings_of_the_comparison_leave_slides_and_the_method_alone(compared: 
         jobs = dry_run(compared, "tables")
     finally:
         path.write_text(before)
-    assert jobs == {"train": 2, "evaluate": 2, "table": 1, "tables": 1}
+    assert jobs == {"train": 2, "evaluate": 1, "tables": 1}

@@ -15,6 +15,8 @@ import yaml
 
 import tiny_cohort
 from pathduet.core.files import sha256_file
+from pathduet.evaluation.collect import read_metrics
+from pathduet.results import Results
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
@@ -133,8 +135,8 @@ def test_a_second_run_does_nothing_and_says_so(finished: Path) -> None:
 
 
 def test_one_fold_reruns_alone(finished: Path) -> None:
-    target = "results/models/survival/teacher/fold-2/metrics.json"
-    assert dry_run(finished, target, "--forcerun", "train") == {"train": 1, "evaluate": 1}
+    target = "results/models/survival/teacher/fold-2/predictions.tsv"
+    assert dry_run(finished, target, "--forcerun", "train") == {"train": 1}
 
 
 def test_a_learning_rate_retrains_and_leaves_slides_alone(finished: Path) -> None:
@@ -181,8 +183,7 @@ def test_a_slides_artifact_is_a_target(finished: Path) -> None:
 
 
 def test_metrics_say_where_they_come_from(finished: Path) -> None:
-    metrics = json.loads((finished / "results/models/survival/teacher/fold-0/metrics.json").read_text())
-    assert (metrics["task"], metrics["model"], metrics["fold"]) == ("survival", "teacher", 0)
+    metrics = read_metrics(Results(finished / "results"), "survival")[("survival", "teacher", 0)]
     assert (metrics["protocol"], metrics["variant"], metrics["unit"]) == ("strict", "paper", "patient")
     provenance = json.loads((finished / "results/provenance.json").read_text())
     assert provenance["seed"] == 42
@@ -193,14 +194,11 @@ def test_every_result_says_what_it_was_made_of(finished: Path) -> None:
     results = finished / "results"
     run = json.loads((results / "provenance.json").read_text())
     model = results / "models/survival/teacher/fold-0"
-    records = [
-        *(json.loads((model / name).read_text())["provenance"] for name in ("model.json", "metrics.json")),
-        *(json.loads(path.read_text())["provenance"] for path in results.glob("explanations/*/summary.json")),
-        *(json.loads(path.read_text()) for path in sorted((results / "provenance").rglob("*.json"))),
-    ]
-    for path in (results / "genes/fold-0.h5ad", next(results.glob("slides/*/features.h5"))):
-        with h5py.File(path) as file:
-            records.append(json.loads(file.attrs["provenance"]))
+    records = [json.loads(path.read_text()) for path in sorted((results / "provenance").rglob("*.json"))]
+    # what leaves the results carries it
+    records.append(json.loads((model / "model.json").read_text())["provenance"])
+    with h5py.File(next(results.glob("slides/*/features.h5"))) as file:
+        records.append(json.loads(file.attrs["provenance"]))
     for record in records:
         assert record["git_commit"] and len(record["source_sha256"]) == 12
         assert record["versions"]["numpy"] == run["versions"]["numpy"] and record["seed"] == 42
@@ -208,9 +206,9 @@ def test_every_result_says_what_it_was_made_of(finished: Path) -> None:
         assert record["settings"] or record["rule"] == "ledger"
     # a chain: what evaluation read is what training wrote
     trained = json.loads((results / "provenance/train/survival/teacher/fold-0.json").read_text())["outputs"]
-    read = json.loads((model / "metrics.json").read_text())["provenance"]["inputs"]
-    weights = "results/models/survival/teacher/fold-0/weights.safetensors"
-    assert read[weights] == trained[weights] == sha256_file(finished / weights)
+    read = json.loads((results / "provenance/evaluate/survival.json").read_text())["inputs"]
+    predictions = "results/models/survival/teacher/fold-0/predictions.tsv"
+    assert read[predictions] == trained[predictions] == sha256_file(finished / predictions)
     # every file that a job declares stands in a record
     made = {
         name
