@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import write_tsv
 
 if TYPE_CHECKING:
@@ -38,29 +38,26 @@ def read_fold_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     import pandas as pd
 
     if not path.is_file():
-        raise InputError([Problem(path.name, "no such file", "give a TSV with patient_id and fold")])
+        raise InputError.of(path.name, "no such file", "give a TSV with patient_id and fold")
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
     absent = [name for name in columns if name not in table.columns]
     if absent:
         found = f"columns {', '.join(map(str, table.columns))}"
-        raise InputError([Problem(path.name, found, f"needs {', '.join(absent)} too (tab-separated)")])
+        raise InputError.of(path.name, found, f"needs {', '.join(absent)} too (tab-separated)")
     table = table[list(columns)].apply(lambda column: column.str.strip())
-    problems = []
+    problems = Problems()
     for row, (patient, fold) in enumerate(zip(table["patient_id"], table["fold"]), 2):
         if not patient:
-            problems.append(Problem(f"{path.name} row {row}, patient_id", "empty", "give the patient's id"))
+            problems.add(f"{path.name} row {row}, patient_id", "empty", "give the patient's id")
         if not (fold.isascii() and fold.isdigit()):
-            problems.append(Problem(f"{path.name} row {row}, fold", repr(fold), "use a whole number from 0"))
+            problems.add(f"{path.name} row {row}, fold", repr(fold), "use a whole number from 0")
     for patient in sorted(set(table.loc[table["patient_id"].duplicated(), "patient_id"])):
-        problems.append(Problem(f"{path.name}, patient {patient}", "more than one row", "keep one"))
+        problems.add(f"{path.name}, patient {patient}", "more than one row", "keep one")
     if not problems:
         table["fold"] = table["fold"].astype(np.int64)
         numbers = sorted(set(table["fold"]))
         if len(numbers) < 2 or numbers != list(range(len(numbers))):
             shown = ", ".join(map(str, numbers)) or "none"
-            problems.append(
-                Problem(path.name, f"folds {shown}", "number them 0, 1, ... without a gap, at least two")
-            )
-    if problems:
-        raise InputError(problems)
+            problems.add(path.name, f"folds {shown}", "number them 0, 1, ... without a gap, at least two")
+    problems.check()
     return table

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pathduet.cohort.who_labels import GRADES, Cdkn2aRule, number_of, who2021, word_of
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def task_labels(
     import pandas as pd
 
     rows: list[tuple[Any, ...]] = []
-    problems = []
+    problems = Problems()
     for patient_id, patient in zip(patients.index, patients.to_dict("records")):
         try:
             if task == "diagnosis":
@@ -53,11 +53,10 @@ def task_labels(
             elif task == "survival":
                 rows.append(_survival(patient))
             else:
-                raise InputError([Problem("task", repr(task), "use diagnosis, grading or survival")])
+                raise InputError.of("task", repr(task), "use diagnosis, grading or survival")
         except ValueError as error:
-            problems.append(Problem(f"patient {patient_id}", str(error), "correct patients.tsv"))
-    if problems:
-        raise InputError(problems)
+            problems.add(f"patient {patient_id}", str(error), "correct patients.tsv")
+    problems.check()
     columns = ["survival_days", "event", "reason"] if task == "survival" else ["label", "reason"]
     table = pd.DataFrame(rows, index=patients.index, columns=columns)
     if task == "survival":

@@ -13,7 +13,7 @@ import numpy as np
 from pathduet.cohort.folds import COLUMNS, read_fold_numbers
 from pathduet.cohort.labels import Task, task_labels
 from pathduet.cohort.site_folds import UNLABELLED, deal_sites
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
     """
     internal = patients[patients["cohort"].isin(settings["internal"])]
     rule = settings["cdkn2a_rule"]
-    problems = []
+    problems = Problems()
     for task in settings["tasks"]:
         table = task_labels(internal, task, cdkn2a_rule=rule)
         known = table[table["reason"] == ""]
@@ -49,20 +49,15 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
         )
         for name, count in sorted(dict(groups).items()):
             if count < settings["folds"]:
-                problems.append(
-                    Problem(
-                        f"{task}, {name}",
-                        f"{count} of {len(internal)} internal patients, for {settings['folds']} folds",
-                        "lower split.folds, add patients, leave the task out of `tasks`, or clear these "
-                        "patients' label",
-                    )
+                problems.add(
+                    f"{task}, {name}",
+                    f"{count} of {len(internal)} internal patients, for {settings['folds']} folds",
+                    "lower split.folds, add patients, leave the task out of `tasks`, or clear these "
+                    "patients' label",
                 )
         if known.empty:
-            problems.append(
-                Problem(task, "no internal patient has this label", "leave the task out of `tasks`")
-            )
-    if problems:
-        raise InputError(problems)
+            problems.add(task, "no internal patient has this label", "leave the task out of `tasks`")
+    problems.check()
     labels = _strata(internal, settings)
     if settings["file"] is not None:
         return import_folds(settings["file"], internal, labels)
@@ -140,17 +135,16 @@ def make_folds(
     import pandas as pd
 
     ids = [str(patient) for patient in patients.index]
-    problems = []
+    problems = Problems()
     if folds < 2:
-        problems.append(Problem("split.folds", str(folds), "use at least 2"))
+        problems.add("split.folds", str(folds), "use at least 2")
     if site_preserving and protocol == "paper":
-        problems.append(Problem("split.site_preserving", "with protocol paper", "use protocol strict"))
+        problems.add("split.site_preserving", "with protocol paper", "use protocol strict")
     if not ids:
-        problems.append(Problem("split", "no patient in the internal cohorts", "check cohorts.internal"))
+        problems.add("split", "no patient in the internal cohorts", "check cohorts.internal")
     for twice in sorted(patient for patient, count in Counter(ids).items() if count > 1):
-        problems.append(Problem("split", f"patient {twice} twice", "patient ids are unique over all cohorts"))
-    if problems:
-        raise InputError(problems)
+        problems.add("split", f"patient {twice} twice", "patient ids are unique over all cohorts")
+    problems.check()
     label_of = labels.to_dict()
     table = pd.DataFrame({"patient_id": ids, "cohort": patients["cohort"].astype(str).to_numpy()})
     found = [label_of.get(patient) for patient in patients.index]
@@ -158,16 +152,13 @@ def make_folds(
     table = table.sort_values("patient_id", ignore_index=True)
     for label, count in table["label"].value_counts().sort_index().items():
         if label != UNLABELLED and count < folds:
-            problems.append(
-                Problem(
-                    f"split, class {label}",
-                    f"{count} patient{'s' if count != 1 else ''} for {folds} folds",
-                    "lower split.folds, add patients, give your own folds (split.file), or clear these "
-                    "patients' facts (or `diagnosis`) so that they have no label",
-                )
+            problems.add(
+                f"split, class {label}",
+                f"{count} patient{'s' if count != 1 else ''} for {folds} folds",
+                "lower split.folds, add patients, give your own folds (split.file), or clear these "
+                "patients' facts (or `diagnosis`) so that they have no label",
             )
-    if problems:
-        raise InputError(problems)
+    problems.check()
     if site_preserving:
         table["fold"] = deal_sites(table, folds, seed)
     else:
@@ -195,7 +186,7 @@ def _kfold(table: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     for cohort, rows in table.groupby("cohort", sort=True):
         if len(rows) < folds:
             where = f"split, cohort {cohort}"
-            raise InputError([Problem(where, f"{len(rows)} patients for {folds} folds", "lower split.folds")])
+            raise InputError.of(where, f"{len(rows)} patients for {folds} folds", "lower split.folds")
         splitter = KFold(folds, shuffle=True, random_state=seed)
         for number, (_, test) in enumerate(splitter.split(rows)):
             fold[rows.index.to_numpy()[test]] = number
@@ -228,17 +219,13 @@ def import_folds(path: str | PathLike[str], patients: pd.DataFrame, labels: pd.S
     path = Path(path)
     table = read_fold_numbers(path, ("patient_id", "fold"))
     given, wanted = set(table["patient_id"]), {str(patient) for patient in patients.index}
-    problems = [
-        Problem(f"{path.name}, patient {patient}", "is in no internal cohort", "remove the row")
-        for patient in sorted(given - wanted)
-    ] + [
-        Problem(
-            f"{path.name}, patient {patient}", "has no fold", "every internal patient needs exactly one row"
-        )
-        for patient in sorted(wanted - given)
-    ]
-    if problems:
-        raise InputError(problems)
+    problems = Problems()
+    for patient in sorted(given - wanted):
+        problems.add(f"{path.name}, patient {patient}", "is in no internal cohort", "remove the row")
+    for patient in sorted(wanted - given):
+        advice = "every internal patient needs exactly one row"
+        problems.add(f"{path.name}, patient {patient}", "has no fold", advice)
+    problems.check()
     cohort_of, label_of = patients["cohort"].to_dict(), labels.to_dict()
     table["cohort"] = [str(cohort_of[patient]) for patient in table["patient_id"]]
     found = [label_of.get(patient) for patient in table["patient_id"]]

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import atomic_path
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def import_splits(folder: str | PathLike[str]) -> pd.DataFrame:
     paths = {int(p.stem.split("_")[1]): p for p in folder.glob("splits_*.csv") if p.stem[7:].isdigit()}
     if sorted(paths) != list(range(len(paths))) or len(paths) < 2:
         found = ", ".join(p.name for _, p in sorted(paths.items())) or "no splits_k.csv"
-        raise InputError([Problem(folder.name, found, "needs splits_0.csv, splits_1.csv, ... without a gap")])
-    problems: list[Problem] = []
+        raise InputError.of(folder.name, found, "needs splits_0.csv, splits_1.csv, ... without a gap")
+    problems = Problems()
     train: dict[int, list[str]] = {}
     tested: dict[int, list[str]] = {}
     for fold, path in sorted(paths.items()):
@@ -73,26 +73,23 @@ def import_splits(folder: str | PathLike[str]) -> pd.DataFrame:
         }
         name = "test" if parts["test"] else "val"
         if name == "test" and parts["val"]:
-            problems.append(
-                Problem(path.name, "both val and test hold patients", "join one of them to train")
-            )
+            problems.add(path.name, "both val and test hold patients", "join one of them to train")
         for part in ("train", name):
             if not parts[part]:
-                problems.append(Problem(f"{path.name}, {part}", "no patient", "needs columns train and val"))
+                problems.add(f"{path.name}, {part}", "no patient", "needs columns train and val")
         listed = parts["train"] + parts[name]
         for patient in sorted(p for p, count in Counter(listed).items() if count > 1):
-            problems.append(Problem(f"{path.name}, patient {patient}", "stands twice", "keep one"))
+            problems.add(f"{path.name}, patient {patient}", "stands twice", "keep one")
         train[fold], tested[fold] = parts["train"], parts[name]
     everyone = {patient for patients in [*train.values(), *tested.values()] for patient in patients}
     times = Counter(patient for patients in tested.values() for patient in set(patients))
     for patient in sorted(everyone):
         if times[patient] != 1:
             found = f"tested in {times[patient]} folds"
-            problems.append(Problem(f"{folder.name}, patient {patient}", found, "test each exactly once"))
+            problems.add(f"{folder.name}, patient {patient}", found, "test each exactly once")
     for fold, path in sorted(paths.items()):
         for patient in sorted(everyone - set(train[fold]) - set(tested[fold])):
-            problems.append(Problem(f"{path.name}, patient {patient}", "in neither part", "add it to train"))
-    if problems:
-        raise InputError(problems)
+            problems.add(f"{path.name}, patient {patient}", "in neither part", "add it to train")
+    problems.check()
     rows = [(patient, fold) for fold, patients in tested.items() for patient in patients]
     return pd.DataFrame(rows, columns=["patient_id", "fold"]).sort_values("patient_id", ignore_index=True)

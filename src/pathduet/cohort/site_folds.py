@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pathduet.cohort.tcga_barcode import parse_barcode
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import Problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,13 +24,12 @@ def deal_sites(table: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     site = [b.site if b else patient for b, patient in zip(barcodes, table["patient_id"])]
     counts = pd.crosstab(pd.Series(site, name="site"), table["label"])
     fewest = (counts > 0).sum()
-    problems = [
-        Problem(f"split, class {label}", f"patients of {sites} sites for {folds} folds",
-                "lower split.folds, or set split.site_preserving: false")
-        for label, sites in fewest.items() if label != UNLABELLED and sites < folds
-    ]  # fmt: skip
-    if problems:
-        raise InputError(problems)
+    problems = Problems()
+    for label, sites in fewest.items():
+        if label != UNLABELLED and sites < folds:
+            advice = "lower split.folds, or set split.site_preserving: false"
+            problems.add(f"split, class {label}", f"patients of {sites} sites for {folds} folds", advice)
+    problems.check()
     drawn = np.random.default_rng(seed).permutation(len(counts))
     largest_first = drawn[np.argsort(-counts.sum(axis=1).to_numpy()[drawn], kind="stable")]
     numbers = counts.to_numpy(dtype=np.float64)

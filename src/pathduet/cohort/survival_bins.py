@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 
 
 def discretize(times: ArrayLike, events: ArrayLike, n_bins: int = 4) -> NDArray[np.float64]:
@@ -40,30 +40,28 @@ def discretize(times: ArrayLike, events: ArrayLike, n_bins: int = 4) -> NDArray[
     """
     days = np.asarray(times, dtype=np.float64).ravel()
     if n_bins < 2:
-        raise InputError([Problem("survival_bins", str(n_bins), "use at least 2")])
+        raise InputError.of("survival_bins", str(n_bins), "use at least 2")
     bad = int((~np.isfinite(days) | (days <= 0)).sum())
     if bad:
-        problem = Problem("survival times", f"{bad} of {len(days)} missing or not > 0", "leave these out")
-        raise InputError([problem])
+        raise InputError.of("survival times", f"{bad} of {len(days)} missing or not > 0", "leave these out")
     seen = np.asarray(events, dtype=np.float64).ravel()
     if len(seen) != len(days):
         found = f"{len(seen)} for {len(days)} survival times"
-        raise InputError([Problem("survival events", found, "give one status a patient")])
+        raise InputError.of("survival events", found, "give one status a patient")
     unknown = int((~np.isin(seen, (0, 1))).sum())
     if unknown:
         found = f"{unknown} of {len(seen)} neither 0 nor 1"
-        raise InputError([Problem("survival events", found, "leave these patients out")])
+        raise InputError.of("survival events", found, "leave these patients out")
     if len(days) < n_bins:
         found = f"{len(days)} patients for {n_bins} intervals"
-        raise InputError([Problem("survival times", found, "use fewer intervals (labels.survival_bins)")])
+        raise InputError.of("survival times", found, "use fewer intervals (labels.survival_bins)")
     edges = np.quantile(days, np.arange(1, n_bins) / n_bins)
     # An edge at the largest time leaves the last interval empty, one at the smallest is harmless: it is inclusive.
     if (np.diff(edges) <= 0).any() or edges[-1] >= days.max():
         shown = ", ".join(f"{edge:g}" for edge in edges)
-        problem = Problem(
+        raise InputError.of(
             "survival times", f"ties give the edges {shown}", "use fewer intervals (labels.survival_bins)"
         )
-        raise InputError([problem])
     return edges
 
 

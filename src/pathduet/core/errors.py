@@ -59,6 +59,24 @@ class InputError(PathDuetError):
         count = len(self.problems)
         super().__init__(f"{count} problem{'s' if count != 1 else ''} in the input:\n{lines}")
 
+    @classmethod
+    def of(cls, where: str, found: str, advice: str) -> InputError:
+        """Return the error of a single problem."""
+        return cls([Problem(where, found, advice)])
+
+
+class Problems(list[Problem]):
+    """Problems as they are found, raised together."""
+
+    def add(self, where: str, found: str, advice: str) -> None:
+        """Add one."""
+        self.append(Problem(where, found, advice))
+
+    def check(self) -> None:
+        """Raise InputError if there are any."""
+        if self:
+            raise InputError(self)
+
 
 class SlideError(PathDuetError):
     """A slide that cannot be used. It ends that slide, never the run.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path
 
 if TYPE_CHECKING:
@@ -134,11 +134,11 @@ def _opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
 
     path = Path(path)
     if not path.is_file():
-        raise InputError([Problem(path.name, "no such file", "make the fold's expression matrix first")])
+        raise InputError.of(path.name, "no such file", "make the fold's expression matrix first")
     with h5py.File(path) as file:
         if "uns/pathduet" not in file:
             advice = "give a file that PathDuet wrote (genes/fold-K.h5ad)"
-            raise InputError([Problem(path.name, "no expression matrix of a fold", advice)])
+            raise InputError.of(path.name, "no expression matrix of a fold", advice)
         yield file
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import Problems
 from pathduet.expression.fold_matrix import SUBSPACES, FoldExpression, read_genes, token_columns
 from pathduet.expression.tables import ExpressionTable
 from pathduet.expression.units import to_log2
@@ -102,7 +102,7 @@ class GeneScaling:
     def from_matrix(cls, path: Path) -> GeneScaling:
         """Take them from a fold's matrix (``genes/fold-K.h5ad``)."""
         var, settings = read_genes(path)
-        chosen = {name: var.iloc[token_columns(var, name)] for name in SUBSPACES}
+        chosen: dict[str, pd.DataFrame] = {name: var.iloc[token_columns(var, name)] for name in SUBSPACES}
         genes = {name: tuple(map(str, part.index)) for name, part in chosen.items()}
         mean = {name: part["mean"].to_numpy(dtype=np.float64) for name, part in chosen.items()}
         sd = {name: part["sd"].to_numpy(dtype=np.float64) for name, part in chosen.items()}
@@ -150,24 +150,21 @@ class GeneScaling:
             If the table is z-scored and the training tables were not (or the other way round), or lacks more than a
             tenth of a subspace's genes.
         """
-        problems = []
+        problems = Problems()
         scored = {unit == "zscore" for unit in self.units.values()}
         if scored != {table.unit == "zscore"}:
             found = f"{table.unit}; the model was trained on {', '.join(sorted(set(self.units.values())))}"
-            problems.append(Problem("expression", found, "hand in the unit it was trained on"))
+            problems.add("expression", found, "hand in the unit it was trained on")
         for name in SUBSPACES:
             lacking = [gene for gene in self.genes[name] if gene not in table.values.index]
             if len(lacking) > MOST_MISSING * len(self.genes[name]):
                 shown = ", ".join(lacking[:5])
-                problems.append(
-                    Problem(
-                        f"expression, {name} genes of fold {self.fold}",
-                        f"{len(lacking)} of {len(self.genes[name])} are not in the table ({shown} ...)",
-                        "hand in a whole transcriptome with gene symbols or Ensembl ids",
-                    )
+                problems.add(
+                    f"expression, {name} genes of fold {self.fold}",
+                    f"{len(lacking)} of {len(self.genes[name])} are not in the table ({shown} ...)",
+                    "hand in a whole transcriptome with gene symbols or Ensembl ids",
                 )
-        if problems:
-            raise InputError(problems)
+        problems.check()
         log2, _ = to_log2(table)
         scaled = {}
         for name in SUBSPACES:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +43,10 @@ def statistic_for(flavor: Flavor, units: Iterable[str]) -> tuple[Statistic, str]
     units = set(units)
     if flavor not in ("seurat", "seurat_v3", "cell_ranger", "random"):
         known = "use seurat, seurat_v3, cell_ranger or random"
-        raise InputError([Problem("expression.hvg_flavor", repr(flavor), known)])
+        raise InputError.of("expression.hvg_flavor", repr(flavor), known)
     if flavor == "seurat_v3" and units != {"counts"}:
         found = f"seurat_v3 on {', '.join(sorted(units))}"
-        raise InputError([Problem("expression.hvg_flavor", found, "seurat_v3 needs counts; use seurat")])
+        raise InputError.of("expression.hvg_flavor", found, "seurat_v3 needs counts; use seurat")
     if flavor != "random" and "zscore" in units:
         warning = (
             "z-scored expression has no dispersion to rank genes by: the range between the deciles took the "
@@ -137,8 +137,7 @@ def _scanpy(values: pd.DataFrame | None, flavor: str) -> np.ndarray:
             )  # fmt: skip
         except ValueError as error:
             found = f"{flavor} fails on {values.shape[0]} samples x {values.shape[1]} genes ({error})"
-            problem = Problem("expression.hvg_flavor", found, "use seurat")
-            raise InputError([problem]) from error
+            raise InputError.of("expression.hvg_flavor", found, "use seurat") from error
     column = "variances_norm" if flavor == "seurat_v3" else "dispersions_norm"
     ranked: np.ndarray = table.loc[values.columns, column].to_numpy(dtype=np.float64)
     return ranked
@@ -158,7 +157,7 @@ def top_share(statistic: pd.Series, genes: Iterable[str], fraction: float) -> li
         is first in the alphabet.
     """
     if not 0 < fraction <= 1:
-        raise InputError([Problem("expression.hvg_fraction", str(fraction), "use a number in (0, 1]")])
+        raise InputError.of("expression.hvg_fraction", str(fraction), "use a number in (0, 1]")
     ordered = sorted(genes)
     scores = statistic.loc[ordered].to_numpy(dtype=np.float64)
     descending = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")

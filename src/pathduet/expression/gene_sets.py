@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,30 +39,27 @@ def read_gene_set(path: str | PathLike[str]) -> list[str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError([Problem(f"gene list {path.name}", "no such file", "give an existing text file")])
+        raise InputError.of(f"gene list {path.name}", "no such file", "give an existing text file")
     return _parse(path, path.name)
 
 
 def _parse(source: Traversable, name: str) -> list[str]:
     genes: dict[str, int] = {}
-    problems = []
+    problems = Problems()
     for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1):
         symbol = line.split("#", 1)[0].strip()
         if not symbol:
             continue
         where = f"gene list {name} line {number}"
         if len(symbol.split()) > 1 or "," in symbol:
-            problems.append(Problem(where, f"{symbol!r}", "write one symbol a line"))
+            problems.add(where, f"{symbol!r}", "write one symbol a line")
         elif symbol in genes:
-            problems.append(
-                Problem(where, f"{symbol} stands on line {genes[symbol]} too", "remove one of them")
-            )
+            problems.add(where, f"{symbol} stands on line {genes[symbol]} too", "remove one of them")
         else:
             genes[symbol] = number
     if not genes and not problems:
-        problems.append(Problem(f"gene list {name}", "no gene", "write one symbol a line"))
-    if problems:
-        raise InputError(problems)
+        problems.add(f"gene list {name}", "no gene", "write one symbol a line")
+    problems.check()
     return list(genes)
 
 
@@ -86,7 +83,7 @@ def assign_subspaces(genes: Iterable[str], tumor: Iterable[str], tme: Iterable[s
     import pandas as pd
 
     if both not in ("tumor", "tme", "shared", "drop"):
-        raise InputError([Problem("genesets.both", repr(both), "use tumor, tme, shared or drop")])
+        raise InputError.of("genesets.both", repr(both), "use tumor, tme, shared or drop")
     in_both = "" if both == "drop" else both
     tumor, tme, genes = set(tumor), set(tme), list(genes)
     subspaces = [

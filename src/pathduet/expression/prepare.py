@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem, Problems
 from pathduet.expression.alignment import align
 from pathduet.expression.batch_correction import BatchCorrection, location_scale
 from pathduet.expression.fold_matrix import SUBSPACES
@@ -67,7 +67,7 @@ class MatrixSettings:
             ("expression.external_scaling", self.external_scaling, ("training", "own")),
         ):
             if value not in known:
-                raise InputError([Problem(key, repr(value), f"use {' or '.join(known)}")])
+                raise InputError.of(key, repr(value), f"use {' or '.join(known)}")
 
 
 def read_tables(expression: Mapping[str, Any]) -> list[ExpressionTable]:
@@ -78,7 +78,7 @@ def read_tables(expression: Mapping[str, Any]) -> list[ExpressionTable]:
     InputError
         With the problems of all tables, not of the first bad one.
     """
-    tables, problems = [], []
+    tables, problems = [], Problems()
     for entry in expression["tables"]:
         try:
             tables.append(
@@ -88,8 +88,7 @@ def read_tables(expression: Mapping[str, Any]) -> list[ExpressionTable]:
             problems += [
                 Problem(f"cohort {entry['cohort']}: {p.where}", p.found, p.advice) for p in error.problems
             ]
-    if problems:
-        raise InputError(problems)
+    problems.check()
     return tables
 
 
@@ -231,7 +230,7 @@ def _fitted(obs: pd.DataFrame, fold: int, protocol: str) -> np.ndarray:
     if fitted.sum() < _FEWEST_SAMPLES:
         found = f"{fitted.sum()} samples to select and scale genes by"
         advice = f"needs {_FEWEST_SAMPLES}: check patient ids in the expression tables against patients.tsv"
-        raise InputError([Problem(f"expression, fold {fold}", found, advice)])
+        raise InputError.of(f"expression, fold {fold}", found, advice)
     return fitted
 
 
@@ -267,7 +266,7 @@ def _token_order(
         total = len(set(listed[name]))
         if not candidates:
             found = f"none of the {len(listed[name])} {name} genes is in all expression tables"
-            raise InputError([Problem(f"genes, {name}", found, "check the gene names and genesets.both")])
+            raise InputError.of(f"genes, {name}", found, "check the gene names and genesets.both")
         order = coexpression_order(training[top_share(dispersion, candidates, settings.fraction)])
         place = {gene: position for position, gene in enumerate(order)}
         var[f"token_order_{name}"] = [place.get(gene, -1) for gene in var.index]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem, Problems
 from pathduet.expression.tables import ExpressionTable
 
 if TYPE_CHECKING:
@@ -14,21 +14,19 @@ if TYPE_CHECKING:
 
 def check_tables(tables: Sequence[ExpressionTable], patients: pd.DataFrame) -> None:
     """Raise InputError unless the tables can be combined: one a cohort, on one scale, of the cohort's patients."""
-    problems = []
+    problems = Problems()
     cohorts = [table.cohort for table in tables]
     if not tables:
-        problems.append(Problem("expression.tables", "none", "give one table a cohort"))
+        problems.add("expression.tables", "none", "give one table a cohort")
     for cohort in sorted({cohort for cohort in cohorts if cohorts.count(cohort) > 1}):
-        problems.append(Problem("expression.tables", f"cohort {cohort} twice", "give one table a cohort"))
+        problems.add("expression.tables", f"cohort {cohort} twice", "give one table a cohort")
     scored = sorted({table.cohort for table in tables if table.unit == "zscore"})
     if scored and len(scored) < len(set(cohorts)):
         others = ", ".join(sorted(set(cohorts) - set(scored)))
-        problems.append(
-            Problem(
-                "expression.tables",
-                f"{', '.join(scored)} z-scored, {others} not",
-                "z-scores share no scale with the others: hand in all z-scored, or none",
-            )
+        problems.add(
+            "expression.tables",
+            f"{', '.join(scored)} z-scored, {others} not",
+            "z-scores share no scale with the others: hand in all z-scored, or none",
         )
     cohort_of = patients["cohort"].to_dict()
     for table in tables:
@@ -36,9 +34,8 @@ def check_tables(tables: Sequence[ExpressionTable], patients: pd.DataFrame) -> N
             if cohort_of.get(patient, table.cohort) != table.cohort:
                 where = f"expression of {table.cohort}, sample {sample}"
                 found = f"patient {patient} is of cohort {cohort_of[patient]}"
-                problems.append(Problem(where, found, "correct the sample sheet or patients.tsv"))
-    if problems:
-        raise InputError(problems)
+                problems.add(where, found, "correct the sample sheet or patients.tsv")
+    problems.check()
 
 
 def samples_of_fold(
@@ -52,7 +49,7 @@ def samples_of_fold(
 
     if fold not in set(folds["fold"]):
         found = f"{fold}; there are {sorted(set(folds['fold']))}"
-        raise InputError([Problem("fold", found, "give a fold of folds.tsv")])
+        raise InputError.of("fold", found, "give a fold of folds.tsv")
     tested = dict(zip(folds["patient_id"], folds["fold"]))
     internal = set(folds["cohort"])
     rows, unknown = [], 0

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pathduet.core.errors import Problem
+from pathduet.core.errors import Problem, Problems
 from pathduet.expression.table_files import SHOWN, RawTable, more_cells
 
 Unit = Literal["counts", "tpm", "fpkm", "log2_tpm", "zscore"]
@@ -38,7 +38,7 @@ def check_samples(samples: list[str], name: str) -> list[Problem]:
 
 def check_values(raw: RawTable, unit: str, name: str) -> list[Problem]:
     """List impossible values, sample by sample (a whole transcriptome is large: no full-size temporaries)."""
-    problems: list[Problem] = []
+    problems = Problems()
     infinite: _Hits = []
     negative: _Hits = []
     fraction: _Hits = []
@@ -46,10 +46,10 @@ def check_values(raw: RawTable, unit: str, name: str) -> list[Problem]:
         where = f"{name}, sample {raw.samples[sample]}"
         finite = np.isfinite(values)
         if not finite.any():
-            problems.append(Problem(where, "no value at all", "remove the column"))
+            problems.add(where, "no value at all", "remove the column")
             continue
         if unit in ADDITIVE and not values[finite].any():
-            problems.append(Problem(where, "all values are 0", "remove the column"))
+            problems.add(where, "all values are 0", "remove the column")
         infinite.append((sample, np.flatnonzero(np.isinf(values))))
         if unit != "zscore":
             negative.append((sample, np.flatnonzero(finite & (values < 0))))
@@ -90,10 +90,10 @@ def _whole(values: np.ndarray) -> bool:
 
 
 def _cells(raw: RawTable, hits: _Hits, name: str, advice: str) -> list[Problem]:
-    problems: list[Problem] = []
+    problems = Problems()
     for column, rows in hits:
         for row in rows[: SHOWN - len(problems)]:
             place = f"row {row + raw.first_row}" if raw.first_row else "gene"
             where = f"{name} {place} ({raw.genes[row] or 'no gene'}), column {raw.samples[column]}"
-            problems.append(Problem(where, f"{raw.values[row, column]:g}", advice))
+            problems.add(where, f"{raw.values[row, column]:g}", advice)
     return problems + more_cells(sum(len(rows) for _, rows in hits), name, advice)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem, Problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ class RawTable:
 def read_raw(path: Path) -> RawTable:
     name = path.name.lower()
     if not path.is_file():
-        raise InputError([Problem(f"expression table {path.name}", "no such file", "give its path")])
+        raise InputError.of(f"expression table {path.name}", "no such file", "give its path")
     try:
         if name.endswith((".tsv", ".tsv.gz", ".csv", ".csv.gz")):
             return _read_text(path, "\t" if ".tsv" in name[-7:] else ",")
@@ -46,10 +46,11 @@ def read_raw(path: Path) -> RawTable:
             return _read_h5ad(path)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         message = f"cannot be read ({type(error).__name__}: {error})"
-        problem = Problem(f"expression table {path.name}", message, "check that the file is whole")
-        raise InputError([problem]) from error
+        raise InputError.of(
+            f"expression table {path.name}", message, "check that the file is whole"
+        ) from error
     advice = "use .tsv, .tsv.gz, .csv, .csv.gz, .parquet or .h5ad"
-    raise InputError([Problem(f"expression table {path.name}", "unknown kind of file", advice)])
+    raise InputError.of(f"expression table {path.name}", "unknown kind of file", advice)
 
 
 def _read_text(path: Path, separator: str) -> RawTable:
@@ -62,11 +63,11 @@ def _read_text(path: Path, separator: str) -> RawTable:
         first = next(lines, [])
     gene_column = _gene_column(header, path.name)
     if not first:
-        raise InputError([Problem(path.name, "no row below the header", "add one row a gene")])
+        raise InputError.of(path.name, "no row below the header", "add one row a gene")
     if len(first) != len(header):
         advice = "give the gene column a name (R's write.table leaves it out)"
         found = f"{len(first)} cells under {len(header)} columns"
-        raise InputError([Problem(f"{path.name} row 2", found, advice)])
+        raise InputError.of(f"{path.name} row 2", found, advice)
     try:
         frame = pd.read_csv(
             path, sep=separator, header=None, skiprows=1, names=range(len(header)), index_col=False,
@@ -74,8 +75,9 @@ def _read_text(path: Path, separator: str) -> RawTable:
             on_bad_lines="error",
         )  # fmt: skip
     except pd.errors.ParserError as error:
-        problem = Problem(path.name, str(error).strip(), "every row needs as many cells as the header")
-        raise InputError([problem]) from error
+        raise InputError.of(
+            path.name, str(error).strip(), "every row needs as many cells as the header"
+        ) from error
     return _from_frame(frame, header, gene_column, path.name)
 
 
@@ -86,13 +88,13 @@ def _read_parquet(path: Path) -> RawTable:
         frame = pd.read_parquet(path)
     except ValueError as error:
         found = f"cannot be read ({error})"
-        raise InputError([Problem(path.name, found, "check that the file is whole")]) from error
+        raise InputError.of(path.name, found, "check that the file is whole") from error
     if frame.index.name in GENE_COLUMNS:
         frame = frame.reset_index()
     header = [str(column).strip() for column in frame.columns]
     gene_column = _gene_column(header, path.name)
     if frame.empty:
-        raise InputError([Problem(path.name, "no row", "add one row a gene")])
+        raise InputError.of(path.name, "no row", "add one row a gene")
     frame.columns = pd.RangeIndex(len(header))
     return _from_frame(frame, header, gene_column, path.name)
 
@@ -105,9 +107,9 @@ def _read_h5ad(path: Path) -> RawTable:
         adata = anndata.read_h5ad(path)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         found = f"no AnnData file ({error})"
-        raise InputError([Problem(path.name, found, "write it with AnnData.write_h5ad")]) from error
+        raise InputError.of(path.name, found, "write it with AnnData.write_h5ad") from error
     if adata.X is None or 0 in adata.shape:
-        raise InputError([Problem(path.name, f"shape {adata.shape}", "needs samples, genes and X")])
+        raise InputError.of(path.name, f"shape {adata.shape}", "needs samples, genes and X")
     values = adata.X.toarray() if hasattr(adata.X, "toarray") else np.asarray(adata.X)
     genes = adata.var.get("gene_symbol", adata.var_names)
     sheet = None
@@ -125,7 +127,7 @@ def _gene_column(header: list[str], name: str) -> int:
             return header.index(wanted)
     found = f"columns {', '.join(header[:5])}{' ...' if len(header) > 5 else ''}" if header else "empty file"
     advice = f"name the column with the genes {' or '.join(GENE_COLUMNS)} (genes are rows, samples columns)"
-    raise InputError([Problem(f"{name} header", found, advice)])
+    raise InputError.of(f"{name} header", found, advice)
 
 
 def _from_frame(frame: pd.DataFrame, header: list[str], gene_column: int, name: str) -> RawTable:
@@ -134,7 +136,7 @@ def _from_frame(frame: pd.DataFrame, header: list[str], gene_column: int, name: 
 
     columns = [i for i, title in enumerate(header) if title not in GENE_COLUMNS]
     if not columns:
-        raise InputError([Problem(f"{name} header", "no sample column", "add one column a sample")])
+        raise InputError.of(f"{name} header", "no sample column", "add one column a sample")
     genes = ["" if gene != gene or gene is None else str(gene).strip() for gene in frame[gene_column]]
     bad: list[Problem] = []
     total = 0
@@ -160,27 +162,23 @@ def read_sample_sheet(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     if not path.is_file():
-        raise InputError([Problem(f"sample sheet {path.name}", "no such file", "give its path")])
+        raise InputError.of(f"sample sheet {path.name}", "no such file", "give its path")
     sheet = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
     absent = [column for column in ("sample_id", "patient_id") if column not in sheet.columns]
     if absent:
         found = f"columns {', '.join(map(str, sheet.columns))}"
-        raise InputError([Problem(path.name, found, f"needs {' and '.join(absent)} too (tab-separated)")])
+        raise InputError.of(path.name, found, f"needs {' and '.join(absent)} too (tab-separated)")
     if "slide_id" not in sheet.columns:
         sheet["slide_id"] = ""
     sheet = sheet[["sample_id", "patient_id", "slide_id"]].apply(lambda column: column.str.strip())
-    problems = [
-        Problem(f"{path.name} row {row}, {column}", "empty", "give the id")
-        for column in ("sample_id", "patient_id")
-        for row in np.flatnonzero(sheet[column] == "") + 2
-    ]
+    problems = Problems()
+    for column in ("sample_id", "patient_id"):
+        for row in np.flatnonzero(sheet[column] == "") + 2:
+            problems.add(f"{path.name} row {row}, {column}", "empty", "give the id")
     twice = sheet.loc[sheet["sample_id"].duplicated() & (sheet["sample_id"] != ""), "sample_id"]
-    problems += [
-        Problem(f"{path.name}, sample {sample}", "more than one row", "keep one row a sample")
-        for sample in sorted(set(twice))
-    ]
-    if problems:
-        raise InputError(problems)
+    for sample in sorted(set(twice)):
+        problems.add(f"{path.name}, sample {sample}", "more than one row", "keep one row a sample")
+    problems.check()
     return sheet.set_index("sample_id")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problems
 from pathduet.expression.identifiers import harmonised_symbols
 from pathduet.expression.table_checks import ADDITIVE, UNITS, Unit, check_samples, check_values
 from pathduet.expression.table_files import RawTable, read_raw, read_sample_sheet
@@ -81,9 +81,9 @@ def read_expression(
         that the unit forbids or that look like another unit.
     """
     path = Path(path)
-    problems: list[Problem] = []
+    problems = Problems()
     if unit not in UNITS:
-        problems.append(Problem(f"expression unit of {cohort}", repr(unit), f"use one of {', '.join(UNITS)}"))
+        problems.add(f"expression unit of {cohort}", repr(unit), f"use one of {', '.join(UNITS)}")
     try:
         raw = read_raw(path)
     except InputError as error:
@@ -97,8 +97,7 @@ def read_expression(
     problems += raw.problems
     problems += check_samples(raw.samples, path.name)
     problems += check_values(raw, unit, path.name)
-    if problems:
-        raise InputError(problems)
+    problems.check()
     return _assemble(raw, unit, cohort, sheet, path.name)  # type: ignore[arg-type]
 
 
@@ -116,7 +115,7 @@ def _assemble(
     counts["sample_sheet_rows_without_expression"] = len(sheet) - len(wanted)
     if not wanted:
         advice = "sample_id must be spelled as the table's columns"
-        raise InputError([Problem(name, "no sample of the table is in the sample sheet", advice)])
+        raise InputError.of(name, "no sample of the table is in the sample sheet", advice)
     if len(wanted) < len(raw.samples):
         warnings.append(f"{len(raw.samples) - len(wanted)} samples are not in the sample sheet: left out")
 
@@ -135,7 +134,7 @@ def _assemble(
         rows = frame.groupby(level=0, sort=False)
         frame = rows.sum() if unit in ADDITIVE else rows.mean()
     if frame.empty:
-        raise InputError([Problem(name, "no gene without missing values", "impute or remove the samples")])
+        raise InputError.of(name, "no gene without missing values", "impute or remove the samples")
     counts |= {"genes": len(frame), "samples": frame.shape[1]}
     samples = sheet.loc[list(frame.columns), ["patient_id", "slide_id"]].rename_axis("sample_id")
     return ExpressionTable(cohort, unit, frame.sort_index(), samples, counts, tuple(warnings))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pathduet.cohort.tcga_barcode import parse_barcode, patient_of
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.importers.clinical_values import Patients, merge_values, read_table, read_values
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.report import ImportReport
@@ -34,12 +34,10 @@ def read_study_expression(folder: Path, report: ImportReport) -> CohortExpressio
              "data_mrna_seq_fpkm.txt", "data_mrna_seq_v2_rsem_zscores_ref_all_samples.txt")  # fmt: skip
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
-        raise InputError([Problem(folder.name, "no RNA matrix", f"needs one of {', '.join(names)}")])
+        raise InputError.of(folder.name, "no RNA matrix", f"needs one of {', '.join(names)}")
     table = pd.read_csv(path, sep="\t", comment="#", dtype={"Hugo_Symbol": str, "Entrez_Gene_Id": str})
     if "Hugo_Symbol" not in table and "Entrez_Gene_Id" not in table:
-        raise InputError(
-            [Problem(path.name, "no column Hugo_Symbol or Entrez_Gene_Id", "give a cBioPortal matrix")]
-        )
+        raise InputError.of(path.name, "no column Hugo_Symbol or Entrez_Gene_Id", "give a cBioPortal matrix")
     symbols = table.get("Hugo_Symbol", pd.Series(None, index=table.index, dtype=object))
     entrez = table.get("Entrez_Gene_Id", pd.Series(None, index=table.index, dtype=object))
     genes = symbols.where(symbols.notna() & (symbols != ""), entrez).fillna("").astype(str)

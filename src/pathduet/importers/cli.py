@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.importers.cptac import import_cptac
 from pathduet.importers.ivygap import import_ivygap
 from pathduet.importers.report import ImportReport
@@ -68,4 +68,4 @@ def run_entry(entry: Mapping[str, Any], *, cohort: str, out: Path) -> None:
         message = getattr(error, "format_message", None)
         if message is None:
             raise
-        raise InputError([Problem(f"imports.{cohort}", message(), "see pathduet import --help")]) from None
+        raise InputError.of(f"imports.{cohort}", message(), "see pathduet import --help") from None

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.importers.report import ImportReport
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def read_table(
 
     path = Path(path)
     if not path.is_file():
-        raise InputError([Problem(str(path), "no such file", "give the table's path")])
+        raise InputError.of(str(path), "no such file", "give the table's path")
     kind = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
     try:
         if kind in ("xlsx", "xlsm"):
@@ -82,10 +82,10 @@ def read_table(
                 comment=comment, index_col=False,
             )  # fmt: skip
         else:
-            raise InputError([Problem(path.name, "unknown kind of table", "use .tsv, .txt, .csv or .xlsx")])
+            raise InputError.of(path.name, "unknown kind of table", "use .tsv, .txt, .csv or .xlsx")
     except (OSError, ValueError, KeyError, EOFError) as error:
         message = f"cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
-        raise InputError([Problem(path.name, message, "check that the file is whole")]) from error
+        raise InputError.of(path.name, message, "check that the file is whole") from error
     table.columns = pd.Index([str(column).strip() for column in table.columns])
     return table.apply(lambda column: column.astype(str).str.strip())
 
@@ -215,7 +215,7 @@ def read_values(
         identifier = patient(_text(row, found["patient_id"]))
         where = f"{source} row {number}"
         if identifier is None:
-            report.drop("patient", row[found["patient_id"]], where, "no patient id of this cohort")
+            report.drop("patient", row[str(found["patient_id"])], where, "no patient id of this cohort")
             continue
         known = patients.setdefault(identifier, {})
         for name in PARSERS:
@@ -242,13 +242,13 @@ def _columns_of(table: pd.DataFrame, source: str, chosen: Mapping[str, str]) -> 
     absent = [f"{name}={column}" for name, column in chosen.items() if column not in table.columns]
     absent += [name for name in chosen if name not in ALIASES]
     if absent:
-        raise InputError(
-            [Problem(source, f"no column for {', '.join(absent)}", f"columns: {', '.join(table.columns)}")]
+        raise InputError.of(
+            source, f"no column for {', '.join(absent)}", f"columns: {', '.join(table.columns)}"
         )
     found = {name: chosen.get(name) or column_of(table, names) for name, names in ALIASES.items()}
     if found["patient_id"] is None:
         advice = f"needs a column {' or '.join(ALIASES['patient_id'])}"
-        raise InputError([Problem(source, f"columns {', '.join(table.columns[:8])}", advice)])
+        raise InputError.of(source, f"columns {', '.join(table.columns[:8])}", advice)
     return found
 
 

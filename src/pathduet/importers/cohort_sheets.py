@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path, write_text, write_tsv
 from pathduet.importers.clinical_values import VALUES, Patients, ReadPatients
 from pathduet.importers.report import ImportReport
@@ -129,12 +129,10 @@ def write_cohort(
 
     cohort = report.cohort
     if not _ID.fullmatch(cohort):
-        raise InputError([Problem("--cohort", repr(cohort), "use letters, digits, dot, underscore, hyphen")])
+        raise InputError.of("--cohort", repr(cohort), "use letters, digits, dot, underscore, hyphen")
     if not patients:
         reasons = "; ".join(f"{n} {kind}s: {reason}" for kind, reason, n in report.reasons()[:5])
-        raise InputError(
-            [Problem(f"import of {cohort}", "no patient is left", reasons or "look at the inputs")]
-        )
+        raise InputError.of(f"import of {cohort}", "no patient is left", reasons or "look at the inputs")
     out.mkdir(parents=True, exist_ok=True)
     _write_patients(out / "patients.tsv", cohort, patients)
     kept = _write_slides(out / "slides.tsv", slides, patients, report)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.importers.clinical_values import column_of, read_table, read_values
 from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
 from pathduet.importers.matrix import read_cohort_matrix
@@ -72,9 +72,7 @@ def _slides(
             report.choose("no folder of slides was given: no slides.tsv rows")
         return []
     if not folder.is_dir():
-        raise InputError(
-            [Problem("--slides", f"no folder {folder}", "give the folder of the whole-slide images")]
-        )
+        raise InputError.of("--slides", f"no folder {folder}", "give the folder of the whole-slide images")
     # of two files with one stem the first
     files = {path.stem: path for path in reversed(files_with_ending(folder, SLIDE_ENDING))}
     rows = SlideRows(report)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problems
 from pathduet.importers.clinical_values import Patients, merge_values, read_table, read_values
 from pathduet.importers.cohort_sheets import (
     CohortExpression,
@@ -111,7 +111,7 @@ def _details(folder: Path, report: ImportReport) -> Patients:
             continue
         table = read_table(folder / name)
         if "tumor_name" not in table.columns:
-            raise InputError([Problem(name, f"columns {', '.join(table.columns[:5])}", "needs tumor_name")])
+            raise InputError.of(name, f"columns {', '.join(table.columns[:5])}", "needs tumor_name")
         kept = [
             c for c in ("tumor_name", "survival_days", "age_in_years", "gender", "sex") if c in table.columns
         ]
@@ -125,7 +125,7 @@ def _details(folder: Path, report: ImportReport) -> Patients:
                 report.choose(f"{again} tumours of a second operation (recurrent) are kept")
     if not patients:
         found = "neither tumor_details.csv nor sub_block_details.csv"
-        raise InputError([Problem(folder.name, found, "download them from the atlas (Downloads tab)")])
+        raise InputError.of(folder.name, found, "download them from the atlas (Downloads tab)")
     return patients
 
 
@@ -138,8 +138,8 @@ def _slides(folder: Path | None, table: Path | None, report: ImportReport) -> li
     if table is not None:
         content = read_table(table)
         if not {"path", "sub_block_name"} <= set(content.columns):
-            raise InputError(
-                [Problem(table.name, f"columns {', '.join(content.columns)}", "needs path, sub_block_name")]
+            raise InputError.of(
+                table.name, f"columns {', '.join(content.columns)}", "needs path, sub_block_name"
             )
         for number, (path, name) in enumerate(content[["path", "sub_block_name"]].itertuples(index=False), 2):
             named.append((table.parent / path, name, f"{table.name} row {number}"))
@@ -166,19 +166,16 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
         return None
     if len(present) < len(names):
         absent = ", ".join(sorted(set(names) - set(present)))
-        raise InputError([Problem(folder.name, f"lacks {absent}", "unzip the whole RNA archive there")])
+        raise InputError.of(folder.name, f"lacks {absent}", "unzip the whole RNA archive there")
     annotation, genes = read_table(folder / names[1]), read_table(folder / names[2])
-    problems = [
-        Problem(name, f"no column {column}", "use the archive's own file")
-        for name, table, columns in (
-            (names[1], annotation, ("rna_well_id", "tumor_name", "specimen_name")),
-            (names[2], genes, ("gene_id", "gene_symbol")),
-        )
-        for column in columns
-        if column not in table.columns
-    ]
-    if problems:
-        raise InputError(problems)
+    problems = Problems()
+    for name, table, columns in (
+        (names[1], annotation, ("rna_well_id", "tumor_name", "specimen_name")),
+        (names[2], genes, ("gene_id", "gene_symbol")),
+    ):
+        for column in set(columns) - set(table.columns):
+            problems.add(name, f"no column {column}", "use the archive's own file")
+    problems.check()
     fpkm = pd.read_csv(folder / names[0], index_col=0, dtype={0: str})
     fpkm.index, fpkm.columns = fpkm.index.astype(str), fpkm.columns.astype(str)
     symbol = dict(zip(genes["gene_id"], genes["gene_symbol"]))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.importers.clinical_values import column_of
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.report import ImportReport
@@ -55,7 +55,7 @@ def read_cohort_matrix(
     from pathduet.expression.table_checks import UNITS
 
     if unit not in UNITS and not standardise:
-        raise InputError([Problem("--unit", repr(unit), f"declare one of {', '.join(UNITS)}")])
+        raise InputError.of("--unit", repr(unit), f"declare one of {', '.join(UNITS)}")
     matrix = read_matrix(path, samples_in_rows=samples_in_rows)
     known = set(owner.values()) if patients is None else patients
     samples = _samples_of(matrix, owner, path.name, report, known, exact)
@@ -86,7 +86,7 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
         comma = path.name.lower().removesuffix(".gz").endswith(".csv")
         table = pd.read_csv(path, sep="," if comma else "\t", encoding="utf-8-sig", low_memory=False)
     else:
-        raise InputError([Problem(str(path), "no such file", "give the matrix's path")])
+        raise InputError.of(str(path), "no such file", "give the matrix's path")
     table.columns = pd.Index([str(column).strip() for column in table.columns])
     if samples_in_rows:
         first = table.columns[0]
@@ -98,11 +98,11 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
         gene = first
     if gene is None:
         found = f"columns {', '.join(map(str, table.columns[:5]))}"
-        raise InputError([Problem(path.name, found, f"name the column of genes {' or '.join(GENE_COLUMNS)}")])
+        raise InputError.of(path.name, found, f"name the column of genes {' or '.join(GENE_COLUMNS)}")
     others = {c for c in table.columns if str(c).lower() in {*names, "description", "cytoband"}}
     values = [c for c in table.columns if c != gene and c not in others]
     if not values:
-        raise InputError([Problem(path.name, "no sample column", "add one column a sample")])
+        raise InputError.of(path.name, "no sample column", "add one column a sample")
     renamed = table[[gene, *values]].rename(columns={gene: "gene_symbol"})
     renamed["gene_symbol"] = renamed["gene_symbol"].astype(str)
     return renamed
@@ -135,7 +135,7 @@ def _samples_of(
             rows.append((sample, name, ""))
     if not rows:
         advice = "sample ids must be patient ids, or begin with one; else give a table of samples"
-        raise InputError([Problem(source, "no column belongs to a patient", advice)])
+        raise InputError.of(source, "no column belongs to a patient", advice)
     report.counts |= {"samples": len(rows), "genes": len(matrix)}
     return pd.DataFrame(rows, columns=["sample_id", "patient_id", "slide_id"])
 

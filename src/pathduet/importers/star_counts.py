@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.cohort.tcga_barcode import Barcode, parse_barcode
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.importers.clinical_values import column_of, read_table
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.report import ImportReport
@@ -52,9 +52,7 @@ def find_star_files(
         return []
     if sample_sheet is None and metadata is None:
         advice = "give --sample-sheet (GDC: Cart, Sample Sheet) or --metadata (Cart, Metadata)"
-        raise InputError(
-            [Problem(f"{len(paths)} STAR-counts files", "named by UUID, not by patient", advice)]
-        )
+        raise InputError.of(f"{len(paths)} STAR-counts files", "named by UUID, not by patient", advice)
     owner = _owners(sample_sheet, metadata, report)
     named: list[StarFile] = []
     for path in paths:
@@ -111,7 +109,7 @@ def _owners(sample_sheet: Path | None, metadata: Path | None, report: ImportRepo
         columns = [column for column in found_columns if column is not None]
         if len(columns) < 3:
             found = f"columns {', '.join(table.columns)}"
-            raise InputError([Problem(sample_sheet.name, found, "needs File ID, File Name and Sample ID")])
+            raise InputError.of(sample_sheet.name, found, "needs File ID, File Name and Sample ID")
         for identifier, name, sample in table[columns].itertuples(index=False):
             if len({part.strip() for part in sample.split(",")}) > 1:
                 # one file of several samples (tumour-normal pairs): expression files never are
@@ -139,11 +137,9 @@ def _read_metadata(path: Path) -> list[dict[str, Any]]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(
-            [Problem(path.name, f"cannot be read ({error})", "give the cart's metadata JSON")]
-        ) from None
+        raise InputError.of(path.name, f"cannot be read ({error})", "give the cart's metadata JSON") from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InputError([Problem(path.name, "not a list of files", "give the cart's metadata JSON")])
+        raise InputError.of(path.name, "not a list of files", "give the cart's metadata JSON")
     return entries
 
 
@@ -194,9 +190,7 @@ def read_star_files(files: Sequence[StarFile], quantity: str, report: ImportRepo
         except ValueError as error:
             report.drop("sample", file.barcode.text, file.path.name, str(error))
     if not read:
-        raise InputError(
-            [Problem("STAR-counts files", "none can be read", "see the report; download them again")]
-        )
+        raise InputError.of("STAR-counts files", "none can be read", "see the report; download them again")
     models: dict[tuple[str, ...], int] = {}
     for _, genes, _, _ in read:
         key = tuple(sorted(genes))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.importers.clinical_values import column_of, read_table, read_values
 from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
 from pathduet.importers.matrix import read_cohort_matrix
@@ -46,7 +46,7 @@ def import_table(
     """
     pairs = [text.split("=", 1) for text in column or []]
     if any(len(pair) != 2 for pair in pairs):
-        raise InputError([Problem("--column", str(column), "write OURS=THEIRS")])
+        raise InputError.of("--column", str(column), "write OURS=THEIRS")
     report = ImportReport(cohort)
     table = read_table(patients)
     known = read_values(table, patients.name, report, patient=safe_id, columns=dict(pairs))
@@ -70,8 +70,8 @@ def _owners(path: Path) -> dict[str, str]:
         column_of(table, ["patient_id", "patient", "case_id"]),
     )
     if sample is None or patient is None:
-        raise InputError(
-            [Problem(path.name, f"columns {', '.join(table.columns)}", "needs sample_id and patient_id")]
+        raise InputError.of(
+            path.name, f"columns {', '.join(table.columns)}", "needs sample_id and patient_id"
         )
     return dict(zip(table[sample], table[patient]))
 
@@ -81,7 +81,7 @@ def _slide_rows(path: Path, report: ImportReport) -> list[dict[str, Any]]:
     missing = [c for c in ("slide_id", "patient_id", "path") if c not in table.columns]
     if missing:
         found = f"columns {', '.join(table.columns)}"
-        raise InputError([Problem(path.name, found, f"needs {', '.join(missing)} too")])
+        raise InputError.of(path.name, found, f"needs {', '.join(missing)} too")
     rows = SlideRows(report)
     for number, (_, row) in enumerate(table.iterrows(), 2):
         where, key = f"{path.name} row {number}", safe_id(row["slide_id"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pathduet.cohort.tcga_barcode import parse_barcode, patient_of
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.importers.cbioportal import read_study_clinical, read_study_expression
 from pathduet.importers.clinical_values import (
     Patients,
@@ -57,11 +57,9 @@ def import_tcga(
         If nothing usable is found.
     """
     if quantity not in QUANTITIES:
-        raise InputError([Problem("--quantity", quantity, f"use {', '.join(QUANTITIES)}")])
+        raise InputError.of("--quantity", quantity, f"use {', '.join(QUANTITIES)}")
     if (downloads is None) == (cbioportal is None):
-        raise InputError(
-            [Problem("pathduet import tcga", "needs --downloads or --cbioportal", "give one of them")]
-        )
+        raise InputError.of("pathduet import tcga", "needs --downloads or --cbioportal", "give one of them")
     report = ImportReport(cohort)
     patients: Patients = {}
     for path in clinical or ():

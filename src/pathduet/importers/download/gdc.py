@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.core.files import write_tsv
 from pathduet.core.progress import track
 from pathduet.importers.download.http import Client, DownloadError
@@ -56,12 +56,12 @@ def read_token(path: Path) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            [Problem(f"token file {path.name}", f"cannot be read ({error})", "download a new token")]
+        raise InputError.of(
+            f"token file {path.name}", f"cannot be read ({error})", "download a new token"
         ) from None
     if not token or re.search(r"\s|[^\x21-\x7e]", token):
-        raise InputError(
-            [Problem(f"token file {path.name}", "no token in it", "download a new token from the portal")]
+        raise InputError.of(
+            f"token file {path.name}", "no token in it", "download a new token from the portal"
         )
     return token
 
@@ -103,7 +103,7 @@ def check_space(out: Path, rows: Sequence[ManifestRow]) -> int:
     needed, free = missing_bytes(out, rows), shutil.disk_usage(out).free
     if needed and needed + _MARGIN > free:
         found = f"{free / 2**30:.1f} GiB free, {needed / 2**30:.1f} GiB to come"
-        raise InputError([Problem(f"disk of {out}", found, "free some, or split the manifest")])
+        raise InputError.of(f"disk of {out}", found, "free some, or split the manifest")
     return needed
 
 

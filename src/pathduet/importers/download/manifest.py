@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import write_json, write_tsv
 from pathduet.importers.download.http import Client, DownloadError
 
@@ -48,29 +48,27 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         Listing every row that is not usable, names that would leave the folder among them.
     """
     if not path.is_file():
-        raise InputError([Problem(str(path), "no such file", "give the GDC manifest's path")])
+        raise InputError.of(str(path), "no such file", "give the GDC manifest's path")
     with path.open(encoding="utf-8-sig", newline="") as handle:
         reader = csv.DictReader(handle, delimiter="\t")
         header = reader.fieldnames or []
         absent = [name for name in _USABLE if name not in header]
         if absent:
             found = f"columns {', '.join(header) or 'none'}"
-            raise InputError([Problem(path.name, found, f"needs {', '.join(absent)} too (tab-separated)")])
-        rows, problems, seen = [], [], set()
+            raise InputError.of(path.name, found, f"needs {', '.join(absent)} too (tab-separated)")
+        rows, problems, seen = [], Problems(), set()
         for number, cells in enumerate(reader, 2):
             row = {name: (cells[name] or "").strip() for name in header if name in _USABLE}
             wrong = [name for name, pattern in _USABLE.items() if not pattern.fullmatch(row[name])]
             wrong += ["id"] if row["id"] in seen else []
             seen.add(row["id"])
-            problems += [
-                Problem(f"{path.name} row {number}, {name}", repr(row[name]), "not usable") for name in wrong
-            ]
+            for name in wrong:
+                problems.add(f"{path.name} row {number}, {name}", repr(row[name]), "not usable")
             if not wrong:
                 rows.append(ManifestRow(row["id"], row["filename"], row["md5"], int(row["size"])))
     if not rows and not problems:
-        problems.append(Problem(path.name, "no file in it", "build it anew"))
-    if problems:
-        raise InputError(problems)
+        problems.add(path.name, "no file in it", "build it anew")
+    problems.check()
     return rows
 
 
@@ -90,7 +88,7 @@ def filters(projects: Sequence[str], kind: str) -> dict[str, Any]:
         "clinical": [("data_type", ["Clinical Supplement"]), ("data_format", ["BCR Biotab"])],
     }
     if kind not in wanted:
-        raise InputError([Problem("--kind", repr(kind), f"use {', '.join(KINDS)}")])
+        raise InputError.of("--kind", repr(kind), f"use {', '.join(KINDS)}")
     parts = [("cases.project.project_id", list(projects)), ("access", ["open"]), *wanted[kind]]
     return {"op": "and", "content": [one_of(name, values) for name, values in parts]}
 
@@ -128,9 +126,7 @@ def query_files(client: Client, projects: Sequence[str], kinds: Iterable[str]) -
                 break
             start += len(hits)
     if not found:
-        raise InputError(
-            [Problem(", ".join(projects), "the GDC lists no such file", "check --project and --kind")]
-        )
+        raise InputError.of(", ".join(projects), "the GDC lists no such file", "check --project and --kind")
     return [found[key] for key in sorted(found)]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import Problems
 from pathduet.core.files import write_text
 
 REMOTE = "s3://"
@@ -31,24 +31,21 @@ def objects_to_stage(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         Naming every slide of a format of several files, and every remote mask.
     """
     found: dict[str, str] = {}
-    problems = []
+    problems = Problems()
     for row in rows:
         if row.get("exclude"):
             continue
         slide, path = row["slide_id"], row["path"]
         if row.get("mask", "").startswith(REMOTE):
-            problems.append(
-                Problem(f"slide {slide}, mask", row["mask"], "masks are small: keep them on this disk")
-            )
+            problems.add(f"slide {slide}, mask", row["mask"], "masks are small: keep them on this disk")
         if not path.startswith(REMOTE):
             continue
         suffix = PurePosixPath(path).suffix.lower()
         if suffix in WHOLE_FOLDERS:
             advice = "a format of several files, which cannot be staged one by one: copy its folder by hand"
-            problems.append(Problem(f"slide {slide}, path", path, advice))
+            problems.add(f"slide {slide}, path", path, advice)
         found[f"{slide}{suffix}"] = path
-    if problems:
-        raise InputError(problems)
+    problems.check()
     return found
 
 
