@@ -141,6 +141,12 @@ def explained_external(task):
     ]
 
 
+def evaluated_files():
+    return sorted(
+        {file for table in plan.tables for file in plan.evaluated_files(table)}
+    )
+
+
 def features_manifest(wildcards):
     """A slide's own artifacts are none of a rule's outputs: their batch says whether they have changed."""
     return RESULTS.batch("features", plan.batch_of(wildcards.slide))
