@@ -243,6 +243,11 @@ def find(name: str) -> Model:
     return CATALOGUE[name]
 
 
+def named(name: str) -> Model:
+    """Return a model of the catalogue; of any other name (a variation, a user's own network) only the name is known."""
+    return CATALOGUE.get(name) or Model(name, name, "own", "", (), ())
+
+
 def own_model(name: str, entry: Mapping[str, Any]) -> Model:
     """Return a user's own network as a model of the catalogue.
 

@@ -9,7 +9,7 @@ import pytest
 
 from pathduet.cohort import folds as splits
 from pathduet.cohort import ledger
-from pathduet.explanation_files import TABLES
+from pathduet.explain.files import TABLES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "artifacts.md").read_text(encoding="utf-8")
 

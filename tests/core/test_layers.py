@@ -14,13 +14,14 @@ from pathduet.core.source_code import source_modules
 
 #: From the bottom up. A name is a module or a package directly in ``pathduet``; names in one layer do not know each other.
 LAYERS = (
-    ("explanation_files", "results"),
+    ("results",),
     ("core",),
     ("catalogue",),
     ("cohort", "expression", "features", "models"),
     ("catalogue_page", "evaluation", "losses", "phantom", "importers", "slides", "variations"),
     ("training",),
-    ("explain", "report"),
+    ("explain",),
+    ("report",),
     ("release",),
     ("workflow",),
     ("cli",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import h5py
@@ -41,7 +40,6 @@ def write_grading(
         folder = results / "models/grading" / model / f"fold-{fold}"
         folder.mkdir(parents=True, exist_ok=True)
         table.to_csv(folder / "predictions.tsv", sep="\t", index=False)
-        (folder / "metrics.json").write_text(json.dumps({"task": "grading"}))
         centres = np.array([GRADES.index(label) for label in labels]) * 10.0
         with h5py.File(folder / "representations.h5", "w") as file:
             file.create_dataset("slide_id", data=list(table["slide_id"]), dtype=h5py.string_dtype())

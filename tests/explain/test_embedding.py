@@ -20,6 +20,7 @@ from pathduet.explain.embedding import (
     silhouettes,
 )
 from pathduet.explain.fold_results import FoldResult, read_folds_of
+from pathduet.results import Results
 
 
 def test_silhouettes_by_hand() -> None:
@@ -45,7 +46,7 @@ def test_separable_classes_are_separated_and_shuffled_ones_are_not() -> None:
 
 def test_scores_of_known_clusters_are_averaged_over_folds(tmp_path: Path) -> None:
     fake_folds.write_grading(tmp_path, "teacher", fake_folds.folds_table())
-    results, reasons = read_folds_of(tmp_path, "grading", "teacher", [0, 1])
+    results, reasons = read_folds_of(Results(tmp_path), "grading", "teacher", [0, 1])
     assert reasons == []
     coordinates, scores = embedding_tables({"teacher": results}, {}, method="tsne", seed=1, resamples=50)
     assert len(coordinates) == 24 and set(coordinates["class"]) == {"G2", "G3", "G4"}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pathduet.explanation_files import FIGURES, TABLES, explanations_of, files_of
+from pathduet.explain.files import FIGURES, TABLES, explanations_of, files_of
 from pathduet.report.explanation_pages import draw_explanations, gene_page
 
 NASTY = '</script><script>alert("x")</script>'

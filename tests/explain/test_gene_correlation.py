@@ -20,6 +20,7 @@ from pathduet.explain.gene_correlation import (
     malignancy_score,
     pearson,
 )
+from pathduet.results import Results
 
 
 def matrix(patients: list[str], test: set[str], values: np.ndarray, genes: list[str]) -> anndata.AnnData:
@@ -80,7 +81,7 @@ def test_q_values_are_benjamini_and_hochbergs_by_hand() -> None:
 def test_training_patients_are_left_out_of_predictions_and_expression(tmp_path: Path) -> None:
     folds = fake_folds.folds_table()
     fake_folds.write_grading(tmp_path, "teacher", folds, leak=True)  # a table that holds everybody as "test"
-    result = read_fold(tmp_path, "grading", "teacher", 0)
+    result = read_fold(Results(tmp_path), "grading", "teacher", 0)
     assert set(result.patients["patient_id"]) == set(folds.loc[folds["fold"] == 0, "patient_id"])
 
     patients = list(folds["patient_id"])
@@ -110,5 +111,5 @@ def test_too_few_patients_and_missing_files_are_reasons_not_gaps(tmp_path: Path)
     assert table.empty and correlation_summary(table).empty
     assert "3 test patients" in reasons["teacher"][0]
     fake_folds.write_grading(tmp_path, "teacher", fake_folds.folds_table())
-    found, missing = read_folds_of(tmp_path, "grading", "student", [0, 1])
+    found, missing = read_folds_of(Results(tmp_path), "grading", "student", [0, 1])
     assert not found and len(missing) == 2 and "no predictions.tsv" in missing[0]

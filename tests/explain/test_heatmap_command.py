@@ -59,7 +59,8 @@ def test_a_run_s_slide_gets_its_three_files_and_a_lost_one_a_reason(run: Path, t
     out = tmp_path / "out"
     options = ["--results", str(run), "--task", "diagnosis", "--out", str(out), "--viewer-mpp", "4"]
     status, text = call("S2", "S1", *options)
-    assert status == 3 and "S2: 1 problem in the input" in text and "failed at tile: no_tissue" in text
+    assert status == 3, text
+    assert "S2: 1 problem in the input" in text and "failed at tile: no_tissue" in text
     assert sorted(p.name for p in out.iterdir()) == ["S1"]
     assert (out / "S1" / "viewer" / "slide.dzi").is_file()
     assert "mean of the folds" in (out / "S1" / "viewer" / "index.html").read_text()

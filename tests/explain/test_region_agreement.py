@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from pathduet.core.errors import InputError
+from pathduet.explain.annotated_slides import annotate
 from pathduet.explain.annotations import read_annotation, read_legend
-from pathduet.explain.region_agreement import agreement_table, annotate, score_slide, slide_scores
+from pathduet.explain.region_agreement import agreement_table, score_slide, slide_scores
 
 TUMOR, TME = ["cellular_tumor"], ["LE"]
 
@@ -137,7 +138,7 @@ def test_a_legend_with_other_keys_is_refused(tmp_path: Path) -> None:
 
 def test_the_default_structures_hold_every_area_of_the_atlas() -> None:
     from pathduet.core import config
-    from pathduet.explanation_files import plain_name
+    from pathduet.explain.files import plain_name
 
     regions = config.default("explanations.regions")
     sides = {side: {plain_name(name) for name in regions[side]} for side in ("tumor", "tme")}

@@ -15,7 +15,6 @@ from pathduet.explain.survival_explanations import (
     dynamic_auc,
     horizons,
     risk_group_table,
-    years,
 )
 
 
@@ -120,7 +119,3 @@ def test_folds_without_an_auc_are_counted() -> None:
     assert (
         table["auc"].item() == 1 and table["folds"].item() == 1 and "1 of 2 folds" in table["reason"].item()
     )
-
-
-def test_whole_years_are_called_so() -> None:
-    assert [years(day) for day in (365, 730, 500)] == ["1 year", "2 years", "day 500"]

@@ -16,9 +16,8 @@ from PIL import Image
 
 from learning import fake_cohort
 from pathduet.core import config
-from pathduet.evaluation.evaluate import evaluate_predictions
+from pathduet.explain.files import files_of
 from pathduet.explain.task_explanations import explain_task
-from pathduet.explanation_files import files_of
 from pathduet.expression import fold_matrix
 from pathduet.report.explanation_pages import draw_explanations
 from pathduet.training import predict_model, train_model
@@ -80,9 +79,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str,
             place.mkdir(parents=True, exist_ok=True)
             predicted.table.to_csv(place / "predictions.tsv", sep="\t", index=False)
             write_representations(place / "representations.h5", predicted)
-            metrics = evaluate_predictions(predicted.table, "survival", model, 0, protocol="strict", resamples=0, seed=1,
-                                           train_risk=predicted.table["risk"].tolist())  # fmt: skip
-            (place / "metrics.json").write_text(json.dumps(metrics))
+        training = predict_model(out, **shared, part="train").table
+        training.to_csv(out / "training_predictions.tsv", sep="\t", index=False)
     rows = (
         cohort.slides.drop_duplicates("patient_id").set_index("patient_id")[["cohort"]].join(cohort.survival)
     )

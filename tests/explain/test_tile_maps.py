@@ -12,7 +12,7 @@ import torch
 from learning.fake_cohort import ENCODER, FEATURES, SMALL
 from pathduet.core.errors import InputError
 from pathduet.explain.sampled_points import Sampling, splat
-from pathduet.explain.tile_maps import TileGrid, point_rows, slide_maps, tile_maps, tile_rows
+from pathduet.explain.tile_maps import TileGrid, point_rows, slide_maps, tile_rows
 from pathduet.explain.token_maps import TokenMaps
 from pathduet.features.token_map import token_rows
 from pathduet.models.method.config import ModelConfig
@@ -136,13 +136,13 @@ def test_one_magnification_and_plain_attention_have_maps_and_mean_pooling_has_no
     assert len(student.points) == len(teacher.points) == 0  # nothing was sampled
     mean = ModelConfig(**{**vars(SMALL), "aggregation": "mean"})
     with pytest.raises(InputError, match="neither prototypes"):
-        tile_maps(write_model(tmp_path / "mean", "student", mean), features)
+        slide_maps(write_model(tmp_path / "mean", "student", mean), features)
 
 
 def test_copies_of_a_tile_go_into_one_prototype(tmp_path: Path):
-    table = tile_maps(
+    table = slide_maps(
         write_model(tmp_path / "m", "student"), write_slide(tmp_path / "S", {"10x": 3, "20x": 5})
-    )
+    ).tiles
     assert set(table["p_tumor"]) == {0.0, 1.0}
     assert table.groupby(["magnification", "prototype"])["merge_weight"].sum().to_numpy() == pytest.approx(1)
 
@@ -150,8 +150,8 @@ def test_copies_of_a_tile_go_into_one_prototype(tmp_path: Path):
 def test_the_slides_learned_order_names_the_prototypes(tmp_path: Path):
     """Turning the scorer round turns every name round and nothing else."""
     features = write_slide(tmp_path / "S1", {"10x": 16, "20x": 30})
-    one = tile_maps(write_model(tmp_path / "one", "distilled"), features)
-    other = tile_maps(write_model(tmp_path / "other", "distilled", swap=True), features)
+    one = slide_maps(write_model(tmp_path / "one", "distilled"), features).tiles
+    other = slide_maps(write_model(tmp_path / "other", "distilled", swap=True), features).tiles
     assert (one["margin"] == -other["margin"]).all() and (one["margin"] != 0).all()
     assert (one["prototype"] != other["prototype"]).all()
     assert one["merge_weight"].to_numpy() == pytest.approx(other["merge_weight"].to_numpy())
@@ -167,7 +167,7 @@ def test_the_tumor_names_follow_the_networks_own_representation(tmp_path: Path):
     features = write_slide(tmp_path / "S1", {"10x": 16, "20x": 16})
     for swap in (False, True):
         folder = write_model(tmp_path / f"m{swap}", "distilled", swap=swap)
-        table = tile_maps(folder, features)
+        table = slide_maps(folder, features).tiles
         network, description, _ = load_model(folder)
         batch = SlideDataset([Case("S1", "S1", "", "", features)], description.config, cache_mib=0).batch([0])
         with torch.no_grad():
@@ -189,12 +189,12 @@ def test_a_teacher_without_expression_and_features_of_another_encoder_are_refuse
     features = write_slide(tmp_path / "S1", {"10x": 3, "20x": 30})
     teacher = write_model(tmp_path / "teacher", "teacher")
     with pytest.raises(InputError, match=r"S1.*5 tumor and 7 TME genes are needed, found no expression"):
-        tile_maps(teacher, features)
+        slide_maps(teacher, features)
     with pytest.raises(InputError, match=r"found \(7, 5\)"):
-        tile_maps(teacher, features, EXPRESSION[::-1])
+        slide_maps(teacher, features, EXPRESSION[::-1])
     with h5py.File(features, "a") as file:
         file.attrs["weights_sha256"] = "b" * 64
     with pytest.raises(InputError, match=r"S1, weights_sha256"):
-        tile_maps(teacher, features, EXPRESSION)
+        slide_maps(teacher, features, EXPRESSION)
     with pytest.raises(InputError, match="extract them again"):
-        tile_maps(teacher, tmp_path / "nowhere" / "features.h5", EXPRESSION)
+        slide_maps(teacher, tmp_path / "nowhere" / "features.h5", EXPRESSION)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pathduet.core.files import write_json, write_tsv
-from pathduet.explanation_files import (
+from pathduet.explain.files import (
     EMBEDDING_MEASURES,
     FIGURES,
     REGION_MEASURES,

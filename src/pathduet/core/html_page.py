@@ -23,7 +23,7 @@ def shipped(package: str, name: str) -> str:
 
 def page_style(package: str, name: str) -> str:
     """Return a page's style: the palette of all pages, light and dark, before the style of its own."""
-    return shipped("pathduet", "palette.css") + shipped(package, name)
+    return shipped("pathduet.core", "palette.css") + shipped(package, name)
 
 
 def content_hash(text: str) -> str:

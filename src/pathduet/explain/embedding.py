@@ -13,15 +13,18 @@ Rousseeuw 1987 (silhouette); van der Maaten and Hinton 2008 (t-SNE); McInnes et 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathduet.catalogue import named
+from pathduet.core.files import write_tsv
 from pathduet.evaluation.bootstrap import interval, patient_counts
-from pathduet.explain.fold_results import FoldResult
-from pathduet.explanation_files import EMBEDDING_MEASURES
+from pathduet.explain.files import EMBEDDING_MEASURES, TABLES
+from pathduet.explain.fold_results import FoldResult, TaskRun
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,9 +160,64 @@ def _weighted(measure: str, hits: Floats, labels: NDArray, weight: Floats) -> Fl
         return np.asarray(np.nanmean(np.stack(per_class), axis=0))
 
 
+@dataclass(frozen=True)
+class FoldScores:
+    """How well one fold's representations tell classes apart.
+
+    Attributes
+    ----------
+    patients : int
+        How many are scored.
+    reason : str
+        Why the others are not.
+    chance : float
+        Accuracy of what knows nothing; NaN where nobody is scored.
+    values : dict of str to float
+        By measure; empty where nobody is scored.
+    draws : dict of str to array
+        Values under resampled patients, by measure.
+    """
+
+    patients: int
+    reason: str
+    chance: float = np.nan
+    values: Mapping[str, float] = field(default_factory=dict)
+    draws: Mapping[str, Floats] = field(default_factory=dict)
+
+
+def score_fold(
+    values: Floats, labels: Sequence[str | None], seed: int, fold: int, resamples: int
+) -> FoldScores:
+    """Return the scores of one fold's representations (patients, r)."""
+    kept, reason = scored_rows(labels)
+    if not kept.any():
+        return FoldScores(0, reason)
+    used = values[kept]
+    named_rows = np.array([str(label) for label, keep in zip(labels, kept, strict=True) if keep])
+    hits = {
+        "silhouette": silhouettes(used, named_rows),
+        "neighbours": neighbour_hits(used, named_rows),
+        "linear": linear_hits(used, named_rows, seed),
+    }
+    everybody = np.ones((1, len(used)))
+    weight = patient_counts(len(used), resamples, np.random.default_rng([seed, fold])) if resamples else None
+    return FoldScores(
+        len(used),
+        reason,
+        1 / len(np.unique(named_rows)),
+        {m: float(_weighted(m, hit, named_rows, everybody)[0]) for m, hit in hits.items()},
+        {} if weight is None else {m: _weighted(m, hit, named_rows, weight) for m, hit in hits.items()},
+    )
+
+
+def _chance(measure: str, chance: float) -> float:
+    """Return what knows nothing reaches: a silhouette of 0, or the accuracy."""
+    return 0.0 if measure == "silhouette" and np.isfinite(chance) else chance
+
+
 def embedding_tables(
-    results_of: dict[str, list[FoldResult]],
-    reasons: dict[str, list[str]],
+    results_of: Mapping[str, Sequence[FoldResult]],
+    reasons: Mapping[str, Sequence[str]],
     *,
     method: str,
     seed: int,
@@ -169,9 +227,9 @@ def embedding_tables(
 
     Parameters
     ----------
-    results_of : dict
+    results_of : mapping
         Model to its folds.
-    reasons : dict
+    reasons : mapping
         Model to why folds are missing.
     method : {"tsne", "umap"}
     resamples : int
@@ -190,69 +248,28 @@ def embedding_tables(
     points: list[pd.DataFrame] = []
     rows: list[dict[str, object]] = []
     for model, folds in results_of.items():
-        draws: dict[str, list[Floats]] = {measure: [] for measure in EMBEDDING_MEASURES}
-        values_of: dict[str, list[float]] = {measure: [] for measure in EMBEDDING_MEASURES}
-        notes = list(reasons.get(model, []))
-        counted, chances, meaning = 0, [], ""
+        notes, scored, meaning = list(reasons.get(model, [])), [], ""
         for result in folds:
             labels, meaning = class_labels(result)
             if result.representation is None:
                 notes.append(f"fold {result.fold}: the model leaves no representation")
                 continue
             try:
-                xy = embed(result.representation, method, seed)
-                points.append(
-                    pd.DataFrame(
-                        {
-                            "model": model, "fold": result.fold, "patient_id": result.patients["patient_id"],
-                            "class": [label or "" for label in labels], "x": xy[:, 0], "y": xy[:, 1],
-                        }
-                    )
-                )  # fmt: skip
+                points.append(_points(result, labels, embed(result.representation, method, seed)))
             except ValueError as error:
                 notes.append(f"fold {result.fold}: {error}")
-            kept, reason = scored_rows(labels)
-            if reason:
-                notes.append(f"fold {result.fold}: {reason}")
-            base = {
-                "model": model,
-                "fold": str(result.fold),
-                "classes": meaning,
-                "n_patients": int(kept.sum()),
-            }
-            if not kept.any():
-                rows += [base | {"measure": m, "value": np.nan, "reason": reason} for m in EMBEDDING_MEASURES]
-                continue
-            used = result.representation[kept]
-            named = np.array([str(label) for label, keep in zip(labels, kept, strict=True) if keep])
-            hits = {
-                "silhouette": silhouettes(used, named),
-                "neighbours": neighbour_hits(used, named),
-                "linear": linear_hits(used, named, seed),
-            }
-            counted += int(kept.sum())
-            chances.append(1 / len(np.unique(named)))
-            rng = np.random.default_rng([seed, result.fold])
-            weight = patient_counts(len(named), resamples, rng)
-            for measure, patient in hits.items():
-                value = float(_weighted(measure, patient, named, np.ones((1, len(named))))[0])
-                values_of[measure].append(value)
-                if resamples:
-                    draws[measure].append(_weighted(measure, patient, named, weight))
-                chance = 0.0 if measure == "silhouette" else chances[-1]
-                rows.append(base | {"measure": measure, "value": value, "chance": chance, "reason": reason})
-        for measure in EMBEDDING_MEASURES:
-            limits = interval(np.mean(draws[measure], axis=0)) if draws[measure] else None
-            low, high = limits or (np.nan, np.nan)
-            rows.append(
+            scores = score_fold(result.representation, labels, seed, result.fold, resamples)
+            notes += [f"fold {result.fold}: {scores.reason}"] if scores.reason else []
+            scored.append(scores)
+            rows += [
                 {
-                    "model": model, "measure": measure, "fold": "mean", "classes": meaning, "n_patients": counted,
-                    "value": float(np.mean(values_of[measure])) if values_of[measure] else np.nan,
-                    "ci_low": low, "ci_high": high,
-                    "chance": np.nan if not chances else 0.0 if measure == "silhouette" else float(np.mean(chances)),
-                    "reason": "; ".join(notes),
+                    "model": model, "measure": measure, "fold": str(result.fold),
+                    "value": scores.values.get(measure, np.nan), "chance": _chance(measure, scores.chance),
+                    "n_patients": scores.patients, "classes": meaning, "reason": scores.reason,
                 }
-            )  # fmt: skip
+                for measure in EMBEDDING_MEASURES
+            ]  # fmt: skip
+        rows += _means([one for one in scored if one.patients], model, meaning, "; ".join(notes))
     columns = ["model", "fold", "patient_id", "class", "x", "y"]
     coordinates = pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=columns)
     names = [
@@ -268,3 +285,68 @@ def embedding_tables(
         "reason",
     ]
     return coordinates[columns], pd.DataFrame(rows).reindex(columns=names)
+
+
+def _points(result: FoldResult, labels: Sequence[str | None], xy: Floats) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "model": result.model, "fold": result.fold, "patient_id": result.patients["patient_id"],
+            "class": [label or "" for label in labels], "x": xy[:, 0], "y": xy[:, 1],
+        }
+    )  # fmt: skip
+
+
+def _means(scored: Sequence[FoldScores], model: str, classes: str, reason: str) -> list[dict[str, object]]:
+    """Return the rows of the means over a model's folds, each with its interval."""
+    rows: list[dict[str, object]] = []
+    for measure in EMBEDDING_MEASURES:
+        draws = [one.draws[measure] for one in scored if one.draws]
+        low, high = (interval(np.mean(draws, axis=0)) if draws else None) or (np.nan, np.nan)
+        value, chance = (
+            (
+                float(np.mean([one.values[measure] for one in scored])),
+                float(np.mean([one.chance for one in scored])),
+            )
+            if scored
+            else (np.nan, np.nan)
+        )
+        rows.append(
+            {
+                "model": model, "measure": measure, "fold": "mean", "value": value, "ci_low": low, "ci_high": high,
+                "chance": _chance(measure, chance), "n_patients": sum(one.patients for one in scored),
+                "classes": classes, "reason": reason,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def explain_embedding(run: TaskRun) -> dict[str, Any]:
+    """Write the tables of a task's representations and return the summary's entry."""
+    method, (_, reasons) = run.chosen["embedding"], run.read
+    coordinates, scores = embedding_tables(
+        run.networks, reasons, method=method, seed=run.settings["seed"], resamples=run.settings["bootstrap"]
+    )
+    for name, table in zip(TABLES["embedding"], (coordinates, scores), strict=True):
+        write_tsv(run.out_dir / name, table)
+    means = scores[scores["fold"] == "mean"]
+    parts = []
+    for measure, title in EMBEDDING_MEASURES.items():
+        known = means[(means["measure"] == measure) & means["value"].notna()]
+        if len(known):
+            best = known.iloc[int(known["value"].argmax())]
+            model = named(best["model"]).in_sentence
+            parts.append(f"{title.split(' (')[0].lower()} {best['value']:.2f} ({model})")
+    message = (
+        f"Highest class separation: {', '.join(parts)}."
+        if parts
+        else "No class separation could be computed."
+    )
+    noted = means[(means["measure"] == "silhouette") & (means["reason"] != "")]
+    return {
+        "method": method,
+        "classes": ", ".join(sorted(set(scores["classes"].dropna()) - {""})),
+        "message": message,
+        "reasons": [f"{row['model']}: {row['reason']}" for row in noted.to_dict("records")],
+    }

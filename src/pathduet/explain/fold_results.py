@@ -1,4 +1,4 @@
-"""What the models of a task said about their own test patients: predictions and representations, read and checked.
+"""What the models of a task predict of their own test patients: predictions and representations, read and checked.
 
 Every explanation reads its patients through here, so that none of them sees a patient whom the model was trained
 on: a prediction counts only in the fold whose test part its patient is in.
@@ -7,19 +7,25 @@ on: a prediction counts only in the fold whose test part its patient is in.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathduet.catalogue import CATALOGUE, names
 from pathduet.cohort.folds import read_folds
 from pathduet.core.errors import InputError, Problem
 from pathduet.evaluation.predictions import average_patients, read_predictions
+from pathduet.evaluation.survival_curves import risk_cuts
+from pathduet.features.check import verify_features
 from pathduet.models.method.config import MAGNIFICATIONS
+from pathduet.results import DESCRIPTION, PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS, Results
 from pathduet.training.failures import failure_of
+from pathduet.training.fold_jobs import usable_slides
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """One model's answers in one fold, a row a patient of the fold's test part, sorted by patient id.
+    """One model's predictions in one fold, a row a patient of the fold's test part, sorted by patient id.
 
     Attributes
     ----------
@@ -40,7 +46,7 @@ class FoldResult:
     edges : tuple of float
         Inner edges of the survival intervals in days; empty for other tasks and models.
     risk_cuts : dict
-        From ``metrics.json``; empty for other tasks.
+        Where the training part's risks are cut into groups; empty for other tasks.
     """
 
     task: str
@@ -49,12 +55,85 @@ class FoldResult:
     patients: pd.DataFrame
     representation: NDArray[np.float64] | None
     edges: tuple[float, ...] = ()
-    risk_cuts: dict[str, Any] | None = None
+    risk_cuts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """One task of a run: what its explanations read, and where they are written.
+
+    Attributes
+    ----------
+    task : str
+    results : Results
+    settings : mapping
+        See :func:`pathduet.explain.task_explanations.explain_task`.
+    patients : path
+        patients.tsv.
+    out_dir : Path
+    """
+
+    task: str
+    results: Results
+    settings: Mapping[str, Any]
+    patients: str | Path
+    out_dir: Path
+
+    @property
+    def models(self) -> list[str]:
+        """The explained models."""
+        return list(self.settings["models"])
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """The configuration's section on explanations."""
+        return self.settings["explanations"]  # type: ignore[no-any-return]
+
+    @property
+    def folds(self) -> range:
+        """The folds' numbers."""
+        return range(self.settings["folds"])
+
+    @cached_property
+    def split(self) -> pd.DataFrame:
+        """Fold of each patient."""
+        return read_folds(self.results.folds)
+
+    @cached_property
+    def slides(self) -> pd.DataFrame:
+        """Slides that have features: slide_id, patient_id, cohort, features (path)."""
+        slides = usable_slides(self.results.root)
+        verify_features(self.results, slides["slide_id"])
+        return slides
+
+    @cached_property
+    def read(self) -> tuple[dict[str, list[FoldResult]], dict[str, list[str]]]:
+        """Every model's folds that can be read, and a reason for each that cannot."""
+        both = {model: read_folds_of(self.results, self.task, model, self.folds) for model in self.models}
+        return {m: found for m, (found, _) in both.items()}, {m: reasons for m, (_, reasons) in both.items()}
+
+    @property
+    def networks(self) -> dict[str, list[FoldResult]]:
+        """The folds of the models that are networks: a clinical model has no representation to explain."""
+        return {model: found for model, found in self.read[0].items() if model not in names("clinical")}
+
+    def role(self, model: str) -> str:
+        """Return a model's role (see :class:`pathduet.catalogue.Model`); a variation has that of the model it varies."""
+        for fold in self.folds if model not in CATALOGUE else ():
+            path = self.results.model(self.task, model, fold) / DESCRIPTION
+            if path.is_file():
+                model = json.loads(path.read_text(encoding="utf-8")).get("base", model)
+                break
+        return CATALOGUE[model].role if model in CATALOGUE else "baseline"
+
+    def test_patients(self, fold: int) -> set[str]:
+        """Return the patients of a fold's test part."""
+        return patients_of_test_part(self.split, fold)
 
 
 def patients_of_test_part(folds: pd.DataFrame, fold: int) -> set[str]:
     """Return the patients of a fold's test part."""
-    return {str(p) for p, f in zip(folds["patient_id"], folds["fold"], strict=True) if int(f) == fold}
+    return set(folds.loc[folds["fold"].astype(int) == fold, "patient_id"].astype(str))
 
 
 def read_representations(path: Path) -> tuple[list[str], NDArray[np.float64]]:
@@ -79,49 +158,46 @@ def read_representations(path: Path) -> tuple[list[str], NDArray[np.float64]]:
             if not parts:
                 raise KeyError("neither 'representation' nor a magnification")
             values = np.concatenate(parts, axis=1).astype(np.float64)
+        if len(values) != len(slides) or not np.isfinite(values).all():
+            finite = bool(np.isfinite(values).all())
+            raise ValueError(f"{len(values)} rows of {len(slides)} slides, finite: {finite}")
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(
-            [Problem(f"representations {path}", str(error), "evaluate the model again")]
-        ) from None
-    if len(values) != len(slides) or not np.isfinite(values).all():
-        found = f"{len(values)} rows of {len(slides)} slides, finite: {bool(np.isfinite(values).all())}"
-        raise InputError([Problem(f"representations {path}", found, "evaluate the model again")])
+        raise InputError([Problem(f"representations {path}", str(error), "train the model again")]) from None
     return slides, values
 
 
-def read_fold(results: Path, task: str, model: str, fold: int) -> FoldResult:
-    """Return a model's answers about the test part of a fold.
+def read_fold(results: Results, task: str, model: str, fold: int) -> FoldResult:
+    """Return a model's predictions of the test part of a fold.
 
     Raises
     ------
     InputError
         If the predictions are missing or none is about a test patient of the fold.
     """
-    folder = results / "models" / task / model / f"fold-{fold}"
+    folder, where = results.model(task, model, fold), f"{task}, {model}, fold {fold}"
     failed = failure_of(folder)
     if failed is not None:
-        found = f"the training failed: {failed}"
-        raise InputError([Problem(f"{task}, {model}, fold {fold}", found, "see its log")])
-    path = folder / "predictions.tsv"
-    if not path.is_file():
-        raise InputError(
-            [Problem(f"{task}, {model}, fold {fold}", "no predictions.tsv", "evaluate the model first")]
-        )
-    allowed = patients_of_test_part(read_folds(results / "split" / "folds.tsv"), fold)
-    table = read_predictions(path)
+        raise InputError([Problem(where, f"the training failed: {failed}", "see its log")])
+    if not (folder / PREDICTIONS).is_file():
+        raise InputError([Problem(where, f"no {PREDICTIONS}", "train the model first")])
+    table = read_predictions(folder / PREDICTIONS)
+    allowed = patients_of_test_part(read_folds(results.folds), fold)
     table = table[(table["part"] == "test") & table["patient_id"].isin(allowed)].reset_index(drop=True)
     if table.empty:
-        raise InputError(
-            [Problem(f"{task}, {model}, fold {fold}", "no test patient predicted", "see its log")]
-        )
+        raise InputError([Problem(where, "no test patient predicted", "see its log")])
     values = None
-    if (folder / "representations.h5").is_file():
-        slides, rows = read_representations(folder / "representations.h5")
-        values = patient_means(table, slides, rows)
-    cuts = None
-    if (folder / "metrics.json").is_file():
-        cuts = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("risk_cuts")
+    if (folder / REPRESENTATIONS).is_file():
+        values = patient_means(table, *read_representations(folder / REPRESENTATIONS))
+    cuts = training_cuts(folder) if task == "survival" else {}
     return FoldResult(task, model, fold, average_patients(table), values, _edges(folder), cuts)
+
+
+def training_cuts(folder: Path) -> Mapping[str, Any]:
+    """Return where a survival model's training risks are cut into groups; {} without predictions of its training part."""
+    path = folder / TRAINING_PREDICTIONS
+    if not path.is_file():
+        return {}
+    return risk_cuts(average_patients(read_predictions(path))["risk"].to_numpy(dtype=float))
 
 
 def patient_means(
@@ -138,50 +214,54 @@ def patient_means(
     missing = sorted(set(table["slide_id"]) - set(row_of))
     if missing:
         found = f"none of slide {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-        raise InputError([Problem("representations", found, "evaluate the model again")])
+        raise InputError([Problem("representations", found, "train the model again")])
     groups = table.groupby("patient_id", sort=True)["slide_id"]
     return np.stack([values[[row_of[slide] for slide in part]].mean(axis=0) for _, part in groups])
 
 
+def _readable(
+    read: Callable[[int], FoldResult], folds: Sequence[int], where: str
+) -> tuple[list[FoldResult], list[str]]:
+    """Return the folds that can be read, and a reason for each that cannot."""
+    found, reasons = [], []
+    for fold in folds:
+        try:
+            found.append(read(fold))
+        except InputError as error:
+            reasons += [str(problem) for problem in error.problems]
+        except (OSError, ValueError, KeyError) as error:
+            reasons.append(f"{where}, fold {fold}: {type(error).__name__}: {str(error)[:200]}")
+    return found, reasons
+
+
 def read_folds_of(
-    results: Path, task: str, model: str, folds: Sequence[int]
+    results: Results, task: str, model: str, folds: Sequence[int]
 ) -> tuple[list[FoldResult], list[str]]:
     """Return the folds of a model that can be read, and a reason for each that cannot."""
-    found, reasons = [], []
-    for fold in folds:
-        try:
-            found.append(read_fold(results, task, model, fold))
-        except InputError as error:
-            reasons += [str(problem) for problem in error.problems]
-        except (OSError, ValueError, KeyError) as error:
-            reasons.append(f"{task}, {model}, fold {fold}: {type(error).__name__}: {str(error)[:200]}")
-    return found, reasons
+    return _readable(lambda fold: read_fold(results, task, model, fold), folds, f"{task}, {model}")
 
 
-def read_external_of(results: Path, model: str, folds: Sequence[int]) -> tuple[list[FoldResult], list[str]]:
-    """Return what each fold's survival model says about the external cohorts, and reasons for what is missing."""
-    found, reasons = [], []
-    for fold in folds:
-        where = f"{model}, fold {fold}"
-        path = results / "external" / "survival" / model / f"fold-{fold}" / "predictions.tsv"
-        try:
-            table = read_predictions(path)
-            table = table[table["part"] == "external"]
-            if table.empty:
-                reasons.append(f"{where}: no external patient predicted")
-                continue
-            edges = _edges(results / "models" / "survival" / model / f"fold-{fold}")
-            found.append(FoldResult("survival", model, fold, average_patients(table), None, edges))
-        except (OSError, ValueError, KeyError) as error:
-            reasons.append(f"{where}: {type(error).__name__}: {str(error)[:200]}")
-        except InputError as error:
-            reasons += [str(problem) for problem in error.problems]
-    return found, reasons
+def read_external_of(
+    results: Results, model: str, folds: Sequence[int]
+) -> tuple[list[FoldResult], list[str]]:
+    """Return what each fold's survival model predicts of the external cohorts, and reasons for what is missing."""
+
+    def read(fold: int) -> FoldResult:
+        table = read_predictions(results.external("survival", model, fold) / PREDICTIONS)
+        table = table[table["part"] == "external"]
+        if table.empty:
+            raise InputError(
+                [Problem(f"{model}, fold {fold}", "no external patient predicted", "see its log")]
+            )
+        edges = _edges(results.model("survival", model, fold))
+        return FoldResult("survival", model, fold, average_patients(table), None, edges)
+
+    return _readable(read, folds, model)
 
 
 def _edges(folder: Path) -> tuple[float, ...]:
     """Return the survival intervals' inner edges of a trained network, () for other models."""
-    path = folder / "model.json"
+    path = folder / DESCRIPTION
     if not path.is_file():
         return ()
     record = json.loads(path.read_text(encoding="utf-8"))

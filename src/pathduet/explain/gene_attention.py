@@ -25,18 +25,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pathduet.catalogue import CATALOGUE
 from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import write_tsv
 from pathduet.core.hardware import pick_device
 from pathduet.core.progress import track
+from pathduet.explain.annotated_slides import AnnotatedSlides
+from pathduet.explain.files import TABLES
+from pathduet.explain.fold_results import TaskRun
+from pathduet.explain.gene_correlation import false_discovery
 from pathduet.models.method.config import MAGNIFICATIONS, SUBSPACES
 from pathduet.models.method.deformable_attention import reference_points, sample_map
 from pathduet.models.method.teacher import Teacher
+from pathduet.models.released import ReleasedTeacher
 from pathduet.training.dataset import Case, SlideDataset, map_rows
 from pathduet.training.model_folder import load_model
 
@@ -145,36 +152,34 @@ def fold_gene_attention(
     import pandas as pd
 
     network, description, _ = load_model(model_dir)
-    genes = {"tumor": list(description.tumor_genes), "tme": list(description.tme_genes)}
-    kept = [row for row in slides.sort_values("slide_id").to_dict("records")
-            if expression.row_for(str(row["patient_id"]), str(row["slide_id"])) is not None]  # fmt: skip
-    if not isinstance(network, Teacher) or description.config.variant != "paper":
-        found = (
-            f"{description.model}, variant {description.config.variant}: it has no attention by gene token"
-        )
-        raise InputError([Problem(f"model {model_dir}", found, "explain a teacher of the variant paper")])
-    if not kept:
-        raise InputError(
-            [Problem(f"model {model_dir}", "no test slide with expression", "see participation.tsv")]
-        )
+    where = f"model {model_dir}"
+    with_tokens = isinstance(network, Teacher) and not isinstance(network, ReleasedTeacher)
+    if not with_tokens or description.config.gene_input != "tokens":
+        found = f"{description.model} has no attention by gene token"
+        raise InputError([Problem(where, found, "explain a teacher with gene tokens")])
+    cases = [
+        Case(str(row["slide_id"]), str(row["patient_id"]), str(row["cohort"]), "test", Path(row["features"]))
+        for row in slides.sort_values("slide_id").to_dict("records")
+        if expression.row_for(str(row["patient_id"]), str(row["slide_id"])) is not None
+    ]
+    if not cases:
+        raise InputError([Problem(where, "no test slide with expression", "see participation.tsv")])
     chosen = torch.device(pick_device(device))
     network.to(chosen)
-    cases = [
-        Case(str(r["slide_id"]), str(r["patient_id"]), str(r["cohort"]), "test", Path(r["features"]))
-        for r in kept
-    ]
+    genes = {"tumor": list(description.tumor_genes), "tme": list(description.tme_genes)}
     dataset = SlideDataset(cases, description.config, expression, cache_mib=0)
     tables = []
-    for i in track(range(len(cases)), len(cases), "gene attention", "slides"):
+    for i, case in track(enumerate(cases), len(cases), "gene attention", "slides"):
         batch = dataset.batch([i]).to(chosen)
-        output = network(
+        branches = network(
             batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme, need_selection=True
-        )
-        maps = {m: _cells(cases[i], m, description.config, sides) for m in MAGNIFICATIONS}
+        ).branches
+        maps = {m: _cells(case, m, description.config, sides) for m in MAGNIFICATIONS}
         for s in SUBSPACES:
-            columns = _slide_columns({m: output.branches[m][s] for m in output.branches}, len(genes[s]), maps)
-            table = pd.DataFrame({"gene": genes[s], "subspace": s, **columns})
-            tables.append(table.assign(patient_id=cases[i].patient_id))
+            columns = _slide_columns({m: branches[m][s] for m in branches}, len(genes[s]), maps)
+            tables.append(
+                pd.DataFrame({"gene": genes[s], "subspace": s, "patient_id": case.patient_id, **columns})
+            )
     keys = ["subspace", "gene"]
     by_patient = pd.concat(tables).groupby([*keys, "patient_id"], sort=False).mean()
     means = by_patient.groupby(keys, sort=False).mean().reset_index()
@@ -276,8 +281,6 @@ def gene_set_table(genes: pd.DataFrame, sets: Mapping[str, Sequence[str]]) -> pd
     import pandas as pd
     from scipy.stats import mannwhitneyu
 
-    from pathduet.explain.gene_correlation import false_discovery
-
     rows = []
     for subspace, part in genes.groupby("subspace", sort=False):
         weight = part[["selection_10x", "selection_20x"]].mean(axis=1)
@@ -297,3 +300,45 @@ def gene_set_table(genes: pd.DataFrame, sets: Mapping[str, Sequence[str]]) -> pd
                          **part.loc[inside, list(MEASURES)].mean().to_dict()})  # fmt: skip
     table = pd.DataFrame(rows, columns=["set", "subspace", "genes", *MEASURES, "p"])
     return table.assign(q=false_discovery(table["p"].to_numpy(dtype=float)))
+
+
+def explain_gene_attention(run: TaskRun) -> dict[str, Any]:
+    """Look at the teacher's gene attention; write the tables and return the summary's entry."""
+    from pathduet.expression.fold_matrix import load
+    from pathduet.models.baselines.gene_groups import read_gene_groups, shipped_groups
+
+    annotated = AnnotatedSlides(run.chosen["regions"])
+    features = {str(row["slide_id"]): Path(row["features"]) for row in run.slides.to_dict("records")}
+    teacher = next(name for name, model in CATALOGUE.items() if model.role == "teacher")
+    found, reasons = {}, []
+    for fold in run.folds:
+        slides = run.slides[run.slides["patient_id"].astype(str).isin(run.test_patients(fold))]
+        try:
+            found[fold] = fold_gene_attention(
+                run.results.model(run.task, teacher, fold),
+                slides,
+                load(run.results.genes(fold)),
+                lambda slide, m: annotated.sides(slide, features[slide], m),
+            )
+        except InputError as error:
+            reasons += [f"fold {fold}: {problem}" for problem in error.problems]
+    table = attention_table(found)
+    given = run.chosen["gene_sets"]
+    sets = gene_set_table(table, shipped_groups() if given == "shipped" else read_gene_groups(given))
+    for name, one in zip(TABLES["gene_attention"], (table, sets), strict=True):
+        write_tsv(run.out_dir / name, one)
+    if len(table) and table[["tumor_gain_10x", "tumor_gain_20x"]].isna().all(axis=None):
+        reasons.append("no annotated test slide: where genes look cannot be told by structure")
+    return {"message": _message(table), "reasons": list(dict.fromkeys([*reasons, *annotated.problems]))}
+
+
+def _message(table: pd.DataFrame) -> str:
+    if not len(table):
+        return "No gene attention could be computed."
+    if table["agreement"].isna().all():
+        return "One magnification only: nothing to agree with."
+    means = table[["similarity", "agreement"]].mean()
+    return (
+        f"The same gene at 10x and 20x: attention agrees with r {round(means['agreement'], 2) + 0.0:.2f}, similarity "
+        f"{means['similarity']:.2f} (1 = unrelated), mean of {len(table)} genes."
+    )

@@ -13,14 +13,16 @@ expression, so its correlations say what it uses; those of a student, which sees
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pathduet.explain.fold_results import FoldResult
-from pathduet.explanation_files import SCORES
+from pathduet.catalogue import named
+from pathduet.core.files import write_tsv
+from pathduet.explain.files import SCORES, TABLES
+from pathduet.explain.fold_results import FoldResult, TaskRun
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,9 +111,14 @@ def expression_of_test_part(adata: AnnData) -> pd.DataFrame:
     return values.groupby(adata.obs.loc[test, "patient_id"].astype(str).to_numpy()).mean()
 
 
+_COLUMNS = (
+    "model", "score", "rank", "gene", "subspace", "selected", "r", "p", "q", "n_patients", "pointed_out",
+)  # fmt: skip
+
+
 def correlation_table(
-    results_of: dict[str, list[FoldResult]],
-    expression: dict[int, AnnData],
+    results_of: Mapping[str, Sequence[FoldResult]],
+    expression: Mapping[int, AnnData],
     *,
     pointed_out: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, dict[str, list[str]]]:
@@ -119,9 +126,9 @@ def correlation_table(
 
     Parameters
     ----------
-    results_of : dict
+    results_of : mapping
         Model to its folds, all of one task.
-    expression : dict
+    expression : mapping
         Fold to its matrix (``genes/fold-K.h5ad``).
     pointed_out : sequence of str
         Genes to mark.
@@ -137,69 +144,71 @@ def correlation_table(
     """
     import pandas as pd
 
+    shared = [set(map(str, adata.var_names)) for adata in expression.values()]
+    genes = sorted(set.intersection(*shared)) if shared else []
     tables, reasons = [], {}
-    genes = (
-        sorted(set.intersection(*(set(map(str, a.var_names)) for a in expression.values())))
-        if expression
-        else []
-    )
     for model, folds in results_of.items():
+        used: dict[int, tuple[Floats, int]] = {}
         notes: list[str] = []
-        r, n = [], []
-        used: list[int] = []
-        task = folds[0].task if folds else ""
         for result in folds:
             if result.fold not in expression:
                 notes.append(f"fold {result.fold}: no expression matrix")
                 continue
-            values = expression_of_test_part(expression[result.fold])
-            rows = result.patients[result.patients["patient_id"].isin(values.index)]
-            score = malignancy_score(rows, result.task)
-            known = np.isfinite(score)
-            if int(known.sum()) < FEWEST_PATIENTS:
-                found = f"{int(known.sum())} test patients with prediction and expression"
-                notes.append(f"fold {result.fold}: {found}; a correlation needs {FEWEST_PATIENTS}")
-                continue
-            matrix = values.loc[rows["patient_id"], genes].to_numpy()
-            r.append(pearson(score[known], matrix[known]))
-            n.append(int(known.sum()))
-            used.append(result.fold)
-        reasons[model] = notes
-        if not r:
+            try:
+                used[result.fold] = fold_correlation(result, expression[result.fold], genes)
+            except ValueError as error:
+                notes.append(f"fold {result.fold}: {error}")
+        if used:
+            table = _model_table(used, expression, genes)
+            first = {"model": model, "score": SCORES[folds[0].task]}
+            tables.append(table.assign(**first, pointed_out=table["gene"].isin(set(pointed_out))))
+        else:
             notes.append("no fold could be used")
-            continue
-        by_fold = np.stack(r)
-        combined, p = combine_folds(by_fold, np.array(n))
-        var = expression[used[0]].var.loc[genes]
-        selected = sum(expression[fold].var.loc[genes, "highly_variable"].astype(int) for fold in used)
-        table = pd.DataFrame(
-            {
-                "model": model, "score": SCORES[task], "gene": genes,
-                "subspace": var["subspace"].astype(str).to_numpy(), "selected": np.asarray(selected),
-                "r": combined, "p": p, "q": false_discovery(p),
-                **{f"r_fold_{fold}": row for fold, row in zip(used, by_fold, strict=True)},
-                "n_patients": sum(n), "pointed_out": [gene in set(pointed_out) for gene in genes],
-            }
-        )  # fmt: skip
-        table = table.sort_values(["r", "gene"], ascending=[False, True], na_position="last", kind="stable")
-        table.insert(2, "rank", table.groupby("subspace").cumcount() + 1)
-        tables.append(table)
-    if not tables:
-        columns = [
-            "model",
-            "score",
-            "rank",
-            "gene",
-            "subspace",
-            "selected",
-            "r",
-            "p",
-            "q",
-            "n_patients",
-            "pointed_out",
-        ]
-        return pd.DataFrame(columns=columns), reasons
-    return pd.concat(tables, ignore_index=True), reasons
+        reasons[model] = notes
+    whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(_COLUMNS))
+    by_fold = [name for name in whole if name not in _COLUMNS]
+    return whole[[*_COLUMNS[:-2], *by_fold, *_COLUMNS[-2:]]], reasons
+
+
+def fold_correlation(result: FoldResult, adata: AnnData, genes: Sequence[str]) -> tuple[Floats, int]:
+    """Return r (G,) of one fold's score with each of `genes`, and of how many test patients.
+
+    Raises
+    ------
+    ValueError
+        If too few test patients have prediction and expression.
+    """
+    values = expression_of_test_part(adata)
+    rows = result.patients[result.patients["patient_id"].isin(values.index)]
+    score = malignancy_score(rows, result.task)
+    known = np.isfinite(score)
+    if (n := int(known.sum())) < FEWEST_PATIENTS:
+        found = f"{n} test patients with prediction and expression"
+        raise ValueError(f"{found}; a correlation needs {FEWEST_PATIENTS}")
+    matrix = values.loc[rows["patient_id"], list(genes)].to_numpy()
+    return pearson(score[known], matrix[known]), n
+
+
+def _model_table(
+    used: Mapping[int, tuple[Floats, int]], expression: Mapping[int, AnnData], genes: Sequence[str]
+) -> pd.DataFrame:
+    """Return the genes' correlations over a model's folds."""
+    import pandas as pd
+
+    r, p = combine_folds(np.stack([row for row, _ in used.values()]), np.array([n for _, n in used.values()]))
+    genes = list(genes)
+    selected = sum(expression[fold].var.loc[genes, "highly_variable"].astype(int) for fold in used)
+    table = pd.DataFrame(
+        {
+            "gene": genes,
+            "subspace": expression[next(iter(used))].var.loc[genes, "subspace"].astype(str).to_numpy(),
+            "selected": np.asarray(selected), "r": r, "p": p, "q": false_discovery(p),
+            **{f"r_fold_{fold}": row for fold, (row, _) in used.items()},
+            "n_patients": sum(n for _, n in used.values()),
+        }
+    )  # fmt: skip
+    table = table.sort_values(["r", "gene"], ascending=[False, True], na_position="last", kind="stable")
+    return table.assign(rank=table.groupby("subspace").cumcount() + 1)
 
 
 def correlation_summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -221,3 +230,34 @@ def correlation_summary(table: pd.DataFrame) -> pd.DataFrame:
     names = ["model", "score", "subspace", "genes", "undefined", "median_abs_r", "largest_abs_r", "significant",
              "top_gene", "n_patients"]  # fmt: skip
     return pd.DataFrame(rows, columns=names)
+
+
+def explain_gene_correlation(run: TaskRun) -> dict[str, Any]:
+    """Write the tables of a task's genes and predicted malignancy, and return the summary's entry."""
+    import anndata
+
+    paths = {fold: run.results.genes(fold) for fold in run.folds}
+    expression = {fold: anndata.read_h5ad(path) for fold, path in paths.items() if path.is_file()}
+    problems = [f"fold {f}: no expression matrix {p.name}" for f, p in paths.items() if f not in expression]
+    wanted, (_, reasons) = run.chosen["genes"], run.read
+    table, more = correlation_table(run.networks, expression, pointed_out=wanted)
+    summary = correlation_summary(table)
+    for name, one in zip(TABLES["gene_correlation"], (table, summary), strict=True):
+        write_tsv(run.out_dir / name, one)
+    absent = "not among the genes of both lists that all cohorts have"
+    problems += [f"{gene}: {absent}" for gene in wanted if gene not in set(table["gene"])]
+    problems += [f"{m}: {reason}" for m in run.networks for reason in [*reasons.get(m, []), *more.get(m, [])]]
+    score = SCORES[run.task]
+    counts = summary.groupby("model", sort=False)[["significant", "genes"]].sum()
+    parts = [
+        f"{named(str(model)).in_sentence} {row['significant']} of {row['genes']}"
+        for model, row in counts.iterrows()
+    ]
+    name = SCORE_NAMES[score].split(" (")[0]
+    message = f"Genes that go with the {name} (q < 0.05): {', '.join(parts)}."
+    return {
+        "score": score,
+        "score_name": SCORE_NAMES[score],
+        "message": message if parts else "No correlation could be computed.",
+        "reasons": problems,
+    }

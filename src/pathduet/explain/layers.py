@@ -33,7 +33,7 @@ class Layer:
     Attributes
     ----------
     column : str
-        Of :func:`pathduet.explain.tile_maps.tile_maps`.
+        Of :attr:`pathduet.explain.tile_maps.SlideMaps.tiles`.
     title : str
         For a heading.
     legend : str

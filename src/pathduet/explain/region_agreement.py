@@ -15,30 +15,29 @@ division of the same size that knows nothing would reach, since a prototype that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pathduet.catalogue import named
+from pathduet.core.errors import InputError
+from pathduet.core.files import write_tsv
+from pathduet.core.progress import track
 from pathduet.evaluation.bootstrap import interval, patient_counts
-from pathduet.explain.annotations import Annotation
-from pathduet.explanation_files import REGION_MEASURES, plain_name
+from pathduet.explain.annotated_slides import AnnotatedSlides
+from pathduet.explain.files import REGION_MEASURES, TABLES
+from pathduet.explain.fold_results import TaskRun
+from pathduet.explain.tile_maps import loaded_slide_maps
+from pathduet.results import DESCRIPTION
+from pathduet.training.model_folder import load_model
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-def annotate(
-    tiles: pd.DataFrame, annotation: Annotation, tumor: Sequence[str], tme: Sequence[str]
-) -> pd.DataFrame:
-    """Return the tiles with `structure` ("" = not annotated) and `side` (``tumor``, ``tme`` or "")."""
-    side_of = {plain_name(name): "tumor" for name in tumor} | {plain_name(name): "tme" for name in tme}
-    structures = [
-        annotation.structure_of(x, y, width, height)
-        for x, y, width, height in tiles[["x", "y", "size", "size_y"]].itertuples(index=False)
-    ]
-    sides = [side_of.get(plain_name(name), "") for name in structures]
-    return tiles.assign(structure=structures, side=sides)
+#: Roles of the models that divide a slide into prototypes, the one that the summary speaks of first.
+_WITH_PROTOTYPES = ("distilled", "student")
 
 
 def slide_scores(tiles: pd.DataFrame) -> dict[str, float | int]:
@@ -142,15 +141,15 @@ def agreement_table(
 
 
 def score_slide(
-    tiles: pd.DataFrame, facts: Mapping[str, Any]
+    tiles: pd.DataFrame, about: Mapping[str, Any]
 ) -> tuple[list[dict[str, object]], list[pd.DataFrame]]:
     """Return rows for :func:`agreement_table` of one annotated slide: (slides, structures).
 
     Parameters
     ----------
     tiles : DataFrame
-        From :func:`annotate`.
-    facts : mapping
+        `magnification`, `prototype`, `structure` and `side` of each tile.
+    about : mapping
         model, part, fold, slide_id, patient_id.
     """
     rows, parts = [], []
@@ -158,9 +157,117 @@ def score_slide(
         scores = slide_scores(group)
         if not scores["tiles"]:
             continue
-        rows.append({**facts, "magnification": m, **scores})
-        called = (group.loc[group["side"] != "", "prototype"] == "tumor").mean()
+        rows.append({**about, "magnification": m, **scores})
+        in_tumor = (group.loc[group["side"] != "", "prototype"] == "tumor").mean()
         by_structure = structure_scores(group)
-        by_structure["chance"] = np.where(by_structure["side"] == "tumor", called, 1 - called)
-        parts.append(by_structure.assign(**facts, magnification=m))
+        by_structure["chance"] = np.where(by_structure["side"] == "tumor", in_tumor, 1 - in_tumor)
+        parts.append(by_structure.assign(**about, magnification=m))
     return rows, parts
+
+
+def explain_region_agreement(run: TaskRun) -> dict[str, Any]:
+    """Compare prototypes with annotated regions; write the tables and return the summary's entry.
+
+    Of internal cohorts only slides of test patients, each by the model that did not see it; of external ones every
+    slide, by each fold's model.
+    """
+    import pandas as pd
+
+    annotated, slides = AnnotatedSlides(run.chosen["regions"]), run.slides
+    features = {str(row["slide_id"]): Path(row["features"]) for row in slides.to_dict("records")}
+    known = [slide for slide, path in features.items() if annotated.structures(slide, path) is not None]
+    models = [model for model in run.models if run.role(model) in _WITH_PROTOTYPES]
+    jobs = [(model, fold) for model in models for fold in run.folds]
+    rows: list[dict[str, object]] = []
+    parts: list[pd.DataFrame] = []
+    reasons: list[str] = []
+    chosen = slides[slides["slide_id"].astype(str).isin(known)]
+    for model, fold in track(jobs if known else [], len(jobs), f"regions {run.task}", "models"):
+        folder = run.results.model(run.task, model, fold)
+        if not (folder / DESCRIPTION).is_file():
+            reasons.append(f"{model}, fold {fold}: no trained model")
+            continue
+        network, description, _ = load_model(folder)
+        for about in _seen_slides(run, chosen, model, fold):
+            slide = about["slide_id"]
+            try:
+                tiles = loaded_slide_maps(network, description, features[slide]).tiles
+            except InputError as error:
+                reasons += [f"{model}, fold {fold}: {problem}" for problem in error.problems]
+                continue
+            structures = annotated.structures(slide, features[slide])
+            assert structures is not None
+            more_rows, more_parts = score_slide(_with_structures(tiles, structures), about)
+            if not more_rows:
+                annotated.problems.append(
+                    f"slide {slide}: none of its tiles lies on a tumor or TME structure"
+                )
+            rows += more_rows
+            parts += more_parts
+    if not models:
+        reasons.append("no student among the explained models")
+    reasons += _not_annotated(annotated.template, len(known), len(slides))
+    names = ["model", "part", "fold", "slide_id", "patient_id", "magnification"]
+    by_slide = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*names, "tiles"])
+    by_structure = (
+        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*names, "side", "structure"])
+    )
+    resampling = {"seed": run.settings["seed"], "resamples": run.settings["bootstrap"]}
+    table = agreement_table(by_slide, by_structure, **resampling)
+    for name, one in zip(TABLES["region_agreement"], (table, by_slide), strict=True):
+        write_tsv(run.out_dir / name, one)
+    return {
+        "message": _message(run, table),
+        "reasons": list(dict.fromkeys([*reasons, *annotated.problems])),
+        "slides": by_slide["slide_id"].nunique(),
+    }
+
+
+def _seen_slides(run: TaskRun, slides: pd.DataFrame, model: str, fold: int) -> Iterator[dict[str, Any]]:
+    """Yield what is known of each slide that a fold's model may be judged by: test patients', then external ones."""
+    patients = slides["patient_id"].astype(str)
+    internal = set(run.split["patient_id"].astype(str))
+    for part, chosen in (
+        ("test", patients.isin(run.test_patients(fold))),
+        ("external", ~patients.isin(internal)),
+    ):
+        for slide, patient in (
+            slides.loc[chosen, ["slide_id", "patient_id"]].astype(str).itertuples(index=False)
+        ):
+            yield {"model": model, "part": part, "fold": fold, "slide_id": slide, "patient_id": patient}
+
+
+def _with_structures(tiles: pd.DataFrame, structures: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return a model's tiles with the structure and side of each."""
+    import pandas as pd
+
+    parts = []
+    for m, group in tiles.groupby("magnification", sort=True):
+        shown = structures[str(m)].iloc[group["tile"]].set_index(group.index)
+        parts.append(pd.concat([group, shown], axis=1))
+    return pd.concat(parts)
+
+
+def _not_annotated(template: str | None, annotated: int, slides: int) -> list[str]:
+    """Return what is to be said about slides without annotation."""
+    if template is None:
+        return ["no region annotations: explanations.regions.annotations is not set"]
+    if not annotated:
+        return [f"none of {slides} slides has an annotation {template}"]
+    lacking = slides - annotated
+    return [f"{lacking} of {slides} slides have no (readable) annotation"] if lacking else []
+
+
+def _message(run: TaskRun, table: pd.DataFrame) -> str:
+    rows = table[(table["part"] == "test") & (table["measure"] != "structure") & table["value"].notna()]
+    there = sorted(rows["model"].unique(), key=lambda model: _WITH_PROTOTYPES.index(run.role(model)))
+    if not there:
+        return "Prototypes could not be compared with regions."
+    parts = []
+    for measure, title in REGION_MEASURES.items():
+        own = rows[(rows["model"] == there[0]) & (rows["measure"] == measure)]
+        if len(own):
+            name = title.replace("Tumor", "tumor")
+            parts.append(f"{name} {own['value'].mean():.2f} (by chance {own['chance'].mean():.2f})")
+    model = named(there[0]).in_sentence
+    return f"Prototypes of the {model} on test slides, mean of the magnifications: {', '.join(parts)}."

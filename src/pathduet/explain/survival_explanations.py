@@ -23,15 +23,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathduet.catalogue import named
+from pathduet.cohort.labels import task_labels
+from pathduet.cohort.sheets import read_patients
+from pathduet.core.files import write_tsv
 from pathduet.evaluation.censoring import interval_survival
-from pathduet.evaluation.predictions import labelled
-from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups
-from pathduet.explain.fold_results import FoldResult
+from pathduet.evaluation.predictions import labelled, read_predictions
+from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups, risk_cuts
+from pathduet.explain.files import TABLES
+from pathduet.explain.fold_results import FoldResult, TaskRun, read_external_of
+from pathduet.results import PREDICTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DAYS_PER_YEAR = 365.25
 _QUANTILES = (0.25, 0.5, 0.75)
 #: A calibration group smaller than this has a Kaplan-Meier estimate of no use.
 _LEAST_IN_GROUP = 5
@@ -201,8 +206,8 @@ def dynamic_auc(
     return found
 
 
-def outcome(rows: pd.DataFrame) -> tuple[Floats, Floats]:
-    """Return (time in days, event) of patients with a known outcome."""
+def time_and_event(rows: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Return survival in days and whether death was seen, of patients of whom both are known."""
     return rows["survival_days"].to_numpy(dtype=float), rows["event"].to_numpy(dtype=float)
 
 
@@ -219,35 +224,39 @@ def calibration_table(results_of: Mapping[str, Sequence[FoldResult]], days: Sequ
     """
     import pandas as pd
 
+    names = ["model", "day", "group", "n", "predicted", "observed", "low", "high", "deaths_expected", "deaths_observed",
+             "ratio", "reason"]  # fmt: skip
     tables = []
     for model, folds in results_of.items():
         for day in days:
-            parts, reason = [], "" if folds else "no predictions"
-            for result in folds:
-                try:
-                    survival = predicted_survival(result, np.array([day]))[:, 0]
-                except ValueError as error:
-                    reason = f"fold {result.fold}: {error}"
-                    continue
-                parts.append(result.patients.assign(predicted_alive=survival))
-            rows = labelled(pd.concat(parts), "survival") if parts else pd.DataFrame()
-            if reason or rows.empty:
-                tables.append(
-                    pd.DataFrame([{"model": model, "day": day, "reason": reason or "no known outcome"}])
-                )
-                continue
-            means = rows.groupby("patient_id", sort=True)[
-                ["predicted_alive", "survival_days", "event"]
-            ].mean()
-            time, event = outcome(means)
-            groups = calibration_groups(means["predicted_alive"].to_numpy(), time, event, day)
-            tables.append(groups.assign(model=model, day=day, reason=""))
-    names = ["model", "day", "group", "n", "predicted", "observed", "low", "high", "deaths_expected", "deaths_observed",
-             "ratio", "reason"]  # fmt: skip
+            try:
+                groups = _calibration_of(folds, day).assign(reason="")
+            except ValueError as error:
+                groups = pd.DataFrame([{"reason": str(error)}])
+            tables.append(groups.assign(model=model, day=day))
     if not tables:
         return pd.DataFrame(columns=names)
     table = pd.concat(tables, ignore_index=True).reindex(columns=names)
     return table.astype({"group": "Int64", "n": "Int64"})
+
+
+def _calibration_of(folds: Sequence[FoldResult], day: float) -> pd.DataFrame:
+    """Return a model's calibration at one day; a ValueError says why there is none."""
+    import pandas as pd
+
+    parts, reason = [], "" if folds else "no predictions"
+    for result in folds:
+        try:
+            alive = predicted_survival(result, np.array([day]))[:, 0]
+        except ValueError as error:
+            reason = f"fold {result.fold}: {error}"
+            continue
+        parts.append(result.patients.assign(predicted_alive=alive))
+    rows = labelled(pd.concat(parts), "survival") if parts else pd.DataFrame()
+    if reason or rows.empty:
+        raise ValueError(reason or "no known outcome")
+    means = rows.groupby("patient_id", sort=True)[["predicted_alive", "survival_days", "event"]].mean()
+    return calibration_groups(means["predicted_alive"].to_numpy(), *time_and_event(means), day)
 
 
 def auc_table(
@@ -260,7 +269,7 @@ def auc_table(
     Parameters
     ----------
     train_of : mapping of fold to (time, event)
-        Outcomes of the fold's training part.
+        Of the fold's training part.
 
     Returns
     -------
@@ -277,31 +286,106 @@ def auc_table(
             risk = known["risk"].to_numpy(dtype=float)
             if len(known) < _FEWEST_COMPARED or not np.isfinite(risk).all():
                 continue
-            for day, value in dynamic_auc(train_of[result.fold], outcome(known), risk, days).items():
+            for day, value in dynamic_auc(train_of[result.fold], time_and_event(known), risk, days).items():
                 values[day].append(value)
         for day, found in values.items():
-            reason = ""
-            if len(found) < len(folds) or not folds:
-                reason = (
-                    f"defined in {len(found)} of {len(folds)} folds: needs a death by that day, somebody under "
-                    "observation after it, and training patients as long"
-                )
-            rows.append(
-                {
-                    "model": model, "day": day, "auc": float(np.mean(found)) if found else np.nan,
-                    "sd": float(np.std(found)) if found else np.nan, "folds": len(found), "reason": reason,
-                }
-            )  # fmt: skip
+            reason = (
+                f"defined in {len(found)} of {len(folds)} folds: needs a death by that day, somebody under "
+                "observation after it, and training patients as long"
+                if len(found) < len(folds) or not folds
+                else ""
+            )
+            auc, sd = (float(np.mean(found)), float(np.std(found))) if found else (np.nan, np.nan)
+            rows.append([model, day, auc, sd, len(found), reason])
     return pd.DataFrame(rows, columns=["model", "day", "auc", "sd", "folds", "reason"])
 
 
-def years(day: float) -> str:
-    """Return a day for people: in years where it is a whole number of them.
+def explain_survival(run: TaskRun) -> dict[str, Any]:
+    """Write the tables of survival at chosen days and return the summary's entry."""
+    results_of, reasons = run.read
+    problems = [f"{model}: {reason}" for model in results_of for reason in reasons[model]]
+    parts: dict[str, dict[str, list[FoldResult]]] = {"test": results_of}
+    if run.settings["external"]:
+        external = {model: read_external_of(run.results, model, run.folds) for model in results_of}
+        parts["external"] = {model: found for model, (found, _) in external.items()}
+        problems += [f"external, {reason}" for _, more in external.values() for reason in more]
+    else:
+        problems.append("external: no external cohort is configured")
+    train = _training_outcomes(run)
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES["survival"]}
+    p_values: dict[str, float] = {}
+    for part, found in parts.items():
+        rows = _known_patients(found)
+        if rows is None:
+            problems.append(f"{part}: no patient with a known outcome was predicted")
+            continue
+        days, reason = horizons(run.chosen["horizons_days"], *time_and_event(rows))
+        problems += [f"{part}: {reason}"] if reason else []
+        for model, folds in found.items():
+            for kind in ("median", "tertiles"):
+                table, members, p = risk_group_table(_cut_parts(run, part, model, folds), kind, [0.0, *days])
+                named_by = {"part": part, "model": model, "split": kind}
+                tables["risk_groups.tsv"].append(
+                    table.assign(**named_by, log_rank_p=np.nan if p is None else p)
+                )
+                tables["risk_group_patients.tsv"].append(members.assign(**named_by))
+                if part == "test" and kind == "median" and p is not None:
+                    p_values[model] = p
+        calibration = calibration_table(found, days)
+        problems += [
+            f"{part}, calibration of {row['model']}: {row['reason']}"
+            for row in calibration.drop_duplicates(["model", "reason"]).to_dict("records")
+            if row["reason"]
+        ]
+        tables["calibration.tsv"].append(calibration.assign(part=part))
+        tables["dynamic_auc.tsv"].append(auc_table(found, train, days).assign(part=part))
+    for name, several in tables.items():
+        write_tsv(run.out_dir / name, _joined(several))
+    separated = [named(model).in_sentence for model, p in p_values.items() if p < 0.05]
+    return {
+        "message": f"Cut at the median of training risk, {len(separated)} of {len(p_values)} models separate test patients "
+        f"(log-rank p < 0.05{': ' + ', '.join(separated) if separated else ''}).",
+        "reasons": list(dict.fromkeys(problems)),
+    }  # fmt: skip
 
-    >>> years(730), years(400)
-    ('2 years', 'day 400')
-    """
-    number = day / _DAYS_PER_YEAR
-    if abs(number - round(number)) < 0.01 and round(number) >= 1:
-        return f"{round(number)} year{'s' if round(number) > 1 else ''}"
-    return f"day {day:.0f}"
+
+def _training_outcomes(run: TaskRun) -> dict[int, tuple[Floats, Floats]]:
+    """Return (time, event) of the training part of each fold."""
+    rule = run.settings["labels"]["cdkn2a_rule"]
+    labels = task_labels(read_patients(run.patients), "survival", cdkn2a_rule=rule)
+    known = labels.dropna(subset=["survival_days", "event"])
+    fold_of = run.split.set_index("patient_id")["fold"].astype(int)
+    known = known.loc[known.index.intersection(fold_of.index)]
+    return {fold: time_and_event(known[fold_of.loc[known.index].to_numpy() != fold]) for fold in run.folds}
+
+
+def _known_patients(results_of: Mapping[str, Sequence[FoldResult]]) -> pd.DataFrame | None:
+    """Return the patients with a known outcome whom any model predicts, each once; None if there are none."""
+    import pandas as pd
+
+    everybody = [result.patients for folds in results_of.values() for result in folds]
+    rows = labelled(pd.concat(everybody), "survival").drop_duplicates("patient_id") if everybody else None
+    return None if rows is None or rows.empty else rows
+
+
+def _cut_parts(
+    run: TaskRun, part: str, model: str, folds: Sequence[FoldResult]
+) -> list[tuple[pd.DataFrame, Mapping[str, Any]]]:
+    """Return (predictions, cuts) to pool: each fold by its own cuts, an external cohort by its ensemble's."""
+    if part != "external":
+        return [(result.patients, result.risk_cuts) for result in folds if result.risk_cuts]
+    path = run.results.ensemble("survival", model) / PREDICTIONS
+    if not path.is_file():
+        return []
+    table = read_predictions(path)
+    return [(table, risk_cuts(table.groupby("patient_id")["risk"].mean().to_numpy(dtype=float)))]
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables below each other, what they are about first."""
+    import pandas as pd
+
+    filled = [table for table in tables if len(table)]
+    whole = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=["part", "model"])
+    first = [name for name in ("part", "model", "split") if name in whole]
+    return whole[[*first, *(name for name in whole if name not in first)]]

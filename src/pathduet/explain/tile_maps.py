@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from pathduet.catalogue import CATALOGUE
 from pathduet.core.errors import InputError, Problem
 from pathduet.explain.sampled_points import Sampling
 from pathduet.explain.token_maps import TokenMaps, token_maps
@@ -32,12 +33,21 @@ POINT_COLUMNS = ("magnification", "attention", "group", "key", "tile", "x", "y",
 
 
 class SlideMaps(NamedTuple):
-    """Result of :func:`slide_maps`.
+    """What a model made of the tiles of a slide.
 
     Attributes
     ----------
     tiles : DataFrame
-        As from :func:`tile_maps`.
+        One row a tile and magnification, for tiles among the model's tokens: `magnification`, `tile` (row of the
+        magnification's datasets in features.h5), `x`, `y` (top-left corner), `size` (width) and `size_y`, in level-0
+        pixels, `cells` (how often it stands on the token map). Of a student: `prototype` (``tumor`` or ``tme``,
+        as the slide's learned order names them), `p_tumor` (share of the tile's cells that went into the tumor
+        prototype), `merge_weight_tumor`, `merge_weight_tme` (share in the mean of eq. 12; each adds up to 1
+        over a magnification's tiles), `merge_weight` (the one of the tile's own prototype), `margin` (of the order;
+        the same for all tiles of a magnification) and `attention_patches`. Of a teacher: `attention_tumor`,
+        `attention_tme`. Each attention adds up to 1. ``attrs``: `slide_id`, `width`, `height` (level 0; None without
+        tiles.h5), `mpp` (x, y), `task`, `model`, `fold`; of students `named_by`: ``teacher``, ``task`` (the
+        order then has a stable meaning, but not the tumor's) or ``nothing``.
     points : DataFrame
         One row a point at which deformable attention read the slide: `magnification`, `attention` (``tumor``,
         ``tme``, or ``patches`` for a student), `group` (of channels), `key`, `tile`, `x`, `y` (level-0 pixels), `mass`
@@ -67,10 +77,10 @@ class TileGrid:
     height0: float
 
 
-def tile_maps(
+def slide_maps(
     model_dir: Path, features: Path, expression: Expression | None = None, device: str = "auto"
-) -> pd.DataFrame:
-    """Return what a trained model made of each tile of a slide.
+) -> SlideMaps:
+    """Return what a trained model made of each tile of a slide, and the points that its attention sampled.
 
     Parameters
     ----------
@@ -83,32 +93,11 @@ def tile_maps(
     device : str
         ``auto``, ``cpu``, ``cuda`` ...
 
-    Returns
-    -------
-    DataFrame
-        One row a tile and magnification, for tiles among the model's tokens: `magnification`, `tile` (row of the
-        magnification's datasets in features.h5), `x`, `y` (top-left corner), `size` (width) and `size_y`, in level-0
-        pixels, `cells` (how often it stands on the token map). Of a student: `prototype` (``tumor`` or ``tme``,
-        as the slide's learned order names them), `p_tumor` (share of the tile's cells that went into the tumor
-        prototype), `merge_weight_tumor`, `merge_weight_tme` (share in the mean of eq. 12; each adds up to 1
-        over a magnification's tiles), `merge_weight` (the one of the tile's own prototype), `margin` (of the order;
-        the same for all tiles of a magnification) and `attention_patches`. Of a teacher: `attention_tumor`,
-        `attention_tme`. Each attention adds up to 1. ``attrs``: `slide_id`, `width`, `height` (level 0; None without
-        tiles.h5), `mpp` (x, y), `task`, `model`, `fold`; of students `named_by`: ``teacher``, ``task`` (the
-        order then has a stable meaning, but not the tumor's) or ``nothing``.
-
     Raises
     ------
     InputError
         If model and features do not belong together, or a teacher gets no expression.
     """
-    return slide_maps(model_dir, features, expression, device).tiles
-
-
-def slide_maps(
-    model_dir: Path, features: Path, expression: Expression | None = None, device: str = "auto"
-) -> SlideMaps:
-    """Return :func:`tile_maps` together with the sampled points; parameters and errors are the same."""
     network, description, _ = load_model(model_dir)
     return loaded_slide_maps(network, description, features, expression, device)
 
@@ -305,4 +294,4 @@ def _one_slide(
 def _named_by(network: Student, description: ModelDescription) -> str:
     if not network.learns_order:
         return "nothing"
-    return "teacher" if description.model.startswith("distilled") else "task"
+    return "teacher" if CATALOGUE[description.choice.base].role == "distilled" else "task"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank
-from pathduet.explanation_files import EMBEDDING_MEASURES, REGION_MEASURES
+from pathduet.explain.files import EMBEDDING_MEASURES, REGION_MEASURES
 from pathduet.report.drawing import INK, MUTED, PALETTE, PAPER, PURPLE, new_figure, style
 from pathduet.report.figures import MODEL_COLOURS, SUBSPACE_COLOURS, class_title, short_name
 from pathduet.report.figures import kaplan_meier as draw_kaplan_meier

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pathduet.explanation_files import EMBEDDING_MEASURES, explanations_of
+from pathduet.explain.files import EMBEDDING_MEASURES, explanations_of
 from pathduet.report import explanation_figures, figures
 from pathduet.report.blocks import Block, Drawer, Section, heading, hole, note, table
 from pathduet.report.findings import Findings

@@ -12,7 +12,7 @@ from typing import Any
 from pathduet.catalogue import CATALOGUE, names
 from pathduet.core.config import default
 from pathduet.core.errors import InputError, Problem
-from pathduet.explanation_files import plain_name
+from pathduet.explain.files import plain_name
 
 
 def check(config: Mapping[str, Any], *, paths: bool = True) -> None:

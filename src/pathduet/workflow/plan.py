@@ -15,8 +15,8 @@ from pathduet.cohort.sheets import SlideRow, read_sheets
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
 from pathduet.core.files import sha256_file
+from pathduet.explain.files import files_of
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
-from pathduet.explanation_files import files_of
 from pathduet.results import COST, DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
 from pathduet.variations import (
     VARIATION_TABLES,

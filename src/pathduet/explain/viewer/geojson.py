@@ -48,7 +48,7 @@ def feature_collection(maps: SlideMaps, points: int = POINTS) -> dict[str, Any]:
     -------
     dict
         JSON-ready. Measurements of a tile: its row in features.h5, cells on the token map, and the columns of
-        :func:`pathduet.explain.tile_maps.tile_maps` in words, each share also as a multiple of an equal share.
+        :attr:`pathduet.explain.tile_maps.SlideMaps.tiles` in words, each share also as a multiple of an equal share.
     """
     features = [*_tiles(maps)]
     for m in dict.fromkeys(maps.tiles["magnification"]):

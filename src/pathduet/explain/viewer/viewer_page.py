@@ -91,7 +91,7 @@ def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    read = partial(shipped, "pathduet.explain")
+    read = partial(shipped, "pathduet.explain.viewer")
     library, script, css = vendor.openseadragon(), read("viewer.js"), read("viewer.css")
     facts = maps.tiles.attrs
     environment = Environment(

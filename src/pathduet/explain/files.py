@@ -47,11 +47,6 @@ def files_of(task: str, scores: Sequence[str]) -> list[str]:
     return ["summary.json", *(file for name in names for file in (*TABLES[name], *FIGURES[name]))]
 
 
-def is_clinical(model: str) -> bool:
-    """Whether a model reads clinical covariates only: it then has no representation to explain."""
-    return model.startswith(("cox_", "logistic_"))
-
-
 def plain_name(structure: str) -> str:
     """Return a structure's name for comparison: lower case, words joined by underscores.
 

@@ -1,0 +1,92 @@
+"""The slides of a run that somebody annotated: which structure, and which side, each of their tiles shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pathduet.core.errors import InputError
+from pathduet.explain.annotations import Annotation, read_annotation, read_legend
+from pathduet.explain.files import plain_name
+from pathduet.explain.tile_maps import read_grids
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def annotate(
+    tiles: pd.DataFrame, annotation: Annotation, tumor: Sequence[str], tme: Sequence[str]
+) -> pd.DataFrame:
+    """Return the tiles with `structure` ("" = not annotated) and `side` (``tumor``, ``tme`` or "")."""
+    side_of = {plain_name(name): "tumor" for name in tumor} | {plain_name(name): "tme" for name in tme}
+    structures = [
+        annotation.structure_of(x, y, width, height)
+        for x, y, width, height in tiles[["x", "y", "size", "size_y"]].itertuples(index=False)
+    ]
+    sides = [side_of.get(plain_name(name), "") for name in structures]
+    return tiles.assign(structure=structures, side=sides)
+
+
+class AnnotatedSlides:
+    """Annotations of slides, read when first asked for.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``annotations`` (path with ``{slide_id}``, or None), ``legend``, ``tumor``, ``tme``.
+
+    Attributes
+    ----------
+    template : str or None
+        The configured path.
+    problems : list of str
+        Why slides have no annotation although there is a file.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.template: str | None = settings["annotations"]
+        self.problems: list[str] = []
+        self._tumor, self._tme = list(settings["tumor"]), list(settings["tme"])
+        self._legend = cache(lambda: read_legend(Path(settings["legend"]) if settings["legend"] else None))
+        self._tiles: dict[str, dict[str, pd.DataFrame] | None] = {}
+
+    def structures(self, slide_id: str, features: Path) -> dict[str, pd.DataFrame] | None:
+        """Return `structure` and `side` of every tile of a slide by magnification, None without annotation."""
+        if slide_id not in self._tiles:
+            try:
+                self._tiles[slide_id] = self._read(slide_id, features)
+            except InputError as error:
+                self.problems += [str(problem) for problem in error.problems]
+                self._tiles[slide_id] = None
+        return self._tiles[slide_id]
+
+    def _read(self, slide_id: str, features: Path) -> dict[str, pd.DataFrame] | None:
+        import pandas as pd
+
+        path = Path(self.template.replace("{slide_id}", slide_id)) if self.template else None
+        if path is None or not path.is_file():
+            return None
+        legend, (grids, about) = self._legend(), read_grids(features)
+        if not about["width"]:
+            self.problems.append(f"slide {slide_id}: no tiles.h5 beside its features says how large it is")
+            return None
+        size = (about["width"], about["height"])
+        annotation = read_annotation(slide_id, path, size, about["mpp"], legend)
+        found = {}
+        for m, grid in grids.items():
+            tiles = pd.DataFrame(grid.grid * (grid.width0, grid.height0), columns=["x", "y"])
+            tiles = tiles.assign(size=grid.width0, size_y=grid.height0)
+            found[m] = annotate(tiles, annotation, self._tumor, self._tme)[["structure", "side"]]
+        return found
+
+    def sides(self, slide_id: str, features: Path, magnification: str) -> NDArray[np.float64] | None:
+        """Return 1 (tumor), 0 (TME) or NaN (neither) of every tile of a slide, None without annotation."""
+        structures = self.structures(slide_id, features)
+        if structures is None:
+            return None
+        return structures[magnification]["side"].map({"tumor": 1.0, "tme": 0.0}).to_numpy(dtype=float)
