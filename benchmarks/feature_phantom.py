@@ -38,7 +38,7 @@ from pathduet.models.inputs import Answer
 from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.phantom.latents import simulate_patients
 from pathduet.phantom.layout import REGIONS, extents, lay_out
-from pathduet.phantom.streams import generator
+from pathduet.phantom.random_numbers import generator
 from pathduet.phantom.tissue import TUMOR_NUCLEI
 from pathduet.training.dataset import Batch, principal_axes
 from pathduet.training.outcomes import ClassOutcome, Outcome, SurvivalOutcome

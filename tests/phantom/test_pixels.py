@@ -16,7 +16,7 @@ from pathduet.phantom.layout import (
     Layout,
     lay_out,
 )
-from pathduet.phantom.nuclei import Bank, Morphology, scatter, stamp
+from pathduet.phantom.nuclei import Bank, Canvas, Morphology, scatter
 from pathduet.phantom.stain import STAINERS, draw_stain, to_rgb
 from pathduet.phantom.textures import BLOCK, textures
 from pathduet.phantom.tissue import Histology, render
@@ -112,11 +112,11 @@ def test_a_nucleus_has_the_asked_area_at_any_pixel_size() -> None:
 
 def test_a_cell_over_the_border_is_left_out() -> None:
     bank = Bank(MORPHOLOGY, 0.5, np.random.default_rng(7))
-    haematoxylin, eosin = np.zeros((2, 64, 64), dtype=np.float32)
-    stamp(haematoxylin, eosin, bank.pick("tumor"), 1, 32)
-    assert not haematoxylin.any()
-    stamp(haematoxylin, eosin, bank.pick("tumor"), 32, 32)
-    assert haematoxylin[28:36, 28:36].mean() > 0.2
+    canvas = Canvas(*np.zeros((2, 64, 64), dtype=np.float32), bank)
+    canvas.stamp(bank.pick("tumor"), 0.5, 16)
+    assert not canvas.haematoxylin.any()
+    canvas.stamp(bank.pick("tumor"), 16, 16)
+    assert canvas.haematoxylin[28:36, 28:36].mean() > 0.2
 
 
 def test_folds_and_blur_change_only_what_they_record() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pathduet.phantom.layout import Extents, extents
 from pathduet.phantom.nuclei import Morphology
-from pathduet.phantom.streams import generator
+from pathduet.phantom.random_numbers import generator
 from pathduet.phantom.tissue import Histology
 
 #: SD by which the tissue block departs from the patient, and each slide from the block.

@@ -23,9 +23,9 @@ from pathduet.phantom.artefacts import mark_with_pen, spoil_tissue
 from pathduet.phantom.expression import draw_activities, draw_counts, draw_genes
 from pathduet.phantom.latents import simulate_patients
 from pathduet.phantom.layout import MAP_MPP, lay_out, shares
+from pathduet.phantom.random_numbers import generator
 from pathduet.phantom.slide_file import write_svs
 from pathduet.phantom.stain import draw_stain, to_rgb
-from pathduet.phantom.streams import generator
 from pathduet.phantom.textures import textures
 from pathduet.phantom.tissue import render
 from pathduet.phantom.truth import write_region_map, write_slide_truth, write_truth

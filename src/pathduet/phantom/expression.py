@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pathduet.phantom.streams import generator
+from pathduet.phantom.random_numbers import generator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +169,7 @@ def draw_counts(
     activities : pandas.DataFrame
         Sub-programmes of the patients (rows).
     cohort : str
-        Name of the random stream.
+        Names its random numbers.
     seed : int
         The cohort's seed.
     batch_sd : float

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pathduet.phantom.streams import generator
+from pathduet.phantom.random_numbers import generator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def simulate_patients(
     n : int
         Number of patients, >= 4; from 12 on every diagnosis and grade has at least three of them.
     cohort : str
-        Name in the `cohort` column; also part of the random stream.
+        Name in the `cohort` column; also names its random numbers.
     seed : int
         Cohorts with the same name, seed and size are equal.
     prefix : str

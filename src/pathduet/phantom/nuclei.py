@@ -30,6 +30,51 @@ class Stamp:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A cell to draw; its nucleus is a perturbed ellipse of equal area to a circle of `diameter_um`.
+
+    Attributes
+    ----------
+    ratio : float
+        Short over long axis of the nucleus.
+    angle : float
+        Direction of the long axis, radians.
+    irregular : float
+        Amplitude of the outline's harmonics relative to the radius.
+    amplitude : float
+        Haematoxylin concentration of the nucleus.
+    contrast : float
+        Relative SD of the chromatin.
+    nucleoli, nucleolus : int, float
+        Number of nucleoli and their relative darkness.
+    halo_um, halo : float
+        Width and depth (0-1) of the clear ring around the nucleus.
+    cytoplasm_um, cytoplasm, cytoplasm_h : float
+        Width of the cell body beyond the nucleus, its eosin, and its haematoxylin relative to 1.
+    eccentric_um : float
+        How far the nucleus sits from the middle of the cell body.
+    corners : float
+        Amplitude of three corners of the cell body relative to its radius.
+    """
+
+    diameter_um: float
+    ratio: float
+    angle: float
+    irregular: float
+    amplitude: float
+    contrast: float
+    nucleoli: int = 0
+    nucleolus: float = 0.5
+    halo_um: float = 0.0
+    halo: float = 0.0
+    cytoplasm_um: float = 0.0
+    cytoplasm: float = 0.0
+    cytoplasm_h: float = 0.04
+    eccentric_um: float = 0.0
+    corners: float = 0.0
+
+
+@dataclass(frozen=True)
 class Morphology:
     """What nuclei look like on one slide.
 
@@ -103,147 +148,106 @@ class Bank:
         diameter = m.size_um * np.exp(m.pleomorphism * rng.standard_normal())
         diameter = float(np.clip(diameter, 5.0, 17.0))
         ratio = np.clip(rng.normal(0.62 + 0.28 * m.roundness, 0.12), 0.38, 0.98)
-        return self._cell(
-            diameter,
-            float(ratio),
-            rng.uniform(0, np.pi),
-            irregular=(1.0 - 0.75 * m.roundness) * rng.uniform(0.03, 0.16),
-            amplitude=m.chromasia * rng.uniform(0.50, 1.25),
-            contrast=rng.uniform(0.12, 0.38),
-            nucleoli=int(rng.integers(0, 3)),
-            halo_um=rng.uniform(0.6, 1.6) + 2.2 * m.roundness * rng.random(),
-            halo=float(np.clip(rng.normal(0.25 + 0.60 * m.roundness, 0.2), 0.0, 0.95)),
-            cytoplasm_um=rng.uniform(1.0, 3.5) * (1.0 - m.roundness),
-            cytoplasm=rng.uniform(0.0, 0.30) * (1.0 - 0.7 * m.roundness),
+        return self._render(
+            Cell(
+                diameter,
+                float(ratio),
+                rng.uniform(0, np.pi),
+                irregular=(1.0 - 0.75 * m.roundness) * rng.uniform(0.03, 0.16),
+                amplitude=m.chromasia * rng.uniform(0.50, 1.25),
+                contrast=rng.uniform(0.12, 0.38),
+                nucleoli=int(rng.integers(0, 3)),
+                halo_um=rng.uniform(0.6, 1.6) + 2.2 * m.roundness * rng.random(),
+                halo=float(np.clip(rng.normal(0.25 + 0.60 * m.roundness, 0.2), 0.0, 0.95)),
+                cytoplasm_um=rng.uniform(1.0, 3.5) * (1.0 - m.roundness),
+                cytoplasm=rng.uniform(0.0, 0.30) * (1.0 - 0.7 * m.roundness),
+            )
         )
 
     def _giant(self, m: Morphology) -> Stamp:
         rng = self.rng
-        return self._cell(
+        return self._render(Cell(
             rng.uniform(13.0, 20.0), rng.uniform(0.55, 0.95), rng.uniform(0, np.pi),
             irregular=rng.uniform(0.15, 0.30), amplitude=m.chromasia * rng.uniform(0.8, 1.2),
             contrast=0.35, nucleoli=int(rng.integers(1, 4)), cytoplasm_um=6.0, cytoplasm=0.30,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def _gemistocyte(self, m: Morphology) -> Stamp:
         rng = self.rng
-        return self._cell(
+        return self._render(Cell(
             m.size_um * rng.uniform(0.85, 1.1), rng.uniform(0.7, 0.95), rng.uniform(0, np.pi),
             irregular=0.06, amplitude=m.chromasia * rng.uniform(0.7, 1.0), contrast=0.25, nucleoli=1,
             cytoplasm_um=rng.uniform(6.0, 9.0), cytoplasm=rng.uniform(0.30, 0.48), eccentric_um=rng.uniform(2.0, 4.0),
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def _mitosis(self) -> Stamp:
         rng = self.rng
-        return self._cell(
+        return self._render(Cell(
             rng.uniform(6.5, 9.0), rng.uniform(0.28, 0.5), rng.uniform(0, np.pi),
             irregular=0.25, amplitude=1.7, contrast=0.25, halo_um=2.8, halo=0.75,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def _glia(self, m: Morphology) -> Stamp:
         rng = self.rng
-        return self._cell(
+        return self._render(Cell(
             rng.uniform(5.2, 7.2), rng.uniform(0.75, 1.0), rng.uniform(0, np.pi),
             irregular=0.04, amplitude=rng.uniform(0.85, 1.3), contrast=0.18,
             halo_um=rng.uniform(0.5, 2.2), halo=rng.uniform(0.2, 0.9),
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def _neuron(self) -> Stamp:
         rng = self.rng
-        return self._cell(
+        return self._render(Cell(
             rng.uniform(7.5, 9.5), rng.uniform(0.85, 1.0), rng.uniform(0, np.pi),
             irregular=0.03, amplitude=0.60, contrast=0.25, nucleoli=1, nucleolus=1.2,
             cytoplasm_um=rng.uniform(3.0, 5.0), cytoplasm=0.30, cytoplasm_h=0.36, halo_um=0.0, halo=0.0,
             eccentric_um=1.0, corners=0.30,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def _round(self, diameter_um: float, amplitude: float) -> Stamp:
         rng = self.rng
-        return self._cell(
+        return self._render(Cell(
             diameter_um, rng.uniform(0.8, 1.0), rng.uniform(0, np.pi), irregular=0.08, amplitude=amplitude,
             contrast=0.12, halo_um=0.8, halo=0.25,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def _ghost(self) -> Stamp:
         rng = self.rng
-        return self._cell(
+        return self._render(Cell(
             rng.uniform(6.0, 11.0), rng.uniform(0.6, 0.95), rng.uniform(0, np.pi), irregular=0.12,
             amplitude=rng.uniform(0.05, 0.22), contrast=0.5, cytoplasm_um=2.5, cytoplasm=rng.uniform(0.08, 0.25),
             halo_um=1.2, halo=0.35,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def _erythrocyte(self) -> Stamp:
         rng = self.rng
-        cell = self._cell(
+        cell = self._render(Cell(
             rng.uniform(5.6, 7.0), rng.uniform(0.75, 1.0), rng.uniform(0, np.pi), irregular=0.05,
             amplitude=1.0, contrast=0.03,
-        )  # fmt: skip
+        ))  # fmt: skip
         return Stamp(0.03 * cell.haematoxylin, cell.keep, 1.05 * cell.haematoxylin)
 
     def _spindle(self, m: Morphology, angle: float) -> Stamp:
         rng = self.rng
-        return self._cell(
+        return self._render(Cell(
             rng.uniform(6.0, 8.0) * (m.size_um / 7.0) ** 0.5, rng.uniform(0.30, 0.48), angle + rng.normal(0, 0.08),
             irregular=0.06, amplitude=m.chromasia * rng.uniform(0.55, 1.1), contrast=0.25,
             nucleoli=int(rng.integers(0, 2)), halo_um=0.7, halo=0.3, cytoplasm_um=1.5, cytoplasm=0.15,
-        )  # fmt: skip
+        ))  # fmt: skip
 
-    def _cell(
-        self,
-        diameter_um: float,
-        ratio: float,
-        angle: float,
-        *,
-        irregular: float,
-        amplitude: float,
-        contrast: float,
-        nucleoli: int = 0,
-        nucleolus: float = 0.5,
-        halo_um: float = 0.0,
-        halo: float = 0.0,
-        cytoplasm_um: float = 0.0,
-        cytoplasm: float = 0.0,
-        cytoplasm_h: float = 0.04,
-        eccentric_um: float = 0.0,
-        corners: float = 0.0,
-    ) -> Stamp:
-        """Render a cell whose nucleus is a perturbed ellipse of equal area to a circle of `diameter_um`.
-
-        Parameters
-        ----------
-        ratio : float
-            Short over long axis of the nucleus.
-        irregular : float
-            Amplitude of the outline's harmonics relative to the radius.
-        amplitude : float
-            Haematoxylin concentration of the nucleus.
-        contrast : float
-            Relative SD of the chromatin.
-        nucleoli, nucleolus : int, float
-            Number of nucleoli and their relative darkness.
-        halo_um, halo : float
-            Width and depth (0-1) of the clear ring around the nucleus.
-        cytoplasm_um, cytoplasm, cytoplasm_h : float
-            Width of the cell body beyond the nucleus, its eosin, and its haematoxylin relative to 1.
-        eccentric_um : float
-            How far the nucleus sits from the middle of the cell body.
-        corners : float
-            Amplitude of three corners of the cell body relative to its radius.
-        """
+    def _render(self, cell: Cell) -> Stamp:
+        """Draw a cell, off the pixel grid by a fraction of a pixel, as real nuclei are."""
         rng, mpp = self.rng, self.mpp
-        a, b = 0.5 * diameter_um / np.sqrt(ratio), 0.5 * diameter_um * np.sqrt(ratio)
-        reach = (
-            a * (1 + irregular)
-            + max(halo_um, (cytoplasm_um + eccentric_um) * (1 + corners) + corners * a)
-            + 1.2
-        )
-        r = int(np.ceil(reach / mpp))
+        half, flat = 0.5 * cell.diameter_um, np.sqrt(cell.ratio)
+        a, b = half / flat, half * flat
+        body_um = (cell.cytoplasm_um + cell.eccentric_um) * (1 + cell.corners) + cell.corners * a
+        r = int(np.ceil((a * (1 + cell.irregular) + max(cell.halo_um, body_um) + 1.2) / mpp))
         y, x = np.mgrid[-r : r + 1, -r : r + 1].astype(np.float32) * np.float32(mpp)
-        # Off the pixel grid by a fraction of a pixel, as real nuclei are.
         y, x = y + rng.uniform(-0.5, 0.5) * mpp, x + rng.uniform(-0.5, 0.5) * mpp
-        u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        cos, sin = np.cos(cell.angle), np.sin(cell.angle)
+        u, v = x * cos + y * sin, y * cos - x * sin
         theta = np.arctan2(v / b, u / a)
-        outline = 1.0 + irregular * sum(
+        outline = 1.0 + cell.irregular * sum(
             rng.normal() / np.sqrt(k) * np.cos(k * theta + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4, 5)
         )
         rho = np.sqrt((u / a) ** 2 + (v / b) ** 2) / np.clip(outline, 0.6, 1.5)
@@ -253,46 +257,59 @@ class Bank:
 
         n = len(y)
         cy, cx = rng.integers(0, 512 - n, 2) if n < 512 else (0, 0)
-        chromatin = 1.0 + contrast * self.chromatin[cy : cy + n, cx : cx + n]
+        chromatin = 1.0 + cell.contrast * self.chromatin[cy : cy + n, cx : cx + n]
         chromatin += 0.22 * np.exp(-((beyond_um / 0.55 + 0.7) ** 2))
-        for _ in range(nucleoli):
+        for _ in range(cell.nucleoli):
             direction, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5) * b
             spot = (x - distance * np.cos(direction)) ** 2 + (y - distance * np.sin(direction)) ** 2
-            chromatin += nucleolus * np.exp(-spot / (2 * 0.62**2))
-        haematoxylin = amplitude * nucleus * np.clip(chromatin, 0.25, 2.0)
+            chromatin += cell.nucleolus * np.exp(-spot / (2 * 0.62**2))
+        haematoxylin = cell.amplitude * nucleus * np.clip(chromatin, 0.25, 2.0)
 
         keep = 1.0 - 0.55 * nucleus
-        if halo_um > 0:
-            keep *= 1.0 - halo * np.clip(1.0 - np.abs(beyond_um / halo_um - 0.5) * 1.2, 0.0, 1.0) * (
-                1 - nucleus
-            )
+        if cell.halo_um > 0:
+            ring = np.clip(1.0 - np.abs(beyond_um / cell.halo_um - 0.5) * 1.2, 0.0, 1.0)
+            keep *= 1.0 - cell.halo * ring * (1 - nucleus)
         body = np.zeros_like(rho)
-        if cytoplasm > 0:
+        if cell.cytoplasm > 0:
             sideways = rng.uniform(0, 2 * np.pi)
-            du, dv = eccentric_um * np.cos(sideways), eccentric_um * np.sin(sideways)
-            grown = (
-                np.sqrt(((u - du) / (a + cytoplasm_um)) ** 2 + ((v - dv) / (b + cytoplasm_um)) ** 2) / outline
-            )
-            grown /= 1.0 + corners * np.cos(3 * theta + rng.uniform(0, 2 * np.pi))
+            du, dv = cell.eccentric_um * np.cos(sideways), cell.eccentric_um * np.sin(sideways)
+            wide, high = a + cell.cytoplasm_um, b + cell.cytoplasm_um
+            grown = np.sqrt(((u - du) / wide) ** 2 + ((v - dv) / high) ** 2) / outline
+            grown /= 1.0 + cell.corners * np.cos(3 * theta + rng.uniform(0, 2 * np.pi))
             body = np.clip((1.0 - grown) * 4.0, 0.0, 1.0) * (1.0 - 0.8 * nucleus)
             body *= 1.0 + 0.12 * self.chromatin[cx : cx + n, cy : cy + n]
             keep *= 1.0 - 0.5 * np.clip(body, 0.0, 1.0)
-            haematoxylin += cytoplasm_h * body
-        return Stamp(
-            haematoxylin.astype(np.float32), keep.astype(np.float32), (cytoplasm * body).astype(np.float32)
-        )
+            haematoxylin += cell.cytoplasm_h * body
+        planes = (haematoxylin, keep, cell.cytoplasm * body)
+        return Stamp(*(plane.astype(np.float32) for plane in planes))
 
 
-def stamp(haematoxylin: np.ndarray, eosin: np.ndarray, cell: Stamp, y: int, x: int) -> None:
-    """Put a cell's middle at pixel (y, x) of the two maps, in place; a cell over the border is left out."""
-    k = cell.haematoxylin.shape[0]
-    y, x = y - k // 2, x - k // 2
-    if y < 0 or x < 0 or y + k > haematoxylin.shape[0] or x + k > haematoxylin.shape[1]:
-        return
-    h, e = haematoxylin[y : y + k, x : x + k], eosin[y : y + k, x : x + k]
-    np.maximum(h, cell.haematoxylin, out=h)
-    e *= cell.keep
-    e += cell.eosin
+@dataclass(frozen=True)
+class Canvas:
+    """A slide's stain maps while it is drawn, and the cells to draw with.
+
+    Attributes
+    ----------
+    haematoxylin, eosin : (H, W) float32
+        Concentrations.
+    bank : Bank
+        The slide's cells; its pixel size and random numbers are the slide's.
+    """
+
+    haematoxylin: np.ndarray
+    eosin: np.ndarray
+    bank: Bank
+
+    def stamp(self, cell: Stamp, y_um: float, x_um: float) -> None:
+        """Put a cell's middle at a place, in place; a cell over the border is left out."""
+        k = cell.haematoxylin.shape[0]
+        y, x = round(y_um / self.bank.mpp) - k // 2, round(x_um / self.bank.mpp) - k // 2
+        if y < 0 or x < 0 or y + k > self.haematoxylin.shape[0] or x + k > self.haematoxylin.shape[1]:
+            return
+        h, e = self.haematoxylin[y : y + k, x : x + k], self.eosin[y : y + k, x : x + k]
+        np.maximum(h, cell.haematoxylin, out=h)
+        e *= cell.keep
+        e += cell.eosin
 
 
 def _turned(a: np.ndarray, turn: int) -> np.ndarray:

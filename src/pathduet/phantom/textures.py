@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pathduet.phantom.streams import generator
+from pathduet.phantom.random_numbers import generator
 
 #: Side of the squares in which a slide is rendered, pixels; textures are extended by it so that any
 #: square can be cut out as a view.

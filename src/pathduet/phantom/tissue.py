@@ -19,7 +19,7 @@ from pathduet.phantom.layout import (
     Layout,
     smooth_noise,
 )
-from pathduet.phantom.nuclei import Bank, Morphology, scatter, stamp
+from pathduet.phantom.nuclei import Bank, Canvas, Morphology, scatter
 from pathduet.phantom.textures import BLOCK, Texture, Textures
 
 _SPACING_UM = 10.5
@@ -101,9 +101,9 @@ def render(
         Concentrations >= 0; about 1 in a nucleus and 0.5 in neuropil; exactly 0 on glass.
     """
     haematoxylin, eosin = _background(layout, histology, mpp, noise, rng)
-    bank = Bank(histology.morphology, mpp, rng)
-    taken = _vessels(haematoxylin, eosin, layout, histology, bank, rng)
-    _cells(haematoxylin, eosin, layout, histology, bank, taken, rng)
+    canvas = Canvas(haematoxylin, eosin, Bank(histology.morphology, mpp, rng))
+    taken = _vessels(canvas, layout, histology)
+    _cells(canvas, layout, histology, taken)
     return haematoxylin, eosin
 
 
@@ -201,16 +201,9 @@ def _background_block(
     return np.maximum(e, 0.0), np.maximum(h, 0.0)
 
 
-def _vessels(
-    haematoxylin: np.ndarray,
-    eosin: np.ndarray,
-    layout: Layout,
-    histology: Histology,
-    bank: Bank,
-    rng: np.random.Generator,
-) -> np.ndarray:
+def _vessels(canvas: Canvas, layout: Layout, histology: Histology) -> np.ndarray:
     """Draw the vessels; return the part of a 4 um map that they take up, where no other cell may lie."""
-    labels = layout.labels
+    labels, rng = layout.labels, canvas.bank.rng
     taken = np.zeros((2 * labels.shape[0], 2 * labels.shape[1]), dtype=bool)
     mm2 = MAP_MPP**2 * 1e-6
 
@@ -233,37 +226,28 @@ def _vessels(
         size = rng.uniform(22.0, 40.0)
         if claim(y, x, 0.95 * size):
             if rng.random() < 0.6:
-                vessels.tuft(haematoxylin, eosin, y, x, size, bank, rng)
+                vessels.tuft(canvas, y, x, size)
             else:
-                vessels.cross_section(
-                    haematoxylin, eosin, y, x, size, size * rng.uniform(0.35, 0.6), bank, rng
-                )
+                vessels.cross_section(canvas, y, x, size, size * rng.uniform(0.35, 0.6))
     solid = np.isin(labels, (INFILTRATING, CELLULAR, MICROVASCULAR))
     for y, x in places(solid | (labels == LEADING_EDGE), 9.0, 50.0):
         size = rng.uniform(9.0, 22.0)
         if claim(y, x, size):
-            vessels.cross_section(haematoxylin, eosin, y, x, size, rng.uniform(2.5, 5.5), bank, rng)
+            vessels.cross_section(canvas, y, x, size, rng.uniform(2.5, 5.5))
     # Delicate branching capillaries go with the round-cell picture.
     thin = 10.0 + 45.0 * histology.morphology.roundness
     for y, x in places(solid, thin, 60.0):
-        vessels.along(haematoxylin, eosin, y, x, rng.uniform(40.0, 110.0), rng.uniform(1.6, 2.8), bank, rng)
+        vessels.along(canvas, y, x, rng.uniform(40.0, 110.0), rng.uniform(1.6, 2.8))
     for y, x in places(solid | (labels == LEADING_EDGE), 2.5, 80.0):
-        vessels.along(haematoxylin, eosin, y, x, rng.uniform(120.0, 260.0), rng.uniform(7.0, 13.0), bank, rng)
+        vessels.along(canvas, y, x, rng.uniform(120.0, 260.0), rng.uniform(7.0, 13.0))
     return taken
 
 
-def _cells(
-    haematoxylin: np.ndarray,
-    eosin: np.ndarray,
-    layout: Layout,
-    histology: Histology,
-    bank: Bank,
-    taken: np.ndarray,
-    rng: np.random.Generator,
-) -> None:
+def _cells(canvas: Canvas, layout: Layout, histology: Histology, taken: np.ndarray) -> None:
     """Scatter cells of all kinds by region and stamp them."""
     from scipy import ndimage
 
+    bank, rng = canvas.bank, canvas.bank.rng
     height, width = layout.labels.shape
     # Cell density changes over some 20 um at a region's border, and is patchy at about 60 um within it.
     table = np.array([_DENSITY[i] for i in range(len(_DENSITY))])
@@ -289,7 +273,6 @@ def _cells(
     draw, spread = rng.random(len(y)), rng.normal(0.0, 0.3, len(y))
     names = ("tumor", "glia", "neuron", "lymphocyte")
     for i in range(len(y)):
-        py, px = round(y[i] / bank.mpp), round(x[i] / bank.mpp)
         if kind[i] != 0:
             cell = bank.pick(names[kind[i]])
         elif palisade[i] and draw[i] > 0.25:
@@ -302,11 +285,10 @@ def _cells(
             cell = bank.pick("giant")
         else:
             cell = bank.pick("tumor")
-        stamp(haematoxylin, eosin, cell, py, px)
+        canvas.stamp(cell, y[i], x[i])
 
     y, x = scatter(height * MAP_MPP, width * MAP_MPP, 17.0, rng)
     dead = layout.labels[(y / MAP_MPP).astype(int), (x / MAP_MPP).astype(int)] == NECROSIS
     draw = rng.random(len(y))
     for i in map(int, np.flatnonzero(dead & (draw < 0.62))):
-        cell = bank.pick("ghost" if draw[i] < 0.40 else "pyknotic")
-        stamp(haematoxylin, eosin, cell, round(y[i] / bank.mpp), round(x[i] / bank.mpp))
+        canvas.stamp(bank.pick("ghost" if draw[i] < 0.40 else "pyknotic"), y[i], x[i])

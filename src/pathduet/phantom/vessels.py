@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from pathduet.phantom.nuclei import Bank, stamp
+from pathduet.phantom.nuclei import Canvas
 
 
-def cross_section(
-    haematoxylin: np.ndarray,
-    eosin: np.ndarray,
-    y_um: float,
-    x_um: float,
-    radius_um: float,
-    wall_um: float,
-    bank: Bank,
-    rng: np.random.Generator,
-) -> None:
+def cross_section(canvas: Canvas, y_um: float, x_um: float, radius_um: float, wall_um: float) -> None:
     """Draw a vessel cut across, in place.
 
     Parameters
     ----------
-    haematoxylin, eosin : (H, W) float32
-        Concentration maps at `bank.mpp`.
+    canvas : Canvas
+        What is drawn on.
     y_um, x_um : float
         Its middle.
     radius_um, wall_um : float
         Outer radius, and thickness of the wall; the nuclei lie in the wall in one row for every 5.5 um.
-    bank : Bank
-        The slide's cells.
-    rng : numpy.random.Generator
-        Draws shape, blood and nuclei.
     """
-    mpp = bank.mpp
+    mpp, rng = canvas.bank.mpp, canvas.bank.rng
     reach = int(np.ceil(1.6 * radius_um / mpp)) + 3
     cy, cx = round(y_um / mpp), round(x_um / mpp)
-    if min(cy, cx) < reach or cy + reach >= eosin.shape[0] or cx + reach >= eosin.shape[1]:
+    if min(cy, cx) < reach or cy + reach >= canvas.eosin.shape[0] or cx + reach >= canvas.eosin.shape[1]:
         return
     window = np.s_[cy - reach : cy + reach + 1, cx - reach : cx + reach + 1]
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32) * np.float32(mpp)
@@ -47,7 +34,7 @@ def cross_section(
         rng.normal() / k * np.cos(k * theta + p) for k, p in zip((2, 3, 5), phases, strict=True)
     )
     r = np.sqrt(u**2 + v**2) / np.clip(1.0 + waves, 0.75, 1.3)
-    h, e = haematoxylin[window], eosin[window]
+    h, e = canvas.haematoxylin[window], canvas.eosin[window]
 
     def soft(edge_um: float, width_um: float = 1.0) -> np.ndarray:
         return np.clip(0.5 + (edge_um - r) / width_um, 0.0, 1.0).astype(np.float32)
@@ -58,7 +45,7 @@ def cross_section(
     e *= 1.0 - 0.75 * cleft
     h *= 1.0 - 0.6 * cleft
     wall_tone = rng.uniform(0.45, 0.66)
-    grain = _grain(bank, r.shape[0], r.shape[1], rng)
+    grain = _grain(canvas, *r.shape)
     lamellae = (
         1.0 + 0.09 * np.cos(2 * np.pi * r / 2.6 + 3 * np.cos(theta + phases[0]) + 0.9 * grain) + 0.09 * grain
     )
@@ -70,7 +57,8 @@ def cross_section(
     if lumen_um > 4.0:
         for _ in range(int(rng.uniform(0.0, 0.75) * lumen_um**2 * ratio / 11.0)):
             d, t = lumen_um * 0.85 * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
-            _stamp_at(haematoxylin, eosin, bank, "erythrocyte", y_um, x_um, d, t, angle, ratio)
+            px, py = _polar(d, t, angle, ratio)
+            canvas.stamp(canvas.bank.pick("erythrocyte"), y_um + py, x_um + px)
     rows = max(1, round(wall_um / 5.5))
     for row in range(rows):
         at = lumen_um + (row + 0.5) * wall_um / rows
@@ -81,49 +69,25 @@ def cross_section(
             px, py = _polar(d, t, angle, ratio)
             tangent = np.arctan2(*_polar(1.0, t + np.pi / 2, angle, ratio)[::-1]) + rng.normal(0, 0.15)
             if rng.random() < 0.25:
-                cell = bank.pick("glia")
+                cell = canvas.bank.pick("glia")
             else:
-                cell = bank.spindle(float(tangent))
-            stamp(haematoxylin, eosin, cell, round((y_um + py) / mpp), round((x_um + px) / mpp))
+                cell = canvas.bank.spindle(float(tangent))
+            canvas.stamp(cell, y_um + py, x_um + px)
 
 
-def tuft(
-    haematoxylin: np.ndarray,
-    eosin: np.ndarray,
-    y_um: float,
-    x_um: float,
-    size_um: float,
-    bank: Bank,
-    rng: np.random.Generator,
-) -> None:
+def tuft(canvas: Canvas, y_um: float, x_um: float, size_um: float) -> None:
     """Draw a glomeruloid tuft, in place: several small thick-walled vessels side by side."""
+    rng = canvas.bank.rng
     for _ in range(int(rng.integers(3, 7))):
         d, t = 0.62 * size_um * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
         radius = rng.uniform(0.30, 0.5) * size_um
-        cross_section(
-            haematoxylin,
-            eosin,
-            y_um + d * np.sin(t),
-            x_um + d * np.cos(t),
-            radius,
-            radius * rng.uniform(0.55, 0.85),
-            bank,
-            rng,
-        )
+        wall = radius * rng.uniform(0.55, 0.85)
+        cross_section(canvas, y_um + d * np.sin(t), x_um + d * np.cos(t), radius, wall)
 
 
-def along(
-    haematoxylin: np.ndarray,
-    eosin: np.ndarray,
-    y_um: float,
-    x_um: float,
-    length_um: float,
-    radius_um: float,
-    bank: Bank,
-    rng: np.random.Generator,
-) -> None:
+def along(canvas: Canvas, y_um: float, x_um: float, length_um: float, radius_um: float) -> None:
     """Draw a vessel cut along, in place: a curved eosinophilic band with nuclei in line."""
-    mpp = bank.mpp
+    mpp, rng = canvas.bank.mpp, canvas.bank.rng
     angle, bend = rng.uniform(0, 2 * np.pi), rng.uniform(-0.25, 0.25) * length_um
     s = np.linspace(-0.5, 0.5, max(12, int(length_um / 4)))
     px = s * length_um
@@ -133,9 +97,10 @@ def along(
     top, left = y_um + path_y.min() - pad, x_um + path_x.min() - pad
     rows, columns = int((np.ptp(path_y) + 2 * pad) / mpp), int((np.ptp(path_x) + 2 * pad) / mpp)
     y0, x0 = round(top / mpp), round(left / mpp)
-    if min(y0, x0) < 0 or y0 + rows >= eosin.shape[0] or x0 + columns >= eosin.shape[1]:
+    if min(y0, x0) < 0 or y0 + rows >= canvas.eosin.shape[0] or x0 + columns >= canvas.eosin.shape[1]:
         return
-    h, e = haematoxylin[y0 : y0 + rows, x0 : x0 + columns], eosin[y0 : y0 + rows, x0 : x0 + columns]
+    window = np.s_[y0 : y0 + rows, x0 : x0 + columns]
+    h, e = canvas.haematoxylin[window], canvas.eosin[window]
     # Distance to the path on a grid of about 2 um, interpolated: the path is smooth, the window can be large.
     step = max(1, round(2.0 / mpp))
     gy, gx = np.arange(0, rows + step, step), np.arange(0, columns + step, step)
@@ -151,7 +116,7 @@ def along(
     band = np.clip(0.5 + (radius_um - distance) / 1.2, 0.0, 1.0)
     cleft = np.clip(0.5 + (radius_um + 1.5 - distance) / 1.5, 0.0, 1.0) - band
     e *= 1.0 - 0.7 * cleft
-    grain = _grain(bank, rows, columns, rng)
+    grain = _grain(canvas, rows, columns)
     stripes = 1.0 + 0.09 * np.cos(2 * np.pi * distance / 2.8 + 1.3 * grain) + 0.09 * grain
     e += band * (rng.uniform(0.42, 0.62) * stripes - e)
     h += band * (0.08 - h)
@@ -167,33 +132,18 @@ def along(
             tangent = np.arctan2(path_y[i + 1] - path_y[i - 1], path_x[i + 1] - path_x[i - 1])
             off = side * radius_um * rng.uniform(0.45, 0.95)
             ny, nx = y_um + path_y[i] + off * np.cos(tangent), x_um + path_x[i] - off * np.sin(tangent)
-            stamp(haematoxylin, eosin, bank.spindle(float(tangent)), round(ny / mpp), round(nx / mpp))
+            canvas.stamp(canvas.bank.spindle(float(tangent)), ny, nx)
 
 
-def _grain(bank: Bank, rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
+def _grain(canvas: Canvas, rows: int, columns: int) -> np.ndarray:
     """Return a (rows, columns) cut-out of the bank's seamless chromatin noise."""
-    side = len(bank.chromatin)
-    y, x = rng.integers(0, side, 2)
-    return bank.chromatin[np.ix_((y + np.arange(rows)) % side, (x + np.arange(columns)) % side)]
+    chromatin = canvas.bank.chromatin
+    side = len(chromatin)
+    y, x = canvas.bank.rng.integers(0, side, 2)
+    return chromatin[np.ix_((y + np.arange(rows)) % side, (x + np.arange(columns)) % side)]
 
 
 def _polar(d: float, t: float, angle: float, ratio: float) -> tuple[float, float]:
     """Return (x, y) of a point of the flattened, turned circle on which a wall lies."""
     u, v = d * np.cos(t), d * np.sin(t) * ratio
     return u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
-
-
-def _stamp_at(
-    haematoxylin: np.ndarray,
-    eosin: np.ndarray,
-    bank: Bank,
-    kind: str,
-    y_um: float,
-    x_um: float,
-    d: float,
-    t: float,
-    angle: float,
-    ratio: float,
-) -> None:
-    px, py = _polar(d, t, angle, ratio)
-    stamp(haematoxylin, eosin, bank.pick(kind), round((y_um + py) / bank.mpp), round((x_um + px) / bank.mpp))
