@@ -39,7 +39,7 @@ def verify_features(results: Results, slide_ids: Iterable[str]) -> None:
             Problem(
                 f"slide {slide_id}, {path.name}",
                 found,
-                f"make it again with `snakemake --cores 1 {path} --forcerun one_slide`",
+                f"make it again with `snakemake --cores 1 {path} --forcerun one_slide` (and the run's --configfile)",
             )
         )
     if problems:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +41,8 @@ def write_features(
     path: Path, attributes: Mapping[str, Any], magnifications: Mapping[str, TileFeatures]
 ) -> None:
     """Write a slide's features: `attributes` for the whole file, a group for each magnification."""
+    import h5py
+
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(attributes)
         for name, tiles in magnifications.items():
@@ -50,3 +52,49 @@ def write_features(
             chunks = (min(_CHUNK_ROWS, n), dim)
             group.create_dataset("features", data=tiles.features, chunks=chunks, track_times=False)
             group["coords"], group["grid"] = tiles.coords, tiles.grid
+
+
+class FeatureReader:
+    """features.h5 opened for reading.
+
+    Attributes
+    ----------
+    attributes : mapping
+        Of the whole file: slide, pixel size, encoder and its weights, stain matrix.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.attributes: Mapping[str, Any] = dict(file.attrs)
+
+    def width(self, magnification: str) -> int:
+        """Return how many numbers a tile has."""
+        return int(self._file[magnification]["features"].shape[1])
+
+    def features(self, magnification: str) -> NDArray[np.float16]:
+        """Return the tiles' features, (n, dim)."""
+        return np.asarray(self._file[magnification]["features"][:])
+
+    def grid(self, magnification: str) -> NDArray[np.int32]:
+        """Return the tiles' columns and rows on the lattice, (n, 2)."""
+        return np.asarray(self._file[magnification]["grid"][:])
+
+    def tile_size(self, magnification: str) -> tuple[float, float]:
+        """Return a tile's exact width and height in level-0 pixels."""
+        attributes = self._file[magnification].attrs
+        return float(attributes["tile_level0_px_x"]), float(attributes["tile_level0_px_y"])
+
+
+@contextmanager
+def open_features(path: Path) -> Iterator[FeatureReader]:
+    """Open a slide's features.
+
+    Raises
+    ------
+    OSError, KeyError
+        Here or from the reader, if the file cannot be read or has no such part.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        yield FeatureReader(file)

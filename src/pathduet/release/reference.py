@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.core.files import atomic_path
+from pathduet.features.feature_file import open_features
 from pathduet.models.method.config import MAGNIFICATIONS
 
 MOST_SLIDES, NEIGHBOURS = 512, 5
@@ -62,10 +63,10 @@ def slide_facts(features: Path, stain: Path) -> SlideFacts:
     with h5py.File(features.with_name("tiles.h5"), "r") as file:
         digest.update(f"{file.attrs['width']} {file.attrs['height']}".encode())
         digest.update(np.ascontiguousarray(file["mask"][:], dtype=np.uint8).tobytes())
-    with h5py.File(features, "r") as file:
+    with open_features(features) as slide:
         for m in MAGNIFICATIONS:
-            digest.update(np.ascontiguousarray(file[m]["grid"][:], dtype="<i4").tobytes())
-            values = file[m]["features"][:]
+            digest.update(np.ascontiguousarray(slide.grid(m), dtype="<i4").tobytes())
+            values = slide.features(m)
             means[m] = values.astype(np.float64).mean(axis=0).astype(np.float32)
             tiles[m] = len(values)
     matrix, strength = np.full((2, 3), np.nan), np.full(2, np.nan)

@@ -1,4 +1,7 @@
-"""Settings of the slide stages, as frozen dataclasses made from the configuration."""
+"""Settings of the slide stages, as frozen dataclasses made from the configuration.
+
+What a field means, its unit and its range stand in the configuration's schema, under the key that it has here and there.
+"""
 
 from __future__ import annotations
 
@@ -19,29 +22,7 @@ def _pick(cls: type[S], mapping: Mapping[str, Any]) -> S:
 
 @dataclass(frozen=True)
 class TileSettings:
-    """Where tiles lie and which are kept.
-
-    Attributes
-    ----------
-    tile_px : int
-        Tile edge in pixels at the target pixel size.
-    mpp_10x, mpp_20x : float
-        Target pixel sizes in micrometres.
-    thumbnail_mpp : float
-        Pixel size (um) of the thumbnail on which tissue is found.
-    min_tissue : float
-        Least share of tissue in a kept tile.
-    min_tiles : int
-        Fewer kept tiles than this, at either magnification, refuse the slide.
-    default_mpp : float or None
-        Level-0 pixel size (um) assumed where neither the sheet nor the file gives one.
-    max_tiles : int
-        Most tiles encoded per slide and magnification.
-    max_failed_tiles : float
-        Largest share of tiles that may fail to decode.
-    min_sharpness : float
-        Least ratio of detail at 1 um to that at 2 um in an encoded tile; 0 takes blurred and blank ones too.
-    """
+    """Where tiles lie and which are kept: section ``slides``."""
 
     tile_px: int = default("slides.tile_px")
     mpp_10x: float = default("slides.mpp_10x")
@@ -62,23 +43,7 @@ class TileSettings:
 
 @dataclass(frozen=True)
 class StainSettings:
-    """Stain normalisation.
-
-    Attributes
-    ----------
-    backend : {"closed_form", "staintools", "none"}
-        ``none`` leaves the colours as they are.
-    sample_pixels : int
-        Tissue pixels of a slide from which its stain matrix is learned.
-    regularizer : float
-        Sparsity weight (lambda) of the dictionary learning.
-    luminosity_threshold : float
-        Pixels with a LAB lightness / 100 at or above it are background.
-    percentile : float
-        Percentile of the concentrations taken as a stain's maximum.
-    target : str
-        ``shipped``, or the path of an image whose stains everything is mapped to.
-    """
+    """Stain normalisation: section ``stain``."""
 
     backend: str = default("stain.backend")
     sample_pixels: int = default("stain.sample_pixels")
@@ -90,36 +55,7 @@ class StainSettings:
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """The tile encoder.
-
-    Attributes
-    ----------
-    name : str
-        ``resnet50``, ``efficientnet_lite0``, ``random`` (an untrained ResNet50, for controls), ``timm:<model>``,
-        ``torchscript`` or ``onnx``.
-    stage : {3, 4}
-        After which stage ResNet50 is cut: 1,024 or 2,048 numbers a tile.
-    weights : str or None
-        A weights file; None = torch's or Hugging Face's cache, else the download. ``torchscript`` and ``onnx`` are this file.
-    options : tuple of (str, value)
-        Keyword arguments of ``timm.create_model``.
-    input_px : int or None
-        Edge that tiles are resized to; None = not resized (``timm``: what the model was trained with).
-    mean, std : tuple of float or None
-        Normalisation of RGB in [0, 1]; None = the model's own, or ImageNet's.
-    engine : {"auto", "torch", "onnxruntime"}
-        ``auto`` is onnxruntime for float32 on CPUs if it is installed.
-    compile : bool
-        Compile the network with ``torch.compile`` (engine torch).
-    batch_size : int
-        Tiles in a forward pass.
-    device : str
-        ``auto`` = a GPU if there is one; ``cpu``, ``cuda`` or ``cuda:N``.
-    precision : {"float32", "bfloat16"}
-        ``bfloat16`` is for GPUs, and for CPUs with instructions for it.
-    seed : int
-        Seed of the ``random`` encoder's weights.
-    """
+    """The tile encoder: section ``encoder``, its `options` as pairs and its `seed` that of the run."""
 
     name: str = default("encoder.name")
     stage: int = default("encoder.stage")
@@ -146,15 +82,7 @@ class EncoderSettings:
 
 @dataclass(frozen=True)
 class LimitSettings:
-    """What a slide may cost; beyond, its worker process is ended and the slide is lost.
-
-    Attributes
-    ----------
-    time_limit_s : float
-        Seconds for one stage of one slide; 0 = no limit.
-    memory_limit_mib : int
-        Resident memory of a worker process in MiB; 0 = no limit.
-    """
+    """What a slide may cost; beyond, its worker process is ended and the slide is lost: section ``slides``."""
 
     time_limit_s: float = default("slides.time_limit_s")
     memory_limit_mib: int = default("slides.memory_limit_mib")

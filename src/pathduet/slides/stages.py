@@ -141,7 +141,8 @@ def _upstream(slide: SlideRow, stage: str, results: Path) -> StageStatus | None:
 def _corrupt(slide: SlideRow, stage: str, results: Path, found: str) -> CorruptArtifact:
     artifact = Results(results).slide(slide.slide_id) / ARTIFACTS[stage][0]
     return CorruptArtifact(
-        f"slide {slide.slide_id}: {found}; make it again with `snakemake --cores 1 {artifact} --forcerun one_slide`"
+        f"slide {slide.slide_id}: {found}; make it again with `snakemake --cores 1 {artifact} "
+        "--forcerun one_slide` (and the run's --configfile)"
     )
 
 

@@ -59,7 +59,8 @@ def stain_slide(slide: SlideRow, settings: SlideSettings, folder: Path, key: str
     images, failed = _read_sample(slide, tables["20x"], settings.tile.max_failed_tiles)
     counts = {f"n_{name}": len(table.grid) for name, table in tables.items()}
     counts |= {"sampled_tiles": len(images), "failed_tiles": failed}
-    source, target, notes = None, None, ()
+    source, target = None, None
+    notes: tuple[str, ...] = ()
     if settings.stain.backend != "none":
         target = target_stains(settings.stain)
         pixels = _sample_pixels(images, len(images) + failed, settings.stain)

@@ -10,14 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pathduet.core.errors import PathDuetError
-from pathduet.slides.encoders.engines import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Encoder,
-    OnnxEncoder,
-    feature_dim,
-    pick_engine,
-)
+from pathduet.slides.encoders.engines import Encoder, OnnxEncoder, TileNetwork, feature_dim, pick_engine
 from pathduet.slides.encoders.weights import (
     TIMM,
     EncoderUnavailable,
@@ -34,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Encoder", "EncoderUnavailable", "find_weights", "load_encoder", "pick_engine", "resnet50_trunk"]
 
 _LITE_MEAN, _LITE_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+_RESNET50 = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
 
 def resnet50_trunk(stage: int) -> tuple[nn.Module, int]:
@@ -44,26 +38,16 @@ def resnet50_trunk(stage: int) -> tuple[nn.Module, int]:
     if stage not in (3, 4):
         raise PathDuetError(f"encoder.stage: {stage} is not known; use 3 (1,024 numbers) or 4 (2,048)")
     full = resnet50(weights=None)
-    parts = [full.conv1, full.bn1, full.relu, full.maxpool, full.layer1, full.layer2, full.layer3]
-    if stage == 4:
-        parts.append(full.layer4)
-    trunk = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-    return trunk, 512 * 2 ** (stage - 1) // 2
+    parts = [getattr(full, name) for name in _RESNET50[: 4 + stage]]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(1)), 512 * 2 ** (stage - 1) // 2
 
 
-def _resnet50_keys(stage: int) -> dict[str, str]:
-    """Map torchvision's names of the first modules to their place in the trunk."""
-    names = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
-    return {name: str(i) for i, name in enumerate(names[: 4 + stage])}
-
-
-def _resnet50(settings: EncoderSettings, weights: Weights) -> Encoder:
+def _resnet50(settings: EncoderSettings, weights: Weights) -> TileNetwork:
     trunk, dim = resnet50_trunk(settings.stage)
     assert weights.path is not None
-    state = load_state(weights.path)
-    places = _resnet50_keys(settings.stage)
+    places = {name: str(i) for i, name in enumerate(_RESNET50[: 4 + settings.stage])}
     renamed = {}
-    for name, tensor in state.items():
+    for name, tensor in load_state(weights.path).items():
         head, _, rest = name.partition(".")
         if head in places:
             renamed[f"{places[head]}.{rest}"] = tensor
@@ -74,19 +58,19 @@ def _resnet50(settings: EncoderSettings, weights: Weights) -> Encoder:
             f"{weights.path.name} does not hold a ResNet50 as torchvision names it "
             f"({len(missing)} tensors missing, first {missing[:1]}, {len(unexpected)} unknown)"
         )
-    return Encoder(trunk, settings, weights, dim, settings.stage, IMAGENET_MEAN, IMAGENET_STD)
+    return TileNetwork(trunk, dim, stage=settings.stage)
 
 
-def _efficientnet_lite0(settings: EncoderSettings, weights: Weights) -> Encoder:
+def _efficientnet_lite0(settings: EncoderSettings, weights: Weights) -> TileNetwork:
     from pathduet.slides.encoders.efficientnet_lite0 import FEATURES, EfficientNetLite0, load_in_order
 
     assert weights.path is not None
     model = EfficientNetLite0()
     load_in_order(model, load_state(weights.path))
-    return Encoder(model, settings, weights, FEATURES, 0, _LITE_MEAN, _LITE_STD)
+    return TileNetwork(model, FEATURES, _LITE_MEAN, _LITE_STD)
 
 
-def _random(settings: EncoderSettings, weights: Weights) -> Encoder:
+def _random(settings: EncoderSettings, weights: Weights) -> TileNetwork:
     import torch
 
     state = torch.random.get_rng_state()
@@ -95,12 +79,10 @@ def _random(settings: EncoderSettings, weights: Weights) -> Encoder:
         trunk, dim = resnet50_trunk(settings.stage)
     finally:
         torch.random.set_rng_state(state)
-    return Encoder(trunk, settings, weights, dim, settings.stage, IMAGENET_MEAN, IMAGENET_STD)
+    return TileNetwork(trunk, dim, stage=settings.stage)
 
 
-def _from_timm(settings: EncoderSettings, weights: Weights) -> Encoder:
-    import torch
-
+def _from_timm(settings: EncoderSettings, weights: Weights) -> TileNetwork:
     timm = import_timm()
     assert weights.path is not None
     model_name = settings.name.removeprefix(TIMM)
@@ -122,16 +104,8 @@ def _from_timm(settings: EncoderSettings, weights: Weights) -> Encoder:
             "encoder.options are passed to timm.create_model"
         ) from error
     input_px = int(preset["input_size"][-1])
-    with torch.inference_mode():
-        shape = tuple(
-            model.eval()(
-                torch.zeros(1, 3, settings.input_px or input_px, settings.input_px or input_px)
-            ).shape
-        )
-    dim = feature_dim(model_name, shape)
-    return Encoder(
-        model, settings, weights, dim, 0, tuple(preset["mean"]), tuple(preset["std"]), input_px, fuse=False
-    )
+    dim = feature_dim(model_name, model.eval(), settings.input_px or input_px)
+    return TileNetwork(model, dim, tuple(preset["mean"]), tuple(preset["std"]), input_px=input_px, fuse=False)
 
 
 def _classes(state: dict[str, Any]) -> int:
@@ -142,7 +116,7 @@ def _classes(state: dict[str, Any]) -> int:
     return 0
 
 
-def _torchscript(settings: EncoderSettings, weights: Weights) -> Encoder:
+def _torchscript(settings: EncoderSettings, weights: Weights) -> TileNetwork:
     import torch
 
     assert weights.path is not None
@@ -152,18 +126,14 @@ def _torchscript(settings: EncoderSettings, weights: Weights) -> Encoder:
         raise EncoderUnavailable(
             f"{weights.path.name} cannot be loaded as TorchScript ({type(error).__name__}); make it with torch.jit.trace"
         ) from error
-    edge = settings.input_px or 224
-    with torch.inference_mode():
-        dim = feature_dim(weights.path.name, tuple(model(torch.zeros(1, 3, edge, edge)).shape))
-    return Encoder(model, settings, weights, dim, 0, IMAGENET_MEAN, IMAGENET_STD, fuse=False)
+    return TileNetwork(model, feature_dim(weights.path.name, model, settings.input_px or 224), fuse=False)
 
 
-_BUILDERS: dict[str, Callable[[EncoderSettings, Weights], Encoder]] = {
+_BUILDERS: dict[str, Callable[[EncoderSettings, Weights], TileNetwork]] = {
     "resnet50": _resnet50,
     "efficientnet_lite0": _efficientnet_lite0,
     "random": _random,
     "torchscript": _torchscript,
-    "onnx": OnnxEncoder,
 }
 
 
@@ -179,5 +149,7 @@ def load_encoder(settings: EncoderSettings) -> Encoder:
         If the settings contradict the machine (a GPU that is not there, bfloat16 on a CPU).
     """
     weights = find_weights(settings)
+    if settings.name == "onnx":
+        return OnnxEncoder(settings, weights)
     build = _from_timm if settings.name.startswith(TIMM) else _BUILDERS[settings.name]
-    return build(settings, weights)
+    return Encoder(build(settings, weights), settings, weights)

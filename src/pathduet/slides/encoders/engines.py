@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,34 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SESSION_BATCH = 8  # tiles onnxruntime sees at once: as fast as 32 on CPUs, in half a gigabyte less memory
+
+
+@dataclass(frozen=True)
+class TileNetwork:
+    """A network before it is put on a device and an engine.
+
+    Attributes
+    ----------
+    model : Module
+    dim : int
+        Numbers a tile.
+    mean, std : tuple of float
+        Normalisation of RGB in [0, 1] that it was trained with.
+    stage : int
+        The stage after which a ResNet50 is cut; 0 for other encoders.
+    input_px : int, optional
+        Edge that tiles are resized to; None = not resized.
+    fuse : bool
+        Whether its batch normalisations may be folded into its convolutions.
+    """
+
+    model: nn.Module
+    dim: int
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    stage: int = 0
+    input_px: int | None = None
+    fuse: bool = True
 
 
 class Encoder:
@@ -42,56 +72,44 @@ class Encoder:
     engine : {"torch", "onnxruntime"}
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        settings: EncoderSettings,
-        weights: Weights,
-        dim: int,
-        stage: int,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        input_px: int | None = None,
-        fuse: bool = True,
-    ) -> None:
+    def __init__(self, network: TileNetwork, settings: EncoderSettings, weights: Weights) -> None:
+        self.name, self.stage, self.dim = settings.name, network.stage, network.dim
+        self.weights_sha256, self.weights_source = weights.sha256, weights.source
+        self.mean, self.std = settings.mean or network.mean, settings.std or network.std
+        self.input_px = settings.input_px or network.input_px
+        self.precision, self.device = settings.precision, pick_device(settings.device)
+        _check_precision(self.precision, self.device)
+        self._model = _placed(network, self.device)
+        self._scale, self._shift = self._normalisation()
+        self.engine = pick_engine(settings, self.device)
+        self._session: Any = self._exported(settings.engine) if self.engine == "onnxruntime" else None
+        if self._session is None:
+            self.engine = "torch"
+            if settings.compile:
+                self._model.compile()
+
+    def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ``(rgb / 255 - mean) / std`` as one multiplication and one addition."""
         import torch
 
-        mean, std = settings.mean or mean, settings.std or std
-        self.name, self.stage, self.dim = settings.name, stage, dim
-        self.input_px = settings.input_px or input_px
-        self.weights_sha256, self.weights_source = weights.sha256, weights.source
-        self.mean, self.std = mean, std
-        self.device = pick_device(settings.device)
-        self.precision = settings.precision
-        if self.precision == "bfloat16" and self.device == "cpu" and not cpu_has_bfloat16():
-            raise PathDuetError(
-                "encoder.precision: bfloat16 needs a GPU, or a CPU with AVX512-BF16 or AMX instructions "
-                "(without them it is several times slower than float32); use float32"
-            )
-        if fuse:
-            model = fuse_batch_norms(model.eval())
-        self._model = model.to(self.device)
-        if fuse:
-            self._model = self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         shape = (1, 3, 1, 1)
-        # (rgb / 255 - mean) / std as one multiplication and one addition
-        self._scale = (1.0 / (255.0 * torch.tensor(std))).reshape(shape).to(self.device)
-        self._shift = (-torch.tensor(mean) / torch.tensor(std)).reshape(shape).to(self.device)
-        self._session: Any = None
-        self.engine = pick_engine(settings, self.device)
-        if self.engine == "onnxruntime":
-            try:
-                self._session = self._export()
-            except Exception as error:
-                if settings.engine != "auto":
-                    raise PathDuetError(
-                        f"encoder.engine: {self.name} cannot be exported to onnxruntime "
-                        f"({type(error).__name__}); use torch"
-                    ) from error
-                print(f"{self.name} runs on torch: its export to ONNX failed ({error})", file=sys.stderr)
-                self.engine = "torch"
-        if settings.compile and self.engine == "torch":
-            self._model.compile()
+        return (1.0 / (255.0 * std)).reshape(shape).to(self.device), (-mean / std).reshape(shape).to(
+            self.device
+        )
+
+    def _exported(self, wanted: str) -> Any:
+        """Return an onnxruntime session; None where the export fails and any engine will do."""
+        try:
+            return self._export()
+        except Exception as error:
+            if wanted != "auto":
+                raise PathDuetError(
+                    f"encoder.engine: {self.name} cannot be exported to onnxruntime "
+                    f"({type(error).__name__}); use torch"
+                ) from error
+            print(f"{self.name} runs on torch: its export to ONNX failed ({error})", file=sys.stderr)
+            return None
 
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode (n, height, width, 3) uint8 RGB tiles to (n, dim) float32."""
@@ -181,40 +199,23 @@ class OnnxEncoder(Encoder):
     def __init__(self, settings: EncoderSettings, weights: Weights) -> None:
         import torch
 
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise EncoderUnavailable(
-                "encoder.name: onnx needs onnxruntime: pip install 'pathduet[onnx]'"
-            ) from error
         assert weights.path is not None
-        self.device = pick_device(settings.device)
         if settings.precision != "float32":
             raise PathDuetError(
                 "encoder.precision: an ONNX file has the precision it was exported with; use float32"
             )
-        providers = ["CPUExecutionProvider"]
-        if self.device.startswith("cuda"):
-            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-                raise PathDuetError(
-                    "encoder.device: this onnxruntime has no CUDA; install onnxruntime-gpu or use cpu"
-                )
-            providers.insert(0, "CUDAExecutionProvider")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        try:
-            self._session = onnxruntime.InferenceSession(str(weights.path), options, providers=providers)
-        except Exception as error:
-            raise EncoderUnavailable(
-                f"{weights.path.name} cannot be loaded by onnxruntime ({type(error).__name__})"
-            ) from error
-        self._input = self._session.get_inputs()[0].name
-        self.name, self.stage = settings.name, 0
+        self.name, self.stage, self.engine, self.precision = settings.name, 0, "onnxruntime", "float32"
         self.weights_sha256, self.weights_source = weights.sha256, weights.source
         self.mean, self.std = settings.mean or IMAGENET_MEAN, settings.std or IMAGENET_STD
-        self.input_px, self.precision, self.engine = settings.input_px, "float32", "onnxruntime"
-        edge = self.input_px or 224
-        self.dim = feature_dim(weights.path.name, self(np.zeros((1, edge, edge, 3), np.uint8)).shape)
+        self.input_px, self.device = settings.input_px, pick_device(settings.device)
+        self._session = _onnx_session(weights.path, self.device)
+        self._input = self._session.get_inputs()[0].name
+        self.dim = feature_dim(
+            weights.path.name, lambda x: torch.from_numpy(self._run(x.numpy())), self.input_px or 224
+        )
+
+    def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(self._session.run(None, {self._input: x})[0], np.float32)
 
     def start(self, tiles: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
         """Encode at once."""
@@ -225,18 +226,65 @@ class OnnxEncoder(Encoder):
             batch = self._resized(batch)
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         x = (batch.numpy().astype(np.float32) / np.float32(255.0) - mean) / std
-        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-        found = np.asarray(self._session.run(None, {self._input: x})[0], np.float32)
+        found = self._run(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
         return lambda: found
 
 
-def feature_dim(name: str, shape: tuple[int, ...]) -> int:
-    """Return the width of what a model gave for one tile; refuse anything but (1, features)."""
+def _onnx_session(path: Path, device: str) -> Any:
+    import torch
+
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EncoderUnavailable(
+            "encoder.name: onnx needs onnxruntime: pip install 'pathduet[onnx]'"
+        ) from error
+    providers = ["CPUExecutionProvider"]
+    if device.startswith("cuda"):
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise PathDuetError(
+                "encoder.device: this onnxruntime has no CUDA; install onnxruntime-gpu or use cpu"
+            )
+        providers.insert(0, "CUDAExecutionProvider")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        raise EncoderUnavailable(
+            f"{path.name} cannot be loaded by onnxruntime ({type(error).__name__})"
+        ) from error
+
+
+def feature_dim(name: str, model: Callable[[torch.Tensor], torch.Tensor], edge: int) -> int:
+    """Return how many numbers a model gives for one tile of `edge` pixels; refuse anything but (1, features)."""
+    import torch
+
+    with torch.inference_mode():
+        shape = tuple(model(torch.zeros(1, 3, edge, edge)).shape)
     if len(shape) != 2 or shape[0] != 1:
         raise EncoderUnavailable(
             f"{name} gives an array of {shape} for one tile; it must give (1, features): pool inside the model"
         )
-    return shape[1]
+    return int(shape[1])
+
+
+def _check_precision(precision: str, device: str) -> None:
+    if precision == "bfloat16" and device == "cpu" and not cpu_has_bfloat16():
+        raise PathDuetError(
+            "encoder.precision: bfloat16 needs a GPU, or a CPU with AVX512-BF16 or AMX instructions "
+            "(without them it is several times slower than float32); use float32"
+        )
+
+
+def _placed(network: TileNetwork, device: str) -> nn.Module:
+    """Return the network on its device, in the form that is fastest there."""
+    import torch
+
+    if not network.fuse:
+        return network.model.to(device)
+    model = fuse_batch_norms(network.model.eval()).to(device)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def pick_engine(settings: EncoderSettings, device: str) -> str:
