@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pathduet.cohort.sheets import read_patients, read_sheets
 from pathduet.cohort.tcga_barcode import parse_barcode
+from pathduet.core.config import resolve
 from pathduet.core.errors import InputError
 from pathduet.expression.tables import read_expression
 from pathduet.importers.star_counts import QUANTITIES
@@ -179,6 +180,10 @@ def test_two_cohorts_share_a_folder_and_importing_again_changes_nothing(
     assert read_patients(out / "patients.tsv")["cohort"].to_dict() == {A: "tcga", B: "tcga", patient: "more"}
     config = yaml.safe_load((out / "cohorts.yaml").read_text())
     assert [table["cohort"] for table in config["expression"]["tables"]] == ["more", "tcga"]
+    complete = resolve(config)
+    assert complete["cohorts"] == {"internal": ["tcga", "more"], "external": []}
+    assert (complete["encoder"]["name"], complete["model"]["tokens"]) == ("resnet50", 2500)
+    assert "demo" not in yaml.safe_dump(complete) and "phantom" not in yaml.safe_dump(complete)
     run(download)
     assert read_patients(out / "patients.tsv")["cohort"].to_dict() == {A: "tcga", B: "tcga", patient: "more"}
     shutil.rmtree(out)

@@ -216,7 +216,7 @@ def render_slide(plan: SlidePlan, out: Path) -> dict[str, Any]:
     map_path = out / "truth" / "regions" / f"{plan.slide_id}.png"
     if record_path.is_file() and slide_path.is_file() and map_path.is_file():
         record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
-        if record["key"] == plan.key:
+        if record["key"] == plan.key and record["bytes"] == slide_path.stat().st_size:
             return record
 
     mpp = plan.site.mpp
@@ -243,6 +243,7 @@ def render_slide(plan: SlidePlan, out: Path) -> dict[str, Any]:
         "cohort": plan.site.cohort,
         "mpp": mpp,
         "side_px": plan.side_px,
+        "bytes": slide_path.stat().st_size,
         "programmes": {"tumor_shown": look.tumor, "tme_shown": look.tme},
         "shares": shares(layout.labels),
         "cells": asdict(look.histology.morphology) | cells,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pathduet.core.config import resolve
@@ -23,16 +24,29 @@ def drawn_from() -> str:
     return sha256_file(folder() / "simulation.json")[:12]
 
 
-def prepare() -> str:
+def as_drawn(slide_id: str, path: Path) -> bool:
+    """Whether a slide is still to be drawn, or as large as when it was."""
+    record = folder() / "truth" / "slides" / f"{slide_id}.json"
+    if not path.is_file() or not record.is_file():
+        return True
+    return bool(json.loads(record.read_text(encoding="utf-8"))["bytes"] == path.stat().st_size)
+
+
+def prepare(**design: int) -> str:
     """Write the tables of the demo's cohort unless they are there, and return what a user is told.
 
     Its slides are left to a job, see ``rules/phantom.smk``; that they are drawn is forgotten where one is missing. A phantom
     of another design gives way.
+
+    Parameters
+    ----------
+    design : int
+        As in :class:`pathduet.phantom.cohort.Design`, for tests of a smaller one.
     """
     from pathduet.cohort.sheets import read_slide_rows
     from pathduet.phantom.cohort import Design, write_tables
 
-    write_tables(folder(), Design(), overwrite=True)
+    write_tables(folder(), Design(**design), overwrite=True)
     if not all((folder() / row["path"]).is_file() for row in read_slide_rows(folder() / "slides.tsv")):
         drawn_table().unlink(missing_ok=True)
     return (

@@ -250,11 +250,6 @@ class Plan:
         """(task, model, fold, slide) of a run's heatmaps, see :mod:`pathduet.explain.targets`."""
         return heatmap_targets(self.config, self.slides, self._fold_of)
 
-    def raw_paths(self, batch: str) -> list[str]:
-        """Raw slides of a batch that a job will open (excluded ones may be absent), and their masks."""
-        used = [slide for slide in self.batches[batch] if not slide.exclude]
-        return [str(slide.path) for slide in used] + [str(slide.mask) for slide in used if slide.mask]
-
     def batch_table(self, batch: str) -> list[dict[str, Any]]:
         """Sheet rows of a batch, as plain values for a rule's parameters."""
         return [slide.to_plain() for slide in self.batches[batch]]
@@ -270,11 +265,15 @@ class Plan:
         Compared for being the same, never for being newer: a scanner or file server whose clock is ahead
         would else have its slides made again in every run.
         """
-        return [self.drawn_from or _stamp(path) for path in self.raw_paths(batch)]
+        used = [slide for slide in self.batches[batch] if not slide.exclude]
+        masks = [_stamp(str(slide.mask)) for slide in used if slide.mask]
+        return [*(self.raw_stamp(slide.slide_id) for slide in used), *masks]
 
     def raw_stamp(self, slide_id: str) -> str:
         """The same of one slide."""
-        return self.drawn_from or _stamp(str(self._slide(slide_id).path))
+        path = self._slide(slide_id).path
+        drawn = self.drawn_from and demo.as_drawn(slide_id, path)
+        return self.drawn_from if drawn else _stamp(str(path))
 
     def drawn_files(self) -> list[str]:
         """What tells that the demo's slides are drawn; of other cohorts nothing."""

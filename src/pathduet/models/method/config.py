@@ -47,8 +47,6 @@ class ModelConfig:
         Farthest that a reference point can move along each axis, in map cells.
     dropout : float
         Applied to what attention adds, and to a representation before its classifier.
-    prototypes : int
-        Prototypes of the student: one per subspace, hence 2.
     neighbors : int
         Nearest neighbours in the density of eq. 10, the token itself included.
     refinements : int
@@ -83,7 +81,6 @@ class ModelConfig:
     stride: int = default("model.stride")
     offset_range: float = default("model.offset_range")
     dropout: float = default("model.dropout")
-    prototypes: int = default("model.prototypes")
     neighbors: int = default("model.neighbors")
     refinements: int = default("model.refinements")
     patch_start: str = default("model.patch_start")
@@ -138,8 +135,6 @@ class ModelConfig:
             raise ValueError(f"model.refinements is {self.refinements}; it must not be negative")
         if self.offset_range < 0:
             raise ValueError(f"model.offset_range is {self.offset_range}; it must not be negative")
-        if self.prototypes != len(SUBSPACES):
-            raise ValueError(f"model.prototypes is {self.prototypes}; one per subspace: {len(SUBSPACES)}")
         if self.variant == "released":
             for name, paper in PAPER_ONLY.items():
                 if getattr(self, name) != paper:
