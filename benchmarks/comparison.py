@@ -54,12 +54,12 @@ from known_truth import (
 )
 from torch import nn
 
+from pathduet.catalogue import CATALOGUE, named
 from pathduet.core.errors import PathDuetError
 from pathduet.core.source_code import code_version
-from pathduet.evaluation.clinical import CLINICAL_MODELS
-from pathduet.evaluation.model_facts import known_model
+from pathduet.evaluation.model_summary import opponent_of
 from pathduet.evaluation.multiple_testing import holm
-from pathduet.evaluation.table_text import p_text
+from pathduet.evaluation.table_sections import p_text
 from pathduet.models.method.config import PATCH_STARTS
 from pathduet.training.config import TrainingConfig
 from pathduet.training.objectives import (
@@ -118,15 +118,17 @@ def clinical_scores(run: Run) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield each clinical baseline's metrics on the test half."""
     from sklearn.linear_model import LogisticRegression
 
-    from pathduet.evaluation.clinical import design_matrix, fit_cox
+    from pathduet.evaluation.covariates import design_matrix
+    from pathduet.evaluation.cox import fit_cox
 
     patients = run.phantom.patients
     train, test = (patients[run.phantom.train == part] for part in (True, False))
     part = run.phantom.part(False)
     if run.task == "survival":
-        for name in (n for n in CLINICAL_MODELS if n.startswith("cox_")):
-            risk, _ = fit_cox(train, name).risk(test, CLINICAL_MODELS[name])
-            yield name, scores(run.phantom, part, risk)
+        for model in CATALOGUE.values():
+            if model.kind == "clinical" and model.fits("survival", "survival"):
+                risk = fit_cox(train, model.covariates).predict(test)["risk"].to_numpy()
+                yield model.name, scores(run.phantom, part, risk)
         yield "true_hazard", scores(run.phantom, part, test["log_hazard"].to_numpy())
         return
     for name, covariates in (
@@ -213,7 +215,7 @@ def execute(arguments: argparse.Namespace) -> None:
 def title(name: str) -> str:
     """Return a model's name for readers."""
     return TITLES.get(name) or (
-        "True hazard (upper bound)" if name == "true_hazard" else known_model(name).title
+        "True hazard (upper bound)" if name == "true_hazard" else named(name).full_title
     )
 
 
@@ -262,7 +264,7 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
     for name in order:
         against = LONGER if name == "distilled" else None
         if name not in ("teacher", "distilled", LONGER, "true_hazard"):
-            against = known_model(name).compared_with
+            against = opponent_of(name, name, named(name).reads)
         if against in first:
             tests[name] = (against, *paired((first[name] - first[against]).dropna().to_numpy()))
     adjusted = dict(zip(tests, holm([p for _, _, p in tests.values()])))
@@ -272,7 +274,7 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
     for name in order:
         mine = rows[rows["model"] == name]
         against, gap, p = tests.get(name, ("", "", None))
-        reads = "-" if name == "true_hazard" else known_model("student" if name == LONGER else name).reads
+        reads = "-" if name == "true_hazard" else named("student" if name == LONGER else name).reads
         cost = mine[["parameters", "cpu_s"]].mean() if "cpu_s" in mine else pd.Series(dtype=float)
         numbers = [f"{cost[k]:.{d}f}" if k in cost and pd.notna(cost[k]) else "-" for k, d in (("parameters", 0), ("cpu_s", 1))]  # fmt: skip
         cells = [

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from pathduet.cohort.survival_bins import bin_index, discretize
 from pathduet.cohort.who_labels import DIAGNOSES, GRADES
-from pathduet.evaluation.metrics import classification_scores, survival_scores
+from pathduet.evaluation.classification_metrics import classification_scores
+from pathduet.evaluation.survival_metrics import survival_scores
 from pathduet.features.token_map import token_rows
 from pathduet.losses.survival import survival_risk
 from pathduet.models import (

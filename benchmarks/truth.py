@@ -38,7 +38,7 @@ from feature_phantom import (
 from known_truth import CommandLine, append_rows, read_rows, table_head, write_page
 from torch import Tensor, nn
 
-from pathduet.evaluation.metrics import survival_scores
+from pathduet.evaluation.survival_metrics import survival_scores
 from pathduet.models import MAGNIFICATIONS, ModelConfig, Student, Teacher
 from pathduet.models.method.config import EXPERT_RULES
 from pathduet.models.snn import SnnConfig, snn_branch

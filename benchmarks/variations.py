@@ -55,7 +55,7 @@ from pathduet.core import config as configuration
 from pathduet.core.errors import PathDuetError
 from pathduet.core.source_code import code_version
 from pathduet.evaluation.multiple_testing import holm
-from pathduet.evaluation.table_text import p_text
+from pathduet.evaluation.table_sections import p_text
 from pathduet.expression.gene_selection import interdecile_range
 from pathduet.models import ModelConfig, Student, Teacher
 from pathduet.models.released import ReleasedStudent, ReleasedTeacher

@@ -21,6 +21,7 @@ BOTH: tuple[Modality, ...] = ("slides", "expression")
 CLINICAL: tuple[Modality, ...] = ("clinical",)
 _PAPER = "Zhang, Wang, Liu, Yu, Li: Disentangled Multi-modal Learning of Histology and Transcriptomics"
 _NETWORKS = "pathduet.models.baselines"
+_GREY = "#6b7177"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Model:
         Columns of patients.tsv that a clinical model reads.
     colour : str
         Its colour in every figure, as #rrggbb; empty = the next of the palette.
+    short : str
+        The title where there is little room; empty = the title.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Model:
     not_for: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
     colour: str = ""
+    short: str = ""
 
     @property
     def reads(self) -> str:
@@ -85,6 +89,11 @@ class Model:
         """The title, and for the method's networks what they read: ``Student (slides only)``."""
         said = {"slides": "slides only", "both": "slides + expression"}.get(self.reads, self.reads)
         return f"{self.title} ({said})" if self.kind == "method" else self.title
+
+    @property
+    def short_title(self) -> str:
+        """The title on an axis or in a narrow column."""
+        return self.short or self.title
 
     @property
     def in_sentence(self) -> str:
@@ -159,14 +168,14 @@ def _late_fusion(name: str, how: str, settings: str = "LateFusionConfig") -> Mod
 def _cox(name: str, title: str, *covariates: str) -> Model:
     return Model(
         name, f"Cox: {title}", "clinical", "lifelines, ridge penalty", CLINICAL, CLINICAL,
-        task_kinds=("survival",), covariates=covariates,
+        task_kinds=("survival",), covariates=covariates, colour=_GREY,
     )  # fmt: skip
 
 
-def _logistic(name: str, title: str, *covariates: str, not_for: tuple[str, ...] = ()) -> Model:
+def _logistic(name: str, title: str, short: str, *covariates: str, not_for: tuple[str, ...] = ()) -> Model:
     return Model(
         name, f"Logistic regression: {title}", "clinical", "scikit-learn, ridge penalty", CLINICAL, CLINICAL,
-        task_kinds=("classification",), covariates=covariates, not_for=not_for,
+        task_kinds=("classification",), covariates=covariates, not_for=not_for, colour=_GREY, short=f"Logistic: {short}",
     )  # fmt: skip
 
 
@@ -219,8 +228,10 @@ CATALOGUE: dict[str, Model] = {
         _cox("cox_age", "age", "age_years"),
         _cox("cox_age_sex", "age + sex", "age_years", "sex"),
         _cox("cox_age_sex_grade", "age + sex + grade", "age_years", "sex", "grade"),
-        _logistic("logistic_age_sex", "age + sex", "age_years", "sex"),
-        _logistic("logistic_age_sex_grade", "age + sex + grade", "age_years", "sex", "grade", not_for=("grading",)),
+        _logistic("logistic_age_sex", "age + sex", "age + sex", "age_years", "sex"),
+        _logistic(
+            "logistic_age_sex_grade", "age + sex + grade", "+ grade", "age_years", "sex", "grade", not_for=("grading",),
+        ),
     )
 }  # fmt: skip
 

@@ -17,14 +17,15 @@ from pathduet.catalogue import find, names
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
 from pathduet.core.files import sha256_file
-from pathduet.evaluation.collect import collect
-from pathduet.evaluation.evaluate import write_ensemble
+from pathduet.evaluation.evaluate_table import evaluate_table
+from pathduet.evaluation.predictions import read_predictions
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.patch_tokens import PatchTokens
+from pathduet.results import Results
 from pathduet.training import TrainingConfig, load_model, predict_model, train_model, write_representations
 from pathduet.training.dataset import SlideDataset
-from pathduet.training.failures import failure_of, write_failed_model
+from pathduet.training.failures import failure_of, write_failed_model, write_no_predictions
 from pathduet.training.fold_slides import fold_cases, fold_outcome
 from pathduet.training.networks import choose
 from pathduet.training.train import start_tokens
@@ -139,20 +140,19 @@ def test_a_file_that_holds_no_network_is_named(
     assert "bad.py" in str(caught.value)
 
 
-def test_a_failed_model_is_a_hole_with_its_reason_in_tables_and_ensembles(tmp_path: Path) -> None:
-    model = tmp_path / "abmil/fold-0"
-    who = {"task": "survival", "model": "abmil", "fold": 0}
-    write_failed_model(model, who, "ValueError: too wide")
+def test_a_failed_model_is_a_hole_with_its_reason_and_has_no_ensemble(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    model = results.model("survival", "abmil", 0)
+    write_failed_model(model, {"task": "survival", "model": "abmil", "fold": 0}, "ValueError: too wide")
+    write_no_predictions(results.external("survival", "abmil", 0))
     assert failure_of(model) == "ValueError: too wide"
     with pytest.raises(InputError, match="its training failed: ValueError: too wide"):
         load_model(model)
-    (model / "metrics.json").write_text(json.dumps({**who, "failed": "ValueError: too wide"}))
-    found = collect(tmp_path, ["abmil"], 1)
-    assert found.failures == {("abmil", 0): "ValueError: too wide"} and not found.metrics
-    settings = {"protocol": "strict", "variant": "paper", "seed": 1, "bootstrap": 0}
-    tables = [model / "predictions.tsv"]
-    write_ensemble(tables, tmp_path / "e/predictions.tsv", tmp_path / "e/metrics.json", "abmil", settings)
-    assert json.loads((tmp_path / "e/metrics.json").read_text())["failed"] == "fold-0: ValueError: too wide"
+    for name in ("survival", "external"):
+        settings = {"protocol": "strict", "seed": 1, "bootstrap": 0}
+        table = evaluate_table(results, name, [{"task": "survival", "model": "abmil"}], 1, settings)
+        assert table["mean"].isna().all() and set(table["holes"]) == {"fold 0: ValueError: too wide"}
+    assert read_predictions(results.ensemble("survival", "abmil") / "predictions.tsv").empty
 
 
 def plan(tmp_path: Path, **changes: Any) -> Plan:
@@ -241,16 +241,20 @@ def test_own_models_need_a_file_and_a_name_of_their_own(tmp_path: Path) -> None:
 
 
 def test_clinical_regressions_belong_to_the_class_tasks(tmp_path: Path) -> None:
-    from pathduet.variations import CLINICAL_TASKS
-
     made = plan(tmp_path)
     assert made.clinical_models("survival") == ["cox_age", "cox_age_sex", "cox_age_sex_grade"]
-    assert [name for name, tasks in CLINICAL_TASKS.items() if "grading" in tasks] == ["logistic_age_sex"]
+    fitting = [name for name in names("clinical") if find(name).fits("grading", "classification")]
+    assert fitting == ["logistic_age_sex"]
 
 
 def test_a_logistic_regression_finds_a_separating_covariate_and_survives_missing_ones() -> None:
     from pathduet.cohort.who_labels import GRADES
-    from pathduet.evaluation.clinical_classes import logistic_predictions
+    from pathduet.evaluation.clinical import (
+        clinical_parts,
+        clinical_predictions,
+        fit_clinical,
+        known_patients,
+    )
 
     ages = {"G2": 20.0, "G3": 45.0, "G4": 70.0}
     rows = [
@@ -266,14 +270,18 @@ def test_a_logistic_regression_finds_a_separating_covariate_and_survives_missing
     patients = pd.DataFrame(rows).set_index("patient_id")
     patients.loc["p0", "age_years"] = None
     folds = pd.DataFrame({"patient_id": patients.index, "fold": [i // 3 % 2 for i in range(len(patients))]})
-    table, notes = logistic_predictions(patients, folds, 0, "grading", "logistic_age_sex")
+
+    def tested(patients: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+        parts = clinical_parts(known_patients(patients, "grading"), folds, 0)
+        fitted = fit_clinical(parts["train"], "grading", "logistic_age_sex")
+        return clinical_predictions(fitted, parts["test"], "grading", "test", 0), fitted.notes(parts["test"])
+
+    table, notes = tested(patients)
     known = table[table["patient_id"] != "p0"]
     assert (known["label"] == known["predicted"]).all() and len(table) == 12
     assert table[[f"p_{g}" for g in GRADES]].sum(axis=1).to_numpy() == pytest.approx(1)
     assert "sex" in notes["covariates"] and notes["imputed"].startswith("1 of 12")
-    nobody, notes = logistic_predictions(
-        patients.drop(columns=["age_years"]), folds, 0, "grading", "logistic_age_sex"
-    )
+    nobody, notes = tested(patients.drop(columns=["age_years"]))
     assert "no fit" in notes["fit"] and nobody["p_G2"].to_numpy() == pytest.approx(1 / 3)
 
 

@@ -15,8 +15,9 @@ from pathduet.evaluation.bootstrap import (
     replicates,
     survival_replicates,
 )
-from pathduet.evaluation.metrics import CLASSIFICATION_METRICS, classification_scores, survival_scores
+from pathduet.evaluation.classification_metrics import CLASSIFICATION_METRICS, classification_scores
 from pathduet.evaluation.paired import paired_differences
+from pathduet.evaluation.survival_metrics import survival_scores
 
 
 def survival_table(rng: np.random.Generator, n: int, noise: float = 1.0, slides: int = 1) -> pd.DataFrame:

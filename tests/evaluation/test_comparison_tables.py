@@ -17,17 +17,18 @@ from pathduet.evaluation.calibration import (
     calibration_slope,
     expected_calibration_error,
 )
-from pathduet.evaluation.collect import write_task_table
-from pathduet.evaluation.evaluate import evaluate_predictions
-from pathduet.evaluation.model_facts import known_model, read_model_facts
+from pathduet.evaluation.collect import Collected, read_metrics
+from pathduet.evaluation.evaluate_table import evaluate_table
+from pathduet.evaluation.fold_metrics import evaluate_predictions
+from pathduet.evaluation.model_summary import opponent_of, summarise_model
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.paired import paired_differences
 from pathduet.evaluation.paper_numbers import paper_number, paper_numbers
 from pathduet.evaluation.table_figure import caption, draw_table
 from pathduet.evaluation.table_files import page
-from pathduet.evaluation.table_text import TableSection
-from pathduet.evaluation.tables import cross_fold_table
-from pathduet.evaluation.variation_tables import write_variation_table
+from pathduet.evaluation.table_sections import TableSection
+from pathduet.evaluation.tables import result_table
+from pathduet.results import Results
 
 CLASSES = ["a", "b"]
 
@@ -64,30 +65,25 @@ def write_results(root: Path, models: dict[str, float], folds: int = 3) -> None:
             folder.mkdir(parents=True)
             table = survival_predictions(7 * m + fold, noise=noise, patients=fold)
             table.to_csv(folder / "predictions.tsv", sep="\t", index=False)
-            found = evaluate_predictions(table, "survival", model, fold, resamples=0)
-            (folder / "metrics.json").write_text(json.dumps(found))
             record = {
                 "model": model, "parameters": 1000 + m, "survival_edges_days": [150.0, 400.0, 900.0],
                 "model_config": {"variant": "paper"},
             }  # fmt: skip
             (folder / "model.json").write_text(json.dumps(record))
             (folder / "cost.json").write_text(json.dumps({"seconds": 2.0 + fold, "peak_memory_mib": 300.0}))
-            (folder / "weights.safetensors").write_bytes(b"")
 
 
-SETTINGS = {"bootstrap": 100, "seed": 1}
+SETTINGS = {"protocol": "strict", "bootstrap": 100, "seed": 1}
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> tuple[pd.DataFrame, Path]:
     root = tmp_path_factory.mktemp("results")
     write_results(root, {"teacher": 0.3, "distilled": 0.6, "abmil": 3.0, "snn": 0.35})
-    out = root / "tables"
-    table = write_task_table(
-        root, "survival", ["teacher", "distilled", "abmil", "snn", "concat"], 3, SETTINGS,
-        out / "t.tsv", out / "t.md", html=out / "t.html", figure=out / "t.svg",
-    )  # fmt: skip
-    return table, out
+    rows = [
+        {"task": "survival", "model": model} for model in ("teacher", "distilled", "abmil", "snn", "concat")
+    ]
+    return evaluate_table(Results(root), "survival", rows, 3, SETTINGS), root / "tables"
 
 
 def test_holm_is_statsmodels():
@@ -118,7 +114,7 @@ def test_the_paired_p_is_uniform_without_a_difference_and_small_with_one():
     assert np.median(real) < 0.05
 
 
-def test_each_model_is_tested_against_the_one_of_ours_that_reads_the_same(written):
+def test_each_model_is_opponent_of_the_one_of_ours_that_reads_the_same(written):
     table, _ = written
     rows = table[table["metric"] == "c_index"].set_index("model")
     assert dict(rows["compared_with"]) == {
@@ -130,10 +126,20 @@ def test_each_model_is_tested_against_the_one_of_ours_that_reads_the_same(writte
     assert rows.loc["abmil", "p"] < 0.01 and rows.loc["snn", "p"] > 0.05
     assert rows.loc["abmil", "p_holm"] == pytest.approx(2 * rows.loc["abmil", "p"])
     assert table.loc[table["metric"] != "c_index", "p"].isna().all()
-    assert known_model("teacher-no-cgc").compared_with == "teacher"
-    assert (
-        known_model("lm").compared_with == "distilled" and known_model("cox_age").compared_with == "teacher"
-    )
+    assert opponent_of("teacher-no-cgc", "teacher", "both") == "teacher"
+    assert opponent_of("snn-tumor", "snn", "expression") == "snn"
+    assert opponent_of("student", "student", "slides") == "distilled"
+    assert opponent_of("cox_age", "cox_age", "clinical") == opponent_of("mine", "own", "") == "teacher"
+
+
+def test_metrics_of_every_model_and_fold_can_be_read_again(written):
+    _, out = written
+    found = read_metrics(Results(out.parent), "survival")
+    assert set(found) == {
+        ("survival", m, f) for m in ("teacher", "distilled", "abmil", "snn", "concat") for f in range(3)
+    }
+    assert found[("survival", "teacher", 1)]["n_patients"] == 60
+    assert found[("survival", "concat", 2)]["failed"].startswith("not run")
 
 
 def test_censoring_corrected_metrics_are_scikit_survivals(written):
@@ -159,26 +165,24 @@ def test_a_model_without_results_is_a_visible_hole_everywhere(written):
     table, out = written
     row = table[(table["model"] == "concat") & (table["metric"] == "c_index")].iloc[0]
     assert pd.isna(row["mean"]) and row["holes"].startswith("fold 0: not run")
-    for name in ("t.md", "t.html"):
+    for name in ("survival.md", "survival.html"):
         text = (out / name).read_text()
         assert "Concat" in text and "not run, or the training failed" in text
-    assert "no result" in (out / "t.svg").read_text()
+    assert "no result" in (out / "survival.svg").read_text()
     assert "1 of 5 models without a result" in caption(table)
 
 
 def test_a_table_of_variations_tests_each_model_once_against_its_base(tmp_path):
     write_results(tmp_path, {"teacher": 0.3, "teacher-no-cgc": 1.0, "teacher-plain": 2.0})
     rows = [
-        {"task": "survival", "model": model, "group": group, "title": title}
+        {"task": "survival", "model": model, "group": group, "title": title, "base": "teacher"}
         for group, model, title in (
             ("gradients", "teacher-no-cgc", "without <CGC>"), ("gradients", "teacher-gone", "never trained"),
             ("attention", "teacher-no-cgc", "deformable"), ("attention", "teacher-plain", "plain"),
         )
     ]  # fmt: skip
-    paths = [tmp_path / f"ablation.{kind}" for kind in ("tsv", "md", "html", "svg")]
-    table = write_variation_table(
-        tmp_path, "ablation", rows, 3, SETTINGS, *paths[:2], html=paths[2], figure=paths[3]
-    )
+    results = Results(tmp_path)
+    table = evaluate_table(results, "ablation", rows, 3, SETTINGS)
     first = table[table["metric"] == "c_index"].set_index(["group", "model"])
     assert (first["compared_with"].drop(("gradients", "teacher-gone")) == "teacher").all()
     p = first.loc[("attention", ["teacher-no-cgc", "teacher-plain"]), "p"].to_numpy()
@@ -187,16 +191,18 @@ def test_a_table_of_variations_tests_each_model_once_against_its_base(tmp_path):
         first.loc[("gradients", "teacher-no-cgc"), "p_holm"]
         == first.loc[("attention", "teacher-no-cgc"), "p_holm"]
     )
-    text = paths[1].read_text()
+    text, html = results.table("ablation", ".md").read_text(), results.table("ablation", ".html").read_text()
     assert "## Survival: gradients" in text and "| never trained | – |" in text
-    assert "without &lt;CGC&gt;" in paths[2].read_text() and "<CGC>" not in paths[2].read_text()
+    assert "without &lt;CGC&gt;" in html and "<CGC>" not in html
 
 
 def test_a_fold_alone_has_no_censoring_of_its_training_part():
-    found = [evaluate_predictions(survival_predictions(0), "survival", "teacher", 0, resamples=0)]
-    table = cross_fold_table(
-        "survival", found, predictions={("teacher", 0): survival_predictions(0)}, n_folds=3, resamples=0
+    found = Collected("survival", ["teacher"], 3, predictions={("teacher", 0): survival_predictions(0)})
+    found.metrics[("teacher", 0)] = evaluate_predictions(
+        survival_predictions(0), "survival", "teacher", 0, resamples=0
     )
+    summary = summarise_model(Results(Path("nowhere")), "survival", "teacher", ())
+    table = result_table(found, {"teacher": summary}, resamples=0)
     row = table[table["metric"] == "ipcw_c_index"].iloc[0]
     assert pd.isna(row["mean"]) and "censoring of the training part" in row["holes"]
 
@@ -207,17 +213,20 @@ def test_costs_and_magnifications_stand_in_the_row(written):
     assert (row["parameters"], row["train_s"], row["train_mib"]) == (1000, 3.0, 300.0)
     assert (row["reads"], row["magnifications"]) == ("both", "10x+20x")
     assert table.loc[table["model"] == "snn", "magnifications"].iloc[0] == ""
-    assert "## Costs" in (out / "t.md").read_text() and "## Calibration" in (out / "t.md").read_text()
+    assert (
+        "## Costs" in (out / "survival.md").read_text()
+        and "## Calibration" in (out / "survival.md").read_text()
+    )
 
 
 def test_a_record_says_more_than_a_name(tmp_path):
-    folder = tmp_path / "odd" / "fold-0"
+    folder = Results(tmp_path).model("survival", "odd", 0)
     folder.mkdir(parents=True)
     record = {"base": "abmil", "learns_from": ["slides"], "predicts_from": ["slides"], "parameters": 5,
               "network_settings": {"magnifications": ["20x"]}}  # fmt: skip
     (folder / "model.json").write_text(json.dumps(record))
-    facts = read_model_facts(tmp_path, "odd", range(2))
-    assert (facts.reads, facts.magnifications, facts.compared_with) == ("slides", "20x", "abmil")
+    summary = summarise_model(Results(tmp_path), "survival", "odd", range(2))
+    assert (summary.reads, summary.magnifications, summary.compared_with) == ("slides", "20x", "abmil")
 
 
 def test_the_publications_numbers_stand_apart_and_change_nothing(written):
@@ -233,7 +242,7 @@ def test_the_publications_numbers_stand_apart_and_change_nothing(written):
     # a model that only the publication has numbers for stays a hole
     concat = table[(table["model"] == "concat") & (table["metric"] == "c_index")].iloc[0]
     assert pd.isna(concat["mean"]) and concat["paper_mean"] == pytest.approx(0.7610)
-    first = (out / "t.md").read_text().split("## The publication's own numbers")[0]
+    first = (out / "survival.md").read_text().split("## The publication's own numbers")[0]
     assert "0.775 ± 0.026" not in first
 
 
@@ -254,7 +263,7 @@ def test_the_page_escapes_what_it_prints_and_loads_nothing(written):
     evil = "<img src=x onerror=alert(1)>"
     html = page(evil, [TableSection(evil, [evil], [[evil, "1"]], evil)], "<svg/>", evil)
     assert _Tags(html).tags.count("img") == 1 and evil not in html
-    written_page = _Tags((out / "t.html").read_text())
+    written_page = _Tags((out / "survival.html").read_text())
     assert all(address.startswith("data:") for address in written_page.addresses)
     assert written_page.tags.count("button") > 10
 

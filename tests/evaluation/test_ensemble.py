@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pathduet.core.errors import InputError
-from pathduet.evaluation.evaluate import ensemble_predictions
+from pathduet.evaluation.ensemble import ensemble_predictions
 
 
 def survival(hazards: list[list[float]], order: list[int] | None = None) -> pd.DataFrame:

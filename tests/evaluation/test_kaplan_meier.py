@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pathduet.evaluation.evaluate import evaluate_predictions
+from pathduet.evaluation.fold_metrics import evaluate_predictions
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups, risk_cuts, risk_groups
 
 
@@ -18,15 +18,13 @@ def predictions(time: list[float], event: list[float], risk: list[float], part: 
     )  # fmt: skip
 
 
-def test_cuts_come_from_the_training_rows_where_there_are_any():
+def test_cuts_come_from_the_training_part_where_its_predictions_are_known():
     test = predictions([5, 6], [1, 1], [10.0, 20.0])
     train = predictions([5, 6, 7], [1, 1, 1], [1.0, 2.0, 3.0], part="train")
     alone = evaluate_predictions(test, "survival", "teacher", 0, resamples=0)["risk_cuts"]
-    both = evaluate_predictions(pd.concat([test, train]), "survival", "teacher", 0, resamples=0)["risk_cuts"]
-    handed = evaluate_predictions(test, "survival", "teacher", 0, resamples=0, train_risk=[7.0])["risk_cuts"]
+    both = evaluate_predictions(test, "survival", "teacher", 0, resamples=0, training=train)["risk_cuts"]
     assert (alone["source"], alone["median"]) == ("test part", 15.0)
     assert (both["source"], both["median"]) == ("training part", 2.0)
-    assert (handed["source"], handed["median"]) == ("training part", 7.0)
 
 
 def test_a_risk_at_the_cut_belongs_to_the_lower_group_and_higher_is_worse():

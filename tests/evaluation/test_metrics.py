@@ -11,14 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pathduet.core.errors import InputError
-from pathduet.evaluation.evaluate import evaluate_predictions
-from pathduet.evaluation.metrics import (
-    CLASSIFICATION_METRICS,
-    classification_scores,
-    comparable_pairs,
-    survival_scores,
-)
-from pathduet.evaluation.predictions import average_patients, read_predictions
+from pathduet.evaluation.classification_metrics import CLASSIFICATION_METRICS, classification_scores
+from pathduet.evaluation.fold_metrics import evaluate_predictions
+from pathduet.evaluation.patient_average import average_patients
+from pathduet.evaluation.predictions import read_predictions
+from pathduet.evaluation.survival_metrics import comparable_pairs, survival_scores
 
 CLASSES = ["a", "b", "c"]
 

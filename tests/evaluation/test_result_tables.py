@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from pathduet.evaluation.collect import collect
+from pathduet.evaluation.collect import Collected, collect
+from pathduet.evaluation.model_summary import summarise_model
 from pathduet.evaluation.table_files import write_table
-from pathduet.evaluation.table_text import markdown
-from pathduet.evaluation.tables import cross_fold_table, external_table
+from pathduet.evaluation.table_sections import markdown, table_sections
+from pathduet.evaluation.tables import result_table
+from pathduet.results import Results
 
 
 def metrics(model: str, fold: int | str, c_index: float | None, **changes: Any) -> dict[str, Any]:
@@ -23,8 +26,20 @@ def metrics(model: str, fold: int | str, c_index: float | None, **changes: Any) 
     }  # fmt: skip
 
 
+def table_of(
+    found: list[dict[str, Any]], models: tuple[str, ...] = ("teacher",), n_folds: int = 3, *,
+    external: bool = False, failures: dict[tuple[str, int], str] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    by_fold = {(one["model"], one["fold"]): one for one in found}
+    collected = Collected(
+        "survival", list(models), n_folds, external, metrics=by_fold, failures=failures or {}
+    )
+    nowhere = Results(Path("nowhere"))
+    return result_table(collected, {name: summarise_model(nowhere, "survival", name, ()) for name in models})
+
+
 def test_mean_and_population_sd_by_hand():
-    table = cross_fold_table("survival", [metrics("teacher", f, c) for f, c in enumerate((0.6, 0.7, 0.8))])
+    table = table_of([metrics("teacher", f, c) for f, c in enumerate((0.6, 0.7, 0.8))])
     row = table.iloc[0]
     assert row["mean"] == pytest.approx(0.7)
     assert row["sd"] == pytest.approx((0.02 / 3) ** 0.5)
@@ -34,9 +49,8 @@ def test_mean_and_population_sd_by_hand():
 
 def test_a_missing_fold_is_a_hole_with_its_reason_and_the_mean_says_how_many_folds():
     found = [metrics("teacher", 0, 0.6), metrics("teacher", 2, None)]
-    table = cross_fold_table(
-        "survival", found, n_folds=3, models=["teacher", "student"],
-        failures={("teacher", 1): "the training left no weights", ("student", 0): "not run"},
+    table = table_of(
+        found, ("teacher", "student"), failures={("teacher", 1): "the training left no weights", ("student", 0): "not run"},
     )  # fmt: skip
     teacher, student = (table[table["model"] == m].iloc[0] for m in ("teacher", "student"))
     assert (teacher["mean"], teacher["n_folds"], teacher["folds_expected"]) == (0.6, 1, 3)
@@ -44,40 +58,35 @@ def test_a_missing_fold_is_a_hole_with_its_reason_and_the_mean_says_how_many_fol
         teacher["holes"] == "fold 1: the training left no weights; fold 2: no comparable pair among 3 cases"
     )
     assert pd.isna(student["mean"]) and student["holes"].startswith("fold 0: not run; fold 1: no result")
-    text = markdown(table, "Survival")
+    text = markdown("Survival", table_sections(table))
     assert "0.600 ± 0.000 (1 of 3 folds)" in text
     assert "the training left no weights" in text and "| Student (slides only) | – |" in text
 
 
 def test_variants_never_share_a_row():
-    found = [metrics("teacher", 0, 0.6), metrics("teacher", 0, 0.9, variant="released")]
-    table = cross_fold_table("survival", found)
+    found = [metrics("teacher", 0, 0.6), metrics("teacher", 1, 0.9, variant="released")]
+    table = table_of(found)
     assert sorted(zip(table["variant"], table["mean"])) == [("paper", 0.6), ("released", 0.9)]
-
-
-def test_other_tasks_are_passed_over():
-    assert cross_fold_table("grading", [metrics("teacher", 0, 0.6)]).empty
 
 
 def test_the_external_table_counts_patients_once_and_shows_the_ensemble():
     found = [metrics("teacher", f, c) for f, c in enumerate((0.6, 0.8))] + [
         metrics("teacher", "ensemble", 0.75)
     ]
-    row = external_table(found).iloc[0]
+    row = table_of(found, n_folds=2, external=True).iloc[0]
     assert (row["mean"], row["n_patients"], row["ensemble"]) == (pytest.approx(0.7), 10, 0.75)
     assert (row["ensemble_ci_low"], row["ensemble_ci_high"]) == (0.4, 0.9)
-    missing = external_table(found[:2]).iloc[0]
+    missing = table_of(found[:2], n_folds=2, external=True).iloc[0]
     assert pd.isna(missing["ensemble"]) and "ensemble: no result" in missing["holes"]
 
 
 def test_a_written_table_can_be_read_back_and_cells_cannot_break_the_markdown(tmp_path):
-    table = cross_fold_table(
-        "survival", [metrics("teacher", 0, 0.6)], n_folds=2, failures={("teacher", 1): "a | b\nc"}
-    )
-    write_table(table, tmp_path / "t.tsv", tmp_path / "t.md", "Survival")
-    read = pd.read_csv(tmp_path / "t.tsv", sep="\t")
+    results = Results(tmp_path)
+    table = table_of([metrics("teacher", 0, 0.6)], n_folds=2, failures={("teacher", 1): "a | b\nc"})
+    write_table(table, results, "t", "Survival")
+    read = pd.read_csv(results.table("t"), sep="\t")
     assert read.loc[0, "mean"] == 0.6 and read.loc[0, "n_folds"] == 1
-    rows = [line for line in (tmp_path / "t.md").read_text().splitlines() if line.startswith("|")]
+    rows = [line for line in results.table("t", ".md").read_text().splitlines() if line.startswith("|")]
     starts = [i for i, line in enumerate(rows) if line.startswith("| ---")]
     blocks = [rows[a - 1 : b - 1] for a, b in zip(starts, [*starts[1:], len(rows) + 1])]
     assert len(blocks) == 4  # summary, the publication's numbers, folds, holes
@@ -87,19 +96,14 @@ def test_a_written_table_can_be_read_back_and_cells_cannot_break_the_markdown(tm
         assert len({line.replace("\\|", "").count("|") for line in block}) == 1
 
 
-def test_what_stands_in_a_folder_tells_which_step_is_missing(tmp_path):
-    (tmp_path / "teacher" / "fold-0").mkdir(parents=True)
-    (tmp_path / "teacher" / "fold-1").mkdir()
-    (tmp_path / "teacher" / "fold-1" / "weights.safetensors").touch()
-    reasons = collect(tmp_path, ["teacher"], 3).failures
-    assert "no weights" in reasons[("teacher", 0)]
-    assert "no predictions" in reasons[("teacher", 1)]
+def test_what_is_not_there_and_what_failed_has_its_reason(tmp_path):
+    results = Results(tmp_path)
+    for fold in (0, 1, 3):
+        results.model("survival", "teacher", fold).mkdir(parents=True)
+    (results.model("survival", "teacher", 1) / "predictions.tsv").write_bytes(b'a\tb\n"')
+    (results.model("survival", "teacher", 3) / "model.json").write_text('{"failed": "ValueError: too wide"}')
+    reasons = collect(results, "survival", ["teacher"], 4).failures
+    assert "no predictions" in reasons[("teacher", 0)]
+    assert "cannot be read: ParserError" in reasons[("teacher", 1)]
     assert "not run" in reasons[("teacher", 2)]
-
-
-def test_baselines_have_the_catalogues_titles() -> None:
-    from pathduet.catalogue import find, names
-    from pathduet.evaluation.model_facts import BASELINE_NAMES, model_title
-
-    assert {name: find(name).title for name in names("baseline")} == BASELINE_NAMES
-    assert model_title("abmil") == "ABMIL" and model_title("my_own") == "my_own"
+    assert reasons[("teacher", 3)] == "ValueError: too wide"

@@ -22,7 +22,6 @@ from pathduet.slides.settings import SlideSettings
 from pathduet.slides.stages import run_stage
 from pathduet.slides.status import STAGES
 from pathduet.training.fold_jobs import FoldJob, run_fold
-from pathduet.training.fold_metrics import evaluate_fold
 from pathduet.workflow.plan import Plan
 from slides.synthetic_slides import stained_image, write_svs
 
@@ -146,4 +145,3 @@ def _models(run: TinyRun) -> None:
                 genes = run.results / "genes" / f"fold-{fold}.h5ad"
                 job = FoldJob(task, model, fold, run.results, run.folder / "patients.tsv", genes)
                 run_fold(job, plan.training_settings(task, model))
-                evaluate_fold(job, "test", plan.evaluation_settings(), job.model_dir())

@@ -11,9 +11,9 @@ import pandas as pd
 from fake_explanations import fake_explanations
 
 from pathduet.core.files import write_json, write_text, write_tsv
-from pathduet.evaluation.clinical import write_clinical_fold
-from pathduet.evaluation.collect import write_task_table
-from pathduet.evaluation.evaluate import evaluate_predictions, write_ensemble
+from pathduet.evaluation.clinical import write_clinical
+from pathduet.evaluation.evaluate_table import evaluate_table
+from pathduet.results import Results
 
 CLASSES = {
     "diagnosis": ["glioblastoma", "oligodendroglioma", "astrocytoma_grade4", "astrocytoma_low_grade"],
@@ -189,8 +189,7 @@ def _genes(root: Path, folds: int, rng: np.random.Generator) -> None:
 
 
 def _networks(
-    root: Path, used: pd.DataFrame, patients: pd.DataFrame, folds: pd.DataFrame, settings: dict[str, Any],
-    rng: np.random.Generator,
+    root: Path, used: pd.DataFrame, patients: pd.DataFrame, folds: pd.DataFrame, rng: np.random.Generator
 ) -> None:  # fmt: skip
     fold_of = folds.set_index("patient_id")["fold"]
     internal = used[used["patient_id"].isin(fold_of.index)]
@@ -206,10 +205,6 @@ def _networks(
                 for place, slides, part in parts:
                     table = fake_predictions(slides, patients, task, model, fold, part, rng)
                     write_tsv(place / "predictions.tsv", table)
-                    metrics = evaluate_predictions(
-                        table, task, model, fold, resamples=settings["bootstrap"], seed=settings["seed"]
-                    )
-                    write_json(place / "metrics.json", metrics)
                 epochs = np.arange(1, 11)
                 loss = 1.3 * np.exp(-epochs / 5) + 0.1 + rng.normal(0, 0.02, 10)
                 write_tsv(folder / "history.tsv", pd.DataFrame({"epoch": epochs, "loss": loss, "lr": 1e-4}))
@@ -217,11 +212,19 @@ def _networks(
                 write_json(folder / "model.json", {"variant": "paper"})
 
 
+def rows_of(
+    table: str, models: tuple[str, ...] = NETWORKS, clinical: tuple[str, ...] = CLINICAL
+) -> list[dict[str, str]]:
+    """Return the rows of a table."""
+    task = "survival" if table == "external" else table
+    return [{"task": task, "model": model} for model in (*models, *(clinical if task == "survival" else ()))]
+
+
 def fake_results(root: Path, seed: int = 0) -> dict[str, Any]:
     """Fabricate a results folder below `root` and return its configuration."""
     rng = np.random.default_rng(seed)
     config = fake_config(root)
-    settings = {"protocol": "strict", "variant": "paper", "seed": 7, "bootstrap": 40}
+    settings = {"protocol": "strict", "seed": 7, "bootstrap": 40}
     patients = fake_patients(rng)
     ledger = _ledger(root, patients, rng)
     _participation(root, ledger, patients)
@@ -233,20 +236,11 @@ def fake_results(root: Path, seed: int = 0) -> dict[str, Any]:
     )  # fmt: skip
     write_tsv(root / "split" / "folds.tsv", folds)
     _genes(root, 3, rng)
-    _networks(root, ledger[ledger["status"] == "ok"], patients, folds, settings, rng)
-    for fold in range(3):
-        write_clinical_fold(patients, folds, fold, CLINICAL, root, settings, external=["gamma"])
-    for model in (*NETWORKS, *CLINICAL):
-        place = root / "external" / "survival" / model
-        tables = [place / f"fold-{fold}" / "predictions.tsv" for fold in range(3)]
-        write_ensemble(tables, place / "ensemble" / "predictions.tsv", place / "ensemble" / "metrics.json", model,
-                       settings)  # fmt: skip
+    _networks(root, ledger[ledger["status"] == "ok"], patients, folds, rng)
+    results = Results(root)
+    write_clinical(results, patients, folds, {"survival": CLINICAL}, 3, settings, ["gamma"])
     for name in ("diagnosis", "grading", "survival", "external"):
-        models = [*NETWORKS, *(CLINICAL if name in ("survival", "external") else ())]
-        tables = root / "tables" / name
-        write_task_table(
-            root, name, models, 3, settings, tables.with_suffix(".tsv"), tables.with_suffix(".md")
-        )
+        evaluate_table(results, name, rows_of(name), 3, settings)
     fake_explanations(root, config["tasks"], rng)
     for rule, name, seconds in (("tile", "0000", 31.2), ("tile", "0001", 28.7), ("features", "0000", 412.5),
                                 ("train", "survival-teacher-fold-0", 95.1)):  # fmt: skip

@@ -12,10 +12,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from fake_results import rows_of
 
 from pathduet.core.files import write_tsv
+from pathduet.evaluation.evaluate_table import evaluate_table
 from pathduet.report.blocks import Drawer, artifacts
 from pathduet.report.build import build_report
+from pathduet.results import Results
 
 VOID = {"meta", "link", "img", "input", "br", "use", "hr"}
 
@@ -138,7 +141,11 @@ def test_the_same_artifacts_give_the_same_bytes(fabricated: tuple[Path, dict[str
 
 def test_a_number_leads_to_its_artifact_and_the_command_that_makes_it_again(report: Path):
     html = report.read_text()
-    for path in ("../models/survival/teacher/fold-0/metrics.json", "../tables/survival.tsv", "../ledger.tsv"):
+    for path in (
+        "../models/survival/teacher/fold-0/predictions.tsv",
+        "../tables/survival.tsv",
+        "../ledger.tsv",
+    ):
         assert f'href="{path}"' in html, path
     assert re.search(r"<code>snakemake --cores 1 --force \S+/tables/survival\.tsv</code>", html)
     assert re.search(
@@ -241,16 +248,13 @@ def test_failed_models_missing_files_and_broken_files_are_holes_with_reasons(
     copy: tuple[Path, dict[str, Any]],
 ):
     folder, config = copy
-    from pathduet.evaluation.collect import write_task_table
-
     shutil.rmtree(folder / "models" / "survival" / "teacher" / "fold-1")
     shutil.rmtree(folder / "models" / "grading" / "student")
-    for name in ("survival", "grading"):
-        models = ["teacher", "student", "distilled", *(("cox_age_sex",) if name == "survival" else ())]
-        paths = [folder / "tables" / f"{name}.{kind}" for kind in ("tsv", "md")]
-        write_task_table(folder, name, models, 3, {"seed": 0, "bootstrap": 10}, *paths)
+    (folder / "models" / "diagnosis" / "teacher" / "fold-0" / "predictions.tsv").write_text('"')
+    for name in ("survival", "grading", "diagnosis"):
+        rows = rows_of(name, clinical=("cox_age_sex",))
+        evaluate_table(Results(folder), name, rows, 3, {"protocol": "strict", "seed": 0, "bootstrap": 10})
     (folder / "genes" / "fold-2.h5ad").write_bytes(b"not HDF5")
-    (folder / "models" / "diagnosis" / "teacher" / "fold-0" / "metrics.json").write_text('{"task": ')
     (folder / "slides" / "P000-S1" / "mask.png").write_bytes(b"not a picture")
     (folder / "slides" / "P000-S1" / "thumbnail.png").unlink()
     (folder / "tables" / "external.tsv").unlink()
@@ -262,7 +266,7 @@ def test_failed_models_missing_files_and_broken_files_are_holes_with_reasons(
     gaps = "\n".join(holes(html))
     for words in (
         "Teacher (slides + expression): no result in fold 1.", "Student (slides only): no result in folds 0, 1, 2.",
-        "genes/fold-2.h5ad: cannot be read", "Teacher (slides + expression): no result in fold 0. Cannot be read: JSONDecodeError", "mask.png: UnidentifiedImageError",
+        "genes/fold-2.h5ad: cannot be read", "Teacher (slides + expression): no result in fold 0. Cannot be read: ParserError", "mask.png: UnidentifiedImageError",
         "thumbnail.png is not there", "tables/external.tsv: not there", "provenance.json: not there",
         "participation.tsv: not there", "There is no file in benchmarks/",
         "No training curve of survival, Teacher, fold 1.",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from pathduet.evaluation.evaluate_table import evaluate_table
 
 import tiny_cohort
+from pathduet.evaluation.evaluate_table import evaluate_table
 from pathduet.results import Results
 from workflow.test_workflow import config_of, dry_run
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from pathduet.evaluation.censoring import ipcw_c_index
-from pathduet.evaluation.metrics import CLASSIFICATION_METRICS, comparable_pairs, metric_names
+from pathduet.evaluation.metrics import CLASSIFICATION_METRICS, metric_names
 from pathduet.evaluation.predictions import (
     SURVIVAL_TASK,
     at_unit,
@@ -28,6 +28,7 @@ from pathduet.evaluation.predictions import (
     labelled,
     probabilities,
 )
+from pathduet.evaluation.survival_metrics import comparable_pairs
 
 LEVEL = 0.95
 #: Share of replicates that must be defined for an interval or a test.

@@ -17,6 +17,7 @@ from pathduet.evaluation.predictions import (
     SURVIVAL_TASK,
     at_unit,
     class_names,
+    has_slides,
     label_indices,
     labelled,
     probabilities,
@@ -114,8 +115,7 @@ def calibration_rows(
     predictions: pd.DataFrame, task: str, unit: str, edges: Sequence[float] | None
 ) -> list[dict[str, Any]]:
     """Return of, measure and value of one fold's predictions; empty where there is nothing to calibrate."""
-    has_slides = bool((predictions["slide_id"].astype(str) != "").any())
-    unit = unit if has_slides else "patient"
+    unit = unit if has_slides(predictions) else "patient"
     if task != SURVIVAL_TASK:
         return classification_calibration(predictions, task, unit)
     return survival_calibration(predictions, unit, edges) if edges else []

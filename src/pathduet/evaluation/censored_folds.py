@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from pathduet.evaluation.censoring import brier_contributions, interval_survival, ipcw_weights
-from pathduet.evaluation.predictions import CASE_SHARES, SURVIVAL_TASK, at_unit, labelled
+from pathduet.evaluation.patient_average import CASE_SHARES
+from pathduet.evaluation.predictions import SURVIVAL_TASK, at_unit, has_slides, labelled
 
 #: Both metrics look at the time up to this quantile of the training times: a discrete-time model with quartile
 #: intervals says nothing beyond.
@@ -54,8 +55,7 @@ def with_shares(
     holes : dict of str to str
         ``ipcw_c_index`` and ``integrated_brier`` to the reason.
     """
-    has_slides = bool((predictions["slide_id"].astype(str) != "").any())
-    cases = labelled(at_unit(predictions, unit if has_slides else "patient"), SURVIVAL_TASK)
+    cases = labelled(at_unit(predictions, unit if has_slides(predictions) else "patient"), SURVIVAL_TASK)
     if "slide_id" not in cases:
         cases["slide_id"] = ""
     for name in CASE_SHARES:

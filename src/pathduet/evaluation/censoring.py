@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pathduet.evaluation.metrics import comparable_pairs
+from pathduet.evaluation.survival_metrics import comparable_pairs
 
 Floats = NDArray[np.float64]
 

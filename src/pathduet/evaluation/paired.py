@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from pathduet.evaluation.bootstrap import LEAST_DEFINED, draws, in_all, interval, replicates
-from pathduet.evaluation.predictions import at_unit, labelled
+from pathduet.evaluation.predictions import at_unit, has_slides, labelled
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,9 @@ def paired_differences(
     def differences(counts: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
         values = []
         for (a, b), c in zip(pairs, counts, strict=True):
-            first, second = replicates(a, task, unit, c), replicates(b, task, _unit_of(b, unit), c)
+            # a clinical model predicts patients, not slides
+            unit_of_b = unit if has_slides(b) else "patient"
+            first, second = replicates(a, task, unit, c), replicates(b, task, unit_of_b, c)
             values.append({name: first[name] - second[name] for name in first if name in second})
         return {name: np.asarray(np.mean([v[name] for v in values], axis=0)) for name in in_all(values)}
 
@@ -104,8 +106,3 @@ def paired_differences(
         p = two_sided_p(value, drawn[name]) if drawn else None
         found[name] = PairedDifference(value, low, high, p, n_patients)
     return found, n_patients
-
-
-def _unit_of(predictions: pd.DataFrame, unit: str) -> str:
-    """Return the unit, or patients for a model without slides (a clinical baseline)."""
-    return unit if (predictions["slide_id"].astype(str) != "").any() else "patient"

@@ -1,4 +1,4 @@
-"""The predictions table: read and checked, cut to the evaluated part, averaged over a patient's slides."""
+"""The predictions table: read and checked, cut to the evaluated part and to one row a case."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 
 from pathduet.core.errors import InputError, Problem
+from pathduet.evaluation.patient_average import average_patients
 
 #: What is predicted and which kind of output it has.
 CLASSIFICATION_TASKS = ("diagnosis", "grading")
 SURVIVAL_TASK = "survival"
 TASKS = (*CLASSIFICATION_TASKS, SURVIVAL_TASK)
-#: A case's share in the metrics that correct for censoring: its weight in the IPCW C-index, its integrated Brier score.
-CASE_SHARES = ("ipcw_weight", "brier")
 
 _TEXT = dict.fromkeys(("slide_id", "patient_id", "cohort", "part", "label", "predicted", "expert"), "string")
 
@@ -35,6 +34,11 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     return table
 
 
+def has_slides(predictions: pd.DataFrame) -> bool:
+    """Whether rows are slides; a clinical model predicts patients."""
+    return bool((predictions["slide_id"].astype(str) != "").any())
+
+
 def class_names(predictions: pd.DataFrame) -> list[str]:
     """Return the classes, in the order of the ``p_<class>`` columns (experts' ``p10_``, ``p20_`` aside)."""
     return [name[2:] for name in predictions.columns if name.startswith("p_")]
@@ -45,55 +49,6 @@ def evaluated_part(predictions: pd.DataFrame) -> pd.DataFrame:
     if "part" not in predictions:
         return predictions
     return predictions[predictions["part"] != "train"]
-
-
-def _outputs(predictions: pd.DataFrame) -> list[str]:
-    starts = ("p_", "p10_", "p20_", "h_", "h10_", "h20_", "risk", *CASE_SHARES)
-    return [name for name in predictions.columns if name.startswith(starts)]
-
-
-def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Average the slides of each patient: probabilities, hazards and risks.
-
-    The mean risk is the risk of the mean survival curve (risk is minus the sum of the curve), so that a
-    patient's risk and curve stay consistent.
-
-    Returns
-    -------
-    DataFrame
-        One row a patient, sorted by patient_id; ``slide_id`` and per-slide choices are gone.
-
-    Raises
-    ------
-    InputError
-        If two slides of a patient disagree on label, survival time or event.
-    """
-    facts = [name for name in ("label", "survival_days", "event", "bin") if name in predictions]
-    if predictions["patient_id"].is_unique:  # nothing to average: the bootstrap asks for this very often
-        kept = [name for name in ("cohort", "part", "fold", *facts) if name in predictions]
-        return predictions[["patient_id", *kept, *_outputs(predictions)]].sort_values(
-            "patient_id", ignore_index=True
-        )
-    groups = predictions.groupby("patient_id", sort=True)
-    spread = groups[facts].nunique(dropna=False) if facts else pd.DataFrame()
-    problems = [
-        Problem(
-            f"predictions of patient {patient}, {name}",
-            f"{int(spread.loc[patient, name])} different values among the slides",
-            "one patient has one value: correct patients.tsv",
-        )
-        for name in facts
-        for patient in spread.index[spread[name] > 1]
-    ]
-    if problems:
-        raise InputError(problems)
-    outputs = _outputs(predictions)
-    kept = [name for name in ("cohort", "part", "fold", *facts) if name in predictions]
-    first = predictions.drop_duplicates("patient_id").set_index("patient_id")[kept]
-    means = groups[outputs].mean()
-    # A slide without a prediction must not vanish in its patient's mean.
-    means = means.mask(predictions[outputs].isna().groupby(predictions["patient_id"], sort=True).any())
-    return first.join(means).sort_index().reset_index()
 
 
 def at_unit(predictions: pd.DataFrame, unit: str) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.tables import LOWER_IS_BETTER, METRIC_NAMES
+from pathduet.evaluation.metrics import LOWER_IS_BETTER, METRIC_NAMES
 
 # Okabe and Ito's colours, which those who do not see red or green can tell apart; shapes say the same again.
 _STYLE = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from importlib import resources
 
 import jinja2
@@ -11,9 +10,8 @@ import pandas as pd
 
 from pathduet.core.files import write_text, write_tsv
 from pathduet.evaluation.table_figure import caption, draw_table
-from pathduet.evaluation.table_text import TableSection, markdown, table_sections
-
-StrPath = str | os.PathLike[str]
+from pathduet.evaluation.table_sections import TableSection, markdown, table_sections
+from pathduet.results import Results
 
 
 def page(title: str, sections: list[TableSection], svg: str | None = None, caption_text: str = "") -> str:
@@ -37,31 +35,22 @@ def page(title: str, sections: list[TableSection], svg: str | None = None, capti
 
 
 def write_table(
-    table: pd.DataFrame,
-    tsv: StrPath,
-    md: StrPath,
-    title: str,
-    *,
-    html: StrPath | None = None,
-    figure: StrPath | None = None,
-    calibration: pd.DataFrame | None = None,
+    table: pd.DataFrame, results: Results, name: str, title: str, calibration: pd.DataFrame | None = None
 ) -> None:
-    """Write a table as TSV and Markdown, and as an HTML page and an SVG figure where paths are given.
+    """Write a table as TSV, Markdown, HTML page and SVG figure.
 
     Parameters
     ----------
     table : DataFrame
-        From :mod:`pathduet.evaluation.tables`, or with `group` before its columns.
+        From :func:`pathduet.evaluation.tables.result_table`, or with `group` before its columns.
+    name, title : str
+        In paths, and as heading.
     calibration : DataFrame, optional
         model, fold, of, measure, value: a section of the Markdown and of the page.
     """
-    write_tsv(tsv, table)
-    write_text(md, markdown(table, title, calibration))
-    if html is None and figure is None:
-        return
     svg = draw_table(table, title)
-    if figure is not None:
-        write_text(figure, svg)
-    if html is not None:
-        sections = [] if table.empty else table_sections(table, calibration)
-        write_text(html, page(title, sections, svg, caption(table)))
+    sections = [] if table.empty else table_sections(table, calibration)
+    write_tsv(results.table(name), table)
+    write_text(results.table(name, ".md"), markdown(title, sections))
+    write_text(results.table(name, ".svg"), svg)
+    write_text(results.table(name, ".html"), page(title, sections, svg, caption(table)))

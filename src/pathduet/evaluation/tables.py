@@ -1,75 +1,121 @@
 """Tables over folds: mean, SD, interval, every fold's value and paired tests, with holes where a fold has no number.
 
-One row a model and metric (tidy, for machines); :mod:`pathduet.evaluation.table_text` renders them for people. Results of
+One row a model and metric (tidy, for machines); :mod:`pathduet.evaluation.table_sections` renders them for people. Results of
 different variants or protocols never share a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pathduet.catalogue import named
 from pathduet.evaluation.bootstrap import mean_interval, replicates
 from pathduet.evaluation.censored_folds import survival_times, with_shares
-from pathduet.evaluation.metrics import metric_names
-from pathduet.evaluation.model_facts import MODEL_NAMES, ModelFacts, known_model
+from pathduet.evaluation.collect import Collected
+from pathduet.evaluation.ensemble import ENSEMBLE
+from pathduet.evaluation.metrics import CENSORING_METRICS, metric_names
+from pathduet.evaluation.model_summary import ModelSummary
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.paired import PairedDifference, paired_differences
 from pathduet.evaluation.paper_numbers import paper_number
+from pathduet.evaluation.predictions import SURVIVAL_TASK
 
-METRIC_NAMES = {
-    "auc": "AUC",
-    "accuracy": "Accuracy",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "f1": "F1",
-    "c_index": "C-index",
-    "ipcw_c_index": "IPCW C-index",
-    "integrated_brier": "Integrated Brier",
-}
-#: Metrics of which less is better.
-LOWER_IS_BETTER = ("integrated_brier",)
-#: Metrics that correct for censoring: they are in the tables only, since they need the other folds.
-CENSORING_METRICS = ("ipcw_c_index", "integrated_brier")
 #: What a survival network has to beat: it costs two questions and no slide.
 REFERENCE = "cox_age_sex"
+#: What tells the tests of a table apart.
+_KEYS = ["task", "model", "variant", "protocol", "metric"]
 
-#: (model, fold) to a predictions table; the fold is an int.
-Predictions = Mapping[tuple[str, int], pd.DataFrame]
-#: (model, fold) to why there is no result.
-Failures = Mapping[tuple[str, int], str]
+Differences = dict[str, PairedDifference]
 
 
-def _rows_of(metrics: Sequence[Mapping[str, Any]], task: str) -> dict[tuple[str, str, str], dict[Any, Any]]:
-    """Return (model, variant, protocol) -> fold -> metrics.json content."""
-    groups: dict[tuple[str, str, str], dict[Any, Any]] = {}
-    for one in metrics:
-        if one["task"] == task:
-            groups.setdefault((one["model"], one["variant"], one["protocol"]), {})[one["fold"]] = one
-    return groups
+def result_table(
+    found: Collected, summaries: Mapping[str, ModelSummary], *, resamples: int = 1000, seed: int = 42
+) -> pd.DataFrame:
+    """Return one row a model and metric over the folds of the cross-validation, or on the external cohorts.
+
+    Parameters
+    ----------
+    found : Collected
+        With its metrics. Without predictions there are no intervals and no tests.
+    summaries : mapping of str to ModelSummary
+        What the models read and cost, and which model they are tested against.
+    resamples, seed : int
+        Of the patient bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        task, model, variant, protocol, metric, unit, mean, sd (ddof 0), ci_low, ci_high, fold_0..., n_folds (with a
+        value), folds_expected, n_patients and n_slides (with a known outcome, all folds together), holes;
+        on external cohorts ensemble, ensemble_ci_low, ensemble_ci_high;
+        for survival also gain, gain_ci_low, gain_ci_high over :data:`REFERENCE` on gain_n common patients; title,
+        learns_from, reads, magnifications, parameters, train_s, train_mib; compared_with (a model of ours), difference
+        (this model minus that one) with its interval on difference_n common patients, p of the task's first
+        metric and p_holm, corrected for all tests of the table; paper_mean, paper_sd, paper_source: the publication's,
+        of other patients.
+        The mean is over the folds that have a value; n_folds < folds_expected and ``holes`` say where
+        that is not all of them. On external cohorts all folds' models see the same patients: n_patients is their number once,
+        and the interval of the mean draws them once for all folds.
+    """
+    parts = _Parts(found, summaries, resamples, seed)
+    rows = [
+        row
+        for model in found.models
+        for folds in _variants(found, model)
+        for row in _ModelRows(parts, model, folds).rows()
+    ]
+    return correct_for_tests(pd.DataFrame(rows))
+
+
+def correct_for_tests(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with p_holm over all its tests; a model that stands in two groups is tested once."""
+    if table.empty:
+        return table
+    once = table.drop_duplicates(_KEYS).set_index(_KEYS)["p"]
+    adjusted = pd.Series(
+        holm([None if pd.isna(p) else float(p) for p in once]), index=once.index, dtype=float
+    )
+    return table.assign(p_holm=adjusted.reindex(pd.MultiIndex.from_frame(table[_KEYS])).to_numpy())
+
+
+def _variants(found: Collected, model: str) -> list[dict[int | str, Mapping[str, Any]]]:
+    """Return a model's metrics by fold, apart for each variant and protocol; one empty mapping for a model without any."""
+    groups: dict[tuple[str, str], dict[int | str, Mapping[str, Any]]] = {}
+    for (name, fold), metrics in found.metrics.items():
+        if name == model:
+            groups.setdefault((metrics["variant"], metrics["protocol"]), {})[fold] = metrics
+    return [groups[key] for key in sorted(groups)] or [{}]
 
 
 @dataclass
-class _Setting:
-    """What all rows of one table share."""
+class _Parts:
+    """The evaluated parts of all models of one table."""
 
-    task: str
-    predictions: Predictions | None
-    failures: Failures
+    found: Collected
+    summaries: Mapping[str, ModelSummary]
     resamples: int
     seed: int
-    external: bool
-    folds: list[int]
-    facts: Mapping[str, ModelFacts]
-    training: dict[int, pd.DataFrame]
     _cases: dict[tuple[str, int, str], tuple[pd.DataFrame, dict[str, str]]] = field(default_factory=dict)
 
-    def facts_of(self, model: str) -> ModelFacts:
-        return self.facts.get(model) or known_model(model)
+    @cached_property
+    def training(self) -> dict[int, pd.DataFrame]:
+        """Each fold's training patients' survival times, if every other fold has predictions of some model."""
+        if self.found.task != SURVIVAL_TASK or self.found.external:
+            return {}
+        times = survival_times(self.found.predictions)
+        parts = {}
+        for fold in range(self.found.n_folds):
+            others = [times[f] for f in range(self.found.n_folds) if f != fold and f in times]
+            if others and len(others) == self.found.n_folds - 1:
+                whole = pd.concat(others)
+                parts[fold] = whole[~whole.index.duplicated()]
+        return parts
 
     def cases(self, model: str, fold: int, unit: str) -> tuple[pd.DataFrame, dict[str, str]]:
         """Return a fold's predictions, with the shares in the censoring-corrected metrics for survival."""
@@ -79,250 +125,164 @@ class _Setting:
         return self._cases[key]
 
     def _make_cases(self, model: str, fold: int, unit: str) -> tuple[pd.DataFrame, dict[str, str]]:
-        assert self.predictions is not None
-        table = self.predictions[(model, fold)]
-        if self.task != "survival":
+        table = self.found.predictions[(model, fold)]
+        if self.found.task != SURVIVAL_TASK:
             return table, {}
-        if self.external:
+        if self.found.external:
             # the training part's censoring says nothing about a cohort with a follow-up of its own
             reason = "the censoring of the training part is not that of the external cohort"
             return table, dict.fromkeys(CENSORING_METRICS, reason)
-        return with_shares(table, unit, self.training.get(fold), self.facts_of(model).edges.get(fold))
+        edges = self.summaries[model].edges if model in self.summaries else {}
+        return with_shares(table, unit, self.training.get(fold), edges.get(fold))
 
     def differences(
-        self, model: str, other: str, unit: str, done: Sequence[int]
-    ) -> tuple[dict[str, PairedDifference], int | None]:
+        self, model: str, other: str, unit: str, folds: Sequence[int]
+    ) -> tuple[Differences, int | None]:
         """Return the paired differences over the folds that both models have; None patients where there are none."""
-        if self.predictions is None or not other or other == model:
-            return {}, None
-        both = [f for f in done if (other, f) in self.predictions and (model, f) in self.predictions]
-        if not both:
+        known = self.found.predictions
+        both = [f for f in folds if (other, f) in known and (model, f) in known]
+        if not both or other == model:
             return {}, None
         parts, others = ([self.cases(name, f, unit)[0] for f in both] for name in (model, other))
         return paired_differences(
-            parts, others, self.task, unit, resamples=self.resamples, seed=self.seed, shared=self.external
+            parts, others, self.found.task, unit,
+            resamples=self.resamples, seed=self.seed, shared=self.found.external,
+        )  # fmt: skip
+
+
+@dataclass
+class _ModelRows:
+    """One model, variant and protocol, one row a metric."""
+
+    parts: _Parts
+    model: str
+    metrics: Mapping[int | str, Mapping[str, Any]]
+
+    def __post_init__(self) -> None:
+        self.found = self.parts.found
+        self.folds = list(range(self.found.n_folds))
+        self.done = [f for f in self.folds if f in self.metrics]
+        first = next(iter(self.metrics.values()), {})
+        self.variant, self.protocol = first.get("variant", ""), first.get("protocol", "")
+        self.unit = next((self.metrics[f]["unit"] for f in self.done), "")
+        self.summary = self.parts.summaries[self.model]
+        self.survival = self.found.task == SURVIVAL_TASK
+        #: Values of the censoring-corrected metrics, and why there is none, by fold.
+        self.corrected: dict[int, dict[str, float]] = {}
+        self.uncorrected: dict[int, dict[str, str]] = {}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Return the rows, every metric of the task once."""
+        task = self.found.task
+        names = [*metric_names(task)]
+        if self.survival and not self.found.external and self.found.predictions:
+            names += CENSORING_METRICS
+        intervals = self._intervals()
+        difference, n_difference = self.parts.differences(
+            self.model, self.summary.compared_with, self.unit, self.done
         )
+        gain, n_gain = self._gain()
+        for metric in names:
+            values = {f: self._value(f, metric) for f in self.folds}
+            holes = [f"fold {f}: {self._reason(f, metric)}" for f in self.folds if values[f] is None]
+            row = {
+                "task": task, "model": self.model, "variant": self.variant, "protocol": self.protocol,
+                "metric": metric, "unit": self.unit,
+                **self._spread(values, intervals.get(metric)), **self._counts(),
+            }  # fmt: skip
+            if self.found.external:
+                row |= self._ensemble(metric, holes)
+            if self.survival:
+                row |= {"gain_over": REFERENCE if gain else None, **_columns(gain, "gain", n_gain)}
+            against = difference.get(metric)
+            row |= {**self.summary.columns(), "compared_with": self.summary.compared_with if against else ""}
+            row |= _columns(against, "difference", n_difference)
+            # one test a model: five metrics of the same predictions are no five questions
+            row["p"] = against.p if against and metric == names[0] else None
+            row["p_holm"] = None
+            row |= paper_number("external" if self.found.external else task, self.model, metric)
+            row["holes"] = "; ".join(holes)
+            yield row
+
+    def _intervals(self) -> Mapping[str, tuple[float, float] | None]:
+        """Return the interval of each metric's mean; on the way, compute the metrics that correct for censoring."""
+        cases = []
+        for fold in self.done if self.found.predictions else ():
+            table, self.uncorrected[fold] = self.parts.cases(self.model, fold, self.unit)
+            cases.append(table)
+            self.corrected[fold] = _corrected(table, self.found.task, self.unit) if self.survival else {}
+        return mean_interval(
+            cases, self.found.task, self.unit,
+            resamples=self.parts.resamples, seed=self.parts.seed, shared=self.found.external,
+        )  # fmt: skip
+
+    def _gain(self) -> tuple[PairedDifference | None, int | None]:
+        """Return the gain in the C-index over :data:`REFERENCE`, and on how many patients."""
+        if not self.survival or named(self.model).kind == "clinical":
+            return None, None
+        over, n_patients = self.parts.differences(self.model, REFERENCE, self.unit, self.done)
+        return over.get("c_index"), n_patients
+
+    def _value(self, fold: int, metric: str) -> float | None:
+        if fold not in self.metrics:
+            return None
+        values = (
+            self.corrected.get(fold, {}) if metric in CENSORING_METRICS else self.metrics[fold][self.unit]
+        )
+        value = values.get(metric)
+        return None if value is None or not np.isfinite(value) else value
+
+    def _reason(self, fold: int | str, metric: str) -> str:
+        """Return why a fold has no number."""
+        if fold not in self.metrics:
+            return self.found.failures.get((self.model, fold), "no result")  # type: ignore[arg-type]
+        if metric in CENSORING_METRICS:
+            return self.uncorrected.get(fold, {}).get(metric, "undefined")  # type: ignore[call-overload]
+        return str(self.metrics[fold]["notes"].get(f"{self.unit}.{metric}", "undefined"))
+
+    def _spread(
+        self, values: Mapping[int, float | None], interval: tuple[float, float] | None
+    ) -> dict[str, Any]:
+        known = np.array([v for v in values.values() if v is not None], dtype=float)
+        # An interval of a mean over other folds than the shown mean's would be another quantity's.
+        low, high = (interval if len(known) == len(self.done) else None) or (None, None)
+        return {
+            "mean": known.mean() if len(known) else None,
+            "sd": known.std(ddof=0) if len(known) else None, "ci_low": low, "ci_high": high,
+            **{f"fold_{f}": value for f, value in values.items()},
+            "n_folds": len(known), "folds_expected": len(self.folds),
+        }  # fmt: skip
+
+    def _counts(self) -> dict[str, int]:
+        """Return how many cases have a known outcome; the external ones, which every fold sees, once."""
+        found = {}
+        for level in ("patient", "slide"):
+            counts = [self.metrics[f]["n_labelled"][level] for f in self.done]
+            found[f"n_{level}s"] = max(counts, default=0) if self.found.external else sum(counts)
+        return found
+
+    def _ensemble(self, metric: str, holes: list[str]) -> dict[str, Any]:
+        """Return the ensemble's value and interval; why there is none goes to the holes."""
+        ensemble = self.metrics.get(ENSEMBLE)
+        value = ensemble[self.unit].get(metric) if ensemble else None
+        low, high = (ensemble["bootstrap"]["interval"].get(metric) if ensemble else None) or (None, None)
+        if value is None and self.metrics:
+            holes.append("ensemble: " + self._reason(ENSEMBLE, metric))
+        return {"ensemble": value, "ensemble_ci_low": low, "ensemble_ci_high": high}
 
 
-def _training_parts(predictions: Predictions | None, folds: Sequence[int]) -> dict[int, pd.DataFrame]:
-    """Return each fold's training patients' survival times, if every other fold has predictions of some model."""
-    times = survival_times(predictions or {})
-    parts = {}
-    for fold in folds:
-        others = [times[f] for f in folds if f != fold and f in times]
-        if others and len(others) == len(folds) - 1:
-            whole = pd.concat(others)
-            parts[fold] = whole[~whole.index.duplicated()]
-    return parts
-
-
-def _point_values(cases: pd.DataFrame, task: str, unit: str) -> dict[str, float]:
+def _corrected(cases: pd.DataFrame, task: str, unit: str) -> dict[str, float]:
     """Return the censoring-corrected metrics of one fold."""
     patients = sorted(set(cases["patient_id"]))
     once = replicates(cases, task, unit, pd.DataFrame(1.0, index=[0], columns=patients))
     return {name: float(once[name][0]) for name in CENSORING_METRICS if name in once}
 
 
-def _table(
-    task: str,
-    metrics: Sequence[Mapping[str, Any]],
-    predictions: Predictions | None,
-    models: Sequence[str] | None,
-    n_folds: int | None,
-    failures: Failures | None,
-    resamples: int,
-    seed: int,
-    external: bool,
-    facts: Mapping[str, ModelFacts] | None,
-) -> pd.DataFrame:
-    groups = _rows_of(metrics, task)
-    found = sorted({f for group in groups.values() for f in group if f != "ensemble"})
-    folds = list(range(max([n_folds or 0, *[f + 1 for f in found]])))
-    for model in models or ():
-        if not any(key[0] == model for key in groups):
-            groups[(model, "", "")] = {}
-    training = _training_parts(predictions, folds) if task == "survival" and not external else {}
-    setting = _Setting(
-        task, predictions, failures or {}, resamples, seed, external, folds, facts or {}, training
-    )
-    order = {name: i for i, name in enumerate([*MODEL_NAMES, *(models or ())])}
-    if models:
-        order = {name: i for i, name in enumerate(models)}
-    rows = []
-    for key in sorted(groups, key=lambda key: (order.get(key[0], len(order)), key)):
-        rows += _model_rows(setting, key, groups[key])
-    table = pd.DataFrame(rows)
-    if len(table):
-        tested = [None if pd.isna(p) else float(p) for p in table["p"]]
-        table["p_holm"] = pd.Series(holm(tested), index=table.index, dtype=float)
-        table["holes"] = table.pop("holes")
-    return table
-
-
-def _model_rows(
-    setting: _Setting, key: tuple[str, str, str], group: Mapping[Any, Any]
-) -> list[dict[str, Any]]:
-    """Return the rows of one model, variant and protocol, one a metric."""
-    model, variant, protocol = key
-    task, folds, external = setting.task, setting.folds, setting.external
-    done = [f for f in folds if f in group]
-    unit = next((group[f]["unit"] for f in done), "")
-    facts = setting.facts_of(model)
-    parts, extra, missing = [], {}, {}
-    if setting.predictions is not None:
-        for f in done:
-            cases, reasons = setting.cases(model, f, unit)
-            parts.append(cases)
-            missing[f] = reasons
-            extra[f] = _point_values(cases, task, unit) if task == "survival" else {}
-    intervals = mean_interval(
-        parts, task, unit, resamples=setting.resamples, seed=setting.seed, shared=external
-    )
-    against, n_against = setting.differences(model, facts.compared_with, unit, done)
-    gain, n_gain = None, None
-    if task == "survival" and not model.startswith("cox_"):
-        over_clinical, n_gain = setting.differences(model, REFERENCE, unit, done)
-        gain = over_clinical.get("c_index")
-    shown = [group[f] for f in done]
-    corrected = task == "survival" and not external and setting.predictions is not None
-    names = [*metric_names(task), *(CENSORING_METRICS if corrected else ())]
-    rows = []
-    for metric in names:
-        values = {f: _value(group.get(f), extra.get(f, {}), metric, unit) for f in folds}
-        holes = [
-            f"fold {f}: {_reason(group.get(f), metric, unit, setting.failures.get((model, f)), missing.get(f, {}))}"
-            for f in folds
-            if values[f] is None
-        ]
-        known = np.array([v for v in values.values() if v is not None], dtype=float)
-        # An interval of a mean over other folds than the shown mean's would be another quantity's.
-        low, high = (intervals.get(metric) or (None, None)) if len(known) == len(done) else (None, None)
-        row: dict[str, Any] = {
-            "task": task, "model": model, "variant": variant, "protocol": protocol, "metric": metric,
-            "unit": unit, "mean": known.mean() if len(known) else None,
-            "sd": known.std(ddof=0) if len(known) else None, "ci_low": low, "ci_high": high,
-            **{f"fold_{f}": values[f] for f in folds},
-            "n_folds": len(known), "folds_expected": len(folds),
-        }  # fmt: skip
-        for level in ("patient", "slide"):
-            counts = [m["n_labelled"][level] for m in shown]
-            row[f"n_{level}s"] = max(counts, default=0) if external else sum(counts)
-        if external:
-            ensemble = group.get("ensemble")
-            row["ensemble"] = ensemble[unit].get(metric) if ensemble else None
-            limits = (ensemble["bootstrap"]["interval"].get(metric) if ensemble else None) or (None, None)
-            row["ensemble_ci_low"], row["ensemble_ci_high"] = limits
-            if row["ensemble"] is None and (shown or ensemble):
-                holes.append("ensemble: " + _reason(ensemble, metric, unit, None, {}))
-        if task == "survival":
-            row |= {"gain_over": REFERENCE if gain else None, **_difference(gain, "gain", "gain_ci")}
-            row["gain_n"] = n_gain if gain else None
-        difference = against.get(metric)
-        row |= {**facts.columns(), "compared_with": facts.compared_with if difference else ""}
-        row |= _difference(difference, "difference", "difference_ci")
-        row["difference_n"] = n_against if difference else None
-        # one test a model: five metrics of the same predictions are no five questions
-        row["p"] = difference.p if difference and metric == names[0] else None
-        row["p_holm"] = None
-        row |= paper_number("external" if external else task, model, metric)
-        row["holes"] = "; ".join(holes)
-        rows.append(row)
-    return rows
-
-
-def _difference(found: PairedDifference | None, name: str, limits: str) -> dict[str, float | None]:
+def _columns(found: PairedDifference | None, name: str, n_patients: int | None) -> dict[str, float | None]:
+    """Return a difference's value, interval and number of patients as columns."""
     return {
         name: found.value if found else None,
-        f"{limits}_low": found.low if found else None,
-        f"{limits}_high": found.high if found else None,
+        f"{name}_ci_low": found.low if found else None,
+        f"{name}_ci_high": found.high if found else None,
+        f"{name}_n": n_patients if found else None,
     }
-
-
-def _value(
-    metrics: Mapping[str, Any] | None, extra: Mapping[str, float], metric: str, unit: str
-) -> float | None:
-    if metrics is None:
-        return None
-    value = extra.get(metric) if metric in CENSORING_METRICS else metrics[unit].get(metric)
-    return None if value is None or not np.isfinite(value) else value
-
-
-def _reason(
-    metrics: Mapping[str, Any] | None,
-    metric: str,
-    unit: str,
-    failure: str | None,
-    missing: Mapping[str, str],
-) -> str:
-    if metrics is None:
-        return failure or "no result"
-    if metric in CENSORING_METRICS:
-        return missing.get(metric, "undefined")
-    return str(metrics["notes"].get(f"{unit}.{metric}", "undefined"))
-
-
-def cross_fold_table(
-    task: str,
-    metrics: Sequence[Mapping[str, Any]],
-    *,
-    predictions: Predictions | None = None,
-    models: Sequence[str] | None = None,
-    n_folds: int | None = None,
-    failures: Failures | None = None,
-    resamples: int = 1000,
-    seed: int = 42,
-    facts: Mapping[str, ModelFacts] | None = None,
-) -> pd.DataFrame:
-    """Return one row a model and metric over the folds of the cross-validation.
-
-    Parameters
-    ----------
-    task : {"diagnosis", "grading", "survival"}
-    metrics : sequence of dict
-        Contents of ``metrics.json`` files; those of other tasks are passed over.
-    predictions : mapping of (model, fold) to DataFrame, optional
-        For the 95 % intervals (`bootstrap.mean_interval`); without it they are empty.
-    models : sequence of str, optional
-        Models that should be there; one without any result gets rows that are all holes.
-    n_folds : int, optional
-        Folds that should be there.
-    failures : mapping of (model, fold) to str, optional
-        Why a result is missing.
-    facts : mapping of str to ModelFacts, optional
-        What models read and cost, and which model they are tested against; without it, what their names say.
-
-    Returns
-    -------
-    DataFrame
-        task, model, variant, protocol, metric, unit, mean, sd (ddof 0), ci_low, ci_high, fold_0..., n_folds (with a
-        value), folds_expected, n_patients and n_slides (with a known outcome, all folds together), holes;
-        for survival also gain, gain_ci_low, gain_ci_high over :data:`REFERENCE` on gain_n common patients; title,
-        learns_from, reads, magnifications, parameters, train_s, train_mib; compared_with (a model of ours), difference
-        (this model minus that one) with its interval on difference_n common patients, p of the task's first
-        metric and p_holm, corrected for all tests of the table; paper_mean, paper_sd, paper_source: the publication's,
-        of other patients.
-        The mean is over the folds that have a value; n_folds < folds_expected and ``holes`` say where
-        that is not all of them.
-    """
-    return _table(task, metrics, predictions, models, n_folds, failures, resamples, seed, False, facts)
-
-
-def external_table(
-    metrics: Sequence[Mapping[str, Any]],
-    *,
-    task: str = "survival",
-    predictions: Predictions | None = None,
-    models: Sequence[str] | None = None,
-    n_folds: int | None = None,
-    failures: Failures | None = None,
-    resamples: int = 1000,
-    seed: int = 42,
-    facts: Mapping[str, ModelFacts] | None = None,
-) -> pd.DataFrame:
-    """Return one row a model and metric on the external cohort: every fold's model, mean, SD and the ensemble.
-
-    As :func:`cross_fold_table`, but all folds' models see the same patients: n_patients is their number once, the
-    interval of the mean draws them once for all folds, and ``ensemble``, ``ensemble_ci_low``, ``ensemble_ci_high``
-    (from the ensemble's ``metrics.json``, fold "ensemble") are added.
-    """
-    return _table(task, metrics, predictions, models, n_folds, failures, resamples, seed, True, facts)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.evaluate import ensemble_predictions
+from pathduet.evaluation.ensemble import ensemble_predictions
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.release.risk_reference import group_of_percentile, place_of
 from pathduet.training.outcomes import SurvivalOutcome

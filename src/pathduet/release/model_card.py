@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pathduet.evaluation.tables import METRIC_NAMES
+from pathduet.evaluation.metrics import METRIC_NAMES
 
 NOTICE = "Research use only; not for diagnosis."
 INTENDED = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.predictions import average_patients, read_predictions
+from pathduet.evaluation.patient_average import average_patients
+from pathduet.evaluation.predictions import read_predictions
 from pathduet.evaluation.survival_curves import GROUPS, kaplan_meier, pool_groups, risk_cuts, risk_groups
+from pathduet.results import PREDICTIONS, TRAINING_PREDICTIONS
 from pathduet.training.predict import predict_model
 
 KIND = "tertiles"
@@ -40,7 +41,7 @@ def observed_groups(model_dirs: Sequence[Path]) -> list[dict[str, Any]]:
     Parameters
     ----------
     model_dirs : sequence of Path
-        One a fold, with predictions.tsv and metrics.json.
+        One a fold, with its predictions of the test and of the training part.
 
     Returns
     -------
@@ -49,10 +50,11 @@ def observed_groups(model_dirs: Sequence[Path]) -> list[dict[str, Any]]:
     """
     parts = []
     for folder in model_dirs:
-        if not (folder / "metrics.json").is_file() or not (folder / "predictions.tsv").is_file():
+        test, training = folder / PREDICTIONS, folder / TRAINING_PREDICTIONS
+        if not test.is_file() or not training.is_file():
             return []
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        parts.append((read_predictions(folder / "predictions.tsv"), metrics["risk_cuts"]))
+        risks = average_patients(read_predictions(training))["risk"].to_numpy(dtype=float)
+        parts.append((read_predictions(test), risk_cuts(risks)))
     return [
         {
             "group": curve.group, "n": curve.n, "deaths": curve.deaths,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pathduet.catalogue import named
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank
 from pathduet.explain.files import EMBEDDING_MEASURES, REGION_MEASURES
-from pathduet.report.drawing import INK, MUTED, PALETTE, PAPER, PURPLE, new_figure, style
-from pathduet.report.figures import MODEL_COLOURS, SUBSPACE_COLOURS, class_title, short_name
+from pathduet.report.drawing import INK, MUTED, PALETTE, PAPER, new_figure, style
+from pathduet.report.figures import SUBSPACE_COLOURS, class_title, colour_of, short_name
 from pathduet.report.figures import kaplan_meier as draw_kaplan_meier
 
 if TYPE_CHECKING:
@@ -28,14 +29,6 @@ _LABELLED = 3
 
 class NothingToDraw(Exception):
     """A table is empty: there is no figure, and the summary says why."""
-
-
-def colour_of(model: str, models: Sequence[str]) -> str:
-    """Return a model's colour: its own, or one of the palette by its place among the others."""
-    if model in MODEL_COLOURS:
-        return MODEL_COLOURS[model]
-    others = [name for name in models if name not in MODEL_COLOURS]
-    return (PURPLE, *PALETTE[3:])[others.index(model) % (1 + len(PALETTE[3:]))]
 
 
 def _order(names: pd.Series) -> list[str]:
@@ -372,7 +365,7 @@ def dynamic_auc(table: pd.DataFrame) -> Figure:
             for i, model in enumerate(models):
                 own = inside[inside["model"] == model].sort_values("day")
                 x = own["day"] / _DAYS_PER_YEAR + step * (i - (len(models) - 1) / 2)
-                dashed = "--" if model not in ("teacher", "student", "distilled") else "-"
+                dashed = "-" if named(model).kind == "method" else "--"
                 axis.errorbar(x, own["auc"], own["sd"], color=colour_of(model, models), marker="os^Dv*"[i % 6], ms=4.5,
                               lw=1.3, ls=dashed, elinewidth=1, label=short_name(model))  # fmt: skip
             axis.axhline(0.5, color=MUTED, lw=1, ls=(0, (4, 3)))

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.model_facts import model_title
+from pathduet.catalogue import named
+from pathduet.evaluation.metrics import METRIC_NAMES
 from pathduet.evaluation.survival_curves import SurvivalCurve
-from pathduet.evaluation.tables import METRIC_NAMES
 from pathduet.report.drawing import (
     BLUE,
-    GREEN,
     INK,
     MUTED,
     ORANGE,
@@ -31,26 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MODEL_COLOURS = {
-    "teacher": BLUE,
-    "student": GREEN,
-    "distilled": ORANGE,
-    "cox_age": MUTED,
-    "cox_age_sex": MUTED,
-    "cox_age_sex_grade": MUTED,
-}
 SUBSPACE_COLOURS = {"tumor": RED, "tme": BLUE, "shared": PURPLE}
 _GROUP_COLOURS = {"low risk": BLUE, "middle": ORANGE, "high risk": RED}
-_SHORT = {
-    "teacher": "Teacher",
-    "student": "Student",
-    "distilled": "Distilled student",
-    "cox_age": "Cox: age",
-    "cox_age_sex": "Cox: age + sex",
-    "cox_age_sex_grade": "Cox: age + sex + grade",
-    "logistic_age_sex": "Logistic: age + sex",
-    "logistic_age_sex_grade": "Logistic: + grade",
-}
 #: What a model that knows nothing reaches.
 _CHANCE = {"auc": 0.5, "c_index": 0.5}
 _DAYS_PER_YEAR = 365.25
@@ -60,7 +41,16 @@ TARGET = "target of normalisation"
 
 def short_name(model: str) -> str:
     """Return a model's name for an axis."""
-    return _SHORT.get(model, model_title(model))
+    return named(model).short_title
+
+
+def colour_of(model: str, models: Sequence[str] = ()) -> str:
+    """Return a model's colour: its own, or one of the palette by its place among the others of `models`."""
+    if named(model).colour:
+        return named(model).colour
+    others = [name for name in models if not named(name).colour]
+    palette = (PURPLE, *PALETTE[3:])
+    return palette[others.index(model) % len(palette)] if model in others else PURPLE
 
 
 def class_title(name: str) -> str:
@@ -100,7 +90,7 @@ def spread(table: pd.DataFrame, metrics: Sequence[str]) -> Figure:
             records = table[table["metric"] == metric].to_dict("records")
             rows = {(r["model"], r["variant"], r["protocol"]): r for r in records}
             for y, key in enumerate(keys):
-                row, colour = rows[key], MODEL_COLOURS.get(key[0], PURPLE)
+                row, colour = rows[key], colour_of(key[0])
                 values = [row[f] for f in folds if not pd.isna(row[f])]
                 if not pd.isna(row["ci_low"]):
                     axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=colour, lw=5, alpha=0.35,
@@ -253,7 +243,7 @@ def training(histories: Mapping[str, Sequence[pd.DataFrame]], loss: str) -> Figu
         for axis, (model, folds) in zip(axes, histories.items(), strict=True):
             for history in folds:
                 by_epoch = history.groupby("epoch")[loss].mean()
-                axis.plot(by_epoch.index, by_epoch, color=MODEL_COLOURS.get(model, PURPLE), alpha=0.75, lw=1.3,
+                axis.plot(by_epoch.index, by_epoch, color=colour_of(model), alpha=0.75, lw=1.3,
                           marker="o" if len(by_epoch) < 3 else None, ms=3)  # fmt: skip
             axis.set(title=short_name(model), xlabel="epoch")
             axis.locator_params(axis="x", integer=True)

@@ -10,15 +10,16 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from pathduet.catalogue import CATALOGUE, names
 from pathduet.cohort.ledger import read_ledger
-from pathduet.evaluation.collect import Collected, collect
+from pathduet.evaluation.collect import Collected, collect, read_metrics
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.report.figures import TARGET
 from pathduet.report.summary import read_table
-from pathduet.variations import CLINICAL_TASKS
+from pathduet.results import PREDICTIONS, Results
 
 _STAINS = ("haematoxylin", "eosin")
-NETWORKS = ("teacher", "student", "distilled")
+NETWORKS = names("method")
 T = TypeVar("T")
 
 
@@ -37,7 +38,7 @@ class Findings:
     tables : dict of str to DataFrame
         ``results/tables/<name>.tsv`` by name.
     collected : dict of str to Collected
-        Metrics and predictions by task, and "external".
+        Metrics and predictions by task, and of "external".
     ensembles : dict of str to DataFrame
         External ensemble predictions by model.
     genes : dict of int to DataFrame
@@ -75,7 +76,9 @@ class Findings:
         task = "survival" if name == "external" else name
         compared = self.config.get("comparison", {})
         others = [*compared.get("models", ()), *compared.get("own_models", ())]
-        return [*NETWORKS, *others, *(model for model in self.clinical if task in CLINICAL_TASKS[model])]
+        kind = "survival" if task == "survival" else "classification"
+        clinical = [model for model in self.clinical if CATALOGUE[model].fits(task, kind)]
+        return [*NETWORKS, *others, *clinical]
 
     def read(self, relative: str, reader: Callable[[Path], T]) -> T | None:
         """Return ``reader(results / relative)``, or None and a hole if it is not there or broken."""
@@ -89,6 +92,21 @@ class Findings:
         except Exception as error:
             self.holes[relative] = f"cannot be read: {type(error).__name__}: {str(error)[:200]}"
             return None
+
+
+def _collected(found: Findings, name: str) -> Collected:
+    """Return predictions and metrics of a task or of the external cohorts, and why there are none."""
+    results, external = Results(found.results), name == "external"
+    task = "survival" if external else name
+    collected = collect(results, task, found.models(name), found.n_folds, external=external)
+    metrics = found.read(f"metrics/{name}.json", lambda _: read_metrics(results, name)) or {}
+    for (_, model, fold), one in metrics.items():
+        if "failed" not in one:
+            collected.metrics[(model, fold)] = one
+        elif isinstance(fold, int):
+            collected.failures[(model, fold)] = str(one["failed"])
+            collected.predictions.pop((model, fold), None)
+    return collected
 
 
 def _read_genes(path: Path) -> pd.DataFrame:
@@ -166,10 +184,9 @@ def read_findings(results: Path, config: Mapping[str, Any]) -> Findings:
         table = found.read(f"tables/{name}.tsv", read_table)
         if table is not None:
             found.tables[name] = table
-        parent = found.results / ("external/survival" if name == "external" else f"models/{name}")
-        found.collected[name] = collect(parent, found.models(name), found.n_folds)
+        found.collected[name] = _collected(found, name)
     for model in found.models("external") if found.external else ():
-        table = found.read(f"external/survival/{model}/ensemble/predictions.tsv", read_predictions)
+        table = found.read(f"external/survival/{model}/ensemble/{PREDICTIONS}", read_predictions)
         if table is not None:
             found.ensembles[model] = table
     for fold in range(found.n_folds):

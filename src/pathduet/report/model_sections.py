@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.metrics import metric_names
-from pathduet.evaluation.model_facts import MODEL_NAMES, model_title
+from pathduet.catalogue import named
+from pathduet.evaluation.metrics import METRIC_NAMES, metric_names
 from pathduet.evaluation.predictions import (
     SURVIVAL_TASK,
     at_unit,
@@ -18,11 +18,12 @@ from pathduet.evaluation.predictions import (
     probabilities,
 )
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups, risk_cuts
-from pathduet.evaluation.table_text import gain_text, number, with_interval, with_spread
-from pathduet.evaluation.tables import METRIC_NAMES, REFERENCE
+from pathduet.evaluation.table_sections import gain_text, number, with_interval, with_spread
+from pathduet.evaluation.tables import REFERENCE
 from pathduet.report import figures
 from pathduet.report.blocks import Block, Drawer, Linked, Section, hole, table, text
 from pathduet.report.findings import NETWORKS, Findings
+from pathduet.results import PREDICTIONS
 
 _LEADS = {
     "diagnosis": "WHO-2021 type of the glioma from slides, with and without expression.",
@@ -63,7 +64,7 @@ def headline(found: Findings) -> Section:
                       "more": "flow", "source": "participation.tsv"})  # fmt: skip
     else:
         section.blocks.append(hole("No slide ledger.", f"ledger.tsv: {found.holes.get('ledger.tsv', '')}"))
-    done = sum(len(c.metrics) for name, c in found.collected.items() if name != "external")
+    done = sum(len(c.metrics) for c in found.collected.values() if not c.external)
     wanted = sum(len(found.models(name)) * found.n_folds for name in found.tasks)
     cards.append({"title": "Results of models and folds", "value": f"{done} of {wanted}",
                   "note": "every model of every task, in every fold", "source": "models/"})  # fmt: skip
@@ -101,7 +102,7 @@ def gain_message(rows: pd.DataFrame) -> str:
     """Say whether the networks beat the clinical reference, with no more certainty than the intervals allow."""
     first = rows["metric"] == metric_names("survival")[0]
     rows = rows[first & rows["model"].isin(NETWORKS) & rows["gain"].notna()]
-    reference = MODEL_NAMES[REFERENCE]
+    reference = named(REFERENCE).full_title
     if rows.empty:
         return f"no network could be compared with {reference}."
     parts = []
@@ -164,7 +165,7 @@ def _metrics_table(name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
     if external:
         columns += [f"{METRIC_NAMES[m]}, ensemble" for m in metrics]
     if "gain" in rows:
-        columns.append(f"Gain over {MODEL_NAMES[REFERENCE]}")
+        columns.append(f"Gain over {named(REFERENCE).full_title}")
     columns += ["Patients", "Slides"]
     body, counts = [], set()
     # what all rows share is said once, below
@@ -208,13 +209,13 @@ def _two_lines(cell: str) -> str:
 def _fold_table(name: str, rows: pd.DataFrame) -> Block:
     folds = [str(c) for c in rows if str(c).startswith("fold_")]
     columns = ["Model", "Metric", *[f.replace("fold_", "Fold ") for f in folds]]
-    place = "external/survival" if name == "external" else f"models/{name}"
+    place = f"external/{SURVIVAL_TASK}" if name == "external" else f"models/{name}"
     body = [
         [
             figures.short_name(row["model"]),
             METRIC_NAMES[row["metric"]],
             *[
-                Linked(number(row[f]), f"{place}/{row['model']}/{f.replace('_', '-')}/metrics.json")
+                Linked(number(row[f]), f"{place}/{row['model']}/{f.replace('_', '-')}/{PREDICTIONS}")
                 for f in folds
             ],
         ]
@@ -234,7 +235,7 @@ def _hole_blocks(found: Findings, name: str) -> list[Block]:
             if of_model == model:
                 missing.setdefault(reason, []).append(fold)
         for reason, folds in missing.items():
-            title = f"{model_title(model)}: no result in {_folds(folds)}."
+            title = f"{named(model).full_title}: no result in {_folds(folds)}."
             blocks.append(hole(title, f"{reason[:1].upper()}{reason[1:]}."))
     return blocks
 
@@ -284,7 +285,7 @@ def _classification_curves(found: Findings, name: str, drawer: Drawer) -> list[B
     collected = found.collected[name]
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     classes: list[str] = []
-    unit = next((m["unit"] for m in collected.metrics), "patient")
+    unit = next((m["unit"] for m in collected.metrics.values()), "patient")
     for (model, _), predictions in sorted(collected.predictions.items(), key=lambda item: item[0][1]):
         rows = labelled(at_unit(predictions, unit), name)
         if rows.empty or not np.isfinite(probabilities(rows)).all():
@@ -305,10 +306,11 @@ def _classification_curves(found: Findings, name: str, drawer: Drawer) -> list[B
         )  # fmt: skip
     matrices = {}
     for model in found.models(name):
-        total = figures.fold_sums([m for m in collected.metrics if m["model"] == model], unit)
+        own = [m for m in collected.metrics.values() if m["model"] == model]
+        total = figures.fold_sums(own, unit)
         if total is not None:
             matrices[model] = total
-    classes = next((m["classes"] for m in collected.metrics if "classes" in m), [])
+    classes = next((m["classes"] for m in collected.metrics.values() if "classes" in m), [])
     if matrices and classes:
         blocks.append(
             drawer.draw(
@@ -316,7 +318,7 @@ def _classification_curves(found: Findings, name: str, drawer: Drawer) -> list[B
                 message=_confusion_message(matrices, classes),
                 caption=f"Counts of all folds' test parts together, by {unit}; rows are the truth, shade is the share of "
                 "the row.",
-                source=f"models/{name}/<model>/fold-*/metrics.json",
+                source=f"metrics/{name}.json",
             )
         )  # fmt: skip
     return blocks or [hole("No curves.", "No fold of any model has predictions.")]
@@ -369,7 +371,7 @@ def _survival_parts(found: Findings, name: str, model: str) -> tuple[list[tuple[
     collected = found.collected[name]
     parts = [
         (collected.predictions[(model, m["fold"])], m["risk_cuts"])
-        for m in collected.metrics
+        for m in collected.metrics.values()
         if m["model"] == model and (model, m["fold"]) in collected.predictions
     ]
     return parts, " or ".join(sorted({cuts["source"] for _, cuts in parts}))
@@ -396,9 +398,7 @@ def _survival_curves(found: Findings, name: str, drawer: Drawer) -> list[Block]:
         else:
             where = " or ".join(sorted(sources))
             cut = f"Cuts: quantiles of each fold's model on the {where}; then the groups of all folds are pooled."
-            source = (
-                f"models/{name}/<model>/fold-*/predictions.tsv and models/{name}/<model>/fold-*/metrics.json"
-            )
+            source = f"models/{name}/<model>/fold-*/predictions.tsv and metrics/{name}.json"
         smallest = min(curve.n for group, _ in curves.values() for curve in group)
         few = f" The smallest group has {smallest} patients: read p with care." if smallest < _FEW else ""
         blocks.append(

@@ -24,7 +24,7 @@ TERMS = [
      "for censoring. 0 = perfect, 0.25 = a model that always says one half. Only for models that predict a curve."),
     ("Gain", "C-index minus that of Cox on age and sex, on the patients that both predict; the interval draws the same "
      "patients for both."),
-    ("Unit", "strict protocol: the patient (slides averaged); paper protocol: the slide. metrics.json has both."),
+    ("Unit", "strict protocol: the patient (slides averaged); paper protocol: the slide. metrics/<task>.json has both."),
     ("Mean ± SD", "Over the folds' test parts; SD with ddof 0. Few folds: a rough number."),
     ("95 % interval", "Percentiles of a bootstrap: within each fold its test patients are drawn with replacement, the "
      "metric is computed, the folds are averaged. It covers the choice of test patients, not of training sets."),
@@ -54,8 +54,9 @@ ARTIFACTS = [
     ("slides/<slide_id>/", "tiles.h5, features.h5, stain.json and pictures of a slide"),
     ("genes/fold-<k>.h5ad", "expression of a fold: selection, order, scaling"),
     ("genes/subspaces.tsv", "every listed gene: its subspace and the folds that selected it"),
-    ("models/<task>/<model>/fold-<k>/", "weights, history, predictions, representations, metrics"),
+    ("models/<task>/<model>/fold-<k>/", "weights, history, predictions, representations"),
     ("external/survival/<model>/", "the same on the external cohort, by fold and as ensemble"),
+    ("metrics/<task>.json", "metrics of every model and fold, per patient and per slide"),
     ("tables/<task>.tsv, .md, .html, .svg", "metrics over folds"),
     (
         "explanations/<task>/",

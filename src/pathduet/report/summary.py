@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from pathduet.catalogue import named
 from pathduet.cohort.ledger import lost_slides, read_ledger, summarise
-from pathduet.evaluation.metrics import metric_names
-from pathduet.evaluation.model_facts import model_title
-from pathduet.evaluation.table_text import with_spread
-from pathduet.evaluation.tables import METRIC_NAMES
+from pathduet.evaluation.metrics import METRIC_NAMES, metric_names
+from pathduet.evaluation.table_sections import with_spread
 
 _TASKS = ("diagnosis", "grading", "survival")
 
@@ -29,7 +28,7 @@ def read_table(path: Path) -> pd.DataFrame | None:
 def _task_lines(name: str, title: str, table: pd.DataFrame) -> list[str]:
     metric = metric_names("survival" if name == "external" else name)[0]
     rows = table[table["metric"] == metric].to_dict("records")
-    width = max(len(model_title(row["model"])) for row in rows)
+    width = max(len(named(row["model"]).full_title) for row in rows)
     lines = [f"{title}, {METRIC_NAMES[metric]}"]
     for row in rows:
         text = with_spread(row)
@@ -37,7 +36,7 @@ def _task_lines(name: str, title: str, table: pd.DataFrame) -> list[str]:
             text += f", ensemble {row['ensemble']:.3f}"
         if row["holes"]:
             text += f"  ({row['holes']})"
-        lines.append(f"  {model_title(row['model']):<{width}}  {text}")
+        lines.append(f"  {named(row['model']).full_title:<{width}}  {text}")
     return lines
 
 

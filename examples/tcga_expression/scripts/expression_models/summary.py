@@ -12,12 +12,13 @@ from expression_models.entries import ENTRIES, TITLES, Entry, applies
 from pathduet.core.files import atomic_path, write_text, write_tsv
 from pathduet.evaluation.bootstrap import draw, interval, replicates
 from pathduet.evaluation.censoring import ipcw_c_index
-from pathduet.evaluation.metrics import classification_scores, survival_scores
+from pathduet.evaluation.classification_metrics import classification_scores
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.paired import two_sided_p
 from pathduet.evaluation.predictions import class_names, label_indices, probabilities, read_predictions
+from pathduet.evaluation.survival_metrics import survival_scores
 from pathduet.evaluation.table_files import page
-from pathduet.evaluation.table_text import TableSection, p_text
+from pathduet.evaluation.table_sections import TableSection, p_text
 
 if TYPE_CHECKING:
     import pandas as pd

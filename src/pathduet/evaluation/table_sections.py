@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from pathduet.evaluation.model_facts import MODEL_NAMES, model_title
+from pathduet.catalogue import named
+from pathduet.evaluation.metrics import LOWER_IS_BETTER, METRIC_NAMES
 from pathduet.evaluation.paper_numbers import COHORT
-from pathduet.evaluation.tables import LOWER_IS_BETTER, METRIC_NAMES, REFERENCE
+from pathduet.evaluation.tables import REFERENCE
 
 NONE = "–"
 
@@ -88,7 +89,7 @@ def _name_of(row: Mapping[Any, Any]) -> str:
     title = row.get("title")
     if isinstance(title, str) and title:
         return title
-    return model_title(str(row["model"]))
+    return named(str(row["model"])).full_title
 
 
 def _models(table: pd.DataFrame) -> Iterator[tuple[str, dict[str, dict[Any, Any]], dict[Any, Any]]]:
@@ -107,7 +108,7 @@ def _summary(table: pd.DataFrame, metrics: Sequence[str]) -> TableSection:
     external, gain = "ensemble" in table, "gain" in table
     heads = [METRIC_NAMES[m] for m in metrics]
     heads += [f"{head}, ensemble" for head in heads] if external else []
-    heads += [f"Gain over {MODEL_NAMES[REFERENCE]}"] if gain else []
+    heads += [f"Gain over {named(REFERENCE).full_title}"] if gain else []
     heads += ["Reads", "Magnifications", "Patients", "Slides", "Unit", "Protocol", "Variant"]
     rows = []
     for name, records, first in _models(table):
@@ -139,7 +140,7 @@ def _tests(table: pd.DataFrame, metrics: Sequence[str]) -> TableSection | None:
         against = next(r["compared_with"] for r in records.values() if r["compared_with"])
         differences = [difference_text(records[m]) for m in metrics]
         p = [p_text(first["p"]), p_text(first["p_holm"])]
-        rows.append([name, model_title(against), *differences, *p])
+        rows.append([name, named(against).full_title, *differences, *p])
     first_name = METRIC_NAMES[metrics[0]]
     heads = [f"{METRIC_NAMES[m]}, difference" for m in metrics]
     lower = [METRIC_NAMES[m] for m in metrics if m in LOWER_IS_BETTER]
@@ -201,7 +202,7 @@ def calibration_section(calibration: pd.DataFrame) -> TableSection | None:
     for (model, of), part in calibration.groupby(["model", "of"], sort=False):
         means = part.groupby("measure")["value"].mean()
         cells = [number(means.get(m), 0 if m == "days" else 3) for m in measures]
-        rows.append([model_title(str(model)), str(of), *cells, str(part["fold"].nunique())])
+        rows.append([named(str(model)).full_title, str(of), *cells, str(part["fold"].nunique())])
     if "observed survival" in measures:
         note = (
             "At the inner edges of the survival intervals (mean days): mean predicted survival, Kaplan-Meier's, and their "
@@ -259,26 +260,13 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def markdown(table: pd.DataFrame, title: str, calibration: pd.DataFrame | None = None) -> str:
-    """Return the table for people: models x metrics, tests, publication, costs, every fold's value, holes.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From :func:`~pathduet.evaluation.tables.cross_fold_table` or
-        :func:`~pathduet.evaluation.tables.external_table`.
-    title : str
-        Heading.
-    calibration : DataFrame, optional
-        model, fold, of, measure, value.
-    """
+def markdown(title: str, sections: Sequence[TableSection]) -> str:
+    """Return a page of sections for people."""
     lines = [f"# {title}", ""]
-    if table.empty:
-        return "\n".join([*lines, "No results.", ""])
-    for section in table_sections(table, calibration):
+    for section in sections:
         if section.title:
             lines += [f"## {section.title}", ""]
         lines += ["| " + " | ".join(section.header) + " |", "|" + " --- |" * len(section.header)]
         lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in section.rows]
         lines += ["", section.note, ""] if section.note else [""]
-    return "\n".join(lines)
+    return "\n".join(lines if sections else [*lines, "No results.", ""])

@@ -1,0 +1,65 @@
+"""The ensemble of the folds' models on an external cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from pathduet.core.errors import InputError, Problem
+from pathduet.evaluation.patient_average import OUTPUTS
+from pathduet.evaluation.predictions import class_names, evaluated_part
+
+#: Stands in place of a fold's number.
+ENSEMBLE = "ensemble"
+
+
+def ensemble_predictions(folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the mean prediction of the folds' models on the same (external) slides.
+
+    Probabilities and hazards are averaged. Where there are hazards, the risk is computed from the mean ones
+    (risk = -sum_t S(t), S the cumulative product of 1 - hazard); otherwise (Cox models) risks are averaged.
+
+    Returns
+    -------
+    DataFrame
+        Columns of the first table, rows in its order, ``fold`` = :data:`ENSEMBLE`.
+
+    Raises
+    ------
+    InputError
+        If the tables do not hold the same slides.
+    """
+    if not folds:
+        raise ValueError("an ensemble needs at least one table")
+    keys = ["slide_id", "patient_id"]
+    tables = [evaluated_part(table).set_index(keys) for table in folds]
+    first = tables[0]
+    problems = [
+        Problem(
+            f"ensemble, table {i}",
+            f"{len(first.index.symmetric_difference(table.index))} slides differ from the first table's",
+            "rerun the inference of every fold on the same slides",
+        )
+        for i, table in enumerate(tables)
+        if not table.index.is_unique or len(first.index.symmetric_difference(table.index))
+    ]
+    if problems:
+        raise InputError(problems)
+    result = first.copy()
+    outputs = [name for name in first.columns if name.startswith(OUTPUTS)]
+    stacked = np.stack([t.loc[first.index, outputs].to_numpy(dtype=float) for t in tables])
+    result[outputs] = stacked.mean(axis=0)
+    hazards = sorted((n for n in outputs if n.startswith("h_")), key=lambda name: int(name[2:]))
+    if hazards:
+        result["risk"] = -np.cumprod(1 - result[hazards].to_numpy(dtype=float), axis=1).sum(axis=1)
+    classes = class_names(result)
+    if classes:
+        result["predicted"] = [
+            classes[k] for k in result[[f"p_{c}" for c in classes]].to_numpy().argmax(axis=1)
+        ]
+    if "expert" in result:
+        result["expert"] = ""
+    result["fold"] = ENSEMBLE
+    return result.reset_index()[list(folds[0].columns)]

@@ -1,0 +1,163 @@
+"""One result table from the predictions of its models in every fold: metrics, intervals, tests, and the table's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pathduet.catalogue import named
+from pathduet.core.errors import InputError
+from pathduet.core.files import write_json, write_tsv
+from pathduet.evaluation.calibration import calibration_rows
+from pathduet.evaluation.collect import Collected, collect
+from pathduet.evaluation.ensemble import ENSEMBLE, ensemble_predictions
+from pathduet.evaluation.fold_metrics import evaluate_predictions
+from pathduet.evaluation.model_summary import ModelSummary, read_record, summarise_model
+from pathduet.evaluation.predictions import read_predictions
+from pathduet.evaluation.table_files import write_table
+from pathduet.evaluation.tables import correct_for_tests, result_table
+from pathduet.results import DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
+
+EXTERNAL = "external"
+TABLE_TITLES = {
+    EXTERNAL: "Survival on the external cohort",
+    "ablation": "Ablation",
+    "hvg": "Gene selection",
+    "findings": "Findings: modality, gene input, attention and magnification",
+}
+
+
+def evaluate_table(
+    results: Results,
+    table: str,
+    rows: Sequence[Mapping[str, str]],
+    n_folds: int,
+    settings: Mapping[str, Any],
+) -> pd.DataFrame:
+    """Write a table's metrics and files, and return it.
+
+    Files: the metrics as JSON, the table as TSV, Markdown, HTML and SVG; for the external table also the predictions of every
+    model's ensemble. What is not there or failed is a hole with its reason.
+
+    Parameters
+    ----------
+    table : str
+        A task, ``external``, or a table of variations.
+    rows : sequence of mapping
+        ``task`` and ``model`` of each row; in a table of variations also ``group`` (rows that are compared with each other),
+        ``title`` and ``base`` (the model that is varied). A model that stands in two groups has a row in both.
+    settings : mapping
+        ``protocol``, ``seed``, ``bootstrap`` (number of resamples).
+
+    Returns
+    -------
+    DataFrame
+        Columns of :func:`pathduet.evaluation.tables.result_table`; rows of groups have `group` before them. Holm's correction is
+        over all tests of the table.
+    """
+    grouped = any(row.get("group") for row in rows)
+    parts, metrics, calibrated = [], {}, []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = [row for row in rows if row["task"] == task]
+        found, summaries = _collect(results, table, task, own, n_folds)
+        _compute_metrics(results, found, settings)
+        if found.external:
+            _add_ensembles(results, found, settings)
+        numbers = result_table(found, summaries, resamples=settings["bootstrap"], seed=settings["seed"])
+        parts += _in_groups(numbers, own) if grouped else [numbers]
+        metrics |= dict(_metrics_and_failures(found))
+        calibrated += [] if grouped else _calibration(found, summaries)
+    whole = correct_for_tests(pd.concat(parts, ignore_index=True))
+    write_json(results.metrics(table), metrics)
+    calibration = pd.DataFrame(calibrated, columns=["model", "fold", "of", "measure", "value"])
+    title = TABLE_TITLES.get(table, f"{table.capitalize()}, cross-validated")
+    write_table(whole, results, table, title, calibration)
+    return whole
+
+
+def _collect(
+    results: Results, table: str, task: str, rows: Sequence[Mapping[str, str]], n_folds: int
+) -> tuple[Collected, dict[str, ModelSummary]]:
+    """Return the predictions of a task's rows and of the models that they are tested against, and the rows' models."""
+    bases = {row["model"]: row.get("base", "") for row in rows}
+    found = collect(results, task, list(bases), n_folds, external=table == EXTERNAL)
+    # an external cohort's predictions come from the same models
+    summaries = {
+        name: summarise_model(results, task, name, range(n_folds), base) for name, base in bases.items()
+    }
+    # what a variation is tested against has to be there, whether the table shows it or not
+    others = {one.compared_with for one in summaries.values()} - {"", *bases}
+    found.add_predictions(results, sorted(others))
+    return found, summaries
+
+
+def _compute_metrics(results: Results, found: Collected, settings: Mapping[str, Any]) -> None:
+    """Evaluate every fold of the table's models; what cannot be evaluated is a failure, but not of the method itself."""
+    for (model, fold), table in list(found.predictions.items()):
+        if model not in found.models:
+            continue
+        folder = results.model(found.task, model, fold)
+        record = read_record(folder / DESCRIPTION)
+        training = folder / TRAINING_PREDICTIONS
+        try:
+            found.metrics[(model, fold)] = evaluate_predictions(
+                table, found.task, model, fold,
+                # the model's own: a variation may be of another variant than the configuration
+                variant=record.get("variant", "clinical" if named(model).kind == "clinical" else "paper"),
+                protocol=settings["protocol"], resamples=settings["bootstrap"], seed=settings["seed"],
+                training=read_predictions(training) if training.is_file() else None,
+                notes=record.get("external_notes" if found.external else "notes"),
+            )  # fmt: skip
+        except (InputError, ValueError) as error:
+            if named(model).kind == "method":
+                raise
+            found.failures[(model, fold)] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            del found.predictions[(model, fold)]
+
+
+def _add_ensembles(results: Results, found: Collected, settings: Mapping[str, Any]) -> None:
+    """Write the ensemble of every model's folds and add its metrics; without rows and metrics where a fold failed."""
+    for model in found.models:
+        folds = [(model, fold) for fold in range(found.n_folds)]
+        tables = [found.predictions[key] for key in folds if key in found.predictions]
+        path = results.ensemble(found.task, model) / PREDICTIONS
+        if len(tables) < len(folds):
+            empty = pd.DataFrame(columns=["slide_id", "patient_id", "cohort", "part", "fold"])
+            write_tsv(path, tables[0].iloc[:0] if tables else empty)
+            continue
+        combined = ensemble_predictions(tables)
+        write_tsv(path, combined)
+        found.metrics[(model, ENSEMBLE)] = evaluate_predictions(
+            combined, found.task, model, ENSEMBLE, variant=found.metrics[folds[0]]["variant"],
+            protocol=settings["protocol"], resamples=settings["bootstrap"], seed=settings["seed"],
+        )  # fmt: skip
+
+
+def _in_groups(numbers: pd.DataFrame, rows: Sequence[Mapping[str, str]]) -> Iterator[pd.DataFrame]:
+    for row in rows:
+        part = numbers[numbers["model"] == row["model"]].copy()
+        part["title"] = row["title"]
+        part.insert(0, "group", row["group"])
+        yield part
+
+
+def _metrics_and_failures(found: Collected) -> Iterator[tuple[str, dict[str, Any]]]:
+    for model in found.models:
+        for fold in (*range(found.n_folds), *([ENSEMBLE] if found.external else [])):
+            who = {"task": found.task, "model": model, "fold": fold}
+            lacking = {**who, "failed": found.failures.get((model, fold), "a fold failed")}
+            yield f"{found.task}/{model}/{fold}", found.metrics.get((model, fold), lacking)
+
+
+def _calibration(found: Collected, summaries: Mapping[str, ModelSummary]) -> list[dict[str, Any]]:
+    """Return model, fold, of, measure and value of every prediction that can be calibrated."""
+    return [
+        {"model": model, "fold": fold, **row}
+        for (model, fold), table in found.predictions.items()
+        if model in found.models
+        for row in calibration_rows(
+            table, found.task, found.metrics[(model, fold)]["unit"], summaries[model].edges.get(fold)
+        )
+    ]

@@ -1,0 +1,149 @@
+"""The metrics of one model in one fold, per patient and per slide, with intervals and the cuts of its risk groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pathduet.core.errors import InputError, Problem
+from pathduet.evaluation.bootstrap import mean_interval
+from pathduet.evaluation.metrics import metric_names, score
+from pathduet.evaluation.patient_average import average_patients
+from pathduet.evaluation.predictions import (
+    SURVIVAL_TASK,
+    TASKS,
+    at_unit,
+    class_names,
+    evaluated_part,
+    has_slides,
+    labelled,
+)
+from pathduet.evaluation.scores import Scores
+from pathduet.evaluation.survival_curves import risk_cuts
+
+#: Which unit the headline numbers of a protocol are about.
+PROTOCOL_UNIT = {"strict": "patient", "paper": "slide"}
+
+
+def evaluate_predictions(
+    predictions: pd.DataFrame,
+    task: str,
+    model: str,
+    fold: int | str,
+    *,
+    protocol: str = "strict",
+    variant: str = "paper",
+    resamples: int = 1000,
+    seed: int = 42,
+    training: pd.DataFrame | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the metrics of one model in one fold.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        A predictions table; rows with ``part == "train"`` are not scored.
+    task : {"diagnosis", "grading", "survival"}
+    model : str
+        Model name, e.g. ``teacher`` or ``cox_age``.
+    fold : int or "ensemble"
+    protocol : {"strict", "paper"}
+        Sets the unit of the headline numbers: patient or slide (patient where no row is a slide). Both
+        are always there.
+    variant : str
+        Model variant, recorded.
+    resamples, seed : int
+        Patient bootstrap; 0 resamples give no intervals.
+    training : DataFrame, optional
+        Predictions of the training part: their risks give the cuts of the Kaplan-Meier groups, so that no test
+        patient takes part in choosing them.
+    notes : mapping, optional
+        Further notes to keep (e.g. imputed covariates).
+
+    Returns
+    -------
+    dict
+        JSON-ready: undefined metrics are None with a reason under ``notes`` as ``<unit>.<metric>``.
+
+    Raises
+    ------
+    InputError
+        If the table has no row to score or lacks columns.
+    """
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; known: {TASKS}")
+    _check_columns(predictions, task, f"{task}/{model}, fold {fold}")
+    test = evaluated_part(predictions)
+    unit = PROTOCOL_UNIT[protocol] if has_slides(test) else "patient"
+    collected = dict(notes or {})
+    result: dict[str, Any] = {
+        "task": task, "model": model, "fold": fold, "protocol": protocol, "unit": unit, "variant": variant,
+        "part": "/".join(sorted(set(test["part"]))) if "part" in test else "test",
+        "n_patients": int(test["patient_id"].nunique()),
+        "n_slides": int((test["slide_id"].astype(str) != "").sum()),
+    }  # fmt: skip
+    if task != SURVIVAL_TASK:
+        result["classes"] = class_names(test)
+    for level in ("patient", "slide"):
+        rows = at_unit(test, level)
+        known = labelled(rows, task)
+        if level == "slide" and rows.empty:
+            scores = Scores.undefined(metric_names(task), "no slides: one prediction a patient")
+        else:
+            scores = score(rows, task)
+        result[level] = scores.values
+        result.setdefault("n_labelled", {})[level] = len(known)
+        if scores.confusion is not None:
+            result.setdefault("confusion", {})[level] = scores.confusion
+        collected |= {f"{level}.{name}": reason for name, reason in scores.notes.items()}
+        if len(known) < len(rows):
+            collected[f"{level}.n"] = (
+                f"{len(rows) - len(known)} of {len(rows)} without a known outcome left out"
+            )
+    cohorts = sorted(set(test["cohort"].astype(str)))
+    if len(cohorts) > 1:
+        result["by_cohort"] = {
+            name: score(at_unit(test[test["cohort"] == name], unit), task).values for name in cohorts
+        }
+    intervals = mean_interval([test], task, unit, resamples=resamples, seed=seed)
+    result["bootstrap"] = {"resamples": resamples, "seed": seed, "unit": unit, "interval": intervals}
+    if task == SURVIVAL_TASK:
+        result["risk_cuts"] = _risk_cuts(test, training)
+    result["notes"] = dict(sorted(collected.items()))
+    return _plain(result)
+
+
+def _check_columns(predictions: pd.DataFrame, task: str, where: str) -> None:
+    needed = ["slide_id", "patient_id", "cohort"]
+    needed += ["survival_days", "event", "risk"] if task == SURVIVAL_TASK else ["label"]
+    missing = [name for name in needed if name not in predictions]
+    if task != SURVIVAL_TASK and len(class_names(predictions)) < 2:
+        missing.append("p_<class> (two or more)")
+    found = f"no column {', '.join(missing)}" if missing else "no row outside the training part"
+    if missing or evaluated_part(predictions).empty:
+        advice = "train the model again" if missing else "see the fold's test patients"
+        raise InputError([Problem(f"predictions of {where}", found, advice)])
+
+
+def _risk_cuts(test: pd.DataFrame, training: pd.DataFrame | None) -> dict[str, Any]:
+    known = training is not None and len(training) > 0
+    source = "training part" if known else "test part"
+    risks = average_patients(training if training is not None and known else test)["risk"]
+    return {"source": source, **risk_cuts(risks.to_numpy(dtype=float))}
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` with numpy scalars as Python's and non-finite floats as None, ready for JSON."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return value

@@ -1,0 +1,127 @@
+"""What a table says about a model beside its numbers: what it reads and costs, and which of ours it is tested against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathduet.catalogue import modality, named
+from pathduet.results import COST, DESCRIPTION, Results
+
+#: Ours, by what a model reads when it predicts.
+OURS_WITH_EXPRESSION, OURS_SLIDES_ONLY = "teacher", "distilled"
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A row's description.
+
+    Attributes
+    ----------
+    name, title : str
+        In files, and for readers.
+    learns_from, reads : str
+        ``slides``, ``expression``, ``both`` or ``clinical``: in training, and to predict; empty where unknown.
+    compared_with : str
+        The model that it is tested against: a variation's base, or the one of ours that reads the same; empty for the latter.
+    magnifications : str
+        E.g. ``10x+20x``; empty for a model that reads no slides, or one without any trained fold.
+    parameters : int or None
+    train_s, train_mib : float or None
+        Wall-clock seconds and largest memory of a fold's training, mean over the folds that are there.
+    edges : mapping of int to tuple of float
+        Inner edges of the survival intervals in days, by fold.
+    """
+
+    name: str
+    title: str
+    learns_from: str
+    reads: str
+    compared_with: str
+    magnifications: str = ""
+    parameters: int | None = None
+    train_s: float | None = None
+    train_mib: float | None = None
+    edges: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, Any]:
+        """Return what stands in a table's row."""
+        names = ("title", "learns_from", "reads", "magnifications", "parameters", "train_s", "train_mib")
+        return {name: getattr(self, name) for name in names}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return a JSON file's mapping; empty where there is none or it is broken."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def opponent_of(name: str, base: str, reads: str) -> str:
+    """Return the model that a model is tested against.
+
+    Parameters
+    ----------
+    base : str
+        Of a variation, the model that it varies; else the model itself.
+    reads : str
+        See :class:`ModelSummary`.
+    """
+    base_of = named(base).role if named(base).kind == "method" else base
+    if base_of != name and named(base).kind in ("method", "baseline"):
+        return base_of
+    ours = OURS_SLIDES_ONLY if reads == "slides" else OURS_WITH_EXPRESSION
+    return "" if name == ours else ours
+
+
+def summarise_model(
+    results: Results, task: str, name: str, folds: Iterable[int], base: str = ""
+) -> ModelSummary:
+    """Return what the catalogue, and then the folds' model.json and cost.json, say about a model.
+
+    Parameters
+    ----------
+    base : str, optional
+        Of a variation, the model that it varies; a trained fold's model.json says so, too.
+    """
+    origin = named(base or name)
+    base, learns, reads = base or name, modality(origin.learns_from), origin.reads
+    magnifications, edges = "", {}
+    numbers: dict[str, list[float]] = {"parameters": [], "seconds": [], "peak_memory_mib": []}
+    for fold in folds:
+        folder = results.model(task, name, fold)
+        record, cost = read_record(folder / DESCRIPTION), read_record(folder / COST)
+        if record.get("predicts_from"):
+            learns, reads = modality(record["learns_from"]), modality(record["predicts_from"])
+            base = record.get("base", base)
+        if record.get("parameters") is not None:
+            magnifications = _magnifications(record, reads)
+        if record.get("survival_edges_days"):
+            edges[fold] = tuple(float(edge) for edge in record["survival_edges_days"])
+        for key, values in numbers.items():
+            value = {**record, **cost}.get(key)
+            if isinstance(value, int | float):
+                values.append(float(value))
+    means = {key: float(np.mean(values)) if values else None for key, values in numbers.items()}
+    parameters = None if means["parameters"] is None else round(means["parameters"])
+    return ModelSummary(
+        name, named(name).full_title, learns, reads, opponent_of(name, base, reads), magnifications,
+        parameters, means["seconds"], means["peak_memory_mib"], edges,
+    )  # fmt: skip
+
+
+def _magnifications(record: Mapping[str, Any], reads: str) -> str:
+    """Return what a model's record says; one of ours reads both unless its settings say otherwise."""
+    if reads not in ("slides", "both"):
+        return ""
+    own = record.get("network_settings") or {}
+    found = own.get("magnifications") or (record.get("model_config") or {}).get("magnifications") or "both"
+    names = ["10x", "20x"] if found == "both" else [found] if isinstance(found, str) else found
+    return "+".join(str(name) for name in names)

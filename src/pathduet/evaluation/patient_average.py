@@ -1,0 +1,53 @@
+"""The average over a patient's slides: a patient is one case, however many slides there are."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pathduet.core.errors import InputError, Problem
+
+#: A case's share in the metrics that correct for censoring: its weight in the IPCW C-index, its integrated Brier score.
+CASE_SHARES = ("ipcw_weight", "brier")
+#: How the columns start that a model predicts: probabilities, hazards and risks, of both magnifications and of each.
+OUTPUTS = ("p_", "p10_", "p20_", "h_", "h10_", "h20_", "risk")
+
+
+def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Average the slides of each patient: probabilities, hazards and risks.
+
+    The mean risk is the risk of the mean survival curve (risk is minus the sum of the curve), so that a
+    patient's risk and curve stay consistent.
+
+    Returns
+    -------
+    DataFrame
+        One row a patient, sorted by patient_id; ``slide_id`` and per-slide choices are gone.
+
+    Raises
+    ------
+    InputError
+        If two slides of a patient disagree on label, survival time or event.
+    """
+    truth = [name for name in ("label", "survival_days", "event", "bin") if name in predictions]
+    kept = [name for name in ("cohort", "part", "fold", *truth) if name in predictions]
+    outputs = [name for name in predictions.columns if name.startswith((*OUTPUTS, *CASE_SHARES))]
+    if predictions["patient_id"].is_unique:  # nothing to average: the bootstrap asks for this very often
+        return predictions[["patient_id", *kept, *outputs]].sort_values("patient_id", ignore_index=True)
+    groups = predictions.groupby("patient_id", sort=True)
+    spread = groups[truth].nunique(dropna=False) if truth else pd.DataFrame()
+    problems = [
+        Problem(
+            f"predictions of patient {patient}, {name}",
+            f"{int(spread.loc[patient, name])} different values among the slides",
+            "one patient has one value: correct patients.tsv",
+        )
+        for name in truth
+        for patient in spread.index[spread[name] > 1]
+    ]
+    if problems:
+        raise InputError(problems)
+    first = predictions.drop_duplicates("patient_id").set_index("patient_id")[kept]
+    means = groups[outputs].mean()
+    # A slide without a prediction must not vanish in its patient's mean.
+    means = means.mask(predictions[outputs].isna().groupby(predictions["patient_id"], sort=True).any())
+    return first.join(means).sort_index().reset_index()
