@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.core.config import schema
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import Problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,72 +58,71 @@ class SlideRow:
         return cls(**{**value, "path": Path(value["path"]), "mask": Path(mask) if mask else None})
 
 
-def _read_rows(path: Path, name: str) -> tuple[list[tuple[int, dict[str, Any]]], list[Problem]]:
+def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dict[str, Any]]]:
     """Read a TSV and validate each row by its schema; rows are numbered as an editor numbers lines."""
     from jsonschema import Draft202012Validator
 
-    rules = schema(name)
-    label = path.name
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            lines = list(csv.reader(handle, delimiter="\t"))
-    except OSError as error:
-        return [], [Problem(label, error.strerror or "unreadable", "give the sheet's path")]
-    except (UnicodeDecodeError, csv.Error) as broken:
-        return [], [Problem(label, f"not a UTF-8 tab-separated file: {broken}", "save it as TSV, UTF-8")]
-    if not lines:
-        return [], [Problem(label, "empty file", f"needs a header with {', '.join(rules['required'])}")]
-    header, problems = [cell.strip() for cell in lines[0]], []
+    rules, label = schema(name), path.name
     known = rules["properties"]
-    for column in sorted({c for c in header if header.count(c) > 1}):
-        problems.append(Problem(f"{label} header", f"column {column!r} stands twice", "keep one"))
-    for column in header:
-        if column not in known:
-            problems.append(
-                Problem(f"{label} header", f"unknown column {column!r}", f"known: {', '.join(known)}")
-            )
-    for column in rules["required"]:
-        if column not in header:
-            problems.append(Problem(f"{label} header", f"no column {column!r}", known[column]["description"]))
-    if problems:
-        return [], problems
+    lines = _read_lines(path, rules["required"], problems)
+    header = [cell.strip() for cell in lines[0]] if lines else []
+    if not lines or not _check_header(header, rules, label, problems):
+        return []
     rows: list[tuple[int, dict[str, Any]]] = []
     validator = Draft202012Validator(rules)
-    for number, cells in enumerate(lines[1:], 2):
-        if not any(cell.strip() for cell in cells):
+    for number, line in enumerate(lines[1:], 2):
+        cells = [cell.strip() for cell in line]
+        if not any(cells):
             continue
         if len(cells) > len(header):
-            problems.append(
-                Problem(
-                    f"{label} row {number}",
-                    f"{len(cells)} cells under {len(header)} columns",
-                    "remove the extra tabs",
-                )
-            )
+            found = f"{len(cells)} cells under {len(header)} columns"
+            problems.add(f"{label} row {number}", found, "remove the extra tabs")
             continue
-        row: dict[str, Any] = {}
-        for column, cell in zip(header, cells):
-            text = cell.strip()
-            if not text:
-                continue
-            row[column] = _number(text) if column in _NUMERIC else text
+        row = {
+            column: _number(cell) if column in _NUMERIC else cell
+            for column, cell in zip(header, cells)
+            if cell
+        }
         for violation in validator.iter_errors(row):
             if violation.validator == "required":
                 missing = [c for c in rules["required"] if c not in row]
-                column = next(c for c in missing if repr(c) in violation.message)
-                problems.append(
-                    Problem(f"{label} row {number}, {column}", "empty", known[column]["description"])
-                )
+                column, found = next(c for c in missing if repr(c) in violation.message), "empty"
             else:
                 column = str(violation.absolute_path[0]) if violation.absolute_path else ""
                 found = f"found {row.get(column)!r}"
-                problems.append(
-                    Problem(f"{label} row {number}, {column}", found, known[column]["description"])
-                )
+            problems.add(f"{label} row {number}, {column}", found, known[column]["description"])
         rows.append((number, row))
     if not rows:
-        problems.append(Problem(label, "no rows below the header", "add at least one"))
-    return rows, problems
+        problems.add(label, "no rows below the header", "add at least one")
+    _check_ids(rows, rules["required"][0], label, problems)
+    return rows
+
+
+def _read_lines(path: Path, required: Sequence[str], problems: Problems) -> list[list[str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            lines = list(csv.reader(handle, delimiter="\t"))
+        if not lines:
+            problems.add(path.name, "empty file", f"needs a header with {', '.join(required)}")
+        return lines
+    except OSError as error:
+        problems.add(path.name, error.strerror or "unreadable", "give the sheet's path")
+    except (UnicodeDecodeError, csv.Error) as broken:
+        problems.add(path.name, f"not a UTF-8 tab-separated file: {broken}", "save it as TSV, UTF-8")
+    return []
+
+
+def _check_header(header: list[str], rules: Mapping[str, Any], label: str, problems: Problems) -> bool:
+    known, before = rules["properties"], len(problems)
+    for column in sorted({c for c in header if header.count(c) > 1}):
+        problems.add(f"{label} header", f"column {column!r} stands twice", "keep one")
+    for column in header:
+        if column not in known:
+            problems.add(f"{label} header", f"unknown column {column!r}", f"known: {', '.join(known)}")
+    for column in rules["required"]:
+        if column not in header:
+            problems.add(f"{label} header", f"no column {column!r}", known[column]["description"])
+    return len(problems) == before
 
 
 def _number(text: str) -> float | str:
@@ -135,25 +134,19 @@ def _number(text: str) -> float | str:
     return value if value - value == 0 else text
 
 
-def _duplicates(rows: Iterable[tuple[int, Mapping[str, Any]]], column: str, label: str) -> list[Problem]:
+def _check_ids(
+    rows: Iterable[tuple[int, Mapping[str, Any]]], column: str, label: str, problems: Problems
+) -> None:
     first: dict[str, int] = {}
-    problems = []
     for number, row in rows:
-        value = row.get(column)
-        if value is None:
+        if column not in row:
             continue
         # files of one id must not collide on case-insensitive disks either
-        folded = str(value).casefold()
-        if folded in first:
-            problems.append(
-                Problem(
-                    f"{label} row {number}, {column}",
-                    f"{value!r} stands already in row {first[folded]}",
-                    "ids are unique (upper and lower case aside)",
-                )
-            )
-        first.setdefault(folded, number)
-    return problems
+        before = first.setdefault(row[column].casefold(), number)
+        if before != number:
+            found = f"{row[column]!r} stands already in row {before}"
+            advice = "ids are unique (upper and lower case aside)"
+            problems.add(f"{label} row {number}, {column}", found, advice)
 
 
 def read_slides(path: str | Path) -> list[SlideRow]:
@@ -165,9 +158,9 @@ def read_slides(path: str | Path) -> list[SlideRow]:
         Listing every problem with row and column: unknown or missing columns, bad ids, ids twice, slide files
         that do not exist (rows with `exclude` may miss theirs).
     """
-    slides, problems = _parse_slides(Path(path))
-    if problems:
-        raise InputError(problems)
+    problems = Problems()
+    slides = _parse_slides(Path(path), problems)
+    problems.check()
     return slides
 
 
@@ -179,45 +172,30 @@ def read_slide_rows(path: str | Path) -> list[dict[str, Any]]:
     InputError
         As :func:`read_slides`, but for files that do not exist.
     """
-    rows, problems = _read_rows(Path(path), "slides")
-    problems += _duplicates(rows, "slide_id", Path(path).name)
-    if problems:
-        raise InputError(problems)
+    problems = Problems()
+    rows = _read_rows(Path(path), "slides", problems)
+    problems.check()
     return [row for _, row in rows]
 
 
-def _parse_slides(path: Path, files_to_come: bool = False) -> tuple[list[SlideRow], list[Problem]]:
-    rows, problems = _read_rows(path, "slides")
-    problems += _duplicates(rows, "slide_id", path.name)
+def _parse_slides(path: Path, problems: Problems, files_to_come: bool = False) -> list[SlideRow]:
     slides = []
-    for number, row in rows:
+    for number, row in _read_rows(path, "slides", problems):
         if not {"slide_id", "patient_id", "cohort", "path"} <= set(row):
             continue
-        file = Path(row["path"])
-        file = file if file.is_absolute() else path.resolve().parent / file
         # DICOM slides are files too; MRXS keeps its folder beside the file that is named here
-        if not (row.get("exclude") or files_to_come or file.is_file()):
-            problems.append(
-                Problem(
-                    f"{path.name} row {number}, path",
-                    f"no file {row['path']!r}",
-                    "correct it (relative to the sheet, or absolute), or give a reason in `exclude`",
-                )
-            )
-        mask = None
-        if "mask" in row:
-            mask = Path(row["mask"])
-            mask = mask if mask.is_absolute() else path.resolve().parent / mask
-            if not row.get("exclude") and not mask.is_file():
-                problems.append(
-                    Problem(
-                        f"{path.name} row {number}, mask",
-                        f"no file {row['mask']!r}",
-                        "correct it (relative to the sheet, or absolute), or leave it empty",
-                    )
-                )
-        slides.append(SlideRow(**{**row, "path": file, "mask": mask}))
-    return slides, problems
+        for column, other_way in (("path", "give a reason in `exclude`"), ("mask", "leave it empty")):
+            if column not in row:
+                continue
+            # an absolute path stays as it is
+            file = path.resolve().parent / row[column]
+            expected = not (row.get("exclude") or (column == "path" and files_to_come))
+            if expected and not file.is_file():
+                advice = f"correct it (relative to the sheet, or absolute), or {other_way}"
+                problems.add(f"{path.name} row {number}, {column}", f"no file {row[column]!r}", advice)
+            row[column] = file
+        slides.append(SlideRow(**row))
+    return slides
 
 
 def read_patients(path: str | Path) -> pd.DataFrame:
@@ -234,29 +212,23 @@ def read_patients(path: str | Path) -> pd.DataFrame:
     InputError
         Listing every problem with row and column, survival times of zero or less among them.
     """
-    table, problems = _parse_patients(Path(path))
-    if problems:
-        raise InputError(problems)
+    problems = Problems()
+    table = _parse_patients(Path(path), problems)
+    problems.check()
     return table
 
 
-def _parse_patients(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
+def _parse_patients(path: Path, problems: Problems) -> pd.DataFrame:
     import pandas as pd
 
-    rows, problems = _read_rows(path, "patients")
-    problems += _duplicates(rows, "patient_id", path.name)
+    before = len(problems)
+    rows = _read_rows(path, "patients", problems)
     for number, row in rows:
-        if ("survival_days" in row) != ("event" in row):
-            there, absent = (
-                ("survival_days", "event") if "survival_days" in row else ("event", "survival_days")
-            )
-            problems.append(
-                Problem(
-                    f"{path.name} row {number}, {absent}",
-                    f"empty although {there} is given",
-                    "give both or neither",
-                )
-            )
+        given = [column for column in ("survival_days", "event") if column in row]
+        if len(given) == 1:
+            absent = "event" if given == ["survival_days"] else "survival_days"
+            found = f"empty although {given[0]} is given"
+            problems.add(f"{path.name} row {number}, {absent}", found, "give both or neither")
     columns = [c for c in schema("patients")["properties"] if c != "patient_id"]
     complete = [row for _, row in rows if "patient_id" in row]
     table = pd.DataFrame(
@@ -264,11 +236,9 @@ def _parse_patients(path: Path) -> tuple[pd.DataFrame, list[Problem]]:
         index=pd.Index([row["patient_id"] for row in complete], name="patient_id", dtype=object),
         dtype=object,
     )
-    if not problems:
-        for column in columns:
-            if column in _NUMERIC:
-                table[column] = table[column].astype(float)
-    return table, problems
+    if len(problems) == before:
+        table = table.astype({column: float for column in columns if column in _NUMERIC})
+    return table
 
 
 def read_sheets(
@@ -295,45 +265,37 @@ def read_sheets(
     patients : DataFrame
         As from :func:`read_patients`.
     """
-    slides, problems = _parse_slides(Path(slides_path), files_to_come)
-    patients, more = _parse_patients(Path(patients_path))
-    problems += more
-    if not more:
-        names = Path(slides_path).name, Path(patients_path).name
-        for slide in slides:
-            if slide.patient_id not in patients.index:
-                problems.append(
-                    Problem(
-                        f"{names[0]}, slide {slide.slide_id}, patient_id",
-                        f"patient {slide.patient_id!r} has no row in {names[1]}",
-                        "add the row",
-                    )
-                )
-            elif (cohort := patients.at[slide.patient_id, "cohort"]) != slide.cohort:
-                problems.append(
-                    Problem(
-                        f"{names[0]}, slide {slide.slide_id}, cohort",
-                        f"{slide.cohort!r}, but the patient's is {cohort!r}",
-                        "make them agree",
-                    )
-                )
+    problems = Problems()
+    slides = _parse_slides(Path(slides_path), problems, files_to_come)
+    before = len(problems)
+    patients = _parse_patients(Path(patients_path), problems)
+    if len(problems) == before:
+        _compare(slides, patients, Path(slides_path).name, Path(patients_path).name, problems)
         if cohorts is not None:
-            for cohort in sorted(set(patients["cohort"]) - set(cohorts)):
-                problems.append(
-                    Problem(
-                        f"{names[1]}, cohort",
-                        f"{cohort!r} is in neither cohorts.internal nor cohorts.external",
-                        "add it to the configuration, or correct it",
-                    )
-                )
-            for cohort in sorted(set(cohorts) - set(patients["cohort"])):
-                problems.append(
-                    Problem(
-                        "cohorts",
-                        f"no patient of cohort {cohort!r} in {names[1]}",
-                        "remove it, or add its patients",
-                    )
-                )
-    if problems:
-        raise InputError(problems)
+            _check_cohorts(set(patients["cohort"]), set(cohorts), Path(patients_path).name, problems)
+    problems.check()
     return slides, patients
+
+
+def _compare(
+    slides: Iterable[SlideRow], patients: pd.DataFrame, sheet: str, other: str, problems: Problems
+) -> None:
+    """Note slides of patients that are not there, or are of another cohort."""
+    for slide in slides:
+        where = f"{sheet}, slide {slide.slide_id}"
+        if slide.patient_id not in patients.index:
+            found = f"patient {slide.patient_id!r} has no row in {other}"
+            problems.add(f"{where}, patient_id", found, "add the row")
+        elif (cohort := patients.at[slide.patient_id, "cohort"]) != slide.cohort:
+            found = f"{slide.cohort!r}, but the patient's is {cohort!r}"
+            problems.add(f"{where}, cohort", found, "make them agree")
+
+
+def _check_cohorts(found: set[str], configured: set[str], sheet: str, problems: Problems) -> None:
+    for cohort in sorted(found - configured):
+        unknown = f"{cohort!r} is in neither cohorts.internal nor cohorts.external"
+        problems.add(f"{sheet}, cohort", unknown, "add it to the configuration, or correct it")
+    for cohort in sorted(configured - found):
+        problems.add(
+            "cohorts", f"no patient of cohort {cohort!r} in {sheet}", "remove it, or add its patients"
+        )
