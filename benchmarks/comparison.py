@@ -54,10 +54,9 @@ from known_truth import (
 )
 from torch import nn
 
-from pathduet.catalogue import CATALOGUE, named
+from pathduet.catalogue import CATALOGUE, named, opponent_of
 from pathduet.core.errors import PathDuetError
 from pathduet.core.source_code import code_version
-from pathduet.evaluation.model_summary import opponent_of
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.table_sections import p_text
 from pathduet.models.method.config import PATCH_STARTS

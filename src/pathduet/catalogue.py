@@ -259,6 +259,28 @@ def named(name: str) -> Model:
     return CATALOGUE.get(name) or Model(name, name, "own", "", (), ())
 
 
+def opponent_of(name: str, base: str, reads: str) -> str:
+    """Return the model that a model is tested against: a variation's base, else the one of ours that reads the same.
+
+    Parameters
+    ----------
+    name, base : str
+        Base: of a variation, the model that it varies; else the model itself.
+    reads : str
+        As :attr:`Model.reads`.
+
+    Returns
+    -------
+    str
+        Empty for what others are tested against.
+    """
+    varied = named(base).role if named(base).kind == "method" else base
+    if varied != name and named(base).kind in ("method", "baseline"):
+        return varied
+    ours = "distilled" if reads == "slides" else "teacher"
+    return "" if name == ours else ours
+
+
 def own_model(name: str, entry: Mapping[str, Any]) -> Model:
     """Return a user's own network as a model of the catalogue.
 

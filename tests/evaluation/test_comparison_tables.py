@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy.stats import kstest
 
+from pathduet.catalogue import opponent_of
 from pathduet.evaluation.calibration import (
     calibration_rows,
     calibration_slope,
@@ -20,7 +21,7 @@ from pathduet.evaluation.calibration import (
 from pathduet.evaluation.collect import Collected, read_metrics
 from pathduet.evaluation.evaluate_table import evaluate_table
 from pathduet.evaluation.fold_metrics import evaluate_predictions
-from pathduet.evaluation.model_summary import opponent_of, summarise_model
+from pathduet.evaluation.model_summary import summarise_model
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.paired import paired_differences
 from pathduet.evaluation.paper_numbers import paper_number, paper_numbers

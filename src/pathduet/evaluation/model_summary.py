@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pathduet.catalogue import modality, named
+from pathduet.catalogue import modality, named, opponent_of
 from pathduet.results import COST, DESCRIPTION, Results
-
-#: Ours, by what a model reads when it predicts.
-OURS_WITH_EXPRESSION, OURS_SLIDES_ONLY = "teacher", "distilled"
 
 
 @dataclass(frozen=True)
@@ -62,23 +59,6 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def opponent_of(name: str, base: str, reads: str) -> str:
-    """Return the model that a model is tested against.
-
-    Parameters
-    ----------
-    base : str
-        Of a variation, the model that it varies; else the model itself.
-    reads : str
-        See :class:`ModelSummary`.
-    """
-    base_of = named(base).role if named(base).kind == "method" else base
-    if base_of != name and named(base).kind in ("method", "baseline"):
-        return base_of
-    ours = OURS_SLIDES_ONLY if reads == "slides" else OURS_WITH_EXPRESSION
-    return "" if name == ours else ours
 
 
 def summarise_model(

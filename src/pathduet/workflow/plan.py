@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.catalogue import Model, catalogue_of, names
+from pathduet.catalogue import Model, catalogue_of, names, opponent_of
 from pathduet.cohort.sheets import SlideRow, read_sheets
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
@@ -162,11 +162,11 @@ class Plan:
         """(task, model) of every row of a table, each once, and of what a variation is tested against."""
         rows = [(row["task"], row["model"]) for row in self.rows(table)]
         tested = [(task, self._opponent(model)) for task, model in rows if table in VARIATION_TABLES]
-        return list(dict.fromkeys([*rows, *tested]))
+        return list(dict.fromkeys([*rows, *(pair for pair in tested if pair[1])]))
 
     def _opponent(self, model: str) -> str:
-        reads = self.catalogue[self.arms[model].base].reads
-        return "distilled" if reads == "slides" else "teacher"
+        base = self.arms[model].base
+        return opponent_of(model, base, self.catalogue[base].reads)
 
     @property
     def evaluated(self) -> list[tuple[str, str]]:
