@@ -40,6 +40,7 @@ from pathduet.explain.annotated_slides import AnnotatedSlides
 from pathduet.explain.files import TABLES
 from pathduet.explain.fold_results import TaskRun
 from pathduet.explain.gene_correlation import false_discovery
+from pathduet.features.feature_file import open_features
 from pathduet.models.method.config import MAGNIFICATIONS, SUBSPACES
 from pathduet.models.method.deformable_attention import reference_points, sample_map
 from pathduet.models.method.teacher import Teacher
@@ -188,13 +189,11 @@ def fold_gene_attention(
 
 def _cells(case: Case, magnification: str, config: object, sides: TileSides | None) -> Floats | None:
     """Return the side of each cell of a slide's token map, None without annotation."""
-    import h5py
-
     tiles = sides(case.slide_id, magnification) if sides is not None else None
     if tiles is None:
         return None
-    with h5py.File(case.features, "r") as file:
-        rows = map_rows(file[magnification]["grid"][:], config)  # type: ignore[arg-type]
+    with open_features(case.features) as file:
+        rows = map_rows(file.grid(magnification), config)  # type: ignore[arg-type]
     return np.asarray(tiles)[rows]
 
 

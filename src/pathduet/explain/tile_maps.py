@@ -19,6 +19,7 @@ from pathduet.catalogue import CATALOGUE
 from pathduet.core.errors import InputError, Problem
 from pathduet.explain.sampled_points import Sampling
 from pathduet.explain.token_maps import TokenMaps, token_maps
+from pathduet.features.feature_file import open_features
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.student import Student
 from pathduet.models.method.teacher import Teacher
@@ -152,21 +153,15 @@ def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
     import h5py
 
     try:
-        with h5py.File(features, "r") as file:
+        with open_features(features) as slide:
+            known = slide.attributes
             facts: dict[str, Any] = {
-                "slide_id": str(file.attrs.get("slide_id", features.parent.name)),
-                "mpp": (float(file.attrs["mpp_x"]), float(file.attrs["mpp_y"])),
+                "slide_id": str(known.get("slide_id", features.parent.name)),
+                "mpp": (float(known["mpp_x"]), float(known["mpp_y"])),
                 "width": None,
                 "height": None,
             }
-            grids = {
-                m: TileGrid(
-                    file[m]["grid"][:].astype(np.int64),
-                    float(file[m].attrs["tile_level0_px_x"]),
-                    float(file[m].attrs["tile_level0_px_y"]),
-                )
-                for m in MAGNIFICATIONS
-            }
+            grids = {m: TileGrid(slide.grid(m).astype(np.int64), *slide.tile_size(m)) for m in MAGNIFICATIONS}
         if (tiles := features.with_name("tiles.h5")).is_file():
             with h5py.File(tiles, "r") as file:
                 if str(file.attrs.get("slide_id", facts["slide_id"])) != facts["slide_id"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import Problems
 from pathduet.core.files import sha256_file
 from pathduet.results import Results
 
@@ -26,7 +26,7 @@ def verify_features(results: Results, slide_ids: Iterable[str]) -> None:
     InputError
         Naming every file that is gone or differs, and the command that makes it again.
     """
-    problems = []
+    problems = Problems()
     for slide_id in slide_ids:
         path, written = results.features(slide_id), recorded_sha256(results, slide_id)
         if not path.is_file():
@@ -35,15 +35,12 @@ def verify_features(results: Results, slide_ids: Iterable[str]) -> None:
             found = "is not what was written (a damaged disk, or edited by hand)"
         else:
             continue
-        problems.append(
-            Problem(
-                f"slide {slide_id}, {path.name}",
-                found,
-                f"make it again with `snakemake --cores 1 {path} --forcerun one_slide` (and the run's --configfile)",
-            )
+        problems.add(
+            f"slide {slide_id}, {path.name}",
+            found,
+            f"make it again with `snakemake --cores 1 {path} --forcerun one_slide` (and the run's --configfile)",
         )
-    if problems:
-        raise InputError(problems)
+    problems.check()
 
 
 def recorded_sha256(results: Results, slide_id: str) -> str:

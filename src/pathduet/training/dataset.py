@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pathduet.core.errors import InputError, Problem
+from pathduet.features.feature_file import open_features
 
 if TYPE_CHECKING:
     from pathduet.models.method.config import ModelConfig
@@ -150,16 +151,13 @@ class SlideDataset:
         InputError
             Naming slides whose encoder, weights, stain backend or tile size differ from the first slide's.
         """
-        import h5py
-
         found: dict[str, dict[str, str | int | float]] = {}
         for case in self.cases:
             try:
-                with h5py.File(case.features, "r") as file:
-                    facts = {
-                        name: _plain(file.attrs[name]) for name in ENCODER_ATTRIBUTES if name in file.attrs
-                    }
-                    facts["feature_dim"] = int(file[self.config.experts[0]]["features"].shape[1])
+                with open_features(case.features) as file:
+                    known = file.attributes
+                    facts = {name: _plain(known[name]) for name in ENCODER_ATTRIBUTES if name in known}
+                    facts["feature_dim"] = file.width(self.config.experts[0])
             except (OSError, KeyError) as error:
                 raise _unreadable(case, "", error) from None
             found[case.slide_id] = facts
@@ -199,12 +197,9 @@ class SlideDataset:
         return tiles
 
     def _read(self, case: Case, magnification: str) -> _Tiles:
-        import h5py
-
         try:
-            with h5py.File(case.features, "r") as file:
-                group = file[magnification]
-                features, grid = group["features"][:], group["grid"][:]
+            with open_features(case.features) as file:
+                features, grid = file.features(magnification), file.grid(magnification)
         except (OSError, KeyError) as error:
             raise _unreadable(case, f", {magnification}", error) from None
         if len(features) == 0 or not all_finite(features):
