@@ -37,6 +37,7 @@ OUT_OF_REACH = {
     "one_slide": ("training", "models", "evaluation", "expression"),
     "slides": ("training", "models", "evaluation", "expression"),
     "genes": ("training", "models", "evaluation", "slides"),
+    "evaluate": ("training", "models", "slides", "explain"),
     "report": ("training", "models", "slides"),
 }
 #: Read by everyone: the package itself, for its version.
