@@ -58,7 +58,7 @@ def test_a_job_leaves_a_record_of_all_it_read_and_made(
     sheet, made = tmp_path / "patients.tsv", tmp_path / "results/models/m/model.json"
     sheet.write_text("patient_id\n")
     given = SimpleNamespace(
-        rule="train", wildcards=Named(model="m"), params=Named(settings={"seed": 5, "epochs": 20}, folds=range(2), code="c0de"),
+        rule="train", wildcards=Named(model="m"), params=Named(settings={"seed": 5, "epochs": 20}, n_folds=2, code="c0de"),
         config={"seed": 1, "results": "results"}, threads=1, input=[str(sheet)], output=[str(made)],
         log=["results/logs/train/m.log"],
     )  # fmt: skip
@@ -73,7 +73,7 @@ def test_a_job_leaves_a_record_of_all_it_read_and_made(
     assert (record["rule"], record["wildcards"], record["seed"], record["code"]) == (
         "train", {"model": "m"}, 5, "c0de",
     )  # fmt: skip
-    assert record["settings"] == {"settings": {"seed": 5, "epochs": 20}, "folds": [0, 1]}
+    assert record["settings"] == {"settings": {"seed": 5, "epochs": 20}, "n_folds": 2}
     assert record["versions"]["numpy"] == np.__version__ and record["git_commit"]
     inside = json.loads(made.read_text())["provenance"]
     assert inside == {key: value for key, value in record.items() if key != "outputs"}

@@ -128,7 +128,7 @@ def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
     return {
         "rule": job.rule,
         "wildcards": dict(job.wildcards.items()),
-        "settings": json.loads(json.dumps(settings, default=_plain)),
+        "settings": json.loads(json.dumps(settings, default=str)),
         "seed": job.config.get("seed") if seed is None else seed,
         "code": job.params.get("code"),
         "inputs": dict(inputs),
@@ -145,10 +145,6 @@ def shown_path(path: str | os.PathLike[str], results: Path) -> str:
     if whole.is_relative_to(folder):
         return (folder.name / whole.relative_to(folder)).as_posix()
     return Path(*whole.parts[-2:]).as_posix()
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, (range, set, frozenset)) else str(value)
 
 
 def embed(description: Path, record: Mapping[str, Any]) -> None:
