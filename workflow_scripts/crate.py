@@ -9,4 +9,4 @@ with job(snakemake, "crate") as results:
     from pathduet.workflow.crate import write_crate
 
     ended = datetime.fromtimestamp(Path(snakemake.input.report).stat().st_mtime, UTC)
-    write_crate(results.root, Path(snakemake.scriptdir).parent, Path(snakemake.output.crate), ended)
+    write_crate(results, Path(snakemake.scriptdir).parent, ended)

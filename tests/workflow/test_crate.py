@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pathduet.core.provenance import run_record
+from pathduet.results import Results
 from pathduet.workflow.crate import write_crate
 
 ENDED = datetime(2026, 11, 23, 12, 30, tzinfo=UTC)
@@ -34,7 +35,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def crate(results: Path, repository: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
-    write_crate(results, repository, results / "run.crate.zip", ENDED)
+    write_crate(Results(results), repository, ENDED)
     with zipfile.ZipFile(results / "run.crate.zip") as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     return files, json.loads(files["ro-crate-metadata.json"])

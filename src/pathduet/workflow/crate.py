@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pathduet.core.errors import PathDuetError
 from pathduet.core.files import atomic_path
 from pathduet.core.provenance import shown_path
+from pathduet.results import DESCRIPTION, HISTORY, PREDICTIONS, Results
 
 if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate
@@ -35,12 +36,6 @@ README = """# A run of PathDuet
 `report/report.html` first. Raw slides, expression, features and weights are not here; inputs are named with their SHA-256.
 Absolute paths are shortened to their last two parts.
 """
-#: Results that go into the archive; slides, features, weights and representations are too large.
-PARTS = (
-    "report/report.html", "provenance.json", "ledger.tsv", "participation.tsv", "split/folds.tsv", "tables/*", "metrics/*",
-    "models/*/*/*/predictions.tsv", "models/*/*/*/model.json", "models/*/*/*/history.tsv", "external/*/*/*/predictions.tsv",
-    "provenance/**/*.json",
-)  # fmt: skip
 #: Files of the checkout that are the workflow.
 WORKFLOW = ("Snakefile", "rules/*.smk", "workflow_scripts/*.py", "envs/*.yaml")
 _FORMATS = {
@@ -49,30 +44,38 @@ _FORMATS = {
 }  # fmt: skip
 
 
-def write_crate(results: Path, checkout: Path, out: Path, ended: datetime) -> None:
-    """Write the archive: the same results give the same bytes.
+def write_crate(results: Results, checkout: Path, ended: datetime) -> None:
+    """Write the archive of a finished run: the same results give the same bytes.
 
     Parameters
     ----------
-    results : Path
-        Holds ``provenance.json``, as from :func:`pathduet.core.provenance.run_record`, and the results.
+    results : Results
     checkout : Path
         Holds the Snakefile.
-    out : Path
-        The archive.
     ended : datetime
         When the run ended.
     """
-    record = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
-    hide = path_hider(record, results)
-    crate = _described(record, results, checkout, hide, ended.astimezone(UTC))
-    with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    record = json.loads(results.provenance.read_text(encoding="utf-8"))
+    crate = _described(record, results, checkout, ended.astimezone(UTC))
+    with atomic_path(results.crate) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for entity in [*crate.default_entities, *crate.data_entities]:
             for name, content in entity.stream(chunk_size=-1):
                 archive.writestr(_entry(name), content)
 
 
-def path_hider(record: Mapping[str, Any], results: Path) -> Callable[[str], str]:
+def archived(results: Results) -> list[Path]:
+    """Return the results that go into the archive; slides, features, weights and representations are too large."""
+    model = results.model("*", "*", "*")
+    patterns = (
+        results.report, results.provenance, results.ledger, results.participation, results.folds, results.table("*", ".*"),
+        results.metrics("*"), model / PREDICTIONS, model / DESCRIPTION, model / HISTORY, results.external("*", "*", "*") / PREDICTIONS,
+        results.job_record(results.log("**", "*")),
+    )  # fmt: skip
+    names = (pattern.relative_to(results.root).as_posix() for pattern in patterns)
+    return sorted({path for name in names for path in results.root.glob(name) if path.suffix in _FORMATS})
+
+
+def path_hider(record: Mapping[str, Any], results: Results) -> Callable[[str], str]:
     """Return a function that shortens the absolute paths in a text to their last two parts.
 
     An archive travels; where somebody keeps patients' files is nobody else's business. Known are the paths of the
@@ -84,8 +87,8 @@ def path_hider(record: Mapping[str, Any], results: Path) -> Callable[[str], str]
 
     def hide(text: str) -> str:
         for path in known:
-            text = text.replace(path, shown_path(path, results))
-        return pattern.sub(lambda found: shown_path(found[0], results), text)
+            text = text.replace(path, shown_path(path, results.root))
+        return pattern.sub(lambda found: shown_path(found[0], results.root), text)
 
     return hide
 
@@ -100,9 +103,7 @@ def _absolute(value: Any) -> list[str]:
     )
 
 
-def _described(
-    record: Mapping[str, Any], results: Path, checkout: Path, hide: Callable[[str], str], ended: datetime
-) -> ROCrate:
+def _described(record: Mapping[str, Any], results: Results, checkout: Path, ended: datetime) -> ROCrate:
     """Return the crate: its entities, in an order of their own, and the files' contents."""
     try:
         from rocrate.model import ContextEntity, SoftwareApplication
@@ -110,6 +111,7 @@ def _described(
     except ImportError:
         raise PathDuetError("the run's archive needs rocrate: pip install 'pathduet[crate]'") from None
 
+    hide = path_hider(record, results)
     crate = ROCrate(version="1.1")
     crate.metadata.extra_contexts.append("https://w3id.org/ro/terms/workflow-run/context")
     crate.name = "PathDuet run"
@@ -166,10 +168,10 @@ def _described(
         workflow.append_to("input", parameter(f"{number}-{name}", "PropertyValue", used[-1]))
 
     made = []
-    for path in sorted({path for part in PARTS for path in results.glob(part) if path.suffix in _FORMATS}):
+    for path in archived(results):
         content = hide(path.read_text(encoding="utf-8")).encode()
-        made.append(_add_file(crate, path.relative_to(results).as_posix(), content))
-        if path.name == "report.html":
+        made.append(_add_file(crate, path.relative_to(results.root).as_posix(), content))
+        if path == results.report:
             workflow["output"] = parameter("report", "File", made[-1])
     code = f"commit {record['git_commit']}, source {record['source_sha256']}, seed {record['seed']}"
     action = crate.add_action(
