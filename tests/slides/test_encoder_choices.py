@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from pathduet.core.errors import PathDuetError
-from pathduet.slides.encoders.encoder import EncoderUnavailable, find_weights, load_encoder, pick_engine
+from pathduet.slides.encoders.encoder import load_encoder
+from pathduet.slides.encoders.engines import pick_engine
+from pathduet.slides.encoders.weights import EncoderUnavailable, find_weights
 from pathduet.slides.settings import EncoderSettings
 
 from .test_encoders import cosine, tiles

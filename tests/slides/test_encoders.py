@@ -9,7 +9,8 @@ import pytest
 from pathduet.core.errors import PathDuetError
 from pathduet.slides.encoders import engines as encoder_engines
 from pathduet.slides.encoders import weights as encoder_weights
-from pathduet.slides.encoders.encoder import EncoderUnavailable, find_weights, load_encoder
+from pathduet.slides.encoders.encoder import load_encoder
+from pathduet.slides.encoders.weights import EncoderUnavailable, find_weights
 from pathduet.slides.settings import EncoderSettings
 
 torch = pytest.importorskip("torch")

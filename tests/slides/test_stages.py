@@ -20,7 +20,7 @@ from pathduet.core.errors import SLIDE_REASONS, PathDuetError, SlideError
 from pathduet.core.source_code import source_modules
 from pathduet.slides import isolation
 from pathduet.slides.batch import make_artifact, run_batch
-from pathduet.slides.encoders.encoder import EncoderUnavailable
+from pathduet.slides.encoders.weights import EncoderUnavailable
 from pathduet.slides.features_stage import encoded_rows
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
 from pathduet.slides.stages import run_stage

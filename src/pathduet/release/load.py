@@ -239,7 +239,7 @@ def check_encoder(release: Release) -> None:
     PathDuetError
         If they cannot be had (the message names the ways out), or are others.
     """
-    from pathduet.slides.encoders.encoder import find_weights
+    from pathduet.slides.encoders.weights import find_weights
 
     found = find_weights(release.settings.encoder)
     wanted = release.encoder["weights_sha256"]

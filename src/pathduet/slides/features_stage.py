@@ -19,7 +19,8 @@ from pathduet.core.provenance import origin
 from pathduet.features.feature_file import TileFeatures, write_features
 from pathduet.features.token_map import hilbert_order, token_indices
 from pathduet.slides.cache_keys import slide_identity
-from pathduet.slides.encoders.encoder import Encoder, load_encoder
+from pathduet.slides.encoders.encoder import load_encoder
+from pathduet.slides.encoders.engines import Encoder
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.stain.colour_table import Normalizer, tabulated
 from pathduet.slides.stain_stage import load_normalizer

@@ -210,7 +210,8 @@ def _processes(count: int) -> ProcessPoolExecutor:
         end_processes()
         # spawned, not forked: a fork of a process that uses a GPU is none of its own
         context = multiprocessing.get_context("spawn")
-        _pool = (count, ProcessPoolExecutor(count, context, initializer=_begin, initargs=(os.getpid(),)))
+        watch = parent_process.end_with, (os.getpid(),)
+        _pool = (count, ProcessPoolExecutor(count, context, *watch))
     return _pool[1]
 
 
@@ -220,10 +221,6 @@ def end_processes() -> None:
     if _pool is not None:
         _pool[1].shutdown(wait=True, cancel_futures=True)
         _pool = None
-
-
-def _begin(parent: int) -> None:
-    parent_process.end_with(parent)
 
 
 _opened: tuple[_Job, _Preparation, SlideReader] | None = None

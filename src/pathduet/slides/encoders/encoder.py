@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pathduet.core.errors import PathDuetError
-from pathduet.slides.encoders.engines import Encoder, OnnxEncoder, TileNetwork, feature_dim, pick_engine
+from pathduet.slides.encoders.engines import Encoder, OnnxEncoder, TileNetwork, feature_dim
 from pathduet.slides.encoders.weights import (
     TIMM,
     EncoderUnavailable,
@@ -23,8 +23,6 @@ from pathduet.slides.settings import EncoderSettings
 
 if TYPE_CHECKING:
     from torch import nn
-
-__all__ = ["Encoder", "EncoderUnavailable", "find_weights", "load_encoder", "pick_engine", "resnet50_trunk"]
 
 _LITE_MEAN, _LITE_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 _RESNET50 = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")

