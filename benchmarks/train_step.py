@@ -39,11 +39,12 @@ def networks(kind: str) -> Any:
     import torch
 
     from pathduet.models import ModelConfig, ReleasedStudent, ReleasedTeacher, Student, Teacher
+    from pathduet.models.released import ReleasedConfig
 
     model, variant = kind.split()
     torch.manual_seed(0)
     if variant == "released":
-        config = ModelConfig(variant="released", head_dim=64)
+        config = ReleasedConfig(head_dim=64)
         if model == "teacher":
             return ReleasedTeacher(config, FEATURES, TUMOR_GENES, TME_GENES, CLASSES)
         return ReleasedStudent(config, FEATURES, CLASSES)

@@ -4,7 +4,7 @@
     python benchmarks/variations.py report variations.jsonl --out docs/results/variations.md
 
 The rows are those of the workflow's tables (`pathduet.variations`), trained as `comparison.py` trains: same phantom, widths, epochs,
-batches and rate. A row of the output is one arm of one seed, task and table; rows are appended as they come, and what is already
+batches and rate. A row of the output is one model of one seed, task and table; rows are appended as they come, and what is already
 there is not computed again. Seeds are the outer loop. Gene selection has a phantom of its own, in which two thirds of the genes are spare.
 """
 
@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +51,17 @@ from known_truth import (
 )
 from torch import nn
 
+from pathduet.catalogue import find
 from pathduet.core import config as configuration
 from pathduet.core.errors import PathDuetError
 from pathduet.core.source_code import code_version
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.table_sections import p_text
 from pathduet.expression.gene_selection import interdecile_range
-from pathduet.models import ModelConfig, Student, Teacher
-from pathduet.models.released import ReleasedStudent, ReleasedTeacher
+from pathduet.models import ModelConfig, Student
 from pathduet.training.config import TrainingConfig
+from pathduet.training.loop import learning_rate
+from pathduet.training.networks import choose
 from pathduet.training.objectives import (
     DistilledObjective,
     StudentObjective,
@@ -67,7 +69,8 @@ from pathduet.training.objectives import (
     TeacherTargets,
 )
 from pathduet.training.prototype_order import orient
-from pathduet.variations import OURS, Arm, all_arms, arm_tasks, arms
+from pathduet.training.released import ReleasedTeacherObjective, released_learning_rate
+from pathduet.variations import PlannedModel, planned_models, table_rows
 
 TASKS = {
     "ablation": ("diagnosis", "survival"),
@@ -104,80 +107,87 @@ def chosen_genes(phantom: Phantom, share: str, seed: int) -> Phantom:
     return replace(phantom, genes=kept)
 
 
-class Arms:
+class TrainedModels:
     """Trained networks of one seed and task, each trained once."""
 
     def __init__(
         self, seed: int, task: str, tokens: int, config: Mapping[str, Any], spare_genes: int
     ) -> None:
         self.seed, self.task, self.tokens, self.config, self.spare = seed, task, tokens, config, spare_genes
-        self.known = all_arms(config)
+        self.known = planned_models(config)
         self.phantoms: dict[str, Phantom] = {}
         self.trained: dict[str, tuple[nn.Module, float]] = {}
         self.training = TrainingConfig.start_values(
             task, "teacher", epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH, seed=seed
         )
 
-    def sizes(self, arm: Arm) -> ModelConfig:
-        """Return an arm's sizes: the benchmark's, with its own laid over them."""
-        return replace(SIZES, tokens=self.tokens, **arm.model)
+    def sizes(self, model: PlannedModel) -> ModelConfig:
+        """Return a model's sizes: the benchmark's, with its own laid over them."""
+        sizes = replace(SIZES, tokens=self.tokens, **model.model)
+        return choose(model.base).token_config(asdict(sizes))
 
-    def run(self, arm: Arm) -> Run:
-        """Return the phantom as an arm sees it: its token order and its genes."""
-        sizes = self.sizes(arm)
-        order = "raster" if sizes.variant == "released" else sizes.token_order
-        genes = ("hvg30" if arm.genes == "default" else arm.genes) if self.spare else ""
-        if (key := f"{order} {genes}") not in self.phantoms:
+    def run(self, model: PlannedModel) -> Run:
+        """Return the phantom as a model sees it: its token order and its genes."""
+        sizes = self.sizes(model)
+        genes = ("hvg30" if model.genes == "default" else model.genes) if self.spare else ""
+        if (key := f"{sizes.token_order} {genes}") not in self.phantoms:
             phantom = make_phantom(
-                self.seed, self.task, order, n_patients=300, n_tokens=self.tokens, spare_genes=self.spare
+                self.seed,
+                self.task,
+                sizes.token_order,
+                n_patients=300,
+                n_tokens=self.tokens,
+                spare_genes=self.spare,
             )
             self.phantoms[key] = chosen_genes(phantom, genes, self.seed) if genes else phantom
-        training = replace(self.training, **arm.training)
+        training = replace(self.training, **model.training)
         return Run(self.seed, self.task, self.phantoms[key], training, sizes)
 
-    def network(self, arm: Arm) -> tuple[nn.Module, float]:
-        """Return an arm's trained network, and the CPU seconds of its own training."""
+    def network(self, model: PlannedModel) -> tuple[nn.Module, float]:
+        """Return a model's trained network, and the CPU seconds of its own training."""
         # what the experts' answers are made into does not change the training
-        model = {key: value for key, value in arm.model.items() if key != "expert_rule"}
+        sizes = {key: value for key, value in model.model.items() if key != "expert_rule"}
         key = json.dumps(
-            [arm.base, model, dict(arm.training), dict(arm.settings), arm.genes, arm.teacher, arm.student]
+            [model.base, sizes, dict(model.training), dict(model.settings), model.genes, model.trained_after]
         )
         if key not in self.trained:
-            others = {name: self.network(self.known[name])[0] for name in (arm.teacher, arm.student)} if arm.base == "distilled" else {}  # fmt: skip
+            sources = [self.known[name] for name in model.trained_after]
+            others = {find(source.base).role: self.network(source)[0] for source in sources}
             start = time.process_time()
-            network = self._train(arm, others)
+            network = self._train(model, others)
             self.trained[key] = (network, time.process_time() - start)
         return self.trained[key]
 
-    def _train(self, arm: Arm, others: Mapping[str, nn.Module]) -> nn.Module:
-        run = self.run(arm)
-        if arm.base not in OURS:
-            return run.baseline(arm.base, **arm.settings)
+    def _train(self, model: PlannedModel, others: Mapping[str, nn.Module]) -> nn.Module:
+        run = self.run(model)
+        base = find(model.base)
+        if base.role == "baseline":
+            return run.baseline(model.base, **model.settings)
         sizes, outcome, weights, config = run.sizes, run.phantom.outcome, run.weights, run.config
-        released = sizes.variant == "released"
-        start = "random" if released else sizes.patch_start
+        released = base.kind == "released"
         objective: Any
-        if arm.base == "teacher":
-            network = run.teacher(ReleasedTeacher if released else Teacher, start)
-            objective = TeacherObjective(outcome, config, weights)
+        if base.role == "teacher":
+            network = run.teacher(base.load_network(), sizes.patch_start)
+            objective = (ReleasedTeacherObjective if released else TeacherObjective)(outcome, config, weights)
         else:
-            network = run.student(ReleasedStudent if released else Student, start)
+            network = run.student(base.load_network(), sizes.patch_start)
             objective = StudentObjective(outcome, config, weights)
-        if arm.base == "distilled":
+        if base.role == "distilled":
             config = replace(config, learning_rate=config.learning_rate / 2)
-            network.load_state_dict(others[arm.student].state_dict())
+            network.load_state_dict(others["student"].state_dict())
             if isinstance(network, Student) and network.learns_order:
                 orient(network, run.train, list(range(len(run.train))), BATCH, CPU)
-            logits, representation, _ = answers(others[arm.teacher], run.train)
+            logits, representation, _ = answers(others["teacher"], run.train)
             objective = DistilledObjective(outcome, config, weights, TeacherTargets(logits, representation))
-        return run.fit(network, objective, config, arm.name, variant=sizes.variant)
+        schedule = released_learning_rate if released else learning_rate
+        return run.fit(network, objective, config, model.name, schedule=schedule)
 
-    def row(self, arm: Arm) -> dict[str, Any]:
-        """Return an arm's metrics on the test half, or why there are none."""
-        run = self.run(arm)
+    def row(self, model: PlannedModel) -> dict[str, Any]:
+        """Return a model's metrics on the test half, or why there are none."""
+        run = self.run(model)
         part = run.phantom.part(False)
         try:
-            network, seconds = self.network(arm)
+            network, seconds = self.network(model)
             logits, _, _ = answers(network, part)
             found = scores(
                 run.phantom, part, probability_and_risk(run.phantom, logits, run.sizes.expert_rule)
@@ -192,10 +202,10 @@ class Arms:
         }
 
 
-def table_arms(table: str, task: str, config: Mapping[str, Any]) -> list[Arm]:
+def rows_of(table: str, task: str, config: Mapping[str, Any]) -> list[PlannedModel]:
     """Return a table's rows for a task."""
     tasks = list(TASKS[table])
-    return [arm for arm in arms(table, config) if task in arm_tasks(arm, tasks)]
+    return [row for row in table_rows(table, config) if task in row.shown_for(tasks)]
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -207,19 +217,23 @@ def execute(arguments: argparse.Namespace) -> None:
         for table in arguments.tables:
             for task in TASKS[table]:
                 done = {r["model"] for r in rows if (r["table"], r["task"], r["seed"]) == (table, task, seed)}
-                trained = Arms(seed, task, arguments.tokens, config, SPARE_GENES if table == "hvg" else 0)
-                for arm in {one.name: one for one in table_arms(table, task, config)}.values():
-                    if arm.name in done:
+                trained = TrainedModels(
+                    seed, task, arguments.tokens, config, SPARE_GENES if table == "hvg" else 0
+                )
+                for model in {one.name: one for one in rows_of(table, task, config)}.values():
+                    if model.name in done:
                         continue
                     row = {"table": table, "task": task, "seed": seed, "tokens": arguments.tokens, "code": code,
-                           "model": arm.name, **trained.row(arm)}  # fmt: skip
+                           "model": model.name, **trained.row(model)}  # fmt: skip
                     append_rows(arguments.out, row)
                     print(row, flush=True)
 
 
-def reference(arm: Arm, group: Sequence[Arm]) -> str:
-    """Return the row that an arm is compared with."""
-    return REFERENCES.get(arm.group) or next(one.name for one in group if one.name == one.base == arm.base)
+def reference(model: PlannedModel, group: Sequence[PlannedModel]) -> str:
+    """Return the row that a model is compared with."""
+    return REFERENCES.get(model.group) or next(
+        one.name for one in group if one.name == one.base == model.base
+    )
 
 
 def table_lines(rows: pd.DataFrame, table: str, config: Mapping[str, Any]) -> list[str]:
@@ -229,22 +243,22 @@ def table_lines(rows: pd.DataFrame, table: str, config: Mapping[str, Any]) -> li
     for task in TASKS[table]:
         mine = rows[rows["task"] == task]
         wide = mine.pivot_table(index="seed", columns="model", values=METRIC[task])
-        shown = table_arms(table, task, config)
-        for arm in shown:
-            one = mine[mine["model"] == arm.name]
+        shown = rows_of(table, task, config)
+        for model in shown:
+            one = mine[mine["model"] == model.name]
             failed = one["failed"].dropna() if "failed" in one else one.iloc[:0]["model"]
-            group = [a for a in shown if a.group == arm.group]
-            head = [arm.group, task, arm.title]
-            if arm.name not in wide or not len(one):
+            group = [a for a in shown if a.group == model.group]
+            head = [model.group, task, model.title]
+            if model.name not in wide or not len(one):
                 reason = "; ".join(sorted(set(failed))) or "not computed"
                 found.append(
                     ([*head, f"failed: {reason}".replace("|", "/"), str(len(one))], None, ["-", "-"])
                 )
                 continue
-            other, test = reference(arm, group), None
-            if other != arm.name and other in wide:
-                test = paired((wide[arm.name] - wide[other]).dropna().to_numpy())
-            values = wide[arm.name].dropna().to_numpy()
+            other, test = reference(model, group), None
+            if other != model.name and other in wide:
+                test = paired((wide[model.name] - wide[other]).dropna().to_numpy())
+            values = wide[model.name].dropna().to_numpy()
             note = f" ({len(failed)} failed: {failed.iloc[0]})".replace("|", "/") if len(failed) else ""
             cost = [f"{one[key].mean():.{digits}f}" for key, digits in (("parameters", 0), ("cpu_s", 1))]
             found.append(([*head, interval(values) + note, str(len(values))], test, cost))

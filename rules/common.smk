@@ -48,7 +48,7 @@ wildcard_constraints:
     batch=one_of(plan.batches),
     fold=one_of(map(str, plan.folds)),
     task=one_of(plan.tasks),
-    model=one_of(plan.arms),
+    model=one_of(plan.planned),
     selection=one_of(plan.selections),
     table=one_of(plan.known_tables),
     artifact=r"tiles\.h5|stain\.json|features\.h5",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pathduet.core.errors import InputError, Problem
 
-Kind = Literal["method", "baseline", "clinical", "own"]
+Kind = Literal["method", "baseline", "released", "clinical", "own"]
 Modality = Literal["slides", "expression", "clinical"]
 SLIDES: tuple[Modality, ...] = ("slides",)
 EXPRESSION: tuple[Modality, ...] = ("expression",)
@@ -22,6 +22,7 @@ CLINICAL: tuple[Modality, ...] = ("clinical",)
 _PAPER = "Zhang, Wang, Liu, Yu, Li: Disentangled Multi-modal Learning of Histology and Transcriptomics"
 _NETWORKS = "pathduet.models.baselines"
 _GREY = "#6b7177"
+_TITLES = {"teacher": "Teacher", "student": "Student", "distilled": "Distilled student"}
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class Model:
     ----------
     name, title : str
         In files, and for readers.
-    kind : {"method", "baseline", "clinical", "own"}
-        The paper's networks, networks that others proposed, regressions on clinical covariates, a user's own network.
+    kind : {"method", "baseline", "released", "clinical", "own"}
+        The paper's networks, networks that others proposed, the paper's as its authors' public code runs them, regressions on
+        clinical covariates, a user's own network.
     source : str
         Authors, title, venue, year; of a clinical model, the library that fits it.
     learns_from, predicts_from : tuple of str
@@ -98,7 +100,7 @@ class Model:
     @property
     def in_sentence(self) -> str:
         """The title inside a sentence: ``ABMIL``, ``distilled student``."""
-        return self.title[:1].lower() + self.title[1:] if self.kind == "method" else self.title
+        return self.title[:1].lower() + self.title[1:] if self.role != "baseline" else self.title
 
     def fits(self, task: str, task_kind: str) -> bool:
         """Whether it is a model of a task."""
@@ -123,13 +125,19 @@ def modality(names: tuple[str, ...] | list[str]) -> str:
     return "both" if {"slides", "expression"} <= set(names) else "".join(names[:1])
 
 
-def _method(
-    name: str, title: str, learns: tuple[Modality, ...], reads: tuple[Modality, ...], **more: Any
-) -> Model:
+def _method(name: str, learns: tuple[Modality, ...], reads: tuple[Modality, ...], **more: Any) -> Model:
     network = "teacher:Teacher" if name == "teacher" else "student:Student"
     return Model(
-        name, title, "method", _PAPER, learns, reads, f"pathduet.models.method.{network}",
+        name, _TITLES[name], "method", _PAPER, learns, reads, f"pathduet.models.method.{network}",
         "pathduet.models.method.config:ModelConfig", name, **more,
+    )  # fmt: skip
+
+
+def _released(role: str, learns: tuple[Modality, ...], reads: tuple[Modality, ...], **more: Any) -> Model:
+    network = "ReleasedTeacher" if role == "teacher" else "ReleasedStudent"
+    return Model(
+        f"released_{role}", f"{_TITLES[role]}, released", "released", f"the authors' public code of: {_PAPER}", learns, reads,
+        f"pathduet.models.released:{network}", "pathduet.models.released:ReleasedConfig", role, **more,
     )  # fmt: skip
 
 
@@ -183,10 +191,10 @@ def _logistic(name: str, title: str, short: str, *covariates: str, not_for: tupl
 CATALOGUE: dict[str, Model] = {
     model.name: model
     for model in (
-        _method("teacher", "Teacher", BOTH, BOTH, colour="#0a7abf"),
-        _method("student", "Student", SLIDES, SLIDES, colour="#009e73"),
+        _method("teacher", BOTH, BOTH, colour="#0a7abf"),
+        _method("student", SLIDES, SLIDES, colour="#009e73"),
         _method(
-            "distilled", "Distilled student", BOTH, SLIDES, trained_after=("teacher", "student"), colour="#e69f00"
+            "distilled", BOTH, SLIDES, trained_after=("teacher", "student"), colour="#e69f00"
         ),
         _baseline(
             "abmil", "ABMIL", "Ilse, Tomczak, Welling: Attention-based Deep Multiple Instance Learning, ICML 2018",
@@ -225,6 +233,9 @@ CATALOGUE: dict[str, Model] = {
             "ae", "AE", "Dumpala et al.: Audio-visual Fusion using Cross-modal Autoencoder, NeurIPS workshop 2018",
             BOTH, SLIDES, "ae:autoencoder_imputation", "ae:AutoencoderConfig",
         ),
+        _released("teacher", BOTH, BOTH),
+        _released("student", SLIDES, SLIDES),
+        _released("distilled", BOTH, SLIDES, trained_after=("released_teacher", "released_student")),
         _cox("cox_age", "age", "age_years"),
         _cox("cox_age_sex", "age + sex", "age_years", "sex"),
         _cox("cox_age_sex_grade", "age + sex + grade", "age_years", "sex", "grade"),

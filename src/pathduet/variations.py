@@ -1,4 +1,4 @@
-"""The named models of every table: the comparison's methods, and the variations of ablation, gene selection, findings.
+"""Every network that a run can be asked for: the catalogue's, the user's own, and variations of them (ablation, genes, findings).
 
 A variation is a model of its own, with a name of its own and its own folder in the results; the workflow trains it as
 it trains the teacher. Where a variation's settings are what the configuration says anyway, its row is the base model's.
@@ -11,30 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pathduet.core.config import merge
+from pathduet.catalogue import catalogue_of, find, names
+from pathduet.core.config import merge, training_settings
 
-#: The method's own networks, in the order in which they are trained.
-OURS = ("teacher", "student", "distilled")
-#: Networks that others proposed (:mod:`pathduet.catalogue`).
-BASELINE_NAMES = (
-    "abmil", "transmil", "snn", "concat", "add", "bilinear", "mcat", "cmta", "sml", "lm", "ae",
-)  # fmt: skip
-#: What a baseline takes from the configuration's ``model`` unless its own settings say otherwise: the shape of the token map,
-#: and how the public code grouped genes.
-INHERITED = {
-    "mcat": ("variant",),
-    "cmta": ("variant",),
-    "sml": ("offset_kernel", "stride", "offset_range"),
-}
-#: Tasks of each clinical baseline.
-CLINICAL_TASKS = {
-    "cox_age": ("survival",),
-    "cox_age_sex": ("survival",),
-    "cox_age_sex_grade": ("survival",),
-    "logistic_age_sex": ("diagnosis", "grading"),
-    # the grade is what the grading predicts
-    "logistic_age_sex_grade": ("diagnosis",),
-}
 #: Variation tables; "main" stands for the tasks' own tables and the external one.
 VARIATION_TABLES = ("ablation", "hvg", "findings")
 TABLES = ("main", *VARIATION_TABLES)
@@ -42,19 +21,17 @@ _CLASS_TASKS = ("diagnosis", "grading")
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One named model of a table.
+class PlannedModel:
+    """One named network as a row of a table.
 
     Attributes
     ----------
     name : str
         Folder and wildcard, e.g. ``teacher-no-cgc``.
     base : str
-        ``teacher``, ``student``, ``distilled``, a baseline, or a model of the user's own.
+        The model that it is or varies: of the catalogue, or one of the user's own.
     title : str
         For readers.
-    table : str
-        One of :data:`TABLES`.
     group : str
         Rows of a table that are compared with each other, e.g. ``gene input``; empty in ``main``.
     model : mapping
@@ -65,8 +42,8 @@ class Arm:
         Laid over a baseline's settings.
     genes : str
         Gene selection, a key of :func:`gene_selections`, or ``default``.
-    teacher, student : str
-        Arms that a distilled arm learns from and starts from.
+    trained_after : tuple of str
+        Planned models that it learns from, in the same fold.
     tasks : tuple of str
         Tasks whose rows the table shows; empty = all configured ones.
     """
@@ -74,36 +51,27 @@ class Arm:
     name: str
     base: str
     title: str
-    table: str
     group: str = ""
     model: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     genes: str = "default"
-    teacher: str = "teacher"
-    student: str = "student"
+    trained_after: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
 
-
-#: Titles of the method's own networks.
-TITLES = {"teacher": "Teacher", "student": "Student", "distilled": "Distilled student"}
-_BASELINE_TITLES = {
-    "abmil": "ABMIL", "transmil": "TransMIL", "snn": "SNN", "concat": "Concat", "add": "Add", "bilinear": "Bilinear",
-    "mcat": "MCAT", "cmta": "CMTA", "sml": "SML", "lm": "LM", "ae": "AE",
-}  # fmt: skip
+    def shown_for(self, tasks: list[str]) -> list[str]:
+        """Return the configured tasks for which a table shows it: those the publication shows, or else all."""
+        return [task for task in tasks if task in self.tasks] or list(tasks)
 
 
-def gene_selections(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return each gene selection's changes of the configuration's ``expression``: shares, and the random control."""
-    flavor = config["expression"]["hvg_flavor"]
-    ranked = "seurat" if flavor == "random" else flavor
-    shares = {
-        f"hvg{share}": {"hvg_flavor": ranked, "hvg_fraction": share / 100} for share in (10, 30, 50, 80)
-    }
-    return shares | {"random30": {"hvg_flavor": "random", "hvg_fraction": 0.3}}
+def planned_models(config: Mapping[str, Any]) -> dict[str, PlannedModel]:
+    """Return every network that can be asked for, by name: of all tables, and those that no table shows."""
+    varied = {row.name: row for table in VARIATION_TABLES for row in table_rows(table, config)}
+    networks = [name for name, model in catalogue_of(config).items() if model.kind != "clinical"]
+    return {**varied, **{name: _as_configured(name, config) for name in networks}}
 
 
-def arms(table: str, config: Mapping[str, Any]) -> list[Arm]:
+def table_rows(table: str, config: Mapping[str, Any]) -> list[PlannedModel]:
     """Return the rows of a table, in its order; every row once in each group.
 
     Parameters
@@ -116,60 +84,65 @@ def arms(table: str, config: Mapping[str, Any]) -> list[Arm]:
     """
     if table == "main":
         compared = config["comparison"]
-        names = [*OURS, *compared["models"], *compared["own_models"]]
-        return [base_arm(name) for name in names]
+        shown = [*names("method"), *compared["models"], *compared["own_models"]]
+        return [_as_configured(name, config) for name in shown]
     made = {"ablation": _ablation, "hvg": _hvg, "findings": _findings}
     if table not in made:
         raise ValueError(f"unknown table {table!r}; known: {', '.join(TABLES)}")
-    rows = [_or_base(arm, config) for arm in made[table](config)]
+    rows = [_or_base(row, config) for row in made[table](config)]
     return [
-        arm
-        for i, arm in enumerate(rows)
-        if (arm.name, arm.group) not in {(a.name, a.group) for a in rows[:i]}
+        row
+        for i, row in enumerate(rows)
+        if (row.name, row.group) not in {(other.name, other.group) for other in rows[:i]}
     ]
 
 
-def base_arm(name: str, table: str = "main") -> Arm:
-    """Return a model as it is configured, without variation."""
-    return Arm(name, name, TITLES.get(name) or _BASELINE_TITLES.get(name, name), table)
+def _as_configured(name: str, config: Mapping[str, Any]) -> PlannedModel:
+    model = catalogue_of(config)[name]
+    return PlannedModel(name, name, model.title, trained_after=model.trained_after)
 
 
-def all_arms(config: Mapping[str, Any]) -> dict[str, Arm]:
-    """Return every model that can be asked for, by name: of all tables, and baselines that no table shows."""
-    named = {arm.name: arm for table in VARIATION_TABLES for arm in arms(table, config)}
-    bases = {name: base_arm(name) for name in (*OURS, *BASELINE_NAMES, *config["comparison"]["own_models"])}
-    return {**named, **bases}
+def _varied(base: str, name: str, said: str, group: str, **changes: Any) -> PlannedModel:
+    """Return a variation of a model of the catalogue, called ``base-name`` in files and "Title, said" in tables."""
+    model = find(base)
+    return replace(
+        PlannedModel(
+            f"{base}-{name}", base, f"{model.title}, {said}", group, trained_after=model.trained_after
+        ),
+        **changes,
+    )
 
 
-def arm_tasks(arm: Arm, tasks: list[str]) -> list[str]:
-    """Return the configured tasks for which a table shows an arm: those the publication shows, or else all."""
-    return [task for task in tasks if task in arm.tasks] or list(tasks)
-
-
-def needed_arms(arm: Arm, known: Mapping[str, Arm]) -> list[Arm]:
-    """Return the arms that must be trained before this one (a distilled arm's teacher and student)."""
-    return [known[arm.teacher], known[arm.student]] if arm.base == "distilled" else []
-
-
-def _or_base(arm: Arm, config: Mapping[str, Any]) -> Arm:
+def _or_base(row: PlannedModel, config: Mapping[str, Any]) -> PlannedModel:
     """Return the base model's name in place of a variation that changes nothing."""
-    if arm.base in OURS:
-        same = (
-            merge(config["model"], arm.model) == config["model"]
-            and merge(config["training"][arm.base], arm.training) == config["training"][arm.base]
-        )
+    base = find(row.base)
+    if base.role == "baseline":
+        configured = config["comparison"]["settings"].get(row.base, {})
+        same = merge(configured, row.settings) == configured
     else:
-        configured = config["comparison"]["settings"].get(arm.base, {})
-        same = merge(configured, arm.settings) == configured
-    if arm.genes != "default":
-        chosen = gene_selections(config)[arm.genes]
+        training = training_settings(config["training"], base.role, config["tasks"][0])
+        same = (
+            merge(config["model"], row.model) == config["model"] and merge(training, row.training) == training
+        )
+    if row.genes != "default":
+        chosen = gene_selections(config)[row.genes]
         if all(config["expression"][key] == value for key, value in chosen.items()):
-            arm = replace(arm, genes="default")
-    lineage = (arm.teacher, arm.student) == ("teacher", "student")
-    return replace(arm, name=arm.base) if same and lineage and arm.genes == "default" else arm
+            row = replace(row, genes="default")
+    same = same and row.trained_after == base.trained_after and row.genes == "default"
+    return replace(row, name=row.base) if same else row
 
 
-def _ablation(config: Mapping[str, Any]) -> Iterator[Arm]:
+def gene_selections(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return each gene selection's changes of the configuration's ``expression``: shares, and the random control."""
+    flavor = config["expression"]["hvg_flavor"]
+    ranked = "seurat" if flavor == "random" else flavor
+    shares = {
+        f"hvg{share}": {"hvg_flavor": ranked, "hvg_fraction": share / 100} for share in (10, 30, 50, 80)
+    }
+    return shares | {"random30": {"hvg_flavor": "random", "hvg_fraction": 0.3}}
+
+
+def _ablation(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
     group = "gradient coordination and consistency"
     for cgc, igc, name in (
         (False, False, "no-cgc-no-igc"),
@@ -177,15 +150,8 @@ def _ablation(config: Mapping[str, Any]) -> Iterator[Arm]:
         (False, True, "no-cgc"),
         (True, True, "cgc-igc"),
     ):
-        said = " and ".join([*(["CGC"] if cgc else []), *(["IGC"] if igc else [])]) or "neither CGC nor IGC"
-        yield Arm(
-            f"teacher-{name}",
-            "teacher",
-            f"Teacher, {said}",
-            "ablation",
-            group,
-            training={"cgc": cgc, "igc": igc},
-        )
+        said = _named({"CGC": cgc, "IGC": igc})
+        yield _varied("teacher", name, said, group, training={"cgc": cgc, "igc": igc})
     for base, key, group, options in (
         (
             "teacher",
@@ -201,19 +167,16 @@ def _ablation(config: Mapping[str, Any]) -> Iterator[Arm]:
             {"max_confidence": "the surer expert", "mean": "mean of experts"},
         ),
         ("student", "aggregation", "token aggregation", {"ita": "ITA", "mean": "mean of tokens"}),
+        ("distilled", "aggregation", "token aggregation", {"ita": "ITA", "mean": "mean of tokens"}),
     ):
         tasks = _CLASS_TASKS if key == "expert_rule" else ()  # hazards are always averaged
         for value, said in options.items():
-            title = f"{TITLES[base]}, {said}"
-            yield Arm(f"{base}-{key}-{value}".replace("_", "-"), base, title, "ablation", group,
-                      model={key: value}, tasks=tasks)  # fmt: skip
-    for value, said in (("ita", "ITA"), ("mean", "mean of tokens")):
-        yield Arm(
-            f"distilled-aggregation-{value}", "distilled", f"Distilled student, {said}", "ablation",
-            "token aggregation", model={"aggregation": value},
-            student=_varied("student", "aggregation", value, config),
-        )  # fmt: skip
-    full = config["training"]["distilled"]
+            name = f"{key}-{value}".replace("_", "-")
+            row = _varied(base, name, said, group, model={key: value}, tasks=tasks)
+            if base == "distilled" and config["model"][key] != value:
+                row = replace(row, trained_after=("teacher", f"student-{name}"))
+            yield row
+    full = training_settings(config["training"], "distilled", config["tasks"][0])
     weights = {key: full[key] or 0.01 for key in ("w_mse", "w_kl")}
     for mse, kl, name in (
         (False, False, "no-mse-no-kl"),
@@ -221,63 +184,49 @@ def _ablation(config: Mapping[str, Any]) -> Iterator[Arm]:
         (False, True, "no-mse"),
         (True, True, "mse-kl"),
     ):
-        said = " and ".join([*(["MSE"] if mse else []), *(["KL"] if kl else [])]) or "neither MSE nor KL"
-        yield Arm(
-            f"distilled-{name}", "distilled", f"Distilled student, {said}", "ablation", "distillation losses",
-            training={"w_mse": weights["w_mse"] * mse, "w_kl": weights["w_kl"] * kl},
-        )  # fmt: skip
-    for variant in ("paper", "released"):
-        for base in ("teacher", "student"):
-            yield Arm(f"{base}-variant-{variant}", base, f"{TITLES[base]}, {variant}", "ablation", "variant",
-                      model={"variant": variant})  # fmt: skip
-        yield Arm(
-            f"distilled-variant-{variant}", "distilled", f"{TITLES['distilled']}, {variant}", "ablation", "variant",
-            model={"variant": variant},
-            teacher=_varied("teacher", "variant", variant, config),
-            student=_varied("student", "variant", variant, config),
-        )  # fmt: skip
+        training = {"w_mse": weights["w_mse"] * mse, "w_kl": weights["w_kl"] * kl}
+        said = _named({"MSE": mse, "KL": kl})
+        yield _varied("distilled", name, said, "distillation losses", training=training)
+    for kind in ("method", "released"):
+        for name in names(kind):
+            row = _as_configured(name, config)
+            title = row.title if kind == "released" else f"{row.title}, paper"
+            yield replace(row, group="variant", title=title)
 
 
-def _varied(base: str, key: str, value: str, config: Mapping[str, Any]) -> str:
-    return base if config["model"].get(key) == value else f"{base}-{key}-{value}"
+def _named(parts: Mapping[str, bool]) -> str:
+    """Return ``CGC and IGC``, ``IGC`` or ``neither CGC nor IGC``."""
+    return " and ".join(part for part, on in parts.items() if on) or f"neither {' nor '.join(parts)}"
 
 
-def _hvg(config: Mapping[str, Any]) -> Iterator[Arm]:
-    for genes, title in (
+def _hvg(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
+    for genes, said in (
         ("hvg10", "10 % highly variable genes"),
         ("hvg30", "30 % highly variable genes"),
         ("random30", "30 % random genes"),
         ("hvg50", "50 % highly variable genes"),
         ("hvg80", "80 % highly variable genes"),
     ):
-        yield Arm(
-            f"teacher-{genes}",
-            "teacher",
-            f"Teacher, {title}",
-            "hvg",
-            "genes",
-            genes=genes,
-            tasks=("diagnosis",),
-        )
+        yield _varied("teacher", genes, said, "genes", genes=genes, tasks=("diagnosis",))
 
 
-def _findings(config: Mapping[str, Any]) -> Iterator[Arm]:
-    for name, title in (("abmil", "slides"), ("snn", "expression"), ("concat", "both, concatenated")):
-        row = base_arm(name, "findings")
-        yield replace(row, title=f"{row.title}: {title}", group="modality", tasks=("diagnosis",))
-    for form, title in (
+def _findings(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
+    for name, said in (("abmil", "slides"), ("snn", "expression"), ("concat", "both, concatenated")):
+        row = _as_configured(name, config)
+        yield replace(row, title=f"{row.title}: {said}", group="modality", tasks=("diagnosis",))
+    for form, said in (
         ("tumor", "tumor genes alone"),
         ("tme", "TME genes alone"),
         ("concat", "both concatenated"),
         ("parallel", "both in parallel"),
     ):
-        yield Arm(f"snn-{form}", "snn", f"SNN: {title}", "findings", "gene input",
-                  settings={"genes": form}, tasks=("survival",))  # fmt: skip
+        row = _varied("snn", form, said, "gene input", settings={"genes": form}, tasks=("survival",))
+        yield replace(row, title=f"SNN: {said}")
     for attention in ("plain", "deformable"):
         for magnifications in ("10x", "20x", "both"):
-            yield Arm(
-                f"teacher-{attention}-{magnifications}", "teacher",
-                f"Teacher: {attention} attention, {'10x and 20x' if magnifications == 'both' else magnifications}",
-                "findings", "attention and magnification",
+            said = "10x and 20x" if magnifications == "both" else magnifications
+            row = _varied(
+                "teacher", f"{attention}-{magnifications}", said, "attention and magnification",
                 model={"attention": attention, "magnifications": magnifications}, tasks=("grading",),
             )  # fmt: skip
+            yield replace(row, title=f"Teacher: {attention} attention, {said}")

@@ -17,6 +17,7 @@ from pathduet.explain.token_maps import TokenMaps
 from pathduet.features.token_map import token_rows
 from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.deformable_attention import sample_map
+from pathduet.models.released import ReleasedConfig
 from pathduet.training.model_folder import ModelDescription, save_model
 from pathduet.training.outcomes import ClassOutcome
 
@@ -41,7 +42,7 @@ def write_slide(folder: Path, tiles: dict[str, int], seed: int = 0) -> Path:
 
 def write_model(folder: Path, model: str, config: ModelConfig = SMALL, swap: bool = False) -> Path:
     torch.manual_seed(3)
-    genes = (tuple("ABCDE"), tuple("FGHIJKL")) if model == "teacher" else ((), ())
+    genes = (tuple("ABCDE"), tuple("FGHIJKL")) if model.endswith("teacher") else ((), ())
     description = ModelDescription("diagnosis", model, 0, config, ClassOutcome(("a", "b")), ENCODER, *genes)
     network = description.build()
     if hasattr(network, "order"):
@@ -102,10 +103,10 @@ def test_points_are_drawn_in_their_cells_tile_at_their_place_in_the_cell():
 @pytest.mark.parametrize("tiles", [{"10x": 3, "20x": 30}, {"10x": 16, "20x": 17}])
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_weights_and_attention_add_up_to_one_over_the_tiles(tmp_path: Path, tiles: dict, variant: str):
-    config = ModelConfig(**{**vars(SMALL), "variant": variant})
+    prefix, config = ("", SMALL) if variant == "paper" else ("released_", ReleasedConfig(**vars(SMALL)))
     features = write_slide(tmp_path / "S1", tiles)
-    student = slide_maps(write_model(tmp_path / "student", "student", config), features)
-    teacher = slide_maps(write_model(tmp_path / "teacher", "teacher", config), features, EXPRESSION)
+    student = slide_maps(write_model(tmp_path / "student", f"{prefix}student", config), features)
+    teacher = slide_maps(write_model(tmp_path / "teacher", f"{prefix}teacher", config), features, EXPRESSION)
     for m, n in tiles.items():
         table = student.tiles[student.tiles["magnification"] == m]
         order = "raster" if variant == "released" else "hilbert"

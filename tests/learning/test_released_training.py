@@ -17,19 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pathduet.features.token_map import token_rows
-from pathduet.models import ReleasedStudent, ReleasedTeacher
+from pathduet.models.released import ReleasedConfig, ReleasedStudent, ReleasedTeacher
 from pathduet.training import (
     TrainingConfig,
     coordinate_gradients,
     load_model,
     predict_model,
-    released_dev_loss,
     train_model,
 )
 from pathduet.training.dataset import Case, SlideDataset
-from pathduet.training.loop import learning_rate
+from pathduet.training.released import released_dev_loss, released_learning_rate
 
-RELEASED = dataclasses.replace(fake_cohort.SMALL, variant="released")
+RELEASED = ReleasedConfig(**dataclasses.asdict(fake_cohort.SMALL))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> fake_cohort.FakeCohort:
 
 def train(cohort: fake_cohort.FakeCohort, out: Path, model: str, **folders: Path) -> Path:
     train_model(
-        "diagnosis", model, 0, slides=cohort.slides, labels=cohort.labels("diagnosis"), folds=cohort.folds,
+        "diagnosis", f"released_{model}", 0, slides=cohort.slides, labels=cohort.labels("diagnosis"), folds=cohort.folds,
         expression_path=cohort.expression, model_config=RELEASED, device="cpu", out_dir=out, **folders,
         training_config=TrainingConfig.start_values("diagnosis", model, epochs=2, learning_rate=1e-3),
     )  # fmt: skip
@@ -52,13 +51,13 @@ def test_all_three_models_train_and_record_the_variant(
     teacher = train(cohort, tmp_path / "teacher", "teacher")
     student = train(cohort, tmp_path / "student", "student")
     distilled = train(cohort, tmp_path / "distilled", "distilled", teacher_dir=teacher, student_dir=student)
-    for folder, kind in (
-        (teacher, ReleasedTeacher),
-        (student, ReleasedStudent),
-        (distilled, ReleasedStudent),
+    for folder, model, kind in (
+        (teacher, "released_teacher", ReleasedTeacher),
+        (student, "released_student", ReleasedStudent),
+        (distilled, "released_distilled", ReleasedStudent),
     ):
         record = json.loads((folder / "model.json").read_text())
-        assert record["variant"] == "released" == record["model_config"]["variant"]
+        assert record["variant"] == "released" and record["base"] == record["model"] == model
         network, _, _ = load_model(folder)
         assert type(network) is kind
         found = predict_model(
@@ -76,7 +75,7 @@ def test_a_teacher_of_the_other_variant_is_refused(cohort: fake_cohort.FakeCohor
     from pathduet.core.errors import InputError
 
     teacher = train(cohort, tmp_path / "teacher", "teacher")
-    with pytest.raises(InputError, match="another model configuration"):
+    with pytest.raises(InputError, match="a released_teacher"):
         train_model(
             "diagnosis", "distilled", 0, slides=cohort.slides, labels=cohort.labels("diagnosis"),
             folds=cohort.folds, expression_path=cohort.expression, model_config=fake_cohort.SMALL, device="cpu",
@@ -86,7 +85,7 @@ def test_a_teacher_of_the_other_variant_is_refused(cohort: fake_cohort.FakeCohor
 
 def test_the_learning_rate_swings_with_the_number_of_epochs_in_steps() -> None:
     config = TrainingConfig(learning_rate=1.0, epochs=10)
-    rates = [learning_rate(step, 1000, config, "released") for step in range(41)]
+    rates = [released_learning_rate(step, 1000, config) for step in range(41)]
     assert rates[0] == rates[20] == rates[40] == 1.0 and rates[10] == rates[30] == pytest.approx(0, abs=1e-12)
     assert rates[5] == pytest.approx(0.5)
 
@@ -96,7 +95,7 @@ def test_the_learning_rate_swings_with_the_number_of_epochs_in_steps() -> None:
 def test_a_conflicting_gradient_is_reflected(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     tumor, tme = (torch.randn(6, generator=generator, dtype=torch.float64) for _ in range(2))
-    one, other = coordinate_gradients(tumor, tme, 0.2, 0.7, variant="released")
+    one, other = coordinate_gradients(tumor, tme, 0.2, 0.7, times=2)
     before = float(torch.cosine_similarity(tumor, tme, dim=0))
     after = float(torch.cosine_similarity(one, other, dim=0))
     assert torch.equal(other, tme)
@@ -120,7 +119,7 @@ def test_dev_of_normalised_rows_by_hand() -> None:
 def test_tokens_are_in_list_order(cohort: fake_cohort.FakeCohort) -> None:
     row = cohort.slides.iloc[0]
     case = Case(row["slide_id"], row["patient_id"], "internal", "train", Path(row["features"]))
-    assert RELEASED.token_order == "hilbert"
+    assert fake_cohort.SMALL.token_order == "hilbert"
     batch = SlideDataset([case], RELEASED).batch([0])
     with h5py.File(case.features) as file:
         rows = token_rows(file["20x"]["grid"][:], 16, "raster")

@@ -47,9 +47,9 @@ def test_genes_of_no_group_are_grouped_by_gene_set() -> None:
     assert found == {"tumor genes": [0, 1], "TME genes": [2, 3, 4]}
 
 
-def test_released_variant_cuts_the_list_into_six_chunks_whatever_the_genes_are() -> None:
+def test_chunks_cut_the_list_into_six_parts_whatever_the_genes_are() -> None:
     tumor, tme = " ".join(shipped("tumor")[:7]), " ".join(f"Q{i}" for i in range(9))
-    chunks = list(group_positions(sizes(tumor, tme), None, "released").values())
+    chunks = list(group_positions(sizes(tumor, tme), "chunks").values())
     assert [i for chunk in chunks for i in chunk] == list(range(16))
     assert len(chunks) == 6 and {len(chunk) for chunk in chunks} == {2, 3}
 

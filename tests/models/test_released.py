@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from pathduet.models import MAGNIFICATIONS, SUBSPACES, ModelConfig, ReleasedStudent, ReleasedTeacher
+from pathduet.models import MAGNIFICATIONS, SUBSPACES, ReleasedStudent, ReleasedTeacher
 from pathduet.models.method.attention import MultiHeadAttention
 from pathduet.models.method.deformable_attention import reference_points, sample_map
-from pathduet.models.released import BiasedDeformableAttention, PositionBias, ScoreOrder
+from pathduet.models.released import BiasedDeformableAttention, PositionBias, ReleasedConfig, ScoreOrder
 
-CONFIG = ModelConfig(
-    variant="released", tokens=36, width=16, heads=4, head_dim=8, offset_groups=2, offset_kernel=3, stride=2,
+CONFIG = ReleasedConfig(
+    tokens=36, width=16, heads=4, head_dim=8, offset_groups=2, offset_kernel=3, stride=2,
     dropout=0.0,
 )  # fmt: skip
 
@@ -127,3 +127,18 @@ def test_permuting_slides_permutes_the_answers() -> None:
 def test_heads_must_fill_the_offset_groups() -> None:
     with pytest.raises(ValueError, match="offset_groups"):
         dataclasses.replace(CONFIG, heads=3)
+
+
+def test_what_the_public_code_does_in_one_way_cannot_be_switched() -> None:
+    config = ReleasedConfig(token_order="hilbert", patch_start="principal")
+    assert (config.token_order, config.patch_start) == ("raster", "random")
+    for change in ({"attention": "plain"}, {"gene_input": "vector"}, {"aggregation": "mean"}):
+        with pytest.raises(ValueError, match="no such switch"):
+            dataclasses.replace(CONFIG, **change)
+
+
+def test_one_magnification_can_be_read_alone() -> None:
+    config = dataclasses.replace(CONFIG, magnifications="20x")
+    _, fine, tumor, tme = inputs()
+    assert list(ReleasedTeacher(config, 10, 5, 11, 4)(None, fine, tumor, tme).logits) == ["20x"]
+    assert list(ReleasedStudent(config, 10, 4)(None, fine).logits) == ["20x"]

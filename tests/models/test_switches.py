@@ -9,15 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pathduet.core import config as configuration
-from pathduet.core.errors import InputError
 from pathduet.models import (
     DeformableAttention,
     GeneVector,
     ModelConfig,
     PlainAttention,
-    ReleasedStudent,
-    ReleasedTeacher,
     Student,
     Teacher,
     combine_hazards,
@@ -194,25 +190,7 @@ def test_a_single_expert_speaks_for_itself(only: str) -> None:
     assert torch.equal(hazards, logits[only].sigmoid()) and list(single) == [only]
 
 
-def test_the_released_variant_reads_one_magnification_too_but_has_no_other_switch() -> None:
-    config = dataclasses.replace(SMALL, variant="released", heads=4, magnifications="20x")
-    fine, tumor, tme = inputs()[1:]
-    assert list(ReleasedTeacher(config, 10, 7, 11, 4)(None, fine, tumor, tme).logits) == ["20x"]
-    assert list(ReleasedStudent(config, 10, 4)(None, fine).logits) == ["20x"]
-    for change in ({"attention": "plain"}, {"gene_input": "vector"}, {"aggregation": "mean"}):
-        with pytest.raises(ValueError, match="variant released has none"):
-            dataclasses.replace(config, **change)
-
-
 @pytest.mark.parametrize("name", ["attention", "magnifications", "gene_input", "aggregation"])
 def test_unknown_values_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"model\.{name} is 'other'; known: "):
         dataclasses.replace(SMALL, **{name: "other"})
-
-
-def test_the_configuration_refuses_switches_beside_the_released_variant() -> None:
-    from pathduet.workflow import config_checks
-
-    config = configuration.resolve({"model": {"variant": "released", "gene_input": "vector"}})
-    with pytest.raises(InputError, match=r"model\.gene_input: 'vector' is a switch of variant paper"):
-        config_checks.check(config, paths=False)

@@ -254,7 +254,7 @@ def test_hazards_are_averaged() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"variant": "other"}, {"tokens": 2499}, {"token_order": "random"}, {"expert_rule": "vote"},
+        {"tokens": 2499}, {"token_order": "random"}, {"expert_rule": "vote"},
         {"width": 12, "offset_groups": 5}, {"dropout": 1.0}, {"offset_kernel": 2, "stride": 4}, {"heads": 0},
     ],
 )  # fmt: skip

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pathduet.catalogue import names
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import Problem
-from pathduet.variations import OURS
 
 if TYPE_CHECKING:
-    from pathduet.variations import Arm
+    from pathduet.variations import PlannedModel
 
 
 def heatmap_targets(
@@ -38,7 +38,7 @@ def heatmap_targets(
 
 
 def heatmap_problems(
-    config: Mapping[str, Any], slides: Sequence[SlideRow], arms: Mapping[str, Arm]
+    config: Mapping[str, Any], slides: Sequence[SlideRow], planned: Mapping[str, PlannedModel]
 ) -> list[Problem]:
     """Return what is wrong with the configured slides and models."""
     wanted, known = config["explanations"]["heatmaps"], {slide.slide_id for slide in slides}
@@ -56,9 +56,9 @@ def heatmap_problems(
             Problem(
                 "explanations.heatmaps.models",
                 repr(name),
-                f"one of {', '.join(OURS)}, or a variation of them",
+                f"one of {', '.join(names('method'))}, or a variation of them",
             )
             for name in wanted["models"]
-            if name not in arms or arms[name].base not in OURS
+            if name not in planned or planned[name].base not in names("method")
         ),
     ]

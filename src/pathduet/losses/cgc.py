@@ -15,7 +15,7 @@ def coordinate_gradients(
     grad_tme: Tensor,
     confidence_tumor: float | Tensor,
     confidence_tme: float | Tensor,
-    variant: str = "paper",
+    times: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Project the less confident of two conflicting gradients onto the other's orthogonal complement.
 
@@ -26,9 +26,9 @@ def coordinate_gradients(
     confidence_tumor, confidence_tme : float or Tensor
         Batch sum of the probability that each subspace alone gives to what was observed; a tensor of one probability a
         sample is added up.
-    variant : str
-        ``released``: the component along the other is taken away twice, so the gradient is reflected: the cosine
-        changes its sign and the norm stays.
+    times : int
+        2: the component along the other is taken away twice, so the gradient is reflected: the cosine changes its sign
+        and the norm stays.
 
     Returns
     -------
@@ -47,13 +47,23 @@ def coordinate_gradients(
     """
     if grad_tumor.shape != grad_tme.shape:
         raise ValueError(f"gradients of different shapes: {grad_tumor.shape} and {grad_tme.shape}")
-    times = 2 if variant == "released" else 1
     sure_tumor, sure_tme = (float(torch.as_tensor(sure).sum()) for sure in (confidence_tumor, confidence_tme))
     if sure_tumor < sure_tme and in_conflict(grad_tumor, grad_tme):
         return _without_component(grad_tumor, grad_tme, times), grad_tme
     if sure_tme < sure_tumor and in_conflict(grad_tumor, grad_tme):
         return grad_tumor, _without_component(grad_tme, grad_tumor, times)
     return grad_tumor, grad_tme
+
+
+def coordinate_classifier(
+    gradient: Tensor, sure_tumor: float | Tensor, sure_tme: float | Tensor, times: int = 1
+) -> bool:
+    """Coordinate the two blocks of a classifier's gradient (K, 2c) in place; return whether they were in conflict."""
+    tumor, tme = gradient.chunk(2, dim=1)
+    conflict = in_conflict(tumor, tme)
+    if conflict:
+        gradient.copy_(torch.cat(coordinate_gradients(tumor, tme, sure_tumor, sure_tme, times), dim=1))
+    return conflict
 
 
 def in_conflict(one: Tensor, other: Tensor) -> bool:

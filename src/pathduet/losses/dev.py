@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from pathduet.models.precision import at_least_float32
@@ -71,24 +70,3 @@ def dev_loss(
     """
     similarity = cross_scale_similarity(attention_10x, attention_20x, gene_mask)
     return weight * similarity.var(unbiased=False)
-
-
-def released_dev_loss(attention_10x: Tensor, attention_20x: Tensor, weight: float = 1.0) -> Tensor:
-    """Return the DEV loss as the authors' public code has it: all of C, rows L2-normalised, unbiased variance.
-
-    Parameters
-    ----------
-    attention_10x, attention_20x : Tensor
-        (B, heads, Q, keys).
-    weight : float
-        lambda.
-
-    Returns
-    -------
-    Tensor
-        Scalar; 0 for a batch of one, where the unbiased variance does not exist.
-    """
-    if len(attention_10x) < 2:
-        return (attention_10x.sum() + attention_20x.sum()) * 0
-    similarity = attention_10x.flatten(1) @ attention_20x.flatten(1).T  # C, (B, B)
-    return weight * F.normalize(similarity, dim=1).diagonal().var(unbiased=True)

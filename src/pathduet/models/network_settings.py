@@ -9,7 +9,7 @@ from typing import Any
 
 from pathduet.catalogue import Model
 from pathduet.core.errors import InputError, Problem
-from pathduet.models.baselines.gene_groups import read_gene_groups
+from pathduet.models.baselines.gene_groups import CHUNKS, read_gene_groups
 from pathduet.models.method.config import MAGNIFICATIONS, PATCH_STARTS
 
 
@@ -41,7 +41,7 @@ def network_settings(model: Model, changes: Mapping[str, Any] | None = None) -> 
     known = [field.name for field in fields(config)]
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in (changes or {}).items()}
     groups = values.get("gene_groups")
-    if isinstance(groups, str | Path):
+    if isinstance(groups, str | Path) and groups != CHUNKS:
         groups = read_gene_groups(groups)
     if isinstance(groups, Mapping):
         # by name: records are written with sorted keys, and the order of the groups is that of a model's branches

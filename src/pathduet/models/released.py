@@ -1,4 +1,4 @@
-"""The networks as the authors' public code runs them, for comparison only: `model.variant: released`.
+"""The networks as the authors' public code runs them, for comparison only.
 
 Where that code departs from the paper's equations, these networks follow it:
 
@@ -10,12 +10,14 @@ Where that code departs from the paper's equations, these networks follow it:
   softmax is 1 and nothing is selected;
 - the student's prototypes keep the order of their cluster scores, which has no meaning across slides.
 
-Everything else is the paper variant's: patch tokens, offset network, clustering, pooling, experts. What differs
-outside the networks (gradients, consistency loss, learning rate, list order of the tokens) is chosen by the same
-setting in `pathduet.training`. The public code's heads are 64 wide (`model.head_dim`).
+Everything else is the method's: patch tokens, offset network, clustering, pooling, experts. How these networks are trained
+(gradients, consistency loss, learning rate) is in `pathduet.training.released`. The public code's heads are 64 wide
+(`model.head_dim`).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +35,39 @@ from pathduet.models.method.gene_tokens import GeneVector
 from pathduet.models.method.student import Student
 from pathduet.models.method.teacher import Teacher
 from pathduet.models.method.token_aggregation import TokenAggregation
+
+#: Switches of the method that these networks do not have, with the only value that they take.
+_SWITCHES = {"attention": "deformable", "gene_input": "tokens", "aggregation": "ita"}
+
+
+@dataclass(frozen=True)
+class ReleasedConfig(ModelConfig):
+    """Shape of these networks: the configuration's ``model``, but for what the public code does in one way only.
+
+    Attributes
+    ----------
+    token_order : str
+        Always ``raster``, the order in which tiles are listed.
+    patch_start : str
+        Always ``random``.
+    """
+
+    token_order: str = "raster"
+    patch_start: str = "random"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "token_order", "raster")
+        object.__setattr__(self, "patch_start", "random")
+        super().__post_init__()
+        if self.heads % self.offset_groups:
+            raise ValueError(
+                f"model.heads {self.heads} is no multiple of offset_groups {self.offset_groups}, as the released networks need"
+            )
+        for name, only in _SWITCHES.items():
+            if getattr(self, name) != only:
+                raise ValueError(
+                    f"model.{name} is {getattr(self, name)!r}; the released networks have no such switch: leave it at {only!r}"
+                )
 
 
 class PositionBias(nn.Module):

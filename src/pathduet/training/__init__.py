@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from pathduet.losses.cgc import coordinate_gradients, subspace_logits
-from pathduet.losses.dev import cross_scale_similarity, dev_loss, released_dev_loss
+from pathduet.losses.dev import cross_scale_similarity, dev_loss
 from pathduet.losses.distillation import distillation_loss, hazard_distillation_loss
 from pathduet.losses.survival import survival_curve, survival_nll, survival_risk
 from pathduet.training.config import TrainingConfig
@@ -28,7 +28,6 @@ __all__ = [
     "hazard_distillation_loss",
     "load_model",
     "predict_model",
-    "released_dev_loss",
     "subspace_logits",
     "survival_curve",
     "survival_nll",

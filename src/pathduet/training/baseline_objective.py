@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from pathduet.losses.cgc import coordinate_gradients, subspace_logits
+from pathduet.losses.cgc import coordinate_classifier, subspace_logits
 from pathduet.models.inputs import Answer, CoordinatedSubspaces
 from pathduet.training.config import TrainingConfig
 from pathduet.training.dataset import Batch
@@ -64,9 +64,6 @@ class BaselineObjective:
             return None
         gradient = model.subspace_classifier().weight.grad  # (K, 2c)
         assert gradient is not None
-        first, second = gradient.chunk(2, dim=1)
-        conflict = float((first * second).sum() < 0)
         sure = torch.stack(self._confidence).sum(dim=0)
         self._confidence.clear()
-        gradient.copy_(torch.cat(coordinate_gradients(first, second, sure[0], sure[1]), dim=1))
-        return conflict
+        return float(coordinate_classifier(gradient, sure[0], sure[1]))

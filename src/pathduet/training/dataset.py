@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -322,8 +322,7 @@ def map_rows(grid: NDArray[np.integer], config: ModelConfig) -> NDArray[np.int64
     """
     from pathduet.features.token_map import token_rows
 
-    listed = config.token_order == "raster" or config.variant == "released"
-    order: Literal["hilbert", "raster"] = "raster" if listed else "hilbert"
+    order: Any = config.token_order
     return token_rows(grid, config.tokens, order)
 
 

@@ -15,7 +15,6 @@ from pathduet.cohort.ledger import read_ledger
 from pathduet.cohort.sheets import read_patients
 from pathduet.core.files import write_tsv
 from pathduet.features.check import verify_features
-from pathduet.models.method.config import ModelConfig
 from pathduet.results import PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS, Results
 from pathduet.training.config import TrainingConfig
 from pathduet.training.failures import failure_of, reason_of, write_failed_model, write_no_predictions
@@ -126,9 +125,10 @@ def _train(job: FoldJob, settings: Mapping[str, Any], data: Mapping[str, Any]) -
         reason = failure_of(job.model_dir(source))
         if reason is not None:
             raise RuntimeError(f"its {source} failed ({reason})")
+    network = choose(settings["base"], settings["network"], settings["own"])
     chosen = Settings(
-        choose(settings["base"], settings["network"], settings["own"]),
-        ModelConfig(**settings["model"]),
+        network,
+        network.token_config(settings["model"]),
         TrainingConfig(seed=settings["seed"], **settings["training"]),
     )
     arguments: dict[str, Any] = {

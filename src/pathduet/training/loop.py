@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,13 +34,12 @@ class TrainingItems(Protocol):
         """Return some items stacked, with `slide_ids` (to name them in errors) and `to(device)`."""
 
 
-def learning_rate(step: int, steps: int, config: TrainingConfig, variant: str = "paper") -> float:
-    """Return the learning rate of a step (from 0): linear warm-up, then a cosine to zero over all other steps.
+#: Learning rate of a step (from 0) of all steps.
+Schedule = Callable[[int, int, TrainingConfig], float]
 
-    ``released``: a cosine that reaches zero after as many *steps* as there are epochs, and rises again.
-    """
-    if variant == "released":
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.epochs))
+
+def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
+    """Return the learning rate of a step (from 0): linear warm-up, then a cosine to zero over all other steps."""
     warmup = round(config.warmup_fraction * steps)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
@@ -78,7 +77,7 @@ def fit(
     checkpoint: Path | None = None,
     key: str = "",
     label: str = "training",
-    variant: str = "paper",
+    schedule: Schedule = learning_rate,
     scalars: Path | None = None,
 ) -> History:
     """Train `model` in place; the last epoch is the model.
@@ -102,8 +101,8 @@ def fit(
         What the checkpoint belongs to; with another key it is ignored.
     label : str
         Shown with the progress.
-    variant : str
-        Schedule of the learning rate, see :func:`learning_rate`.
+    schedule : callable
+        Learning rate of each step.
     scalars : Path, optional
         Folder for TensorBoard's event files with the history's rows (:mod:`pathduet.training.tensorboard`).
 
@@ -144,7 +143,7 @@ def fit(
                     epoch,
                     steps_per_epoch,
                     steps,
-                    variant,
+                    schedule,
                 )
                 history.append(row)
                 if curves is not None:
@@ -172,7 +171,7 @@ def _epoch(
     epoch: int,
     steps_per_epoch: int,
     steps: int,
-    variant: str,
+    schedule: Schedule,
 ) -> Generator[None, None, dict[str, float]]:
     """Train one epoch, yielding after each step; the generator's value is the history row."""
     model.train()
@@ -186,7 +185,7 @@ def _epoch(
     for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
         group = list(itertools.islice(sizes, config.accumulation))
         slides = sum(group)
-        rate = learning_rate(step, steps, config, variant)
+        rate = schedule(step, steps, config)
         for parameters in optimizer.param_groups:
             parameters["lr"] = rate
         optimizer.zero_grad(set_to_none=True)

@@ -15,14 +15,11 @@ from pathduet.core.errors import InputError, Problem
 from pathduet.core.files import atomic_path, write_json
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import ModelConfig
-from pathduet.models.method.student import Student
-from pathduet.models.method.teacher import Teacher
-from pathduet.models.released import ReleasedStudent, ReleasedTeacher
 from pathduet.training.networks import NetworkChoice, choose
 from pathduet.training.outcomes import ClassOutcome, Outcome, SurvivalOutcome
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -67,12 +64,9 @@ class ModelDescription:
         dimension, outputs = int(self.encoder["feature_dim"]), self.outcome.outputs
         if not self.choice.has_experts:
             return self.choice.build(NetworkSizes(dimension, self.tumor_genes, self.tme_genes, outputs))
-        released = self.config.variant == "released"
-        if self.choice.model.role == "teacher":
-            teacher = ReleasedTeacher if released else Teacher
-            return teacher(self.config, dimension, len(self.tumor_genes), len(self.tme_genes), outputs)
-        student = ReleasedStudent if released else Student
-        return student(self.config, dimension, outputs)
+        counts = (len(self.tumor_genes), len(self.tme_genes)) if self.choice.needs_expression else ()
+        network: nn.Module = self.choice.model.load_network()(self.config, dimension, *counts, outputs)
+        return network
 
 
 def save_model(
@@ -96,7 +90,7 @@ def save_model(
         "model": description.model,
         "fold": description.fold,
         **description.choice.record(),
-        "variant": description.config.variant,
+        "variant": description.choice.variant,
         "model_config": asdict(description.config),
         "classes": list(outcome.classes) if isinstance(outcome, ClassOutcome) else None,
         "survival_edges_days": list(outcome.edges) if isinstance(outcome, SurvivalOutcome) else None,
@@ -154,10 +148,10 @@ def load_model(
         outcome = ClassOutcome(tuple(record["classes"]))
     else:
         outcome = SurvivalOutcome(tuple(record["survival_edges_days"]))
+    choice = NetworkChoice.from_record(record)
     description = ModelDescription(
-        record["task"], record["model"], record["fold"], ModelConfig(**record["model_config"]), outcome,
-        record["encoder"], tuple(record["tumor_genes"]), tuple(record["tme_genes"]),
-        NetworkChoice.from_record(record),
+        record["task"], record["model"], record["fold"], choice.token_config(record["model_config"]), outcome,
+        record["encoder"], tuple(record["tumor_genes"]), tuple(record["tme_genes"]), choice,
     )  # fmt: skip
     network = description.build()
     network.load_state_dict(load(data))

@@ -15,6 +15,7 @@ from torch import nn
 from pathduet.catalogue import Model, find, own_model
 from pathduet.core.errors import InputError, Problem
 from pathduet.models.inputs import NetworkSizes
+from pathduet.models.method.config import ModelConfig
 from pathduet.models.network_settings import network_settings
 from pathduet.training.own_network import OwnNetwork, load_network
 
@@ -52,6 +53,17 @@ class NetworkChoice:
     def needs_expression(self) -> bool:
         """Whether it is trained on slides with expression only, as it predicts only those."""
         return "expression" in self.model.predicts_from
+
+    @property
+    def variant(self) -> str:
+        """``paper``, or ``released``: what the authors' public code does; as every record says it."""
+        return "released" if self.model.kind == "released" else "paper"
+
+    def token_config(self, shape: Mapping[str, Any]) -> ModelConfig:
+        """Return the ``model`` part of a configuration or record: all sizes of a teacher or student, else how tokens are made."""
+        kind = self.model.load_settings() if self.has_experts else ModelConfig
+        assert kind is not None and issubclass(kind, ModelConfig)
+        return kind(**shape)
 
     def build(self, sizes: NetworkSizes) -> nn.Module:
         """Return a baseline's or own network with fresh weights.

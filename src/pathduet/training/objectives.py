@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pathduet.losses.cgc import coordinate_gradients, in_conflict, subspace_logits
-from pathduet.losses.dev import dev_loss, released_dev_loss
+from pathduet.losses.cgc import coordinate_classifier, subspace_logits
+from pathduet.losses.dev import dev_loss
 from pathduet.models.method.config import MAGNIFICATIONS, SUBSPACES
 from pathduet.models.method.plain_attention import pool_keys
 from pathduet.models.method.student import Student
@@ -88,6 +88,8 @@ class TeacherObjective:
     config: TrainingConfig
     class_weights: Tensor | None = None
     _confidence: dict[str, list[Tensor]] = field(default_factory=dict)
+    #: How often a conflicting gradient loses its component along the other.
+    projections: ClassVar[int] = 1
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         assert isinstance(model, Teacher)
@@ -111,8 +113,10 @@ class TeacherObjective:
             # by the cells around the reference points: lambda then means what it means with deformable attention
             side = max(math.isqrt(model.config.tokens) // model.config.stride, 1)
             coarse, fine = pool_keys(coarse, side), pool_keys(fine, side)
-        if model.config.variant == "released":
-            return released_dev_loss(coarse, fine, self.config.lambda_dev)
+        return self.consistency_loss(model, coarse, fine, subspace)
+
+    def consistency_loss(self, model: Teacher, coarse: Tensor, fine: Tensor, subspace: str) -> Tensor:
+        """Return the DEV loss of a subspace's attention (B, heads, G, keys) at the two magnifications."""
         return dev_loss(coarse, fine, self.config.lambda_dev, model.gene_mask(subspace))
 
     @torch.no_grad()
@@ -132,12 +136,8 @@ class TeacherObjective:
         for m in model.config.experts:
             gradient = model.expert(m).weight.grad  # (K, 2c)
             assert gradient is not None
-            c = gradient.shape[1] // 2
-            tumor, tme = gradient[:, :c], gradient[:, c:]
-            conflicts += int(in_conflict(tumor, tme))
-            sure_tumor, sure_tme = torch.stack(self._confidence[m]).sum(dim=0)
-            coordinated = coordinate_gradients(tumor, tme, sure_tumor, sure_tme, model.config.variant)
-            gradient.copy_(torch.cat(coordinated, dim=1))
+            sure = torch.stack(self._confidence[m]).sum(dim=0)
+            conflicts += coordinate_classifier(gradient, sure[0], sure[1], self.projections)
         self._confidence.clear()
         return conflicts / len(model.config.experts)
 

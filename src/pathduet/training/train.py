@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from pathduet.catalogue import find
 from pathduet.core.errors import InputError, Problem
 from pathduet.core.files import sha256_file, write_tsv
 from pathduet.core.hardware import limit_threads, pick_device
 from pathduet.models.method.config import MAGNIFICATIONS, ModelConfig
 from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.models.method.student import Student
-from pathduet.models.method.teacher import Teacher
 from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig, check_task
 from pathduet.training.cost import Cost
 from pathduet.training.dataset import Case, SlideDataset
 from pathduet.training.fold_slides import fold_cases, fold_outcome
-from pathduet.training.loop import fit
+from pathduet.training.loop import fit, learning_rate
 from pathduet.training.model_folder import WEIGHTS, ModelDescription, load_model, save_model
 from pathduet.training.networks import NetworkChoice, choose
 from pathduet.training.objectives import (
@@ -34,13 +34,14 @@ from pathduet.training.objectives import (
 )
 from pathduet.training.outcomes import ClassOutcome, Outcome, class_weights
 from pathduet.training.prototype_order import orient
+from pathduet.training.released import ReleasedTeacherObjective, released_learning_rate
 from pathduet.training.tensorboard import require_tensorboard
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: What a student shares with its teacher: the slides' tokens, the experts and the width of X_R.
-SAME_TEACHER = ("variant", "tokens", "token_order", "width", "magnifications")
+SAME_TEACHER = ("tokens", "token_order", "width", "magnifications")
 #: What a distilled student shares with the student it starts from: all but what only a teacher has, and what changes
 #: neither the shape nor the meaning of its weights.
 _FREE = ("gene_input", "dropout", "expert_rule")
@@ -164,21 +165,19 @@ def train_model(
         built = description.build()
     start = None
     if choice.has_experts:
-        principal = (
-            model_config.patch_start == "principal"
-            and model_config.variant != "released"
-            and student_dir is None
-        )
+        principal = model_config.patch_start == "principal" and student_dir is None
         start = "principal" if principal else "random"
     start_tokens(built, dataset, start)
     weights = None
     if training_config.class_weights and isinstance(outcome, ClassOutcome):
         weights = class_weights([case.label for case in dataset.cases], outcome.outputs).to(chosen)
     objective: Objective
+    released = choice.variant == "released"
     if not choice.has_experts:
         objective = BaselineObjective(outcome, training_config, weights)
     elif choice.model.role == "teacher":
-        objective = TeacherObjective(outcome, training_config, weights)
+        kind = ReleasedTeacherObjective if released else TeacherObjective
+        objective = kind(outcome, training_config, weights)
     elif choice.model.role == "student":
         objective = StudentObjective(outcome, training_config, weights)
     else:
@@ -189,7 +188,7 @@ def train_model(
         if student_dir is not None:
             facts["student_sha256"] = sha256_file(student_dir / WEIGHTS)
             warm, warm_description, _ = load_model(student_dir)
-            _check_same_fold(description, warm_description, student_dir, SAME_STUDENT)
+            _check_same_fold(description, warm_description, student_dir, "student", SAME_STUDENT)
             built.load_state_dict(warm.state_dict())
             if isinstance(built, Student) and built.learns_order:
                 taught = [i for i, row in enumerate(dataset.expression) if row is not None]
@@ -202,7 +201,7 @@ def train_model(
         history = fit(
             built.to(chosen), objective, dataset, training_config,
             device=chosen, checkpoint=out_dir / CHECKPOINT, key=key, label=label,
-            variant=model_config.variant if choice.has_experts else "paper",
+            schedule=released_learning_rate if released else learning_rate,
             scalars=out_dir / "tensorboard" if tensorboard else None,
         )  # fmt: skip
     _write(out_dir, description, built, facts, history)
@@ -272,9 +271,7 @@ def teacher_targets(
     The teacher is frozen and a slide's tokens never change, so it is asked once, not in every epoch.
     """
     network, taught, _ = load_model(teacher_dir)
-    _check_same_fold(description, taught, teacher_dir, SAME_TEACHER)
-    if not isinstance(network, Teacher):
-        raise InputError([Problem(f"model {teacher_dir}", f"a {taught.model}", "give the fold's teacher")])
+    _check_same_fold(description, taught, teacher_dir, "teacher", SAME_TEACHER)
     if dataset.genes != (len(taught.tumor_genes), len(taught.tme_genes)):
         raise InputError([Problem(f"model {teacher_dir}", "made for other genes", "train the teacher again")])
     network.to(device)
@@ -296,12 +293,15 @@ def teacher_targets(
 
 
 def _check_same_fold(
-    wanted: ModelDescription, found: ModelDescription, folder: Path, same: Sequence[str]
+    wanted: ModelDescription, found: ModelDescription, folder: Path, role: str, same: Sequence[str]
 ) -> None:
-    """Refuse a teacher or student of another task or fold (it may have seen the test part) or other features.
+    """Refuse another model, or one of another task or fold (it may have seen the test part) or other features.
 
-    `same` names the fields of the model configuration that must agree.
+    `role` is ``teacher`` or ``student``; `same` names the fields of the model configuration that must agree.
     """
+    (source,) = (name for name in wanted.choice.model.trained_after if find(name).role == role)
+    if found.choice.base != source:
+        raise InputError([Problem(f"model {folder}", f"a {found.choice.base}", f"give the fold's {source}")])
     problems = []
     for name in ("task", "fold", "outcome", "encoder"):
         mine, theirs = getattr(wanted, name), getattr(found, name)

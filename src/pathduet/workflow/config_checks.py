@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.catalogue import CATALOGUE, names
-from pathduet.core.config import default
 from pathduet.core.errors import InputError, Problem
 from pathduet.explain.files import plain_name
 
@@ -61,15 +60,6 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "model.tokens", f"{tokens} is no square number", f"use {below**2} or {(below + 1) ** 2}"
         )
-    if config["model"]["variant"] == "released":
-        for name in ("attention", "gene_input", "aggregation"):
-            paper = default(f"model.{name}")
-            if config["model"][name] != paper:
-                yield Problem(
-                    f"model.{name}",
-                    f"{config['model'][name]!r} is a switch of variant paper",
-                    f"leave it at {paper!r} with variant released, or use variant paper",
-                )
     if config["predict"]["expression"] and not config["predict"]["unit"]:
         yield Problem("predict.unit", "not set", "say what predict.expression holds, e.g. counts")
     regions = config["explanations"]["regions"]
@@ -85,7 +75,7 @@ def _name_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield names of models that the catalogue does not have."""
     compared = config["comparison"]
     for key, given, known in (
-        ("comparison.models", compared["models"], names("baseline")),
+        ("comparison.models", compared["models"], names("baseline", "released")),
         ("comparison.settings", compared["settings"], names("baseline")),
         ("evaluation.clinical_baselines", config["evaluation"]["clinical_baselines"], names("clinical")),
     ):

@@ -20,12 +20,10 @@ from pathduet.explain.targets import heatmap_problems, heatmap_targets
 from pathduet.results import COST, DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
 from pathduet.variations import (
     VARIATION_TABLES,
-    Arm,
-    all_arms,
-    arm_tasks,
-    arms,
+    PlannedModel,
     gene_selections,
-    needed_arms,
+    planned_models,
+    table_rows,
 )
 from pathduet.workflow import config_checks, demo
 
@@ -59,7 +57,7 @@ class Plan:
     patients: pd.DataFrame
     batches: dict[str, list[SlideRow]]
     _by_id: dict[str, SlideRow] = field(repr=False)
-    _arms: dict[str, Arm] = field(repr=False)
+    planned: dict[str, PlannedModel] = field(repr=False)
     _fold_of: dict[str, int] = field(repr=False)
     drawn_from: str = ""
 
@@ -86,10 +84,10 @@ class Plan:
         batches = {f"{i:04d}": chunk for i, chunk in enumerate(chunks)}
         by_id = {slide.slide_id: slide for slide in slides}
         fold_of = dict(zip(folds["patient_id"].astype(str), folds["fold"].astype(int), strict=True))
-        known = all_arms(config)
-        if problems := heatmap_problems(config, slides, known):
+        planned = planned_models(config)
+        if problems := heatmap_problems(config, slides, planned):
             raise InputError(problems)
-        return cls(config, slides, patients, batches, by_id, known, fold_of, drawn_from)
+        return cls(config, slides, patients, batches, by_id, planned, fold_of, drawn_from)
 
     @property
     def folds(self) -> range:
@@ -112,11 +110,6 @@ class Plan:
         return Results(Path(self.config["results"]))
 
     @property
-    def arms(self) -> dict[str, Arm]:
-        """Every network that can be asked for, by name: see :mod:`pathduet.variations`."""
-        return self._arms
-
-    @property
     def catalogue(self) -> dict[str, Model]:
         """Every model, the user's own ones too."""
         return catalogue_of(self.config)
@@ -129,7 +122,7 @@ class Plan:
 
     def networks(self, task: str) -> list[str]:
         """Networks of a task's table: ours, then the configured baselines and own models."""
-        return [arm.name for arm in arms("main", self.config)]
+        return [row.name for row in table_rows("main", self.config)]
 
     def models(self, task: str) -> list[str]:
         """All models of a task's table."""
@@ -152,10 +145,10 @@ class Plan:
             task = "survival" if table == "external" else table
             return [{"task": task, "model": name} for name in self.models(task)]
         return [
-            {"task": task, "model": arm.name, "group": arm.group, "title": arm.title, "base": arm.base}
+            {"task": task, "model": row.name, "group": row.group, "title": row.title, "base": row.base}
             for task in self.tasks
-            for arm in arms(table, self.config)
-            if task in arm_tasks(arm, self.tasks)
+            for row in table_rows(table, self.config)
+            if task in row.shown_for(self.tasks)
         ]
 
     def in_table(self, table: str) -> list[tuple[str, str]]:
@@ -165,8 +158,8 @@ class Plan:
         return list(dict.fromkeys([*rows, *(pair for pair in tested if pair[1])]))
 
     def _opponent(self, model: str) -> str:
-        base = self.arms[model].base
-        return opponent_of(model, base, self.catalogue[base].reads)
+        base = self._base(model)
+        return opponent_of(model, base.name, base.reads)
 
     @property
     def evaluated(self) -> list[tuple[str, str]]:
@@ -180,14 +173,14 @@ class Plan:
             dict.fromkeys(
                 (task, name)
                 for task, model in self.evaluated
-                if model in self.arms
-                for name in [*self.learns_from(model), model]
+                if model in self.planned
+                for name in [*self.planned[model].trained_after, model]
             )
         )
 
     def learns_from(self, model: str) -> list[str]:
         """Models that must be trained before this one: a distilled model's teacher and student."""
-        return [arm.name for arm in needed_arms(self.arms[model], self.arms)]
+        return list(self.planned[model].trained_after)
 
     def may_fail(self, model: str) -> bool:
         """Whether a failed training leaves a gap in the tables rather than ending the run."""
@@ -242,7 +235,7 @@ class Plan:
 
     def genes_of(self, model: str, fold: int | str) -> Path:
         """A fold's expression matrix of a model's gene selection."""
-        selection = self.arms[model].genes
+        selection = self.planned[model].genes
         return self.results.genes(fold, "" if selection == "default" else selection)
 
     @property
@@ -329,7 +322,7 @@ class Plan:
 
     def network_files(self, model: str) -> list[str]:
         """The user's own files that a network is built from: its source, its groups of genes."""
-        own = self.config["comparison"]["own_models"].get(self.arms[model].base)
+        own = self.config["comparison"]["own_models"].get(self.planned[model].base)
         groups = self._network_settings(model).get("gene_groups")
         return [own["file"]] if own else [file for file in _named(groups) if Path(file).is_file()]
 
@@ -339,7 +332,7 @@ class Plan:
             "sheets.slides", "sheets.patients", "split.file", "genesets.tumor", "genesets.tme", "stain.target",
             "encoder.weights", "explanations.gene_sets",
         )  # fmt: skip
-        networks = [file for model in self.arms for file in self.network_files(model)]
+        networks = [file for model in self.planned for file in self.network_files(model)]
         tables = [*self.expression_paths(), *self.sample_paths()]
         return list(dict.fromkeys([*named, *tables, *networks, *self.annotation_paths()]))
 
@@ -360,42 +353,45 @@ class Plan:
         Those of its base and task, with the variation's laid over them. A model that is not ours takes from ``model`` only
         what says which tokens it is given.
         """
-        arm = self.arms[model]
-        base = self.catalogue[arm.base]
+        planned = self.planned[model]
+        base = self.catalogue[planned.base]
         training = {
-            **configuration.training_settings(self.config["training"], base.role, task), **arm.training
+            **configuration.training_settings(self.config["training"], base.role, task), **planned.training
         }  # fmt: skip
-        shape = configuration.merge(self.config["model"], arm.model)
-        if base.kind != "method":
+        shape = configuration.merge(self.config["model"], planned.model)
+        if base.role == "baseline":
             shape = {key: shape[key] for key in ("tokens", "token_order")}
         network = self._network_settings(model)
-        own = self.config["comparison"]["own_models"].get(arm.base)
+        own = self.config["comparison"]["own_models"].get(planned.base)
         search = self.config["comparison"]["search"]
         return {
             "protocol": self.config["protocol"],
             "seed": self.config["seed"],
             "labels": self.config["labels"],
-            "base": arm.base,
+            "base": planned.base,
             "model": shape,
             "training": training,
             "tensorboard": self.config["training"]["tensorboard"],
             "network": network,
             "gene_groups": _file_hash(network.get("gene_groups")) if not own else None,
             "own": _own_network(own, base) if own else None,
-            "lineage": {"teacher": arm.teacher, "student": arm.student} if base.trained_after else {},
+            "lineage": {self._base(source).role: source for source in planned.trained_after},
             "search": search if search["trials"] else None,
         }
 
     def _network_settings(self, model: str) -> dict[str, Any]:
         """Settings of a network that is not the method's: what it inherits, as configured, as varied."""
-        arm, compared = self.arms[model], self.config["comparison"]
-        base = self.catalogue[arm.base]
-        if base.kind == "method":
+        planned, base, compared = self.planned[model], self._base(model), self.config["comparison"]
+        if base.role != "baseline":
             return {}
-        own = compared["own_models"].get(arm.base)
-        configured = own.get("settings", {}) if own else compared["settings"].get(arm.base, {})
-        inherited = {key: configuration.merge(self.config["model"], arm.model)[key] for key in base.inherits}
-        return configuration.merge(configuration.merge(inherited, configured), arm.settings)
+        own = compared["own_models"].get(planned.base)
+        configured = own.get("settings", {}) if own else compared["settings"].get(planned.base, {})
+        inherited = {key: self.config["model"][key] for key in base.inherits}
+        return configuration.merge(configuration.merge(inherited, configured), planned.settings)
+
+    def _base(self, model: str) -> Model:
+        """The model of the catalogue that a planned one is or varies."""
+        return self.catalogue[self.planned[model].base]
 
     def evaluation_settings(self) -> dict[str, Any]:
         """Settings of metrics and intervals."""
@@ -403,7 +399,6 @@ class Plan:
             "protocol": self.config["protocol"],
             "seed": self.config["seed"],
             "bootstrap": self.config["evaluation"]["bootstrap"],
-            "variant": self.config["model"]["variant"],
             "labels": self.config["labels"],
         }
 

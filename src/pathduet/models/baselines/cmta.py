@@ -23,7 +23,6 @@ from pathduet.models.baselines.gene_groups import group_positions
 from pathduet.models.baselines.transmil import TransMilBody, TransMilConfig
 from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
 from pathduet.models.method.attention import MultiHeadAttention
-from pathduet.models.method.config import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,9 @@ class CmtaConfig:
         Weight of the alignment loss.
     dropout : float
         After attention and in the genes' networks, in [0, 1).
-    gene_groups : mapping, optional
-        Symbols by group; the shipped groups by default. In a configuration also a file (.gmt, .csv, .tsv).
-    variant : str
-        ``paper``: groups by meaning; ``released``: six contiguous chunks of the gene list.
+    gene_groups : mapping or str, optional
+        Symbols by group; the shipped groups by default. In a configuration also a file (.gmt, .csv, .tsv), or ``chunks``: six
+        contiguous parts of the gene list, as in the public code of the method.
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
@@ -65,12 +63,9 @@ class CmtaConfig:
     gene_layers: int = 1
     alignment: float = 1.0
     dropout: float = 0.1
-    gene_groups: Mapping[str, tuple[str, ...]] | None = None
-    variant: str = "paper"
+    gene_groups: Mapping[str, tuple[str, ...]] | str | None = None
 
     def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant is {self.variant!r}; known: {', '.join(VARIANTS)}")
         if not self.alignment >= 0:
             raise ValueError(f"alignment is {self.alignment}; it must not be negative")
 
@@ -122,7 +117,7 @@ class Cmta(nn.Module):
         c = config.width
         self.alignment = config.alignment
         self.bag = Bag(sizes.feature_dim, c, config.magnifications, config.patch_start)
-        groups = group_positions(sizes, config.gene_groups, config.variant)
+        groups = group_positions(sizes, config.gene_groups)
         self.genes = GeneGroupTokens(groups, c, config.dropout)
         body = TransMilConfig(
             width=c,

@@ -21,8 +21,9 @@ Groups = Mapping[str, Sequence[str]]
 
 #: A group of fewer measured genes says too little for a token of its own; its genes join their subspace's rest.
 LEAST_GENES = 3
-#: Groups in list order, as the authors' public code of the method makes them for these models.
-CHUNKS = 6
+#: In place of groups: contiguous parts of the gene list, as the public code of the method makes them for these models.
+CHUNKS = "chunks"
+_CHUNKS = 6
 
 
 def shipped_groups() -> dict[str, tuple[str, ...]]:
@@ -86,21 +87,17 @@ def _checked(pairs: list[tuple[str, list[str]]], where: str) -> dict[str, tuple[
     return {name: tuple(dict.fromkeys(genes)) for name, genes in pairs}
 
 
-def group_positions(
-    sizes: NetworkSizes, groups: Groups | None, variant: str = "paper"
-) -> dict[str, list[int]]:
+def group_positions(sizes: NetworkSizes, groups: Groups | str | None) -> dict[str, list[int]]:
     """Return which positions of the vector [tumor genes, TME genes] belong to each group.
 
     Parameters
     ----------
     sizes : NetworkSizes
         With the measured genes.
-    groups : mapping, optional
-        Symbols by group; :func:`shipped_groups` by default.
-    variant : str
-        ``paper``: the groups, then the genes of either subspace that no group holds. Groups with fewer than
-        ``LEAST_GENES`` measured genes are left out. If none remains: one group a subspace.
-        ``released``: six contiguous chunks of the vector, whatever the genes are.
+    groups : mapping or str, optional
+        Symbols by group; :func:`shipped_groups` by default. After them come the genes of either subspace that no group holds.
+        Groups with fewer than ``LEAST_GENES`` measured genes are left out; if none remains: one group a subspace.
+        :data:`CHUNKS`: six contiguous parts of the vector, whatever the genes are.
 
     Returns
     -------
@@ -109,9 +106,9 @@ def group_positions(
     """
     tumor, tme = list(sizes.tumor_genes), list(sizes.tme_genes)
     total = len(tumor) + len(tme)
-    if variant == "released":
-        edges = [round(i * total / CHUNKS) for i in range(CHUNKS + 1)]
-        chunks = {f"chunk {i + 1}": list(range(edges[i], edges[i + 1])) for i in range(CHUNKS)}
+    if isinstance(groups, str):
+        edges = [round(i * total / _CHUNKS) for i in range(_CHUNKS + 1)]
+        chunks = {f"chunk {i + 1}": list(range(edges[i], edges[i + 1])) for i in range(_CHUNKS)}
         return {name: positions for name, positions in chunks.items() if positions}
     known = {name: set(genes) for name, genes in (shipped_groups() if groups is None else groups).items()}
     found = {name: [i for i, g in enumerate(tumor + tme) if g in genes] for name, genes in known.items()}

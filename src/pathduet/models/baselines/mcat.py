@@ -21,7 +21,6 @@ from pathduet.models.baselines.abmil import GatedAttention
 from pathduet.models.baselines.gene_group_tokens import GeneGroupTokens
 from pathduet.models.baselines.gene_groups import group_positions
 from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
-from pathduet.models.method.config import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,9 @@ class McatConfig:
         Hidden layer of the gated pooling.
     dropout : float
         Everywhere, in [0, 1).
-    gene_groups : mapping, optional
-        Symbols by group; the shipped groups by default. In a configuration also a file (.gmt, .csv, .tsv).
-    variant : str
-        ``paper``: groups by meaning; ``released``: six contiguous chunks of the gene list.
+    gene_groups : mapping or str, optional
+        Symbols by group; the shipped groups by default. In a configuration also a file (.gmt, .csv, .tsv), or ``chunks``: six
+        contiguous parts of the gene list, as in the public code of the method.
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
@@ -58,12 +56,9 @@ class McatConfig:
     layers: int = 2
     attention_width: int = 64
     dropout: float = 0.1
-    gene_groups: Mapping[str, tuple[str, ...]] | None = None
-    variant: str = "paper"
+    gene_groups: Mapping[str, tuple[str, ...]] | str | None = None
 
     def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant is {self.variant!r}; known: {', '.join(VARIANTS)}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
 
@@ -135,7 +130,7 @@ class Mcat(nn.Module):
         super().__init__()
         c = config.width
         self.bag = Bag(sizes.feature_dim, c, config.magnifications, config.patch_start)
-        groups = group_positions(sizes, config.gene_groups, config.variant)
+        groups = group_positions(sizes, config.gene_groups)
         self.genes = GeneGroupTokens(groups, c, config.dropout)
         self.attention = CoAttention(c)
         self.histology_pooling, self.gene_pooling = SetPooling(config), SetPooling(config)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from pathduet.core.config import default
 
-VARIANTS = ("paper", "released")
 TOKEN_ORDERS = ("hilbert", "raster")
 EXPERT_RULES = ("max_confidence", "mean")
 ATTENTIONS = ("deformable", "plain")
@@ -16,8 +15,6 @@ PATCH_STARTS = ("principal", "random")
 AGGREGATIONS = ("ita", "mean")
 MAGNIFICATIONS = ("10x", "20x")
 SUBSPACES = ("tumor", "tme")
-#: Switches that the public code does not have, with the only value that `variant: released` takes.
-PAPER_ONLY = {"attention": "deformable", "gene_input": "tokens", "aggregation": "ita"}
 
 
 @dataclass(frozen=True)
@@ -26,14 +23,10 @@ class ModelConfig:
 
     Attributes
     ----------
-    variant : str
-        ``paper``: the equations of the paper; ``released``: what the authors' public code does, for comparison
-        (:mod:`pathduet.models.released`).
     tokens : int
         Patch tokens per slide and magnification; a square number (they lie on a square map).
     token_order : str
-        ``hilbert`` (neighbours on the map are neighbours in the tissue) or ``raster``. ``released`` is always in list
-        order, which is raster: that is how tiles are listed.
+        ``hilbert`` (neighbours on the map are neighbours in the tissue) or ``raster`` (the order in which tiles are listed).
     width : int
         Width c of every token.
     heads, head_dim : int
@@ -70,7 +63,6 @@ class ModelConfig:
         Student: ``ita`` (eq. 8-12) or ``mean`` (the mean of all patch tokens; no attention, no clusters).
     """
 
-    variant: str = default("model.variant")
     tokens: int = default("model.tokens")
     token_order: str = default("model.token_order")
     width: int = default("model.width")
@@ -92,7 +84,6 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
-            ("variant", self.variant, VARIANTS),
             ("token_order", self.token_order, TOKEN_ORDERS),
             ("expert_rule", self.expert_rule, EXPERT_RULES),
             ("attention", self.attention, ATTENTIONS),
@@ -123,10 +114,6 @@ class ModelConfig:
             )
         if self.width % self.offset_groups:
             raise ValueError(f"model.width {self.width} is no multiple of offset_groups {self.offset_groups}")
-        if self.variant == "released" and self.heads % self.offset_groups:
-            raise ValueError(
-                f"model.heads {self.heads} is no multiple of offset_groups {self.offset_groups}, as variant released needs"
-            )
         if self.offset_kernel < self.stride:
             raise ValueError(f"model.offset_kernel {self.offset_kernel} is smaller than stride {self.stride}")
         if not 0 <= self.dropout < 1:
@@ -135,13 +122,6 @@ class ModelConfig:
             raise ValueError(f"model.refinements is {self.refinements}; it must not be negative")
         if self.offset_range < 0:
             raise ValueError(f"model.offset_range is {self.offset_range}; it must not be negative")
-        if self.variant == "released":
-            for name, paper in PAPER_ONLY.items():
-                if getattr(self, name) != paper:
-                    raise ValueError(
-                        f"model.{name} is {getattr(self, name)!r}, a switch of variant paper; "
-                        f"variant released has none: leave {name} at {paper!r}"
-                    )
 
     @property
     def experts(self) -> tuple[str, ...]:
