@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 import torch
 
-from learning import fake_cohort
 from pathduet.catalogue import find, names
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
@@ -31,6 +30,7 @@ from pathduet.training.networks import choose
 from pathduet.training.train import start_tokens
 from pathduet.workflow.plan import Plan
 from pathduet.workflow.status import read_progress, write_plan
+from training import fake_cohort
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / "examples/own_model/mean_max_pool.py"

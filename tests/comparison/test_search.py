@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from learning import fake_cohort
 from pathduet.training import search as searching
 from pathduet.training.config import TrainingConfig
 from pathduet.training.networks import choose
 from pathduet.training.search import Settings, candidates, inner_folds, observed_loss, search_settings
+from training import fake_cohort
 
 SPACE = {
     "trials": 3, "inner_fraction": 0.3, "learning_rate": [1e-4, 1e-2], "weight_decay": [1e-3, 0.1], "dropout": [0.0, 0.5],

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from learning import fake_cohort
 from pathduet.core import config
 from pathduet.explain.files import files_of
 from pathduet.explain.task_explanations import explain_task
@@ -23,6 +22,7 @@ from pathduet.report.explanation_pages import draw_explanations
 from pathduet.training import predict_model, train_model
 from pathduet.training.config import TrainingConfig
 from pathduet.training.predict import write_representations
+from training import fake_cohort
 
 TILE = 100.0
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from learning.fake_cohort import ENCODER, FEATURES, SMALL
 from pathduet.core.errors import InputError
 from pathduet.explain.sampled_points import Sampling, splat
 from pathduet.explain.tile_maps import TileGrid, point_rows, slide_maps, tile_rows
@@ -20,6 +19,7 @@ from pathduet.models.method.deformable_attention import sample_map
 from pathduet.models.released import ReleasedConfig
 from pathduet.training.model_folder import ModelDescription, save_model
 from pathduet.training.outcomes import ClassOutcome
+from training.fake_cohort import ENCODER, FEATURES, SMALL
 
 EXPRESSION = (np.linspace(-1, 1, 5), np.linspace(2, -2, 7))
 
