@@ -156,7 +156,7 @@ def released_models(wildcards):
     """A model of slides alone is released with the teacher, which predicts where expression is given."""
     models = dict.fromkeys([wildcards.model, "teacher"])
     pairs = [(task, model) for task in plan.tasks for model in models]
-    return plan.of_folds(pairs, WEIGHTS, DESCRIPTION, PREDICTIONS)
+    return plan.of_folds(pairs, WEIGHTS, DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS)
 
 
 def start():

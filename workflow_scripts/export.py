@@ -6,4 +6,4 @@ with job(snakemake, f"export {snakemake.wildcards.model}") as results:
     from pathduet.release.export import export_release
 
     model = snakemake.wildcards.model
-    export_release(results.root, model, results.released(model), snakemake.threads, replace_all=True)
+    export_release(results.root, model, results.released(model), replace_all=True)

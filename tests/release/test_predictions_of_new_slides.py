@@ -201,7 +201,7 @@ def test_a_second_run_keeps_what_is_done_and_mends_what_is_not(
 def test_a_results_folder_is_exported_on_the_way_and_says_the_same(
     run: tiny_run.TinyRun, predicted: Path, tmp_path: Path
 ):
-    folder = release_folder(run.results, "student", tmp_path, 1)
+    folder = release_folder(run.results, "student", tmp_path)
     assert load_release(folder).id == answer(predicted, "P0-s")["release"]["id"]
 
 

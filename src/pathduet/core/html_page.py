@@ -26,6 +26,16 @@ def page_style(package: str, name: str) -> str:
     return shipped("pathduet.core", "palette.css") + shipped(package, name)
 
 
+def fill(package: str, name: str, **values: Any) -> str:
+    """Fill in a page of a package's ``template`` folder; every text is escaped, and what it asks for must be given."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.from_string(shipped(package, name)).render(**values)
+
+
 def content_hash(text: str) -> str:
     """Return the name by which a content security policy allows just this script or style."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -89,4 +89,5 @@ class AnnotatedSlides:
         structures = self.structures(slide_id, features)
         if structures is None:
             return None
-        return structures[magnification]["side"].map({"tumor": 1.0, "tme": 0.0}).to_numpy(dtype=float)
+        sides = structures[magnification]["side"].map({"tumor": 1.0, "tme": 0.0})
+        return np.asarray(sides, dtype=np.float64)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.core.geojson import read_polygons
 
 _MAX_PIXELS = 400_000_000
@@ -87,14 +87,10 @@ def read_legend(path: Path | None) -> dict[str, Any]:
         if mpp is not None and not (isinstance(mpp, int | float) and math.isfinite(mpp) and mpp > 0):
             raise ValueError(f"micrometres_per_pixel is {mpp!r}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            [Problem(f"legend {path}", f"{type(error).__name__}: {str(error)[:200]}", advice)]
-        ) from None
+        raise InputError.of(f"legend {path}", f"{type(error).__name__}: {str(error)[:200]}", advice) from None
     for key in names:
         if not key.isdigit() and not _NAMED_COLOUR.fullmatch(key):
-            raise InputError(
-                [Problem(f"legend {path}", f"key {key!r}", "use pixel values (1, 2 ...) or #rrggbb")]
-            )
+            raise InputError.of(f"legend {path}", f"key {key!r}", "use pixel values (1, 2 ...) or #rrggbb")
     return {"names": names, "mpp": mpp}
 
 
@@ -135,7 +131,7 @@ def read_annotation(
     ) as error:
         advice = "give GeoJSON polygons in level-0 pixels, or a label picture with a legend"
         found = f"{type(error).__name__}: {str(error)[:200]}"
-        raise InputError([Problem(f"annotation of slide {slide_id}, {path.name}", found, advice)]) from None
+        raise InputError.of(f"annotation of slide {slide_id}, {path.name}", found, advice) from None
 
 
 def _from_picture(

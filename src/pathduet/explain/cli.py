@@ -49,11 +49,9 @@ def heatmap(
         row = rows[slide_id]
         try:
             if reason := lost_reason(results, slide_id):
-                raise InputError([Problem(f"slide {slide_id}", f"lost, {reason}", "see ledger.tsv")])
+                raise InputError.of(f"slide {slide_id}", f"lost, {reason}", "see ledger.tsv")
             if out.resolve() == row.path.resolve().parent:
-                raise InputError(
-                    [Problem("--out", f"the folder of {row.path.name}", "choose another folder")]
-                )
+                raise InputError.of("--out", f"the folder of {row.path.name}", "choose another folder")
             maps = explain_slide(results, slide_id, row.patient_id, task, model, folds)
             thumbnail = Layout(results).slide(slide_id) / "thumbnail.png"
             written = write_heatmaps(
@@ -69,23 +67,21 @@ def heatmap(
 
 def _sheet_of(results: Path) -> Path:
     """Return the sheet a run was made with: as written, relative to here or to the results' parent."""
-    from pathduet.core.errors import InputError, Problem
+    from pathduet.core.errors import InputError
 
     try:
         record: dict[str, Any] = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
         named = Path(record["config"]["sheets"]["slides"])
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            [Problem(str(results), f"no readable provenance.json: {error}", "give --sheet")]
-        ) from None
+        raise InputError.of(str(results), f"no readable provenance.json: {error}", "give --sheet") from None
     for candidate in (named, results.resolve().parent / named):
         if candidate.is_file():
             return candidate
-    raise InputError([Problem(str(results), f"its sheet {named} is not here", "give --sheet")])
+    raise InputError.of(str(results), f"its sheet {named} is not here", "give --sheet")
 
 
 def _folds(results: Path, task: str, model: str, fold: str) -> list[int]:
-    from pathduet.core.errors import InputError, Problem
+    from pathduet.core.errors import InputError
 
     folder = results / "models" / task / model
     names = (
@@ -93,11 +89,11 @@ def _folds(results: Path, task: str, model: str, fold: str) -> list[int]:
     )
     known = sorted(int(name) for name in names if name.isdecimal())
     if not known:
-        raise InputError([Problem(f"model {folder}", "not trained", "name a task and model of the run")])
+        raise InputError.of(f"model {folder}", "not trained", "name a task and model of the run")
     if fold == "ensemble":
         return known
     if not fold.isdecimal() or int(fold) not in known:
-        raise InputError([Problem("--fold", repr(fold), f"one of {known}, or ensemble")])
+        raise InputError.of("--fold", repr(fold), f"one of {known}, or ensemble")
     return [int(fold)]
 
 

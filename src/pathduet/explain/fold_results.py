@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pathduet.catalogue import CATALOGUE, names
 from pathduet.cohort.folds import read_folds
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.evaluation.predictions import average_patients, read_predictions
 from pathduet.evaluation.survival_curves import risk_cuts
 from pathduet.features.check import verify_features
@@ -162,7 +162,7 @@ def read_representations(path: Path) -> tuple[list[str], NDArray[np.float64]]:
             finite = bool(np.isfinite(values).all())
             raise ValueError(f"{len(values)} rows of {len(slides)} slides, finite: {finite}")
     except (OSError, KeyError, ValueError) as error:
-        raise InputError([Problem(f"representations {path}", str(error), "train the model again")]) from None
+        raise InputError.of(f"representations {path}", str(error), "train the model again") from None
     return slides, values
 
 
@@ -177,14 +177,14 @@ def read_fold(results: Results, task: str, model: str, fold: int) -> FoldResult:
     folder, where = results.model(task, model, fold), f"{task}, {model}, fold {fold}"
     failed = failure_of(folder)
     if failed is not None:
-        raise InputError([Problem(where, f"the training failed: {failed}", "see its log")])
+        raise InputError.of(where, f"the training failed: {failed}", "see its log")
     if not (folder / PREDICTIONS).is_file():
-        raise InputError([Problem(where, f"no {PREDICTIONS}", "train the model first")])
+        raise InputError.of(where, f"no {PREDICTIONS}", "train the model first")
     table = read_predictions(folder / PREDICTIONS)
     allowed = patients_of_test_part(read_folds(results.folds), fold)
     table = table[(table["part"] == "test") & table["patient_id"].isin(allowed)].reset_index(drop=True)
     if table.empty:
-        raise InputError([Problem(where, "no test patient predicted", "see its log")])
+        raise InputError.of(where, "no test patient predicted", "see its log")
     values = None
     if (folder / REPRESENTATIONS).is_file():
         values = patient_means(table, *read_representations(folder / REPRESENTATIONS))
@@ -214,7 +214,7 @@ def patient_means(
     missing = sorted(set(table["slide_id"]) - set(row_of))
     if missing:
         found = f"none of slide {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-        raise InputError([Problem("representations", found, "train the model again")])
+        raise InputError.of("representations", found, "train the model again")
     groups = table.groupby("patient_id", sort=True)["slide_id"]
     return np.stack([values[[row_of[slide] for slide in part]].mean(axis=0) for _, part in groups])
 
@@ -250,9 +250,7 @@ def read_external_of(
         table = read_predictions(results.external("survival", model, fold) / PREDICTIONS)
         table = table[table["part"] == "external"]
         if table.empty:
-            raise InputError(
-                [Problem(f"{model}, fold {fold}", "no external patient predicted", "see its log")]
-            )
+            raise InputError.of(f"{model}, fold {fold}", "no external patient predicted", "see its log")
         edges = _edges(results.model("survival", model, fold))
         return FoldResult("survival", model, fold, average_patients(table), None, edges)
 

@@ -32,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 
 from pathduet.catalogue import CATALOGUE
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.core.files import write_tsv
 from pathduet.core.hardware import pick_device
 from pathduet.core.progress import track
@@ -157,14 +157,14 @@ def fold_gene_attention(
     with_tokens = isinstance(network, Teacher) and not isinstance(network, ReleasedTeacher)
     if not with_tokens or description.config.gene_input != "tokens":
         found = f"{description.model} has no attention by gene token"
-        raise InputError([Problem(where, found, "explain a teacher with gene tokens")])
+        raise InputError.of(where, found, "explain a teacher with gene tokens")
     cases = [
         Case(str(row["slide_id"]), str(row["patient_id"]), str(row["cohort"]), "test", Path(row["features"]))
         for row in slides.sort_values("slide_id").to_dict("records")
         if expression.row_for(str(row["patient_id"]), str(row["slide_id"])) is not None
     ]
     if not cases:
-        raise InputError([Problem(where, "no test slide with expression", "see participation.tsv")])
+        raise InputError.of(where, "no test slide with expression", "see participation.tsv")
     chosen = torch.device(pick_device(device))
     network.to(chosen)
     genes = {"tumor": list(description.tumor_genes), "tme": list(description.tme_genes)}
@@ -205,9 +205,7 @@ def _slide_columns(
         attention = branch.attention  # type: ignore[attr-defined]
         selection = branch.selection  # type: ignore[attr-defined]
         if attention is None or attention.shape[2] < genes:
-            raise InputError(
-                [Problem("teacher", "no attention by gene token", "explain a teacher with gene tokens")]
-            )
+            raise InputError.of("teacher", "no attention by gene token", "explain a teacher with gene tokens")
         by_head[m] = attention[0, :, :genes].double().cpu().numpy()
         mean[m] = by_head[m].mean(axis=0)
         columns[f"focus_{m}"] = focus(mean[m])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.explain.tile_maps import SlideMaps
 
 
@@ -28,7 +28,7 @@ def mean_of_folds(maps: Sequence[SlideMaps]) -> SlideMaps:
         if not same or not first[["magnification", "tile"]].equals(other.tiles[["magnification", "tile"]]):
             where = f"slide {first.attrs['slide_id']}, folds {first.attrs['fold']} and {other.tiles.attrs['fold']}"
             advice = "average folds of one model only"
-            raise InputError([Problem(where, "their models do not read the same tiles", advice)])
+            raise InputError.of(where, "their models do not read the same tiles", advice)
     tiles = first.copy()
     averaged = [c for c in tiles if str(c).startswith(("attention_", "merge_weight_", "p_tumor", "margin"))]
     for column in averaged:

@@ -122,7 +122,7 @@ def loaded_slide_maps(
     pooled = isinstance(network, Student) and config.aggregation == "mean"
     if pooled or not isinstance(network, Teacher | Student):
         found = f"{description.model}: neither prototypes nor deformable attention"
-        raise InputError([Problem(where, found, "explain a teacher or a student with `aggregation: ita`")])
+        raise InputError.of(where, found, "explain a teacher or a student with `aggregation: ita`")
     network.to(chosen)
     grids, facts = read_grids(Path(features))
     batch = _one_slide(Path(features), facts["slide_id"], description, network, expression)
@@ -168,7 +168,7 @@ def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
                     raise KeyError("tiles.h5 beside it is another slide's")
                 facts |= {"width": int(file.attrs["width"]), "height": int(file.attrs["height"])}
     except (OSError, KeyError) as error:
-        raise InputError([Problem(f"features {features}", str(error), "extract them again")]) from None
+        raise InputError.of(f"features {features}", str(error), "extract them again") from None
     return grids, facts
 
 
@@ -267,7 +267,7 @@ def _one_slide(
         if expression is None or found != wanted:
             text = f"{wanted[0]} tumor and {wanted[1]} TME genes are needed, found {found or 'no expression'}"
             advice = "give the expression in the model's token order, or explain a student"
-            raise InputError([Problem(f"slide {slide_id}, model {description.model}", text, advice)])
+            raise InputError.of(f"slide {slide_id}, model {description.model}", text, advice)
         given = _GivenExpression(description, expression)
     case = Case(slide_id, slide_id, "", "", features)
     dataset = SlideDataset([case], description.config, given, cache_mib=0)

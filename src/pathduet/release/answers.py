@@ -1,19 +1,141 @@
-"""What the folds' models say of one slide, put together: the ensemble, and how far they agree."""
+"""One slide's prediction: what the folds' models predict, their ensemble, how far they agree, and hints beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from pathduet import __version__
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.errors import InputError, PathDuetError
 from pathduet.evaluation.ensemble import ensemble_predictions
 from pathduet.models.method.config import MAGNIFICATIONS
+from pathduet.release.load import Release
+from pathduet.release.model_card import NOTICE
+from pathduet.release.new_expression import NewExpression
+from pathduet.release.reference import slide_profile
 from pathduet.release.risk_reference import group_of_percentile, place_of
-from pathduet.training.outcomes import SurvivalOutcome
+from pathduet.slides.status import StageStatus
+from pathduet.training.dataset import Case
+from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
+from pathduet.training.predict import predict_cases
 
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = 1
 Row = Mapping[Any, Any]
+
+
+def slide_answer(
+    slide: SlideRow,
+    status: StageStatus,
+    release: Release,
+    expression: NewExpression | None,
+    folder: Path,
+    device: torch.device,
+    key: str,
+) -> dict[str, Any]:
+    """Return the content of prediction.json, see docs/predict.md.
+
+    Parameters
+    ----------
+    slide, status : SlideRow, StageStatus
+        A slide that was lost gets its reason and no predictions.
+    release : Release
+    expression : NewExpression or None
+        None if it has no sample of the slide.
+    folder : Path
+        The slide's artifacts.
+    device : torch.device
+    key : str
+        What the prediction depends on.
+
+    Raises
+    ------
+    PathDuetError
+        If no model of the release can predict the slide, or one gives no finite numbers.
+    """
+    answer: dict[str, Any] = {
+        "format": FORMAT,
+        "notice": NOTICE,
+        "key": key,
+        "package_version": __version__,
+        "release": release.summary(),
+        "slide": {
+            "slide_id": slide.slide_id,
+            "patient_id": slide.patient_id,
+            "file": slide.path.name,
+            "mpp": status.mpp,
+            "mpp_source": status.mpp_source,
+        },
+        "ledger": {
+            "status": status.status,
+            "reason": status.reason,
+            "message": status.message,
+            "stage": status.failed_stage,
+            "notes": status.notes,
+            "counts": dict(status.counts),
+        },
+        "expression": expression and {"used": True, "unit": expression.unit, "notes": list(expression.notes)},
+        "tasks": {},
+        "hints": None,
+        "heatmaps": None,
+    }
+    if status.status != "ok":
+        return answer
+    profile = slide_profile(folder)
+    seen = release.reference.test_fold(profile.fingerprint)
+    answer["hints"] = {
+        **release.reference.hints(profile), "seen_in_training": seen is not None, "only_unseen_by_fold": seen,
+    }  # fmt: skip
+    case = Case(slide.slide_id, slide.patient_id, slide.cohort, "external", folder / "features.h5")
+    for task in release.manifest["tasks"]:
+        with_expression = release.model_for(task, "expression") if expression is not None else None
+        model = with_expression or release.model_for(task, "slides")
+        if model is not None:  # else a teacher's release, and no expression of this slide
+            answer["tasks"][task] = {"model": model, **_task(release, task, model, case, expression, device)}
+    if not answer["tasks"]:
+        found = "no expression, and the release has no model of slides alone"
+        raise InputError.of(
+            f"slide {slide.slide_id}", found, "give --expression with a sample of this slide's patient"
+        )
+    return answer
+
+
+def _task(
+    release: Release,
+    task: str,
+    model: str,
+    case: Case,
+    expression: NewExpression | None,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Return what the folds' models of a task predict of one slide."""
+    unknown = pd.DataFrame({"label": [], "survival_days": [], "event": []})
+    tables, outcomes = [], []
+    for network, description in release.networks(task, model):
+        reads = description.choice.needs_expression and expression is not None
+        table = predict_cases(
+            network.to(device), description, [case], unknown, device=device, show_progress=False,
+            expression=expression.folds[description.fold] if reads and expression else None,
+            where=f"release {release.manifest['name']}",
+        ).table  # fmt: skip
+        numbers = table.select_dtypes("number").drop(
+            columns=["bin", "survival_days", "event", "label"], errors="ignore"
+        )
+        if not np.isfinite(numbers.to_numpy(dtype=float)).all():
+            raise PathDuetError(f"the {model} of {task}, fold {description.fold}, gave no finite numbers")
+        tables.append(table)
+        outcomes.append(description.outcome)
+    if isinstance(outcomes[0], ClassOutcome):
+        return class_answer(tables, outcomes[0].classes)
+    intervals = [outcome for outcome in outcomes if isinstance(outcome, SurvivalOutcome)]
+    return survival_answer(tables, intervals, release.risks[model]["training_risks"])
 
 
 def _probabilities(row: Row, prefix: str, classes: Sequence[str]) -> dict[str, float]:

@@ -16,13 +16,12 @@ def export(
     model: Annotated[
         str, typer.Option(help="distilled, student, teacher, or another trained model.")
     ] = "distilled",
-    threads: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
 ) -> None:
     """Put a trained model into one folder: all that `pathduet predict` needs, with checksums and a model card."""
     from pathduet.release.contents import MANIFEST, verify
     from pathduet.release.export import export_release
 
-    export_release(results, model, out, threads)
+    export_release(results, model, out)
     manifest = verify(out)
     size = sum(entry["bytes"] for entry in manifest["files"].values()) / 2**20
     typer.echo(f"{out}: {len(manifest['files'])} files, {size:.1f} MiB, id {manifest['id']}")
@@ -81,7 +80,7 @@ def predict(
     check_folder(slides, out)
     table = read_table(expression, unit, samples) if unit or not expression else None
     hold_run(out)
-    folder = release_folder(model, name, out, workers)
+    folder = release_folder(model, name, out)
     weights = str(encoder_weights) if encoder_weights else None
     release = load_release(folder, {"weights": weights, "device": device}, mpp)
     if expression and not unit:

@@ -62,21 +62,15 @@ def verify(folder: Path) -> dict[str, Any]:
         data = (folder / MANIFEST).read_bytes()
         manifest = json.loads(data)
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError([Problem(f"{where}, {MANIFEST}", f"cannot be read ({error})", _ADVICE)]) from None
+        raise InputError.of(f"{where}, {MANIFEST}", f"cannot be read ({error})", _ADVICE) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else "no mapping"
-        raise InputError(
-            [
-                Problem(
-                    f"{where}, {MANIFEST}",
-                    f"format {found!r}, not {FORMAT}",
-                    "use the PathDuet that wrote it",
-                )
-            ]
+        raise InputError.of(
+            f"{where}, {MANIFEST}", f"format {found!r}, not {FORMAT}", "use the PathDuet that wrote it"
         )
     files = manifest.get("files")
     if not isinstance(files, dict) or not files:
-        raise InputError([Problem(f"{where}, {MANIFEST}", "lists no files", _ADVICE)])
+        raise InputError.of(f"{where}, {MANIFEST}", "lists no files", _ADVICE)
     problems = [
         Problem(f"{where}, {str(name)!r}", found, _ADVICE)
         for name, entry in files.items()
@@ -110,8 +104,8 @@ def _fault(folder: Path, name: str, entry: Any) -> str:
 def read_json(folder: Path, manifest: Mapping[str, Any], name: str) -> Any:
     """Read a JSON file of a verified release; only files that the manifest lists are opened."""
     if name not in manifest["files"]:
-        raise InputError([Problem(f"release {folder}, {name}", "not in the manifest", _ADVICE)])
+        raise InputError.of(f"release {folder}, {name}", "not in the manifest", _ADVICE)
     try:
         return json.loads((folder / name).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InputError([Problem(f"release {folder}, {name}", f"no JSON ({error})", _ADVICE)]) from None
+        raise InputError.of(f"release {folder}, {name}", f"no JSON ({error})", _ADVICE) from None

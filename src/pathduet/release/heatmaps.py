@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pathduet.core.errors import InputError
-from pathduet.core.files import atomic_path
 from pathduet.explain.mean_of_folds import mean_of_folds
 from pathduet.explain.tile_maps import Expression, SlideMaps, slide_maps
 from pathduet.explain.viewer.geojson import write_geojson
 from pathduet.explain.viewer.heatmap import heatmap_png
+from pathduet.explain.viewer.slide_heatmaps import read_picture, write_picture
 from pathduet.explain.viewer.viewer_page import write_viewers
 from pathduet.release.load import Release
+from pathduet.results import Results
 
 #: Folder beside prediction.json, and micrometres per pixel of the finest picture that can be zoomed to.
 FOLDER, VIEWER_MPP = "heatmaps", 2.0
@@ -35,12 +34,19 @@ def fold_maps(
     """
     found = []
     for fold in release.folds:
-        part = release.folder / "models" / task / model / f"fold-{fold}"
+        part = Results(release.folder).model(task, model, fold)
         try:
             found.append(slide_maps(part, features, expression.get(fold), "cpu"))
         except InputError:
             return []
     return found
+
+
+def heatmap_bytes(folder: Path, maps: Sequence[SlideMaps], files: Mapping[str, str] | None) -> bytes:
+    """Return the PNG of the folds' mean maps: the one that is written already, or drawn now."""
+    if files:
+        return (folder / files["picture"]).read_bytes()
+    return heatmap_png(mean_of_folds(maps), read_picture(folder / "thumbnail.png"))
 
 
 def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: Path) -> dict[str, Any]:
@@ -57,26 +63,19 @@ def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: Pat
     slide : Path
         The raw slide; only read.
     """
-    from PIL import Image
-
     means = {task: mean_of_folds(found) for task, found in maps.items() if found}
-    if not means:
-        return {}
-    out = folder / FOLDER
-    written: dict[str, Any] = {}
+    out, written = folder / FOLDER, {}
     pages: dict[str, SlideMaps] = {}
-    with Image.open(folder / "thumbnail.png") as picture:
-        ground = np.asarray(picture.convert("RGB"))
     for task, mean in means.items():
         page = f"{task}.html" if pages else "index.html"
         pages[page] = mean
-        with atomic_path(out / f"{task}.png") as temporary:
-            temporary.write_bytes(heatmap_png(mean, ground))
+        write_picture(out / f"{task}.png", mean, folder / "thumbnail.png")
         write_geojson(out / f"{task}.geojson", mean)
         written[task] = {
             "picture": f"{FOLDER}/{task}.png",
             "geojson": f"{FOLDER}/{task}.geojson",
             "viewer": f"{FOLDER}/viewer/{page}",
         }
-    write_viewers(out / "viewer", pages, slide, finest_mpp=VIEWER_MPP)
+    if pages:
+        write_viewers(out / "viewer", pages, slide, finest_mpp=VIEWER_MPP)
     return written

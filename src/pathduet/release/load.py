@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from pathduet.core.errors import InputError, PathDuetError, Problem
+from pathduet.core.errors import InputError, PathDuetError, Problems
 from pathduet.expression.gene_scaling import GeneScaling
 from pathduet.release.contents import read_json, verify
 from pathduet.release.reference import Reference
@@ -76,7 +76,7 @@ class Release:
         units = sorted({unit for scaling in self.scalings.values() for unit in scaling.units.values()})
         if len(units) != 1:
             found = f"not given, and the training tables were {' and '.join(units)}"
-            raise InputError([Problem("--unit", found, "say what the table holds")])
+            raise InputError.of("--unit", found, "say what the table holds")
         return units[0]
 
     def model_for(self, task: str, kind: str) -> str | None:
@@ -97,30 +97,35 @@ class Release:
                 part = f"models/{task}/{model}/fold-{fold}"
                 for name in ("weights.safetensors", "model.json"):
                     if f"{part}/{name}" not in self.manifest["files"]:
-                        found = Problem(
-                            f"release {self.folder}, {part}/{name}", "not in the manifest", _ADVICE
-                        )
-                        raise InputError([found])
+                        where = f"release {self.folder}, {part}/{name}"
+                        raise InputError.of(where, "not in the manifest", _ADVICE)
                 network, description = _load(self.folder / part)
                 self._check(part, description, task, fold)
                 loaded.append((network, description))
             self._networks[(task, model)] = loaded
         return self._networks[(task, model)]
 
+    def summary(self) -> dict[str, Any]:
+        """Return what a prediction records about the release that made it."""
+        return {
+            "name": self.manifest["name"],
+            "id": self.id,
+            "package_version": self.manifest["package_version"],
+            "simulated_cohort": bool(self.manifest.get("simulated_cohort")),
+            "training_slides": len(self.reference.fingerprints),
+        }
+
     def _check(self, part: str, description: ModelDescription, task: str, fold: int) -> None:
         scaling = self.scalings[fold]
         genes = (description.tumor_genes, description.tme_genes)
-        problems = []
+        problems, where = Problems(), f"release {self.folder}, {part}"
         if (description.task, description.fold) != (task, fold):
-            problems.append(f"a model of {description.task}, fold {description.fold}")
+            problems.add(where, f"a model of {description.task}, fold {description.fold}", _ADVICE)
         if dict(description.encoder) != self.encoder:
-            problems.append("trained on another encoder's features than settings.json says")
+            problems.add(where, "trained on another encoder's features than settings.json says", _ADVICE)
         if any(genes) and genes != (scaling.genes["tumor"], scaling.genes["tme"]):
-            problems.append("made for other genes than the fold's scaler")
-        if problems:
-            raise InputError(
-                [Problem(f"release {self.folder}, {part}", found, _ADVICE) for found in problems]
-            )
+            problems.add(where, "made for other genes than the fold's scaler", _ADVICE)
+        problems.check()
 
 
 def _load(folder: Path) -> tuple[nn.Module, ModelDescription]:
@@ -131,7 +136,7 @@ def _load(folder: Path) -> tuple[nn.Module, ModelDescription]:
     # Whatever a checked-in but malformed file makes go wrong; nothing of it has been executed.
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         found = f"no model that can be loaded ({type(error).__name__}: {str(error)[:200]})"
-        raise InputError([Problem(f"release, {folder.name}", found, _ADVICE)]) from error
+        raise InputError.of(f"release, {folder.name}", found, _ADVICE) from error
     return network, description
 
 
@@ -173,7 +178,7 @@ def load_release(folder: Path, encoder: Mapping[str, Any] | None = None, mpp: fl
         raise
     except Exception as error:
         found = f"not a whole release ({type(error).__name__}: {str(error)[:200]})"
-        raise InputError([Problem(f"release {folder}", found, _ADVICE)]) from error
+        raise InputError.of(f"release {folder}", found, _ADVICE) from error
     release = Release(folder, manifest, settings, dict(plain["encoder_facts"]), reference, scalings, risks)
     _check_target(release, plain)
     return release
@@ -202,17 +207,11 @@ def _refuse_sources(folder: Path, encoder: Mapping[str, Any]) -> None:
     """Refuse a release that says which files to open: weights may be in a format that carries code."""
     named = [key for key in LOCAL_SETTINGS if encoder.get(key) is not None]
     named += [f"options.{key}" for key in SOURCE_OPTIONS if key in (encoder.get("options") or {})]
-    if named:
-        raise InputError(
-            [
-                Problem(
-                    f"release {folder}, settings.json",
-                    f"it sets encoder.{key}, which is this machine's to say",
-                    _ADVICE,
-                )
-                for key in named
-            ]
-        )
+    problems = Problems()
+    for key in named:
+        found = f"it sets encoder.{key}, which is this machine's to say"
+        problems.add(f"release {folder}, settings.json", found, _ADVICE)
+    problems.check()
 
 
 def _check_target(release: Release, plain: Mapping[str, Any]) -> None:
@@ -228,7 +227,7 @@ def _check_target(release: Release, plain: Mapping[str, Any]) -> None:
     )
     if not same:
         found = "this version's stain target is not the one of training"
-        raise InputError([Problem(f"release {release.folder}", found, "use the PathDuet that wrote it")])
+        raise InputError.of(f"release {release.folder}", found, "use the PathDuet that wrote it")
 
 
 def check_encoder(release: Release) -> None:
@@ -244,24 +243,8 @@ def check_encoder(release: Release) -> None:
     found = find_weights(release.settings.encoder)
     wanted = release.encoder["weights_sha256"]
     if found.sha256 != wanted:
-        raise InputError(
-            [
-                Problem(
-                    f"encoder {release.settings.encoder.name}",
-                    f"the weights here ({found.source}) have SHA-256 {found.sha256[:12]}..., those of training {wanted[:12]}...",
-                    "name the right file with --encoder-weights",
-                )
-            ]
+        raise InputError.of(
+            f"encoder {release.settings.encoder.name}",
+            f"the weights here ({found.source}) have SHA-256 {found.sha256[:12]}..., those of training {wanted[:12]}...",
+            "name the right file with --encoder-weights",
         )
-
-
-def release_name(release: Release) -> dict[str, Any]:
-    """Return what a prediction records about the release that made it."""
-    manifest = release.manifest
-    return {
-        "name": manifest["name"],
-        "id": release.id,
-        "package_version": manifest["package_version"],
-        "simulated_cohort": bool(manifest.get("simulated_cohort")),
-        "training_slides": len(release.reference.fingerprints),
-    }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.evaluation.metrics import METRIC_NAMES
+from pathduet.results import Results
 
 NOTICE = "Research use only; not for diagnosis."
 INTENDED = (
@@ -33,13 +34,13 @@ def _counted(path: Path, columns: Sequence[str]) -> dict[str, dict[str, int]]:
     }
 
 
-def _metrics(results: Path, tasks: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
+def _metrics(run: Results, tasks: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
     """Return the tables' rows of the released models, as the run wrote them."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
     for name in [*tasks, "external"]:
-        path = results / "tables" / f"{name}.tsv"
+        path = run.table(name)
         if not path.is_file():
             continue
         table = pd.read_csv(path, sep="\t")
@@ -71,11 +72,10 @@ def _simulated(results: Path, cohort: Path) -> bool:
 
 
 def make_card(
-    results: Path,
+    run: Results,
     provenance: Mapping[str, Any],
     model: str,
-    tasks: Sequence[str],
-    models: Mapping[str, str],
+    predictors: Mapping[str, Mapping[str, str]],
     training: Mapping[str, Any],
     encoder: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -83,22 +83,22 @@ def make_card(
 
     Parameters
     ----------
-    results : Path
-        The run's folder: ledger, participation and tables are read.
+    run : Results
+        The run: ledger, participation and tables are read.
     provenance : mapping
         provenance.json.
     model : str
         Name of the release.
-    tasks : sequence of str
-    models : mapping
-        What predicts without and with expression: ``slides`` and ``expression`` to a model's name.
+    predictors : mapping
+        By task, what predicts without and with expression: ``slides`` and ``expression`` to a model's name.
     training : mapping
         The training part of every task, model and fold, from the models' own records.
     encoder : mapping
         The tile encoder, as the models' records say.
     """
+    models = {kind: name for one in predictors.values() for kind, name in one.items()}
     config = provenance["config"]
-    counts = _counted(results / "ledger.tsv", ["status", "reason", "cohort"])
+    counts = _counted(run.ledger, ["status", "reason", "cohort"])
     if "reason" in counts:
         counts["reason"].pop("", None)
     return {
@@ -106,14 +106,14 @@ def make_card(
         "notice": NOTICE,
         "intended_use": INTENDED,
         "not_intended": NOT_INTENDED,
-        "simulated_cohort": _simulated(results, Path(config["sheets"]["slides"]).parent),
-        "tasks": list(tasks),
-        "models": dict(models),
+        "simulated_cohort": _simulated(run.root, Path(config["sheets"]["slides"]).parent),
+        "tasks": list(predictors),
+        "models": models,
         "cohorts": config["cohorts"],
         "slides": counts,
-        "patients": _counted(results / "participation.tsv", ["cohort", "expression", *tasks]),
+        "patients": _counted(run.participation, ["cohort", "expression", *predictors]),
         "training": dict(training),
-        "metrics": _metrics(results, tasks, sorted(set(models.values()))),
+        "metrics": _metrics(run, list(predictors), sorted(set(models.values()))),
         "encoder": dict(encoder),
         "config": _without_folders({
             key: config[key]

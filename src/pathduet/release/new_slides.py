@@ -53,14 +53,14 @@ def read_table(path: Path | None, unit: str | None, samples: Path | None) -> Exp
     """
     if path is None:
         if unit or samples:
-            raise InputError([Problem("--unit, --samples", "given without a table", "add --expression")])
+            raise InputError.of("--unit, --samples", "given without a table", "add --expression")
         return None
     if unit is None:
-        raise InputError([Problem("--unit", "not given", f"say what the table holds: {', '.join(UNITS)}")])
+        raise InputError.of("--unit", "not given", f"say what the table holds: {', '.join(UNITS)}")
     return read_expression(path, unit, "new", samples)
 
 
-def release_folder(model: Path, name: str, out: Path, threads: int) -> Path:
+def release_folder(model: Path, name: str, out: Path) -> Path:
     """Return the release to use: `model` itself, or one made of the run in it, kept as ``out/release``.
 
     Raises
@@ -72,8 +72,8 @@ def release_folder(model: Path, name: str, out: Path, threads: int) -> Path:
         return model
     if not (model / "provenance.json").is_file():
         found = "neither a release (manifest.json) nor a finished run (provenance.json)"
-        raise InputError([Problem(f"--model {model}", found, "make one with `pathduet export`")])
-    export_release(model, name, out / "release", threads, replace_all=True)
+        raise InputError.of(f"--model {model}", found, "make one with `pathduet export`")
+    export_release(model, name, out / "release", replace_all=True)
     return out / "release"
 
 
@@ -101,7 +101,7 @@ def predict_configured(
     from pathduet.release.predict import predict_slides
 
     if not settings["slides"]:
-        raise InputError([Problem("predict.slides", "not set", "name a slides.tsv of the new slides")])
+        raise InputError.of("predict.slides", "not set", "name a slides.tsv of the new slides")
     samples = Path(settings["samples"]) if settings["samples"] else None
     path = Path(settings["expression"]) if settings["expression"] else None
     table = read_table(path, settings["unit"], samples)

@@ -8,10 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.core.html_page import page_style, shipped
+from pathduet.core.html_page import fill, page_style, shipped
 from pathduet.core.source_code import code_version
+from pathduet.release.heatmaps import heatmap_bytes
 from pathduet.release.load import Release
-from pathduet.release.pictures import Picture, slide_pictures, survival_svg, tile_pictures
+from pathduet.release.pictures import Picture, heatmap_picture, slide_pictures, survival_svg
 from pathduet.release.reference import plain_verdict
 from pathduet.report.figures import class_title
 
@@ -48,10 +49,10 @@ def pictures(
         Task to the folds' maps, from :func:`pathduet.release.heatmaps.fold_maps`.
     """
     found: list[dict[str, Any]] = list(slide_pictures(folder))
-    if maps:
+    if maps and (folder / "thumbnail.png").is_file():
         task, looked = next(iter(maps.items()))
-        tiles = [one.tiles for one in looked]
-        found[2:2] = tile_pictures(folder, tiles, task, answer["tasks"][task]["model"])
+        drawn = heatmap_bytes(folder, looked, (answer["heatmaps"] or {}).get(task))
+        found[2:2] = [heatmap_picture(drawn, task, answer["tasks"][task]["model"], len(looked))]
     survival = answer["tasks"].get("survival")
     if survival is not None:
         from markupsafe import Markup
@@ -137,12 +138,12 @@ def render(answer: Mapping[str, Any], found: Sequence[Mapping[str, Any] | Pictur
     found : sequence of mapping
         From :func:`pictures`.
     """
-    import jinja2
     from markupsafe import Markup
 
     hints = answer["hints"]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(shipped("pathduet.release", "prediction.html")).render(
+    return fill(
+        "pathduet.release",
+        "prediction.html",
         answer=answer,
         slide=answer["slide"],
         ledger=answer["ledger"],

@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class SlideFacts:
+class SlideProfile:
     """What a slide is compared by.
 
     Attributes
@@ -53,28 +53,28 @@ class SlideFacts:
     strength: Floats
 
 
-def slide_facts(features: Path, stain: Path) -> SlideFacts:
-    """Read a slide's facts from features.h5, tiles.h5 beside it, and stain.json (which may be absent)."""
+def slide_profile(folder: Path) -> SlideProfile:
+    """Read a slide's profile from its artifacts: features.h5, tiles.h5, and stain.json (which may be absent)."""
     import h5py
 
     digest = hashlib.sha256()
     means, tiles = {}, {}
     # Engines and devices change features in their last bits; tissue mask and encoded tiles are the same everywhere.
-    with h5py.File(features.with_name("tiles.h5"), "r") as file:
+    with h5py.File(folder / "tiles.h5", "r") as file:
         digest.update(f"{file.attrs['width']} {file.attrs['height']}".encode())
         digest.update(np.ascontiguousarray(file["mask"][:], dtype=np.uint8).tobytes())
-    with open_features(features) as slide:
+    with open_features(folder / "features.h5") as slide:
         for m in MAGNIFICATIONS:
             digest.update(np.ascontiguousarray(slide.grid(m), dtype="<i4").tobytes())
             values = slide.features(m)
             means[m] = values.astype(np.float64).mean(axis=0).astype(np.float32)
             tiles[m] = len(values)
     matrix, strength = np.full((2, 3), np.nan), np.full(2, np.nan)
-    if stain.is_file():
+    if (stain := folder / "stain.json").is_file():
         source = json.loads(stain.read_text(encoding="utf-8"))["source"]
         if source is not None:
             matrix, strength = np.array(source["matrix"]), np.array(source["max_concentrations"])
-    return SlideFacts(digest.hexdigest(), means, tiles, matrix, strength)
+    return SlideProfile(digest.hexdigest(), means, tiles, matrix, strength)
 
 
 @dataclass(frozen=True)
@@ -107,22 +107,22 @@ class Reference:
     strength: Floats
 
     @classmethod
-    def of(cls, slides: Sequence[tuple[SlideFacts, str, int]]) -> Reference:
-        """Gather training slides: (facts, patient id, fold of the test part)."""
+    def of(cls, slides: Sequence[tuple[SlideProfile, str, int]]) -> Reference:
+        """Gather training slides: (profile, patient id, fold of the test part)."""
         ordered = sorted(slides, key=lambda one: one[0].fingerprint)
         count = min(len(ordered), MOST_SLIDES)
         kept = [ordered[i * len(ordered) // count] for i in range(count)]
         numbers: dict[str, int] = {}
         groups = [numbers.setdefault(patient, len(numbers)) for _, patient, _ in kept]
         return cls(
-            tuple(facts.fingerprint for facts, _, _ in ordered),
+            tuple(profile.fingerprint for profile, _, _ in ordered),
             tuple(fold for _, _, fold in ordered),
-            tuple(facts.fingerprint for facts, _, _ in kept),
+            tuple(profile.fingerprint for profile, _, _ in kept),
             np.array(groups, dtype=np.int64),
-            {m: np.stack([facts.means[m] for facts, _, _ in kept]) for m in MAGNIFICATIONS},
-            {m: np.array([facts.tiles[m] for facts, _, _ in kept]) for m in MAGNIFICATIONS},
-            np.stack([facts.stain for facts, _, _ in kept]),
-            np.stack([facts.strength for facts, _, _ in kept]),
+            {m: np.stack([profile.means[m] for profile, _, _ in kept]) for m in MAGNIFICATIONS},
+            {m: np.array([profile.tiles[m] for profile, _, _ in kept]) for m in MAGNIFICATIONS},
+            np.stack([profile.stain for profile, _, _ in kept]),
+            np.stack([profile.strength for profile, _, _ in kept]),
         )
 
     def save(self, folder: Path) -> None:
@@ -158,7 +158,7 @@ class Reference:
         known = dict(zip(self.fingerprints, self.folds, strict=True))
         return known.get(fingerprint)
 
-    def hints(self, slide: SlideFacts) -> dict[str, Any]:
+    def hints(self, slide: SlideProfile) -> dict[str, Any]:
         """Compare a slide with the training slides.
 
         Returns
@@ -191,7 +191,7 @@ class Reference:
         found["training_slides"] = len(self.fingerprints)
         return found
 
-    def _distance(self, slide: SlideFacts, m: str, others: NDArray[np.bool_]) -> dict[str, Any]:
+    def _distance(self, slide: SlideProfile, m: str, others: NDArray[np.bool_]) -> dict[str, Any]:
         training = self.means[m].astype(np.float64)
         mean, sd = training.mean(axis=0), training.std(axis=0)
         scale = np.where(sd > 1e-6, sd, 1.0)

@@ -7,54 +7,38 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pathduet.evaluation.patient_average import average_patients
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.evaluation.survival_curves import GROUPS, kaplan_meier, pool_groups, risk_cuts, risk_groups
 from pathduet.results import PREDICTIONS, TRAINING_PREDICTIONS
-from pathduet.training.predict import predict_model
 
 KIND = "tertiles"
 
 
-def training_risks(
-    model_dir: Path, slides: pd.DataFrame, folds: pd.DataFrame, matrix: Path, threads: int = 1
-) -> list[float]:
-    """Return the risks of the patients a fold's survival model trained on, ascending (slides averaged)."""
-    none = pd.DataFrame({"survival_days": [], "event": []}, dtype=float)
-    table = predict_model(
-        model_dir,
-        slides=slides,
-        labels=none,
-        folds=folds,
-        expression_path=matrix,
-        part="train",
-        threads=threads,
-    ).table
-    return sorted(float(risk) for risk in average_patients(table)["risk"])
+def training_risks(folder: Path) -> list[float]:
+    """Return the risks of the patients that a fold's survival model trained on, ascending (slides averaged)."""
+    table = average_patients(read_predictions(folder / TRAINING_PREDICTIONS))
+    return sorted(float(risk) for risk in table["risk"])
 
 
-def observed_groups(model_dirs: Sequence[Path]) -> list[dict[str, Any]]:
+def observed_groups(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the Kaplan-Meier curves of the groups that the folds' models put their own test patients in.
 
     Parameters
     ----------
-    model_dirs : sequence of Path
-        One a fold, with its predictions of the test and of the training part.
+    folders : sequence of Path
+        One model's, one a fold.
 
     Returns
     -------
     list of dict
-        group, n, deaths, days, survival; empty where the evaluation has not run.
+        group, n, deaths, days, survival.
     """
-    parts = []
-    for folder in model_dirs:
-        test, training = folder / PREDICTIONS, folder / TRAINING_PREDICTIONS
-        if not test.is_file() or not training.is_file():
-            return []
-        risks = average_patients(read_predictions(training))["risk"].to_numpy(dtype=float)
-        parts.append((read_predictions(test), risk_cuts(risks)))
+    parts = [
+        (read_predictions(folder / PREDICTIONS), risk_cuts(np.array(training_risks(folder))))
+        for folder in folders
+    ]
     return [
         {
             "group": curve.group, "n": curve.n, "deaths": curve.deaths,

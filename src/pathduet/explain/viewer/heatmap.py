@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.explain.layers import (
     COLOUR_MAP,
     TME_COLOUR,
@@ -110,7 +110,7 @@ def slide_size(maps: SlideMaps) -> tuple[int, int]:
     width, height = maps.tiles.attrs.get("width"), maps.tiles.attrs.get("height")
     if width is None or height is None:
         where = f"slide {maps.tiles.attrs.get('slide_id')}"
-        raise InputError([Problem(where, "no tiles.h5 beside features.h5", "run the tile stage again")])
+        raise InputError.of(where, "no tiles.h5 beside features.h5", "run the tile stage again")
     return width, height
 
 

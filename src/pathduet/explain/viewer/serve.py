@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 
 HOST = "127.0.0.1"
 
@@ -63,7 +63,7 @@ def pages_below(folder: Path) -> list[str]:
         return [""]
     found = sorted(page.parent.relative_to(folder).as_posix() + "/" for page in folder.rglob("index.html"))
     if not found:
-        raise InputError([Problem(str(folder), "no index.html in it or below", "give a viewer's folder")])
+        raise InputError.of(str(folder), "no index.html in it or below", "give a viewer's folder")
     return found
 
 
@@ -79,6 +79,4 @@ def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer((HOST, port), handler)
     except OSError as error:
-        raise InputError(
-            [Problem(f"port {port}", error.strerror or str(error), "give another one, or 0")]
-        ) from None
+        raise InputError.of(f"port {port}", error.strerror or str(error), "give another one, or 0") from None

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path, write_text
 from pathduet.explain.mean_of_folds import mean_of_folds
 from pathduet.explain.tile_maps import Expression, SlideMaps, slide_maps
@@ -49,7 +50,7 @@ def _expression(results: Path, model_dir: Path, slide_id: str, patient_id: str) 
     try:
         record = json.loads((model_dir / "model.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError([Problem(f"model {model_dir}", str(error), "train it first")]) from None
+        raise InputError.of(f"model {model_dir}", str(error), "train it first") from None
     genes = (record.get("tumor_genes") or [], record.get("tme_genes") or [])
     if not any(genes):
         return None
@@ -58,7 +59,7 @@ def _expression(results: Path, model_dir: Path, slide_id: str, patient_id: str) 
         if (list(matrix.tumor_genes), list(matrix.tme_genes)) == genes:
             return matrix.row_for(patient_id, slide_id)
     where = f"model {model_dir}"
-    raise InputError([Problem(where, "no matrix in genes/ has its genes", "train it again")])
+    raise InputError.of(where, "no matrix in genes/ has its genes", "train it again")
 
 
 def write_heatmaps(
@@ -88,10 +89,7 @@ def write_heatmaps(
     """
     wanted, written = set(products), []
     if "png" in wanted:
-        with Image.open(thumbnail) as picture:
-            ground = np.asarray(picture.convert("RGB"))
-        with atomic_path(out / "heatmap.png") as temporary:
-            temporary.write_bytes(heatmap_png(maps, ground))
+        write_picture(out / "heatmap.png", maps, thumbnail)
         written.append(out / "heatmap.png")
     if "geojson" in wanted:
         write_geojson(out / "tiles.geojson", maps)
@@ -102,6 +100,18 @@ def write_heatmaps(
     return written
 
 
+def write_picture(path: Path, maps: SlideMaps, thumbnail: Path) -> None:
+    """Draw maps over a picture of the whole slide."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(heatmap_png(maps, read_picture(thumbnail)))
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Return a picture, (h, w, 3)."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
 def lost_reason(results: Path, slide_id: str) -> str | None:
     """Return why a slide has no features, from the ledger; None if it has them."""
     from pathduet.cohort.ledger import read_ledger
@@ -109,7 +119,7 @@ def lost_reason(results: Path, slide_id: str) -> str | None:
     ledger = read_ledger(results / "ledger.tsv").set_index("slide_id")
     if slide_id not in ledger.index:
         advice = "name a slide of this run's ledger.tsv"
-        raise InputError([Problem(f"slide {slide_id}", "not in the run", advice)])
+        raise InputError.of(f"slide {slide_id}", "not in the run", advice)
     row = ledger.loc[slide_id]
     return None if row["status"] == "ok" else f"{row['status']} at {row['stage']}: {row['reason']}"
 

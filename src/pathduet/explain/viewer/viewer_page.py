@@ -7,14 +7,13 @@ script but its own two (by their hashes) and every address but those pictures. W
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pathduet.core.files import write_text
-from pathduet.core.html_page import content_hash, script_data, shipped
+from pathduet.core.html_page import content_hash, fill, script_data, shipped
 from pathduet.explain.layers import (
     COLOUR_MAP,
     TME_COLOUR,
@@ -34,6 +33,7 @@ from pathduet.slides.readers.reader import SlideReader
 
 #: File name of the pyramid, and sampled points drawn per layer.
 PYRAMID, POINTS = "slide", 200
+_HERE = "pathduet.explain.viewer"
 
 
 def write_viewer(
@@ -73,14 +73,14 @@ def write_viewers(
     pages : mapping
         File name to what the page shows.
     """
-    from pathduet.core.errors import InputError, Problem
+    from pathduet.core.errors import InputError
 
     maps = next(iter(pages.values()))
     facts = maps.tiles.attrs
     with SlideReader(facts["slide_id"], slide) as reader:
         if tuple(reader.dimensions) != slide_size(maps):
             found = f"{slide.name} has {reader.dimensions} pixels, the features' slide {slide_size(maps)}"
-            raise InputError([Problem(f"slide {facts['slide_id']}", found, "extract its features again")])
+            raise InputError.of(f"slide {facts['slide_id']}", found, "extract its features again")
         pyramid = write_pyramid(folder, PYRAMID, reader, facts["mpp"][0], finest_mpp)
     for name, one in pages.items():
         write_text(folder / name, viewer_html(one, pyramid, title=title))
@@ -88,15 +88,10 @@ def write_viewers(
 
 def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:
     """Return the page for maps of a slide whose pyramid is written."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
-    read = partial(shipped, "pathduet.explain.viewer")
-    library, script, css = vendor.openseadragon(), read("viewer.js"), read("viewer.css")
+    library, script, css = vendor.openseadragon(), shipped(_HERE, "viewer.js"), shipped(_HERE, "viewer.css")
     facts = maps.tiles.attrs
-    environment = Environment(
-        loader=FunctionLoader(read), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-    )
     notes = [
         "1 = an equal share of all tiles; colours end at the 99th percentile. Tiles without colour are no tokens of "
         "the model.",
@@ -105,7 +100,9 @@ def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:
         if pyramid.unreadable
         else "",
     ]
-    return environment.get_template("viewer.html").render(
+    return fill(
+        _HERE,
+        "viewer.html",
         title=title or default_title(maps),
         subtitle=f"{len(maps.tiles)} tiles that are tokens of the model, over the slide at up to "
         f"{facts['mpp'][0] * pyramid.scale:.3g} µm per pixel",
