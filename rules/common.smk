@@ -112,10 +112,30 @@ def trained_before(wildcards):
     ]
 
 
-def external_outputs():
-    folder = RESULTS.external("{task}", "{model}", "{fold}")
-    files = (PREDICTIONS, REPRESENTATIONS) if plan.external_cohorts else ()
-    return [folder / file for file in files]
+def trained_files(*models):
+    """What the trainings of a job leave, by kind."""
+    own = (
+        WEIGHTS,
+        DESCRIPTION,
+        HISTORY,
+        COST,
+        PREDICTIONS,
+        REPRESENTATIONS,
+        TRAINING_PREDICTIONS,
+    )
+    files = {
+        Path(file).stem: [
+            RESULTS.model("{task}", model, "{fold}") / file for model in models
+        ]
+        for file in own
+    }
+    external = (PREDICTIONS, REPRESENTATIONS) if plan.external_cohorts else ()
+    files["external"] = [
+        RESULTS.external("{task}", model, "{fold}") / file
+        for model in models
+        for file in external
+    ]
+    return files
 
 
 def clinical_outputs():

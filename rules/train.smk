@@ -11,14 +11,7 @@ rule train:
         trained=trained_before,
         network=asked(plan.network_files, "model"),
     output:
-        weights=RESULTS.model("{task}", "{model}", "{fold}") / WEIGHTS,
-        model=RESULTS.model("{task}", "{model}", "{fold}") / DESCRIPTION,
-        history=RESULTS.model("{task}", "{model}", "{fold}") / HISTORY,
-        cost=RESULTS.model("{task}", "{model}", "{fold}") / COST,
-        predictions=RESULTS.model("{task}", "{model}", "{fold}") / PREDICTIONS,
-        representations=RESULTS.model("{task}", "{model}", "{fold}") / REPRESENTATIONS,
-        training=RESULTS.model("{task}", "{model}", "{fold}") / TRAINING_PREDICTIONS,
-        external=external_outputs(),
+        **trained_files("{model}"),
     log:
         RESULTS.log("train", "{task}", "{model}", "fold-{fold}"),
     benchmark:
@@ -30,8 +23,32 @@ rule train:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(240),
     params:
-        settings=asked(plan.training_settings, "task", "model"),
-        may_fail=asked(plan.may_fail, "model"),
+        settings=asked(plan.job_settings, "task", "model"),
         code=code("train"),
     script:
         "../workflow_scripts/train.py"
+
+
+if plan.config["training"]["models_per_job"] == "all":
+
+    # A task's networks on a fold in one process, each after those that it learns from.
+    use rule train as train_all with:
+        input:
+            ledger=RESULTS.ledger,
+            patients=plan.config["sheets"]["patients"],
+            folds=RESULTS.folds,
+            genes=RESULTS.genes("{fold}"),
+            network=[
+                file for model in plan.networks for file in plan.network_files(model)
+            ],
+        output:
+            **trained_files(*plan.networks),
+        log:
+            RESULTS.log("train", "{task}", "fold-{fold}"),
+        benchmark:
+            RESULTS.benchmark("train", "{task}-fold-{fold}")
+        params:
+            settings=asked(plan.job_settings, "task"),
+            code=code("train"),
+
+    ruleorder: train_all > train

@@ -161,6 +161,10 @@ def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
+#: Keys of ``training`` that say how its jobs run.
+_NOT_OPTIMISATION = ("models_per_job", "tensorboard")
+
+
 def training_settings(training: Mapping[str, Any], role: str, task: str) -> dict[str, Any]:
     """Return a network's settings of training: those for all, its own section's laid over them, the task's number of each.
 
@@ -173,6 +177,6 @@ def training_settings(training: Mapping[str, Any], role: str, task: str) -> dict
     task : str
     """
     known = schema("config")["properties"]["training"]["properties"]
-    common = [key for key in training if "properties" not in known[key] and key != "tensorboard"]
+    common = [key for key in training if "properties" not in known[key] and key not in _NOT_OPTIMISATION]
     given = {**{key: training[key] for key in common}, **training[role]}
     return {key: value[task] if isinstance(value, Mapping) else value for key, value in given.items()}

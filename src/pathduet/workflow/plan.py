@@ -120,13 +120,14 @@ class Plan:
         wanted = self.config["evaluation"]["clinical_baselines"]
         return [name for name in wanted if task in self.tasks and self.catalogue[name].fits(task, kind)]
 
-    def networks(self, task: str) -> list[str]:
-        """Networks of a task's table: ours, then the configured baselines and own models."""
+    @property
+    def networks(self) -> list[str]:
+        """Networks of every task's table: ours, then the configured baselines and own models."""
         return [row.name for row in table_rows("main", self.config)]
 
     def models(self, task: str) -> list[str]:
         """All models of a task's table."""
-        return [*self.networks(task), *self.clinical_models(task)]
+        return [*self.networks, *self.clinical_models(task)]
 
     @property
     def tables(self) -> list[str]:
@@ -181,10 +182,6 @@ class Plan:
     def learns_from(self, model: str) -> list[str]:
         """Models that must be trained before this one: a distilled model's teacher and student."""
         return list(self.planned[model].trained_after)
-
-    def may_fail(self, model: str) -> bool:
-        """Whether a failed training leaves a gap in the tables rather than ending the run."""
-        return model not in names("method")
 
     # --- files
 
@@ -347,6 +344,10 @@ class Plan:
             "seed": self.config["seed"],
         }
 
+    def job_settings(self, task: str, *models: str) -> dict[str, dict[str, Any]]:
+        """Settings of one job's trainings, by model, in their order: of those named, or of a task's table."""
+        return {model: self.training_settings(task, model) for model in models or self.networks}
+
     def training_settings(self, task: str, model: str) -> dict[str, Any]:
         """Settings of one training, and nothing that another model's settings could change.
 
@@ -369,6 +370,8 @@ class Plan:
             "seed": self.config["seed"],
             "labels": self.config["labels"],
             "base": planned.base,
+            # a failed training then leaves a gap in the tables rather than ending the run
+            "may_fail": model not in names("method"),
             "model": shape,
             "training": training,
             "tensorboard": self.config["training"]["tensorboard"],
