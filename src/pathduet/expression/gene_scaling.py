@@ -80,10 +80,8 @@ class GeneScaling:
     Attributes
     ----------
     fold : int
-    genes : dict of str to tuple of str
-        Genes of ``tumor`` and ``tme`` in token order.
-    mean, sd : dict of str to (G,) float64 array
-        Of the training part, log2 scale, by subspace.
+    subspaces : dict of str to DataFrame
+        Of ``tumor`` and ``tme``: genes in token order (index), `mean` and `sd` of the training part, log2 scale.
     units : dict of str to str
         Unit of each cohort's table in training.
     batch_correction, external_scaling : str
@@ -91,55 +89,44 @@ class GeneScaling:
     """
 
     fold: int
-    genes: dict[str, tuple[str, ...]]
-    mean: dict[str, np.ndarray]
-    sd: dict[str, np.ndarray]
+    subspaces: dict[str, pd.DataFrame]
     units: dict[str, str]
     batch_correction: str
     external_scaling: str
+
+    @property
+    def genes(self) -> dict[str, tuple[str, ...]]:
+        """Genes of each subspace in token order."""
+        return {name: tuple(map(str, part.index)) for name, part in self.subspaces.items()}
 
     @classmethod
     def from_matrix(cls, path: Path) -> GeneScaling:
         """Take them from a fold's matrix (``genes/fold-K.h5ad``)."""
         var, settings = read_genes(path)
-        chosen: dict[str, pd.DataFrame] = {name: var.iloc[token_columns(var, name)] for name in SUBSPACES}
-        genes = {name: tuple(map(str, part.index)) for name, part in chosen.items()}
-        mean = {name: part["mean"].to_numpy(dtype=np.float64) for name, part in chosen.items()}
-        sd = {name: part["sd"].to_numpy(dtype=np.float64) for name, part in chosen.items()}
-        return cls(
-            int(settings["fold"]), genes, mean, sd, dict(settings["units"]),
-            settings["batch_correction"], settings["external_scaling"],
-        )  # fmt: skip
+        parts: dict[str, pd.DataFrame] = {name: var.iloc[token_columns(var, name)] for name in SUBSPACES}
+        kept = ("fold", "units", "batch_correction", "external_scaling")
+        return cls(subspaces=parts, **{key: settings[key] for key in kept})
 
     def to_plain(self) -> dict[str, Any]:
         """Return JSON-ready values; floats keep every digit."""
-        return {
-            "fold": self.fold,
-            "units": self.units,
-            "transformation": TRANSFORMATION,
-            "batch_correction": self.batch_correction,
-            "external_scaling": self.external_scaling,
-            "subspaces": {
-                name: {
-                    "genes": list(self.genes[name]),
-                    "mean": self.mean[name].tolist(),
-                    "sd": self.sd[name].tolist(),
-                }
-                for name in SUBSPACES
-            },
+        parts = {
+            name: {"genes": list(part.index), "mean": part["mean"].tolist(), "sd": part["sd"].tolist()}
+            for name, part in self.subspaces.items()
         }
+        return vars(self) | {"transformation": TRANSFORMATION, "subspaces": parts}
 
     @classmethod
     def from_plain(cls, value: Mapping[str, Any]) -> GeneScaling:
         """Undo :meth:`to_plain`."""
-        parts = value["subspaces"]
-        return cls(
-            int(value["fold"]),
-            {name: tuple(map(str, parts[name]["genes"])) for name in SUBSPACES},
-            {name: np.array(parts[name]["mean"], dtype=np.float64) for name in SUBSPACES},
-            {name: np.array(parts[name]["sd"], dtype=np.float64) for name in SUBSPACES},
-            dict(value["units"]), value["batch_correction"], value["external_scaling"],
-        )  # fmt: skip
+        import pandas as pd
+
+        parts = {
+            name: pd.DataFrame(
+                {"mean": part["mean"], "sd": part["sd"]}, index=part["genes"], dtype=np.float64
+            )
+            for name, part in value["subspaces"].items()
+        }
+        return cls(**{key: value[key] for key in cls.__dataclass_fields__} | {"subspaces": parts})
 
     def apply(self, table: ExpressionTable) -> FoldExpression:
         """Scale a new table's samples by this fold's numbers.
@@ -155,22 +142,20 @@ class GeneScaling:
         if scored != {table.unit == "zscore"}:
             found = f"{table.unit}; the model was trained on {', '.join(sorted(set(self.units.values())))}"
             problems.add("expression", found, "hand in the unit it was trained on")
-        for name in SUBSPACES:
-            lacking = [gene for gene in self.genes[name] if gene not in table.values.index]
-            if len(lacking) > MOST_MISSING * len(self.genes[name]):
-                shown = ", ".join(lacking[:5])
-                problems.add(
-                    f"expression, {name} genes of fold {self.fold}",
-                    f"{len(lacking)} of {len(self.genes[name])} are not in the table ({shown} ...)",
-                    "hand in a whole transcriptome with gene symbols or Ensembl ids",
-                )
+        for name, genes in self.genes.items():
+            lacking = self._lacking(name, table)
+            if len(lacking) > MOST_MISSING * len(genes):
+                where = f"expression, {name} genes of fold {self.fold}"
+                found = f"{len(lacking)} of {len(genes)} are not in the table ({', '.join(lacking[:5])} ...)"
+                advice = "hand in a whole transcriptome with gene symbols or Ensembl ids"
+                problems.add(where, found, advice)
         problems.check()
         log2, _ = to_log2(table)
         scaled = {}
-        for name in SUBSPACES:
-            values = log2.reindex(list(self.genes[name])).T.to_numpy(dtype=np.float64)
-            scaled[name] = z_scores(values, self.mean[name], self.sd[name])
-            scaled[name] = np.where(np.isnan(scaled[name]), 0.0, scaled[name]).astype(np.float32)
+        for name, part in self.subspaces.items():
+            values = log2.reindex(list(part.index)).T.to_numpy(dtype=np.float64)
+            values = z_scores(values, part["mean"].to_numpy(), part["sd"].to_numpy())
+            scaled[name] = np.where(np.isnan(values), 0.0, values).astype(np.float32)
         samples = table.samples
         return FoldExpression(
             samples=[str(s) for s in samples.index],
@@ -185,6 +170,9 @@ class GeneScaling:
             settings={},
         )
 
+    def _lacking(self, subspace: str, table: ExpressionTable) -> list[str]:
+        return [gene for gene in self.genes[subspace] if gene not in table.values.index]
+
     def notes(self, table: ExpressionTable) -> list[str]:
         """Return what the reader of a prediction should know about its expression."""
         notes = []
@@ -194,11 +182,10 @@ class GeneScaling:
                 f"the table's unit is {table.unit}, the model was trained on {', '.join(sorted(trained))}: long genes "
                 "shift against each other"
             )
-        for name in SUBSPACES:
-            lacking = [gene for gene in self.genes[name] if gene not in table.values.index]
-            if lacking:
+        for name, genes in self.genes.items():
+            if lacking := self._lacking(name, table):
                 notes.append(
-                    f"{len(lacking)} of {len(self.genes[name])} {name} genes are not in the table and stand at the "
+                    f"{len(lacking)} of {len(genes)} {name} genes are not in the table and stand at the "
                     f"training mean: {', '.join(lacking[:10])}"
                 )
         if self.batch_correction != "none":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pathduet.core.config import default
 from pathduet.core.errors import InputError, Problem, Problems
 from pathduet.expression.alignment import align
 from pathduet.expression.batch_correction import BatchCorrection, location_scale
@@ -52,13 +53,13 @@ class MatrixSettings:
         Used by the flavor ``random`` only.
     """
 
-    both: Both = "drop"
-    flavor: Flavor = "seurat"
-    fraction: float = 0.30
-    protocol: Literal["strict", "paper"] = "strict"
-    batch_correction: BatchCorrection = "none"
-    external_scaling: ExternalScaling = "training"
-    seed: int = 42
+    both: Both = default("genesets.both")
+    flavor: Flavor = default("expression.hvg_flavor")
+    fraction: float = default("expression.hvg_fraction")
+    protocol: Literal["strict", "paper"] = default("protocol")
+    batch_correction: BatchCorrection = default("expression.batch_correction")
+    external_scaling: ExternalScaling = default("expression.external_scaling")
+    seed: int = default("seed")
 
     def __post_init__(self) -> None:
         for key, value, known in (
