@@ -20,6 +20,7 @@ from pathduet.results import (
     TRAINING_PREDICTIONS,
     WEIGHTS,
 )
+from pathduet.variations import VARIATION_TABLES
 from pathduet.workflow import demo
 from pathduet.workflow.plan import CLINICAL_FILES, Plan
 from snakemake.exceptions import WorkflowError
@@ -50,7 +51,7 @@ wildcard_constraints:
     task=one_of(plan.tasks),
     model=one_of(plan.planned),
     selection=one_of(plan.selections),
-    table=one_of(plan.known_tables),
+    table=one_of([*plan.tasks, *VARIATION_TABLES]),
     artifact=r"tiles\.h5|stain\.json|features\.h5",
 
 
@@ -191,7 +192,7 @@ def start():
         hold_run(RESULTS.root)
         write_plan(plan, RESULTS.root)
         now = plan_path(RESULTS.root).stat().st_mtime
-        refuse_future_inputs(plan.own_files(), now)
+        refuse_future_inputs([*plan.own_files(), *plan.annotation_paths()], now)
     except PathDuetError as error:
         raise WorkflowError(str(error)) from None
     watch = RunWatch(RESULTS.root).start()

@@ -74,6 +74,3 @@ use rule evaluate as evaluate_external with:
         n_folds=len(plan.folds),
         settings=plan.evaluation_settings(),
         code=code("evaluate"),
-
-
-ruleorder: evaluate_external > evaluate

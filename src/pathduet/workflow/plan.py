@@ -135,11 +135,6 @@ class Plan:
         external = ["external"] if self.external_cohorts and "survival" in self.tasks else []
         return [*self.tasks, *external, *self.config["comparison"]["tables"]]
 
-    @property
-    def known_tables(self) -> list[str]:
-        """The same with the tables of variations that a whole run does not make."""
-        return list(dict.fromkeys([*self.tables, *VARIATION_TABLES]))
-
     def rows(self, table: str) -> list[dict[str, str]]:
         """Rows of a table: task and model; of a table of variations also group, title and base."""
         if table not in VARIATION_TABLES:
@@ -324,14 +319,14 @@ class Plan:
         return [own["file"]] if own else [file for file in _named(groups) if Path(file).is_file()]
 
     def own_files(self) -> list[str]:
-        """Every file of the user's that is an input of a rule, raw slides aside."""
+        """The user's files that are inputs of rules; raw slides and region annotations, one a slide, are not among them."""
         named = self.files(
             "sheets.slides", "sheets.patients", "split.file", "genesets.tumor", "genesets.tme", "stain.target",
             "encoder.weights", "explanations.gene_sets",
         )  # fmt: skip
         networks = [file for model in self.planned for file in self.network_files(model)]
         tables = [*self.expression_paths(), *self.sample_paths()]
-        return list(dict.fromkeys([*named, *tables, *networks, *self.annotation_paths()]))
+        return list(dict.fromkeys([*named, *tables, *networks]))
 
     def gene_settings(self, selection: str | None = None) -> dict[str, Any]:
         """Settings of gene selection and scaling: as configured, or with another selection of genes."""
