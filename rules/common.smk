@@ -143,10 +143,14 @@ def clinical_outputs():
     models = [
         (task, name) for task in plan.tasks for name in plan.clinical_models(task)
     ]
-    external = plan.clinical_models("survival") if plan.external_cohorts else []
+    external = [
+        (task, name)
+        for task, name in models
+        if task == "survival" and plan.external_cohorts
+    ]
     return [
         *plan.of_folds(models, *CLINICAL_FILES),
-        *plan.external_of_folds(external, PREDICTIONS),
+        *plan.of_folds(external, PREDICTIONS, external=True),
     ]
 
 
@@ -154,11 +158,11 @@ def explained_external(task):
     """What survival models say about the external cohorts."""
     if "external" not in plan.tables or task != "survival":
         return []
-    models = [model for _, model in plan.explained_models(task)]
+    models = plan.explained_models(task)
     return [
         RESULTS.metrics("external"),
-        *plan.external_of_folds(models, PREDICTIONS, REPRESENTATIONS),
-        *(RESULTS.ensemble(task, model) / PREDICTIONS for model in models),
+        *plan.of_folds(models, PREDICTIONS, REPRESENTATIONS, external=True),
+        *(RESULTS.ensemble(*model) / PREDICTIONS for model in models),
     ]
 
 

@@ -185,26 +185,15 @@ class Plan:
         """Expression matrices of all folds."""
         return [self.results.genes(fold) for fold in self.folds]
 
-    def of_folds(self, models: Iterable[tuple[str, str]], *files: str) -> list[Path]:
-        """Files of (task, model) in every fold; a clinical model has a description and predictions only."""
-        clinical = names("clinical")
+    def of_folds(self, models: Iterable[tuple[str, str]], *files: str, external: bool = False) -> list[Path]:
+        """Files of (task, model) in every fold, or those about the external cohorts; clinical models have few of them."""
+        clinical, folder = names("clinical"), self.results.external if external else self.results.model
         return [
-            self.results.model(task, model, fold) / file
+            folder(task, model, fold) / file
             for task, model in models
             for fold in self.folds
             for file in files
             if model not in clinical or file in CLINICAL_FILES
-        ]
-
-    def external_of_folds(self, models: Iterable[str], *files: str) -> list[Path]:
-        """Files of survival models on the external cohorts in every fold."""
-        clinical = names("clinical")
-        return [
-            self.results.external("survival", model, fold) / file
-            for model in models
-            for fold in self.folds
-            for file in files
-            if model not in clinical or file == PREDICTIONS
         ]
 
     @property
@@ -216,9 +205,8 @@ class Plan:
     def evaluated_files(self, table: str) -> list[Path]:
         """What a table is computed from."""
         models = self.in_table(table)
-        external = [model for _, model in models] if table == "external" else []
-        own = [DESCRIPTION, COST, TRAINING_PREDICTIONS, *([] if external else [PREDICTIONS])]
-        return [*self.of_folds(models, *own), *self.external_of_folds(external, PREDICTIONS)]
+        predictions = self.of_folds(models, PREDICTIONS, external=table == "external")
+        return [*predictions, *self.of_folds(models, DESCRIPTION, COST, TRAINING_PREDICTIONS)]
 
     @property
     def selections(self) -> list[str]:
@@ -333,10 +321,7 @@ class Plan:
         changes = gene_selections(self.config)[selection] if selection else {}
         return {
             "expression": {**self.config["expression"], **changes},
-            "genesets": self.config["genesets"],
-            "cohorts": self.config["cohorts"],
-            "protocol": self.config["protocol"],
-            "seed": self.config["seed"],
+            **self._sections("genesets", "cohorts", "protocol", "seed"),
         }
 
     def job_settings(self, task: str, *models: str) -> dict[str, dict[str, Any]]:
@@ -349,8 +334,7 @@ class Plan:
         Those of its base and task, with the variation's laid over them. A model that is not ours takes from ``model`` only
         what says which tokens it is given.
         """
-        planned = self.planned[model]
-        base = self.catalogue[planned.base]
+        planned, base = self.planned[model], self._base(model)
         training = {
             **configuration.training_settings(self.config["training"], base.role, task), **planned.training
         }  # fmt: skip
@@ -361,9 +345,7 @@ class Plan:
         own = self.config["comparison"]["own_models"].get(planned.base)
         search = self.config["comparison"]["search"]
         return {
-            "protocol": self.config["protocol"],
-            "seed": self.config["seed"],
-            "labels": self.config["labels"],
+            **self._sections("protocol", "seed", "labels"),
             "base": planned.base,
             # a failed training then leaves a gap in the tables rather than ending the run
             "may_fail": model not in names("method"),
@@ -387,18 +369,17 @@ class Plan:
         inherited = {key: self.config["model"][key] for key in base.inherits}
         return configuration.merge(configuration.merge(inherited, configured), planned.settings)
 
+    def _sections(self, *keys: str) -> dict[str, Any]:
+        return {key: self.config[key] for key in keys}
+
     def _base(self, model: str) -> Model:
         """The model of the catalogue that a planned one is or varies."""
         return self.catalogue[self.planned[model].base]
 
     def evaluation_settings(self) -> dict[str, Any]:
         """Settings of metrics and intervals."""
-        return {
-            "protocol": self.config["protocol"],
-            "seed": self.config["seed"],
-            "bootstrap": self.config["evaluation"]["bootstrap"],
-            "labels": self.config["labels"],
-        }
+        bootstrap = self.config["evaluation"]["bootstrap"]
+        return {"bootstrap": bootstrap, **self._sections("protocol", "seed", "labels")}
 
     def explained_models(self, task: str) -> list[tuple[str, str]]:
         """(task, model) of the models that are explained: the chosen ones, and what they are held against."""
@@ -427,13 +408,11 @@ class Plan:
     def explanation_settings(self, task: str) -> dict[str, Any]:
         """Settings of a task's explanations."""
         return {
-            "seed": self.config["seed"],
+            **self._sections("seed", "labels", "explanations"),
             "bootstrap": self.config["evaluation"]["bootstrap"],
-            "labels": self.config["labels"],
             "models": [model for _, model in self.explained_models(task)],
             "folds": self.config["split"]["folds"],
             "external": bool(self.external_cohorts) and task == "survival",
-            "explanations": self.config["explanations"],
         }
 
 
