@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import multiprocessing
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -191,7 +190,7 @@ def write_tables(out: Path, design: Design, *, overwrite: bool = False) -> None:
 def draw_slides(out: Path, workers: int = 2) -> None:
     """Render the slides of a phantom whose tables are in `out`, and write the truth about them.
 
-    Slides that are there already are kept.
+    Slides of the same design that are there already are kept.
     """
     if workers < 1:
         raise InputError([Problem("workers", str(workers), "give at least 1")])
@@ -202,6 +201,10 @@ def draw_slides(out: Path, workers: int = 2) -> None:
     found = _record(out)
     design = Design(**{name: found["parameters"][name] for name in Design.__dataclass_fields__})
     plans = design.slides(settings_hash(found))
+    for pattern in ("slides/*.svs", "truth/slides/*.json", "truth/regions/*.png"):  # of another design
+        for path in out.glob(pattern):
+            if path.stem not in {plan.slide_id for plan in plans}:
+                path.unlink()
     records = dict(track(_rendered(plans, out, workers), len(plans), "simulate", "slides"))
     write_slide_truth(out / "truth", [records[plan.slide_id] for plan in plans])
 
@@ -281,9 +284,7 @@ def _claim(out: Path, design: Design, overwrite: bool) -> str:
         advice = "choose another folder, the same parameters, or overwrite"
         changed = _differences(found, wanted)
         raise InputError([Problem(_RECORD, f"a phantom of other parameters ({changed})", advice)])
-    for folder in ("slides", "truth"):
-        shutil.rmtree(out / folder, ignore_errors=True)
-    for name in _WRITTEN:
+    for name in (*_WRITTEN, "truth/slides.tsv"):  # drawing replaces the slides one by one
         (out / name).unlink(missing_ok=True)
     write_json(out / _RECORD, wanted)
     return settings_hash(wanted)

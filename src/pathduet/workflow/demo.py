@@ -29,7 +29,7 @@ def as_drawn(slide_id: str, path: Path) -> bool:
     record = folder() / "truth" / "slides" / f"{slide_id}.json"
     if not path.is_file() or not record.is_file():
         return True
-    return bool(json.loads(record.read_text(encoding="utf-8"))["bytes"] == path.stat().st_size)
+    return bool(json.loads(record.read_text(encoding="utf-8")).get("bytes") == path.stat().st_size)
 
 
 def prepare(**design: int) -> str:
