@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -201,56 +201,76 @@ def encode_tiles(
         ``unreadable`` if more than the share `max_failed` of a magnification's tiles fails to decode; ``failed`` if
         features are not finite in float16.
     """
-    place = {name: {row: i for i, row in enumerate(wanted.tolist())} for name, wanted in rows.items()}
-    features = {name: np.zeros((len(wanted), encoder.dim), np.float16) for name, wanted in rows.items()}
-    kept = {name: np.zeros(len(wanted), bool) for name, wanted in rows.items()}
-    flaws = {name: dict.fromkeys(("failed", "blank", "blurred"), 0) for name in rows}
+    found = {name: _Collected(wanted, encoder.dim) for name, wanted in rows.items()}
+    pending: list[tuple[list[LoadedTile], Callable[[], NDArray[np.float32]]]] = []
+    for batch in _batches(slide, loader.tiles(rows, 2 * batch_size), found, batch_size, max_failed):
+        images = np.stack([tile.image for tile in batch if tile.image is not None])
+        pending.append((batch, encoder.start(images)))
+        if len(pending) > 1:  # the one before is taken in only now: a GPU is never left waiting for that
+            _take_in(slide, *pending.pop(0), found)
+    for batch, wait in pending:
+        _take_in(slide, batch, wait, found)
+    return {name: one.encoded() for name, one in found.items()}
+
+
+class _Collected:
+    """What has been found so far about the wanted tiles of one magnification."""
+
+    def __init__(self, rows: NDArray[np.int64], dim: int) -> None:
+        self.rows, self.flaws = rows, dict.fromkeys(("failed", "blank", "blurred"), 0)
+        self._place = {row: i for i, row in enumerate(rows.tolist())}
+        self._features = np.zeros((len(rows), dim), np.float16)
+        self._kept = np.zeros(len(rows), bool)
+
+    def keep(self, row: int, vector: NDArray[np.float32]) -> None:
+        """Keep a tile's features."""
+        self._features[self._place[row]], self._kept[self._place[row]] = vector, True
+
+    def encoded(self) -> EncodedTiles:
+        """Return what was kept, row by row."""
+        return EncodedTiles(self._features[self._kept], self.rows[self._kept], self.flaws)
+
+
+def _batches(
+    slide: SlideRow,
+    tiles: Iterable[LoadedTile],
+    found: Mapping[str, _Collected],
+    batch_size: int,
+    max_failed: float,
+) -> Iterator[list[LoadedTile]]:
+    """Yield the tiles that are worth encoding in batches; count the others."""
     batch: list[LoadedTile] = []
-    started: list[tuple[list[LoadedTile], Callable[[], NDArray[np.float32]]]] = []
-
-    def encode() -> None:
-        """Start the batch, then take in the one before it: a GPU is never left waiting for that."""
-        if batch:
-            images = np.stack([tile.image for tile in batch if tile.image is not None])
-            started.append((batch.copy(), encoder.start(images)))
-        if len(started) > 1 or not batch:
-            take_in(*started.pop(0))
-        batch.clear()
-
-    def take_in(tiles: list[LoadedTile], wait: Callable[[], NDArray[np.float32]]) -> None:
-        for tile, vector in zip(tiles, wait()):
-            if not (np.abs(vector) <= _MAX_FLOAT16).all():
-                raise SlideError(
-                    slide.slide_id, "failed", "the encoder gave numbers that float16 cannot hold"
-                )
-            i = place[tile.magnification][tile.row]
-            features[tile.magnification][i] = vector
-            kept[tile.magnification][i] = True
-
-    for tile in loader.tiles(rows, 2 * batch_size):
-        name = tile.magnification
+    for tile in tiles:
         if tile.flaw:
-            flaws[name][tile.flaw] += 1
-            if flaws[name]["failed"] > max_failed * len(rows[name]):
+            known = found[tile.magnification]
+            known.flaws[tile.flaw] += 1
+            if known.flaws["failed"] > max_failed * len(known.rows):
                 raise SlideError(
                     slide.slide_id,
                     "unreadable",
-                    f"more than {100 * max_failed:g} % of the {len(rows[name])} tiles of {slide.path.name} at "
-                    f"{name} cannot be decoded",
+                    f"more than {100 * max_failed:g} % of the {len(known.rows)} tiles of {slide.path.name} at "
+                    f"{tile.magnification} cannot be decoded",
                     "copy the file again, or raise slides.max_failed_tiles",
                 )
             continue
         batch.append(tile)
         if len(batch) == batch_size:
-            encode()
+            yield batch
+            batch = []
     if batch:
-        encode()
-    while started:
-        encode()
-    return {
-        name: EncodedTiles(features[name][kept[name]], wanted[kept[name]], flaws[name])
-        for name, wanted in rows.items()
-    }
+        yield batch
+
+
+def _take_in(
+    slide: SlideRow,
+    batch: list[LoadedTile],
+    wait: Callable[[], NDArray[np.float32]],
+    found: Mapping[str, _Collected],
+) -> None:
+    for tile, vector in zip(batch, wait()):
+        if not (np.abs(vector) <= _MAX_FLOAT16).all():
+            raise SlideError(slide.slide_id, "failed", "the encoder gave numbers that float16 cannot hold")
+        found[tile.magnification].keep(tile.row, vector)
 
 
 def _made_of(slide: SlideRow, settings: SlideSettings) -> dict[str, Any]:

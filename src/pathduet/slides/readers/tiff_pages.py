@@ -62,35 +62,52 @@ class TiffPage:
         self.page = page
         self.width, self.height = int(page.imagewidth), int(page.imagelength)
         self.samples = int(page.samplesperpixel)
+        self.photometric, self.compression = int(page.photometric), int(page.compression)
+        self._check_colours()
+        self.planes = self.samples if int(page.planarconfig) == 2 and self.samples > 1 else 1
+        self.tiled = bool(page.is_tiled)
+        self.offsets, self.counts = page.dataoffsets, page.databytecounts
+        self._dtype = page.dtype
+        self._virtual_rows = 0
+        self._measure_tiles()
+        colormap = page.colormap if self.photometric == 3 else None
+        if self.photometric == 3 and colormap is None:
+            raise Unsupported("a palette TIFF without a palette")
+        self._palette = None if colormap is None else (np.asarray(colormap) >> 8).astype(np.uint8).T
+        self._jpegtables, self._jpegheader = page.jpegtables, getattr(page, "jpegheader", None)
+        self._white = self.photometric == 0
+        # Aperio's first JPEG 2000 tag means YCbCr, whatever the photometric tag says; 33005 and 34712 mean what that says.
+        self._ycbcr = self.compression == 33003 and self.samples == 3
+
+    def _check_colours(self) -> None:
+        """Refuse what is no 8- or 16-bit grey, palette or RGB picture."""
+        page = self.page
         if self.width < 1 or self.height < 1 or int(page.imagedepth) > 1:
             raise Unsupported(f"a TIFF page of {self.width} x {self.height} x {page.imagedepth} pixels")
         if page.dtype is None or page.dtype not in (np.uint8, np.uint16, np.bool_):
             raise UnknownColours(
                 f"a TIFF of {page.bitspersample} bits a sample ({page.dtype}); 8 or 16 are read"
             )
-        self.photometric = int(page.photometric)
         if self.photometric not in (0, 1, 2, 3, 6):
             raise UnknownColours(f"a TIFF in {page.photometric!r} colours; grey, palette and RGB are read")
         if self.photometric in (2, 6) and self.samples < 3:
             raise Unsupported(f"an RGB TIFF of {self.samples} samples a pixel")
         if self.samples not in (1, 2, 3, 4):
             raise Unsupported(f"a TIFF of {self.samples} channels; grey and RGB are read")
-        self.compression = int(page.compression)
         if self.photometric == 6 and self.compression != 7:
             raise UnknownColours("a TIFF in YCbCr colours without JPEG")
-        self.planes = self.samples if int(page.planarconfig) == 2 and self.samples > 1 else 1
-        self.tiled = bool(page.is_tiled)
-        self.offsets, self.counts = page.dataoffsets, page.databytecounts
-        self._virtual_rows = 0
+
+    def _measure_tiles(self) -> None:
+        """Find the size of the tiles or strips, and refuse sizes that no real file has."""
+        page = self.page
         if self.tiled:
             self.tile_w, self.tile_h = int(page.tilewidth), int(page.tilelength)
         else:
             self.tile_w, self.tile_h = self.width, min(int(page.rowsperstrip), self.height)
         if self.tile_w < 1 or self.tile_h < 1:
             raise Unsupported(f"tiles of {self.tile_w} x {self.tile_h} pixels")
-        self._dtype = page.dtype
-        pixel_bytes = page.dtype.itemsize * self.samples // self.planes
-        if not self.tiled and self.compression == 1 and self.planes == 1 and page.dtype != np.bool_:
+        pixel_bytes = self._dtype.itemsize * self.samples // self.planes
+        if not self.tiled and self.compression == 1 and self.planes == 1 and self._dtype != np.bool_:
             self._cut_strips(pixel_bytes)
         # JPEG and deflate hold at most about 1,000 times less than they say; the declared size is what is allocated.
         if self.tile_w * self.tile_h * pixel_bytes * self.planes > MAX_DECODED_BYTES:
@@ -103,14 +120,6 @@ class TiffPage:
         needed = self.columns * self.rows * self.planes
         if not self._virtual_rows and (len(self.offsets) < needed or len(self.counts) < needed):
             raise Unsupported(f"{len(self.offsets):,} of the {needed:,} tiles that its size asks for")
-        colormap = page.colormap if self.photometric == 3 else None
-        if self.photometric == 3 and colormap is None:
-            raise Unsupported("a palette TIFF without a palette")
-        self._palette = None if colormap is None else (np.asarray(colormap) >> 8).astype(np.uint8).T
-        self._jpegtables, self._jpegheader = page.jpegtables, getattr(page, "jpegheader", None)
-        self._white = self.photometric == 0
-        # Aperio's first JPEG 2000 tag means YCbCr, whatever the photometric tag says; 33005 and 34712 mean what that says.
-        self._ycbcr = self.compression == 33003 and self.samples == 3
 
     def _cut_strips(self, pixel_bytes: int) -> None:
         """Read uncompressed strips in small pieces if the page lies in the file in one piece."""
