@@ -49,7 +49,7 @@ def heatmap_png(
     Parameters
     ----------
     maps : SlideMaps
-        From :func:`pathduet.explain.slide_maps` or :func:`~pathduet.explain.mean_of_folds.mean_of_folds`.
+        From :func:`~pathduet.explain.tile_maps.slide_maps` or :func:`~pathduet.explain.mean_of_folds.mean_of_folds`.
     thumbnail : (h, w, 3) uint8 array
         The whole slide at any size (``thumbnail.png`` of its folder).
     title, caption : str
