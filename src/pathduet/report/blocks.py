@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from pathduet.core.files import write_text
+from pathduet.report.drawing import NothingToDraw, inline_svg, standalone_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -192,13 +193,19 @@ class Drawer:
         caption: str,
         source: str,
     ) -> Block:
-        """Return the figure ``make(**arguments)`` as a block; a figure that cannot be drawn is a hole."""
-        from markupsafe import Markup
+        """Return the figure ``make(**arguments)`` as a block; a figure that cannot be drawn is a hole.
 
-        from pathduet.report.drawing import inline_svg, standalone_svg
+        Raises
+        ------
+        NothingToDraw
+            If the function says so.
+        """
+        from markupsafe import Markup
 
         try:
             svg = standalone_svg(make(**arguments), name)
+        except NothingToDraw:
+            raise
         # One odd file must not cost the reader the rest of the page.
         except Exception as error:
             return hole(
@@ -208,14 +215,8 @@ class Drawer:
         self.written.add(f"{name}.svg")
         # Safe as markup: matplotlib escapes every text that it draws.
         drawn = Markup(inline_svg(svg, name, message or caption))
-        return {
-            "kind": "figure",
-            "name": name,
-            "svg": drawn,
-            "message": message,
-            "caption": caption,
-            "source": source,
-        }
+        shown = {"svg": drawn, "message": message, "caption": caption, "source": source}
+        return {"kind": "figure", "name": name, **shown}
 
     def remove_stale(self) -> None:
         """Remove figures that this page does not show."""

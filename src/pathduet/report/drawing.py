@@ -7,12 +7,14 @@ drawing is readable on both grounds. The same figure can be written as a file of
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, MUTED, GRID, PAPER = "#16191d", "#6b7177", "#d9dcdf", "#fdfdfe"
@@ -57,6 +59,10 @@ _STYLE: Any = {
 _LEAST = 0.7
 
 
+class NothingToDraw(Exception):
+    """There is nothing that a figure could show, and who asked for it says why."""
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Draw within the page's style."""
@@ -74,6 +80,15 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def mean_and_interval(
+    axis: Axes, y: float, mean: float, interval: tuple[float, float], colour: str, size: int = 6
+) -> None:
+    """Draw a mean as a diamond on the band of its interval (NaN: none)."""
+    if not math.isnan(interval[0]):
+        axis.plot(interval, [y, y], color=colour, lw=size - 1, alpha=0.35, solid_capstyle="round")
+    axis.plot([mean], [y], "D", color=colour, ms=size, mec=PAPER, mew=0.2 + 0.1 * size, zorder=4)
 
 
 def standalone_svg(figure: Figure, name: str) -> str:

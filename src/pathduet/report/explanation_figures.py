@@ -12,9 +12,24 @@ import pandas as pd
 from pathduet.catalogue import named
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank
 from pathduet.explain.files import EMBEDDING_MEASURES, REGION_MEASURES
-from pathduet.report.drawing import INK, MUTED, PALETTE, PAPER, new_figure, style
-from pathduet.report.figures import SUBSPACE_COLOURS, class_title, colour_of, short_name
-from pathduet.report.figures import kaplan_meier as draw_kaplan_meier
+from pathduet.report.drawing import (
+    INK,
+    MUTED,
+    PALETTE,
+    PAPER,
+    NothingToDraw,
+    mean_and_interval,
+    new_figure,
+    style,
+)
+from pathduet.report.figures import (
+    DAYS_PER_YEAR,
+    SUBSPACE_COLOURS,
+    class_title,
+    colour_of,
+    risk_group_curves,
+    short_name,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,13 +37,8 @@ if TYPE_CHECKING:
 
 _SUBSPACE_NAMES = {"tumor": "Tumor genes", "tme": "TME genes", "shared": "Genes of both lists"}
 _LEVEL = 0.05
-_DAYS_PER_YEAR = 365.25
 #: Genes labelled in a figure beside those pointed out.
 _LABELLED = 3
-
-
-class NothingToDraw(Exception):
-    """A table is empty: there is no figure, and the summary says why."""
 
 
 def _order(names: pd.Series) -> list[str]:
@@ -72,11 +82,8 @@ def embedding(coordinates: pd.DataFrame) -> Figure:
                 if column == 0:
                     axis.set_ylabel(short_name(model), color=INK)
         handles, labels = axes[0][0].get_legend_handles_labels()
-        present = [
-            i
-            for i, label in enumerate(labels)
-            if label != "unknown" or (table["class"].fillna("") == "").any()
-        ]
+        unknown = (table["class"].fillna("") == "").any()
+        present = [i for i, label in enumerate(labels) if label != "unknown" or unknown]
         figure.legend([handles[i] for i in present], [labels[i] for i in present], loc="outside lower center",
                       ncols=min(4, len(present)))  # fmt: skip
         return figure
@@ -107,19 +114,9 @@ def embedding_scores(scores: pd.DataFrame) -> Figure:
 
 
 def _spread(axis: Axes, own: pd.DataFrame, y: float, colour: str) -> None:
-    mean = own[own["fold"] == "mean"]
+    for row in own[own["fold"] == "mean"].to_dict("records"):
+        mean_and_interval(axis, y, row["value"], (row["ci_low"], row["ci_high"]), colour)
     values = own.loc[own["fold"] != "mean", "value"]
-    for row in mean.to_dict("records"):
-        if pd.notna(row["ci_low"]):
-            axis.plot(
-                [row["ci_low"], row["ci_high"]],
-                [y, y],
-                color=colour,
-                lw=5,
-                alpha=0.35,
-                solid_capstyle="round",
-            )
-        axis.plot([row["value"]], [y], "D", color=colour, ms=6, mec=PAPER, mew=0.8, zorder=4)
     axis.plot(values, [y] * len(values), "o", color=colour, ms=4, mfc="none", mew=1.1)
 
 
@@ -133,22 +130,12 @@ def gene_correlation(table: pd.DataFrame) -> Figure:
         for axis, subspace in zip(axes, subspaces, strict=True):
             colour = SUBSPACE_COLOURS[subspace]
             for x, model in enumerate(models):
-                own = table[(table["model"] == model) & (table["subspace"] == subspace)].reset_index(
-                    drop=True
-                )
+                own = table[(table["model"] == model) & (table["subspace"] == subspace)]
+                own = own.reset_index(drop=True)
                 place = x + _scatter(own["r"].to_numpy())
                 sure = (own["q"] < _LEVEL).to_numpy()
-                axis.plot(
-                    place[~sure],
-                    own["r"][~sure],
-                    "o",
-                    ms=2.2,
-                    mfc="none",
-                    mec=colour,
-                    mew=0.5,
-                    alpha=0.45,
-                    rasterized=True,
-                )
+                axis.plot(place[~sure], own["r"][~sure], "o", ms=2.2, mfc="none", mec=colour, mew=0.5, alpha=0.45,
+                          rasterized=True)  # fmt: skip
                 axis.plot(place[sure], own["r"][sure], "o", ms=3.4, color=colour, mec=PAPER, mew=0.3)
                 marked = own.index[own["pointed_out"].astype(bool)].tolist()
                 top = own.index[:1].tolist()
@@ -187,9 +174,8 @@ def region_agreement(table: pd.DataFrame) -> Figure:
     keys = list(dict.fromkeys(zip(whole["model"], whole["magnification"], whole["part"])))
     models = _order(table["model"])
     shown = "distilled" if "distilled" in models else models[0]
-    structures = table[
-        (table["measure"] == "structure") & (table["model"] == shown) & (table["part"] == "test")
-    ]
+    tested = (table["model"] == shown) & (table["part"] == "test")
+    structures = table[tested & (table["measure"] == "structure")]
     names = list(dict.fromkeys(zip(structures["side"], structures["structure"])))
     with style():
         heights = [0.9 + 0.26 * len(keys), 0.8 + 0.34 * len(names)] if names else [0.9 + 0.26 * len(keys)]
@@ -198,10 +184,8 @@ def region_agreement(table: pd.DataFrame) -> Figure:
         axes = parts[0].subplots(1, len(REGION_MEASURES), sharey=True)
         for axis, (measure, title) in zip(axes, REGION_MEASURES.items(), strict=True):
             for y, (model, m, part) in enumerate(keys):
-                own = whole[
-                    (whole["model"] == model) & (whole["magnification"] == m) & (whole["part"] == part)
-                ]
-                for row in own[own["measure"] == measure].to_dict("records"):
+                here = (whole["model"] == model) & (whole["magnification"] == m) & (whole["part"] == part)
+                for row in whole[here & (whole["measure"] == measure)].to_dict("records"):
                     _against_chance(axis, row, y, colour_of(model, models))
             axis.set(title=title, xlim=(0, 1.02), ylim=(len(keys) - 0.4, -0.6))
             axis.grid(axis="y", visible=False)
@@ -212,8 +196,7 @@ def region_agreement(table: pd.DataFrame) -> Figure:
             for y, (side, structure) in enumerate(names):
                 own = structures[(structures["side"] == side) & (structures["structure"] == structure)]
                 for shift, row in zip((-0.17, 0.17), own.sort_values("magnification").to_dict("records")):
-                    colour = SUBSPACE_COLOURS[side]
-                    _against_chance(axis, row, y + shift, colour)
+                    _against_chance(axis, row, y + shift, SUBSPACE_COLOURS[side])
                     axis.annotate(f"{row['magnification']}, {row['tiles']} tiles", (1.01, y + shift), fontsize=7,
                                   color=MUTED, va="center", annotation_clip=False)  # fmt: skip
             axis.set_yticks(range(len(names)), [f"{s.replace('_', ' ')} ({side})" for side, s in names])
@@ -224,11 +207,7 @@ def region_agreement(table: pd.DataFrame) -> Figure:
 
 
 def _against_chance(axis: Axes, row: dict[Any, Any], y: float, colour: str) -> None:
-    if pd.notna(row["ci_low"]):
-        axis.plot(
-            [row["ci_low"], row["ci_high"]], [y, y], color=colour, lw=4, alpha=0.35, solid_capstyle="round"
-        )
-    axis.plot([row["value"]], [y], "D", color=colour, ms=5, mec=PAPER, mew=0.7, zorder=4)
+    mean_and_interval(axis, y, row["value"], (row["ci_low"], row["ci_high"]), colour, size=5)
     if pd.notna(row["chance"]):
         axis.plot([row["chance"]], [y], "|", color=INK, ms=8, mew=1.4, zorder=3)
 
@@ -244,16 +223,8 @@ def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame) -> Figure:
         named: list[list[Any]] = []
         for subspace, own in genes.groupby("subspace", sort=False):
             colour, name = SUBSPACE_COLOURS[str(subspace)], _SUBSPACE_NAMES[str(subspace)]
-            axes[0].plot(
-                own["selection_10x"],
-                own["selection_20x"],
-                "o",
-                ms=3,
-                color=colour,
-                alpha=0.55,
-                mew=0,
-                label=name,
-            )
+            axes[0].plot(own["selection_10x"], own["selection_20x"], "o", ms=3, color=colour, alpha=0.55, mew=0,
+                         label=name)  # fmt: skip
             named += own.head(_LABELLED)[["gene", "selection_10x", "selection_20x"]].values.tolist()
             known = own["agreement"].dropna()
             if len(known):
@@ -266,18 +237,12 @@ def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame) -> Figure:
         )
         axes[1].axvline(0, color=MUTED, lw=0.9)
         axes[1].set(title="Same gene at 10x and 20x", xlabel="r over the sampled points", ylabel="genes")
-        gains = rows[["tumor_gain_10x", "tumor_gain_20x"]].mean(axis=1)
-        if gains.notna().any():
-            values, title, even = gains, "On tumor regions (1 = even)", 1.0
-        else:
-            values, title, even = (
-                rows[["selection_10x", "selection_20x"]].mean(axis=1),
-                "Gene sets (1 = even)",
-                1.0,
-            )
+        values, title = rows[["tumor_gain_10x", "tumor_gain_20x"]].mean(axis=1), "On tumor regions (1 = even)"
+        if not values.notna().any():
+            values, title = rows[["selection_10x", "selection_20x"]].mean(axis=1), "Gene sets (1 = even)"
         for y, (value, subspace) in enumerate(zip(values, rows["subspace"], strict=True)):
             axes[2].plot([value], [y], "D", color=SUBSPACE_COLOURS[subspace], ms=5, mec=PAPER, mew=0.7)
-        axes[2].axvline(even, color=MUTED, lw=1, ls=(0, (4, 3)))
+        axes[2].axvline(1.0, color=MUTED, lw=1, ls=(0, (4, 3)))
         axes[2].set_yticks(range(len(rows)), [f"{name} ({n})" for name, n in zip(rows["set"], rows["genes"], strict=True)],
                            fontsize=8)  # fmt: skip
         axes[2].set(title=title, ylim=(max(len(rows), 1) - 0.4, -0.6))
@@ -312,7 +277,7 @@ def risk_groups(patients: pd.DataFrame, part: str = "test", split: str = "median
     for model in _order(rows["model"]):
         own = rows[rows["model"] == model]
         curves[model] = (kaplan_meier(own, split), log_rank(own))
-    return draw_kaplan_meier(curves)
+    return risk_group_curves(curves)
 
 
 def calibration(table: pd.DataFrame) -> Figure:
@@ -361,10 +326,10 @@ def dynamic_auc(table: pd.DataFrame) -> Figure:
         axes = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
         for axis, part in zip(axes, parts, strict=True):
             inside = table[table["part"] == part]
-            step = 0.02 * max(inside["day"].max() / _DAYS_PER_YEAR, 0.1)
+            step = 0.02 * max(inside["day"].max() / DAYS_PER_YEAR, 0.1)
             for i, model in enumerate(models):
                 own = inside[inside["model"] == model].sort_values("day")
-                x = own["day"] / _DAYS_PER_YEAR + step * (i - (len(models) - 1) / 2)
+                x = own["day"] / DAYS_PER_YEAR + step * (i - (len(models) - 1) / 2)
                 dashed = "-" if named(model).kind == "method" else "--"
                 axis.errorbar(x, own["auc"], own["sd"], color=colour_of(model, models), marker="os^Dv*"[i % 6], ms=4.5,
                               lw=1.3, ls=dashed, elinewidth=1, label=short_name(model))  # fmt: skip
@@ -376,7 +341,7 @@ def dynamic_auc(table: pd.DataFrame) -> Figure:
 
 
 def _years(day: float) -> str:
-    number = day / _DAYS_PER_YEAR
+    number = day / DAYS_PER_YEAR
     if round(number) >= 1 and abs(number - round(number)) < 0.01:
         return f"{round(number)} year{'s' if round(number) > 1 else ''}"
     return f"Day {day:.0f}"

@@ -16,8 +16,8 @@ import pandas as pd
 
 from pathduet.core.files import write_text
 from pathduet.core.html_page import content_hash, script_data, shipped
-from pathduet.report.drawing import MUTED, new_figure, standalone_svg, style
-from pathduet.report.explanation_figures import FIGURES, NothingToDraw, read_table
+from pathduet.report.drawing import MUTED, NothingToDraw, new_figure, standalone_svg, style
+from pathduet.report.explanation_figures import FIGURES, read_table
 from pathduet.report.figures import short_name
 
 _DIGITS = 4

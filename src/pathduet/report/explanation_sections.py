@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -12,7 +11,8 @@ import pandas as pd
 from pathduet.explain.files import EMBEDDING_MEASURES, explanations_of
 from pathduet.report import explanation_figures, figures
 from pathduet.report.blocks import Block, Drawer, Section, heading, hole, note, table
-from pathduet.report.findings import Findings
+from pathduet.report.drawing import NothingToDraw
+from pathduet.report.findings import Findings, read_json
 
 _TITLES = {
     "embedding": "Representations",
@@ -51,25 +51,17 @@ def explanations(found: Findings, drawer: Drawer) -> Section:
     )  # fmt: skip
     for task in found.tasks:
         path = f"explanations/{task}/summary.json"
-        summary = found.read(path, _read_json)
+        summary = found.read(path, read_json)
         if summary is None:
-            section.blocks.append(hole(f"No explanations of {task}.", f"{path}: {found.holes.get(path, '')}"))
+            section.blocks.append(found.hole(f"No explanations of {task}.", path))
             continue
         section.blocks.append(heading(f"explanations-{task}", task.capitalize()))
         entries = {entry["name"]: entry for entry in summary["explanations"]}
         for name in explanations_of(task, found.config["explanations"]["malignancy_scores"]):
             if name in entries:
-                section.blocks += _blocks(found, task, entries[name], summary.get("models", ()), drawer)
+                one = _Explanation(found, drawer, task, entries[name], summary.get("models", ()))
+                section.blocks += one.blocks()
     return section
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _regions(found: Findings) -> bool:
-    """Whether region annotations were named."""
-    return bool(found.config["explanations"].get("regions", {}).get("annotations"))
 
 
 def _joined(reasons: Sequence[str], models: Sequence[str]) -> list[str]:
@@ -88,135 +80,77 @@ def _joined(reasons: Sequence[str], models: Sequence[str]) -> list[str]:
     ]
 
 
-def _blocks(
-    found: Findings, task: str, entry: Mapping[str, Any], models: Sequence[str], drawer: Drawer
-) -> list[Block]:
-    title, folder = f"{task.capitalize()}: {_TITLES[entry['name']].lower()}", f"explanations/{task}"
-    reasons = _joined(entry["reasons"], models)
-    blocks: list[Block] = []
-    message = entry["message"]
-    for name in entry["files"]:
-        if name not in explanation_figures.FIGURES or name in _ELSEWHERE:
-            continue
+class _Explanation:
+    """One explanation of a task: its figures, its numbers, and what it lacks."""
+
+    def __init__(
+        self, found: Findings, drawer: Drawer, task: str, entry: Mapping[str, Any], models: Sequence[str]
+    ) -> None:
+        self.found, self.drawer, self.task, self.entry = found, drawer, task, entry
+        self.title = f"{task.capitalize()}: {_TITLES[entry['name']].lower()}"
+        self.folder = f"explanations/{task}"
+        self.message = entry["message"]
+        #: Those that no block has said yet.
+        self.reasons = _joined(entry["reasons"], models)
+
+    def blocks(self) -> list[Block]:
+        """Return what the page shows of it."""
+        names = [n for n in self.entry["files"] if n in explanation_figures.FIGURES and n not in _ELSEWHERE]
+        blocks = [self._figure(name) for name in names]
+        if self.entry["name"] in _NUMBERS and (numbers := self._numbers(*_NUMBERS[self.entry["name"]])):
+            blocks.append(numbers)
+        if self.reasons:
+            left = len(self.reasons) - _REASONS
+            more = f" ({left} more in {self.folder}/summary.json)" if left > 0 else ""
+            told = "; ".join(self.reasons[:_REASONS])
+            blocks.append(note(f"{self.title}, left out or not defined: {told}{more}."))
+        return blocks
+
+    def _figure(self, name: str) -> Block:
         make, wanted = explanation_figures.FIGURES[name]
-        tables = [found.read(f"{folder}/{table}", explanation_figures.read_table) for table in wanted]
-        if any(one is None for one in tables):
-            lost = [f"{folder}/{t}" for t, one in zip(wanted, tables, strict=True) if one is None]
-            blocks.append(hole(f"{title}.", "; ".join(f"{p}: {found.holes.get(p, '')}" for p in lost)))
-            continue
+        paths = [f"{self.folder}/{table}" for table in wanted]
+        tables = [self.found.read(path, explanation_figures.read_table) for path in paths]
+        if lost := [path for path, one in zip(paths, tables, strict=True) if one is None]:
+            return self.found.hole(f"{self.title}.", *lost)
+        page = f"; interactive: {self.folder}/gene_correlation.html" if name == "gene_correlation.svg" else ""
+        told = {"classes": "", "score_name": "", **self.entry}
+        told["method"] = _METHODS.get(self.entry.get("method", ""), "")
         try:
-            make(*tables)
-        except explanation_figures.NothingToDraw:
-            why = "; ".join(reasons[:_REASONS]) or message
-            reasons = reasons[_REASONS:]  # said
-            # what was not asked for is not missing
-            asked = entry["name"] != "region_agreement" or _regions(found)
-            blocks.append(hole(f"{title}: nothing to draw.", why) if asked else note(f"{title}: {why}."))
-            continue
-        except Exception:  # the drawer turns whatever is wrong with a table into a hole
-            pass
-        blocks.append(
-            drawer.draw(
-                f"{task}-{name.removesuffix('.svg').replace('_', '-')}", _Given(make, tables), {},
-                message=f"{title}. {message}" if message else "",
-                caption=_CAPTIONS[name].format(
-                    **{"classes": "", "score_name": "", **entry, "method": _METHODS.get(entry.get("method", ""), "")}
-                ),
-                source=_source(folder, name, wanted[0]),
-            )
-        )  # fmt: skip
-        message = ""
-    numbers = _numbers(found, task, entry["name"])
-    if numbers is not None:
-        blocks.append(numbers)
-    if reasons:
-        more = (
-            f" ({len(reasons) - _REASONS} more in {folder}/summary.json)" if len(reasons) > _REASONS else ""
-        )
-        blocks.append(note(f"{title}, left out or not defined: {'; '.join(reasons[:_REASONS])}{more}."))
-    return blocks
+            block = self.drawer.draw(
+                f"{self.task}-{name.removesuffix('.svg').replace('_', '-')}", lambda: make(*tables), {},
+                message=f"{self.title}. {self.message}" if self.message else "",
+                caption=_CAPTIONS[name].format(**told),
+                source=f"{paths[0]}{page}",
+            )  # fmt: skip
+        except NothingToDraw:
+            return self._nothing()
+        self.message = ""  # said once
+        return block
 
+    def _nothing(self) -> Block:
+        why = "; ".join(self.reasons[:_REASONS]) or self.message
+        self.reasons = self.reasons[_REASONS:]
+        regions = self.found.config["explanations"].get("regions", {}).get("annotations")
+        # what was not asked for is not missing
+        if self.entry["name"] == "region_agreement" and not regions:
+            return note(f"{self.title}: {why}.")
+        return hole(f"{self.title}: nothing to draw.", why)
 
-def _source(folder: str, figure: str, data: str) -> str:
-    page = f"; interactive: {folder}/gene_correlation.html" if figure == "gene_correlation.svg" else ""
-    return f"{folder}/{data}{page}"
-
-
-class _Given:
-    """A figure function with its tables, as the drawer calls it."""
-
-    def __init__(self, make: Any, tables: list[Any]) -> None:
-        self.make, self.tables = make, tables
-
-    def __call__(self) -> Any:
-        return self.make(*self.tables)
-
-
-def _numbers(found: Findings, task: str, name: str) -> Block | None:
-    """Return the explanation's numbers as a folded table, where a figure alone does not give them."""
-    folder = f"explanations/{task}"
-    if name == "embedding":
-        path = f"{folder}/embedding_scores.tsv"
-        rows = found.read(path, explanation_figures.read_table)
+    def _numbers(self, file: str, columns: Mapping[str, Callable[[Mapping[Any, Any]], Any]]) -> Block | None:
+        """Return the explanation's numbers as a folded table, where a figure alone does not give them."""
+        path = f"{self.folder}/{file}"
+        rows = self.found.read(path, explanation_figures.read_table)
         if rows is None or rows.empty:
             return None
-        rows = rows[rows["fold"] == "mean"]
-        body = [
-            [figures.short_name(r["model"]), EMBEDDING_MEASURES.get(r["measure"], r["measure"]), _interval(r),
-             _short(r["chance"]), r["n_patients"]]
-            for r in rows.to_dict("records")
-        ]  # fmt: skip
-        columns = ["Model", "Measure", "Mean of folds", "Chance", "Patients"]
-    elif name == "gene_correlation":
-        path = f"{folder}/gene_correlation_summary.tsv"
-        rows = found.read(path, explanation_figures.read_table)
-        if rows is None or rows.empty:
-            return None
-        body = [
-            [figures.short_name(r["model"]), r["subspace"], r["genes"], _short(r["median_abs_r"]), _short(r["largest_abs_r"]),
-             r["top_gene"], r["significant"], r["n_patients"]]
-            for r in rows.to_dict("records")
-        ]  # fmt: skip
-        columns = [
-            "Model",
-            "Genes of",
-            "Genes",
-            "Median |r|",
-            "Largest |r|",
-            "Top gene",
-            "q < 0.05",
-            "Patients",
-        ]
-    elif name == "region_agreement":
-        path = f"{folder}/region_agreement.tsv"
-        rows = found.read(path, explanation_figures.read_table)
-        if rows is None or rows.empty:
-            return None
-        body = [
-            [figures.short_name(r["model"]), r["part"], r["magnification"],
-             r["structure"].replace("_", " ") or r["measure"].replace("_", " "), r["side"], _interval(r), _short(r["chance"]),
-             r["patients"], r["tiles"]]
-            for r in rows.to_dict("records")
-        ]  # fmt: skip
-        columns = [
-            "Model",
-            "Part",
-            "Magnification",
-            "Measure or structure",
-            "Side",
-            "Value",
-            "Chance",
-            "Patients",
-            "Tiles",
-        ]
-    else:
-        return None
-    return table(f"{task}-{name}", columns, body, numbers=columns[2:], title=f"{task.capitalize()}: {_TITLES[name].lower()}, the numbers",
-                 source=path, folded=True)  # fmt: skip
+        if self.entry["name"] == "embedding":
+            rows = rows[rows["fold"] == "mean"]
+        body = [[cell(row) for cell in columns.values()] for row in rows.to_dict("records")]
+        return table(f"{self.task}-{self.entry['name']}", list(columns), body, numbers=list(columns)[2:],
+                     title=f"{self.title}, the numbers", source=path, folded=True)  # fmt: skip
 
 
-def _short(value: Any) -> str:
-    return "" if pd.isna(value) else f"{value:.2f}"
+def _two_digits(name: str) -> Callable[[Mapping[Any, Any]], str]:
+    return lambda row: "" if pd.isna(row[name]) else f"{row[name]:.2f}"
 
 
 def _interval(row: Mapping[Any, Any]) -> str:
@@ -224,3 +158,40 @@ def _interval(row: Mapping[Any, Any]) -> str:
         return "not defined"
     limits = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
     return f"{row['value']:.2f}{limits}"
+
+
+def _model(row: Mapping[Any, Any]) -> str:
+    return figures.short_name(row["model"])
+
+
+#: By explanation, the file of its numbers and what each column shows of a row.
+_NUMBERS: dict[str, tuple[str, dict[str, Callable[[Mapping[Any, Any]], Any]]]] = {
+    "embedding": ("embedding_scores.tsv", {
+        "Model": _model,
+        "Measure": lambda row: EMBEDDING_MEASURES.get(row["measure"], row["measure"]),
+        "Mean of folds": _interval,
+        "Chance": _two_digits("chance"),
+        "Patients": itemgetter("n_patients"),
+    }),
+    "gene_correlation": ("gene_correlation_summary.tsv", {
+        "Model": _model,
+        "Genes of": itemgetter("subspace"),
+        "Genes": itemgetter("genes"),
+        "Median |r|": _two_digits("median_abs_r"),
+        "Largest |r|": _two_digits("largest_abs_r"),
+        "Top gene": itemgetter("top_gene"),
+        "q < 0.05": itemgetter("significant"),
+        "Patients": itemgetter("n_patients"),
+    }),
+    "region_agreement": ("region_agreement.tsv", {
+        "Model": _model,
+        "Part": itemgetter("part"),
+        "Magnification": itemgetter("magnification"),
+        "Measure or structure": lambda row: (row["structure"] or row["measure"]).replace("_", " "),
+        "Side": itemgetter("side"),
+        "Value": _interval,
+        "Chance": _two_digits("chance"),
+        "Patients": itemgetter("patients"),
+        "Tiles": itemgetter("tiles"),
+    }),
+}  # fmt: skip

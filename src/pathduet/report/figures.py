@@ -22,6 +22,7 @@ from pathduet.report.drawing import (
     PURPLE,
     RED,
     SKY,
+    mean_and_interval,
     new_figure,
     style,
 )
@@ -34,7 +35,7 @@ SUBSPACE_COLOURS = {"tumor": RED, "tme": BLUE, "shared": PURPLE}
 _GROUP_COLOURS = {"low risk": BLUE, "middle": ORANGE, "high risk": RED}
 #: What a model that knows nothing reaches.
 _CHANCE = {"auc": 0.5, "c_index": 0.5}
-_DAYS_PER_YEAR = 365.25
+DAYS_PER_YEAR = 365.25
 #: The "cohort" of the stain vectors that all slides are mapped to; no cohort can be called so (it has a blank).
 TARGET = "target of normalisation"
 
@@ -92,12 +93,9 @@ def spread(table: pd.DataFrame, metrics: Sequence[str]) -> Figure:
             for y, key in enumerate(keys):
                 row, colour = rows[key], colour_of(key[0])
                 values = [row[f] for f in folds if not pd.isna(row[f])]
-                if not pd.isna(row["ci_low"]):
-                    axis.plot([row["ci_low"], row["ci_high"]], [y, y], color=colour, lw=5, alpha=0.35,
-                              solid_capstyle="round")  # fmt: skip
-                axis.plot(values, [y] * len(values), "o", color=colour, ms=4, mfc="none", mew=1.1)
-                if len(values):
-                    axis.plot([row["mean"]], [y], "D", color=colour, ms=6, mec=PAPER, mew=0.8, zorder=4)
+                if values:
+                    mean_and_interval(axis, y, row["mean"], (row["ci_low"], row["ci_high"]), colour)
+                    axis.plot(values, [y] * len(values), "o", color=colour, ms=4, mfc="none", mew=1.1)
                 else:
                     axis.annotate("no result", (0.5, y), xycoords=("axes fraction", "data"), ha="center",
                                   va="center", color=MUTED, fontsize=8.5)  # fmt: skip
@@ -183,7 +181,7 @@ def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fig
         return figure
 
 
-def kaplan_meier(curves: Mapping[str, tuple[Sequence[SurvivalCurve], float | None]]) -> Figure:
+def risk_group_curves(curves: Mapping[str, tuple[Sequence[SurvivalCurve], float | None]]) -> Figure:
     """Share alive by predicted risk group, with 95 % bands, censoring ticks and numbers at risk.
 
     Parameters
@@ -196,20 +194,20 @@ def kaplan_meier(curves: Mapping[str, tuple[Sequence[SurvivalCurve], float | Non
         rows = max((len(group) for group, _ in curves.values()), default=0)
         figure, axes = _panels(len(curves), 3, 3.3, 3.1 + 0.16 * rows)
         figure.set_layout_engine("constrained", h_pad=0.12)
-        years_seen = [c.time.max() / _DAYS_PER_YEAR for group, _ in curves.values() for c in group]
+        years_seen = [c.time.max() / DAYS_PER_YEAR for group, _ in curves.values() for c in group]
         end = max(years_seen, default=1.0)
         ticks = [t for t in MaxNLocator(5).tick_values(0, end) if t <= end]
         for axis, (model, (group, p_value)) in zip(axes, curves.items(), strict=True):
             for i, curve in enumerate(group):
                 colour = _GROUP_COLOURS[curve.group]
-                years = curve.time / _DAYS_PER_YEAR
+                years = curve.time / DAYS_PER_YEAR
                 axis.step(years, curve.survival, where="post", color=colour,
                           label=f"{curve.group} (n = {curve.n}, {curve.deaths} died)")  # fmt: skip
                 axis.fill_between(years, curve.low, curve.high, step="post", color=colour, alpha=0.15, lw=0)
-                axis.plot(curve.censored_at / _DAYS_PER_YEAR, [curve.at(t) for t in curve.censored_at], "|",
+                axis.plot(curve.censored_at / DAYS_PER_YEAR, [curve.at(t) for t in curve.censored_at], "|",
                           color=colour, ms=4, mew=0.8)  # fmt: skip
                 for tick in ticks:
-                    at_risk = int(np.sum(curve.exits >= tick * _DAYS_PER_YEAR))
+                    at_risk = int(np.sum(curve.exits >= tick * DAYS_PER_YEAR))
                     axis.annotate(f"{at_risk}", (tick, 0), xycoords=axis.get_xaxis_transform(),
                                   xytext=(0, -25 - 11 * i), textcoords="offset points", color=colour,
                                   fontsize=7.5, ha="center", va="center", annotation_clip=False)  # fmt: skip

@@ -14,6 +14,7 @@ from pathduet.catalogue import CATALOGUE, names
 from pathduet.cohort.ledger import read_ledger
 from pathduet.evaluation.collect import Collected, collect, read_metrics
 from pathduet.evaluation.predictions import read_predictions
+from pathduet.report.blocks import Block, hole
 from pathduet.report.figures import TARGET
 from pathduet.report.summary import read_table
 from pathduet.results import PREDICTIONS, Results
@@ -93,6 +94,10 @@ class Findings:
             self.holes[relative] = f"cannot be read: {type(error).__name__}: {str(error)[:200]}"
             return None
 
+    def hole(self, title: str, *paths: str) -> Block:
+        """Return a visible gap for files that could not be read, with the reason of each."""
+        return hole(title, "; ".join(f"{path}: {self.holes.get(path, '')}" for path in paths))
+
 
 def _collected(found: Findings, name: str) -> Collected:
     """Return predictions and metrics of a task or of the external cohorts, and why there are none."""
@@ -125,7 +130,8 @@ def _read_text_tsv(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Return a JSON file's content."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -136,7 +142,7 @@ def _stains(found: Findings) -> pd.DataFrame:
     )
     targets = set()
     for slide in slides:
-        content = found.read(f"slides/{slide['slide_id']}/stain.json", _read_json) or {}
+        content = found.read(f"slides/{slide['slide_id']}/stain.json", read_json) or {}
         vectors = (content.get("source") or {}).get("matrix") or ()
         for name, vector in zip(_STAINS, vectors, strict=False):
             rows.append([slide["slide_id"], slide["cohort"], name, *map(float, vector)])
@@ -179,7 +185,7 @@ def read_findings(results: Path, config: Mapping[str, Any]) -> Findings:
     )
     found.ledger = found.read("ledger.tsv", read_ledger)
     found.participation = found.read("participation.tsv", _read_text_tsv)
-    found.provenance = found.read("provenance.json", _read_json)
+    found.provenance = found.read("provenance.json", read_json)
     for name in [*found.tasks, *(["external"] if found.external else [])]:
         table = found.read(f"tables/{name}.tsv", read_table)
         if table is not None:

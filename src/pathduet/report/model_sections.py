@@ -403,7 +403,7 @@ def _survival_curves(found: Findings, name: str, drawer: Drawer) -> list[Block]:
         few = f" The smallest group has {smallest} patients: read p with care." if smallest < _FEW else ""
         blocks.append(
             drawer.draw(
-                f"kaplan-meier-{name}-{kind}", figures.kaplan_meier, {"curves": curves}, message=message,
+                f"kaplan-meier-{name}-{kind}", figures.risk_group_curves, {"curves": curves}, message=message,
                 caption=f"Share alive by predicted risk, one case a patient; bands are 95 % intervals, ticks censored "
                 f"patients. {cut} p values are not corrected for the number of models.{few}",
                 source=source,
