@@ -60,22 +60,13 @@ def with_interval(row: Mapping[Any, Any]) -> str:
     return text
 
 
-def _signed(row: Mapping[Any, Any], name: str, limits: str, count: str) -> str:
+def difference_text(row: Mapping[Any, Any], name: str = "difference") -> str:
+    """Return ``+difference [low, high] (n patients)``, or the ``gain``; an en dash where nothing is compared."""
     if row[name] is None or pd.isna(row[name]):
         return NONE
-    low, high = row[f"{limits}_low"], row[f"{limits}_high"]
+    low, high = row[f"{name}_ci_low"], row[f"{name}_ci_high"]
     interval = "" if pd.isna(low) else f" [{low:+.3f}, {high:+.3f}]"
-    return f"{row[name]:+.3f}{interval} (n = {int(row[count])})"
-
-
-def gain_text(row: Mapping[Any, Any]) -> str:
-    """Return ``+gain [low, high] (n patients)``; an en dash where nothing is compared."""
-    return _signed(row, "gain", "gain_ci", "gain_n")
-
-
-def difference_text(row: Mapping[Any, Any]) -> str:
-    """Return ``+difference [low, high] (n patients)`` to the model compared with; an en dash where there is none."""
-    return _signed(row, "difference", "difference_ci", "difference_n")
+    return f"{row[name]:+.3f}{interval} (n = {int(row[f'{name}_n'])})"
 
 
 def p_text(value: Any) -> str:
@@ -85,19 +76,31 @@ def p_text(value: Any) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _name_of(row: Mapping[Any, Any]) -> str:
-    title = row.get("title")
-    if isinstance(title, str) and title:
-        return title
-    return named(str(row["model"])).full_title
-
-
 def _models(table: pd.DataFrame) -> Iterator[tuple[str, dict[str, dict[Any, Any]], dict[Any, Any]]]:
     """Yield each model's name, its rows by metric and the first of them."""
     for _, rows in table.groupby(["model", "variant", "protocol"], sort=False, dropna=False):
         records = {str(row["metric"]): row for row in rows.to_dict("records")}
         first = next(iter(records.values()))
-        yield _name_of(first), records, first
+        title = first.get("title")
+        given = isinstance(title, str) and title
+        yield str(title) if given else named(str(first["model"])).full_title, records, first
+
+
+def metric_cells(
+    table: pd.DataFrame, metrics: Sequence[str]
+) -> tuple[list[str], list[tuple[str, dict[Any, Any], list[str]]]]:
+    """Return heads and cells of the metrics, of the ensemble's and of the gain; each model's name, first row and cells."""
+    external, gain = "ensemble" in table, "gain" in table
+    heads = [METRIC_NAMES[m] for m in metrics]
+    heads += [f"{head}, ensemble" for head in heads] if external else []
+    heads += [f"Gain over {named(REFERENCE).full_title}"] if gain else []
+    rows = []
+    for name, records, first in _models(table):
+        cells = [with_spread(records[m]) for m in metrics]
+        cells += [with_interval(records[m]) for m in metrics] if external else []
+        cells += [difference_text(first, "gain")] if gain else []
+        rows.append((name, first, cells))
+    return heads, rows
 
 
 def _text(value: Any) -> str:
@@ -105,21 +108,18 @@ def _text(value: Any) -> str:
 
 
 def _summary(table: pd.DataFrame, metrics: Sequence[str]) -> TableSection:
-    external, gain = "ensemble" in table, "gain" in table
-    heads = [METRIC_NAMES[m] for m in metrics]
-    heads += [f"{head}, ensemble" for head in heads] if external else []
-    heads += [f"Gain over {named(REFERENCE).full_title}"] if gain else []
-    heads += ["Reads", "Magnifications", "Patients", "Slides", "Unit", "Protocol", "Variant"]
-    rows = []
-    for name, records, first in _models(table):
-        cells = [with_spread(records[m]) for m in metrics]
-        cells += [with_interval(records[m]) for m in metrics] if external else []
-        cells += [gain_text(first)] if gain else []
-        cells += [_text(first.get("reads")), _text(first.get("magnifications"))]
-        cells += [str(first["n_patients"]), str(first["n_slides"]), str(first["unit"])]
-        rows.append([name, *cells, _text(first["protocol"]), _text(first["variant"])])
+    heads, models = metric_cells(table, metrics)
+    heads = ["Model", *heads, "Reads", "Magnifications", "Patients", "Slides", "Unit", "Protocol", "Variant"]
+    rows = [
+        [
+            name, *cells, _text(first.get("reads")), _text(first.get("magnifications")),
+            *(str(first[count]) for count in ("n_patients", "n_slides", "unit")),
+            _text(first["protocol"]), _text(first["variant"]),
+        ]
+        for name, first, cells in models
+    ]  # fmt: skip
     note = "Mean ± SD (ddof 0) over folds [95 % patient bootstrap interval of the mean]. Reads: what a model needs to predict."
-    if gain:
+    if "gain" in table:
         note += (
             " C-index: higher risk = earlier death, original times. Gain: difference of the C-indices on the patients "
             "that both models predict, positive = better, interval from paired draws. IPCW C-index and integrated Brier "
@@ -127,7 +127,7 @@ def _summary(table: pd.DataFrame, metrics: Sequence[str]) -> TableSection:
         )
     else:
         note += " Macro averages are over the classes with test cases."
-    return TableSection("", ["Model", *heads], rows, note)
+    return TableSection("", heads, rows, note)
 
 
 def _tests(table: pd.DataFrame, metrics: Sequence[str]) -> TableSection | None:

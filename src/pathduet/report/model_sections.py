@@ -18,7 +18,7 @@ from pathduet.evaluation.predictions import (
     probabilities,
 )
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups, risk_cuts
-from pathduet.evaluation.table_sections import gain_text, number, with_interval, with_spread
+from pathduet.evaluation.table_sections import metric_cells, number, with_spread
 from pathduet.evaluation.tables import REFERENCE
 from pathduet.report import figures
 from pathduet.report.blocks import Block, Drawer, Linked, Section, hole, table, text
@@ -63,7 +63,7 @@ def headline(found: Findings) -> Section:
                       "note": f"{len(set(ledger['cohort']))} cohorts, {found.n_folds} folds by patient",
                       "more": "flow", "source": "participation.tsv"})  # fmt: skip
     else:
-        section.blocks.append(hole("No slide ledger.", f"ledger.tsv: {found.holes.get('ledger.tsv', '')}"))
+        section.blocks.append(found.hole("No slide ledger.", "ledger.tsv"))
     done = sum(len(c.metrics) for c in found.collected.values() if not c.external)
     wanted = sum(len(found.models(name)) * found.n_folds for name in found.tasks)
     cards.append({"title": "Results of models and folds", "value": f"{done} of {wanted}",
@@ -108,14 +108,8 @@ def gain_message(rows: pd.DataFrame) -> str:
     parts = []
     for row in rows.to_dict("records"):
         low, high = row["gain_ci_low"], row["gain_ci_high"]
-        if pd.isna(low):
-            verdict = "no interval"
-        elif low > 0:
-            verdict = "interval above 0"
-        elif high < 0:
-            verdict = "interval below 0"
-        else:
-            verdict = "interval contains 0"
+        side = "above" if low > 0 else "below" if high < 0 else "contains"
+        verdict = "no interval" if pd.isna(low) else f"interval {side} 0"
         parts.append(f"{figures.short_name(row['model'])} {row['gain']:+.3f} ({verdict})")
     return f"C-index against {reference} on the same patients: {', '.join(parts)}."
 
@@ -128,17 +122,16 @@ def training(found: Findings, drawer: Drawer) -> Section:
     for task in found.tasks:
         histories: dict[str, list[pd.DataFrame]] = {}
         for model in NETWORKS:
-            missing: dict[str, list[int]] = {}
+            missing: dict[int, str] = {}
             for fold in range(found.n_folds):
                 history = found.histories.get((task, model, fold))
                 if history is None or "loss" not in history or "epoch" not in history:
                     path = f"models/{task}/{model}/fold-{fold}/history.tsv"
-                    reason = found.holes.get(path, "it lacks the columns epoch and loss")
-                    missing.setdefault(reason, []).append(fold)
+                    missing[fold] = found.holes.get(path, "it lacks the columns epoch and loss")
                 else:
                     histories.setdefault(model, []).append(history)
-            for reason, folds in missing.items():
-                title = f"No training curve of {task}, {figures.short_name(model)}, {_folds(folds)}."
+            for folds, reason in _by_reason(missing):
+                title = f"No training curve of {task}, {figures.short_name(model)}, {folds}."
                 path = f"models/{task}/{model}/fold-*/history.tsv"
                 section.blocks.append(hole(title, f"{path}: {reason}"))
         if histories:
@@ -155,36 +148,26 @@ def training(found: Findings, drawer: Drawer) -> Section:
     return section
 
 
-def _folds(folds: list[int]) -> str:
-    return f"fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+def _by_reason(reasons: dict[int, str]) -> list[tuple[str, str]]:
+    """Return each reason once, with the folds that it is about: ``folds 0, 2``."""
+    folds: dict[str, list[str]] = {}
+    for fold, reason in reasons.items():
+        folds.setdefault(reason, []).append(str(fold))
+    return [(f"fold{'s' if len(of) > 1 else ''} {', '.join(of)}", reason) for reason, of in folds.items()]
 
 
 def _metrics_table(name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
-    external = "ensemble" in rows
-    columns = ["Model", *[METRIC_NAMES[m] for m in metrics]]
-    if external:
-        columns += [f"{METRIC_NAMES[m]}, ensemble" for m in metrics]
-    if "gain" in rows:
-        columns.append(f"Gain over {named(REFERENCE).full_title}")
-    columns += ["Patients", "Slides"]
-    body, counts = [], set()
+    heads, models = metric_cells(rows, metrics)
     # what all rows share is said once, below
     units = dict.fromkeys(str(unit) for unit in rows["unit"] if unit)
     variants = dict.fromkeys(str(v) for v in rows["variant"].dropna() if v not in ("", "clinical"))
     apart = [name for name, known in (("unit", units), ("variant", variants)) if len(known) > 1]
-    columns += [name.capitalize() for name in apart]
-    for (model, variant, _), group in rows.fillna({"variant": ""}).groupby(
-        ["model", "variant", "protocol"], sort=False
-    ):
-        records = {row["metric"]: row for row in group.to_dict("records")}
-        first = records[metrics[0]]
-        cells = [figures.short_name(str(model)), *[_two_lines(with_spread(records[m])) for m in metrics]]
-        cells += [_two_lines(with_interval(records[m])) for m in metrics] if external else []
-        cells += [_two_lines(gain_text(first))] if "gain" in rows else []
-        own = {"unit": first["unit"], "variant": variant}
-        body.append([*cells, first["n_patients"], first["n_slides"], *(own[part] for part in apart)])
-        if first["n_folds"]:
-            counts.add(first["n_patients"])
+    columns = ["Model", *heads, "Patients", "Slides", *(name.capitalize() for name in apart)]
+    body = [
+        [figures.short_name(first["model"]), *map(_two_lines, cells), first["n_patients"], first["n_slides"],
+         *(first[part] for part in apart)]
+        for _, first, cells in models
+    ]  # fmt: skip
     note = "Mean ± SD (ddof 0) over folds [95 % patient bootstrap interval of the mean]."
     if len(units) == 1:
         note += f" One case is one {next(iter(units))}."
@@ -194,7 +177,7 @@ def _metrics_table(name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
         note += (
             " Gain: on the patients that both models predict, positive = better, interval from paired draws."
         )
-    if len(counts) > 1:
+    if len({first["n_patients"] for _, first, _ in models if first["n_folds"]}) > 1:
         note += " Not every row is about the same patients (see the counts): compare rows with that in mind."
     numbers = [column for column in columns[1:] if column.lower() not in apart]
     return table(f"metrics-{name}", columns, body, numbers=numbers, title="Metrics with their spread",
@@ -210,34 +193,23 @@ def _fold_table(name: str, rows: pd.DataFrame) -> Block:
     folds = [str(c) for c in rows if str(c).startswith("fold_")]
     columns = ["Model", "Metric", *[f.replace("fold_", "Fold ") for f in folds]]
     place = f"external/{SURVIVAL_TASK}" if name == "external" else f"models/{name}"
-    body = [
-        [
-            figures.short_name(row["model"]),
-            METRIC_NAMES[row["metric"]],
-            *[
-                Linked(number(row[f]), f"{place}/{row['model']}/{f.replace('_', '-')}/{PREDICTIONS}")
-                for f in folds
-            ],
-        ]
-        for row in rows.to_dict("records")
-    ]
+    body = []
+    for row in rows.to_dict("records"):
+        paths = [f"{place}/{row['model']}/{f.replace('_', '-')}/{PREDICTIONS}" for f in folds]
+        values = [Linked(number(row[f]), path) for f, path in zip(folds, paths, strict=True)]
+        body.append([figures.short_name(row["model"]), METRIC_NAMES[row["metric"]], *values])
     return table(f"folds-{name}", columns, body, numbers=columns[2:], title="Every fold",
                  source=f"tables/{name}.tsv", folded=True)  # fmt: skip
 
 
 def _hole_blocks(found: Findings, name: str) -> list[Block]:
     """Return one gap for each model of a task with what its folds lack."""
-    blocks = []
-    collected = found.collected[name]
-    for model in found.models(name):
-        missing: dict[str, list[int]] = {}
-        for (of_model, fold), reason in collected.failures.items():
-            if of_model == model:
-                missing.setdefault(reason, []).append(fold)
-        for reason, folds in missing.items():
-            title = f"{named(model).full_title}: no result in {_folds(folds)}."
-            blocks.append(hole(title, f"{reason[:1].upper()}{reason[1:]}."))
-    return blocks
+    failures = found.collected[name].failures
+    return [
+        hole(f"{named(model).full_title}: no result in {folds}.", f"{reason[:1].upper()}{reason[1:]}.")
+        for model in found.models(name)
+        for folds, reason in _by_reason({fold: why for (of, fold), why in failures.items() if of == model})
+    ]
 
 
 def task_section(found: Findings, name: str, drawer: Drawer) -> Section:

@@ -117,9 +117,7 @@ def run(found: Any) -> Section:
     ]
     section.blocks.append(table("facts", ["Setting", "Value"], facts))
     if found.provenance is None:
-        section.blocks.append(
-            hole("No provenance.", f"provenance.json: {found.holes.get('provenance.json', '')}")
-        )
+        section.blocks.append(found.hole("No provenance.", "provenance.json"))
     else:
         for key, value in found.provenance.items():
             if isinstance(value, dict) and key != "config":

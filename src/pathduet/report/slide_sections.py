@@ -35,7 +35,7 @@ def flow(found: Findings) -> Section:
     )
     ledger, people = found.ledger, found.participation
     if ledger is None:
-        section.blocks.append(hole("No slide ledger.", f"ledger.tsv: {found.holes.get('ledger.tsv', '')}"))
+        section.blocks.append(found.hole("No slide ledger.", "ledger.tsv"))
         return section
     excluded, failed = (ledger[ledger["status"] == s] for s in ("excluded", "failed"))
     used = ledger[ledger["status"] == "ok"]
@@ -83,8 +83,7 @@ def flow(found: Findings) -> Section:
 def _participation(found: Findings) -> Block:
     people = found.participation
     if people is None:
-        reason = f"participation.tsv: {found.holes.get('participation.tsv', '')}"
-        return hole("Who took part in which task is not known.", reason)
+        return found.hole("Who took part in which task is not known.", "participation.tsv")
     states = ["both", "slides", "expression", "no label", "no data"]
     tasks = [task for task in found.tasks if task in people]
     rows = [
@@ -114,7 +113,7 @@ def ledger(found: Findings, drawer: Drawer) -> Section:
     )
     rows = found.ledger
     if rows is None:
-        section.blocks.append(hole("No slide ledger.", f"ledger.tsv: {found.holes.get('ledger.tsv', '')}"))
+        section.blocks.append(found.hole("No slide ledger.", "ledger.tsv"))
         return section
     lost, used = rows[rows["status"] != "ok"], rows[rows["status"] == "ok"]
     shown = pd.concat([lost, used.head(LEDGER_ROWS)])
@@ -248,10 +247,9 @@ def genes(found: Findings, drawer: Drawer) -> Section:
         "genes", "Genes", "Highly variable genes, chosen in each fold's training part, for the tumor and the "
         "microenvironment (tme) subspace."
     )  # fmt: skip
-    absent = [fold for fold in range(found.n_folds) if fold not in found.genes]
-    for fold in absent:
-        name = f"genes/fold-{fold}.h5ad"
-        section.blocks.append(hole(f"No genes of fold {fold}.", f"{name}: {found.holes.get(name, '')}"))
+    for fold in range(found.n_folds):
+        if fold not in found.genes:
+            section.blocks.append(found.hole(f"No genes of fold {fold}.", f"genes/fold-{fold}.h5ad"))
     if not found.genes:
         return section
     first = min(found.genes)
