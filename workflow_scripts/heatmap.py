@@ -16,13 +16,13 @@ with job(snakemake, f"heatmap {wildcards.slide}") as results:
     from pathduet.features.check import verify_features
 
     out, slide = Path(snakemake.output.png).parent, SlideRow.from_plain(snakemake.params.slide)
-    reason = lost_reason(results.root, slide.slide_id)
+    reason = lost_reason(results, slide.slide_id)
     if reason:
         write_absence(out, slide.slide_id, reason)
     else:
         verify_features(results, [slide.slide_id])
         maps = explain_slide(
-            results.root,
+            results,
             slide.slide_id,
             slide.patient_id,
             wildcards.task,

@@ -37,7 +37,7 @@ Config = Annotated[
         "--configfile", "--config", "-c", help="As snakemake's: laid over the defaults; repeatable."
     ),
 ]
-Results = Annotated[Path, typer.Option("--results", help="Results folder.")]
+ResultsFolder = Annotated[Path, typer.Option("--results", help="Results folder.")]
 
 
 def _configuration(files: list[Path] | None) -> dict[str, Any]:
@@ -91,8 +91,8 @@ def check(
 
 
 def _run_stages(last: str, source: Path, results: Path, config: list[Path] | None, workers: int) -> None:
-    from pathduet.cohort.ledger import build_ledger, summarise
-    from pathduet.results import Results as Layout
+    from pathduet.cohort.ledger import build_ledger, lines
+    from pathduet.results import Results
     from pathduet.slides.batch import run_stages
     from pathduet.slides.folder import slides_of
     from pathduet.slides.settings import SlideSettings
@@ -100,10 +100,8 @@ def _run_stages(last: str, source: Path, results: Path, config: list[Path] | Non
     settings = SlideSettings.from_mapping(_engine_configuration(config))
     rows = slides_of(source)
     run_stages(rows, last, results, settings, workers)
-    ledger = build_ledger(rows, [Layout(results).batch(last, "all")])  # or the counts do not add up
-    typer.echo(summarise(ledger))
-    for row in ledger[ledger["status"] == "failed"].to_dict("records"):
-        typer.echo(f"  {row['slide_id']}: {row['reason']}: {row['message']}")
+    ledger = build_ledger(rows, [Results(results).batch(last, "all")])  # or the counts do not add up
+    typer.echo("\n".join(lines(ledger)))
     raise typer.Exit(3 if (ledger["status"] == "failed").any() else 0)
 
 
@@ -127,7 +125,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Slides worked on at a time.")
 
 @app.command()
 def tile(
-    source: Source, results: Results = Path("results"), config: Config = None, workers: Workers = 1
+    source: Source, results: ResultsFolder = Path("results"), config: Config = None, workers: Workers = 1
 ) -> None:
     """Find tissue and lay the 10x and 20x tiles. Exit status 3 if slides were lost."""
     _run_stages("tile", source, results, config, workers)
@@ -135,7 +133,7 @@ def tile(
 
 @app.command()
 def stain(
-    source: Source, results: Results = Path("results"), config: Config = None, workers: Workers = 1
+    source: Source, results: ResultsFolder = Path("results"), config: Config = None, workers: Workers = 1
 ) -> None:
     """Tile, then learn each slide's stain matrix. Exit status 3 if slides were lost."""
     _run_stages("stain", source, results, config, workers)
@@ -143,24 +141,25 @@ def stain(
 
 @app.command()
 def features(
-    source: Source, results: Results = Path("results"), config: Config = None, workers: Workers = 1
+    source: Source, results: ResultsFolder = Path("results"), config: Config = None, workers: Workers = 1
 ) -> None:
     """Tile, normalise and encode. Exit status 3 if slides were lost."""
     _run_stages("features", source, results, config, workers)
 
 
 @app.command()
-def status(results: Results = Path("results")) -> None:
+def status(results: ResultsFolder = Path("results")) -> None:
     """Say how far a run is, from its files. Exit status: 0 complete; 3 complete, but slides were lost; 4 not complete."""
     from pathduet.report.summary import headline, lost_in
+    from pathduet.results import Results
     from pathduet.workflow.status import read_progress, status_lines
 
-    steps = read_progress(results)
-    if not steps and not (results / "ledger.tsv").is_file():
+    steps, run = read_progress(results), Results(results)
+    if not steps and not run.ledger.is_file():
         what = "holds no run" if results.is_dir() else "is not there"
         typer.echo(f"{results.resolve()} {what}: start one, or name its results folder with --results.")
         raise typer.Exit(4)
-    complete = (results / "report" / "report.html").is_file() and all(s.done >= s.total for s in steps)
+    complete = run.report.is_file() and all(s.done >= s.total for s in steps)
     lost = lost_in(results)
     typer.echo("\n".join([*status_lines(results), *(headline(results) if complete or not steps else [])]))
     raise typer.Exit((3 if lost else 0) if complete else 4)

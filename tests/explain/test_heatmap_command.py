@@ -18,6 +18,7 @@ from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import InputError
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
 from pathduet.explain.viewer.slide_heatmaps import explain_slide, lost_reason, write_absence
+from pathduet.results import Results
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,8 @@ def test_nothing_is_written_beside_the_raw_slides(run: Path):
 
 
 def test_a_lost_slides_files_say_so_and_are_escaped(run: Path, tmp_path: Path):
-    assert lost_reason(run, "S1") is None
-    reason = lost_reason(run, "S2")
+    assert lost_reason(Results(run), "S1") is None
+    reason = lost_reason(Results(run), "S2")
     assert reason == "failed at tile: no_tissue"
     write_absence(tmp_path / "S2", "S2", reason + " <script>")
     page = (tmp_path / "S2" / "viewer" / "index.html").read_text()
@@ -113,7 +114,7 @@ def test_a_lost_slides_files_say_so_and_are_escaped(run: Path, tmp_path: Path):
 def test_another_slide_under_the_maps_is_refused(run: Path, tmp_path: Path):
     from pathduet.explain.viewer.viewer_page import write_viewer
 
-    maps = explain_slide(run, "S1", "P1", "diagnosis", "distilled", [0])
+    maps = explain_slide(Results(run), "S1", "P1", "diagnosis", "distilled", [0])
     Image.fromarray(np.zeros((100, 120, 3), np.uint8)).save(tmp_path / "small.png")
     with pytest.raises(InputError, match=r"small\.png has \(120, 100\) pixels"):
         write_viewer(tmp_path / "v", maps, tmp_path / "small.png")

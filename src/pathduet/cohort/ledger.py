@@ -102,6 +102,12 @@ def summarise(ledger: pd.DataFrame) -> str:
     return line
 
 
+def lines(ledger: pd.DataFrame) -> list[str]:
+    """Return :func:`summarise`, then a line a lost slide."""
+    lost = lost_slides(ledger).to_dict("records")
+    return [summarise(ledger), *(f"  {row['slide_id']}: {row['reason']}: {row['message']}" for row in lost)]
+
+
 def lost_slides(ledger: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of slides that failed (those excluded on purpose are not lost)."""
     return ledger[ledger["status"] == "failed"]

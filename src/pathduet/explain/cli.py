@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pathduet.results import Results
+
 
 def heatmap(
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE_ID...", help="Slides of the run, by id.")],
@@ -43,16 +45,17 @@ def heatmap(
         raise InputError(
             [Problem(f"slide {name!r}", "not in the sheet", "name its slide_id") for name in unknown]
         )
-    folds = _folds(results, task, model, fold)
+    run = Results(results)
+    folds = _folds(run, task, model, fold)
     failed = 0
     for slide_id in dict.fromkeys(slides):
         row = rows[slide_id]
         try:
-            if reason := lost_reason(results, slide_id):
+            if reason := lost_reason(run, slide_id):
                 raise InputError.of(f"slide {slide_id}", f"lost, {reason}", "see ledger.tsv")
             if out.resolve() == row.path.resolve().parent:
                 raise InputError.of("--out", f"the folder of {row.path.name}", "choose another folder")
-            maps = explain_slide(results, slide_id, row.patient_id, task, model, folds)
+            maps = explain_slide(run, slide_id, row.patient_id, task, model, folds)
             thumbnail = Layout(results).slide(slide_id) / "thumbnail.png"
             written = write_heatmaps(
                 out / slide_id, maps, thumbnail, row.path, products=products, viewer_mpp=viewer_mpp
@@ -80,13 +83,11 @@ def _sheet_of(results: Path) -> Path:
     raise InputError.of(str(results), f"its sheet {named} is not here", "give --sheet")
 
 
-def _folds(results: Path, task: str, model: str, fold: str) -> list[int]:
+def _folds(run: Results, task: str, model: str, fold: str) -> list[int]:
     from pathduet.core.errors import InputError
 
-    folder = results / "models" / task / model
-    names = (
-        path.name.removeprefix("fold-") for path in folder.glob("fold-*") if (path / "model.json").is_file()
-    )
+    folder = run.models(task) / model
+    names = (path.parent.name.removeprefix("fold-") for path in folder.glob("fold-*/model.json"))
     known = sorted(int(name) for name in names if name.isdecimal())
     if not known:
         raise InputError.of(f"model {folder}", "not trained", "name a task and model of the run")

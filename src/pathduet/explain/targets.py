@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.catalogue import names
 from pathduet.cohort.sheets import SlideRow
-from pathduet.core.errors import Problem
+from pathduet.core.errors import Problem, Problems
 
 if TYPE_CHECKING:
     from pathduet.variations import PlannedModel
@@ -42,23 +42,13 @@ def heatmap_problems(
 ) -> list[Problem]:
     """Return what is wrong with the configured slides and models."""
     wanted, known = config["explanations"]["heatmaps"], {slide.slide_id for slide in slides}
-    named = wanted["slides"] if isinstance(wanted["slides"], list) else []
-    sheet = config["sheets"]["slides"]
-    return [
-        *(
-            Problem(
-                "explanations.heatmaps.slides", f"{name!r} is not in {sheet}", "name a slide of the sheet"
-            )
-            for name in named
-            if name not in known
-        ),
-        *(
-            Problem(
-                "explanations.heatmaps.models",
-                repr(name),
-                f"one of {', '.join(names('method'))}, or a variation of them",
-            )
-            for name in wanted["models"]
-            if name not in planned or planned[name].base not in names("method")
-        ),
-    ]
+    problems, sheet = Problems(), config["sheets"]["slides"]
+    for name in wanted["slides"] if isinstance(wanted["slides"], list) else []:
+        if name not in known:
+            found = f"{name!r} is not in {sheet}"
+            problems.add("explanations.heatmaps.slides", found, "name a slide of the sheet")
+    for name in wanted["models"]:
+        if name not in planned or planned[name].base not in names("method"):
+            advice = f"one of {', '.join(names('method'))}, or a variation of them"
+            problems.add("explanations.heatmaps.models", repr(name), advice)
+    return problems

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pathduet.catalogue import CATALOGUE
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.explain.sampled_points import Sampling
 from pathduet.explain.token_maps import TokenMaps, token_maps
 from pathduet.features.feature_file import open_features
@@ -25,6 +25,7 @@ from pathduet.models.method.student import Student
 from pathduet.models.method.teacher import Teacher
 from pathduet.training.dataset import Batch, Case, SlideDataset, map_rows
 from pathduet.training.model_folder import ModelDescription, load_model
+from pathduet.training.predict import check_encoder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,8 +125,8 @@ def loaded_slide_maps(
         found = f"{description.model}: neither prototypes nor deformable attention"
         raise InputError.of(where, found, "explain a teacher or a student with `aggregation: ita`")
     network.to(chosen)
-    grids, facts = read_grids(Path(features))
-    batch = _one_slide(Path(features), facts["slide_id"], description, network, expression)
+    grids, about = read_grids(Path(features))
+    batch = _one_slide(Path(features), about["slide_id"], description, network, expression)
     tiles, points = [], []
     for m, maps in token_maps(network, batch.to(chosen)).items():
         rows = map_rows(grids[m].grid, config)
@@ -134,7 +135,7 @@ def loaded_slide_maps(
         if config.attention == "deformable":
             points += [point_rows(m, name, grids[m], rows, s) for name, s in maps.samplings.items()]
     table = pd.concat(tiles, ignore_index=True)
-    table.attrs.update(facts)
+    table.attrs.update(about)
     table.attrs.update(task=description.task, model=description.model, fold=description.fold)
     if isinstance(network, Student):
         table.attrs["named_by"] = _named_by(network, description)
@@ -155,7 +156,7 @@ def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
     try:
         with open_features(features) as slide:
             known = slide.attributes
-            facts: dict[str, Any] = {
+            about: dict[str, Any] = {
                 "slide_id": str(known.get("slide_id", features.parent.name)),
                 "mpp": (float(known["mpp_x"]), float(known["mpp_y"])),
                 "width": None,
@@ -164,12 +165,12 @@ def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
             grids = {m: TileGrid(slide.grid(m).astype(np.int64), *slide.tile_size(m)) for m in MAGNIFICATIONS}
         if (tiles := features.with_name("tiles.h5")).is_file():
             with h5py.File(tiles, "r") as file:
-                if str(file.attrs.get("slide_id", facts["slide_id"])) != facts["slide_id"]:
+                if str(file.attrs.get("slide_id", about["slide_id"])) != about["slide_id"]:
                     raise KeyError("tiles.h5 beside it is another slide's")
-                facts |= {"width": int(file.attrs["width"]), "height": int(file.attrs["height"])}
+                about |= {"width": int(file.attrs["width"]), "height": int(file.attrs["height"])}
     except (OSError, KeyError) as error:
         raise InputError.of(f"features {features}", str(error), "extract them again") from None
-    return grids, facts
+    return grids, about
 
 
 def tile_rows(magnification: str, grid: TileGrid, rows: NDArray[np.int64], maps: TokenMaps) -> pd.DataFrame:
@@ -271,18 +272,7 @@ def _one_slide(
         given = _GivenExpression(description, expression)
     case = Case(slide_id, slide_id, "", "", features)
     dataset = SlideDataset([case], description.config, given, cache_mib=0)
-    found_encoder = dataset.encoder()
-    problems = [
-        Problem(
-            f"slide {slide_id}, {name}",
-            f"features have {found_encoder.get(name)!r}, the model was trained on {description.encoder.get(name)!r}",
-            "extract the features as for training",
-        )
-        for name in sorted(set(found_encoder) | set(description.encoder))
-        if found_encoder.get(name) != description.encoder.get(name)
-    ]
-    if problems:
-        raise InputError(problems)
+    check_encoder(dataset, description, f"slide {slide_id}")
     return dataset.batch([0])
 
 

@@ -70,7 +70,7 @@ def predict(
 
     Exit status: 0 all predicted; 2 the input has problems; 3 some slides could not be predicted (see ledger.tsv).
     """
-    from pathduet.cohort.ledger import summarise
+    from pathduet.cohort.ledger import lines
     from pathduet.core.run_lock import hold_run
     from pathduet.release.load import load_release
     from pathduet.release.new_slides import gather, read_table, release_folder
@@ -90,9 +90,7 @@ def predict(
             f"{expression.name} is read as {unit}, the unit of the training tables (--unit says otherwise)"
         )
     ledger = predict_slides(slides, release, out, table, workers, device, heatmaps)
-    typer.echo(summarise(ledger))
-    for row in ledger[ledger["status"] == "failed"].to_dict("records"):
-        typer.echo(f"  {row['slide_id']}: {row['reason']}: {row['message']}")
+    typer.echo("\n".join(lines(ledger)))
     if (ledger["reason"] == "no_mpp").any():
         typer.echo(
             "If you know the scanner: --mpp says the pixel size of slides that do not, or a sheet's column mpp."

@@ -25,8 +25,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "fetch or export the release again"
 
 
-def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
-    """List every file of a folder with size and SHA-256; `facts` (JSON-ready) are written beside the list."""
+def write_manifest(folder: Path, more: Mapping[str, Any]) -> None:
+    """List every file of a folder with size and SHA-256; `more` (JSON-ready) is written beside the list."""
     files = sorted(
         p.relative_to(folder).as_posix()
         for p in folder.rglob("*")
@@ -36,7 +36,7 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
         name: {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size}
         for name in files
     }
-    write_json(folder / MANIFEST, {**facts, "format": FORMAT, "kind": "pathduet release", "files": listed})
+    write_json(folder / MANIFEST, {**more, "format": FORMAT, "kind": "pathduet release", "files": listed})
     sums = {name: entry["sha256"] for name, entry in listed.items()}
     sums[MANIFEST] = sha256_file(folder / MANIFEST)
     write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))

@@ -11,7 +11,7 @@ import numpy as np
 from pathduet.catalogue import named
 from pathduet.report.pictures import data_uri
 
-_EDGE = 512
+_EDGE, _YEAR = 512, 365.25
 
 Picture = dict[str, str]
 
@@ -48,52 +48,29 @@ def heatmap_picture(drawn: bytes, task: str, model: str, folds: int) -> Picture:
 
 def survival_svg(found: dict[str, Any], observed: list[dict[str, Any]], name: str) -> str:
     """Return the predicted survival curve beside what the cross-validation's risk groups lived, as SVG for the page."""
-    from pathduet.report.drawing import (
-        BLUE,
-        GREEN,
-        INK,
-        MUTED,
-        ORANGE,
-        RED,
-        inline_svg,
-        new_figure,
-        standalone_svg,
-        style,
-    )
+    from pathduet.report import drawing
 
-    year = 365.25
-    colours = {"low risk": GREEN, "middle": ORANGE, "high risk": RED}
-    with style():
-        figure = new_figure(6.4, 3.3)
+    colours = {"low risk": drawing.GREEN, "middle": drawing.ORANGE, "high risk": drawing.RED}
+    with drawing.style():
+        figure = drawing.new_figure(6.4, 3.3)
         axes = figure.add_subplot()
         for curve in observed:
             label = f"{curve['group']}: {curve['n']} patients, {curve['deaths']} died"
-            colour = colours.get(curve["group"], MUTED)
-            days = np.array(curve["days"]) / year
-            axes.step(
-                days,
-                curve["survival"],
-                where="post",
-                color=colour,
-                linewidth=1.1,
-                linestyle="--",
-                label=label,
-            )
+            line = {"color": colours.get(curve["group"], drawing.MUTED), "linewidth": 1.1, "linestyle": "--"}
+            axes.step(np.array(curve["days"]) / _YEAR, curve["survival"], where="post", label=label, **line)
         for member in found["members"]:
-            days = np.array([0.0, *member["edges_days"]]) / year
-            axes.plot(days, [1.0, *member["survival_at_edges"]], color=BLUE, linewidth=0.8, alpha=0.45)
-        days = np.array(found["curve"]["days"]) / year
-        axes.plot(
-            days,
-            found["curve"]["survival"],
-            color=BLUE,
-            linewidth=2.4,
-            marker="o",
-            markersize=3.5,
-            label="this slide",
+            years = np.array([0.0, *member["edges_days"]]) / _YEAR
+            axes.plot(
+                years, [1.0, *member["survival_at_edges"]], color=drawing.BLUE, linewidth=0.8, alpha=0.45
+            )
+        years, line = (
+            np.array(found["curve"]["days"]) / _YEAR,
+            {"linewidth": 2.4, "marker": "o", "markersize": 3.5},
         )
+        axes.plot(years, found["curve"]["survival"], color=drawing.BLUE, label="this slide", **line)
         axes.set(xlabel="Years", ylabel="Share alive", ylim=(0, 1.02))
-        axes.set_xlim(left=0, right=max(3.0 * float(days[-1]), 1.0) if observed else None)
-        axes.legend(loc="upper right", labelcolor=INK)
-        svg = standalone_svg(figure, name)
-    return inline_svg(svg, name, "Predicted survival of this slide and observed survival of the risk groups")
+        axes.set_xlim(left=0, right=max(3.0 * float(years[-1]), 1.0) if observed else None)
+        axes.legend(loc="upper right", labelcolor=drawing.INK)
+        svg = drawing.standalone_svg(figure, name)
+    alternative = "Predicted survival of this slide and observed survival of the risk groups"
+    return drawing.inline_svg(svg, name, alternative)

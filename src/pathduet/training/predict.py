@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem, Problems
 from pathduet.core.files import atomic_path
 from pathduet.core.hardware import limit_threads, pick_device
 from pathduet.core.progress import track
@@ -171,7 +171,7 @@ def predict_cases(
     choice, experts = description.choice, description.config.experts
     read = magnifications_read(choice, description.config)
     dataset = SlideDataset(cases, description.config, expression, cache_mib=0, magnifications=read)
-    _check_encoder(dataset, description, where)
+    check_encoder(dataset, description, where)
     collected: dict[str, list[torch.Tensor]] = {}
     starts = range(0, len(dataset), batch_size)
     label = f"predicting {description.task} {description.model}"
@@ -265,21 +265,15 @@ def _survival_columns(logits: dict[str, torch.Tensor], truth: pd.DataFrame, bins
     return columns | {f"risk_{m}": risk_from_hazards(single[m]).numpy() for m in single}
 
 
-def _check_encoder(dataset: SlideDataset, description: ModelDescription, where: str) -> None:
-    if not len(dataset):
-        return
-    found = dataset.encoder()
-    problems = [
-        Problem(
-            f"{where}, {name}",
-            f"trained on {description.encoder.get(name)!r}, features have {found.get(name)!r}",
-            "extract the features as for training",
-        )
-        for name in sorted(set(found) | set(description.encoder))
-        if found.get(name) != description.encoder.get(name)
-    ]
-    if problems:
-        raise InputError(problems)
+def check_encoder(dataset: SlideDataset, description: ModelDescription, where: str) -> None:
+    """Refuse features of another encoder than those that a model was trained on."""
+    found, problems = dataset.encoder() if len(dataset) else description.encoder, Problems()
+    for name in sorted(set(found) | set(description.encoder)):
+        wanted, there = description.encoder.get(name), found.get(name)
+        if wanted != there:
+            advice = "extract the features as for training"
+            problems.add(f"{where}, {name}", f"trained on {wanted!r}, features have {there!r}", advice)
+    problems.check()
 
 
 def write_representations(path: Path, predictions: Predictions) -> None:

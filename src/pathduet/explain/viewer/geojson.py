@@ -135,8 +135,7 @@ def _feature(
 
 
 def _identity(maps: SlideMaps, *parts: object) -> str:
-    facts = maps.tiles.attrs
-    key = [facts["slide_id"], facts["task"], facts["model"], facts["fold"], *parts]
+    key = [*(maps.tiles.attrs[name] for name in ("slide_id", "task", "model", "fold")), *parts]
     return str(uuid.uuid5(_SPACE, "/".join(map(str, key))))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from pathduet.explain.layers import (
     top_of,
 )
 from pathduet.explain.tile_maps import SlideMaps
-from pathduet.explain.viewer.scale_bar import round_length
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,11 +182,21 @@ def _scale_bar(axes: Axes, mpp: float, window: tuple[float, float, float, float]
     )  # fmt: skip
 
 
+def round_length(most_um: float) -> float:
+    """Return the longest of 1, 2, 5, 10, 20, 50 ... micrometres that is no longer than `most_um`.
+
+    >>> [round_length(x) for x in (1200, 900, 260, 0.3)]
+    [1000.0, 500.0, 200.0, 0.2]
+    """
+    power = 10.0 ** math.floor(math.log10(most_um))
+    return next(power * step for step in (5, 2, 1) if power * step <= most_um)
+
+
 def default_title(maps: SlideMaps) -> str:
     """Return the slide, task, model and fold in words."""
-    facts = maps.tiles.attrs
-    fold = "mean of the folds" if facts["fold"] == "ensemble" else f"fold {facts['fold']}"
-    return f"{facts['slide_id']}: {facts['task']}, {facts['model']}, {fold}"
+    about = maps.tiles.attrs
+    fold = "mean of the folds" if about["fold"] == "ensemble" else f"fold {about['fold']}"
+    return f"{about['slide_id']}: {about['task']}, {about['model']}, {fold}"
 
 
 def default_caption(maps: SlideMaps) -> str:

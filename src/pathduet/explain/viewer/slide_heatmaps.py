@@ -14,17 +14,19 @@ from PIL import Image
 from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path, write_text
 from pathduet.explain.mean_of_folds import mean_of_folds
-from pathduet.explain.tile_maps import Expression, SlideMaps, slide_maps
+from pathduet.explain.tile_maps import Expression, SlideMaps, loaded_slide_maps
 from pathduet.explain.viewer.geojson import write_geojson
 from pathduet.explain.viewer.heatmap import heatmap_png
 from pathduet.explain.viewer.viewer_page import PYRAMID, write_viewer
+from pathduet.results import Results
+from pathduet.training.model_folder import ModelDescription, load_model
 
 Product = Literal["png", "geojson", "viewer"]
 PRODUCTS: tuple[Product, ...] = ("png", "geojson", "viewer")
 
 
 def explain_slide(
-    results: Path, slide_id: str, patient_id: str, task: str, model: str, folds: Sequence[int]
+    results: Results, slide_id: str, patient_id: str, task: str, model: str, folds: Sequence[int]
 ) -> SlideMaps:
     """Return the maps of a slide by a trained model of a run; of several folds their mean.
 
@@ -33,32 +35,29 @@ def explain_slide(
     InputError
         If the model is not there, the slide has no features, or a teacher's patient has no expression.
     """
-    features = results / "slides" / slide_id / "features.h5"
     found = []
     for fold in folds:
-        model_dir = results / "models" / task / model / f"fold-{fold}"
-        found.append(slide_maps(model_dir, features, _expression(results, model_dir, slide_id, patient_id)))
+        network, description, _ = load_model(results.model(task, model, fold))
+        expression = _expression(results, description, slide_id, patient_id)
+        found.append(loaded_slide_maps(network, description, results.features(slide_id), expression))
     return mean_of_folds(found)
 
 
-def _expression(results: Path, model_dir: Path, slide_id: str, patient_id: str) -> Expression | None:
+def _expression(
+    results: Results, description: ModelDescription, slide_id: str, patient_id: str
+) -> Expression | None:
     """Return what a model that reads expression needs: the row from the fold's matrix with the model's own genes."""
-    import json
-
     from pathduet.expression.fold_matrix import load
 
-    try:
-        record = json.loads((model_dir / "model.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError.of(f"model {model_dir}", str(error), "train it first") from None
-    genes = (record.get("tumor_genes") or [], record.get("tme_genes") or [])
+    genes = (list(description.tumor_genes), list(description.tme_genes))
     if not any(genes):
         return None
-    for path in sorted((results / "genes").rglob(f"fold-{record['fold']}.h5ad")):
+    of_fold = results.genes(description.fold)
+    for path in sorted(of_fold.parent.rglob(of_fold.name)):
         matrix = load(path)
         if (list(matrix.tumor_genes), list(matrix.tme_genes)) == genes:
             return matrix.row_for(patient_id, slide_id)
-    where = f"model {model_dir}"
+    where = f"model {description.model} of {description.task}, fold {description.fold}"
     raise InputError.of(where, "no matrix in genes/ has its genes", "train it again")
 
 
@@ -112,11 +111,11 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         return np.asarray(picture.convert("RGB"))
 
 
-def lost_reason(results: Path, slide_id: str) -> str | None:
+def lost_reason(results: Results, slide_id: str) -> str | None:
     """Return why a slide has no features, from the ledger; None if it has them."""
     from pathduet.cohort.ledger import read_ledger
 
-    ledger = read_ledger(results / "ledger.tsv").set_index("slide_id")
+    ledger = read_ledger(results.ledger).set_index("slide_id")
     if slide_id not in ledger.index:
         advice = "name a slide of this run's ledger.tsv"
         raise InputError.of(f"slide {slide_id}", "not in the run", advice)

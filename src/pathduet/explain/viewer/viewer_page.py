@@ -76,12 +76,12 @@ def write_viewers(
     from pathduet.core.errors import InputError
 
     maps = next(iter(pages.values()))
-    facts = maps.tiles.attrs
-    with SlideReader(facts["slide_id"], slide) as reader:
+    about = maps.tiles.attrs
+    with SlideReader(about["slide_id"], slide) as reader:
         if tuple(reader.dimensions) != slide_size(maps):
             found = f"{slide.name} has {reader.dimensions} pixels, the features' slide {slide_size(maps)}"
-            raise InputError.of(f"slide {facts['slide_id']}", found, "extract its features again")
-        pyramid = write_pyramid(folder, PYRAMID, reader, facts["mpp"][0], finest_mpp)
+            raise InputError.of(f"slide {about['slide_id']}", found, "extract its features again")
+        pyramid = write_pyramid(folder, PYRAMID, reader, about["mpp"][0], finest_mpp)
     for name, one in pages.items():
         write_text(folder / name, viewer_html(one, pyramid, title=title))
 
@@ -91,7 +91,7 @@ def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:
     from markupsafe import Markup
 
     library, script, css = vendor.openseadragon(), shipped(_HERE, "viewer.js"), shipped(_HERE, "viewer.css")
-    facts = maps.tiles.attrs
+    about = maps.tiles.attrs
     notes = [
         "1 = an equal share of all tiles; colours end at the 99th percentile. Tiles without colour are no tokens of "
         "the model.",
@@ -105,8 +105,8 @@ def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:
         "viewer.html",
         title=title or default_title(maps),
         subtitle=f"{len(maps.tiles)} tiles that are tokens of the model, over the slide at up to "
-        f"{facts['mpp'][0] * pyramid.scale:.3g} µm per pixel",
-        slide_id=facts["slide_id"],
+        f"{about['mpp'][0] * pyramid.scale:.3g} µm per pixel",
+        slide_id=about["slide_id"],
         notes=[note for note in notes if note],
         data=script_data(viewer_data(maps, pyramid)),
         library=Markup(library),
@@ -139,30 +139,29 @@ def _tiles(maps: SlideMaps, magnification: str) -> dict[str, Any]:
     chosen = maps.tiles["magnification"] == magnification
     tiles = maps.tiles[chosen]
     width, height = float(tiles["size"].iloc[0]), float(tiles["size_y"].iloc[0])
-    facts: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
     if "prototype" in tiles:
         named = (tiles["prototype"] == "tumor").astype(int)
-        facts.append({"name": "prototype", "values": named.tolist(), "words": ["TME", "tumor"]})
+        shown.append({"name": "prototype", "values": named.tolist(), "words": ["TME", "tumor"]})
     for layer in layers_of(tiles):
-        if layer.is_membership:
-            facts.append(
-                {"name": "share of folds: tumor", "values": _rounded(tiles[layer.column].to_numpy())}
-            )
-            continue
-        times = layer_values(maps.tiles, layer)[chosen.to_numpy()]
-        name = layer.title.lower().replace("tme", "TME")
-        facts.append({"name": f"{name}, share", "values": _rounded(tiles[layer.column].to_numpy())})
-        facts.append({"name": f"{name}, × equal", "values": _rounded(times)})
-    facts.append({"name": "cells on the token map", "values": tiles["cells"].tolist()})
-    if maps.tiles.attrs["fold"] != "ensemble":
-        facts = [fact for fact in facts if not fact["name"].startswith("share of folds")]
+        share = _rounded(tiles[layer.column].to_numpy())
+        if not layer.is_membership:
+            name = layer.title.lower().replace("tme", "TME")
+            times = _rounded(layer_values(maps.tiles, layer)[chosen.to_numpy()])
+            shown += [
+                {"name": f"{name}, share", "values": share},
+                {"name": f"{name}, × equal", "values": times},
+            ]
+        elif maps.tiles.attrs["fold"] == "ensemble":
+            shown.append({"name": "share of folds: tumor", "values": share})
+    shown.append({"name": "cells on the token map", "values": tiles["cells"].tolist()})
     return {
         "width": width,
         "height": height,
         "columns": np.rint(tiles["x"] / width).astype(int).tolist(),
         "rows": np.rint(tiles["y"] / height).astype(int).tolist(),
         "ids": tiles["tile"].tolist(),
-        "facts": facts,
+        "shown": shown,
     }
 
 

@@ -122,7 +122,7 @@
         const tiles = data.tiles[tile.magnification], list = document.createElement("dl"), head = document.createElement("b");
         head.textContent = tile.magnification + " tile " + tiles.ids[tile.index];
         const lines = [["column, row", tiles.columns[tile.index] + ", " + tiles.rows[tile.index]]];
-        tiles.facts.forEach((fact) => { lines.push([fact.name, fact.words ? fact.words[fact.values[tile.index]] : number(fact.values[tile.index])]); });
+        tiles.shown.forEach((one) => { lines.push([one.name, one.words ? one.words[one.values[tile.index]] : number(one.values[tile.index])]); });
         lines.forEach((line) => {
           const term = document.createElement("dt"), value = document.createElement("dd");
           term.textContent = line[0];
