@@ -50,6 +50,7 @@ def survival_svg(found: dict[str, Any], observed: list[dict[str, Any]], name: st
     """Return the predicted survival curve beside what the cross-validation's risk groups lived, as SVG for the page."""
     from pathduet.report import drawing
 
+    line: dict[str, Any]
     colours = {"low risk": drawing.GREEN, "middle": drawing.ORANGE, "high risk": drawing.RED}
     with drawing.style():
         figure = drawing.new_figure(6.4, 3.3)
