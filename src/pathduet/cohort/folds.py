@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pathduet.core.errors import InputError, Problems
+from pathduet.core.errors import Problems
 from pathduet.core.files import write_tsv
+from pathduet.core.text_table import read_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,16 +36,7 @@ def read_folds(path: str | PathLike[str]) -> pd.DataFrame:
 
 def read_fold_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """Read and check some columns of a table, patient_id and fold among them."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise InputError.of(path.name, "no such file", "give a TSV with patient_id and fold")
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    absent = [name for name in columns if name not in table.columns]
-    if absent:
-        found = f"columns {', '.join(map(str, table.columns))}"
-        raise InputError.of(path.name, found, f"needs {', '.join(absent)} too (tab-separated)")
-    table = table[list(columns)].apply(lambda column: column.str.strip())
+    table = read_columns(path, columns, advice="give a TSV with patient_id and fold")
     problems = Problems()
     for row, (patient, fold) in enumerate(zip(table["patient_id"], table["fold"]), 2):
         if not patient:

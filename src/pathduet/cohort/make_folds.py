@@ -156,7 +156,7 @@ def make_folds(
                 f"split, class {label}",
                 f"{count} patient{'s' if count != 1 else ''} for {folds} folds",
                 "lower split.folds, add patients, give your own folds (split.file), or clear these "
-                "patients' facts (or `diagnosis`) so that they have no label",
+                "patients' values (or `diagnosis`) so that they have no label",
             )
     problems.check()
     if site_preserving:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pathduet.core.errors import InputError, Problem, Problems
+from pathduet.core.text_table import read_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +35,10 @@ class RawTable:
 
 
 def read_raw(path: Path) -> RawTable:
-    name = path.name.lower()
+    """Read a file by its ending."""
+    name, label = path.name.lower(), f"expression table {path.name}"
     if not path.is_file():
-        raise InputError.of(f"expression table {path.name}", "no such file", "give its path")
+        raise InputError.of(label, "no such file", "give its path")
     try:
         if name.endswith((".tsv", ".tsv.gz", ".csv", ".csv.gz")):
             return _read_text(path, "\t" if ".tsv" in name[-7:] else ",")
@@ -45,12 +47,10 @@ def read_raw(path: Path) -> RawTable:
         if name.endswith(".h5ad"):
             return _read_h5ad(path)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        message = f"cannot be read ({type(error).__name__}: {error})"
-        raise InputError.of(
-            f"expression table {path.name}", message, "check that the file is whole"
-        ) from error
+        found = f"cannot be read ({type(error).__name__}: {error})"
+        raise InputError.of(label, found, "check that the file is whole") from error
     advice = "use .tsv, .tsv.gz, .csv, .csv.gz, .parquet or .h5ad"
-    raise InputError.of(f"expression table {path.name}", "unknown kind of file", advice)
+    raise InputError.of(label, "unknown kind of file", advice)
 
 
 def _read_text(path: Path, separator: str) -> RawTable:
@@ -75,9 +75,8 @@ def _read_text(path: Path, separator: str) -> RawTable:
             on_bad_lines="error",
         )  # fmt: skip
     except pd.errors.ParserError as error:
-        raise InputError.of(
-            path.name, str(error).strip(), "every row needs as many cells as the header"
-        ) from error
+        advice = "every row needs as many cells as the header"
+        raise InputError.of(path.name, str(error).strip(), advice) from error
     return _from_frame(frame, header, gene_column, path.name)
 
 
@@ -138,8 +137,7 @@ def _from_frame(frame: pd.DataFrame, header: list[str], gene_column: int, name: 
     if not columns:
         raise InputError.of(f"{name} header", "no sample column", "add one column a sample")
     genes = ["" if gene != gene or gene is None else str(gene).strip() for gene in frame[gene_column]]
-    bad: list[Problem] = []
-    total = 0
+    bad, total = Problems(), 0
     advice = "needs a number or an empty cell"
     numbers = np.empty((len(frame), len(columns)), dtype=np.float64)
     for target, column in enumerate(columns):
@@ -154,25 +152,17 @@ def _from_frame(frame: pd.DataFrame, header: list[str], gene_column: int, name: 
         total += len(rows)
         for row in rows[: SHOWN - len(bad)]:
             where = f"{name} row {row + 2} ({genes[row] or 'no gene'}), column {header[column]}"
-            bad.append(Problem(where, repr(cells.iloc[row]), advice))
+            bad.add(where, repr(cells.iloc[row]), advice)
     return RawTable(genes, [header[i] for i in columns], numbers, 2, bad + more_cells(total, name, advice))
 
 
 def read_sample_sheet(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    if not path.is_file():
-        raise InputError.of(f"sample sheet {path.name}", "no such file", "give its path")
-    sheet = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    absent = [column for column in ("sample_id", "patient_id") if column not in sheet.columns]
-    if absent:
-        found = f"columns {', '.join(map(str, sheet.columns))}"
-        raise InputError.of(path.name, found, f"needs {' and '.join(absent)} too (tab-separated)")
-    if "slide_id" not in sheet.columns:
-        sheet["slide_id"] = ""
-    sheet = sheet[["sample_id", "patient_id", "slide_id"]].apply(lambda column: column.str.strip())
+    """Return patient_id and slide_id of each sample."""
+    label = f"sample sheet {path.name}"
+    ids = ("sample_id", "patient_id")
+    sheet = read_columns(path, ids, ["slide_id"], label=label, advice="give its path")
     problems = Problems()
-    for column in ("sample_id", "patient_id"):
+    for column in ids:
         for row in np.flatnonzero(sheet[column] == "") + 2:
             problems.add(f"{path.name} row {row}, {column}", "empty", "give the id")
     twice = sheet.loc[sheet["sample_id"].duplicated() & (sheet["sample_id"] != ""), "sample_id"]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pathduet.core.errors import InputError, Problems
+from pathduet.core.errors import InputError
+from pathduet.core.text_table import require_columns
 from pathduet.importers.clinical_values import Patients, merge_values, read_table, read_values
 from pathduet.importers.cohort_sheets import (
     CohortExpression,
@@ -110,8 +111,7 @@ def _details(folder: Path, report: ImportReport) -> Patients:
         if not (folder / name).is_file():
             continue
         table = read_table(folder / name)
-        if "tumor_name" not in table.columns:
-            raise InputError.of(name, f"columns {', '.join(table.columns[:5])}", "needs tumor_name")
+        require_columns(table.columns, ["tumor_name"], name)
         kept = [
             c for c in ("tumor_name", "survival_days", "age_in_years", "gender", "sex") if c in table.columns
         ]
@@ -137,10 +137,7 @@ def _slides(folder: Path | None, table: Path | None, report: ImportReport) -> li
         named += [(path, path.name, str(path.relative_to(folder))) for path in found]
     if table is not None:
         content = read_table(table)
-        if not {"path", "sub_block_name"} <= set(content.columns):
-            raise InputError.of(
-                table.name, f"columns {', '.join(content.columns)}", "needs path, sub_block_name"
-            )
+        require_columns(content.columns, ["path", "sub_block_name"], table.name)
         for number, (path, name) in enumerate(content[["path", "sub_block_name"]].itertuples(index=False), 2):
             named.append((table.parent / path, name, f"{table.name} row {number}"))
     report.counts["slide files"] = len(named)
@@ -168,14 +165,8 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
         absent = ", ".join(sorted(set(names) - set(present)))
         raise InputError.of(folder.name, f"lacks {absent}", "unzip the whole RNA archive there")
     annotation, genes = read_table(folder / names[1]), read_table(folder / names[2])
-    problems = Problems()
-    for name, table, columns in (
-        (names[1], annotation, ("rna_well_id", "tumor_name", "specimen_name")),
-        (names[2], genes, ("gene_id", "gene_symbol")),
-    ):
-        for column in set(columns) - set(table.columns):
-            problems.add(name, f"no column {column}", "use the archive's own file")
-    problems.check()
+    require_columns(annotation.columns, ("rna_well_id", "tumor_name", "specimen_name"), names[1])
+    require_columns(genes.columns, ("gene_id", "gene_symbol"), names[2])
     fpkm = pd.read_csv(folder / names[0], index_col=0, dtype={0: str})
     fpkm.index, fpkm.columns = fpkm.index.astype(str), fpkm.columns.astype(str)
     symbol = dict(zip(genes["gene_id"], genes["gene_symbol"]))
@@ -184,9 +175,8 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
     named = [symbol.get(gene) or entrez.get(gene, "") for gene in fpkm.index]
     nameless = sum(not name for name in named)
     if nameless:
-        report.drop(
-            "gene", f"{nameless} rows", names[0], "gene_id without symbol or Entrez id in rows-genes.csv"
-        )
+        reason = "gene_id without symbol or Entrez id in rows-genes.csv"
+        report.drop("gene", f"{nameless} rows", names[0], reason)
     rows = []
     for number, well, tumor, name in annotation[["rna_well_id", "tumor_name", "specimen_name"]].itertuples():
         where, patient = f"{names[1]} row {number + 2}", safe_id(tumor)

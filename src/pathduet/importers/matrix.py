@@ -145,12 +145,8 @@ def _z_scored(matrix: pd.DataFrame, report: ImportReport) -> pd.DataFrame:
     sd = values.std(axis=1, ddof=0)
     constant = ~(sd > 0)
     if constant.any():
-        report.drop(
-            "gene",
-            f"{int(constant.sum())} rows",
-            "expression",
-            "constant or incomplete: cannot be standardised",
-        )
+        reason = "constant or incomplete: cannot be standardised"
+        report.drop("gene", f"{int(constant.sum())} rows", "expression", reason)
     scored = values.sub(values.mean(axis=1), axis=0).div(sd.where(sd > 0), axis=0)
     scored.insert(0, matrix.columns[0], matrix.iloc[:, 0])
     report.choose(

@@ -61,13 +61,8 @@ def find_star_files(
         text = owner.get(path.name.removesuffix(".gz")) or owner.get(path.parent.name)
         barcode = parse_barcode(text) if text else None
         if barcode is None:
-            report.drop(
-                "sample",
-                path.name,
-                where,
-                "not in the sample sheet" if not text else "no TCGA barcode",
-                text or "",
-            )
+            reason = "no TCGA barcode" if text else "not in the sample sheet"
+            report.drop("sample", path.name, where, reason, text or "")
         elif not barcode.is_primary_tumor:
             report.drop("sample", barcode.text, where, f"not of a primary tumour: {barcode.sample_type_name}")
         else:
@@ -82,13 +77,8 @@ def find_star_files(
         kept.append(first)
         for file in rest:
             chosen = f"{first.barcode.text} ({first.path.name}) was taken"
-            report.drop(
-                "sample",
-                file.barcode.text,
-                str(file.path.relative_to(folder)),
-                "another aliquot of the patient was taken",
-                chosen,
-            )
+            where, reason = str(file.path.relative_to(folder)), "another aliquot of the patient was taken"
+            report.drop("sample", file.barcode.text, where, reason, chosen)
     return kept
 
 
@@ -203,9 +193,8 @@ def read_star_files(files: Sequence[StarFile], quantity: str, report: ImportRepo
         if own != genes:
             if tuple(sorted(own)) != usual:
                 found = f"{len(own)} genes, the others {len(usual)}"
-                report.drop(
-                    "sample", file.barcode.text, file.path.name, "not the genes of the other files", found
-                )
+                reason = "not the genes of the other files"
+                report.drop("sample", file.barcode.text, file.path.name, reason, found)
                 continue
             place = {gene: i for i, gene in enumerate(own)}
             values = values[[place[gene] for gene in genes]]

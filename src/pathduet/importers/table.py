@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pathduet.core.errors import InputError
+from pathduet.core.text_table import require_columns
 from pathduet.importers.clinical_values import column_of, read_table, read_values
 from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
 from pathduet.importers.matrix import read_cohort_matrix
@@ -70,18 +71,14 @@ def _owners(path: Path) -> dict[str, str]:
         column_of(table, ["patient_id", "patient", "case_id"]),
     )
     if sample is None or patient is None:
-        raise InputError.of(
-            path.name, f"columns {', '.join(table.columns)}", "needs sample_id and patient_id"
-        )
+        found = f"columns {', '.join(table.columns)}"
+        raise InputError.of(path.name, found, "needs sample_id and patient_id")
     return dict(zip(table[sample], table[patient]))
 
 
 def _slide_rows(path: Path, report: ImportReport) -> list[dict[str, Any]]:
     table = read_table(path)
-    missing = [c for c in ("slide_id", "patient_id", "path") if c not in table.columns]
-    if missing:
-        found = f"columns {', '.join(table.columns)}"
-        raise InputError.of(path.name, found, f"needs {', '.join(missing)} too")
+    require_columns(table.columns, ("slide_id", "patient_id", "path"), path.name)
     rows = SlideRows(report)
     for number, (_, row) in enumerate(table.iterrows(), 2):
         where, key = f"{path.name} row {number}", safe_id(row["slide_id"])

@@ -145,13 +145,8 @@ def _survival_of_rows(table: pd.DataFrame, patients: Patients, source: str, repo
             try:
                 days = float(row[column])
             except ValueError:
-                report.drop(
-                    "value",
-                    f"{patient}.{column}",
-                    f"{source} row {number}",
-                    "days are no number",
-                    row[column],
-                )
+                where = f"{source} row {number}"
+                report.drop("value", f"{patient}.{column}", where, "days are no number", row[column])
                 continue
             longest[patient, name] = max(days, longest.get((patient, name), -math.inf))
     for patient, known in patients.items():

@@ -15,6 +15,7 @@ from typing import Any
 
 from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import write_json, write_tsv
+from pathduet.core.text_table import require_columns
 from pathduet.importers.download.http import Client, DownloadError
 
 PROJECTS = ("TCGA-GBM", "TCGA-LGG")
@@ -51,14 +52,10 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         raise InputError.of(str(path), "no such file", "give the GDC manifest's path")
     with path.open(encoding="utf-8-sig", newline="") as handle:
         reader = csv.DictReader(handle, delimiter="\t")
-        header = reader.fieldnames or []
-        absent = [name for name in _USABLE if name not in header]
-        if absent:
-            found = f"columns {', '.join(header) or 'none'}"
-            raise InputError.of(path.name, found, f"needs {', '.join(absent)} too (tab-separated)")
+        require_columns(reader.fieldnames or (), _USABLE, path.name)
         rows, problems, seen = [], Problems(), set()
         for number, cells in enumerate(reader, 2):
-            row = {name: (cells[name] or "").strip() for name in header if name in _USABLE}
+            row = {name: (cells[name] or "").strip() for name in _USABLE}
             wrong = [name for name, pattern in _USABLE.items() if not pattern.fullmatch(row[name])]
             wrong += ["id"] if row["id"] in seen else []
             seen.add(row["id"])
