@@ -15,8 +15,6 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pathduet.core.errors import PathDuetError
@@ -88,20 +86,6 @@ def hold_job(results: str | os.PathLike[str], name: str) -> None:
             fcntl.lockf(handle, fcntl.LOCK_EX, 1, _place(name))
     except OSError as error:
         _without_locks(error)
-
-
-@contextmanager
-def alone(results: str | os.PathLike[str], name: str) -> Iterator[None]:
-    """Keep other processes out of a block of that name; wait until it is free."""
-    handle = _handle(Path(results))
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX, 1, _place(name))
-    except OSError as error:
-        _without_locks(error)
-    try:
-        yield
-    finally:
-        fcntl.lockf(handle, fcntl.LOCK_UN, 1, _place(name))
 
 
 def _place(name: str) -> int:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pathduet.core.files import sha256_file, write_json
 from pathduet.results import Results
@@ -62,10 +61,6 @@ class StageStatus:
     notes: str = ""
     sha256: Mapping[str, str] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-serialisable dictionary."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class StageResult:
@@ -94,7 +89,7 @@ def status_path(results: Path, slide_id: str, stage: str) -> Path:
 
 def write_status(results: Path, status: StageStatus) -> None:
     """Write a status beside the slide's artifacts."""
-    write_json(status_path(results, status.slide_id, status.stage), status.to_dict())
+    write_json(status_path(results, status.slide_id, status.stage), asdict(status))
 
 
 def read_status(results: Path, slide_id: str, stage: str) -> StageStatus | None:

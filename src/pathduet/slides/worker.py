@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def answer(row: dict[str, Any], stage: str, results: Path, settings: SlideSettin
         status = run_stage(SlideRow.from_plain(row), stage, results, settings, threads)
     except PathDuetError as error:
         return {"error": str(error)}
-    return {"status": status.to_dict()}
+    return {"status": asdict(status)}
 
 
 def main() -> None:
