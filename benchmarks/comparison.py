@@ -67,7 +67,7 @@ from pathduet.training.objectives import (
     TeacherObjective,
     TeacherTargets,
 )
-from pathduet.training.prototype_order import orient
+from pathduet.training.prototype_order import order_prototypes
 
 TASKS = {"diagnosis": ("auc", "accuracy", "f1"), "survival": ("c_index",)}
 LONGER = "student-longer"
@@ -96,7 +96,7 @@ def networks(run: Run) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
         network = run.student()
         network.load_state_dict(start.state_dict())
         if name == "distilled":
-            orient(network, run.train, list(range(len(run.train))), BATCH, CPU)
+            order_prototypes(network, run.train, list(range(len(run.train))), BATCH, CPU)
         second = replace(config, learning_rate=config.learning_rate / 2)
         return run.fit(network, objective(second), second, name)
 

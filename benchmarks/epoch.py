@@ -31,10 +31,10 @@ import torch
 
 from pathduet.models import ModelConfig, Student, Teacher
 from pathduet.training import TrainingConfig, fit
-from pathduet.training.dataset import Batch, Case, SlideDataset
+from pathduet.training.dataset import Batch, SlideDataset, SlideSample
 from pathduet.training.loop import epoch_batches
 from pathduet.training.objectives import StudentObjective, TeacherObjective
-from pathduet.training.outcomes import ClassOutcome
+from pathduet.training.task_targets import ClassTarget
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -87,7 +87,7 @@ class InMemory:
         return self.made[tuple(indices)]
 
 
-def make_cohort(folder: Path, size: Size) -> list[Case]:
+def make_cohort(folder: Path, size: Size) -> list[SlideSample]:
     """Write feature files as the slide jobs do: float16 in chunks of 256 rows."""
     rng = np.random.default_rng(0)
     cases = []
@@ -100,7 +100,7 @@ def make_cohort(folder: Path, size: Size) -> list[Case]:
                 group.create_dataset("features", data=values, chunks=(min(256, n), size.features))
                 side = int(np.ceil(n**0.5))
                 group["grid"] = np.stack(np.divmod(np.arange(n), side)[::-1], axis=1).astype(np.int32)
-        cases.append(Case(f"s{i}", f"p{i}", "made", "train", path, i % len(CLASSES)))
+        cases.append(SlideSample(f"s{i}", f"p{i}", "made", "train", path, i % len(CLASSES)))
     return cases
 
 
@@ -113,7 +113,7 @@ def seconds(work: Callable[[], Any]) -> tuple[float, float]:
 
 def epoch(size: Size, model: str, config: TrainingConfig, items: Any, device: torch.device) -> None:
     """Train a fresh network for one epoch."""
-    outcome = ClassOutcome(CLASSES)
+    outcome = ClassTarget(CLASSES)
     network: Any
     objective: Any
     if model == "teacher":
@@ -131,7 +131,7 @@ def load(items: SlideDataset, plan: Sequence[Sequence[int]]) -> None:
         items.batch(indices)
 
 
-def measure(name: str, model: str, cases: Sequence[Case], rounds: int, device: torch.device) -> None:
+def measure(name: str, model: str, cases: Sequence[SlideSample], rounds: int, device: torch.device) -> None:
     """Time epochs of one cohort and model and print them."""
     size = SIZES[name]
     config = TrainingConfig.start_values("diagnosis", model, epochs=1)

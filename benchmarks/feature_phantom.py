@@ -42,7 +42,7 @@ from pathduet.phantom.layout import REGIONS, extents, lay_out
 from pathduet.phantom.random_numbers import generator
 from pathduet.phantom.tissue import TUMOR_NUCLEI
 from pathduet.training.dataset import Batch, principal_axes
-from pathduet.training.outcomes import ClassOutcome, Outcome, SurvivalOutcome
+from pathduet.training.task_targets import ClassTarget, SurvivalTarget, TaskTarget
 
 PATIENTS, FEATURES, GENES = 160, 64, {"tumor": 20, "tme": 40}
 MAP_SIDE, TILE_SIDE = 48, {"10x": 4, "20x": 2}  # pixels of the region map
@@ -68,7 +68,7 @@ class Phantom:
     gene_sd: dict[str, np.ndarray]  # (G,) before that, on the training half
     label: Tensor
     event: Tensor
-    outcome: Outcome
+    outcome: TaskTarget
     train: np.ndarray  # (n,) bool
 
     def part(self, train: bool) -> Part:
@@ -151,14 +151,14 @@ def make_phantom(
         genes[s] = np.concatenate([genes[s], spare], axis=1)
     train = np.zeros(n, dtype=bool)
     train[rng.permutation(n)[: n // 2]] = True
-    outcome: Outcome
+    outcome: TaskTarget
     if task == "survival":
         edges = discretize(patients.loc[train, "survival_days"], patients.loc[train, "event"], 4)
-        outcome = SurvivalOutcome(tuple(float(e) for e in edges))
+        outcome = SurvivalTarget(tuple(float(e) for e in edges))
         label = bin_index(patients["survival_days"], edges)
     else:
         classes = DIAGNOSES if task == "diagnosis" else GRADES
-        outcome = ClassOutcome(tuple(classes))
+        outcome = ClassTarget(tuple(classes))
         column = patients["diagnosis"] if task == "diagnosis" else patients["grade"]
         label = np.array([classes.index(name) for name in column])
     gene_sd = {s: x[train].std(0) for s, x in genes.items()}
@@ -237,7 +237,7 @@ def answers(network: nn.Module, part: Part) -> tuple[dict[str, Tensor], dict[str
 
 def probability_and_risk(phantom: Phantom, logits: dict[str, Tensor], rule: str) -> np.ndarray:
     """Return what both experts say together: probabilities (n, K) of the classes, or risks (n,)."""
-    if isinstance(phantom.outcome, SurvivalOutcome):
+    if isinstance(phantom.outcome, SurvivalTarget):
         hazards, _ = combine_hazards(logits)
         return survival_risk(torch.logit(hazards.double().clamp(1e-9, 1 - 1e-9))).numpy()
     probability, _, _ = combine_probabilities({m: x.double() for m, x in logits.items()}, rule)
@@ -246,7 +246,7 @@ def probability_and_risk(phantom: Phantom, logits: dict[str, Tensor], rule: str)
 
 def scores(phantom: Phantom, part: Part, predicted: np.ndarray) -> dict[str, float]:
     """Return the metrics of probabilities (n, K) or risks (n,) over the part's patients."""
-    if isinstance(phantom.outcome, SurvivalOutcome):
+    if isinstance(phantom.outcome, SurvivalTarget):
         patients = phantom.patients.iloc[part.rows]
         time, event = patients["survival_days"].to_numpy(), patients["event"].to_numpy()
         return {"c_index": float(survival_scores(time, event, predicted).values["c_index"] or np.nan)}
@@ -257,7 +257,7 @@ def scores(phantom: Phantom, part: Part, predicted: np.ndarray) -> dict[str, flo
 
 def score(phantom: Phantom, part: Part, logits: dict[str, Tensor], rule: str) -> float:
     """Return the C-index or the macro AUC over the part's patients."""
-    metric = "c_index" if isinstance(phantom.outcome, SurvivalOutcome) else "auc"
+    metric = "c_index" if isinstance(phantom.outcome, SurvivalTarget) else "auc"
     return scores(phantom, part, probability_and_risk(phantom, logits, rule))[metric]
 
 

@@ -25,12 +25,13 @@ from feature_phantom import FEATURES, GENES, SIZES, Part, Phantom, fresh, interv
 from torch import nn
 
 from pathduet.catalogue import find, names
+from pathduet.losses.class_weights import class_weights
 from pathduet.models import ModelConfig, Student, Teacher
 from pathduet.models.inputs import NetworkSizes
 from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig
 from pathduet.training.loop import fit
-from pathduet.training.outcomes import ClassOutcome, class_weights
+from pathduet.training.task_targets import ClassTarget
 
 EPOCHS, BATCH, RATE = 10, 12, 1e-3
 BASELINES = {name: find(name) for name in names("baseline")}
@@ -60,7 +61,7 @@ class Run:
     @property
     def weights(self) -> torch.Tensor | None:
         """Weights of the classes in the loss."""
-        if not isinstance(self.phantom.outcome, ClassOutcome):
+        if not isinstance(self.phantom.outcome, ClassTarget):
             return None
         return class_weights(self.phantom.label[self.train.rows].tolist(), self.outputs)
 

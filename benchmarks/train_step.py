@@ -82,10 +82,10 @@ def step_part(name: str, size: int, steps: int) -> dict[str, float]:
         TeacherObjective,
         TeacherTargets,
     )
-    from pathduet.training.outcomes import ClassOutcome
+    from pathduet.training.task_targets import ClassTarget
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config, outcome = TrainingConfig(), ClassOutcome(("a", "b", "c", "d"))
+    config, outcome = TrainingConfig(), ClassTarget(("a", "b", "c", "d"))
     what, _, variant = name.partition(" ")
     batch = make_batch(size, device)
     if what == "teacher-forward":
@@ -186,7 +186,7 @@ def loader_part(slides: int) -> dict[str, float]:
     import numpy as np
 
     from pathduet.models import ModelConfig
-    from pathduet.training.dataset import Case, SlideDataset
+    from pathduet.training.dataset import SlideDataset, SlideSample
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -199,7 +199,7 @@ def loader_part(slides: int) -> dict[str, float]:
                     values = rng.standard_normal((TOKENS, FEATURES)).astype(np.float16)
                     group.create_dataset("features", data=values, chunks=(256, FEATURES))
                     group["grid"] = np.stack(np.divmod(np.arange(TOKENS), 50)[::-1], axis=1).astype(np.int32)
-            cases.append(Case(f"s{i}", f"p{i}", "c", "train", path, i % CLASSES))
+            cases.append(SlideSample(f"s{i}", f"p{i}", "c", "train", path, i % CLASSES))
         dataset = SlideDataset(cases, ModelConfig(), cache_mib=512)
         found = {}
         for name in ("file", "cache"):

@@ -53,8 +53,8 @@ from pathduet.training.objectives import (
     TeacherObjective,
     TeacherTargets,
 )
-from pathduet.training.outcomes import Outcome
-from pathduet.training.prototype_order import orient
+from pathduet.training.prototype_order import order_prototypes
+from pathduet.training.task_targets import TaskTarget
 
 Row = tuple[str, str, float]  # arm, metric, value
 
@@ -84,7 +84,7 @@ class Concatenation(nn.Module):
 class PlainObjective:
     """The task's loss of one set of logits."""
 
-    outcome: Outcome
+    outcome: TaskTarget
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the loss."""
@@ -236,7 +236,7 @@ def experiments(seed: int, task: str, look: str, chosen: Settings, parts: str) -
         if start is not None:
             network.load_state_dict(start.state_dict())
             if isinstance(objective, DistilledObjective) and chosen.oriented:
-                orient(network, train, list(range(len(train))), 20, cpu)  # type: ignore[arg-type]
+                order_prototypes(network, train, list(range(len(train))), 20, cpu)  # type: ignore[arg-type]
         fit(network, objective, train, settings, device=cpu, label=f"{task} {seed} {arm}")
         return network
 

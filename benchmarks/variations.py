@@ -68,7 +68,7 @@ from pathduet.training.objectives import (
     TeacherObjective,
     TeacherTargets,
 )
-from pathduet.training.prototype_order import orient
+from pathduet.training.prototype_order import order_prototypes
 from pathduet.training.released import ReleasedTeacherObjective, released_learning_rate
 from pathduet.variations import PlannedModel, planned_models, table_rows
 
@@ -176,7 +176,7 @@ class TrainedModels:
             config = replace(config, learning_rate=config.learning_rate / 2)
             network.load_state_dict(others["student"].state_dict())
             if isinstance(network, Student) and network.learns_order:
-                orient(network, run.train, list(range(len(run.train))), BATCH, CPU)
+                order_prototypes(network, run.train, list(range(len(run.train))), BATCH, CPU)
             logits, representation, _ = answers(others["teacher"], run.train)
             objective = DistilledObjective(outcome, config, weights, TeacherTargets(logits, representation))
         schedule = released_learning_rate if released else learning_rate

@@ -25,7 +25,7 @@ from pathduet.results import Results
 from pathduet.training import TrainingConfig, load_model, predict_model, train_model, write_representations
 from pathduet.training.dataset import SlideDataset
 from pathduet.training.failures import failure_of, write_failed_model, write_no_predictions
-from pathduet.training.fold_slides import fold_cases, fold_outcome
+from pathduet.training.fold_data import fold_samples, fold_target
 from pathduet.training.networks import choose
 from pathduet.training.train import start_tokens
 from pathduet.workflow.plan import Plan
@@ -48,19 +48,13 @@ def own(file: Path, network: str, **more: Any) -> dict[str, Any]:
 
 
 def trained(cohort: fake_cohort.FakeCohort, out: Path, choice: Any, task: str = "diagnosis") -> Path:
-    train_model(
-        task, "named", 0, slides=cohort.slides, labels=cohort.labels(task), folds=cohort.folds,
-        expression_path=cohort.expression, model_config=fake_cohort.SMALL, network=choice, out_dir=out,
-        training_config=TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-3),
-    )  # fmt: skip
+    training = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-3)
+    train_model(fake_cohort.to_train(task, "named", training, network=choice), cohort.data(task, bins=4), out)
     return out
 
 
 def predicted(cohort: fake_cohort.FakeCohort, folder: Path, task: str = "diagnosis") -> Any:
-    return predict_model(
-        folder, slides=cohort.slides, labels=cohort.labels(task), folds=cohort.folds,
-        expression_path=cohort.expression, part=("train", "test"),
-    )  # fmt: skip
+    return predict_model(folder, cohort.data(task), ("train", "test"))
 
 
 @pytest.mark.parametrize(
@@ -99,11 +93,9 @@ def test_the_example_of_an_own_model_learns_a_planted_signal(
     cohort: fake_cohort.FakeCohort, tmp_path: Path
 ) -> None:
     choice = choose("mean_max", {"width": 16, "dropout": 0.0}, own(EXAMPLE, "MeanMaxPool"))
-    train_model(
-        "diagnosis", "mean_max", 0, slides=cohort.slides, labels=cohort.diagnosis, folds=cohort.folds,
-        expression_path=cohort.expression, model_config=fake_cohort.SMALL, network=choice, out_dir=tmp_path,
-        training_config=TrainingConfig(epochs=30, batch_size=8, learning_rate=1e-2),
-    )  # fmt: skip
+    training = TrainingConfig(epochs=30, batch_size=8, learning_rate=1e-2)
+    model = fake_cohort.to_train("diagnosis", "mean_max", training, network=choice)
+    train_model(model, cohort.data("diagnosis"), tmp_path)
     table = predicted(cohort, tmp_path).table
     train = table[table["part"] == "train"]
     assert (train["label"] == train["predicted"]).all()
@@ -322,8 +314,8 @@ def test_an_edited_file_of_gene_groups_trains_again(tmp_path: Path) -> None:
 def test_every_baseline_starts_its_patch_tokens_as_it_is_told(
     cohort: fake_cohort.FakeCohort, base: str, start: str
 ) -> None:
-    outcome = fold_outcome("diagnosis", cohort.labels("diagnosis"), cohort.folds, 0)
-    cases = fold_cases(cohort.slides, cohort.labels("diagnosis"), cohort.folds, 0, outcome)
+    outcome = fold_target("diagnosis", cohort.labels("diagnosis"), cohort.folds, 0)
+    cases = fold_samples(cohort.slides, cohort.labels("diagnosis"), cohort.folds, 0, outcome)
     dataset = SlideDataset(
         [c for c in cases if c.part == "train"], fake_cohort.SMALL, None, 16, MAGNIFICATIONS
     )

@@ -12,8 +12,8 @@ import pytest
 
 from pathduet.training import search as searching
 from pathduet.training.config import TrainingConfig
-from pathduet.training.networks import choose
-from pathduet.training.search import Settings, candidates, inner_folds, observed_loss, search_settings
+from pathduet.training.networks import ModelSettings, choose
+from pathduet.training.search import candidates, inner_folds, observed_loss, search_settings, with_candidate
 from training import fake_cohort
 
 SPACE = {
@@ -26,15 +26,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> fake_cohort.FakeCohort:
     return fake_cohort.make(tmp_path_factory.mktemp("cohort"), patients=18)
 
 
-def configured(base: str = "abmil") -> Settings:
-    return Settings(choose(base), fake_cohort.SMALL, TrainingConfig(epochs=1, batch_size=8))
-
-
 def run(cohort: fake_cohort.FakeCohort, out: Path, base: str = "abmil", task: str = "diagnosis") -> Any:
-    return search_settings(
-        task, base, 0, configured(base), SPACE, slides=cohort.slides, labels=cohort.labels(task),
-        folds=cohort.folds, out_dir=out, expression_path=cohort.expression,
-    )  # fmt: skip
+    model = fake_cohort.to_train(task, base, TrainingConfig(epochs=1, batch_size=8))
+    return search_settings(model, cohort.data(task, bins=4), SPACE, out)
 
 
 def test_candidates_start_with_the_configured_settings_and_stay_in_range() -> None:
@@ -162,9 +156,8 @@ def test_a_network_without_dropout_keeps_having_none(tmp_path: Path) -> None:
     plain = choose(
         "mine", {"width": 3}, {"file": "x.py", "network": "X", "sha256": "", "learns_from": ["slides"]}
     )
-    changed = Settings(plain, fake_cohort.SMALL, TrainingConfig()).changed(
-        searching.Candidate(1e-3, 0.1, 0.4)
-    )
+    settings = ModelSettings(plain, fake_cohort.SMALL, TrainingConfig())
+    changed = with_candidate(settings, searching.Candidate(1e-3, 0.1, 0.4))
     assert changed.network.settings == {"width": 3} and changed.dropout is None
     assert changed.training.learning_rate == 1e-3
     assert json.dumps(changed.network.record())

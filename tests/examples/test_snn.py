@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from expression_models.networks import GeneItems, predict_snn, train_snn
+from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
 
 from pathduet.models.snn import Snn, SnnConfig
 from pathduet.training.config import TrainingConfig
-from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
 
 
 def test_activations_keep_mean_0_and_variance_1_through_eight_layers() -> None:

@@ -67,19 +67,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str,
     folder = tmp_path_factory.mktemp("explained")
     cohort, results = fake_cohort.make(folder / "cohort", patients=18), folder / "results"
     tables_and_features(results, cohort)
-    shared: dict[str, Any] = {"slides": cohort.slides, "labels": cohort.survival, "folds": cohort.folds, "device": "cpu",
-                              "expression_path": cohort.expression}  # fmt: skip
+    data = cohort.data("survival")
     for model in ("teacher", "student"):
         out = results / "models/survival" / model / "fold-0"
         training = TrainingConfig.start_values("survival", model, epochs=1)
-        train_model("survival", model, 0, **shared, model_config=fake_cohort.SMALL, survival_bins=3,
-                    training_config=training, out_dir=out)  # fmt: skip
+        train_model(fake_cohort.to_train("survival", model, training), data, out, device="cpu")
         for part, place in (("test", out), ("external", results / "external/survival" / model / "fold-0")):
-            predicted = predict_model(out, **shared, part=part)
+            predicted = predict_model(out, data, part, device="cpu")
             place.mkdir(parents=True, exist_ok=True)
             predicted.table.to_csv(place / "predictions.tsv", sep="\t", index=False)
             write_representations(place / "representations.h5", predicted)
-        training = predict_model(out, **shared, part="train").table
+        training = predict_model(out, data, "train", device="cpu").table
         training.to_csv(out / "training_predictions.tsv", sep="\t", index=False)
     rows = (
         cohort.slides.drop_duplicates("patient_id").set_index("patient_id")[["cohort"]].join(cohort.survival)

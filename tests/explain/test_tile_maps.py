@@ -18,7 +18,7 @@ from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.deformable_attention import sample_map
 from pathduet.models.released import ReleasedConfig
 from pathduet.training.model_folder import ModelDescription, save_model
-from pathduet.training.outcomes import ClassOutcome
+from pathduet.training.task_targets import ClassTarget
 from training.fake_cohort import ENCODER, FEATURES, SMALL
 
 EXPRESSION = (np.linspace(-1, 1, 5), np.linspace(2, -2, 7))
@@ -43,7 +43,7 @@ def write_slide(folder: Path, tiles: dict[str, int], seed: int = 0) -> Path:
 def write_model(folder: Path, model: str, config: ModelConfig = SMALL, swap: bool = False) -> Path:
     torch.manual_seed(3)
     genes = (tuple("ABCDE"), tuple("FGHIJKL")) if model.endswith("teacher") else ((), ())
-    description = ModelDescription("diagnosis", model, 0, config, ClassOutcome(("a", "b")), ENCODER, *genes)
+    description = ModelDescription("diagnosis", model, 0, config, ClassTarget(("a", "b")), ENCODER, *genes)
     network = description.build()
     if hasattr(network, "order"):
         for order in network.order.values():
@@ -162,7 +162,7 @@ def test_the_slides_learned_order_names_the_prototypes(tmp_path: Path):
 def test_the_tumor_names_follow_the_networks_own_representation(tmp_path: Path):
     """The tiles called tumor, merged with their weights, are the first half of X_R."""
     from pathduet.features.token_map import token_rows
-    from pathduet.training.dataset import Case, SlideDataset
+    from pathduet.training.dataset import SlideDataset, SlideSample
     from pathduet.training.model_folder import load_model
 
     features = write_slide(tmp_path / "S1", {"10x": 16, "20x": 16})
@@ -170,7 +170,9 @@ def test_the_tumor_names_follow_the_networks_own_representation(tmp_path: Path):
         folder = write_model(tmp_path / f"m{swap}", "distilled", swap=swap)
         table = slide_maps(folder, features).tiles
         network, description, _ = load_model(folder)
-        batch = SlideDataset([Case("S1", "S1", "", "", features)], description.config, cache_mib=0).batch([0])
+        batch = SlideDataset(
+            [SlideSample("S1", "S1", "", "", features)], description.config, cache_mib=0
+        ).batch([0])
         with torch.no_grad():
             output = network(
                 batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"]

@@ -20,9 +20,9 @@ from pathduet.models.method.gene_vectors import gene_vectors
 from pathduet.models.network_settings import network_settings
 from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig
-from pathduet.training.outcomes import ClassOutcome
+from pathduet.training.task_targets import ClassTarget
 
-OUTCOME = ClassOutcome(("a", "b", "c", "d"))
+OUTCOME = ClassTarget(("a", "b", "c", "d"))
 #: They look at where a tile lies: through convolutions of the token map, or by sampling it.
 POSITIONAL = {"transmil", "cmta", "sml"}
 BASELINES = {name: find(name) for name in names("baseline")}

@@ -13,13 +13,13 @@ from pathduet.core.errors import InputError
 from pathduet.models.network_settings import network_settings
 from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig
-from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
+from pathduet.training.task_targets import ClassTarget, SurvivalTarget
 
 NAMES = sorted(catalogue.names("baseline"))
 SLIDES = [name for name in NAMES if "slides" in catalogue.find(name).predicts_from]
 OBJECTIVES = {
-    "classes": ClassOutcome(("a", "b", "c", "d")),
-    "survival": SurvivalOutcome((100.0, 200.0, 300.0)),
+    "classes": ClassTarget(("a", "b", "c", "d")),
+    "survival": SurvivalTarget((100.0, 200.0, 300.0)),
 }
 
 

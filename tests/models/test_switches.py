@@ -183,9 +183,9 @@ def test_mean_pooling_by_hand_and_blind_to_the_order_of_patches() -> None:
 def test_a_single_expert_speaks_for_itself(only: str) -> None:
     logits = {only: torch.randn(5, 3)}
     for rule in ("max_confidence", "mean"):
-        probability, speaker, single = combine_probabilities(logits, rule)
+        probability, expert, single = combine_probabilities(logits, rule)
         assert torch.equal(probability, logits[only].softmax(-1)) and list(single) == [only]
-        assert speaker.tolist() == [("10x", "20x").index(only)] * 5
+        assert expert.tolist() == [("10x", "20x").index(only)] * 5
     hazards, single = combine_hazards(logits)
     assert torch.equal(hazards, logits[only].sigmoid()) and list(single) == [only]
 

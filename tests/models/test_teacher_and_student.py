@@ -235,12 +235,12 @@ def test_standardised_features_have_mean_zero_before_the_linear_map() -> None:
 def test_the_more_confident_expert_speaks(B: int, K: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = {m: torch.randn(B, K, generator=generator) * 3 for m in MAGNIFICATIONS}
-    probability, speaker, single = combine_probabilities(logits)
+    probability, expert, single = combine_probabilities(logits)
     assert torch.allclose(probability.sum(dim=1), torch.ones(B), atol=1e-5)
     for b in range(B):
         best = {m: single[m][b].max().item() for m in MAGNIFICATIONS}
         expected = "20x" if best["20x"] > best["10x"] else "10x"
-        assert MAGNIFICATIONS[int(speaker[b])] == expected
+        assert MAGNIFICATIONS[int(expert[b])] == expected
         assert torch.equal(probability[b], single[expected][b])
     mean, _, _ = combine_probabilities(logits, "mean")
     assert torch.allclose(mean, (single["10x"] + single["20x"]) / 2)

@@ -13,6 +13,10 @@ import pandas as pd
 from pathduet.cohort.who_labels import DIAGNOSES
 from pathduet.expression import fold_matrix
 from pathduet.models import ModelConfig
+from pathduet.training.config import TrainingConfig
+from pathduet.training.fold_data import FoldData
+from pathduet.training.networks import ModelSettings, NetworkChoice, choose
+from pathduet.training.train import ModelToTrain
 
 TUMOR_GENES, TME_GENES, FEATURES, TILES = 5, 7, 6, {"10x": 7, "20x": 30}
 SMALL = ModelConfig(
@@ -38,6 +42,10 @@ class FakeCohort:
     def labels(self, task: str) -> pd.DataFrame:
         return self.survival if task == "survival" else self.diagnosis
 
+    def data(self, task: str, slides: pd.DataFrame | None = None, bins: int = 3) -> FoldData:
+        given = self.slides if slides is None else slides
+        return FoldData(given, self.labels(task), self.folds, self.expression, survival_bins=bins)
+
 
 def write_features(path: Path, rng: np.random.Generator, kind: int, **attributes: object) -> None:
     """Write a features.h5 of one of four kinds of patient: the kind's own feature is raised in every tile."""
@@ -50,6 +58,18 @@ def write_features(path: Path, rng: np.random.Generator, kind: int, **attributes
             group = file.create_group(m)
             group["features"] = values.astype(np.float16)
             group["grid"] = np.stack(np.divmod(np.arange(n), 6)[::-1], axis=1).astype(np.int32)
+
+
+def to_train(
+    task: str,
+    model: str,
+    training: TrainingConfig,
+    config: ModelConfig = SMALL,
+    network: NetworkChoice | None = None,
+    **sources: Path | None,
+) -> ModelToTrain:
+    """Return a model of fold 0; `sources` are teacher_dir and student_dir."""
+    return ModelToTrain(task, model, 0, ModelSettings(network or choose(model), config, training), **sources)
 
 
 def make(

@@ -13,7 +13,7 @@ from pathduet.expression.fold_matrix import load
 from pathduet.models import Student, Teacher
 from pathduet.training import TrainingConfig
 from pathduet.training.dataset import Batch, SlideDataset
-from pathduet.training.fold_slides import fold_cases, fold_outcome
+from pathduet.training.fold_data import fold_samples, fold_target
 from pathduet.training.objectives import (
     DistilledObjective,
     Loss,
@@ -32,8 +32,8 @@ def whole_batch(
 ) -> tuple[object, Batch]:
     cohort = fake_cohort.make(Path(tmp_path_factory.mktemp("cohort")))
     labels = cohort.labels(request.param)
-    outcome = fold_outcome(request.param, labels, cohort.folds, 0, bins=3)
-    cases = [c for c in fold_cases(cohort.slides, labels, cohort.folds, 0, outcome) if c.part == "train"]
+    outcome = fold_target(request.param, labels, cohort.folds, 0, bins=3)
+    cases = [c for c in fold_samples(cohort.slides, labels, cohort.folds, 0, outcome) if c.part == "train"]
     dataset = SlideDataset(cases, fake_cohort.SMALL, load(cohort.expression))
     return outcome, dataset.batch(range(len(dataset)))
 

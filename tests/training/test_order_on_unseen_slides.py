@@ -10,7 +10,7 @@ from pathduet.models import MAGNIFICATIONS, ModelConfig, Student
 from pathduet.training import TrainingConfig, fit
 from pathduet.training.dataset import Batch
 from pathduet.training.objectives import DistilledObjective, TeacherTargets
-from pathduet.training.outcomes import ClassOutcome
+from pathduet.training.task_targets import ClassTarget
 
 CONFIG = ModelConfig(
     tokens=36, width=16, heads=2, head_dim=8, offset_groups=2, offset_kernel=3, stride=2, dropout=0.0
@@ -79,7 +79,7 @@ def test_prototype_zero_is_the_tumour_one_on_unseen_slides() -> None:
     representation = {m: torch.cat([halves[m, "tumor"], halves[m, "tme"]], dim=1) for m in MAGNIFICATIONS}
     targets = TeacherTargets({m: torch.zeros(24, 2) for m in MAGNIFICATIONS}, representation)
     config = TrainingConfig(epochs=10, batch_size=8, learning_rate=1e-2, w_mse=1.0, w_kl=1.0, w_order=1.0)
-    objective = DistilledObjective(ClassOutcome(("a", "b")), config, None, targets)
+    objective = DistilledObjective(ClassTarget(("a", "b")), config, None, targets)
     fit(student, objective, seen, config, device=torch.device("cpu"))
     put, given = look(student, unseen)
     for m in MAGNIFICATIONS:

@@ -9,7 +9,7 @@ import torch
 
 from pathduet.models import MAGNIFICATIONS, ModelConfig, Student
 from pathduet.training.dataset import Batch
-from pathduet.training.prototype_order import consistent_direction, order_evidence, orient
+from pathduet.training.prototype_order import consistent_direction, order_evidence, order_prototypes
 
 CONFIG = ModelConfig(
     tokens=36, width=16, heads=2, head_dim=8, offset_groups=2, offset_kernel=3, stride=2, dropout=0.0
@@ -120,7 +120,9 @@ def test_orientation_puts_the_tissue_first_that_moves_with_the_tumour_genes(seed
     network = student(seed)
     patches, latents = two_tissues(60, seed)
     tumor, tme = (genes(z, 9) for z in (latents if sign > 0 else latents.flip(1)).T)
-    orient(network, Slides(patches[:40], (tumor[:40], tme[:40])), list(range(40)), 7, torch.device("cpu"))
+    order_prototypes(
+        network, Slides(patches[:40], (tumor[:40], tme[:40])), list(range(40)), 7, torch.device("cpu")
+    )
     assert not network.training
     for m in MAGNIFICATIONS:
         assert (sign * tissue_put_first(network, patches[40:], m) > 0).float().mean() > 0.9
@@ -131,7 +133,9 @@ def test_the_order_found_does_not_depend_on_the_one_before() -> None:
     slides = Slides(patches, (genes(latents[:, 0], 1), genes(latents[:, 1], 2)))
     one, other = student(3), student(3)
     other.exchange("10x")
-    found = [orient(network, slides, list(range(40)), 7, torch.device("cpu")) for network in (one, other)]
+    found = [
+        order_prototypes(network, slides, list(range(40)), 7, torch.device("cpu")) for network in (one, other)
+    ]
     assert found[0]["10x"] == pytest.approx(-found[1]["10x"]) and found[0]["20x"] == pytest.approx(
         found[1]["20x"]
     )
@@ -147,7 +151,7 @@ def test_a_weak_witness_follows_the_magnification_that_says_more() -> None:
     slides = Slides(patches, (genes(latents[:, 0], 1), genes(latents[:, 1], 2)), hidden)
     for seed in range(4):
         network = student(seed)
-        orient(network, slides, list(range(40)), 7, torch.device("cpu"))
+        order_prototypes(network, slides, list(range(40)), 7, torch.device("cpu"))
         assert (tissue_put_first(network, hidden, "20x") > 0).float().mean() > 0.9
 
 
@@ -173,5 +177,5 @@ def test_too_few_slides_with_expression_leave_the_order_alone() -> None:
     network = student(2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     slides = Slides(torch.randn(4, 36, 10), (torch.randn(4, 5), torch.randn(4, 6)))
-    assert orient(network, slides, [0, 1], 2, torch.device("cpu")) == {"10x": 0.0, "20x": 0.0}
+    assert order_prototypes(network, slides, [0, 1], 2, torch.device("cpu")) == {"10x": 0.0, "20x": 0.0}
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())

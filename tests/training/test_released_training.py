@@ -25,7 +25,7 @@ from pathduet.training import (
     predict_model,
     train_model,
 )
-from pathduet.training.dataset import Case, SlideDataset
+from pathduet.training.dataset import SlideDataset, SlideSample
 from pathduet.training.released import released_dev_loss, released_learning_rate
 
 RELEASED = ReleasedConfig(**dataclasses.asdict(fake_cohort.SMALL))
@@ -37,11 +37,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> fake_cohort.FakeCohort:
 
 
 def train(cohort: fake_cohort.FakeCohort, out: Path, model: str, **folders: Path) -> Path:
-    train_model(
-        "diagnosis", f"released_{model}", 0, slides=cohort.slides, labels=cohort.labels("diagnosis"), folds=cohort.folds,
-        expression_path=cohort.expression, model_config=RELEASED, device="cpu", out_dir=out, **folders,
-        training_config=TrainingConfig.start_values("diagnosis", model, epochs=2, learning_rate=1e-3),
-    )  # fmt: skip
+    training = TrainingConfig.start_values("diagnosis", model, epochs=2, learning_rate=1e-3)
+    released = fake_cohort.to_train("diagnosis", f"released_{model}", training, RELEASED, **folders)
+    train_model(released, cohort.data("diagnosis"), out, device="cpu")
     return out
 
 
@@ -60,10 +58,7 @@ def test_all_three_models_train_and_record_the_variant(
         assert record["variant"] == "released" and record["base"] == record["model"] == model
         network, _, _ = load_model(folder)
         assert type(network) is kind
-        found = predict_model(
-            folder, slides=cohort.slides, labels=cohort.labels("diagnosis"), folds=cohort.folds,
-            expression_path=cohort.expression, device="cpu",
-        )  # fmt: skip
+        found = predict_model(folder, cohort.data("diagnosis"), device="cpu")
         probability = found.table.filter(regex="^p_").to_numpy()
         assert np.isfinite(probability).all() and np.allclose(probability.sum(axis=1), 1)
     histories = [pd.read_csv(f / "history.tsv", sep="\t") for f in (teacher, distilled)]
@@ -76,11 +71,10 @@ def test_a_teacher_of_the_other_variant_is_refused(cohort: fake_cohort.FakeCohor
 
     teacher = train(cohort, tmp_path / "teacher", "teacher")
     with pytest.raises(InputError, match="a released_teacher"):
-        train_model(
-            "diagnosis", "distilled", 0, slides=cohort.slides, labels=cohort.labels("diagnosis"),
-            folds=cohort.folds, expression_path=cohort.expression, model_config=fake_cohort.SMALL, device="cpu",
-            out_dir=tmp_path / "x", teacher_dir=teacher, training_config=TrainingConfig(epochs=1),
-        )  # fmt: skip
+        distilled = fake_cohort.to_train(
+            "diagnosis", "distilled", TrainingConfig(epochs=1), teacher_dir=teacher
+        )
+        train_model(distilled, cohort.data("diagnosis"), tmp_path / "x", device="cpu")
 
 
 def test_the_learning_rate_swings_with_the_number_of_epochs_in_steps() -> None:
@@ -118,7 +112,7 @@ def test_dev_of_normalised_rows_by_hand() -> None:
 
 def test_tokens_are_in_list_order(cohort: fake_cohort.FakeCohort) -> None:
     row = cohort.slides.iloc[0]
-    case = Case(row["slide_id"], row["patient_id"], "internal", "train", Path(row["features"]))
+    case = SlideSample(row["slide_id"], row["patient_id"], "internal", "train", Path(row["features"]))
     assert fake_cohort.SMALL.token_order == "hilbert"
     batch = SlideDataset([case], RELEASED).batch([0])
     with h5py.File(case.features) as file:

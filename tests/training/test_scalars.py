@@ -21,12 +21,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> fake_cohort.FakeCohort:
 
 
 def train(cohort: fake_cohort.FakeCohort, out: Path, tensorboard: bool = True) -> Path:
-    train_model(
-        "diagnosis", "teacher", 0, slides=cohort.slides, labels=cohort.diagnosis, folds=cohort.folds,
-        expression_path=cohort.expression, model_config=dataclasses.replace(fake_cohort.SMALL, dropout=0.3),
-        training_config=TrainingConfig(epochs=4, batch_size=4), out_dir=out, device="cpu",
-        tensorboard=tensorboard,
-    )  # fmt: skip
+    config = dataclasses.replace(fake_cohort.SMALL, dropout=0.3)
+    model = fake_cohort.to_train("diagnosis", "teacher", TrainingConfig(epochs=4, batch_size=4), config)
+    train_model(model, cohort.data("diagnosis"), out, device="cpu", tensorboard=tensorboard)
     return out
 
 

@@ -17,7 +17,7 @@ from pathduet.models import Teacher, pool_keys
 from pathduet.training import TrainingConfig, load_model, predict_model, train_model, write_representations
 from pathduet.training.dataset import SlideDataset
 from pathduet.training.objectives import TeacherObjective
-from pathduet.training.outcomes import ClassOutcome
+from pathduet.training.task_targets import ClassTarget
 
 HARD = {"epochs": 30, "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 4}
 
@@ -30,21 +30,17 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> fake_cohort.FakeCohort:
 def train(
     cohort: fake_cohort.FakeCohort, out: Path, model: str, change: dict, task: str = "diagnosis", **more
 ) -> Path:
-    run = {name: more.pop(name) for name in ("teacher_dir", "student_dir") if name in more}
+    sources = {name: more.pop(name) for name in ("teacher_dir", "student_dir") if name in more}
+    training = TrainingConfig.start_values(task, model, **more)
+    config = dataclasses.replace(fake_cohort.SMALL, **change)
     train_model(
-        task, model, 0, slides=cohort.slides, labels=cohort.labels(task), folds=cohort.folds,
-        expression_path=cohort.expression, model_config=dataclasses.replace(fake_cohort.SMALL, **change),
-        training_config=TrainingConfig.start_values(task, model, **more), survival_bins=3, device="cpu",
-        out_dir=out, **run,
-    )  # fmt: skip
+        fake_cohort.to_train(task, model, training, config, **sources), cohort.data(task), out, device="cpu"
+    )
     return out
 
 
 def predict(cohort: fake_cohort.FakeCohort, folder: Path, task: str = "diagnosis"):
-    return predict_model(
-        folder, slides=cohort.slides, labels=cohort.labels(task), folds=cohort.folds,
-        expression_path=cohort.expression, device="cpu",
-    )  # fmt: skip
+    return predict_model(folder, cohort.data(task), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -129,13 +125,13 @@ def test_a_teacher_may_differ_where_its_student_does_not_look(
 
 def test_consistency_of_plain_attention_is_that_of_regions(cohort: fake_cohort.FakeCohort) -> None:
     from pathduet.expression.fold_matrix import load
-    from pathduet.training.fold_slides import fold_cases
+    from pathduet.training.fold_data import fold_samples
 
     config = dataclasses.replace(fake_cohort.SMALL, attention="plain")
-    outcome = ClassOutcome(("a", "b", "c", "d"))
-    cases = [case for case in fold_cases(
+    outcome = ClassTarget(("a", "b", "c", "d"))
+    cases = [case for case in fold_samples(
         cohort.slides, cohort.labels("diagnosis").replace({"label": None}), cohort.folds, 0,
-        ClassOutcome(tuple(sorted(set(cohort.diagnosis["label"])))),
+        ClassTarget(tuple(sorted(set(cohort.diagnosis["label"])))),
     ) if case.part == "train" and case.patient_id != "p01"]  # fmt: skip
     batch = SlideDataset(cases, config, load(cohort.expression)).batch(range(4))
     torch.manual_seed(0)

@@ -16,6 +16,7 @@ from torch import nn
 
 from pathduet.core.errors import InputError, Problem
 from pathduet.features.token_map import token_rows
+from pathduet.losses.class_weights import class_weights
 from pathduet.models import MAGNIFICATIONS, Student, Teacher
 from pathduet.training import (
     TrainingConfig,
@@ -26,11 +27,11 @@ from pathduet.training import (
     write_representations,
 )
 from pathduet.training import train as runs
-from pathduet.training.dataset import Batch, Case, SlideDataset, all_finite
-from pathduet.training.fold_slides import fold_cases, fold_outcome
+from pathduet.training.dataset import Batch, SlideDataset, SlideSample, all_finite
+from pathduet.training.fold_data import fold_samples, fold_target
 from pathduet.training.loop import epoch_batches, fit, learning_rate, read_ahead
 from pathduet.training.objectives import Loss, StudentObjective, TeacherObjective
-from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome, class_weights
+from pathduet.training.task_targets import ClassTarget, SurvivalTarget
 
 ARTIFACTS = ("history.tsv", "model.json", "weights.safetensors")
 
@@ -43,22 +44,15 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> fake_cohort.FakeCohort:
 def train(
     cohort: fake_cohort.FakeCohort, out: Path, task: str = "diagnosis", model: str = "teacher", **changes
 ) -> Path:
-    run = {name: changes.pop(name) for name in ("teacher_dir", "student_dir", "slides") if name in changes}
-    settings = {"epochs": 2, "learning_rate": 1e-3} | changes
-    train_model(
-        task, model, 0, **({"slides": cohort.slides} | run), labels=cohort.labels(task), folds=cohort.folds,
-        expression_path=cohort.expression, model_config=fake_cohort.SMALL, survival_bins=3, device="cpu",
-        training_config=TrainingConfig.start_values(task, model, **settings), out_dir=out,
-    )  # fmt: skip
+    sources = {name: changes.pop(name) for name in ("teacher_dir", "student_dir") if name in changes}
+    data = cohort.data(task, changes.pop("slides", None))
+    training = TrainingConfig.start_values(task, model, **{"epochs": 2, "learning_rate": 1e-3} | changes)
+    train_model(fake_cohort.to_train(task, model, training, **sources), data, out, device="cpu")
     return out
 
 
-def predict(cohort: fake_cohort.FakeCohort, folder: Path, task: str = "diagnosis", **changes):
-    arguments = {
-        "slides": cohort.slides, "labels": cohort.labels(task), "folds": cohort.folds,
-        "expression_path": cohort.expression, "device": "cpu",
-    } | changes  # fmt: skip
-    return predict_model(folder, **arguments)
+def predict(cohort: fake_cohort.FakeCohort, folder: Path, task: str = "diagnosis", part="test", **changes):
+    return predict_model(folder, dataclasses.replace(cohort.data(task), **changes), part, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -230,8 +224,8 @@ def test_a_checkpoint_of_other_settings_is_ignored(
 def slide_dataset(cohort: fake_cohort.FakeCohort, task: str = "diagnosis", **changes) -> SlideDataset:
     from pathduet.expression.fold_matrix import load
 
-    outcome = fold_outcome(task, cohort.labels(task), cohort.folds, 0, bins=3)
-    cases = fold_cases(cohort.slides, cohort.labels(task), cohort.folds, 0, outcome)
+    outcome = fold_target(task, cohort.labels(task), cohort.folds, 0, bins=3)
+    cases = fold_samples(cohort.slides, cohort.labels(task), cohort.folds, 0, outcome)
     paired = [case for case in cases if case.part == "train" and case.patient_id != "p01"]
     return SlideDataset(paired, fake_cohort.SMALL, load(cohort.expression), **changes)
 
@@ -242,7 +236,7 @@ def make_teacher() -> Teacher:
 
 
 def test_accumulated_batches_equal_one_large_batch(cohort: fake_cohort.FakeCohort) -> None:
-    dataset, outcome = slide_dataset(cohort), ClassOutcome(("a", "b", "c", "d"))
+    dataset, outcome = slide_dataset(cohort), ClassTarget(("a", "b", "c", "d"))
     histories = []
     for size, accumulation in ((6, 1), (3, 2)):
         torch.manual_seed(0)
@@ -260,7 +254,7 @@ def test_accumulated_batches_equal_one_large_batch(cohort: fake_cohort.FakeCohor
 def test_coordination_leaves_no_conflict_between_the_classifiers_blocks(
     cohort: fake_cohort.FakeCohort,
 ) -> None:
-    dataset, outcome = slide_dataset(cohort), ClassOutcome(("a", "b", "c", "d"))
+    dataset, outcome = slide_dataset(cohort), ClassTarget(("a", "b", "c", "d"))
     conflicts = []
     for seed in range(10):
         torch.manual_seed(seed)
@@ -286,9 +280,9 @@ def test_coordination_leaves_no_conflict_between_the_classifiers_blocks(
     assert any(conflicts), "no conflict in any of ten starts: nothing was tested"
 
 
-@pytest.mark.parametrize("outcome", [ClassOutcome(("a", "b", "c", "d")), SurvivalOutcome((1.0, 2.0, 3.0))])
+@pytest.mark.parametrize("outcome", [ClassTarget(("a", "b", "c", "d")), SurvivalTarget((1.0, 2.0, 3.0))])
 def test_confidence_is_what_each_block_alone_gives_to_the_observed_outcome(
-    cohort: fake_cohort.FakeCohort, outcome: ClassOutcome | SurvivalOutcome
+    cohort: fake_cohort.FakeCohort, outcome: ClassTarget | SurvivalTarget
 ) -> None:
     dataset, teacher = slide_dataset(cohort), make_teacher().eval()
     objective, batch = TeacherObjective(outcome, TrainingConfig()), dataset.batch(range(5))
@@ -297,7 +291,7 @@ def test_confidence_is_what_each_block_alone_gives_to_the_observed_outcome(
     layer = teacher.expert("10x")
     for s, block in enumerate((slice(0, 16), slice(16, 32))):
         logits = output.representation["10x"][:, block] @ layer.weight[:, block].T + layer.bias / 2
-        if isinstance(outcome, ClassOutcome):
+        if isinstance(outcome, ClassTarget):
             expected = sum(logits[b].softmax(0)[batch.label[b]] for b in range(5))
         else:
             expected = 0.0
@@ -374,8 +368,10 @@ def test_a_loss_that_is_not_finite_names_the_slides(cohort: fake_cohort.FakeCoho
     assert row is not None
     row[0][0] = torch.nan
     config = TrainingConfig(epochs=1, batch_size=1)
-    objective = TeacherObjective(ClassOutcome(("a", "b", "c", "d")), config)
-    with pytest.raises(TrainingError, match=f"not finite in epoch 1, at slides {dataset.cases[2].slide_id};"):
+    objective = TeacherObjective(ClassTarget(("a", "b", "c", "d")), config)
+    with pytest.raises(
+        TrainingError, match=f"not finite in epoch 1, at slides {dataset.samples[2].slide_id};"
+    ):
         fit(make_teacher(), objective, dataset, config, device=torch.device("cpu"))
 
 
@@ -453,7 +449,7 @@ def test_items_are_the_token_maps_of_the_files(cohort: fake_cohort.FakeCohort) -
     dataset = slide_dataset(cohort)
     batch = dataset.batch([3, 0])
     for b, i in enumerate((3, 0)):
-        with h5py.File(dataset.cases[i].features) as file:
+        with h5py.File(dataset.samples[i].features) as file:
             for m in MAGNIFICATIONS:
                 rows = token_rows(file[m]["grid"][:], 16)
                 expected = torch.from_numpy(file[m]["features"][:]).float()[torch.from_numpy(rows)]
@@ -480,7 +476,7 @@ def test_feature_moments_equal_numpys(cohort: fake_cohort.FakeCohort) -> None:
     dataset = slide_dataset(cohort)
     mean, sd = dataset.feature_moments()["10x"]
     tiles = []
-    for case in dataset.cases:
+    for case in dataset.samples:
         with h5py.File(case.features) as file:
             tiles.append(file["10x"]["features"][:].astype(float))
     stacked = np.concatenate(tiles)  # all slides have the same number of tiles here
@@ -515,7 +511,7 @@ def test_features_that_are_not_finite_or_missing_are_refused(
     fake_cohort.write_features(path, np.random.default_rng(0), 0)
     with h5py.File(path, "a") as file:
         file["10x"]["features"][3, 1] = np.nan
-    case = Case("s1", "p1", "internal", "train", path)
+    case = SlideSample("s1", "p1", "internal", "train", path)
     with pytest.raises(InputError, match="slide s1, 10x: values that are not finite"):
         SlideDataset([case], fake_cohort.SMALL).batch([0])
     with h5py.File(path, "a") as file:
@@ -607,5 +603,3 @@ def test_start_values_by_task_and_model() -> None:
     assert TrainingConfig.start_values("diagnosis", "teacher").weight_decay == 0.01
     assert TrainingConfig.start_values("survival", "teacher").weight_decay == 0.1
     assert TrainingConfig.start_values("grading", "distilled", epochs=3).epochs == 3
-    with pytest.raises(ValueError, match="unknown task"):
-        TrainingConfig.start_values("staging", "teacher")

@@ -45,7 +45,7 @@ from pathduet.models.method.config import MAGNIFICATIONS, SUBSPACES
 from pathduet.models.method.deformable_attention import reference_points, sample_map
 from pathduet.models.method.teacher import Teacher
 from pathduet.models.released import ReleasedTeacher
-from pathduet.training.dataset import Case, SlideDataset, map_rows
+from pathduet.training.dataset import SlideDataset, SlideSample, map_rows
 from pathduet.training.model_folder import load_model
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ def fold_gene_attention(
         found = f"{description.model} has no attention by gene token"
         raise InputError.of(where, found, "explain a teacher with gene tokens")
     cases = [
-        Case(str(row["slide_id"]), str(row["patient_id"]), str(row["cohort"]), "test", Path(row["features"]))
+        SlideSample(
+            str(row["slide_id"]), str(row["patient_id"]), str(row["cohort"]), "test", Path(row["features"])
+        )
         for row in slides.sort_values("slide_id").to_dict("records")
         if expression.row_for(str(row["patient_id"]), str(row["slide_id"])) is not None
     ]
@@ -187,7 +189,7 @@ def fold_gene_attention(
     return means.assign(patients=len({case.patient_id for case in cases}))
 
 
-def _cells(case: Case, magnification: str, config: object, sides: TileSides | None) -> Floats | None:
+def _cells(case: SlideSample, magnification: str, config: object, sides: TileSides | None) -> Floats | None:
     """Return the side of each cell of a slide's token map, None without annotation."""
     tiles = sides(case.slide_id, magnification) if sides is not None else None
     if tiles is None:

@@ -23,7 +23,7 @@ from pathduet.features.feature_file import open_features
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.student import Student
 from pathduet.models.method.teacher import Teacher
-from pathduet.training.dataset import Batch, Case, SlideDataset, map_rows
+from pathduet.training.dataset import Batch, SlideDataset, SlideSample, map_rows
 from pathduet.training.model_folder import ModelDescription, load_model
 from pathduet.training.predict import check_encoder
 
@@ -270,7 +270,7 @@ def _one_slide(
             advice = "give the expression in the model's token order, or explain a student"
             raise InputError.of(f"slide {slide_id}, model {description.model}", text, advice)
         given = _GivenExpression(description, expression)
-    case = Case(slide_id, slide_id, "", "", features)
+    case = SlideSample(slide_id, slide_id, "", "", features)
     dataset = SlideDataset([case], description.config, given, cache_mib=0)
     check_encoder(dataset, description, f"slide {slide_id}")
     return dataset.batch([0])

@@ -20,9 +20,9 @@ from pathduet.release.new_expression import NewExpression
 from pathduet.release.reference import slide_profile
 from pathduet.release.risk_reference import group_of_percentile, place_of
 from pathduet.slides.status import StageStatus
-from pathduet.training.dataset import Case
-from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
-from pathduet.training.predict import predict_cases
+from pathduet.training.dataset import SlideSample
+from pathduet.training.predict import predict_samples
+from pathduet.training.task_targets import ClassTarget, SurvivalTarget
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ def slide_answer(
     answer["hints"] = {
         **release.reference.hints(profile), "seen_in_training": seen is not None, "only_unseen_by_fold": seen,
     }  # fmt: skip
-    case = Case(slide.slide_id, slide.patient_id, slide.cohort, "external", folder / "features.h5")
+    case = SlideSample(slide.slide_id, slide.patient_id, slide.cohort, "external", folder / "features.h5")
     for task in release.manifest["tasks"]:
         with_expression = release.model_for(task, "expression") if expression is not None else None
         model = with_expression or release.model_for(task, "slides")
@@ -111,16 +111,16 @@ def _task(
     release: Release,
     task: str,
     model: str,
-    case: Case,
+    case: SlideSample,
     expression: NewExpression | None,
     device: torch.device,
 ) -> dict[str, Any]:
     """Return what the folds' models of a task predict of one slide."""
     unknown = pd.DataFrame({"label": [], "survival_days": [], "event": []})
-    tables, outcomes = [], []
+    tables, targets = [], []
     for network, description in release.networks(task, model):
         reads = description.choice.needs_expression and expression is not None
-        table = predict_cases(
+        table = predict_samples(
             network.to(device), description, [case], unknown, device=device, show_progress=False,
             expression=expression.folds[description.fold] if reads and expression else None,
             where=f"release {release.manifest['name']}",
@@ -131,10 +131,10 @@ def _task(
         if not np.isfinite(numbers.to_numpy(dtype=float)).all():
             raise PathDuetError(f"the {model} of {task}, fold {description.fold}, gave no finite numbers")
         tables.append(table)
-        outcomes.append(description.outcome)
-    if isinstance(outcomes[0], ClassOutcome):
-        return class_answer(tables, outcomes[0].classes)
-    intervals = [outcome for outcome in outcomes if isinstance(outcome, SurvivalOutcome)]
+        targets.append(description.target)
+    if isinstance(targets[0], ClassTarget):
+        return class_answer(tables, targets[0].classes)
+    intervals = [target for target in targets if isinstance(target, SurvivalTarget)]
     return survival_answer(tables, intervals, release.risks[model]["training_risks"])
 
 
@@ -159,7 +159,7 @@ def class_answer(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> dict
     Parameters
     ----------
     tables : sequence of DataFrame
-        One row each, from :func:`pathduet.training.predict.predict_cases`, one a fold.
+        One row each, from :func:`pathduet.training.predict.predict_samples`, one a fold.
     classes : sequence of str
 
     Returns
@@ -204,7 +204,7 @@ def class_answer(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> dict
 
 def survival_answer(
     tables: Sequence[pd.DataFrame],
-    outcomes: Sequence[SurvivalOutcome],
+    targets: Sequence[SurvivalTarget],
     training_risks: Mapping[str, Sequence[float]],
 ) -> dict[str, Any]:
     """Put the folds' hazards of one slide together.
@@ -216,21 +216,21 @@ def survival_answer(
     ----------
     tables : sequence of DataFrame
         One row each, one a fold.
-    outcomes : sequence of SurvivalOutcome
+    targets : sequence of SurvivalTarget
         The folds' intervals.
     training_risks : mapping
         Fold (as text) to risks of its training patients.
     """
     mean = ensemble_predictions(tables).to_dict("records")[0]
     members: list[dict[str, Any]] = []
-    for row, outcome in zip((table.to_dict("records")[0] for table in tables), outcomes, strict=True):
-        hazards = [float(row[f"h_{k + 1}"]) for k in range(outcome.outputs)]
+    for row, target in zip((table.to_dict("records")[0] for table in tables), targets, strict=True):
+        hazards = [float(row[f"h_{k + 1}"]) for k in range(target.outputs)]
         known = training_risks[str(int(row["fold"]))]
         percentile, group = place_of(float(row["risk"]), known)
         members.append(
             {
                 "fold": int(row["fold"]),
-                "edges_days": list(outcome.edges),
+                "edges_days": list(target.edges),
                 "hazards": hazards,
                 "survival_at_edges": [float(s) for s in np.cumprod(1 - np.array(hazards[:-1]))],
                 "risk": float(row["risk"]),

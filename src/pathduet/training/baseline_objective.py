@@ -12,7 +12,7 @@ from pathduet.models.inputs import Answer, CoordinatedSubspaces
 from pathduet.training.config import TrainingConfig
 from pathduet.training.dataset import Batch
 from pathduet.training.objectives import Loss
-from pathduet.training.outcomes import Outcome
+from pathduet.training.task_targets import TaskTarget
 
 
 @dataclass
@@ -21,7 +21,7 @@ class BaselineObjective:
 
     Attributes
     ----------
-    outcome : Outcome
+    target : TaskTarget
         The task.
     config : TrainingConfig
         Optimisation; its weights of the method's own terms are not used here.
@@ -29,7 +29,7 @@ class BaselineObjective:
         (K,).
     """
 
-    outcome: Outcome
+    target: TaskTarget
     config: TrainingConfig
     class_weights: Tensor | None = None
     _confidence: list[Tensor] = field(default_factory=list)
@@ -38,16 +38,16 @@ class BaselineObjective:
         """Return the loss of a batch."""
         answer: Answer = model(batch)
         logits = answer.logits.float()
-        parts = {"task": self.outcome.loss(logits, batch.label, batch.event, self.class_weights)}
+        parts = {"task": self.target.loss(logits, batch.label, batch.event, self.class_weights)}
         if answer.paired_logits is not None:
             parts["paired"] = self._paired_loss(answer.paired_logits.float(), batch)
         parts |= answer.auxiliary
         with torch.no_grad():
-            probability = self.outcome.probability(logits, batch.label, batch.event)
+            probability = self.target.probability(logits, batch.label, batch.event)
             if isinstance(model, CoordinatedSubspaces):
                 classifier = model.subspace_classifier()
                 alone = subspace_logits(answer.representation.float(), classifier.weight, classifier.bias)
-                sums = [self.outcome.probability(x, batch.label, batch.event).sum() for x in alone]
+                sums = [self.target.probability(x, batch.label, batch.event).sum() for x in alone]
                 self._confidence.append(torch.stack(sums))
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 
@@ -55,7 +55,7 @@ class BaselineObjective:
         known = batch.has_expression
         if not bool(known.any()):
             return logits.new_zeros(())
-        return self.outcome.loss(logits[known], batch.label[known], batch.event[known], self.class_weights)
+        return self.target.loss(logits[known], batch.label[known], batch.event[known], self.class_weights)
 
     @torch.no_grad()
     def coordinate(self, model: nn.Module) -> float | None:

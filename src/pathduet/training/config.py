@@ -7,9 +7,6 @@ from typing import Any
 
 from pathduet.core.config import default, training_settings
 
-TASKS = ("diagnosis", "grading", "survival")
-MODELS = ("teacher", "student", "distilled")
-
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -87,20 +84,6 @@ class TrainingConfig:
             raise ValueError(f"training.warmup_fraction is {self.warmup_fraction}; it must be in [0, 1]")
 
     @classmethod
-    def start_values(cls, task: str, model: str, **changes: Any) -> TrainingConfig:
-        """Return the defaults for a task and one of the method's networks, with `changes` laid over them."""
-        check_names(task, model)
-        return cls(**{**training_settings(default("training"), model, task), **changes})
-
-
-def check_task(task: str) -> None:
-    """Raise ValueError unless `task` is known."""
-    if task not in TASKS:
-        raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
-
-
-def check_names(task: str, model: str) -> None:
-    """Raise ValueError unless `task`, and `model` as one of the method's networks, are known."""
-    check_task(task)
-    if model not in MODELS:
-        raise ValueError(f"unknown model {model!r}; known: {', '.join(MODELS)}")
+    def start_values(cls, task: str, role: str, **changes: Any) -> TrainingConfig:
+        """Return the defaults for a task and a role (``teacher``, ``student``, ...), with `changes` laid over them."""
+        return cls(**{**training_settings(default("training"), role, task), **changes})

@@ -42,7 +42,7 @@ class ExpressionSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Case:
+class SlideSample:
     """One slide with what is known about it.
 
     Attributes
@@ -103,7 +103,7 @@ class SlideDataset:
 
     Parameters
     ----------
-    cases : sequence of Case
+    samples : sequence of SlideSample
         The slides, in a fixed order.
     config : ModelConfig
         Number and order of tokens, and the magnifications that are read.
@@ -122,26 +122,26 @@ class SlideDataset:
 
     def __init__(
         self,
-        cases: Sequence[Case],
+        samples: Sequence[SlideSample],
         config: ModelConfig,
         expression: ExpressionSource | None = None,
         cache_mib: int = 512,
         magnifications: Sequence[str] | None = None,
     ) -> None:
-        self.cases = list(cases)
+        self.samples = list(samples)
         self.magnifications = tuple(config.experts if magnifications is None else magnifications)
         self.config = config
-        self.expression: list[tuple[Tensor, Tensor] | None] = [None] * len(self.cases)
-        self.genes = (0, 0)
+        self.expression: list[tuple[Tensor, Tensor] | None] = [None] * len(self.samples)
+        self.gene_names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         if expression is not None:
-            self.genes = (len(expression.tumor_genes), len(expression.tme_genes))
-            rows = [expression.row_for(case.patient_id, case.slide_id) for case in self.cases]
+            self.gene_names = (tuple(expression.tumor_genes), tuple(expression.tme_genes))
+            rows = [expression.row_for(sample.patient_id, sample.slide_id) for sample in self.samples]
             self.expression = [None if row is None else _expression(row) for row in rows]
         self._cache: OrderedDict[tuple[int, str], _Tiles] = OrderedDict()
         self._cache_bytes, self._cache_limit = 0, cache_mib * 2**20
 
     def __len__(self) -> int:
-        return len(self.cases)
+        return len(self.samples)
 
     def encoder(self) -> dict[str, str | int | float]:
         """Return the encoder facts that all feature files agree on.
@@ -152,15 +152,15 @@ class SlideDataset:
             Naming slides whose encoder, weights, stain backend or tile size differ from the first slide's.
         """
         found: dict[str, dict[str, str | int | float]] = {}
-        for case in self.cases:
+        for sample in self.samples:
             try:
-                with open_features(case.features) as file:
+                with open_features(sample.features) as file:
                     known = file.attributes
                     facts = {name: _plain(known[name]) for name in ENCODER_ATTRIBUTES if name in known}
                     facts["feature_dim"] = file.width(self.config.experts[0])
             except (OSError, KeyError) as error:
-                raise _unreadable(case, "", error) from None
-            found[case.slide_id] = facts
+                raise _unreadable(sample, "", error) from None
+            found[sample.slide_id] = facts
         if not found:
             return {}
         # What most slides say is taken for right, so that the odd ones out are named.
@@ -186,7 +186,7 @@ class SlideDataset:
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        tiles = self._read(self.cases[index], magnification)
+        tiles = self._read(self.samples[index], magnification)
         size = tiles.features.nbytes + tiles.rows.nbytes
         if size <= self._cache_limit:
             self._cache[key] = tiles
@@ -196,16 +196,20 @@ class SlideDataset:
                 self._cache_bytes -= oldest.features.nbytes + oldest.rows.nbytes
         return tiles
 
-    def _read(self, case: Case, magnification: str) -> _Tiles:
+    def _read(self, sample: SlideSample, magnification: str) -> _Tiles:
         try:
-            with open_features(case.features) as file:
+            with open_features(sample.features) as file:
                 features, grid = file.features(magnification), file.grid(magnification)
         except (OSError, KeyError) as error:
-            raise _unreadable(case, f", {magnification}", error) from None
+            raise _unreadable(sample, f", {magnification}", error) from None
         if len(features) == 0 or not all_finite(features):
             found = "no tile" if len(features) == 0 else "values that are not finite"
             raise InputError(
-                [Problem(f"features of slide {case.slide_id}, {magnification}", found, "extract them again")]
+                [
+                    Problem(
+                        f"features of slide {sample.slide_id}, {magnification}", found, "extract them again"
+                    )
+                ]
             )
         rows = map_rows(grid, self.config)
         used, rows = np.unique(rows, return_inverse=True)  # tiles that became no token need no memory
@@ -222,19 +226,19 @@ class SlideDataset:
             for slide, t in zip(patches[m], tiles, strict=True):
                 slide.copy_(torch.from_numpy(t.features)[torch.from_numpy(t.rows)])
             repeats[m] = torch.tensor([-(-len(t.rows) // len(t.features)) for t in tiles])
-        blank = (torch.zeros(self.genes[0]), torch.zeros(self.genes[1]))
+        blank = (torch.zeros(len(self.gene_names[0])), torch.zeros(len(self.gene_names[1])))
         rows = [self.expression[i] or blank for i in indices]
-        cases = [self.cases[i] for i in indices]
+        samples = [self.samples[i] for i in indices]
         return Batch(
             index=torch.tensor(list(indices), dtype=torch.int64),
-            slide_ids=tuple(case.slide_id for case in cases),
+            slide_ids=tuple(sample.slide_id for sample in samples),
             patches=patches,
             repeats=repeats,
             tumor=torch.stack([row[0] for row in rows]),
             tme=torch.stack([row[1] for row in rows]),
             has_expression=torch.tensor([self.expression[i] is not None for i in indices]),
-            label=torch.tensor([case.label for case in cases], dtype=torch.int64),
-            event=torch.tensor([case.event for case in cases], dtype=torch.float32),
+            label=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
+            event=torch.tensor([sample.event for sample in samples], dtype=torch.float32),
         )
 
     def feature_moments(self, most: int = 256) -> Mapping[str, tuple[Tensor, Tensor]]:
@@ -331,9 +335,9 @@ def _expression(row: tuple[NDArray, NDArray]) -> tuple[Tensor, Tensor]:
     return tumor, tme
 
 
-def _unreadable(case: Case, where: str, error: Exception) -> InputError:
+def _unreadable(sample: SlideSample, where: str, error: Exception) -> InputError:
     found = "no features.h5" if isinstance(error, FileNotFoundError) else str(error)
-    return InputError([Problem(f"features of slide {case.slide_id}{where}", found, "extract them again")])
+    return InputError([Problem(f"features of slide {sample.slide_id}{where}", found, "extract them again")])
 
 
 def _plain(value: object) -> str | int | float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,10 +18,11 @@ from pathduet.features.check import verify_features
 from pathduet.results import PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS, Results
 from pathduet.training.config import TrainingConfig
 from pathduet.training.failures import failure_of, reason_of, write_failed_model, write_no_predictions
-from pathduet.training.networks import choose
+from pathduet.training.fold_data import FoldData
+from pathduet.training.networks import ModelSettings, choose
 from pathduet.training.predict import predict_model, write_representations
-from pathduet.training.search import SEARCH, Settings, search_settings
-from pathduet.training.train import train_model
+from pathduet.training.search import SEARCH, search_settings
+from pathduet.training.train import ModelToTrain, train_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,18 +84,19 @@ class FoldJob:
         """Folder of the predictions of the external cohorts."""
         return Results(self.results).external(self.task, self.model, self.fold)
 
-    def data(self, labels: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what training and prediction read: slides, labels, folds, expression_path, threads."""
-        rule = cast("Any", labels["cdkn2a_rule"])
+    def data(self, settings: Mapping[str, Any]) -> FoldData:
+        """Return what training and prediction read, the features compared with their checksums."""
+        rule = cast("Any", settings["labels"]["cdkn2a_rule"])
         slides = usable_slides(self.results)
         verify_features(Results(self.results), slides["slide_id"])
-        return {
-            "slides": slides,
-            "labels": task_labels(read_patients(self.patients), cast("Any", self.task), cdkn2a_rule=rule),
-            "folds": read_folds(Results(self.results).folds),
-            "expression_path": Path(self.expression),
-            "threads": self.threads,
-        }
+        return FoldData(
+            slides,
+            task_labels(read_patients(self.patients), cast("Any", self.task), cdkn2a_rule=rule),
+            read_folds(Results(self.results).folds),
+            Path(self.expression),
+            settings["protocol"],
+            settings["labels"]["survival_bins"],
+        )
 
 
 def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
@@ -105,7 +107,7 @@ def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
     settings : mapping
         From :meth:`pathduet.workflow.plan.Plan.training_settings`.
     """
-    data = job.data(settings["labels"])  # what is wrong with the inputs is no failure of the model
+    data = job.data(settings)  # what is wrong with the inputs is no failure of the model
     try:
         _train(job, settings, data)
         _predict(job, data)
@@ -118,49 +120,40 @@ def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
             write_no_predictions(job.external_dir)
 
 
-def _train(job: FoldJob, settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+def _train(job: FoldJob, settings: Mapping[str, Any], data: FoldData) -> None:
     """Train, after a search of the settings if there is one."""
     lineage, out_dir = settings["lineage"], job.model_dir()
     for source in lineage.values():
         reason = failure_of(job.model_dir(source))
         if reason is not None:
             raise RuntimeError(f"its {source} failed ({reason})")
+    sources = {role: job.model_dir(source) for role, source in lineage.items()}
     network = choose(settings["base"], settings["network"], settings["own"])
-    chosen = Settings(
+    configured = ModelSettings(
         network,
         network.token_config(settings["model"]),
         TrainingConfig(seed=settings["seed"], **settings["training"]),
     )
-    arguments: dict[str, Any] = {
-        **data, "protocol": settings["protocol"], "survival_bins": settings["labels"]["survival_bins"]
-    }  # fmt: skip
-    if lineage:
-        arguments["teacher_dir"] = job.model_dir(lineage["teacher"])
-    record: dict[str, Any] = {}
+    model = ModelToTrain(job.task, job.model, job.fold, configured, sources.get("teacher"))
     if settings["search"] is not None:
-        chosen, record["search"] = search_settings(
-            job.task, job.model, job.fold, chosen, settings["search"], out_dir=out_dir, **arguments
-        )
+        found, record = search_settings(model, data, settings["search"], out_dir, job.threads)
+        model = replace(model, settings=found, record={"search": record})
     else:
         (out_dir / SEARCH).unlink(missing_ok=True)
         shutil.rmtree(out_dir / "search", ignore_errors=True)
-    if lineage:
-        arguments["student_dir"] = job.model_dir(lineage["student"])
-    train_model(
-        job.task, job.model, job.fold, **arguments, out_dir=out_dir, network=chosen.network,
-        model_config=chosen.model, training_config=chosen.training, record=record,
-        tensorboard=settings["tensorboard"],
-    )  # fmt: skip
+    model = replace(model, student_dir=sources.get("student"))
+    train_model(model, data, out_dir, threads=job.threads, tensorboard=settings["tensorboard"])
 
 
-def _predict(job: FoldJob, data: Mapping[str, Any]) -> None:
+def _predict(job: FoldJob, data: FoldData) -> None:
     """Write what the trained model predicts.
 
     The training part's risks cut survival into groups, so that no test patient takes part in choosing them.
     """
     model_dir = job.model_dir()
     for part, folder in (("test", model_dir), *([("external", job.external_dir)] if job.external else [])):
-        predictions = predict_model(model_dir, part=part, **data)
+        predictions = predict_model(model_dir, data, part, threads=job.threads)
         write_tsv(folder / PREDICTIONS, predictions.table)
         write_representations(folder / REPRESENTATIONS, predictions)
-    write_tsv(model_dir / TRAINING_PREDICTIONS, predict_model(model_dir, part="train", **data).table)
+    training = predict_model(model_dir, data, "train", threads=job.threads)
+    write_tsv(model_dir / TRAINING_PREDICTIONS, training.table)

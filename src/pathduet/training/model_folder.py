@@ -15,10 +15,10 @@ from pathduet.core.errors import InputError, Problem
 from pathduet.core.files import atomic_path, write_json
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import ModelConfig
+from pathduet.results import DESCRIPTION, WEIGHTS
 from pathduet.training.networks import NetworkChoice, choose
-from pathduet.training.outcomes import ClassOutcome, Outcome, SurvivalOutcome
+from pathduet.training.task_targets import ClassTarget, SurvivalTarget, TaskTarget
 
-WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 FORMAT = 2
 
 
@@ -34,7 +34,7 @@ class ModelDescription:
         The fold whose test part the model never saw.
     config : ModelConfig
         Sizes of the method's networks; of the others only what concerns the tokens they read.
-    outcome : ClassOutcome or SurvivalOutcome
+    target : ClassTarget or SurvivalTarget
         Class names, or edges of the survival intervals.
     encoder : dict
         What the feature files say about their encoder; `feature_dim` among it.
@@ -48,7 +48,7 @@ class ModelDescription:
     model: str
     fold: int
     config: ModelConfig
-    outcome: Outcome
+    target: TaskTarget
     encoder: Mapping[str, Any]
     tumor_genes: tuple[str, ...] = ()
     tme_genes: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class ModelDescription:
 
     def build(self) -> nn.Module:
         """Return the network with fresh weights."""
-        dimension, outputs = int(self.encoder["feature_dim"]), self.outcome.outputs
+        dimension, outputs = int(self.encoder["feature_dim"]), self.target.outputs
         if not self.choice.has_experts:
             return self.choice.build(NetworkSizes(dimension, self.tumor_genes, self.tme_genes, outputs))
         counts = (len(self.tumor_genes), len(self.tme_genes)) if self.choice.needs_expression else ()
@@ -70,9 +70,9 @@ class ModelDescription:
 
 
 def save_model(
-    folder: Path, description: ModelDescription, network: nn.Module, facts: Mapping[str, Any]
+    folder: Path, description: ModelDescription, network: nn.Module, more: Mapping[str, Any]
 ) -> None:
-    """Write weights and description; `facts` (JSON-ready) are recorded beside what rebuilds the model.
+    """Write weights and description; `more` (JSON-ready) is recorded beside what rebuilds the model.
 
     The same weights give the same bytes.
     """
@@ -82,9 +82,9 @@ def save_model(
     data = save(tensors)
     with atomic_path(folder / WEIGHTS) as temporary:
         temporary.write_bytes(data)
-    outcome = description.outcome
+    target = description.target
     record = {
-        **facts,
+        **more,
         "format": FORMAT,
         "task": description.task,
         "model": description.model,
@@ -92,8 +92,8 @@ def save_model(
         **description.choice.record(),
         "variant": description.choice.variant,
         "model_config": asdict(description.config),
-        "classes": list(outcome.classes) if isinstance(outcome, ClassOutcome) else None,
-        "survival_edges_days": list(outcome.edges) if isinstance(outcome, SurvivalOutcome) else None,
+        "classes": list(target.classes) if isinstance(target, ClassTarget) else None,
+        "survival_edges_days": list(target.edges) if isinstance(target, SurvivalTarget) else None,
         "encoder": dict(description.encoder),
         "tumor_genes": list(description.tumor_genes),
         "tme_genes": list(description.tme_genes),
@@ -143,14 +143,14 @@ def load_model(
     if record.get("own_network") and not own_networks:
         found = f"a network of its own, from {record['own_network'].get('file')!r}"
         raise InputError([Problem(f"model {folder}", found, "only the workflow that trained it can load it")])
-    outcome: Outcome
+    target: TaskTarget
     if record["classes"] is not None:
-        outcome = ClassOutcome(tuple(record["classes"]))
+        target = ClassTarget(tuple(record["classes"]))
     else:
-        outcome = SurvivalOutcome(tuple(record["survival_edges_days"]))
+        target = SurvivalTarget(tuple(record["survival_edges_days"]))
     choice = NetworkChoice.from_record(record)
     description = ModelDescription(
-        record["task"], record["model"], record["fold"], choice.token_config(record["model_config"]), outcome,
+        record["task"], record["model"], record["fold"], choice.token_config(record["model_config"]), target,
         record["encoder"], tuple(record["tumor_genes"]), tuple(record["tme_genes"]), choice,
     )  # fmt: skip
     network = description.build()

@@ -7,7 +7,7 @@ imports pathduet.models.*
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -17,6 +17,7 @@ from pathduet.core.errors import InputError, Problem
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import ModelConfig
 from pathduet.models.network_settings import network_settings
+from pathduet.training.config import TrainingConfig
 from pathduet.training.own_network import OwnNetwork, load_network
 
 
@@ -101,6 +102,30 @@ class NetworkChoice:
         if own is None:
             return choose(record["base"], record["network_settings"])
         return cls(own_model(record["base"], record), record["network_settings"], OwnNetwork(**own))
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a model is trained with: the network, the sizes of teacher and student or how tokens are made, optimisation."""
+
+    network: NetworkChoice
+    model: ModelConfig
+    training: TrainingConfig
+
+    @property
+    def dropout(self) -> float | None:
+        """Dropout of the network, if it has one."""
+        value = self.model.dropout if self.network.has_experts else self.network.settings.get("dropout")
+        return None if value is None else float(value)
+
+    def with_dropout(self, rate: float) -> ModelSettings:
+        """Return these settings with another dropout; a network without one keeps having none."""
+        if self.network.has_experts:
+            return replace(self, model=replace(self.model, dropout=rate))
+        if "dropout" not in self.network.settings:
+            return self
+        settings = {**self.network.settings, "dropout": rate}
+        return replace(self, network=replace(self.network, settings=settings))
 
 
 def choose(

@@ -19,7 +19,7 @@ from pathduet.models.method.subspace_order import assignment_costs
 from pathduet.models.method.teacher import Teacher, TeacherOutput
 from pathduet.training.config import TrainingConfig
 from pathduet.training.dataset import Batch
-from pathduet.training.outcomes import Outcome
+from pathduet.training.task_targets import TaskTarget
 
 
 class Loss(NamedTuple):
@@ -56,15 +56,13 @@ def student_inputs(batch: Batch) -> tuple[Tensor | None, ...]:
 
 
 def _task_loss(
-    outcome: Outcome, logits: dict[str, Tensor], batch: Batch, weights: Tensor | None
+    target: TaskTarget, logits: dict[str, Tensor], batch: Batch, weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the sum of the experts' losses and the mean probability (B,) of what was observed."""
     both = [expert.float() for expert in logits.values()]
-    loss = torch.stack([outcome.loss(x, batch.label, batch.event, weights) for x in both]).sum()
+    loss = torch.stack([target.loss(x, batch.label, batch.event, weights) for x in both]).sum()
     with torch.no_grad():
-        probability = torch.stack([outcome.probability(x, batch.label, batch.event) for x in both]).mean(
-            dim=0
-        )
+        probability = torch.stack([target.probability(x, batch.label, batch.event) for x in both]).mean(dim=0)
     return loss, probability
 
 
@@ -76,7 +74,7 @@ class TeacherObjective:
 
     Attributes
     ----------
-    outcome : Outcome
+    target : TaskTarget
         The task.
     config : TrainingConfig
         Switches and weights.
@@ -84,7 +82,7 @@ class TeacherObjective:
         (K,).
     """
 
-    outcome: Outcome
+    target: TaskTarget
     config: TrainingConfig
     class_weights: Tensor | None = None
     _confidence: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -98,7 +96,7 @@ class TeacherObjective:
             batch.patches.get("10x"), batch.patches.get("20x"), batch.tumor, batch.tme,
             need_attention=consistency,
         )  # fmt: skip
-        task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
+        task, probability = _task_loss(self.target, output.logits, batch, self.class_weights)
         parts = {"task": task}
         if consistency:
             parts["dev"] = torch.stack([self._dev(model, output, s) for s in SUBSPACES]).sum()
@@ -124,7 +122,7 @@ class TeacherObjective:
         for m in model.config.experts:
             classifier = model.expert(m)
             alone = subspace_logits(representation[m].float(), classifier.weight, classifier.bias)
-            sums = [self.outcome.probability(logits, batch.label, batch.event).sum() for logits in alone]
+            sums = [self.target.probability(logits, batch.label, batch.event).sum() for logits in alone]
             self._confidence.setdefault(m, []).append(torch.stack(sums))
 
     @torch.no_grad()
@@ -146,14 +144,14 @@ class TeacherObjective:
 class StudentObjective:
     """The experts' task losses; the prototypes' order is learned through the task."""
 
-    outcome: Outcome
+    target: TaskTarget
     config: TrainingConfig
     class_weights: Tensor | None = None
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         assert isinstance(model, Student)
         output = model(*student_inputs(batch))
-        task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
+        task, probability = _task_loss(self.target, output.logits, batch, self.class_weights)
         return Loss(task, {"task": task}, probability)
 
     def coordinate(self, model: nn.Module) -> float | None:
@@ -185,13 +183,13 @@ class DistilledObjective:
 
     Attributes
     ----------
-    outcome, config, class_weights
+    target, config, class_weights
         As for the other objectives.
     targets : TeacherTargets
         The teacher's answers, indexed like the dataset.
     """
 
-    outcome: Outcome
+    target: TaskTarget
     config: TrainingConfig
     class_weights: Tensor | None
     targets: TeacherTargets
@@ -199,7 +197,7 @@ class DistilledObjective:
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         assert isinstance(model, Student)
         output = model(*student_inputs(batch), order_from_task=False)
-        task, probability = _task_loss(self.outcome, output.logits, batch, self.class_weights)
+        task, probability = _task_loss(self.target, output.logits, batch, self.class_weights)
         parts = {"task": task}
         zero = task.new_zeros(())
         parts |= {"mse": zero, "kl": zero, "order": zero}
@@ -210,7 +208,7 @@ class DistilledObjective:
                 prototypes = output.prototypes[m][taught].float()  # (b, 2, c)
                 target = self.targets.representation[m][rows].view_as(prototypes)
                 kept, swapped = assignment_costs(prototypes, target)
-                divergence = self.outcome.divergence(
+                divergence = self.target.divergence(
                     output.logits[m][taught].float(), self.targets.logits[m][rows], self.config.temperature
                 )
                 given = output.margin[m][taught].detach() >= 0

@@ -20,11 +20,11 @@ from pathduet.models.inputs import Answer
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.experts import combine_hazards, combine_probabilities
 from pathduet.models.method.teacher import Teacher
-from pathduet.training.dataset import Case, ExpressionSource, SlideDataset
-from pathduet.training.fold_slides import fold_cases
+from pathduet.training.dataset import ExpressionSource, SlideDataset, SlideSample
+from pathduet.training.fold_data import FoldData
 from pathduet.training.model_folder import ModelDescription, load_model
 from pathduet.training.objectives import student_inputs
-from pathduet.training.outcomes import ClassOutcome
+from pathduet.training.task_targets import ClassTarget
 from pathduet.training.train import magnifications_read
 
 if TYPE_CHECKING:
@@ -53,12 +53,9 @@ class Predictions(NamedTuple):
 
 def predict_model(
     model_dir: Path,
-    *,
-    slides: pd.DataFrame,
-    labels: pd.DataFrame,
-    folds: pd.DataFrame,
-    expression_path: Path | None = None,
+    data: FoldData,
     part: str | Sequence[str] = "test",
+    *,
     batch_size: int = 8,
     threads: int = 1,
     device: str = "auto",
@@ -68,11 +65,9 @@ def predict_model(
     Parameters
     ----------
     model_dir : Path
-        Folder written by :func:`pathduet.training.train_model`.
-    slides, labels, folds : DataFrame
-        As for training.
-    expression_path : Path, optional
-        The fold's .h5ad; needed for a teacher, which predicts only slides with expression.
+        Folder written by :func:`pathduet.training.train.train_model`.
+    data : FoldData
+        As for training. A model that predicts from expression predicts only slides that have some.
     part : str or sequence of str
         ``test``, ``train``, ``external`` (patients outside the cross-validation), or several of them.
     batch_size : int
@@ -85,55 +80,31 @@ def predict_model(
     InputError
         If features or genes are not those the model was trained on.
     """
-
     limit_threads(threads)
     chosen = torch.device(pick_device(device))
     network, description, _ = load_model(model_dir, own_networks=True)
     network.to(chosen)
-    parts = {part} if isinstance(part, str) else set(part)
-    cases = [
-        case
-        for case in fold_cases(slides, labels, folds, description.fold, description.outcome)
-        if case.part in parts
-    ]
+    parts = (part,) if isinstance(part, str) else part
+    samples = data.samples(description.fold, description.target, *parts)
     expression = None
-    choice = description.choice
-    if choice.needs_expression:
-        if expression_path is None:
-            raise ValueError(f"a {choice.base} needs the fold's expression: give expression_path")
-        from pathduet.expression.fold_matrix import load
-
-        expression = load(expression_path)
-        if (tuple(expression.tumor_genes), tuple(expression.tme_genes)) != (
-            description.tumor_genes, description.tme_genes,
-        ):  # fmt: skip
-            raise InputError(
-                [
-                    Problem(
-                        f"model {model_dir}",
-                        "trained on other genes than the fold's expression",
-                        "train it again",
-                    )
-                ]
-            )
-        cases = [case for case in cases if expression.row_for(case.patient_id, case.slide_id) is not None]
-    return predict_cases(
-        network,
-        description,
-        cases,
-        labels,
-        expression=expression,
-        batch_size=batch_size,
-        device=chosen,
-        where=f"model {model_dir}",
-    )
+    if description.choice.needs_expression:
+        expression = data.expression()
+        genes = (tuple(expression.tumor_genes), tuple(expression.tme_genes))
+        if genes != (description.tumor_genes, description.tme_genes):
+            found = "trained on other genes than the fold's expression"
+            raise InputError([Problem(f"model {model_dir}", found, "train it again")])
+        samples = [s for s in samples if expression.row_for(s.patient_id, s.slide_id) is not None]
+    return predict_samples(
+        network, description, samples, data.labels,
+        expression=expression, batch_size=batch_size, device=chosen, where=f"model {model_dir}",
+    )  # fmt: skip
 
 
 @torch.no_grad()
-def predict_cases(
+def predict_samples(
     network: nn.Module,
     description: ModelDescription,
-    cases: Sequence[Case],
+    samples: Sequence[SlideSample],
     labels: pd.DataFrame,
     *,
     expression: ExpressionSource | None = None,
@@ -150,7 +121,7 @@ def predict_cases(
         On `device`, in evaluation mode.
     description : ModelDescription
         What it is made for.
-    cases : sequence of Case
+    samples : sequence of SlideSample
         The slides; for a teacher only those with expression.
     labels : DataFrame
         Truth to set beside the predictions, indexed by patient_id; may have no rows.
@@ -170,7 +141,7 @@ def predict_cases(
     chosen = device or torch.device("cpu")
     choice, experts = description.choice, description.config.experts
     read = magnifications_read(choice, description.config)
-    dataset = SlideDataset(cases, description.config, expression, cache_mib=0, magnifications=read)
+    dataset = SlideDataset(samples, description.config, expression, cache_mib=0, magnifications=read)
     check_encoder(dataset, description, where)
     collected: dict[str, list[torch.Tensor]] = {}
     starts = range(0, len(dataset), batch_size)
@@ -196,25 +167,25 @@ def predict_cases(
             collected.setdefault(f"logits {m}", []).append(output.logits[m].float().cpu())
             collected.setdefault(f"representation {m}", []).append(output.representation[m].float().cpu())
     if choice.has_experts:
-        logits = {m: _stack(collected.get(f"logits {m}"), description.outcome.outputs) for m in experts}
+        logits = {m: _stack(collected.get(f"logits {m}"), description.target.outputs) for m in experts}
         width = 2 * description.config.width
         representations = {m: _stack(collected.get(f"representation {m}"), width).numpy() for m in experts}
     else:
-        logits = {"": _stack(collected.get("logits"), description.outcome.outputs)}
+        logits = {"": _stack(collected.get("logits"), description.target.outputs)}
         representations = {"representation": _stack(collected.get("representation"), 0).numpy()}
 
     columns: dict[str, Any] = {
-        "slide_id": [case.slide_id for case in cases],
-        "patient_id": [case.patient_id for case in cases],
-        "cohort": [case.cohort for case in cases],
-        "part": [case.part for case in cases],
-        "fold": [description.fold] * len(cases),
+        "slide_id": [sample.slide_id for sample in samples],
+        "patient_id": [sample.patient_id for sample in samples],
+        "cohort": [sample.cohort for sample in samples],
+        "part": [sample.part for sample in samples],
+        "fold": [description.fold] * len(samples),
     }
-    truth = labels.reindex([case.patient_id for case in cases])
-    if isinstance(description.outcome, ClassOutcome):
+    truth = labels.reindex([sample.patient_id for sample in samples])
+    if isinstance(description.target, ClassTarget):
         columns |= _class_columns(logits, description, truth)
     else:
-        bins = [case.label if case.label >= 0 else None for case in cases]
+        bins = [sample.label if sample.label >= 0 else None for sample in samples]
         columns |= _survival_columns(logits, truth, pd.array(bins, dtype="Int64"))
     return Predictions(pd.DataFrame(columns), representations)
 
@@ -226,26 +197,26 @@ def _stack(rows: list[torch.Tensor] | None, width: int) -> torch.Tensor:
 def _class_columns(
     logits: dict[str, torch.Tensor], description: ModelDescription, truth: pd.DataFrame
 ) -> dict[str, Any]:
-    outcome = description.outcome
-    assert isinstance(outcome, ClassOutcome)
+    target = description.target
+    assert isinstance(target, ClassTarget)
     if "" in logits:
         probability = logits[""].double().softmax(dim=1)
         return {
             "label": truth["label"].to_numpy(),
-            "predicted": [outcome.classes[i] for i in probability.argmax(dim=1).tolist()],
-        } | {f"p_{name}": probability[:, k].numpy() for k, name in enumerate(outcome.classes)}
+            "predicted": [target.classes[i] for i in probability.argmax(dim=1).tolist()],
+        } | {f"p_{name}": probability[:, k].numpy() for k, name in enumerate(target.classes)}
     # float64: probabilities of the table then add up to 1 to the last printed digit
     wide = {m: x.double() for m, x in logits.items()}
-    probability, speaker, single = combine_probabilities(wide, description.config.expert_rule)
+    probability, expert, single = combine_probabilities(wide, description.config.expert_rule)
     best = probability.argmax(dim=1).tolist()
     columns: dict[str, Any] = {
         "label": truth["label"].to_numpy(),
-        "predicted": [outcome.classes[i] for i in best],
-        "expert": [MAGNIFICATIONS[i] for i in speaker.tolist()],
+        "predicted": [target.classes[i] for i in best],
+        "expert": [MAGNIFICATIONS[i] for i in expert.tolist()],
     }
     tables = {"p": probability} | {f"p{m.removesuffix('x')}": own for m, own in single.items()}
     for prefix, table in tables.items():
-        columns |= {f"{prefix}_{name}": table[:, k].numpy() for k, name in enumerate(outcome.classes)}
+        columns |= {f"{prefix}_{name}": table[:, k].numpy() for k, name in enumerate(target.classes)}
     return columns
 
 

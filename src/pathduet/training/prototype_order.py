@@ -94,7 +94,7 @@ def consistent_direction(given: Tensor, scorer: Tensor) -> Tensor | None:
 
 
 @torch.no_grad()
-def orient(
+def order_prototypes(
     student: Student,
     dataset: TrainingItems,
     paired: list[int],

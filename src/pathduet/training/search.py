@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,11 @@ import numpy as np
 from pathduet.core.files import write_json, write_tsv
 from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
-from pathduet.models.method.config import ModelConfig
-from pathduet.training.config import TrainingConfig
 from pathduet.training.failures import reason_of
-from pathduet.training.fold_slides import fold_outcome, known_labels
-from pathduet.training.networks import NetworkChoice
+from pathduet.training.fold_data import FoldData, known_labels
+from pathduet.training.networks import ModelSettings
 from pathduet.training.predict import predict_model
-from pathduet.training.train import train_model
+from pathduet.training.train import ModelToTrain, train_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,34 +48,15 @@ class Candidate:
     dropout: float | None = None
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a model is trained with."""
-
-    network: NetworkChoice
-    model: ModelConfig
-    training: TrainingConfig
-
-    def changed(self, candidate: Candidate) -> Settings:
-        """Return these settings with a candidate's laid over them; networks without dropout keep having none."""
-        rates = {
-            name: value
-            for name in ("learning_rate", "weight_decay")
-            if (value := getattr(candidate, name)) is not None
-        }
-        network, model = self.network, self.model
-        if candidate.dropout is not None:
-            if network.has_experts:
-                model = replace(model, dropout=candidate.dropout)
-            elif "dropout" in network.settings:
-                network = replace(network, settings={**network.settings, "dropout": candidate.dropout})
-        return Settings(network, model, replace(self.training, **rates))
-
-    @property
-    def dropout(self) -> float | None:
-        """Dropout of the network, if it has one."""
-        value = self.model.dropout if self.network.has_experts else self.network.settings.get("dropout")
-        return None if value is None else float(value)
+def with_candidate(settings: ModelSettings, candidate: Candidate) -> ModelSettings:
+    """Return settings with a candidate's laid over them."""
+    rates = {
+        name: value
+        for name in ("learning_rate", "weight_decay")
+        if (value := getattr(candidate, name)) is not None
+    }
+    changed = settings if candidate.dropout is None else settings.with_dropout(candidate.dropout)
+    return replace(changed, training=replace(settings.training, **rates))
 
 
 def candidates(search: Mapping[str, Any], seed: int, task: str, fold: int) -> list[Candidate]:
@@ -159,76 +139,60 @@ def observed_loss(predictions: pd.DataFrame, task: str) -> float:
 
 
 def search_settings(
-    task: str,
-    model: str,
-    fold: int,
-    configured: Settings,
-    search: Mapping[str, Any],
-    *,
-    slides: pd.DataFrame,
-    labels: pd.DataFrame,
-    folds: pd.DataFrame,
-    out_dir: Path,
-    **training: Any,
-) -> tuple[Settings, dict[str, Any]]:
+    configured: ModelToTrain, data: FoldData, search: Mapping[str, Any], out_dir: Path, threads: int = 1
+) -> tuple[ModelSettings, dict[str, Any]]:
     """Try settings on an inner split of the training part; write search.tsv and return the best with a record.
 
     Every trial that ended is kept in ``search/`` until all are done, so that an interrupted search goes on where it stopped.
 
     Parameters
     ----------
-    task, model, fold
-        As for :func:`pathduet.training.train.train_model`.
-    configured : Settings
-        Tried first; they are kept where every trial fails.
+    configured : ModelToTrain
+        Its settings are tried first, and kept where every trial fails.
+    data : FoldData
+        Only the fold's training part is used.
     search : mapping
         ``trials``, ``inner_fraction`` and the ranges.
-    slides, labels, folds : DataFrame
-        As for training; only the fold's training part is used.
     out_dir : Path
         Folder of the model.
-    training : Any
-        More arguments of :func:`train_model` (`expression_path`, `protocol`, `survival_bins`, `threads`,
-        `teacher_dir`).
+    threads : int
+        Threads of torch.
 
     Returns
     -------
-    Settings, dict
+    ModelSettings, dict
         The best trial's settings; trials, inner patients, and the chosen trial with its settings.
     """
     import pandas as pd
 
-    inner = inner_folds(folds, labels, task, fold, search["inner_fraction"], configured.training.seed)
+    task, fold, seed = configured.task, configured.fold, configured.settings.training.seed
+    inner = inner_folds(data.folds, data.labels, task, fold, search["inner_fraction"], seed)
     patients = set(inner["patient_id"])
     # the fold's own intervals: those of the inner part would not be the teacher's
-    training["outcome"] = fold_outcome(
-        task, labels, folds, fold,
-        protocol=training.get("protocol", "strict"), bins=training.get("survival_bins", 4),
-    )  # fmt: skip
-    data = {
-        "slides": slides[slides["patient_id"].isin(patients)],
-        "labels": labels[labels.index.isin(patients)],
-        "folds": inner,
-    }
+    configured = replace(configured, target=data.target(task, fold))
+    trained = replace(
+        data,
+        slides=data.slides[data.slides["patient_id"].isin(patients)],
+        labels=data.labels[data.labels.index.isin(patients)],
+        folds=inner,
+    )
+    drawn = candidates(search, seed, task, fold)
     rows = []
-    for number, candidate in enumerate(candidates(search, configured.training.seed, task, fold)):
-        settings = configured.changed(candidate)
-        key = settings_hash(
-            [settings.network.record(), settings.model, settings.training, search["inner_fraction"],
-             inner.to_dict("list"), [str(value) for value in training.values()], code_version("pathduet.training.train")]
-        )  # fmt: skip
+    for number, candidate in enumerate(drawn):
+        tried = replace(configured, settings=with_candidate(configured.settings, candidate))
         folder = out_dir / _FOLDER / f"trial-{number}"
+        settings = tried.settings
+        key = settings_hash(
+            [settings.network.record(), settings.model, settings.training, search["inner_fraction"], inner.to_dict("list"),
+             str(data.expression_path), str(tried.teacher_dir), str(tried.target), code_version("pathduet.training.train")]
+        )  # fmt: skip
         row = {
             "trial": number,
             "learning_rate": settings.training.learning_rate,
             "weight_decay": settings.training.weight_decay,
             "dropout": settings.dropout,
         }
-
-        def trial(settings: Settings = settings, folder: Path = folder) -> float:
-            return _trial(task, model, fold, settings, data, folder, training)
-
-        rows.append(row | _kept(folder, key, trial))
+        rows.append(row | _kept(folder, key, partial(_trial, tried, trained, folder, threads)))
     table = pd.DataFrame(rows)
     finished = table.dropna(subset=["loss"])
     losses = finished["loss"].astype(float)
@@ -246,35 +210,17 @@ def search_settings(
         },
         "chosen": {name: rows[best][name] for name in ("trial", "learning_rate", "weight_decay", "dropout", "loss")},
     }  # fmt: skip
-    return configured.changed(candidates(search, configured.training.seed, task, fold)[best]), record
+    return with_candidate(configured.settings, drawn[best]), record
 
 
-def _trial(
-    task: str,
-    model: str,
-    fold: int,
-    settings: Settings,
-    data: Mapping[str, Any],
-    folder: Path,
-    training: Mapping[str, Any],
-) -> float:
-    train_model(
-        task, model, fold, **data, **training,
-        model_config=settings.model, training_config=settings.training, network=settings.network, out_dir=folder,
-    )  # fmt: skip
-    predictions = predict_model(
-        folder,
-        part="test",
-        expression_path=training["expression_path"],
-        threads=training.get("threads", 1),
-        **data,
-    )
-    return observed_loss(predictions.table, task)
+def _trial(tried: ModelToTrain, data: FoldData, folder: Path, threads: int) -> float:
+    train_model(tried, data, folder, threads=threads)
+    return observed_loss(predict_model(folder, data, threads=threads).table, tried.task)
 
 
 def _kept(folder: Path, key: str, trial: Callable[[], float]) -> dict[str, Any]:
-    """Return a trial's outcome, from its file if it ended before."""
-    path = folder / "outcome.json"
+    """Return what became of a trial, from its file if it ended before."""
+    path = folder / "trial.json"
     try:
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if kept.pop("key") == key:
@@ -288,9 +234,9 @@ def _kept(folder: Path, key: str, trial: Callable[[], float]) -> dict[str, Any]:
         failure = "" if loss is not None else "no labelled patient to compare on"
     except Exception as error:  # settings under which a model cannot be trained are a result, too
         failure = reason_of(error)
-    outcome = {"loss": loss, "seconds": round(time.perf_counter() - start, 1), "failure": failure}
-    write_json(path, {"key": key, **outcome})
-    return outcome
+    result = {"loss": loss, "seconds": round(time.perf_counter() - start, 1), "failure": failure}
+    write_json(path, {"key": key, **result})
+    return result
 
 
 def _generator(purpose: str, seed: int, task: str, fold: int) -> np.random.Generator:

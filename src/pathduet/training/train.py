@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pathduet.catalogue import find
 from pathduet.core.errors import InputError, Problem
 from pathduet.core.files import sha256_file, write_tsv
 from pathduet.core.hardware import limit_threads, pick_device
+from pathduet.losses.class_weights import class_weights
 from pathduet.models.method.config import MAGNIFICATIONS, ModelConfig
 from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.models.method.student import Student
+from pathduet.results import HISTORY, WEIGHTS
 from pathduet.training.baseline_objective import BaselineObjective
-from pathduet.training.config import TrainingConfig, check_task
 from pathduet.training.cost import Cost
-from pathduet.training.dataset import Case, SlideDataset
-from pathduet.training.fold_slides import fold_cases, fold_outcome
+from pathduet.training.dataset import SlideDataset, SlideSample
+from pathduet.training.fold_data import FoldData
 from pathduet.training.loop import fit, learning_rate
-from pathduet.training.model_folder import WEIGHTS, ModelDescription, load_model, save_model
-from pathduet.training.networks import NetworkChoice, choose
+from pathduet.training.model_folder import ModelDescription, load_model, save_model
+from pathduet.training.networks import ModelSettings, NetworkChoice
 from pathduet.training.objectives import (
     DistilledObjective,
     Objective,
@@ -32,13 +33,10 @@ from pathduet.training.objectives import (
     TeacherObjective,
     TeacherTargets,
 )
-from pathduet.training.outcomes import ClassOutcome, Outcome, class_weights
-from pathduet.training.prototype_order import orient
+from pathduet.training.prototype_order import order_prototypes
 from pathduet.training.released import ReleasedTeacherObjective, released_learning_rate
+from pathduet.training.task_targets import ClassTarget, TaskTarget
 from pathduet.training.tensorboard import require_tensorboard
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: What a student shares with its teacher: the slides' tokens, the experts and the width of X_R.
 SAME_TEACHER = ("tokens", "token_order", "width", "magnifications")
@@ -46,31 +44,57 @@ SAME_TEACHER = ("tokens", "token_order", "width", "magnifications")
 #: neither the shape nor the meaning of its weights.
 _FREE = ("gene_input", "dropout", "expert_rule")
 SAME_STUDENT = tuple(f.name for f in fields(ModelConfig) if f.name not in _FREE)
-HISTORY, CHECKPOINT = "history.tsv", "checkpoint.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelToTrain:
+    """One model of one task and fold.
+
+    Attributes
+    ----------
+    task : str
+        ``diagnosis``, ``grading`` or ``survival``.
+    model : str
+        The planned model's name, e.g. ``teacher-no-cgc``.
+    fold : int
+        Patients of this fold are the test part and are not looked at.
+    settings : ModelSettings
+        Network, sizes and optimisation.
+    teacher_dir : Path, optional
+        The same fold's teacher; needed for a distilled model.
+    student_dir : Path, optional
+        The same fold's student: the warmed-up network that distillation starts from. Without it, a distilled model starts
+        from fresh weights.
+    target : TaskTarget, optional
+        Classes or survival intervals, where they are not those of this training part.
+    record : mapping
+        More for model.json (how the settings were found), JSON-ready.
+    """
+
+    task: str
+    model: str
+    fold: int
+    settings: ModelSettings
+    teacher_dir: Path | None = None
+    student_dir: Path | None = None
+    target: TaskTarget | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What progress and errors call it."""
+        return f"{self.task} {self.model} fold {self.fold}"
 
 
 def train_model(
-    task: str,
-    model: str,
-    fold: int,
-    *,
-    slides: pd.DataFrame,
-    labels: pd.DataFrame,
-    folds: pd.DataFrame,
-    expression_path: Path,
-    model_config: ModelConfig,
-    training_config: TrainingConfig,
+    model: ModelToTrain,
+    data: FoldData,
     out_dir: Path,
-    teacher_dir: Path | None = None,
-    student_dir: Path | None = None,
-    protocol: str = "strict",
-    survival_bins: int = 4,
+    *,
     threads: int = 1,
     device: str = "auto",
     tensorboard: bool = False,
-    network: NetworkChoice | None = None,
-    record: Mapping[str, Any] | None = None,
-    outcome: Outcome | None = None,
 ) -> None:
     """Train a model on the training part of a fold; write weights.safetensors, model.json, history.tsv and cost.json.
 
@@ -79,43 +103,18 @@ def train_model(
 
     Parameters
     ----------
-    task, model : str
-        ``diagnosis``, ``grading`` or ``survival``; ``teacher``, ``student``, ``distilled``, or any name with `network`.
-    fold : int
-        Patients of this fold are the test part and are not looked at.
-    slides : DataFrame
-        Slides that have features: slide_id, patient_id, cohort, features (path of features.h5).
-    labels : DataFrame
-        From :func:`pathduet.cohort.labels.task_labels`, indexed by patient_id.
-    folds : DataFrame
-        Columns patient_id and fold.
-    expression_path : Path
-        The fold's .h5ad. Who learns from slides alone does not look at it.
-    model_config, training_config
-        Sizes and optimisation.
+    model : ModelToTrain
+        What to train.
+    data : FoldData
+        On what.
     out_dir : Path
         Folder of the model.
-    teacher_dir : Path, optional
-        The same fold's teacher; needed for ``distilled``.
-    student_dir : Path, optional
-        The same fold's student: the warmed-up network that distillation starts from. Without it, ``distilled`` starts
-        from fresh weights.
-    protocol : str
-        ``strict``: survival intervals from the training part; ``paper``: from all patients of the folds.
-    survival_bins : int
-        Number of survival intervals.
     threads : int
         Threads of torch.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     tensorboard : bool
         Also write the history as TensorBoard scalars into `out_dir`/tensorboard.
-    network : NetworkChoice, optional
-        Which network it is; needed where `model` is none of the method's three.
-    record : mapping, optional
-        More for model.json (how the settings were found), JSON-ready.
-    outcome : Outcome, optional
-        Classes or survival intervals, where they are not those of this training part.
 
     Raises
     ------
@@ -124,88 +123,143 @@ def train_model(
     TrainingError
         If the loss stops being finite.
     """
-
-    check_task(task)
-    choice = network or choose(model)
     if tensorboard:
         require_tensorboard()
     limit_threads(threads)
     chosen = torch.device(pick_device(device))
-    label = f"{task} {model} fold {fold}"
-    outcome = outcome or fold_outcome(task, labels, folds, fold, protocol=protocol, bins=survival_bins)
-    cases = [case for case in fold_cases(slides, labels, folds, fold, outcome) if case.part == "train"]
-    labelled = [case for case in cases if case.label >= 0]
-    expression = None
-    if "expression" in choice.model.learns_from:
-        from pathduet.expression.fold_matrix import load
-
-        expression = load(expression_path)
-    read = magnifications_read(choice, model_config)
-    dataset = SlideDataset(labelled, model_config, expression, training_config.cache_mib, read)
-    if choice.needs_expression:
-        paired = [case for case, row in zip(labelled, dataset.expression, strict=True) if row is not None]
-        dataset = SlideDataset(paired, model_config, expression, training_config.cache_mib, read)
-    if not len(dataset):
-        found = f"{len(cases)} slides, {len(labelled)} with a label, {len(dataset)} of them usable"
-        advice = "check folds, labels and (for models of both) that expression and slides share patients"
-        raise InputError([Problem(f"{label}, training part", found, advice)])
-    genes: tuple[Sequence[str], Sequence[str]] = ((), ())
-    if expression is not None and choice.model.role != "distilled":
-        genes = (expression.tumor_genes, expression.tme_genes)
-    description = ModelDescription(
-        task, model, fold, model_config, outcome, dataset.encoder(), tuple(genes[0]), tuple(genes[1]), choice
-    )
-    facts = _facts(
-        dataset, training_config, protocol, (cases, labelled), expression_path if expression else None
-    )
-    facts |= record or {}
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(training_config.seed)
-        built = description.build()
-    start = None
-    if choice.has_experts:
-        principal = model_config.patch_start == "principal" and student_dir is None
-        start = "principal" if principal else "random"
-    start_tokens(built, dataset, start)
-    weights = None
-    if training_config.class_weights and isinstance(outcome, ClassOutcome):
-        weights = class_weights([case.label for case in dataset.cases], outcome.outputs).to(chosen)
-    objective: Objective
-    released = choice.variant == "released"
-    if not choice.has_experts:
-        objective = BaselineObjective(outcome, training_config, weights)
-    elif choice.model.role == "teacher":
-        kind = ReleasedTeacherObjective if released else TeacherObjective
-        objective = kind(outcome, training_config, weights)
-    elif choice.model.role == "student":
-        objective = StudentObjective(outcome, training_config, weights)
-    else:
-        if teacher_dir is None:
-            raise ValueError("a distilled model needs a teacher: give teacher_dir")
-        facts["teacher_sha256"] = sha256_file(teacher_dir / WEIGHTS)
-        targets = teacher_targets(teacher_dir, description, dataset, training_config.batch_size, chosen)
-        if student_dir is not None:
-            facts["student_sha256"] = sha256_file(student_dir / WEIGHTS)
-            warm, warm_description, _ = load_model(student_dir)
-            _check_same_fold(description, warm_description, student_dir, "student", SAME_STUDENT)
-            built.load_state_dict(warm.state_dict())
-            if isinstance(built, Student) and built.learns_order:
-                taught = [i for i, row in enumerate(dataset.expression) if row is not None]
-                facts["order_evidence"] = orient(
-                    built.to(chosen), dataset, taught, training_config.batch_size, chosen
-                )
-        objective = DistilledObjective(outcome, training_config, weights, targets)
-    key = _run_key(description, facts, dataset.cases)
+    settings = model.settings
+    target = model.target or data.target(model.task, model.fold)
+    dataset, record = _training_set(model, data, target)
+    description = _describe(model, target, dataset)
+    network = _fresh_network(model, description, dataset)
+    teacher = _learn_from(model, description, network, dataset, chosen, record)
+    objective = _objective(model, target, dataset, teacher, chosen)
+    released = settings.network.variant == "released"
     with Cost(chosen, threads) as cost:
         history = fit(
-            built.to(chosen), objective, dataset, training_config,
-            device=chosen, checkpoint=out_dir / CHECKPOINT, key=key, label=label,
-            schedule=released_learning_rate if released else learning_rate,
+            network.to(chosen), objective, dataset, settings.training,
+            device=chosen, checkpoint=out_dir / CHECKPOINT, key=_run_key(description, record, dataset.samples),
+            label=model.label, schedule=released_learning_rate if released else learning_rate,
             scalars=out_dir / "tensorboard" if tensorboard else None,
         )  # fmt: skip
-    _write(out_dir, description, built, facts, history)
-    cost.write(out_dir, built)
+    _write(out_dir, description, network, record, history)
+    cost.write(out_dir, network)
+
+
+def _training_set(
+    model: ModelToTrain, data: FoldData, target: TaskTarget
+) -> tuple[SlideDataset, dict[str, Any]]:
+    """Return the labelled slides of the training part that the network can use, and what model.json says about them."""
+    from pathduet import __version__
+
+    settings, network = model.settings, model.settings.network
+    training = data.samples(model.fold, target, "train")
+    labelled = [sample for sample in training if sample.label >= 0]
+    expression = data.expression() if "expression" in network.model.learns_from else None
+    usable = labelled
+    if network.needs_expression and expression is not None:
+        usable = [s for s in labelled if expression.row_for(s.patient_id, s.slide_id) is not None]
+    if not usable:
+        found = f"{len(training)} slides, {len(labelled)} with a label, {len(usable)} of them usable"
+        advice = "check folds, labels and (for models of both) that expression and slides share patients"
+        raise InputError([Problem(f"{model.label}, training part", found, advice)])
+    read = magnifications_read(network, settings.model)
+    dataset = SlideDataset(usable, settings.model, expression, settings.training.cache_mib, read)
+    record = {
+        "package_version": __version__,
+        "training_config": asdict(settings.training),
+        "protocol": data.protocol,
+        "expression_sha256": sha256_file(data.expression_path)
+        if expression and data.expression_path
+        else None,
+        "training_part": {
+            "slides": len(dataset),
+            "patients": len({sample.patient_id for sample in usable}),
+            "slides_without_label": len(training) - len(labelled),
+            "slides_without_expression": len(labelled) - len(usable),
+            "slides_paired": sum(row is not None for row in dataset.expression),
+        },
+        **model.record,
+    }
+    return dataset, record
+
+
+def _describe(model: ModelToTrain, target: TaskTarget, dataset: SlideDataset) -> ModelDescription:
+    choice = model.settings.network
+    # a distilled student reads no genes: those that it learns from are its teacher's
+    tumor, tme = dataset.gene_names if choice.model.role != "distilled" else ((), ())
+    return ModelDescription(
+        model.task,
+        model.model,
+        model.fold,
+        model.settings.model,
+        target,
+        dataset.encoder(),
+        tumor,
+        tme,
+        choice,
+    )
+
+
+def _fresh_network(model: ModelToTrain, description: ModelDescription, dataset: SlideDataset) -> nn.Module:
+    """Return the network with seeded weights, its tokens standardised by the training part."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(model.settings.training.seed)
+        network = description.build()
+    start = None
+    if model.settings.network.has_experts:
+        start = model.settings.model.patch_start if model.student_dir is None else "random"
+    start_tokens(network, dataset, start)
+    return network
+
+
+def _learn_from(
+    model: ModelToTrain,
+    description: ModelDescription,
+    network: nn.Module,
+    dataset: SlideDataset,
+    device: torch.device,
+    record: dict[str, Any],
+) -> TeacherTargets | None:
+    """Ask a distilled model's teacher about each slide, and start from its student; None for all other models."""
+    if model.settings.network.model.role != "distilled":
+        return None
+    if model.teacher_dir is None:
+        raise ValueError("a distilled model needs a teacher: give teacher_dir")
+    batch_size = model.settings.training.batch_size
+    record["teacher_sha256"] = sha256_file(model.teacher_dir / WEIGHTS)
+    targets = teacher_targets(model.teacher_dir, description, dataset, batch_size, device)
+    if model.student_dir is not None:
+        record["student_sha256"] = sha256_file(model.student_dir / WEIGHTS)
+        warm, found, _ = load_model(model.student_dir)
+        _check_same_fold(description, found, model.student_dir, "student", SAME_STUDENT)
+        network.load_state_dict(warm.state_dict())
+        if isinstance(network, Student) and network.learns_order:
+            paired = [i for i, row in enumerate(dataset.expression) if row is not None]
+            evidence = order_prototypes(network.to(device), dataset, paired, batch_size, device)
+            record["order_evidence"] = evidence
+    return targets
+
+
+def _objective(
+    model: ModelToTrain,
+    target: TaskTarget,
+    dataset: SlideDataset,
+    teacher: TeacherTargets | None,
+    device: torch.device,
+) -> Objective:
+    network, training = model.settings.network, model.settings.training
+    weights: Tensor | None = None
+    if training.class_weights and isinstance(target, ClassTarget):
+        weights = class_weights([sample.label for sample in dataset.samples], target.outputs).to(device)
+    if teacher is not None:
+        return DistilledObjective(target, training, weights, teacher)
+    if not network.has_experts:
+        return BaselineObjective(target, training, weights)
+    if network.model.role == "student":
+        return StudentObjective(target, training, weights)
+    kind = ReleasedTeacherObjective if network.variant == "released" else TeacherObjective
+    return kind(target, training, weights)
 
 
 def magnifications_read(choice: NetworkChoice, config: ModelConfig) -> tuple[str, ...]:
@@ -248,13 +302,13 @@ def _write(
     out_dir: Path,
     description: ModelDescription,
     network: nn.Module,
-    facts: dict[str, Any],
+    record: dict[str, Any],
     history: list[Any],
 ) -> None:
     import pandas as pd
 
     write_tsv(out_dir / HISTORY, pd.DataFrame(history))
-    save_model(out_dir, description, network, facts)
+    save_model(out_dir, description, network, record)
     (out_dir / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -272,10 +326,10 @@ def teacher_targets(
     """
     network, taught, _ = load_model(teacher_dir)
     _check_same_fold(description, taught, teacher_dir, "teacher", SAME_TEACHER)
-    if dataset.genes != (len(taught.tumor_genes), len(taught.tme_genes)):
+    if dataset.gene_names != (taught.tumor_genes, taught.tme_genes):
         raise InputError([Problem(f"model {teacher_dir}", "made for other genes", "train the teacher again")])
     network.to(device)
-    n, width, outputs = len(dataset), 2 * taught.config.width, taught.outcome.outputs
+    n, width, outputs = len(dataset), 2 * taught.config.width, taught.target.outputs
     experts = taught.config.experts
     logits = {m: torch.zeros(n, outputs, device=device) for m in experts}
     representation = {m: torch.zeros(n, width, device=device) for m in experts}
@@ -303,7 +357,7 @@ def _check_same_fold(
     if found.choice.base != source:
         raise InputError([Problem(f"model {folder}", f"a {found.choice.base}", f"give the fold's {source}")])
     problems = []
-    for name in ("task", "fold", "outcome", "encoder"):
+    for name in ("task", "fold", "target", "encoder"):
         mine, theirs = getattr(wanted, name), getattr(found, name)
         if mine != theirs:
             problems.append(Problem(f"model {folder}, {name}", f"{theirs}, not {mine}", "train it again"))
@@ -316,32 +370,7 @@ def _check_same_fold(
         raise InputError(problems)
 
 
-def _facts(
-    dataset: SlideDataset,
-    config: TrainingConfig,
-    protocol: str,
-    considered: tuple[Sequence[Case], Sequence[Case]],
-    expression_path: Path | None,
-) -> dict[str, Any]:
-    from pathduet import __version__
-
-    cases, labelled = considered
-    return {
-        "package_version": __version__,
-        "training_config": asdict(config),
-        "protocol": protocol,
-        "expression_sha256": sha256_file(expression_path) if expression_path else None,
-        "training_part": {
-            "slides": len(dataset),
-            "patients": len({case.patient_id for case in dataset.cases}),
-            "slides_without_label": len(cases) - len(labelled),
-            "slides_without_expression": len(labelled) - len(dataset),
-            "slides_paired": sum(row is not None for row in dataset.expression),
-        },
-    }
-
-
-def _run_key(description: ModelDescription, facts: dict[str, Any], cases: Sequence[Case]) -> str:
+def _run_key(description: ModelDescription, record: dict[str, Any], samples: Sequence[SlideSample]) -> str:
     """Return a hash of everything that a checkpoint depends on."""
     import h5py
 
@@ -349,8 +378,8 @@ def _run_key(description: ModelDescription, facts: dict[str, Any], cases: Sequen
     from pathduet.core.source_code import code_version
 
     files = []
-    for case in cases:
-        with h5py.File(case.features, "r") as file:
+    for sample in samples:
+        with h5py.File(sample.features, "r") as file:
             files.append(str(file.attrs.get("key", "")))
-    rows = [(case.slide_id, case.label, case.event) for case in cases]
-    return settings_hash([asdict(description), facts, rows, files, code_version("pathduet.training.train")])
+    rows = [(sample.slide_id, sample.label, sample.event) for sample in samples]
+    return settings_hash([asdict(description), record, rows, files, code_version("pathduet.training.train")])

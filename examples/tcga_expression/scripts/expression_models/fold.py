@@ -31,8 +31,8 @@ from pathduet.expression.prepare import MatrixSettings, build, gene_lists
 from pathduet.expression.tables import ExpressionTable, read_expression
 from pathduet.models.snn import SnnConfig
 from pathduet.training.config import TrainingConfig
-from pathduet.training.fold_slides import fold_outcome
-from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
+from pathduet.training.fold_data import fold_target
+from pathduet.training.task_targets import ClassTarget, SurvivalTarget
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,12 +184,12 @@ def run_fold(
     import pandas as pd
 
     labels = task_labels(data.patients, task)  # type: ignore[arg-type]
-    outcome = fold_outcome(task, labels, data.folds, data.fold, bins=settings["bins"])
+    outcome = fold_target(task, labels, data.folds, data.fold, bins=settings["bins"])
     parts = []
     for entry in entries:
         if not applies(entry, task):
             continue
-        if isinstance(outcome, SurvivalOutcome):
+        if isinstance(outcome, SurvivalTarget):
             table = _survival(data, entry, labels, outcome, settings)
         else:
             table = _classes(data, entry, labels, outcome, settings)
@@ -218,7 +218,7 @@ def _start(data: FoldData, who: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
 
 
 def _survival(
-    data: FoldData, entry: Entry, labels: pd.DataFrame, outcome: SurvivalOutcome, settings: Mapping[str, Any]
+    data: FoldData, entry: Entry, labels: pd.DataFrame, outcome: SurvivalTarget, settings: Mapping[str, Any]
 ) -> pd.DataFrame:
     known = labels.index[labels["reason"] == ""]
     who, train, predicted = _rows(data, known)
@@ -250,7 +250,7 @@ def _survival(
 
 
 def _classes(
-    data: FoldData, entry: Entry, labels: pd.DataFrame, outcome: ClassOutcome, settings: Mapping[str, Any]
+    data: FoldData, entry: Entry, labels: pd.DataFrame, outcome: ClassTarget, settings: Mapping[str, Any]
 ) -> pd.DataFrame:
     from sklearn.linear_model import LogisticRegression
 
@@ -304,7 +304,7 @@ def _cox(values: np.ndarray, time: np.ndarray, event: np.ndarray, penalty: float
 def _network(
     data: FoldData,
     entry: Entry,
-    outcome: ClassOutcome | SurvivalOutcome,
+    outcome: ClassTarget | SurvivalTarget,
     label: np.ndarray,
     event: np.ndarray,
     train: np.ndarray,

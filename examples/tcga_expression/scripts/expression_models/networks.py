@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pathduet.losses.class_weights import class_weights
 from pathduet.models.snn import Snn, SnnConfig
 from pathduet.training.config import TrainingConfig
 from pathduet.training.loop import fit
 from pathduet.training.objectives import Loss
-from pathduet.training.outcomes import ClassOutcome, Outcome, class_weights
+from pathduet.training.task_targets import ClassTarget, TaskTarget
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class GeneItems:
 class SnnObjective:
     """The task loss alone."""
 
-    outcome: Outcome
+    outcome: TaskTarget
     class_weights: Tensor | None = field(default=None)
 
     def loss(self, model: nn.Module, batch: GeneBatch) -> Loss:
@@ -86,7 +87,7 @@ class SnnObjective:
 
 
 def train_snn(
-    items: GeneItems, outcome: Outcome, network: SnnConfig, training: TrainingConfig, label: str = "snn"
+    items: GeneItems, outcome: TaskTarget, network: SnnConfig, training: TrainingConfig, label: str = "snn"
 ) -> Snn:
     """Train a network on patients; the last epoch is the model.
 
@@ -96,7 +97,7 @@ def train_snn(
         torch.manual_seed(training.seed)
         model = Snn([vector.shape[1] for vector in items.vectors], outcome.outputs, network)
     weights = None
-    if isinstance(outcome, ClassOutcome) and training.class_weights:
+    if isinstance(outcome, ClassTarget) and training.class_weights:
         weights = class_weights(items.label.tolist(), outcome.outputs)
     fit(model, SnnObjective(outcome, weights), items, training, device=torch.device("cpu"), label=label)
     return model

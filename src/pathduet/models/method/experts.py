@@ -34,15 +34,15 @@ def combine_probabilities(
     single = {m: logits[m].softmax(dim=-1) for m in MAGNIFICATIONS if m in logits}
     if len(single) == 1:
         ((only, probability),) = single.items()
-        speaker = torch.full(
+        expert = torch.full(
             probability.shape[:-1], MAGNIFICATIONS.index(only), dtype=torch.int64, device=probability.device
         )
-        return probability, speaker, single
+        return probability, expert, single
     first, second = (single[m] for m in MAGNIFICATIONS)
-    speaker = (second.amax(dim=-1) > first.amax(dim=-1)).long()
+    expert = (second.amax(dim=-1) > first.amax(dim=-1)).long()
     if rule == "mean":
-        return (first + second) / 2, speaker, single
-    return torch.where(speaker.bool().unsqueeze(-1), second, first), speaker, single
+        return (first + second) / 2, expert, single
+    return torch.where(expert.bool().unsqueeze(-1), second, first), expert, single
 
 
 def combine_hazards(logits: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from pathduet.losses.classification import weighted_cross_entropy
 from pathduet.losses.distillation import distillation_loss, hazard_distillation_loss
 from pathduet.losses.survival import log_likelihood
 
 
 @dataclass(frozen=True)
-class ClassOutcome:
+class ClassTarget:
     """One of several classes (diagnosis, grading).
 
     Attributes
@@ -32,8 +30,7 @@ class ClassOutcome:
 
     def loss(self, logits: Tensor, label: Tensor, event: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the batch mean of the cross-entropy (eq. 15, 16), each slide weighted by its class."""
-        losses = F.cross_entropy(logits, label, reduction="none")
-        return losses.mean() if weights is None else (losses * weights[label]).mean()
+        return weighted_cross_entropy(logits, label, weights)
 
     def probability(self, logits: Tensor, label: Tensor, event: Tensor) -> Tensor:
         """Return the probability (B,) of the label."""
@@ -45,7 +42,7 @@ class ClassOutcome:
 
 
 @dataclass(frozen=True)
-class SurvivalOutcome:
+class SurvivalTarget:
     """Death in one of several intervals, possibly censored.
 
     Attributes
@@ -74,11 +71,4 @@ class SurvivalOutcome:
         return hazard_distillation_loss(student, teacher, temperature)
 
 
-Outcome = ClassOutcome | SurvivalOutcome
-
-
-def class_weights(labels: Sequence[int], classes: int) -> Tensor:
-    """Return weights (K,) inverse to how often each class occurs, with mean 1 over the cases; 0 for absent ones."""
-    counts = torch.bincount(torch.tensor(labels), minlength=classes).float()
-    present = counts > 0
-    return torch.where(present, len(labels) / (present.sum() * counts.clamp(min=1)), torch.zeros_like(counts))
+TaskTarget = ClassTarget | SurvivalTarget
