@@ -132,7 +132,6 @@ def make_folds(
     InputError
         If there is no patient, an id appears twice, or a label has fewer patients (or sites) than folds.
     """
-    import pandas as pd
 
     ids = [str(patient) for patient in patients.index]
     problems = Problems()
@@ -145,11 +144,7 @@ def make_folds(
     for twice in sorted(patient for patient, count in Counter(ids).items() if count > 1):
         problems.add("split", f"patient {twice} twice", "patient ids are unique over all cohorts")
     problems.check()
-    label_of = labels.to_dict()
-    table = pd.DataFrame({"patient_id": ids, "cohort": patients["cohort"].astype(str).to_numpy()})
-    found = [label_of.get(patient) for patient in patients.index]
-    table["label"] = [UNLABELLED if value is None or value != value else str(value) for value in found]
-    table = table.sort_values("patient_id", ignore_index=True)
+    table = _labelled(patients, labels)
     for label, count in table["label"].value_counts().sort_index().items():
         if label != UNLABELLED and count < folds:
             problems.add(
@@ -163,7 +158,6 @@ def make_folds(
         table["fold"] = deal_sites(table, folds, seed)
     else:
         table["fold"] = _deal(table, folds, seed) if protocol == "strict" else _kfold(table, folds, seed)
-    table["stratum"] = table["label"] + "|" + table["cohort"]
     return table[list(COLUMNS)]
 
 
@@ -226,11 +220,21 @@ def import_folds(path: str | PathLike[str], patients: pd.DataFrame, labels: pd.S
         advice = "every internal patient needs exactly one row"
         problems.add(f"{path.name}, patient {patient}", "has no fold", advice)
     problems.check()
-    cohort_of, label_of = patients["cohort"].to_dict(), labels.to_dict()
-    table["cohort"] = [str(cohort_of[patient]) for patient in table["patient_id"]]
-    found = [label_of.get(patient) for patient in table["patient_id"]]
-    table["stratum"] = [
-        f"{UNLABELLED if label is None or label != label else label}|{cohort}"
-        for label, cohort in zip(found, table["cohort"])
-    ]
-    return table.sort_values("patient_id", ignore_index=True)[list(COLUMNS)]
+    table = _labelled(patients, labels).merge(table, on="patient_id", validate="one_to_one")
+    return table[list(COLUMNS)]
+
+
+def _labelled(patients: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
+    """Return patient_id, cohort, label and stratum, sorted by patient_id."""
+    import pandas as pd
+
+    found = [labels.get(patient) for patient in patients.index]
+    table = pd.DataFrame(
+        {
+            "patient_id": [str(patient) for patient in patients.index],
+            "cohort": patients["cohort"].astype(str).to_numpy(),
+            "label": [UNLABELLED if value is None or value != value else str(value) for value in found],
+        }
+    )
+    table["stratum"] = table["label"] + "|" + table["cohort"]
+    return table.sort_values("patient_id", ignore_index=True)
