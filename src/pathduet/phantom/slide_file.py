@@ -34,7 +34,10 @@ def write_svs(path: str | os.PathLike[str], rgb: np.ndarray, mpp: float) -> None
     thumbnail = Image.fromarray(levels[-1])
     thumbnail.thumbnail((512, 512))
     height, width, _ = rgb.shape
-    facts = f"AppMag = {round(10.0 / mpp)}|MPP = {mpp:.4f}|Originalwidth = {width}|Originalheight = {height}"
+    head = f"Aperio Image Library v12.0.0\r\n{width}x{height} "
+    properties = (
+        f"AppMag = {round(10.0 / mpp)}|MPP = {mpp:.4f}|Originalwidth = {width}|Originalheight = {height}"
+    )
     jpeg: dict[str, Any] = {
         "photometric": "rgb",  # of the input; the tiles hold YCbCr
         "compression": "jpeg",
@@ -47,21 +50,13 @@ def write_svs(path: str | os.PathLike[str], rgb: np.ndarray, mpp: float) -> None
     with atomic_path(path) as temporary, tifffile.TiffWriter(temporary, byteorder="<") as tiff:
         for i, level in enumerate(levels):
             h, w, _ = level.shape
-            text = (
-                "Aperio Image Library v12.0.0\r\n"
-                f"{width}x{height} [0,0 {width}x{height}] ({_TILE}x{_TILE}) "
-                + (f"-> {w}x{h} " if i else "")
-                + f"JPEG/RGB Q={_QUALITY}"
-                + f"|{facts}"
-            )
-            tiff.write(level, tile=(_TILE, _TILE), description=text, **jpeg)
+            size = f"-> {w}x{h} " if i else ""
+            text = f"[0,0 {width}x{height}] ({_TILE}x{_TILE}) {size}JPEG/RGB Q={_QUALITY}|{properties}"
+            tiff.write(level, tile=(_TILE, _TILE), description=head + text, **jpeg)
             if i == 0:
                 small = np.asarray(thumbnail)
-                text = (
-                    "Aperio Image Library v12.0.0\r\n"
-                    f"{width}x{height} -> {small.shape[1]}x{small.shape[0]} - |{facts}"
-                )
-                tiff.write(small, rowsperstrip=16, description=text, **jpeg)
+                text = f"-> {small.shape[1]}x{small.shape[0]} - |{properties}"
+                tiff.write(small, rowsperstrip=16, description=head + text, **jpeg)
 
 
 def _quarter(rgb: np.ndarray) -> np.ndarray:

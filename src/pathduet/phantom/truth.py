@@ -79,9 +79,9 @@ def write_slide_truth(folder: Path, records: list[dict[str, Any]]) -> None:
     rows = []
     for record in records:
         artefacts = ";".join(f"{a['kind']}:{','.join(map(str, a['box_px']))}" for a in record["artefacts"])
-        facts = {key: record[key] for key in ("slide_id", "patient_id", "cohort")}
+        row = {key: record[key] for key in ("slide_id", "patient_id", "cohort")}
         rows.append(
-            facts | record["programmes"] | record["shares"] | record["cells"] | {"artefacts": artefacts}
+            row | record["programmes"] | record["shares"] | record["cells"] | {"artefacts": artefacts}
         )
     write_tsv(folder / "slides.tsv", pd.DataFrame(rows))
     write_json(folder / "stains.json", {record["slide_id"]: record["stain"] for record in records})
