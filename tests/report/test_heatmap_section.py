@@ -14,7 +14,7 @@ from pathduet.report.findings import Findings
 
 
 def found_in(results: Path) -> Findings:
-    return Findings(results, {}, ["survival"], [], 2, False)
+    return Findings(results, {"tasks": ["survival"]})
 
 
 def draw(results: Path, slide: str, task: str = "survival") -> Path:
@@ -55,5 +55,5 @@ def test_a_broken_picture_is_a_hole_and_none_at_all_a_sentence(tmp_path: Path) -
     (draw(tmp_path, "A") / "heatmap.png").write_bytes(b"no picture")
     draw(tmp_path, "B")
     section = heatmap_section.heatmaps(found_in(tmp_path))
-    assert section.holes == 1 and "A/heatmap.png" in section.blocks[0]["reason"]
+    assert section.gaps == 1 and "A/heatmap.png" in section.blocks[0]["reason"]
     assert len(section.blocks[-1]["maps"]) == 1

@@ -57,16 +57,16 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def holes(html: str) -> list[str]:
+def gaps_on(html: str) -> list[str]:
     """Return the texts of the page's gaps."""
-    found = re.findall(r'<div class="hole[^"]*"[^>]*>(.*?)</div>', html, re.DOTALL)
+    found = re.findall(r'<div class="gap[^"]*"[^>]*>(.*?)</div>', html, re.DOTALL)
     return [re.sub(r"<[^>]+>", "", text) for text in found]
 
 
-def test_a_complete_run_has_every_section_and_no_hole(report: Path):
+def test_a_complete_run_has_every_section_and_no_gap(report: Path):
     html = report.read_text()
     page = Page(html)
-    assert holes(html) == []
+    assert gaps_on(html) == []
     sections = [a["id"] for a in page.all("section")]
     assert sections == [
         "headline", "flow", "diagnosis", "grading", "survival", "external", "explanations", "heatmaps", "gallery", "stain", "genes", "training",
@@ -244,7 +244,7 @@ def test_text_in_figures_is_escaped_and_is_no_mathematics(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_failed_models_missing_files_and_broken_files_are_holes_with_reasons(
+def test_failed_models_missing_files_and_broken_files_are_gaps_with_reasons(
     copy: tuple[Path, dict[str, Any]],
 ):
     folder, config = copy
@@ -263,7 +263,7 @@ def test_failed_models_missing_files_and_broken_files_are_holes_with_reasons(
     shutil.rmtree(folder / "benchmarks")
     build_report(folder, config, folder / "r.html")
     html = (folder / "r.html").read_text()
-    gaps = "\n".join(holes(html))
+    gaps = "\n".join(gaps_on(html))
     for words in (
         "Teacher (slides + expression): no result in fold 1.", "Student (slides only): no result in folds 0, 1, 2.",
         "genes/fold-2.h5ad: cannot be read", "Teacher (slides + expression): no result in fold 0. Cannot be read: ParserError", "mask.png: UnidentifiedImageError",
@@ -282,7 +282,7 @@ def test_an_empty_results_folder_still_gives_a_page(tmp_path: Path, fabricated: 
     (tmp_path / "results").mkdir()
     build_report(tmp_path / "results", fabricated[1], tmp_path / "r.html")
     html = (tmp_path / "r.html").read_text()
-    assert len(holes(html)) > 15 and 'id="meaning"' in html and not Page(html).all("figure")
+    assert len(gaps_on(html)) > 15 and 'id="meaning"' in html and not Page(html).all("figure")
 
 
 def test_tasks_that_are_not_configured_have_no_section(
@@ -299,7 +299,7 @@ def test_many_slides_are_cut_with_a_stated_count(copy: tuple[Path, dict[str, Any
     from pathduet.report.findings import Findings
 
     folder, config = copy
-    found = Findings(folder, config, [], [], 0, False)
+    found = Findings(folder, config)
     rows = pd.read_csv(folder / "ledger.tsv", sep="\t", dtype=str, keep_default_na=False)
     rows = pd.concat([rows] * 10, ignore_index=True)
     rows["slide_id"] = [f"s{i}" for i in range(len(rows))]
@@ -362,5 +362,5 @@ def test_regions_that_nobody_asked_for_are_no_gap(copy: tuple[Path, dict[str, An
         explained = {**config["explanations"], "regions": {"annotations": path}}
         build_report(folder, {**config, "explanations": explained}, folder / "r.html")
         html = (folder / "r.html").read_text()
-        assert len([hole for hole in holes(html) if "prototypes and regions" in hole]) == gaps
+        assert len([gap for gap in gaps_on(html) if "prototypes and regions" in gap]) == gaps
         assert "Grading: prototypes and regions" in html

@@ -105,14 +105,14 @@ class Section:
         return [(block["id"], block["text"]) for block in self.blocks if block["kind"] == "heading"]
 
     @property
-    def holes(self) -> int:
+    def gaps(self) -> int:
         """How many pieces are missing."""
-        return sum(block["kind"] == "hole" for block in self.blocks)
+        return sum(block["kind"] == "gap" for block in self.blocks)
 
 
-def hole(title: str, reason: str) -> Block:
+def gap(title: str, reason: str) -> Block:
     """Return a visible gap with its reason."""
-    return {"kind": "hole", "title": title, "reason": reason}
+    return {"kind": "gap", "title": title, "reason": reason}
 
 
 def heading(identity: str, content: str) -> Block:
@@ -193,7 +193,7 @@ class Drawer:
         caption: str,
         source: str,
     ) -> Block:
-        """Return the figure ``make(**arguments)`` as a block; a figure that cannot be drawn is a hole.
+        """Return the figure ``make(**arguments)`` as a block; a figure that cannot be drawn is a gap.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class Drawer:
             raise
         # One odd file must not cost the reader the rest of the page.
         except Exception as error:
-            return hole(
+            return gap(
                 f"Figure {name}.", f"It could not be drawn: {type(error).__name__}: {str(error)[:200]}"
             )
         write_text(self.folder / f"{name}.svg", svg)

@@ -22,7 +22,7 @@ from pathduet.report import (
     slide_sections,
 )
 from pathduet.report.blocks import Drawer, artifacts
-from pathduet.report.findings import read_findings
+from pathduet.report.findings import Findings
 
 
 def build_report(
@@ -36,7 +36,7 @@ def build_report(
 ) -> None:
     """Write the report of a results folder, and its figures beside it as ``figures/*.svg``.
 
-    The same artifacts give the same bytes. What is missing or broken is shown as a hole with its reason.
+    The same artifacts give the same bytes. What is missing or broken is shown as a gap with its reason.
 
     Parameters
     ----------
@@ -57,15 +57,12 @@ def build_report(
     from markupsafe import Markup
 
     out = Path(out)
-    found = read_findings(Path(results), config)
+    found = Findings(Path(results), config)
     drawer = Drawer(out.parent / "figures")
     sections = [
         model_sections.headline(found),
         slide_sections.flow(found),
-        *(
-            model_sections.task_section(found, name, drawer)
-            for name in [*found.tasks, *(["external"] if found.external else [])]
-        ),
+        *(model_sections.task_section(found, name, drawer) for name in found.names),
         explanation_sections.explanations(found, drawer),
         heatmap_section.heatmaps(found),
         slide_sections.gallery(found),
@@ -82,7 +79,7 @@ def build_report(
     environment.filters["artifacts"] = lambda source: artifacts(source, Path(results))
     html = environment.from_string(shipped("pathduet.report", "report.html")).render(
         title=title or config["report"]["title"],
-        subtitle=_subtitle(found.n_folds, config),
+        subtitle=_subtitle(config),
         notice=notice or _notice(config),
         sections=sections,
         base=os.path.relpath(results, out.parent),
@@ -98,11 +95,11 @@ def build_report(
     drawer.remove_stale()
 
 
-def _subtitle(n_folds: int, config: Mapping[str, Any]) -> str:
+def _subtitle(config: Mapping[str, Any]) -> str:
     internal = ", ".join(config["cohorts"]["internal"])
     external = ", ".join(config["cohorts"]["external"]) or "none"
     return (
-        f"Internal: {internal}. External: {external}. {n_folds} folds by patient, {config['protocol']} protocol, "
+        f"Internal: {internal}. External: {external}. {config['split']['folds']} folds by patient, {config['protocol']} protocol, "
         f"seed {config['seed']}."
     )
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pathduet.explain.files import EMBEDDING_MEASURES, explanations_of
 from pathduet.report import explanation_figures, figures
-from pathduet.report.blocks import Block, Drawer, Section, heading, hole, note, table
+from pathduet.report.blocks import Block, Drawer, Section, gap, heading, note, table
 from pathduet.report.drawing import NothingToDraw
 from pathduet.report.findings import Findings, read_json
 
@@ -53,7 +53,7 @@ def explanations(found: Findings, drawer: Drawer) -> Section:
         path = f"explanations/{task}/summary.json"
         summary = found.read(path, read_json)
         if summary is None:
-            section.blocks.append(found.hole(f"No explanations of {task}.", path))
+            section.blocks.append(found.gap(f"No explanations of {task}.", path))
             continue
         section.blocks.append(heading(f"explanations-{task}", task.capitalize()))
         entries = {entry["name"]: entry for entry in summary["explanations"]}
@@ -111,7 +111,7 @@ class _Explanation:
         paths = [f"{self.folder}/{table}" for table in wanted]
         tables = [self.found.read(path, explanation_figures.read_table) for path in paths]
         if lost := [path for path, one in zip(paths, tables, strict=True) if one is None]:
-            return self.found.hole(f"{self.title}.", *lost)
+            return self.found.gap(f"{self.title}.", *lost)
         page = f"; interactive: {self.folder}/gene_correlation.html" if name == "gene_correlation.svg" else ""
         told = {"classes": "", "score_name": "", **self.entry}
         told["method"] = _METHODS.get(self.entry.get("method", ""), "")
@@ -134,7 +134,7 @@ class _Explanation:
         # what was not asked for is not missing
         if self.entry["name"] == "region_agreement" and not regions:
             return note(f"{self.title}: {why}.")
-        return hole(f"{self.title}: nothing to draw.", why)
+        return gap(f"{self.title}: nothing to draw.", why)
 
     def _numbers(self, file: str, columns: Mapping[str, Callable[[Mapping[Any, Any]], Any]]) -> Block | None:
         """Return the explanation's numbers as a folded table, where a figure alone does not give them."""

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pathduet.report.blocks import Section, hole, text
+from pathduet.report.blocks import Section, gap, text
 from pathduet.report.figures import short_name
 from pathduet.report.findings import Findings
 from pathduet.report.pictures import data_uri
@@ -46,7 +46,7 @@ def heatmaps(found: Findings) -> Section:
             maps.append(_map(found.results, path))
         except (OSError, ValueError) as error:
             where = path.relative_to(found.results).as_posix()
-            section.blocks.append(hole("A heatmap cannot be read.", f"{where}: {type(error).__name__}"))
+            section.blocks.append(gap("A heatmap cannot be read.", f"{where}: {type(error).__name__}"))
     note = "" if len(pictures) <= PICTURES else (
         f"Shown: {PICTURES} of {len(pictures)}; the others are in explanations/<task>/<model>/fold-<k>/<slide_id>/."
     )  # fmt: skip

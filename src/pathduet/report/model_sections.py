@@ -1,4 +1,4 @@
-"""Sections about models: headline numbers, training, and one section a task with tables, curves and holes."""
+"""Sections about models: headline numbers, training, and one section a task with tables, curves and gaps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_gro
 from pathduet.evaluation.table_sections import metric_cells, number, with_spread
 from pathduet.evaluation.tables import REFERENCE
 from pathduet.report import figures
-from pathduet.report.blocks import Block, Drawer, Linked, Section, hole, table, text
+from pathduet.report.blocks import Block, Drawer, Linked, Section, gap, table, text
 from pathduet.report.findings import NETWORKS, Findings
 from pathduet.results import PREDICTIONS
 
@@ -44,10 +44,6 @@ def title_of(name: str) -> str:
     return "External cohort (survival)" if name == "external" else name.capitalize()
 
 
-def _names(found: Findings) -> list[str]:
-    return [*found.tasks, *(["external"] if found.external else [])]
-
-
 def headline(found: Findings) -> Section:
     """The numbers to look at first."""
     section = Section("headline", "Headline numbers")
@@ -60,12 +56,12 @@ def headline(found: Findings) -> Section:
                       "source": "ledger.tsv"})  # fmt: skip
         cards.append({"title": "Patients with a used slide",
                       "value": str(ledger[ledger["status"] == "ok"]["patient_id"].nunique()),
-                      "note": f"{len(set(ledger['cohort']))} cohorts, {found.n_folds} folds by patient",
+                      "note": f"{len(set(ledger['cohort']))} cohorts, {len(found.folds)} folds by patient",
                       "more": "flow", "source": "participation.tsv"})  # fmt: skip
     else:
-        section.blocks.append(found.hole("No slide ledger.", "ledger.tsv"))
+        section.blocks.append(found.gap("No slide ledger.", "ledger.tsv"))
     done = sum(len(c.metrics) for c in found.collected.values() if not c.external)
-    wanted = sum(len(found.models(name)) * found.n_folds for name in found.tasks)
+    wanted = sum(len(found.models(name)) * len(found.folds) for name in found.tasks)
     cards.append({"title": "Results of models and folds", "value": f"{done} of {wanted}",
                   "note": "every model of every task, in every fold", "source": "models/"})  # fmt: skip
     if not found.benchmarks.empty:
@@ -73,10 +69,10 @@ def headline(found: Findings) -> Section:
         cards.append({"title": "Job time", "value": f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min",
                       "note": f"{len(found.benchmarks)} jobs, added up", "more": "times",
                       "source": "benchmarks/"})  # fmt: skip
-    for name in _names(found):
+    for name in found.names:
         metric = metric_names("survival" if name == "external" else name)[0]
         if name not in found.tables:
-            section.blocks.append(hole(f"No {title_of(name)} table.", _table_reason(found, name)))
+            section.blocks.append(_no_table(found, name, f"No {title_of(name)} table."))
             continue
         whole = found.tables[name]
         rows = whole[whole["metric"] == metric].to_dict("records")
@@ -94,8 +90,8 @@ def headline(found: Findings) -> Section:
     return section
 
 
-def _table_reason(found: Findings, name: str) -> str:
-    return f"tables/{name}.tsv: {found.holes.get(f'tables/{name}.tsv', 'empty')}"
+def _no_table(found: Findings, name: str, title: str) -> Block:
+    return found.gap(title, f"tables/{name}.tsv", otherwise="empty")
 
 
 def gain_message(rows: pd.DataFrame) -> str:
@@ -123,17 +119,17 @@ def training(found: Findings, drawer: Drawer) -> Section:
         histories: dict[str, list[pd.DataFrame]] = {}
         for model in NETWORKS:
             missing: dict[int, str] = {}
-            for fold in range(found.n_folds):
-                history = found.histories.get((task, model, fold))
+            for fold in found.folds:
+                history = found.history(task, model, fold)
                 if history is None or "loss" not in history or "epoch" not in history:
                     path = f"models/{task}/{model}/fold-{fold}/history.tsv"
-                    missing[fold] = found.holes.get(path, "it lacks the columns epoch and loss")
+                    missing[fold] = found.gaps.get(path, "it lacks the columns epoch and loss")
                 else:
                     histories.setdefault(model, []).append(history)
             for folds, reason in _by_reason(missing):
                 title = f"No training curve of {task}, {figures.short_name(model)}, {folds}."
                 path = f"models/{task}/{model}/fold-*/history.tsv"
-                section.blocks.append(hole(title, f"{path}: {reason}"))
+                section.blocks.append(gap(title, f"{path}: {reason}"))
         if histories:
             fell = [h["loss"].iloc[-1] < h["loss"].iloc[0] for folds in histories.values() for h in folds]
             section.blocks.append(
@@ -202,11 +198,11 @@ def _fold_table(name: str, rows: pd.DataFrame) -> Block:
                  source=f"tables/{name}.tsv", folded=True)  # fmt: skip
 
 
-def _hole_blocks(found: Findings, name: str) -> list[Block]:
+def _gaps(found: Findings, name: str) -> list[Block]:
     """Return one gap for each model of a task with what its folds lack."""
     failures = found.collected[name].failures
     return [
-        hole(f"{named(model).full_title}: no result in {folds}.", f"{reason[:1].upper()}{reason[1:]}.")
+        gap(f"{named(model).full_title}: no result in {folds}.", f"{reason[:1].upper()}{reason[1:]}.")
         for model in found.models(name)
         for folds, reason in _by_reason({fold: why for (of, fold), why in failures.items() if of == model})
     ]
@@ -214,9 +210,9 @@ def _hole_blocks(found: Findings, name: str) -> list[Block]:
 
 def task_section(found: Findings, name: str, drawer: Drawer) -> Section:
     """Return the section of a task, or of the external cohort."""
-    section = Section(name, title_of(name), _LEADS[name], _hole_blocks(found, name))
+    section = Section(name, title_of(name), _LEADS[name], _gaps(found, name))
     if name not in found.tables:
-        section.blocks.append(hole("No table.", _table_reason(found, name)))
+        section.blocks.append(_no_table(found, name, "No table."))
     else:
         rows = found.tables[name]
         metrics = list(metric_names("survival" if name == "external" else name))
@@ -235,7 +231,7 @@ def task_section(found: Findings, name: str, drawer: Drawer) -> Section:
         known = set(found.collected[name].failures.values())
         for text_of in undefined:
             if not any(reason in text_of for reason in known):
-                section.blocks.append(hole("A number is not defined.", text_of))
+                section.blocks.append(gap("A number is not defined.", text_of))
     if name in (SURVIVAL_TASK, "external"):
         section.blocks += _survival_curves(found, name, drawer)
     else:
@@ -293,7 +289,7 @@ def _classification_curves(found: Findings, name: str, drawer: Drawer) -> list[B
                 source=f"metrics/{name}.json",
             )
         )  # fmt: skip
-    return blocks or [hole("No curves.", "No fold of any model has predictions.")]
+    return blocks or [gap("No curves.", "No fold of any model has predictions.")]
 
 
 def _roc_message(curves: dict[str, list[tuple[np.ndarray, np.ndarray]]], classes: list[str]) -> str:
@@ -334,12 +330,11 @@ def _confusion_message(matrices: dict[str, np.ndarray], classes: list[str]) -> s
 def _survival_parts(found: Findings, name: str, model: str) -> tuple[list[tuple[pd.DataFrame, Any]], str]:
     """Return (predictions, cuts) to pool for a model, and where the cuts come from."""
     if name == "external":
-        table_of = found.ensembles.get(model)
-        if table_of is None:
+        ensemble = found.ensemble(model)
+        if ensemble is None:
             return [], ""
-        return [
-            (table_of, risk_cuts(at_unit(table_of, "patient")["risk"].to_numpy(dtype=float)))
-        ], "its own median"
+        cuts = risk_cuts(at_unit(ensemble, "patient")["risk"].to_numpy(dtype=float))
+        return [(ensemble, cuts)], "its own median"
     collected = found.collected[name]
     parts = [
         (collected.predictions[(model, m["fold"])], m["risk_cuts"])
@@ -381,4 +376,4 @@ def _survival_curves(found: Findings, name: str, drawer: Drawer) -> list[Block]:
                 source=source,
             )
         )  # fmt: skip
-    return blocks or [hole("No Kaplan-Meier curves.", "No model has predictions.")]
+    return blocks or [gap("No Kaplan-Meier curves.", "No model has predictions.")]

@@ -8,7 +8,8 @@ import pandas as pd
 import yaml
 
 from pathduet.report import figures
-from pathduet.report.blocks import Drawer, Section, hole, table
+from pathduet.report.blocks import Drawer, Section, gap, table
+from pathduet.report.findings import Findings
 
 TERMS = [
     ("AUC", "Area under the ROC curve, each class against the rest, averaged over the classes with test cases. 0.5 = "
@@ -44,7 +45,7 @@ TERMS = [
     ("Prototype", "A slide-only model gathers a slide's tiles into two groups, tumor and microenvironment (TME), and predicts from "
      "their weighted means."),
     ("10x, 20x", "Tiles at exact pixel sizes (slides.mpp_10x, slides.mpp_20x in micrometres), whatever the scanner used."),
-    ("Hole", "A dashed box: a piece that should be here and is not, with the reason."),
+    ("Gap", "A dashed box: a piece that should be here and is not, with the reason."),
 ]  # fmt: skip
 
 ARTIFACTS = [
@@ -72,13 +73,13 @@ ARTIFACTS = [
 ]
 
 
-def times(found: Any, drawer: Drawer) -> Section:
+def times(found: Findings, drawer: Drawer) -> Section:
     """Time and memory of each rule."""
     section = Section("times", "Time and memory", "Of the jobs that ran; what the cache served cost nothing and keeps "
                       "the numbers of the run that made it.")  # fmt: skip
     jobs = found.benchmarks
     if jobs.empty:
-        section.blocks.append(hole("No times.", "There is no file in benchmarks/."))
+        section.blocks.append(gap("No times.", "There is no file in benchmarks/."))
         return section
     rules = (
         jobs.groupby("rule")
@@ -104,7 +105,7 @@ def times(found: Any, drawer: Drawer) -> Section:
     return section
 
 
-def run(found: Any) -> Section:
+def run(found: Findings) -> Section:
     """Configuration, seeds, versions, inputs."""
     section = Section("run", "This run", "What would have to be the same to get the same numbers.")
     config = found.config
@@ -112,12 +113,12 @@ def run(found: Any) -> Section:
         ["Protocol", config.get("protocol", "")],
         ["Model variant", config.get("model", {}).get("variant", "")],
         ["Seed", config.get("seed", "")],
-        ["Folds", found.n_folds],
+        ["Folds", len(found.folds)],
         ["Bootstrap resamples", config["evaluation"]["bootstrap"]],
     ]
     section.blocks.append(table("facts", ["Setting", "Value"], facts))
     if found.provenance is None:
-        section.blocks.append(found.hole("No provenance.", "provenance.json"))
+        section.blocks.append(found.gap("No provenance.", "provenance.json"))
     else:
         for key, value in found.provenance.items():
             if isinstance(value, dict) and key != "config":

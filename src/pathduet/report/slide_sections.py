@@ -8,7 +8,7 @@ import pandas as pd
 
 from pathduet.core.errors import SLIDE_REASONS
 from pathduet.report import figures
-from pathduet.report.blocks import Block, Drawer, Section, hole, table
+from pathduet.report.blocks import Block, Drawer, Section, gap, table
 from pathduet.report.findings import Findings
 from pathduet.report.pictures import EDGE_PX, data_uri
 
@@ -35,7 +35,7 @@ def flow(found: Findings) -> Section:
     )
     ledger, people = found.ledger, found.participation
     if ledger is None:
-        section.blocks.append(found.hole("No slide ledger.", "ledger.tsv"))
+        section.blocks.append(found.gap("No slide ledger.", "ledger.tsv"))
         return section
     excluded, failed = (ledger[ledger["status"] == s] for s in ("excluded", "failed"))
     used = ledger[ledger["status"] == "ok"]
@@ -83,7 +83,7 @@ def flow(found: Findings) -> Section:
 def _participation(found: Findings) -> Block:
     people = found.participation
     if people is None:
-        return found.hole("Who took part in which task is not known.", "participation.tsv")
+        return found.gap("Who took part in which task is not known.", "participation.tsv")
     states = ["both", "slides", "expression", "no label", "no data"]
     tasks = [task for task in found.tasks if task in people]
     rows = [
@@ -113,7 +113,7 @@ def ledger(found: Findings, drawer: Drawer) -> Section:
     )
     rows = found.ledger
     if rows is None:
-        section.blocks.append(found.hole("No slide ledger.", "ledger.tsv"))
+        section.blocks.append(found.gap("No slide ledger.", "ledger.tsv"))
         return section
     lost, used = rows[rows["status"] != "ok"], rows[rows["status"] == "ok"]
     shown = pd.concat([lost, used.head(LEDGER_ROWS)])
@@ -155,7 +155,7 @@ def gallery(found: Findings) -> Section:
     rows = found.ledger
     if rows is None:
         section.blocks.append(
-            hole("No slide ledger.", "Without it the page does not know which slides there are.")
+            gap("No slide ledger.", "Without it the page does not know which slides there are.")
         )
         return section
     total = int(found.config["report"]["gallery_slides"])
@@ -186,13 +186,13 @@ def _card(found: Findings, row: dict[Any, Any], with_pictures: bool) -> dict[str
         # A slide that failed early has no later pictures, and that is no gap.
         if not paths and failed:
             continue
-        picture = {"name": name, "uri": "", "hole": f"{stem}.png is not there"}
+        picture = {"name": name, "uri": "", "gap": f"{stem}.png is not there"}
         if paths:
             try:
                 # The stain picture is a strip of tiles, and wide.
                 picture["uri"] = data_uri(paths[0], 2 * EDGE_PX if stem == "stain" else EDGE_PX)
             except (OSError, ValueError) as error:
-                picture["hole"] = f"{paths[0].name}: {type(error).__name__}"
+                picture["gap"] = f"{paths[0].name}: {type(error).__name__}"
         pictures.append(picture)
     tiles = "" if pd.isna(row["n_20x"]) else f"{row['n_10x']} tiles at 10x, {row['n_20x']} at 20x"
     return {
@@ -214,7 +214,7 @@ def stain(found: Findings, drawer: Drawer) -> Section:
         reason = (
             "stain.backend is none: colours are as scanned." if off else "No slides/<slide_id>/stain.json."
         )
-        section.blocks.append(hole("No stain vectors.", reason))
+        section.blocks.append(gap("No stain vectors.", reason))
         return section
     slides = measured["slide_id"].nunique()
     section.blocks.append(
@@ -247,9 +247,9 @@ def genes(found: Findings, drawer: Drawer) -> Section:
         "genes", "Genes", "Highly variable genes, chosen in each fold's training part, for the tumor and the "
         "microenvironment (tme) subspace."
     )  # fmt: skip
-    for fold in range(found.n_folds):
+    for fold in found.folds:
         if fold not in found.genes:
-            section.blocks.append(found.hole(f"No genes of fold {fold}.", f"genes/fold-{fold}.h5ad"))
+            section.blocks.append(found.gap(f"No genes of fold {fold}.", f"genes/fold-{fold}.h5ad"))
     if not found.genes:
         return section
     first = min(found.genes)

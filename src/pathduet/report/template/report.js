@@ -46,15 +46,15 @@ const watcher = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "-10% 0px -75% 0px" });
 document.querySelectorAll("section").forEach((section) => watcher.observe(section));
-// A picture that cannot be decoded is a visible hole; the root element says how many were shown.
+// A picture that cannot be decoded is a visible gap; the root element says how many were shown.
 window.addEventListener("load", () => {
   const pictures = [...document.images];
   const broken = pictures.filter((picture) => picture.naturalWidth === 0);
   for (const picture of broken) {
-    const hole = document.createElement("div");
-    hole.className = "hole small";
-    hole.textContent = "the picture cannot be decoded";
-    picture.replaceWith(hole);
+    const gap = document.createElement("div");
+    gap.className = "gap small";
+    gap.textContent = "the picture cannot be decoded";
+    picture.replaceWith(gap);
   }
   document.documentElement.dataset.pictures = `${pictures.length - broken.length}/${pictures.length}`;
 });
