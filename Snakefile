@@ -14,7 +14,7 @@ min_version("9.16")
 include: "rules/common.smk"
 
 
-# An image built from containers/, for `--sdm apptainer`; without the variable jobs run in the active environment.
+# An image built from envs/containers/, for `--sdm apptainer`; without the variable jobs run in the active environment.
 if os.getenv("PATHDUET_IMAGE"):
 
     container: os.getenv("PATHDUET_IMAGE")

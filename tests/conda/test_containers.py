@@ -15,7 +15,7 @@ import pytest
 @pytest.fixture
 def recipes(repository: Path) -> dict[str, str]:
     """Both recipes."""
-    return {name: (repository / "containers" / name).read_text() for name in ("Dockerfile", "apptainer.def")}
+    return {name: (repository / "envs" / "containers" / name).read_text() for name in ("Dockerfile", "apptainer.def")}
 
 
 def test_both_install_the_same_on_the_same_system(recipes: dict[str, str]) -> None:
@@ -43,7 +43,7 @@ def test_they_install_what_the_project_names_with_its_python(
 
 
 def test_dockerfile_instructions_are_known_and_copied_files_exist(repository: Path) -> None:
-    text = re.sub(r"\\\n", " ", (repository / "containers/Dockerfile").read_text())
+    text = re.sub(r"\\\n", " ", (repository / "envs/containers/Dockerfile").read_text())
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     known = {"FROM", "RUN", "COPY", "ENV", "WORKDIR", "CMD"}
     assert {line.split()[0] for line in lines} == known and lines[0].startswith("FROM")
@@ -63,7 +63,7 @@ def hadolint(dockerfile: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile(repository: Path) -> None:
-    text = (repository / "containers/Dockerfile").read_text()
+    text = (repository / "envs/containers/Dockerfile").read_text()
     result = hadolint(text)
     assert result.returncode == 0, result.stdout
     # it does look, into the shell commands too
@@ -75,7 +75,7 @@ def test_shellcheck_of_hadolint_finds_nothing_in_the_shell_of_recipes_and_enviro
 ) -> None:
     # what hadolint says of a RUN of the same commands, as far as it is the shell's (SC....)
     scripts = {path.name: path.read_text() for path in sorted((repository / "envs").rglob("*.sh"))}
-    recipe = (repository / "containers/apptainer.def").read_text()
+    recipe = (repository / "envs/containers/apptainer.def").read_text()
     scripts["apptainer.def"] = "set -e\n" + re.split(r"^%\w+$", recipe, flags=re.M)[2]
     found_in = {}
     for name, script in {**scripts, "a bad one": "echo `ls`"}.items():
@@ -96,7 +96,7 @@ def test_the_wrapper_runs_the_workflow_in_the_current_folder(repository: Path, t
     fake.write_text(f"#!{sys.executable}\nimport sys; print(sys.argv[1:])\n")
     fake.chmod(0o755)
     found = subprocess.run(
-        [repository / "containers/snakemake-in-container", "--cores", "2"],
+        [repository / "envs/containers/snakemake-in-container", "--cores", "2"],
         capture_output=True, text=True, cwd=tmp_path, check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
     )  # fmt: skip
     assert found.stdout.strip() == str(

@@ -22,7 +22,7 @@ def test_shipped_lists_hold_the_papers_most_correlated_genes_and_have_its_order_
 
 
 def test_readme_states_the_counts_of_the_shipped_files(repository: Path) -> None:
-    text = (repository / "genesets" / "README.md").read_text(encoding="utf-8")
+    text = (repository / "presets" / "genesets" / "README.md").read_text(encoding="utf-8")
     both = len(set(shipped("tumor")) & set(shipped("tme")))
     assert f"| `tumor.txt` | {len(shipped('tumor')):,} |" in text
     assert f"| `tme.txt` | {len(shipped('tme')):,} |" in text
@@ -31,16 +31,16 @@ def test_readme_states_the_counts_of_the_shipped_files(repository: Path) -> None
 
 @pytest.mark.data
 def test_build_script_reproduces_the_shipped_files(repository: Path, test_data: Path, tmp_path: Path) -> None:
-    script = repository / "genesets" / "build.py"
+    script = repository / "presets" / "genesets" / "build.py"
     subprocess.run(
         [sys.executable, script, test_data / "genes", "--out", tmp_path], check=True, capture_output=True
     )
     for name in ("tumor.txt", "tme.txt"):
-        assert (tmp_path / name).read_bytes() == (repository / "genesets" / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (repository / "presets" / "genesets" / name).read_bytes()
 
 
 def test_identifiers_name_each_gene_of_the_lists_once(repository: Path) -> None:
-    with (repository / "genesets" / "identifiers.tsv").open(encoding="utf-8") as handle:
+    with (repository / "presets" / "genesets" / "identifiers.tsv").open(encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle, delimiter="\t"))
     symbols = {row["gene_symbol"] for row in rows}
     assert symbols == {*shipped("tumor"), *shipped("tme")}

@@ -24,7 +24,7 @@ def shipped(name: Literal["tumor", "tme"]) -> list[str]:
     Parameters
     ----------
     name : {"tumor", "tme"}
-        704 and 1,164 symbols; sources and licences in ``genesets/README.md``.
+        704 and 1,164 symbols; sources and licences in ``presets/genesets/README.md``.
     """
     return _parse((files("pathduet") / "_genesets" / f"{name}.txt"), f"{name}.txt")
 

@@ -2,7 +2,7 @@
 
 Chen et al. (ICCV 2021) give their co-attention transformer six functional families of MSigDB: tumor suppressors, oncogenes, protein kinases, cell differentiation
 markers, transcription factors, cytokines and growth factors. Their table may be given by file
-(:func:`read_gene_groups` reads it as it is). Without one, the six groups shipped in ``genesets/groups.gmt`` serve: the freely licensed sources
+(:func:`read_gene_groups` reads it as it is). Without one, the six groups shipped in ``presets/genesets/groups.gmt`` serve: the freely licensed sources
 that the shipped gene lists are made of. A gene may be in several groups; genes in none go to one more group a subspace, so that no gene is lost.
 """
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Rebuild tumor.txt, tme.txt and groups.gmt from the published lists, and identifiers.tsv for their genes.
 
-    python genesets/build.py PUBLISHED_LISTS [--identifiers GENE_MODEL HGNC] [--entrez ENTREZ] [--out genesets]
+    python presets/genesets/build.py PUBLISHED_LISTS [--identifiers GENE_MODEL HGNC] [--entrez ENTREZ] [--out presets/genesets]
 
 PUBLISHED_LISTS is a folder with the files named below (README.md says where each comes from). GENE_MODEL is
 any GDC STAR-counts table (GENCODE v36): its gene_id and gene_name columns give the Ensembl ids. HGNC is
