@@ -39,6 +39,10 @@ class Results:
         """Folder of a slide's artifacts: tiles.h5, mask.png, thumbnail.png, stain.json, features.h5, and a status a stage."""
         return self.root / "slides" / slide_id
 
+    def slide_status(self, slide_id: str, stage: str) -> Path:
+        """How a stage ended for a slide."""
+        return self.slide(slide_id) / f"{stage}.status.json"
+
     def features(self, slide_id: str) -> Path:
         """A slide's features."""
         return self.slide(slide_id) / "features.h5"

@@ -45,7 +45,7 @@ def verify_features(results: Results, slide_ids: Iterable[str]) -> None:
 
 def recorded_sha256(results: Results, slide_id: str) -> str:
     """Return the checksum that the slide's features had when they were written; empty if none is recorded."""
-    status = results.slide(slide_id) / "features.status.json"
+    status = results.slide_status(slide_id, "features")
     try:
         return str(json.loads(status.read_text(encoding="utf-8"))["sha256"]["features.h5"])
     except (OSError, ValueError, KeyError, TypeError):

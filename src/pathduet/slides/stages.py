@@ -27,7 +27,6 @@ from pathduet.slides.status import (
     broken_artifacts,
     read_status,
     remove_artifacts,
-    status_path,
     write_status,
 )
 
@@ -63,9 +62,10 @@ def run_stage(
     PathDuetError
         For what is wrong with the whole run, such as encoder weights that cannot be had.
     """
-    folder = Results(results).slide(slide.slide_id)
-    for name in (*ARTIFACTS[stage], status_path(results, slide.slide_id, stage).name):
-        remove_leftovers(folder / name)
+    place = Results(results)
+    folder = place.slide(slide.slide_id)
+    for path in (*(folder / name for name in ARTIFACTS[stage]), place.slide_status(slide.slide_id, stage)):
+        remove_leftovers(path)
     before = read_status(results, slide.slide_id, stage)
     status = _run(slide, stage, results, settings, threads, before)
     if status.status != "ok":

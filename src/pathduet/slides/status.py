@@ -82,20 +82,16 @@ class StageResult:
     mpp_source: str = ""
 
 
-def status_path(results: Path, slide_id: str, stage: str) -> Path:
-    """Return where a stage's status of a slide is."""
-    return Results(results).slide(slide_id) / f"{stage}.status.json"
-
-
 def write_status(results: Path, status: StageStatus) -> None:
     """Write a status beside the slide's artifacts."""
-    write_json(status_path(results, status.slide_id, status.stage), asdict(status))
+    write_json(Results(results).slide_status(status.slide_id, status.stage), asdict(status))
 
 
 def read_status(results: Path, slide_id: str, stage: str) -> StageStatus | None:
     """Return a stage's status, None where there is none or it cannot be understood."""
     try:
-        return StageStatus(**json.loads(status_path(results, slide_id, stage).read_text(encoding="utf-8")))
+        text = Results(results).slide_status(slide_id, stage).read_text(encoding="utf-8")
+        return StageStatus(**json.loads(text))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -97,7 +97,7 @@ def read_progress(results: Path) -> list[StageProgress]:
         return []
     steps: list[tuple[str, str, Iterable[Path], int]] = []
     for stage in STAGES:
-        paths = [Results(results).slide(slide) / f"{stage}.status.json" for slide in plan["slides"]]
+        paths = [Results(results).slide_status(slide, stage) for slide in plan["slides"]]
         steps.append((stage, "slides", paths, len(paths)))
     for name, unit in _UNITS.items():
         if files := plan["files"].get(name):

@@ -67,7 +67,7 @@ class TiffPage:
         self.planes = self.samples if int(page.planarconfig) == 2 and self.samples > 1 else 1
         self.tiled = bool(page.is_tiled)
         self.offsets, self.counts = page.dataoffsets, page.databytecounts
-        self._dtype = page.dtype
+        self._dtype: Any = page.dtype  # there is one: checked with the colours
         self._virtual_rows = 0
         self._measure_tiles()
         colormap = page.colormap if self.photometric == 3 else None
