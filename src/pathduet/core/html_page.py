@@ -42,9 +42,9 @@ def content_hash(text: str) -> str:
 
 
 def script_data(data: Any) -> Markup:
-    """Return data as JSON for a script element.
+    r"""Return data as JSON for a script element.
 
-    Nothing is unescaped there, and only ``<`` could end the element or start a comment: it stands as ``\\u003c``.
+    Nothing is unescaped there, and only ``<`` could end the element or start a comment: it stands as ``\u003c``.
 
     Raises
     ------

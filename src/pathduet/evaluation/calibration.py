@@ -1,4 +1,4 @@
-"""Calibration of one fold's predictions: does a stated probability happen as often as it says?
+"""Calibration of one fold's predictions: whether a stated probability happens as often as it says.
 
 Brier score (Monthly Weather Review 1950) and expected calibration error (Naeini et al., AAAI 2015), a class against the
 rest; for survival, at each inner edge of the model's intervals, the mean predicted survival against Kaplan-Meier's, and the

@@ -22,6 +22,7 @@ _Hits = list[tuple[int, np.ndarray]]
 
 
 def check_samples(samples: list[str], name: str) -> list[Problem]:
+    """Return what is wrong with a table's sample ids: missing ones, and those that occur twice."""
     problems = [
         Problem(f"{name} header, column {position + 1}", "no sample id", "name the sample")
         for position, sample in enumerate(samples)

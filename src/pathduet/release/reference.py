@@ -1,4 +1,4 @@
-"""The training slides as a yardstick: how unusual are a new slide's stain, features and size?
+"""The training slides as a yardstick: how unusual a new slide's stain, features and size are.
 
 Of at most 512 training slides the mean feature vector, the stain vectors and the tile counts are kept. A new slide's
 feature distance is that to its fifth-nearest training slide, each feature standardised by its mean and SD over training

@@ -121,7 +121,7 @@ def _spread(axis: Axes, own: pd.DataFrame, y: float, colour: str) -> None:
 
 
 def gene_correlation(table: pd.DataFrame) -> Figure:
-    """r of every gene, a panel a subspace, a column a model; genes with q < 0.05 are filled."""
+    """Pearson r of every gene, a panel a subspace, a column a model; genes with q < 0.05 are filled."""
     table = _need(table[table["r"].notna()])
     models, subspaces = _order(table["model"]), [s for s in _SUBSPACE_NAMES if s in set(table["subspace"])]
     with style():

@@ -95,8 +95,9 @@ class Thumbnail:
 
 
 def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) -> StageResult:
-    """Find a slide's tissue and tiles and write tiles.h5, mask.png and thumbnail.png into `folder`; for a slide of too
-    little tissue, refused.png.
+    """Find a slide's tissue and tiles; write tiles.h5, mask.png and thumbnail.png into `folder`, or refused.png.
+
+    The latter shows a slide of too little tissue.
 
     Returns
     -------

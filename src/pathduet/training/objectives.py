@@ -90,6 +90,7 @@ class TeacherObjective:
     projections: ClassVar[int] = 1
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Return the experts' task losses and, with IGC, each subspace's DEV loss."""
         assert isinstance(model, Teacher)
         consistency = self.config.igc and len(model.config.experts) > 1
         output = model(
@@ -127,6 +128,7 @@ class TeacherObjective:
 
     @torch.no_grad()
     def coordinate(self, model: nn.Module) -> float | None:
+        """Apply CGC to the gradients of the experts' classifiers."""
         assert isinstance(model, Teacher)
         if not self.config.cgc:
             return None
@@ -149,12 +151,14 @@ class StudentObjective:
     class_weights: Tensor | None = None
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Return the experts' task losses."""
         assert isinstance(model, Student)
         output = model(*student_inputs(batch))
         task, probability = _task_loss(self.target, output.logits, batch, self.class_weights)
         return Loss(task, {"task": task}, probability)
 
     def coordinate(self, model: nn.Module) -> float | None:
+        """Leave the gradients as they are."""
         return None
 
 
@@ -195,6 +199,7 @@ class DistilledObjective:
     targets: TeacherTargets
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Return the experts' task losses and the distance from the teacher's representations and answers."""
         assert isinstance(model, Student)
         output = model(*student_inputs(batch), order_from_task=False)
         task, probability = _task_loss(self.target, output.logits, batch, self.class_weights)
@@ -222,4 +227,5 @@ class DistilledObjective:
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 
     def coordinate(self, model: nn.Module) -> float | None:
+        """Leave the gradients as they are."""
         return None

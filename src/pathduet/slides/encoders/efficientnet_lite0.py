@@ -29,6 +29,7 @@ class SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's "SAME" padding."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return (B, C_out, ceil(H / stride), ceil(W / stride)) of (B, C_in, H, W)."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
             return F.conv2d(x, self.weight, self.bias, 1, kernel // 2, 1, self.groups)
@@ -61,6 +62,7 @@ class InvertedResidual(nn.Module):
         self.adds_input = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return (B, C_out, H', W') of (B, C_in, H, W)."""
         out = self.layers(x)
         return out + x if self.adds_input else out
 
@@ -81,6 +83,7 @@ class EfficientNetLite0(nn.Module):
         self.head = nn.Sequential(*_unit(channels, FEATURES, 1, 1), nn.ReLU6(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return features (B, 1280) of normalised tiles (B, 3, H, W)."""
         return self.head(self.blocks(self.stem(x))).mean((2, 3))
 
 
