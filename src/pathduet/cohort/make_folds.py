@@ -132,7 +132,6 @@ def make_folds(
     InputError
         If there is no patient, an id appears twice, or a label has fewer patients (or sites) than folds.
     """
-
     ids = [str(patient) for patient in patients.index]
     problems = Problems()
     if folds < 2:
