@@ -41,7 +41,7 @@ class Collected:
     external: bool = False
     predictions: dict[tuple[str, int], pd.DataFrame] = field(default_factory=dict)
     metrics: dict[tuple[str, int | str], dict[str, Any]] = field(default_factory=dict)
-    failures: dict[tuple[str, int], str] = field(default_factory=dict)
+    failures: dict[tuple[str, int | str], str] = field(default_factory=dict)
 
     def add_predictions(self, results: Results, models: Sequence[str]) -> None:
         """Read the predictions of models in every fold; those that cannot be read get their reason."""

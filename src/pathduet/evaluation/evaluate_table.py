@@ -58,7 +58,9 @@ def evaluate_table(
         over all tests of the table.
     """
     grouped = any(row.get("group") for row in rows)
-    parts, metrics, calibrated = [], {}, []
+    parts: list[pd.DataFrame] = []
+    metrics: dict[str, dict[str, Any]] = {}
+    calibrated: list[dict[str, Any]] = []
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
         found, summaries = _collect(results, table, task, own, n_folds)

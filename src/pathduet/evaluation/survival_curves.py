@@ -45,7 +45,7 @@ def pool_groups(
     Parameters
     ----------
     parts : sequence of (predictions, risk_cuts)
-        One a fold; ``risk_cuts`` as in ``metrics.json``.
+        One a fold; cuts from :func:`risk_cuts`.
     kind : {"median", "tertiles"}
 
     Returns

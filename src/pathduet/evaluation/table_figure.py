@@ -65,26 +65,10 @@ def draw_table(table: pd.DataFrame, title: str) -> str:
     figure = Figure(figsize=(3.2 + 2.5 * max(len(metrics), 1), 1.6 + 0.3 * max(len(lines), 1)))
     FigureCanvasSVG(figure)
     axes = figure.subplots(1, max(len(metrics), 1), sharey=True, squeeze=False)[0]
-    several = len({task for task, _ in lines}) > 1
     used: dict[str, Any] = {}
     for axis, metric in zip(axes, metrics):
         for row in table[table["metric"] == metric].to_dict("records"):
-            place = lines.index((str(row["task"]), str(row["model"])))
-            reads = row["reads"] if row["reads"] in _STYLE else ""
-            colour, marker, meaning = _STYLE[reads]
-            if pd.isna(row["mean"]):
-                axis.annotate(
-                    "no result", (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center",
-                    fontsize=7, color="#777777", style="italic",
-                )  # fmt: skip
-                continue
-            folds = [row[c] for c in table if str(c).startswith("fold_") and pd.notna(row[c])]
-            axis.plot(
-                folds, np.full(len(folds), place), marker, ms=2.5, mfc="white", mec=colour, mew=0.6, ls=""
-            )
-            if pd.notna(row["ci_low"]):
-                axis.plot([row["ci_low"], row["ci_high"]], [place, place], color=colour, lw=1.4)
-            used[meaning] = axis.plot([row["mean"]], [place], marker, ms=5.5, color=colour, ls="")[0]
+            used |= _draw_row(axis, row, lines.index((str(row["task"]), str(row["model"]))))
         if metric in _CHANCE:
             axis.axvline(_CHANCE[metric], color="0.6", lw=0.8, ls=":")
         better = " (lower is better)" if metric in LOWER_IS_BETTER else ""
@@ -92,13 +76,8 @@ def draw_table(table: pd.DataFrame, title: str) -> str:
         axis.grid(axis="x", color="0.92")
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    titles = {
-        (str(r["task"]), str(r["model"])): (f"{r['task']}: " if several else "")
-        + str(r["title"] or r["model"])
-        for r in table.to_dict("records")
-    }
     if lines:
-        axes[0].set_yticks(range(len(lines)), [titles[line] for line in lines], fontsize=8)
+        axes[0].set_yticks(range(len(lines)), _line_titles(table, lines), fontsize=8)
         axes[0].set_ylim(len(lines) - 0.5, -0.5)
     if used:
         figure.legend(
@@ -112,3 +91,26 @@ def draw_table(table: pd.DataFrame, title: str) -> str:
     with matplotlib.rc_context(fixed):
         figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     return buffer.getvalue()
+
+
+def _draw_row(axis: Any, row: dict[Any, Any], place: int) -> dict[str, Any]:
+    """Draw a row's folds, interval and mean; return its mark by what the model reads, for the legend."""
+    colour, marker, meaning = _STYLE[row["reads"] if row["reads"] in _STYLE else ""]
+    if pd.isna(row["mean"]):
+        axis.annotate(
+            "no result", (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center",
+            fontsize=7, color="#777777", style="italic",
+        )  # fmt: skip
+        return {}
+    folds = [value for name, value in row.items() if str(name).startswith("fold_") and pd.notna(value)]
+    axis.plot(folds, np.full(len(folds), place), marker, ms=2.5, mfc="white", mec=colour, mew=0.6, ls="")
+    if pd.notna(row["ci_low"]):
+        axis.plot([row["ci_low"], row["ci_high"]], [place, place], color=colour, lw=1.4)
+    return {meaning: axis.plot([row["mean"]], [place], marker, ms=5.5, color=colour, ls="")[0]}
+
+
+def _line_titles(table: pd.DataFrame, lines: list[tuple[str, str]]) -> list[str]:
+    """Return what stands beside each line, with the task where there are several."""
+    several = len({task for task, _ in lines}) > 1
+    titles = {(str(r["task"]), str(r["model"])): r["title"] or r["model"] for r in table.to_dict("records")}
+    return [f"{line[0]}: {titles[line]}" if several else str(titles[line]) for line in lines]

@@ -169,7 +169,7 @@ class _ModelRows:
         self.survival = self.found.task == SURVIVAL_TASK
         #: Values of the censoring-corrected metrics, and why there is none, by fold.
         self.corrected: dict[int, dict[str, float]] = {}
-        self.uncorrected: dict[int, dict[str, str]] = {}
+        self.uncorrected: dict[int | str, dict[str, str]] = {}
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return the rows, every metric of the task once."""
@@ -235,9 +235,9 @@ class _ModelRows:
     def _reason(self, fold: int | str, metric: str) -> str:
         """Return why a fold has no number."""
         if fold not in self.metrics:
-            return self.found.failures.get((self.model, fold), "no result")  # type: ignore[arg-type]
+            return self.found.failures.get((self.model, fold), "no result")
         if metric in CENSORING_METRICS:
-            return self.uncorrected.get(fold, {}).get(metric, "undefined")  # type: ignore[call-overload]
+            return self.uncorrected.get(fold, {}).get(metric, "undefined")
         return str(self.metrics[fold]["notes"].get(f"{self.unit}.{metric}", "undefined"))
 
     def _spread(

@@ -54,7 +54,7 @@ class Origin(NamedTuple):
 def artifacts(source: str, results: Path) -> list[Origin]:
     """Split a source such as ``tables/diagnosis.tsv (also .md)`` into pieces with their artifacts.
 
-    ``models/survival/<model>/fold-*/metrics.json`` leads to the folder that all of them lie in.
+    ``models/survival/<model>/fold-*/predictions.tsv`` leads to the folder that all of them lie in.
     """
     parts: list[Origin] = []
     end = 0

@@ -131,19 +131,7 @@ def gene_correlation(table: pd.DataFrame) -> Figure:
             colour = SUBSPACE_COLOURS[subspace]
             for x, model in enumerate(models):
                 own = table[(table["model"] == model) & (table["subspace"] == subspace)]
-                own = own.reset_index(drop=True)
-                place = x + _scatter(own["r"].to_numpy())
-                sure = (own["q"] < _LEVEL).to_numpy()
-                axis.plot(place[~sure], own["r"][~sure], "o", ms=2.2, mfc="none", mec=colour, mew=0.5, alpha=0.45,
-                          rasterized=True)  # fmt: skip
-                axis.plot(place[sure], own["r"][sure], "o", ms=3.4, color=colour, mec=PAPER, mew=0.3)
-                marked = own.index[own["pointed_out"].astype(bool)].tolist()
-                top = own.index[:1].tolist()
-                for i in dict.fromkeys([*marked, *top]):
-                    axis.plot(place[i], own["r"][i], "o", ms=6.5, mfc="none", mec=INK, mew=1.1)
-                    axis.annotate(f"{own['gene'][i]} {own['r'][i]:.2f}", (place[i], own["r"][i]), (5, 5),
-                                  textcoords="offset points", fontsize=7.5, color=INK,
-                                  bbox={"boxstyle": "round,pad=0.15", "fc": PAPER, "ec": "none", "alpha": 0.75})  # fmt: skip
+                _genes_of(axis, own.reset_index(drop=True), x, colour)
             axis.axhline(0, color=MUTED, lw=0.9)
             axis.set_title(_SUBSPACE_NAMES[subspace])
             axis.set_xticks(range(len(models)), [short_name(model).replace(" ", "\n", 1) for model in models])
@@ -151,6 +139,20 @@ def gene_correlation(table: pd.DataFrame) -> Figure:
             axis.grid(axis="x", visible=False)
         axes[0].set_ylabel("Pearson r with the score")
         return figure
+
+
+def _genes_of(axis: Axes, own: pd.DataFrame, x: int, colour: str) -> None:
+    """Draw one model's genes of one subspace in a column; the first and those pointed out are named."""
+    place = x + _scatter(own["r"].to_numpy())
+    sure = (own["q"] < _LEVEL).to_numpy()
+    axis.plot(place[~sure], own["r"][~sure], "o", ms=2.2, mfc="none", mec=colour, mew=0.5, alpha=0.45,
+              rasterized=True)  # fmt: skip
+    axis.plot(place[sure], own["r"][sure], "o", ms=3.4, color=colour, mec=PAPER, mew=0.3)
+    for i in dict.fromkeys([*own.index[own["pointed_out"].astype(bool)], *own.index[:1]]):
+        axis.plot(place[i], own["r"][i], "o", ms=6.5, mfc="none", mec=INK, mew=1.1)
+        axis.annotate(f"{own['gene'][i]} {own['r'][i]:.2f}", (place[i], own["r"][i]), (5, 5),
+                      textcoords="offset points", fontsize=7.5, color=INK,
+                      bbox={"boxstyle": "round,pad=0.15", "fc": PAPER, "ec": "none", "alpha": 0.75})  # fmt: skip
 
 
 def _scatter(values: np.ndarray) -> np.ndarray:
@@ -183,27 +185,31 @@ def region_agreement(table: pd.DataFrame) -> Figure:
         parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         axes = parts[0].subplots(1, len(REGION_MEASURES), sharey=True)
         for axis, (measure, title) in zip(axes, REGION_MEASURES.items(), strict=True):
-            for y, (model, m, part) in enumerate(keys):
-                here = (whole["model"] == model) & (whole["magnification"] == m) & (whole["part"] == part)
-                for row in whole[here & (whole["measure"] == measure)].to_dict("records"):
-                    _against_chance(axis, row, y, colour_of(model, models))
+            for row in whole[whole["measure"] == measure].to_dict("records"):
+                y = keys.index((row["model"], row["magnification"], row["part"]))
+                _against_chance(axis, row, y, colour_of(row["model"], models))
             axis.set(title=title, xlim=(0, 1.02), ylim=(len(keys) - 0.4, -0.6))
             axis.grid(axis="y", visible=False)
         labels = [f"{short_name(model)}, {m}, {part}" for model, m, part in keys]
         axes[0].set_yticks(range(len(keys)), labels)
         if names:
             axis = parts[1].subplots()
-            for y, (side, structure) in enumerate(names):
-                own = structures[(structures["side"] == side) & (structures["structure"] == structure)]
-                for shift, row in zip((-0.17, 0.17), own.sort_values("magnification").to_dict("records")):
-                    _against_chance(axis, row, y + shift, SUBSPACE_COLOURS[side])
-                    axis.annotate(f"{row['magnification']}, {row['tiles']} tiles", (1.01, y + shift), fontsize=7,
-                                  color=MUTED, va="center", annotation_clip=False)  # fmt: skip
-            axis.set_yticks(range(len(names)), [f"{s.replace('_', ' ')} ({side})" for side, s in names])
-            axis.set(xlim=(0, 1.0), ylim=(len(names) - 0.4, -0.6))
+            _structures(axis, structures, names)
             axis.set_title(f"{short_name(shown)}, test slides: share of a structure's tiles in its prototype")
-            axis.grid(axis="y", visible=False)
         return figure
+
+
+def _structures(axis: Axes, rows: pd.DataFrame, names: Sequence[tuple[str, str]]) -> None:
+    """Draw the share of each structure's tiles at both magnifications."""
+    for y, (side, structure) in enumerate(names):
+        own = rows[(rows["side"] == side) & (rows["structure"] == structure)].sort_values("magnification")
+        for shift, row in zip((-0.17, 0.17), own.to_dict("records")):
+            _against_chance(axis, row, y + shift, SUBSPACE_COLOURS[side])
+            axis.annotate(f"{row['magnification']}, {row['tiles']} tiles", (1.01, y + shift), fontsize=7,
+                          color=MUTED, va="center", annotation_clip=False)  # fmt: skip
+    axis.set_yticks(range(len(names)), [f"{s.replace('_', ' ')} ({side})" for side, s in names])
+    axis.set(xlim=(0, 1.0), ylim=(len(names) - 0.4, -0.6))
+    axis.grid(axis="y", visible=False)
 
 
 def _against_chance(axis: Axes, row: dict[Any, Any], y: float, colour: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def training(found: Findings, drawer: Drawer) -> Section:
     for task in found.tasks:
         histories: dict[str, list[pd.DataFrame]] = {}
         for model in NETWORKS:
-            missing: dict[int, str] = {}
+            missing: dict[int | str, str] = {}
             for fold in found.folds:
                 history = found.history(task, model, fold)
                 if history is None or "loss" not in history or "epoch" not in history:
@@ -144,7 +145,7 @@ def training(found: Findings, drawer: Drawer) -> Section:
     return section
 
 
-def _by_reason(reasons: dict[int, str]) -> list[tuple[str, str]]:
+def _by_reason(reasons: Mapping[int | str, str]) -> list[tuple[str, str]]:
     """Return each reason once, with the folds that it is about: ``folds 0, 2``."""
     folds: dict[str, list[str]] = {}
     for fold, reason in reasons.items():
