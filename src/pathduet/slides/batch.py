@@ -68,19 +68,19 @@ def run_batch(
         raise ValueError(f"unknown stage {stage!r}; known: {STAGES}")
     workers = max(1, workers)
     processes, threads = (1, workers) if stage == "features" else (min(workers, max(1, len(slides))), 1)
-    crew = Workers(stage, results, settings, threads)
+    worker_pool = Workers(stage, results, settings, threads)
     ended: dict[str, StageStatus] = {}
     try:
-        crashed = _run_all(slides, crew, processes, ended, stage)
-        crew.end()  # a slide that is tried again has the machine to itself
+        crashed = _run_all(slides, worker_pool, processes, ended, stage)
+        worker_pool.end()  # a slide that is tried again has the machine to itself
         for slide, cause in crashed:
             again = [(slide, cause)]
             if cause.reason == "failed":  # else it would take as long, or as much, again
-                again = _run_all([slide], crew, 1, ended, f"{stage}, {slide.slide_id} again, alone")
+                again = _run_all([slide], worker_pool, 1, ended, f"{stage}, {slide.slide_id} again, alone")
             for lost, last in again:
                 ended[lost.slide_id] = _lost(lost, stage, results, last)
     finally:
-        crew.end(stop=True)
+        worker_pool.end(stop=True)
     ordered = [ended[slide.slide_id] for slide in slides]
     if manifest is not None:
         write_manifest(manifest, ordered)
@@ -124,12 +124,16 @@ def make_artifact(
 
 
 def _run_all(
-    slides: Sequence[SlideRow], crew: Workers, processes: int, ended: dict[str, StageStatus], label: str
+    slides: Sequence[SlideRow],
+    worker_pool: Workers,
+    processes: int,
+    ended: dict[str, StageStatus],
+    label: str,
 ) -> list[tuple[SlideRow, WorkerDied]]:
     """Run slides, put their statuses in `ended`, and return those that ended their worker process."""
     crashed = []
-    with ThreadPoolExecutor(processes) as pool:
-        running = {pool.submit(crew.run, slide): slide for slide in slides}
+    with ThreadPoolExecutor(processes) as threads:
+        running = {threads.submit(worker_pool.run, slide): slide for slide in slides}
         try:
             for future in track(as_completed(running), len(slides), label, "slides"):
                 slide = running[future]
@@ -141,8 +145,8 @@ def _run_all(
                     if status.status == "failed" and status.failed_stage == status.stage:
                         _tell(status)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            crew.end(stop=True)
+            threads.shutdown(wait=False, cancel_futures=True)
+            worker_pool.end(stop=True)
             raise
     return crashed
 
