@@ -117,7 +117,7 @@ def test_another_slide_under_the_maps_is_refused(run: Path, tmp_path: Path):
     maps = explain_slide(Results(run), "S1", "P1", "diagnosis", "distilled", [0])
     Image.fromarray(np.zeros((100, 120, 3), np.uint8)).save(tmp_path / "small.png")
     with pytest.raises(InputError, match=r"small\.png has \(120, 100\) pixels"):
-        write_viewer(tmp_path / "v", maps, tmp_path / "small.png")
+        write_viewer(tmp_path / "v", {"index.html": maps}, tmp_path / "small.png")
     assert not (tmp_path / "v" / "index.html").exists()
 
 

@@ -81,11 +81,9 @@ QUPATH = {
 }  # fmt: skip
 
 
-def picture(maps: SlideMaps, **arguments: object) -> np.ndarray:
+def picture(maps: SlideMaps) -> np.ndarray:
     ground = np.full((300, 400, 3), 255, np.uint8)
-    return np.asarray(Image.open(io.BytesIO(heatmap_png(maps, ground, **arguments))).convert("RGB")).astype(
-        int
-    )  # type: ignore[arg-type]
+    return np.asarray(Image.open(io.BytesIO(heatmap_png(maps, ground))).convert("RGB")).astype(int)
 
 
 def share_of(image: np.ndarray, rgb: tuple[int, int, int]) -> float:
@@ -111,9 +109,9 @@ def test_the_picture_shows_each_prototypes_share_of_the_tissue_in_its_colour():
 def test_the_same_maps_give_the_same_bytes_and_a_name_is_drawn_as_it_is_written():
     ground = np.full((300, 400, 3), 255, np.uint8)
     assert heatmap_png(student_maps(), ground) == heatmap_png(student_maps(), ground)
-    assert heatmap_png(student_maps(), ground, title="a$b$") != heatmap_png(
-        student_maps(), ground, title="ab"
-    )
+    formula, plain = student_maps(), student_maps()
+    formula.tiles.attrs["slide_id"], plain.tiles.attrs["slide_id"] = "a$b$", "ab"
+    assert heatmap_png(formula, ground) != heatmap_png(plain, ground)
 
 
 def test_without_the_slides_size_nothing_is_drawn():

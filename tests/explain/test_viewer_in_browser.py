@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(picture).save(folder / "slide.png")
     maps = student_maps()
     maps.tiles.attrs["slide_id"] = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
-    write_viewer(folder / "page", maps, folder / "slide.png", finest_mpp=1.0)
+    write_viewer(folder / "page", {"index.html": maps}, folder / "slide.png", finest_mpp=1.0)
     return folder / "page"
 
 

@@ -160,7 +160,7 @@ def test_a_heatmap_that_cannot_be_drawn_costs_no_prediction(
     assert call(*arguments, "--no-heatmaps")[0] == 0
     plain = _read(tmp_path)
     assert plain["heatmaps"] is None and not (tmp_path / "slides" / "P0-s" / "heatmaps").exists()
-    monkeypatch.setattr("pathduet.release.heatmaps.write_viewers", fails)
+    monkeypatch.setattr("pathduet.release.heatmaps.write_viewer", fails)
     assert call(*arguments)[0] == 0
     found = _read(tmp_path)
     assert found["tasks"] == plain["tasks"] and "no heatmaps (OSError: disk full)" in found["ledger"]["notes"]

@@ -48,7 +48,7 @@ def heatmap_problems(
             found = f"{name!r} is not in {sheet}"
             problems.add("explanations.heatmaps.slides", found, "name a slide of the sheet")
     for name in wanted["models"]:
-        if name not in planned or planned[name].base not in names("method"):
+        if name not in planned or planned[name].base not in names("method", "released"):
             advice = f"one of {', '.join(names('method'))}, or a variation of them"
             problems.add("explanations.heatmaps.models", repr(name), advice)
     return problems

@@ -12,7 +12,7 @@ from pathduet.explain.tile_maps import Expression, SlideMaps, slide_maps
 from pathduet.explain.viewer.geojson import write_geojson
 from pathduet.explain.viewer.heatmap import heatmap_png
 from pathduet.explain.viewer.slide_heatmaps import read_picture, write_picture
-from pathduet.explain.viewer.viewer_page import write_viewers
+from pathduet.explain.viewer.viewer_page import write_viewer
 from pathduet.release.load import Release
 from pathduet.results import Results
 
@@ -77,5 +77,5 @@ def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: Pat
             "viewer": f"{FOLDER}/viewer/{page}",
         }
     if pages:
-        write_viewers(out / "viewer", pages, slide, finest_mpp=VIEWER_MPP)
+        write_viewer(out / "viewer", pages, slide, finest_mpp=VIEWER_MPP)
     return written

@@ -36,14 +36,7 @@ _INK, _MUTED = "#16191d", "#5d656e"
 _STYLE: Any = {"font.family": ["DejaVu Sans"], "font.size": 9, "text.parse_math": False, "text.color": _INK}
 
 
-def heatmap_png(
-    maps: SlideMaps,
-    thumbnail: NDArray[np.uint8],
-    *,
-    title: str = "",
-    caption: str = "",
-    dpi: int = DPI,
-) -> bytes:
+def heatmap_png(maps: SlideMaps, thumbnail: NDArray[np.uint8]) -> bytes:
     """Draw a slide's maps; the same input gives the same bytes.
 
     Parameters
@@ -52,10 +45,6 @@ def heatmap_png(
         From :func:`~pathduet.explain.tile_maps.slide_maps` or :func:`~pathduet.explain.mean_of_folds.mean_of_folds`.
     thumbnail : (h, w, 3) uint8 array
         The whole slide at any size (``thumbnail.png`` of its folder).
-    title, caption : str
-        Above and below; without a title the slide, task, model and fold are named.
-    dpi : int
-        Pixels per inch; a panel is 3.3 inches.
 
     Raises
     ------
@@ -76,7 +65,7 @@ def heatmap_png(
     with mpl.rc_context(_STYLE):
         figure = Figure(
             figsize=(panel[0] * len(layers) + 0.6, (panel[1] + 0.65) * len(magnifications) + 1.0),
-            dpi=dpi,
+            dpi=DPI,
             facecolor="white",
             layout="constrained",
         )
@@ -92,8 +81,8 @@ def heatmap_png(
                 for spine in axes.spines.values():
                     spine.set(color="#c5c9cd", linewidth=0.6)
             _scale_bar(grid[row, 0], tiles.attrs["mpp"][0], window)
-        figure.suptitle(title or default_title(maps), x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        lines = textwrap.wrap(caption or default_caption(maps), int(figure.get_figwidth() * _CHARACTERS))
+        figure.suptitle(title_of(maps), x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+        lines = textwrap.wrap(caption_of(maps), int(figure.get_figwidth() * _CHARACTERS))
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color=_MUTED)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="rgba")
@@ -192,14 +181,14 @@ def round_length(most_um: float) -> float:
     return next(power * step for step in (5, 2, 1) if power * step <= most_um)
 
 
-def default_title(maps: SlideMaps) -> str:
+def title_of(maps: SlideMaps) -> str:
     """Return the slide, task, model and fold in words."""
     about = maps.tiles.attrs
     fold = "mean of the folds" if about["fold"] == "ensemble" else f"fold {about['fold']}"
     return f"{about['slide_id']}: {about['task']}, {about['model']}, {fold}"
 
 
-def default_caption(maps: SlideMaps) -> str:
+def caption_of(maps: SlideMaps) -> str:
     """Return what the colours mean, and what the prototypes' names rest on."""
     points = f" Dots: the {POINTS} points read with most attention." if len(maps.points) else ""
     return (

@@ -94,7 +94,7 @@ def write_heatmaps(
         write_geojson(out / "tiles.geojson", maps)
         written.append(out / "tiles.geojson")
     if "viewer" in wanted:
-        write_viewer(out / "viewer", maps, slide, finest_mpp=viewer_mpp)
+        write_viewer(out / "viewer", {"index.html": maps}, slide, finest_mpp=viewer_mpp)
         written.append(out / "viewer" / "index.html")
     return written
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pathduet.core.errors import InputError
 from pathduet.core.files import write_text
 from pathduet.core.html_page import content_hash, fill, script_data, shipped
 from pathduet.explain.layers import (
@@ -27,7 +28,7 @@ from pathduet.explain.layers import (
 )
 from pathduet.explain.tile_maps import SlideMaps
 from pathduet.explain.viewer import vendor
-from pathduet.explain.viewer.heatmap import default_title, slide_size
+from pathduet.explain.viewer.heatmap import slide_size, title_of
 from pathduet.explain.viewer.pyramid import TILE_PX, Pyramid, write_pyramid
 from pathduet.slides.readers.reader import SlideReader
 
@@ -37,21 +38,20 @@ _HERE = "pathduet.explain.viewer"
 
 
 def write_viewer(
-    folder: Path, maps: SlideMaps, slide: Path, *, finest_mpp: float = 2.0, title: str = ""
+    folder: Path, pages: Mapping[str, SlideMaps], slide: Path, *, finest_mpp: float = 2.0
 ) -> None:
-    """Write ``index.html``, ``slide.dzi`` and ``slide_files/`` into `folder`.
+    """Write a page a map of one slide, and below them ``slide.dzi`` and ``slide_files/``, into `folder`.
 
     Parameters
     ----------
     folder : Path
         Made if it is not there.
-    maps : SlideMaps
+    pages : mapping
+        File name to what the page shows, e.g. ``index.html``.
     slide : Path
         The raw slide; only read.
     finest_mpp : float
         Micrometres per pixel of the finest level that can be zoomed to.
-    title : str
-        Of the page; else slide, task, model and fold.
 
     Raises
     ------
@@ -60,21 +60,6 @@ def write_viewer(
     InputError
         If its size is not that of the slide the features came from.
     """
-    write_viewers(folder, {"index.html": maps}, slide, finest_mpp=finest_mpp, title=title)
-
-
-def write_viewers(
-    folder: Path, pages: Mapping[str, SlideMaps], slide: Path, *, finest_mpp: float = 2.0, title: str = ""
-) -> None:
-    """Write one page a map of the same slide over one pyramid; see :func:`write_viewer`.
-
-    Parameters
-    ----------
-    pages : mapping
-        File name to what the page shows.
-    """
-    from pathduet.core.errors import InputError
-
     maps = next(iter(pages.values()))
     about = maps.tiles.attrs
     with SlideReader(about["slide_id"], slide) as reader:
@@ -83,10 +68,10 @@ def write_viewers(
             raise InputError.of(f"slide {about['slide_id']}", found, "extract its features again")
         pyramid = write_pyramid(folder, PYRAMID, reader, about["mpp"][0], finest_mpp)
     for name, one in pages.items():
-        write_text(folder / name, viewer_html(one, pyramid, title=title))
+        write_text(folder / name, viewer_html(one, pyramid))
 
 
-def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:
+def viewer_html(maps: SlideMaps, pyramid: Pyramid) -> str:
     """Return the page for maps of a slide whose pyramid is written."""
     from markupsafe import Markup
 
@@ -103,7 +88,7 @@ def viewer_html(maps: SlideMaps, pyramid: Pyramid, *, title: str = "") -> str:
     return fill(
         _HERE,
         "viewer.html",
-        title=title or default_title(maps),
+        title=title_of(maps),
         subtitle=f"{len(maps.tiles)} tiles that are tokens of the model, over the slide at up to "
         f"{about['mpp'][0] * pyramid.scale:.3g} µm per pixel",
         slide_id=about["slide_id"],
