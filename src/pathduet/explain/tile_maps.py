@@ -25,7 +25,7 @@ from pathduet.models.method.student import Student
 from pathduet.models.method.teacher import Teacher
 from pathduet.training.dataset import Batch, SlideDataset, SlideSample, map_rows
 from pathduet.training.model_folder import ModelDescription, load_model
-from pathduet.training.predict import check_encoder
+from pathduet.training.predict import check_features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -272,7 +272,7 @@ def _one_slide(
         given = _GivenExpression(description, expression)
     case = SlideSample(slide_id, slide_id, "", "", features)
     dataset = SlideDataset([case], description.config, given, cache_mib=0)
-    check_encoder(dataset, description, f"slide {slide_id}")
+    check_features(dataset, description, f"slide {slide_id}")
     return dataset.batch([0])
 
 

@@ -8,13 +8,12 @@ from typing import Any
 
 from pathduet.core.errors import InputError
 from pathduet.explain.mean_of_folds import mean_of_folds
-from pathduet.explain.tile_maps import Expression, SlideMaps, slide_maps
+from pathduet.explain.tile_maps import Expression, SlideMaps, loaded_slide_maps
 from pathduet.explain.viewer.geojson import write_geojson
 from pathduet.explain.viewer.heatmap import heatmap_png
 from pathduet.explain.viewer.slide_heatmaps import read_picture, write_picture
 from pathduet.explain.viewer.viewer_page import write_viewer
 from pathduet.release.load import Release
-from pathduet.results import Results
 
 #: Folder beside prediction.json, and micrometres per pixel of the finest picture that can be zoomed to.
 FOLDER, VIEWER_MPP = "heatmaps", 2.0
@@ -33,10 +32,10 @@ def fold_maps(
         Fold to the slide's z-scores in the model's token order, None without expression.
     """
     found = []
-    for fold in release.folds:
-        part = Results(release.folder).model(task, model, fold)
+    for network, description in release.networks(task, model):
+        rows = expression.get(description.fold)
         try:
-            found.append(slide_maps(part, features, expression.get(fold), "cpu"))
+            found.append(loaded_slide_maps(network, description, features, rows, "cpu"))
         except InputError:
             return []
     return found

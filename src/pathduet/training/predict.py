@@ -142,7 +142,7 @@ def predict_samples(
     choice, experts = description.choice, description.config.experts
     read = magnifications_read(choice, description.config)
     dataset = SlideDataset(samples, description.config, expression, cache_mib=0, magnifications=read)
-    check_encoder(dataset, description, where)
+    check_features(dataset, description, where)
     collected: dict[str, list[torch.Tensor]] = {}
     starts = range(0, len(dataset), batch_size)
     label = f"predicting {description.task} {description.model}"
@@ -236,7 +236,7 @@ def _survival_columns(logits: dict[str, torch.Tensor], truth: pd.DataFrame, bins
     return columns | {f"risk_{m}": risk_from_hazards(single[m]).numpy() for m in single}
 
 
-def check_encoder(dataset: SlideDataset, description: ModelDescription, where: str) -> None:
+def check_features(dataset: SlideDataset, description: ModelDescription, where: str) -> None:
     """Refuse features of another encoder than those that a model was trained on."""
     found, problems = dataset.encoder() if len(dataset) else description.encoder, Problems()
     for name in sorted(set(found) | set(description.encoder)):

@@ -81,8 +81,8 @@ def heatmap_png(maps: SlideMaps, thumbnail: NDArray[np.uint8]) -> bytes:
                 for spine in axes.spines.values():
                     spine.set(color="#c5c9cd", linewidth=0.6)
             _scale_bar(grid[row, 0], tiles.attrs["mpp"][0], window)
-        figure.suptitle(title_of(maps), x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-        lines = textwrap.wrap(caption_of(maps), int(figure.get_figwidth() * _CHARACTERS))
+        figure.suptitle(maps_title(maps), x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+        lines = textwrap.wrap(maps_caption(maps), int(figure.get_figwidth() * _CHARACTERS))
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color=_MUTED)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="rgba")
@@ -181,14 +181,14 @@ def round_length(most_um: float) -> float:
     return next(power * step for step in (5, 2, 1) if power * step <= most_um)
 
 
-def title_of(maps: SlideMaps) -> str:
+def maps_title(maps: SlideMaps) -> str:
     """Return the slide, task, model and fold in words."""
     about = maps.tiles.attrs
     fold = "mean of the folds" if about["fold"] == "ensemble" else f"fold {about['fold']}"
     return f"{about['slide_id']}: {about['task']}, {about['model']}, {fold}"
 
 
-def caption_of(maps: SlideMaps) -> str:
+def maps_caption(maps: SlideMaps) -> str:
     """Return what the colours mean, and what the prototypes' names rest on."""
     points = f" Dots: the {POINTS} points read with most attention." if len(maps.points) else ""
     return (

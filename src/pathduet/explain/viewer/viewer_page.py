@@ -28,7 +28,7 @@ from pathduet.explain.layers import (
 )
 from pathduet.explain.tile_maps import SlideMaps
 from pathduet.explain.viewer import vendor
-from pathduet.explain.viewer.heatmap import slide_size, title_of
+from pathduet.explain.viewer.heatmap import maps_title, slide_size
 from pathduet.explain.viewer.pyramid import TILE_PX, Pyramid, write_pyramid
 from pathduet.slides.readers.reader import SlideReader
 
@@ -88,7 +88,7 @@ def viewer_html(maps: SlideMaps, pyramid: Pyramid) -> str:
     return fill(
         _HERE,
         "viewer.html",
-        title=title_of(maps),
+        title=maps_title(maps),
         subtitle=f"{len(maps.tiles)} tiles that are tokens of the model, over the slide at up to "
         f"{about['mpp'][0] * pyramid.scale:.3g} µm per pixel",
         slide_id=about["slide_id"],
