@@ -52,7 +52,7 @@ def with_shares(
     Returns
     -------
     cases : DataFrame
-    holes : dict of str to str
+    undefined : dict of str to str
         ``ipcw_c_index`` and ``integrated_brier`` to the reason.
     """
     cases = labelled(at_unit(predictions, unit if has_slides(predictions) else "patient"), SURVIVAL_TASK)
@@ -69,19 +69,19 @@ def with_shares(
     train_time, train_event = (training[n].to_numpy(dtype=float) for n in ("survival_days", "event"))
     time, event = (cases[n].to_numpy(dtype=float) for n in ("survival_days", "event"))
     horizon = float(np.quantile(train_time, HORIZON_QUANTILE))
-    holes: dict[str, str] = {}
+    undefined: dict[str, str] = {}
     try:
         cases["ipcw_weight"] = ipcw_weights(train_time, train_event, time, event, horizon)
     except ValueError as error:
-        holes["ipcw_c_index"] = str(error)
+        undefined["ipcw_c_index"] = str(error)
     hazards = sorted((n for n in cases if str(n).startswith("h_")), key=lambda name: int(str(name)[2:]))
     if edges is None or not hazards:
-        holes["integrated_brier"] = "the model predicts a risk, no survival curve"
-        return cases, holes
+        undefined["integrated_brier"] = "the model predicts a risk, no survival curve"
+        return cases, undefined
     days = np.linspace(0.0, min(horizon, float(edges[-1])), _GRID)
     survival = interval_survival(cases[hazards].to_numpy(dtype=float), np.asarray(edges, dtype=float), days)
     try:
         cases["brier"] = brier_contributions(train_time, train_event, time, event, survival, days)
     except ValueError as error:
-        holes["integrated_brier"] = str(error)
-    return cases, holes
+        undefined["integrated_brier"] = str(error)
+    return cases, undefined

@@ -238,8 +238,13 @@ def table_sections(table: pd.DataFrame, calibration: pd.DataFrame | None = None)
     if calibration is not None:
         calibrated = calibration_section(calibration)
         sections += [calibrated] if calibrated else []
+    return [*sections, *_every_fold(table)]
+
+
+def _every_fold(table: pd.DataFrame) -> Iterator[TableSection]:
+    """Yield every fold's value, and why there is none where one is missing."""
     folds = [str(name) for name in table if str(name).startswith("fold_")]
-    values, holes = [], []
+    values, missing = [], []
     tasks = set(table["task"])
     for (task,), part in table.groupby(["task"], sort=False):
         several = [str(task)] if len(tasks) > 1 else []
@@ -247,13 +252,12 @@ def table_sections(table: pd.DataFrame, calibration: pd.DataFrame | None = None)
             for m, row in records.items():
                 values.append([*several, name, METRIC_NAMES[m], *[number(row[f]) for f in folds]])
                 if isinstance(row["holes"], str) and row["holes"]:
-                    holes.append([*several, name, METRIC_NAMES[m], row["holes"]])
+                    missing.append([*several, name, METRIC_NAMES[m], row["holes"]])
     first = ["Task"] if len(tasks) > 1 else []
     heads = [name.replace("fold_", "Fold ") for name in folds]
-    sections.append(TableSection("Every fold", [*first, "Model", "Metric", *heads], values))
-    if holes:
-        sections.append(TableSection("Holes", [*first, "Model", "Metric", "Why there is no number"], holes))
-    return sections
+    yield TableSection("Every fold", [*first, "Model", "Metric", *heads], values)
+    if missing:
+        yield TableSection("Holes", [*first, "Model", "Metric", "Why there is no number"], missing)
 
 
 def _cell(text: str) -> str:

@@ -184,14 +184,14 @@ class _ModelRows:
         gain, n_gain = self._gain()
         for metric in names:
             values = {f: self._value(f, metric) for f in self.folds}
-            holes = [f"fold {f}: {self._reason(f, metric)}" for f in self.folds if values[f] is None]
+            missing = [f"fold {f}: {self._reason(f, metric)}" for f in self.folds if values[f] is None]
             row = {
                 "task": task, "model": self.model, "variant": self.variant, "protocol": self.protocol,
                 "metric": metric, "unit": self.unit,
                 **self._spread(values, intervals.get(metric)), **self._counts(),
             }  # fmt: skip
             if self.found.external:
-                row |= self._ensemble(metric, holes)
+                row |= self._ensemble(metric, missing)
             if self.survival:
                 row |= {"gain_over": REFERENCE if gain else None, **_columns(gain, "gain", n_gain)}
             against = difference.get(metric)
@@ -201,7 +201,7 @@ class _ModelRows:
             row["p"] = against.p if against and metric == names[0] else None
             row["p_holm"] = None
             row |= paper_number("external" if self.found.external else task, self.model, metric)
-            row["holes"] = "; ".join(holes)
+            row["holes"] = "; ".join(missing)
             yield row
 
     def _intervals(self) -> Mapping[str, tuple[float, float] | None]:
@@ -261,13 +261,13 @@ class _ModelRows:
             found[f"n_{level}s"] = max(counts, default=0) if self.found.external else sum(counts)
         return found
 
-    def _ensemble(self, metric: str, holes: list[str]) -> dict[str, Any]:
-        """Return the ensemble's value and interval; why there is none goes to the holes."""
+    def _ensemble(self, metric: str, missing: list[str]) -> dict[str, Any]:
+        """Return the ensemble's value and interval; why there is none joins what is missing."""
         ensemble = self.metrics.get(ENSEMBLE)
         value = ensemble[self.unit].get(metric) if ensemble else None
         low, high = (ensemble["bootstrap"]["interval"].get(metric) if ensemble else None) or (None, None)
         if value is None and self.metrics:
-            holes.append("ensemble: " + self._reason(ENSEMBLE, metric))
+            missing.append("ensemble: " + self._reason(ENSEMBLE, metric))
         return {"ensemble": value, "ensemble_ci_low": low, "ensemble_ci_high": high}
 
 

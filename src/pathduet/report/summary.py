@@ -11,9 +11,8 @@ import pandas as pd
 from pathduet.catalogue import named
 from pathduet.cohort.ledger import lost_slides, read_ledger, summarise
 from pathduet.evaluation.metrics import METRIC_NAMES, metric_names
+from pathduet.evaluation.predictions import TASKS
 from pathduet.evaluation.table_sections import with_spread
-
-_TASKS = ("diagnosis", "grading", "survival")
 
 
 def read_table(path: Path) -> pd.DataFrame | None:
@@ -50,7 +49,7 @@ def headline(results: str | os.PathLike[str]) -> list[str]:
     ledger = _ledger(folder)
     lines.append(f"Slides: {summarise(ledger)}" if ledger is not None else "Slides: no ledger was written")
     spread = False
-    for name in (*_TASKS, "external"):
+    for name in (*TASKS, "external"):
         table = read_table(folder / "tables" / f"{name}.tsv")
         if table is not None:
             title = "External cohort, survival" if name == "external" else name.capitalize()
