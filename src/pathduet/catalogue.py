@@ -151,17 +151,8 @@ def _baseline(
     settings: str,
     **more: Any,
 ) -> Model:
-    return Model(
-        name,
-        title,
-        "baseline",
-        source,
-        learns,
-        reads,
-        f"{_NETWORKS}.{network}",
-        f"{_NETWORKS}.{settings}",
-        **more,
-    )
+    built = (f"{_NETWORKS}.{network}", f"{_NETWORKS}.{settings}")
+    return Model(name, title, "baseline", source, learns, reads, *built, **more)
 
 
 def _late_fusion(name: str, how: str, settings: str = "LateFusionConfig") -> Model:

@@ -15,7 +15,10 @@ import pytest
 @pytest.fixture
 def recipes(repository: Path) -> dict[str, str]:
     """Both recipes."""
-    return {name: (repository / "envs" / "containers" / name).read_text() for name in ("Dockerfile", "apptainer.def")}
+    return {
+        name: (repository / "envs" / "containers" / name).read_text()
+        for name in ("Dockerfile", "apptainer.def")
+    }
 
 
 def test_both_install_the_same_on_the_same_system(recipes: dict[str, str]) -> None:

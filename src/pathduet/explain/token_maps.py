@@ -16,7 +16,7 @@ from pathduet.models.method.student import Student
 from pathduet.models.method.teacher import Teacher
 from pathduet.models.released import BiasedDeformableAttention
 from pathduet.training.dataset import Batch
-from pathduet.training.objectives import student_inputs
+from pathduet.training.objectives import student_inputs, teacher_inputs
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def token_maps(network: Teacher | Student, batch: Batch) -> dict[str, TokenMaps]
 
 
 def _teacher(network: Teacher, batch: Batch) -> dict[str, TokenMaps]:
-    output = network(batch.patches.get("10x"), batch.patches.get("20x"), batch.tumor, batch.tme)
+    output = network(*teacher_inputs(batch))
     maps = {}
     for m, branches in output.branches.items():
         samplings = {}

@@ -87,6 +87,23 @@ class CoordinatedSubspaces(Protocol):
         """Return the classifier: its representation is [first subspace; second subspace], c wide each."""
 
 
+@dataclass(frozen=True)
+class BagConfig:
+    """What a network reads of a slide.
+
+    Attributes
+    ----------
+    magnifications : tuple of str
+        Read as one bag of tokens, but for SML, which attends to each apart.
+    patch_start : str
+        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
+        the better of both on phantoms kept for tuning (docs/results/comparison.md).
+    """
+
+    magnifications: tuple[str, ...] = ("10x", "20x")
+    patch_start: str = "principal"
+
+
 class Bag(nn.Module):
     """Tiles of the chosen magnifications as one bag of tokens, each magnification through its own PatchTokens.
 

@@ -144,7 +144,7 @@ class SlideDataset:
         return len(self.samples)
 
     def encoder(self) -> dict[str, str | int | float]:
-        """Return the encoder facts that all feature files agree on.
+        """Return what all feature files say about their encoder.
 
         Raises
         ------
@@ -156,25 +156,25 @@ class SlideDataset:
             try:
                 with open_features(sample.features) as file:
                     known = file.attributes
-                    facts = {name: _plain(known[name]) for name in ENCODER_ATTRIBUTES if name in known}
-                    facts["feature_dim"] = file.width(self.config.experts[0])
+                    attributes = {name: _plain(known[name]) for name in ENCODER_ATTRIBUTES if name in known}
+                    attributes["feature_dim"] = file.width(self.config.experts[0])
             except (OSError, KeyError) as error:
                 raise _unreadable(sample, "", error) from None
-            found[sample.slide_id] = facts
+            found[sample.slide_id] = attributes
         if not found:
             return {}
         # What most slides say is taken for right, so that the odd ones out are named.
-        counts = Counter(tuple(sorted(facts.items())) for facts in found.values())
+        counts = Counter(tuple(sorted(attributes.items())) for attributes in found.values())
         usual = dict(counts.most_common(1)[0][0])
         problems = [
             Problem(
                 f"features of slide {slide_id}, {name}",
-                f"{facts.get(name)!r}, but {usual.get(name)!r} for most slides",
+                f"{attributes.get(name)!r}, but {usual.get(name)!r} for most slides",
                 "extract all slides' features with one encoder and one set of weights",
             )
-            for slide_id, facts in found.items()
-            for name in sorted(set(usual) | set(facts))
-            if usual.get(name) != facts.get(name)
+            for slide_id, attributes in found.items()
+            for name in sorted(set(usual) | set(attributes))
+            if usual.get(name) != attributes.get(name)
         ]
         if problems:
             raise InputError(problems)

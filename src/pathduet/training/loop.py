@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -122,8 +123,7 @@ def fit(
     if not len(dataset):
         raise ValueError("no slide to train on")
     optimizer = _optimizer(model, config)
-    steps_per_epoch = math.ceil(math.ceil(len(dataset) / config.batch_size) / config.accumulation)
-    steps = steps_per_epoch * config.epochs
+    training = _Training(model, objective, dataset, config, optimizer, device, schedule)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
         torch.manual_seed(config.seed)
@@ -133,25 +133,14 @@ def fit(
 
         def run() -> Iterator[None]:
             for epoch in range(start, config.epochs):
-                row = yield from _epoch(
-                    model,
-                    objective,
-                    dataset,
-                    config,
-                    optimizer,
-                    device,
-                    epoch,
-                    steps_per_epoch,
-                    steps,
-                    schedule,
-                )
+                row = yield from _epoch(training, epoch)
                 history.append(row)
                 if curves is not None:
                     curves.add(row)
                 if checkpoint is not None and epoch + 1 < config.epochs:
                     save_checkpoint(checkpoint, key, model, optimizer, history, device)
 
-        remaining = (config.epochs - start) * steps_per_epoch
+        remaining = (config.epochs - start) * training.steps_per_epoch
         try:
             for _ in track(run(), remaining, label, "steps"):
                 pass
@@ -161,19 +150,28 @@ def fit(
     return history
 
 
-def _epoch(
-    model: nn.Module,
-    objective: Objective,
-    dataset: TrainingItems,
-    config: TrainingConfig,
-    optimizer: torch.optim.Optimizer,
-    device: torch.device,
-    epoch: int,
-    steps_per_epoch: int,
-    steps: int,
-    schedule: Schedule,
-) -> Generator[None, None, dict[str, float]]:
+@dataclass(frozen=True)
+class _Training:
+    """What every epoch of one training works with."""
+
+    model: nn.Module
+    objective: Objective
+    dataset: TrainingItems
+    config: TrainingConfig
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    schedule: Schedule
+
+    @property
+    def steps_per_epoch(self) -> int:
+        batches = math.ceil(len(self.dataset) / self.config.batch_size)
+        return math.ceil(batches / self.config.accumulation)
+
+
+def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, float]]:
     """Train one epoch, yielding after each step; the generator's value is the history row."""
+    model, objective, dataset, config = training.model, training.objective, training.dataset, training.config
+    optimizer, device, steps_per_epoch = training.optimizer, training.device, training.steps_per_epoch
     model.train()
     plan = epoch_batches(len(dataset), config, epoch)
     batches = read_ahead(dataset, plan)
@@ -185,7 +183,7 @@ def _epoch(
     for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
         group = list(itertools.islice(sizes, config.accumulation))
         slides = sum(group)
-        rate = schedule(step, steps, config)
+        rate = training.schedule(step, steps_per_epoch * config.epochs, config)
         for parameters in optimizer.param_groups:
             parameters["lr"] = rate
         optimizer.zero_grad(set_to_none=True)

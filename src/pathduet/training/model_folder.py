@@ -132,7 +132,7 @@ def load_model(
         raise InputError([Problem(f"model {folder}", str(error), "train it first")]) from None
     if "failed" in record:
         found = f"its training failed: {record['failed']}"
-        raise InputError([Problem(f"model {folder}", found, "mend the cause and train it again")])
+        raise InputError([Problem(f"model {folder}", found, "remove the cause and train it again")])
     if record.get("format") != FORMAT:
         found = f"format {record.get('format')!r}, not {FORMAT}"
         raise InputError([Problem(f"model {folder}", found, "train it again with this version")])

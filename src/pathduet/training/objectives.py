@@ -50,6 +50,11 @@ class Objective(Protocol):
         """Change gradients before a step; return the share of magnifications in conflict, None if not looked at."""
 
 
+def teacher_inputs(batch: Batch) -> tuple[Tensor | None, ...]:
+    """Return what a teacher reads: patches at 10x and 20x, then the genes of both subspaces."""
+    return (*(batch.patches.get(m) for m in MAGNIFICATIONS), batch.tumor, batch.tme)
+
+
 def student_inputs(batch: Batch) -> tuple[Tensor | None, ...]:
     """Return what a student reads: patches at 10x and 20x, then how often they are repeated."""
     return tuple(part.get(m) for part in (batch.patches, batch.repeats) for m in MAGNIFICATIONS)
@@ -93,10 +98,7 @@ class TeacherObjective:
         """Return the experts' task losses and, with IGC, each subspace's DEV loss."""
         assert isinstance(model, Teacher)
         consistency = self.config.igc and len(model.config.experts) > 1
-        output = model(
-            batch.patches.get("10x"), batch.patches.get("20x"), batch.tumor, batch.tme,
-            need_attention=consistency,
-        )  # fmt: skip
+        output = model(*teacher_inputs(batch), need_attention=consistency)
         task, probability = _task_loss(self.target, output.logits, batch, self.class_weights)
         parts = {"task": task}
         if consistency:

@@ -19,11 +19,12 @@ from pathduet.losses.survival import risk_from_hazards
 from pathduet.models.inputs import Answer
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.experts import combine_hazards, combine_probabilities
+from pathduet.models.method.student import Student
 from pathduet.models.method.teacher import Teacher
-from pathduet.training.dataset import ExpressionSource, SlideDataset, SlideSample
+from pathduet.training.dataset import Batch, ExpressionSource, SlideDataset, SlideSample
 from pathduet.training.fold_data import FoldData
 from pathduet.training.model_folder import ModelDescription, load_model
-from pathduet.training.objectives import student_inputs
+from pathduet.training.objectives import student_inputs, teacher_inputs
 from pathduet.training.task_targets import ClassTarget
 from pathduet.training.train import magnifications_read
 
@@ -136,43 +137,48 @@ def predict_samples(
     show_progress : bool
         Whether to say how far it is.
     """
-    import pandas as pd
-
     chosen = device or torch.device("cpu")
     choice, experts = description.choice, description.config.experts
     read = magnifications_read(choice, description.config)
     dataset = SlideDataset(samples, description.config, expression, cache_mib=0, magnifications=read)
     check_features(dataset, description, where)
-    collected: dict[str, list[torch.Tensor]] = {}
+    names, seen = (experts, experts) if choice.has_experts else (("",), ("representation",))
+    logits: dict[str, list[torch.Tensor]] = {m: [] for m in names}
+    representations: dict[str, list[torch.Tensor]] = {m: [] for m in seen}
     starts = range(0, len(dataset), batch_size)
     label = f"predicting {description.task} {description.model}"
     for start in track(starts, len(starts), label, "batches") if show_progress else starts:
         batch = dataset.batch(range(start, min(start + batch_size, len(dataset)))).to(chosen)
-        if not choice.has_experts:
-            answer: Answer = network(batch)
-            collected.setdefault("logits", []).append(answer.logits.float().cpu())
-            collected.setdefault("representation", []).append(answer.representation.float().cpu())
-            continue
-        if isinstance(network, Teacher):
-            output: Any = network(
-                batch.patches.get("10x"),
-                batch.patches.get("20x"),
-                batch.tumor,
-                batch.tme,
-                need_attention=False,
-            )
-        else:
-            output = network(*student_inputs(batch))
-        for m in experts:
-            collected.setdefault(f"logits {m}", []).append(output.logits[m].float().cpu())
-            collected.setdefault(f"representation {m}", []).append(output.representation[m].float().cpu())
-    if choice.has_experts:
-        logits = {m: _stack(collected.get(f"logits {m}"), description.target.outputs) for m in experts}
-        width = 2 * description.config.width
-        representations = {m: _stack(collected.get(f"representation {m}"), width).numpy() for m in experts}
+        for collected, said in zip((logits, representations), _answer(network, batch), strict=True):
+            for name, value in said.items():
+                collected[name].append(value.float().cpu())
+    width = 2 * description.config.width if choice.has_experts else 0
+    table = _table(
+        samples, labels, description, {m: _stack(x, description.target.outputs) for m, x in logits.items()}
+    )
+    return Predictions(table, {m: _stack(x, width).numpy() for m, x in representations.items()})
+
+
+def _answer(network: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Return logits and representations, of teacher and student by magnification."""
+    if isinstance(network, Teacher):
+        output: Any = network(*teacher_inputs(batch), need_attention=False)
+    elif isinstance(network, Student):
+        output = network(*student_inputs(batch))
     else:
-        logits = {"": _stack(collected.get("logits"), description.target.outputs)}
-        representations = {"representation": _stack(collected.get("representation"), 0).numpy()}
+        answer: Answer = network(batch)
+        return {"": answer.logits}, {"representation": answer.representation}
+    return output.logits, output.representation
+
+
+def _table(
+    samples: Sequence[SlideSample],
+    labels: pd.DataFrame,
+    description: ModelDescription,
+    logits: dict[str, torch.Tensor],
+) -> pd.DataFrame:
+    """Return the predictions table, see :class:`Predictions`."""
+    import pandas as pd
 
     columns: dict[str, Any] = {
         "slide_id": [sample.slide_id for sample in samples],
@@ -187,10 +193,10 @@ def predict_samples(
     else:
         bins = [sample.label if sample.label >= 0 else None for sample in samples]
         columns |= _survival_columns(logits, truth, pd.array(bins, dtype="Int64"))
-    return Predictions(pd.DataFrame(columns), representations)
+    return pd.DataFrame(columns)
 
 
-def _stack(rows: list[torch.Tensor] | None, width: int) -> torch.Tensor:
+def _stack(rows: list[torch.Tensor], width: int) -> torch.Tensor:
     return torch.cat(rows) if rows else torch.zeros(0, width)
 
 
@@ -199,21 +205,16 @@ def _class_columns(
 ) -> dict[str, Any]:
     target = description.target
     assert isinstance(target, ClassTarget)
-    if "" in logits:
-        probability = logits[""].double().softmax(dim=1)
-        return {
-            "label": truth["label"].to_numpy(),
-            "predicted": [target.classes[i] for i in probability.argmax(dim=1).tolist()],
-        } | {f"p_{name}": probability[:, k].numpy() for k, name in enumerate(target.classes)}
     # float64: probabilities of the table then add up to 1 to the last printed digit
     wide = {m: x.double() for m, x in logits.items()}
-    probability, expert, single = combine_probabilities(wide, description.config.expert_rule)
-    best = probability.argmax(dim=1).tolist()
-    columns: dict[str, Any] = {
-        "label": truth["label"].to_numpy(),
-        "predicted": [target.classes[i] for i in best],
-        "expert": [MAGNIFICATIONS[i] for i in expert.tolist()],
-    }
+    more, single = {}, {}
+    if "" in wide:
+        probability = wide[""].softmax(dim=1)
+    else:
+        probability, expert, single = combine_probabilities(wide, description.config.expert_rule)
+        more = {"expert": [MAGNIFICATIONS[i] for i in expert.tolist()]}
+    predicted = [target.classes[i] for i in probability.argmax(dim=1).tolist()]
+    columns: dict[str, Any] = {"label": truth["label"].to_numpy(), "predicted": predicted, **more}
     tables = {"p": probability} | {f"p{m.removesuffix('x')}": own for m, own in single.items()}
     for prefix, table in tables.items():
         columns |= {f"{prefix}_{name}": table[:, k].numpy() for k, name in enumerate(target.classes)}

@@ -32,6 +32,7 @@ from pathduet.training.objectives import (
     StudentObjective,
     TeacherObjective,
     TeacherTargets,
+    teacher_inputs,
 )
 from pathduet.training.prototype_order import order_prototypes
 from pathduet.training.released import ReleasedTeacherObjective, released_learning_rate
@@ -337,9 +338,7 @@ def teacher_targets(
     for start in range(0, len(paired), batch_size):
         rows = paired[start : start + batch_size]
         batch = dataset.batch(rows).to(device)
-        output = network(
-            batch.patches.get("10x"), batch.patches.get("20x"), batch.tumor, batch.tme, need_attention=False
-        )
+        output = network(*teacher_inputs(batch), need_attention=False)
         for m in experts:
             logits[m][rows] = output.logits[m]
             representation[m][rows] = output.representation[m]

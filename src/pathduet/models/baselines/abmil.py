@@ -10,20 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
+from pathduet.models.inputs import Answer, Bag, BagConfig, Inputs, NetworkSizes
 
 
 @dataclass(frozen=True)
-class AbmilConfig:
+class AbmilConfig(BagConfig):
     """Sizes of ABMIL.
 
     Attributes
     ----------
-    magnifications : tuple of str
-        Read as one bag.
-    patch_start : str
-        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
-        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     width : int
         Width of a tile's token.
     attention_width : int
@@ -32,7 +27,6 @@ class AbmilConfig:
         Before the classifier, in [0, 1).
     """
 
-    magnifications: tuple[str, ...] = ("10x", "20x")
     patch_start: str = "random"
     width: int = 128
     attention_width: int = 64

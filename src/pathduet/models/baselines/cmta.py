@@ -21,21 +21,16 @@ from torch import Tensor, nn
 from pathduet.models.baselines.gene_group_tokens import GeneGroupTokens
 from pathduet.models.baselines.gene_groups import group_positions
 from pathduet.models.baselines.transmil import TransMilBody, TransMilConfig
-from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
+from pathduet.models.inputs import Answer, Bag, BagConfig, Inputs, NetworkSizes
 from pathduet.models.method.attention import MultiHeadAttention
 
 
 @dataclass(frozen=True)
-class CmtaConfig:
+class CmtaConfig(BagConfig):
     """Sizes of CMTA.
 
     Attributes
     ----------
-    magnifications : tuple of str
-        Read as one sequence.
-    patch_start : str
-        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
-        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     width : int
         Width of a token.
     heads, head_dim : int
@@ -53,8 +48,6 @@ class CmtaConfig:
         contiguous parts of the gene list, as in the public code of the method.
     """
 
-    magnifications: tuple[str, ...] = ("10x", "20x")
-    patch_start: str = "principal"
     width: int = 128
     heads: int = 8
     head_dim: int = 16

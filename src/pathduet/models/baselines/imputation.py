@@ -16,47 +16,26 @@ import torch
 from torch import Tensor, nn
 
 from pathduet.models.baselines.abmil import GatedAttention
+from pathduet.models.baselines.late_fusion import LateFusionConfig
 from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
-from pathduet.models.method.gene_vectors import check_gene_input, gene_counts, gene_vectors
+from pathduet.models.method.gene_vectors import gene_counts, gene_vectors
 from pathduet.models.snn import SnnConfig, SnnEncoder
 
 
 @dataclass(frozen=True)
-class ImputationConfig:
-    """Sizes of a model that imputes.
+class ImputationConfig(LateFusionConfig):
+    """Sizes of a model that imputes: those of ABMIL and the SNN, and the imputation's.
 
     Attributes
     ----------
-    magnifications : tuple of str
-        Read as one bag.
-    patch_start : str
-        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
-        the better of both on phantoms kept for tuning (docs/results/comparison.md).
-    genes : str
-        ``tumor``, ``tme``, ``concat`` or ``parallel``, see :mod:`pathduet.models.method.gene_vectors`.
-    width : int
-        Width of a tile's token, and of either modality's vector.
-    attention_width : int
-        Width of the gated attention's hidden layer.
-    gene_hidden : int
-        Width of the SNN's first hidden layer.
     reconstruction : float
         Weight of the reconstruction loss.
-    dropout : float
-        In the SNN, and before the classifier, in [0, 1).
     """
 
-    magnifications: tuple[str, ...] = ("10x", "20x")
-    patch_start: str = "random"
-    genes: str = "concat"
-    width: int = 128
-    attention_width: int = 64
-    gene_hidden: int = 256
     reconstruction: float = 1.0
-    dropout: float = 0.25
 
     def __post_init__(self) -> None:
-        check_gene_input(self.genes)
+        super().__post_init__()
         if not self.reconstruction >= 0:
             raise ValueError(f"reconstruction is {self.reconstruction}; it must not be negative")
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pathduet.models.baselines.abmil import GatedAttention
-from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
+from pathduet.models.inputs import Answer, Bag, BagConfig, Inputs, NetworkSizes
 from pathduet.models.method.gene_vectors import check_gene_input, gene_counts, gene_vectors
 from pathduet.models.snn import SnnConfig, SnnEncoder
 
@@ -22,16 +22,11 @@ FUSIONS = ("concat", "add", "bilinear")
 
 
 @dataclass(frozen=True)
-class LateFusionConfig:
+class LateFusionConfig(BagConfig):
     """Sizes of ABMIL, the SNN and their fusion.
 
     Attributes
     ----------
-    magnifications : tuple of str
-        Read as one bag.
-    patch_start : str
-        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
-        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     genes : str
         ``tumor``, ``tme``, ``concat`` or ``parallel``, see :mod:`pathduet.models.method.gene_vectors`.
     width : int
@@ -44,7 +39,6 @@ class LateFusionConfig:
         In the SNN, and before the classifier, in [0, 1).
     """
 
-    magnifications: tuple[str, ...] = ("10x", "20x")
     patch_start: str = "random"
     genes: str = "concat"
     width: int = 128

@@ -20,20 +20,15 @@ from torch import Tensor, nn
 from pathduet.models.baselines.abmil import GatedAttention
 from pathduet.models.baselines.gene_group_tokens import GeneGroupTokens
 from pathduet.models.baselines.gene_groups import group_positions
-from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
+from pathduet.models.inputs import Answer, Bag, BagConfig, Inputs, NetworkSizes
 
 
 @dataclass(frozen=True)
-class McatConfig:
+class McatConfig(BagConfig):
     """Sizes of MCAT.
 
     Attributes
     ----------
-    magnifications : tuple of str
-        Read as one bag.
-    patch_start : str
-        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
-        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     width : int
         Width of a token.
     heads : int
@@ -49,8 +44,6 @@ class McatConfig:
         contiguous parts of the gene list, as in the public code of the method.
     """
 
-    magnifications: tuple[str, ...] = ("10x", "20x")
-    patch_start: str = "principal"
     width: int = 128
     heads: int = 8
     layers: int = 2

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pathduet.models.inputs import Answer, Inputs, NetworkSizes
+from pathduet.models.inputs import Answer, BagConfig, Inputs, NetworkSizes
 from pathduet.models.method.config import SUBSPACES, ModelConfig
 from pathduet.models.method.deformable_attention import DeformableAttention
 from pathduet.models.method.patch_tokens import PatchTokens
@@ -27,16 +27,11 @@ from pathduet.models.snn import SnnConfig, snn_branch
 
 
 @dataclass(frozen=True)
-class SmlConfig:
+class SmlConfig(BagConfig):
     """Sizes of SML.
 
     Attributes
     ----------
-    magnifications : tuple of str
-        Each has attention of its own; the subspaces are averaged over them.
-    patch_start : str
-        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
-        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     width : int
         Width of a token.
     heads, head_dim : int
@@ -53,8 +48,6 @@ class SmlConfig:
         In attention, SNN and before the classifier, in [0, 1).
     """
 
-    magnifications: tuple[str, ...] = ("10x", "20x")
-    patch_start: str = "principal"
     width: int = 128
     heads: int = 8
     head_dim: int = 16

@@ -17,20 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from pathduet.models.baselines.nystroem_attention import NystroemAttention
-from pathduet.models.inputs import Answer, Bag, Inputs, NetworkSizes
+from pathduet.models.inputs import Answer, Bag, BagConfig, Inputs, NetworkSizes
 
 
 @dataclass(frozen=True)
-class TransMilConfig:
+class TransMilConfig(BagConfig):
     """Sizes of TransMIL.
 
     Attributes
     ----------
-    magnifications : tuple of str
-        Read as one sequence.
-    patch_start : str
-        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
-        the better of both on phantoms kept for tuning (docs/results/comparison.md).
     width : int
         Width of a token.
     heads, head_dim : int
@@ -43,8 +38,6 @@ class TransMilConfig:
         After each attention, in [0, 1).
     """
 
-    magnifications: tuple[str, ...] = ("10x", "20x")
-    patch_start: str = "principal"
     width: int = 128
     heads: int = 8
     head_dim: int = 16
