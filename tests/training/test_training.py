@@ -51,8 +51,16 @@ def train(
     return out
 
 
-def predict(cohort: fake_cohort.FakeCohort, folder: Path, task: str = "diagnosis", part="test", **changes):
-    return predict_model(folder, dataclasses.replace(cohort.data(task), **changes), part, device="cpu")
+def predict(
+    cohort: fake_cohort.FakeCohort,
+    folder: Path,
+    task: str = "diagnosis",
+    part="test",
+    batch_size=8,
+    **changes,
+):
+    data = dataclasses.replace(cohort.data(task), **changes)
+    return predict_model(folder, data, part, batch_size=batch_size, device="cpu")
 
 
 @pytest.fixture(scope="module")
