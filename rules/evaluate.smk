@@ -23,7 +23,7 @@ rule clinical:
         models={task: plan.clinical_models(task) for task in plan.tasks},
         n_folds=len(plan.folds),
         external_cohorts=plan.external_cohorts,
-        settings=plan.evaluation_settings(),
+        settings={"labels": plan.config["labels"]},
         code=code("clinical"),
     script:
         "../workflow_scripts/clinical.py"
