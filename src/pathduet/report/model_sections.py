@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pathduet.catalogue import named
 from pathduet.evaluation.metrics import METRIC_NAMES, metric_names
-from pathduet.evaluation.predictions import (
-    SURVIVAL_TASK,
-    at_unit,
-    class_names,
-    label_indices,
-    labelled,
-    probabilities,
-)
-from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups, risk_cuts
+from pathduet.evaluation.predictions import SURVIVAL_TASK
 from pathduet.evaluation.table_sections import metric_cells, number, with_spread
 from pathduet.evaluation.tables import REFERENCE
 from pathduet.report import figures
 from pathduet.report.blocks import Block, Drawer, Linked, Section, gap, table, text
+from pathduet.report.classification_blocks import classification_blocks
 from pathduet.report.findings import NETWORKS, Findings
+from pathduet.report.survival_blocks import survival_blocks
 from pathduet.results import PREDICTIONS
 
 _LEADS = {
@@ -32,8 +25,6 @@ _LEADS = {
     "survival": "Who dies earlier, beside what age, sex and grade already tell.",
     "external": "Zero-shot: the models of every fold on patients of another cohort, nothing refitted.",
 }
-#: A log-rank test of smaller groups is rough.
-_FEW = 10
 _SPREAD_CAPTION = (
     "Open dots: folds. Diamond: their mean. Band: 95 % patient bootstrap interval of the mean. Dashed: a model that "
     "knows nothing."
@@ -234,9 +225,9 @@ def task_section(found: Findings, name: str, drawer: Drawer) -> Section:
             if not any(reason in text_of for reason in known):
                 section.blocks.append(gap("A number is not defined.", text_of))
     if name in (SURVIVAL_TASK, "external"):
-        section.blocks += _survival_curves(found, name, drawer)
+        section.blocks += survival_blocks(found, name, drawer)
     else:
-        section.blocks += _classification_curves(found, name, drawer)
+        section.blocks += classification_blocks(found, name, drawer)
     return section
 
 
@@ -248,133 +239,3 @@ def _spread_message(name: str, rows: pd.DataFrame, metric: str) -> str:
     means = dict(zip(rows["model"], rows["mean"].astype(float)))
     parts = [f"{figures.short_name(m)} {means[m]:.3f}" for m in NETWORKS if m in means]
     return f"{METRIC_NAMES[metric]}: {', '.join(parts)}." if parts else ""
-
-
-def _classification_curves(found: Findings, name: str, drawer: Drawer) -> list[Block]:
-    collected = found.collected[name]
-    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    classes: list[str] = []
-    unit = next((m["unit"] for m in collected.metrics.values()), "patient")
-    for (model, _), predictions in sorted(collected.predictions.items(), key=lambda item: item[0][1]):
-        rows = labelled(at_unit(predictions, unit), name)
-        if rows.empty or not np.isfinite(probabilities(rows)).all():
-            continue
-        classes = class_names(rows)
-        curves.setdefault(model, []).append((label_indices(rows), probabilities(rows)))
-    curves = {model: curves[model] for model in found.models(name) if model in curves}
-    blocks = []
-    if curves:
-        blocks.append(
-            drawer.draw(
-                f"roc-{name}", figures.roc, {"predictions": curves, "classes": classes},
-                message=_roc_message(curves, classes),
-                caption=f"One class against the rest, by {unit}. Thin: folds; thick: their mean; numbers: mean AUC of "
-                "the class over the folds in which it has cases.",
-                source=f"models/{name}/<model>/fold-*/predictions.tsv",
-            )
-        )  # fmt: skip
-    matrices = {}
-    for model in found.models(name):
-        own = [m for m in collected.metrics.values() if m["model"] == model]
-        total = figures.fold_sums(own, unit)
-        if total is not None:
-            matrices[model] = total
-    classes = next((m["classes"] for m in collected.metrics.values() if "classes" in m), [])
-    if matrices and classes:
-        blocks.append(
-            drawer.draw(
-                f"confusion-{name}", figures.confusion, {"matrices": matrices, "classes": classes},
-                message=_confusion_message(matrices, classes),
-                caption=f"Counts of all folds' test parts together, by {unit}; rows are the truth, shade is the share of "
-                "the row.",
-                source=f"metrics/{name}.json",
-            )
-        )  # fmt: skip
-    return blocks or [gap("No curves.", "No fold of any model has predictions.")]
-
-
-def _roc_message(curves: dict[str, list[tuple[np.ndarray, np.ndarray]]], classes: list[str]) -> str:
-    """Say which class a model tells best and worst, for the model that stands first."""
-    from sklearn.metrics import roc_auc_score
-
-    model, folds = next(iter(curves.items()))
-    areas: dict[str, float] = {}
-    for k, name in enumerate(classes):
-        known = [
-            float(roc_auc_score(truth == k, probability[:, k]))
-            for truth, probability in folds
-            if 0 < (truth == k).sum() < len(truth)
-        ]
-        if known:
-            areas[name] = float(np.mean(known))
-    if len(areas) < 2:
-        return ""
-    best, worst = max(areas, key=lambda n: areas[n]), min(areas, key=lambda n: areas[n])
-    return (
-        f"{figures.short_name(model)}: {figures.class_title(best)} is told from the rest best (AUC {areas[best]:.2f}), "
-        f"{figures.class_title(worst)} worst ({areas[worst]:.2f})."
-    )
-
-
-def _confusion_message(matrices: dict[str, np.ndarray], classes: list[str]) -> str:
-    model, matrix = next(iter(matrices.items()))
-    wrong = matrix - np.diag(np.diag(matrix))
-    if wrong.sum() == 0:
-        return f"{figures.short_name(model)}: no case is mistaken."
-    true, called = np.unravel_index(int(wrong.argmax()), wrong.shape)
-    return (
-        f"{figures.short_name(model)}: the most frequent mistake is {figures.class_title(classes[true])} taken for "
-        f"{figures.class_title(classes[called])} ({int(wrong[true, called])} of {int(matrix[true].sum())})."
-    )
-
-
-def _survival_parts(found: Findings, name: str, model: str) -> tuple[list[tuple[pd.DataFrame, Any]], str]:
-    """Return (predictions, cuts) to pool for a model, and where the cuts come from."""
-    if name == "external":
-        ensemble = found.ensemble(model)
-        if ensemble is None:
-            return [], ""
-        cuts = risk_cuts(at_unit(ensemble, "patient")["risk"].to_numpy(dtype=float))
-        return [(ensemble, cuts)], "its own median"
-    collected = found.collected[name]
-    parts = [
-        (collected.predictions[(model, m["fold"])], m["risk_cuts"])
-        for m in collected.metrics.values()
-        if m["model"] == model and (model, m["fold"]) in collected.predictions
-    ]
-    return parts, " or ".join(sorted({cuts["source"] for _, cuts in parts}))
-
-
-def _survival_curves(found: Findings, name: str, drawer: Drawer) -> list[Block]:
-    blocks = []
-    for kind in ("median", "tertiles"):
-        curves, sources = {}, set()
-        for model in found.models(name):
-            parts, source = _survival_parts(found, name, model)
-            pooled = pool_groups(parts, kind)
-            if len(pooled):
-                curves[model] = (kaplan_meier(pooled, kind), log_rank(pooled))
-                sources.add(source)
-        if not curves:
-            continue
-        told = [figures.short_name(m) for m, (_, p) in curves.items() if p is not None and p < 0.05]
-        message = f"Cut at {'the median' if kind == 'median' else 'tertiles'} of predicted risk, "
-        message += f"{len(told)} of {len(curves)} models separate the curves (log-rank p < 0.05)."
-        if name == "external":
-            cut = "Groups are cut at the ensemble's own quantiles on this cohort (so they are balanced by construction)."
-            source = "external/survival/<model>/ensemble/predictions.tsv"
-        else:
-            where = " or ".join(sorted(sources))
-            cut = f"Cuts: quantiles of each fold's model on the {where}; then the groups of all folds are pooled."
-            source = f"models/{name}/<model>/fold-*/predictions.tsv and metrics/{name}.json"
-        smallest = min(curve.n for group, _ in curves.values() for curve in group)
-        few = f" The smallest group has {smallest} patients: read p with care." if smallest < _FEW else ""
-        blocks.append(
-            drawer.draw(
-                f"kaplan-meier-{name}-{kind}", figures.risk_group_curves, {"curves": curves}, message=message,
-                caption=f"Share alive by predicted risk, one case a patient; bands are 95 % intervals, ticks censored "
-                f"patients. {cut} p values are not corrected for the number of models.{few}",
-                source=source,
-            )
-        )  # fmt: skip
-    return blocks or [gap("No Kaplan-Meier curves.", "No model has predictions.")]

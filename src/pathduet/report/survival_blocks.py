@@ -1,0 +1,69 @@
+"""Curves of a survival task: how patients of like predicted risk lived."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from pathduet.evaluation.predictions import at_unit
+from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups, risk_cuts
+from pathduet.report import figures
+from pathduet.report.blocks import Block, Drawer, gap
+from pathduet.report.findings import Findings
+
+#: A log-rank test of smaller groups is rough.
+_FEW = 10
+
+
+def survival_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
+    """Return the curves of risk groups of survival, or on the external cohorts."""
+    blocks = []
+    for kind in ("median", "tertiles"):
+        curves, sources = {}, set()
+        for model in found.models(name):
+            parts, source = _groups_of(found, name, model)
+            pooled = pool_groups(parts, kind)
+            if len(pooled):
+                curves[model] = (kaplan_meier(pooled, kind), log_rank(pooled))
+                sources.add(source)
+        if not curves:
+            continue
+        told = [figures.short_name(m) for m, (_, p) in curves.items() if p is not None and p < 0.05]
+        message = f"Cut at {'the median' if kind == 'median' else 'tertiles'} of predicted risk, "
+        message += f"{len(told)} of {len(curves)} models separate the curves (log-rank p < 0.05)."
+        if name == "external":
+            cut = "Groups are cut at the ensemble's own quantiles on this cohort (so they are balanced by construction)."
+            source = "external/survival/<model>/ensemble/predictions.tsv"
+        else:
+            where = " or ".join(sorted(sources))
+            cut = f"Cuts: quantiles of each fold's model on the {where}; then the groups of all folds are pooled."
+            source = f"models/{name}/<model>/fold-*/predictions.tsv and metrics/{name}.json"
+        smallest = min(curve.n for group, _ in curves.values() for curve in group)
+        few = f" The smallest group has {smallest} patients: read p with care." if smallest < _FEW else ""
+        blocks.append(
+            drawer.draw(
+                f"kaplan-meier-{name}-{kind}", figures.risk_group_curves, {"curves": curves}, message=message,
+                caption=f"Share alive by predicted risk, one case a patient; bands are 95 % intervals, ticks censored "
+                f"patients. {cut} p values are not corrected for the number of models.{few}",
+                source=source,
+            )
+        )  # fmt: skip
+    return blocks or [gap("No Kaplan-Meier curves.", "No model has predictions.")]
+
+
+def _groups_of(found: Findings, name: str, model: str) -> tuple[list[tuple[pd.DataFrame, Any]], str]:
+    """Return (predictions, cuts) to pool for a model, and where the cuts come from."""
+    if name == "external":
+        ensemble = found.ensemble(model)
+        if ensemble is None:
+            return [], ""
+        cuts = risk_cuts(at_unit(ensemble, "patient")["risk"].to_numpy(dtype=float))
+        return [(ensemble, cuts)], "its own median"
+    collected = found.collected[name]
+    parts = [
+        (collected.predictions[(model, m["fold"])], m["risk_cuts"])
+        for m in collected.metrics.values()
+        if m["model"] == model and (model, m["fold"]) in collected.predictions
+    ]
+    return parts, " or ".join(sorted({cuts["source"] for _, cuts in parts}))
