@@ -33,7 +33,7 @@ def flow(found: Findings) -> Section:
     section = Section(
         "flow", "Cohort flow", "Who came in, who took part, and what happened to everybody else."
     )
-    ledger, people = found.ledger, found.participation
+    ledger = found.ledger
     if ledger is None:
         section.blocks.append(found.gap("No slide ledger.", "ledger.tsv"))
         return section
@@ -51,54 +51,47 @@ def flow(found: Findings) -> Section:
     for step in steps:
         step["lost"] = [(name, count) for name, count in step["lost"] if count]
     section.blocks.append({"kind": "flow", "steps": steps})
+    section.blocks += [_cohorts(ledger, found.participation), _participation(found)]
+    return section
+
+
+def _cohorts(ledger: pd.DataFrame, people: pd.DataFrame | None) -> Block:
+    """Return slides and patients by cohort."""
     rows = []
     for cohort in dict.fromkeys(ledger["cohort"]):
         here = ledger[ledger["cohort"] == cohort]
-        counts = [int((here["status"] == s).sum()) for s in ("ok", "failed", "excluded")]
-        with_slides = here[here["status"] == "ok"]["patient_id"].nunique()
-        expressed: int | str = "–"
-        patients = here["patient_id"].nunique()
+        row = {"Cohort": cohort, "Slides": len(here)}
+        for title, status in (("Used", "ok"), ("Failed", "failed"), ("Excluded", "excluded")):
+            row[title] = int((here["status"] == status).sum())
+        row["Patients"] = here["patient_id"].nunique()
+        row["with a used slide"] = here[here["status"] == "ok"]["patient_id"].nunique()
+        row["with expression"] = "–"
         if people is not None:
             group = people[people["cohort"] == cohort]
-            patients, expressed = len(group), int((group["expression"] == "yes").sum())
-        rows.append([cohort, len(here), *counts, patients, with_slides, expressed])
-    columns = [
-        "Cohort",
-        "Slides",
-        "Used",
-        "Failed",
-        "Excluded",
-        "Patients",
-        "with a used slide",
-        "with expression",
-    ]
-    section.blocks.append(
-        table("cohorts", columns, rows, numbers=columns[1:], title="By cohort",
-              source="ledger.tsv and participation.tsv")
-    )  # fmt: skip
-    section.blocks.append(_participation(found))
-    return section
+            row |= {"Patients": len(group), "with expression": int((group["expression"] == "yes").sum())}
+        rows.append(row)
+    columns = list(rows[0]) if rows else ["Cohort"]
+    return table("cohorts", columns, [list(row.values()) for row in rows], numbers=columns[1:], title="By cohort",
+                 source="ledger.tsv and participation.tsv")  # fmt: skip
 
 
 def _participation(found: Findings) -> Block:
     people = found.participation
     if people is None:
         return found.gap("Who took part in which task is not known.", "participation.tsv")
-    states = ["both", "slides", "expression", "no label", "no data"]
-    tasks = [task for task in found.tasks if task in people]
+    states = {
+        "both": "Slides + expression",
+        "slides": "Slides only",
+        "expression": "Expression only",
+        "no label": "No label",
+        "no data": "No data",
+    }
+    columns = ["Cohort", "Task", *states.values()]
     rows = [
         [cohort, task, *[int((group[task] == state).sum()) for state in states]]
-        for task in tasks
+        for task in found.tasks
+        if task in people
         for cohort, group in people.groupby("cohort", sort=False)
-    ]
-    columns = [
-        "Cohort",
-        "Task",
-        "Slides + expression",
-        "Slides only",
-        "Expression only",
-        "No label",
-        "No data",
     ]
     return table("participation", columns, rows, numbers=columns[2:], title="Patients by task",
                  note="A teacher needs slides and expression, a student slides; a patient without the task's label "
