@@ -100,7 +100,9 @@ def test_damaged_features_are_named_with_the_command_that_makes_them_again(run: 
     mended = tiny_cohort.snakemake(run, run / "config.yaml", *words)
     assert mended.returncode == 0, mended.stdout[-3000:]
     assert again(run).returncode == 0
-    assert kill_test.compare(finished / "results", run / "results") == []
+    # besides the slide's own record and checksum nothing is new, and its features are the same bytes
+    differences = kill_test.compare(finished / "results", run / "results")
+    assert [line for line in differences if not line.startswith("left over: ") or slide not in line] == []
 
 
 def test_a_damaged_output_is_named_removed_and_made_again(run: Path, finished: Path) -> None:
