@@ -207,7 +207,8 @@ def _class_columns(
     assert isinstance(target, ClassTarget)
     # float64: probabilities of the table then add up to 1 to the last printed digit
     wide = {m: x.double() for m, x in logits.items()}
-    more, single = {}, {}
+    more: dict[str, list[str]] = {}
+    single: dict[str, torch.Tensor] = {}
     if "" in wide:
         probability = wide[""].softmax(dim=1)
     else:
