@@ -55,17 +55,16 @@ def write_features(
 
 
 class FeatureReader:
-    """features.h5 opened for reading.
-
-    Attributes
-    ----------
-    attributes : mapping
-        Of the whole file: slide, pixel size, encoder and its weights, stain matrix.
-    """
+    """features.h5 opened for reading."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
-        self.attributes: Mapping[str, Any] = dict(file.attrs)
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Attributes of the whole file, read one by one: slide, pixel size, encoder and its weights, stain matrix."""
+        attributes: Mapping[str, Any] = self._file.attrs
+        return attributes
 
     def width(self, magnification: str) -> int:
         """Return how many numbers a tile has."""

@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from pathduet.core.files import write_json
-from pathduet.core.hardware import peak_memory_mib
-
-COST = "cost.json"
+from pathduet.core.hardware import peak_memory_mib, reset_peak_memory
+from pathduet.results import COST
 
 
 class Cost:
@@ -36,6 +35,7 @@ class Cost:
         self.device, self.threads, self.seconds = device, threads, 0.0
 
     def __enter__(self) -> Cost:
+        reset_peak_memory()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         self._start = time.perf_counter()
@@ -47,7 +47,7 @@ class Cost:
         self.seconds = time.perf_counter() - self._start
 
     def record(self, network: nn.Module) -> dict[str, Any]:
-        """Return seconds, peak_memory_mib (of the whole process), peak_gpu_memory_mib (of tensors), and by what."""
+        """Return seconds, peak_memory_mib (of the whole process, since the start), peak_gpu_memory_mib (of tensors), and by what."""
         gpu = self.device.type == "cuda"
         return {
             "seconds": round(self.seconds, 3),
