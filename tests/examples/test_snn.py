@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from expression_models.networks import GeneItems, predict_snn, train_snn
-from pathduet.training.outcomes import ClassOutcome, SurvivalOutcome
 
 from pathduet.models.snn import Snn, SnnConfig
 from pathduet.training.config import TrainingConfig
+from pathduet.training.task_targets import ClassTarget, SurvivalTarget
 
 
 def test_activations_keep_mean_0_and_variance_1_through_eight_layers() -> None:
@@ -47,7 +47,7 @@ def test_classes_that_genes_tell_apart_are_learned_and_the_run_repeats() -> None
     values[:, :3] += 2.5 * np.eye(3)[label]
     train, test = slice(0, 160), slice(160, None)
     items = GeneItems([f"p{i}" for i in range(160)], [values[train]], label[train], np.zeros(160))
-    outcome = ClassOutcome(("a", "b", "c"))
+    outcome = ClassTarget(("a", "b", "c"))
     models = [train_snn(items, outcome, NETWORK, TRAINING) for _ in range(2)]
     logits = [predict_snn(model, [values[test]]) for model in models]
     np.testing.assert_array_equal(logits[0], logits[1])
@@ -66,7 +66,7 @@ def test_risk_rises_with_the_gene_that_shortens_life() -> None:
     edges = np.quantile(observed[:200], [0.25, 0.5, 0.75])
     bins = np.searchsorted(edges, observed)
     items = GeneItems([f"p{i}" for i in range(200)], [values[:200]], bins[:200], event[:200])
-    model = train_snn(items, SurvivalOutcome(tuple(edges)), NETWORK, TRAINING)
+    model = train_snn(items, SurvivalTarget(tuple(edges)), NETWORK, TRAINING)
     hazards = 1 / (1 + np.exp(-predict_snn(model, [values[200:]])))
     risk = -np.cumprod(1 - hazards, axis=1).sum(axis=1)
     assert np.corrcoef(risk, values[200:, 0])[0, 1] > 0.6
