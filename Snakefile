@@ -2,7 +2,7 @@
 #
 #   snakemake --cores 8                          the demo (profiles/default is picked up by itself)
 #   snakemake --cores 8 --configfile mine.yaml   the same on your own cohort: mine.yaml is laid over config.yaml
-#   snakemake --cores 8 results/models/survival/teacher/fold-2/predictions.tsv --forcerun train  one fold again
+#   snakemake --cores 8 --force results/models/survival/teacher/fold-2/predictions.tsv     one fold again
 #
 # What depends on what stands in rules/; what is computed, and how, in src/pathduet/.
 
