@@ -12,6 +12,14 @@ from fake_results import fake_results
 from pathduet.report.build import build_report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever draws a whole report takes more than a few seconds."""
+    for item in items:
+        here = Path(__file__).parent in item.path.parents
+        if here and {"report", "copy"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def fabricated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The folder (do not change it) and its configuration."""

@@ -43,6 +43,7 @@ def predict(cohort: fake_cohort.FakeCohort, folder: Path, task: str = "diagnosis
     return predict_model(folder, cohort.data(task), device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
