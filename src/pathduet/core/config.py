@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -108,8 +108,9 @@ def _key(path: Any) -> str:
     return text or "configuration"
 
 
-def _meant(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
+def did_you_mean(key: str, known: Iterable[str]) -> str:
+    """Return ``did you mean X?`` and a space, for the nearest of the known names; nothing where none is near."""
+    near = difflib.get_close_matches(key, list(known), n=1)
     return f"did you mean {near[0]}? " if near else ""
 
 
@@ -126,7 +127,7 @@ def _schema_problems(value: Any) -> Iterator[Problem]:
                 yield Problem(
                     f"{where}.{key}" if error.absolute_path else key,
                     "unknown key",
-                    f"{_meant(key, known)}known here: {', '.join(known)}",
+                    f"{did_you_mean(key, known)}known here: {', '.join(known)}",
                 )
         elif error.validator == "required":
             key = error.message.split("'")[1]  # one error a key; its name stands in the message only

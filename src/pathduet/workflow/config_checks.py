@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pathduet.catalogue import CATALOGUE, names
+from pathduet.core.config import did_you_mean
 from pathduet.core.errors import InputError, Problem
 from pathduet.explain.files import plain_name
 
@@ -81,9 +81,8 @@ def _name_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     ):
         for name in given:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                meant = f"did you mean {near[0]}? " if near else ""
-                yield Problem(key, f"{name!r} is unknown", f"{meant}known: {', '.join(known)}")
+                advice = f"{did_you_mean(name, known)}known: {', '.join(known)}"
+                yield Problem(key, f"{name!r} is unknown", advice)
 
 
 def _comparison_problems(comparison: Mapping[str, Any]) -> Iterator[Problem]:

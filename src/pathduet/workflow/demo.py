@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 from pathduet.core.config import resolve
 from pathduet.core.files import sha256_file
 
 
+@lru_cache
 def folder() -> Path:
     """Return where the demo's cohort lies."""
     return Path(resolve({})["sheets"]["slides"]).parent
