@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
+from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError, Problem
 
-Kind = Literal["method", "baseline", "released", "clinical", "own"]
+Kind = Literal["method", "baseline", "released", "components", "clinical", "own"]
 Modality = Literal["slides", "expression", "clinical"]
 SLIDES: tuple[Modality, ...] = ("slides",)
 EXPRESSION: tuple[Modality, ...] = ("expression",)
@@ -33,16 +34,16 @@ class Model:
     ----------
     name, title : str
         In files, and for readers.
-    kind : {"method", "baseline", "released", "clinical", "own"}
+    kind : {"method", "baseline", "released", "components", "clinical", "own"}
         The paper's networks, networks that others proposed, the paper's as its authors' public code runs them, regressions on
-        clinical covariates, a user's own network.
+        principal components of the expression and on clinical covariates, a user's own network.
     source : str
         Authors, title, venue, year; of a clinical model, the library that fits it.
     learns_from, predicts_from : tuple of str
         ``slides``, ``expression`` or ``clinical``. A model that predicts from slides alone also predicts patients without
         expression.
     network : str
-        ``module:attribute`` of what builds it; empty for clinical and own models.
+        ``module:attribute`` of what builds it; empty for regressions and own models.
     settings : str
         ``module:attribute`` of the dataclass of its settings, defaults included; empty if it has none.
     role : str
@@ -53,11 +54,11 @@ class Model:
     inherits : tuple of str
         Keys of the configuration's ``model`` that its settings take over unless they say otherwise.
     task_kinds : tuple of str
-        ``classification``, ``survival``; empty = every kind.
-    not_for : tuple of str
-        Tasks that it must not be used for, since one of its covariates is what they predict.
+        ``classification``, ``survival``, ``regression``; empty = every kind.
     covariates : tuple of str
-        Columns of patients.tsv that a clinical model reads.
+        Columns of the patients' sheet that a clinical model reads.
+    covariate_set : str
+        Its set of ``evaluation.clinical_baselines``.
     colour : str
         Its colour in every figure, as #rrggbb; empty = the next of the palette.
     short : str
@@ -76,8 +77,8 @@ class Model:
     trained_after: tuple[str, ...] = ()
     inherits: tuple[str, ...] = ()
     task_kinds: tuple[str, ...] = ()
-    not_for: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
+    covariate_set: str = ""
     colour: str = ""
     short: str = ""
 
@@ -102,9 +103,20 @@ class Model:
         """The title inside a sentence: ``ABMIL``, ``distilled student``."""
         return self.title[:1].lower() + self.title[1:] if self.role != "baseline" else self.title
 
-    def fits(self, task: str, task_kind: str) -> bool:
-        """Whether it is a model of a task."""
-        return task not in self.not_for and (not self.task_kinds or task_kind in self.task_kinds)
+    @property
+    def is_network(self) -> bool:
+        """Whether it is trained as a network, and not fitted by a library."""
+        return self.kind not in ("components", "clinical")
+
+    def fits(self, task: Task) -> bool:
+        """Whether it is a model of a task; of a clinical one, whether the task is compared with its set."""
+        if self.task_kinds and task.kind not in self.task_kinds:
+            return False
+        if self.kind != "clinical":
+            return True
+        if task.clinical_baselines is not None:
+            return self.covariate_set in task.clinical_baselines
+        return not set(self.covariates) & set(task.columns)
 
     def load_network(self) -> Any:
         """Import and return what builds the network."""
@@ -164,21 +176,7 @@ def _late_fusion(name: str, how: str, settings: str = "LateFusionConfig") -> Mod
     )
 
 
-def _cox(name: str, title: str, *covariates: str) -> Model:
-    return Model(
-        name, f"Cox: {title}", "clinical", "lifelines, ridge penalty", CLINICAL, CLINICAL,
-        task_kinds=("survival",), covariates=covariates, colour=_GREY,
-    )  # fmt: skip
-
-
-def _logistic(name: str, title: str, short: str, *covariates: str, not_for: tuple[str, ...] = ()) -> Model:
-    return Model(
-        name, f"Logistic regression: {title}", "clinical", "scikit-learn, ridge penalty", CLINICAL, CLINICAL,
-        task_kinds=("classification",), covariates=covariates, not_for=not_for, colour=_GREY, short=f"Logistic: {short}",
-    )  # fmt: skip
-
-
-#: By name, in the order in which tables of everything show them.
+#: By name, in the order in which tables of everything show them; the clinical ones are a configuration's (:func:`clinical_models`).
 CATALOGUE: dict[str, Model] = {
     model.name: model
     for model in (
@@ -227,12 +225,10 @@ CATALOGUE: dict[str, Model] = {
         _released("teacher", BOTH, BOTH),
         _released("student", SLIDES, SLIDES),
         _released("distilled", BOTH, SLIDES, trained_after=("released_teacher", "released_student")),
-        _cox("cox_age", "age", "age_years"),
-        _cox("cox_age_sex", "age + sex", "age_years", "sex"),
-        _cox("cox_age_sex_grade", "age + sex + grade", "age_years", "sex", "grade"),
-        _logistic("logistic_age_sex", "age + sex", "age + sex", "age_years", "sex"),
-        _logistic(
-            "logistic_age_sex_grade", "age + sex + grade", "+ grade", "age_years", "sex", "grade", not_for=("grading",),
+        Model(
+            "components", "Principal components", "components",
+            "ridge-penalised Cox, logistic or linear regression on principal components (lifelines, scikit-learn)",
+            EXPRESSION, EXPRESSION,
         ),
     )
 }  # fmt: skip
@@ -256,9 +252,9 @@ def find(name: str) -> Model:
     return CATALOGUE[name]
 
 
-def named(name: str) -> Model:
-    """Return a model of the catalogue; of any other name (a variation, a user's own network) only the name is known."""
-    return CATALOGUE.get(name) or Model(name, name, "own", "", (), ())
+def named(name: str, catalogue: Mapping[str, Model] = CATALOGUE) -> Model:
+    """Return a model of a run's catalogue (:func:`catalogue_of`); of any other name, a variation, only the name is known."""
+    return catalogue.get(name) or Model(name, name, "own", "", (), ())
 
 
 def opponent_of(name: str, base: str, reads: str) -> str:
@@ -298,7 +294,47 @@ def own_model(name: str, entry: Mapping[str, Any]) -> Model:
     return Model(name, name, "own", "a network of your own", learns, reads)
 
 
+#: Name and title of what fits a clinical model, and where there is little room, by the kind of task.
+_REGRESSIONS = {
+    "survival": ("cox", "Cox", "Cox", "lifelines, ridge penalty"),
+    "classification": ("logistic", "Logistic regression", "Logistic", "scikit-learn, ridge penalty"),
+    "regression": ("ridge", "Ridge regression", "Ridge", "scikit-learn, ridge penalty"),
+}
+
+
+def clinical_sets(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the sets of covariates of ``evaluation.clinical_baselines``; one of all covariates where it names none."""
+    configured = config["evaluation"]["clinical_baselines"]
+    sets = {name: list(columns) for name, columns in configured.items() if columns is not None}
+    every = [column for column, entry in config["covariates"].items() if entry is not None]
+    return sets or ({"covariates": every} if every else {})
+
+
+def clinical_models(config: Mapping[str, Any]) -> dict[str, Model]:
+    """Return a model for every set of covariates and kind of task, e.g. ``cox_age_sex``."""
+    models = {}
+    for kind, (name, title, short, source) in _REGRESSIONS.items():
+        for chosen, columns in clinical_sets(config).items():
+            said = " + ".join(_covariate_title(config, column) for column in columns)
+            models[f"{name}_{chosen}"] = Model(
+                f"{name}_{chosen}", f"{title}: {said}", "clinical", source, CLINICAL, CLINICAL, task_kinds=(kind,),
+                covariates=tuple(columns), covariate_set=chosen, colour=_GREY, short=f"{short}: {said}",
+            )  # fmt: skip
+    return models
+
+
+def _covariate_title(config: Mapping[str, Any], column: str) -> str:
+    entry = config["covariates"].get(column)
+    return (entry.get("title") if isinstance(entry, Mapping) else None) or column.replace("_", " ")
+
+
 def catalogue_of(config: Mapping[str, Any]) -> dict[str, Model]:
-    """Return the catalogue with a configuration's own models."""
+    """Return the catalogue with a configuration's own and clinical models.
+
+    Parameters
+    ----------
+    config : mapping
+        ``comparison``, ``evaluation`` and ``covariates`` of a complete configuration.
+    """
     own = config["comparison"]["own_models"]
-    return {**CATALOGUE, **{name: own_model(name, entry) for name, entry in own.items()}}
+    return {**CATALOGUE, **{name: own_model(name, entry) for name, entry in own.items()}, **clinical_models(config)}

@@ -1,77 +1,226 @@
-"""Labels of the three tasks from patients.tsv; a missing value gives a missing label and a reason."""
+"""Labels of a task from the patients' sheet; a missing value gives a missing label and a reason, an unusable one an error."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from pathduet.cohort.who_labels import GRADES, Cdkn2aRule, number_of, who2021, word_of
-from pathduet.core.errors import InputError, Problems
+from pathduet.cohort.tasks import DAYS_IN, Task
+from pathduet.cohort.who_labels import who2021
+from pathduet.core.config import did_you_mean
+from pathduet.core.errors import InputError, Problem, Problems
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Task = Literal["diagnosis", "grading", "survival"]
+
+@dataclass(frozen=True)
+class Derivation:
+    """How a label follows from other columns.
+
+    Attributes
+    ----------
+    label : callable
+        (patient, **options) -> the class or None, and the reason for None; ValueError for values that it does not know.
+    columns : tuple of str
+        What it reads.
+    """
+
+    label: Callable[..., tuple[str | None, str]]
+    columns: tuple[str, ...]
 
 
-def task_labels(
-    patients: pd.DataFrame, task: Task, *, cdkn2a_rule: Cdkn2aRule = "homozygous"
-) -> pd.DataFrame:
+#: By the name that a preset refers to.
+DERIVATIONS = {"who2021": Derivation(who2021, ("idh", "codel_1p19q", "cdkn2a", "grade"))}
+#: Columns of a table of labels, by the kind of task.
+TRUTH = {"classification": ("label",), "survival": ("survival_days", "event"), "regression": ("value",)}
+
+
+def task_labels(patients: pd.DataFrame, task: Task) -> pd.DataFrame:
     """Return every patient's label for a task, or the reason why the patient has none.
 
     Parameters
     ----------
-    patients : pandas.DataFrame
-        Indexed by patient_id, with the columns of patients.tsv.
-    task : {"diagnosis", "grading", "survival"}
-        What to label.
-    cdkn2a_rule : {"homozygous", "any_loss"}
-        See :func:`pathduet.cohort.who_labels.who2021`; used for the diagnosis only.
+    patients : DataFrame
+        Indexed by patient_id, cells as text, None where empty (:func:`pathduet.cohort.sheets.read_patients`).
+    task : Task
+        What to label. A classification without classes takes every value for one (:func:`with_classes`).
 
     Returns
     -------
-    pandas.DataFrame
-        Index as `patients`. Classification: `label` (a class name or None) and `reason` ("" if labelled).
-        Survival: `survival_days`, `event` (floats, both NaN if either is unusable) and `reason`.
+    DataFrame
+        Index as `patients`. Classification: `label` (a class name or None); survival: `survival_days` and `event` (1 =
+        happened, 0 = censored); regression: `value`; numbers are NaN where unknown. And `reason`, "" for the labelled.
 
     Raises
     ------
     InputError
-        If values are not those of patients.tsv; all such patients are listed.
+        If values cannot be read as what they should be; all such patients are listed.
     """
     import pandas as pd
 
+    read = {"classification": _class, "survival": _survival, "regression": _value}[task.kind]
+    if task.kind == "survival":
+        task = replace(task, censored=task.censored or _other_status(patients, task))
     rows: list[tuple[Any, ...]] = []
     problems = Problems()
     for patient_id, patient in zip(patients.index, patients.to_dict("records")):
         try:
-            if task == "diagnosis":
-                rows.append(who2021(patient, cdkn2a_rule))
-            elif task == "grading":
-                grade = word_of(patient, "grade", GRADES)
-                rows.append((grade, "" if grade else "grade missing"))
-            elif task == "survival":
-                rows.append(_survival(patient))
-            else:
-                raise InputError.of("task", repr(task), "use diagnosis, grading or survival")
+            rows.append(read(patient, task))
         except ValueError as error:
-            problems.add(f"patient {patient_id}", str(error), "correct patients.tsv")
+            problems.add(f"task {task.name}, patient {patient_id}", *_found_and_advice(error))
     problems.check()
-    columns = ["survival_days", "event", "reason"] if task == "survival" else ["label", "reason"]
-    table = pd.DataFrame(rows, index=patients.index, columns=columns)
-    if task == "survival":
-        return table.astype({"survival_days": float, "event": float})
-    return table.astype(object)
+    columns = TRUTH[task.kind]
+    table = pd.DataFrame(rows, index=patients.index, columns=[*columns, "reason"])
+    return table.astype(object if task.kind == "classification" else dict.fromkeys(columns, float))
 
 
-def _survival(patient: Mapping[Any, Any]) -> tuple[float, float, str]:
-    days, event = number_of(patient, "survival_days"), number_of(patient, "event")
-    nothing = float("nan")
-    missing = [name for name, value in (("survival_days", days), ("event", event)) if value is None]
-    if days is None or event is None:
-        return nothing, nothing, " and ".join(missing) + " missing"
-    if event not in (0.0, 1.0):
-        raise ValueError(f"event is {event:g}, not 0 or 1")
+def known_labels(labels: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table of labels whose label is known."""
+    return labels[labels["reason"] == ""]
+
+
+def label_columns(task: Task) -> tuple[str, ...]:
+    """Return every column of the sheet that a task's labels can come from."""
+    derived = DERIVATIONS[task.derive["name"]].columns if task.derive else ()
+    return (*task.columns, *derived)
+
+
+def column_problems(patients: pd.DataFrame, task: Task, sheet: str) -> list[Problem]:
+    """Return columns that a task needs and the sheet lacks; of a derived label, either the column or its sources must be there."""
+    if task.derive and set(DERIVATIONS[task.derive["name"]].columns) & set(patients.columns):
+        return []
+    return [
+        missing_column(column, patients.columns, f"tasks.{task.name}", sheet)
+        for column in task.columns
+        if column not in patients.columns
+    ]
+
+
+def missing_column(column: str, known: Iterable[str], key: str, sheet: str) -> Problem:
+    """Return the problem of a column that the configuration names and the sheet lacks, with the nearest name."""
+    there = [str(name) for name in known]
+    advice = f"{did_you_mean(column, there)}columns there: {', '.join(there)}"
+    return Problem(key, f"{sheet} has no column {column!r}", advice)
+
+
+def with_classes(task: Task, patients: pd.DataFrame) -> Task:
+    """Return a classification with its classes: as listed, or else every value of its column, in natural order.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, or more than a quarter of the labelled patients (an id or a number, no class).
+    """
+    if task.kind != "classification" or task.classes:
+        return task
+    found = known_labels(task_labels(patients, task))["label"]
+    classes = sorted(set(found), key=natural_order)
+    where = f"tasks.{task.name}"
+    if len(classes) < 2:
+        said = f"column {task.column!r} has {len(classes)} value{'s' if len(classes) != 1 else ''}"
+        raise InputError.of(where, said, "a classification needs two; list its `classes` or correct the column")
+    if len(classes) > max(len(found) / 4, 10):
+        said = f"column {task.column!r} has {len(classes)} different values in {len(found)} patients"
+        raise InputError.of(where, said, "use kind: regression for numbers, or list its `classes`")
+    return Task.of(task.name, {**task.to_plain(), "classes": classes})
+
+
+def natural_order(value: str) -> tuple[Any, ...]:
+    """Return a sorting key under which ``G2`` comes before ``G10``."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", value)
+    return tuple((0, float(part), "") if i % 2 else (1, 0.0, part) for i, part in enumerate(parts))
+
+
+def cell_of(patient: Mapping[Any, Any], column: str, task: Task) -> str | None:
+    """Return a cell as text; None if it is empty, or counts as empty for the task."""
+    value = patient.get(column)
+    # NaN is the only value that differs from itself
+    if value is None or value != value or str(value) == "" or str(value) in task.missing_values:
+        return None
+    return str(value)
+
+
+def number_in(text: str) -> float:
+    """Return a cell's number; ValueError if it holds none (infinities and NaN are none)."""
+    value = float(text)
+    if value - value != 0:
+        raise ValueError(text)
+    return value
+
+
+def _class(patient: Mapping[Any, Any], task: Task) -> tuple[str | None, str]:
+    cell = cell_of(patient, task.column, task) if task.column else None
+    if cell is None:
+        if not task.derive:
+            return None, f"{task.column} missing"
+        derivation = DERIVATIONS[task.derive["name"]]
+        options = {key: value for key, value in task.derive.items() if key != "name"}
+        return derivation.label(patient, **options)
+    if not task.classes or cell in task.classes:
+        return cell, ""
+    for name, cells in task.values.items():
+        if cell in cells:
+            return name, ""
+    shown = [*task.classes, *(value for cells in task.values.values() for value in cells)]
+    advice = f"{did_you_mean(cell, shown)}classes: {', '.join(task.classes)}; or list it in `missing_values`"
+    raise ValueError(f"{task.column} is {cell!r}", advice)
+
+
+def _survival(patient: Mapping[Any, Any], task: Task) -> tuple[float, float, str]:
+    cells = {column: cell_of(patient, column, task) for column in (task.time, task.event)}
+    missing = [column for column, cell in cells.items() if cell is None]
+    time, event = cells.values()
+    if time is None or event is None:
+        return float("nan"), float("nan"), " and ".join(missing) + " missing"
+    seen = [_same(event, value) for value in (task.observed, task.censored)]
+    if not any(seen):
+        known = f"{task.observed} (happened) nor {task.censored} (censored)"
+        advice = f"say what it means: tasks.{task.name}.event: {{column: {task.event}, observed: ..., censored: ...}}"
+        raise ValueError(f"{task.event} is {event!r}, neither {known}", advice)
+    days = _number(time, task.time) * DAYS_IN[task.unit]
     if days <= 0:
-        return nothing, nothing, f"survival_days is {days:g}, not above 0"
-    return days, event, ""
+        raise ValueError(f"{task.time} is {time}, not above 0", "correct the time, or clear the cell")
+    return days, float(seen[0]), ""
+
+
+def _value(patient: Mapping[Any, Any], task: Task) -> tuple[float, str]:
+    cell = cell_of(patient, task.column, task)
+    if cell is None:
+        return float("nan"), f"{task.column} missing"
+    return _number(cell, task.column), ""
+
+
+def _number(cell: str, column: str) -> float:
+    try:
+        return number_in(cell)
+    except ValueError:
+        found = f"{column} is {cell!r}, no number"
+        raise ValueError(found, "correct it, clear it, or list it in `missing_values`") from None
+
+
+def _same(cell: str, value: str) -> bool:
+    """Whether a cell holds a value: the same text, or the same number (``1.0`` is ``1``)."""
+    if cell == value:
+        return True
+    try:
+        return number_in(cell) == number_in(value)
+    except ValueError:
+        return False
+
+
+def _other_status(patients: pd.DataFrame, task: Task) -> str:
+    """Return the value of the event column that is not `observed`, which then means censored."""
+    cells = [cell_of(patient, task.event, task) for patient in patients.to_dict("records")]
+    others = sorted({cell for cell in cells if cell is not None and not _same(cell, task.observed)})
+    if len({float(o) if o.replace(".", "", 1).isdigit() else o for o in others}) > 1:
+        where, found = f"tasks.{task.name}.event", f"column {task.event!r} holds {', '.join(others)} beside {task.observed}"
+        raise InputError.of(where, found, "say which of them means censored: {column: ..., observed: ..., censored: ...}")
+    return others[0] if others else "0"
+
+
+def _found_and_advice(error: ValueError) -> tuple[str, str]:
+    found, *advice = error.args
+    return str(found), str(advice[0]) if advice else "correct the patients' sheet"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pathduet.cohort.folds import COLUMNS, read_fold_numbers
-from pathduet.cohort.labels import Task, task_labels
+from pathduet.cohort.labels import known_labels, task_labels
 from pathduet.cohort.site_folds import UNLABELLED, deal_sites
+from pathduet.cohort.tasks import KINDS, Task
 from pathduet.core.errors import InputError, Problems
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
     patients : DataFrame
         All patients, indexed by patient_id.
     settings : mapping
-        ``folds``, ``file``, ``site_preserving``, ``seed``, ``protocol``, ``internal`` (cohorts), ``tasks``,
-        ``cdkn2a_rule``.
+        ``folds``, ``file``, ``site_preserving``, ``seed``, ``protocol``, ``internal`` (cohorts), ``tasks`` (plain, in order).
 
     Raises
     ------
@@ -37,33 +37,28 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
         some), or the user's own folds do not fit.
     """
     internal = patients[patients["cohort"].isin(settings["internal"])]
-    rule = settings["cdkn2a_rule"]
+    tasks = [Task.of(entry["name"], entry) for entry in settings["tasks"]]
+    labels = {task.name: task_labels(internal, task) for task in tasks}
     problems = Problems()
-    for task in settings["tasks"]:
-        table = task_labels(internal, task, cdkn2a_rule=rule)
-        known = table[table["reason"] == ""]
-        groups = (
-            {"deaths": int((known["event"] == 1).sum())}
-            if task == "survival"
-            else known["label"].value_counts()
-        )
-        for name, count in sorted(dict(groups).items()):
+    for task in tasks:
+        known = known_labels(labels[task.name])
+        for name, count in sorted(_groups(task, known).items()):
             if count < settings["folds"]:
                 problems.add(
-                    f"{task}, {name}",
+                    f"{task.name}, {name}",
                     f"{count} of {len(internal)} internal patients, for {settings['folds']} folds",
                     "lower split.folds, add patients, leave the task out of `tasks`, or clear these "
                     "patients' label",
                 )
         if known.empty:
-            problems.add(task, "no internal patient has this label", "leave the task out of `tasks`")
+            problems.add(task.name, "no internal patient has this label", "leave the task out of `tasks`")
     problems.check()
-    labels = _strata(internal, settings)
+    strata = _strata(tasks, labels, settings["folds"])
     if settings["file"] is not None:
-        return import_folds(settings["file"], internal, labels)
+        return import_folds(settings["file"], internal, strata)
     return make_folds(
         internal,
-        labels,
+        strata,
         folds=settings["folds"],
         seed=settings["seed"],
         protocol=settings["protocol"],
@@ -71,21 +66,30 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
     )
 
 
-def _strata(internal: pd.DataFrame, settings: Mapping[str, Any]) -> pd.Series:
-    """Return what folds are made even by: the diagnosis, or the grade or death where that is all a run is about.
+def _groups(task: Task, known: pd.DataFrame) -> dict[str, int]:
+    """Return how many patients there are of what every fold needs some of."""
+    if task.kind == "survival":
+        return {"events": int((known["event"] == 1).sum())}
+    if task.kind == "regression":
+        return {"known values": len(known)}
+    return {name: int((known["label"] == name).sum()) for name in task.classes}
 
-    A class too small for the folds matters only to a run that has the task; elsewhere it is no reason to refuse, and
-    its patients are dealt out with the unlabelled ones.
-    """
-    tasks = settings["tasks"]
-    if "diagnosis" in tasks or "grading" in tasks:
-        task: Task = "diagnosis" if "diagnosis" in tasks else "grading"
-        labels: pd.Series = task_labels(internal, task, cdkn2a_rule=settings["cdkn2a_rule"])["label"]
-        return labels
-    event = task_labels(internal, "survival")["event"]
-    seen = event.map({1.0: "died", 0.0: "censored"}).astype(object)
-    sizes = seen.map(seen.value_counts())
-    return seen.where(sizes >= settings["folds"])
+
+def _strata(tasks: Sequence[Task], labels: Mapping[str, pd.DataFrame], folds: int) -> pd.Series:
+    """Return what folds are made even by: the first classification's classes, else events, else thirds of a number."""
+    first = min(tasks, key=lambda task: KINDS.index(task.kind))
+    table = labels[first.name]
+    if first.kind == "classification":
+        classes: pd.Series = table["label"]
+        return classes
+    if first.kind == "survival":
+        groups = table["event"].map({1.0: "event", 0.0: "censored"}).astype(object)
+    else:
+        thirds = table["value"].rank(method="first", pct=True)
+        groups = thirds.map(lambda share: None if share != share else f"third {min(int(share * 3), 2) + 1}")
+    sizes = groups.map(groups.value_counts())
+    even: pd.Series = groups.astype(object).where(sizes >= folds)
+    return even
 
 
 def make_folds(
@@ -111,7 +115,7 @@ def make_folds(
     patients : pandas.DataFrame
         The internal cohorts' patients: index patient_id, column `cohort`.
     labels : pandas.Series
-        Diagnosis by patient_id; missing where unknown (such patients are dealt out as one more label).
+        Class (or another group) by patient_id; missing where unknown (such patients are dealt out as one more label).
     folds : int
         Number of folds, >= 2.
     seed : int
@@ -150,7 +154,7 @@ def make_folds(
                 f"split, class {label}",
                 f"{count} patient{'s' if count != 1 else ''} for {folds} folds",
                 "lower split.folds, add patients, give your own folds (split.file), or clear these "
-                "patients' values (or `diagnosis`) so that they have no label",
+                "patients' label",
             )
     problems.check()
     if site_preserving:
@@ -197,7 +201,7 @@ def import_folds(path: str | PathLike[str], patients: pd.DataFrame, labels: pd.S
     patients : pandas.DataFrame
         The internal cohorts' patients: index patient_id, column `cohort`.
     labels : pandas.Series
-        Diagnosis by patient_id, missing where unknown; only named in `stratum`.
+        Class (or another group) by patient_id, missing where unknown; only named in `stratum`.
 
     Returns
     -------

@@ -1,20 +1,23 @@
-"""The input sheets: slides.tsv and patients.tsv, read, validated and cross-checked."""
+"""The input sheets, slides and patients, read, validated and cross-checked; either may be left out."""
 
 from __future__ import annotations
 
-import csv
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.core.config import schema
-from pathduet.core.errors import Problems
+from pathduet.core.errors import InputError, Problems
+from pathduet.core.sheet_file import read_lines
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NUMERIC = {"mpp", "cdkn2a", "age_years", "survival_days", "event"}
+_NUMERIC = {"mpp"}
+#: Cohort of every row where the sheet has no such column.
+ONE_COHORT = "cohort"
 
 
 @dataclass(frozen=True)
@@ -59,30 +62,40 @@ class SlideRow:
 
 
 def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dict[str, Any]]]:
-    """Read a TSV and validate each row by its schema; rows are numbered as an editor numbers lines."""
+    """Read a sheet and validate each row by its schema; rows are numbered as an editor numbers lines.
+
+    Columns that the schema does not name keep their cells as text. A sheet without the column `cohort` is of one cohort.
+    """
     from jsonschema import Draft202012Validator
 
     rules, label = schema(name), path.name
     known = rules["properties"]
-    lines = _read_lines(path, rules["required"], problems)
-    header = [cell.strip() for cell in lines[0]] if lines else []
+    try:
+        lines = read_lines(path)
+    except InputError as error:
+        problems += error.problems
+        return []
+    if not lines:
+        problems.add(label, "empty file", f"needs a header with {', '.join(rules['required'])}")
+    header = lines[0] if lines else []
     if not lines or not _check_header(header, rules, label, problems):
         return []
     rows: list[tuple[int, dict[str, Any]]] = []
     validator = Draft202012Validator(rules)
-    for number, line in enumerate(lines[1:], 2):
-        cells = [cell.strip() for cell in line]
+    for number, cells in enumerate(lines[1:], 2):
         if not any(cells):
             continue
         if len(cells) > len(header):
             found = f"{len(cells)} cells under {len(header)} columns"
-            problems.add(f"{label} row {number}", found, "remove the extra tabs")
+            problems.add(f"{label} row {number}", found, "remove the extra cells, or quote those with a delimiter")
             continue
         row = {
-            column: _number(cell) if column in _NUMERIC else cell
-            for column, cell in zip(header, cells)
-            if cell
+            column: _number(cell) if column in _NUMERIC and column in known else cell or None
+            for column, cell in zip(header, [*cells, *[""] * (len(header) - len(cells))])
+            if column and (cell or column not in known)
         }
+        if "cohort" not in header:
+            row["cohort"] = ONE_COHORT
         for violation in validator.iter_errors(row):
             if violation.validator == "required":
                 missing = [c for c in rules["required"] if c not in row]
@@ -94,33 +107,21 @@ def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dic
         rows.append((number, row))
     if not rows:
         problems.add(label, "no rows below the header", "add at least one")
-    _check_ids(rows, rules["required"][0], label, problems)
     return rows
-
-
-def _read_lines(path: Path, required: Sequence[str], problems: Problems) -> list[list[str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            lines = list(csv.reader(handle, delimiter="\t"))
-        if not lines:
-            problems.add(path.name, "empty file", f"needs a header with {', '.join(required)}")
-        return lines
-    except OSError as error:
-        problems.add(path.name, error.strerror or "unreadable", "give the sheet's path")
-    except (UnicodeDecodeError, csv.Error) as broken:
-        problems.add(path.name, f"not a UTF-8 tab-separated file: {broken}", "save it as TSV, UTF-8")
-    return []
 
 
 def _check_header(header: list[str], rules: Mapping[str, Any], label: str, problems: Problems) -> bool:
     known, before = rules["properties"], len(problems)
-    for column in sorted({c for c in header if header.count(c) > 1}):
+    for column in sorted({c for c in header if c and header.count(c) > 1}):
         problems.add(f"{label} header", f"column {column!r} stands twice", "keep one")
-    for column in header:
-        if column not in known:
-            problems.add(f"{label} header", f"unknown column {column!r}", f"known: {', '.join(known)}")
+    absent = [column for column in known if column not in header]
+    for column in filter(None, header):
+        # a further column is the user's own, but a misspelt one would be passed over without a word
+        near = [] if column in known else difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=0.8)
+        if near:
+            problems.add(f"{label} header", f"column {column!r}", f"did you mean {near[0]}? rename it, or call it otherwise")
     for column in rules["required"]:
-        if column not in header:
+        if column not in header and column != "cohort":
             problems.add(f"{label} header", f"no column {column!r}", known[column]["description"])
     return len(problems) == before
 
@@ -174,15 +175,20 @@ def read_slide_rows(path: str | Path) -> list[dict[str, Any]]:
     """
     problems = Problems()
     rows = _read_rows(Path(path), "slides", problems)
+    _check_ids(rows, "slide_id", Path(path).name, problems)
     problems.check()
-    return [row for _, row in rows]
+    return [{column: cell for column, cell in row.items() if cell is not None} for _, row in rows]
 
 
 def _parse_slides(path: Path, problems: Problems, files_to_come: bool = False) -> list[SlideRow]:
     slides = []
-    for number, row in _read_rows(path, "slides", problems):
+    rows = _read_rows(path, "slides", problems)
+    _check_ids(rows, "slide_id", path.name, problems)
+    known = schema("slides")["properties"]
+    for number, row in rows:
         if not {"slide_id", "patient_id", "cohort", "path"} <= set(row):
             continue
+        row = {column: cell for column, cell in row.items() if column in known}
         # DICOM slides are files too; MRXS keeps its folder beside the file that is named here
         for column, other_way in (("path", "give a reason in `exclude`"), ("mask", "leave it empty")):
             if column not in row:
@@ -199,18 +205,18 @@ def _parse_slides(path: Path, problems: Problems, files_to_come: bool = False) -
 
 
 def read_patients(path: str | Path) -> pd.DataFrame:
-    """Read and validate patients.tsv.
+    """Read and validate the patients' sheet, or take the patients from a slides' sheet that stands for both.
 
     Returns
     -------
     DataFrame
-        Indexed by patient_id, with every column of the schema (missing ones all-missing): text columns as
-        object with None, `cdkn2a`, `age_years`, `survival_days` and `event` as float with NaN.
+        Indexed by patient_id: `cohort` and every further column of the sheet, cells as text, None where empty
+        (:data:`pathduet.core.sheet_file.MISSING`). What a column means is said by the task or covariate that names it.
 
     Raises
     ------
     InputError
-        Listing every problem with row and column, survival times of zero or less among them.
+        Listing every problem with row and column. In a slides' sheet, a patient's rows must agree.
     """
     problems = Problems()
     table = _parse_patients(Path(path), problems)
@@ -221,29 +227,39 @@ def read_patients(path: str | Path) -> pd.DataFrame:
 def _parse_patients(path: Path, problems: Problems) -> pd.DataFrame:
     import pandas as pd
 
-    before = len(problems)
     rows = _read_rows(path, "patients", problems)
-    for number, row in rows:
-        given = [column for column in ("survival_days", "event") if column in row]
-        if len(given) == 1:
-            absent = "event" if given == ["survival_days"] else "survival_days"
-            found = f"empty although {given[0]} is given"
-            problems.add(f"{path.name} row {number}, {absent}", found, "give both or neither")
-    columns = [c for c in schema("patients")["properties"] if c != "patient_id"]
+    if any("slide_id" in row for _, row in rows):
+        rows = _patients_of_slides(rows, path.name, problems)
+    _check_ids(rows, "patient_id", path.name, problems)
     complete = [row for _, row in rows if "patient_id" in row]
-    table = pd.DataFrame(
-        {c: [row.get(c) for row in complete] for c in columns},
+    columns = list(dict.fromkeys(["cohort", *(column for row in complete for column in row)]))
+    return pd.DataFrame(
+        {column: [row.get(column) for row in complete] for column in columns if column != "patient_id"},
         index=pd.Index([row["patient_id"] for row in complete], name="patient_id", dtype=object),
         dtype=object,
     )
-    if len(problems) == before:
-        table = table.astype({column: float for column in columns if column in _NUMERIC})
-    return table
+
+
+def _patients_of_slides(
+    rows: Iterable[tuple[int, dict[str, Any]]], label: str, problems: Problems
+) -> list[tuple[int, dict[str, Any]]]:
+    """Return one row a patient, made of the slides' rows; cells that a patient's slides disagree about are problems."""
+    own = set(schema("slides")["properties"]) - {"patient_id", "cohort"}
+    patients: dict[str, tuple[int, dict[str, Any]]] = {}
+    for number, row in rows:
+        about = {column: cell for column, cell in row.items() if column not in own}
+        first, known = patients.setdefault(row.get("patient_id", ""), (number, about))
+        for column, cell in about.items():
+            known[column] = cell if known.get(column) is None else known[column]
+            if cell is not None and known[column] != cell:
+                found = f"{cell!r}, but {known[column]!r} in row {first} of the same patient"
+                problems.add(f"{label} row {number}, {column}", found, "make them agree, or clear one")
+    return list(patients.values())
 
 
 def read_sheets(
-    slides_path: str | Path,
-    patients_path: str | Path,
+    slides_path: str | Path | None,
+    patients_path: str | Path | None,
     cohorts: Sequence[str] | None = None,
     *,
     files_to_come: bool = False,
@@ -252,8 +268,9 @@ def read_sheets(
 
     Parameters
     ----------
-    slides_path, patients_path : path
-        The two TSV files.
+    slides_path, patients_path : path or None
+        TSV, CSV or XLSX. Without slides there are patients alone; without patients, the slides' sheet stands for both and its
+        further columns are the patients'.
     cohorts : sequence of str, optional
         The cohorts the configuration knows; rows of other cohorts are problems, and each must have a patient.
     files_to_come : bool
@@ -265,14 +282,20 @@ def read_sheets(
     patients : DataFrame
         As from :func:`read_patients`.
     """
+    sheet = patients_path or slides_path
+    if sheet is None:
+        raise InputError.of("sheets", "neither slides nor patients", "name at least one of both sheets")
     problems = Problems()
-    slides = _parse_slides(Path(slides_path), problems, files_to_come)
+    slides = [] if slides_path is None else _parse_slides(Path(slides_path), problems, files_to_come)
+    if patients_path is None:
+        problems.check()
     before = len(problems)
-    patients = _parse_patients(Path(patients_path), problems)
+    patients = _parse_patients(Path(sheet), problems)
     if len(problems) == before:
-        _compare(slides, patients, Path(slides_path).name, Path(patients_path).name, problems)
-        if cohorts is not None:
-            _check_cohorts(set(patients["cohort"]), set(cohorts), Path(patients_path).name, problems)
+        if slides_path is not None:
+            _compare(slides, patients, Path(slides_path).name, Path(sheet).name, problems)
+        if cohorts:
+            _check_cohorts(set(patients["cohort"]), set(cohorts), Path(sheet).name, problems)
     problems.check()
     return slides, patients
 

@@ -30,8 +30,7 @@ def who2021(patient: Mapping[Any, Any], cdkn2a_rule: Cdkn2aRule = "homozygous") 
     ----------
     patient : mapping
         `idh` ("WT" | "Mutant"), `codel_1p19q` ("codel" | "non-codel"), `cdkn2a` (-2 ... 2), `grade`
-        ("G2" | "G3" | "G4") and `diagnosis`, which wins over the derived label if given. Missing: None, NaN
-        or absent.
+        ("G2" | "G3" | "G4"). Missing: None, NaN or absent.
     cdkn2a_rule : {"homozygous", "any_loss"}
         Whether only a homozygous deletion (-2) counts as a loss (WHO), or a single-copy one (-1) too (the paper).
 
@@ -49,9 +48,6 @@ def who2021(patient: Mapping[Any, Any], cdkn2a_rule: Cdkn2aRule = "homozygous") 
     ----------
     Louis et al., Neuro-Oncology 2021, doi:10.1093/neuonc/noab106.
     """
-    given = word_of(patient, "diagnosis", DIAGNOSES)
-    if given is not None:
-        return given, ""
     idh = word_of(patient, "idh", ("WT", "Mutant"))
     if idh is None:
         return None, "idh missing"
@@ -62,7 +58,7 @@ def who2021(patient: Mapping[Any, Any], cdkn2a_rule: Cdkn2aRule = "homozygous") 
         return None, "codel_1p19q missing"
     if codeletion == "codel":
         return "oligodendroglioma", ""
-    cdkn2a, grade = number_of(patient, "cdkn2a"), word_of(patient, "grade", GRADES)
+    cdkn2a, grade = copy_number(patient, "cdkn2a"), word_of(patient, "grade", GRADES)
     if grade == "G4" or (cdkn2a is not None and cdkn2a <= _LOSS[cdkn2a_rule]):
         return "astrocytoma_grade4", ""
     missing = [name for name, value in (("cdkn2a", cdkn2a), ("grade", grade)) if value is None]
@@ -71,12 +67,18 @@ def who2021(patient: Mapping[Any, Any], cdkn2a_rule: Cdkn2aRule = "homozygous") 
     return "astrocytoma_low_grade", ""
 
 
-def number_of(patient: Mapping[Any, Any], name: str) -> float | None:
-    """Return a number of patients.tsv, None if it is missing."""
+def copy_number(patient: Mapping[Any, Any], name: str) -> float | None:
+    """Return a copy number call, -2 (homozygous deletion) to 2, None if it is missing."""
     value = patient.get(name)
     if value is None or value != value:
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if number != number or not -2 <= number <= 2 or number % 1:
+        raise ValueError(f"{name} is {value!r}, not a copy number call from -2 to 2")
+    return number
 
 
 def word_of(patient: Mapping[Any, Any], name: str, known: tuple[str, ...]) -> str | None:

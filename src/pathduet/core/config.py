@@ -1,4 +1,4 @@
-"""The configuration: defaults, the demo or the user's own file laid over them, all checked against the schema."""
+"""The configuration: defaults, a preset, the demo or the user's own file laid over each other, checked against the schema."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ import yaml
 from pathduet.core.errors import InputError, Problem
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+#: Mappings that a configuration replaces as a whole.
+_REPLACED = ("subspaces",)
 
 
 def _shipped(name: str) -> dict[str, Any]:
@@ -40,6 +44,29 @@ def default(key: str) -> Any:
     for step in key.split("."):
         value = value[step]
     return copy.deepcopy(value)
+
+
+def preset(name: str) -> dict[str, Any]:
+    """Return a shipped preset by its name, or one of the user's own by the path of its YAML file.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return read(name)
+    known = preset_names()
+    if name not in known:
+        advice = f"{did_you_mean(name, known)}use {', '.join(known)}, or a YAML file of your own"
+        raise InputError.of("preset", f"{name!r} is unknown", advice)
+    return _shipped(f"_presets/{name}.yaml")
+
+
+def preset_names() -> list[str]:
+    """Return the names of the shipped presets."""
+    folder = resources.files("pathduet") / "_presets"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 class _UniqueKeyLoader(_Loader):  # type: ignore[misc]
@@ -80,10 +107,10 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `overlay` laid over it; mappings are merged, everything else is replaced."""
+    """Return `base` with `overlay` laid over it; mappings are merged (but for ``subspaces``), everything else is replaced."""
     merged = dict(copy.deepcopy(dict(base)))
     for key, value in overlay.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key not in _REPLACED:
             merged[key] = merge(merged[key], value)
         else:
             merged[key] = copy.deepcopy(value)
@@ -139,7 +166,7 @@ def _schema_problems(value: Any) -> Iterator[Problem]:
 
 
 def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration laid over the defaults, or over the demo's where it names no cohort, and validated as a whole.
+    """Return a configuration laid over its preset and the defaults, and the demo's where it names no cohort, validated as a whole.
 
     Parameters
     ----------
@@ -151,11 +178,14 @@ def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
     InputError
         Listing every unknown key, wrong type, missing and impossible value.
     """
-    base: Mapping[str, Any] = defaults()
+    layers = [value]
     if is_demo(value):
-        base = merge(base, _shipped("_demo.yaml"))
-        value = {key: part for key, part in value.items() if key not in ("sheets", "cohorts")}
-    config = merge(base, value)
+        own = {key: part for key, part in value.items() if key not in ("sheets", "cohorts")}
+        layers = [_shipped("_demo.yaml"), own]
+    named = [layer["preset"] for layer in layers if "preset" in layer]
+    config = defaults()
+    for layer in ([preset(named[-1])] if named and named[-1] else []) + layers:
+        config = merge(config, layer)
     problems = list(_schema_problems(config))
     if problems:
         raise InputError(problems)
@@ -166,7 +196,7 @@ def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
 _NOT_OPTIMISATION = ("models_per_job", "tensorboard")
 
 
-def training_settings(training: Mapping[str, Any], role: str, task: str) -> dict[str, Any]:
+def training_settings(training: Mapping[str, Any], role: str, task: str, kind: str) -> dict[str, Any]:
     """Return a network's settings of training: those for all, its own section's laid over them, the task's number of each.
 
     Parameters
@@ -175,9 +205,13 @@ def training_settings(training: Mapping[str, Any], role: str, task: str) -> dict
         The ``training`` of a complete configuration.
     role : str
         The section: ``teacher``, ``student``, ``distilled`` or ``baseline``.
-    task : str
+    task, kind : str
+        A number may be given by the task's name, or else by its kind.
     """
     known = schema("config")["properties"]["training"]["properties"]
     common = [key for key in training if "properties" not in known[key] and key not in _NOT_OPTIMISATION]
     given = {**{key: training[key] for key in common}, **training[role]}
-    return {key: value[task] if isinstance(value, Mapping) else value for key, value in given.items()}
+    return {
+        key: value.get(task, value.get(kind)) if isinstance(value, Mapping) else value
+        for key, value in given.items()
+    }
