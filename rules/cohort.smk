@@ -3,7 +3,7 @@
 
 rule split:
     input:
-        patients=plan.config["sheets"]["patients"],
+        patients=plan.patients_sheet,
         file=plan.files("split.file"),
     output:
         folds=RESULTS.folds,
@@ -27,10 +27,11 @@ rule split:
 rule participation:
     input:
         ledger=RESULTS.ledger,
-        patients=plan.config["sheets"]["patients"],
-        genes=RESULTS.genes(0),
+        patients=plan.patients_sheet,
+        genes=plan.genes[:1],
     output:
         participation=RESULTS.participation,
+        left_out=RESULTS.left_out,
     log:
         RESULTS.log("participation"),
     benchmark:
@@ -42,8 +43,8 @@ rule participation:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(10),
     params:
-        tasks=plan.tasks,
-        labels=plan.config["labels"],
+        tasks=[task.to_plain() for task in plan.tasks.values()],
+        left_out=plan.left_out,
         code=code("participation"),
     script:
         "../workflow_scripts/participation.py"

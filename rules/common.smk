@@ -20,9 +20,8 @@ from pathduet.results import (
     TRAINING_PREDICTIONS,
     WEIGHTS,
 )
-from pathduet.variations import VARIATION_TABLES
 from pathduet.workflow import demo
-from pathduet.workflow.plan import CLINICAL_FILES, Plan
+from pathduet.workflow.plan import REGRESSION_FILES, Plan
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -51,7 +50,7 @@ wildcard_constraints:
     task=one_of(plan.tasks),
     model=one_of(plan.planned),
     selection=one_of(plan.selections),
-    table=one_of([*plan.tasks, *VARIATION_TABLES]),
+    table=one_of(name for name, table in plan.every_table.items() if not table.external),
     artifact=r"tiles\.h5|stain\.json|features\.h5",
 
 
@@ -81,7 +80,7 @@ def final_targets():
     return [
         RESULTS.report,
         RESULTS.participation,
-        RESULTS.subspaces,
+        *([RESULTS.subspaces] if plan.has_expression else []),
         *tables(),
         *explanations(),
         *heatmaps(),
@@ -139,28 +138,23 @@ def trained_files(*models):
     return files
 
 
-def clinical_outputs():
-    models = [
-        (task, name) for task in plan.tasks for name in plan.clinical_models(task)
-    ]
-    external = [
-        (task, name)
-        for task, name in models
-        if task == "survival" and plan.external_cohorts
-    ]
+def regression_outputs():
+    models = [(task, name) for task in plan.tasks for name in plan.regressions(task)]
+    external = models if plan.external_cohorts else []
     return [
-        *plan.of_folds(models, *CLINICAL_FILES),
+        *plan.of_folds(models, *REGRESSION_FILES),
         *plan.of_folds(external, PREDICTIONS, external=True),
     ]
 
 
 def explained_external(task):
-    """What survival models say about the external cohorts."""
-    if "external" not in plan.tables or task != "survival":
+    """What a task's models say about the external cohorts."""
+    table = f"external_{task}"
+    if table not in plan.tables:
         return []
     models = plan.explained_models(task)
     return [
-        RESULTS.metrics("external"),
+        RESULTS.metrics(table),
         *plan.of_folds(models, PREDICTIONS, REPRESENTATIONS, external=True),
         *(RESULTS.ensemble(*model) / PREDICTIONS for model in models),
     ]
@@ -180,6 +174,7 @@ def features_manifest(wildcards):
 def released_models(wildcards):
     """A model of slides alone is released with the teacher, which predicts where expression is given."""
     models = dict.fromkeys([wildcards.model, "teacher"])
+    models = [model for model in models if model not in plan.left_out]
     pairs = [(task, model) for task in plan.tasks for model in models]
     return plan.of_folds(pairs, WEIGHTS, DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS)
 

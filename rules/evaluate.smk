@@ -1,18 +1,20 @@
 # Metrics and tables from predictions: an edit of what is computed here trains nothing again.
 
 
-# Cox models and logistic regressions on age, sex and grade: what any network has to beat. Fast, so all in one job.
-rule clinical:
+# Cox, logistic and ridge regressions on clinical covariates and on principal components of the expression: what any network
+# has to beat. Fast, so all in one job.
+rule regressions:
     input:
         ledger=RESULTS.ledger,
-        patients=plan.config["sheets"]["patients"],
+        patients=plan.patients_sheet,
         folds=RESULTS.folds,
+        genes=plan.genes,
     output:
-        clinical_outputs(),
+        regression_outputs(),
     log:
-        RESULTS.log("clinical"),
+        RESULTS.log("regressions"),
     benchmark:
-        RESULTS.benchmark("clinical")
+        RESULTS.benchmark("regressions")
     conda:
         "../envs/learning.yaml"
     threads: 1
@@ -20,13 +22,13 @@ rule clinical:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(60),
     params:
-        models={task: plan.clinical_models(task) for task in plan.tasks},
+        models={task: plan.regressions(task) for task in plan.tasks},
         n_folds=len(plan.folds),
         external_cohorts=plan.external_cohorts,
-        settings={"labels": plan.config["labels"]},
-        code=code("clinical"),
+        settings=plan.regression_settings(),
+        code=code("regressions"),
     script:
-        "../workflow_scripts/clinical.py"
+        "../workflow_scripts/regressions.py"
 
 
 # One job a table: every model and fold of its rows.
@@ -47,30 +49,44 @@ rule evaluate:
         mem_mb=per_attempt(8000),
         runtime=per_attempt(120),
     params:
-        table="{table}",
+        table=lambda wildcards: vars(plan.every_table[wildcards.table]),
         rows=asked(plan.rows, "table"),
         n_folds=len(plan.folds),
-        settings=plan.evaluation_settings(),
+        settings=asked(plan.evaluation_settings, "table"),
         code=code("evaluate"),
     script:
         "../workflow_scripts/evaluate.py"
 
 
-# On the external cohorts the folds of a model also speak together.
-use rule evaluate as evaluate_external with:
-    input:
-        plan.evaluated_files("external"),
-    output:
-        metrics=RESULTS.metrics("external"),
-        table=[RESULTS.table("external", suffix) for suffix in TABLE_SUFFIXES],
-        ensembles=plan.ensembles,
-    log:
-        RESULTS.log("evaluate", "external"),
-    benchmark:
-        RESULTS.benchmark("evaluate", "external")
-    params:
-        table="external",
-        rows=plan.rows("external"),
-        n_folds=len(plan.folds),
-        settings=plan.evaluation_settings(),
-        code=code("evaluate"),
+# On the external cohorts the folds of a model also speak together; which models there are depends on the task.
+for table in plan.tables.values():
+    if not table.external:
+        continue
+
+    rule:
+        name:
+            f"evaluate_{table.name}"
+        input:
+            plan.evaluated_files(table.name),
+        output:
+            metrics=RESULTS.metrics(table.name),
+            table=[RESULTS.table(table.name, suffix) for suffix in TABLE_SUFFIXES],
+            ensembles=plan.ensembles_of(table.task),
+        log:
+            RESULTS.log("evaluate", table.name),
+        benchmark:
+            RESULTS.benchmark("evaluate", table.name)
+        conda:
+            "../envs/learning.yaml"
+        threads: 1
+        resources:
+            mem_mb=per_attempt(8000),
+            runtime=per_attempt(120),
+        params:
+            table=vars(table),
+            rows=plan.rows(table.name),
+            n_folds=len(plan.folds),
+            settings=plan.evaluation_settings(table.name),
+            code=code("evaluate"),
+        script:
+            "../workflow_scripts/evaluate.py"

@@ -9,7 +9,7 @@ for task in plan.tasks:
             f"explain_{task}"
         input:
             ledger=RESULTS.ledger,
-            patients=plan.config["sheets"]["patients"],
+            patients=plan.patients_sheet,
             folds=RESULTS.folds,
             genes=plan.genes,
             models=plan.of_folds(

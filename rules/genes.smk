@@ -4,10 +4,10 @@
 rule genes:
     input:
         folds=RESULTS.folds,
-        patients=plan.config["sheets"]["patients"],
+        patients=plan.patients_sheet,
         tables=plan.expression_paths(),
         samples=plan.sample_paths(),
-        genesets=plan.files("genesets.tumor", "genesets.tme"),
+        lists=plan.subspace_files(),
     output:
         matrix=RESULTS.genes("{fold}"),
     log:
@@ -43,7 +43,7 @@ use rule genes as gene_selection with:
 rule subspaces:
     input:
         matrices=plan.genes,
-        genesets=plan.files("genesets.tumor", "genesets.tme"),
+        lists=plan.subspace_files(),
     output:
         table=RESULTS.subspaces,
     log:
@@ -57,7 +57,7 @@ rule subspaces:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(10),
     params:
-        genesets=plan.config["genesets"],
+        settings=plan.gene_settings(),
         code=code("subspaces"),
     script:
         "../workflow_scripts/subspaces.py"

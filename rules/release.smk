@@ -36,7 +36,7 @@ rule export:
 
 rule predict:
     input:
-        manifest=RESULTS.released(plan.config["predict"]["model"]) / "manifest.json",
+        manifest=RESULTS.released(plan.released_model) / "manifest.json",
         sheet=plan.files("predict.slides"),
         expression=plan.files("predict.expression"),
         samples=plan.files("predict.samples"),

@@ -97,8 +97,8 @@ rule one_slide:
 rule ledger:
     input:
         manifests=[RESULTS.batch("features", batch) for batch in plan.batches],
-        slides=plan.config["sheets"]["slides"],
-        patients=plan.config["sheets"]["patients"],
+        slides=plan.files("sheets.slides"),
+        patients=plan.patients_sheet,
     output:
         ledger=RESULTS.ledger,
     log:

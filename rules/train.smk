@@ -5,7 +5,7 @@
 rule train:
     input:
         ledger=RESULTS.ledger,
-        patients=plan.config["sheets"]["patients"],
+        patients=plan.patients_sheet,
         folds=RESULTS.folds,
         genes=asked(plan.genes_of, "model", "fold"),
         trained=trained_before,
@@ -35,9 +35,9 @@ if plan.config["training"]["models_per_job"] == "all":
     use rule train as train_all with:
         input:
             ledger=RESULTS.ledger,
-            patients=plan.config["sheets"]["patients"],
+            patients=plan.patients_sheet,
             folds=RESULTS.folds,
-            genes=RESULTS.genes("{fold}"),
+            genes=RESULTS.genes("{fold}") if plan.has_expression else [],
             network=[
                 file for model in plan.networks for file in plan.network_files(model)
             ],

@@ -1,22 +1,23 @@
-"""Who took part in what: one row a patient."""
+"""Who took part in what, one row a patient; and which models the run leaves out."""
 
 from pathduet.core.files import write_tsv
 from pathduet.workflow.job import job
 
 with job(snakemake, "participation"):
-    from pathduet.cohort.labels import task_labels
+    import pandas as pd
+    from pathduet.cohort.labels import known_labels, task_labels
     from pathduet.cohort.ledger import read_ledger
     from pathduet.cohort.participation import participation
     from pathduet.cohort.sheets import read_patients
+    from pathduet.cohort.tasks import Task
     from pathduet.expression.fold_matrix import load
 
     patients = read_patients(snakemake.input.patients)
-    rule = snakemake.params.labels["cdkn2a_rule"]
-    labelled = {}
-    for task in snakemake.params.tasks:
-        labels = task_labels(patients, task, cdkn2a_rule=rule)
-        labelled[task] = labels.index[labels["reason"] == ""]
-    table = participation(
-        read_ledger(snakemake.input.ledger), patients, load(snakemake.input.genes).patients, labelled
-    )
+    tasks = [Task.of(plain["name"], plain) for plain in snakemake.params.tasks]
+    labelled = {task.name: known_labels(task_labels(patients, task)).index for task in tasks}
+    genes = snakemake.input.genes
+    expressed = load(genes[0]).patients if genes else []
+    table = participation(read_ledger(snakemake.input.ledger), patients, expressed, labelled)
     write_tsv(snakemake.output.participation, table)
+    left_out = [(model, reason) for model, reason in snakemake.params.left_out.items()]
+    write_tsv(snakemake.output.left_out, pd.DataFrame(left_out, columns=["model", "reason"]))

@@ -3,17 +3,18 @@
 from pathduet.workflow.job import job
 
 with job(snakemake, " ".join(snakemake.wildcards)) as results:
+    from pathduet.cohort.tasks import Task
     from pathduet.training.fold_jobs import FoldJob, run_fold
 
     for model, settings in snakemake.params.settings.items():
         run_fold(
             FoldJob(
-                snakemake.wildcards.task,
+                Task.of(snakemake.wildcards.task, settings["task"]),
                 model,
                 int(snakemake.wildcards.fold),
                 results=results.root,
                 patients=snakemake.input.patients,
-                expression=snakemake.input.genes,
+                expression=snakemake.input.get("genes") or None,
                 may_fail=settings["may_fail"],
                 external=bool(snakemake.output.get("external")),
                 threads=snakemake.threads,

@@ -337,4 +337,8 @@ def catalogue_of(config: Mapping[str, Any]) -> dict[str, Model]:
         ``comparison``, ``evaluation`` and ``covariates`` of a complete configuration.
     """
     own = config["comparison"]["own_models"]
-    return {**CATALOGUE, **{name: own_model(name, entry) for name, entry in own.items()}, **clinical_models(config)}
+    return {
+        **CATALOGUE,
+        **{name: own_model(name, entry) for name, entry in own.items()},
+        **clinical_models(config),
+    }

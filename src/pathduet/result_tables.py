@@ -44,7 +44,9 @@ def result_tables(config: Mapping[str, Any]) -> dict[str, ResultTable]:
     for task in tasks_of(config).values():
         tables.append(ResultTable(task.name, f"{task.title}, cross-validated", task.name))
         if config["cohorts"]["external"] and task.external:
-            title = f"{task.title} on the external cohort{'s' if len(config['cohorts']['external']) > 1 else ''}"
+            title = (
+                f"{task.title} on the external cohort{'s' if len(config['cohorts']['external']) > 1 else ''}"
+            )
             tables.append(ResultTable(f"external_{task.name}", title, task.name, external=True))
     tables += [ResultTable(name, _VARIATION_TITLES[name]) for name in VARIATION_TABLES]
     return {table.name: table for table in tables}
@@ -54,4 +56,6 @@ def whole_run_tables(config: Mapping[str, Any]) -> dict[str, ResultTable]:
     """Return the tables of a whole run: the tasks', then those on the external cohorts, then the configured variations."""
     every = result_tables(config)
     wanted = sorted((table for table in every.values() if table.task), key=lambda table: table.external)
-    return {table.name: table for table in [*wanted, *(every[name] for name in config["comparison"]["tables"])]}
+    return {
+        table.name: table for table in [*wanted, *(every[name] for name in config["comparison"]["tables"])]
+    }

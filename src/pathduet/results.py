@@ -68,6 +68,11 @@ class Results:
         """Who took part in what."""
         return self.root / "participation.tsv"
 
+    @property
+    def left_out(self) -> Path:
+        """Models that the run could not train, and why."""
+        return self.root / "left_out.tsv"
+
     def genes(self, fold: int | str, selection: str = "") -> Path:
         """A fold's expression matrix, of the configured gene selection or of another one."""
         return self.root / "genes" / selection / f"fold-{fold}.h5ad"

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pathduet.catalogue import catalogue_of, find, names
+from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core.config import merge, training_settings
 
-#: Variation tables; "main" stands for the tasks' own tables and the external one.
+#: Variation tables; "main" stands for the tasks' own tables and the external ones.
 VARIATION_TABLES = ("ablation", "hvg", "findings")
 TABLES = ("main", *VARIATION_TABLES)
-_CLASS_TASKS = ("diagnosis", "grading")
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class PlannedModel:
         Gene selection, a key of :func:`gene_selections`, or ``default``.
     trained_after : tuple of str
         Planned models that it learns from, in the same fold.
-    tasks : tuple of str
-        Tasks whose rows the table shows; empty = all configured ones.
+    scales : tuple of str
+        :attr:`pathduet.cohort.tasks.Task.scale` of the tasks whose rows the table shows; empty = all tasks.
     """
 
     name: str
@@ -57,17 +57,17 @@ class PlannedModel:
     settings: Mapping[str, Any] = field(default_factory=dict)
     genes: str = "default"
     trained_after: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
+    scales: tuple[str, ...] = ()
 
-    def shown_for(self, tasks: list[str]) -> list[str]:
-        """Return the configured tasks for which a table shows it: those the publication shows, or else all."""
-        return [task for task in tasks if task in self.tasks] or list(tasks)
+    def shown_for(self, tasks: Mapping[str, Task]) -> list[str]:
+        """Return the configured tasks for which a table shows it: those like the publication's, or else all."""
+        return [name for name, task in tasks.items() if task.scale in self.scales] or list(tasks)
 
 
 def planned_models(config: Mapping[str, Any]) -> dict[str, PlannedModel]:
     """Return every network that can be asked for, by name: of all tables, and those that no table shows."""
     varied = {row.name: row for table in VARIATION_TABLES for row in table_rows(table, config)}
-    networks = [name for name, model in catalogue_of(config).items() if model.kind != "clinical"]
+    networks = [name for name, model in catalogue_of(config).items() if model.is_network]
     return {**varied, **{name: _as_configured(name, config) for name in networks}}
 
 
@@ -85,7 +85,8 @@ def table_rows(table: str, config: Mapping[str, Any]) -> list[PlannedModel]:
     if table == "main":
         compared = config["comparison"]
         shown = [*names("method"), *compared["models"], *compared["own_models"]]
-        return [_as_configured(name, config) for name in shown]
+        catalogue = catalogue_of(config)
+        return [_as_configured(name, config) for name in shown if catalogue[name].is_network]
     made = {"ablation": _ablation, "hvg": _hvg, "findings": _findings}
     if table not in made:
         raise ValueError(f"unknown table {table!r}; known: {', '.join(TABLES)}")
@@ -120,7 +121,7 @@ def _or_base(row: PlannedModel, config: Mapping[str, Any]) -> PlannedModel:
         configured = config["comparison"]["settings"].get(row.base, {})
         same = merge(configured, row.settings) == configured
     else:
-        training = training_settings(config["training"], base.role, config["tasks"][0])
+        training = _training(config, base.role)
         same = (
             merge(config["model"], row.model) == config["model"] and merge(training, row.training) == training
         )
@@ -130,6 +131,12 @@ def _or_base(row: PlannedModel, config: Mapping[str, Any]) -> PlannedModel:
             row = replace(row, genes="default")
     same = same and row.trained_after == base.trained_after and row.genes == "default"
     return replace(row, name=row.base) if same else row
+
+
+def _training(config: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """Return a network's settings of training for the first task: whether a variation changes any is the same for all."""
+    first = next(iter(tasks_of(config).values()))
+    return training_settings(config["training"], role, first.name, first.kind)
 
 
 def gene_selections(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -169,14 +176,15 @@ def _ablation(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
         ("student", "aggregation", "token aggregation", {"ita": "ITA", "mean": "mean of tokens"}),
         ("distilled", "aggregation", "token aggregation", {"ita": "ITA", "mean": "mean of tokens"}),
     ):
-        tasks = _CLASS_TASKS if key == "expert_rule" else ()  # hazards are always averaged
+        # hazards and numbers are always averaged
+        scales = ("nominal", "ordinal") if key == "expert_rule" else ()
         for value, said in options.items():
             name = f"{key}-{value}".replace("_", "-")
-            row = _varied(base, name, said, group, model={key: value}, tasks=tasks)
+            row = _varied(base, name, said, group, model={key: value}, scales=scales)
             if base == "distilled" and config["model"][key] != value:
                 row = replace(row, trained_after=("teacher", f"student-{name}"))
             yield row
-    full = training_settings(config["training"], "distilled", config["tasks"][0])
+    full = _training(config, "distilled")
     weights = {key: full[key] or 0.01 for key in ("w_mse", "w_kl")}
     for mse, kl, name in (
         (False, False, "no-mse-no-kl"),
@@ -207,26 +215,26 @@ def _hvg(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
         ("hvg50", "50 % highly variable genes"),
         ("hvg80", "80 % highly variable genes"),
     ):
-        yield _varied("teacher", genes, said, "genes", genes=genes, tasks=("diagnosis",))
+        yield _varied("teacher", genes, said, "genes", genes=genes, scales=("nominal",))
 
 
 def _findings(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
     for name, said in (("abmil", "slides"), ("snn", "expression"), ("concat", "both, concatenated")):
         row = _as_configured(name, config)
-        yield replace(row, title=f"{row.title}: {said}", group="modality", tasks=("diagnosis",))
+        yield replace(row, title=f"{row.title}: {said}", group="modality", scales=("nominal",))
     for form, said in (
         ("tumor", "tumor genes alone"),
         ("tme", "TME genes alone"),
         ("concat", "both concatenated"),
         ("parallel", "both in parallel"),
     ):
-        row = _varied("snn", form, said, "gene input", settings={"genes": form}, tasks=("survival",))
+        row = _varied("snn", form, said, "gene input", settings={"genes": form}, scales=("survival",))
         yield replace(row, title=f"SNN: {said}")
     for attention in ("plain", "deformable"):
         for magnifications in ("10x", "20x", "both"):
             said = "10x and 20x" if magnifications == "both" else magnifications
             row = _varied(
                 "teacher", f"{attention}-{magnifications}", said, "attention and magnification",
-                model={"attention": attention, "magnifications": magnifications}, tasks=("grading",),
+                model={"attention": attention, "magnifications": magnifications}, scales=("ordinal",),
             )  # fmt: skip
             yield replace(row, title=f"Teacher: {attention} attention, {said}")

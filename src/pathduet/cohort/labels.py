@@ -121,7 +121,9 @@ def with_classes(task: Task, patients: pd.DataFrame) -> Task:
     where = f"tasks.{task.name}"
     if len(classes) < 2:
         said = f"column {task.column!r} has {len(classes)} value{'s' if len(classes) != 1 else ''}"
-        raise InputError.of(where, said, "a classification needs two; list its `classes` or correct the column")
+        raise InputError.of(
+            where, said, "a classification needs two; list its `classes` or correct the column"
+        )
     if len(classes) > max(len(found) / 4, 10):
         said = f"column {task.column!r} has {len(classes)} different values in {len(found)} patients"
         raise InputError.of(where, said, "use kind: regression for numbers, or list its `classes`")
@@ -216,8 +218,13 @@ def _other_status(patients: pd.DataFrame, task: Task) -> str:
     cells = [cell_of(patient, task.event, task) for patient in patients.to_dict("records")]
     others = sorted({cell for cell in cells if cell is not None and not _same(cell, task.observed)})
     if len({float(o) if o.replace(".", "", 1).isdigit() else o for o in others}) > 1:
-        where, found = f"tasks.{task.name}.event", f"column {task.event!r} holds {', '.join(others)} beside {task.observed}"
-        raise InputError.of(where, found, "say which of them means censored: {column: ..., observed: ..., censored: ...}")
+        where, found = (
+            f"tasks.{task.name}.event",
+            f"column {task.event!r} holds {', '.join(others)} beside {task.observed}",
+        )
+        raise InputError.of(
+            where, found, "say which of them means censored: {column: ..., observed: ..., censored: ...}"
+        )
     return others[0] if others else "0"
 
 

@@ -87,7 +87,9 @@ def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dic
             continue
         if len(cells) > len(header):
             found = f"{len(cells)} cells under {len(header)} columns"
-            problems.add(f"{label} row {number}", found, "remove the extra cells, or quote those with a delimiter")
+            problems.add(
+                f"{label} row {number}", found, "remove the extra cells, or quote those with a delimiter"
+            )
             continue
         row = {
             column: _number(cell) if column in _NUMERIC and column in known else cell or None
@@ -117,9 +119,15 @@ def _check_header(header: list[str], rules: Mapping[str, Any], label: str, probl
     absent = [column for column in known if column not in header]
     for column in filter(None, header):
         # a further column is the user's own, but a misspelt one would be passed over without a word
-        near = [] if column in known else difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=0.8)
+        near = (
+            [] if column in known else difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=0.8)
+        )
         if near:
-            problems.add(f"{label} header", f"column {column!r}", f"did you mean {near[0]}? rename it, or call it otherwise")
+            problems.add(
+                f"{label} header",
+                f"column {column!r}",
+                f"did you mean {near[0]}? rename it, or call it otherwise",
+            )
     for column in rules["required"]:
         if column not in header and column != "cohort":
             problems.add(f"{label} header", f"no column {column!r}", known[column]["description"])

@@ -105,13 +105,20 @@ class Task:
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values, for JSON and for a rule's parameters: ``Task.of(plain["name"], plain)`` is this task again."""
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        plain = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
         return plain | {"values": {known: list(cells) for known, cells in self.values.items()}}
 
     @property
     def is_binary(self) -> bool:
         """Whether it is a classification of two classes."""
         return len(self.classes) == 2
+
+    @property
+    def scale(self) -> str:
+        """What its outcome is measured on: ``nominal`` or ``ordinal`` classes, ``survival``, or ``regression``."""
+        return ("ordinal" if self.ordered else "nominal") if self.kind == "classification" else self.kind
 
     @property
     def columns(self) -> tuple[str, ...]:

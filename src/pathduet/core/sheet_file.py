@@ -34,7 +34,9 @@ def read_lines(path: Path) -> list[list[str]]:
     except OSError as error:
         raise InputError.of(path.name, error.strerror or "unreadable", "give the sheet's path") from None
     except (UnicodeDecodeError, csv.Error) as broken:
-        raise InputError.of(path.name, f"not a UTF-8 table: {broken}", "save it as TSV or CSV, UTF-8") from None
+        raise InputError.of(
+            path.name, f"not a UTF-8 table: {broken}", "save it as TSV or CSV, UTF-8"
+        ) from None
     return [["" if cell.casefold() in MISSING else cell for cell in line] for line in lines]
 
 
@@ -46,7 +48,10 @@ def _text(path: Path) -> list[list[str]]:
         if path.suffix.lower() == ".csv":
             delimiter = ";" if ";" in header and "," not in header else ","
         # the mark at the start is read again after seek
-        return [[cell.strip().lstrip("\ufeff") for cell in line] for line in csv.reader(handle, delimiter=delimiter)]
+        return [
+            [cell.strip().lstrip("\ufeff") for cell in line]
+            for line in csv.reader(handle, delimiter=delimiter)
+        ]
 
 
 def _workbook(path: Path) -> list[list[str]]:
@@ -58,12 +63,16 @@ def _workbook(path: Path) -> list[list[str]]:
     try:
         book = load_workbook(path, read_only=True, data_only=True)
     except (BadZipFile, InvalidFileException, KeyError, ValueError) as broken:
-        raise InputError.of(path.name, f"not an Excel workbook: {broken}", "save it as .xlsx, or as CSV") from None
+        raise InputError.of(
+            path.name, f"not an Excel workbook: {broken}", "save it as .xlsx, or as CSV"
+        ) from None
     try:
         rows = [[_cell(value) for value in row] for row in book.worksheets[0].iter_rows(values_only=True)]
     finally:
         book.close()
-    width = max((len(row) - row[::-1].index(next(filter(None, row[::-1]))) for row in rows if any(row)), default=0)
+    width = max(
+        (len(row) - row[::-1].index(next(filter(None, row[::-1]))) for row in rows if any(row)), default=0
+    )
     return [row[:width] for row in rows]
 
 

@@ -8,10 +8,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pathduet.catalogue import CATALOGUE, names
-from pathduet.core.config import did_you_mean
+from pathduet.catalogue import CATALOGUE, clinical_models, clinical_sets, names
+from pathduet.cohort.labels import DERIVATIONS
+from pathduet.cohort.tasks import KINDS, Task, tasks_of
+from pathduet.core.config import did_you_mean, preset_names
 from pathduet.core.errors import InputError, Problem
 from pathduet.explain.files import plain_name
+from pathduet.variations import VARIATION_TABLES
+
+#: Keys that a kind of task needs, and those that it may have beside the common ones.
+_KEYS_OF: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "classification": (("column",), ("derive", "classes", "class_titles", "ordered", "positive")),
+    "survival": (("time", "event"), ("unit", "bins")),
+    "regression": (("column",), ()),
+}
+#: Sections of ``training``, one a kind of network.
+ROLES = ("teacher", "student", "distilled", "baseline")
 
 
 def check(config: Mapping[str, Any], *, paths: bool = True) -> None:
@@ -43,17 +55,19 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     tables = [table["cohort"] for table in config["expression"]["tables"]]
     for cohort in sorted({c for c in tables if tables.count(c) > 1}):
         yield Problem("expression.tables", f"cohort {cohort!r} stands twice", "one table per cohort")
-    for cohort in sorted(set(tables) - set(internal) - set(external)):
+    for cohort in sorted(set(tables) - set(internal) - set(external)) if internal else ():
         yield Problem(
             "expression.tables",
             f"cohort {cohort!r} is in neither cohorts.internal nor cohorts.external",
             "correct the name, or add it to cohorts",
         )
-    for cohort in internal:
+    for cohort in internal if tables else ():
         if cohort not in tables:
             yield Problem("expression.tables", f"no table for the internal cohort {cohort!r}", "add one")
+    yield from _task_problems(config)
+    yield from _subspace_problems(config)
     yield from _name_problems(config)
-    yield from _comparison_problems(config["comparison"])
+    yield from _comparison_problems(config)
     tokens = config["model"]["tokens"]
     if math.isqrt(tokens) ** 2 != tokens:
         below = math.isqrt(tokens)
@@ -62,22 +76,95 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         )
     if config["predict"]["expression"] and not config["predict"]["unit"]:
         yield Problem("predict.unit", "not set", "say what predict.expression holds, e.g. counts")
-    regions = config["explanations"]["regions"]
-    for name in sorted(set(map(plain_name, regions["tumor"])) & set(map(plain_name, regions["tme"]))):
-        yield Problem("explanations.regions", f"{name!r} is on both sides", "list a structure once")
     if config["slides"]["mpp_10x"] <= config["slides"]["mpp_20x"]:
         yield Problem(
             "slides.mpp_10x", "not coarser than slides.mpp_20x", "10x has the larger pixels, e.g. 1.0 and 0.5"
         )
 
 
+def _task_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with tasks: none at all, keys that their kind needs or does not know, names that others have."""
+    if not config["sheets"]["slides"] and not config["sheets"]["patients"]:
+        yield Problem("sheets", "neither slides nor patients", "name at least one of both sheets")
+    tasks = tasks_of(config)
+    if not tasks:
+        advice = f"say what to predict (config.yaml shows each kind), or name a preset: {', '.join(preset_names())}"
+        yield Problem("tasks", "none", advice)
+    tables = [*VARIATION_TABLES, "main", *(f"external_{name}" for name in tasks)]
+    for name, task in tasks.items():
+        where, given = f"tasks.{name}", config["tasks"][name]
+        if name in tables:
+            yield Problem(where, "the name of a table", "choose another name")
+        for key in _KEYS_OF[task.kind][0]:
+            if not given.get(key) and not (key == "column" and task.derive):
+                yield Problem(f"{where}.{key}", "missing", f"a {task.kind} needs it")
+        for key in given:
+            if any(key in keys[0] + keys[1] for keys in _KEYS_OF.values()) and key not in sum(
+                _KEYS_OF[task.kind], ()
+            ):
+                yield Problem(f"{where}.{key}", f"is not for a {task.kind}", "remove it")
+        if task.derive and task.derive.get("name") not in DERIVATIONS:
+            advice = f"known: {', '.join(DERIVATIONS)}"
+            yield Problem(f"{where}.derive", f"{task.derive.get('name')!r} is unknown", advice)
+        if task.derive and not task.classes:
+            yield Problem(f"{where}.classes", "missing", "list the classes of a derived label")
+        if len(task.classes) == 1:
+            yield Problem(f"{where}.classes", "only one", "a classification needs two")
+        if task.ordered and given.get("classes") is None:
+            yield Problem(f"{where}.classes", "missing", "list them, the lowest first")
+        if task.positive and task.classes and task.positive not in task.classes:
+            yield Problem(
+                f"{where}.positive", f"{task.positive!r} is no class", f"one of {', '.join(task.classes)}"
+            )
+        sets = clinical_sets(config)
+        for chosen in task.clinical_baselines or ():
+            if chosen not in sets:
+                advice = f"{did_you_mean(chosen, sets)}known: {', '.join(sets)}"
+                yield Problem(f"{where}.clinical_baselines", f"{chosen!r} is unknown", advice)
+    yield from _number_problems(config, tasks)
+
+
+def _number_problems(config: Mapping[str, Any], tasks: Mapping[str, Task]) -> Iterator[Problem]:
+    """Yield numbers by task that speak of no task, or leave one without a number."""
+    training = config["training"]
+    sections = {"training": training, **{f"training.{role}": training[role] for role in ROLES}}
+    for section, settings in sections.items():
+        for key, value in settings.items():
+            if not isinstance(value, Mapping) or key in ROLES:
+                continue
+            for name in sorted(set(value) - set(KINDS) - set(config["tasks"])):
+                known = ", ".join([*tasks, *KINDS])
+                yield Problem(f"{section}.{key}.{name}", "no task or kind of task", f"known: {known}")
+            for name, task in tasks.items():
+                if name not in value and task.kind not in value:
+                    yield Problem(
+                        f"{section}.{key}", f"nothing for task {name}", f"add {name} or {task.kind}"
+                    )
+
+
+def _subspace_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    names_there, shared = list(config["subspaces"]), config["expression"]["shared_genes"]
+    if shared not in ("drop", "all", *names_there):
+        known = ", ".join(["drop", "all", *names_there])
+        yield Problem("expression.shared_genes", f"{shared!r} is no subspace", f"use one of {known}")
+    structures = config["explanations"]["regions"]["structures"]
+    for name in sorted(set(structures) - set(names_there)):
+        key = f"explanations.regions.structures.{name}"
+        yield Problem(key, "no subspace of that name", f"subspaces: {', '.join(names_there)}")
+    sides: dict[str, str] = {}
+    for subspace, listed in structures.items():
+        for name in sorted(set(map(plain_name, listed))):
+            if sides.setdefault(name, subspace) != subspace:
+                found = f"{name!r} is listed for {sides[name]} and {subspace}"
+                yield Problem("explanations.regions.structures", found, "list a structure once")
+
+
 def _name_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield names of models that the catalogue does not have."""
     compared = config["comparison"]
     for key, given, known in (
-        ("comparison.models", compared["models"], names("baseline", "released")),
+        ("comparison.models", compared["models"], names("baseline", "released", "components")),
         ("comparison.settings", compared["settings"], names("baseline")),
-        ("evaluation.clinical_baselines", config["evaluation"]["clinical_baselines"], names("clinical")),
     ):
         for name in given:
             if name not in known:
@@ -85,8 +172,9 @@ def _name_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
                 yield Problem(key, f"{name!r} is unknown", advice)
 
 
-def _comparison_problems(comparison: Mapping[str, Any]) -> Iterator[Problem]:
-    for name in sorted(set(comparison["own_models"]) & {*CATALOGUE, "ensemble"}):
+def _comparison_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    comparison = config["comparison"]
+    for name in sorted(set(comparison["own_models"]) & {*CATALOGUE, *clinical_models(config), "ensemble"}):
         yield Problem(f"comparison.own_models.{name}", "the name of another model", "choose another name")
     for name in ("learning_rate", "weight_decay", "dropout"):
         low, high = comparison["search"][name]
@@ -100,7 +188,8 @@ def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         paths.append((f"expression.tables[{i}].path", table["path"]))
         if table.get("samples"):
             paths.append((f"expression.tables[{i}].samples", table["samples"]))
-    paths += [(f"genesets.{name}", config["genesets"][name]) for name in ("tumor", "tme")]
+    for name, entry in config["subspaces"].items():
+        paths.append((f"subspaces.{name}", entry if isinstance(entry, str) else entry["gmt"]))
     paths += [(f"predict.{name}", config["predict"][name]) for name in ("slides", "expression", "samples")]
     paths += [("split.file", config["split"]["file"]), ("encoder.weights", config["encoder"]["weights"])]
     paths.append(("stain.target", config["stain"]["target"]))

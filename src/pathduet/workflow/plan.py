@@ -5,6 +5,7 @@ The Snakefile asks this object and nothing else, so that its answers can be test
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.catalogue import Model, catalogue_of, names, opponent_of
 from pathduet.cohort.sheets import SlideRow, read_sheets
+from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
 from pathduet.core.files import sha256_file
 from pathduet.explain.files import files_of
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
+from pathduet.result_tables import ResultTable, result_tables, whole_run_tables
 from pathduet.results import COST, DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
 from pathduet.variations import (
     VARIATION_TABLES,
@@ -30,8 +33,8 @@ from pathduet.workflow import config_checks, demo
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What a clinical baseline leaves in its folder.
-CLINICAL_FILES = (DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS)
+#: What a regression leaves in its folder.
+REGRESSION_FILES = (DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Plan:
     Attributes
     ----------
     config : dict
-        Complete, validated configuration.
+        Complete, validated configuration, with what the sheets say: classes, cohorts.
     slides : list of SlideRow
         The sheet, in its order.
     patients : DataFrame
@@ -71,13 +74,16 @@ class Plan:
             With every problem of the configuration, or, once that is right, of sheets and folds together.
         """
         from pathduet.cohort.make_folds import folds_of
+        from pathduet.workflow.labelled_config import with_labels
 
         config = configuration.resolve(value)
         config_checks.check(config)
         drawn_from = demo.drawn_from() if configuration.is_demo(value) else ""
         cohorts = config["cohorts"]["internal"] + config["cohorts"]["external"]
         sheets = config["sheets"]["slides"], config["sheets"]["patients"]
-        slides, patients = read_sheets(*sheets, cohorts, files_to_come=bool(drawn_from))
+        known = cohorts if config["cohorts"]["internal"] else None
+        slides, patients = read_sheets(*sheets, known, files_to_come=bool(drawn_from))
+        config = with_labels(config, patients)
         folds = folds_of(patients, _split_settings(config))
         size = config["slides"]["slides_per_job"]
         chunks = [slides[i : i + size] for i in range(0, len(slides), size)]
@@ -95,9 +101,25 @@ class Plan:
         return range(self.config["split"]["folds"])
 
     @property
-    def tasks(self) -> list[str]:
-        """Configured tasks."""
-        return list(self.config["tasks"])
+    def tasks(self) -> dict[str, Task]:
+        """Configured tasks by name, in their order."""
+        return tasks_of(self.config)
+
+    @property
+    def has_slides(self) -> bool:
+        """Whether there are raw slides."""
+        return bool(self.slides)
+
+    @property
+    def has_expression(self) -> bool:
+        """Whether there are expression tables."""
+        return bool(self.config["expression"]["tables"])
+
+    @property
+    def patients_sheet(self) -> str:
+        """The sheet that the patients are read from: the slides' one where there is no other."""
+        sheets = self.config["sheets"]
+        return str(sheets["patients"] or sheets["slides"])
 
     @property
     def external_cohorts(self) -> list[str]:
@@ -111,39 +133,65 @@ class Plan:
 
     @property
     def catalogue(self) -> dict[str, Model]:
-        """Every model, the user's own ones too."""
+        """Every model, the user's own and the clinical ones too."""
         return catalogue_of(self.config)
 
-    def clinical_models(self, task: str) -> list[str]:
-        """Clinical baselines of a task."""
-        kind = "survival" if task == "survival" else "classification"
-        wanted = self.config["evaluation"]["clinical_baselines"]
-        return [name for name in wanted if task in self.tasks and self.catalogue[name].fits(task, kind)]
+    def _lacks(self, model: Model) -> str:
+        """Why a model cannot be trained in this run; empty if it can."""
+        there = {"slides": self.has_slides, "expression": self.has_expression}
+        return " and ".join(f"no {what}" for what in model.learns_from if not there.get(what, True))
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Models of the tasks' tables that this run cannot train, and why."""
+        wanted = [*(row.base for row in table_rows("main", self.config)), *self._compared("components")]
+        reasons = {name: self._lacks(self.catalogue[name]) for name in wanted}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    def _compared(self, kind: str) -> list[str]:
+        """Configured models of a kind of the catalogue."""
+        return [name for name in self.config["comparison"]["models"] if self.catalogue[name].kind == kind]
+
+    def regressions(self, task: str) -> list[str]:
+        """A task's models that a library fits: on principal components of the expression, on clinical covariates."""
+        fitted = [*self._compared("components"), *names_of_clinical(self.catalogue)]
+        return [
+            name
+            for name in fitted
+            if name not in self.left_out and self.catalogue[name].fits(self.tasks[task])
+        ]
 
     @property
     def networks(self) -> list[str]:
         """Networks of every task's table: ours, then the configured baselines and own models."""
-        return [row.name for row in table_rows("main", self.config)]
+        return [
+            row.name for row in table_rows("main", self.config) if not self._lacks(self.catalogue[row.base])
+        ]
 
     def models(self, task: str) -> list[str]:
         """All models of a task's table."""
-        return [*self.networks, *self.clinical_models(task)]
+        return [*self.networks, *self.regressions(task)]
 
     @property
-    def tables(self) -> list[str]:
-        """Names of the result tables of a whole run."""
-        external = ["external"] if self.external_cohorts and "survival" in self.tasks else []
-        return [*self.tasks, *external, *self.config["comparison"]["tables"]]
+    def tables(self) -> dict[str, ResultTable]:
+        """Result tables of a whole run, by name."""
+        return whole_run_tables(self.config)
+
+    @property
+    def every_table(self) -> dict[str, ResultTable]:
+        """Result tables that can be asked for, by name."""
+        return result_tables(self.config)
 
     def rows(self, table: str) -> list[dict[str, str]]:
         """Rows of a table: task and model; of a table of variations also group, title and base."""
-        if table not in VARIATION_TABLES:
-            task = "survival" if table == "external" else table
+        task = self.every_table[table].task
+        if task:
             return [{"task": task, "model": name} for name in self.models(task)]
+        rows = [row for row in table_rows(table, self.config) if not self._lacks(self.catalogue[row.base])]
         return [
             {"task": task, "model": row.name, "group": row.group, "title": row.title, "base": row.base}
             for task in self.tasks
-            for row in table_rows(table, self.config)
+            for row in rows
             if task in row.shown_for(self.tasks)
         ]
 
@@ -182,30 +230,34 @@ class Plan:
 
     @property
     def genes(self) -> list[Path]:
-        """Expression matrices of all folds."""
-        return [self.results.genes(fold) for fold in self.folds]
+        """Expression matrices of all folds; none without expression."""
+        return [self.results.genes(fold) for fold in self.folds] if self.has_expression else []
 
     def of_folds(self, models: Iterable[tuple[str, str]], *files: str, external: bool = False) -> list[Path]:
-        """Files of (task, model) in every fold, or those about the external cohorts; clinical models have few of them."""
-        clinical, folder = names("clinical"), self.results.external if external else self.results.model
+        """Files of (task, model) in every fold, or those about the external cohorts; regressions have few of them."""
+        folder = self.results.external if external else self.results.model
         return [
             folder(task, model, fold) / file
             for task, model in models
             for fold in self.folds
             for file in files
-            if model not in clinical or file in CLINICAL_FILES
+            if model in self.planned or file in REGRESSION_FILES
         ]
 
     @property
     def ensembles(self) -> list[Path]:
         """Predictions of the folds' ensembles on the external cohorts; none without such cohorts."""
-        models = self.models("survival") if "external" in self.tables else []
-        return [self.results.ensemble("survival", model) / PREDICTIONS for model in models]
+        external = [table for table in self.tables.values() if table.external]
+        return [file for table in external for file in self.ensembles_of(table.task)]
+
+    def ensembles_of(self, task: str) -> list[Path]:
+        """The same of one task."""
+        return [self.results.ensemble(task, model) / PREDICTIONS for model in self.models(task)]
 
     def evaluated_files(self, table: str) -> list[Path]:
         """What a table is computed from."""
         models = self.in_table(table)
-        predictions = self.of_folds(models, PREDICTIONS, external=table == "external")
+        predictions = self.of_folds(models, PREDICTIONS, external=self.every_table[table].external)
         return [*predictions, *self.of_folds(models, DESCRIPTION, COST, TRAINING_PREDICTIONS)]
 
     @property
@@ -213,15 +265,17 @@ class Plan:
         """Gene selections beside the configured one."""
         return list(gene_selections(self.config))
 
-    def genes_of(self, model: str, fold: int | str) -> Path:
-        """A fold's expression matrix of a model's gene selection."""
+    def genes_of(self, model: str, fold: int | str) -> Path | list[Path]:
+        """A fold's expression matrix of a model's gene selection; nothing without expression."""
+        if not self.has_expression:
+            return []
         selection = self.planned[model].genes
         return self.results.genes(fold, "" if selection == "default" else selection)
 
     @property
     def heatmaps(self) -> list[tuple[str, str, int, str]]:
         """(task, model, fold, slide) of a run's heatmaps, see :mod:`pathduet.explain.targets`."""
-        return heatmap_targets(self.config, self.slides, self._fold_of)
+        return heatmap_targets(self.config, self.slides, self._fold_of, self.networks)
 
     def batch_table(self, batch: str) -> list[dict[str, Any]]:
         """Sheet rows of a batch, as plain values for a rule's parameters."""
@@ -309,19 +363,27 @@ class Plan:
     def own_files(self) -> list[str]:
         """The user's files that are inputs of rules; raw slides and region annotations, one a slide, are not among them."""
         named = self.files(
-            "sheets.slides", "sheets.patients", "split.file", "genesets.tumor", "genesets.tme", "stain.target",
-            "encoder.weights", "explanations.gene_sets",
+            "sheets.slides", "sheets.patients", "split.file", "stain.target", "encoder.weights",
+            "explanations.gene_sets",
         )  # fmt: skip
+        named += self.subspace_files()
         networks = [file for model in self.planned for file in self.network_files(model)]
         tables = [*self.expression_paths(), *self.sample_paths()]
         return list(dict.fromkeys([*named, *tables, *networks]))
+
+    def subspace_files(self) -> list[str]:
+        """The user's gene lists and GMT files."""
+        chosen = self.config["subspaces"].values()
+        return list(
+            dict.fromkeys(_named(*(entry if isinstance(entry, str) else entry["gmt"] for entry in chosen)))
+        )
 
     def gene_settings(self, selection: str | None = None) -> dict[str, Any]:
         """Settings of gene selection and scaling: as configured, or with another selection of genes."""
         changes = gene_selections(self.config)[selection] if selection else {}
         return {
             "expression": {**self.config["expression"], **changes},
-            **self._sections("genesets", "cohorts", "protocol", "seed"),
+            **self._sections("subspaces", "cohorts", "protocol", "seed"),
         }
 
     def job_settings(self, task: str, *models: str) -> dict[str, dict[str, Any]]:
@@ -336,16 +398,20 @@ class Plan:
         """
         planned, base = self.planned[model], self._base(model)
         training = {
-            **configuration.training_settings(self.config["training"], base.role, task), **planned.training
+            **configuration.training_settings(self.config["training"], base.role, task, self.tasks[task].kind),
+            **planned.training,
         }  # fmt: skip
         shape = configuration.merge(self.config["model"], planned.model)
         if base.role == "baseline":
             shape = {key: shape[key] for key in ("tokens", "token_order")}
+        else:
+            shape = {**shape, "subspaces": list(self.config["subspaces"])}
         network = self._network_settings(model)
         own = self.config["comparison"]["own_models"].get(planned.base)
         search = self.config["comparison"]["search"]
         return {
-            **self._sections("protocol", "seed", "labels"),
+            **self._sections("protocol", "seed"),
+            "task": self.tasks[task].to_plain(),
             "base": planned.base,
             # a failed training then leaves a gap in the tables rather than ending the run
             "may_fail": model not in names("method"),
@@ -376,21 +442,54 @@ class Plan:
         """The model of the catalogue that a planned one is or varies."""
         return self.catalogue[self.planned[model].base]
 
-    def evaluation_settings(self) -> dict[str, Any]:
-        """Settings of metrics and intervals."""
-        bootstrap = self.config["evaluation"]["bootstrap"]
-        return {"bootstrap": bootstrap, **self._sections("protocol", "seed", "labels")}
+    def catalogue_settings(self) -> dict[str, Any]:
+        """What :func:`pathduet.catalogue.catalogue_of` reads of the configuration."""
+        return {
+            "comparison": {"own_models": self.config["comparison"]["own_models"]},
+            "evaluation": {"clinical_baselines": self.config["evaluation"]["clinical_baselines"]},
+            "covariates": self.config["covariates"],
+        }
+
+    def evaluation_settings(self, table: str) -> dict[str, Any]:
+        """Settings of a table's metrics and intervals, and the publication's numbers where they are about these patients."""
+        one = self.every_table[table]
+        return {
+            **self._sections("protocol", "seed"),
+            "bootstrap": self.config["evaluation"]["bootstrap"],
+            "tasks": {name: task.to_plain() for name, task in self.tasks.items() if one.task in ("", name)},
+            "catalogue": self.catalogue_settings(),
+            "published": self._published(one.external),
+        }
+
+    def _published(self, external: bool) -> dict[str, Any] | None:
+        published = self.config["published"]
+        if published is None:
+            return None
+        pattern = published.get("external" if external else "internal")
+        cohorts = self.config["cohorts"]["external" if external else "internal"]
+        ids = self.patients.index[self.patients["cohort"].isin(cohorts)]
+        shown = bool(pattern) and all(re.match(pattern, str(patient)) for patient in ids)
+        return {**published, "preset": self.config["preset"], "shown": shown}
+
+    def regression_settings(self) -> dict[str, Any]:
+        """Settings of the models that a library fits."""
+        return {
+            "tasks": {name: task.to_plain() for name, task in self.tasks.items()},
+            "covariates": self.config["covariates"],
+            "catalogue": self.catalogue_settings(),
+            **self._sections("seed", "protocol"),
+        }
 
     def explained_models(self, task: str) -> list[tuple[str, str]]:
         """(task, model) of the models that are explained: the chosen ones, and what they are held against."""
         wanted = self.config["explanations"]["models"]
-        clinical = self.clinical_models(task) if task == "survival" else []
-        return [(task, model) for model in self.models(task) if model in wanted or model in clinical]
+        held = self.regressions(task) if self.tasks[task].kind == "survival" else []
+        return [(task, model) for model in self.models(task) if model in wanted or model in held]
 
     def explanation_files(self, task: str) -> list[Path]:
         """Return the files in a task's folder of explanations."""
-        scores = self.config["explanations"]["malignancy_scores"]
-        return [self.results.explanations(task) / name for name in files_of(task, scores)]
+        names = files_of(self.tasks[task], self.has_slides, self.has_expression)
+        return [self.results.explanations(task) / name for name in names]
 
     def annotation_paths(self) -> list[str]:
         """Return the slides' region annotations that exist, and their legend; of the demo what tells that they are drawn."""
@@ -408,12 +507,28 @@ class Plan:
     def explanation_settings(self, task: str) -> dict[str, Any]:
         """Settings of a task's explanations."""
         return {
-            **self._sections("seed", "labels", "explanations"),
+            **self._sections("seed", "explanations"),
+            "task": self.tasks[task].to_plain(),
+            "subspaces": list(self.config["subspaces"]),
+            "catalogue": self.catalogue_settings(),
             "bootstrap": self.config["evaluation"]["bootstrap"],
             "models": [model for _, model in self.explained_models(task)],
             "folds": self.config["split"]["folds"],
-            "external": bool(self.external_cohorts) and task == "survival",
+            "external": f"external_{task}" in self.tables,
+            "has_slides": self.has_slides,
+            "has_expression": self.has_expression,
         }
+
+    @property
+    def released_model(self) -> str:
+        """The model that predicts new slides: as configured, or the student where a run has no expression."""
+        wanted = str(self.config["predict"]["model"])
+        return "student" if wanted in self.left_out else wanted
+
+
+def names_of_clinical(catalogue: Mapping[str, Model]) -> list[str]:
+    """Return the names of the clinical models of a run's catalogue."""
+    return [name for name, model in catalogue.items() if model.kind == "clinical"]
 
 
 def _file_hash(file: object) -> str | None:
@@ -450,6 +565,5 @@ def _split_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "protocol": config["protocol"],
         "internal": config["cohorts"]["internal"],
-        "tasks": config["tasks"],
-        "cdkn2a_rule": config["labels"]["cdkn2a_rule"],
+        "tasks": [task.to_plain() for task in tasks_of(config).values()],
     }

@@ -107,9 +107,11 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
     plan = Plan.from_config(value)
     report.sections["Cohorts"] = _cohort_lines(plan)
     report.sections["Labels (internal cohorts)"] = _label_lines(plan)
-    report.sections["Expression"] = _expression_lines(plan)
-    report.sections["Encoder"] = _encoder_lines(plan)
-    if open_slides and not plan.drawn_from:
+    if plan.has_expression:
+        report.sections["Expression"] = _expression_lines(plan)
+    if plan.has_slides:
+        report.sections["Encoder"] = _encoder_lines(plan)
+    if open_slides and plan.has_slides and not plan.drawn_from:
         default = plan.config["slides"]["default_mpp"]
         shown = track(plan.slides, len(plan.slides), "opening slides", "slides")
         report.slides = [check_slide(slide, default) for slide in shown]
@@ -130,19 +132,26 @@ def _cohort_lines(plan: Plan) -> list[str]:
 
 
 def _label_lines(plan: Plan) -> list[str]:
-    from pathduet.cohort.labels import task_labels
+    from pathduet.cohort.labels import known_labels, label_columns, task_labels
 
     internal = plan.patients[plan.patients["cohort"].isin(plan.config["cohorts"]["internal"])]
     lines = []
-    for task in plan.tasks:
-        labels = task_labels(internal, task, cdkn2a_rule=plan.config["labels"]["cdkn2a_rule"])  # type: ignore[arg-type]
-        known = labels[labels["reason"] == ""]
-        if task == "survival":
-            line = f"{len(known)} patients, {int(known['event'].sum())} deaths"
+    for task in plan.tasks.values():
+        labels = task_labels(internal, task)
+        known = known_labels(labels)
+        if task.kind == "survival":
+            line = f"{len(known)} patients, {int(known['event'].sum())} events"
+        elif task.kind == "regression":
+            low, middle, high = known["value"].quantile([0, 0.5, 1])
+            line = f"{len(known)} patients, {low:g} to {high:g}, median {middle:g}"
         else:
-            line = _counts(known["label"])
+            counts = known["label"].value_counts()
+            line = ", ".join(f"{counts.get(name, 0)} {name}" for name in task.classes)
         missing = labels.loc[labels["reason"] != "", "reason"]
-        lines.append(f"{task}: {line}" + (f"; without label: {_counts(missing)}" if len(missing) else ""))
+        columns = ", ".join(column for column in label_columns(task) if column in plan.patients.columns)
+        line = f"{task.name} ({task.kind}; {columns}): {line}"
+        lines.append(line + (f"; without label: {_counts(missing)}" if len(missing) else ""))
+    lines += [f"{model} is left out: {reason}" for model, reason in plan.left_out.items()]
     return lines
 
 
@@ -156,7 +165,7 @@ def _expression_lines(plan: Plan) -> list[str]:
     from pathduet.expression.prepare import gene_lists, read_tables
 
     tables = read_tables(plan.config["expression"])
-    listed = gene_lists(plan.config["genesets"])
+    listed = gene_lists(plan.config["subspaces"])
     common = set.intersection(*(set(table.values.index) for table in tables))
     lines = []
     with_slides = {slide.patient_id for slide in plan.slides if not slide.exclude}
@@ -171,10 +180,8 @@ def _expression_lines(plan: Plan) -> list[str]:
             f"{len(sampled - patients)} samples' patients unknown to the sheet"
         )
         lines += [f"  warning: {warning}" for warning in table.warnings]
-    lines.append(
-        f"{len(common)} genes in all tables; of the gene lists {len(common & set(listed['tumor']))}/"
-        f"{len(listed['tumor'])} tumor and {len(common & set(listed['tme']))}/{len(listed['tme'])} microenvironment genes"
-    )
+    found = (f"{len(common & set(genes))}/{len(genes)} {name}" for name, genes in listed.items())
+    lines.append(f"{len(common)} genes in all tables; of the gene lists {', '.join(found)}")
     return lines
 
 

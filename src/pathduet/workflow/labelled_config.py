@@ -1,0 +1,78 @@
+"""A configuration completed by what the sheets say: its cohorts, the classes of its tasks, and which columns are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pathduet.catalogue import clinical_sets
+from pathduet.cohort.labels import column_problems, known_labels, missing_column, task_labels, with_classes
+from pathduet.cohort.tasks import tasks_of
+from pathduet.core.errors import InputError, Problems
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, Any]:
+    """Return a configuration with every cohort named and every class listed.
+
+    Parameters
+    ----------
+    config : mapping
+        Complete and checked.
+    patients : DataFrame
+        From :func:`pathduet.cohort.sheets.read_sheets`.
+
+    Raises
+    ------
+    InputError
+        Listing the columns that tasks and covariates name and the sheet lacks, and the cells that cannot be labels.
+    """
+    problems = Problems()
+    cohorts = _cohorts(config, patients, problems)
+    sheet = "the sheet of patients" if config["sheets"]["patients"] else "the sheet of slides"
+    tasks = tasks_of(config)
+    for task in tasks.values():
+        problems += column_problems(patients, task, sheet)
+    for name, columns in clinical_sets(config).items():
+        for column in columns:
+            if config["covariates"].get(column) is None:
+                key, known = (
+                    f"evaluation.clinical_baselines.{name}",
+                    ", ".join(config["covariates"]) or "none",
+                )
+                problems.add(key, f"{column!r} is no covariate", f"add it to `covariates`; known: {known}")
+            elif column not in patients.columns:
+                problems.append(missing_column(column, patients.columns, f"covariates.{column}", sheet))
+    problems.check()
+    internal = patients[patients["cohort"].isin(cohorts["internal"])]
+    external = patients[patients["cohort"].isin(cohorts["external"])]
+    # a task that was left out stays out, whatever the preset says
+    entries: dict[str, Any] = {name: None for name, entry in config["tasks"].items() if entry is None}
+    for name, task in tasks.items():
+        try:
+            complete = with_classes(task, internal)
+            task_labels(internal, complete)
+            labelled = known_labels(task_labels(external, complete))
+        except InputError as error:
+            problems += error.problems
+            continue
+        entries[name] = dict(config["tasks"][name])
+        if task.kind == "classification" and not task.classes:
+            entries[name]["classes"] = list(complete.classes)
+        if len(external) and labelled.empty:
+            entries[name]["external"] = False
+    problems.check()
+    return {**config, "cohorts": cohorts, "tasks": entries}
+
+
+def _cohorts(config: Mapping[str, Any], patients: pd.DataFrame, problems: Problems) -> dict[str, list[str]]:
+    """Return both lists of cohorts; an empty internal one stands for every cohort that is not external."""
+    internal, external = (list(config["cohorts"][key]) for key in ("internal", "external"))
+    found = list(dict.fromkeys(patients["cohort"]))
+    for cohort in external:
+        if cohort not in found:
+            known = ", ".join(map(str, found))
+            problems.add("cohorts.external", f"no patient of cohort {cohort!r}", f"cohorts there: {known}")
+    return {"internal": internal or [c for c in found if c not in external], "external": external}
