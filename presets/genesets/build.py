@@ -1,21 +1,15 @@
 #!/usr/bin/env python3
-"""Rebuild tumor.txt, tme.txt and groups.gmt from the published lists, and identifiers.tsv for their genes.
+"""Rebuild tumor.txt, tme.txt and groups.gmt from the published lists.
 
-    python presets/genesets/build.py PUBLISHED_LISTS [--identifiers GENE_MODEL HGNC] [--entrez ENTREZ] [--out presets/genesets]
+    python presets/genesets/build.py PUBLISHED_LISTS [--out presets/genesets]
 
-PUBLISHED_LISTS is a folder with the files named below (README.md says where each comes from). GENE_MODEL is
-any GDC STAR-counts table (GENCODE v36): its gene_id and gene_name columns give the Ensembl ids. HGNC is
-a table from genenames.org with the columns "Approved symbol", "Status", "Previous symbols" and "Ensembl gene
-ID". ENTREZ has lines "NCBI gene id, tab, gene name(SYMBOL)". Standard library only; the same input gives the same bytes.
+PUBLISHED_LISTS is a folder with the files named below (README.md says where each comes from). Standard library only; the same
+input gives the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import re
-from collections import Counter
 from pathlib import Path
 
 #: Plain lists (one symbol a line) and hallmark sets that make up each subspace.
@@ -94,95 +88,15 @@ def read_gmt(path: Path) -> dict[str, set[str]]:
     return sets
 
 
-def ensembl_ids(path: Path) -> dict[str, list[str]]:
-    """Return {gene_name: Ensembl gene ids without version} of a GDC STAR-counts table."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", newline="") as handle:  # type: ignore[operator]
-        rows = csv.DictReader((line for line in handle if not line.startswith("#")), delimiter="\t")
-        ids: dict[str, list[str]] = {}
-        for row in rows:
-            # The second copy of the pseudoautosomal genes (..._PAR_Y) is always 0 in GENCODE v36.
-            if row["gene_name"] and not row["gene_id"].endswith("_PAR_Y"):
-                ids.setdefault(row["gene_name"], []).append(row["gene_id"].split(".")[0])
-    return ids
-
-
 def approved(genes: set[str]) -> list[str]:
     """Replace outdated symbols, drop what is no symbol, sort."""
     return sorted({APPROVED.get(gene, gene) for gene in genes - NOT_A_SYMBOL})
-
-
-def other_symbols(hgnc: Path, model: dict[str, list[str]]) -> dict[str, set[str]]:
-    """Return {symbol in the gene model: its former and newer symbols}, as far as they name one gene only."""
-    with hgnc.open(encoding="utf-8", newline="") as handle:
-        rows = [row for row in csv.DictReader(handle, delimiter="\t") if row["Status"] == "Approved"]
-    taken = {row["Approved symbol"] for row in rows} | set(model)
-    by_ensembl = {ids[0]: gene for gene, ids in model.items()}
-    names: dict[str, set[str]] = {}
-    for row in rows:
-        today = row["Approved symbol"]
-        former = {name.strip() for name in row["Previous symbols"].split(",")} - {""}
-        gene = today if today in model else by_ensembl.get(row["Ensembl gene ID"], today)
-        names.setdefault(gene, set()).update((former - taken) | ({today} - {gene}))
-    for old, today in APPROVED.items():
-        names.setdefault(today, set()).update({old} - taken)
-    owners: dict[str, int] = {}
-    for others in names.values():
-        for name in others:
-            owners[name] = owners.get(name, 0) + 1
-    return {gene: {name for name in others if owners[name] == 1} for gene, others in names.items()}
-
-
-def write_identifiers(path: Path, genes: list[str], gene_model: Path, hgnc: Path) -> None:
-    """Write each gene's Ensembl ids and other symbols."""
-    model = ensembl_ids(gene_model)
-    others = other_symbols(hgnc, model)
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, delimiter="\t", lineterminator="\n")
-        writer.writerow(["gene_symbol", "ensembl_id", "other_symbols"])
-        for gene in genes:
-            writer.writerow([gene, ";".join(model.get(gene, [])), ";".join(sorted(others.get(gene, ())))])
-    absent = [gene for gene in genes if gene not in model]
-    print(f"without an Ensembl id\t{len(absent)}\t{' '.join(absent)}")
-    print(f"with another symbol\t{sum(bool(others.get(gene)) for gene in genes)}")
-
-
-def entrez_ids(path: Path) -> dict[str, str]:
-    """Return {symbol: NCBI gene id} of lines ``7157<tab>tumor protein p53(TP53)``; symbols with several ids are left out."""
-    ids: dict[str, set[str]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        number, _, name = line.partition("\t")
-        if match := re.search(r"\(([^()]+)\)$", name):
-            ids.setdefault(match[1], set()).add(number)
-    return {symbol: next(iter(numbers)) for symbol, numbers in ids.items() if len(numbers) == 1}
-
-
-def add_entrez(path: Path, table: Path) -> None:
-    """Fill the column entrez_id of identifiers.tsv: by the gene's own symbol, else by its other ones."""
-    known = entrez_ids(table)
-    with path.open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t"))
-    for row in rows:
-        names = [row["gene_symbol"], *row["other_symbols"].split(";")]
-        row["entrez_id"] = next((known[name] for name in names if name in known), "")
-    twice = Counter(row["entrez_id"] for row in rows)
-    for row in rows:
-        if twice[row["entrez_id"]] > 1:
-            row["entrez_id"] = ""
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        columns = ["gene_symbol", "ensembl_id", "entrez_id", "other_symbols"]
-        writer = csv.DictWriter(handle, columns, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"with an NCBI gene id\t{sum(bool(row['entrez_id']) for row in rows)}")
 
 
 def main() -> None:
     """Write the files and print what each source adds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("published_lists", type=Path)
-    parser.add_argument("--identifiers", nargs=2, type=Path, metavar=("GENE_MODEL", "HGNC"))
-    parser.add_argument("--entrez", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     arguments = parser.parse_args()
     hallmarks = read_gmt(arguments.published_lists / "hallmark50.gmt")
@@ -210,13 +124,8 @@ def main() -> None:
         for group, names in GROUPS.items()
     ]
     (arguments.out / "groups.gmt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    everything = sorted({*genes["tumor"], *genes["tme"]})
-    print(f"both\t{len(set(genes['tumor']) & set(genes['tme']))}; either\t{len(everything)}")
-
-    if arguments.identifiers:
-        write_identifiers(arguments.out / "identifiers.tsv", everything, *arguments.identifiers)
-    if arguments.entrez:
-        add_entrez(arguments.out / "identifiers.tsv", arguments.entrez)
+    both, either = (set(genes["tumor"]) & set(genes["tme"])), {*genes["tumor"], *genes["tme"]}
+    print(f"both\t{len(both)}; either\t{len(either)}")
 
 
 if __name__ == "__main__":

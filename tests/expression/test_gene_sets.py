@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -39,15 +40,20 @@ def test_build_script_reproduces_the_shipped_files(repository: Path, test_data: 
         assert (tmp_path / name).read_bytes() == (repository / "presets" / "genesets" / name).read_bytes()
 
 
-def test_identifiers_name_each_gene_of_the_lists_once(repository: Path) -> None:
-    with (repository / "presets" / "genesets" / "identifiers.tsv").open(encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle, delimiter="\t"))
-    symbols = {row["gene_symbol"] for row in rows}
-    assert symbols == {*shipped("tumor"), *shipped("tme")}
-    for column in ("ensembl_id", "other_symbols"):
+def test_no_name_of_the_identifiers_means_two_genes(repository: Path) -> None:
+    packed = (repository / "presets" / "genesets" / "identifiers.tsv.gz").read_bytes()
+    rows = list(csv.DictReader(gzip.decompress(packed).decode().splitlines(), delimiter="\t"))
+    symbols = [row["gene_symbol"] for row in rows]
+    assert len(symbols) == len(set(symbols)) > 40_000
+    for column in ("ensembl_id", "entrez_id", "other_symbols"):
         names = [name for row in rows for name in row[column].split(";") if name]
-        assert len(names) == len(set(names)) > 100
-        assert not symbols & set(names)
+        assert len(names) == len(set(names)) > 30_000
+        assert not set(symbols) & set(names)
+
+
+def test_genes_of_the_shipped_lists_keep_their_symbols() -> None:
+    genes = sorted({*shipped("tumor"), *shipped("tme")})
+    assert harmonised_symbols(genes) == genes
 
 
 def test_gene_list_allows_comments_and_keeps_order(tmp_path: Path) -> None:
@@ -86,11 +92,18 @@ def test_unknown_rule_for_genes_of_both_lists_is_refused() -> None:
 
 
 def test_ensembl_ids_lose_their_version_and_become_symbols_where_known() -> None:
-    genes = ["ENSG00000164611.13", "ENSG00000000003.15", "ENSG00000002586.20_PAR_Y", "TP53"]
-    assert harmonised_symbols(genes) == ["PTTG1", "ENSG00000000003", "ENSG00000002586", "TP53"]
+    genes = [
+        "ENSG00000164611.13",
+        "ENSG00000091831",
+        "ENSG00000002586.20_PAR_Y",
+        "ENSG00000999999.1",
+        "2099",
+        "TP53",
+    ]
+    assert harmonised_symbols(genes) == ["PTTG1", "ESR1", "CD99", "ENSG00000999999", "ESR1", "TP53"]
 
 
 def test_another_symbol_is_replaced_only_if_the_lists_own_is_absent() -> None:
     assert harmonised_symbols(["NOV", "IL8", "EGFR", "HLA.A"]) == ["CCN3", "CXCL8", "EGFR", "HLA-A"]
-    assert harmonised_symbols(["RIGI", "A.B"]) == ["DDX58", "A.B"]
+    assert harmonised_symbols(["RIGI", "A.B", "HER2"]) == ["DDX58", "A.B", "ERBB2"]
     assert harmonised_symbols(["NOV", "CCN3"]) == ["NOV", "CCN3"]

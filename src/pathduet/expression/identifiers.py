@@ -1,8 +1,8 @@
-"""Gene identifiers: Ensembl and NCBI (Entrez) ids, former and newer symbols become the symbols of the shipped lists."""
+"""Gene identifiers: Ensembl and NCBI (Entrez) ids, former symbols and aliases become one symbol a gene."""
 
 from __future__ import annotations
 
-import csv
+import gzip
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -13,27 +13,32 @@ _ENSEMBL = re.compile(r"(ENSG\d{11})(?:\.\d+)?(?:_PAR_Y)?")
 
 @cache
 def _identifiers() -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
-    """Return the shipped lists' symbols, {Ensembl or NCBI gene id: symbol} and {former or newer symbol: symbol}."""
-    symbols: set[str] = set()
+    """Return all symbols, {Ensembl or NCBI gene id: symbol} and {other name of a gene: symbol}."""
+    packed = (files("pathduet") / "_genesets" / "identifiers.tsv.gz").read_bytes()
+    symbols: list[str] = []
     by_id: dict[str, str] = {}
     by_other: dict[str, str] = {}
-    text = (files("pathduet") / "_genesets" / "identifiers.tsv").read_text(encoding="utf-8")
-    for row in csv.DictReader(text.splitlines(), delimiter="\t"):
-        symbols.add(row["gene_symbol"])
-        by_id |= dict.fromkeys(filter(None, row["ensembl_id"].split(";")), row["gene_symbol"])
-        if row["entrez_id"]:
-            by_id[row["entrez_id"]] = row["gene_symbol"]
-        by_other |= dict.fromkeys(filter(None, row["other_symbols"].split(";")), row["gene_symbol"])
+    # every job that reads expression comes here: cells hold no quotes, and csv would take twice as long
+    for line in gzip.decompress(packed).decode().splitlines()[1:]:
+        symbol, ensembl, entrez, others = line.split("\t")
+        symbols.append(symbol)
+        for identifier in ensembl.split(";"):
+            by_id[identifier] = symbol
+        by_id[entrez] = symbol
+        if others:
+            for name in others.split(";"):
+                by_other[name] = symbol
     return frozenset(symbols), by_id, by_other
 
 
 def harmonised_symbols(genes: Iterable[str]) -> list[str]:
-    """Return each gene by the symbol that the shipped lists use, if they hold it, else as given.
+    """Return each gene by the symbol of ``presets/genesets/identifiers.tsv.gz``, if that knows it, else as given.
 
-    Ensembl ids lose their version (``ENSG00000164611.13`` -> PTTG1; unknown ones stay, without version). NCBI gene
-    (Entrez) ids, bare numbers, become symbols too (``9232`` -> PTTG1; unknown ones stay numbers). A former
-    or newer symbol (IL8 -> CXCL8), or one whose hyphens R turned into dots (HLA.A), is replaced only if the
-    symbol itself is not among `genes`.
+    The symbols are those that HGNC has approved, but GENCODE v36's (which the GDC uses) for the genes of the shipped lists.
+    Ensembl ids lose their version (``ENSG00000091831.24`` -> ESR1; unknown ones stay, without version). NCBI gene
+    (Entrez) ids, bare numbers, become symbols too (``2099`` -> ESR1; unknown ones stay numbers). A former or newer symbol
+    (IL8 -> CXCL8), an alias that only one gene has (HER2 -> ERBB2), or a symbol whose hyphens R turned into dots (HLA.A),
+    is replaced only if the symbol itself is not among `genes`.
     """
     genes = list(genes)
     symbols, by_id, by_other = _identifiers()

@@ -58,7 +58,7 @@ def read_expression(
 
     Genes that miss a value in any sample are dropped and counted. Rows of one gene are merged: their sum for
     counts, TPM and FPKM, their mean for log2 and z-scored values. Ensembl ids (without version) and Entrez ids become
-    symbols where ``presets/genesets/identifiers.tsv`` knows one; so do former and newer symbols of those genes.
+    symbols where ``presets/genesets/identifiers.tsv.gz`` knows one; so do former and newer symbols and aliases.
 
     Parameters
     ----------
