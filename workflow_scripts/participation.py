@@ -5,6 +5,7 @@ from pathduet.workflow.job import job
 
 with job(snakemake, "participation"):
     import pandas as pd
+
     from pathduet.cohort.labels import known_labels, task_labels
     from pathduet.cohort.ledger import read_ledger
     from pathduet.cohort.participation import participation

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from pathduet.cohort.make_folds import folds_of, make_folds
 from pathduet.cohort.published_splits import export_splits, import_splits
+from pathduet.cohort.tasks import tasks_of
+from pathduet.core.config import resolve
 from pathduet.core.errors import InputError
 
 
@@ -95,9 +97,12 @@ def test_split_files_that_leak_or_forget_patients_are_refused(
         import_splits(tmp_path)
 
 
+TASKS = tasks_of(resolve({}))
+
+
 def configured(tasks: list[str], **changes: Any) -> dict[str, Any]:
     base = {"folds": 3, "file": None, "site_preserving": False, "seed": 1, "protocol": "strict", "internal": ["x"],
-            "tasks": tasks, "cdkn2a_rule": "homozygous"}  # fmt: skip
+            "tasks": [TASKS[name].to_plain() for name in tasks]}  # fmt: skip
     return {**base, **changes}
 
 

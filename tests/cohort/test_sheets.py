@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+import openpyxl
 import pytest
 
 from pathduet.cohort.sheets import read_patients, read_sheets, read_slides
@@ -69,30 +69,74 @@ def test_an_excluded_slide_may_miss_its_file(folder: Path) -> None:
     assert read_slides(path)[0].exclude == "lost disk"
 
 
-def test_unknown_and_missing_columns_are_named(folder: Path) -> None:
+def test_missing_and_misspelt_columns_are_named(folder: Path) -> None:
     path = write(folder, "slides.tsv", "slide\tpatient_id\tcohort\tpath\n")
+    assert "no column 'slide_id'" in problems(read_slides, path)
+    path = write(folder, "slides.tsv", "barcode\tpatient_id\tcohort\tpath\texlude\n")
     text = problems(read_slides, path)
-    assert "unknown column 'slide'" in text
     assert "no column 'slide_id'" in text
+    assert "'exlude': did you mean exclude?" in text
 
 
-@pytest.mark.parametrize("days", ["0", "-3", "nan", "inf", "soon"])
-def test_impossible_survival_times_are_refused(folder: Path, days: str) -> None:
-    path = write(folder, "patients.tsv", PATIENTS + f"p1\tc\tWT\t50\t{days}\t1\n")
-    assert "patients.tsv row 2, survival_days: found" in problems(read_patients, path)
-
-
-def test_survival_without_event_is_refused(folder: Path) -> None:
-    path = write(folder, "patients.tsv", PATIENTS + "p1\tc\tWT\t50\t12\t\n")
-    assert "row 2, event: empty although survival_days is given" in problems(read_patients, path)
-
-
-def test_empty_cells_are_missing_values(folder: Path) -> None:
-    path = write(folder, "patients.tsv", PATIENTS + "p1\tc\t\t\t\t\n")
+def test_a_patient_sheet_keeps_every_column_as_text(folder: Path) -> None:
+    path = write(
+        folder, "patients.tsv", "patient_id\tcohort\ther2\tki67\tnotes\np1\tc\tpos\t12.50\t\np2\tc\tNA\t\t\n"
+    )
     patients = read_patients(path)
-    assert patients.loc["p1", "idh"] is None
-    assert np.isnan(patients.loc["p1", "age_years"])
-    assert patients.loc["p1", "diagnosis"] is None
+    assert patients.columns.tolist() == ["cohort", "her2", "ki67", "notes"]
+    assert patients.loc["p1"].tolist() == ["c", "pos", "12.50", None]
+    assert patients.loc["p2"].tolist() == ["c", None, None, None]
+
+
+@pytest.mark.parametrize("name", ["p.tsv", "p.csv", "semicolons.csv", "p.xlsx"])
+def test_sheets_of_every_kind_say_the_same(folder: Path, name: str) -> None:
+    rows = [
+        ["patient_id", "cohort", "stage", "age"],
+        ["p1", "c", "III", 61],
+        ["p2", "c", None, 50.5],
+        ["3", "c", "I", 40.0],
+    ]
+    if name.endswith(".xlsx"):
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(folder / name)
+        path = folder / name
+    else:
+        mark = {"p.tsv": "\t", "p.csv": ","}.get(name, ";")
+        cells = [
+            ["" if c is None else f"{c:g}" if isinstance(c, float) else str(c) for c in row] for row in rows
+        ]
+        path = write(folder, name, "\ufeff" + "\n".join(mark.join(row) for row in cells) + "\n")
+    patients = read_patients(path)
+    assert patients.index.tolist() == ["p1", "p2", "3"]
+    assert patients["stage"].tolist() == ["III", None, "I"]
+    assert patients["age"].tolist() == ["61", "50.5", "40"]
+
+
+def test_another_kind_of_file_is_refused(folder: Path) -> None:
+    assert "ends in '.ods'" in problems(read_patients, write(folder, "patients.ods", "x"))
+    assert "not an Excel workbook" in problems(read_patients, write(folder, "patients.xlsx", "patient_id"))
+
+
+def test_the_slides_sheet_stands_for_both_where_there_is_no_other(folder: Path) -> None:
+    header = "slide_id,patient_id,path,her2,age\n"
+    slides = write(folder, "slides.csv", header + "s1,p1,a.svs,pos,50\ns2,p1,a.svs,,50\ns3,p2,a.svs,neg,\n")
+    found, patients = read_sheets(slides, None)
+    assert [slide.slide_id for slide in found] == ["s1", "s2", "s3"]
+    assert patients.index.tolist() == ["p1", "p2"]
+    assert patients["cohort"].tolist() == ["cohort", "cohort"]
+    assert patients["her2"].tolist() == ["pos", "neg"]
+    assert patients["age"].tolist() == ["50", None]
+    assert "path" not in patients
+    torn = write(folder, "slides.csv", header + "s1,p1,a.svs,pos,50\ns2,p1,a.svs,neg,50\n")
+    assert "row 3, her2: 'neg', but 'pos' in row 2 of the same patient" in problems(read_sheets, torn, None)
+
+
+def test_patients_alone_are_a_cohort_without_slides(folder: Path) -> None:
+    slides, patients = read_sheets(None, write(folder, "patients.tsv", "patient_id\tos\np1\t3\n"))
+    assert slides == [] and patients.index.tolist() == ["p1"]
+    assert "neither slides nor patients" in problems(read_sheets, None, None)
 
 
 def test_sheets_that_contradict_each_other_are_refused(folder: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -13,16 +13,19 @@ from hypothesis import strategies as st
 
 from pathduet.cohort.labels import task_labels
 from pathduet.cohort.sheets import read_patients
+from pathduet.cohort.tasks import tasks_of
 from pathduet.cohort.who_labels import DIAGNOSES, GRADES, who2021
+from pathduet.core.config import resolve
 from pathduet.core.errors import InputError
 
 GBM, OLIGO, A4, LOW = DIAGNOSES
 
 
-def facts(
-    idh: Any = None, codel: Any = None, cdkn2a: Any = None, grade: Any = None, diagnosis: Any = None
-) -> dict:
-    return {"idh": idh, "codel_1p19q": codel, "cdkn2a": cdkn2a, "grade": grade, "diagnosis": diagnosis}
+TASKS = tasks_of(resolve({}))
+
+
+def facts(idh: Any = None, codel: Any = None, cdkn2a: Any = None, grade: Any = None, **more: Any) -> dict:
+    return {"idh": idh, "codel_1p19q": codel, "cdkn2a": cdkn2a, "grade": grade, **more}
 
 
 @pytest.mark.parametrize(
@@ -40,8 +43,6 @@ def facts(
         (facts("Mutant", "non-codel", 0.0, "G2"), LOW, LOW),
         (facts("Mutant", "non-codel", 2.0, "G3"), LOW, LOW),
         (facts("Mutant", "non-codel", -1.0), None, A4),
-        (facts(diagnosis=OLIGO), OLIGO, OLIGO),
-        (facts("WT", diagnosis=LOW), LOW, LOW),
     ],
 )
 def test_every_branch_of_the_rule(patient: dict, homozygous: str | None, any_loss: str | None) -> None:
@@ -66,13 +67,17 @@ def test_a_missing_fact_gives_no_label_and_names_the_fact(patient: dict, reason:
     assert who2021(patient) == (None, reason)
 
 
-def test_values_outside_the_sheet_are_refused_with_every_patient() -> None:
-    patients = pd.DataFrame([facts("wt"), facts("WT"), facts("Mutant", "yes")], index=["A", "B", "C"])
+def test_values_that_it_does_not_know_are_refused_with_every_patient() -> None:
+    known = [facts("wt"), facts("WT"), facts("Mutant", "yes"), facts("Mutant", "non-codel", "5")]
+    patients = pd.DataFrame(known, index=["A", "B", "C", "D"])
     with pytest.raises(InputError) as caught:
-        task_labels(patients, "diagnosis")
-    assert [p.where for p in caught.value.problems] == ["patient A", "patient C"]
-    with pytest.raises(InputError, match="task"):
-        task_labels(patients, "mood")  # type: ignore[arg-type]
+        task_labels(patients, TASKS["diagnosis"])
+    assert [p.where for p in caught.value.problems] == [f"task diagnosis, patient {p}" for p in "ACD"]
+
+
+def test_a_column_of_the_users_wins_over_what_is_derived() -> None:
+    patients = pd.DataFrame([facts("WT", diagnosis=LOW), facts("WT", diagnosis=None)], index=["A", "B"])
+    assert task_labels(patients, TASKS["diagnosis"])["label"].tolist() == [LOW, GBM]
 
 
 fact = st.fixed_dictionaries(
@@ -81,7 +86,6 @@ fact = st.fixed_dictionaries(
         "codel_1p19q": st.sampled_from([None, "codel", "non-codel"]),
         "cdkn2a": st.sampled_from([float("nan"), -2.0, -1.0, 0.0, 1.0, 2.0]),
         "grade": st.sampled_from([None, *GRADES]),
-        "diagnosis": st.just(None),
     }
 )
 
@@ -112,34 +116,13 @@ def test_what_is_missing_never_matters_to_a_label(patient: dict, rule: str) -> N
         assert len(possible) > 1
 
 
-def test_grades_and_survival_keep_reasons_for_what_is_missing() -> None:
-    patients = pd.DataFrame(
-        {
-            "grade": ["G2", None, "G4", "G3"],
-            "survival_days": [100.0, np.nan, 0.0, 50.0],
-            "event": [1.0, np.nan, 1.0, np.nan],
-        },
-        index=list("ABCD"),
-    )
-    grades = task_labels(patients, "grading")
-    assert grades["label"].tolist() == ["G2", None, "G4", "G3"]
-    assert grades["reason"].tolist() == ["", "grade missing", "", ""]
-    survival = task_labels(patients, "survival")
-    assert survival.loc["A"].tolist() == [100.0, 1.0, ""]
-    assert survival["reason"].tolist()[1:] == [
-        "survival_days and event missing",
-        "survival_days is 0, not above 0",
-        "event missing",
-    ]
-    assert survival.loc[["B", "C", "D"], ["survival_days", "event"]].isna().all(axis=None)
-
-
 @pytest.mark.data
 def test_real_patients_all_get_a_label_and_a_survival_time(test_data: Path) -> None:
     patients = read_patients(test_data / "cohort_composed" / "patients.tsv")
-    for task in ("diagnosis", "grading", "survival"):
-        assert (task_labels(patients, task)["reason"] == "").all()  # type: ignore[arg-type]
-    loose = task_labels(patients, "diagnosis", cdkn2a_rule="any_loss")["label"]
-    strict = task_labels(patients, "diagnosis")["label"]
+    for task in TASKS.values():
+        assert (task_labels(patients, task)["reason"] == "").all()
+    rule = {"name": "who2021", "cdkn2a_rule": "any_loss"}
+    loose = task_labels(patients, replace(TASKS["diagnosis"], derive=rule))["label"]
+    strict = task_labels(patients, TASKS["diagnosis"])["label"]
     moved = strict[strict != loose]
     assert set(moved) <= {LOW} and set(loose[moved.index]) <= {A4}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pathduet.cohort.tasks import tasks_of
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
 from pathduet.workflow import config_checks
@@ -17,6 +18,7 @@ from pathduet.workflow import config_checks
 @pytest.fixture
 def minimal() -> dict[str, Any]:
     return {
+        "preset": "glioma",
         "sheets": {"slides": "slides.tsv", "patients": "patients.tsv"},
         "cohorts": {"internal": ["a"]},
         "expression": {"tables": [{"cohort": "a", "path": "x.tsv", "unit": "counts"}]},
@@ -76,13 +78,94 @@ def test_a_misspelt_key_is_answered_with_the_one_that_was_meant(minimal: dict[st
 
 
 def test_a_missing_key_is_named_with_what_it_is_for(minimal: dict[str, Any]) -> None:
-    del minimal["cohorts"], minimal["sheets"]["patients"]
-    cohorts, patients = problems(minimal)
-    described = configuration.schema("config")["properties"]["cohorts"]["properties"]["internal"][
-        "description"
-    ]
-    assert cohorts.startswith("cohorts.internal: missing") and described in cohorts
-    assert patients.startswith("sheets.patients: missing")
+    del minimal["expression"]["tables"][0]["unit"], minimal["expression"]["tables"][0]["path"]
+    path, unit = problems(minimal)
+    assert path.startswith("expression.tables[0].path: missing; Genes in rows")
+    assert unit.startswith("expression.tables[0].unit: missing")
+
+
+def test_either_sheet_may_be_left_out_but_not_both(minimal: dict[str, Any]) -> None:
+    del minimal["sheets"]["patients"]
+    config_checks.check(configuration.resolve(minimal), paths=False)
+    del minimal["sheets"]
+    (found,) = problems(minimal)
+    assert found.startswith("sheets: neither slides nor patients")
+
+
+def test_without_a_preset_a_run_has_the_tasks_that_it_names(minimal: dict[str, Any]) -> None:
+    minimal["preset"] = None
+    (found,) = problems(minimal)
+    assert found.startswith("tasks: none") and "glioma" in found
+    minimal["tasks"] = {"receptor": {"kind": "classification", "column": "her2"}}
+    assert list(tasks_of(configuration.resolve(minimal))) == ["receptor"]
+
+
+def test_a_preset_lies_under_what_is_said_and_null_takes_a_task_out(minimal: dict[str, Any]) -> None:
+    minimal["tasks"] = {
+        "grading": None,
+        "os": {
+            "kind": "survival",
+            "time": "os_months",
+            "event": {"column": "dead", "observed": "yes"},
+            "unit": "months",
+        },
+    }
+    minimal["subspaces"] = {"immune": "i.txt", "stroma": "s.txt", "rest": "r.txt"}
+    config = configuration.resolve(minimal)
+    tasks = tasks_of(config)
+    assert list(tasks) == ["diagnosis", "survival", "os"]
+    assert (tasks["os"].observed, tasks["os"].censored, tasks["os"].title) == ("yes", "", "OS")
+    assert list(config["subspaces"]) == ["immune", "stroma", "rest"], "replaced as a whole"
+    assert configuration.resolve(config) == config
+
+
+def test_an_unknown_preset_is_answered_with_the_one_that_was_meant(minimal: dict[str, Any]) -> None:
+    (found,) = problems(minimal | {"preset": "gliomas"})
+    assert "did you mean glioma?" in found
+
+
+def test_a_preset_of_ones_own_is_a_file(minimal: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "breast.yaml"
+    file.write_text("tasks: {receptor: {kind: classification, column: er}}\n")
+    assert list(tasks_of(configuration.resolve(minimal | {"preset": str(file)}))) == ["receptor"]
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ({"kind": "survival", "time": "t"}, "tasks.x.event: missing"),
+        (
+            {"kind": "regression", "column": "a", "classes": ["1", "2"]},
+            "tasks.x.classes: is not for a regression",
+        ),
+        ({"kind": "classification", "column": "a", "ordered": True}, "tasks.x.classes: missing"),
+        (
+            {"kind": "classification", "column": "a", "classes": ["no", "yes"], "positive": "ja"},
+            "tasks.x.positive",
+        ),
+        (
+            {"kind": "classification", "column": "a", "derive": "who2022", "classes": ["a", "b"]},
+            "tasks.x.derive",
+        ),
+        ({"kind": "regression", "column": "a", "clinical_baselines": ["age_sx"]}, "did you mean age_sex?"),
+        ({"kind": "ranking"}, "tasks.x"),
+    ],
+)
+def test_a_task_that_cannot_be_is_told_why(
+    minimal: dict[str, Any], task: dict[str, Any], expected: str
+) -> None:
+    assert any(expected in line for line in problems(minimal | {"tasks": {"x": task}}))
+
+
+def test_numbers_by_task_cover_every_task_and_no_other(minimal: dict[str, Any]) -> None:
+    minimal["tasks"] = {"ki67": {"kind": "regression", "column": "ki67"}}
+    minimal["training"] = {
+        "epochs": {"survival": 3, "classification": 4},
+        "teacher": {"batch_size": {"ki68": 2}},
+    }
+    text = "\n".join(problems(minimal))
+    assert "training.epochs: nothing for task ki67" in text
+    assert "training.teacher.batch_size.ki68: no task or kind of task" in text
 
 
 def test_an_own_model_that_is_no_python_is_told_before_the_run_and_not_executed(
@@ -138,6 +221,8 @@ def test_the_defaults_name_every_key_of_the_schema() -> None:
     for key in keys(configuration.schema("config")):
         try:
             configuration.default(key)
+        except TypeError:  # what a section holds that is empty by default
+            assert key.startswith("published."), key
         except KeyError:  # a network's own value of what `training` says for all
             section, _, name = key.rpartition(".")
             assert section in networks, key
@@ -157,17 +242,18 @@ def test_the_code_takes_its_defaults_from_the_configuration(minimal: dict[str, A
     from pathduet.training.config import TrainingConfig
 
     config = configuration.resolve(minimal)
-    assert asdict(ModelConfig()) == config["model"]
+    assert asdict(ModelConfig()) == config["model"] | {"subspaces": tuple(config["subspaces"])}
     assert SlideSettings.from_mapping(config) == SlideSettings()
     assert TrainingConfig.start_values("survival", "student").weight_decay == 0.1
     distilled = TrainingConfig.start_values("diagnosis", "distilled")
     assert (distilled.learning_rate, distilled.batch_size, distilled.weight_decay) == (5e-4, 8, 0.01)
 
 
-def test_five_keys_on_a_cohort_of_ones_own_give_the_papers_settings() -> None:
+def test_six_keys_on_a_cohort_of_ones_own_give_the_papers_settings() -> None:
     config = configuration.resolve(
         {
             "results": "results_tcga",
+            "preset": "glioma",
             "sheets": {"slides": "tcga/slides.tsv", "patients": "tcga/patients.tsv"},
             "cohorts": {"internal": ["tcga"]},
             "expression": {"tables": [{"cohort": "tcga", "path": "tcga/tpm.tsv.gz", "unit": "tpm"}]},
@@ -189,8 +275,7 @@ def test_without_a_cohort_the_demo_is_laid_under_what_is_said() -> None:
 @pytest.mark.parametrize("left_out", ["sheets", "cohorts", "expression"])
 def test_a_part_of_a_cohort_is_never_completed_from_the_demo(minimal: dict[str, Any], left_out: str) -> None:
     del minimal[left_out]
-    found = problems(minimal)
-    assert found and all(line.startswith(left_out) and "missing" in line for line in found)
+    assert "phantom" not in yaml.safe_dump(configuration.resolve(minimal))
 
 
 def test_a_networks_own_section_wins_over_what_is_said_for_all(minimal: dict[str, Any]) -> None:
@@ -199,7 +284,8 @@ def test_a_networks_own_section_wins_over_what_is_said_for_all(minimal: dict[str
     )
 
     def said(role: str, task: str, key: str) -> Any:
-        return configuration.training_settings(config["training"], role, task)[key]
+        kind = tasks_of(config)[task].kind
+        return configuration.training_settings(config["training"], role, task, kind)[key]
 
     assert [said(role, "survival", "epochs") for role in ("teacher", "student", "baseline")] == [3, 5, 3]
     assert [said("teacher", task, "weight_decay") for task in ("diagnosis", "grading")] == [0.5, 0.1]

@@ -14,7 +14,7 @@ def test_every_key_of_the_shipped_configuration_is_in_it():
     for section, value in shipped.items():
         if isinstance(value, dict):
             part = page.split(f"\n## {section}\n")[1]
-            for key in value:
+            for key in value if section != "subspaces" else ():  # names of the user's own
                 assert f"`{key}`" in part or f"## {section}.{key}" in part, f"{section}.{key}"
         else:
             assert f"| `{section}` |" in page

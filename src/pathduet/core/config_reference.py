@@ -38,6 +38,14 @@ def keys(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping
             yield from keys(child.get("items", {}), f"{place}[]")
         else:
             yield from keys(child, place)
+            yield from keys(_entry(child), f"{place}.NAME")
+
+
+def _entry(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of what a mapping holds under names of the user's own; empty where that has no keys."""
+    entry = node.get("additionalProperties")
+    options = entry.get("anyOf", [entry]) if isinstance(entry, Mapping) else []
+    return next((option for option in options if "properties" in option), {})
 
 
 def _shown(value: Any) -> str:
@@ -57,12 +65,12 @@ def _cell(text: str) -> str:
 def _default_of(path: str) -> str:
     try:
         return f"`{_cell(_shown(default(path)))}`"
-    except KeyError:  # an entry of a list, or what a network takes from `training`
+    except (KeyError, TypeError):  # an entry of a list, or what a network takes from `training`
         return ""
 
 
 def _section(node: Mapping[str, Any]) -> bool:
-    return "properties" in node or (node.get("type") == "array" and "properties" in node.get("items", {}))
+    return "properties" in node or bool(_entry(node)) or (node.get("type") == "array" and "properties" in node.get("items", {}))
 
 
 def reference() -> str:
