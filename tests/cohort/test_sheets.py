@@ -75,7 +75,7 @@ def test_missing_and_misspelt_columns_are_named(folder: Path) -> None:
     path = write(folder, "slides.tsv", "barcode\tpatient_id\tcohort\tpath\texlude\n")
     text = problems(read_slides, path)
     assert "no column 'slide_id'" in text
-    assert "'exlude': did you mean exclude?" in text
+    assert "column 'exlude'; did you mean exclude?" in text
 
 
 def test_a_patient_sheet_keeps_every_column_as_text(folder: Path) -> None:
