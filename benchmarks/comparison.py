@@ -54,7 +54,9 @@ from known_truth import (
 )
 from torch import nn
 
-from pathduet.catalogue import CATALOGUE, named, opponent_of
+from pathduet.catalogue import clinical_models, named, opponent_of
+from pathduet.cohort.tasks import tasks_of
+from pathduet.core.config import resolve
 from pathduet.core.errors import PathDuetError
 from pathduet.core.source_code import code_version
 from pathduet.evaluation.multiple_testing import holm
@@ -115,30 +117,25 @@ def networks(run: Run) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
 
 def clinical_scores(run: Run) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield each clinical baseline's metrics on the test half."""
-    from sklearn.linear_model import LogisticRegression
+    from pathduet.evaluation.covariates import Covariates, covariate_values
+    from pathduet.evaluation.regressions import fit_regression
 
-    from pathduet.evaluation.covariates import design_matrix
-    from pathduet.evaluation.cox import fit_cox
-
-    patients = run.phantom.patients
-    train, test = (patients[run.phantom.train == part] for part in (True, False))
-    part = run.phantom.part(False)
-    if run.task == "survival":
-        for model in CATALOGUE.values():
-            if model.kind == "clinical" and model.fits("survival", "survival"):
-                risk = fit_cox(train, model.covariates).predict(test)["risk"].to_numpy()
-                yield model.name, scores(run.phantom, part, risk)
-        yield "true_hazard", scores(run.phantom, part, test["log_hazard"].to_numpy())
-        return
-    for name, covariates in (
-        ("logistic_age_sex", ("age_years", "sex")), ("logistic_age_sex_grade", ("age_years", "sex", "grade")),
-    ):  # fmt: skip
-        values = design_matrix(train, covariates)
-        centre, scale = values.mean(), values.std(ddof=0)
-        model = LogisticRegression(max_iter=1000)
-        model.fit((values - centre) / scale, run.phantom.label[run.train.rows].numpy())
-        probability = model.predict_proba((design_matrix(test, covariates) - centre) / scale)
-        yield name, scores(run.phantom, part, probability)
+    config = resolve({"preset": "glioma", "sheets": {"patients": "patients.tsv"}})
+    task, train, patients = tasks_of(config)[run.task], run.phantom.train, run.phantom.patients
+    values, part = covariate_values(patients.astype(object), config["covariates"]), run.phantom.part(False)
+    truth = patients.rename(columns={task.column: "label"}) if task.column else patients
+    for model in clinical_models(config).values():
+        if model.fits(task):
+            columns = list(model.covariates)
+            fitted = fit_regression(Covariates.of(values.loc[train, columns]), truth[train], task)
+            found = (
+                fitted.predict(values.loc[~train, columns])
+                .drop(columns="predicted", errors="ignore")
+                .to_numpy()
+            )
+            yield model.name, scores(run.phantom, part, found[:, 0] if task.kind == "survival" else found)
+    if task.kind == "survival":
+        yield "true_hazard", scores(run.phantom, part, patients.loc[~train, "log_hazard"].to_numpy())
 
 
 def rows_of(run: Run, done: set[str], only: set[str] | None) -> Iterator[dict[str, Any]]:

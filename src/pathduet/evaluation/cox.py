@@ -1,17 +1,15 @@
-"""Cox models on clinical covariates (lifelines); its ridge penalty keeps the fit finite where one nearly separates the deaths."""
+"""Cox models (lifelines); the ridge penalty keeps the fit finite where a column nearly separates the deaths."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.covariates import Covariates
+from pathduet.evaluation.inputs import Inputs
 
-PENALIZER = 0.01
-_LEAST_DEATHS = 2
+_LEAST_EVENTS = 2
 
 
 @dataclass(frozen=True)
@@ -20,36 +18,35 @@ class CoxModel:
 
     Attributes
     ----------
-    covariates : Covariates
+    inputs : Inputs
     coefficients : Series or None
-        By covariate; None where nothing could be fitted (the covariates' notes say why).
+        By column; None where nothing could be fitted (the inputs' notes say why).
     """
 
-    covariates: Covariates
+    inputs: Inputs
     coefficients: pd.Series | None
 
-    def predict(self, patients: pd.DataFrame) -> pd.DataFrame:
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it has learned anything."""
+        return self.coefficients is not None
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return ``risk``, the log partial hazard (higher = worse); NaN where the model could not be fitted."""
-        risk = np.full(len(patients), np.nan)
-        if self.coefficients is not None:
-            risk = self.covariates.standardised(patients).to_numpy() @ self.coefficients.to_numpy()
-        return pd.DataFrame({"risk": risk}, index=patients.index)
-
-    def notes(self, patients: pd.DataFrame) -> dict[str, str]:
-        """Return what was left out in the fit, and in the prediction of these patients."""
-        imputed = {} if self.coefficients is None else self.covariates.imputed(patients)
-        return {**self.covariates.notes, **imputed}
+        risk = np.full(len(rows), np.nan)
+        if self.coefficients is not None and len(rows):
+            risk = self.inputs.standardised(rows).to_numpy() @ self.coefficients.to_numpy()
+        return pd.DataFrame({"risk": risk}, index=rows.index)
 
 
-def fit_cox(train: pd.DataFrame, names: Iterable[str]) -> CoxModel:
-    """Fit a Cox model on training patients.
+def fit_cox(inputs: Inputs, truth: pd.DataFrame) -> CoxModel:
+    """Fit a Cox model on a training part.
 
     Parameters
     ----------
-    train : DataFrame
-        Patients (rows) with the covariates, and a known ``survival_days`` and ``event``.
-    names : iterable of str
-        Covariates.
+    inputs : Inputs
+    truth : DataFrame
+        ``survival_days`` and ``event`` of the training patients.
 
     Returns
     -------
@@ -59,16 +56,15 @@ def fit_cox(train: pd.DataFrame, names: Iterable[str]) -> CoxModel:
     from lifelines import CoxPHFitter
     from lifelines.exceptions import ConvergenceError
 
-    covariates = Covariates.of(train, names)
-    data = covariates.train.copy()
-    usable, deaths = len(data.columns), int(train.loc[data.index, "event"].sum())
-    if not usable or deaths < _LEAST_DEATHS:
-        covariates.notes["fit"] = f"no fit: {usable} usable covariates, {deaths} deaths in the training part"
-        return CoxModel(covariates, None)
-    data["survival_days"], data["event"] = train["survival_days"].astype(float), train["event"].astype(float)
+    data = inputs.train.copy()
+    usable, events = len(data.columns), int(truth.loc[data.index, "event"].sum())
+    if not usable or events < _LEAST_EVENTS:
+        inputs.notes["fit"] = f"no fit: {usable} usable covariates, {events} events in the training part"
+        return CoxModel(inputs, None)
+    data["survival_days"], data["event"] = truth["survival_days"].astype(float), truth["event"].astype(float)
     try:
-        fitted = CoxPHFitter(penalizer=PENALIZER).fit(data, "survival_days", "event")
+        fitted = CoxPHFitter(penalizer=inputs.penalty).fit(data, "survival_days", "event")
     except (ConvergenceError, np.linalg.LinAlgError) as error:
-        covariates.notes["fit"] = f"no fit: {str(error).splitlines()[0][:200]}"
-        return CoxModel(covariates, None)
-    return CoxModel(covariates, fitted.params_)
+        inputs.notes["fit"] = f"no fit: {str(error).splitlines()[0][:200]}"
+        return CoxModel(inputs, None)
+    return CoxModel(inputs, fitted.params_)

@@ -1,19 +1,19 @@
-"""Logistic regression on clinical covariates (scikit-learn).
+"""Logistic regression (scikit-learn).
 
-Multinomial, with its usual ridge penalty (C = 1) on standardised covariates, classes weighted by their inverse frequency, as
-the networks' are.
+Multinomial, with its usual ridge penalty (C = 1) on standardised columns, classes weighted by their inverse frequency, as
+the networks' are. The order of ordered classes is not used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.covariates import Covariates
+from pathduet.evaluation.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -22,49 +22,46 @@ class LogisticModel:
 
     Attributes
     ----------
-    covariates : Covariates
+    inputs : Inputs
     classes : list of str
     fitted : LogisticRegression or None
-        None where nothing could be fitted (the covariates' notes say why).
+        None where nothing could be fitted (the inputs' notes say why).
     frequencies : Series
         Share of each class among the labelled training patients, which is predicted then.
     """
 
-    covariates: Covariates
+    inputs: Inputs
     classes: list[str]
     fitted: Any
     frequencies: pd.Series
 
-    def predict(self, patients: pd.DataFrame) -> pd.DataFrame:
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it has learned anything but frequencies."""
+        return self.fitted is not None
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return ``predicted`` and ``p_<class>``; classes absent from the training part have probability 0."""
-        probability = np.zeros((len(patients), len(self.classes)))
+        probability = np.zeros((len(rows), len(self.classes)))
         if self.fitted is None:
             probability[:] = [float(self.frequencies.get(name, 0.0)) for name in self.classes]
-        elif len(patients):
-            found = self.fitted.predict_proba(self.covariates.standardised(patients))
+        elif len(rows):
+            found = self.fitted.predict_proba(self.inputs.standardised(rows))
             for column, name in enumerate(self.fitted.classes_):
                 probability[:, self.classes.index(name)] = found[:, column]
-        table = pd.DataFrame(
-            probability, index=patients.index, columns=[f"p_{name}" for name in self.classes]
-        )
+        table = pd.DataFrame(probability, index=rows.index, columns=[f"p_{name}" for name in self.classes])
         table.insert(0, "predicted", [self.classes[k] for k in probability.argmax(axis=1)])
         return table
 
-    def notes(self, patients: pd.DataFrame) -> dict[str, str]:
-        """Return what was left out in the fit, and in the prediction of these patients."""
-        imputed = {} if self.fitted is None else self.covariates.imputed(patients)
-        return {**self.covariates.notes, **imputed}
 
-
-def fit_logistic(train: pd.DataFrame, names: Iterable[str], classes: Sequence[str]) -> LogisticModel:
-    """Fit a regression on training patients.
+def fit_logistic(inputs: Inputs, truth: pd.DataFrame, classes: Sequence[str]) -> LogisticModel:
+    """Fit a regression on a training part.
 
     Parameters
     ----------
-    train : DataFrame
-        Patients (rows) with the covariates and a known ``label``.
-    names : iterable of str
-        Covariates.
+    inputs : Inputs
+    truth : DataFrame
+        ``label`` of the training patients.
     classes : sequence of str
         All classes of the task, in their order.
 
@@ -75,13 +72,10 @@ def fit_logistic(train: pd.DataFrame, names: Iterable[str], classes: Sequence[st
     """
     from sklearn.linear_model import LogisticRegression
 
-    covariates = Covariates.of(train, names)
-    usable, truth = len(covariates.train.columns), train.loc[covariates.train.index, "label"]
+    usable, labels = len(inputs.train.columns), truth.loc[inputs.train.index, "label"]
     fitted = None
-    if usable and truth.nunique() >= 2:
-        fitted = LogisticRegression(class_weight="balanced", max_iter=1000).fit(covariates.train, truth)
+    if usable and labels.nunique() >= 2:
+        fitted = LogisticRegression(class_weight="balanced", max_iter=1000).fit(inputs.train, labels)
     else:
-        covariates.notes["fit"] = (
-            f"no fit: {usable} usable covariates, {truth.nunique()} classes; frequencies"
-        )
-    return LogisticModel(covariates, list(classes), fitted, train["label"].value_counts(normalize=True))
+        inputs.notes["fit"] = f"no fit: {usable} usable covariates, {labels.nunique()} classes; frequencies"
+    return LogisticModel(inputs, list(classes), fitted, truth["label"].value_counts(normalize=True))

@@ -95,6 +95,12 @@ def read_genes(path: str | PathLike[str]) -> tuple[pd.DataFrame, dict[str, Any]]
         return _frame(file["var"]), json.loads(file["uns/pathduet"].asstr()[()])
 
 
+def read_values(path: str | PathLike[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return whose samples a fold's matrix has (`obs`), and the scaled values of all its genes, shape (S, G)."""
+    with _opened(path) as file:
+        return _frame(file["obs"]), file["X"][()]
+
+
 def selected(adata: AnnData) -> FoldExpression:
     """Return the selected genes of a matrix that has not been written, in token order."""
     return _selected(adata.obs, adata.var, np.asarray(adata.X), json.loads(str(adata.uns["pathduet"])))

@@ -29,6 +29,8 @@ def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, 
     InputError
         Listing the columns that tasks and covariates name and the sheet lacks, and the cells that cannot be labels.
     """
+    from pathduet.evaluation.covariates import covariate_values
+
     problems = Problems()
     cohorts = _cohorts(config, patients, problems)
     sheet = "the sheet of patients" if config["sheets"]["patients"] else "the sheet of slides"
@@ -63,6 +65,11 @@ def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, 
             entries[name]["classes"] = list(complete.classes)
         if len(external) and labelled.empty:
             entries[name]["external"] = False
+        tasks[name] = complete
+    try:
+        covariate_values(patients, config["covariates"], tasks.values())
+    except InputError as error:
+        problems += error.problems
     problems.check()
     return {**config, "cohorts": cohorts, "tasks": entries}
 

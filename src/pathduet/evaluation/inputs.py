@@ -1,0 +1,34 @@
+"""What a regression reads of a training part: covariates or principal components, by one interface."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pandas as pd
+
+
+class Inputs(Protocol):
+    """Standardised columns of a training part, and the same of anyone else.
+
+    Attributes
+    ----------
+    train : DataFrame
+        Of the training patients that can be used, in columns of mean 0.
+    notes : dict of str to str
+        What was left out and why; a fit adds to them.
+    penalty : float
+        Ridge penalty per patient, as lifelines counts it.
+    """
+
+    @property
+    def train(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def notes(self) -> dict[str, str]: ...  # noqa: D102
+    @property
+    def penalty(self) -> float: ...  # noqa: D102
+
+    def standardised(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the columns of `train` for other patients, nothing missing."""
+
+    def missing(self, rows: pd.DataFrame) -> dict[str, str]:
+        """Return notes on what other patients lack."""
