@@ -85,7 +85,7 @@ def test_the_fold_that_never_saw_the_patient_says_what_the_workflow_wrote(
         table = read_predictions(run.results / "models" / task / model / f"fold-{fold}" / "predictions.tsv")
         wanted = table.set_index("slide_id").loc[row]
         (member,) = [one for one in part["members"] if one["fold"] == fold]
-        if task == "diagnosis":
+        if task == "receptor":
             got = {f"p_{name}": p for name, p in member["probabilities"].items()}
         else:
             got = {"risk": member["risk"]} | {f"h_{k + 1}": h for k, h in enumerate(member["hazards"])}
@@ -94,12 +94,12 @@ def test_the_fold_that_never_saw_the_patient_says_what_the_workflow_wrote(
 
 
 def test_the_ensemble_is_the_folds_mean_and_adds_up(predicted: Path):
-    part = answer(predicted, "P0-s")["tasks"]["diagnosis"]
+    part = answer(predicted, "P0-s")["tasks"]["receptor"]
     assert sum(part["probabilities"].values()) == pytest.approx(1)
     for name, p in part["probabilities"].items():
         assert p == pytest.approx(np.mean([m["probabilities"][name] for m in part["members"]]))
     assert part["predicted"] == max(part["probabilities"], key=part["probabilities"].get)
-    survival = answer(predicted, "P0-s")["tasks"]["survival"]
+    survival = answer(predicted, "P0-s")["tasks"]["pfi"]
     assert survival["curve"]["days"][0] == 0 and survival["curve"]["survival"][0] == 1
     assert (np.diff(survival["curve"]["survival"]) <= 0).all()
     assert 0 <= survival["percentile"] <= 100
@@ -112,7 +112,7 @@ def test_a_damaged_slide_is_lost_alone_with_its_reason(predicted: Path):
     assert ledger["status"].value_counts().to_dict() == {"ok": 3, "failed": 1}
     assert ledger.loc["damaged", "reason"] == "unreadable"
     table = pd.read_csv(predicted / "out" / "predictions.tsv", sep="\t", keep_default_na=False)
-    assert list(table["slide_id"]) == list(ledger.index) and (table["diagnosis"] != "").sum() == 3
+    assert list(table["slide_id"]) == list(ledger.index) and (table["receptor"] != "").sum() == 3
     lost = answer(predicted, "damaged")
     assert lost["tasks"] == {} and lost["ledger"]["reason"] == "unreadable"
     assert "No prediction" in (predicted / "out" / "slides" / "damaged" / "prediction.html").read_text()
@@ -144,7 +144,7 @@ def test_each_slide_gets_heatmaps_of_every_task_that_its_page_links_to(predicted
     assert answer(predicted, "damaged")["heatmaps"] is None
     assert "Tile: 10x" in {
         ": ".join(one["properties"]["classification"]["names"])
-        for one in json.loads((folder.parent / "P1" / "heatmaps" / "survival.geojson").read_text())[
+        for one in json.loads((folder.parent / "P1" / "heatmaps" / "pfi.geojson").read_text())[
             "features"
         ]
     }  # the teacher, which has no prototypes

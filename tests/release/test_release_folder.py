@@ -22,7 +22,7 @@ from pathduet.release.load import check_encoder, load_release
 from pathduet.release.model_card import NOTICE
 
 pytestmark = pytest.mark.slow
-WEIGHTS = "models/diagnosis/student/fold-0/weights.safetensors"
+WEIGHTS = "models/receptor/student/fold-0/weights.safetensors"
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -70,7 +70,7 @@ def test_nothing_in_it_names_a_patient_or_this_machine(run: tiny_run.TinyRun, re
 def test_the_card_says_research_only_and_how_many_trained_it(released: Path):
     text = (released / "MODEL_CARD.md").read_text()
     assert NOTICE in text and "| status | ok | 8 |" in text
-    assert "| diagnosis | student | 0 | 4 | 4 |" in text
+    assert "| receptor | student | 0 | 4 | 4 |" in text
 
 
 def test_the_scalers_give_the_workflows_own_numbers(run: tiny_run.TinyRun, released: Path):
@@ -161,7 +161,7 @@ def test_a_pickle_in_place_of_weights_is_refused_and_never_loaded(
     (copy / WEIGHTS).with_name("model.json").write_text(json.dumps(record))
     forge(copy)
     with pytest.raises(InputError, match="no model that can be loaded"):
-        load_release(copy).networks("diagnosis", "student")
+        load_release(copy).networks("receptor", "student")
     assert not fired.exists()
 
 
@@ -179,7 +179,7 @@ def test_a_network_of_somebodys_own_code_is_refused_and_never_run(
     forge(copy)
     code.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'fired')!r}).touch()\n")
     with pytest.raises(InputError, match="a network of its own"):
-        load_release(copy).networks("diagnosis", "student")
+        load_release(copy).networks("receptor", "student")
     assert not (tmp_path / "fired").exists()
 
 
@@ -212,9 +212,9 @@ def test_json_nested_without_end_is_no_release(copy: Path, forge: Callable[[Path
 
 def test_a_pickle_beside_the_files_is_not_looked_at(copy: Path, tmp_path: Path):
     fired = tmp_path / "fired"
-    for name in ("weights.pkl", "models/diagnosis/student/fold-0/weights.pt"):
+    for name in ("weights.pkl", "models/receptor/student/fold-0/weights.pt"):
         (copy / name).write_bytes(pickle.dumps(Bomb(fired)))
-    load_release(copy).networks("diagnosis", "student")
+    load_release(copy).networks("receptor", "student")
     assert not fired.exists()
 
 

@@ -26,7 +26,12 @@ from pathduet.workflow.plan import Plan
 from slides.synthetic_slides import stained_image, write_svs
 
 TUMOR, TME = [f"TG{i}" for i in range(12)], [f"ME{i}" for i in range(14)]
-TASKS, FOLDS, MODELS = ("diagnosis", "survival"), (0, 1), ("teacher", "student")
+TASKS = {
+    "receptor": {"kind": "classification", "column": "er", "classes": ["no", "yes"]},
+    "pfi": {"kind": "survival", "time": "pfi_months", "event": "pfi", "unit": "months", "bins": 2},
+    "ki67": {"kind": "regression", "column": "ki67"},
+}
+FOLDS, MODELS = (0, 1), ("teacher", "student")
 PATIENTS = [f"P{i}" for i in range(8)]
 
 
@@ -57,8 +62,7 @@ def tiny_config(folder: Path) -> dict[str, Any]:
             "sheets": {"slides": str(folder / "slides.tsv"), "patients": str(folder / "patients.tsv")},
             "cohorts": {"internal": ["tiny"]},
             "expression": {"tables": [{"cohort": "tiny", "path": str(folder / "expression.tsv"), "unit": "counts"}]},
-            "tasks": list(TASKS),
-            "labels": {"survival_bins": 2},
+            "tasks": TASKS,
             "evaluation": {"bootstrap": 0},
             "split": {"folds": len(FOLDS)},
             "slides": {"tile_px": 64, "min_tiles": 2, "thumbnail_mpp": 4.0},
@@ -92,8 +96,8 @@ def make(folder: Path) -> TinyRun:
         pd.DataFrame(
             {
                 "patient_id": PATIENTS, "cohort": "tiny",
-                "diagnosis": ["glioblastoma", "glioblastoma", "oligodendroglioma", "oligodendroglioma"] * 2,
-                "survival_days": [300, 350, 900, 950, 310, 360, 910, 960], "event": [1, 1, 0, 1, 1, 1, 1, 0],
+                "er": ["yes", "yes", "no", "no"] * 2, "ki67": [10, 12, 30, 33, 11, 9, 28, 31],
+                "pfi_months": [10, 12, 30, 31, 10.5, 12, 30, 31.5], "pfi": [1, 1, 0, 1, 1, 1, 1, 0],
             }
         ),
     )  # fmt: skip
@@ -143,5 +147,5 @@ def _models(run: TinyRun) -> None:
         for model in MODELS:
             for fold in FOLDS:
                 genes = run.results / "genes" / f"fold-{fold}.h5ad"
-                job = FoldJob(task, model, fold, run.results, run.folder / "patients.tsv", genes)
+                job = FoldJob(plan.tasks[task], model, fold, run.results, run.folder / "patients.tsv", genes)
                 run_fold(job, plan.training_settings(task, model))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -98,6 +98,10 @@ class GeneScaling:
     def genes(self) -> dict[str, tuple[str, ...]]:
         """Genes of each subspace in token order."""
         return {name: tuple(map(str, part.index)) for name, part in self.subspaces.items()}
+
+    def fits(self, genes: Mapping[str, Sequence[str]]) -> bool:
+        """Whether a model's genes by subspace are these, in their order."""
+        return {name: tuple(listed) for name, listed in genes.items()} == self.genes
 
     @classmethod
     def from_matrix(cls, path: Path) -> GeneScaling:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pathduet import __version__
+from pathduet.cohort.labels import TRUTH
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import InputError, PathDuetError
 from pathduet.evaluation.ensemble import ensemble_predictions
@@ -22,7 +23,7 @@ from pathduet.release.risk_reference import group_of_percentile, place_of
 from pathduet.slides.status import StageStatus
 from pathduet.training.dataset import SlideSample
 from pathduet.training.predict import predict_samples
-from pathduet.training.task_targets import ClassTarget, SurvivalTarget
+from pathduet.training.task_targets import ClassTarget, RegressionTarget, SurvivalTarget
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +95,7 @@ def slide_answer(
         **release.reference.hints(profile), "seen_in_training": seen is not None, "only_unseen_by_fold": seen,
     }  # fmt: skip
     case = SlideSample(slide.slide_id, slide.patient_id, slide.cohort, "external", folder / "features.h5")
-    for task in release.manifest["tasks"]:
+    for task in release.tasks:
         with_expression = release.model_for(task, "expression") if expression is not None else None
         model = with_expression or release.model_for(task, "slides")
         if model is not None:  # else a teacher's release, and no expression of this slide
@@ -116,7 +117,8 @@ def _task(
     device: torch.device,
 ) -> dict[str, Any]:
     """Return what the folds' models of a task predict of one slide."""
-    unknown = pd.DataFrame({"label": [], "survival_days": [], "event": []})
+    truth = TRUTH[release.tasks[task].kind]
+    unknown = pd.DataFrame({column: [] for column in truth})
     tables, targets = [], []
     for network, description in release.networks(task, model):
         reads = description.choice.needs_expression and expression is not None
@@ -125,17 +127,17 @@ def _task(
             expression=expression.folds[description.fold] if reads and expression else None,
             where=f"release {release.manifest['name']}",
         ).table  # fmt: skip
-        numbers = table.select_dtypes("number").drop(
-            columns=["bin", "survival_days", "event", "label"], errors="ignore"
-        )
+        numbers = table.select_dtypes("number").drop(columns=["bin", *truth], errors="ignore")
         if not np.isfinite(numbers.to_numpy(dtype=float)).all():
             raise PathDuetError(f"the {model} of {task}, fold {description.fold}, gave no finite numbers")
         tables.append(table)
         targets.append(description.target)
     if isinstance(targets[0], ClassTarget):
         return class_answer(tables, targets[0].classes)
+    if isinstance(targets[0], RegressionTarget):
+        return value_answer(tables)
     intervals = [target for target in targets if isinstance(target, SurvivalTarget)]
-    return survival_answer(tables, intervals, release.risks[model]["training_risks"])
+    return survival_answer(tables, intervals, release.risks[task, model]["training_risks"])
 
 
 def _probabilities(row: Row, prefix: str, classes: Sequence[str]) -> dict[str, float]:
@@ -189,7 +191,7 @@ def class_answer(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> dict
     spoken = [member["probabilities"][best] for member in members]
     likeliest = [[_likeliest(p) for p in member["by_magnification"].values()] for member in members]
     return {
-        "kind": "classes",
+        "kind": "classification",
         "predicted": best,
         "probabilities": probabilities,
         "agreement": {
@@ -198,6 +200,33 @@ def class_answer(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> dict
             "magnifications": _agreeing(likeliest),
             "sd_of_predicted": float(np.std(spoken)),
         },
+        "members": members,
+    }
+
+
+def value_answer(tables: Sequence[pd.DataFrame]) -> dict[str, Any]:
+    """Put the folds' predicted numbers of one slide together: their mean, in the label's own unit.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        One row each, one a fold.
+    """
+    members: list[dict[str, Any]] = [
+        {
+            "fold": int(row["fold"]),
+            "value": float(row["prediction"]),
+            "by_magnification": {
+                m: float(row[f"prediction_{m}"]) for m in MAGNIFICATIONS if f"prediction_{m}" in row
+            },
+        }
+        for row in (table.to_dict("records")[0] for table in tables)
+    ]
+    values = [member["value"] for member in members]
+    return {
+        "kind": "regression",
+        "value": float(ensemble_predictions(tables)["prediction"].iloc[0]),
+        "agreement": {"of_folds": len(members), "range": [min(values), max(values)], "sd": float(np.std(values))},
         "members": members,
     }
 

@@ -17,7 +17,7 @@ from typing import Any
 from pathduet.core.errors import InputError, Problem
 from pathduet.core.files import sha256_file, write_json, write_text
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 #: Kinds of file that a release may hold; none of them can carry code that loading would run.
 SUFFIXES = (".json", ".safetensors", ".md", ".tsv", ".png", ".jpg", ".jpeg", ".tif", ".tiff")

@@ -11,6 +11,7 @@ from typing import Any
 from pathduet import __version__
 from pathduet.catalogue import CATALOGUE
 from pathduet.cohort.folds import read_folds
+from pathduet.cohort.tasks import tasks_of
 from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import atomic_path, write_json, write_text
 from pathduet.core.progress import track
@@ -63,9 +64,10 @@ def export_release(results: Path, model: str, out: Path, *, replace_all: bool = 
     run = Results(results)
     provenance = _provenance(run)
     config = provenance["config"]
-    folds = list(range(int(config["split"]["folds"])))
-    scalings = [GeneScaling.from_matrix(run.genes(fold)) for fold in folds]
-    predictors, records = _predictors(run, model, config["tasks"], scalings)
+    folds, tasks = list(range(int(config["split"]["folds"]))), tasks_of(config)
+    expressed = folds if config["expression"]["tables"] else []
+    scalings = {fold: GeneScaling.from_matrix(run.genes(fold)) for fold in expressed}
+    predictors, records = _predictors(run, model, list(tasks), folds, scalings)
     encoder = _encoder(records)
     if replace_all:
         shutil.rmtree(out, ignore_errors=True)
@@ -76,14 +78,14 @@ def export_release(results: Path, model: str, out: Path, *, replace_all: bool = 
             for file in (WEIGHTS, DESCRIPTION):
                 _copy(source / file, target / file)
     write_json(out / "settings.json", _settings(config, encoder, out))
-    for scaling in scalings:
-        write_json(out / "genes" / f"fold-{scaling.fold}.json", scaling.to_plain())
+    for fold, scaling in scalings.items():
+        write_json(out / "genes" / f"fold-{fold}.json", scaling.to_plain())
     _write_reference(run, out / "reference")
-    for name in sorted(name for task, name in records if task == "survival"):
-        folders = [run.model("survival", name, fold) for fold in folds]
+    for task, name in sorted(pair for pair in records if tasks[pair[0]].kind == "survival"):
+        folders = [run.model(task, name, fold) for fold in folds]
         risks = {str(fold): training_risks(folder) for fold, folder in zip(folds, folders)}
         numbers = {"training_risks": risks, "observed_groups": observed_groups(folders)}
-        write_json(out / "survival" / f"{name}.json", numbers)
+        write_json(out / "survival" / task / f"{name}.json", numbers)
     card = model_card.make_card(run, provenance, model, predictors, _training(records), encoder)
     write_json(out / "model_card.json", card)
     write_text(out / "MODEL_CARD.md", model_card.markdown(card))
@@ -92,6 +94,7 @@ def export_release(results: Path, model: str, out: Path, *, replace_all: bool = 
         {
             "name": model, "package_version": __version__, "notice": model_card.NOTICE,
             "simulated_cohort": card["simulated_cohort"], "tasks": predictors, "folds": folds,
+            "task_settings": {name: tasks[name].to_plain() for name in predictors},
         },
     )  # fmt: skip
 
@@ -105,14 +108,18 @@ def _provenance(run: Results) -> dict[str, Any]:
 
 
 def _predictors(
-    run: Results, model: str, tasks: Sequence[str], scalings: Sequence[GeneScaling]
+    run: Results,
+    model: str,
+    tasks: Sequence[str],
+    folds: Sequence[int],
+    scalings: Mapping[int, GeneScaling],
 ) -> tuple[dict[str, dict[str, str]], Records]:
     """Return by task which model predicts from ``slides`` and which with ``expression``, and these models' records."""
     teacher = next(name for name, entry in CATALOGUE.items() if entry.role == "teacher")
     predictors: dict[str, dict[str, str]] = {}
     records: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for task in tasks:
-        own = _records(run, task, model, scalings)
+        own = _records(run, task, model, folds, scalings)
         if not own:
             continue
         records[task, model] = own
@@ -120,7 +127,7 @@ def _predictors(
             predictors[task] = {"expression": model}
             continue
         predictors[task] = {"slides": model}
-        if beside := _records(run, task, teacher, scalings):
+        if beside := _records(run, task, teacher, folds, scalings):
             predictors[task]["expression"] = teacher
             records[task, teacher] = beside
     if not predictors:
@@ -129,9 +136,11 @@ def _predictors(
     return predictors, records
 
 
-def _records(run: Results, task: str, model: str, scalings: Sequence[GeneScaling]) -> list[dict[str, Any]]:
+def _records(
+    run: Results, task: str, model: str, folds: Sequence[int], scalings: Mapping[int, GeneScaling]
+) -> list[dict[str, Any]]:
     """Return the folds' model.json of a trained model; [] if there is none, an error if a release cannot hold it."""
-    folders = [run.model(task, model, scaling.fold) for scaling in scalings]
+    folders = [run.model(task, model, fold) for fold in folds]
     missing = [f for f in folders if not ((f / WEIGHTS).is_file() and (f / DESCRIPTION).is_file())]
     if len(missing) == len(folders):
         return []
@@ -140,15 +149,13 @@ def _records(run: Results, task: str, model: str, scalings: Sequence[GeneScaling
         problems.add(str(folder), "no trained model", _ARTIFACTS)
     problems.check()
     records = [json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")) for folder in folders]
-    for folder, record, scaling in zip(folders, records, scalings):
+    for folder, record, fold in zip(folders, records, folds):
         if "failed" in record:
             problems.add(str(folder), f"its training failed: {record['failed']}", "remove the cause first")
         elif record.get("own_network"):
             found = "a network from a user's own file: a release holds no code"
             problems.add(str(folder), found, "hand on the file and the run instead")
-        elif any(genes := (record["tumor_genes"], record["tme_genes"])) and genes != (
-            list(scaling.genes["tumor"]), list(scaling.genes["tme"]),
-        ):  # fmt: skip
+        elif any(record["genes"].values()) and not scalings[fold].fits(record["genes"]):
             found = "trained on another gene selection than the run's first"
             problems.add(str(folder), found, "export a model of the first selection")
     problems.check()

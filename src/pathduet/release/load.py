@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError, PathDuetError, Problems
 from pathduet.expression.gene_scaling import GeneScaling
 from pathduet.release.contents import read_json, verify
@@ -41,8 +42,9 @@ class Release:
         The training slides.
     scalings : dict of int to GeneScaling
         By fold.
+    tasks : dict of str to Task
     risks : dict
-        By survival model: ``training_risks`` (fold to risks) and ``observed_groups``.
+        By (survival task, model): ``training_risks`` (fold to risks) and ``observed_groups``.
     """
 
     folder: Path
@@ -51,7 +53,8 @@ class Release:
     encoder: dict[str, Any]
     reference: Reference
     scalings: dict[int, GeneScaling]
-    risks: dict[str, Any]
+    tasks: dict[str, Task]
+    risks: dict[tuple[str, str], Any]
     _networks: dict[tuple[str, str], list[tuple[nn.Module, ModelDescription]]] = field(default_factory=dict)
 
     @property
@@ -116,14 +119,13 @@ class Release:
         }
 
     def _check(self, part: str, description: ModelDescription, task: str, fold: int) -> None:
-        scaling = self.scalings[fold]
-        genes = (description.tumor_genes, description.tme_genes)
+        scaling = self.scalings.get(fold)
         problems, where = Problems(), f"release {self.folder}, {part}"
-        if (description.task, description.fold) != (task, fold):
-            problems.add(where, f"a model of {description.task}, fold {description.fold}", _ADVICE)
+        if (description.task, description.fold) != (self.tasks[task], fold):
+            problems.add(where, f"a model of {description.task.name}, fold {description.fold}", _ADVICE)
         if dict(description.encoder) != self.encoder:
             problems.add(where, "trained on another encoder's features than settings.json says", _ADVICE)
-        if any(genes) and genes != (scaling.genes["tumor"], scaling.genes["tme"]):
+        if any(description.genes.values()) and not (scaling and scaling.fits(description.genes)):
             problems.add(where, "made for other genes than the fold's scaler", _ADVICE)
         problems.check()
 
@@ -168,10 +170,14 @@ def load_release(folder: Path, encoder: Mapping[str, Any] | None = None, mpp: fl
         scalings = {
             int(fold): GeneScaling.from_plain(read_json(folder, manifest, f"genes/fold-{int(fold)}.json"))
             for fold in manifest["folds"]
+            if f"genes/fold-{int(fold)}.json" in manifest["files"]
         }
-        survival = manifest["tasks"].get("survival", {})
+        tasks = {str(name): Task.of(str(name), manifest["task_settings"][name]) for name in manifest["tasks"]}
         risks = {
-            str(name): read_json(folder, manifest, f"survival/{name}.json") for name in survival.values()
+            (name, str(model)): read_json(folder, manifest, f"survival/{name}/{model}.json")
+            for name, task in tasks.items()
+            if task.kind == "survival"
+            for model in manifest["tasks"][name].values()
         }
         reference = Reference.load(folder / "reference")
     except PathDuetError:
@@ -179,7 +185,7 @@ def load_release(folder: Path, encoder: Mapping[str, Any] | None = None, mpp: fl
     except Exception as error:
         found = f"not a whole release ({type(error).__name__}: {str(error)[:200]})"
         raise InputError.of(f"release {folder}", found, _ADVICE) from error
-    release = Release(folder, manifest, settings, dict(plain["encoder_facts"]), reference, scalings, risks)
+    release = Release(folder, manifest, settings, dict(plain["encoder_facts"]), reference, scalings, tasks, risks)
     _check_target(release, plain)
     return release
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.evaluation.metrics import METRIC_NAMES
+from pathduet.result_tables import result_tables
 from pathduet.results import Results
 
 NOTICE = "Research use only; not for diagnosis."
-INTENDED = (
-    "Exploring what haematoxylin and eosin slides of adult-type diffuse glioma say about WHO 2021 diagnosis, grade and "
-    "survival, in research. The tissue, staining and scanning should resemble the training cohort's."
-)
 NOT_INTENDED = (
     "No diagnosis, grading, prognosis or choice of treatment for any patient. No tissue other than the training "
     "cohort's: a slide of anything else still gets an answer, and the hints beside it need not notice."
@@ -34,12 +32,20 @@ def _counted(path: Path, columns: Sequence[str]) -> dict[str, dict[str, int]]:
     }
 
 
-def _metrics(run: Results, tasks: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
+def _intended(tasks: Iterable[Task]) -> str:
+    said = ", ".join(task.in_sentence for task in tasks)
+    return (
+        f"Exploring what haematoxylin and eosin slides like the training cohort's say about {said}, in research. The tissue, "
+        "staining and scanning should resemble the training cohort's, which is described below."
+    )
+
+
+def _metrics(run: Results, tables: Iterable[str], models: Sequence[str]) -> list[dict[str, Any]]:
     """Return the tables' rows of the released models, as the run wrote them."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    for name in [*tasks, "external"]:
+    for name in tables:
         path = run.table(name)
         if not path.is_file():
             continue
@@ -98,27 +104,30 @@ def make_card(
     """
     models = {kind: name for one in predictors.values() for kind, name in one.items()}
     config = provenance["config"]
+    tasks = {name: task for name, task in tasks_of(config).items() if name in predictors}
     counts = _counted(run.ledger, ["status", "reason", "cohort"])
     if "reason" in counts:
         counts["reason"].pop("", None)
     return {
         "name": model,
         "notice": NOTICE,
-        "intended_use": INTENDED,
+        "intended_use": _intended(tasks.values()),
         "not_intended": NOT_INTENDED,
         "simulated_cohort": _simulated(run.root, Path(config["sheets"]["slides"]).parent),
-        "tasks": list(predictors),
+        "preset": config["preset"],
+        "tasks": {name: task.to_plain() for name, task in tasks.items()},
+        "subspaces": list(config["subspaces"]) if config["expression"]["tables"] else [],
         "models": models,
         "cohorts": config["cohorts"],
         "slides": counts,
         "patients": _counted(run.participation, ["cohort", "expression", *predictors]),
         "training": dict(training),
-        "metrics": _metrics(run, list(predictors), sorted(set(models.values()))),
+        "metrics": _metrics(run, result_tables(config), sorted(set(models.values()))),
         "encoder": dict(encoder),
         "config": _without_folders({
             key: config[key]
-            for key in ("seed", "protocol", "cohorts", "tasks", "labels", "split", "slides", "stain", "encoder",
-                        "genesets", "expression", "model", "training", "evaluation")
+            for key in ("preset", "seed", "protocol", "cohorts", "tasks", "covariates", "labels", "split", "slides", "stain",
+                        "encoder", "subspaces", "expression", "model", "training", "evaluation")
             if key in config
         }),
         "versions": provenance["versions"],
@@ -162,6 +171,14 @@ def markdown(card: Mapping[str, Any]) -> str:
     lines += [f"Slides alone: `{card['models'].get('slides', 'no model')}`. "
               f"With expression: `{card['models'].get('expression', 'no model')}`. "
               "Every fold's model predicts; the release averages them.", ""]  # fmt: skip
+    described = [
+        (name, task["title"], task["kind"], ", ".join(filter(None, (task["column"], task["time"], task["event"]))),
+         ", ".join(task["classes"]) or (task["unit"] if task["kind"] == "survival" else ""))
+        for name, task in card["tasks"].items()
+    ]  # fmt: skip
+    lines += ["### Tasks", "", *_table(("task", "title", "kind", "columns", "classes or unit"), described), ""]
+    if card["subspaces"]:
+        lines += [f"Gene subspaces: {', '.join(card['subspaces'])}.", ""]
     lines += ["## Training cohort", "", f"Internal: {', '.join(card['cohorts']['internal'])}. "
               f"External (never trained on): {', '.join(card['cohorts']['external']) or 'none'}.", ""]  # fmt: skip
     for title, groups in (("Slides", card["slides"]), ("Patients", card["patients"])):

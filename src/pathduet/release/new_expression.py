@@ -38,7 +38,7 @@ class NewExpression:
     def hash(self, slide: SlideRow) -> str:
         """Return a hash of the slide's values."""
         rows = [e.row_for(slide.patient_id, slide.slide_id) for _, e in sorted(self.folds.items())]
-        return settings_hash([[part.tolist() for part in row] for row in rows if row is not None])
+        return settings_hash([[part.tolist() for part in row.values()] for row in rows if row is not None])
 
 
 def scale_expression(release: Release, table: ExpressionTable | None) -> NewExpression | None:
@@ -51,7 +51,7 @@ def scale_expression(release: Release, table: ExpressionTable | None) -> NewExpr
     """
     if table is None:
         return None
-    if not any(release.model_for(task, "expression") for task in release.manifest["tasks"]):
+    if not any(release.model_for(task, "expression") for task in release.tasks):
         found = f"release {release.manifest['name']} has no model that reads expression"
         raise InputError.of("expression", found, "leave it out, or export with the teacher")
     notes = {note for one in release.scalings.values() for note in one.notes(table)}

@@ -8,13 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathduet.cohort.tasks import Task
 from pathduet.core.html_page import fill, page_style, shipped
 from pathduet.core.source_code import code_version
 from pathduet.release.heatmaps import heatmap_bytes
 from pathduet.release.load import Release
 from pathduet.release.pictures import Picture, heatmap_picture, slide_pictures, survival_svg
 from pathduet.release.reference import plain_verdict
-from pathduet.report.figures import class_title
 
 if TYPE_CHECKING:
     from pathduet.explain.tile_maps import SlideMaps
@@ -52,16 +52,16 @@ def pictures(
     if maps and (folder / "thumbnail.png").is_file():
         task, looked = next(iter(maps.items()))
         drawn = heatmap_bytes(folder, looked, (answer["heatmaps"] or {}).get(task))
-        found[2:2] = [heatmap_picture(drawn, task, answer["tasks"][task]["model"], len(looked))]
-    survival = answer["tasks"].get("survival")
-    if survival is not None:
+        found[2:2] = [heatmap_picture(drawn, release.tasks[task], answer["tasks"][task]["model"], len(looked))]
+    for name, said in answer["tasks"].items():
+        if said["kind"] != "survival":
+            continue
         from markupsafe import Markup
 
-        observed = release.risks[survival["model"]]["observed_groups"]
+        task, observed = release.tasks[name], release.risks[name, said["model"]]["observed_groups"]
         # Safe as markup: matplotlib escapes every text that it draws.
-        found.append(
-            {"svg": Markup(survival_svg(survival, observed, "survival")), "observed": bool(observed)}
-        )
+        svg = Markup(survival_svg(said, observed, task))
+        found.append({"svg": svg, "title": task.title, "observed": bool(observed)})
     return found
 
 
@@ -69,30 +69,26 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def title_of(task: str) -> str:
-    """Return a task's heading."""
-    return {"diagnosis": "Diagnosis (WHO 2021)", "grading": "Grade", "survival": "Survival"}.get(task, task)
-
-
-def _task_view(task: str, found: Mapping[str, Any]) -> dict[str, Any]:
+def _task_view(task: Task, found: Mapping[str, Any]) -> dict[str, Any]:
     agreement = found["agreement"]
-    view: dict[str, Any] = {
-        "title": title_of(task),
-        "model": found["model"],
-        "kind": found["kind"],
+    view: dict[str, Any] = {"title": task.title, "model": found["model"], "kind": found["kind"]}
+    if found["kind"] == "regression":
+        low, high = agreement["range"]
+        return view | {"value": f"{found['value']:.4g}", "range": f"{low:.4g} to {high:.4g}"}
+    view |= {
         "folds": f"{agreement['folds']} of {agreement['of_folds']}",
         "magnifications": ""
         if agreement["magnifications"] is None
         else f"; 10x and 20x agree in {agreement['magnifications']} of {agreement['of_folds']}",
         "divided": agreement["folds"] < agreement["of_folds"],
     }
-    if found["kind"] == "classes":
+    if found["kind"] == "classification":
         ranked = sorted(found["probabilities"].items(), key=lambda item: -item[1])
-        view["value"] = class_title(found["predicted"])
+        view["value"] = task.class_title(found["predicted"])
         view["share"] = _percent(found["probabilities"][found["predicted"]])
         view["bars"] = [
             {
-                "name": class_title(name),
+                "name": task.class_title(name),
                 "percent": f"{100 * share:.1f}",
                 "dots": [f"{100 * member['probabilities'][name]:.1f}" for member in found["members"]],
             }
@@ -105,9 +101,8 @@ def _task_view(task: str, found: Mapping[str, Any]) -> dict[str, Any]:
         view["value"] = "middle risk" if found["group"] == "middle" else found["group"]
         view["percentile"] = f"{found['percentile']:.0f}"
         view["range"] = f"{low:.0f} to {high:.0f}"
-        view["median"] = (
-            f"{median / 365.25:.1f} years" if median is not None else f"beyond {last / 365.25:.1f} years"
-        )
+        days = last if median is None else median
+        view["median"] = f"{'beyond ' if median is None else ''}{task.in_unit(days):.1f} {task.unit}"
     return view
 
 
@@ -128,7 +123,9 @@ def _hint_rows(hints: Mapping[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-def render(answer: Mapping[str, Any], found: Sequence[Mapping[str, Any] | Picture]) -> str:
+def render(
+    answer: Mapping[str, Any], found: Sequence[Mapping[str, Any] | Picture], every_task: Mapping[str, Task]
+) -> str:
     """Return the page's HTML.
 
     Parameters
@@ -137,6 +134,8 @@ def render(answer: Mapping[str, Any], found: Sequence[Mapping[str, Any] | Pictur
         Content of prediction.json.
     found : sequence of mapping
         From :func:`pictures`.
+    every_task : mapping of str to Task
+        The release's tasks.
     """
     from markupsafe import Markup
 
@@ -147,14 +146,14 @@ def render(answer: Mapping[str, Any], found: Sequence[Mapping[str, Any] | Pictur
         answer=answer,
         slide=answer["slide"],
         ledger=answer["ledger"],
-        tasks=[_task_view(task, one) for task, one in answer["tasks"].items()],
+        tasks=[_task_view(every_task[task], one) for task, one in answer["tasks"].items()],
         hints=hints,
         hint_rows=_hint_rows(hints) if hints else [],
         verdict=plain_verdict(hints) if hints else "",
         pictures=[one for one in found if "uri" in one],
         heatmaps=[
-            {"title": title_of(task), **files} for task, files in (answer.get("heatmaps") or {}).items()
+            {"title": every_task[task].title, **files} for task, files in (answer.get("heatmaps") or {}).items()
         ],
-        curve=next((one for one in found if "svg" in one), None),
+        curves=[one for one in found if "svg" in one],
         css=Markup(page_style("pathduet.release", "prediction.css")),
     )

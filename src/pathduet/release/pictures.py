@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from pathduet.catalogue import named
+from pathduet.cohort.tasks import DAYS_IN, Task
 from pathduet.report.pictures import data_uri
 
-_EDGE, _YEAR = 512, 365.25
+_EDGE = 512
 
 Picture = dict[str, str]
 
@@ -35,43 +36,44 @@ def slide_pictures(folder: Path) -> list[Picture]:
     ]
 
 
-def heatmap_picture(drawn: bytes, task: str, model: str, folds: int) -> Picture:
+def heatmap_picture(drawn: bytes, task: Task, model: str, folds: int) -> Picture:
     """Return a picture of the folds' mean maps, given as PNG."""
     looked = named(model).in_sentence
     return {
         "title": "Where the model looked",
-        "caption": f"The {looked} of {task}, mean of {folds} folds.",
+        "caption": f"The {looked} of {task.in_sentence}, mean of {folds} folds.",
         "uri": "data:image/png;base64," + base64.b64encode(drawn).decode("ascii"),
         "kind": "heatmap",
     }
 
 
-def survival_svg(found: dict[str, Any], observed: list[dict[str, Any]], name: str) -> str:
+def survival_svg(found: dict[str, Any], observed: list[dict[str, Any]], task: Task) -> str:
     """Return the predicted survival curve beside what the cross-validation's risk groups lived, as SVG for the page."""
     from pathduet.report import drawing
 
     line: dict[str, Any]
+    unit = DAYS_IN[task.unit]
     colours = {"low risk": drawing.GREEN, "middle": drawing.ORANGE, "high risk": drawing.RED}
     with drawing.style():
         figure = drawing.new_figure(6.4, 3.3)
         axes = figure.add_subplot()
         for curve in observed:
-            label = f"{curve['group']}: {curve['n']} patients, {curve['deaths']} died"
+            label = f"{curve['group']}: {curve['n']} patients, {curve['deaths']} events"
             line = {"color": colours.get(curve["group"], drawing.MUTED), "linewidth": 1.1, "linestyle": "--"}
-            axes.step(np.array(curve["days"]) / _YEAR, curve["survival"], where="post", label=label, **line)
+            axes.step(np.array(curve["days"]) / unit, curve["survival"], where="post", label=label, **line)
         for member in found["members"]:
-            years = np.array([0.0, *member["edges_days"]]) / _YEAR
+            times = np.array([0.0, *member["edges_days"]]) / unit
             axes.plot(
-                years, [1.0, *member["survival_at_edges"]], color=drawing.BLUE, linewidth=0.8, alpha=0.45
+                times, [1.0, *member["survival_at_edges"]], color=drawing.BLUE, linewidth=0.8, alpha=0.45
             )
-        years, line = (
-            np.array(found["curve"]["days"]) / _YEAR,
+        times, line = (
+            np.array(found["curve"]["days"]) / unit,
             {"linewidth": 2.4, "marker": "o", "markersize": 3.5},
         )
-        axes.plot(years, found["curve"]["survival"], color=drawing.BLUE, label="this slide", **line)
-        axes.set(xlabel="Years", ylabel="Share alive", ylim=(0, 1.02))
-        axes.set_xlim(left=0, right=max(3.0 * float(years[-1]), 1.0) if observed else None)
+        axes.plot(times, found["curve"]["survival"], color=drawing.BLUE, label="this slide", **line)
+        axes.set(xlabel=task.unit.capitalize(), ylabel="Share without the event", ylim=(0, 1.02))
+        axes.set_xlim(left=0, right=max(3.0 * float(times[-1]), 365.25 / unit) if observed else None)
         axes.legend(loc="upper right", labelcolor=drawing.INK)
-        svg = drawing.standalone_svg(figure, name)
-    alternative = "Predicted survival of this slide and observed survival of the risk groups"
-    return drawing.inline_svg(svg, name, alternative)
+        svg = drawing.standalone_svg(figure, task.name)
+    alternative = f"{task.title}: predicted for this slide, and observed in the risk groups"
+    return drawing.inline_svg(svg, task.name, alternative)

@@ -134,7 +134,7 @@ class _Run:
             )
             print(f"slide {slide.slide_id}: {message}", file=sys.stderr, flush=True)
             answer, pictures = slide_answer(slide, status, self.release, None, folder, self.device, ""), []
-        write_text(folder / PAGE, page.render(answer, pictures))
+        write_text(folder / PAGE, page.render(answer, pictures, self.release.tasks))
         write_json(folder / PREDICTION, answer)  # last: with it the slide is done
         return status, answer
 
@@ -210,7 +210,11 @@ def predictions_table(answers: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         }
         for task, found in answer["tasks"].items():
             row[f"{task}.model"] = found["model"]
-            if found["kind"] == "classes":
+            if found["kind"] == "regression":
+                row[task] = found["value"]
+                row |= dict(zip((f"{task}.lowest_fold", f"{task}.highest_fold"), found["agreement"]["range"]))
+                continue
+            if found["kind"] == "classification":
                 row[task] = found["predicted"]
                 row |= {f"{task}.p_{name}": p for name, p in found["probabilities"].items()}
             else:
