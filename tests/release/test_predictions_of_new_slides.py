@@ -87,6 +87,8 @@ def test_the_fold_that_never_saw_the_patient_says_what_the_workflow_wrote(
         (member,) = [one for one in part["members"] if one["fold"] == fold]
         if task == "receptor":
             got = {f"p_{name}": p for name, p in member["probabilities"].items()}
+        elif task == "ki67":
+            got = {"prediction": member["value"]}
         else:
             got = {"risk": member["risk"]} | {f"h_{k + 1}": h for k, h in enumerate(member["hazards"])}
         for name, value in got.items():
@@ -103,6 +105,10 @@ def test_the_ensemble_is_the_folds_mean_and_adds_up(predicted: Path):
     assert survival["curve"]["days"][0] == 0 and survival["curve"]["survival"][0] == 1
     assert (np.diff(survival["curve"]["survival"]) <= 0).all()
     assert 0 <= survival["percentile"] <= 100
+    number = answer(predicted, "P0-s")["tasks"]["ki67"]
+    assert number["value"] == pytest.approx(np.mean([member["value"] for member in number["members"]]))
+    low, high = number["agreement"]["range"]
+    assert low <= number["value"] <= high
 
 
 def test_a_damaged_slide_is_lost_alone_with_its_reason(predicted: Path):
