@@ -82,6 +82,7 @@ def make_cohort(folder: Path, slides: int, per_job: int) -> None:
     (folder / "patients.tsv").write_text("\n".join([header, *people]) + "\n")
     (folder / "expression.tsv").write_text("gene\n")
     config = {
+        "preset": "glioma",
         "sheets": {"slides": "slides.tsv", "patients": "patients.tsv"},
         "cohorts": {"internal": ["cohort"], "external": []},
         "expression": {

@@ -12,8 +12,11 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+#: Leaves one of the preset's tasks, where a test needs no more.
+ONLY_SURVIVAL: dict[str, None] = {"diagnosis": None, "grading": None}
 #: Small settings: every step is the real one.
 SMALL: dict[str, Any] = {
+    "preset": "glioma",
     "cohorts": {"internal": ["phantom"], "external": ["phantom_external"]},
     "slides": {"slides_per_job": 8},
     "encoder": {"name": "efficientnet_lite0", "batch_size": 32},

@@ -74,7 +74,7 @@ def test_a_run_over_a_lagging_disk_loses_nothing(views: tuple[Path, Path], tmp_p
         "samples": None,
     }
     tiny_cohort.write_config(
-        login, cohort, tasks=["survival"], split={"folds": 2}, cohorts={"external": []},
+        login, cohort, tasks=tiny_cohort.ONLY_SURVIVAL, split={"folds": 2}, cohorts={"external": []},
         slides={"slides_per_job": 8, "max_tiles": 16}, stain={"backend": "none"}, expression={"tables": [table]},
     )  # fmt: skip
     profile = owners_profile(tmp_path)

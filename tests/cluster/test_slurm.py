@@ -169,7 +169,7 @@ def test_jobs_survive_cancelling_a_time_limit_the_controller_and_a_killed_workfl
 ) -> None:
     cohort = tiny_cohort.make_cohort(tmp_path / "cohort", external=0, slide_px=512)
     tiny_cohort.write_config(
-        tmp_path, cohort, tasks=["survival"], split={"folds": 2}, cohorts={"external": []},
+        tmp_path, cohort, tasks=tiny_cohort.ONLY_SURVIVAL, split={"folds": 2}, cohorts={"external": []},
         slides={"slides_per_job": 8, "max_tiles": 16}, stain={"backend": "none"},
         expression={"tables": [{"cohort": "phantom", "path": str(cohort / "expression_phantom.tsv.gz"),
                                 "unit": "counts", "samples": None}]},

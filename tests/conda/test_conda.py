@@ -38,7 +38,7 @@ def config(tmp_path: Path) -> Path:
 
     cohort = tiny_cohort.make_cohort(tmp_path / "cohort", external=0, slide_px=512)
     config = tiny_cohort.write_config(
-        tmp_path, cohort, tasks=["survival"], split={"folds": 2}, cohorts={"external": []},
+        tmp_path, cohort, tasks=tiny_cohort.ONLY_SURVIVAL, split={"folds": 2}, cohorts={"external": []},
         expression={"tables": [{"cohort": "phantom", "path": str(cohort / "expression_phantom.tsv.gz"),
                                 "unit": "counts", "samples": None}]},
     )  # fmt: skip

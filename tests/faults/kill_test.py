@@ -41,7 +41,7 @@ UNLIKE = re.compile(
 )
 #: Columns of tables that hold what a training took.
 COSTS = ("train_s", "train_mib")
-CHANGES = {"tasks": ["survival"], "split": {"folds": 2}, "slides": {"slides_per_job": 6}}
+CHANGES = {"tasks": tiny_cohort.ONLY_SURVIVAL, "split": {"folds": 2}, "slides": {"slides_per_job": 6}}
 
 
 def children(pid: int) -> dict[int, str]:

@@ -25,7 +25,7 @@ MODEL = "results/models/survival/student/fold-0"
 def make_run(folder: Path, cohort: Path) -> Path:
     folder.mkdir()
     tiny_cohort.write_config(
-        folder, cohort, tasks=["survival"], split={"folds": 2}, cohorts={"external": []},
+        folder, cohort, tasks=tiny_cohort.ONLY_SURVIVAL, split={"folds": 2}, cohorts={"external": []},
         slides={"slides_per_job": 8, "max_tiles": 16}, stain={"backend": "none"},
         expression={"tables": [{"cohort": "phantom", "path": str(cohort / "expression_phantom.tsv.gz"),
                                 "unit": "counts", "samples": None}]},

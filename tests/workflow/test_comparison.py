@@ -42,7 +42,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "samples": None,
     }
     config = tiny_cohort.write_config(
-        folder, cohort, tasks=["survival"], split={"folds": 2}, cohorts={"external": []}, stain={"backend": "none"},
+        folder, cohort, tasks=tiny_cohort.ONLY_SURVIVAL, split={"folds": 2}, cohorts={"external": []}, stain={"backend": "none"},
         slides={"slides_per_job": 32, "max_tiles": 16, "min_sharpness": 0}, expression={"tables": [table]},
         training={"baseline": {"epochs": 1}},
         comparison={

@@ -68,7 +68,8 @@ def test_a_real_aperio_slide_goes_through_features(test_data: Path, tmp_path: Pa
     own = {
         "sheets": {"slides": "slides.tsv", "patients": "patients.tsv"},
         "cohorts": {"internal": ["phantom"], "external": []},
-        "tasks": ["survival"],
+        "preset": "glioma",
+        "tasks": tiny_cohort.ONLY_SURVIVAL,
         "encoder": {"name": "efficientnet_lite0"},
         "expression": {
             "tables": [{"cohort": "phantom", "path": "genes.tsv", "unit": "counts", "samples": None}]

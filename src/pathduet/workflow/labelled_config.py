@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pathduet.catalogue import clinical_sets
 from pathduet.cohort.labels import column_problems, known_labels, missing_column, task_labels, with_classes
 from pathduet.cohort.tasks import tasks_of
+from pathduet.core.config import preset
 from pathduet.core.errors import InputError, Problems
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, 
     tasks = tasks_of(config)
     for task in tasks.values():
         problems += column_problems(patients, task, sheet)
+    # those of a preset are an offer: a regression says in its notes which it had to do without
+    from_preset = preset(config["preset"]).get("covariates", {}) if config["preset"] else {}
     for name, columns in clinical_sets(config).items():
         for column in columns:
             if config["covariates"].get(column) is None:
@@ -45,7 +48,7 @@ def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, 
                     ", ".join(config["covariates"]) or "none",
                 )
                 problems.add(key, f"{column!r} is no covariate", f"add it to `covariates`; known: {known}")
-            elif column not in patients.columns:
+            elif column not in patients.columns and column not in from_preset:
                 problems.append(missing_column(column, patients.columns, f"covariates.{column}", sheet))
     problems.check()
     internal = patients[patients["cohort"].isin(cohorts["internal"])]
