@@ -4,11 +4,9 @@ from pathduet.workflow.job import job
 
 with job(snakemake, "subspaces"):
     from pathduet.core.files import write_tsv
-    from pathduet.expression.prepare import gene_lists
+    from pathduet.expression.gene_sets import gene_lists
     from pathduet.expression.subspace_table import subspace_table
 
-    genesets = snakemake.params.genesets
-    write_tsv(
-        snakemake.output.table,
-        subspace_table(snakemake.input.matrices, gene_lists(genesets), genesets["both"]),
-    )
+    settings = snakemake.params
+    listed = gene_lists(settings.subspaces)
+    write_tsv(snakemake.output.table, subspace_table(snakemake.input.matrices, listed, settings.shared_genes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def make(
             },
             index=[f"G{i}" for i in range(genes)],
         ),
-        uns={"pathduet": "{}"},
+        uns={"pathduet": json.dumps({"subspaces": {"tumor": {}, "tme": {}}})},
     )
     expression = folder / "fold-0.h5ad"
     fold_matrix.write(expression, adata)

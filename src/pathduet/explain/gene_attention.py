@@ -304,7 +304,8 @@ def gene_set_table(genes: pd.DataFrame, sets: Mapping[str, Sequence[str]]) -> pd
 def explain_gene_attention(run: TaskRun) -> dict[str, Any]:
     """Look at the teacher's gene attention; write the tables and return the summary's entry."""
     from pathduet.expression.fold_matrix import load
-    from pathduet.models.baselines.gene_groups import read_gene_groups, shipped_groups
+    from pathduet.expression.gene_sets import shipped_gmt
+    from pathduet.models.baselines.gene_groups import read_gene_groups
 
     annotated = AnnotatedSlides(run.chosen["regions"])
     features = {str(row["slide_id"]): Path(row["features"]) for row in run.slides.to_dict("records")}
@@ -323,7 +324,7 @@ def explain_gene_attention(run: TaskRun) -> dict[str, Any]:
             reasons += [f"fold {fold}: {problem}" for problem in error.problems]
     table = attention_table(found)
     given = run.chosen["gene_sets"]
-    sets = gene_set_table(table, shipped_groups() if given == "shipped" else read_gene_groups(given))
+    sets = gene_set_table(table, shipped_gmt() if given == "shipped" else read_gene_groups(given))
     for name, one in zip(TABLES["gene_attention"], (table, sets), strict=True):
         write_tsv(run.out_dir / name, one)
     if len(table) and table[["tumor_gain_10x", "tumor_gain_20x"]].isna().all(axis=None):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-SUBSPACES: tuple[Literal["tumor", "tme"], ...] = ("tumor", "tme")
-
 
 @dataclass(frozen=True)
 class FoldExpression:
@@ -35,11 +33,9 @@ class FoldExpression:
     samples, patients, slides, cohorts, parts : list of str, length S
         Of each sample: id, patient, slide ("" if it stands for the patient), cohort, and
         ``train`` | ``test`` | ``external``.
-    tumor : numpy.ndarray of float32, shape (S, G_T)
-        Scaled expression of the selected tumor genes in token order.
-    tme : numpy.ndarray of float32, shape (S, G_E)
-        Likewise, microenvironment.
-    tumor_genes, tme_genes : list of str
+    values : dict of str to numpy.ndarray of float32, shape (S, G)
+        Scaled expression of each subspace's selected genes in token order; subspaces in the configuration's order.
+    genes : dict of str to list of str
         The genes of the columns.
     settings : dict
         How the matrix was made (see :func:`pathduet.expression.prepare.build`).
@@ -50,14 +46,17 @@ class FoldExpression:
     slides: list[str]
     cohorts: list[str]
     parts: list[str]
-    tumor: np.ndarray
-    tme: np.ndarray
-    tumor_genes: list[str]
-    tme_genes: list[str]
+    values: dict[str, np.ndarray]
+    genes: dict[str, list[str]]
     settings: dict[str, Any] = field(repr=False)
 
-    def row_for(self, patient_id: str, slide_id: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return (tumor (G_T,), tme (G_E,)) for a slide, or None if its patient has no expression.
+    @property
+    def subspaces(self) -> tuple[str, ...]:
+        """Names of the subspaces, in order."""
+        return tuple(self.genes)
+
+    def row_for(self, patient_id: str, slide_id: str) -> dict[str, np.ndarray] | None:
+        """Return the expression (G,) of each subspace for a slide, or None if its patient has none.
 
         The mean of the slide's own samples if there are any, else of all samples of the patient.
         """
@@ -65,7 +64,7 @@ class FoldExpression:
         rows = [i for i in own if slide_id and self.slides[i] == slide_id] or own
         if not rows:
             return None
-        return self.tumor[rows].mean(axis=0), self.tme[rows].mean(axis=0)
+        return {name: values[rows].mean(axis=0) for name, values in self.values.items()}
 
 
 def write(path: str | PathLike[str], adata: AnnData) -> None:
@@ -117,19 +116,15 @@ def token_columns(var: pd.DataFrame, subspace: str) -> np.ndarray:
 def _selected(
     obs: pd.DataFrame, var: pd.DataFrame, values: np.ndarray, settings: dict[str, Any]
 ) -> FoldExpression:
-    columns = {name: token_columns(var, name) for name in SUBSPACES}
-    matrices = {n: np.ascontiguousarray(values[:, c], dtype=np.float32) for n, c in columns.items()}
-    genes = {name: [str(gene) for gene in var.index[c]] for name, c in columns.items()}
+    columns = {name: token_columns(var, name) for name in settings["subspaces"]}
     return FoldExpression(
         samples=[str(sample) for sample in obs.index],
         patients=obs["patient_id"].astype(str).tolist(),
         slides=obs["slide_id"].astype(str).tolist(),
         cohorts=obs["cohort"].astype(str).tolist(),
         parts=obs["part"].astype(str).tolist(),
-        tumor=matrices["tumor"],
-        tme=matrices["tme"],
-        tumor_genes=genes["tumor"],
-        tme_genes=genes["tme"],
+        values={n: np.ascontiguousarray(values[:, c], dtype=np.float32) for n, c in columns.items()},
+        genes={name: [str(gene) for gene in var.index[c]] for name, c in columns.items()},
         settings=settings,
     )
 

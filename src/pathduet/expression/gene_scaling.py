@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pathduet.core.errors import Problems
-from pathduet.expression.fold_matrix import SUBSPACES, FoldExpression, read_genes, token_columns
+from pathduet.expression.fold_matrix import FoldExpression, read_genes, token_columns
 from pathduet.expression.tables import ExpressionTable
 from pathduet.expression.units import to_log2
 
@@ -81,7 +81,7 @@ class GeneScaling:
     ----------
     fold : int
     subspaces : dict of str to DataFrame
-        Of ``tumor`` and ``tme``: genes in token order (index), `mean` and `sd` of the training part, log2 scale.
+        Of each, in their order: genes in token order (index), `mean` and `sd` of the training part, log2 scale.
     units : dict of str to str
         Unit of each cohort's table in training.
     batch_correction, external_scaling : str
@@ -107,16 +107,23 @@ class GeneScaling:
     def from_matrix(cls, path: Path) -> GeneScaling:
         """Take them from a fold's matrix (``genes/fold-K.h5ad``)."""
         var, settings = read_genes(path)
-        parts: dict[str, pd.DataFrame] = {name: var.iloc[token_columns(var, name)] for name in SUBSPACES}
+        parts: dict[str, pd.DataFrame] = {
+            name: var.iloc[token_columns(var, name)] for name in settings["subspaces"]
+        }
         kept = ("fold", "units", "batch_correction", "external_scaling")
         return cls(subspaces=parts, **{key: settings[key] for key in kept})
 
     def to_plain(self) -> dict[str, Any]:
-        """Return JSON-ready values; floats keep every digit."""
-        parts = {
-            name: {"genes": list(part.index), "mean": part["mean"].tolist(), "sd": part["sd"].tolist()}
+        """Return JSON-ready values; floats keep every digit. Subspaces are a list, so that their order is kept."""
+        parts = [
+            {
+                "name": name,
+                "genes": list(part.index),
+                "mean": part["mean"].tolist(),
+                "sd": part["sd"].tolist(),
+            }
             for name, part in self.subspaces.items()
-        }
+        ]
         return vars(self) | {"transformation": TRANSFORMATION, "subspaces": parts}
 
     @classmethod
@@ -125,10 +132,10 @@ class GeneScaling:
         import pandas as pd
 
         parts = {
-            name: pd.DataFrame(
+            part["name"]: pd.DataFrame(
                 {"mean": part["mean"], "sd": part["sd"]}, index=part["genes"], dtype=np.float64
             )
-            for name, part in value["subspaces"].items()
+            for part in value["subspaces"]
         }
         return cls(**{key: value[key] for key in cls.__dataclass_fields__} | {"subspaces": parts})
 
@@ -167,10 +174,8 @@ class GeneScaling:
             slides=[str(s) for s in samples["slide_id"]],
             cohorts=["new"] * len(samples),
             parts=["external"] * len(samples),
-            tumor=scaled["tumor"],
-            tme=scaled["tme"],
-            tumor_genes=list(self.genes["tumor"]),
-            tme_genes=list(self.genes["tme"]),
+            values=scaled,
+            genes={name: list(genes) for name, genes in self.genes.items()},
             settings={},
         )
 

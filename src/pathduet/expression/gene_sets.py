@@ -1,32 +1,96 @@
-"""The two subspaces' gene lists: shipped with the package or the user's own."""
+"""Sets of genes: the subspaces' lists, shipped with the package or the user's own, and GMT files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
+from pathduet.core.config import did_you_mean
 from pathduet.core.errors import InputError, Problems
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What becomes of a gene that both lists hold.
-Both = Literal["tumor", "tme", "shared", "drop"]
+#: In place of a subspace, for a gene that stays in several.
+SHARED = "shared"
+#: Words with a meaning of their own where a subspace is named.
+RESERVED = ("drop", "all", SHARED, "concat", "parallel")
+_SHIPPED = files("pathduet") / "_genesets"
 
 
-def shipped(name: Literal["tumor", "tme"]) -> list[str]:
-    """Return the shipped gene list of a subspace, sorted by symbol.
+def gene_lists(subspaces: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the genes of each subspace that the configuration names, in its order.
 
     Parameters
     ----------
-    name : {"tumor", "tme"}
-        704 and 1,164 symbols; sources and licences in ``presets/genesets/README.md``.
+    subspaces : mapping
+        Name to ``shipped``, the path of a list (see :func:`read_gene_set`) or of a GMT file (the genes of all its sets), or
+        ``{gmt: shipped or path, sets: [...]}`` (of those sets; all without ``sets``).
+
+    Raises
+    ------
+    InputError
+        With the problems of all subspaces.
     """
-    return _parse((files("pathduet") / "_genesets" / f"{name}.txt"), f"{name}.txt")
+    lists, problems = {}, Problems()
+    for name, source in subspaces.items():
+        try:
+            lists[name] = _genes_of(name, source)
+        except InputError as error:
+            problems += error.problems
+    problems.check()
+    return lists
+
+
+def _genes_of(name: str, source: str | Mapping[str, Any]) -> list[str]:
+    if name in RESERVED:
+        raise InputError.of(f"subspaces.{name}", "a word with a meaning of its own", "choose another name")
+    if source == "shipped":
+        return shipped(name)
+    if isinstance(source, str) and not source.endswith(".gmt"):
+        return read_gene_set(source)
+    path, chosen = (source, None) if isinstance(source, str) else (source["gmt"], source.get("sets"))
+    sets = shipped_gmt() if path == "shipped" else read_gmt(path)
+    problems = Problems()
+    for wanted in chosen or ():
+        if wanted not in sets:
+            advice = f"{did_you_mean(wanted, sets)}it holds {', '.join(list(sets)[:10])}" + (
+                " ..." if len(sets) > 10 else ""
+            )
+            problems.add(f"subspaces.{name}", f"no set {wanted!r} in {Path(path).name}", advice)
+    problems.check()
+    return list(dict.fromkeys(gene for wanted in chosen or sets for gene in sets[wanted]))
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the shipped gene lists."""
+    return sorted(entry.name[:-4] for entry in _SHIPPED.iterdir() if entry.name.endswith(".txt"))
+
+
+def shipped(name: str) -> list[str]:
+    """Return a shipped gene list, sorted by symbol; sources and licences in ``presets/genesets/README.md``.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`shipped_names`.
+
+    Raises
+    ------
+    InputError
+        If there is no such list.
+    """
+    known = shipped_names()
+    if name not in known:
+        advice = (
+            f"{did_you_mean(name, known)}shipped are {', '.join(known)}; give a file of your own otherwise"
+        )
+        raise InputError.of(f"subspaces.{name}", "no gene list of this name is shipped", advice)
+    return _parse(_SHIPPED / f"{name}.txt", f"{name}.txt")
 
 
 def read_gene_set(path: str | PathLike[str]) -> list[str]:
@@ -63,31 +127,94 @@ def _parse(source: Traversable, name: str) -> list[str]:
     return list(genes)
 
 
-def assign_subspaces(genes: Iterable[str], tumor: Iterable[str], tme: Iterable[str], both: Both) -> pd.Series:
+def shipped_gmt() -> dict[str, tuple[str, ...]]:
+    """Return the sets of the shipped ``groups.gmt``: six groups of the genes of the lists ``tumor`` and ``tme``."""
+    return _parse_gmt(_SHIPPED / "groups.gmt")
+
+
+def read_gmt(path: str | PathLike[str]) -> dict[str, tuple[str, ...]]:
+    """Read the sets of a GMT file: name, description, genes; tabs between them.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or holds no set, an empty one, or a name twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError.of(f"gene sets {path.name}", "no such file", "give an existing GMT file")
+    return _parse_gmt(path)
+
+
+def _parse_gmt(source: Traversable) -> dict[str, tuple[str, ...]]:
+    lines = [line.split("\t") for line in source.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    return named_sets(((name, genes) for name, _, *genes in ([*line, ""] for line in lines)), source.name)
+
+
+def named_sets(pairs: Iterable[tuple[str, Iterable[str]]], file: str) -> dict[str, tuple[str, ...]]:
+    """Return gene sets by name as a file lists them, each gene once.
+
+    Raises
+    ------
+    InputError
+        If there is no set, an empty one, one without a name, or a name twice.
+    """
+    sets: dict[str, tuple[str, ...]] = {}
+    problems, where = Problems(), f"gene sets {file}"
+    for number, (name, genes) in enumerate(pairs, 1):
+        name = name.strip()
+        found = tuple(dict.fromkeys(filter(None, (gene.strip() for gene in genes))))
+        if not name:
+            problems.add(where, f"set {number} has no name", "name it")
+        elif name in sets:
+            problems.add(where, f"set {name!r} stands there twice", "join the two")
+        elif not found:
+            problems.add(where, f"set {name!r} holds no gene", "remove it")
+        sets[name] = found
+    if not sets:
+        problems.add(where, "no set", "write at least one")
+    problems.check()
+    return sets
+
+
+def assign_subspaces(
+    genes: Iterable[str], lists: Mapping[str, Iterable[str]], shared_genes: str
+) -> pd.Series:
     """Assign each gene to a subspace.
 
     Parameters
     ----------
     genes : iterable of str
         The genes to assign (unique).
-    tumor, tme : iterable of str
-        The subspaces' gene lists.
-    both : {"tumor", "tme", "shared", "drop"}
-        Where a gene of both lists goes: into one subspace, into both (``shared``), or into none.
+    lists : mapping
+        Subspace to its gene list.
+    shared_genes : str
+        Where a gene of several lists goes: into none (``drop``), into each of them (``all``), or into the subspace of this
+        name; of a gene of several lists that this one does not hold, into none.
 
     Returns
     -------
     pandas.Series
-        Index `genes`; ``"tumor"``, ``"tme"``, ``"shared"`` or ``""`` (in no subspace).
+        Index `genes`; a subspace's name, :data:`SHARED` (in each subspace whose list holds it) or ``""`` (in none).
+
+    Raises
+    ------
+    InputError
+        If `shared_genes` is no such word.
     """
     import pandas as pd
 
-    if both not in ("tumor", "tme", "shared", "drop"):
-        raise InputError.of("genesets.both", repr(both), "use tumor, tme, shared or drop")
-    in_both = "" if both == "drop" else both
-    tumor, tme, genes = set(tumor), set(tme), list(genes)
-    subspaces = [
-        in_both if g in tumor and g in tme else "tumor" if g in tumor else "tme" if g in tme else ""
-        for g in genes
-    ]
+    known = ["drop", "all", *lists]
+    if shared_genes not in known:
+        advice = f"{did_you_mean(shared_genes, known)}use {', '.join(known[:-1])} or {known[-1]}"
+        raise InputError.of("expression.shared_genes", repr(shared_genes), advice)
+    sets, genes = {name: set(own) for name, own in lists.items()}, list(genes)
+
+    def place(gene: str) -> str:
+        owners = [name for name, own in sets.items() if gene in own]
+        if len(owners) < 2:
+            return owners[0] if owners else ""
+        return SHARED if shared_genes == "all" else shared_genes if shared_genes in owners else ""
+
+    subspaces = [place(gene) for gene in genes]
     return pd.Series(subspaces, index=pd.Index(genes, name="gene_symbol"), name="subspace", dtype=object)

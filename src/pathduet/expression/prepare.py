@@ -13,11 +13,10 @@ from pathduet.core.config import default
 from pathduet.core.errors import InputError, Problem, Problems
 from pathduet.expression.alignment import align
 from pathduet.expression.batch_correction import BatchCorrection, location_scale
-from pathduet.expression.fold_matrix import SUBSPACES
 from pathduet.expression.gene_order import coexpression_order
 from pathduet.expression.gene_scaling import ExternalScaling, mean_and_sd, scale_fold
 from pathduet.expression.gene_selection import Flavor, rank, statistic_for, top_share
-from pathduet.expression.gene_sets import Both, assign_subspaces, read_gene_set, shipped
+from pathduet.expression.gene_sets import SHARED, assign_subspaces, gene_lists
 from pathduet.expression.samples import check_tables, samples_of_fold
 from pathduet.expression.tables import ExpressionTable, read_expression
 from pathduet.expression.units import to_log2
@@ -36,8 +35,8 @@ class MatrixSettings:
 
     Attributes
     ----------
-    both : {"tumor", "tme", "shared", "drop"}
-        What becomes of genes in both lists; ``shared`` genes compete in both.
+    shared_genes : str
+        What becomes of genes in several lists: ``drop``, ``all`` (they compete in each), or the subspace that keeps them.
     flavor : str
         How genes are ranked by their variability.
     fraction : float
@@ -53,7 +52,7 @@ class MatrixSettings:
         Used by the flavor ``random`` only.
     """
 
-    both: Both = default("genesets.both")
+    shared_genes: str = default("expression.shared_genes")
     flavor: Flavor = default("expression.hvg_flavor")
     fraction: float = default("expression.hvg_fraction")
     protocol: Literal["strict", "paper"] = default("protocol")
@@ -93,21 +92,13 @@ def read_tables(expression: Mapping[str, Any]) -> list[ExpressionTable]:
     return tables
 
 
-def gene_lists(genesets: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the genes of each subspace that the configuration names."""
-    return {
-        name: shipped(name) if genesets[name] == "shipped" else read_gene_set(genesets[name])
-        for name in SUBSPACES
-    }
-
-
 def prepare_fold(
     settings: Mapping[str, Any], patients: pd.DataFrame, folds: pd.DataFrame, fold: int
 ) -> AnnData:
-    """Make the matrix of one fold as the configuration's ``expression``, ``genesets``, ``protocol`` and ``seed`` say."""
+    """Make the matrix of one fold as the configuration's ``expression``, ``subspaces``, ``protocol`` and ``seed`` say."""
     expression = settings["expression"]
     chosen = MatrixSettings(
-        both=settings["genesets"]["both"],
+        shared_genes=expression["shared_genes"],
         flavor=expression["hvg_flavor"],
         fraction=expression["hvg_fraction"],
         protocol=settings["protocol"],
@@ -115,7 +106,7 @@ def prepare_fold(
         external_scaling=expression["external_scaling"],
         seed=settings["seed"],
     )
-    return build(read_tables(expression), patients, folds, fold, gene_lists(settings["genesets"]), chosen)
+    return build(read_tables(expression), patients, folds, fold, gene_lists(settings["subspaces"]), chosen)
 
 
 def build(
@@ -142,17 +133,17 @@ def build(
     fold : int
         Whose matrix to make; its test part are the patients with this number.
     listed : mapping
-        Subspace (``tumor``, ``tme``) -> its genes.
+        Subspace -> its genes; the order is that of the networks.
     settings : MatrixSettings
 
     Returns
     -------
     anndata.AnnData
-        Samples x (genes of either list that all cohorts have). `X`: scaled, float32; ``layers["log2"]``:
+        Samples x (genes of any list that all cohorts have). `X`: scaled, float32; ``layers["log2"]``:
         before scaling; `obs`: patient_id, slide_id, cohort, part; `var`: subspace, highly_variable,
-        dispersion_norm, token_order (-1 = not selected; of a shared gene, its place among the tumor genes if it
-        is selected there), token_order_tumor, token_order_tme, mean, sd; ``uns["pathduet"]``: JSON text
-        with settings, counts and warnings.
+        dispersion_norm, token_order (-1 = not selected; of a gene of several subspaces, its place in the first that
+        selected it), for each subspace ``token_order_<subspace>``, mean, sd; ``uns["pathduet"]``: JSON text with settings,
+        counts by subspace (in their order) and warnings.
 
     Raises
     ------
@@ -207,7 +198,7 @@ def build(
         "tables": {table.cohort: table.counts for table in tables},
         "warnings": warnings,
     }
-    adata.uns["pathduet"] = json.dumps(record, sort_keys=True, allow_nan=False)
+    adata.uns["pathduet"] = json.dumps(record, allow_nan=False)
     return adata
 
 
@@ -250,7 +241,7 @@ def _token_order(
     """
     import pandas as pd
 
-    subspace = assign_subspaces(training.columns, listed["tumor"], listed["tme"], settings.both)
+    subspace = assign_subspaces(training.columns, listed, settings.shared_genes)
     genes = list(subspace.index[subspace != ""])
     var = pd.DataFrame(
         {
@@ -262,17 +253,18 @@ def _token_order(
     )
     sizes: dict[str, dict[str, int]] = {}
     remarks = []
-    for name in SUBSPACES:
-        candidates = list(var.index[var["subspace"].isin([name, "shared"])])
-        total = len(set(listed[name]))
+    for name, own in listed.items():
+        several = (var["subspace"] == SHARED) & var.index.isin(own)
+        candidates = list(var.index[(var["subspace"] == name) | several])
+        total = len(set(own))
         if not candidates:
-            found = f"none of the {len(listed[name])} {name} genes is in all expression tables"
-            raise InputError.of(f"genes, {name}", found, "check the gene names and genesets.both")
+            found = f"none of the {len(own)} {name} genes is in all expression tables"
+            raise InputError.of(f"genes, {name}", found, "check the gene names and expression.shared_genes")
         order = coexpression_order(training[top_share(dispersion, candidates, settings.fraction)])
         place = {gene: position for position, gene in enumerate(order)}
         var[f"token_order_{name}"] = [place.get(gene, -1) for gene in var.index]
         var["token_order"] = var["token_order"].where(var["token_order"] >= 0, var[f"token_order_{name}"])
-        measured = len(set(listed[name]) & set(training.columns))
+        measured = len(set(own) & set(training.columns))
         sizes[name] = {
             "listed": total, "absent": total - measured, "candidates": len(candidates), "selected": len(order),
         }  # fmt: skip

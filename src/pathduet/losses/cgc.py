@@ -1,40 +1,45 @@
-"""Confidence-guided gradient coordination (CGC): equation 6 and figure 3 of the paper.
+"""Confidence-guided gradient coordination (CGC): equation 6 and figure 3 of the paper, for any number of subspaces.
 
 The classifier's weight has one block per subspace, of the same shape, so the cosine of their gradients is
-defined. Where they conflict, the gradient of the less confident subspace loses its component along the other's.
+defined. Where they conflict, the gradient of the less confident subspace loses its component along the other's. Of more than
+two, each loses its component along every more confident one that it conflicts with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import torch
 from torch import Tensor
 
+#: Of a direction, what is left after others were taken out of it is rounding below this share of it.
+_ROUNDING = 1e-5
+
 
 def coordinate_gradients(
-    grad_tumor: Tensor,
-    grad_tme: Tensor,
-    confidence_tumor: float | Tensor,
-    confidence_tme: float | Tensor,
-    times: int = 1,
-) -> tuple[Tensor, Tensor]:
-    """Project the less confident of two conflicting gradients onto the other's orthogonal complement.
+    gradients: Sequence[Tensor], confidences: Sequence[float | Tensor] | Tensor, times: int = 1
+) -> list[Tensor]:
+    """Project less confident gradients onto the orthogonal complement of more confident ones that they conflict with.
 
     Parameters
     ----------
-    grad_tumor, grad_tme : Tensor
-        Gradients of the same shape.
-    confidence_tumor, confidence_tme : float or Tensor
+    gradients : sequence of Tensor
+        One a subspace, all of the same shape.
+    confidences : sequence of float or Tensor
         Batch sum of the probability that each subspace alone gives to what was observed; a tensor of one probability a
         sample is added up.
     times : int
-        2: the component along the other is taken away twice, so the gradient is reflected: the cosine changes its sign
-        and the norm stays.
+        2: the component along the other is taken away twice, so the gradient is reflected: of two, the cosine changes
+        its sign and the norm stays.
 
     Returns
     -------
-    tuple of Tensor
-        Both gradients; untouched if their cosine is at least 0 (which it counts as where one is zero), or if the
-        confidences are equal (eq. 6 has no case for that). The inputs are not changed.
+    list of Tensor
+        The gradients; each untouched if its cosine with those of higher confidence is at least 0 (which it counts as
+        where one is zero). Equal confidences leave each other alone (eq. 6 has no case for that). What is taken away is
+        the component in the span of the conflicting ones, and of those that come into conflict by that: afterwards, no
+        cosine with a more confident gradient, as it was given, is below 0. The inputs are not changed.
 
     Raises
     ------
@@ -45,24 +50,24 @@ def coordinate_gradients(
     ----------
     Equation 6 and figure 3 of the paper.
     """
-    if grad_tumor.shape != grad_tme.shape:
-        raise ValueError(f"gradients of different shapes: {grad_tumor.shape} and {grad_tme.shape}")
-    sure_tumor, sure_tme = (float(torch.as_tensor(sure).sum()) for sure in (confidence_tumor, confidence_tme))
-    if sure_tumor < sure_tme and in_conflict(grad_tumor, grad_tme):
-        return _without_component(grad_tumor, grad_tme, times), grad_tme
-    if sure_tme < sure_tumor and in_conflict(grad_tumor, grad_tme):
-        return grad_tumor, _without_component(grad_tme, grad_tumor, times)
-    return grad_tumor, grad_tme
+    if len({gradient.shape for gradient in gradients}) > 1:
+        raise ValueError(f"gradients of different shapes: {[tuple(g.shape) for g in gradients]}")
+    sums = [float(torch.as_tensor(confidence).sum()) for confidence in confidences]
+    from_surest = sorted(range(len(sums)), key=lambda i: -sums[i])
+    return [
+        _coordinated(gradient, [gradients[i] for i in from_surest if sums[i] > own], times)
+        for gradient, own in zip(gradients, sums, strict=True)
+    ]
 
 
 def coordinate_classifier(
-    gradient: Tensor, sure_tumor: float | Tensor, sure_tme: float | Tensor, times: int = 1
+    gradient: Tensor, confidences: Sequence[float | Tensor] | Tensor, times: int = 1
 ) -> bool:
-    """Coordinate the two blocks of a classifier's gradient (K, 2c) in place; return whether they were in conflict."""
-    tumor, tme = gradient.chunk(2, dim=1)
-    conflict = in_conflict(tumor, tme)
+    """Coordinate the blocks of a classifier's gradient (outputs, K c) in place; return whether any two were in conflict."""
+    blocks = gradient.chunk(len(confidences), dim=1)
+    conflict = any(in_conflict(one, other) for one, other in combinations(blocks, 2))
     if conflict:
-        gradient.copy_(torch.cat(coordinate_gradients(tumor, tme, sure_tumor, sure_tme, times), dim=1))
+        gradient.copy_(torch.cat(coordinate_gradients(blocks, confidences, times), dim=1))
     return conflict
 
 
@@ -75,6 +80,21 @@ def in_conflict(one: Tensor, other: Tensor) -> bool:
     return bool((one / sizes[0] * (other / sizes[1])).sum() < 0)
 
 
+def _coordinated(gradient: Tensor, surer: list[Tensor], times: int) -> Tensor:
+    """Return the gradient without its component along those of `surer`, the surest first, that it conflicts with."""
+    taken: list[Tensor] = []
+    while conflicting := [other for other in surer if in_conflict(gradient, other)]:
+        along = conflicting[0]
+        surer = [other for other in surer if other is not along]
+        size = along.abs().max()
+        for earlier in taken:
+            along = _without_component(along, earlier, 1)
+        if along.abs().max() > _ROUNDING * size:
+            gradient = _without_component(gradient, along, times)
+            taken.append(along)
+    return gradient
+
+
 def _without_component(gradient: Tensor, along: Tensor, times: int) -> Tensor:
     """Return gamma(x, y) = x - (x . y / y . y) y of eq. 6, for `times` = 1."""
     # Two vectors whose product is negative are both non-zero, but y . y of a tiny y can underflow.
@@ -82,23 +102,22 @@ def _without_component(gradient: Tensor, along: Tensor, times: int) -> Tensor:
     return gradient - times * (gradient * direction).sum() / direction.square().sum() * direction
 
 
-def subspace_logits(representation: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what each subspace's block of a linear classifier says alone, with half the bias.
+def subspace_logits(representation: Tensor, weight: Tensor, bias: Tensor, subspaces: int) -> list[Tensor]:
+    """Return what each subspace's block of a linear classifier says alone, with its share of the bias.
 
     Parameters
     ----------
     representation : Tensor
-        (B, 2c), [tumor; TME].
+        (B, K c) of K subspaces.
     weight, bias : Tensor
-        (K, 2c) and (K,) of the classifier.
+        (outputs, K c) and (outputs,) of the classifier.
+    subspaces : int
+        K.
 
     Returns
     -------
-    tuple of Tensor
-        Two (B, K) that add up to the classifier's logits.
+    list of Tensor
+        K times (B, outputs); they add up to the classifier's logits.
     """
-    c = representation.shape[1] // 2
-    return (
-        torch.nn.functional.linear(representation[:, :c], weight[:, :c], bias / 2),
-        torch.nn.functional.linear(representation[:, c:], weight[:, c:], bias / 2),
-    )
+    blocks = zip(representation.chunk(subspaces, dim=1), weight.chunk(subspaces, dim=1), strict=True)
+    return [torch.nn.functional.linear(part, block, bias / subspaces) for part, block in blocks]

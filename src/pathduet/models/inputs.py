@@ -24,12 +24,8 @@ class Inputs(Protocol):
         """(B, N, d) features by magnification."""
 
     @property
-    def tumor(self) -> Tensor:
-        """(B, G_T) z-scores; zeros where there is no expression."""
-
-    @property
-    def tme(self) -> Tensor:
-        """(B, G_E) z-scores; zeros where there is no expression."""
+    def genes(self) -> Mapping[str, Tensor]:
+        """(B, G) z-scores by subspace; zeros where there is no expression."""
 
     @property
     def has_expression(self) -> Tensor:
@@ -44,15 +40,14 @@ class NetworkSizes:
     ----------
     feature_dim : int
         Numbers per tile.
-    tumor_genes, tme_genes : tuple of str
-        Genes in token order; empty if the model does not read expression.
+    genes : mapping of str to tuple of str
+        Genes in token order by subspace, in the configuration's order; empty if the model does not read expression.
     outputs : int
-        Classes, or survival intervals.
+        Classes, survival intervals, or 1.
     """
 
     feature_dim: int
-    tumor_genes: tuple[str, ...]
-    tme_genes: tuple[str, ...]
+    genes: Mapping[str, tuple[str, ...]]
     outputs: int
 
 
@@ -62,14 +57,14 @@ class Answer(NamedTuple):
     Attributes
     ----------
     logits : Tensor
-        (B, K) class logits, or logits of the hazards per survival interval.
+        (B, outputs) class logits, logits of the hazards per survival interval, or a number.
     representation : Tensor
         (B, r), what the last linear layer reads.
     auxiliary : dict of str to Tensor
         Scalar losses of the model's own (alignment, reconstruction), weighted, added to the task's loss in training;
         empty in evaluation.
     paired_logits : Tensor, optional
-        (B, K), in training only: what an imputing model says with the real expression. The task's loss on the slides that have any
+        (B, outputs), in training only: what an imputing model says with the real expression. The task's loss on the slides that have any
         is added.
     """
 
@@ -81,10 +76,14 @@ class Answer(NamedTuple):
 
 @runtime_checkable
 class CoordinatedSubspaces(Protocol):
-    """A model whose two subspaces meet in one classifier, where training coordinates their gradients."""
+    """A model whose subspaces meet in one classifier, where training coordinates their gradients."""
+
+    @property
+    def subspaces(self) -> tuple[str, ...]:
+        """Their names."""
 
     def subspace_classifier(self) -> nn.Linear:
-        """Return the classifier: its representation is [first subspace; second subspace], c wide each."""
+        """Return the classifier: its representation is c numbers of each subspace, in their order."""
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ Everything else is the method's: patch tokens, offset network, clustering, pooli
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from pathduet.models.method.attention import MultiHeadAttention
-from pathduet.models.method.config import SUBSPACES, ModelConfig
+from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.deformable_attention import (
     DeformableOutput,
     OffsetNetwork,
@@ -63,6 +64,8 @@ class ReleasedConfig(ModelConfig):
             raise ValueError(
                 f"model.heads {self.heads} is no multiple of offset_groups {self.offset_groups}, as the released networks need"
             )
+        if len(self.subspaces) != 2:
+            raise ValueError(f"the released networks have two subspaces, not {len(self.subspaces)}")
         for name, only in _SWITCHES.items():
             if getattr(self, name) != only:
                 raise ValueError(
@@ -148,38 +151,37 @@ class ReleasedFusion(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         c = config.width
-        self.deformation = nn.ModuleDict({s: BiasedDeformableAttention(config) for s in SUBSPACES})
+        names = config.subspaces
+        self.deformation = nn.ModuleDict({s: BiasedDeformableAttention(config) for s in names})
         self.mix = nn.Linear(2 * c, c)
         self.selection = nn.ModuleDict(
-            {s: MultiHeadAttention(c, config.heads, config.head_dim, config.dropout) for s in SUBSPACES}
+            {s: MultiHeadAttention(c, config.heads, config.head_dim, config.dropout) for s in names}
         )
-        self.norm = nn.ModuleDict({s: nn.LayerNorm(c) for s in SUBSPACES})
-        self.dense = nn.ModuleDict({s: nn.Linear(c, c) for s in SUBSPACES})
+        self.norm = nn.ModuleDict({s: nn.LayerNorm(c) for s in names})
+        self.dense = nn.ModuleDict({s: nn.Linear(c, c) for s in names})
 
     def forward(
         self,
         patches: Tensor,
-        tumor: Tensor,
-        tme: Tensor,
-        tumor_mask: Tensor,
-        tme_mask: Tensor,
+        genes: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
         need_selection: bool = False,
         need_attention: bool = True,
     ) -> FusionOutput:
         """Return X_R for patch tokens (B, N, c) and gene vectors (B, 1, c); the masks have nothing to hide."""
-        genes = {"tumor": tumor, "tme": tme}
         deformed = {
-            s: self.deformation[s](genes[s].expand(-1, patches.shape[1], -1), patches) for s in SUBSPACES
+            s: block(genes[s].expand(-1, patches.shape[1], -1), patches)
+            for s, block in self.deformation.items()
         }
-        mixed = self.mix(torch.cat([deformed[s].tokens for s in SUBSPACES], dim=-1))  # (B, N, c)
+        mixed = self.mix(torch.cat([found.tokens for found in deformed.values()], dim=-1))  # (B, N, c)
         branches = {}
-        for s in SUBSPACES:
+        for s in deformed:
             selected, selection = self.selection[s](mixed, genes[s], need_attention=need_selection)
             pooled = self.norm[s](mixed + selected).mean(dim=1)
             branches[s] = SubspaceOutput(
                 torch.tanh(self.dense[s](pooled)), deformed[s].attention, selection, deformed[s].offsets
             )
-        return FusionOutput(torch.cat([branches[s].representation for s in SUBSPACES], dim=1), branches)
+        return FusionOutput(torch.cat([found.representation for found in branches.values()], dim=1), branches)
 
 
 class ReleasedTeacher(Teacher):
@@ -188,13 +190,10 @@ class ReleasedTeacher(Teacher):
     Its attention to the histology is (B, heads, N, keys): one row a position of the query map, not a gene.
     """
 
-    def __init__(
-        self, config: ModelConfig, feature_dim: int, tumor_genes: int, tme_genes: int, outputs: int
-    ) -> None:
-        super().__init__(config, feature_dim, tumor_genes, tme_genes, outputs)
-        counts = dict(zip(SUBSPACES, (tumor_genes, tme_genes), strict=True))
+    def __init__(self, config: ModelConfig, feature_dim: int, genes: Mapping[str, int], outputs: int) -> None:
+        super().__init__(config, feature_dim, genes, outputs)
         self.genes = nn.ModuleDict(
-            {s: GeneVector(n, config.width, config.dropout) for s, n in counts.items()}
+            {s: GeneVector(genes[s], config.width, config.dropout) for s in config.subspaces}
         )
         self.fusion = nn.ModuleDict({m: ReleasedFusion(config) for m in config.experts})
 
@@ -218,19 +217,14 @@ class ReleasedAggregation(TokenAggregation):
         return self.neighbors
 
 
-class ScoreOrder(nn.Module):
-    """Prototypes in the order of their cluster scores: nothing is learned."""
-
-    def forward(self, prototypes: Tensor, through_task: bool = True) -> tuple[Tensor, Tensor]:
-        """Return the (B, 2, c) prototypes as they are, and margins (B,) of 0."""
-        return prototypes, prototypes.new_zeros(len(prototypes))
-
-
 class ReleasedStudent(Student):
-    """The student of the public code; see :class:`Student` for parameters and results."""
+    """The student of the public code; see :class:`Student` for parameters and results.
+
+    Its prototypes keep the order of their cluster scores: none is learned.
+    """
 
     def __init__(self, config: ModelConfig, feature_dim: int, outputs: int) -> None:
         super().__init__(config, feature_dim, outputs)
         self.learns_order = False
         self.aggregation = nn.ModuleDict({m: ReleasedAggregation(config) for m in config.experts})
-        self.order = nn.ModuleDict({m: ScoreOrder() for m in config.experts})
+        del self.order

@@ -55,7 +55,7 @@ class SnnEncoder(nn.Module):
     Parameters
     ----------
     genes : sequence of int
-        Length of each input vector; one for a gene set alone or concatenated sets, two for parallel ones.
+        Length of each input vector; one for a gene set alone or concatenated sets, several for parallel ones.
     config : SnnConfig
         Sizes.
     """

@@ -162,7 +162,8 @@ def _counts(values: Iterable[str]) -> str:
 
 
 def _expression_lines(plan: Plan) -> list[str]:
-    from pathduet.expression.prepare import gene_lists, read_tables
+    from pathduet.expression.gene_sets import gene_lists
+    from pathduet.expression.prepare import read_tables
 
     tables = read_tables(plan.config["expression"])
     listed = gene_lists(plan.config["subspaces"])

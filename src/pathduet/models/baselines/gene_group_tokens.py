@@ -20,7 +20,7 @@ class GeneGroupTokens(nn.Module):
     Parameters
     ----------
     groups : mapping of str to sequence of int
-        Positions in [tumor genes, TME genes] by group; none empty.
+        Positions among the genes of all subspaces, in their order, by group; none empty.
     width : int
         Width of a token, and of the networks' one hidden layer.
     dropout : float
@@ -37,7 +37,7 @@ class GeneGroupTokens(nn.Module):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return (B, groups, width)."""
-        genes = torch.cat([inputs.tumor, inputs.tme], dim=1)
+        genes = torch.cat(list(inputs.genes.values()), dim=1)
         tokens = [
             branch(genes[:, self.get_buffer(f"positions_{i}")]) for i, branch in enumerate(self.branches)
         ]

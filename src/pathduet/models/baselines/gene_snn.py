@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from pathduet.models.inputs import Answer, Inputs, NetworkSizes
-from pathduet.models.method.gene_vectors import check_gene_input, gene_counts, gene_vectors
+from pathduet.models.method.gene_vectors import gene_counts, gene_vectors
 from pathduet.models.snn import Snn, SnnConfig
 
 
@@ -22,7 +22,7 @@ class GeneSnnConfig:
     Attributes
     ----------
     genes : str
-        ``tumor``, ``tme``: one gene set alone; ``concat``: one branch for both; ``parallel``: a branch each.
+        A subspace's name: its genes alone; ``concat``: one branch for all; ``parallel``: a branch each.
     hidden : tuple of int
         Width of each hidden layer of a branch.
     dropout : float
@@ -35,9 +35,6 @@ class GeneSnnConfig:
     hidden: tuple[int, ...] = (256, 256)
     dropout: float = 0.25
     input_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_gene_input(self.genes)
 
 
 class GeneSnn(nn.Module):

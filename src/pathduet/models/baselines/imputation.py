@@ -35,7 +35,6 @@ class ImputationConfig(LateFusionConfig):
     reconstruction: float = 1.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.reconstruction >= 0:
             raise ValueError(f"reconstruction is {self.reconstruction}; it must not be negative")
 

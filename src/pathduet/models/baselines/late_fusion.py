@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pathduet.models.baselines.abmil import GatedAttention
 from pathduet.models.inputs import Answer, Bag, BagConfig, Inputs, NetworkSizes
-from pathduet.models.method.gene_vectors import check_gene_input, gene_counts, gene_vectors
+from pathduet.models.method.gene_vectors import gene_counts, gene_vectors
 from pathduet.models.snn import SnnConfig, SnnEncoder
 
 FUSIONS = ("concat", "add", "bilinear")
@@ -28,7 +28,7 @@ class LateFusionConfig(BagConfig):
     Attributes
     ----------
     genes : str
-        ``tumor``, ``tme``, ``concat`` or ``parallel``, see :mod:`pathduet.models.method.gene_vectors`.
+        A subspace's name, ``concat`` or ``parallel``, see :mod:`pathduet.models.method.gene_vectors`.
     width : int
         Width of a tile's token, and of either modality's vector.
     attention_width : int
@@ -45,9 +45,6 @@ class LateFusionConfig(BagConfig):
     attention_width: int = 64
     gene_hidden: int = 256
     dropout: float = 0.25
-
-    def __post_init__(self) -> None:
-        check_gene_input(self.genes)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """SML: subspace fusion with coordinated gradients, the conference version of the paper.
 
 Zhang, Wang, Meng, Tang, Li: Knowledge-driven Subspace Fusion and Gradient Coordination for Multi-modal Learning, MICCAI 2024
-(the paper's reference 20). Tumor genes and TME genes each query the histology through deformable attention; a gene-guided
-consistency loss makes slides as alike in a subspace's histology as their genes are; the gradients of the two subspaces are
+(the paper's reference 20). Each subspace's genes query the histology through deformable attention; a gene-guided
+consistency loss makes slides as alike in a subspace's histology as their genes are; the gradients of the subspaces are
 coordinated in the classifier (:class:`pathduet.training.baseline_objective.BaselineObjective` does that).
 
 Against the teacher of this package it has no gene tokens, no selection among genes, no consistency between magnifications and no experts.
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pathduet.models.inputs import Answer, BagConfig, Inputs, NetworkSizes
-from pathduet.models.method.config import SUBSPACES, ModelConfig
+from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.deformable_attention import DeformableAttention
 from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.models.snn import SnnConfig, snn_branch
@@ -110,7 +110,7 @@ class SubspaceAttention(nn.Module):
 
 
 class Sml(nn.Module):
-    """Two subspaces, each genes and histology, then one linear classifier of both.
+    """Subspaces, each genes and histology, then one linear classifier of all.
 
     Parameters
     ----------
@@ -127,34 +127,37 @@ class Sml(nn.Module):
         self.patches = nn.ModuleDict(
             {m: PatchTokens(sizes.feature_dim, c, config.patch_start) for m in config.magnifications}
         )
-        counts = {"tumor": len(sizes.tumor_genes), "tme": len(sizes.tme_genes)}
-        if min(counts.values()) < 1:
+        if not all(sizes.genes.values()):
             raise ValueError("a subspace without genes cannot be modelled")
         snn = SnnConfig((config.gene_hidden, c), config.dropout)
-        self.genes = nn.ModuleDict({s: snn_branch(counts[s], snn) for s in SUBSPACES})
+        self.genes = nn.ModuleDict({s: snn_branch(len(genes), snn) for s, genes in sizes.genes.items()})
         self.attention = nn.ModuleDict(
             {
                 s: nn.ModuleDict({m: SubspaceAttention(config) for m in config.magnifications})
-                for s in SUBSPACES
+                for s in sizes.genes
             }
         )
         self.dense = nn.ModuleDict(
-            {s: nn.Sequential(nn.LayerNorm(c), nn.Linear(c, c), nn.Tanh()) for s in SUBSPACES}
+            {s: nn.Sequential(nn.LayerNorm(c), nn.Linear(c, c), nn.Tanh()) for s in sizes.genes}
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(2 * c, sizes.outputs)
+        self.classifier = nn.Linear(len(sizes.genes) * c, sizes.outputs)
+
+    @property
+    def subspaces(self) -> tuple[str, ...]:
+        """Names of the subspaces, in the order of the representation."""
+        return tuple(self.genes)
 
     def subspace_classifier(self) -> nn.Linear:
-        """Return the classifier; the tumor subspace comes first."""
+        """Return the classifier."""
         return self.classifier
 
     def forward(self, inputs: Inputs) -> Answer:
         """Classify slides with expression."""
         tokens = {m: block(inputs.patches[m]) for m, block in self.patches.items()}
-        expression = {"tumor": inputs.tumor, "tme": inputs.tme}
         parts, losses = [], []
-        for s in SUBSPACES:
-            genes = self.genes[s](expression[s])  # (B, c)
+        for s, branch in self.genes.items():
+            genes = branch(inputs.genes[s])  # (B, c)
             blocks = self.attention[s]
             assert isinstance(blocks, nn.ModuleDict)
             histology = torch.stack([blocks[m](genes, x) for m, x in tokens.items()]).mean(dim=0)
@@ -162,7 +165,7 @@ class Sml(nn.Module):
             if self.training:
                 known = inputs.has_expression
                 losses.append(batch_similarity_loss(genes[known], histology[known]))
-        representation = torch.cat(parts, dim=1)  # (B, 2c)
+        representation = torch.cat(parts, dim=1)  # (B, K c)
         auxiliary = {}
         if self.training:
             known_any = bool(inputs.has_expression.any())

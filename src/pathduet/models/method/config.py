@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from torch import nn
+
 from pathduet.core.config import default
 
 TOKEN_ORDERS = ("hilbert", "raster")
@@ -14,7 +16,8 @@ GENE_INPUTS = ("tokens", "vector")
 PATCH_STARTS = ("principal", "random")
 AGGREGATIONS = ("ita", "mean")
 MAGNIFICATIONS = ("10x", "20x")
-SUBSPACES = ("tumor", "tme")
+#: The networks look at every order of the subspaces: 8! = 40,320.
+MOST_SUBSPACES = 8
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class ModelConfig:
         single query token).
     aggregation : str
         Student: ``ita`` (eq. 8-12) or ``mean`` (the mean of all patch tokens; no attention, no clusters).
+    subspaces : tuple of str
+        Names of the subspaces, in the order of the representation: a branch of the teacher and a prototype of the
+        student each, whether or not there is expression.
     """
 
     tokens: int = default("model.tokens")
@@ -81,8 +87,10 @@ class ModelConfig:
     magnifications: str = default("model.magnifications")
     gene_input: str = default("model.gene_input")
     aggregation: str = default("model.aggregation")
+    subspaces: tuple[str, ...] = tuple(default("subspaces"))
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "subspaces", tuple(self.subspaces))  # a list, as read from JSON
         for name, value, allowed in (
             ("token_order", self.token_order, TOKEN_ORDERS),
             ("expert_rule", self.expert_rule, EXPERT_RULES),
@@ -122,6 +130,11 @@ class ModelConfig:
             raise ValueError(f"model.refinements is {self.refinements}; it must not be negative")
         if self.offset_range < 0:
             raise ValueError(f"model.offset_range is {self.offset_range}; it must not be negative")
+        if not 1 <= len(set(self.subspaces)) == len(self.subspaces) <= MOST_SUBSPACES:
+            raise ValueError(f"{len(self.subspaces)} subspaces; name one to {MOST_SUBSPACES}, each once")
+        for name in self.subspaces:
+            if hasattr(nn.ModuleDict, name):
+                raise ValueError(f"a subspace cannot be called {name!r}, a name that torch needs")
 
     @property
     def experts(self) -> tuple[str, ...]:

@@ -1,19 +1,19 @@
 """Disentangled multi-modal selective fusion (DMSF): equations 1 to 5 of the paper, per magnification.
 
-Two branches, tumor and microenvironment (TME), that share nothing but the patch tokens and meet only in the
-classifier. In each, genes attend to the histology (step 1), and what they found attends to the genes (step 2). The
+One branch a subspace; the branches share nothing but the patch tokens and meet only in the classifier. In each, genes attend to the histology (step 1), and what they found attends to the genes (step 2). The
 paper leaves the pooling open: here residual, LayerNorm, mean over the genes, LayerNorm, dense, tanh.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pathduet.models.method.attention import MultiHeadAttention
-from pathduet.models.method.config import SUBSPACES, ModelConfig
+from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.plain_attention import attention_to_patches
 
 
@@ -45,9 +45,9 @@ class FusionOutput(NamedTuple):
     Attributes
     ----------
     representation : Tensor
-        (B, 2c); tumor first, then TME.
+        (B, K c) of K subspaces, in their order.
     branches : dict
-        :class:`SubspaceOutput` by subspace, ``tumor`` and ``tme``.
+        :class:`SubspaceOutput` by subspace.
     """
 
     representation: Tensor
@@ -117,7 +117,7 @@ class SubspaceFusion(nn.Module):
 
 
 class DisentangledFusion(nn.Module):
-    """DMSF of one magnification: a tumor and a TME branch, made alike, that share no weight.
+    """DMSF of one magnification: a branch a subspace, made alike, that share no weight.
 
     Parameters
     ----------
@@ -127,44 +127,42 @@ class DisentangledFusion(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.branches = nn.ModuleDict({subspace: SubspaceFusion(config) for subspace in SUBSPACES})
+        self.branches = nn.ModuleDict({name: SubspaceFusion(config) for name in config.subspaces})
 
     def forward(
         self,
         patches: Tensor,
-        tumor: Tensor,
-        tme: Tensor,
-        tumor_mask: Tensor,
-        tme_mask: Tensor,
+        genes: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
         need_selection: bool = False,
         need_attention: bool = True,
     ) -> FusionOutput:
-        """Fuse both subspaces' gene tokens with the patch tokens.
+        """Fuse the subspaces' gene tokens with the patch tokens.
 
         Parameters
         ----------
         patches : Tensor
             (B, N, c), N = n x n cells of the patch map.
-        tumor, tme : Tensor
+        genes : mapping of str to Tensor
             (B, G, c) gene tokens of each subspace, each G a square number of its own.
-        tumor_mask, tme_mask : Tensor
-            (G,) or (B, G) bool, True where a token is a gene.
+        masks : mapping of str to Tensor
+            (G,) or (B, G) bool of each subspace, True where a token is a gene.
         need_selection, need_attention : bool
             See :class:`SubspaceFusion`.
 
         Returns
         -------
         FusionOutput
-            X_R = [X_R tumor; X_R tme].
+            X_R, the subspaces' beside each other.
 
         Raises
         ------
         ValueError
             If a number of tokens is no square number.
         """
-        genes = {"tumor": (tumor, tumor_mask), "tme": (tme, tme_mask)}
         branches = {
-            s: self.branches[s](*genes[s], patches, need_selection, need_attention) for s in SUBSPACES
+            name: branch(genes[name], masks[name], patches, need_selection, need_attention)
+            for name, branch in self.branches.items()
         }
-        representation = torch.cat([branches[s].representation for s in SUBSPACES], dim=1)  # (B, 2c)
+        representation = torch.cat([found.representation for found in branches.values()], dim=1)  # (B, K c)
         return FusionOutput(representation, branches)

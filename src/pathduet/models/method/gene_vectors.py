@@ -1,4 +1,4 @@
-"""Expression as vectors: one gene set alone, both in one vector, or both apart (figure 2b of the paper)."""
+"""Expression as vectors: one subspace's genes alone, all in one vector, or each apart (figure 2b of the paper)."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ from torch import Tensor
 
 from pathduet.models.inputs import Inputs, NetworkSizes
 
-#: Which genes a network of gene vectors reads.
-GENE_VECTORS = ("tumor", "tme", "concat", "parallel")
-
-
-def check_gene_input(genes: str) -> None:
-    """Raise ValueError unless `genes` is one of :data:`GENE_VECTORS`."""
-    if genes not in GENE_VECTORS:
-        raise ValueError(f"genes is {genes!r}; known: {', '.join(GENE_VECTORS)}")
-
 
 def gene_counts(sizes: NetworkSizes, genes: str) -> list[int]:
-    """Return the length of each vector that :func:`gene_vectors` gives."""
-    check_gene_input(genes)
-    tumor, tme = len(sizes.tumor_genes), len(sizes.tme_genes)
-    return {"tumor": [tumor], "tme": [tme], "concat": [tumor + tme], "parallel": [tumor, tme]}[genes]
+    """Return the length of each vector that :func:`gene_vectors` gives.
+
+    Raises
+    ------
+    ValueError
+        If `genes` is no subspace, ``concat`` or ``parallel``.
+    """
+    known = [*sizes.genes, "concat", "parallel"]
+    if genes not in known:
+        raise ValueError(f"genes is {genes!r}; known: {', '.join(known)}")
+    counts = {name: len(symbols) for name, symbols in sizes.genes.items()}
+    if genes == "concat":
+        return [sum(counts.values())]
+    return list(counts.values()) if genes == "parallel" else [counts[genes]]
 
 
 def gene_vectors(inputs: Inputs, genes: str) -> list[Tensor]:
-    """Return the expression as one or two tensors (B, genes).
+    """Return the expression as tensors (B, genes).
 
     Parameters
     ----------
     inputs : Inputs
         A batch.
     genes : str
-        ``tumor`` or ``tme``: that set alone; ``concat``: both in one vector, tumor first; ``parallel``: both apart.
+        A subspace's name: its genes alone; ``concat``: those of all subspaces in one vector, in their order;
+        ``parallel``: each subspace's apart.
     """
-    check_gene_input(genes)
     if genes == "concat":
-        return [torch.cat([inputs.tumor, inputs.tme], dim=1)]
-    return [getattr(inputs, name) for name in (("tumor", "tme") if genes == "parallel" else (genes,))]
+        return [torch.cat(list(inputs.genes.values()), dim=1)]
+    return list(inputs.genes.values()) if genes == "parallel" else [inputs.genes[genes]]

@@ -1,13 +1,14 @@
-"""The histology-only student: two prototypes per magnification, one per subspace (stage II).
+"""The histology-only student: K prototypes per magnification, one per subspace (stage II).
 
-ITA merges the patch tokens into two prototypes. Each passes the dense + tanh layer that ends the teacher's branches,
+ITA merges the patch tokens into the prototypes. Each passes the dense + tanh layer that ends the teacher's branches,
 so that both representations live in (-1, 1) and their squared difference is meaningful; the ordered
-prototypes are concatenated as the teacher's [tumor; TME]. Without ITA (``aggregation: mean``) the mean of the patch
-tokens passes two such layers, one a subspace: there are no prototypes to tell apart.
+prototypes are concatenated as the teacher's subspaces are. Without ITA (``aggregation: mean``) the mean of the patch
+tokens passes K such layers, one a subspace: there are no prototypes to tell apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.patch_tokens import PatchTokens, given
-from pathduet.models.method.subspace_order import SubspaceOrder
+from pathduet.models.method.subspace_order import SubspaceOrder, best_order
 from pathduet.models.method.token_aggregation import Aggregation, TokenAggregation
 
 
@@ -25,14 +26,16 @@ class StudentOutput(NamedTuple):
     Attributes
     ----------
     logits : dict
-        (B, K) of each expert: class logits, or logits of the hazards per survival interval.
+        (B, outputs) of each expert: class logits, logits of the hazards per survival interval, or a number.
     representation : dict
-        (B, 2c), X_R: the tumor prototype, then the TME prototype.
+        (B, K c), X_R: the subspaces' prototypes in their order.
     prototypes : dict
-        (B, 2, c), the two as the clustering gave them; without ITA the two halves of `representation`.
-    margin : dict
-        (B,) score of the first given prototype minus that of the second; at or above 0 the given order stands.
-        Without ITA, 0.
+        (B, K, c), as the clustering gave them; without ITA the parts of `representation`.
+    scores : dict
+        (B, K, K), how much each given prototype (rows) is like each subspace (columns); see
+        :mod:`pathduet.models.method.subspace_order`. Zeros where no order is learned.
+    order : dict
+        (B, K) which given prototype stands for each subspace.
     aggregation : dict
         :class:`Aggregation` with the tokens' assignment to the given prototypes; empty without ITA.
     """
@@ -40,7 +43,8 @@ class StudentOutput(NamedTuple):
     logits: dict[str, Tensor]
     representation: dict[str, Tensor]
     prototypes: dict[str, Tensor]
-    margin: dict[str, Tensor]
+    scores: dict[str, Tensor]
+    order: dict[str, Tensor]
     aggregation: dict[str, Aggregation]
 
 
@@ -54,24 +58,25 @@ class Student(nn.Module):
     feature_dim : int
         Numbers per tile.
     outputs : int
-        Classes, or survival intervals.
+        Classes, survival intervals, or 1.
     """
 
     def __init__(self, config: ModelConfig, feature_dim: int, outputs: int) -> None:
         super().__init__()
         self.config = config
-        c = config.width
+        c, count = config.width, len(config.subspaces)
         self.patches = nn.ModuleDict({m: PatchTokens(feature_dim, c) for m in config.experts})
         #: Whether the prototypes' order is learned.
-        self.learns_order = config.aggregation == "ita"
+        self.learns_order = config.aggregation == "ita" and count > 1
         if config.aggregation == "ita":
             self.aggregation = nn.ModuleDict({m: TokenAggregation(config) for m in config.experts})
             self.dense = nn.ModuleDict({m: nn.Linear(c, c) for m in config.experts})
-            self.order = nn.ModuleDict({m: SubspaceOrder(c) for m in config.experts})
         else:
-            self.halves = nn.ModuleDict({m: nn.Linear(c, 2 * c) for m in config.experts})
+            self.halves = nn.ModuleDict({m: nn.Linear(c, count * c) for m in config.experts})
+        if self.learns_order:
+            self.order = nn.ModuleDict({m: SubspaceOrder(c, count) for m in config.experts})
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.ModuleDict({m: nn.Linear(2 * c, outputs) for m in config.experts})
+        self.classifier = nn.ModuleDict({m: nn.Linear(count * c, outputs) for m in config.experts})
 
     def patch_tokens(self, magnification: str) -> PatchTokens:
         """Return the block that turns a magnification's features into tokens."""
@@ -80,18 +85,20 @@ class Student(nn.Module):
         return block
 
     def scorer(self, magnification: str) -> Tensor:
-        """Return the weight (1, c) that rates how tumor-like a magnification's prototypes are."""
+        """Return the weight (K - 1, c) that rates how much like each subspace but the last a prototype is."""
         order = self.order[magnification]
         assert isinstance(order, SubspaceOrder)
         return order.score.weight
 
     @torch.no_grad()
-    def exchange(self, magnification: str) -> None:
-        """Let the prototype that came second come first; what the student predicts does not change."""
-        classifier = self.classifier[magnification]
+    def reorder(self, magnification: str, order: Sequence[int]) -> None:
+        """Let subspace k have the prototype that subspace ``order[k]`` had; what the student predicts does not change."""
+        classifier, scorer = self.classifier[magnification], self.scorer(magnification)
         assert isinstance(classifier, nn.Linear)
-        self.scorer(magnification).neg_()
-        classifier.weight.copy_(classifier.weight.roll(self.config.width, dims=1))
+        scores = nn.functional.pad(scorer, (0, 0, 0, 1))[list(order)]
+        scorer.copy_(scores[:-1] - scores[-1])
+        blocks = classifier.weight.unflatten(1, (len(order), -1))
+        classifier.weight.copy_(blocks[:, list(order)].flatten(1))
 
     def forward(
         self,
@@ -124,17 +131,20 @@ class Student(nn.Module):
         """
         features = {"10x": patches_10x, "20x": patches_20x}
         repeats = {"10x": repeats_10x, "20x": repeats_20x}
-        logits, representation, prototypes, margin = {}, {}, {}, {}
+        logits, representation, prototypes, scores, order = {}, {}, {}, {}, {}
         aggregation: dict[str, Aggregation] = {}
+        count = len(self.config.subspaces)
         for m in self.config.experts:
             tokens = self.patches[m](given(features, m))
             if self.config.aggregation == "mean":
-                prototypes[m] = torch.tanh(self.halves[m](tokens.mean(dim=1))).unflatten(1, (2, -1))
-                ordered, margin[m] = prototypes[m], tokens.new_zeros(len(tokens))
+                prototypes[m] = torch.tanh(self.halves[m](tokens.mean(dim=1))).unflatten(1, (count, -1))
             else:
                 aggregation[m] = self.aggregation[m](tokens, repeats[m])
-                prototypes[m] = torch.tanh(self.dense[m](aggregation[m].prototypes))  # (B, 2, c)
-                ordered, margin[m] = self.order[m](prototypes[m], through_task=order_from_task)
-            representation[m] = ordered.flatten(1)  # (B, 2c)
+                prototypes[m] = torch.tanh(self.dense[m](aggregation[m].prototypes))  # (B, K, c)
+            ordered, scores[m] = prototypes[m], tokens.new_zeros(len(tokens), count, count)
+            if self.learns_order:
+                ordered, scores[m] = self.order[m](prototypes[m], through_task=order_from_task)
+            order[m] = best_order(scores[m])
+            representation[m] = ordered.flatten(1)  # (B, K c)
             logits[m] = self.classifier[m](self.dropout(representation[m]))
-        return StudentOutput(logits, representation, prototypes, margin, aggregation)
+        return StudentOutput(logits, representation, prototypes, scores, order, aggregation)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from pathduet.models.method.config import SUBSPACES, ModelConfig
+from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.fusion import DisentangledFusion, SubspaceOutput
 from pathduet.models.method.gene_tokens import GeneTokens, GeneVector
 from pathduet.models.method.patch_tokens import PatchTokens, given
@@ -18,9 +19,9 @@ class TeacherOutput(NamedTuple):
     Attributes
     ----------
     logits : dict
-        (B, K) of each expert: class logits, or logits of the hazards per survival interval.
+        (B, outputs) of each expert: class logits, logits of the hazards per survival interval, or a number.
     representation : dict
-        (B, 2c), X_R = [tumor; TME].
+        (B, K c), X_R of the K subspaces, in their order.
     branches : dict
         By magnification, then by subspace: :class:`SubspaceOutput` with the attention.
     """
@@ -41,29 +42,34 @@ class Teacher(nn.Module):
         Sizes.
     feature_dim : int
         Numbers per tile.
-    tumor_genes, tme_genes : int
-        Genes per subspace.
+    genes : mapping of str to int
+        Genes of each subspace of `config`.
     outputs : int
-        Classes, or survival intervals.
+        Classes, survival intervals, or 1.
+
+    Raises
+    ------
+    ValueError
+        If `genes` has other subspaces than `config`, or one without genes.
     """
 
-    def __init__(
-        self, config: ModelConfig, feature_dim: int, tumor_genes: int, tme_genes: int, outputs: int
-    ) -> None:
+    def __init__(self, config: ModelConfig, feature_dim: int, genes: Mapping[str, int], outputs: int) -> None:
         super().__init__()
+        if set(genes) != set(config.subspaces):
+            raise ValueError(f"genes of {', '.join(genes)} for subspaces {', '.join(config.subspaces)}")
         self.config = config
         c = config.width
         vector = config.gene_input == "vector"
         self.genes = nn.ModuleDict(
             {
-                s: GeneVector(n, c, config.dropout) if vector else GeneTokens(n, c)
-                for s, n in zip(SUBSPACES, (tumor_genes, tme_genes), strict=True)
+                s: GeneVector(genes[s], c, config.dropout) if vector else GeneTokens(genes[s], c)
+                for s in config.subspaces
             }
         )
         self.patches = nn.ModuleDict({m: PatchTokens(feature_dim, c) for m in config.experts})
         self.fusion = nn.ModuleDict({m: DisentangledFusion(config) for m in config.experts})
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.ModuleDict({m: nn.Linear(2 * c, outputs) for m in config.experts})
+        self.classifier = nn.ModuleDict({m: nn.Linear(len(genes) * c, outputs) for m in config.experts})
 
     def gene_mask(self, subspace: str) -> Tensor:
         """Return (G,) bool, True where a gene token of `subspace` is a gene and not padding."""
@@ -72,7 +78,7 @@ class Teacher(nn.Module):
         return tokens.mask
 
     def expert(self, magnification: str) -> nn.Linear:
-        """Return the classifier of a magnification: 2c inputs, tumor first."""
+        """Return the classifier of a magnification: K c inputs, c of each subspace in their order."""
         classifier = self.classifier[magnification]
         assert isinstance(classifier, nn.Linear)
         return classifier
@@ -87,8 +93,7 @@ class Teacher(nn.Module):
         self,
         patches_10x: Tensor | None,
         patches_20x: Tensor | None,
-        tumor: Tensor,
-        tme: Tensor,
+        genes: Mapping[str, Tensor],
         need_selection: bool = False,
         need_attention: bool = True,
     ) -> TeacherOutput:
@@ -99,9 +104,9 @@ class Teacher(nn.Module):
         patches_10x, patches_20x : Tensor or None
             (B, N, d) features, N = n x n cells of the token map in row-major order; None if the magnification is not
             read.
-        tumor, tme : Tensor
-            (B, G) z-scores of the subspaces' genes in token order; every slide needs expression (a slide without is for
-            the student).
+        genes : mapping of str to Tensor
+            (B, G) z-scores of each subspace's genes in token order; every slide needs expression (a slide without is
+            for the student).
         need_selection : bool
             Return the selection layers' attention too.
         need_attention : bool
@@ -117,15 +122,12 @@ class Teacher(nn.Module):
             If a magnification that is read is not given, N is no square number or genes are not as many as the network's.
         """
         features = {"10x": patches_10x, "20x": patches_20x}
-        genes = {"tumor": self.genes["tumor"](tumor), "tme": self.genes["tme"](tme)}
-        masks = {s: self.gene_mask(s) for s in SUBSPACES}
+        gene_tokens = {s: block(genes[s]) for s, block in self.genes.items()}
+        masks = {s: self.gene_mask(s) for s in self.genes}
         logits, representation, branches = {}, {}, {}
         for m in self.config.experts:
             tokens = self.patches[m](given(features, m))
-            fused = self.fusion[m](
-                tokens, genes["tumor"], genes["tme"], masks["tumor"], masks["tme"],
-                need_selection, need_attention,
-            )  # fmt: skip
+            fused = self.fusion[m](tokens, gene_tokens, masks, need_selection, need_attention)
             representation[m], branches[m] = fused.representation, fused.branches
             logits[m] = self.classifier[m](self.dropout(fused.representation))
         return TeacherOutput(logits, representation, branches)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pathduet.models.method.config import SUBSPACES, ModelConfig
+from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.dpc_knn import dpc_knn, merge_tokens, refine_clusters
 from pathduet.models.method.plain_attention import attention_to_patches
 
@@ -49,7 +49,7 @@ class TokenAggregation(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.prototypes, self.neighbors = len(SUBSPACES), config.neighbors
+        self.prototypes, self.neighbors = len(config.subspaces), config.neighbors
         self.refinements = config.refinements
         self.deformation: nn.Module = attention_to_patches(config)
         self.norm = nn.LayerNorm(config.width)
