@@ -1,4 +1,4 @@
-# Expression tables -> aligned, log-scaled, highly variable, tumor | TME, standardised: one file a fold.
+# Expression tables -> aligned, log-scaled, highly variable, by subspace, standardised: one file a fold.
 
 
 rule genes:

@@ -7,6 +7,8 @@ with job(snakemake, "subspaces"):
     from pathduet.expression.gene_sets import gene_lists
     from pathduet.expression.subspace_table import subspace_table
 
-    settings = snakemake.params
-    listed = gene_lists(settings.subspaces)
-    write_tsv(snakemake.output.table, subspace_table(snakemake.input.matrices, listed, settings.shared_genes))
+    settings = snakemake.params.settings
+    table = subspace_table(
+        snakemake.input.matrices, gene_lists(settings["subspaces"]), settings["expression"]["shared_genes"]
+    )
+    write_tsv(snakemake.output.table, table)
