@@ -6,7 +6,7 @@ library: networks are named as ``module:attribute`` and loaded when one is built
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -257,7 +257,7 @@ def named(name: str, catalogue: Mapping[str, Model] = CATALOGUE) -> Model:
     return catalogue.get(name) or Model(name, name, "own", "", (), ())
 
 
-def opponent_of(name: str, base: str, reads: str) -> str:
+def opponent_of(name: str, base: str, reads: str, left_out: Collection[str] = ()) -> str:
     """Return the model that a model is tested against: a variation's base, else the one of ours that reads the same.
 
     Parameters
@@ -266,16 +266,19 @@ def opponent_of(name: str, base: str, reads: str) -> str:
         Base: of a variation, the model that it varies; else the model itself.
     reads : str
         As :attr:`Model.reads`.
+    left_out : collection of str, optional
+        Models that the run cannot train; the student then stands for the other two.
 
     Returns
     -------
     str
-        Empty for what others are tested against.
+        Empty for what others are tested against, and where none of ours is trained.
     """
     varied = named(base).role if named(base).kind == "method" else base
     if varied != name and named(base).kind in ("method", "baseline"):
         return varied
-    ours = "distilled" if reads == "slides" else "teacher"
+    wanted = ("distilled" if reads == "slides" else "teacher", "student")
+    ours = next((one for one in wanted if one not in left_out), "")
     return "" if name == ours else ours
 
 
@@ -321,6 +324,26 @@ def clinical_models(config: Mapping[str, Any]) -> dict[str, Model]:
                 covariates=tuple(columns), covariate_set=chosen, colour=_GREY, short=f"{short}: {said}",
             )  # fmt: skip
     return models
+
+
+def reference_model(catalogue: Mapping[str, Model], task: Task, wanted: str | None) -> str:
+    """Return the clinical model that the others' gain is over: of the wanted set of covariates, else the first of the task.
+
+    Parameters
+    ----------
+    catalogue : mapping
+        A run's (:func:`catalogue_of`).
+    wanted : str or None
+        ``evaluation.gain_over``.
+
+    Returns
+    -------
+    str
+        Its name; empty where the task has no clinical model.
+    """
+    fitting = [model for model in catalogue.values() if model.kind == "clinical" and model.fits(task)]
+    fitting.sort(key=lambda model: model.covariate_set != wanted)
+    return fitting[0].name if fitting else ""
 
 
 def _covariate_title(config: Mapping[str, Any], column: str) -> str:

@@ -13,21 +13,15 @@ matrix products.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
+from pathduet.cohort.tasks import Task
 from pathduet.evaluation.censoring import ipcw_c_index
-from pathduet.evaluation.metrics import CLASSIFICATION_METRICS, metric_names
-from pathduet.evaluation.predictions import (
-    SURVIVAL_TASK,
-    at_unit,
-    class_names,
-    label_indices,
-    labelled,
-    probabilities,
-)
+from pathduet.evaluation.metrics import metric_names, positive_index
+from pathduet.evaluation.predictions import at_unit, class_names, label_indices, labelled, probabilities
 from pathduet.evaluation.survival_metrics import comparable_pairs
 
 LEVEL = 0.95
@@ -72,8 +66,23 @@ def weighted_auc(positive: np.ndarray, score: np.ndarray, weight: np.ndarray) ->
     return _divide(won, up.sum(axis=1) * down.sum(axis=1))
 
 
+def weighted_average_precision(positive: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the average precision under each row of case weights, as :func:`weighted_auc`; NaN without a positive."""
+    order = np.argsort(-score, kind="stable")
+    score, positive, weight = score[order], positive[order], weight[:, order]
+    up = weight * positive
+    # a threshold takes all cases of a score or none
+    last = np.searchsorted(-score, -score, side="right") - 1
+    precision = _divide(up.cumsum(axis=1), weight.cumsum(axis=1))[:, last]
+    return _divide(np.where(up > 0, up * precision, 0).sum(axis=1), up.sum(axis=1))
+
+
 def classification_replicates(
-    truth: np.ndarray, probability: np.ndarray, weight: np.ndarray
+    truth: np.ndarray,
+    probability: np.ndarray,
+    weight: np.ndarray,
+    positive: int | None = None,
+    ordered: bool = False,
 ) -> dict[str, np.ndarray]:
     """Return every classification metric under each row of `weight`; same rules as the point values.
 
@@ -83,6 +92,8 @@ def classification_replicates(
     probability : (n, K) array
     weight : (R, n) array
         Case weights.
+    positive, ordered
+        See :func:`pathduet.evaluation.classification_metrics.classification_scores`.
     """
     n_classes = probability.shape[1]
     predicted = probability.argmax(axis=1)
@@ -97,14 +108,38 @@ def classification_replicates(
     def macro(value: np.ndarray, over: np.ndarray) -> np.ndarray:
         return _divide(np.where(over, value, 0).sum(axis=1), over.sum(axis=1))
 
-    aucs = [weighted_auc(truth == k, probability[:, k], weight) for k in range(n_classes)]
-    return {
-        "auc": macro(np.stack(aucs, axis=1), with_both),
-        "accuracy": _divide(hit.sum(axis=1), total),
-        "sensitivity": macro(_divide(hit, true), present),
-        "specificity": macro(_divide(others - called + hit, others), with_both),
-        "f1": macro(_divide(2 * hit, true + called), present),
-    }
+    def one_against_rest(metric: Callable[..., np.ndarray]) -> np.ndarray:
+        found = [metric(truth == k, probability[:, k], weight) for k in range(n_classes)]
+        return np.stack(found, axis=1)
+
+    aucs, precisions = one_against_rest(weighted_auc), one_against_rest(weighted_average_precision)
+    sensitivity, specificity = _divide(hit, true), _divide(others - called + hit, others)
+    f1 = _divide(2 * hit, true + called)
+    values = {"accuracy": _divide(hit.sum(axis=1), total)}
+    if positive is None:
+        values |= {
+            "auc": macro(aucs, with_both),
+            "average_precision": macro(precisions, with_both),
+            "balanced_accuracy": macro(sensitivity, present),
+            "sensitivity": macro(sensitivity, present),
+            "specificity": macro(specificity, with_both),
+            "f1": macro(f1, present),
+        }
+    else:
+        values |= {
+            "auc": aucs[:, positive],
+            "average_precision": np.where(with_both[:, positive], precisions[:, positive], np.nan),
+            "balanced_accuracy": sensitivity.mean(axis=1),
+            "sensitivity": sensitivity[:, positive],
+            "specificity": specificity[:, positive],
+            "f1": np.where(present[:, positive], f1[:, positive], np.nan),
+        }
+    if ordered:
+        steps = np.arange(n_classes)
+        distance = (steps[:, None] - steps[None, :]) ** 2
+        by_chance = np.einsum("ri,rj,ij->r", true, called, distance)
+        values["quadratic_kappa"] = 1 - _divide(total * (confusion * distance).sum(axis=(1, 2)), by_chance)
+    return values
 
 
 def survival_replicates(
@@ -122,8 +157,46 @@ def survival_replicates(
     return {"c_index": np.concatenate(values)}
 
 
+def regression_replicates(
+    truth: np.ndarray, prediction: np.ndarray, weight: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return R2, Spearman's correlation and the mean absolute error under each row of `weight` (R, n)."""
+    total, truth, prediction = weight.sum(axis=1), truth - truth.mean(), prediction - truth.mean()
+    mean = _divide(weight @ truth, total)
+    left = weight @ (truth - prediction) ** 2
+    spread = (weight * (truth[None, :] - mean[:, None]) ** 2).sum(axis=1)
+    # equal values have no spread, up to rounding
+    spread = np.where(spread > 1e-12 * (weight @ truth**2), spread, 0)
+    return {
+        "r2": 1 - _divide(left, spread),
+        "spearman": _weighted_correlation(
+            _mean_ranks(truth, weight), _mean_ranks(prediction, weight), weight
+        ),
+        "mae": _divide(weight @ np.abs(truth - prediction), total),
+    }
+
+
+def _mean_ranks(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return each case's mean rank under each row of `weight`, but for a constant; shape (R, n)."""
+    order = np.argsort(values, kind="stable")
+    known = values[order]
+    below = np.concatenate([np.zeros((len(weight), 1)), weight[:, order].cumsum(axis=1)], axis=1)
+    ranks = np.empty_like(weight)
+    first, after = (np.searchsorted(known, known, side=side) for side in ("left", "right"))
+    ranks[:, order] = (below[:, first] + below[:, after]) / 2
+    return ranks
+
+
+def _weighted_correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the correlation of two (R, n) arrays under (R, n) weights, shape (R,); NaN where one has no spread."""
+    total = weight.sum(axis=1, keepdims=True)
+    a, b = (x - _divide((weight * x).sum(axis=1, keepdims=True), total) for x in (a, b))
+    variances = (weight * a**2).sum(axis=1) * (weight * b**2).sum(axis=1)
+    return _divide((weight * a * b).sum(axis=1), np.sqrt(variances))
+
+
 def replicates(
-    predictions: pd.DataFrame, task: str, unit: str, counts: pd.DataFrame
+    predictions: pd.DataFrame, task: Task, unit: str, counts: pd.DataFrame
 ) -> dict[str, np.ndarray]:
     """Return the replicates of every metric of one model's evaluated part.
 
@@ -131,8 +204,8 @@ def replicates(
     ----------
     predictions : DataFrame
         A predictions table.
-    task, unit : str
-        ``unit``: ``"patient"`` or ``"slide"``.
+    task : Task
+    unit : {"patient", "slide"}
     counts : DataFrame, resamples x patients
         Draws by patient_id (columns), for example from :func:`draw`.
 
@@ -146,7 +219,7 @@ def replicates(
     if rows.empty:
         return {name: np.full(len(counts), np.nan) for name in metric_names(task)}
     weight = counts[rows["patient_id"]].to_numpy()
-    if task == SURVIVAL_TASK:
+    if task.kind == "survival":
         time, event, risk = (rows[name].to_numpy(dtype=float) for name in ("survival_days", "event", "risk"))
         if not np.isfinite(risk).all():
             return {"c_index": np.full(len(counts), np.nan)}
@@ -160,13 +233,22 @@ def replicates(
                 weight @ rows["brier"].to_numpy(dtype=float), weight.sum(axis=1)
             )
         return values
+    if task.kind == "regression":
+        truth, prediction = (rows[name].to_numpy(dtype=float) for name in ("value", "prediction"))
+        if not np.isfinite(prediction).all():
+            return {name: np.full(len(counts), np.nan) for name in metric_names(task)}
+        return regression_replicates(truth, prediction, weight)
     probability = probabilities(rows)
     if not np.isfinite(probability).all() or not class_names(rows):
-        return {name: np.full(len(counts), np.nan) for name in CLASSIFICATION_METRICS}
-    return classification_replicates(label_indices(rows), probability, weight)
+        return {name: np.full(len(counts), np.nan) for name in metric_names(task)}
+    return classification_replicates(
+        label_indices(rows), probability, weight, positive_index(task), task.ordered
+    )
 
 
-def draw(parts: Sequence[pd.DataFrame], task: str, resamples: int, seed: int | Sequence[int]) -> pd.DataFrame:
+def draw(
+    parts: Sequence[pd.DataFrame], task: Task, resamples: int, seed: int | Sequence[int]
+) -> pd.DataFrame:
     """Draw patients with replacement from the union of some parts' labelled patients.
 
     Returns
@@ -191,7 +273,7 @@ def interval(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def mean_interval(
-    parts: Sequence[pd.DataFrame], task: str, unit: str, *, resamples: int, seed: int, shared: bool = False
+    parts: Sequence[pd.DataFrame], task: Task, unit: str, *, resamples: int, seed: int, shared: bool = False
 ) -> dict[str, tuple[float, float] | None]:
     """Return the interval of each metric's mean over folds.
 
@@ -211,7 +293,7 @@ def mean_interval(
 
 
 def draws(
-    parts: Sequence[pd.DataFrame], task: str, resamples: int, seed: int, shared: bool
+    parts: Sequence[pd.DataFrame], task: Task, resamples: int, seed: int, shared: bool
 ) -> list[pd.DataFrame]:
     """Return one draw a part: independent ones, or one and the same if the parts share their patients."""
     if shared:

@@ -1,8 +1,9 @@
-"""Calibration of one fold's predictions: whether a stated probability happens as often as it says.
+"""Calibration of one fold's predictions: whether a stated probability happens as often as it says, a value is as large.
 
 Brier score (Monthly Weather Review 1950) and expected calibration error (Naeini et al., AAAI 2015), a class against the
-rest; for survival, at each inner edge of the model's intervals, the mean predicted survival against Kaplan-Meier's, and the
-calibration slope (Cox, Biometrika 1958: 1 = right spread, below 1 = too extreme).
+rest, of two classes the positive one; for survival, at each inner edge of the model's intervals, the mean predicted survival against Kaplan-Meier's, and the
+calibration slope (Cox, Biometrika 1958: 1 = right spread, below 1 = too extreme); for values, slope and intercept of the observed
+on the predicted ones, and the mean of both in groups of like predictions.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pathduet.cohort.tasks import Task
 from pathduet.evaluation.predictions import (
-    SURVIVAL_TASK,
     at_unit,
     class_names,
     has_slides,
     label_indices,
     labelled,
     probabilities,
+    with_outcome,
 )
 
 BINS = 10
+#: Groups of like predicted values, and the fewest cases of one.
+GROUPS, LEAST_IN_GROUP = 4, 5
 
 
 def expected_calibration_error(happened: np.ndarray, probability: np.ndarray, bins: int = BINS) -> float:
@@ -41,14 +45,16 @@ def expected_calibration_error(happened: np.ndarray, probability: np.ndarray, bi
     return float(np.abs(gap).sum() / cases.sum())
 
 
-def classification_calibration(predictions: pd.DataFrame, task: str, unit: str) -> list[dict[str, Any]]:
-    """Return the Brier score and the expected calibration error of each class; empty without a labelled case."""
+def classification_calibration(predictions: pd.DataFrame, task: Task, unit: str) -> list[dict[str, Any]]:
+    """Return Brier score and expected calibration error of each class, or the positive one; empty without a labelled case."""
     rows = labelled(at_unit(predictions, unit), task)
     if rows.empty or not np.isfinite(probabilities(rows)).all():
         return []
     truth, probability = label_indices(rows), probabilities(rows)
     found = []
     for k, name in enumerate(class_names(rows)):
+        if task.is_binary and name != task.positive:
+            continue  # its probability is what the other leaves
         happened = truth == k
         found.append(
             {"of": name, "measure": "brier", "value": float(((probability[:, k] - happened) ** 2).mean())}
@@ -70,7 +76,7 @@ def survival_calibration(
     """
     from lifelines import KaplanMeierFitter
 
-    rows = labelled(at_unit(predictions, unit), SURVIVAL_TASK)
+    rows = with_outcome(at_unit(predictions, unit))
     hazards = [f"h_{k + 1}" for k in range(len(edges))]
     if (
         rows.empty
@@ -111,11 +117,36 @@ def calibration_slope(time: np.ndarray, event: np.ndarray, survival: np.ndarray)
         return None
 
 
+def regression_calibration(predictions: pd.DataFrame, task: Task, unit: str) -> list[dict[str, Any]]:
+    """Return slope and intercept of the observed on the predicted values, and the means of both in groups of like predictions.
+
+    Groups are quantiles of the predictions, at most :data:`GROUPS`, each with :data:`LEAST_IN_GROUP` cases or more. Empty for
+    fewer than three labelled cases, or predictions that are all alike or not finite.
+    """
+    rows = labelled(at_unit(predictions, unit), task)
+    observed, predicted = (rows[name].to_numpy(dtype=float) for name in ("value", "prediction"))
+    if len(rows) < 3 or not np.isfinite(predicted).all() or np.ptp(predicted) == 0:
+        return []
+    slope, intercept = np.polyfit(predicted, observed, 1)
+    found: list[dict[str, Any]] = [
+        {"of": "all cases", "measure": "slope", "value": float(slope)},
+        {"of": "all cases", "measure": "intercept", "value": float(intercept)},
+    ]
+    order = np.argsort(predicted, kind="stable")
+    n_groups = min(GROUPS, len(rows) // LEAST_IN_GROUP)
+    for g, members in enumerate(np.array_split(order, n_groups) if n_groups > 1 else []):
+        means = {"predicted": predicted[members].mean(), "observed": observed[members].mean()}
+        # their limits differ from fold to fold, so they are named by their place
+        found += [{"of": f"group {g + 1}", "measure": m, "value": float(v)} for m, v in means.items()]
+    return found
+
+
 def calibration_rows(
-    predictions: pd.DataFrame, task: str, unit: str, edges: Sequence[float] | None
+    predictions: pd.DataFrame, task: Task, unit: str, edges: Sequence[float] | None
 ) -> list[dict[str, Any]]:
     """Return of, measure and value of one fold's predictions; empty where there is nothing to calibrate."""
     unit = unit if has_slides(predictions) else "patient"
-    if task != SURVIVAL_TASK:
-        return classification_calibration(predictions, task, unit)
-    return survival_calibration(predictions, unit, edges) if edges else []
+    if task.kind == "survival":
+        return survival_calibration(predictions, unit, edges) if edges else []
+    calibrate = regression_calibration if task.kind == "regression" else classification_calibration
+    return calibrate(predictions, task, unit)

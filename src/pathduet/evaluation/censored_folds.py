@@ -13,7 +13,7 @@ import pandas as pd
 
 from pathduet.evaluation.censoring import brier_contributions, interval_survival, ipcw_weights
 from pathduet.evaluation.patient_average import CASE_SHARES
-from pathduet.evaluation.predictions import SURVIVAL_TASK, at_unit, has_slides, labelled
+from pathduet.evaluation.predictions import at_unit, has_slides, with_outcome
 
 #: Both metrics look at the time up to this quantile of the training times: a discrete-time model with quartile
 #: intervals says nothing beyond.
@@ -25,7 +25,7 @@ def survival_times(predictions: Mapping[tuple[str, int], pd.DataFrame]) -> dict[
     """Return survival_days and event by patient_id of each fold's test part, of all models together."""
     parts: dict[int, list[pd.DataFrame]] = {}
     for (_, fold), table in predictions.items():
-        rows = labelled(at_unit(table, "patient"), SURVIVAL_TASK)
+        rows = with_outcome(at_unit(table, "patient"))
         parts.setdefault(fold, []).append(rows.set_index("patient_id")[["survival_days", "event"]])
     whole = {fold: pd.concat(tables) for fold, tables in parts.items()}
     return {fold: table[~table.index.duplicated()].sort_index() for fold, table in whole.items()}
@@ -55,7 +55,7 @@ def with_shares(
     undefined : dict of str to str
         ``ipcw_c_index`` and ``integrated_brier`` to the reason.
     """
-    cases = labelled(at_unit(predictions, unit if has_slides(predictions) else "patient"), SURVIVAL_TASK)
+    cases = with_outcome(at_unit(predictions, unit if has_slides(predictions) else "patient"))
     if "slide_id" not in cases:
         cases["slide_id"] = ""
     for name in CASE_SHARES:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from pathduet.cohort.tasks import Task
 from pathduet.evaluation.model_summary import read_record
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.results import DESCRIPTION, PREDICTIONS, Results
@@ -21,7 +22,7 @@ class Collected:
 
     Attributes
     ----------
-    task : str
+    task : Task
     models : list of str
         Those that a table shows, in its order.
     n_folds : int
@@ -35,7 +36,7 @@ class Collected:
         Why there are no predictions or no metrics.
     """
 
-    task: str
+    task: Task
     models: list[str]
     n_folds: int
     external: bool = False
@@ -47,8 +48,8 @@ class Collected:
         """Read the predictions of models in every fold; those that cannot be read get their reason."""
         for model in models:
             for fold in range(self.n_folds):
-                described = results.model(self.task, model, fold)
-                folder = results.external(self.task, model, fold) if self.external else described
+                described = results.model(self.task.name, model, fold)
+                folder = results.external(self.task.name, model, fold) if self.external else described
                 failed = read_record(described / DESCRIPTION).get("failed")
                 found = str(failed) if failed is not None else _read(folder)
                 if isinstance(found, str):
@@ -71,7 +72,7 @@ def _read(folder: Path) -> pd.DataFrame | str:
 
 
 def collect(
-    results: Results, task: str, models: Sequence[str], n_folds: int, *, external: bool = False
+    results: Results, task: Task, models: Sequence[str], n_folds: int, *, external: bool = False
 ) -> Collected:
     """Return the predictions of a task's models in every fold, on the test parts or on the external cohorts."""
     found = Collected(task, list(models), n_folds, external)

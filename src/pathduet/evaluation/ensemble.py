@@ -18,7 +18,7 @@ ENSEMBLE = "ensemble"
 def ensemble_predictions(folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the mean prediction of the folds' models on the same (external) slides.
 
-    Probabilities and hazards are averaged. Where there are hazards, the risk is computed from the mean ones
+    Probabilities, hazards and predicted values are averaged. Where there are hazards, the risk is computed from the mean ones
     (risk = -sum_t S(t), S the cumulative product of 1 - hazard); otherwise (Cox models) risks are averaged.
 
     Returns

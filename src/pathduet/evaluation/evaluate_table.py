@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from pathduet.catalogue import named
+from pathduet.catalogue import Model, catalogue_of, named, reference_model
+from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
 from pathduet.core.files import write_json, write_tsv
 from pathduet.evaluation.calibration import calibration_rows
@@ -15,41 +16,39 @@ from pathduet.evaluation.collect import Collected, collect
 from pathduet.evaluation.ensemble import ENSEMBLE, ensemble_predictions
 from pathduet.evaluation.fold_metrics import evaluate_predictions
 from pathduet.evaluation.model_summary import ModelSummary, read_record, summarise_model
-from pathduet.evaluation.predictions import read_predictions
+from pathduet.evaluation.predictions import evaluated_part, read_predictions
+from pathduet.evaluation.published_numbers import published_numbers
 from pathduet.evaluation.table_files import write_table
+from pathduet.evaluation.table_sections import Words
 from pathduet.evaluation.tables import correct_for_tests, result_table
+from pathduet.result_tables import ResultTable
 from pathduet.results import DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
-
-EXTERNAL = "external"
-TABLE_TITLES = {
-    EXTERNAL: "Survival on the external cohort",
-    "ablation": "Ablation",
-    "hvg": "Gene selection",
-    "findings": "Findings: modality, gene input, attention and magnification",
-}
 
 
 def evaluate_table(
     results: Results,
-    table: str,
+    table: ResultTable,
     rows: Sequence[Mapping[str, str]],
     n_folds: int,
     settings: Mapping[str, Any],
 ) -> pd.DataFrame:
     """Write a table's metrics and files, and return it.
 
-    Files: the metrics as JSON, the table as TSV, Markdown, HTML and SVG; for the external table also the predictions of every
+    Files: the metrics as JSON, the table as TSV, Markdown, HTML and SVG; of an external table also the predictions of every
     model's ensemble. What is not there or failed is a hole with its reason.
 
     Parameters
     ----------
-    table : str
-        A task, ``external``, or a table of variations.
+    table : ResultTable
+        Which table.
     rows : sequence of mapping
         ``task`` and ``model`` of each row; in a table of variations also ``group`` (rows that are compared with each other),
         ``title`` and ``base`` (the model that is varied). A model that stands in two groups has a row in both.
     settings : mapping
-        ``protocol``, ``seed``, ``bootstrap`` (number of resamples).
+        ``protocol``, ``seed``, ``bootstrap`` (number of resamples); ``tasks`` (by name, as :meth:`~pathduet.cohort.tasks.Task.to_plain`
+        leaves them); ``catalogue`` (what :func:`~pathduet.catalogue.catalogue_of` reads); ``left_out`` (models that the run cannot train);
+        ``gain_over`` (see :func:`~pathduet.catalogue.reference_model`); ``published`` (see
+        :func:`~pathduet.evaluation.published_numbers.published_numbers`).
 
     Returns
     -------
@@ -61,59 +60,85 @@ def evaluate_table(
     parts: list[pd.DataFrame] = []
     metrics: dict[str, dict[str, Any]] = {}
     calibrated: list[dict[str, Any]] = []
+    tasks = {name: Task.of(name, plain) for name, plain in settings["tasks"].items()}
+    catalogue = catalogue_of(settings["catalogue"])
+    published = published_numbers(settings["published"])
     for task in dict.fromkeys(row["task"] for row in rows):
         own = [row for row in rows if row["task"] == task]
-        found, summaries = _collect(results, table, task, own, n_folds)
-        _compute_metrics(results, found, settings)
+        found = collect(
+            results,
+            tasks[task],
+            list(dict.fromkeys(row["model"] for row in own)),
+            n_folds,
+            external=table.external,
+        )
+        summaries = _summarise(results, found, own, catalogue, settings["left_out"])
+        _compute_metrics(results, found, catalogue, settings)
         if found.external:
             _add_ensembles(results, found, settings)
-        numbers = result_table(found, summaries, resamples=settings["bootstrap"], seed=settings["seed"])
+        numbers = result_table(
+            found, summaries, published=published,
+            reference=reference_model(catalogue, tasks[task], settings["gain_over"]), resamples=settings["bootstrap"],
+            seed=settings["seed"],
+        )  # fmt: skip
         parts += _in_groups(numbers, own) if grouped else [numbers]
         metrics |= dict(_metrics_and_failures(found))
         calibrated += [] if grouped else _calibration(found, summaries)
     whole = correct_for_tests(pd.concat(parts, ignore_index=True))
-    write_json(results.metrics(table), metrics)
+    write_json(results.metrics(table.name), metrics)
     calibration = pd.DataFrame(calibrated, columns=["model", "fold", "of", "measure", "value"])
-    title = TABLE_TITLES.get(table, f"{table.capitalize()}, cross-validated")
-    write_table(whole, results, table, title, calibration)
+    write_table(
+        whole, results, table.name, table.title, Words(tasks, catalogue, published.cohort), calibration
+    )
     return whole
 
 
-def _collect(
-    results: Results, table: str, task: str, rows: Sequence[Mapping[str, str]], n_folds: int
-) -> tuple[Collected, dict[str, ModelSummary]]:
-    """Return the predictions of a task's rows and of the models that they are tested against, and the rows' models."""
+def _summarise(
+    results: Results,
+    found: Collected,
+    rows: Sequence[Mapping[str, str]],
+    catalogue: Mapping[str, Model],
+    left_out: Collection[str],
+) -> dict[str, ModelSummary]:
+    """Return what is said about the rows' models, and read the predictions of those that they are tested against."""
     bases = {row["model"]: row.get("base", "") for row in rows}
-    found = collect(results, task, list(bases), n_folds, external=table == EXTERNAL)
     # an external cohort's predictions come from the same models
     summaries = {
-        name: summarise_model(results, task, name, range(n_folds), base) for name, base in bases.items()
+        name: summarise_model(results, found.task, name, range(found.n_folds), catalogue, base, left_out)
+        for name, base in bases.items()
     }
     # what a variation is tested against has to be there, whether the table shows it or not
     others = {one.compared_with for one in summaries.values()} - {"", *bases}
     found.add_predictions(results, sorted(others))
-    return found, summaries
+    return summaries
 
 
-def _compute_metrics(results: Results, found: Collected, settings: Mapping[str, Any]) -> None:
+def _compute_metrics(
+    results: Results, found: Collected, catalogue: Mapping[str, Model], settings: Mapping[str, Any]
+) -> None:
     """Evaluate every fold of the table's models; what cannot be evaluated is a failure, but not of the method itself."""
     for (model, fold), table in list(found.predictions.items()):
+        if evaluated_part(table).empty:
+            found.failures[(model, fold)] = "nobody is predicted: no patient has what the model reads"
+            del found.predictions[(model, fold)]
+            continue
         if model not in found.models:
             continue
-        folder = results.model(found.task, model, fold)
+        one = named(model, catalogue)
+        folder = results.model(found.task.name, model, fold)
         record = read_record(folder / DESCRIPTION)
         training = folder / TRAINING_PREDICTIONS
         try:
             found.metrics[(model, fold)] = evaluate_predictions(
                 table, found.task, model, fold,
                 # the model's own: a variation may be of another variant than the configuration
-                variant=record.get("variant", "clinical" if named(model).kind == "clinical" else "paper"),
+                variant=record.get("variant", "paper" if one.is_network else one.kind),
                 protocol=settings["protocol"], resamples=settings["bootstrap"], seed=settings["seed"],
                 training=read_predictions(training) if training.is_file() else None,
                 notes=record.get("external_notes" if found.external else "notes"),
             )  # fmt: skip
         except (InputError, ValueError) as error:
-            if named(model).kind == "method":
+            if one.kind == "method":
                 raise
             found.failures[(model, fold)] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             del found.predictions[(model, fold)]
@@ -124,7 +149,7 @@ def _add_ensembles(results: Results, found: Collected, settings: Mapping[str, An
     for model in found.models:
         folds = [(model, fold) for fold in range(found.n_folds)]
         tables = [found.predictions[key] for key in folds if key in found.predictions]
-        path = results.ensemble(found.task, model) / PREDICTIONS
+        path = results.ensemble(found.task.name, model) / PREDICTIONS
         if len(tables) < len(folds):
             empty = pd.DataFrame(columns=["slide_id", "patient_id", "cohort", "part", "fold"])
             write_tsv(path, tables[0].iloc[:0] if tables else empty)
@@ -148,9 +173,9 @@ def _in_groups(numbers: pd.DataFrame, rows: Sequence[Mapping[str, str]]) -> Iter
 def _metrics_and_failures(found: Collected) -> Iterator[tuple[str, dict[str, Any]]]:
     for model in found.models:
         for fold in (*range(found.n_folds), *([ENSEMBLE] if found.external else [])):
-            who = {"task": found.task, "model": model, "fold": fold}
+            who = {"task": found.task.name, "model": model, "fold": fold}
             lacking = {**who, "failed": found.failures.get((model, fold), "a fold failed")}
-            yield f"{found.task}/{model}/{fold}", found.metrics.get((model, fold), lacking)
+            yield f"{found.task.name}/{model}/{fold}", found.metrics.get((model, fold), lacking)
 
 
 def _calibration(found: Collected, summaries: Mapping[str, ModelSummary]) -> list[dict[str, Any]]:

@@ -8,29 +8,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.cohort.labels import TRUTH
+from pathduet.cohort.tasks import Kind, Task
+from pathduet.core.errors import InputError
 from pathduet.evaluation.bootstrap import mean_interval
 from pathduet.evaluation.metrics import metric_names, score
 from pathduet.evaluation.patient_average import average_patients
-from pathduet.evaluation.predictions import (
-    SURVIVAL_TASK,
-    TASKS,
-    at_unit,
-    class_names,
-    evaluated_part,
-    has_slides,
-    labelled,
-)
+from pathduet.evaluation.predictions import at_unit, class_names, evaluated_part, has_slides, labelled
 from pathduet.evaluation.scores import Scores
 from pathduet.evaluation.survival_curves import risk_cuts
 
 #: Which unit the headline numbers of a protocol are about.
 PROTOCOL_UNIT = {"strict": "patient", "paper": "slide"}
+#: What a model predicts, by kind of task; of a classification a column a class.
+_PREDICTED: dict[Kind, tuple[str, ...]] = {
+    "classification": (),
+    "survival": ("risk",),
+    "regression": ("prediction",),
+}
 
 
 def evaluate_predictions(
     predictions: pd.DataFrame,
-    task: str,
+    task: Task,
     model: str,
     fold: int | str,
     *,
@@ -47,9 +47,9 @@ def evaluate_predictions(
     ----------
     predictions : DataFrame
         A predictions table; rows with ``part == "train"`` are not scored.
-    task : {"diagnosis", "grading", "survival"}
+    task : Task
     model : str
-        Model name, e.g. ``teacher`` or ``cox_age``.
+        Model name, e.g. ``teacher``.
     fold : int or "ensemble"
     protocol : {"strict", "paper"}
         Sets the unit of the headline numbers: patient or slide (patient where no row is a slide). Both
@@ -74,19 +74,17 @@ def evaluate_predictions(
     InputError
         If the table has no row to score or lacks columns.
     """
-    if task not in TASKS:
-        raise ValueError(f"unknown task {task!r}; known: {TASKS}")
-    _check_columns(predictions, task, f"{task}/{model}, fold {fold}")
+    _check_columns(predictions, task, f"predictions of {task.name}/{model}, fold {fold}")
     test = evaluated_part(predictions)
     unit = PROTOCOL_UNIT[protocol] if has_slides(test) else "patient"
     collected = dict(notes or {})
     result: dict[str, Any] = {
-        "task": task, "model": model, "fold": fold, "protocol": protocol, "unit": unit, "variant": variant,
+        "task": task.name, "model": model, "fold": fold, "protocol": protocol, "unit": unit, "variant": variant,
         "part": "/".join(sorted(set(test["part"]))) if "part" in test else "test",
         "n_patients": int(test["patient_id"].nunique()),
         "n_slides": int((test["slide_id"].astype(str) != "").sum()),
     }  # fmt: skip
-    if task != SURVIVAL_TASK:
+    if task.kind == "classification":
         result["classes"] = class_names(test)
     for level in ("patient", "slide"):
         rows = at_unit(test, level)
@@ -104,6 +102,8 @@ def evaluate_predictions(
             collected[f"{level}.n"] = (
                 f"{len(rows) - len(known)} of {len(rows)} without a known outcome left out"
             )
+    if unit == "slide" and (without := test["slide_id"].astype(str) == "").any():
+        collected["slide.patients"] = f"{int(without.sum())} patients without slides left out"
     cohorts = sorted(set(test["cohort"].astype(str)))
     if len(cohorts) > 1:
         result["by_cohort"] = {
@@ -111,22 +111,23 @@ def evaluate_predictions(
         }
     intervals = mean_interval([test], task, unit, resamples=resamples, seed=seed)
     result["bootstrap"] = {"resamples": resamples, "seed": seed, "unit": unit, "interval": intervals}
-    if task == SURVIVAL_TASK:
+    if task.kind == "survival":
         result["risk_cuts"] = _risk_cuts(test, training)
     result["notes"] = dict(sorted(collected.items()))
     return _plain(result)
 
 
-def _check_columns(predictions: pd.DataFrame, task: str, where: str) -> None:
-    needed = ["slide_id", "patient_id", "cohort"]
-    needed += ["survival_days", "event", "risk"] if task == SURVIVAL_TASK else ["label"]
+def _check_columns(predictions: pd.DataFrame, task: Task, where: str) -> None:
+    needed = ["slide_id", "patient_id", "cohort", *TRUTH[task.kind], *_PREDICTED[task.kind]]
     missing = [name for name in needed if name not in predictions]
-    if task != SURVIVAL_TASK and len(class_names(predictions)) < 2:
-        missing.append("p_<class> (two or more)")
-    found = f"no column {', '.join(missing)}" if missing else "no row outside the training part"
-    if missing or evaluated_part(predictions).empty:
-        advice = "train the model again" if missing else "see the fold's test patients"
-        raise InputError([Problem(f"predictions of {where}", found, advice)])
+    if missing:
+        raise InputError.of(where, f"no column {', '.join(missing)}", "train the model again")
+    classes = class_names(predictions)
+    if task.kind == "classification" and classes != list(task.classes):
+        found = f"columns p_<class> are about {', '.join(classes) or 'no class'}, the task's classes are {', '.join(task.classes)}"
+        raise InputError.of(where, found, "train the model again")
+    if evaluated_part(predictions).empty:
+        raise InputError.of(where, "no row outside the training part", "see the fold's test patients")
 
 
 def _risk_cuts(test: pd.DataFrame, training: pd.DataFrame | None) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pathduet.catalogue import modality, named, opponent_of
+from pathduet.catalogue import Model, modality, named, opponent_of
+from pathduet.cohort.tasks import Task
 from pathduet.results import COST, DESCRIPTION, Results
 
 
@@ -62,29 +63,39 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def summarise_model(
-    results: Results, task: str, name: str, folds: Iterable[int], base: str = ""
+    results: Results,
+    task: Task,
+    name: str,
+    folds: Iterable[int],
+    catalogue: Mapping[str, Model],
+    base: str = "",
+    left_out: Collection[str] = (),
 ) -> ModelSummary:
     """Return what the catalogue, and then the folds' model.json and cost.json, say about a model.
 
     Parameters
     ----------
+    catalogue : mapping of str to Model
+        The run's (:func:`pathduet.catalogue.catalogue_of`).
     base : str, optional
         Of a variation, the model that it varies; a trained fold's model.json says so, too.
+    left_out : collection of str, optional
+        Models that the run cannot train.
     """
-    origin = named(base or name)
+    origin = named(base or name, catalogue)
     base, learns, reads = base or name, modality(origin.learns_from), origin.reads
     magnifications, edges = "", {}
     numbers: dict[str, list[float]] = {"parameters": [], "seconds": [], "peak_memory_mib": []}
     for fold in folds:
-        folder = results.model(task, name, fold)
+        folder = results.model(task.name, name, fold)
         record, cost = read_record(folder / DESCRIPTION), read_record(folder / COST)
         if record.get("predicts_from"):
             learns, reads = modality(record["learns_from"]), modality(record["predicts_from"])
             base = record.get("base", base)
         if record.get("parameters") is not None:
             magnifications = _magnifications(record, reads)
-        if record.get("survival_edges_days"):
-            edges[fold] = tuple(float(edge) for edge in record["survival_edges_days"])
+        if days := (record.get("target") or {}).get("edges_days"):
+            edges[fold] = tuple(float(edge) for edge in days)
         for key, values in numbers.items():
             value = {**record, **cost}.get(key)
             if isinstance(value, int | float):
@@ -92,8 +103,8 @@ def summarise_model(
     means = {key: float(np.mean(values)) if values else None for key, values in numbers.items()}
     parameters = None if means["parameters"] is None else round(means["parameters"])
     return ModelSummary(
-        name, named(name).full_title, learns, reads, opponent_of(name, base, reads), magnifications,
-        parameters, means["seconds"], means["peak_memory_mib"], edges,
+        name, named(name, catalogue).full_title, learns, reads, opponent_of(name, base, reads, left_out),
+        magnifications, parameters, means["seconds"], means["peak_memory_mib"], edges,
     )  # fmt: skip
 
 

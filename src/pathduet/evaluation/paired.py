@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from pathduet.cohort.tasks import Task
 from pathduet.evaluation.bootstrap import LEAST_DEFINED, draws, in_all, interval, replicates
 from pathduet.evaluation.predictions import at_unit, has_slides, labelled
 
@@ -51,7 +52,7 @@ def two_sided_p(observed: float, replicated: np.ndarray) -> float | None:
 def paired_differences(
     parts: Sequence[pd.DataFrame],
     reference: Sequence[pd.DataFrame],
-    task: str,
+    task: Task,
     unit: str,
     *,
     resamples: int,

@@ -8,12 +8,14 @@ from pathduet.core.errors import InputError, Problem
 
 #: A case's share in the metrics that correct for censoring: its weight in the IPCW C-index, its integrated Brier score.
 CASE_SHARES = ("ipcw_weight", "brier")
-#: How the columns start that a model predicts: probabilities, hazards and risks, of both magnifications and of each.
-OUTPUTS = ("p_", "p10_", "p20_", "h_", "h10_", "h20_", "risk")
+#: Columns of the truth, by kind of task.
+_TRUTH = ("label", "survival_days", "event", "bin", "value")
+#: How the columns start that a model predicts: probabilities, hazards, risks and values, of both magnifications and of each.
+OUTPUTS = ("p_", "p10_", "p20_", "h_", "h10_", "h20_", "risk", "prediction")
 
 
 def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Average the slides of each patient: probabilities, hazards and risks.
+    """Average the slides of each patient: probabilities, hazards, risks and predicted values.
 
     The mean risk is the risk of the mean survival curve (risk is minus the sum of the curve), so that a
     patient's risk and curve stay consistent.
@@ -26,9 +28,9 @@ def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If two slides of a patient disagree on label, survival time or event.
+        If two slides of a patient disagree on the truth.
     """
-    truth = [name for name in ("label", "survival_days", "event", "bin") if name in predictions]
+    truth = [name for name in _TRUTH if name in predictions]
     kept = [name for name in ("cohort", "part", "fold", *truth) if name in predictions]
     outputs = [name for name in predictions.columns if name.startswith((*OUTPUTS, *CASE_SHARES))]
     if predictions["patient_id"].is_unique:  # nothing to average: the bootstrap asks for this very often

@@ -7,13 +7,9 @@ import os
 import numpy as np
 import pandas as pd
 
+from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError, Problem
 from pathduet.evaluation.patient_average import average_patients
-
-#: What is predicted and which kind of output it has.
-CLASSIFICATION_TASKS = ("diagnosis", "grading")
-SURVIVAL_TASK = "survival"
-TASKS = (*CLASSIFICATION_TASKS, SURVIVAL_TASK)
 
 _TEXT = dict.fromkeys(("slide_id", "patient_id", "cohort", "part", "label", "predicted", "expert"), "string")
 
@@ -35,7 +31,7 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def has_slides(predictions: pd.DataFrame) -> bool:
-    """Whether rows are slides; a clinical model predicts patients."""
+    """Whether any row is a slide; clinical and expression models predict patients without slides, too."""
     return bool((predictions["slide_id"].astype(str) != "").any())
 
 
@@ -61,12 +57,19 @@ def at_unit(predictions: pd.DataFrame, unit: str) -> pd.DataFrame:
     raise ValueError(f"unknown unit {unit!r}; known: patient, slide")
 
 
-def labelled(rows: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Return the rows whose truth is known: a label, or a survival time above 0 and an event indicator."""
-    if task == SURVIVAL_TASK:
-        time, event = rows["survival_days"].astype(float), rows["event"].astype(float)
-        return rows[(time > 0) & np.isfinite(time) & event.isin([0.0, 1.0])].reset_index(drop=True)
+def labelled(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """Return the rows whose truth is known: a label, a survival time with its event (:func:`with_outcome`), or a value."""
+    if task.kind == "survival":
+        return with_outcome(rows)
+    if task.kind == "regression":
+        return rows[np.isfinite(rows["value"].astype(float))].reset_index(drop=True)
     return rows[rows["label"].notna() & (rows["label"].astype(str) != "")].reset_index(drop=True)
+
+
+def with_outcome(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a survival task with a time above 0 and an event indicator."""
+    time, event = rows["survival_days"].astype(float), rows["event"].astype(float)
+    return rows[(time > 0) & np.isfinite(time) & event.isin([0.0, 1.0])].reset_index(drop=True)
 
 
 def probabilities(rows: pd.DataFrame) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.predictions import at_unit, labelled
+from pathduet.evaluation.predictions import at_unit, with_outcome
 
 #: Group names by kind of split, from lowest to highest risk.
 GROUPS = {"median": ("low risk", "high risk"), "tertiles": ("low risk", "middle", "high risk")}
@@ -55,7 +55,7 @@ def pool_groups(
     """
     tables = []
     for predictions, cuts in parts:
-        rows = labelled(at_unit(predictions, "patient"), "survival")
+        rows = with_outcome(at_unit(predictions, "patient"))
         rows = rows[np.isfinite(rows["risk"].astype(float))].reset_index(drop=True)
         if rows.empty or cuts.get(kind) is None:
             continue

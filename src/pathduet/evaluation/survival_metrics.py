@@ -15,14 +15,14 @@ def comparable_pairs(time: np.ndarray, event: np.ndarray) -> np.ndarray:
     Returns
     -------
     (n, n) bool array
-        ``[i, j]`` is true where i is known to have died before j: i's death was seen and j's time is later,
-        or equal with j censored (a censored patient outlived those who died that day). Two deaths on the
+        ``[i, j]`` is true where i's event is known to have come before j's: i's was seen and j's time is later,
+        or equal with j censored (a censored patient outlasted those whose event came that day). Two events on the
         same day are not comparable. Harrell's rule, as in lifelines.
     """
-    died = event.astype(bool)
+    happened = event.astype(bool)
     earlier = time[:, None] < time[None, :]
-    same_day = (time[:, None] == time[None, :]) & ~died[None, :]
-    return np.asarray(died[:, None] & (earlier | same_day))
+    same_day = (time[:, None] == time[None, :]) & ~happened[None, :]
+    return np.asarray(happened[:, None] & (earlier | same_day))
 
 
 def survival_scores(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> Scores:
@@ -31,7 +31,7 @@ def survival_scores(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> Sc
     Parameters
     ----------
     time, event : (n,) arrays
-        Days to death (event 1) or last contact (event 0).
+        Days to the event (1) or the last contact (0).
     risk : (n,) array
         Higher = worse. lifelines expects the opposite direction, so its sign is changed here, once.
     """
@@ -42,6 +42,6 @@ def survival_scores(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> Sc
         reason = f"the risk of {int((~np.isfinite(risk)).sum())} of {len(risk)} cases is not finite"
         return Scores({"c_index": None, "n_comparable": pairs}, {"c_index": reason})
     if pairs == 0:
-        reason = f"no comparable pair among {len(time)} cases with {int(event.sum())} deaths"
+        reason = f"no comparable pair among {len(time)} cases with {int(event.sum())} events"
         return Scores({"c_index": None, "n_comparable": 0}, {"c_index": reason})
     return Scores({"c_index": float(concordance_index(time, -risk, event)), "n_comparable": pairs})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.metrics import LOWER_IS_BETTER, METRIC_NAMES
+from pathduet.evaluation.metrics import CHANCE, LOWER_IS_BETTER, METRIC_NAMES
 
 # Okabe and Ito's colours, which those who do not see red or green can tell apart; shapes say the same again.
 _STYLE = {
@@ -18,7 +19,7 @@ _STYLE = {
     "clinical": ("#555555", "D", "clinical"),
     "": ("#000000", "o", "not known"),
 }
-_CHANCE = {"auc": 0.5, "c_index": 0.5, "ipcw_c_index": 0.5}
+_PANELS_IN_A_ROW = 4
 
 
 def _labels(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -45,7 +46,7 @@ def caption(table: pd.DataFrame) -> str:
     return text + ". Filled mark: mean over folds; line: its 95 % patient bootstrap interval; small: folds."
 
 
-def draw_table(table: pd.DataFrame, title: str) -> str:
+def draw_table(table: pd.DataFrame, title: str, tasks: Mapping[str, str]) -> str:
     """Return the figure as SVG text; the same table gives the same bytes.
 
     Parameters
@@ -54,6 +55,8 @@ def draw_table(table: pd.DataFrame, title: str) -> str:
         From :mod:`pathduet.evaluation.tables`.
     title : str
         Heading; below it stands :func:`caption`'s first sentence.
+    tasks : mapping of str to str
+        Titles of the tasks.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -62,22 +65,27 @@ def draw_table(table: pd.DataFrame, title: str) -> str:
     table = table.drop_duplicates(["task", "model", "variant", "protocol", "metric"])
     metrics = [str(m) for m in dict.fromkeys(table["metric"])] if len(table) else []
     lines = _labels(table) if len(table) else []
-    figure = Figure(figsize=(3.2 + 2.5 * max(len(metrics), 1), 1.6 + 0.3 * max(len(lines), 1)))
+    across = min(max(len(metrics), 1), _PANELS_IN_A_ROW)
+    down = -(-max(len(metrics), 1) // across)
+    height = 1.6 + 0.3 * max(len(lines), 1)
+    figure = Figure(figsize=(3.2 + 2.5 * across, height * down))
     FigureCanvasSVG(figure)
-    axes = figure.subplots(1, max(len(metrics), 1), sharey=True, squeeze=False)[0]
+    axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+    for axis in axes[len(metrics) :] if metrics else ():
+        axis.set_axis_off()
     used: dict[str, Any] = {}
     for axis, metric in zip(axes, metrics):
         for row in table[table["metric"] == metric].to_dict("records"):
             used |= _draw_row(axis, row, lines.index((str(row["task"]), str(row["model"]))))
-        if metric in _CHANCE:
-            axis.axvline(_CHANCE[metric], color="0.6", lw=0.8, ls=":")
+        if metric in CHANCE:
+            axis.axvline(CHANCE[metric], color="0.6", lw=0.8, ls=":")
         better = " (lower is better)" if metric in LOWER_IS_BETTER else ""
         axis.set_xlabel(METRIC_NAMES[metric] + better, fontsize=9)
         axis.grid(axis="x", color="0.92")
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     if lines:
-        axes[0].set_yticks(range(len(lines)), _line_titles(table, lines), fontsize=8)
+        axes[0].set_yticks(range(len(lines)), _line_titles(table, lines, tasks), fontsize=8)
         axes[0].set_ylim(len(lines) - 0.5, -0.5)
     if used:
         figure.legend(
@@ -109,8 +117,8 @@ def _draw_row(axis: Any, row: dict[Any, Any], place: int) -> dict[str, Any]:
     return {meaning: axis.plot([row["mean"]], [place], marker, ms=5.5, color=colour, ls="")[0]}
 
 
-def _line_titles(table: pd.DataFrame, lines: list[tuple[str, str]]) -> list[str]:
+def _line_titles(table: pd.DataFrame, lines: list[tuple[str, str]], tasks: Mapping[str, str]) -> list[str]:
     """Return what stands beside each line, with the task where there are several."""
     several = len({task for task, _ in lines}) > 1
     titles = {(str(r["task"]), str(r["model"])): r["title"] or r["model"] for r in table.to_dict("records")}
-    return [f"{line[0]}: {titles[line]}" if several else str(titles[line]) for line in lines]
+    return [f"{tasks[line[0]]}: {titles[line]}" if several else str(titles[line]) for line in lines]

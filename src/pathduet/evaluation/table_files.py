@@ -10,7 +10,7 @@ import pandas as pd
 
 from pathduet.core.files import write_text, write_tsv
 from pathduet.evaluation.table_figure import caption, draw_table
-from pathduet.evaluation.table_sections import TableSection, markdown, table_sections
+from pathduet.evaluation.table_sections import TableSection, Words, markdown, table_sections
 from pathduet.results import Results
 
 
@@ -35,7 +35,12 @@ def page(title: str, sections: list[TableSection], svg: str | None = None, capti
 
 
 def write_table(
-    table: pd.DataFrame, results: Results, name: str, title: str, calibration: pd.DataFrame | None = None
+    table: pd.DataFrame,
+    results: Results,
+    name: str,
+    title: str,
+    words: Words,
+    calibration: pd.DataFrame | None = None,
 ) -> None:
     """Write a table as TSV, Markdown, HTML page and SVG figure.
 
@@ -45,11 +50,13 @@ def write_table(
         From :func:`pathduet.evaluation.tables.result_table`, or with `group` before its columns.
     name, title : str
         In paths, and as heading.
+    words : Words
+        What tasks and models are called.
     calibration : DataFrame, optional
         model, fold, of, measure, value: a section of the Markdown and of the page.
     """
-    svg = draw_table(table, title)
-    sections = [] if table.empty else table_sections(table, calibration)
+    svg = draw_table(table, title, {name: task.title for name, task in words.tasks.items()})
+    sections = [] if table.empty else table_sections(table, words, calibration)
     write_tsv(results.table(name), table)
     write_text(results.table(name, ".md"), markdown(title, sections))
     write_text(results.table(name, ".svg"), svg)

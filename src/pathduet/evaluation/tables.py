@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet.catalogue import named
+from pathduet.cohort.tasks import Task
 from pathduet.evaluation.bootstrap import mean_interval, replicates
 from pathduet.evaluation.censored_folds import survival_times, with_shares
 from pathduet.evaluation.collect import Collected
@@ -23,11 +23,8 @@ from pathduet.evaluation.metrics import CENSORING_METRICS, metric_names
 from pathduet.evaluation.model_summary import ModelSummary
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.paired import PairedDifference, paired_differences
-from pathduet.evaluation.paper_numbers import paper_number
-from pathduet.evaluation.predictions import SURVIVAL_TASK
+from pathduet.evaluation.published_numbers import NONE, PublishedNumbers
 
-#: What a survival network has to beat: it costs two questions and no slide.
-REFERENCE = "cox_age_sex"
 #: What tells the tests of a table apart.
 _KEYS = ["task", "model", "variant", "protocol", "metric"]
 
@@ -35,7 +32,13 @@ Differences = dict[str, PairedDifference]
 
 
 def result_table(
-    found: Collected, summaries: Mapping[str, ModelSummary], *, resamples: int = 1000, seed: int = 42
+    found: Collected,
+    summaries: Mapping[str, ModelSummary],
+    *,
+    reference: str = "",
+    published: PublishedNumbers = NONE,
+    resamples: int = 1000,
+    seed: int = 42,
 ) -> pd.DataFrame:
     """Return one row a model and metric over the folds of the cross-validation, or on the external cohorts.
 
@@ -45,6 +48,10 @@ def result_table(
         With its metrics. Without predictions there are no intervals and no tests.
     summaries : mapping of str to ModelSummary
         What the models read and cost, and which model they are tested against.
+    reference : str, optional
+        The clinical model that the gain is over (:func:`pathduet.catalogue.reference_model`); none where the table does not show it.
+    published : PublishedNumbers, optional
+        What stands beside the rows.
     resamples, seed : int
         Of the patient bootstrap.
 
@@ -54,16 +61,17 @@ def result_table(
         task, model, variant, protocol, metric, unit, mean, sd (ddof 0), ci_low, ci_high, fold_0..., n_folds (with a
         value), folds_expected, n_patients and n_slides (with a known outcome, all folds together), holes;
         on external cohorts ensemble, ensemble_ci_low, ensemble_ci_high;
-        for survival also gain, gain_ci_low, gain_ci_high over :data:`REFERENCE` on gain_n common patients; title,
+        gain, gain_ci_low, gain_ci_high in the task's first metric over gain_over, the reference, on gain_n common patients; title,
         learns_from, reads, magnifications, parameters, train_s, train_mib; compared_with (a model of ours), difference
         (this model minus that one) with its interval on difference_n common patients, p of the task's first
-        metric and p_holm, corrected for all tests of the table; paper_mean, paper_sd, paper_source: the publication's,
-        of other patients.
+        metric and p_holm, corrected for all tests of the table; published_mean, published_sd, published_source: a
+        publication's, of other patients.
         The mean is over the folds that have a value; n_folds < folds_expected and ``holes`` say where
         that is not all of them. On external cohorts all folds' models see the same patients: n_patients is their number once,
         and the interval of the mean draws them once for all folds.
     """
-    parts = _Parts(found, summaries, resamples, seed)
+    reference = reference if reference in found.models else ""
+    parts = _Parts(found, summaries, reference, published, resamples, seed)
     rows = [
         row
         for model in found.models
@@ -99,6 +107,8 @@ class _Parts:
 
     found: Collected
     summaries: Mapping[str, ModelSummary]
+    reference: str
+    published: PublishedNumbers
     resamples: int
     seed: int
     _cases: dict[tuple[str, int, str], tuple[pd.DataFrame, dict[str, str]]] = field(default_factory=dict)
@@ -106,7 +116,7 @@ class _Parts:
     @cached_property
     def training(self) -> dict[int, pd.DataFrame]:
         """Each fold's training patients' survival times, if every other fold has predictions of some model."""
-        if self.found.task != SURVIVAL_TASK or self.found.external:
+        if self.found.task.kind != "survival" or self.found.external:
             return {}
         times = survival_times(self.found.predictions)
         parts = {}
@@ -126,7 +136,7 @@ class _Parts:
 
     def _make_cases(self, model: str, fold: int, unit: str) -> tuple[pd.DataFrame, dict[str, str]]:
         table = self.found.predictions[(model, fold)]
-        if self.found.task != SURVIVAL_TASK:
+        if self.found.task.kind != "survival":
             return table, {}
         if self.found.external:
             # the training part's censoring says nothing about a cohort with a follow-up of its own
@@ -166,23 +176,22 @@ class _ModelRows:
         self.variant, self.protocol = first.get("variant", ""), first.get("protocol", "")
         self.unit = next((self.metrics[f]["unit"] for f in self.done), "")
         self.summary = self.parts.summaries[self.model]
-        self.survival = self.found.task == SURVIVAL_TASK
+        self.names = metric_names(self.found.task)
+        self.survival = self.found.task.kind == "survival"
         #: Values of the censoring-corrected metrics, and why there is none, by fold.
         self.corrected: dict[int, dict[str, float]] = {}
         self.uncorrected: dict[int | str, dict[str, str]] = {}
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return the rows, every metric of the task once."""
-        task = self.found.task
-        names = [*metric_names(task)]
-        if self.survival and not self.found.external and self.found.predictions:
-            names += CENSORING_METRICS
+        task = self.found.task.name
+        corrected = self.survival and not self.found.external and self.found.predictions
         intervals = self._intervals()
         difference, n_difference = self.parts.differences(
             self.model, self.summary.compared_with, self.unit, self.done
         )
         gain, n_gain = self._gain()
-        for metric in names:
+        for metric in (*self.names, *(CENSORING_METRICS if corrected else ())):
             values = {f: self._value(f, metric) for f in self.folds}
             missing = [f"fold {f}: {self._reason(f, metric)}" for f in self.folds if values[f] is None]
             row = {
@@ -192,15 +201,15 @@ class _ModelRows:
             }  # fmt: skip
             if self.found.external:
                 row |= self._ensemble(metric, missing)
-            if self.survival:
-                row |= {"gain_over": REFERENCE if gain else None, **_columns(gain, "gain", n_gain)}
+            row |= {"gain_over": self.parts.reference if gain else None, **_columns(gain, "gain", n_gain)}
             against = difference.get(metric)
             row |= {**self.summary.columns(), "compared_with": self.summary.compared_with if against else ""}
             row |= _columns(against, "difference", n_difference)
             # one test a model: five metrics of the same predictions are no five questions
-            row["p"] = against.p if against and metric == names[0] else None
+            row["p"] = against.p if against and metric == self.names[0] else None
             row["p_holm"] = None
-            row |= paper_number("external" if self.found.external else task, self.model, metric)
+            published = f"external_{task}" if self.found.external else task
+            row |= self.parts.published.columns(published, self.model, metric)
             row["holes"] = "; ".join(missing)
             yield row
 
@@ -217,11 +226,11 @@ class _ModelRows:
         )  # fmt: skip
 
     def _gain(self) -> tuple[PairedDifference | None, int | None]:
-        """Return the gain in the C-index over :data:`REFERENCE`, and on how many patients."""
-        if not self.survival or named(self.model).kind == "clinical":
+        """Return the gain in the first metric over the reference, and on how many patients; none for clinical models."""
+        if not self.parts.reference or self.summary.reads == "clinical":
             return None, None
-        over, n_patients = self.parts.differences(self.model, REFERENCE, self.unit, self.done)
-        return over.get("c_index"), n_patients
+        over, n_patients = self.parts.differences(self.model, self.parts.reference, self.unit, self.done)
+        return over.get(self.names[0]), n_patients
 
     def _value(self, fold: int, metric: str) -> float | None:
         if fold not in self.metrics:
@@ -271,7 +280,7 @@ class _ModelRows:
         return {"ensemble": value, "ensemble_ci_low": low, "ensemble_ci_high": high}
 
 
-def _corrected(cases: pd.DataFrame, task: str, unit: str) -> dict[str, float]:
+def _corrected(cases: pd.DataFrame, task: Task, unit: str) -> dict[str, float]:
     """Return the censoring-corrected metrics of one fold."""
     patients = sorted(set(cases["patient_id"]))
     once = replicates(cases, task, unit, pd.DataFrame(1.0, index=[0], columns=patients))

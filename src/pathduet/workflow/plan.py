@@ -203,7 +203,7 @@ class Plan:
 
     def _opponent(self, model: str) -> str:
         base = self._base(model)
-        return opponent_of(model, base.name, base.reads)
+        return opponent_of(model, base.name, base.reads, self.left_out)
 
     @property
     def evaluated(self) -> list[tuple[str, str]]:
@@ -456,8 +456,10 @@ class Plan:
         return {
             **self._sections("protocol", "seed"),
             "bootstrap": self.config["evaluation"]["bootstrap"],
+            "gain_over": self.config["evaluation"]["gain_over"],
             "tasks": {name: task.to_plain() for name, task in self.tasks.items() if one.task in ("", name)},
             "catalogue": self.catalogue_settings(),
+            "left_out": sorted(self.left_out),
             "published": self._published(one.external),
         }
 

@@ -1,0 +1,84 @@
+"""A publication's own numbers, of its own cohort, from a preset.
+
+They stand beside ours in columns of their own and enter no mean, interval or test: other patients, slides and folds. They are shown
+only where the run's patients are the publication's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pathduet.core.errors import InputError
+
+_COLUMNS = ["table", "task", "model", "metric", "mean", "sd", "cohort"]
+
+
+@dataclass(frozen=True)
+class PublishedNumbers:
+    """What a publication says.
+
+    Attributes
+    ----------
+    cohort : str
+        What it says its cohort was.
+    table : DataFrame
+        table (of the publication), task, model, metric, mean and sd (as ours, not in per cent), cohort. `task` is a task's name or, on
+        external cohorts, ``external_<task>``; `model` is the name that the model or variation has here; `sd` is empty where
+        the publication gives none.
+    """
+
+    cohort: str
+    table: pd.DataFrame
+
+    def columns(self, task: str, model: str, metric: str) -> dict[str, float | str | None]:
+        """Return what stands beside a row: published_mean, published_sd, published_source; empty where there is none."""
+        known = self.table
+        rows = known[(known["task"] == task) & (known["model"] == model) & (known["metric"] == metric)]
+        if rows.empty:
+            return {"published_mean": None, "published_sd": None, "published_source": ""}
+        row = rows.iloc[0]
+        sd = None if pd.isna(row["sd"]) else float(row["sd"])
+        source = f"Table {row['table']}; {row['cohort']}"
+        return {"published_mean": float(row["mean"]), "published_sd": sd, "published_source": source}
+
+
+NONE = PublishedNumbers("", pd.DataFrame(columns=_COLUMNS))
+
+
+def published_numbers(published: Mapping[str, Any] | None) -> PublishedNumbers:
+    """Return a publication's numbers, or :data:`NONE` where none are to be shown.
+
+    Parameters
+    ----------
+    published : mapping or None
+        The configuration's ``published`` with ``preset`` (beside whose file the table lies) and ``shown``, whether the run's patients
+        are the publication's.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read or lacks a column.
+    """
+    if not published or not published["shown"]:
+        return NONE
+    name, preset = published["numbers"], str(published["preset"])
+    own = preset.endswith((".yaml", ".yml"))
+    place = Path(preset).parent / name if own else resources.files("pathduet").joinpath("_presets", name)
+    try:
+        with place.open(encoding="utf-8") as file:
+            table = pd.read_csv(file, sep="\t", comment="#")
+    except (OSError, ValueError) as error:
+        raise InputError.of(
+            f"published.numbers, {place}", f"cannot be read: {error}", "correct the preset"
+        ) from None
+    if missing := [column for column in _COLUMNS if column not in table]:
+        found = f"no column {', '.join(missing)}"
+        raise InputError.of(f"published.numbers, {place}", found, f"its columns are {', '.join(_COLUMNS)}")
+    table[["mean", "sd"]] = table[["mean", "sd"]] / 100
+    return PublishedNumbers(published.get("cohort", ""), table)
