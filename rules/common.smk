@@ -218,7 +218,7 @@ def finish(succeeded, snakemake_log):
 
     if watch is not None:
         watch.stop()
-    lines, lost = closing_lines(RESULTS.root, succeeded)
+    lines, lost = closing_lines(RESULTS.root, plan.config, succeeded)
     if not succeeded:
         failed = failure_lines(failed_jobs(*snakemake_log), same_run())
         if watch is not None:  # not where another run holds the folder

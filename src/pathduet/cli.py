@@ -150,7 +150,7 @@ def features(
 @app.command()
 def status(results: ResultsFolder = Path("results")) -> None:
     """Say how far a run is, from its files. Exit status: 0 complete; 3 complete, but slides were lost; 4 not complete."""
-    from pathduet.report.summary import headline, lost_in
+    from pathduet.report.summary import headline, lost_in, recorded_config
     from pathduet.results import Results
     from pathduet.workflow.status import read_progress, status_lines
 
@@ -161,7 +161,7 @@ def status(results: ResultsFolder = Path("results")) -> None:
         raise typer.Exit(4)
     complete = run.report.is_file() and all(s.done >= s.total for s in steps)
     lost = lost_in(results)
-    typer.echo("\n".join([*status_lines(results), *(headline(results) if complete or not steps else [])]))
+    typer.echo("\n".join([*status_lines(results), *(headline(results, recorded_config(results)) if complete or not steps else [])]))
     raise typer.Exit((3 if lost else 0) if complete else 4)
 
 

@@ -135,8 +135,8 @@ class Task:
         """Return a class as readers see it."""
         return self.class_titles.get(name, name.replace("_", " "))
 
-    def in_unit(self, days: float) -> float:
-        """Return a time in the task's own unit."""
+    def in_unit(self, days: Any) -> Any:
+        """Return a time, or an array of them, in the task's own unit."""
         return days / DAYS_IN[self.unit]
 
 

@@ -15,13 +15,15 @@ from typing import Any
 from pathduet.core.files import write_text
 from pathduet.core.html_page import content_hash, page_style, shipped
 from pathduet.report import (
+    cohort_sections,
     explanation_sections,
+    gene_section,
     heatmap_section,
     model_sections,
     run_sections,
     slide_sections,
 )
-from pathduet.report.blocks import Drawer, artifacts
+from pathduet.report.blocks import Drawer, Section, artifacts, text
 from pathduet.report.findings import Findings
 
 
@@ -61,18 +63,18 @@ def build_report(
     drawer = Drawer(out.parent / "figures")
     sections = [
         model_sections.headline(found),
-        slide_sections.flow(found),
-        *(model_sections.task_section(found, name, drawer) for name in found.names),
+        cohort_sections.flow(found),
+        cohort_sections.data(found, drawer),
+        *(model_sections.task_section(found, name, drawer) for name in found.wanted),
+        *model_sections.endpoints(found, drawer),
         explanation_sections.explanations(found, drawer),
-        heatmap_section.heatmaps(found),
-        slide_sections.gallery(found),
-        slide_sections.stain(found, drawer),
-        slide_sections.genes(found, drawer),
+        *_slides(found, drawer),
+        gene_section.genes(found, drawer),
         model_sections.training(found, drawer),
-        slide_sections.ledger(found, drawer),
+        *([slide_sections.ledger(found, drawer)] if found.has_slides else []),
         run_sections.times(found, drawer),
         run_sections.run(found),
-        run_sections.glossary(),
+        run_sections.glossary(found),
     ]
     script = shipped("pathduet.report", "report.js")
     environment = jinja2.Environment(autoescape=True)
@@ -95,6 +97,18 @@ def build_report(
     drawer.remove_stale()
 
 
+def _slides(found: Findings, drawer: Drawer) -> list[Section]:
+    """Return what there is to see of slides; without any, one line that says so."""
+    if found.has_slides:
+        return [
+            heatmap_section.heatmaps(found),
+            slide_sections.gallery(found),
+            slide_sections.stain(found, drawer),
+        ]
+    why = "No heatmaps, pictures, stains and slide ledger: the configuration names no sheet of slides (sheets.slides)."
+    return [Section("slides", "Slides", blocks=[text(why)])]
+
+
 def _subtitle(config: Mapping[str, Any]) -> str:
     internal = ", ".join(config["cohorts"]["internal"])
     external = ", ".join(config["cohorts"]["external"]) or "none"
@@ -106,9 +120,10 @@ def _subtitle(config: Mapping[str, Any]) -> str:
 
 def _notice(config: Mapping[str, Any]) -> str:
     """Say so if the sheet belongs to a simulated cohort (``pathduet simulate`` leaves a record beside it)."""
-    if (Path(config["sheets"]["slides"]).parent / "simulation.json").is_file():
+    sheet = config["sheets"]["slides"] or config["sheets"]["patients"]
+    if (Path(sheet).parent / "simulation.json").is_file():
         return (
-            "Simulated cohort: slides, expression and outcomes were made by PathDuet's phantom. The numbers show that the "
+            "Simulated cohort: the data and outcomes were made by PathDuet's phantom. The numbers show that the "
             "pipeline runs and finds what was put in; they say nothing about patients."
         )
     return ""

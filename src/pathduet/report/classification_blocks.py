@@ -1,75 +1,103 @@
-"""Curves of a class task: how each class is told from the rest, and which classes are mistaken for each other."""
+"""Curves of a classification: how classes are told apart, which are mistaken for each other, how often a probability is right."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from pathduet.evaluation.predictions import at_unit, class_names, label_indices, labelled, probabilities
-from pathduet.report import figures
+from pathduet.cohort.tasks import Task
+from pathduet.evaluation.ensemble import ENSEMBLE
+from pathduet.evaluation.predictions import at_unit, label_indices, labelled, probabilities
+from pathduet.report import prediction_figures
 from pathduet.report.blocks import Block, Drawer, gap
+from pathduet.report.figures import short_name
 from pathduet.report.findings import Findings
-
-#: By model, truth and probabilities of each fold.
-FoldPredictions = dict[str, list[tuple[np.ndarray, np.ndarray]]]
+from pathduet.report.prediction_figures import FoldPredictions, told_classes
 
 
 def classification_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
-    """Return ROC curves and confusion matrices of a task's models."""
+    """Return ROC curves, confusion matrices and reliability of a classification's models, or on the external cohorts."""
+    task, external = found.task_of(name), found.wanted[name].external
     metrics = found.collected[name].metrics.values()
     unit = next((m["unit"] for m in metrics), "patient")
+    source = f"models/{name}/<model>/fold-*/predictions.tsv"
+    whose = "Thin: folds; thick: their mean; numbers: mean AUC over the folds in which it has cases."
+    counted = "Counts of all folds' test parts together"
+    if external:
+        source = f"external/{task.name}/<model>/ensemble/predictions.tsv"
+        whose, counted = "Of the folds' ensemble; numbers: its AUC.", "Counts of the folds' ensemble"
+    about = (
+        f"{task.class_title(task.positive)} against the other class"
+        if task.is_binary
+        else "One class against the rest"
+    )
+    shown = {"task": task, "catalogue": found.catalogue}
     blocks = []
-    curves, classes = _fold_predictions(found, name, unit)
+    curves = _fold_predictions(found, name, unit)
     if curves:
         blocks.append(
             drawer.draw(
-                f"roc-{name}", figures.roc, {"predictions": curves, "classes": classes},
-                message=_roc_message(curves, classes),
-                caption=f"One class against the rest, by {unit}. Thin: folds; thick: their mean; numbers: mean AUC of "
-                "the class over the folds in which it has cases.",
-                source=f"models/{name}/<model>/fold-*/predictions.tsv",
+                f"roc-{name}", prediction_figures.roc, {"predictions": curves, **shown},
+                message=_roc_message(found, curves, task), caption=f"{about}, by {unit}. {whose}", source=source,
             )
         )  # fmt: skip
-    totals = {
-        m: figures.fold_sums([one for one in metrics if one["model"] == m], unit) for m in found.models(name)
+    matrices = {
+        model: total
+        for model in found.models(name)
+        if (total := _confusion(found, name, model, unit)) is not None
     }
-    matrices = {model: total for model, total in totals.items() if total is not None}
-    classes = next((m["classes"] for m in metrics if "classes" in m), [])
-    if matrices and classes:
+    if matrices:
         blocks.append(
             drawer.draw(
-                f"confusion-{name}", figures.confusion, {"matrices": matrices, "classes": classes},
-                message=_confusion_message(matrices, classes),
-                caption=f"Counts of all folds' test parts together, by {unit}; rows are the truth, shade is the share of "
-                "the row.",
+                f"confusion-{name}", prediction_figures.confusion, {"matrices": matrices, **shown},
+                message=_confusion_message(found, matrices, task),
+                caption=f"{counted}, by {unit}; rows are the truth, shade is the share of the row.",
                 source=f"metrics/{name}.json",
+            )
+        )  # fmt: skip
+    if curves:
+        blocks.append(
+            drawer.draw(
+                f"reliability-{name}", prediction_figures.reliability, {"predictions": curves, **shown}, message="",
+                caption=f"{about}: up to five equally large groups of like probability, their mean probability against the share "
+                f"of the class, by {unit}{'' if external else ', all folds together'}. On the dashed line a probability happens as "
+                "often as it says.",
+                source=source,
             )
         )  # fmt: skip
     return blocks or [gap("No curves.", "No fold of any model has predictions.")]
 
 
-def _fold_predictions(found: Findings, name: str, unit: str) -> tuple[FoldPredictions, list[str]]:
-    """Return each model's truth and probabilities by fold, and the classes."""
-    curves: FoldPredictions = {}
-    classes: list[str] = []
-    by_fold = sorted(found.collected[name].predictions.items(), key=lambda item: item[0][1])
-    for (model, _), predictions in by_fold:
-        rows = labelled(at_unit(predictions, unit), name)
-        if rows.empty or not np.isfinite(probabilities(rows)).all():
-            continue
-        classes = class_names(rows)
-        curves.setdefault(model, []).append((label_indices(rows), probabilities(rows)))
-    return {model: curves[model] for model in found.models(name) if model in curves}, classes
+def _fold_predictions(found: Findings, name: str, unit: str) -> FoldPredictions:
+    """Return each model's truth and probabilities, by fold or of the ensemble."""
+    task, curves = found.task_of(name), {}
+    for model, parts in found.predictions(name).items():
+        known = [labelled(at_unit(part, unit), task) for part in parts]
+        usable = [rows for rows in known if len(rows) and np.isfinite(probabilities(rows)).all()]
+        if usable:
+            curves[model] = [(label_indices(rows), probabilities(rows)) for rows in usable]
+    return curves
 
 
-def _roc_message(curves: FoldPredictions, classes: list[str]) -> str:
+def _confusion(found: Findings, name: str, model: str, unit: str) -> np.ndarray | None:
+    """Return the counts of a model's folds added up, or of its ensemble; None if there are none."""
+    external = found.wanted[name].external
+    metrics = [
+        m
+        for (of, fold), m in found.collected[name].metrics.items()
+        if of == model and (fold == ENSEMBLE) == external
+    ]
+    matrices = [np.asarray(m["confusion"][unit]) for m in metrics if m.get("confusion", {}).get(unit)]
+    return np.sum(matrices, axis=0) if matrices else None
+
+
+def _roc_message(found: Findings, curves: FoldPredictions, task: Task) -> str:
     """Say which class a model tells best and worst, for the model that stands first."""
     from sklearn.metrics import roc_auc_score
 
     model, folds = next(iter(curves.items()))
     areas: dict[str, float] = {}
-    for k, name in enumerate(classes):
+    for name in told_classes(task):
+        k = task.classes.index(name)
         known = [
             float(roc_auc_score(truth == k, probability[:, k]))
             for truth, probability in folds
@@ -81,18 +109,25 @@ def _roc_message(curves: FoldPredictions, classes: list[str]) -> str:
         return ""
     best, worst = max(areas, key=lambda n: areas[n]), min(areas, key=lambda n: areas[n])
     return (
-        f"{figures.short_name(model)}: {figures.class_title(best)} is told from the rest best (AUC {areas[best]:.2f}), "
-        f"{figures.class_title(worst)} worst ({areas[worst]:.2f})."
+        f"{short_name(model, found.catalogue)}: {task.class_title(best)} is told from the rest best (AUC {areas[best]:.2f}), "
+        f"{task.class_title(worst)} worst ({areas[worst]:.2f})."
     )
 
 
-def _confusion_message(matrices: Mapping[str, np.ndarray], classes: list[str]) -> str:
+def _confusion_message(found: Findings, matrices: dict[str, np.ndarray], task: Task) -> str:
     model, matrix = next(iter(matrices.items()))
     wrong = matrix - np.diag(np.diag(matrix))
+    title = short_name(model, found.catalogue)
     if wrong.sum() == 0:
-        return f"{figures.short_name(model)}: no case is mistaken."
+        return f"{title}: no case is mistaken."
     true, called = np.unravel_index(int(wrong.argmax()), wrong.shape)
-    return (
-        f"{figures.short_name(model)}: the most frequent mistake is {figures.class_title(classes[true])} taken for "
-        f"{figures.class_title(classes[called])} ({int(wrong[true, called])} of {int(matrix[true].sum())})."
+    message = (
+        f"{title}: the most frequent mistake is {task.class_title(task.classes[true])} taken for "
+        f"{task.class_title(task.classes[called])} ({int(wrong[true, called])} of {int(matrix[true].sum())})"
     )
+    if task.ordered:
+        steps = np.abs(np.subtract.outer(np.arange(len(matrix)), np.arange(len(matrix))))
+        message += (
+            f"; {int(wrong[steps > 1].sum())} of {int(wrong.sum())} mistakes are more than one step off"
+        )
+    return f"{message}."

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from pathduet.catalogue import named
-from pathduet.evaluation.metrics import METRIC_NAMES
+from pathduet.catalogue import CATALOGUE, Model, named
+from pathduet.cohort.tasks import Task
+from pathduet.evaluation.metrics import CHANCE, METRIC_NAMES
 from pathduet.evaluation.survival_curves import SurvivalCurve
+from pathduet.explain.colours import subspace_colours
 from pathduet.report.drawing import (
     BLUE,
     INK,
@@ -31,39 +33,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUBSPACE_COLOURS = {"tumor": RED, "tme": BLUE, "shared": PURPLE}
 _GROUP_COLOURS = {"low risk": BLUE, "middle": ORANGE, "high risk": RED}
-#: What a model that knows nothing reaches.
-_CHANCE = {"auc": 0.5, "c_index": 0.5}
-DAYS_PER_YEAR = 365.25
 #: The "cohort" of the stain vectors that all slides are mapped to; no cohort can be called so (it has a blank).
 TARGET = "target of normalisation"
+#: Metrics beside each other; more go into further rows.
+_METRICS_A_ROW = 5
+
+Catalogue = Mapping[str, Model]
 
 
-def short_name(model: str) -> str:
+def short_name(model: str, catalogue: Catalogue = CATALOGUE) -> str:
     """Return a model's name for an axis."""
-    return named(model).short_title
+    return named(model, catalogue).short_title
 
 
-def colour_of(model: str, models: Sequence[str] = ()) -> str:
+def colour_of(model: str, models: Sequence[str] = (), catalogue: Catalogue = CATALOGUE) -> str:
     """Return a model's colour: its own, or one of the palette by its place among the others of `models`."""
-    if named(model).colour:
-        return named(model).colour
-    others = [name for name in models if not named(name).colour]
+    if named(model, catalogue).colour:
+        return named(model, catalogue).colour
+    others = [name for name in models if not named(name, catalogue).colour]
     palette = (PURPLE, *PALETTE[3:])
     return palette[others.index(model) % len(palette)] if model in others else PURPLE
 
 
-def class_title(name: str) -> str:
-    """Return a class's name for people.
-
-    >>> class_title("astrocytoma_low_grade"), class_title("astrocytoma_grade4"), class_title("G2")
-    ('astrocytoma low grade', 'astrocytoma grade 4', 'G2')
-    """
-    return re.sub(r"([a-z])(\d)", r"\1 \2", name.replace("_", " "))
-
-
-def _panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `count` panels of `width` x `height` inches, at most so many beside each other."""
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = new_figure(width * columns, height * rows)
@@ -73,25 +67,29 @@ def _panels(count: int, columns: int, width: float, height: float) -> tuple[Figu
     return figure, axes[:count]
 
 
-def spread(table: pd.DataFrame, metrics: Sequence[str]) -> Figure:
+def spread(table: pd.DataFrame, metrics: Sequence[str], catalogue: Catalogue) -> Figure:
     """Every fold's value, their mean and its interval, models below each other, one panel a metric.
 
     Parameters
     ----------
     table : DataFrame
-        From ``cross_fold_table`` or ``external_table``; rows without any value stay as empty lines.
+        From :func:`pathduet.evaluation.tables.result_table`; rows without any value stay as empty lines.
     """
     with style():
         keys = list(dict.fromkeys(zip(table["model"], table["variant"], table["protocol"])))
         folds = [str(name) for name in table if str(name).startswith("fold_")]
+        columns = min(len(metrics), _METRICS_A_ROW)
+        rows = -(-len(metrics) // columns)
         panel = 2.35 if len(metrics) > 1 else 5.2
-        figure = new_figure(2.0 + panel * len(metrics), 0.9 + 0.36 * len(keys))
-        axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-        for axis, metric in zip(axes, metrics, strict=True):
+        figure = new_figure(2.0 + panel * columns, rows * (0.9 + 0.36 * len(keys)))
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for spare in grid.ravel()[len(metrics) :]:
+            spare.remove()
+        for axis, metric in zip(grid.ravel(), metrics):
             records = table[table["metric"] == metric].to_dict("records")
-            rows = {(r["model"], r["variant"], r["protocol"]): r for r in records}
+            found = {(r["model"], r["variant"], r["protocol"]): r for r in records}
             for y, key in enumerate(keys):
-                row, colour = rows[key], colour_of(key[0])
+                row, colour = found[key], colour_of(key[0], catalogue=catalogue)
                 values = [row[f] for f in folds if not pd.isna(row[f])]
                 if values:
                     mean_and_interval(axis, y, row["mean"], (row["ci_low"], row["ci_high"]), colour)
@@ -101,124 +99,92 @@ def spread(table: pd.DataFrame, metrics: Sequence[str]) -> Figure:
                                   va="center", color=MUTED, fontsize=8.5)  # fmt: skip
                 if "ensemble" in row and not pd.isna(row["ensemble"]):
                     axis.plot([row["ensemble"]], [y], "*", color=colour, ms=11, mec=PAPER, mew=0.6, zorder=5)
-            if metric in _CHANCE:
-                axis.axvline(_CHANCE[metric], color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+            if metric in CHANCE:
+                axis.axvline(CHANCE[metric], color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
             axis.set_title(METRIC_NAMES[metric])
             axis.set_ylim(len(keys) - 0.4, -0.6)
             axis.grid(axis="y", visible=False)
-        axes[0].set_yticks(range(len(keys)), [short_name(model) for model, _, _ in keys])
+        for axis in grid[:, 0]:
+            axis.set_yticks(range(len(keys)), [short_name(model, catalogue) for model, _, _ in keys])
         return figure
 
 
-def roc(predictions: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], classes: Sequence[str]) -> Figure:
-    """One-vs-rest ROC curves: thin a fold, thick their mean at each false-positive rate; one panel a model.
+def endpoints(tables: Mapping[str, pd.DataFrame], metric: str, catalogue: Catalogue) -> Figure:
+    """A metric of several tasks beside each other: models below each other, one panel a task, one scale.
 
     Parameters
     ----------
-    predictions : mapping of model to [(truth (n,) int, probability (n, K))]
-        One pair a fold, at the unit of the table.
+    tables : mapping of title to DataFrame
+        A result table of each task.
     """
-    from sklearn.metrics import auc, roc_curve
-
-    grid = np.linspace(0, 1, 101)
     with style():
-        figure, axes = _panels(len(predictions), 3, 3.15, 3.3)
-        for axis, (model, folds) in zip(axes, predictions.items(), strict=True):
-            axis.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)))
-            for k, name in enumerate(classes):
-                curves, areas = [], []
-                for truth, probability in folds:
-                    positive = truth == k
-                    if not 0 < positive.sum() < len(truth):
-                        continue
-                    false, true, _ = roc_curve(positive, probability[:, k])
-                    areas.append(auc(false, true))
-                    curve = np.interp(grid, false, true)
-                    curve[0] = 0.0
-                    curves.append(curve)
-                    axis.plot(false, true, color=PALETTE[k], lw=0.7, alpha=0.4)
-                label = (
-                    f"{class_title(name)} {np.mean(areas):.2f}" if areas else f"{class_title(name)}: no case"
-                )
-                if curves:
-                    axis.plot(grid, np.mean(curves, axis=0), color=PALETTE[k], label=label)
-                else:
-                    axis.plot([], [], color=PALETTE[k], label=label)
-            axis.set(title=short_name(model), xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), aspect="equal",
-                     xlabel="false-positive rate")  # fmt: skip
-            axis.legend(loc="lower right", handlelength=1.2, fontsize=7.5, borderaxespad=0.2)
-        axes[0].set_ylabel("true-positive rate")
+        models = list(dict.fromkeys(model for table in tables.values() for model in table["model"]))
+        figure = new_figure(2.0 + 2.35 * len(tables), 0.9 + 0.36 * len(models))
+        axes = figure.subplots(1, len(tables), sharex=True, sharey=True, squeeze=False)[0]
+        for axis, (title, table) in zip(axes, tables.items(), strict=True):
+            rows = table[(table["metric"] == metric) & table["mean"].notna()]
+            for row in rows.drop_duplicates("model").to_dict("records"):
+                colour = colour_of(row["model"], catalogue=catalogue)
+                limits = row["ci_low"], row["ci_high"]
+                mean_and_interval(axis, models.index(row["model"]), row["mean"], limits, colour)
+            if metric in CHANCE:
+                axis.axvline(CHANCE[metric], color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+            axis.set_title(textwrap.fill(title, 26))
+            axis.set_ylim(len(models) - 0.4, -0.6)
+            axis.grid(axis="y", visible=False)
+        axes[0].set_yticks(range(len(models)), [short_name(model, catalogue) for model in models])
         return figure
 
 
-def confusion(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
-    """Counts of true (rows) against predicted classes, shaded by the share of the row; one panel a model."""
-    from matplotlib.patches import Rectangle
-
-    labels = [class_title(name).replace("astrocytoma", "astro.") for name in classes]
-    tilt: dict[str, Any] = {"rotation": 35, "ha": "right"} if max(map(len, labels), default=0) > 4 else {}
-    count = len(classes)
-    with style():
-        figure, axes = _panels(len(matrices), 3, 3.15, 3.1)
-        for i, (axis, (model, matrix)) in enumerate(zip(axes, matrices.items(), strict=True)):
-            share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-            for r in range(count):
-                for c in range(count):
-                    axis.add_patch(Rectangle((c, r), 1, 1, fc=BLUE, alpha=float(share[r, c]), ec="none"))
-                    axis.text(c + 0.5, r + 0.5, f"{int(matrix[r, c])}", ha="center", va="center",
-                              color="white" if share[r, c] > 0.55 else INK,
-                              fontweight="bold" if r == c else "normal")  # fmt: skip
-            axis.set(
-                xlim=(0, count), ylim=(count, 0), aspect="equal", title=short_name(model), xlabel="predicted"
-            )
-            axis.set_xticks(np.arange(count) + 0.5, labels, fontsize=8, **tilt)
-            axis.set_yticks(np.arange(count) + 0.5, labels if i % 3 == 0 else [""] * count, fontsize=8)
-            axis.tick_params(length=0)
-            axis.grid(visible=False)
-            for spine in axis.spines.values():
-                spine.set_visible(False)
-        axes[0].set_ylabel("true class")
-        return figure
-
-
-def risk_group_curves(curves: Mapping[str, tuple[Sequence[SurvivalCurve], float | None]]) -> Figure:
-    """Share alive by predicted risk group, with 95 % bands, censoring ticks and numbers at risk.
+def risk_group_curves(
+    curves: Mapping[str, tuple[Sequence[SurvivalCurve], float | None]],
+    task: Task,
+    catalogue: Catalogue = CATALOGUE,
+) -> Figure:
+    """Share without the event by predicted risk group, with 95 % bands, censoring ticks and numbers at risk.
 
     Parameters
     ----------
     curves : mapping of model to (curves, log-rank p)
+    task : Task
+        Times are shown in its unit.
     """
     from matplotlib.ticker import MaxNLocator
 
     with style():
         rows = max((len(group) for group, _ in curves.values()), default=0)
-        figure, axes = _panels(len(curves), 3, 3.3, 3.1 + 0.16 * rows)
+        figure, axes = panels(len(curves), 3, 3.3, 3.1 + 0.16 * rows)
         figure.set_layout_engine("constrained", h_pad=0.12)
-        years_seen = [c.time.max() / DAYS_PER_YEAR for group, _ in curves.values() for c in group]
-        end = max(years_seen, default=1.0)
+        last = [task.in_unit(c.time.max()) for group, _ in curves.values() for c in group]
+        end = max(last, default=1.0)
         ticks = [t for t in MaxNLocator(5).tick_values(0, end) if t <= end]
         for axis, (model, (group, p_value)) in zip(axes, curves.items(), strict=True):
             for i, curve in enumerate(group):
-                colour = _GROUP_COLOURS[curve.group]
-                years = curve.time / DAYS_PER_YEAR
-                axis.step(years, curve.survival, where="post", color=colour,
-                          label=f"{curve.group} (n = {curve.n}, {curve.deaths} died)")  # fmt: skip
-                axis.fill_between(years, curve.low, curve.high, step="post", color=colour, alpha=0.15, lw=0)
-                axis.plot(curve.censored_at / DAYS_PER_YEAR, [curve.at(t) for t in curve.censored_at], "|",
+                colour, times = _GROUP_COLOURS[curve.group], task.in_unit(curve.time)
+                axis.step(times, curve.survival, where="post", color=colour,
+                          label=f"{curve.group} (n = {curve.n}, {_events(curve.deaths)})")  # fmt: skip
+                axis.fill_between(times, curve.low, curve.high, step="post", color=colour, alpha=0.15, lw=0)
+                axis.plot(task.in_unit(curve.censored_at), [curve.at(t) for t in curve.censored_at], "|",
                           color=colour, ms=4, mew=0.8)  # fmt: skip
+                exits = task.in_unit(curve.exits)
                 for tick in ticks:
-                    at_risk = int(np.sum(curve.exits >= tick * DAYS_PER_YEAR))
-                    axis.annotate(f"{at_risk}", (tick, 0), xycoords=axis.get_xaxis_transform(),
+                    axis.annotate(f"{int(np.sum(exits >= tick))}", (tick, 0), xycoords=axis.get_xaxis_transform(),
                                   xytext=(0, -25 - 11 * i), textcoords="offset points", color=colour,
                                   fontsize=7.5, ha="center", va="center", annotation_clip=False)  # fmt: skip
-            axis.set(title=short_name(model), ylim=(0, 1.14 + 0.1 * rows), xlim=(0, end * 1.02))
+            axis.set(title=short_name(model, catalogue), ylim=(0, 1.14 + 0.1 * rows), xlim=(0, end * 1.02))
             axis.set_xticks(ticks)
             axis.set_yticks(np.linspace(0, 1, 6))
-            axis.set_xlabel("years; coloured: patients still at risk", fontsize=8.5, labelpad=3 + 11 * rows)
+            axis.set_xlabel(
+                f"{task.unit}; coloured: patients still at risk", fontsize=8.5, labelpad=3 + 11 * rows
+            )
             axis.legend(loc="upper right", fontsize=7.5, handlelength=1.2, borderaxespad=0.1,
                         title=log_rank_text(p_value), title_fontsize=8, alignment="left")  # fmt: skip
-        axes[0].set_ylabel("share alive")
+        axes[0].set_ylabel("share without the event")
         return figure
+
+
+def _events(count: int) -> str:
+    return f"{count} event{'' if count == 1 else 's'}"
 
 
 def log_rank_text(p_value: float | None) -> str:
@@ -228,7 +194,7 @@ def log_rank_text(p_value: float | None) -> str:
     return "log-rank p < 0.0001" if p_value < 1e-4 else f"log-rank p = {p_value:.2g}"
 
 
-def training(histories: Mapping[str, Sequence[pd.DataFrame]], loss: str) -> Figure:
+def training(histories: Mapping[str, Sequence[pd.DataFrame]], loss: str, catalogue: Catalogue) -> Figure:
     """Training loss by epoch, one line a fold, one panel a model.
 
     Parameters
@@ -237,33 +203,41 @@ def training(histories: Mapping[str, Sequence[pd.DataFrame]], loss: str) -> Figu
         Each with the column `loss` and ``epoch``.
     """
     with style():
-        figure, axes = _panels(len(histories), 3, 3.15, 2.3)
+        figure, axes = panels(len(histories), 3, 3.15, 2.3)
         for axis, (model, folds) in zip(axes, histories.items(), strict=True):
             for history in folds:
                 by_epoch = history.groupby("epoch")[loss].mean()
-                axis.plot(by_epoch.index, by_epoch, color=colour_of(model), alpha=0.75, lw=1.3,
+                axis.plot(by_epoch.index, by_epoch, color=colour_of(model, catalogue=catalogue), alpha=0.75, lw=1.3,
                           marker="o" if len(by_epoch) < 3 else None, ms=3)  # fmt: skip
-            axis.set(title=short_name(model), xlabel="epoch")
+            axis.set(title=short_name(model, catalogue), xlabel="epoch")
             axis.locator_params(axis="x", integer=True)
         axes[0].set_ylabel("training loss")
         return figure
 
 
-def gene_selection(var: pd.DataFrame) -> Figure:
-    """Mean against normalised dispersion; selected genes filled, the others faint; coloured by subspace."""
+def gene_selection(var: pd.DataFrame, subspaces: Sequence[str]) -> Figure:
+    """Mean against normalised dispersion; selected genes filled, the others faint; coloured by subspace.
+
+    Parameters
+    ----------
+    var : DataFrame
+        Of a fold's expression file; genes of several subspaces, whatever stands in ``subspace`` for them, come last.
+    """
+    groups = list(dict.fromkeys([*subspaces, *var["subspace"].astype(str)]))
+    colours = subspace_colours(subspaces) | dict.fromkeys(groups[len(subspaces) :], MUTED)
     with style():
         figure = new_figure(6.6, 3.6)
         axis = figure.subplots()
-        for name in ("tme", "tumor", "shared"):
-            colour = SUBSPACE_COLOURS[name]
+        # the largest first, so that its dots do not hide the others
+        for name in sorted(groups, key=lambda group: -int((var["subspace"] == group).sum())):
             rows = var[var["subspace"] == name]
             if rows.empty:
                 continue
             chosen = rows["highly_variable"].astype(bool)
-            axis.plot(rows.loc[~chosen, "mean"], rows.loc[~chosen, "dispersion_norm"], "o", color=colour, ms=3,
+            axis.plot(rows.loc[~chosen, "mean"], rows.loc[~chosen, "dispersion_norm"], "o", color=colours[name], ms=3,
                       alpha=0.25, mew=0, rasterized=len(var) > 2500)  # fmt: skip
             label = f"{name}: {int(chosen.sum())} of {len(rows)} selected"
-            axis.plot(rows.loc[chosen, "mean"], rows.loc[chosen, "dispersion_norm"], "o", color=colour, ms=4,
+            axis.plot(rows.loc[chosen, "mean"], rows.loc[chosen, "dispersion_norm"], "o", color=colours[name], ms=4,
                       mec=PAPER, mew=0.4, label=label, rasterized=len(var) > 2500)  # fmt: skip
         axis.set(xlabel="mean expression in the training part (log2)", ylabel="normalised dispersion")
         axis.legend(loc="upper right")
@@ -361,7 +335,11 @@ def time_by_rule(times: pd.DataFrame) -> Figure:
         return figure
 
 
-def fold_sums(metrics: Sequence[Mapping[str, Any]], unit: str) -> np.ndarray | None:
-    """Return the confusion matrices of some folds' metrics added up; None if there is none."""
-    matrices = [np.asarray(m["confusion"][unit]) for m in metrics if m.get("confusion", {}).get(unit)]
-    return np.sum(matrices, axis=0) if matrices else None
+# What explanation_figures still asks for.
+SUBSPACE_COLOURS = subspace_colours(["tumor", "tme"]) | {"shared": MUTED}
+DAYS_PER_YEAR = 365.25
+
+
+def class_title(name: str) -> str:
+    """Return a class's name for people."""
+    return name.replace("_", " ")

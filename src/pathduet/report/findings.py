@@ -10,17 +10,20 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from pathduet.catalogue import CATALOGUE, names
+from pathduet.catalogue import catalogue_of, clinical_models, names
+from pathduet.cohort.labels import task_labels
 from pathduet.cohort.ledger import read_ledger
+from pathduet.cohort.sheets import read_patients
+from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.evaluation.collect import Collected, collect, read_metrics
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.report.blocks import Block, gap
 from pathduet.report.figures import TARGET
-from pathduet.report.summary import read_table
+from pathduet.report.summary import read_left_out, read_table
+from pathduet.result_tables import ResultTable, whole_run_tables
 from pathduet.results import HISTORY, PREDICTIONS, Results
 
 _STAINS = ("haematoxylin", "eosin")
-NETWORKS = names("method")
 T = TypeVar("T")
 
 
@@ -31,29 +34,45 @@ class Findings:
     ----------
     results : Path
     config : mapping
-        The complete configuration: it tells what should be there.
+        The complete configuration, with the classes that the plan found: it tells what should be there.
 
     Attributes
     ----------
+    tasks : dict of str to Task
+    catalogue : dict of str to Model
+        Every model of the run.
+    wanted : dict of str to ResultTable
+        The tables that the page shows: one a task, then one a task on the external cohorts.
+    has_slides, has_expression : bool
+        Whether the configuration names slides, and expression.
     gaps : dict of str to str
         File (relative to the results) to what is wrong with it.
     """
 
     def __init__(self, results: Path, config: Mapping[str, Any]) -> None:
         self.results, self.config = results, config
+        self.tasks: dict[str, Task] = tasks_of(config)
+        self.catalogue = catalogue_of(config)
+        tables = whole_run_tables(config)
+        self.wanted: dict[str, ResultTable] = {name: table for name, table in tables.items() if table.task}
+        self.has_slides = config["sheets"]["slides"] is not None
+        self.has_expression = bool(config["expression"]["tables"])
         self.gaps: dict[str, str] = {}
+        self._predictions: dict[str, dict[str, list[pd.DataFrame]]] = {}
 
     def read(self, relative: str, reader: Callable[[Path], T]) -> T | None:
         """Return ``reader(results / relative)``, or None and a gap if it is not there or broken."""
-        path = self.results / relative
+        return self._read(relative, self.results / relative, reader)
+
+    def _read(self, name: str, path: Path, reader: Callable[[Path], T]) -> T | None:
         if not path.is_file():
-            self.gaps[relative] = "not there"
+            self.gaps[name] = "not there"
             return None
         try:
             return reader(path)
         # A report is the place to say that a file is broken, whatever broke it.
         except Exception as error:
-            self.gaps[relative] = f"cannot be read: {type(error).__name__}: {str(error)[:200]}"
+            self.gaps[name] = f"cannot be read: {type(error).__name__}: {str(error)[:200]}"
             return None
 
     def gap(self, title: str, *paths: str, otherwise: str = "") -> Block:
@@ -62,16 +81,14 @@ class Findings:
 
     # --- what should be there
 
-    @property
-    def tasks(self) -> list[str]:
-        """Configured tasks."""
-        return list(self.config["tasks"])
+    def task_of(self, name: str) -> Task:
+        """Return the task of a table."""
+        return self.tasks[self.wanted[name].task]
 
-    @property
-    def names(self) -> list[str]:
-        """Tasks, and "external" if external cohorts are configured."""
-        external = bool(self.config["cohorts"]["external"]) and "survival" in self.tasks
-        return [*self.tasks, *(["external"] if external else [])]
+    def title_of(self, name: str) -> str:
+        """Return the heading of a table's section."""
+        table = self.wanted[name]
+        return table.title if table.external else self.tasks[table.task].title
 
     @property
     def folds(self) -> range:
@@ -79,15 +96,27 @@ class Findings:
         return range(self.config["split"]["folds"])
 
     def models(self, name: str) -> list[str]:
-        """Return the models that a task's table (or "external") should have."""
-        task = "survival" if name == "external" else name
-        kind = "survival" if task == "survival" else "classification"
-        compared = self.config.get("comparison", {})
-        clinical = self.config["evaluation"]["clinical_baselines"]
-        return [
-            *NETWORKS, *compared.get("models", ()), *compared.get("own_models", ()),
-            *(model for model in clinical if CATALOGUE[model].fits(task, kind)),
-        ]  # fmt: skip
+        """Return the models that a table should have: those that fit its task and were not left out of it."""
+        task, compared, left_out = self.task_of(name), self.config["comparison"], set(self.left_out["model"])
+        wanted = [
+            *names("method"),
+            *compared["models"],
+            *compared["own_models"],
+            *clinical_models(self.config),
+        ]
+        models = [self.catalogue[model] for model in wanted if model not in left_out]
+        # as in the tables, regressions come last
+        models.sort(key=lambda model: not model.is_network)
+        return [model.name for model in models if model.fits(task)]
+
+    def networks(self, name: str) -> list[str]:
+        """Return the networks of a table, those of the method first."""
+        return [model for model in self.models(name) if self.catalogue[model].is_network]
+
+    @cached_property
+    def left_out(self) -> pd.DataFrame:
+        """Models that the run could not train: model, reason."""
+        return read_left_out(self.results)
 
     # --- what is there
 
@@ -101,6 +130,30 @@ class Findings:
         """Who took part in what."""
         return self.read("participation.tsv", _read_text_tsv)
 
+    @property
+    def sheet(self) -> str:
+        """The patients' sheet, or the slides' where it stands for both; the path leads from where the run was started."""
+        return str(self.config["sheets"]["patients"] or self.config["sheets"]["slides"])
+
+    @cached_property
+    def patients(self) -> pd.DataFrame | None:
+        """The patients, with every column of their sheet."""
+        return self._read(self.sheet, Path(self.sheet), read_patients)
+
+    @cached_property
+    def labels(self) -> dict[str, pd.DataFrame]:
+        """Every patient's label, or why there is none, by task."""
+        patients = self.patients
+        if patients is None:
+            return {}
+        tasks = self.tasks.items()
+        found = self._read(
+            self.sheet,
+            Path(self.sheet),
+            lambda _: {name: task_labels(patients, task) for name, task in tasks},
+        )
+        return found or {}
+
     @cached_property
     def provenance(self) -> dict[str, Any] | None:
         """What the run was made of."""
@@ -109,18 +162,19 @@ class Findings:
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
         """Result tables by name."""
-        tables = {name: self.read(f"tables/{name}.tsv", read_table) for name in self.names}
+        tables = {name: self.read(f"tables/{name}.tsv", read_table) for name in self.wanted}
         return {name: table for name, table in tables.items() if table is not None}
 
     @cached_property
     def collected(self) -> dict[str, Collected]:
-        """Metrics and predictions by task, and of "external"."""
-        return {name: self._collect(name) for name in self.names}
+        """Metrics and predictions by table."""
+        return {name: self._collect(name) for name in self.wanted}
 
     def _collect(self, name: str) -> Collected:
-        results, external = Results(self.results), name == "external"
-        task = "survival" if external else name
-        collected = collect(results, task, self.models(name), len(self.folds), external=external)
+        results, external = Results(self.results), self.wanted[name].external
+        collected = collect(
+            results, self.task_of(name), self.models(name), len(self.folds), external=external
+        )
         metrics = self.read(f"metrics/{name}.json", lambda _: read_metrics(results, name)) or {}
         for (_, model, fold), one in metrics.items():
             if "failed" not in one:
@@ -130,9 +184,22 @@ class Findings:
                 collected.predictions.pop((model, fold), None)
         return collected
 
-    def ensemble(self, model: str) -> pd.DataFrame | None:
-        """Return the external predictions of a model's ensemble."""
-        return self.read(f"external/survival/{model}/ensemble/{PREDICTIONS}", read_predictions)
+    def predictions(self, name: str) -> dict[str, list[pd.DataFrame]]:
+        """Return each model's predictions: of every fold's test part, or the ensemble's on the external cohorts."""
+        if name not in self._predictions:
+            found = self._find_predictions(name)
+            self._predictions[name] = {model: parts for model, parts in found.items() if parts}
+        return self._predictions[name]
+
+    def _find_predictions(self, name: str) -> dict[str, list[pd.DataFrame]]:
+        if not self.wanted[name].external:
+            by_fold = sorted(self.collected[name].predictions.items(), key=lambda item: item[0][1])
+            return {m: [rows for (model, _), rows in by_fold if model == m] for m in self.models(name)}
+        ensembles = {m: self._ensemble(self.wanted[name].task, m) for m in self.models(name)}
+        return {m: [rows] for m, rows in ensembles.items() if rows is not None and len(rows)}
+
+    def _ensemble(self, task: str, model: str) -> pd.DataFrame | None:
+        return self.read(f"external/{task}/{model}/ensemble/{PREDICTIONS}", read_predictions)
 
     def history(self, task: str, model: str, fold: int) -> pd.DataFrame | None:
         """Return a training's losses."""

@@ -8,39 +8,80 @@ from typing import Any
 import pandas as pd
 
 from pathduet.catalogue import named
+from pathduet.cohort.tasks import Task
 from pathduet.evaluation.metrics import METRIC_NAMES, metric_names
-from pathduet.evaluation.predictions import SURVIVAL_TASK
-from pathduet.evaluation.table_sections import metric_cells, number, with_spread
-from pathduet.evaluation.tables import REFERENCE
+from pathduet.evaluation.table_sections import Words, gain_over, metric_cells, number, with_spread
 from pathduet.report import figures
-from pathduet.report.blocks import Block, Drawer, Linked, Section, gap, table, text
+from pathduet.report.blocks import Block, Drawer, Linked, Section, gap, note, table, text
 from pathduet.report.classification_blocks import classification_blocks
-from pathduet.report.findings import NETWORKS, Findings
+from pathduet.report.figures import short_name
+from pathduet.report.findings import Findings
+from pathduet.report.regression_blocks import regression_blocks
+from pathduet.report.summary import left_out_text
 from pathduet.report.survival_blocks import survival_blocks
 from pathduet.results import PREDICTIONS
 
-_LEADS = {
-    "diagnosis": "WHO-2021 type of the glioma from slides, with and without expression.",
-    "grading": "Grade of the glioma from slides, with and without expression.",
-    "survival": "Who dies earlier, beside what age, sex and grade already tell.",
-    "external": "Zero-shot: the models of every fold on patients of another cohort, nothing refitted.",
+_CURVES = {
+    "classification": classification_blocks,
+    "survival": survival_blocks,
+    "regression": regression_blocks,
 }
 _SPREAD_CAPTION = (
     "Open dots: folds. Diamond: their mean. Band: 95 % patient bootstrap interval of the mean. Dashed: a model that "
     "knows nothing."
 )
+#: Models named in a sentence.
+_TOLD = 3
 
 
-def title_of(name: str) -> str:
-    """Return a task's heading."""
-    return "External cohort (survival)" if name == "external" else name.capitalize()
+def lead_of(found: Findings, name: str) -> str:
+    """Return what a table is about in a sentence."""
+    task = found.task_of(name)
+    if found.wanted[name].external:
+        return f"Zero-shot: the models of every fold on patients of {' and '.join(found.config['cohorts']['external'])}, nothing refitted."
+    if task.kind == "survival":
+        return f"Who has the event earlier (column {task.event}, {task.observed} = it happened); times in {task.unit}."
+    if task.kind == "regression":
+        return f"How large {task.column.replace('_', ' ')} is."
+    classes = ", ".join(map(task.class_title, task.classes))
+    what = "Steps of a scale, the lowest first" if task.ordered else "Classes"
+    positive = f" Metrics of one class are about {task.class_title(task.positive)}." if task.is_binary else ""
+    return f"{what}: {classes}.{positive}"
 
 
 def headline(found: Findings) -> Section:
     """The numbers to look at first."""
     section = Section("headline", "Headline numbers")
+    cards = _counts(found)
+    if found.has_slides and found.ledger is None:
+        section.blocks.append(found.gap("No slide ledger.", "ledger.tsv"))
+    for name in found.wanted:
+        metric = metric_names(found.task_of(name))[0]
+        if name not in found.tables:
+            section.blocks.append(_no_table(found, name, f"No table: {found.title_of(name)}."))
+            continue
+        whole = found.tables[name]
+        rows = whole[whole["metric"] == metric].to_dict("records")
+        unit = next((row["unit"] for row in rows if row["unit"]), "")
+        cards.append({
+            "title": f"{found.title_of(name)}: {METRIC_NAMES[metric]}", "wide": True,
+            "lines": [(short_name(row["model"], found.catalogue), with_spread(row)) for row in rows],
+            "note": f"mean ± SD over folds [95 % interval], by {unit}", "more": name,
+            "source": f"tables/{name}.tsv",
+        })  # fmt: skip
+    section.blocks.insert(0, {"kind": "cards", "cards": cards})
+    if left_out := left_out_text(found.left_out, found.catalogue):
+        section.blocks.append(note(f"Left out: {left_out}."))
+    for name, whole in found.tables.items():
+        if message := gain_message(found, name, whole):
+            section.blocks.append(text(f"{found.title_of(name)}, {message}"))
+    return section
+
+
+def _counts(found: Findings) -> list[dict[str, Any]]:
+    """Return the cards that count slides, patients, results and time."""
     cards: list[dict[str, Any]] = []
-    if found.ledger is not None:
+    if found.has_slides and found.ledger is not None:
         ledger = found.ledger
         used, failed = (int((ledger["status"] == s).sum()) for s in ("ok", "failed"))
         cards.append({"title": "Slides used", "value": f"{used} of {len(ledger)}",
@@ -50,56 +91,99 @@ def headline(found: Findings) -> Section:
                       "value": str(ledger[ledger["status"] == "ok"]["patient_id"].nunique()),
                       "note": f"{len(set(ledger['cohort']))} cohorts, {len(found.folds)} folds by patient",
                       "more": "flow", "source": "participation.tsv"})  # fmt: skip
-    else:
-        section.blocks.append(found.gap("No slide ledger.", "ledger.tsv"))
-    done = sum(len(c.metrics) for c in found.collected.values() if not c.external)
-    wanted = sum(len(found.models(name)) * len(found.folds) for name in found.tasks)
-    cards.append({"title": "Results of models and folds", "value": f"{done} of {wanted}",
+    elif found.participation is not None:
+        people = found.participation
+        cards.append({"title": "Patients", "value": str(len(people)),
+                      "note": f"{int((people['expression'] == 'yes').sum())} with expression, {len(set(people['cohort']))} cohorts, "
+                      f"{len(found.folds)} folds by patient",
+                      "more": "flow", "source": "participation.tsv"})  # fmt: skip
+    own = [name for name, wanted in found.wanted.items() if not wanted.external]
+    done = sum(len(found.collected[name].metrics) for name in own)
+    expected = sum(len(found.models(name)) * len(found.folds) for name in own)
+    cards.append({"title": "Results of models and folds", "value": f"{done} of {expected}",
                   "note": "every model of every task, in every fold", "source": "models/"})  # fmt: skip
     if not found.benchmarks.empty:
         hours = found.benchmarks["seconds"].sum() / 3600
         cards.append({"title": "Job time", "value": f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min",
                       "note": f"{len(found.benchmarks)} jobs, added up", "more": "times",
                       "source": "benchmarks/"})  # fmt: skip
-    for name in found.names:
-        metric = metric_names("survival" if name == "external" else name)[0]
-        if name not in found.tables:
-            section.blocks.append(_no_table(found, name, f"No {title_of(name)} table."))
-            continue
-        whole = found.tables[name]
-        rows = whole[whole["metric"] == metric].to_dict("records")
-        unit = next((row["unit"] for row in rows if row["unit"]), "")
-        cards.append({
-            "title": f"{title_of(name)}: {METRIC_NAMES[metric]}", "wide": True,
-            "lines": [(figures.short_name(row["model"]), with_spread(row)) for row in rows],
-            "note": f"mean ± SD over folds [95 % interval], by {unit}", "more": name,
-            "source": f"tables/{name}.tsv",
-        })  # fmt: skip
-    section.blocks.insert(0, {"kind": "cards", "cards": cards})
-    for name in ("survival", "external"):
-        if name in found.tables and "gain" in found.tables[name]:
-            section.blocks.append(text(f"{title_of(name)}, {gain_message(found.tables[name])}"))
-    return section
+    return cards
+
+
+def endpoints(found: Findings, drawer: Drawer) -> list[Section]:
+    """Return the section that shows several survival endpoints beside each other; none for fewer than two."""
+    names = [
+        name
+        for name in found.tables
+        if found.task_of(name).kind == "survival" and not found.wanted[name].external
+    ]
+    if len(names) < 2:
+        return []
+    metric = metric_names(found.task_of(names[0]))[0]
+    tables = {found.title_of(name): found.tables[name] for name in names}
+    models = list(dict.fromkeys(model for name in names for model in found.models(name)))
+    cells = {
+        (title, row["model"]): with_spread(row).replace(" [", "\n[", 1)
+        for title, rows in tables.items()
+        for row in rows[rows["metric"] == metric].to_dict("records")
+    }
+    body = [
+        [short_name(model, found.catalogue), *(cells.get((title, model), "–") for title in tables)]
+        for model in models
+    ]
+    best = [_best(found, title, rows, metric) for title, rows in tables.items()]
+    source = ", ".join(f"tables/{name}.tsv" for name in names)
+    section = Section(
+        "endpoints", "Survival endpoints", "The same models on every endpoint, beside each other."
+    )
+    section.blocks = [
+        drawer.draw(
+            "endpoints", figures.endpoints, {"tables": tables, "metric": metric, "catalogue": found.catalogue},
+            message=f"Highest mean: {'; '.join(filter(None, best))}.",
+            caption=f"{METRIC_NAMES[metric]}: mean over folds and its 95 % patient bootstrap interval. Endpoints differ in patients and "
+            "events, so compare models within a panel.",
+            source=source,
+        ),
+        table("endpoints", ["Model", *tables], body, numbers=list(tables), title=f"{METRIC_NAMES[metric]} by endpoint", source=source),
+    ]  # fmt: skip
+    return [section]
+
+
+def _best(found: Findings, title: str, rows: pd.DataFrame, metric: str) -> str:
+    rows = rows[(rows["metric"] == metric) & rows["mean"].notna()]
+    if rows.empty:
+        return ""
+    best = rows.iloc[int(rows["mean"].astype(float).to_numpy().argmax())]
+    return f"{title}, {short_name(best['model'], found.catalogue)} {best['mean']:.3f}"
 
 
 def _no_table(found: Findings, name: str, title: str) -> Block:
     return found.gap(title, f"tables/{name}.tsv", otherwise="empty")
 
 
-def gain_message(rows: pd.DataFrame) -> str:
-    """Say whether the networks beat the clinical reference, with no more certainty than the intervals allow."""
-    first = rows["metric"] == metric_names("survival")[0]
-    rows = rows[first & rows["model"].isin(NETWORKS) & rows["gain"].notna()]
-    reference = named(REFERENCE).full_title
+def gain_message(found: Findings, name: str, rows: pd.DataFrame) -> str:
+    """Say whether the networks beat the clinical reference, with no more certainty than the intervals allow; empty without any."""
+    metric = metric_names(found.task_of(name))[0]
+    reference = gain_over(rows)
+    if not reference:
+        return ""
+    rows = rows[(rows["metric"] == metric) & rows["model"].isin(_told(found, name)) & rows["gain"].notna()]
     if rows.empty:
-        return f"no network could be compared with {reference}."
+        return ""
     parts = []
     for row in rows.to_dict("records"):
         low, high = row["gain_ci_low"], row["gain_ci_high"]
         side = "above" if low > 0 else "below" if high < 0 else "contains"
         verdict = "no interval" if pd.isna(low) else f"interval {side} 0"
-        parts.append(f"{figures.short_name(row['model'])} {row['gain']:+.3f} ({verdict})")
-    return f"C-index against {reference} on the same patients: {', '.join(parts)}."
+        parts.append(f"{short_name(row['model'], found.catalogue)} {row['gain']:+.3f} ({verdict})")
+    return f"{METRIC_NAMES[metric]} against {named(reference, found.catalogue).full_title} on the same patients: {', '.join(parts)}."
+
+
+def _told(found: Findings, name: str) -> list[str]:
+    """Return the models that sentences are about: those of the method, or the first networks, or whatever there is."""
+    models = found.models(name)
+    ours = [model for model in models if found.catalogue[model].kind == "method"]
+    return (ours or found.networks(name) or models)[:_TOLD]
 
 
 def training(found: Findings, drawer: Drawer) -> Section:
@@ -107,32 +191,37 @@ def training(found: Findings, drawer: Drawer) -> Section:
     section = Section(
         "training", "Training", "The last epoch is the model: no epoch was chosen by looking at a test part."
     )
-    for task in found.tasks:
+    for task in found.tasks.values():
         histories: dict[str, list[pd.DataFrame]] = {}
-        for model in NETWORKS:
+        for model in found.networks(task.name):
             missing: dict[int | str, str] = {}
             for fold in found.folds:
-                history = found.history(task, model, fold)
+                history = found.history(task.name, model, fold)
                 if history is None or "loss" not in history or "epoch" not in history:
-                    path = f"models/{task}/{model}/fold-{fold}/history.tsv"
+                    path = f"models/{task.name}/{model}/fold-{fold}/history.tsv"
                     missing[fold] = found.gaps.get(path, "it lacks the columns epoch and loss")
                 else:
                     histories.setdefault(model, []).append(history)
             for folds, reason in _by_reason(missing):
-                title = f"No training curve of {task}, {figures.short_name(model)}, {folds}."
-                path = f"models/{task}/{model}/fold-*/history.tsv"
+                title = (
+                    f"No training curve of {task.in_sentence}, {short_name(model, found.catalogue)}, {folds}."
+                )
+                path = f"models/{task.name}/{model}/fold-*/history.tsv"
                 section.blocks.append(gap(title, f"{path}: {reason}"))
         if histories:
             fell = [h["loss"].iloc[-1] < h["loss"].iloc[0] for folds in histories.values() for h in folds]
             section.blocks.append(
                 drawer.draw(
-                    f"training-{task}", figures.training, {"histories": histories, "loss": "loss"},
-                    message=f"{title_of(task)}: the loss fell in {sum(fell)} of {len(fell)} trainings.",
-                    caption="Mean training loss an epoch, one line a fold. A model's loss has its own terms (the "
-                    "distilled student adds those of distillation), so compare shapes, not heights.",
-                    source=f"models/{task}/<model>/fold-*/history.tsv",
+                    f"training-{task.name}", figures.training,
+                    {"histories": histories, "loss": "loss", "catalogue": found.catalogue},
+                    message=f"{task.title}: the loss fell in {sum(fell)} of {len(fell)} trainings.",
+                    caption="Mean training loss an epoch, one line a fold. A model's loss has its own terms (that of a distilled "
+                    "model adds those of distillation), so compare shapes, not heights.",
+                    source=f"models/{task.name}/<model>/fold-*/history.tsv",
                 )
             )  # fmt: skip
+    if not section.blocks:
+        section.blocks.append(text("No network was trained: every model of this run is fitted at once."))
     return section
 
 
@@ -144,32 +233,32 @@ def _by_reason(reasons: Mapping[int | str, str]) -> list[tuple[str, str]]:
     return [(f"fold{'s' if len(of) > 1 else ''} {', '.join(of)}", reason) for reason, of in folds.items()]
 
 
-def _metrics_table(name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
-    heads, models = metric_cells(rows, metrics)
+def _metrics_table(found: Findings, name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
+    heads, models = metric_cells(rows, metrics, Words(found.tasks, found.catalogue))
     # what all rows share is said once, below
     units = dict.fromkeys(str(unit) for unit in rows["unit"] if unit)
     variants = dict.fromkeys(str(v) for v in rows["variant"].dropna() if v not in ("", "clinical"))
     apart = [name for name, known in (("unit", units), ("variant", variants)) if len(known) > 1]
     columns = ["Model", *heads, "Patients", "Slides", *(name.capitalize() for name in apart)]
     body = [
-        [figures.short_name(first["model"]), *map(_two_lines, cells), first["n_patients"], first["n_slides"],
+        [short_name(first["model"], found.catalogue), *map(_two_lines, cells), first["n_patients"], first["n_slides"],
          *(first[part] for part in apart)]
         for _, first, cells in models
     ]  # fmt: skip
-    note = "Mean ± SD (ddof 0) over folds [95 % patient bootstrap interval of the mean]."
+    said = "Mean ± SD (ddof 0) over folds [95 % patient bootstrap interval of the mean]."
     if len(units) == 1:
-        note += f" One case is one {next(iter(units))}."
+        said += f" One case is one {next(iter(units))}."
     if list(variants) not in ([], ["paper"]) and len(variants) == 1:
-        note += f" Variant of the method: {next(iter(variants))}."
-    if "gain" in rows:
-        note += (
+        said += f" Variant of the method: {next(iter(variants))}."
+    if gain_over(rows):
+        said += (
             " Gain: on the patients that both models predict, positive = better, interval from paired draws."
         )
     if len({first["n_patients"] for _, first, _ in models if first["n_folds"]}) > 1:
-        note += " Not every row is about the same patients (see the counts): compare rows with that in mind."
+        said += " Not every row is about the same patients (see the counts): compare rows with that in mind."
     numbers = [column for column in columns[1:] if column.lower() not in apart]
     return table(f"metrics-{name}", columns, body, numbers=numbers, title="Metrics with their spread",
-                 note=note, source=f"tables/{name}.tsv (also .md)")  # fmt: skip
+                 note=said, source=f"tables/{name}.tsv (also .md)")  # fmt: skip
 
 
 def _two_lines(cell: str) -> str:
@@ -177,15 +266,35 @@ def _two_lines(cell: str) -> str:
     return cell.replace(" [", "\n[", 1)
 
 
-def _fold_table(name: str, rows: pd.DataFrame) -> Block:
+def _published(found: Findings, name: str, rows: pd.DataFrame) -> list[Block]:
+    """Return a publication's own numbers beside ours, where the table has any."""
+    if "published_mean" not in rows:
+        return []
+    body = [
+        [short_name(row["model"], found.catalogue), METRIC_NAMES[row["metric"]], with_spread(row),
+         number(row["published_mean"]) + ("" if pd.isna(row["published_sd"]) else f" ± {number(row['published_sd'])}"),
+         row["published_source"]]
+        for row in rows[rows["published_mean"].notna()].to_dict("records")
+    ]  # fmt: skip
+    if not body:
+        return []
+    return [
+        table(f"published-{name}", ["Model", "Metric", "This run", "Published", "Where"], body, numbers=["This run", "Published"],
+              title="The publication's own numbers", folded=True, source=f"tables/{name}.tsv",
+              note="Published mean ± SD over folds, of other patients, slides and folds than this run's: for orientation.")
+    ]  # fmt: skip
+
+
+def _fold_table(found: Findings, name: str, rows: pd.DataFrame) -> Block:
     folds = [str(c) for c in rows if str(c).startswith("fold_")]
     columns = ["Model", "Metric", *[f.replace("fold_", "Fold ") for f in folds]]
-    place = f"external/{SURVIVAL_TASK}" if name == "external" else f"models/{name}"
+    wanted = found.wanted[name]
+    place = f"{'external' if wanted.external else 'models'}/{wanted.task}"
     body = []
     for row in rows.to_dict("records"):
         paths = [f"{place}/{row['model']}/{f.replace('_', '-')}/{PREDICTIONS}" for f in folds]
         values = [Linked(number(row[f]), path) for f, path in zip(folds, paths, strict=True)]
-        body.append([figures.short_name(row["model"]), METRIC_NAMES[row["metric"]], *values])
+        body.append([short_name(row["model"], found.catalogue), METRIC_NAMES[row["metric"]], *values])
     return table(f"folds-{name}", columns, body, numbers=columns[2:], title="Every fold",
                  source=f"tables/{name}.tsv", folded=True)  # fmt: skip
 
@@ -194,48 +303,49 @@ def _gaps(found: Findings, name: str) -> list[Block]:
     """Return one gap for each model of a task with what its folds lack."""
     failures = found.collected[name].failures
     return [
-        gap(f"{named(model).full_title}: no result in {folds}.", f"{reason[:1].upper()}{reason[1:]}.")
+        gap(
+            f"{found.catalogue[model].full_title}: no result in {folds}.",
+            f"{reason[:1].upper()}{reason[1:]}.",
+        )
         for model in found.models(name)
         for folds, reason in _by_reason({fold: why for (of, fold), why in failures.items() if of == model})
     ]
 
 
 def task_section(found: Findings, name: str, drawer: Drawer) -> Section:
-    """Return the section of a task, or of the external cohort."""
-    section = Section(name, title_of(name), _LEADS[name], _gaps(found, name))
+    """Return the section of a task, or of a task on the external cohorts."""
+    section = Section(name, found.title_of(name), lead_of(found, name), _gaps(found, name))
+    task = found.task_of(name)
     if name not in found.tables:
         section.blocks.append(_no_table(found, name, "No table."))
     else:
         rows = found.tables[name]
-        metrics = list(metric_names("survival" if name == "external" else name))
-        section.blocks.append(_metrics_table(name, rows, list(dict.fromkeys(rows["metric"]))))
+        metrics = list(metric_names(task))
+        section.blocks.append(_metrics_table(found, name, rows, list(dict.fromkeys(rows["metric"]))))
         section.blocks.append(
             drawer.draw(
-                f"spread-{name}", figures.spread, {"table": rows, "metrics": metrics},
-                message=_spread_message(name, rows, metrics[0]),
-                caption=_SPREAD_CAPTION + (" Star: the folds' ensemble." if name == "external" else ""),
+                f"spread-{name}", figures.spread, {"table": rows, "metrics": metrics, "catalogue": found.catalogue},
+                message=_spread_message(found, name, rows, task),
+                caption=_SPREAD_CAPTION + (" Star: the folds' ensemble." if found.wanted[name].external else ""),
                 source=f"tables/{name}.tsv",
             )
         )  # fmt: skip
-        section.blocks.append(_fold_table(name, rows))
+        section.blocks += [*_published(found, name, rows), _fold_table(found, name, rows)]
         headline_rows = rows[rows["metric"].isin(metrics)]
         undefined = sorted({h for h in headline_rows["holes"] if h and "no result" not in h})
         known = set(found.collected[name].failures.values())
         for text_of in undefined:
             if not any(reason in text_of for reason in known):
                 section.blocks.append(gap("A number is not defined.", text_of))
-    if name in (SURVIVAL_TASK, "external"):
-        section.blocks += survival_blocks(found, name, drawer)
-    else:
-        section.blocks += classification_blocks(found, name, drawer)
+    section.blocks += _CURVES[task.kind](found, name, drawer)
     return section
 
 
-def _spread_message(name: str, rows: pd.DataFrame, metric: str) -> str:
+def _spread_message(found: Findings, name: str, rows: pd.DataFrame, task: Task) -> str:
+    if task.kind == "survival" and (message := gain_message(found, name, rows)):
+        return message
+    metric = metric_names(task)[0]
     rows = rows[(rows["metric"] == metric) & rows["mean"].notna()]
-    if name in (SURVIVAL_TASK, "external"):
-        message = gain_message(rows) if "gain" in rows else ""
-        return message[:1].upper() + message[1:]
     means = dict(zip(rows["model"], rows["mean"].astype(float)))
-    parts = [f"{figures.short_name(m)} {means[m]:.3f}" for m in NETWORKS if m in means]
+    parts = [f"{short_name(m, found.catalogue)} {means[m]:.3f}" for m in _told(found, name) if m in means]
     return f"{METRIC_NAMES[metric]}: {', '.join(parts)}." if parts else ""

@@ -11,66 +11,97 @@ from pathduet.report import figures
 from pathduet.report.blocks import Drawer, Section, gap, table
 from pathduet.report.findings import Findings
 
-TERMS = [
-    ("AUC", "Area under the ROC curve, each class against the rest, averaged over the classes with test cases. 0.5 = "
-     "chance, 1 = perfect."),
-    ("Accuracy", "Share of cases whose most probable class is the true one."),
-    ("Sensitivity, specificity, F1", "Per class, then averaged over the classes with test cases (macro): a rare class "
-     "counts as much as a frequent one."),
-    ("C-index", "Of all pairs of patients of whom one is known to have died before the other, the share in which the "
-     "model gave the earlier death the higher risk (ties half). Harrell's, on original survival times. 0.5 = chance."),
-    ("IPCW C-index", "Uno's: like the C-index, but pairs are weighted by how likely patients were to be censored that early "
+#: What a number means, and of which kind of task it is; empty = every kind.
+_METRIC_TERMS = [
+    ("classification", "AUC", "Area under the ROC curve: of the positive class, or of more than two classes each against the rest, averaged "
+     "over the classes with test cases. 0.5 = chance, 1 = perfect."),
+    ("classification", "Average precision", "Mean precision over the recall: the area under the precision-recall curve in steps. The share of "
+     "the class = chance."),
+    ("classification", "Accuracy, balanced accuracy", "Share of cases whose most probable class is the true one; the mean of that share over the "
+     "classes."),
+    ("classification", "Sensitivity, specificity, F1", "Of two classes about the positive one; of more, per class and then averaged over the "
+     "classes with test cases (macro): a rare class counts as much as a frequent one."),
+    ("classification", "Quadratic kappa", "Agreement of ordered classes beyond chance; a mistake counts by the square of its steps. 1 = perfect, "
+     "0 = chance."),
+    ("survival", "C-index", "Of all pairs of patients of whom one is known to have had the event before the other, the share in which the "
+     "model gave the earlier event the higher risk (ties half). Harrell's, on original survival times. 0.5 = chance."),
+    ("survival", "IPCW C-index", "Uno's: like the C-index, but pairs are weighted by how likely patients were to be censored that early "
      "(from the training part), so that long and short follow-up compare."),
-    ("Integrated Brier score", "Mean squared distance between predicted survival and what happened, over the follow-up, weighted "
+    ("survival", "Integrated Brier score", "Mean squared distance between predicted survival and what happened, over the follow-up, weighted "
      "for censoring. 0 = perfect, 0.25 = a model that always says one half. Only for models that predict a curve."),
-    ("Gain", "C-index minus that of Cox on age and sex, on the patients that both predict; the interval draws the same "
-     "patients for both."),
-    ("Unit", "strict protocol: the patient (slides averaged); paper protocol: the slide. metrics/<task>.json has both."),
-    ("Mean ± SD", "Over the folds' test parts; SD with ddof 0. Few folds: a rough number."),
-    ("95 % interval", "Percentiles of a bootstrap: within each fold its test patients are drawn with replacement, the "
+    ("survival", "Risk", "Higher = worse: minus the sum of the predicted survival curve; for Cox the log partial hazard."),
+    ("survival", "Log-rank p", "Test that the groups' survival is equal; not corrected for several models or cuts."),
+    ("regression", "R²", "Share of the test cases' variance that the prediction explains. 1 = perfect, 0 = as good as their mean, below 0 = worse."),
+    ("regression", "Spearman, MAE", "Correlation of the ranks of predicted and observed values; mean absolute difference, in the label's unit."),
+    ("", "Unit", "strict protocol: the patient (slides averaged); paper protocol: the slide. metrics/<task>.json has both."),
+    ("", "Mean ± SD", "Over the folds' test parts; SD with ddof 0. Few folds: a rough number."),
+    ("", "95 % interval", "Percentiles of a bootstrap: within each fold its test patients are drawn with replacement, the "
      "metric is computed, the folds are averaged. It covers the choice of test patients, not of training sets."),
-    ("Teacher, student, distilled", "The teacher sees slides and expression; the student slides only; the distilled "
-     "student slides only, trained to follow the teacher."),
-    ("Clinical baselines", "Cox models (ridge 0.01) on age, sex (male 1, female 0) and grade as a number, fitted on each "
-     "fold's training part; a missing test covariate is set to the training mean."),
-    ("Ensemble", "Mean of the folds' probabilities or hazards on the external cohort."),
-    ("Risk", "Higher = worse: minus the sum of the predicted survival curve; for Cox the log partial hazard."),
-    ("Log-rank p", "Test that the groups' survival is equal; not corrected for several models or cuts."),
-    ("Silhouette", "How much closer a patient lies to its own class than to the next one in the representation, from -1 to 1; "
-     "0 = classes overlap."),
-    ("r, q", "Pearson's correlation, and the expected share of false findings among genes with a value this small or smaller "
-     "(Benjamini and Hochberg)."),
-    ("Dice, recall", "Overlap of the tumor prototype's tiles with annotated tumor: 2 x common / (one + the other), and the share of "
-     "the annotated tiles that it holds."),
-    ("Prototype", "A slide-only model gathers a slide's tiles into two groups, tumor and microenvironment (TME), and predicts from "
-     "their weighted means."),
-    ("10x, 20x", "Tiles at exact pixel sizes (slides.mpp_10x, slides.mpp_20x in micrometres), whatever the scanner used."),
-    ("Gap", "A dashed box: a piece that should be here and is not, with the reason."),
 ]  # fmt: skip
 
-ARTIFACTS = [
-    ("ledger.tsv", "every slide of the sheet, its state and reason"),
-    ("participation.tsv", "every patient and the tasks they took part in"),
-    ("split/folds.tsv", "the fold in whose test part each patient is"),
-    ("slides/<slide_id>/", "tiles.h5, features.h5, stain.json and pictures of a slide"),
-    ("genes/fold-<k>.h5ad", "expression of a fold: selection, order, scaling"),
-    ("genes/subspaces.tsv", "every listed gene: its subspace and the folds that selected it"),
-    ("models/<task>/<model>/fold-<k>/", "weights, history, predictions, representations"),
-    ("external/survival/<model>/", "the same on the external cohort, by fold and as ensemble"),
-    ("metrics/<task>.json", "metrics of every model and fold, per patient and per slide"),
-    ("tables/<task>.tsv, .md, .html, .svg", "metrics over folds"),
-    (
-        "explanations/<task>/",
-        "tables, figures and a summary of what the networks looked at; gene_correlation.html is interactive",
-    ),
-    (
-        "explanations/<task>/<model>/fold-<k>/<slide_id>/",
-        "heatmap.png, tiles.geojson for QuPath, viewer/index.html to zoom into",
-    ),
-    ("report/figures/*.svg", "this page's figures as files"),
-    ("benchmarks/", "time and memory of every job"),
-    ("provenance.json", "versions, code, inputs"),
-]
+
+def _terms(found: Findings) -> list[tuple[str, str]]:
+    """Return what the words on this page mean; what the run has not is not explained."""
+    kinds = {task.kind for task in found.tasks.values()}
+    terms = [(term, meaning) for kind, term, meaning in _METRIC_TERMS if not kind or kind in kinds]
+    models = {model for name in found.wanted for model in found.models(name)}
+    ours = [found.catalogue[name] for name in ("teacher", "student", "distilled") if name in models]
+    means = {
+        "teacher": "the teacher sees slides and expression",
+        "student": "the student slides only",
+        "distilled": "the distilled student slides only, trained to follow the teacher",
+    }
+    if ours:
+        said = "; ".join(means[model.name] for model in ours)
+        terms.append((", ".join(model.title for model in ours), f"{said[:1].upper()}{said[1:]}."))
+    if any(found.catalogue[name].kind == "clinical" for name in models):
+        terms += [
+            ("Clinical baselines", "Cox, logistic or ridge regressions (ridge penalty) on covariates of the sheet, fitted on each fold's "
+             "training part; categories are indicators, a missing value is the training part's mean."),
+            ("Gain", "A model's first metric minus that of the clinical baseline it is held against, on the patients that both predict; "
+             "the interval draws the same patients for both."),
+        ]  # fmt: skip
+    if any(table.external for table in found.wanted.values()):
+        terms.append(
+            ("Ensemble", "Mean of the folds' probabilities, hazards or values on the external cohorts.")
+        )
+    if found.has_expression:
+        terms.append(("r, q", "Pearson's correlation, and the expected share of false findings among genes with a value this small or "
+                      "smaller (Benjamini and Hochberg)."))  # fmt: skip
+    if found.has_slides:
+        subspaces = list(found.config["subspaces"])
+        terms += [
+            ("Silhouette", "How much closer a patient lies to its own class than to the next one in the representation, from -1 to 1; "
+             "0 = classes overlap."),
+            ("Prototype", f"A slide-only model of the method gathers a slide's tiles into groups, one for each subspace ({', '.join(subspaces)}), "
+             "and predicts from their weighted means."),
+            ("Dice, recall", "Overlap of a prototype's tiles with annotated tissue: 2 x common / (one + the other), and the share of "
+             "the annotated tiles that it holds."),
+            ("10x, 20x", "Tiles at exact pixel sizes (slides.mpp_10x, slides.mpp_20x in micrometres), whatever the scanner used."),
+        ]  # fmt: skip
+    return [*terms, ("Gap", "A dashed box: a piece that should be here and is not, with the reason.")]
+
+
+#: Files, what they hold, and what a run needs to have them.
+_ARTIFACTS = [
+    ("ledger.tsv", "every slide of the sheet, its state and reason", "slides"),
+    ("participation.tsv", "every patient and the tasks they took part in", ""),
+    ("left_out.tsv", "models that this run could not train, and why", ""),
+    ("split/folds.tsv", "the fold in whose test part each patient is", ""),
+    ("slides/<slide_id>/", "tiles.h5, features.h5, stain.json and pictures of a slide", "slides"),
+    ("genes/fold-<k>.h5ad", "expression of a fold: selection, order, scaling", "expression"),
+    ("genes/subspaces.tsv", "every listed gene: its subspace and the folds that selected it", "expression"),
+    ("models/<task>/<model>/fold-<k>/", "weights, history, predictions, representations", ""),
+    ("external/<task>/<model>/", "the same on the external cohorts, by fold and as ensemble", "external"),
+    ("metrics/<table>.json", "metrics of every model and fold, per patient and per slide", ""),
+    ("tables/<table>.tsv, .md, .html, .svg", "metrics over folds: a table a task, and external_<task>", ""),
+    ("explanations/<task>/", "tables, figures and a summary of what the models looked at", ""),
+    ("explanations/<task>/<model>/fold-<k>/<slide_id>/",
+     "heatmap.png, tiles.geojson for QuPath, viewer/index.html to zoom into", "slides"),
+    ("report/figures/*.svg", "this page's figures as files", ""),
+    ("benchmarks/", "time and memory of every job", ""),
+    ("provenance.json", "versions, code, inputs", ""),
+]  # fmt: skip
 
 
 def times(found: Findings, drawer: Drawer) -> Section:
@@ -110,9 +141,9 @@ def run(found: Findings) -> Section:
     section = Section("run", "This run", "What would have to be the same to get the same numbers.")
     config = found.config
     facts = [
-        ["Protocol", config.get("protocol", "")],
-        ["Model variant", config.get("model", {}).get("variant", "")],
-        ["Seed", config.get("seed", "")],
+        ["Protocol", config["protocol"]],
+        ["Preset", config["preset"] or "none"],
+        ["Seed", config["seed"]],
         ["Folds", len(found.folds)],
         ["Bootstrap resamples", config["evaluation"]["bootstrap"]],
     ]
@@ -143,11 +174,16 @@ def _flat(value: Any) -> str:
     return str(value)
 
 
-def glossary() -> Section:
+def glossary(found: Findings) -> Section:
     """What every number means and where it lies."""
+    there = {
+        "": True, "slides": found.has_slides, "expression": found.has_expression,
+        "external": any(table.external for table in found.wanted.values()),
+    }  # fmt: skip
+    artifacts = [(file, holds) for file, holds, needs in _ARTIFACTS if there[needs]]
     section = Section("meaning", "What the numbers mean")
-    section.blocks.append({"kind": "terms", "terms": TERMS})
+    section.blocks.append({"kind": "terms", "terms": _terms(found)})
     section.blocks.append(
-        table("artifacts", ["File (below the results folder)", "Holds"], ARTIFACTS, title="Where it lies")
+        table("artifacts", ["File (below the results folder)", "Holds"], artifacts, title="Where it lies")
     )
     return section

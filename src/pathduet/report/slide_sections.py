@@ -1,4 +1,4 @@
-"""Sections about slides and genes: cohort flow, ledger, gallery, stains, gene selection."""
+"""Sections about slides: ledger, gallery, stains."""
 
 from __future__ import annotations
 
@@ -8,95 +8,13 @@ import pandas as pd
 
 from pathduet.core.errors import SLIDE_REASONS
 from pathduet.report import figures
-from pathduet.report.blocks import Block, Drawer, Section, gap, table
+from pathduet.report.blocks import Drawer, Section, gap, table
 from pathduet.report.findings import Findings
 from pathduet.report.pictures import EDGE_PX, data_uri
 
 #: Rows of used slides shown in the ledger table, and failed slides shown with pictures.
 LEDGER_ROWS, FAILED_PICTURES = 500, 60
 _PICTURES = (("thumbnail", "Thumbnail"), ("mask", "Tissue and tiles"), ("stain", "Stain before / after"))
-
-_REASON_TITLES = {
-    "no_mpp": "no pixel size",
-    "time_limit": "took too long",
-    "memory_limit": "took too much memory",
-}
-
-
-def reason_title(reason: str) -> str:
-    """Return why a slide was lost in a few words."""
-    return _REASON_TITLES.get(reason, reason.replace("_", " "))
-
-
-def flow(found: Findings) -> Section:
-    """Slides and patients in, out and why."""
-    section = Section(
-        "flow", "Cohort flow", "Who came in, who took part, and what happened to everybody else."
-    )
-    ledger = found.ledger
-    if ledger is None:
-        section.blocks.append(found.gap("No slide ledger.", "ledger.tsv"))
-        return section
-    excluded, failed = (ledger[ledger["status"] == s] for s in ("excluded", "failed"))
-    used = ledger[ledger["status"] == "ok"]
-    steps: list[dict[str, Any]] = [
-        {"count": len(ledger), "name": "slides in the sheet", "lost": [("excluded by the sheet", len(excluded))],
-         "detail": f"{ledger['patient_id'].nunique()} patients"},
-        {"count": len(ledger) - len(excluded), "name": "slides tried",
-         "lost": [(reason_title(str(r)), n) for r, n in failed["reason"].value_counts().sort_index().items()],
-         "detail": f"{ledger[ledger['status'] != 'excluded']['patient_id'].nunique()} patients"},
-        {"count": len(used), "name": "slides used", "lost": [],
-         "detail": f"{used['patient_id'].nunique()} patients"},
-    ]  # fmt: skip
-    for step in steps:
-        step["lost"] = [(name, count) for name, count in step["lost"] if count]
-    section.blocks.append({"kind": "flow", "steps": steps})
-    section.blocks += [_cohorts(ledger, found.participation), _participation(found)]
-    return section
-
-
-def _cohorts(ledger: pd.DataFrame, people: pd.DataFrame | None) -> Block:
-    """Return slides and patients by cohort."""
-    rows = []
-    for cohort in dict.fromkeys(ledger["cohort"]):
-        here = ledger[ledger["cohort"] == cohort]
-        row = {"Cohort": cohort, "Slides": len(here)}
-        for title, status in (("Used", "ok"), ("Failed", "failed"), ("Excluded", "excluded")):
-            row[title] = int((here["status"] == status).sum())
-        row["Patients"] = here["patient_id"].nunique()
-        row["with a used slide"] = here[here["status"] == "ok"]["patient_id"].nunique()
-        row["with expression"] = "–"
-        if people is not None:
-            group = people[people["cohort"] == cohort]
-            row |= {"Patients": len(group), "with expression": int((group["expression"] == "yes").sum())}
-        rows.append(row)
-    columns = list(rows[0]) if rows else ["Cohort"]
-    return table("cohorts", columns, [list(row.values()) for row in rows], numbers=columns[1:], title="By cohort",
-                 source="ledger.tsv and participation.tsv")  # fmt: skip
-
-
-def _participation(found: Findings) -> Block:
-    people = found.participation
-    if people is None:
-        return found.gap("Who took part in which task is not known.", "participation.tsv")
-    states = {
-        "both": "Slides + expression",
-        "slides": "Slides only",
-        "expression": "Expression only",
-        "no label": "No label",
-        "no data": "No data",
-    }
-    columns = ["Cohort", "Task", *states.values()]
-    rows = [
-        [cohort, task, *[int((group[task] == state).sum()) for state in states]]
-        for task in found.tasks
-        if task in people
-        for cohort, group in people.groupby("cohort", sort=False)
-    ]
-    return table("participation", columns, rows, numbers=columns[2:], title="Patients by task",
-                 note="A teacher needs slides and expression, a student slides; a patient without the task's label "
-                 "takes part in neither training nor metrics of that task.",
-                 source="participation.tsv")  # fmt: skip
 
 
 def ledger(found: Findings, drawer: Drawer) -> Section:
@@ -232,47 +150,3 @@ def _stain_message(stains: pd.DataFrame) -> str:
     unit = {name: v / np.linalg.norm(v, axis=1, keepdims=True) for name, v in vectors.items()}
     angle = np.degrees(np.arccos(np.clip((unit["haematoxylin"] * unit["eosin"]).sum(axis=1), -1, 1)))
     return f"Haematoxylin and eosin lie {np.median(angle):.0f}° apart in the median slide (least: {angle.min():.0f}°)."
-
-
-def genes(found: Findings, drawer: Drawer) -> Section:
-    """Selected genes by subspace, and how stable the selection is over folds."""
-    section = Section(
-        "genes", "Genes", "Highly variable genes, chosen in each fold's training part, for the tumor and the "
-        "microenvironment (tme) subspace."
-    )  # fmt: skip
-    for fold in found.folds:
-        if fold not in found.genes:
-            section.blocks.append(found.gap(f"No genes of fold {fold}.", f"genes/fold-{fold}.h5ad"))
-    if not found.genes:
-        return section
-    first = min(found.genes)
-    var = found.genes[first]
-    section.blocks.append(
-        drawer.draw(
-            "genes", figures.gene_selection, {"var": var},
-            message=f"{int(var['highly_variable'].astype(bool).sum())} of {len(var)} genes are selected in fold {first}.",
-            caption="Each dot is a gene of the two lists; filled ones are selected (the most dispersed share of each "
-            "list, given their mean expression).",
-            source=f"genes/fold-{first}.h5ad",
-        )
-    )  # fmt: skip
-    rows = []
-    for name in ("tumor", "tme", "shared"):
-        chosen = [
-            set(v.index[(v["subspace"].astype(str) == name) & v["highly_variable"].astype(bool)])
-            for v in found.genes.values()
-        ]
-        sizes = [int((v["subspace"].astype(str) == name).sum()) for v in found.genes.values()]
-        if not any(sizes):
-            continue
-        every, some = set.intersection(*chosen), set.union(*chosen)
-        stable = f"{len(every) / len(some):.0%}" if some else "–"
-        rows.append([name, sizes[0], *[len(c) for c in chosen], len(every), stable])
-    columns = ["Subspace", "Genes", *[f"Fold {k}" for k in found.genes], "In every fold", "Share of all"]
-    section.blocks.append(
-        table("genes", columns, rows, numbers=columns[1:], title="Selected genes by subspace",
-              note="Genes: listed and measured in every cohort. Folds: how many of them are selected. Share of all: those "
-              "selected in every fold, of those selected in any.",
-              source="genes/fold-*.h5ad")
-    )  # fmt: skip
-    return section

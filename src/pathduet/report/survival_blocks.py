@@ -1,4 +1,4 @@
-"""Curves of a survival task: how patients of like predicted risk lived."""
+"""Curves of a survival task: what became of patients of like predicted risk."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _FEW = 10
 
 
 def survival_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
-    """Return the curves of risk groups of survival, or on the external cohorts."""
+    """Return the curves of risk groups of a survival task, or on the external cohorts."""
     blocks = []
+    task, external = found.task_of(name), found.wanted[name].external
     for kind in ("median", "tertiles"):
         curves, sources = {}, set()
         for model in found.models(name):
@@ -29,12 +30,12 @@ def survival_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
                 sources.add(source)
         if not curves:
             continue
-        told = [figures.short_name(m) for m, (_, p) in curves.items() if p is not None and p < 0.05]
+        told = [model for model, (_, p) in curves.items() if p is not None and p < 0.05]
         message = f"Cut at {'the median' if kind == 'median' else 'tertiles'} of predicted risk, "
         message += f"{len(told)} of {len(curves)} models separate the curves (log-rank p < 0.05)."
-        if name == "external":
+        if external:
             cut = "Groups are cut at the ensemble's own quantiles on this cohort (so they are balanced by construction)."
-            source = "external/survival/<model>/ensemble/predictions.tsv"
+            source = f"external/{task.name}/<model>/ensemble/predictions.tsv"
         else:
             where = " or ".join(sorted(sources))
             cut = f"Cuts: quantiles of each fold's model on the {where}; then the groups of all folds are pooled."
@@ -43,9 +44,10 @@ def survival_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
         few = f" The smallest group has {smallest} patients: read p with care." if smallest < _FEW else ""
         blocks.append(
             drawer.draw(
-                f"kaplan-meier-{name}-{kind}", figures.risk_group_curves, {"curves": curves}, message=message,
-                caption=f"Share alive by predicted risk, one case a patient; bands are 95 % intervals, ticks censored "
-                f"patients. {cut} p values are not corrected for the number of models.{few}",
+                f"kaplan-meier-{name}-{kind}", figures.risk_group_curves,
+                {"curves": curves, "task": task, "catalogue": found.catalogue}, message=message,
+                caption=f"{task.title}: share without the event by predicted risk, one case a patient, time in {task.unit}; bands "
+                f"are 95 % intervals, ticks censored patients. {cut} p values are not corrected for the number of models.{few}",
                 source=source,
             )
         )  # fmt: skip
@@ -54,12 +56,10 @@ def survival_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
 
 def _groups_of(found: Findings, name: str, model: str) -> tuple[list[tuple[pd.DataFrame, Any]], str]:
     """Return (predictions, cuts) to pool for a model, and where the cuts come from."""
-    if name == "external":
-        ensemble = found.ensemble(model)
-        if ensemble is None:
-            return [], ""
-        cuts = risk_cuts(at_unit(ensemble, "patient")["risk"].to_numpy(dtype=float))
-        return [(ensemble, cuts)], "its own median"
+    if found.wanted[name].external:
+        ensemble = found.predictions(name).get(model, [])
+        risks = [at_unit(rows, "patient")["risk"].to_numpy(dtype=float) for rows in ensemble]
+        return [(rows, risk_cuts(risk)) for rows, risk in zip(ensemble, risks, strict=True)], "its own median"
     collected = found.collected[name]
     parts = [
         (collected.predictions[(model, m["fold"])], m["risk_cuts"])
