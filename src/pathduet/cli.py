@@ -52,17 +52,34 @@ def _configuration(files: list[Path] | None) -> dict[str, Any]:
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder for the cohort; made if it is not there.")],
-    patients: Annotated[int, typer.Option(min=12, help="Patients of the internal cohort.")] = 36,
-    external: Annotated[int, typer.Option(min=0, help="Patients of the external cohort.")] = 12,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 1,
+    design: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML that says tasks, subspaces and shares (examples/designs); gliomas without it."
+        ),
+    ] = None,
+    patients: Annotated[
+        int | None, typer.Option(min=12, help="Patients of the internal cohort; 36, or the design's.")
+    ] = None,
+    external: Annotated[
+        int | None, typer.Option(min=0, help="Patients of the external cohort; 12, or the design's.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="The same seed gives the same bytes; 1, or the design's."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render slides.")] = 2,
     overwrite: Annotated[bool, typer.Option(help="Replace a cohort made with other parameters.")] = False,
 ) -> None:
     """Write a phantom cohort with known truth: slides, expression, survival, and what they were made from."""
     from pathduet.phantom import simulate as make
 
-    make(out, patients=patients, external=external, seed=seed, workers=workers, overwrite=overwrite)
+    given = {"patients": patients, "external": external, "seed": seed}
+    numbers = {key: value for key, value in given.items() if value is not None}
+    make(out, workers, overwrite=overwrite, design_file=design, **numbers)
     typer.echo(f"The phantom cohort is in {out} (sheets, slides, expression, truth).")
+    if design:
+        typer.echo(f"Run it: snakemake --cores 4 --configfile {out / 'config.yaml'}")
 
 
 @app.command()

@@ -148,9 +148,13 @@ def test_another_seed_gives_other_slides_and_counts(phantom: Path, tmp_path: Pat
 
 
 def test_a_slide_does_not_depend_on_how_many_patients_follow_it(tmp_path: Path) -> None:
-    from pathduet.phantom.cohort import INTERNAL, SlidePlan, render_slide
+    from pathduet.phantom.appearance import Look
+    from pathduet.phantom.cohort import SlidePlan, render_slide
+    from pathduet.phantom.design import INTERNAL, Design
 
-    plan = SlidePlan("PH001-1", "PH001", INTERNAL, 512, 0.5, -0.5, "glioblastoma", "G4", 7, "key")
+    programmes = {"tumor": 0.5, "tme": -0.5}
+    look = Look(anaplasia=0.5)
+    plan = SlidePlan("PH001-1", "PH001", INTERNAL, 512, programmes, Design().channels, look, 7, "key")
     render_slide(plan, tmp_path / "a")
     render_slide(SlidePlan(**plan.__dict__ | {"slide_id": "PH009-1"}), tmp_path / "b")
     render_slide(plan, tmp_path / "b")

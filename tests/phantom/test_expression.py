@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pathduet.expression.gene_sets import shipped
+from pathduet.phantom.design import Design
 from pathduet.phantom.expression import SUBPROGRAMMES, Genes, draw_activities, draw_counts, draw_genes
 from pathduet.phantom.latents import simulate_patients
 
@@ -15,7 +16,7 @@ N = 250
 
 @pytest.fixture(scope="module")
 def genes() -> Genes:
-    return draw_genes(4)
+    return draw_genes(Design().lists, seed=4)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from pathduet.cohort.labels import task_labels
+from pathduet.cohort.tasks import tasks_of
 from pathduet.cohort.who_labels import DIAGNOSES, GRADES
+from pathduet.core.config import resolve
 from pathduet.phantom.latents import Effects, simulate_patients
 
 
@@ -29,7 +31,7 @@ def test_every_diagnosis_and_grade_has_three_patients(n: int, seed: int) -> None
 @pytest.mark.parametrize("seed", range(5))
 def test_who_2021_rules_derive_the_true_diagnosis_from_the_facts(seed: int) -> None:
     patients = simulate_patients(60, "phantom", seed=seed)
-    derived = task_labels(patients.drop(columns="diagnosis"), "diagnosis")
+    derived = task_labels(patients.drop(columns="diagnosis"), tasks_of(resolve({}))["diagnosis"])
     assert (derived["label"] == patients["diagnosis"]).all()
     assert (derived["reason"] == "").all()
 

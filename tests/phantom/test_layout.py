@@ -25,7 +25,10 @@ EXTENT = Extents(leading_edge=0.2, infiltrating=0.25, cellular=0.3, microvascula
 def test_shares_follow_their_own_programme_only() -> None:
     rng = np.random.default_rng(0)
     tumor, tme = rng.standard_normal((2, 300))
-    drawn = [extents(a, b, rng) for a, b in zip(tumor, tme, strict=True)]
+    drawn = [
+        extents({"cells": a, "necrosis": b, "vessels": b, "edge": b}, rng)
+        for a, b in zip(tumor, tme, strict=True)
+    ]
     assert all(
         sum((e.leading_edge, e.infiltrating, e.cellular, e.microvascular, e.necrosis)) == pytest.approx(1.0)
         for e in drawn

@@ -60,11 +60,11 @@ def test_nuclei_get_denser_from_the_leading_edge_to_the_tumour_and_vanish_in_nec
     assert share[NECROSIS] < 0.5 * share[LEADING_EDGE] + 0.02
 
 
-@pytest.mark.parametrize("cohort", sorted(STAINERS))
+@pytest.mark.parametrize("laboratory", sorted(STAINERS))
 def test_optical_density_lies_in_the_plane_of_the_recorded_stains(
-    cohort: str, concentrations: tuple[np.ndarray, np.ndarray]
+    laboratory: str, concentrations: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    stain = draw_stain(cohort, np.random.default_rng(3))
+    stain = draw_stain(laboratory, np.random.default_rng(3))
     rgb = to_rgb(*concentrations, stain, textures(1, 0.5), np.random.default_rng(4))
     inside = concentrations[1] > 0.1
     density = -np.log(np.maximum(rgb[inside], 1.0) / stain.glass)
@@ -83,7 +83,7 @@ def test_stains_are_unit_vectors_and_laboratories_differ_more_than_slides() -> N
     for matrices in drawn.values():
         np.testing.assert_allclose(np.linalg.norm(matrices, axis=2), 1.0)
     means = {c: np.mean(m, axis=0) for c, m in drawn.items()}
-    between = np.linalg.norm(means["phantom"] - means["phantom_external"], axis=1)
+    between = np.linalg.norm(means["own"] - means["other"], axis=1)
     within = np.mean([np.linalg.norm(m - means[c], axis=1) for c, ms in drawn.items() for m in ms], axis=0)
     assert (between > 2 * within).all()
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 import tiny_cohort
 from pathduet.cli import app
-from pathduet.phantom.cohort import Design, draw_slides, write_tables
+from pathduet.phantom.cohort import draw_slides, write_tables
+from pathduet.phantom.design import Design
 from pathduet.workflow import demo
 from pathduet.workflow.plan import Plan
 

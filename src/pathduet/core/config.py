@@ -28,7 +28,7 @@ def _shipped(name: str) -> dict[str, Any]:
 
 @lru_cache
 def schema(name: str) -> dict[str, Any]:
-    """Return a shipped schema: ``config``, ``slides`` or ``patients``."""
+    """Return a shipped schema: ``config``, ``slides``, ``patients`` or ``design``."""
     return _shipped(f"_schemas/{name}.schema.yaml")
 
 
@@ -117,6 +117,11 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def demo() -> dict[str, Any]:
+    """Return the shipped examples/demo.yaml."""
+    return _shipped("_demo.yaml")
+
+
 def is_demo(value: Mapping[str, Any]) -> bool:
     """Whether a configuration names no cohort of its own: no sheets, no cohorts, no expression tables."""
 
@@ -141,12 +146,11 @@ def did_you_mean(key: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]}? " if near else ""
 
 
-def _schema_problems(value: Any) -> Iterator[Problem]:
+def schema_problems(value: Any, name: str = "config") -> Iterator[Problem]:
+    """Yield what a shipped schema does not allow in `value`, by key."""
     from jsonschema import Draft202012Validator
 
-    for error in sorted(
-        Draft202012Validator(schema("config")).iter_errors(value), key=lambda e: _key(e.path)
-    ):
+    for error in sorted(Draft202012Validator(schema(name)).iter_errors(value), key=lambda e: _key(e.path)):
         where, rule = _key(error.absolute_path), error.schema if isinstance(error.schema, dict) else {}
         if error.validator == "additionalProperties":
             known = sorted(rule.get("properties", {}))
@@ -162,7 +166,7 @@ def _schema_problems(value: Any) -> Iterator[Problem]:
             yield Problem(f"{where}.{key}", "missing", described)
         else:
             found = "missing" if error.instance in (None, []) else error.message
-            yield Problem(where, found, rule.get("description", "") or "see schemas/config.schema.yaml")
+            yield Problem(where, found, rule.get("description", "") or f"see schemas/{name}.schema.yaml")
 
 
 def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,12 +185,12 @@ def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
     layers = [value]
     if is_demo(value):
         own = {key: part for key, part in value.items() if key not in ("sheets", "cohorts")}
-        layers = [_shipped("_demo.yaml"), own]
+        layers = [demo(), own]
     named = [layer["preset"] for layer in layers if "preset" in layer]
     config = defaults()
     for layer in ([preset(named[-1])] if named and named[-1] else []) + layers:
         config = merge(config, layer)
-    problems = list(_schema_problems(config))
+    problems = list(schema_problems(config))
     if problems:
         raise InputError(problems)
     return config

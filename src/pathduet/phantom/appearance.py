@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pathduet.phantom.layout import Extents, extents
+from pathduet.phantom.layout import CHANNELS, Extents, extents
 from pathduet.phantom.nuclei import Morphology
 from pathduet.phantom.random_numbers import generator
 from pathduet.phantom.tissue import Histology
@@ -15,45 +16,76 @@ _BLOCK_SD, _SLIDE_SD = 0.38, 0.20
 
 
 @dataclass(frozen=True)
+class Look:
+    """What a patient's slides show beside the programmes.
+
+    Attributes
+    ----------
+    roundness : float
+        0-1, how round and haloed the nuclei are.
+    anaplasia : float
+        Added to pleomorphism and mitoses; 0 to about 1.
+    """
+
+    roundness: float = 0.22
+    anaplasia: float = 0.0
+
+
+@dataclass(frozen=True)
 class Appearance:
     """Region shares and cells of one slide, with the programmes as this slide shows them."""
 
-    tumor: float
-    tme: float
+    programmes: dict[str, float]
     extent: Extents
     histology: Histology
 
 
 def appearance(
-    seed: int, patient_id: str, slide_id: str, z_tumor: float, z_tme: float, diagnosis: str, grade: str
+    seed: int,
+    patient_id: str,
+    slide_id: str,
+    programmes: Mapping[str, float],
+    channels: Mapping[str, str],
+    look: Look,
 ) -> Appearance:
     """Draw the appearance of one slide.
 
-    The tumour programme shows in the extent of cellular tumour, in cellularity, nuclear size and
-    pleomorphism and in mitoses; the TME programme in necrosis, vessels and leading edge; the diagnosis, with
-    much overlap, in how round and haloed the nuclei are; the grade weakly in pleomorphism and mitoses.
+    The programme of the cells shows in the extent of cellular tumour, in cellularity, nuclear size and pleomorphism and in
+    mitoses; the others in necrosis, vessels and leading edge; the look, with much overlap, in the nuclei.
+
+    Parameters
+    ----------
+    seed : int
+        The cohort's.
+    patient_id, slide_id : str
+        They name the random numbers.
+    programmes : mapping of str to float
+        The patient's latent programmes by subspace.
+    channels : mapping of str to str
+        The subspace that a channel shows; a channel without one shows chance alone.
+    look : Look
     """
-    block = generator(seed, "block", patient_id).normal(0.0, _BLOCK_SD, 2)
+    block = generator(seed, "block", patient_id).normal(0.0, _BLOCK_SD, len(programmes))
     rng = generator(seed, "slide", slide_id, "appearance")
-    own = rng.normal(0.0, _SLIDE_SD, 2)
-    tumor, tme = float(z_tumor + block[0] + own[0]), float(z_tme + block[1] + own[1])
+    own = rng.normal(0.0, _SLIDE_SD, len(programmes))
+    shown = {name: float(z + b + o) for (name, z), b, o in zip(programmes.items(), block, own)}
+    by_channel = {channel: shown[channels[channel]] if channel in channels else 0.0 for channel in CHANNELS}
+    cells = by_channel["cells"]
     noise = rng.standard_normal(6)
-    fourth = 0.5 if grade == "G4" else 0.0
-    round_cells = 0.60 if diagnosis == "oligodendroglioma" else 0.22
     morphology = Morphology(
-        size_um=6.9 + 0.42 * tumor + 0.20 * noise[0],
-        pleomorphism=_between(0.03, 0.14 + 0.045 * tumor + 0.04 * fourth + 0.015 * noise[1], 0.32),
-        chromasia=1.0 + 0.05 * tumor + 0.04 * noise[2],
-        roundness=_between(0.0, round_cells + 0.20 * noise[3], 1.0),
+        size_um=6.9 + 0.42 * cells + 0.20 * noise[0],
+        pleomorphism=_between(0.03, 0.14 + 0.045 * cells + 0.04 * look.anaplasia + 0.015 * noise[1], 0.32),
+        chromasia=1.0 + 0.05 * cells + 0.04 * noise[2],
+        roundness=_between(0.0, look.roundness + 0.20 * noise[3], 1.0),
     )
     histology = Histology(
         morphology=morphology,
-        cellularity=_between(0.55, math.exp(0.17 * tumor + 0.06 * noise[4]), 1.6),
-        mitoses=0.004 * math.exp(0.8 * tumor + fourth),
+        cellularity=_between(0.55, math.exp(0.17 * cells + 0.06 * noise[4]), 1.6),
+        mitoses=0.004 * math.exp(0.8 * cells + look.anaplasia),
         gemistocytes=_between(0.0, 0.05 + 0.04 * noise[5], 0.15) * (1.0 - morphology.roundness),
         microcysts=float(rng.random() ** 2),
     )
-    return Appearance(tumor, tme, extents(tumor, tme, rng), histology)
+    return Appearance(shown, extents(by_channel, rng), histology)
 
 
 def _between(low: float, value: float, high: float) -> float:

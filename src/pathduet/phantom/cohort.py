@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import multiprocessing
 from collections.abc import Iterator
@@ -13,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.core.errors import InputError, Problem
-from pathduet.core.files import atomic_path, write_json, write_tsv
+from pathduet.core.files import write_json
 from pathduet.core.progress import track
 from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
-from pathduet.phantom.appearance import appearance
+from pathduet.phantom.appearance import Look, appearance
 from pathduet.phantom.artefacts import mark_with_pen, spoil_tissue
+from pathduet.phantom.design import Design, Site, design_of, read_design
 from pathduet.phantom.expression import draw_activities, draw_counts, draw_genes
-from pathduet.phantom.latents import simulate_patients
+from pathduet.phantom.inputs import input_files, write_expression, write_inputs
 from pathduet.phantom.layout import MAP_MPP, lay_out, shares
 from pathduet.phantom.random_numbers import generator
 from pathduet.phantom.slide_file import write_svs
@@ -33,29 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class Site:
-    """How one cohort was made: ids, scanner, pixel size, slide size and expression batch."""
-
-    cohort: str
-    prefix: str
-    scanner: str
-    mpp: float
-    relative_side: float
-    batch_sd: float
-
-
-INTERNAL = Site("phantom", "PH", "Phantom AT2", 0.5, 1.0, 0.0)
-#: The external cohort: another laboratory's stain, a 40x scanner, smaller pieces, a shift of every gene.
-EXTERNAL = Site("phantom_external", "PX", "Phantom GT450", 0.25, 0.875, 0.45)
-
-_PATIENT_COLUMNS = [
-    "cohort", "idh", "codel_1p19q", "cdkn2a", "grade", "histology", "age_years", "sex", "survival_days", "event",
-]  # fmt: skip
 #: What was drawn, by which code.
 _RECORD = "simulation.json"
-_TABLES = {"phantom": "expression_phantom.tsv.gz", "phantom_external": "expression_external.tsv.gz"}
-_WRITTEN = ("slides.tsv", "patients.tsv", *_TABLES.values())
 
 
 @dataclass(frozen=True)
@@ -66,59 +44,21 @@ class SlidePlan:
     patient_id: str
     site: Site
     side_px: int
-    z_tumor: float
-    z_tme: float
-    diagnosis: str
-    grade: str
+    programmes: dict[str, float]
+    channels: dict[str, str]
+    look: Look
     seed: int
     key: str
 
 
-@dataclass(frozen=True)
-class Design:
-    """What a phantom is made from; the defaults are the demo's.
-
-    Attributes
-    ----------
-    patients, external : int
-        Patients of the internal and the external cohort; at least 4, external may be 0. About one in five has two slides.
-    seed : int
-        Seed of everything, >= 0.
-    slide_px : int
-        Side of an internal slide in pixels of 0.5 um; a multiple of 128, at least 512. External slides have seven eighths of
-        its width in micrometres, at 0.25 um.
-    """
-
-    patients: int = 36
-    external: int = 12
-    seed: int = 1
-    slide_px: int = 3584
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.patients < 4:
-            problems.append(Problem("patients", str(self.patients), "give at least 4, one a diagnosis"))
-        if self.external != 0 and self.external < 4:
-            problems.append(Problem("external", str(self.external), "give 0, or at least 4, one a diagnosis"))
-        if self.seed < 0:
-            problems.append(Problem("seed", str(self.seed), "give 0 or more"))
-        if self.slide_px < 512 or self.slide_px % 128:
-            problems.append(Problem("slide_px", str(self.slide_px), "give a multiple of 128, at least 512"))
-        if problems:
-            raise InputError(problems)
-
-    def cohorts(self) -> Iterator[tuple[Site, pd.DataFrame]]:
-        """Yield each cohort's site and its patients with their latents."""
-        for site, n in ((INTERNAL, self.patients), (EXTERNAL, self.external)):
-            if n:
-                yield site, simulate_patients(n, site.cohort, seed=self.seed, prefix=site.prefix)
-
-    def slides(self, key: str) -> list[SlidePlan]:
-        """Return what each slide is rendered from, in the order of the sheet."""
-        return [plan for site, people in self.cohorts() for plan in _plan(people, site, self, key)]
-
-
-def simulate(out: Path, workers: int = 2, *, overwrite: bool = False, **design: int) -> None:
+def simulate(
+    out: Path,
+    workers: int = 2,
+    *,
+    overwrite: bool = False,
+    design_file: Path | None = None,
+    **numbers: int,
+) -> None:
     """Write a phantom cohort with known truth into `out`: :func:`write_tables`, then :func:`draw_slides`.
 
     The same design gives the same bytes, whatever `workers` is. Stopped and started again, it goes on where it was.
@@ -131,17 +71,21 @@ def simulate(out: Path, workers: int = 2, *, overwrite: bool = False, **design: 
         Processes that render slides; each takes up to about 1 GB.
     overwrite : bool
         Replace a phantom of another design that is in `out`.
-    design : int
-        As in :class:`Design`.
+    design_file : Path, optional
+        A design in place of the built-in gliomas, see :func:`pathduet.phantom.design.read_design`.
+    numbers : int
+        As in :class:`pathduet.phantom.design.Design`; they win over the design file's.
 
     Raises
     ------
     InputError
-        If an argument is out of range, or `out` holds a phantom of another design, or sheets that this function did not write.
+        If an argument is out of range, the design file has problems, or `out` holds a phantom of another design, or sheets that this function did not write.
     """
     out = Path(out)
-    write_tables(out, Design(**design), overwrite=overwrite)
-    draw_slides(out, workers)
+    design = read_design(design_file, **numbers) if design_file else Design(**numbers)
+    write_tables(out, design, overwrite=overwrite)
+    if design.sheets["slides"]:
+        draw_slides(out, workers)
 
 
 def write_tables(out: Path, design: Design, *, overwrite: bool = False) -> None:
@@ -160,21 +104,22 @@ def write_tables(out: Path, design: Design, *, overwrite: bool = False) -> None:
     import pandas as pd
 
     key = _claim(out, design, overwrite)
-    wanted = [*_WRITTEN[:2], *(_TABLES[site.cohort] for site, _ in design.cohorts())]
-    if all((out / name).is_file() for name in wanted):
+    if all((out / name).is_file() for name in input_files(design)):
         return
-    genes = draw_genes(design.seed)
+    genes = draw_genes(design.lists, design.subprogrammes, design.anchors, seed=design.seed)
     people, activities = [], []
     for site, cohort in design.cohorts():
-        activity = draw_activities(cohort, seed=design.seed)
-        counts = draw_counts(genes, activity, site.cohort, seed=design.seed, batch_sd=site.batch_sd)
-        _write_gzipped_tsv(out / _TABLES[site.cohort], counts)
+        activity = draw_activities(cohort, design.subprogrammes, seed=design.seed)
+        if design.expression:
+            counts = draw_counts(genes, activity, site.cohort, seed=design.seed, batch_sd=site.batch_sd)
+            without = design.without("expression", site, cohort.index)
+            write_expression(out / design.table(site), counts.drop(columns=list(without)))
         people.append(cohort)
         activities.append(activity)
     everybody = pd.concat(people)
-    write_truth(out / "truth", everybody, pd.concat(activities), genes)
-    write_tsv(out / "patients.tsv", everybody[_PATIENT_COLUMNS], index=True)
-    plans = design.slides(key)
+    truth = everybody[design.truth_columns].join(pd.concat(activities))
+    write_truth(out / "truth", truth, genes, design.channels)
+    plans = slide_plans(design, key)
     sheet = pd.DataFrame(
         {
             "slide_id": [p.slide_id for p in plans],
@@ -184,7 +129,7 @@ def write_tables(out: Path, design: Design, *, overwrite: bool = False) -> None:
             "scanner": [p.site.scanner for p in plans],
         }
     )
-    write_tsv(out / "slides.tsv", sheet)  # last: where it is, the tables are whole
+    write_inputs(out, design, everybody[design.sheet_columns], sheet)
 
 
 def draw_slides(out: Path, workers: int = 2) -> None:
@@ -199,8 +144,7 @@ def draw_slides(out: Path, workers: int = 2) -> None:
         for leftover in place.glob(".*.tmp*"):
             leftover.unlink()
     found = _record(out)
-    design = Design(**{name: found["parameters"][name] for name in Design.__dataclass_fields__})
-    plans = design.slides(settings_hash(found))
+    plans = slide_plans(design_of(found["design"]), settings_hash(found))
     for pattern in ("slides/*.svs", "truth/slides/*.json", "truth/regions/*.png"):  # of another design
         for path in out.glob(pattern):
             if path.stem not in {plan.slide_id for plan in plans}:
@@ -223,22 +167,20 @@ def render_slide(plan: SlidePlan, out: Path) -> dict[str, Any]:
             return record
 
     mpp = plan.site.mpp
-    look = appearance(
-        plan.seed, plan.patient_id, plan.slide_id, plan.z_tumor, plan.z_tme, plan.diagnosis, plan.grade
-    )
+    shown = appearance(plan.seed, plan.patient_id, plan.slide_id, plan.programmes, plan.channels, plan.look)
     rng = generator(plan.seed, "slide", plan.slide_id, "pixels")
     side = round(plan.side_px * mpp / MAP_MPP)
-    layout = lay_out(side, side, look.extent, rng)
+    layout = lay_out(side, side, shown.extent, rng)
     noise = textures(plan.seed, mpp)
-    haematoxylin, eosin = render(layout, look.histology, mpp, noise, rng)
+    haematoxylin, eosin = render(layout, shown.histology, mpp, noise, rng)
     done = spoil_tissue(haematoxylin, eosin, mpp, rng)
-    stain = draw_stain(plan.site.cohort, rng)
+    stain = draw_stain(plan.site.laboratory, rng)
     rgb = to_rgb(haematoxylin, eosin, stain, noise, rng)
     done += mark_with_pen(rgb, mpp, rng)
 
     write_svs(slide_path, rgb, mpp)
     write_region_map(map_path, layout.labels)
-    cells = {k: v for k, v in asdict(look.histology).items() if k != "morphology"}
+    cells = {k: v for k, v in asdict(shown.histology).items() if k != "morphology"}
     record = {
         "key": plan.key,
         "slide_id": plan.slide_id,
@@ -247,9 +189,9 @@ def render_slide(plan: SlidePlan, out: Path) -> dict[str, Any]:
         "mpp": mpp,
         "side_px": plan.side_px,
         "bytes": slide_path.stat().st_size,
-        "programmes": {"tumor_shown": look.tumor, "tme_shown": look.tme},
+        "programmes": {f"{name}_shown": z for name, z in shown.programmes.items()},
         "shares": shares(layout.labels),
-        "cells": asdict(look.histology.morphology) | cells,
+        "cells": asdict(shown.histology.morphology) | cells,
         "artefacts": done,
         "stain": {
             "haematoxylin": stain.matrix[0].tolist(),
@@ -268,15 +210,17 @@ def _claim(out: Path, design: Design, overwrite: bool) -> str:
     from importlib.metadata import version
 
     wanted = {
-        "parameters": asdict(design) | {"sites": [asdict(INTERNAL), asdict(EXTERNAL)]},
+        "design": design.to_plain(),
+        "sites": [asdict(site) for site in design.sites.values()],
         "package_version": version("pathduet"),
         "code": code_version("pathduet.phantom.cohort"),
     }
     found = _record(out) if (out / _RECORD).is_file() else None
     if found == wanted:
         return settings_hash(wanted)
+    written = set(input_files(design))
     if found is None:
-        foreign = [name for name in (*_WRITTEN, "slides", "truth") if (out / name).exists()]
+        foreign = [name for name in (*sorted(written), "slides", "truth") if (out / name).exists()]
         if foreign:
             advice = "choose an empty folder: these were not written by a simulation"
             raise InputError([Problem(out.name, f"already holds {', '.join(foreign)}", advice)])
@@ -284,7 +228,9 @@ def _claim(out: Path, design: Design, overwrite: bool) -> str:
         advice = "choose another folder, the same parameters, or overwrite"
         changed = _differences(found, wanted)
         raise InputError([Problem(_RECORD, f"a phantom of other parameters ({changed})", advice)])
-    for name in (*_WRITTEN, "truth/slides.tsv"):  # drawing replaces the slides one by one
+    else:
+        written |= set(input_files(design_of(found["design"])))
+    for name in (*written, "truth/slides.tsv"):  # drawing replaces the slides one by one
         (out / name).unlink(missing_ok=True)
     write_json(out / _RECORD, wanted)
     return settings_hash(wanted)
@@ -295,21 +241,30 @@ def _record(out: Path) -> dict[str, Any]:
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    flat_found = found.get("parameters", {}) | {k: found.get(k) for k in ("package_version", "code")}
-    flat_wanted = wanted["parameters"] | {k: wanted[k] for k in ("package_version", "code")}
+    flat_found, flat_wanted = (record["design"] | record for record in (found, wanted))
     return ", ".join(
-        f"{k}: {flat_found.get(k)} there, {v} wanted" if k != "sites" else "sites"
+        f"{k}: {flat_found.get(k)} there, {v} wanted" if k not in ("sites", "plan") else k
         for k, v in flat_wanted.items()
-        if flat_found.get(k) != v
+        if k != "design" and flat_found.get(k) != v
     )
+
+
+def slide_plans(design: Design, key: str) -> list[SlidePlan]:
+    """Return what each slide is rendered from, in the order of the sheet."""
+    if not design.sheets["slides"]:
+        return []
+    return [plan for site, people in design.cohorts() for plan in _plan(people, site, design, key)]
 
 
 def _plan(cohort: pd.DataFrame, site: Site, design: Design, key: str) -> list[SlidePlan]:
     """Return the cohort's slides; one patient in five, chosen at random, has two."""
     n = len(cohort)
     twice = set(generator(design.seed, "second slides", site.cohort).permutation(n)[: round(n / 5)].tolist())
+    without = design.without("slides", site, cohort.index)
     plans = []
     for i, (patient_id, row) in enumerate(cohort.iterrows()):
+        if patient_id in without:
+            continue
         for k in range(2 if i in twice else 1):
             plans.append(
                 SlidePlan(
@@ -317,10 +272,9 @@ def _plan(cohort: pd.DataFrame, site: Site, design: Design, key: str) -> list[Sl
                     patient_id=str(patient_id),
                     site=site,
                     side_px=round(design.slide_px * 0.5 * site.relative_side / site.mpp),
-                    z_tumor=float(row["z_tumor"]),
-                    z_tme=float(row["z_tme"]),
-                    diagnosis=str(row["diagnosis"]),
-                    grade=str(row["grade"]),
+                    programmes={name: float(row[f"z_{name}"]) for name in design.lists},
+                    channels=design.channels,
+                    look=design.look(dict(row)),
                     seed=design.seed,
                     key=key,
                 )
@@ -344,13 +298,3 @@ def _rendered(plans: list[SlidePlan], out: Path, workers: int) -> Iterator[tuple
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _write_gzipped_tsv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as gzipped TSV, atomically and without a time stamp or a file name inside."""
-    text = table.to_csv(sep="\t", lineterminator="\n").encode()
-    buffer = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as stream:
-        stream.write(text)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Sub-programmes: (subspace, correlation with the subspace's programme, share of the subspace's genes it drives).
-SUBPROGRAMMES: dict[str, tuple[str, float, float]] = {
+Subprogrammes = Mapping[str, tuple[str, float, float]]
+
+#: Those of the built-in phantom, whose subspaces are the shipped ones.
+SUBPROGRAMMES: Subprogrammes = {
     "proliferation": ("tumor", 0.90, 0.16),
     "mesenchymal": ("tumor", 0.70, 0.12),
     "progenitor": ("tumor", -0.60, 0.12),
@@ -47,13 +51,15 @@ class Genes:
     symbols : list of str
         All genes, sorted.
     subspace : (G,) object
-        ``tumor``, ``tme``, ``shared`` (in both lists) or ``background``.
+        A subspace, ``shared`` (in several lists) or ``background``.
     programme : (G,) object
         The sub-programme that drives the gene, empty for noise.
     loading : (G,) float64
         Change of the log mean count per SD of the sub-programme; 0 for noise.
     base : (G,) float64
         Log mean count at a library of size 1.
+    direction : (G,) int
+        Sign of the gene's correlation with its subspace's programme; 0 for noise.
     dispersion : (G,) float64
         Of the negative binomial: variance = mean + dispersion * mean^2.
     """
@@ -63,55 +69,65 @@ class Genes:
     programme: np.ndarray
     loading: np.ndarray
     base: np.ndarray
+    direction: np.ndarray
     dispersion: np.ndarray
 
     def table(self) -> pd.DataFrame:
         """Return the truth about the genes, one row a gene."""
         import pandas as pd
 
-        direction = [
-            np.sign(SUBPROGRAMMES[p][1]) * w if p else 0.0
-            for p, w in zip(self.programme, self.loading, strict=True)
-        ]
         return pd.DataFrame(
             {
                 "gene_symbol": self.symbols,
                 "subspace": self.subspace,
                 "sub_programme": self.programme,
                 "loading": self.loading,
-                "direction": np.sign(direction).astype(int),
+                "direction": self.direction,
                 "base_log_mean": self.base,
                 "dispersion": self.dispersion,
             }
         )
 
 
-def draw_genes(seed: int) -> Genes:
-    """Draw which genes follow which sub-programme; both cohorts of a phantom share them."""
-    from pathduet.expression.gene_sets import shipped
+def draw_genes(
+    lists: Mapping[str, Iterable[str]],
+    subprogrammes: Subprogrammes = SUBPROGRAMMES,
+    anchors: Mapping[str, tuple[str, float]] = ANCHORS,
+    *,
+    seed: int,
+) -> Genes:
+    """Draw which genes follow which sub-programme; all cohorts of a phantom share them.
 
+    Parameters
+    ----------
+    lists : mapping of str to iterable of str
+        The subspaces' gene lists.
+    subprogrammes : mapping
+        As :data:`SUBPROGRAMMES`.
+    anchors : mapping
+        As :data:`ANCHORS`.
+    seed : int
+        The cohort's seed.
+    """
     rng = generator(seed, "genes")
-    tumor, tme = set(shipped("tumor")), set(shipped("tme"))
-    background = set(background_symbols()) - tumor - tme
-    symbols = sorted(tumor | tme | background)
+    members = {name: set(genes) for name, genes in lists.items()}
+    symbols = sorted(set(background_symbols()).union(*members.values()))
+    holders = [[name for name, genes in members.items() if gene in genes] for gene in symbols]
     subspace = np.array(
-        [
-            "shared" if g in tumor and g in tme else "tumor" if g in tumor else "tme" if g in tme else "background"
-            for g in symbols
-        ],
+        ["shared" if len(names) > 1 else names[0] if names else "background" for names in holders],
         dtype=object,
-    )  # fmt: skip
+    )
     n = len(symbols)
     programme, loading = np.full(n, "", dtype=object), np.zeros(n)
     where = {g: i for i, g in enumerate(symbols)}
-    for gene, (name, value) in ANCHORS.items():
+    for gene, (name, value) in anchors.items():
         # A marker counts only where its list holds it; the lists decide what belongs to which subspace.
-        if gene in where and subspace[where[gene]] in (SUBPROGRAMMES[name][0], "shared"):
+        if gene in where and subspace[where[gene]] in (subprogrammes[name][0], "shared"):
             programme[where[gene]], loading[where[gene]] = name, value
-    for space in ("tumor", "tme"):
+    for space in members:
         spare = rng.permutation(np.flatnonzero((subspace == space) & (programme == "")))
         total = int((subspace == space).sum())
-        for name, (of, _, share) in SUBPROGRAMMES.items():
+        for name, (of, _, share) in subprogrammes.items():
             if of != space:
                 continue
             chosen, spare = np.split(spare, [round(share * total)])
@@ -119,17 +135,24 @@ def draw_genes(seed: int) -> Genes:
             sign = np.where(rng.random(len(chosen)) < 0.8, 1.0, -1.0)
             loading[chosen] = sign * rng.uniform(0.25, 0.80, len(chosen))
     base = rng.normal(np.log(180.0), 1.3, n)
-    base[[where[g] for g in ANCHORS if g in where]] += 0.7
-    return Genes(symbols, subspace, programme, loading, base, rng.uniform(0.05, 0.30, n))
+    base[[where[g] for g in anchors if g in where]] += 0.7
+    direction = np.sign([loading[i] * (subprogrammes[p][1] if p else 0.0) for i, p in enumerate(programme)])
+    return Genes(
+        symbols, subspace, programme, loading, base, direction.astype(int), rng.uniform(0.05, 0.30, n)
+    )
 
 
-def draw_activities(patients: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+def draw_activities(
+    patients: pd.DataFrame, subprogrammes: Subprogrammes = SUBPROGRAMMES, *, seed: int
+) -> pd.DataFrame:
     """Draw each patient's sub-programmes as the sequenced specimen shows them.
 
     Parameters
     ----------
     patients : pandas.DataFrame
-        With `z_tumor` and `z_tme`, from :func:`pathduet.phantom.latents.simulate_patients`.
+        With `z_<subspace>` of each subspace, as from :func:`pathduet.phantom.latents.simulate_patients`.
+    subprogrammes : mapping
+        As :data:`SUBPROGRAMMES`.
     seed : int
         The cohort's seed.
 
@@ -144,14 +167,14 @@ def draw_activities(patients: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     rng = generator(seed, "activities", cohort)
     n = len(patients)
     specimen = {
-        space: (patients[column].to_numpy() + SPECIMEN_SD * rng.standard_normal(n))
+        space: (patients[f"z_{space}"].to_numpy() + SPECIMEN_SD * rng.standard_normal(n))
         / np.hypot(1.0, SPECIMEN_SD)
-        for space, column in (("tumor", "z_tumor"), ("tme", "z_tme"))
+        for space in dict.fromkeys(space for space, _, _ in subprogrammes.values())
     }
     return pd.DataFrame(
         {
             name: weight * specimen[space] + np.sqrt(1.0 - weight**2) * rng.standard_normal(n)
-            for name, (space, weight, _) in SUBPROGRAMMES.items()
+            for name, (space, weight, _) in subprogrammes.items()
         },
         index=patients.index,
     )
@@ -186,7 +209,7 @@ def draw_counts(
     n_genes, n = len(genes.symbols), len(activities)
     log_mean = np.repeat(genes.base[:, None], n, axis=1)
     log_mean += batch_sd * rng.standard_normal((n_genes, 1))
-    for name in SUBPROGRAMMES:
+    for name in activities:
         rows = genes.programme == name
         log_mean[rows] += genes.loading[rows, None] * activities[name].to_numpy()[None, :]
     log_mean += 0.25 * rng.standard_normal((n_genes, n)) + 0.30 * rng.standard_normal((1, n))

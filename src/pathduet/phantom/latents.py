@@ -15,9 +15,6 @@ from pathduet.phantom.random_numbers import generator
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Share of follow-up that ends without a death.
-CENSORED = 0.40
-
 
 @dataclass(frozen=True)
 class Effects:
@@ -37,6 +34,8 @@ class Effects:
         SD of what is added to each programme before the diagnosis is read off.
     grade_noise : float
         SD of what is added to the programmes' sum before grade 2 and 3 are told apart.
+    censored : float
+        Share of follow-up that ends without a death.
     """
 
     tumor: float = 1.1
@@ -46,6 +45,7 @@ class Effects:
     median_days: float = 1000.0
     class_noise: float = 0.45
     grade_noise: float = 0.60
+    censored: float = 0.40
 
 
 def simulate_patients(
@@ -86,12 +86,12 @@ def simulate_patients(
         raise ValueError(f"a cohort needs at least 4 patients, one a diagnosis; got {n}")
     effects = effects or Effects()
     rng = generator(seed, "patients", cohort)
-    z_tumor, z_tme = _stratified_normal(n, rng), _stratified_normal(n, rng)
+    z_tumor, z_tme = stratified_normal(n, rng), stratified_normal(n, rng)
     diagnosis = _diagnoses(z_tumor, z_tme, effects, rng)
     grade, cdkn2a = _grades(diagnosis, z_tumor, z_tme, effects, rng)
     age = np.clip(rng.normal(52.0, 13.0, n), 19.0, 86.0).round(1)
     log_hazard = effects.tumor * z_tumor + effects.tme * z_tme + effects.age * (age - 52.0) / 10.0
-    days, event = _survival(log_hazard, effects, rng)
+    days, event = draw_survival(log_hazard, effects, rng)
     histology = pd.Series(diagnosis).map(
         {
             "glioblastoma": "glioblastoma",
@@ -122,7 +122,7 @@ def simulate_patients(
     )
 
 
-def _stratified_normal(n: int, rng: np.random.Generator) -> np.ndarray:
+def stratified_normal(n: int, rng: np.random.Generator) -> np.ndarray:
     """Return n standard normal numbers, one from each of n equally likely intervals, shuffled."""
     from scipy.special import ndtri
 
@@ -181,7 +181,7 @@ def _grades(
     return grade, cdkn2a
 
 
-def _survival(
+def draw_survival(
     log_hazard: np.ndarray, effects: Effects, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return observed days (whole, >= 5) and events (1 = died) under exponential follow-up."""
@@ -189,10 +189,10 @@ def _survival(
     scale = effects.median_days / np.log(2.0) ** (1.0 / effects.shape)
     death = scale * (rng.standard_exponential(n) * np.exp(-log_hazard)) ** (1.0 / effects.shape)
     follow_up = 0.2 + rng.standard_exponential(n)
-    # The scale at which exactly round(40 %) of follow-ups end before the death: censoring is uninformative
+    # The scale at which exactly that share of follow-ups end before the death: censoring is uninformative
     # given the scale, and a small cohort cannot end up with hardly any events.
     ratio = np.sort(death / follow_up)
-    k = n - round(CENSORED * n)
+    k = max(n - round(effects.censored * n), 1)
     low, high = ratio[k - 1], ratio[min(k, n - 1)]
     unit = float(np.sqrt(low * high))
     event = (death <= unit * follow_up).astype(int)

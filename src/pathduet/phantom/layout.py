@@ -1,13 +1,14 @@
 """Where on a phantom slide there is tissue, and which region of the tumour each spot belongs to.
 
-The map has 8 um pixels. How much of each region there is follows from the patient's programmes: the tumour
-programme shifts tissue from infiltrating to cellular tumour, the microenvironment programme sets necrosis,
-microvascular proliferation and (downwards) the leading edge. Regions lie as in a glioma: leading edge
-outside, then infiltrating, then cellular tumour with necrosis and vessels in it.
+The map has 8 um pixels. How much of each region there is follows from the patient's programmes, by what each of them shows
+in (:data:`CHANNELS`): cells shift tissue from infiltrating to cellular tumour; necrosis, vessels and (downwards) the leading edge
+set their own regions. Regions lie as in a glioma: leading edge outside, then infiltrating, then cellular tumour with necrosis and
+vessels in it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +18,17 @@ MAP_MPP = 8.0
 
 GLASS, LEADING_EDGE, INFILTRATING, CELLULAR, PSEUDOPALISADING, MICROVASCULAR, NECROSIS = range(7)
 
-#: Index in the region map -> (name, subspace it belongs to, RGB in the preview palette).
+#: What a programme can show in.
+CHANNELS = ("cells", "necrosis", "vessels", "edge")
+#: Index in the region map -> (name, channel that it belongs to, RGB in the preview palette).
 REGIONS: dict[int, tuple[str, str, tuple[int, int, int]]] = {
     GLASS: ("glass", "", (255, 255, 255)),
-    LEADING_EDGE: ("leading_edge", "tme", (33, 143, 166)),
-    INFILTRATING: ("infiltrating_tumor", "tme", (210, 5, 208)),
-    CELLULAR: ("cellular_tumor", "tumor", (5, 208, 4)),
-    PSEUDOPALISADING: ("pseudopalisading_cells", "tumor", (6, 208, 170)),
-    MICROVASCULAR: ("microvascular_proliferation", "tme", (255, 102, 0)),
-    NECROSIS: ("necrosis", "tme", (5, 5, 5)),
+    LEADING_EDGE: ("leading_edge", "edge", (33, 143, 166)),
+    INFILTRATING: ("infiltrating_tumor", "edge", (210, 5, 208)),
+    CELLULAR: ("cellular_tumor", "cells", (5, 208, 4)),
+    PSEUDOPALISADING: ("pseudopalisading_cells", "cells", (6, 208, 170)),
+    MICROVASCULAR: ("microvascular_proliferation", "vessels", (255, 102, 0)),
+    NECROSIS: ("necrosis", "necrosis", (5, 5, 5)),
 }
 
 _PALISADE_UM = 48.0
@@ -61,24 +64,24 @@ class Layout:
     necrosis_um: np.ndarray
 
 
-def extents(tumor: float, tme: float, rng: np.random.Generator, noise: float = 0.25) -> Extents:
+def extents(shown: Mapping[str, float], rng: np.random.Generator, noise: float = 0.25) -> Extents:
     """Return the region shares of one slide.
 
     Parameters
     ----------
-    tumor, tme : float
-        The programmes as this slide shows them (standardised; higher = more malignant).
+    shown : mapping of str to float
+        By channel, the programme as this slide shows it (standardised; higher = more malignant).
     rng : numpy.random.Generator
         Source of the slide's own deviation.
     noise : float
         SD of that deviation on the logit scale.
     """
     e = noise * rng.standard_normal(4)
-    necrosis = 0.26 * _sigmoid(1.5 * tme - 0.9 + e[0])
-    microvascular = 0.20 * _sigmoid(1.3 * tme - 0.5 + e[1])
-    leading_edge = 0.40 * _sigmoid(-1.3 * tme - 0.2 + e[2])
+    necrosis = 0.26 * _sigmoid(1.5 * shown["necrosis"] - 0.9 + e[0])
+    microvascular = 0.20 * _sigmoid(1.3 * shown["vessels"] - 0.5 + e[1])
+    leading_edge = 0.40 * _sigmoid(-1.3 * shown["edge"] - 0.2 + e[2])
     rest = 1.0 - necrosis - microvascular - leading_edge
-    cellular = rest * _sigmoid(1.4 * tumor + 0.1 + e[3])
+    cellular = rest * _sigmoid(1.4 * shown["cells"] + 0.1 + e[3])
     return Extents(leading_edge, rest - cellular, cellular, microvascular, necrosis)
 
 

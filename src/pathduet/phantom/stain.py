@@ -8,10 +8,10 @@ import numpy as np
 
 from pathduet.phantom.textures import BLOCK, Textures
 
-#: Optical-density directions (R, G, B) of haematoxylin and eosin, and the factor on both concentrations.
+#: By laboratory: optical-density directions (R, G, B) of haematoxylin and eosin, and the factor on both concentrations.
 STAINERS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float], float]] = {
-    "phantom": ((0.54, 0.75, 0.38), (0.19, 0.88, 0.44), 1.0),
-    "phantom_external": ((0.62, 0.69, 0.37), (0.29, 0.89, 0.35), 1.22),
+    "own": ((0.54, 0.75, 0.38), (0.19, 0.88, 0.44), 1.0),
+    "other": ((0.62, 0.69, 0.37), (0.29, 0.89, 0.35), 1.22),
 }
 
 _SENSOR_SD = 1.3
@@ -36,9 +36,9 @@ class Stain:
     glass: np.ndarray
 
 
-def draw_stain(cohort: str, rng: np.random.Generator) -> Stain:
+def draw_stain(laboratory: str, rng: np.random.Generator) -> Stain:
     """Draw a slide's stain around its laboratory's: a few degrees and about ten percent off."""
-    haematoxylin, eosin, strength = STAINERS[cohort]
+    haematoxylin, eosin, strength = STAINERS[laboratory]
     matrix = np.array([haematoxylin, eosin]) + rng.normal(0.0, 0.018, (2, 3))
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     return Stain(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,13 @@ _README = """# Known truth of this phantom cohort
 
 Nothing in here is input of a pipeline; it is what a pipeline's answers can be compared with.
 
-- `patients.tsv`: per patient the tumour and the microenvironment (TME) programme (`z_tumor`, `z_tme`; standard
-  normal, higher = more malignant), the true log hazard (higher = earlier death), the diagnosis from which the
-  molecular facts were made, and the expression sub-programmes of the sequenced specimen.
+- `patients.tsv`: per patient the programme of each subspace (`z_<subspace>`; standard normal, higher = more malignant), what the
+  labels were read off (`log_hazard`, or `score_<task>`; of a survival the true log hazard: higher = earlier event), and the
+  expression sub-programmes of the sequenced specimen.
 - `slides.tsv`: per slide the programmes as the slide shows them, each region's share of the tissue, the
   look of the nuclei, and artefacts (kind and x,y,width,height in level-0 pixels).
 - `regions/<slide_id>.png`: indexed region map, 8 um a pixel, top-left corners aligned with the slide;
-  `regions/legend.json`: index -> region, and the subspace (tumor, tme) it belongs to.
+  `regions/legend.json`: index -> region, and the subspace it belongs to.
 - `stains.json`: per slide the unit optical-density vectors (rows haematoxylin, eosin; columns R, G, B), the
   factors on both concentrations and the intensity of empty glass: I = glass * exp(-C diag(strength) matrix).
 - `genes.tsv`: per gene its subspace, the sub-programme that drives it (empty = noise), its loading (change of the
@@ -44,29 +45,28 @@ def write_region_map(path: Path, labels: np.ndarray) -> None:
         image.save(temporary, format="PNG", optimize=False)
 
 
-def write_truth(
-    folder: Path,
-    patients: pd.DataFrame,
-    activities: pd.DataFrame,
-    genes: Genes,
-) -> None:
+def write_truth(folder: Path, patients: pd.DataFrame, genes: Genes, channels: Mapping[str, str]) -> None:
     """Write what is true of patients and genes, and what the region maps' values mean, into `folder`.
 
     Parameters
     ----------
     folder : Path
         The cohort's `truth` folder.
-    patients, activities : pandas.DataFrame
-        All patients of both cohorts, with latents; and their sub-programmes.
+    patients : pandas.DataFrame
+        Latents and sub-programmes of all patients.
     genes : Genes
         Loadings.
+    channels : mapping of str to str
+        The subspace that a channel of the slides shows.
     """
-    latents = patients[["cohort", "diagnosis", "grade", "z_tumor", "z_tme", "log_hazard"]]
-    write_tsv(folder / "patients.tsv", latents.join(activities), index=True)
+    write_tsv(folder / "patients.tsv", patients, index=True)
     write_tsv(folder / "genes.tsv", genes.table())
     legend = {
         "micrometres_per_pixel": MAP_MPP,
-        "regions": {str(i): {"name": n, "subspace": s} for i, (n, s, _) in REGIONS.items()},
+        "regions": {
+            str(i): {"name": name, "subspace": channels.get(channel, "")}
+            for i, (name, channel, _) in REGIONS.items()
+        },
     }
     write_json(folder / "regions" / "legend.json", legend)
     write_text(folder / "README.md", _README)

@@ -43,10 +43,11 @@ def prepare(**design: int) -> str:
     Parameters
     ----------
     design : int
-        As in :class:`pathduet.phantom.cohort.Design`, for tests of a smaller one.
+        As in :class:`pathduet.phantom.design.Design`, for tests of a smaller one.
     """
     from pathduet.cohort.sheets import read_slide_rows
-    from pathduet.phantom.cohort import Design, write_tables
+    from pathduet.phantom.cohort import write_tables
+    from pathduet.phantom.design import Design
 
     write_tables(folder(), Design(**design), overwrite=True)
     if not all((folder() / row["path"]).is_file() for row in read_slide_rows(folder() / "slides.tsv")):
