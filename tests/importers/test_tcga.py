@@ -66,14 +66,12 @@ def test_a_download_becomes_sheets_that_a_run_accepts(download: GdcFolder) -> No
     assert [s.patient_id for s in slides] == [A, B]
     assert all(s.path.is_absolute() and s.path.is_file() for s in slides)
     assert [s.site for s in slides] == ["06", "DU"]
-    assert patients.loc[A, ["survival_days", "event", "age_years", "grade", "sex"]].tolist() == [
-        1448,
-        1,
-        63,
-        "G4",
-        "female",
-    ]
-    assert patients.loc[B, ["survival_days", "event"]].tolist() == [912, 0]
+    columns = ["survival_days", "event", "age_years", "grade", "sex"]
+    assert patients.loc[A, columns].tolist() == ["1448.0", "1", "63.0", "G4", "female"]
+    assert patients.loc[B, ["survival_days", "event"]].tolist() == ["912.0", "0"]
+    # further columns come along; what a patient's rows disagree about does not
+    assert patients["project_id"].tolist() == ["TCGA-GBM", "TCGA-LGG"]
+    assert patients.loc[A, "treatment_type"] is None
     assert patients.loc[B, "grade"] is None
     reasons = dict(zip(dropped(out)["name"].str[:23], dropped(out)["reason"]))
     assert "frozen section" in reasons[f"{A}-01A-01-TS1"]
@@ -154,8 +152,9 @@ def test_biotab_files_are_read_below_their_three_header_lines(download: GdcFolde
     ]  # fmt: skip
     biotab.write_text("".join("\t".join(row) + "\n" for row in rows))
     patients = read_patients(run(download, clinical=[biotab]) / "patients.tsv")
-    assert patients.loc[A, ["survival_days", "event", "age_years", "sex"]].tolist() == [1448, 1, 63, "female"]
-    assert patients.loc[B, ["survival_days", "event", "grade"]].tolist() == [912, 0, "G3"]
+    columns = ["survival_days", "event", "age_years", "sex"]
+    assert patients.loc[A, columns].tolist() == ["1448.0", "1", "63.0", "female"]
+    assert patients.loc[B, ["survival_days", "event", "grade"]].tolist() == ["912.0", "0", "G3"]
 
 
 def test_contradicting_rows_of_a_patient_leave_the_fact_unknown(download: GdcFolder) -> None:
@@ -165,6 +164,65 @@ def test_contradicting_rows_of_a_patient_leave_the_fact_unknown(download: GdcFol
     out = run(download)
     assert read_patients(out / "patients.tsv").loc[A, "sex"] is None
     assert "differ in sex" in dropped(out).set_index("name").loc[f"{A}.sex", "reason"]
+
+
+KIRC, KIRC_2 = "TCGA-B0-4710", "TCGA-3Z-A93Z"
+
+
+@pytest.fixture
+def kidney(tmp_path: Path) -> GdcFolder:
+    """Slides of three patients of a project that is no glioma, and the endpoints of TCGA-CDR, which lists others, too."""
+    folder = GdcFolder(tmp_path)
+    for patient in (KIRC, KIRC_2):
+        folder.slide(f"{patient}-01Z-00-DX1")
+    folder.slide("TCGA-D3-A8GP-06Z-00-DX1")
+    folder.write()
+    names = ["", "bcr_patient_barcode", "type", "gender", "ajcc_pathologic_tumor_stage", "histological_grade",
+             "vital_status", "OS", "OS.time", "DSS", "DSS.time", "DFI", "DFI.time", "PFI", "PFI.time"]  # fmt: skip
+    rows = [
+        ["1", KIRC, "KIRC", "MALE", "Stage IV", "G4", "Dead", 1, 51, 1, 51, "#N/A", "#N/A", 1, 0],
+        ["2", KIRC_2, "KIRC", "FEMALE", "Stage I", "G1", "Alive", 0, 385, 0, 385, 0, 385, 0, 385],
+        ["3", "TCGA-D3-A8GP", "SKCM", "MALE", "", "", "Alive", 0, 99, 0, 99, "", "", 1, 98],
+        ["4", "TCGA-OR-A5J1", "ACC", "MALE", "Stage II", "", "Dead", 1, 1355, 1, 1355, 1, 754, 1, 754],
+    ]
+    pd.DataFrame(rows, columns=names).to_excel(tmp_path / "TCGA-CDR.xlsx", index=False)
+    return folder
+
+
+def test_any_project_has_the_endpoints_of_its_table(kidney: GdcFolder, tmp_path: Path) -> None:
+    out = tmp_path / "sheets"
+    import_tcga(out, cohort="kirc", downloads=kidney.root, endpoints=tmp_path / "TCGA-CDR.xlsx")
+    patients = read_patients(out / "patients.tsv")
+    assert patients.index.tolist() == [KIRC_2, KIRC]
+    columns = [
+        "os_days",
+        "os_event",
+        "dss_days",
+        "dfi_days",
+        "pfi_days",
+        "pfi_event",
+        "survival_days",
+        "event",
+    ]
+    assert patients.loc[KIRC, columns].tolist() == ["51.0", "1", "51.0", None, None, None, "51.0", "1"]
+    assert patients.loc[KIRC_2, columns[3:6]].tolist() == ["385.0", "385.0", "0"]
+    assert patients["ajcc_pathologic_tumor_stage"].tolist() == ["Stage I", "Stage IV"]
+    assert patients["grade"].tolist() == ["G1", "G4"]
+    lost = dropped(out, "kirc").set_index("name")
+    assert lost.loc[f"{KIRC}.pfi", "reason"] == "pfi: time not above 0, or event neither 0 nor 1"
+    assert lost.loc[lost["kind"] == "slide", "reason"].tolist() == ["another sample type: metastatic"]
+
+
+def test_metastases_are_taken_where_they_are_asked_for(kidney: GdcFolder, tmp_path: Path) -> None:
+    out = tmp_path / "sheets"
+    import_tcga(out, downloads=kidney.root, sample_type=["06"])
+    assert read_patients(out / "patients.tsv").index.tolist() == ["TCGA-D3-A8GP"]
+
+
+def test_a_table_without_endpoints_is_refused(kidney: GdcFolder, tmp_path: Path) -> None:
+    (tmp_path / "e.tsv").write_text(f"bcr_patient_barcode\tOS\n{KIRC}\t1\n")
+    with pytest.raises(InputError, match=r"OS with OS\.time"):
+        import_tcga(tmp_path / "sheets", downloads=kidney.root, endpoints=tmp_path / "e.tsv")
 
 
 def test_two_cohorts_share_a_folder_and_importing_again_changes_nothing(
@@ -216,8 +274,8 @@ def test_a_cbioportal_study_keeps_one_primary_sample_a_patient(tmp_path: Path) -
     out = tmp_path / "out"
     report = import_tcga(out, cbioportal=study)
     patients = read_patients(out / "patients.tsv")
-    assert patients.loc[A, ["survival_days", "event", "grade"]].tolist() == [304.38, 1, "G4"]
-    assert np.isnan(patients.loc[B, "survival_days"])
+    assert patients.loc[A, ["survival_days", "event", "grade"]].tolist() == ["304.38", "1", "G4"]
+    assert patients.loc[B, "survival_days"] is None
     assert ("value", "survival is not above 0 days", 1) in report.reasons()
     table = read_expression(out / "expression_tcga.parquet", "tpm", "tcga", out / "samples_tcga.tsv")
     # the gene without a symbol came by its Entrez id
@@ -236,7 +294,6 @@ def test_an_aliquot_barcode_is_the_sum_of_its_fields(text: str) -> None:
     assert b is not None
     assert f"{b.patient}-{b.sample_type}{b.vial}-{b.portion}{b.analyte}-{b.rest}" == text
     assert b.patient == f"TCGA-{b.site}-{text[8:12]}"
-    assert b.is_primary_tumor == (text[13:15] == "01")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-#: Sample type codes of tumour samples (01 ... 09); 10 ... 19 are normal, 20 ... 29 controls.
-PRIMARY_TUMOR = "01"
+#: Codes of tumour samples are 01 ... 09; 10 ... 19 are normal, 20 ... 29 controls.
 SAMPLE_TYPES = {
     "01": "primary solid tumor",
     "02": "recurrent solid tumor",
@@ -57,11 +56,6 @@ class Barcode:
     portion: str = ""
     analyte: str = ""
     rest: str = ""
-
-    @property
-    def is_primary_tumor(self) -> bool:
-        """Whether the sample is a primary tumour."""
-        return self.sample_type == PRIMARY_TUMOR
 
     @property
     def sample_type_name(self) -> str:

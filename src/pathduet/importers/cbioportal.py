@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pathduet.cohort.tcga_barcode import parse_barcode, patient_of
@@ -11,7 +11,7 @@ from pathduet.importers.clinical_values import Patients, merge_values, read_tabl
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.report import ImportReport
 
-SAMPLE_RULE = "one sample a patient: primary tumour (sample type 01), of several the first vial"
+SAMPLE_RULE = "one sample a patient: of sample type {types}, of several the first vial"
 
 
 def read_study_clinical(folder: Path, report: ImportReport) -> Patients:
@@ -26,7 +26,9 @@ def read_study_clinical(folder: Path, report: ImportReport) -> Patients:
     return patients
 
 
-def read_study_expression(folder: Path, report: ImportReport) -> CohortExpression:
+def read_study_expression(
+    folder: Path, report: ImportReport, sample_types: Sequence[str]
+) -> CohortExpression:
     """Return the study's RNA matrix: RSEM if it is there (as per-million values), else z-scores."""
     import pandas as pd
 
@@ -48,6 +50,7 @@ def read_study_expression(folder: Path, report: ImportReport) -> CohortExpressio
         [c for c in table.columns if c not in ("Hugo_Symbol", "Entrez_Gene_Id", "Cytoband")],
         path.name,
         report,
+        sample_types,
     )
     values = table.loc[~unnamed, list(kept)].apply(pd.to_numeric, errors="coerce")
     unit = "tpm"
@@ -68,22 +71,25 @@ def read_study_expression(folder: Path, report: ImportReport) -> CohortExpressio
     )
 
 
-def _one_sample_a_patient(samples: Iterable[str], source: str, report: ImportReport) -> dict[str, str]:
+def _one_sample_a_patient(
+    samples: Iterable[str], source: str, report: ImportReport, sample_types: Sequence[str]
+) -> dict[str, str]:
     """Return {sample: patient} by :data:`SAMPLE_RULE`."""
-    report.choose(SAMPLE_RULE)
-    by_patient: dict[str, list[tuple[str, str]]] = {}
+    report.choose(SAMPLE_RULE.format(types=" before ".join(sample_types)))
+    by_patient: dict[str, list[tuple[int, str, str]]] = {}
     for sample in samples:
         barcode = parse_barcode(sample)
         if barcode is None:
             report.drop("sample", sample, source, "no TCGA barcode")
-        elif not barcode.is_primary_tumor:
-            report.drop("sample", sample, source, f"not of a primary tumour: {barcode.sample_type_name}")
+        elif barcode.sample_type not in sample_types:
+            report.drop("sample", sample, source, f"another sample type: {barcode.sample_type_name}")
         else:
-            by_patient.setdefault(barcode.patient, []).append((barcode.vial, sample))
+            rank = sample_types.index(barcode.sample_type)
+            by_patient.setdefault(barcode.patient, []).append((rank, barcode.vial, sample))
     kept = {}
     for patient, found in sorted(by_patient.items()):
-        (_, first), *others = sorted(found)
+        (_, _, first), *others = sorted(found)
         kept[first] = patient
-        for _, sample in others:
+        for _, _, sample in others:
             report.drop("sample", sample, source, "another sample of the patient was taken", first)
     return kept

@@ -1,14 +1,19 @@
-"""Clinical values in the spellings of published tables, brought to those of patients.tsv; unknown stays unknown."""
+"""Clinical values in the spellings of published tables, brought to those of patients.tsv; unknown stays unknown.
+
+Every further column of a table comes along as it stands.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.core.errors import InputError
+from pathduet.core.sheet_file import read_lines
 from pathduet.importers.report import ImportReport
 
 if TYPE_CHECKING:
@@ -33,7 +38,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "idh": ("idh", "idh_status", "idh_mutation", "idh1", "idh1_status"),
     "codel_1p19q": ("codel_1p19q", "1p_19q_codeletion", "x1p_19q_codeletion", "1p19q", "1p19q_codeletion", "codel"),
     "cdkn2a": ("cdkn2a", "cdkn2a_cnv", "cdkn2ab"),
-    "grade": ("grade", "2016_grade", "who_grade", "tumor_grade", "neoplasm_histologic_grade", "histologic_grade"),
+    "grade": ("grade", "2016_grade", "who_grade", "tumor_grade", "neoplasm_histologic_grade", "histologic_grade", "histological_grade"),
     "histology": ("histology", "primary_diagnosis", "histologic_diagnosis", "histological_type", "cancer_type_detailed"),
     "age_years": (
         "age_years", "age_at_index", "age", "age_years_at_diagnosis", "age_at_initial_pathologic_diagnosis",
@@ -43,9 +48,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "survival_days": ("survival_days", "os_days", "os_time", "overall_survival_days"),
     "survival_months": ("survival_months", "os_months", "overall_survival_months"),
     "event": ("event", "os_event", "vital_status_1_dead", "vital_status", "os_status", "status", "dead", "os"),
-    "diagnosis": ("diagnosis",),
 }  # fmt: skip
 VALUES = tuple(name for name in ALIASES if name != "survival_months")
+#: Columns that a further one may not be called: what patients.tsv means by them, and what would make it a sheet of slides.
+RESERVED = {"patient_id", "cohort", "survival_days", "event", "slide_id", "path"}
 DAYS_A_MONTH = 30.4375
 DAYS_A_YEAR = 365.25
 
@@ -57,37 +63,40 @@ def _plain(name: object) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text).strip("_")
 
 
-def read_table(
-    path: str | PathLike[str], *, sheet: str | int = 0, comment: str | None = None
-) -> pd.DataFrame:
-    """Read .tsv, .txt (tab), .csv or .xlsx as text; column names as they stand, cells stripped, missing as "".
+def read_table(path: str | PathLike[str], *, comment: str | None = None) -> pd.DataFrame:
+    """Read .tsv, .txt (tab), .csv or .xlsx as text; cells stripped, missing as "".
+
+    Column names are as they stand; of several alike the later ones get a number (``stage.1``). Columns without a name are left
+    out: indices that R and pandas write.
 
     Raises
     ------
     InputError
-        If the file is missing, unreadable or of another kind.
+        If the file is missing, unreadable or of another kind, or a row has more cells than there are columns.
     """
     import pandas as pd
 
     path = Path(path)
-    if not path.is_file():
-        raise InputError.of(str(path), "no such file", "give the table's path")
-    kind = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
-    try:
-        if kind in ("xlsx", "xlsm"):
-            table = pd.read_excel(path, sheet_name=sheet, dtype=str, keep_default_na=False)
-        elif kind in ("csv", "tsv", "txt"):
-            table = pd.read_csv(
-                path, sep="," if kind == "csv" else "\t", dtype=str, keep_default_na=False, encoding="utf-8-sig",
-                comment=comment, index_col=False,
-            )  # fmt: skip
-        else:
-            raise InputError.of(path.name, "unknown kind of table", "use .tsv, .txt, .csv or .xlsx")
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        message = f"cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
-        raise InputError.of(path.name, message, "check that the file is whole") from error
-    table.columns = pd.Index([str(column).strip() for column in table.columns])
-    return table.apply(lambda column: column.astype(str).str.strip())
+    lines = [line for line in read_lines(path) if any(line)]
+    if comment:
+        lines = [line for line in lines if not line[0].startswith(comment)]
+    if not lines:
+        raise InputError.of(path.name, "no header", "check that the file is whole")
+    header, *rows = lines
+    for number, row in enumerate(rows, 2):
+        if len(row) > len(header):
+            if any(row[len(header) :]):
+                found = f"{len(row)} cells under {len(header)} columns"
+                raise InputError.of(f"{path.name} row {number}", found, "quote cells that hold a delimiter")
+            del row[len(header) :]
+        row.extend([""] * (len(header) - len(row)))
+    before: Counter[str] = Counter()
+    names = []
+    for name in header:
+        names.append(f"{name}.{before[name]}" if before[name] else name)
+        before[name] += 1
+    table = pd.DataFrame(rows, columns=pd.Index(names, dtype=object), dtype=object)
+    return table[[name for name, plain in zip(names, header) if plain]]
 
 
 def column_of(table: pd.DataFrame, names: Sequence[str]) -> str | None:
@@ -138,14 +147,6 @@ def _event(cell: str) -> float:
     raise ValueError("neither dead nor alive")
 
 
-def _diagnosis(cell: str) -> str:
-    from pathduet.cohort.who_labels import DIAGNOSES
-
-    if cell not in DIAGNOSES:
-        raise ValueError(f"not one of {', '.join(DIAGNOSES)}")
-    return cell
-
-
 PARSERS: dict[str, Callable[[str], Any]] = {
     "idh": _one_of(
         {"WT": ("wt", "wildtype", "wild type", "idhwt"), "Mutant": ("mutant", "mut", "mutated", "idhmut")}
@@ -159,6 +160,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "cdkn2a": _call,
     "grade": _one_of(
         {
+            "G1": ("g1", "1", "i", "grade 1", "grade i", "who i", "who 1"),
             "G2": ("g2", "2", "ii", "grade 2", "grade ii", "who ii", "who 2"),
             "G3": ("g3", "3", "iii", "grade 3", "grade iii", "who iii", "who 3"),
             "G4": ("g4", "4", "iv", "grade 4", "grade iv", "who iv", "who 4"),
@@ -170,7 +172,6 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "survival_days": float,
     "survival_months": float,
     "event": _event,
-    "diagnosis": _diagnosis,
 }
 
 
@@ -186,11 +187,11 @@ def read_values(
     patient: Callable[[str], str | None] = lambda text: text or None,
     columns: Mapping[str, str] | None = None,
 ) -> Patients:
-    """Return what a table says of each patient, in the words of patients.tsv.
+    """Return what a table says of each patient, in the words of patients.tsv, and its further columns as they stand.
 
-    Columns are found by :data:`ALIASES`, or as `columns` says. A cell that cannot be understood is recorded as left
-    out, and the value stays unknown. Several rows of a patient are joined; where they contradict each other the
-    value stays unknown, too. Months become days (30.4375 each).
+    Columns are found by :data:`ALIASES`, or as `columns` says; one of whose values none is understood is a further column. A
+    cell that cannot be understood is recorded as left out, and the value stays unknown. Several rows of a patient are joined;
+    where they contradict each other the value stays unknown, too. Months become days (30.4375 each).
 
     Parameters
     ----------
@@ -209,32 +210,43 @@ def read_values(
         If there is no column with patient ids, or `columns` names one that is not there.
     """
     found = _columns_of(table, source, columns or {})
+    _say_columns(found, source, report)
+    further = _further_columns(table, found, source, report)
     patients: Patients = {}
-    contradicted: set[tuple[str, str]] = set()
-    for number, (_, row) in enumerate(table.iterrows(), 2):
+    contradicted: dict[str, set[str]] = {}
+    for number, row in enumerate(table.to_dict("records"), 2):
         identifier = patient(_text(row, found["patient_id"]))
         where = f"{source} row {number}"
         if identifier is None:
             report.drop("patient", row[str(found["patient_id"])], where, "no patient id of this cohort")
             continue
         known = patients.setdefault(identifier, {})
+        unknown = contradicted.setdefault(identifier, set())
         for name in PARSERS:
             text = _text(row, found[name])
-            if not text or (identifier, name) in contradicted:
+            if not text or name in unknown:
                 continue
             try:
                 value = _parsed(name, text, str(found[name]))
                 if known.get(name, value) != value:
-                    contradicted.add((identifier, name))
+                    unknown.add(name)
                     del known[name]
                     raise ValueError(f"rows of one patient differ in {name}")
                 known[name] = value
             except ValueError as error:
                 report.drop("value", f"{identifier}.{name}", where, str(error), text)
-    for known in patients.values():
+        for name in further:
+            text = _text(row, name)
+            if text and name not in unknown and known.setdefault(name, text) != text:
+                unknown.add(name)
+                del known[name]
+    for identifier, known in patients.items():
         months = known.pop("survival_months", None)
         if months is not None and "survival_days" not in known:
             known["survival_days"] = round(months * DAYS_A_MONTH, 2)
+        if differing := [name for name in further if name in contradicted[identifier]]:
+            reason = "rows of one patient differ in further columns"
+            report.drop("value", f"{identifier}.further", source, reason, ", ".join(differing))
     return patients
 
 
@@ -249,7 +261,42 @@ def _columns_of(table: pd.DataFrame, source: str, chosen: Mapping[str, str]) -> 
     if found["patient_id"] is None:
         advice = f"needs a column {' or '.join(ALIASES['patient_id'])}"
         raise InputError.of(source, f"columns {', '.join(table.columns[:8])}", advice)
+    for name in PARSERS:
+        column = found[name]
+        if column is not None and name not in chosen and not _understood(name, column, table[column]):
+            found[name] = None
     return found
+
+
+def _understood(name: str, column: str, cells: Iterable[str]) -> bool:
+    """Whether any of a column's values is one that it should hold; also where it holds none."""
+    texts = {cell for cell in cells if not is_missing(cell)}
+    for text in texts:
+        try:
+            _parsed(name, text, column)
+        except ValueError:
+            continue
+        return True
+    return not texts
+
+
+def _say_columns(found: Mapping[str, str | None], source: str, report: ImportReport) -> None:
+    renamed = [f"{column} as {name}" for name, column in found.items() if column not in (None, name)]
+    if renamed:
+        report.choose(f"{source}: {', '.join(renamed)}")
+
+
+def _further_columns(
+    table: pd.DataFrame, found: Mapping[str, str | None], source: str, report: ImportReport
+) -> list[str]:
+    others = [str(column) for column in table.columns if column not in found.values()]
+    reserved = RESERVED | {name for name, column in found.items() if column is not None}
+    left = [column for column in others if column in reserved and not all(map(is_missing, table[column]))]
+    if left:
+        report.choose(
+            f"{source}: not carried over, as these names mean something else here: {', '.join(left)}"
+        )
+    return [column for column in others if column not in reserved]
 
 
 def _parsed(name: str, text: str, column: str) -> Any:

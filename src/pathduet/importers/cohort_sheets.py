@@ -61,6 +61,9 @@ def check_survival(
     drop : bool
         Refuse the whole patient (a cohort that is only about survival), not just these two values.
     """
+    if not drop and not any({"survival_days", "event"} & set(known) for known in patients.values()):
+        report.choose("no column of survival_days or event")
+        return
     for patient in sorted(patients):
         known = patients[patient]
         days, event = known.get("survival_days"), known.get("event")
@@ -150,16 +153,16 @@ def write_cohort(
 def _write_patients(path: Path, cohort: str, patients: ReadPatients) -> None:
     import pandas as pd
 
-    from pathduet.core.config import schema
-
+    further = dict.fromkeys(name for known in patients.values() for name in known if name not in VALUES)
+    names = [*VALUES[1:], *further]
     rows = [
-        {"patient_id": p, "cohort": cohort, **{k: patients[p].get(k) for k in VALUES[1:]}}
+        {"patient_id": p, "cohort": cohort, **{k: patients[p].get(k) for k in names}}
         for p in sorted(patients)
     ]
     table = pd.DataFrame(rows, dtype=object)
     for column in ("event", "cdkn2a"):
-        table[column] = [None if v is None or v != v else int(v) for v in table[column]]
-    _replace_rows(path, cohort, table, schema("patients")["properties"])
+        table[column] = [int(v) if isinstance(v, float) else v for v in table[column]]
+    _replace_rows(path, cohort, table, ("patient_id", "cohort", *VALUES[1:]))
 
 
 def _write_slides(
@@ -191,7 +194,8 @@ def _write_expression(out: Path, cohort: str, expression: CohortExpression) -> d
     return {"cohort": cohort, "path": str(table), "unit": expression.unit, "samples": str(samples)}
 
 
-def _replace_rows(path: Path, cohort: str, rows: pd.DataFrame, columns: Iterable[str]) -> None:
+def _replace_rows(path: Path, cohort: str, rows: pd.DataFrame, first: Iterable[str]) -> None:
+    """Put a cohort's rows in place of those that a sheet had; columns `first`, then the others as they came."""
     import pandas as pd
 
     parts = []
@@ -206,7 +210,8 @@ def _replace_rows(path: Path, cohort: str, rows: pd.DataFrame, columns: Iterable
         return
     table = pd.concat(parts, ignore_index=True)
     table = table.where(table.notna() & (table.astype(str) != ""), None)
-    kept = [c for c in columns if c in table and (c in ("patient_id", "cohort") or table[c].notna().any())]
+    columns = dict.fromkeys([*(c for c in first if c in table), *table.columns])
+    kept = [c for c in columns if c in ("patient_id", "cohort") or table[c].notna().any()]
     write_tsv(path, table[kept])
 
 
@@ -221,11 +226,17 @@ def _write_config(out: Path, cohort: str, entry: Mapping[str, Any] | None) -> No
     if cohort not in listed["internal"] + listed["external"]:
         listed["internal"].append(cohort)
     value = {
-        "sheets": {"slides": str(out / "slides.tsv"), "patients": str(out / "patients.tsv")},
+        "sheets": {
+            name: str(out / f"{name}.tsv") if (out / f"{name}.tsv").is_file() else None
+            for name in ("slides", "patients")
+        },
         "cohorts": listed,
         "expression": {
             "tables": sorted([*tables, *([dict(entry)] if entry else [])], key=lambda t: t["cohort"])
         },
     }
-    head = "# Written by `pathduet import`; snakemake --configfile this.yaml. Move external cohorts to `external`.\n"
+    head = (
+        "# Written by `pathduet import`; move external cohorts to `external`. What to predict goes into a file beside it\n"
+        "# (`preset: glioma`, or tasks of your own): snakemake --configfile this.yaml mine.yaml\n"
+    )
     write_text(path, head + yaml.safe_dump(value, sort_keys=False))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SLIDE_ENDING = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".dcm")
+SLIDE_COLUMNS = ("wsi_id", "slide_id", "slide")
 
 
 def import_cptac(
@@ -48,7 +49,10 @@ def import_cptac(
     table = read_table(clinical)
     # this spreadsheet calls the days OS; elsewhere OS is the event
     explicit = {"survival_days": "OS"} if {"OS", "event"} <= set(table.columns) else {}
-    patients = read_values(table, clinical.name, report, patient=safe_id, columns=explicit)
+    of_slides = [column for column in [column_of(table, SLIDE_COLUMNS)] if column is not None]
+    patients = read_values(
+        table.drop(columns=of_slides), clinical.name, report, patient=safe_id, columns=explicit
+    )
     report.counts |= {f"rows in {clinical.name}": len(table), "patients listed": len(patients)}
     identifier = column_of(table, ["patient_id", "case_id", "case", "patient"])
     where: dict[str, str] = {}
@@ -66,7 +70,7 @@ def import_cptac(
 def _slides(
     table: pd.DataFrame, identifier: str | None, folder: Path | None, source: str, report: ImportReport
 ) -> list[dict[str, Any]]:
-    column = column_of(table, ["wsi_id", "slide_id", "slide"])
+    column = column_of(table, SLIDE_COLUMNS)
     if folder is None or column is None or identifier is None:
         if column is not None:
             report.choose("no folder of slides was given: no slides.tsv rows")

@@ -29,7 +29,7 @@ QUANTITIES: dict[str, tuple[str, str]] = {
 }
 STAR_ENDING = (".augmented_star_gene_counts.tsv", ".augmented_star_gene_counts.tsv.gz")
 ALIQUOT_RULE = (
-    "one expression file a patient: primary tumour (sample type 01); of several the first vial, then analyte R (RNA) before "
+    "one expression file a patient: of sample type {types}; of several the first vial, then analyte R (RNA) before "
     "others, then the latest plate, then the first file name"
 )
 
@@ -43,9 +43,16 @@ class StarFile:
 
 
 def find_star_files(
-    folder: Path, sample_sheet: Path | None, metadata: Path | None, report: ImportReport
+    folder: Path,
+    sample_sheet: Path | None,
+    metadata: Path | None,
+    report: ImportReport,
+    sample_types: Sequence[str],
 ) -> list[StarFile]:
-    """Return one STAR-counts file a patient, by :data:`ALIQUOT_RULE`; the others are recorded as left out."""
+    """Return one STAR-counts file a patient, by :data:`ALIQUOT_RULE`; the others are recorded as left out.
+
+    Of several `sample_types` a patient's first one counts.
+    """
     paths = files_with_ending(folder, STAR_ENDING)
     report.counts["expression files"] = len(paths)
     if not paths:
@@ -63,17 +70,20 @@ def find_star_files(
         if barcode is None:
             reason = "no TCGA barcode" if text else "not in the sample sheet"
             report.drop("sample", path.name, where, reason, text or "")
-        elif not barcode.is_primary_tumor:
-            report.drop("sample", barcode.text, where, f"not of a primary tumour: {barcode.sample_type_name}")
+        elif barcode.sample_type not in sample_types:
+            report.drop("sample", barcode.text, where, f"another sample type: {barcode.sample_type_name}")
         else:
             named.append(StarFile(path, barcode))
-    report.choose(ALIQUOT_RULE)
+    report.choose(ALIQUOT_RULE.format(types=" before ".join(sample_types)))
     by_patient: dict[str, list[StarFile]] = {}
     for file in named:
         by_patient.setdefault(file.barcode.patient, []).append(file)
     kept = []
     for patient in sorted(by_patient):
-        first, *rest = sorted(by_patient[patient], key=_preference)
+        first, *rest = sorted(
+            by_patient[patient],
+            key=lambda file: (sample_types.index(file.barcode.sample_type), *_preference(file)),
+        )
         kept.append(first)
         for file in rest:
             chosen = f"{first.barcode.text} ({first.path.name}) was taken"

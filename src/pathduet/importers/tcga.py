@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,9 @@ from pathduet.cohort.tcga_barcode import parse_barcode, patient_of
 from pathduet.core.errors import InputError
 from pathduet.importers.cbioportal import read_study_clinical, read_study_expression
 from pathduet.importers.clinical_values import (
+    ALIASES,
     Patients,
+    ReadPatients,
     column_of,
     is_missing,
     merge_values,
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SLIDE_ENDING = (".svs", ".tif", ".tiff")
+#: Endpoints of the TCGA Pan-Cancer Clinical Data Resource (Liu et al., Cell 2018).
+ENDPOINTS = ("os", "dss", "dfi", "pfi")
 
 
 def import_tcga(
@@ -45,11 +50,25 @@ def import_tcga(
     cbioportal: Annotated[Path | None, typer.Option(help="A cBioPortal study folder instead.")] = None,
     quantity: Annotated[str, typer.Option(help="counts, tpm, fpkm or fpkm_uq.")] = "tpm",
     frozen: Annotated[bool, typer.Option(help="Frozen sections (TS, BS, MS), too.")] = False,
+    endpoints: Annotated[
+        Path | None,
+        typer.Option(
+            help="TCGA-CDR or alike (.xlsx, .tsv, .csv): OS, OS.time, DSS, DFI, PFI ... by barcode."
+        ),
+    ] = None,
+    sample_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Sample types to take, the preferred first; repeatable. Default 01, primary solid tumour; 03 blood (LAML), "
+            "06 metastatic (SKCM)."
+        ),
+    ] = None,
 ) -> ImportReport:
-    """Turn TCGA downloads into sheets.
+    """Turn downloads of any TCGA project into sheets.
 
     Whose a STAR-counts file is stands in the sample sheet or in the cart's metadata: at least one of them is needed where there
-    are such files. Of several clinical tables the first wins where two know a value.
+    are such files. Of several clinical tables the first wins where two know a value. A table of endpoints adds os_days,
+    os_event and so on, and what else it knows of patients with slides or expression.
 
     Raises
     ------
@@ -61,18 +80,19 @@ def import_tcga(
     if (downloads is None) == (cbioportal is None):
         raise InputError.of("pathduet import tcga", "needs --downloads or --cbioportal", "give one of them")
     report = ImportReport(cohort)
+    types = sample_type or ["01"]
     patients: Patients = {}
     for path in clinical or ():
         patients = merge_values(patients, read_clinical(path, report), new_patients=True)
     slides: list[dict[str, Any]] = []
     expression = None
     if downloads is not None:
-        slides = find_slides(downloads, report, frozen=frozen)
-        files = find_star_files(downloads, sample_sheet, metadata, report)
+        slides = find_slides(downloads, report, types, frozen=frozen)
+        files = find_star_files(downloads, sample_sheet, metadata, report, types)
         expression = read_star_files(files, quantity, report) if files else None
     elif cbioportal is not None:
         patients = merge_values(patients, read_study_clinical(cbioportal, report), new_patients=True)
-        expression = read_study_expression(cbioportal, report)
+        expression = read_study_expression(cbioportal, report, types)
     for path in labels or ():
         told = read_values(read_table(path), path.name, report, patient=patient_of)
         patients = merge_values(patients, told, new_patients=not patients)
@@ -82,12 +102,16 @@ def import_tcga(
             patients[patient] = {}
             report.choose("patients with slides or expression but no clinical row are kept without values")
     drop_without_material(patients, slides, expression, report, "clinical tables")
+    if endpoints is not None:
+        patients = merge_values(patients, read_endpoints(endpoints, patients, report))
     check_survival(patients, report)
     write_cohort(out, report, patients, slides, expression)
     return report
 
 
-def find_slides(folder: Path, report: ImportReport, *, frozen: bool = False) -> list[dict[str, Any]]:
+def find_slides(
+    folder: Path, report: ImportReport, sample_types: Sequence[str], *, frozen: bool = False
+) -> list[dict[str, Any]]:
     """Return the rows of slides.tsv for a download's whole-slide images (path absolute), sorted by id."""
     rows = SlideRows(report)
     found = files_with_ending(folder, SLIDE_ENDING)
@@ -98,13 +122,60 @@ def find_slides(folder: Path, report: ImportReport, *, frozen: bool = False) -> 
         where = str(path.relative_to(folder))
         if barcode is None or identifier is None:
             report.drop("slide", path.name, where, "its name does not begin with a TCGA barcode")
-        elif not barcode.is_primary_tumor:
-            report.drop("slide", identifier, where, f"not of a primary tumour: {barcode.sample_type_name}")
+        elif barcode.sample_type not in sample_types:
+            report.drop("slide", identifier, where, f"another sample type: {barcode.sample_type_name}")
         elif not barcode.rest.startswith("DX") and not frozen:
             report.drop("slide", identifier, where, "frozen section (diagnostic slides are DX)", barcode.rest)
         else:
             rows.add(identifier, barcode.patient, path.resolve(), where, site=barcode.site)
     return rows.ordered()
+
+
+def read_endpoints(path: Path, patients: ReadPatients, report: ImportReport) -> Patients:
+    """Return what a table of endpoints (TCGA-CDR) says of these patients: days and event of each, and its further columns.
+
+    A time that is no number, or not above 0, leaves the endpoint unknown.
+
+    Raises
+    ------
+    InputError
+        If the table has no barcodes, or no endpoint.
+    """
+    table = read_table(path)
+    identifier = column_of(table, ["bcr_patient_barcode", *ALIASES["patient_id"]])
+    pairs = [(name, column_of(table, [f"{name}_time"]), column_of(table, [name])) for name in ENDPOINTS]
+    there = [(name, time, event) for name, time, event in pairs if time is not None and event is not None]
+    if identifier is None or not there:
+        advice = "needs bcr_patient_barcode, and OS with OS.time, or DSS, DFI, PFI alike"
+        raise InputError.of(path.name, f"columns {', '.join(table.columns[:12])}", advice)
+    owner = table[identifier].map(patient_of)
+    table = table[owner.isin(set(patients))]
+    columns = [column for _, time, event in there for column in (time, event)]
+    known = read_values(table.drop(columns=columns), path.name, report, patient=patient_of)
+    for patient, row in zip(owner[table.index], table.to_dict("records")):
+        for name, time, event in there:
+            if is_missing(row[time]) or is_missing(row[event]):
+                continue
+            found = f"{time} {row[time]}, {event} {row[event]}"
+            try:
+                days, happened = float(row[time]), float(row[event])
+            except ValueError:
+                report.drop("value", f"{patient}.{name}", path.name, f"{name} is no number", found)
+                continue
+            if not days > 0 or happened not in (0, 1):
+                reason = f"{name}: time not above 0, or event neither 0 nor 1"
+                report.drop("value", f"{patient}.{name}", path.name, reason, found)
+                continue
+            known[patient] |= {f"{name}_days": days, f"{name}_event": int(happened)}
+    for name, _, _ in there:
+        report.counts[f"patients with {name.upper()}"] = sum(f"{name}_days" in row for row in known.values())
+    for patient, values in known.items():
+        for name in ("survival_days", "event"):
+            values.pop(name, None)
+        # OS under the name of the clinical tables' survival, whole or not at all; theirs comes first
+        if "os_days" in values and not {"survival_days", "event"} & set(patients[patient]):
+            values |= {"survival_days": values["os_days"], "event": float(values["os_event"])}
+    return known
 
 
 def read_clinical(path: Path, report: ImportReport) -> Patients:

@@ -16,20 +16,18 @@ _API = "https://api.gdc.cancer.gov"
 @app.command()
 def manifest(
     out: Annotated[Path, typer.Option(help="Manifest to write; the sample sheet and metadata go beside it.")],
-    project: Annotated[
-        list[str] | None, typer.Option(help="Repeatable; default TCGA-GBM and TCGA-LGG.")
-    ] = None,
+    project: Annotated[list[str], typer.Option(help="Such as TCGA-BRCA; repeatable.")],
     kind: Annotated[
         list[str] | None,
         typer.Option(help="slides (diagnostic), rna (STAR counts), clinical (biotab); default slides, rna."),
     ] = None,
     base_url: BaseUrl = _API,
 ) -> None:
-    """List the files of TCGA-GBM and TCGA-LGG: diagnostic slides and STAR counts of primary tumours."""
+    """List the files of projects: diagnostic slides and STAR counts of primary tumours."""
     from pathduet.importers.download.http import Client
-    from pathduet.importers.download.manifest import PROJECTS, query_files, write_manifest
+    from pathduet.importers.download.manifest import query_files, write_manifest
 
-    entries = query_files(Client(base_url.rstrip("/")), project or PROJECTS, kind or ("slides", "rna"))
+    entries = query_files(Client(base_url.rstrip("/")), project, kind or ("slides", "rna"))
     rows = write_manifest(out, entries)
     typer.echo(f"{len(rows)} files, {sum(row.size for row in rows) / 2**30:.1f} GiB: {out}")
 

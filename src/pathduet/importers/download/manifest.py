@@ -18,7 +18,6 @@ from pathduet.core.files import write_json, write_tsv
 from pathduet.core.text_table import require_columns
 from pathduet.importers.download.http import Client, DownloadError
 
-PROJECTS = ("TCGA-GBM", "TCGA-LGG")
 KINDS = ("slides", "rna", "clinical")
 _PAGE = 2000
 #: Columns of a manifest, and what their cells may be: ids and names stay within the folder.
