@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pathduet.cohort.tasks import Task
 from pathduet.evaluation.bootstrap import (
     classification_replicates,
     draw,
@@ -18,6 +19,8 @@ from pathduet.evaluation.bootstrap import (
 from pathduet.evaluation.classification_metrics import CLASSIFICATION_METRICS, classification_scores
 from pathduet.evaluation.paired import paired_differences
 from pathduet.evaluation.survival_metrics import survival_scores
+
+SURVIVAL = Task.of("survival", {"kind": "survival", "time": "days", "event": "event"})
 
 
 def survival_table(rng: np.random.Generator, n: int, noise: float = 1.0, slides: int = 1) -> pd.DataFrame:
@@ -75,7 +78,7 @@ def test_the_interval_covers_the_true_c_index_about_as_often_as_it_says():
     for trial in range(80):
         rng = np.random.default_rng([1, trial])
         parts = [survival_table(rng, 50) for _ in range(3)]
-        low, high = mean_interval(parts, "survival", "patient", resamples=200, seed=trial)["c_index"]
+        low, high = mean_interval(parts, SURVIVAL, "patient", resamples=200, seed=trial)["c_index"]
         covered += low <= truth <= high
     # A 95 % interval: at least 88 % of 80 trials is what chance and the bootstrap's bias allow.
     assert covered >= 0.88 * 80
@@ -87,7 +90,7 @@ def _columns(table: pd.DataFrame) -> list[np.ndarray]:
 
 def test_the_same_seed_gives_the_same_interval_and_the_order_of_rows_does_not_matter():
     table = survival_table(np.random.default_rng(2), 40, slides=2)
-    settings = {"task": "survival", "unit": "patient", "resamples": 100}
+    settings = {"task": SURVIVAL, "unit": "patient", "resamples": 100}
     first = mean_interval([table], **settings, seed=9)
     assert mean_interval([table.sample(frac=1, random_state=1)], **settings, seed=9) == first
     assert mean_interval([table], **settings, seed=10) != first
@@ -95,12 +98,12 @@ def test_the_same_seed_gives_the_same_interval_and_the_order_of_rows_does_not_ma
 
 def test_slides_follow_their_patient():
     table = survival_table(np.random.default_rng(4), 12, slides=3)
-    counts = draw([table], "survival", 5, 0)
+    counts = draw([table], SURVIVAL, 5, 0)
     assert list(counts.columns) == sorted(set(table["patient_id"]))
     assert (counts.sum(axis=1) == 12).all()
     # Identical slides: three times every patient changes no share of pairs but those within a patient, which tie in time.
-    by_slide = replicates(table, "survival", "slide", counts)["c_index"]
-    by_patient = replicates(table, "survival", "patient", counts)["c_index"]
+    by_slide = replicates(table, SURVIVAL, "slide", counts)["c_index"]
+    by_patient = replicates(table, SURVIVAL, "patient", counts)["c_index"]
     np.testing.assert_allclose(by_slide, by_patient)
 
 
@@ -109,7 +112,7 @@ def test_folds_are_averaged_not_pooled():
     parts = [survival_table(rng, 60, noise=0.5) for _ in range(2)]
     # Another fold's model with a shifted scale: pooled ranks would break, the mean over folds must not.
     parts[1]["risk"] += 100
-    low, high = mean_interval(parts, "survival", "patient", resamples=300, seed=0)["c_index"]
+    low, high = mean_interval(parts, SURVIVAL, "patient", resamples=300, seed=0)["c_index"]
     mean = np.mean([survival_scores(*_columns(part)).values["c_index"] for part in parts])
     assert low < mean < high
     pooled = survival_scores(*_columns(pd.concat(parts))).values["c_index"]
@@ -127,12 +130,12 @@ def test_the_gain_is_the_difference_on_the_common_patients_and_its_draws_are_pai
     rng = np.random.default_rng(6)
     ours = survival_table(rng, 80, noise=0.6)
     theirs = ours.assign(risk=ours["risk"] + 0.3 * rng.normal(size=len(ours)), slide_id="")
-    settings = {"task": "survival", "unit": "patient", "seed": 0}
+    settings = {"task": SURVIVAL, "unit": "patient", "seed": 0}
     differences, n_patients = paired_differences([ours.iloc[5:]], [theirs], **settings, resamples=300)
     found = differences["c_index"]
     a, b = (survival_scores(*_columns(t.iloc[5:])).values["c_index"] for t in (ours, theirs))
     assert found.value == pytest.approx(a - b) and found.n_patients == n_patients == 75
-    alone = mean_interval([ours], "survival", "patient", resamples=300, seed=0)["c_index"]
+    alone = mean_interval([ours], SURVIVAL, "patient", resamples=300, seed=0)["c_index"]
     assert found.high - found.low < alone[1] - alone[0]
     same = paired_differences([ours], [ours], **settings, resamples=50)[0]["c_index"]
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
@@ -140,7 +143,7 @@ def test_the_gain_is_the_difference_on_the_common_patients_and_its_draws_are_pai
 
 def test_a_shared_draw_serves_every_model_of_the_external_cohort():
     table = survival_table(np.random.default_rng(7), 30)
-    settings = {"task": "survival", "unit": "patient", "resamples": 200, "seed": 1}
+    settings = {"task": SURVIVAL, "unit": "patient", "resamples": 200, "seed": 1}
     together = mean_interval([table, table, table], **settings, shared=True)["c_index"]
     # Three times the same model on the same patients is one model; independent draws would make it look surer.
     apart = mean_interval([table, table, table], **settings)["c_index"]

@@ -12,7 +12,10 @@ import pandas as pd
 import pytest
 from scipy.stats import kstest
 
-from pathduet.catalogue import opponent_of
+from pathduet.catalogue import CATALOGUE, opponent_of
+from pathduet.cohort.tasks import Task
+from pathduet.core.config import preset
+from pathduet.core.errors import InputError
 from pathduet.evaluation.calibration import (
     calibration_rows,
     calibration_slope,
@@ -24,14 +27,17 @@ from pathduet.evaluation.fold_metrics import evaluate_predictions
 from pathduet.evaluation.model_summary import summarise_model
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.paired import paired_differences
-from pathduet.evaluation.paper_numbers import paper_number, paper_numbers
+from pathduet.evaluation.published_numbers import NONE, published_numbers
 from pathduet.evaluation.table_figure import caption, draw_table
 from pathduet.evaluation.table_files import page
 from pathduet.evaluation.table_sections import TableSection
 from pathduet.evaluation.tables import result_table
+from pathduet.result_tables import ResultTable
 from pathduet.results import Results
 
 CLASSES = ["a", "b"]
+TYPE = Task.of("type", {"kind": "classification", "column": "type", "classes": CLASSES})
+SURVIVAL = Task.of("survival", {"kind": "survival", "time": "days", "event": "event"})
 
 
 def class_predictions(truth: np.ndarray, signal: np.ndarray, start: int = 0) -> pd.DataFrame:
@@ -67,14 +73,22 @@ def write_results(root: Path, models: dict[str, float], folds: int = 3) -> None:
             table = survival_predictions(7 * m + fold, noise=noise, patients=fold)
             table.to_csv(folder / "predictions.tsv", sep="\t", index=False)
             record = {
-                "model": model, "parameters": 1000 + m, "survival_edges_days": [150.0, 400.0, 900.0],
+                "model": model, "parameters": 1000 + m, "target": {"kind": "survival", "edges_days": [150.0, 400.0, 900.0]},
                 "model_config": {"variant": "paper"},
             }  # fmt: skip
             (folder / "model.json").write_text(json.dumps(record))
             (folder / "cost.json").write_text(json.dumps({"seconds": 2.0 + fold, "peak_memory_mib": 300.0}))
 
 
-SETTINGS = {"protocol": "strict", "bootstrap": 100, "seed": 1}
+CATALOGUE_SECTIONS = {
+    "comparison": {"own_models": {}}, "evaluation": {"clinical_baselines": {}}, "covariates": {}
+}  # fmt: skip
+SETTINGS = {
+    "protocol": "strict", "bootstrap": 100, "seed": 1, "tasks": {"survival": SURVIVAL.to_plain()},
+    "catalogue": CATALOGUE_SECTIONS, "published": {**preset("glioma")["published"], "preset": "glioma", "shown": True},
+}  # fmt: skip
+TABLE = ResultTable("survival", "Survival, cross-validated", "survival")
+TITLES = {"survival": "Survival"}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +98,7 @@ def written(tmp_path_factory) -> tuple[pd.DataFrame, Path]:
     rows = [
         {"task": "survival", "model": model} for model in ("teacher", "distilled", "abmil", "snn", "concat")
     ]
-    return evaluate_table(Results(root), "survival", rows, 3, SETTINGS), root / "tables"
+    return evaluate_table(Results(root), TABLE, rows, 3, SETTINGS), root / "tables"
 
 
 def test_holm_is_statsmodels():
@@ -106,7 +120,7 @@ def test_the_paired_p_is_uniform_without_a_difference_and_small_with_one():
         first, second, good = (
             class_predictions(truth, s * truth + rng.normal(size=50)) for s in (1.0, 1.0, 2.5)
         )
-        settings = {"task": "diagnosis", "unit": "patient", "resamples": 100, "seed": trial}
+        settings = {"task": TYPE, "unit": "patient", "resamples": 100, "seed": trial}
         null.append(paired_differences([first], [second], **settings)[0]["auc"].p)
         if trial < 10:
             real.append(paired_differences([first], [good], **settings)[0]["auc"].p)
@@ -131,6 +145,11 @@ def test_each_model_is_opponent_of_the_one_of_ours_that_reads_the_same(written):
     assert opponent_of("snn-tumor", "snn", "expression") == "snn"
     assert opponent_of("student", "student", "slides") == "distilled"
     assert opponent_of("cox_age", "cox_age", "clinical") == opponent_of("mine", "own", "") == "teacher"
+    # without expression the student is the only one of ours
+    untrained = ("teacher", "distilled")
+    assert opponent_of("abmil", "abmil", "slides", untrained) == "student"
+    assert opponent_of("student", "student", "slides", untrained) == ""
+    assert opponent_of("snn", "snn", "expression", (*untrained, "student")) == ""
 
 
 def test_metrics_of_every_model_and_fold_can_be_read_again(written):
@@ -183,7 +202,7 @@ def test_a_table_of_variations_tests_each_model_once_against_its_base(tmp_path):
         )
     ]  # fmt: skip
     results = Results(tmp_path)
-    table = evaluate_table(results, "ablation", rows, 3, SETTINGS)
+    table = evaluate_table(results, ResultTable("ablation", "Ablation"), rows, 3, SETTINGS)
     first = table[table["metric"] == "c_index"].set_index(["group", "model"])
     assert (first["compared_with"].drop(("gradients", "teacher-gone")) == "teacher").all()
     p = first.loc[("attention", ["teacher-no-cgc", "teacher-plain"]), "p"].to_numpy()
@@ -198,11 +217,11 @@ def test_a_table_of_variations_tests_each_model_once_against_its_base(tmp_path):
 
 
 def test_a_fold_alone_has_no_censoring_of_its_training_part():
-    found = Collected("survival", ["teacher"], 3, predictions={("teacher", 0): survival_predictions(0)})
+    found = Collected(SURVIVAL, ["teacher"], 3, predictions={("teacher", 0): survival_predictions(0)})
     found.metrics[("teacher", 0)] = evaluate_predictions(
-        survival_predictions(0), "survival", "teacher", 0, resamples=0
+        survival_predictions(0), SURVIVAL, "teacher", 0, resamples=0
     )
-    summary = summarise_model(Results(Path("nowhere")), "survival", "teacher", ())
+    summary = summarise_model(Results(Path("nowhere")), SURVIVAL, "teacher", (), CATALOGUE)
     table = result_table(found, {"teacher": summary}, resamples=0)
     row = table[table["metric"] == "ipcw_c_index"].iloc[0]
     assert pd.isna(row["mean"]) and "censoring of the training part" in row["holes"]
@@ -226,25 +245,42 @@ def test_a_record_says_more_than_a_name(tmp_path):
     record = {"base": "abmil", "learns_from": ["slides"], "predicts_from": ["slides"], "parameters": 5,
               "network_settings": {"magnifications": ["20x"]}}  # fmt: skip
     (folder / "model.json").write_text(json.dumps(record))
-    summary = summarise_model(Results(tmp_path), "survival", "odd", range(2))
+    summary = summarise_model(Results(tmp_path), SURVIVAL, "odd", range(2), CATALOGUE)
     assert (summary.reads, summary.magnifications, summary.compared_with) == ("slides", "20x", "abmil")
 
 
 def test_the_publications_numbers_stand_apart_and_change_nothing(written):
     table, out = written
-    numbers = paper_numbers()
+    found = published_numbers(SETTINGS["published"])
+    numbers = found.table
     assert len(numbers) == 194 and not numbers.duplicated(["table", "task", "model", "metric"]).any()
     assert numbers["mean"].between(0.3, 1).all() and numbers["sd"].dropna().between(0, 0.2).all()
-    assert paper_number("external", "teacher", "c_index")["paper_mean"] == pytest.approx(0.6518)
-    assert paper_number("diagnosis", "teacher", "auc")["paper_mean"] == pytest.approx(0.9631)
+    assert found.columns("external_survival", "teacher", "c_index")["published_mean"] == pytest.approx(0.6518)
+    assert found.columns("diagnosis", "teacher", "auc")["published_mean"] == pytest.approx(0.9631)
     row = table[(table["model"] == "teacher") & (table["metric"] == "c_index")].iloc[0]
-    assert row["paper_mean"] == pytest.approx(0.7749) and "TCGA" in row["paper_source"]
+    assert row["published_mean"] == pytest.approx(0.7749) and "TCGA" in row["published_source"]
     assert row["mean"] == pytest.approx(np.mean([row[f"fold_{k}"] for k in range(3)]))
     # a model that only the publication has numbers for stays a hole
     concat = table[(table["model"] == "concat") & (table["metric"] == "c_index")].iloc[0]
-    assert pd.isna(concat["mean"]) and concat["paper_mean"] == pytest.approx(0.7610)
+    assert pd.isna(concat["mean"]) and concat["published_mean"] == pytest.approx(0.7610)
     first = (out / "survival.md").read_text().split("## The publication's own numbers")[0]
     assert "0.775 ± 0.026" not in first
+
+
+def test_other_patients_than_the_publications_have_no_published_number(tmp_path):
+    assert published_numbers(None) is NONE
+    assert published_numbers({**SETTINGS["published"], "shown": False}) is NONE
+    own = tmp_path / "kidney.yaml"
+    own.write_text("{}")
+    (tmp_path / "numbers.tsv").write_text(
+        "table\ttask\tmodel\tmetric\tmean\tsd\tcohort\n1\tstage\tabmil\tauc\t70\t\tKIRC\n"
+    )
+    found = published_numbers({"numbers": "numbers.tsv", "preset": str(own), "shown": True})
+    assert found.columns("stage", "abmil", "auc") == {
+        "published_mean": 0.7, "published_sd": None, "published_source": "Table 1; KIRC",
+    }  # fmt: skip
+    with pytest.raises(InputError, match="cannot be read"):
+        published_numbers({"numbers": "gone.tsv", "preset": str(own), "shown": True})
 
 
 class _Tags(HTMLParser):
@@ -271,9 +307,11 @@ def test_the_page_escapes_what_it_prints_and_loads_nothing(written):
 
 def test_the_figure_is_the_same_for_the_same_table_and_escapes_titles(written):
     table, _ = written
-    assert draw_table(table, "Survival") == draw_table(table, "Survival")
+    assert draw_table(table, "Survival", TITLES) == draw_table(table, "Survival", TITLES)
     named = table.assign(title="<b>&")
-    assert "<b>&" not in draw_table(named, "Survival") and "&lt;b&gt;&amp;" in draw_table(named, "Survival")
+    assert "<b>&" not in draw_table(named, "Survival", TITLES) and "&lt;b&gt;&amp;" in draw_table(
+        named, "Survival", TITLES
+    )
 
 
 def test_calibration_by_hand():
@@ -283,10 +321,9 @@ def test_calibration_by_hand():
         0.75 * (0.9 - 2 / 3) + 0.25 * 0.1
     )
     table = class_predictions(np.array([0, 1]), np.array([0.0, 0.0]))
-    found = {
-        (r["of"], r["measure"]): r["value"] for r in calibration_rows(table, "diagnosis", "patient", None)
-    }
-    assert found[("a", "brier")] == pytest.approx(0.25)
+    found = {(r["of"], r["measure"]): r["value"] for r in calibration_rows(table, TYPE, "patient", None)}
+    # of two classes only the positive one: the other's probability is what it leaves
+    assert found == {("b", "brier"): pytest.approx(0.25), ("b", "ece"): pytest.approx(0)}
 
 
 def test_a_true_survival_model_has_slope_one_and_an_exaggerated_one_less():

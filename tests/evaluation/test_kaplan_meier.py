@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pathduet.cohort.tasks import Task
 from pathduet.evaluation.fold_metrics import evaluate_predictions
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups, risk_cuts, risk_groups
+
+SURVIVAL = Task.of("survival", {"kind": "survival", "time": "days", "event": "event"})
 
 
 def predictions(time: list[float], event: list[float], risk: list[float], part: str = "test") -> pd.DataFrame:
@@ -21,8 +24,8 @@ def predictions(time: list[float], event: list[float], risk: list[float], part: 
 def test_cuts_come_from_the_training_part_where_its_predictions_are_known():
     test = predictions([5, 6], [1, 1], [10.0, 20.0])
     train = predictions([5, 6, 7], [1, 1, 1], [1.0, 2.0, 3.0], part="train")
-    alone = evaluate_predictions(test, "survival", "teacher", 0, resamples=0)["risk_cuts"]
-    both = evaluate_predictions(test, "survival", "teacher", 0, resamples=0, training=train)["risk_cuts"]
+    alone = evaluate_predictions(test, SURVIVAL, "teacher", 0, resamples=0)["risk_cuts"]
+    both = evaluate_predictions(test, SURVIVAL, "teacher", 0, resamples=0, training=train)["risk_cuts"]
     assert (alone["source"], alone["median"]) == ("test part", 15.0)
     assert (both["source"], both["median"]) == ("training part", 2.0)
 

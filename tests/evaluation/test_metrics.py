@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
 from pathduet.evaluation.classification_metrics import CLASSIFICATION_METRICS, classification_scores
 from pathduet.evaluation.fold_metrics import evaluate_predictions
@@ -18,6 +19,8 @@ from pathduet.evaluation.predictions import read_predictions
 from pathduet.evaluation.survival_metrics import comparable_pairs, survival_scores
 
 CLASSES = ["a", "b", "c"]
+TYPE = Task.of("type", {"kind": "classification", "column": "type", "classes": ["a", "b"]})
+SURVIVAL = Task.of("survival", {"kind": "survival", "time": "days", "event": "event"})
 
 
 def mann_whitney_auc(positive: np.ndarray, score: np.ndarray) -> float:
@@ -75,7 +78,7 @@ def test_a_class_without_test_cases_is_left_out_of_the_averages_and_named():
     assert scores.values["sensitivity"] == pytest.approx((1 + 1 / 2) / 2)
     assert scores.values["specificity"] == 1.0
     assert scores.values["f1"] == pytest.approx((1 + 2 / 3) / 2)
-    assert set(scores.notes) == {"auc", "sensitivity", "specificity", "f1"}
+    assert set(scores.notes) == set(CLASSIFICATION_METRICS) - {"accuracy"}
     assert all("without: c" in note for note in scores.notes.values())
 
 
@@ -119,7 +122,7 @@ def test_higher_risk_means_earlier_death():
 def test_without_a_comparable_pair_there_is_a_reason_instead_of_an_error():
     scores = survival_scores(np.array([5.0, 9.0]), np.zeros(2), np.array([1.0, 0.0]))
     assert scores.values == {"c_index": None, "n_comparable": 0}
-    assert "no comparable pair among 2 cases with 0 deaths" in scores.notes["c_index"]
+    assert "no comparable pair among 2 cases with 0 events" in scores.notes["c_index"]
 
 
 def table(**columns: object) -> pd.DataFrame:
@@ -132,7 +135,7 @@ def test_slides_of_a_patient_are_averaged_before_the_patient_metric():
         slide_id=["s1", "s2", "s3"], patient_id=["p", "p", "q"], label=["a", "a", "b"],
         p_a=[0.9, 0.3, 0.4], p_b=[0.1, 0.7, 0.6],
     )  # fmt: skip
-    metrics = evaluate_predictions(predictions, "grading", "teacher", 0, resamples=0)
+    metrics = evaluate_predictions(predictions, TYPE, "teacher", 0, resamples=0)
     assert metrics["patient"]["accuracy"] == 1.0  # p: mean 0.6 for a
     assert metrics["slide"]["accuracy"] == pytest.approx(2 / 3)
     assert (metrics["n_patients"], metrics["n_slides"], metrics["unit"]) == (2, 3, "patient")
@@ -162,7 +165,7 @@ def test_slides_of_a_patient_that_contradict_each_other_are_an_error():
         slide_id=["s1", "s2"], patient_id="p", label=["a", "b"], p_a=[0.5, 0.5], p_b=[0.5, 0.5]
     )
     with pytest.raises(InputError, match="patient p, label"):
-        evaluate_predictions(predictions, "grading", "teacher", 0)
+        evaluate_predictions(predictions, TYPE, "teacher", 0)
 
 
 def test_training_rows_and_unlabelled_rows_are_not_scored():
@@ -171,15 +174,21 @@ def test_training_rows_and_unlabelled_rows_are_not_scored():
         p_a=[0.9, 0.1, 0.5, 0.0], p_b=[0.1, 0.9, 0.5, 1.0],
     )  # fmt: skip
     predictions["part"] = ["test", "test", "test", "train"]
-    metrics = evaluate_predictions(predictions, "grading", "student", 1, resamples=0)
+    metrics = evaluate_predictions(predictions, TYPE, "student", 1, resamples=0)
     assert metrics["patient"]["accuracy"] == 1.0 and metrics["n_labelled"]["patient"] == 2
     assert "1 of 3" in metrics["notes"]["patient.n"]
 
 
 def test_a_label_that_the_model_does_not_know_is_an_error():
-    predictions = table(slide_id=["s"], patient_id=["p"], label=["G5"], p_G2=[0.5], p_G3=[0.5])
-    with pytest.raises(InputError, match="G5"):
-        evaluate_predictions(predictions, "grading", "teacher", 0)
+    predictions = table(slide_id=["s"], patient_id=["p"], label=["c"], p_a=[0.5], p_b=[0.5])
+    with pytest.raises(InputError, match="c"):
+        evaluate_predictions(predictions, TYPE, "teacher", 0)
+
+
+def test_a_model_of_other_classes_than_the_tasks_is_refused():
+    predictions = table(slide_id=["s"], patient_id=["p"], label=["a"], p_b=[0.5], p_a=[0.5])
+    with pytest.raises(InputError, match="about b, a, the task's classes are a, b"):
+        evaluate_predictions(predictions, TYPE, "teacher", 0)
 
 
 def test_ids_that_look_like_missing_values_or_numbers_survive_the_file(tmp_path):
@@ -197,7 +206,7 @@ def test_the_paper_protocol_counts_slides_and_says_so():
         slide_id=["s1", "s2", "s3"], patient_id=["p", "p", "q"], survival_days=[5.0, 5.0, 9.0],
         event=1.0, risk=[3.0, 2.0, 1.0],
     )  # fmt: skip
-    metrics = evaluate_predictions(predictions, "survival", "teacher", 0, protocol="paper", resamples=0)
+    metrics = evaluate_predictions(predictions, SURVIVAL, "teacher", 0, protocol="paper", resamples=0)
     assert metrics["unit"] == "slide"
     assert metrics["slide"]["n_comparable"] == 2 and metrics["patient"]["n_comparable"] == 1
 
@@ -208,5 +217,5 @@ def test_several_cohorts_are_also_scored_apart():
         risk=[2.0, 1.0, 1.0, 2.0],
     )  # fmt: skip
     predictions["cohort"] = ["x", "x", "y", "y"]
-    metrics = evaluate_predictions(predictions, "survival", "teacher", 0, resamples=0)
+    metrics = evaluate_predictions(predictions, SURVIVAL, "teacher", 0, resamples=0)
     assert metrics["by_cohort"]["x"]["c_index"] == 1.0 and metrics["by_cohort"]["y"]["c_index"] == 0.0

@@ -8,12 +8,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pathduet.catalogue import CATALOGUE
+from pathduet.cohort.tasks import Task
 from pathduet.evaluation.collect import Collected, collect
 from pathduet.evaluation.model_summary import summarise_model
 from pathduet.evaluation.table_files import write_table
-from pathduet.evaluation.table_sections import markdown, table_sections
+from pathduet.evaluation.table_sections import Words, markdown, table_sections
 from pathduet.evaluation.tables import result_table
 from pathduet.results import Results
+
+SURVIVAL = Task.of("survival", {"kind": "survival", "time": "days", "event": "event"})
+WORDS = Words({"survival": SURVIVAL}, CATALOGUE)
 
 
 def metrics(model: str, fold: int | str, c_index: float | None, **changes: Any) -> dict[str, Any]:
@@ -31,11 +36,10 @@ def table_of(
     external: bool = False, failures: dict[tuple[str, int], str] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     by_fold = {(one["model"], one["fold"]): one for one in found}
-    collected = Collected(
-        "survival", list(models), n_folds, external, metrics=by_fold, failures=failures or {}
-    )
+    collected = Collected(SURVIVAL, list(models), n_folds, external, metrics=by_fold, failures=failures or {})
     nowhere = Results(Path("nowhere"))
-    return result_table(collected, {name: summarise_model(nowhere, "survival", name, ()) for name in models})
+    summaries = {name: summarise_model(nowhere, SURVIVAL, name, (), CATALOGUE) for name in models}
+    return result_table(collected, summaries)
 
 
 def test_mean_and_population_sd_by_hand():
@@ -58,7 +62,7 @@ def test_a_missing_fold_is_a_hole_with_its_reason_and_the_mean_says_how_many_fol
         teacher["holes"] == "fold 1: the training left no weights; fold 2: no comparable pair among 3 cases"
     )
     assert pd.isna(student["mean"]) and student["holes"].startswith("fold 0: not run; fold 1: no result")
-    text = markdown("Survival", table_sections(table))
+    text = markdown("Survival", table_sections(table, WORDS))
     assert "0.600 ± 0.000 (1 of 3 folds)" in text
     assert "the training left no weights" in text and "| Student (slides only) | – |" in text
 
@@ -83,13 +87,13 @@ def test_the_external_table_counts_patients_once_and_shows_the_ensemble():
 def test_a_written_table_can_be_read_back_and_cells_cannot_break_the_markdown(tmp_path):
     results = Results(tmp_path)
     table = table_of([metrics("teacher", 0, 0.6)], n_folds=2, failures={("teacher", 1): "a | b\nc"})
-    write_table(table, results, "t", "Survival")
+    write_table(table, results, "t", "Survival", WORDS)
     read = pd.read_csv(results.table("t"), sep="\t")
     assert read.loc[0, "mean"] == 0.6 and read.loc[0, "n_folds"] == 1
     rows = [line for line in results.table("t", ".md").read_text().splitlines() if line.startswith("|")]
     starts = [i for i, line in enumerate(rows) if line.startswith("| ---")]
     blocks = [rows[a - 1 : b - 1] for a, b in zip(starts, [*starts[1:], len(rows) + 1])]
-    assert len(blocks) == 4  # summary, the publication's numbers, folds, holes
+    assert len(blocks) == 3  # summary, folds, holes
     assert [cell.strip() for cell in blocks[0][0].split("|")[-3:-1]] == ["Protocol", "Variant"]
     assert [cell.strip() for cell in blocks[0][2].split("|")[-3:-1]] == ["strict", "paper"]
     for block in blocks:
@@ -102,7 +106,7 @@ def test_what_is_not_there_and_what_failed_has_its_reason(tmp_path):
         results.model("survival", "teacher", fold).mkdir(parents=True)
     (results.model("survival", "teacher", 1) / "predictions.tsv").write_bytes(b'a\tb\n"')
     (results.model("survival", "teacher", 3) / "model.json").write_text('{"failed": "ValueError: too wide"}')
-    reasons = collect(results, "survival", ["teacher"], 4).failures
+    reasons = collect(results, SURVIVAL, ["teacher"], 4).failures
     assert "no predictions" in reasons[("teacher", 0)]
     assert "cannot be read: ParserError" in reasons[("teacher", 1)]
     assert "not run" in reasons[("teacher", 2)]

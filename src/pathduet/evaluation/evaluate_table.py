@@ -46,9 +46,9 @@ def evaluate_table(
         ``title`` and ``base`` (the model that is varied). A model that stands in two groups has a row in both.
     settings : mapping
         ``protocol``, ``seed``, ``bootstrap`` (number of resamples); ``tasks`` (by name, as :meth:`~pathduet.cohort.tasks.Task.to_plain`
-        leaves them); ``catalogue`` (what :func:`~pathduet.catalogue.catalogue_of` reads); ``left_out`` (models that the run cannot train);
-        ``gain_over`` (see :func:`~pathduet.catalogue.reference_model`); ``published`` (see
-        :func:`~pathduet.evaluation.published_numbers.published_numbers`).
+        leaves them); ``catalogue`` (what :func:`~pathduet.catalogue.catalogue_of` reads); ``published`` (see
+        :func:`~pathduet.evaluation.published_numbers.published_numbers`); where there is one, ``gain_over`` (see
+        :func:`~pathduet.catalogue.reference_model`) and ``left_out`` (models that the run cannot train).
 
     Returns
     -------
@@ -72,13 +72,13 @@ def evaluate_table(
             n_folds,
             external=table.external,
         )
-        summaries = _summarise(results, found, own, catalogue, settings["left_out"])
+        summaries = _summarise(results, found, own, catalogue, settings.get("left_out", ()))
         _compute_metrics(results, found, catalogue, settings)
         if found.external:
             _add_ensembles(results, found, settings)
         numbers = result_table(
             found, summaries, published=published,
-            reference=reference_model(catalogue, tasks[task], settings["gain_over"]), resamples=settings["bootstrap"],
+            reference=reference_model(catalogue, tasks[task], settings.get("gain_over")), resamples=settings["bootstrap"],
             seed=settings["seed"],
         )  # fmt: skip
         parts += _in_groups(numbers, own) if grouped else [numbers]
