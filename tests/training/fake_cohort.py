@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anndata
@@ -11,7 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from pathduet.cohort.who_labels import DIAGNOSES
+from pathduet.cohort.tasks import Task
 from pathduet.expression import fold_matrix
 from pathduet.models import ModelConfig
 from pathduet.training.config import TrainingConfig
@@ -19,7 +20,19 @@ from pathduet.training.fold_data import FoldData
 from pathduet.training.networks import ModelSettings, NetworkChoice, choose
 from pathduet.training.train import ModelToTrain
 
-TUMOR_GENES, TME_GENES, FEATURES, TILES = 5, 7, 6, {"10x": 7, "20x": 30}
+GENES = {"tumor": 5, "tme": 7}  # by subspace
+FEATURES, TILES = 6, {"10x": 7, "20x": 30}
+KINDS = ("glioblastoma", "oligodendroglioma", "astrocytoma_grade4", "astrocytoma_low_grade")
+TASKS = {
+    task.name: task
+    for task in (
+        Task.of("diagnosis", {"kind": "classification", "column": "diagnosis", "classes": KINDS}),
+        Task.of(
+            "survival", {"kind": "survival", "time": "months", "event": "event", "unit": "months"}, bins=3
+        ),
+        Task.of("size", {"kind": "regression", "column": "size_mm"}),
+    )
+}
 SMALL = ModelConfig(
     tokens=16, width=16, heads=2, head_dim=8, offset_groups=2, offset_kernel=3, stride=2, dropout=0.0
 )
@@ -38,14 +51,24 @@ class FakeCohort:
     folds: pd.DataFrame
     diagnosis: pd.DataFrame
     survival: pd.DataFrame
-    expression: Path
+    size: pd.DataFrame
+    expression: Path | None
 
     def labels(self, task: str) -> pd.DataFrame:
-        return self.survival if task == "survival" else self.diagnosis
+        return {"diagnosis": self.diagnosis, "survival": self.survival, "size": self.size}[task]
 
     def data(self, task: str, slides: pd.DataFrame | None = None, bins: int = 3) -> FoldData:
         given = self.slides if slides is None else slides
-        return FoldData(given, self.labels(task), self.folds, self.expression, survival_bins=bins)
+        known = replace(TASKS[task], bins=bins)
+        return FoldData(known, given, self.labels(task), self.folds, self.expression)
+
+
+def without_label(labels: pd.DataFrame, patients: Sequence[str]) -> pd.DataFrame:
+    """Return a copy of a table of labels in which some patients have none."""
+    hidden = labels.copy()
+    hidden.loc[list(patients), [name for name in labels if name != "reason"]] = None
+    hidden.loc[list(patients), "reason"] = "missing"
+    return hidden
 
 
 def write_features(path: Path, rng: np.random.Generator, kind: int, **attributes: object) -> None:
@@ -70,15 +93,23 @@ def to_train(
     **sources: Path | None,
 ) -> ModelToTrain:
     """Return a model of fold 0; `sources` are teacher_dir and student_dir."""
-    return ModelToTrain(task, model, 0, ModelSettings(network or choose(model), config, training), **sources)
+    settings = ModelSettings(network or choose(model), config, training)
+    return ModelToTrain(TASKS[task], model, 0, settings, **sources)
 
 
 def make(
-    folder: Path, patients: int = 12, external: int = 2, unpaired: tuple[str, ...] = (), seed: int = 0
+    folder: Path,
+    patients: int = 12,
+    external: int = 2,
+    unpaired: tuple[str, ...] = (),
+    seed: int = 0,
+    genes_of: Mapping[str, int] = GENES,
+    without_slides: Sequence[str] = (),
 ) -> FakeCohort:
     """Make a cohort: fold 0 of 3 has a third of the patients in its test part; every third patient has two slides.
 
-    `unpaired` names patients without expression.
+    `unpaired` names patients without expression, `without_slides` those without slides; `genes_of` counts the genes of each
+    subspace.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -87,13 +118,19 @@ def make(
     cohort = ["internal"] * patients + ["external"] * external
     rows = []
     for i, patient in enumerate(ids):
-        for s in range(2 if i % 3 == 0 else 1):
+        for s in range(0 if patient in without_slides else 2 if i % 3 == 0 else 1):
             slide = f"{patient}-s{s}"
             path = folder / f"{slide}.h5"
             write_features(path, rng, int(kind[i]))
             rows.append((slide, patient, cohort[i], path))
     paired = [i for i, patient in enumerate(ids) if patient not in unpaired]
-    genes = TUMOR_GENES + TME_GENES
+    genes = sum(genes_of.values())
+    ends = np.cumsum(list(genes_of.values()))
+    place = np.arange(genes)
+    orders = {
+        f"token_order_{name}": np.where((place >= end - count) & (place < end), place - end + count, -1)
+        for (name, count), end in zip(genes_of.items(), ends, strict=True)
+    }
     values = rng.normal(size=(len(paired), genes)) + kind[paired, None] - 1.5
     adata = anndata.AnnData(
         values.astype(np.float32),
@@ -106,14 +143,8 @@ def make(
             },
             index=[ids[i] for i in paired],
         ),
-        var=pd.DataFrame(
-            {
-                "token_order_tumor": [*range(TUMOR_GENES), *[-1] * TME_GENES],
-                "token_order_tme": [*[-1] * TUMOR_GENES, *range(TME_GENES)],
-            },
-            index=[f"G{i}" for i in range(genes)],
-        ),
-        uns={"pathduet": json.dumps({"subspaces": {"tumor": {}, "tme": {}}})},
+        var=pd.DataFrame(orders, index=[f"G{i}" for i in range(genes)]),
+        uns={"pathduet": json.dumps({"subspaces": {name: {} for name in genes_of}})},
     )
     expression = folder / "fold-0.h5ad"
     fold_matrix.write(expression, adata)
@@ -123,9 +154,10 @@ def make(
         folder,
         pd.DataFrame(rows, columns=["slide_id", "patient_id", "cohort", "features"]),
         pd.DataFrame({"patient_id": ids[:patients], "cohort": "internal", "fold": np.arange(patients) % 3}),
-        pd.DataFrame({"label": [DIAGNOSES[k] for k in kind], "reason": ""}, index=index),
+        pd.DataFrame({"label": [KINDS[k] for k in kind], "reason": ""}, index=index),
         pd.DataFrame(
             {"survival_days": days, "event": (np.arange(len(ids)) % 5 != 4) * 1.0, "reason": ""}, index=index
         ),
+        pd.DataFrame({"value": 20.0 + 15 * kind + np.arange(len(ids)) % 3, "reason": ""}, index=index),
         expression,
     )

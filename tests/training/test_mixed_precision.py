@@ -26,13 +26,13 @@ from pathduet.training.objectives import (
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module", params=["diagnosis", "survival"])
+@pytest.fixture(scope="module", params=list(fake_cohort.TASKS))
 def whole_batch(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[object, Batch]:
     cohort = fake_cohort.make(Path(tmp_path_factory.mktemp("cohort")))
     labels = cohort.labels(request.param)
-    outcome = fold_target(request.param, labels, cohort.folds, 0, bins=3)
+    outcome = fold_target(fake_cohort.TASKS[request.param], labels, cohort.folds, 0)
     cases = [c for c in fold_samples(cohort.slides, labels, cohort.folds, 0, outcome) if c.part == "train"]
     dataset = SlideDataset(cases, fake_cohort.SMALL, load(cohort.expression))
     return outcome, dataset.batch(range(len(dataset)))
@@ -42,14 +42,14 @@ def build(model: str, outcome: object, batch: Batch) -> tuple[nn.Module, Objecti
     torch.manual_seed(0)
     config, outputs = TrainingConfig(), outcome.outputs  # type: ignore[attr-defined]
     sizes = (fake_cohort.SMALL, fake_cohort.FEATURES)
-    teacher = Teacher(*sizes, fake_cohort.TUMOR_GENES, fake_cohort.TME_GENES, outputs)
+    teacher = Teacher(*sizes, fake_cohort.GENES, outputs)
     if model == "teacher":
         return teacher, TeacherObjective(outcome, config)  # type: ignore[arg-type]
     student = Student(*sizes, outputs)
     if model == "student":
         return student, StudentObjective(outcome, config)  # type: ignore[arg-type]
     with torch.no_grad():
-        said = teacher(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
+        said = teacher(batch.patches["10x"], batch.patches["20x"], batch.genes)
     targets = TeacherTargets(said.logits, said.representation)
     return student, DistilledObjective(outcome, config, None, targets)  # type: ignore[arg-type]
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import anndata
 import h5py
-import pandas as pd
 import pytest
 import torch
 
@@ -21,6 +20,7 @@ from pathduet.evaluation.predictions import read_predictions
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.patch_tokens import PatchTokens
+from pathduet.result_tables import ResultTable
 from pathduet.results import Results
 from pathduet.training import TrainingConfig, load_model, predict_model, train_model, write_representations
 from pathduet.training.dataset import SlideDataset
@@ -85,7 +85,7 @@ def test_a_baseline_is_trained_saved_loaded_and_predicts(
         assert chances.sum(axis=1).to_numpy() == pytest.approx(1)
     write_representations(tmp_path / "representations.h5", result)
     with h5py.File(tmp_path / "representations.h5") as file:
-        assert set(file) == {"slide_id", "representation"}
+        assert set(file) == {"slide_id", "patient_id", "representation"}
         assert file["representation"].shape[0] == len(result.table)
 
 
@@ -135,14 +135,20 @@ def test_a_file_that_holds_no_network_is_named(
 def test_a_failed_model_is_a_hole_with_its_reason_and_has_no_ensemble(tmp_path: Path) -> None:
     results = Results(tmp_path)
     model = results.model("survival", "abmil", 0)
-    write_failed_model(model, {"task": "survival", "model": "abmil", "fold": 0}, "ValueError: too wide")
+    task = fake_cohort.TASKS["survival"].to_plain()
+    write_failed_model(model, {"task": task, "model": "abmil", "fold": 0}, "ValueError: too wide")
     write_no_predictions(results.external("survival", "abmil", 0))
     assert failure_of(model) == "ValueError: too wide"
     with pytest.raises(InputError, match="its training failed: ValueError: too wide"):
         load_model(model)
-    for name in ("survival", "external"):
-        settings = {"protocol": "strict", "seed": 1, "bootstrap": 0}
-        table = evaluate_table(results, name, [{"task": "survival", "model": "abmil"}], 1, settings)
+    sections = ("comparison", "evaluation", "covariates")
+    settings = {
+        "protocol": "strict", "seed": 1, "bootstrap": 0, "tasks": {"survival": task}, "published": None,
+        "catalogue": {name: configuration.default(name) for name in sections},
+    }  # fmt: skip
+    for external in (False, True):
+        wanted = ResultTable("named", "Named", "survival", external)
+        table = evaluate_table(results, wanted, [{"task": "survival", "model": "abmil"}], 1, settings)
         assert table["mean"].isna().all() and set(table["holes"]) == {"fold 0: ValueError: too wide"}
     assert read_predictions(results.ensemble("survival", "abmil") / "predictions.tsv").empty
 
@@ -236,51 +242,6 @@ def test_own_models_need_a_file_and_a_name_of_their_own(tmp_path: Path) -> None:
         plan(tmp_path, comparison={"own_models": {"mine": {"file": "nowhere.py", "network": "X"}}})
 
 
-def test_clinical_regressions_belong_to_the_class_tasks(tmp_path: Path) -> None:
-    made = plan(tmp_path)
-    assert made.clinical_models("survival") == ["cox_age", "cox_age_sex", "cox_age_sex_grade"]
-    fitting = [name for name in names("clinical") if find(name).fits("grading", "classification")]
-    assert fitting == ["logistic_age_sex"]
-
-
-def test_a_logistic_regression_finds_a_separating_covariate_and_survives_missing_ones() -> None:
-    from pathduet.cohort.who_labels import GRADES
-    from pathduet.evaluation.clinical import (
-        clinical_parts,
-        clinical_predictions,
-        fit_clinical,
-        known_patients,
-    )
-
-    ages = {"G2": 20.0, "G3": 45.0, "G4": 70.0}
-    rows = [
-        {
-            "patient_id": f"p{i}",
-            "cohort": "a",
-            "grade": grade,
-            "age_years": ages[grade] + i % 5,
-            "sex": "male",
-        }
-        for i, grade in enumerate(list(ages) * 8)
-    ]
-    patients = pd.DataFrame(rows).set_index("patient_id")
-    patients.loc["p0", "age_years"] = None
-    folds = pd.DataFrame({"patient_id": patients.index, "fold": [i // 3 % 2 for i in range(len(patients))]})
-
-    def tested(patients: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-        parts = clinical_parts(known_patients(patients, "grading"), folds, 0)
-        fitted = fit_clinical(parts["train"], "grading", "logistic_age_sex")
-        return clinical_predictions(fitted, parts["test"], "grading", "test", 0), fitted.notes(parts["test"])
-
-    table, notes = tested(patients)
-    known = table[table["patient_id"] != "p0"]
-    assert (known["label"] == known["predicted"]).all() and len(table) == 12
-    assert table[[f"p_{g}" for g in GRADES]].sum(axis=1).to_numpy() == pytest.approx(1)
-    assert "sex" in notes["covariates"] and notes["imputed"].startswith("1 of 12")
-    nobody, notes = tested(patients.drop(columns=["age_years"]))
-    assert "no fit" in notes["fit"] and nobody["p_G2"].to_numpy() == pytest.approx(1 / 3)
-
-
 def test_baselines_take_the_map_from_the_method_and_their_own_settings_from_the_comparison(
     tmp_path: Path,
 ) -> None:
@@ -289,9 +250,7 @@ def test_baselines_take_the_map_from_the_method_and_their_own_settings_from_the_
         model={"stride": 3, "offset_range": 1.5},
         comparison={"settings": {"mcat": {"gene_groups": "chunks"}}},
     )
-    networks = {
-        m: made.training_settings("diagnosis", m)["network"] for m in ("mcat", "cmta", "sml", "abmil")
-    }
+    networks = {m: made.training_settings("survival", m)["network"] for m in ("mcat", "cmta", "sml", "abmil")}
     assert networks["mcat"] == {"gene_groups": "chunks"} and networks["cmta"] == {}
     assert (networks["sml"]["stride"], networks["sml"]["offset_range"]) == (3, 1.5)
     assert networks["abmil"] == {}
@@ -305,7 +264,7 @@ def test_an_edited_file_of_gene_groups_trains_again(tmp_path: Path) -> None:
     for genes in ("TP53\tPTEN", "TP53\tRB1"):
         file.write_text(f"suppressors\t\t{genes}\n")
         made = plan(tmp_path, comparison={"settings": {"mcat": {"gene_groups": str(file)}}})
-        seen.append(made.training_settings("diagnosis", "mcat"))
+        seen.append(made.training_settings("survival", "mcat"))
     assert seen[0] != seen[1] and seen[0]["network"] == seen[1]["network"]
 
 
@@ -314,13 +273,13 @@ def test_an_edited_file_of_gene_groups_trains_again(tmp_path: Path) -> None:
 def test_every_baseline_starts_its_patch_tokens_as_it_is_told(
     cohort: fake_cohort.FakeCohort, base: str, start: str
 ) -> None:
-    outcome = fold_target("diagnosis", cohort.labels("diagnosis"), cohort.folds, 0)
+    outcome = fold_target(fake_cohort.TASKS["diagnosis"], cohort.labels("diagnosis"), cohort.folds, 0)
     cases = fold_samples(cohort.slides, cohort.labels("diagnosis"), cohort.folds, 0, outcome)
     dataset = SlideDataset(
         [c for c in cases if c.part == "train"], fake_cohort.SMALL, None, 16, MAGNIFICATIONS
     )
     network = choose(base, {"patch_start": start}).build(
-        NetworkSizes(fake_cohort.FEATURES, ("A", "B"), ("C", "D"), 4)
+        NetworkSizes(fake_cohort.FEATURES, {"tumor": ("A", "B"), "tme": ("C", "D")}, 4)
     )
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     start_tokens(network, dataset)

@@ -39,8 +39,8 @@ class TwoTissues:
         return Batch(
             index=rows, slide_ids=tuple(f"s{i}" for i in indices),
             patches=dict.fromkeys(MAGNIFICATIONS, self.patches[rows]), repeats=dict.fromkeys(MAGNIFICATIONS, ones),
-            tumor=torch.zeros(len(rows), 1), tme=torch.zeros(len(rows), 1), has_expression=ones.bool(),
-            label=self.label[rows], event=torch.zeros(len(rows)),
+            genes={s: torch.zeros(len(rows), 1) for s in CONFIG.subspaces}, has_expression=ones.bool(),
+            label=self.label[rows], event=torch.zeros(len(rows)), value=torch.zeros(len(rows)),
         )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def look(student: Student, slides: TwoTissues) -> tuple[dict[str, torch.Tensor],
     put, given = {}, {}
     for m in MAGNIFICATIONS:
         assignment = output.aggregation[m].assignment
-        put[m] = tumour_share(slides, assignment, (output.margin[m] < 0).long())
+        put[m] = tumour_share(slides, assignment, output.order[m][:, 0])
         given[m] = tumour_share(slides, assignment, torch.zeros(len(slides), dtype=torch.int64))
     return put, given
 

@@ -1,4 +1,4 @@
-"""Which prototype is the tumour one is read off the expression, and exchanging the two changes no prediction."""
+"""Which prototype is which subspace's is read off the expression, and exchanging them changes no prediction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from pathduet.models import MAGNIFICATIONS, ModelConfig, Student
 from pathduet.training.dataset import Batch
-from pathduet.training.prototype_order import consistent_direction, order_evidence, order_prototypes
+from pathduet.training.prototype_order import consistent_scorer, order_evidence, order_prototypes
 
 CONFIG = ModelConfig(
     tokens=36, width=16, heads=2, head_dim=8, offset_groups=2, offset_kernel=3, stride=2, dropout=0.0
@@ -33,15 +33,17 @@ def programmes(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 @pytest.mark.parametrize("seed", range(5))
 def test_evidence_is_positive_in_the_true_order_and_changes_its_sign_with_the_order(seed: int) -> None:
     ordered, tumor, tme = programmes(60, seed)
-    evidence = order_evidence(ordered, tumor, tme)
-    assert 0 < evidence <= 1
-    assert order_evidence(ordered.flip(1), tumor, tme) == pytest.approx(-evidence, abs=1e-9)
+    fits = order_evidence(ordered, (tumor, tme))
+    assert 0 <= fits[1, 0] < fits[0, 1] <= 1
+    swapped = order_evidence(ordered.flip(1), (tumor, tme))
+    assert (swapped[0, 1], swapped[1, 0]) == pytest.approx((fits[1, 0], fits[0, 1]), abs=1e-9)
 
 
 def test_evidence_does_not_depend_on_the_scale_of_a_prototype() -> None:
     ordered, tumor, tme = programmes(60, 0)
     scaled = ordered * torch.tensor([100.0, 0.01]).view(1, 2, 1)
-    assert order_evidence(scaled, tumor, tme) == pytest.approx(order_evidence(ordered, tumor, tme), abs=1e-4)
+    fits = order_evidence(ordered, (tumor, tme))
+    assert order_evidence(scaled, (tumor, tme)) == pytest.approx(fits, abs=1e-4)
 
 
 @dataclass
@@ -62,8 +64,9 @@ class Slides:
             index=rows, slide_ids=tuple(map(str, indices)),
             patches={"10x": self.patches[rows], "20x": (self.patches if self.fine is None else self.fine)[rows]},
             repeats={m: torch.ones(n, dtype=torch.int64) for m in MAGNIFICATIONS},
-            tumor=self.genes[0][rows], tme=self.genes[1][rows], has_expression=torch.ones(n, dtype=torch.bool),
-            label=torch.zeros(n, dtype=torch.int64), event=torch.ones(n),
+            genes={s: genes[rows] for s, genes in zip(CONFIG.subspaces, self.genes)},
+            has_expression=torch.ones(n, dtype=torch.bool),
+            label=torch.zeros(n, dtype=torch.int64), event=torch.ones(n), value=torch.zeros(n),
         )  # fmt: skip
 
 
@@ -79,7 +82,7 @@ def test_exchanging_the_prototypes_changes_no_prediction() -> None:
     network, patches = student(0), torch.randn(6, 36, 10)
     with torch.no_grad():
         before = network(patches, patches)
-        network.exchange("20x")
+        network.reorder("20x", (1, 0))
         after = network(patches, patches)
     for m in MAGNIFICATIONS:
         assert torch.allclose(before.logits[m], after.logits[m], atol=1e-6)
@@ -109,7 +112,7 @@ def genes(latent: torch.Tensor, seed: int) -> torch.Tensor:
 def tissue_put_first(network: Student, patches: torch.Tensor, m: str) -> torch.Tensor:
     """Return the mean of feature 0 over the tiles of the prototype put first (n,)."""
     output = network(patches, patches)
-    member = output.aggregation[m].assignment == (output.margin[m] < 0).long().unsqueeze(1)
+    member = output.aggregation[m].assignment == output.order[m][:, :1]
     return (patches[..., 0] * member).sum(1) / member.sum(1)
 
 
@@ -132,7 +135,7 @@ def test_the_order_found_does_not_depend_on_the_one_before() -> None:
     patches, latents = two_tissues(40, 4)
     slides = Slides(patches, (genes(latents[:, 0], 1), genes(latents[:, 1], 2)))
     one, other = student(3), student(3)
-    other.exchange("10x")
+    other.reorder("10x", (1, 0))
     found = [
         order_prototypes(network, slides, list(range(40)), 7, torch.device("cpu")) for network in (one, other)
     ]
@@ -163,14 +166,14 @@ def test_the_direction_is_the_one_in_which_prototypes_differ() -> None:
     given[:, 0] += side.unsqueeze(1) * axis
     given[:, 1] -= side.unsqueeze(1) * axis
     for scorer in (axis + 0.1, -axis, torch.zeros(12)):
-        found = consistent_direction(given, scorer)
-        assert found is not None
+        (found,) = consistent_scorer(given, scorer.unsqueeze(0))
         assert abs(float(torch.cosine_similarity(found, axis, dim=0))) > 0.99
         assert float(found @ scorer) >= 0, "of the two ends the one that the scorer points to"
         margin = (given[:, 0] - given[:, 1]) @ found
         assert float(margin.abs().mean()) == pytest.approx(1, rel=1e-5)
         assert len(torch.unique(torch.sign(margin) * side)) == 1, "alike on every slide"
-    assert consistent_direction(torch.ones(5, 2, 3), torch.ones(3)) is None
+    for count in (2, 3):
+        assert consistent_scorer(torch.ones(5, count, 3), torch.ones(count - 1, 3)) is None
 
 
 def test_too_few_slides_with_expression_leave_the_order_alone() -> None:

@@ -37,7 +37,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> fake_cohort.FakeCohort:
 
 
 def train(cohort: fake_cohort.FakeCohort, out: Path, model: str, **folders: Path) -> Path:
-    training = TrainingConfig.start_values("diagnosis", model, epochs=2, learning_rate=1e-3)
+    training = TrainingConfig.start_values(
+        fake_cohort.TASKS["diagnosis"], model, epochs=2, learning_rate=1e-3
+    )
     released = fake_cohort.to_train("diagnosis", f"released_{model}", training, RELEASED, **folders)
     train_model(released, cohort.data("diagnosis"), out, device="cpu")
     return out
@@ -89,7 +91,7 @@ def test_the_learning_rate_swings_with_the_number_of_epochs_in_steps() -> None:
 def test_a_conflicting_gradient_is_reflected(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     tumor, tme = (torch.randn(6, generator=generator, dtype=torch.float64) for _ in range(2))
-    one, other = coordinate_gradients(tumor, tme, 0.2, 0.7, times=2)
+    one, other = coordinate_gradients([tumor, tme], [0.2, 0.7], times=2)
     before = float(torch.cosine_similarity(tumor, tme, dim=0))
     after = float(torch.cosine_similarity(one, other, dim=0))
     assert torch.equal(other, tme)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pathduet.training import search as searching
 from pathduet.training.config import TrainingConfig
 from pathduet.training.networks import ModelSettings, choose
 from pathduet.training.search import candidates, inner_folds, observed_loss, search_settings, with_candidate
+from pathduet.training.task_targets import ClassTarget, RegressionTarget, SurvivalTarget
 from training import fake_cohort
 
 SPACE = {
@@ -65,8 +67,8 @@ def test_the_search_never_opens_a_test_patients_slide_nor_needs_their_labels(tmp
     gone = one.slides[one.slides["patient_id"].isin(tested) | (one.slides["cohort"] != "internal")]
     for path in gone["features"]:
         Path(path).unlink()
-    one.diagnosis.loc[sorted(tested), "label"] = None
-    second, _ = run(one, tmp_path / "b")
+    hidden = dataclasses.replace(one, diagnosis=fake_cohort.without_label(one.diagnosis, sorted(tested)))
+    second, _ = run(hidden, tmp_path / "b")
     assert first == second
     losses = [pd.read_csv(tmp_path / name / "search.tsv", sep="\t")["loss"] for name in ("a", "b")]
     assert list(losses[0]) == list(losses[1])
@@ -75,9 +77,12 @@ def test_the_search_never_opens_a_test_patients_slide_nor_needs_their_labels(tmp
 def test_the_inner_split_is_by_patient_stratified_and_inside_the_training_part(
     cohort: fake_cohort.FakeCohort,
 ) -> None:
-    inner = inner_folds(cohort.folds, cohort.diagnosis, "diagnosis", 0, 0.3, 42).set_index("patient_id")[
-        "fold"
-    ]
+    def split(task: str) -> pd.Series:
+        known = fake_cohort.TASKS[task]
+        found = inner_folds(cohort.folds, cohort.labels(task), known, 0, 0.3, 42)
+        return found.set_index("patient_id")["fold"]
+
+    inner = split("diagnosis")
     training = cohort.folds.loc[cohort.folds["fold"] != 0, "patient_id"]
     assert sorted(inner.index) == sorted(training)
     held = inner.index[inner == 0]
@@ -85,10 +90,11 @@ def test_the_inner_split_is_by_patient_stratified_and_inside_the_training_part(
     for name, count in classes.value_counts().items():
         mine = int((cohort.diagnosis.loc[held, "label"] == name).sum())
         assert (1 <= mine < count) if count > 1 else mine == 0
-    again = inner_folds(cohort.folds, cohort.diagnosis, "diagnosis", 0, 0.3, 42).set_index("patient_id")[
-        "fold"
-    ]
-    assert inner.equals(again)
+    assert inner.equals(split("diagnosis"))
+    values = cohort.size.loc[training, "value"].rank(method="first")
+    by_value = split("size")
+    quarters = ((values[by_value.index[by_value == 0]] - 1) * 4 // len(training)).value_counts()
+    assert sorted(quarters.index) == [0, 1, 2, 3] and (quarters == 1).all(), "alike from small to large"
 
 
 def test_the_best_trial_is_chosen_and_a_failing_one_is_recorded(
@@ -137,9 +143,10 @@ def test_the_loss_of_what_was_observed_is_that_of_the_definition() -> None:
         {"patient_id": ["a", "b"], "bin": [1, 1], "event": [1.0, 0.0], "h_1": [0.2, 0.2], "h_2": [0.5, 0.5]}
     )
     died, survived = 0.8 * 0.5, 0.8 * 0.5
-    assert observed_loss(survival, "survival") == pytest.approx(-np.log([died, survived]).mean())
+    intervals = SurvivalTarget((1.0,))
+    assert observed_loss(survival, intervals) == pytest.approx(-np.log([died, survived]).mean())
     first = survival.assign(bin=0)
-    assert observed_loss(first, "survival") == pytest.approx(-np.log([0.2, 0.8]).mean())
+    assert observed_loss(first, intervals) == pytest.approx(-np.log([0.2, 0.8]).mean())
     classes = pd.DataFrame(
         {
             "patient_id": ["a", "a", "b"],
@@ -148,8 +155,15 @@ def test_the_loss_of_what_was_observed_is_that_of_the_definition() -> None:
             "p_y": [0.1, 0.3, 0.6],
         }
     )
-    assert observed_loss(classes, "diagnosis") == pytest.approx(-np.log([0.8, 0.6]).mean())
-    assert np.isnan(observed_loss(classes.assign(label=None), "diagnosis"))
+    named = ClassTarget(("x", "y"))
+    assert observed_loss(classes, named) == pytest.approx(-np.log([0.8, 0.6]).mean())
+    assert np.isnan(observed_loss(classes.assign(label=None), named))
+    values = pd.DataFrame(
+        {"patient_id": ["a", "a", "b"], "value": [4.0, 4.0, 9.0], "prediction": [5.0, 7.0, 7.0]}
+    )
+    density = RegressionTarget(0.0, 2.0)
+    assert observed_loss(values, density) == pytest.approx(((2 / 2) ** 2 + (2 / 2) ** 2) / 2 / 2)
+    assert np.isnan(observed_loss(values.assign(value=np.nan), density))
 
 
 def test_a_network_without_dropout_keeps_having_none(tmp_path: Path) -> None:

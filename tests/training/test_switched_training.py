@@ -31,7 +31,7 @@ def train(
     cohort: fake_cohort.FakeCohort, out: Path, model: str, change: dict, task: str = "diagnosis", **more
 ) -> Path:
     sources = {name: more.pop(name) for name in ("teacher_dir", "student_dir") if name in more}
-    training = TrainingConfig.start_values(task, model, **more)
+    training = TrainingConfig.start_values(fake_cohort.TASKS[task], model, **more)
     config = dataclasses.replace(fake_cohort.SMALL, **change)
     train_model(
         fake_cohort.to_train(task, model, training, config, **sources), cohort.data(task), out, device="cpu"
@@ -84,7 +84,7 @@ def test_predictions_have_the_columns_of_one_expert(cohort: fake_cohort.FakeCoho
     assert np.array_equal(table.filter(regex="^p_").to_numpy(), table.filter(regex="^p20_").to_numpy())
     write_representations(tmp_path / "r.h5", found)
     with h5py.File(tmp_path / "r.h5") as file:
-        assert sorted(file) == ["20x", "slide_id"]
+        assert sorted(file) == ["20x", "patient_id", "slide_id"]
     survival = predict(
         cohort, train(cohort, tmp_path / "s", "student", change, "survival", **short), "survival"
     ).table
@@ -131,15 +131,14 @@ def test_consistency_of_plain_attention_is_that_of_regions(cohort: fake_cohort.F
     config = dataclasses.replace(fake_cohort.SMALL, attention="plain")
     outcome = ClassTarget(("a", "b", "c", "d"))
     cases = [case for case in fold_samples(
-        cohort.slides, cohort.labels("diagnosis").replace({"label": None}), cohort.folds, 0,
-        ClassTarget(tuple(sorted(set(cohort.diagnosis["label"])))),
+        cohort.slides, cohort.labels("diagnosis"), cohort.folds, 0, ClassTarget(fake_cohort.KINDS),
     ) if case.part == "train" and case.patient_id != "p01"]  # fmt: skip
     batch = SlideDataset(cases, config, load(cohort.expression)).batch(range(4))
     torch.manual_seed(0)
-    teacher = Teacher(config, fake_cohort.FEATURES, 5, 7, 4).eval()
+    teacher = Teacher(config, fake_cohort.FEATURES, fake_cohort.GENES, 4).eval()
     training = TrainingConfig(lambda_dev=100.0)
     parts = TeacherObjective(outcome, training).loss(teacher, batch).parts
-    output = teacher(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
+    output = teacher(batch.patches["10x"], batch.patches["20x"], batch.genes)
     expected = sum(
         dev_loss(
             *(pool_keys(output.branches[m][s].attention, 2) for m in ("10x", "20x")),

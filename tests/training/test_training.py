@@ -46,7 +46,9 @@ def train(
 ) -> Path:
     sources = {name: changes.pop(name) for name in ("teacher_dir", "student_dir") if name in changes}
     data = cohort.data(task, changes.pop("slides", None))
-    training = TrainingConfig.start_values(task, model, **{"epochs": 2, "learning_rate": 1e-3} | changes)
+    training = TrainingConfig.start_values(
+        fake_cohort.TASKS[task], model, **{"epochs": 2, "learning_rate": 1e-3} | changes
+    )
     train_model(fake_cohort.to_train(task, model, training, **sources), data, out, device="cpu")
     return out
 
@@ -141,14 +143,14 @@ def test_a_slide_is_predicted_alike_whatever_else_is_in_the_batch(
 def test_unlabelled_slides_are_predicted_but_not_trained_on(
     cohort: fake_cohort.FakeCohort, trained: dict, tmp_path: Path
 ) -> None:
-    labels = cohort.diagnosis.copy()
-    labels.loc[["p00", "p02"], "label"] = None
+    labels = fake_cohort.without_label(cohort.diagnosis, ["p00", "p02"])
     table = predict(cohort, trained["diagnosis", "student"], labels=labels).table
     assert table.loc[table["patient_id"] == "p00", "label"].isna().all()
     incomplete = dataclasses.replace(cohort, diagnosis=labels)
     record = json.loads((train(incomplete, tmp_path, model="student") / "model.json").read_text())
     assert record["training_part"] == {
-        "patients": 7, "slides": 7, "slides_without_label": 1, "slides_without_expression": 0, "slides_paired": 0,
+        "patients": 7, "slides": 7, "patients_without_slides": 0, "slides_without_label": 1,
+        "slides_without_expression": 0, "slides_paired": 0,
     }  # fmt: skip
 
 
@@ -232,7 +234,7 @@ def test_a_checkpoint_of_other_settings_is_ignored(
 def slide_dataset(cohort: fake_cohort.FakeCohort, task: str = "diagnosis", **changes) -> SlideDataset:
     from pathduet.expression.fold_matrix import load
 
-    outcome = fold_target(task, cohort.labels(task), cohort.folds, 0, bins=3)
+    outcome = fold_target(fake_cohort.TASKS[task], cohort.labels(task), cohort.folds, 0)
     cases = fold_samples(cohort.slides, cohort.labels(task), cohort.folds, 0, outcome)
     paired = [case for case in cases if case.part == "train" and case.patient_id != "p01"]
     return SlideDataset(paired, fake_cohort.SMALL, load(cohort.expression), **changes)
@@ -240,7 +242,7 @@ def slide_dataset(cohort: fake_cohort.FakeCohort, task: str = "diagnosis", **cha
 
 def make_teacher() -> Teacher:
     torch.manual_seed(0)
-    return Teacher(fake_cohort.SMALL, fake_cohort.FEATURES, fake_cohort.TUMOR_GENES, fake_cohort.TME_GENES, 4)
+    return Teacher(fake_cohort.SMALL, fake_cohort.FEATURES, fake_cohort.GENES, 4)
 
 
 def test_accumulated_batches_equal_one_large_batch(cohort: fake_cohort.FakeCohort) -> None:
@@ -266,7 +268,7 @@ def test_coordination_leaves_no_conflict_between_the_classifiers_blocks(
     conflicts = []
     for seed in range(10):
         torch.manual_seed(seed)
-        teacher = Teacher(fake_cohort.SMALL, fake_cohort.FEATURES, 5, 7, 4)
+        teacher = Teacher(fake_cohort.SMALL, fake_cohort.FEATURES, fake_cohort.GENES, 4)
         objective = TeacherObjective(outcome, TrainingConfig())
         batch = dataset.batch(range(4))
         objective.loss(teacher, batch).total.backward()
@@ -294,7 +296,7 @@ def test_confidence_is_what_each_block_alone_gives_to_the_observed_outcome(
 ) -> None:
     dataset, teacher = slide_dataset(cohort), make_teacher().eval()
     objective, batch = TeacherObjective(outcome, TrainingConfig()), dataset.batch(range(5))
-    output = teacher(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
+    output = teacher(batch.patches["10x"], batch.patches["20x"], batch.genes)
     objective.loss(teacher, batch)
     layer = teacher.expert("10x")
     for s, block in enumerate((slice(0, 16), slice(16, 32))):
@@ -349,7 +351,7 @@ def test_distillation_starts_from_the_student_that_is_given(
     assert set(evidence) == set(description.config.experts)
     for m in description.config.experts:  # the expression may have exchanged the prototypes
         if evidence[m] < 0:
-            learned.exchange(m)
+            learned.reorder(m, (1, 0))
     for folder, same in ((warm, True), (fresh, False)):
         found = load_model(folder)[0].state_dict()
         kept = {k: value for k, value in learned.state_dict().items() if not k.startswith("order.")}
@@ -374,7 +376,7 @@ def test_a_loss_that_is_not_finite_names_the_slides(cohort: fake_cohort.FakeCoho
     dataset = slide_dataset(cohort)
     row = dataset.expression[2]
     assert row is not None
-    row[0][0] = torch.nan
+    row["tumor"][0] = torch.nan
     config = TrainingConfig(epochs=1, batch_size=1)
     objective = TeacherObjective(ClassTarget(("a", "b", "c", "d")), config)
     with pytest.raises(
@@ -608,6 +610,7 @@ def test_impossible_training_settings_are_refused(change: dict) -> None:
 
 
 def test_start_values_by_task_and_model() -> None:
-    assert TrainingConfig.start_values("diagnosis", "teacher").weight_decay == 0.01
-    assert TrainingConfig.start_values("survival", "teacher").weight_decay == 0.1
-    assert TrainingConfig.start_values("grading", "distilled", epochs=3).epochs == 3
+    tasks = fake_cohort.TASKS
+    assert TrainingConfig.start_values(tasks["diagnosis"], "teacher").weight_decay == 0.01
+    assert TrainingConfig.start_values(tasks["survival"], "teacher").weight_decay == 0.1
+    assert TrainingConfig.start_values(tasks["size"], "distilled", epochs=3).epochs == 3

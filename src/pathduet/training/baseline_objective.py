@@ -38,16 +38,19 @@ class BaselineObjective:
         """Return the loss of a batch."""
         answer: Answer = model(batch)
         logits = answer.logits.float()
-        parts = {"task": self.target.loss(logits, batch.label, batch.event, self.class_weights)}
+        parts = {"task": self.target.loss(logits, batch.observed, self.class_weights)}
         if answer.paired_logits is not None:
             parts["paired"] = self._paired_loss(answer.paired_logits.float(), batch)
         parts |= answer.auxiliary
         with torch.no_grad():
-            probability = self.target.probability(logits, batch.label, batch.event)
+            probability = self.target.probability(logits, batch.observed)
             if isinstance(model, CoordinatedSubspaces):
                 classifier = model.subspace_classifier()
-                alone = subspace_logits(answer.representation.float(), classifier.weight, classifier.bias)
-                sums = [self.target.probability(x, batch.label, batch.event).sum() for x in alone]
+                count = len(model.subspaces)
+                alone = subspace_logits(
+                    answer.representation.float(), classifier.weight, classifier.bias, count
+                )
+                sums = [self.target.probability(x, batch.observed).sum() for x in alone]
                 self._confidence.append(torch.stack(sums))
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 
@@ -55,15 +58,15 @@ class BaselineObjective:
         known = batch.has_expression
         if not bool(known.any()):
             return logits.new_zeros(())
-        return self.target.loss(logits[known], batch.label[known], batch.event[known], self.class_weights)
+        return self.target.loss(logits[known], batch.observed.of(known), self.class_weights)
 
     @torch.no_grad()
     def coordinate(self, model: nn.Module) -> float | None:
-        """Coordinate the gradients of a model with two subspaces (eq. 6 of the paper); None for all others."""
+        """Coordinate the gradients of a model with subspaces (eq. 6 of the paper); None for all others."""
         if not isinstance(model, CoordinatedSubspaces):
             return None
-        gradient = model.subspace_classifier().weight.grad  # (K, 2c)
+        gradient = model.subspace_classifier().weight.grad  # (outputs, K c)
         assert gradient is not None
         sure = torch.stack(self._confidence).sum(dim=0)
         self._confidence.clear()
-        return float(coordinate_classifier(gradient, sure[0], sure[1]))
+        return float(coordinate_classifier(gradient, sure))

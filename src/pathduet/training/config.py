@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pathduet.cohort.tasks import Task
 from pathduet.core.config import default, training_settings
 
 
@@ -53,7 +54,7 @@ class TrainingConfig:
     batch_size: int = default("training.batch_size")
     accumulation: int = default("training.accumulation")
     learning_rate: float = default("training.learning_rate")
-    weight_decay: float = default("training.weight_decay.diagnosis")
+    weight_decay: float = default("training.weight_decay.classification")
     warmup_fraction: float = default("training.warmup_fraction")
     clip_norm: float = default("training.clip_norm")
     class_weights: bool = default("training.class_weights")
@@ -84,6 +85,6 @@ class TrainingConfig:
             raise ValueError(f"training.warmup_fraction is {self.warmup_fraction}; it must be in [0, 1]")
 
     @classmethod
-    def start_values(cls, task: str, role: str, **changes: Any) -> TrainingConfig:
+    def start_values(cls, task: Task, role: str, **changes: Any) -> TrainingConfig:
         """Return the defaults for a task and a role (``teacher``, ``student``, ...), with `changes` laid over them."""
-        return cls(**{**training_settings(default("training"), role, task), **changes})
+        return cls(**{**training_settings(default("training"), role, task.name, task.kind), **changes})

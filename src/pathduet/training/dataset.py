@@ -1,4 +1,4 @@
-"""Slides as training items: features from HDF5, token maps, expression and labels.
+"""Slides, or patients without one, as training items: features from HDF5, token maps, expression and labels.
 
 Features are read when first needed and kept (as float16, each tile once) while the cache has room; the oldest go first.
 """
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pathduet.core.errors import InputError, Problem
 from pathduet.features.feature_file import open_features
+from pathduet.training.task_targets import Observed
 
 if TYPE_CHECKING:
     from pathduet.models.method.config import ModelConfig
@@ -30,40 +31,45 @@ class ExpressionSource(Protocol):
     """What a dataset needs of a fold's expression matrix."""
 
     @property
-    def tumor_genes(self) -> Sequence[str]:
-        """Tumor genes in token order."""
+    def genes(self) -> Mapping[str, Sequence[str]]:
+        """Genes of each subspace in token order."""
 
-    @property
-    def tme_genes(self) -> Sequence[str]:
-        """TME genes in token order."""
-
-    def row_for(self, patient_id: str, slide_id: str) -> tuple[NDArray, NDArray] | None:
-        """Return z-scores of tumor and TME genes in token order, or None."""
+    def row_for(self, patient_id: str, slide_id: str) -> Mapping[str, NDArray] | None:
+        """Return z-scores of each subspace's genes in token order, or None."""
 
 
 @dataclass(frozen=True)
 class SlideSample:
-    """One slide with what is known about it.
+    """One slide with what is known about it, or one patient who has none.
 
     Attributes
     ----------
     slide_id, patient_id, cohort, part : str
-        Who it is, and its part in the fold: ``train``, ``test`` or ``external``.
-    features : Path
+        Who it is, and its part in the fold: ``train``, ``test`` or ``external``. `slide_id` is empty for a patient without
+        slides.
+    features : Path or None
         The slide's features.h5.
     label : int
-        Class index or survival interval; -1 if unknown.
+        Class index or survival interval, 0 in regression; -1 if unknown.
     event : float
-        1 if the death was seen, 0 if censored (and in classification).
+        1 if the event was seen, 0 if censored (and where the task is no survival).
+    value : float
+        z-score of a regression's value.
     """
 
     slide_id: str
     patient_id: str
     cohort: str
     part: str
-    features: Path
+    features: Path | None
     label: int = -1
     event: float = 0.0
+    value: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What errors call it: the slide, or the patient."""
+        return self.slide_id or self.patient_id
 
 
 @dataclass(frozen=True)
@@ -71,14 +77,19 @@ class Batch:
     """Items stacked: B slides, N tokens, d features, G genes."""
 
     index: Tensor  #: (B,) positions in the dataset
-    slide_ids: tuple[str, ...]
+    slide_ids: tuple[str, ...]  #: for errors; the patient where there is no slide
     patches: dict[str, Tensor]  #: (B, N, d) float32 by magnification
     repeats: dict[str, Tensor]  #: (B,) int64: how often a tile stands among the tokens, at most
-    tumor: Tensor  #: (B, G_T), zeros where there is no expression
-    tme: Tensor  #: (B, G_E)
+    genes: dict[str, Tensor]  #: (B, G) by subspace, zeros where there is no expression
     has_expression: Tensor  #: (B,) bool
     label: Tensor  #: (B,) int64
     event: Tensor  #: (B,) float32
+    value: Tensor  #: (B,) float32
+
+    @property
+    def observed(self) -> Observed:
+        """What a target compares predictions with."""
+        return Observed(self.label, self.event, self.value)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
@@ -131,10 +142,10 @@ class SlideDataset:
         self.samples = list(samples)
         self.magnifications = tuple(config.experts if magnifications is None else magnifications)
         self.config = config
-        self.expression: list[tuple[Tensor, Tensor] | None] = [None] * len(self.samples)
-        self.gene_names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self.expression: list[dict[str, Tensor] | None] = [None] * len(self.samples)
+        self.genes: dict[str, tuple[str, ...]] = {}
         if expression is not None:
-            self.gene_names = (tuple(expression.tumor_genes), tuple(expression.tme_genes))
+            self.genes = {subspace: tuple(genes) for subspace, genes in expression.genes.items()}
             rows = [expression.row_for(sample.patient_id, sample.slide_id) for sample in self.samples]
             self.expression = [None if row is None else _expression(row) for row in rows]
         self._cache: OrderedDict[tuple[int, str], _Tiles] = OrderedDict()
@@ -144,7 +155,7 @@ class SlideDataset:
         return len(self.samples)
 
     def encoder(self) -> dict[str, str | int | float]:
-        """Return what all feature files say about their encoder.
+        """Return what all feature files say about their encoder; {} if no magnification is read, so that none is opened.
 
         Raises
         ------
@@ -152,9 +163,9 @@ class SlideDataset:
             Naming slides whose encoder, weights, stain backend or tile size differ from the first slide's.
         """
         found: dict[str, dict[str, str | int | float]] = {}
-        for sample in self.samples:
+        for sample in self.samples if self.magnifications else ():
             try:
-                with open_features(sample.features) as file:
+                with open_features(_features(sample)) as file:
                     known = file.attributes
                     attributes = {name: _plain(known[name]) for name in ENCODER_ATTRIBUTES if name in known}
                     attributes["feature_dim"] = file.width(self.config.experts[0])
@@ -198,7 +209,7 @@ class SlideDataset:
 
     def _read(self, sample: SlideSample, magnification: str) -> _Tiles:
         try:
-            with open_features(sample.features) as file:
+            with open_features(_features(sample)) as file:
                 features, grid = file.features(magnification), file.grid(magnification)
         except (OSError, KeyError) as error:
             raise _unreadable(sample, f", {magnification}", error) from None
@@ -226,19 +237,19 @@ class SlideDataset:
             for slide, t in zip(patches[m], tiles, strict=True):
                 slide.copy_(torch.from_numpy(t.features)[torch.from_numpy(t.rows)])
             repeats[m] = torch.tensor([-(-len(t.rows) // len(t.features)) for t in tiles])
-        blank = (torch.zeros(len(self.gene_names[0])), torch.zeros(len(self.gene_names[1])))
+        blank = {subspace: torch.zeros(len(genes)) for subspace, genes in self.genes.items()}
         rows = [self.expression[i] or blank for i in indices]
         samples = [self.samples[i] for i in indices]
         return Batch(
             index=torch.tensor(list(indices), dtype=torch.int64),
-            slide_ids=tuple(sample.slide_id for sample in samples),
+            slide_ids=tuple(sample.name for sample in samples),
             patches=patches,
             repeats=repeats,
-            tumor=torch.stack([row[0] for row in rows]),
-            tme=torch.stack([row[1] for row in rows]),
+            genes={subspace: torch.stack([row[subspace] for row in rows]) for subspace in self.genes},
             has_expression=torch.tensor([self.expression[i] is not None for i in indices]),
             label=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
             event=torch.tensor([sample.event for sample in samples], dtype=torch.float32),
+            value=torch.tensor([sample.value for sample in samples], dtype=torch.float32),
         )
 
     def feature_moments(self, most: int = 256) -> Mapping[str, tuple[Tensor, Tensor]]:
@@ -330,9 +341,18 @@ def map_rows(grid: NDArray[np.integer], config: ModelConfig) -> NDArray[np.int64
     return token_rows(grid, config.tokens, order)
 
 
-def _expression(row: tuple[NDArray, NDArray]) -> tuple[Tensor, Tensor]:
-    tumor, tme = (torch.from_numpy(np.array(values, dtype=np.float32)) for values in row)
-    return tumor, tme
+def _expression(row: Mapping[str, NDArray]) -> dict[str, Tensor]:
+    return {
+        subspace: torch.from_numpy(np.array(values, dtype=np.float32)) for subspace, values in row.items()
+    }
+
+
+def _features(sample: SlideSample) -> Path:
+    if sample.features is None:
+        raise ValueError(
+            f"patient {sample.patient_id} has no slide: only networks of expression alone are given such patients"
+        )
+    return sample.features
 
 
 def _unreadable(sample: SlideSample, where: str, error: Exception) -> InputError:

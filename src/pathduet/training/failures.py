@@ -43,7 +43,7 @@ def failure_of(folder: Path) -> str | None:
 
 
 def write_failed_model(folder: Path, who: Mapping[str, Any], reason: str) -> None:
-    """Write a model's files without a model: `who` (task, model, fold) and the reason; no weights, history or predictions."""
+    """Write a model's files without a model: `who` (task as plain values, model, fold) and the reason; no weights, history or predictions."""
     import pandas as pd
     from safetensors.torch import save
 

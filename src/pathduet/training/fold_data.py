@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.cohort.labels import known_labels
+from pathduet.cohort.tasks import Task
+from pathduet.core.errors import InputError
 from pathduet.training.dataset import SlideSample
-from pathduet.training.task_targets import ClassTarget, SurvivalTarget, TaskTarget
+from pathduet.training.task_targets import ClassTarget, RegressionTarget, SurvivalTarget, TaskTarget
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +24,11 @@ class FoldData:
 
     Attributes
     ----------
+    task : Task
+        What is predicted.
     slides : DataFrame
-        Slides that have features: slide_id, patient_id, cohort, features (path of features.h5).
+        Slides that have features: slide_id, patient_id, cohort, features (path of features.h5); of a run without slides,
+        no row.
     labels : DataFrame
         From :func:`pathduet.cohort.labels.task_labels`, indexed by patient_id.
     folds : DataFrame
@@ -31,27 +36,26 @@ class FoldData:
     expression_path : Path, optional
         The fold's .h5ad. Who reads slides alone does not look at it.
     protocol : str
-        ``strict``: survival intervals from the training part; ``paper``: from all patients of the folds.
-    survival_bins : int
-        Number of survival intervals.
+        ``strict``: survival intervals, mean and standard deviation from the training part; ``paper``: from all patients of
+        the folds.
     """
 
+    task: Task
     slides: pd.DataFrame
     labels: pd.DataFrame
     folds: pd.DataFrame
     expression_path: Path | None = None
     protocol: str = "strict"
-    survival_bins: int = 4
 
-    def target(self, task: str, fold: int) -> TaskTarget:
+    def target(self, fold: int) -> TaskTarget:
         """Return what the fold's models predict, see :func:`fold_target`."""
-        return fold_target(
-            task, self.labels, self.folds, fold, protocol=self.protocol, bins=self.survival_bins
-        )
+        return fold_target(self.task, self.labels, self.folds, fold, protocol=self.protocol)
 
-    def samples(self, fold: int, target: TaskTarget, *parts: str) -> list[SlideSample]:
-        """Return the slides of some parts of a fold, see :func:`fold_samples`."""
-        found = fold_samples(self.slides, self.labels, self.folds, fold, target)
+    def samples(
+        self, fold: int, target: TaskTarget, *parts: str, expression: FoldExpression | None = None
+    ) -> list[SlideSample]:
+        """Return the samples of some parts of a fold, see :func:`fold_samples`."""
+        found = fold_samples(self.slides, self.labels, self.folds, fold, target, expression)
         return [sample for sample in found if sample.part in parts]
 
     def expression(self) -> FoldExpression:
@@ -67,48 +71,55 @@ def fold_parts(folds: pd.DataFrame, fold: int) -> dict[str, str]:
     """Return ``train`` or ``test`` of each patient in the cross-validation; all others are ``external``."""
     known = sorted({int(value) for value in folds["fold"]})
     if fold not in known:
-        raise InputError([Problem("folds", f"no fold {fold}", f"the folds are {known}")])
+        raise InputError.of("folds", f"no fold {fold}", f"the folds are {known}")
     return {
         str(patient): "test" if int(value) == fold else "train"
         for patient, value in zip(folds["patient_id"], folds["fold"], strict=True)
     }
 
 
-def known_labels(labels: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Return the patients whose label is known: `label`, or both `survival_days` and `event`."""
-    columns = ["survival_days", "event"] if task == "survival" else ["label"]
-    return labels.dropna(subset=columns)
-
-
 def fold_target(
-    task: str,
-    labels: pd.DataFrame,
-    folds: pd.DataFrame,
-    fold: int,
-    *,
-    protocol: str = "strict",
-    bins: int = 4,
+    task: Task, labels: pd.DataFrame, folds: pd.DataFrame, fold: int, *, protocol: str = "strict"
 ) -> TaskTarget:
-    """Return what a fold's models predict: the task's classes, or survival intervals.
+    """Return what a fold's models predict: the task's classes, survival intervals, or z-scores of a number.
 
-    The edges of the intervals come from the training part's patients (``strict``) or from all patients of the
-    cross-validation (``paper``).
+    The edges of the intervals, and mean and standard deviation of a number, come from the training part's patients (``strict``)
+    or from all patients of the cross-validation (``paper``).
+
+    Raises
+    ------
+    InputError
+        If these patients' labels give no intervals, or no standard deviation.
     """
     from pathduet.cohort.survival_bins import discretize
-    from pathduet.cohort.who_labels import DIAGNOSES, GRADES
 
-    if task != "survival":
-        return ClassTarget({"diagnosis": DIAGNOSES, "grading": GRADES}[task])
+    if task.kind == "classification":
+        return ClassTarget(task.classes)
     parts = fold_parts(folds, fold)
-    known = known_labels(labels, task)
+    known = known_labels(labels)
     wanted = ("train", "test") if protocol == "paper" else ("train",)
     chosen = known[[parts.get(str(patient)) in wanted for patient in known.index]]
-    edges = discretize(chosen["survival_days"], chosen["event"], bins)
-    return SurvivalTarget(tuple(float(edge) for edge in edges))
+    if task.kind == "survival":
+        edges = discretize(chosen["survival_days"], chosen["event"], task.bins)
+        return SurvivalTarget(tuple(float(edge) for edge in edges))
+    values = chosen["value"].to_numpy(float)
+    if len(set(values)) < 2:
+        found = (
+            f"{len(values)} patients with a value, all the same" if len(values) else "no patient with a value"
+        )
+        raise InputError.of(
+            f"task {task.name}, training part of fold {fold}", found, "a regression needs values that differ"
+        )
+    return RegressionTarget(float(values.mean()), float(values.std()))
 
 
 def fold_samples(
-    slides: pd.DataFrame, labels: pd.DataFrame, folds: pd.DataFrame, fold: int, target: TaskTarget
+    slides: pd.DataFrame,
+    labels: pd.DataFrame,
+    folds: pd.DataFrame,
+    fold: int,
+    target: TaskTarget,
+    expression: FoldExpression | None = None,
 ) -> list[SlideSample]:
     """Return every slide as a sample of the fold, ordered by slide id, the label -1 where it is unknown.
 
@@ -123,34 +134,48 @@ def fold_samples(
     fold : int
         The fold.
     target : TaskTarget
-        Class names or edges.
+        Class names, edges, or mean and standard deviation.
+    expression : FoldExpression, optional
+        Its patients without a slide follow, ordered by patient id: for networks that read expression alone.
     """
     missing = sorted({"slide_id", "patient_id", "cohort", "features"} - set(slides.columns))
     if missing:
         raise ValueError(f"the table of slides lacks the columns {missing}")
     parts = fold_parts(folds, fold)
     numbers = _numbers(labels, target)
-    samples = []
-    for row in slides.sort_values("slide_id").to_dict("records"):
-        patient = str(row["patient_id"])
-        label, event = numbers.get(patient, (-1, 0.0))
-        part = parts.get(patient, "external")
-        samples.append(
-            SlideSample(
-                str(row["slide_id"]), patient, str(row["cohort"]), part, Path(row["features"]), label, event
-            )
+    rows = [
+        (str(slide), str(patient), str(cohort), Path(features))
+        for slide, patient, cohort, features in slides.sort_values("slide_id")[
+            ["slide_id", "patient_id", "cohort", "features"]
+        ].itertuples(index=False)
+    ]
+    others: list[tuple[str, str, str, None]] = []
+    if expression is not None:
+        pictured = {patient for _, patient, _, _ in rows}
+        cohorts = dict(zip(expression.patients, expression.cohorts, strict=True))
+        others = [("", patient, cohorts[patient], None) for patient in sorted(set(cohorts) - pictured)]
+    return [
+        SlideSample(
+            slide, patient, cohort, parts.get(patient, "external"), features, **numbers.get(patient, {})
         )
-    return samples
+        for slide, patient, cohort, features in [*rows, *others]
+    ]
 
 
-def _numbers(labels: pd.DataFrame, target: TaskTarget) -> dict[str, tuple[int, float]]:
-    """Return (class or interval, event) of each patient whose label is known."""
+def _numbers(labels: pd.DataFrame, target: TaskTarget) -> dict[str, dict[str, Any]]:
+    """Return the label, event and value of each patient whose label is known, as a sample has them."""
     from pathduet.cohort.survival_bins import bin_index
 
+    known = known_labels(labels)
+    patients = [str(patient) for patient in known.index]
     if isinstance(target, ClassTarget):
-        known = known_labels(labels, "classification")
         position = {name: i for i, name in enumerate(target.classes)}
-        return {str(p): (position[name], 0.0) for p, name in zip(known.index, known["label"], strict=True)}
-    known = known_labels(labels, "survival")
-    bins = bin_index(known["survival_days"].to_numpy(), target.edges)
-    return {str(p): (int(b), float(e)) for p, b, e in zip(known.index, bins, known["event"], strict=True)}
+        return {p: {"label": position[name]} for p, name in zip(patients, known["label"], strict=True)}
+    if isinstance(target, RegressionTarget):
+        scores = (known["value"].to_numpy(float) - target.mean) / target.sd
+        return {p: {"label": 0, "value": float(z)} for p, z in zip(patients, scores, strict=True)}
+    bins = bin_index(known["survival_days"].to_numpy(float), target.edges)
+    return {
+        p: {"label": int(b), "event": float(e)}
+        for p, b, e in zip(patients, bins, known["event"], strict=True)
+    }

@@ -7,12 +7,14 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from pathduet.catalogue import find, own_model
 from pathduet.cohort.folds import read_folds
 from pathduet.cohort.labels import task_labels
 from pathduet.cohort.ledger import read_ledger
 from pathduet.cohort.sheets import read_patients
+from pathduet.cohort.tasks import Task
 from pathduet.core.files import write_tsv
 from pathduet.features.check import verify_features
 from pathduet.results import PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS, Results
@@ -43,15 +45,17 @@ class FoldJob:
 
     Attributes
     ----------
-    task, model : str
-        Model: the named model, e.g. ``teacher-no-cgc``.
+    task : Task
+        What is predicted.
+    model : str
+        The named model, e.g. ``teacher-no-cgc``.
     fold : int
     results : Path
         The results folder: ledger, folds and, for distilled models, teacher and student are read from it.
     patients : path
         patients.tsv.
-    expression : path
-        The fold's .h5ad of the model's gene selection.
+    expression : path or None
+        The fold's .h5ad of the model's gene selection; None in a run without expression.
     may_fail : bool
         Write a failure down instead of raising it: for all but the method's own models.
     external : bool
@@ -60,12 +64,12 @@ class FoldJob:
         Threads of torch.
     """
 
-    task: str
+    task: Task
     model: str
     fold: int
     results: Path
     patients: str | Path
-    expression: str | Path
+    expression: str | Path | None
     may_fail: bool = False
     external: bool = False
     threads: int = 1
@@ -73,29 +77,30 @@ class FoldJob:
     @property
     def who(self) -> dict[str, Any]:
         """Task, model and fold, as every record names them."""
-        return {"task": self.task, "model": self.model, "fold": self.fold}
+        return {"task": self.task.to_plain(), "model": self.model, "fold": self.fold}
 
     def model_dir(self, model: str | None = None) -> Path:
         """Return the folder of this model, or of another one of the same task and fold."""
-        return Results(self.results).model(self.task, model or self.model, self.fold)
+        return Results(self.results).model(self.task.name, model or self.model, self.fold)
 
     @property
     def external_dir(self) -> Path:
         """Folder of the predictions of the external cohorts."""
-        return Results(self.results).external(self.task, self.model, self.fold)
+        return Results(self.results).external(self.task.name, self.model, self.fold)
 
     def data(self, settings: Mapping[str, Any]) -> FoldData:
-        """Return what training and prediction read, the features compared with their checksums."""
-        rule = cast("Any", settings["labels"]["cdkn2a_rule"])
+        """Return what training and prediction read, the features compared with their checksums if they are among it."""
         slides = usable_slides(self.results)
-        verify_features(Results(self.results), slides["slide_id"])
+        base, own = settings["base"], settings["own"]
+        if "slides" in (own_model(base, own) if own else find(base)).learns_from:
+            verify_features(Results(self.results), slides["slide_id"])
         return FoldData(
+            self.task,
             slides,
-            task_labels(read_patients(self.patients), cast("Any", self.task), cdkn2a_rule=rule),
+            task_labels(read_patients(self.patients), self.task),
             read_folds(Results(self.results).folds),
-            Path(self.expression),
+            None if self.expression is None else Path(self.expression),
             settings["protocol"],
-            settings["labels"]["survival_bins"],
         )
 
 

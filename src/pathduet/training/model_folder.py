@@ -5,21 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.cohort.tasks import Task
+from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path, write_json
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import ModelConfig
 from pathduet.results import DESCRIPTION, WEIGHTS
 from pathduet.training.networks import NetworkChoice, choose
-from pathduet.training.task_targets import ClassTarget, SurvivalTarget, TaskTarget
+from pathduet.training.task_targets import TaskTarget, target_of
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -28,30 +29,31 @@ class ModelDescription:
 
     Attributes
     ----------
-    task, model : str
-        E.g. ``diagnosis`` and ``teacher``, or a variation's name, such as ``teacher-no-cgc``.
+    task : Task
+        What is predicted.
+    model : str
+        E.g. ``teacher``, or a variation's name, such as ``teacher-no-cgc``.
     fold : int
         The fold whose test part the model never saw.
     config : ModelConfig
         Sizes of the method's networks; of the others only what concerns the tokens they read.
-    target : ClassTarget or SurvivalTarget
-        Class names, or edges of the survival intervals.
+    target : ClassTarget, SurvivalTarget or RegressionTarget
+        Class names, edges of the survival intervals, or mean and standard deviation.
     encoder : dict
-        What the feature files say about their encoder; `feature_dim` among it.
-    tumor_genes, tme_genes : tuple of str
-        Genes in token order; empty for a histology-only model.
+        What the feature files say about their encoder; `feature_dim` among it. Empty for a network that reads no slides.
+    genes : mapping of str to tuple of str
+        Genes of each subspace in token order; empty for a histology-only model.
     network : NetworkChoice, optional
         Which network it is; without it, the one of the method that `model` names.
     """
 
-    task: str
+    task: Task
     model: str
     fold: int
     config: ModelConfig
     target: TaskTarget
     encoder: Mapping[str, Any]
-    tumor_genes: tuple[str, ...] = ()
-    tme_genes: tuple[str, ...] = ()
+    genes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     network: NetworkChoice | None = None
 
     @property
@@ -61,10 +63,10 @@ class ModelDescription:
 
     def build(self) -> nn.Module:
         """Return the network with fresh weights."""
-        dimension, outputs = int(self.encoder["feature_dim"]), self.target.outputs
+        dimension, outputs = int(self.encoder.get("feature_dim", 0)), self.target.outputs
         if not self.choice.has_experts:
-            return self.choice.build(NetworkSizes(dimension, self.tumor_genes, self.tme_genes, outputs))
-        counts = (len(self.tumor_genes), len(self.tme_genes)) if self.choice.needs_expression else ()
+            return self.choice.build(NetworkSizes(dimension, self.genes, outputs))
+        counts = [{s: len(genes) for s, genes in self.genes.items()}] if self.choice.needs_expression else []
         network: nn.Module = self.choice.model.load_network()(self.config, dimension, *counts, outputs)
         return network
 
@@ -82,21 +84,18 @@ def save_model(
     data = save(tensors)
     with atomic_path(folder / WEIGHTS) as temporary:
         temporary.write_bytes(data)
-    target = description.target
     record = {
         **more,
         "format": FORMAT,
-        "task": description.task,
+        "task": description.task.to_plain(),
         "model": description.model,
         "fold": description.fold,
         **description.choice.record(),
         "variant": description.choice.variant,
         "model_config": asdict(description.config),
-        "classes": list(target.classes) if isinstance(target, ClassTarget) else None,
-        "survival_edges_days": list(target.edges) if isinstance(target, SurvivalTarget) else None,
+        "target": description.target.to_plain(),
         "encoder": dict(description.encoder),
-        "tumor_genes": list(description.tumor_genes),
-        "tme_genes": list(description.tme_genes),
+        "genes": {subspace: list(genes) for subspace, genes in description.genes.items()},
         "parameters": sum(p.numel() for p in network.parameters()),
         "weights_sha256": hashlib.sha256(data).hexdigest(),
     }
@@ -129,29 +128,29 @@ def load_model(
         record: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         data = (folder / WEIGHTS).read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError([Problem(f"model {folder}", str(error), "train it first")]) from None
+        raise InputError.of(f"model {folder}", str(error), "train it first") from None
     if "failed" in record:
         found = f"its training failed: {record['failed']}"
-        raise InputError([Problem(f"model {folder}", found, "remove the cause and train it again")])
+        raise InputError.of(f"model {folder}", found, "remove the cause and train it again")
     if record.get("format") != FORMAT:
         found = f"format {record.get('format')!r}, not {FORMAT}"
-        raise InputError([Problem(f"model {folder}", found, "train it again with this version")])
+        raise InputError.of(f"model {folder}", found, "train it again with this version")
     if hashlib.sha256(data).hexdigest() != record["weights_sha256"]:
-        raise InputError(
-            [Problem(f"model {folder}", "weights and description do not belong together", "train it again")]
+        raise InputError.of(
+            f"model {folder}", "weights and description do not belong together", "train it again"
         )
     if record.get("own_network") and not own_networks:
         found = f"a network of its own, from {record['own_network'].get('file')!r}"
-        raise InputError([Problem(f"model {folder}", found, "only the workflow that trained it can load it")])
-    target: TaskTarget
-    if record["classes"] is not None:
-        target = ClassTarget(tuple(record["classes"]))
-    else:
-        target = SurvivalTarget(tuple(record["survival_edges_days"]))
+        raise InputError.of(f"model {folder}", found, "only the workflow that trained it can load it")
     choice = NetworkChoice.from_record(record)
+    config = choice.token_config(record["model_config"])
+    task, genes = (
+        record["task"],
+        record["genes"],
+    )  # keys of a record are sorted: the configuration has the order
     description = ModelDescription(
-        record["task"], record["model"], record["fold"], choice.token_config(record["model_config"]), target,
-        record["encoder"], tuple(record["tumor_genes"]), tuple(record["tme_genes"]), choice,
+        Task.of(task["name"], task), record["model"], record["fold"], config, target_of(record["target"]),
+        record["encoder"], {s: tuple(genes[s]) for s in config.subspaces if s in genes}, choice,
     )  # fmt: skip
     network = description.build()
     network.load_state_dict(load(data))

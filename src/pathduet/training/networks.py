@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from pathduet.catalogue import Model, find, own_model
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import ModelConfig
 from pathduet.models.network_settings import network_settings
@@ -51,6 +51,11 @@ class NetworkChoice:
         return self.model.role != "baseline"
 
     @property
+    def reads_slides(self) -> bool:
+        """Whether it is given slides. One that is not, learns from and predicts patients without slides, too."""
+        return "slides" in self.model.learns_from
+
+    @property
     def needs_expression(self) -> bool:
         """Whether it is trained on slides with expression only, as it predicts only those."""
         return "expression" in self.model.predicts_from
@@ -61,10 +66,21 @@ class NetworkChoice:
         return "released" if self.model.kind == "released" else "paper"
 
     def token_config(self, shape: Mapping[str, Any]) -> ModelConfig:
-        """Return the ``model`` part of a configuration or record: all sizes of a teacher or student, else how tokens are made."""
+        """Return the ``model`` part of a configuration or record: all sizes of a teacher or student, else how tokens are made.
+
+        Raises
+        ------
+        InputError
+            If the network cannot have this shape; those of the public code have two subspaces, for example.
+        """
         kind = self.model.load_settings() if self.has_experts else ModelConfig
         assert kind is not None and issubclass(kind, ModelConfig)
-        return kind(**shape)
+        try:
+            return kind(**shape)
+        except ValueError as error:
+            raise InputError.of(
+                f"model {self.base}", str(error), "correct `model` or `subspaces`, or leave the model out"
+            ) from None
 
     def build(self, sizes: NetworkSizes) -> nn.Module:
         """Return a baseline's or own network with fresh weights.
@@ -83,7 +99,7 @@ class NetworkChoice:
         except TypeError as error:
             found = f"{self.own.network} cannot be made: {error}"
             advice = "it is called with the sizes and the configured settings"
-            raise InputError([Problem(f"own model {self.own.file}", found, advice)]) from error
+            raise InputError.of(f"own model {self.own.file}", found, advice) from error
 
     def record(self) -> dict[str, Any]:
         """Return what model.json says about it."""

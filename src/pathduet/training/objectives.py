@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pathduet.losses.cgc import coordinate_classifier, subspace_logits
 from pathduet.losses.dev import dev_loss
-from pathduet.models.method.config import MAGNIFICATIONS, SUBSPACES
+from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.plain_attention import pool_keys
 from pathduet.models.method.student import Student
-from pathduet.models.method.subspace_order import assignment_costs
+from pathduet.models.method.subspace_order import in_order, optimal_order, order_loss
 from pathduet.models.method.teacher import Teacher, TeacherOutput
 from pathduet.training.config import TrainingConfig
 from pathduet.training.dataset import Batch
@@ -50,9 +49,10 @@ class Objective(Protocol):
         """Change gradients before a step; return the share of magnifications in conflict, None if not looked at."""
 
 
-def teacher_inputs(batch: Batch) -> tuple[Tensor | None, ...]:
-    """Return what a teacher reads: patches at 10x and 20x, then the genes of both subspaces."""
-    return (*(batch.patches.get(m) for m in MAGNIFICATIONS), batch.tumor, batch.tme)
+def teacher_inputs(batch: Batch) -> tuple[Tensor | None, Tensor | None, dict[str, Tensor]]:
+    """Return what a teacher reads: patches at 10x and 20x, then the genes of the subspaces."""
+    coarse, fine = (batch.patches.get(m) for m in MAGNIFICATIONS)
+    return coarse, fine, batch.genes
 
 
 def student_inputs(batch: Batch) -> tuple[Tensor | None, ...]:
@@ -65,9 +65,9 @@ def _task_loss(
 ) -> tuple[Tensor, Tensor]:
     """Return the sum of the experts' losses and the mean probability (B,) of what was observed."""
     both = [expert.float() for expert in logits.values()]
-    loss = torch.stack([target.loss(x, batch.label, batch.event, weights) for x in both]).sum()
+    loss = torch.stack([target.loss(x, batch.observed, weights) for x in both]).sum()
     with torch.no_grad():
-        probability = torch.stack([target.probability(x, batch.label, batch.event) for x in both]).mean(dim=0)
+        probability = torch.stack([target.probability(x, batch.observed) for x in both]).mean(dim=0)
     return loss, probability
 
 
@@ -102,7 +102,7 @@ class TeacherObjective:
         task, probability = _task_loss(self.target, output.logits, batch, self.class_weights)
         parts = {"task": task}
         if consistency:
-            parts["dev"] = torch.stack([self._dev(model, output, s) for s in SUBSPACES]).sum()
+            parts["dev"] = torch.stack([self._dev(model, output, s) for s in model.config.subspaces]).sum()
         if self.config.cgc:
             self._record_confidence(model, output.representation, batch)
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
@@ -124,8 +124,9 @@ class TeacherObjective:
     def _record_confidence(self, model: Teacher, representation: dict[str, Tensor], batch: Batch) -> None:
         for m in model.config.experts:
             classifier = model.expert(m)
-            alone = subspace_logits(representation[m].float(), classifier.weight, classifier.bias)
-            sums = [self.target.probability(logits, batch.label, batch.event).sum() for logits in alone]
+            count = len(model.config.subspaces)
+            alone = subspace_logits(representation[m].float(), classifier.weight, classifier.bias, count)
+            sums = [self.target.probability(logits, batch.observed).sum() for logits in alone]
             self._confidence.setdefault(m, []).append(torch.stack(sums))
 
     @torch.no_grad()
@@ -136,10 +137,10 @@ class TeacherObjective:
             return None
         conflicts = 0
         for m in model.config.experts:
-            gradient = model.expert(m).weight.grad  # (K, 2c)
+            gradient = model.expert(m).weight.grad  # (outputs, K c)
             assert gradient is not None
             sure = torch.stack(self._confidence[m]).sum(dim=0)
-            conflicts += coordinate_classifier(gradient, sure[0], sure[1], self.projections)
+            conflicts += coordinate_classifier(gradient, sure, self.projections)
         self._confidence.clear()
         return conflicts / len(model.config.experts)
 
@@ -170,9 +171,9 @@ class TeacherTargets(NamedTuple):
     Attributes
     ----------
     logits : dict
-        (n, K); zeros where the slide has no expression.
+        (n, outputs); zeros where the slide has no expression.
     representation : dict
-        (n, 2c).
+        (n, K c).
     """
 
     logits: dict[str, Tensor]
@@ -183,7 +184,7 @@ class TeacherTargets(NamedTuple):
 class DistilledObjective:
     """Task loss, MSE to the teacher's X_R and KL to its predictions (eq. 18), and the prototypes' order.
 
-    The scorer of the order learns the optimal assignment of the two prototypes to the teacher's two subspaces. The MSE is
+    The scorer of the order learns the optimal assignment of the prototypes to the teacher's subspaces. The MSE is
     taken in the order that the scorer gives, as at inference: under each slide's own optimal assignment, slides
     would settle on different orders for the same tissue, and there would be nothing for the scorer to learn. Slides without expression take part in the task loss only.
 
@@ -212,19 +213,18 @@ class DistilledObjective:
         if bool(taught.any()):
             rows = batch.index[taught]
             for m in model.config.experts:
-                prototypes = output.prototypes[m][taught].float()  # (b, 2, c)
+                prototypes = output.prototypes[m][taught].float()  # (b, K, c)
                 target = self.targets.representation[m][rows].view_as(prototypes)
-                kept, swapped = assignment_costs(prototypes, target)
+                distance = (in_order(prototypes, output.order[m][taught]) - target).square()
                 divergence = self.target.divergence(
                     output.logits[m][taught].float(), self.targets.logits[m][rows], self.config.temperature
                 )
-                given = output.margin[m][taught].detach() >= 0
-                parts["mse"] = parts["mse"] + self.config.w_mse * torch.where(given, kept, swapped).mean()
+                # slide by slide first: the sum's order is part of the numbers
+                parts["mse"] = parts["mse"] + self.config.w_mse * distance.mean(dim=(1, 2)).mean()
                 parts["kl"] = parts["kl"] + self.config.w_kl * divergence
                 if model.learns_order:
-                    order = F.binary_cross_entropy_with_logits(
-                        output.margin[m][taught].float(), (kept <= swapped).to(kept.dtype)
-                    )
+                    wanted = optimal_order(prototypes.detach(), target)
+                    order = order_loss(output.scores[m][taught].float(), wanted)
                     parts["order"] = parts["order"] + self.config.w_order * order
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 

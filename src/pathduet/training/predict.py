@@ -1,4 +1,4 @@
-"""Predictions of a trained model, slide by slide, with the representations they come from."""
+"""Predictions of a trained model, slide by slide or patient by patient, with the representations they come from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pathduet.core.errors import InputError, Problem, Problems
+from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import atomic_path
 from pathduet.core.hardware import limit_threads, pick_device
 from pathduet.core.progress import track
@@ -25,7 +25,7 @@ from pathduet.training.dataset import Batch, ExpressionSource, SlideDataset, Sli
 from pathduet.training.fold_data import FoldData
 from pathduet.training.model_folder import ModelDescription, load_model
 from pathduet.training.objectives import student_inputs, teacher_inputs
-from pathduet.training.task_targets import ClassTarget
+from pathduet.training.task_targets import ClassTarget, RegressionTarget
 from pathduet.training.train import magnifications_read
 
 if TYPE_CHECKING:
@@ -41,15 +41,20 @@ class Predictions(NamedTuple):
         One row a slide, in the order of slide ids: slide_id, patient_id, cohort, part, fold; then for
         classification label, predicted, expert (``10x`` or ``20x``, the more confident one), p_<class>, and the
         experts' own p10_<class>, p20_<class> (or those of the one that there is); for survival survival_days, event,
-        bin (from 0), risk (higher = dies earlier), h_1 ... h_K (hazards), risk_10x, risk_20x. Unknown truth is missing.
-        Models that are not the method's have no experts.
+        bin (from 0), risk (higher = the event comes earlier), h_1 ... h_K (hazards), risk_10x, risk_20x; for regression value,
+        prediction, prediction_10x, prediction_20x in the label's unit. Unknown truth is missing. Models that are not the
+        method's have no experts. Of models that read expression alone, patients without slides follow, their slide_id
+        empty, in the order of patient ids.
     representations : dict
-        (slides, 2c) float32 by magnification: X_R, tumor first, then TME; rows as in the table. Of models that are not
+        (rows, K c) float32 by magnification: X_R, the subspaces in their order; rows as in the table. Of models that are not
         the method's one matrix, ``representation``: what their last layer reads.
+    subspaces : tuple of str
+        Whose parts of X_R stand beside each other; empty for models that are not the method's.
     """
 
     table: pd.DataFrame
     representations: dict[str, NDArray[np.float32]]
+    subspaces: tuple[str, ...] = ()
 
 
 def predict_model(
@@ -68,7 +73,8 @@ def predict_model(
     model_dir : Path
         Folder written by :func:`pathduet.training.train.train_model`.
     data : FoldData
-        As for training. A model that predicts from expression predicts only slides that have some.
+        As for training. A model that predicts from expression predicts only slides that have some, and one that reads
+        nothing else the patients without slides, too.
     part : str or sequence of str
         ``test``, ``train``, ``external`` (patients outside the cross-validation), or several of them.
     batch_size : int
@@ -86,14 +92,14 @@ def predict_model(
     network, description, _ = load_model(model_dir, own_networks=True)
     network.to(chosen)
     parts = (part,) if isinstance(part, str) else part
-    samples = data.samples(description.fold, description.target, *parts)
-    expression = None
-    if description.choice.needs_expression:
-        expression = data.expression()
-        genes = (tuple(expression.tumor_genes), tuple(expression.tme_genes))
-        if genes != (description.tumor_genes, description.tme_genes):
+    choice = description.choice
+    expression = data.expression() if choice.needs_expression else None
+    without_slides = None if choice.reads_slides else expression
+    samples = data.samples(description.fold, description.target, *parts, expression=without_slides)
+    if expression is not None:
+        if {s: tuple(genes) for s, genes in expression.genes.items()} != description.genes:
             found = "trained on other genes than the fold's expression"
-            raise InputError([Problem(f"model {model_dir}", found, "train it again")])
+            raise InputError.of(f"model {model_dir}", found, "train it again")
         samples = [s for s in samples if expression.row_for(s.patient_id, s.slide_id) is not None]
     return predict_samples(
         network, description, samples, data.labels,
@@ -146,17 +152,18 @@ def predict_samples(
     logits: dict[str, list[torch.Tensor]] = {m: [] for m in names}
     representations: dict[str, list[torch.Tensor]] = {m: [] for m in seen}
     starts = range(0, len(dataset), batch_size)
-    label = f"predicting {description.task} {description.model}"
+    label = f"predicting {description.task.name} {description.model}"
     for start in track(starts, len(starts), label, "batches") if show_progress else starts:
         batch = dataset.batch(range(start, min(start + batch_size, len(dataset)))).to(chosen)
         for collected, said in zip((logits, representations), _answer(network, batch), strict=True):
             for name, value in said.items():
                 collected[name].append(value.float().cpu())
-    width = 2 * description.config.width if choice.has_experts else 0
+    subspaces = description.config.subspaces if choice.has_experts else ()
+    width = len(subspaces) * description.config.width
     table = _table(
         samples, labels, description, {m: _stack(x, description.target.outputs) for m, x in logits.items()}
     )
-    return Predictions(table, {m: _stack(x, width).numpy() for m, x in representations.items()})
+    return Predictions(table, {m: _stack(x, width).numpy() for m, x in representations.items()}, subspaces)
 
 
 def _answer(network: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -188,8 +195,11 @@ def _table(
         "fold": [description.fold] * len(samples),
     }
     truth = labels.reindex([sample.patient_id for sample in samples])
-    if isinstance(description.target, ClassTarget):
-        columns |= _class_columns(logits, description, truth)
+    target = description.target
+    if isinstance(target, ClassTarget):
+        columns |= _class_columns(logits, target, description.config.expert_rule, truth)
+    elif isinstance(target, RegressionTarget):
+        columns |= _regression_columns(logits, target, truth)
     else:
         bins = [sample.label if sample.label >= 0 else None for sample in samples]
         columns |= _survival_columns(logits, truth, pd.array(bins, dtype="Int64"))
@@ -201,10 +211,8 @@ def _stack(rows: list[torch.Tensor], width: int) -> torch.Tensor:
 
 
 def _class_columns(
-    logits: dict[str, torch.Tensor], description: ModelDescription, truth: pd.DataFrame
+    logits: dict[str, torch.Tensor], target: ClassTarget, expert_rule: str, truth: pd.DataFrame
 ) -> dict[str, Any]:
-    target = description.target
-    assert isinstance(target, ClassTarget)
     # float64: probabilities of the table then add up to 1 to the last printed digit
     wide = {m: x.double() for m, x in logits.items()}
     more: dict[str, list[str]] = {}
@@ -212,7 +220,7 @@ def _class_columns(
     if "" in wide:
         probability = wide[""].softmax(dim=1)
     else:
-        probability, expert, single = combine_probabilities(wide, description.config.expert_rule)
+        probability, expert, single = combine_probabilities(wide, expert_rule)
         more = {"expert": [MAGNIFICATIONS[i] for i in expert.tolist()]}
     predicted = [target.classes[i] for i in probability.argmax(dim=1).tolist()]
     columns: dict[str, Any] = {"label": truth["label"].to_numpy(), "predicted": predicted, **more}
@@ -238,6 +246,18 @@ def _survival_columns(logits: dict[str, torch.Tensor], truth: pd.DataFrame, bins
     return columns | {f"risk_{m}": risk_from_hazards(single[m]).numpy() for m in single}
 
 
+def _regression_columns(
+    logits: dict[str, torch.Tensor], target: RegressionTarget, truth: pd.DataFrame
+) -> dict[str, Any]:
+    """Return the truth and the experts' mean prediction in the label's unit, then their own."""
+    single = {m: target.mean + target.sd * x.double().squeeze(1) for m, x in logits.items()}
+    columns: dict[str, Any] = {
+        "value": truth["value"].to_numpy(),
+        "prediction": torch.stack(list(single.values())).mean(dim=0).numpy(),
+    }
+    return columns | {f"prediction_{m}": values.numpy() for m, values in single.items() if m}
+
+
 def check_features(dataset: SlideDataset, description: ModelDescription, where: str) -> None:
     """Refuse features of another encoder than those that a model was trained on."""
     found, problems = dataset.encoder() if len(dataset) else description.encoder, Problems()
@@ -250,13 +270,14 @@ def check_features(dataset: SlideDataset, description: ModelDescription, where: 
 
 
 def write_representations(path: Path, predictions: Predictions) -> None:
-    """Write the representations as HDF5: `slide_id`, and a matrix (slides, width) float32 of each kind."""
+    """Write the representations as HDF5: `slide_id`, `patient_id`, and a matrix (rows, width) float32 of each kind."""
     import h5py
 
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        ids = [str(value) for value in predictions.table["slide_id"]]
-        file.create_dataset("slide_id", data=ids, dtype=h5py.string_dtype(), track_times=False)
+        for name in ("slide_id", "patient_id"):
+            ids = [str(value) for value in predictions.table[name]]
+            file.create_dataset(name, data=ids, dtype=h5py.string_dtype(), track_times=False)
         for m, values in predictions.representations.items():
             dataset = file.create_dataset(m, data=values, track_times=False)
             if m in MAGNIFICATIONS:
-                dataset.attrs["columns"] = "tumor subspace, then TME subspace"
+                dataset.attrs["columns"] = ", then ".join(predictions.subspaces)

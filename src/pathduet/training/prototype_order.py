@@ -1,96 +1,140 @@
-"""Which prototype of a trained student is the tumor one: settled by the expression before distillation starts.
+"""Which prototype of a trained student is which subspace's: settled by the expression before distillation starts.
 
-A student that was trained on the task alone tells its two prototypes apart, on most slides in the same way, but which of
+A student that was trained on the task alone tells its prototypes apart, on most slides in the same way, but which of
 them comes first is chance. Left to the assignment slide by slide, distillation would keep that chance order: its
-representation has a basis of its own, in which either order is as far from the teacher's. Two things are settled here:
+representation has a basis of its own, in which every order is as far from the teacher's. Two things are settled here:
 
-- *alike on every slide*: the scorer is turned to the direction in which a slide's two prototypes differ most, over all
-  slides: that is what the clustering divides tissue by. The task alone leaves it undecided where either order predicts
+- *alike on every slide*: the scorer is turned to the directions in which a slide's prototypes differ most, over all
+  slides: that is what the clustering divides tissue by. The task alone leaves it undecided where other orders predict
   as well.
-- *tumor first*: what tissue and expression have in common is which patients differ, so the prototype that says more
-  about the tumor genes comes first. The tissue is asked by the encoder's features of each prototype's tiles:
-  representations, the teacher's as the student's own, are worse witnesses, because both of their halves have learned the
+- *each subspace its own*: what tissue and expression have in common is which patients differ, so the prototypes go to the
+  subspaces whose genes they say most about. The tissue is asked by the encoder's features of each prototype's tiles:
+  representations, the teacher's as the student's own, are worse witnesses, because all of their parts have learned the
   outcome of the same slides. Two magnifications of a slide show the same tissue, so their evidence is added up.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pathduet.models.method.dpc_knn import merge_tokens
 from pathduet.models.method.student import Student
+from pathduet.models.method.subspace_order import best_order, in_order
 from pathduet.training.loop import TrainingItems
 from pathduet.training.objectives import student_inputs
 
 #: Ridge penalty in units of the mean squared singular value: tens of patients stand against hundreds of numbers.
 PENALTY = 10.0
+#: Starts of the search for three and more consistent groups of prototypes, and rounds of each.
+_STARTS, _ROUNDS = 8, 20
+
+#: Of each subspace the prototype that it gets.
+Order = tuple[int, ...]
 
 
-def order_evidence(ordered: Tensor, tumor: Tensor, tme: Tensor) -> float:
-    """Return the evidence that of two prototypes the first belongs to the tumor genes and the second to the TME genes.
+def all_orders(count: int) -> list[Order]:
+    """Return the orders of K prototypes, the given one first."""
+    return list(permutations(range(count)))
 
-    The genes of each subspace are predicted by ridge regression from both prototypes at once; what either prototype
+
+def order_evidence(ordered: Tensor, genes: Sequence[Tensor]) -> dict[Order, float]:
+    """Return how well each order of the prototypes fits the subspaces.
+
+    The genes of each subspace are predicted by ridge regression from all prototypes at once; what a prototype
     adds to the variance of the prediction is its share.
 
     Parameters
     ----------
     ordered : Tensor
-        (n, 2, c) of n slides: what describes the tissue of the first prototype and of the second.
-    tumor, tme : Tensor
-        (n, G) z-scores of each subspace's genes.
+        (n, K, c) of n slides: what describes the tissue of each prototype.
+    genes : sequence of Tensor
+        (n, G) z-scores of each of the K subspaces' genes.
 
     Returns
     -------
-    float
-        Share of the first in the tumor genes times share of the second in the TME genes, minus the same for the other
-        order; above 0: the order is right.
+    dict
+        For every order the product, over the subspaces, of the share of its prototype in the subspace's genes: in [0, 1].
     """
-    n, _, c = ordered.shape
+    n, count, c = ordered.shape
     x = (ordered - ordered.mean(dim=0)).double()
-    # Both prototypes weigh the same, however far they move between slides.
+    # All prototypes weigh the same, however far they move between slides.
     x = x / x.square().sum(dim=(0, 2), keepdim=True).sqrt().clamp(min=1e-12)
-    joint = x.flatten(1)  # (n, 2c)
+    joint = x.flatten(1)  # (n, K c)
     gram = joint @ joint.T  # between slides: there are fewer of them than numbers each
-    gram.diagonal().add_(PENALTY * gram.diagonal().sum() / min(n, 2 * c))
+    gram.diagonal().add_(PENALTY * gram.diagonal().sum() / min(n, count * c))
     shares = []
-    for genes in (tumor, tme):
-        y = (genes - genes.mean(dim=0)).double()
-        weights = joint.T @ torch.linalg.solve(gram, y)  # (2c, G)
-        added = torch.stack(
-            [(x[:, k] @ weights[k * c : (k + 1) * c]).square().sum() for k in range(2)]
-        )  # (2,)
-        shares.append(added / added.sum().clamp(min=1e-300))
-    (tumor_first, tumor_second), (tme_first, tme_second) = shares
-    return float(tumor_first * tme_second - tumor_second * tme_first)
+    for values in genes:
+        y = (values - values.mean(dim=0)).double()
+        weights = joint.T @ torch.linalg.solve(gram, y)  # (K c, G)
+        added = torch.stack([(x[:, k] @ weights[k * c : (k + 1) * c]).square().sum() for k in range(count)])
+        shares.append((added / added.sum().clamp(min=1e-300)).tolist())
+    return {order: math.prod(share[k] for share, k in zip(shares, order)) for order in all_orders(count)}
 
 
-def consistent_direction(given: Tensor, scorer: Tensor) -> Tensor | None:
-    """Return the direction (c,) in which the two prototypes of a slide differ most, over all slides.
+def consistent_scorer(given: Tensor, scorer: Tensor) -> Tensor | None:
+    """Return the scorer (K - 1, c) of the directions in which the prototypes of a slide differ most, over all slides.
+
+    Of two prototypes it is the main direction of their difference. Of more, the prototypes of all slides are gathered around
+    K centres, one of each slide at each, by the order that brings them nearest.
 
     Parameters
     ----------
     given : Tensor
-        (n, 2, c) prototypes in the order that the clustering gave them, which says nothing.
+        (n, K, c) prototypes in the order that the clustering gave them, which says nothing.
     scorer : Tensor
-        (c,) the scorer so far; of the two opposite directions the one nearer to it is taken.
+        (K - 1, c) the scorer so far; of all ways to number what was found, the one nearest to it is taken.
 
     Returns
     -------
     Tensor or None
-        As long as makes the mean size of a margin 1; None if the prototypes do not differ.
+        As long as makes the score of the best order exceed the orders' mean score by 1/2, in the mean over slides; None if the
+        prototypes do not differ.
     """
+    if given.shape[1] == 2:
+        return _main_direction(given, scorer)
+    x = (given - given.mean(dim=1, keepdim=True)).double()
+    before = best_order(F.pad(x @ scorer.double().T, (0, 1)))
+    picks = [i * len(x) // _STARTS for i in range(_STARTS)]
+    found = [_centres(x, start) for start in (in_order(x, before).mean(dim=0), *x[picks])]
+    centres = max(found, key=lambda those: float(those.square().sum()))
+    order = best_order(x @ centres.T)
+    # the orders' mean score is 0, as each slide's mean is
+    lead = (in_order(x, order) * centres).sum(dim=(1, 2)).mean()
+    if not lead > 0:
+        return None
+    same = (before.unsqueeze(1) == order.unsqueeze(2)).double().sum(dim=0)  # found (rows), before (columns)
+    centres = centres[best_order(same.unsqueeze(0))[0]]
+    return ((centres[:-1] - centres[-1]) / (2 * lead)).to(scorer.dtype)
+
+
+def _main_direction(given: Tensor, scorer: Tensor) -> Tensor | None:
     difference = (given[:, 0] - given[:, 1]).double()  # (n, c)
     direction = torch.linalg.eigh(difference.T @ difference).eigenvectors[:, -1]
     margin = (difference @ direction).abs().mean()
     if not margin > 0:
         return None
-    side = direction @ scorer.double()
+    side = direction @ scorer[0].double()
     if side == 0:
         side = direction[direction.abs().argmax()]
-    return (direction * torch.sign(side) / margin).to(scorer.dtype)
+    return (direction * torch.sign(side) / margin).to(scorer.dtype).unsqueeze(0)
+
+
+def _centres(x: Tensor, centres: Tensor) -> Tensor:
+    """Return the means (K, c) of the slides' prototypes (n, K, c), each slide in the order nearest to them."""
+    order = None
+    for _ in range(_ROUNDS):
+        before, order = order, best_order(x @ centres.T)
+        if before is not None and torch.equal(before, order):
+            break
+        centres = in_order(x, order).mean(dim=0)
+    return centres
 
 
 @torch.no_grad()
@@ -101,13 +145,13 @@ def order_prototypes(
     batch_size: int,
     device: torch.device,
 ) -> dict[str, float]:
-    """Order the prototypes alike on every slide, tumor first as far as the expression can tell.
+    """Order the prototypes alike on every slide, each at its own subspace as far as the expression can tell.
 
-    The scorers are replaced (:func:`consistent_direction`); slides that stood the other way are predicted a little
-    differently then. Where the expression says so, both prototypes are exchanged, in the scorer and in the classifier,
+    The scorers are replaced (:func:`consistent_scorer`); slides that stood in another order are predicted a little
+    differently then. Where the expression says so, the prototypes are exchanged, in the scorer and in the classifier,
     which changes no prediction. Both magnifications are judged together: where a slide's first prototype takes a
-    large share of its tiles at 10x, that of the same tissue does so at 20x. The sign of the covariance of these shares
-    over the slides tells whether the two orders agree, and the evidence of both is added up accordingly.
+    large share of its tiles at 10x, that of the same tissue does so at 20x. The covariances of these shares over the slides
+    tell which prototypes show the same tissue, and the evidence of both is added up accordingly.
 
     Parameters
     ----------
@@ -125,62 +169,94 @@ def order_prototypes(
     Returns
     -------
     dict of str to float
-        Evidence by magnification, :func:`order_evidence` of both added up, for the order before the exchange; negative
-        ones were exchanged. 0, and nothing done, with fewer than three slides.
+        Evidence by magnification, :func:`order_evidence` of both added up: that for the order before the exchange minus that
+        for the best of all others; negative ones were exchanged. 0, and nothing done, with fewer than three slides.
     """
     training = student.training
     student.eval()
+    subspaces = student.config.subspaces
     seen = {m: _Seen([], [], []) for m in student.config.experts}
-    genes: list[tuple[Tensor, Tensor]] = []
+    genes: list[list[Tensor]] = []
     for start in range(0, len(paired), batch_size):
         batch = dataset.batch(paired[start : start + batch_size]).to(device)
-        genes.append((batch.tumor, batch.tme))
+        genes.append([batch.genes[s] for s in subspaces])
         output = student(*student_inputs(batch))
         for m, parts in seen.items():
             assignment = output.aggregation[m].assignment  # (b, N)
             ones = torch.ones_like(assignment, dtype=torch.float32)
-            means = merge_tokens(batch.patches[m], assignment, ones, 2)  # (b, 2, d)
+            means = merge_tokens(batch.patches[m], assignment, ones, len(subspaces))  # (b, K, d)
             parts.prototypes.append(output.prototypes[m].float())
             parts.tissue.append(student.patch_tokens(m).standardised(means))
-            parts.share.append((assignment == 0).float().mean(dim=1))
+            taken = [(assignment == k).float().mean(dim=1, keepdim=True) for k in range(len(subspaces))]
+            parts.share.append(torch.stack(taken, dim=1))
     student.train(training)
-    evidence = dict.fromkeys(seen, 0.0)
     if len(paired) < 3:
-        return evidence
-    tumor, tme = (torch.cat(parts) for parts in zip(*genes, strict=True))
-    shares = {}
+        return dict.fromkeys(seen, 0.0)
+    expressed = [torch.cat(parts) for parts in zip(*genes, strict=True)]
+    fits: dict[str, dict[Order, float]] = {}
+    shares: dict[str, Tensor] = {}
     for m, parts in seen.items():
         prototypes, tissue, share = (torch.cat(part) for part in parts)
         scorer = student.scorer(m)
-        direction = consistent_direction(prototypes, scorer[0])
-        if direction is not None:
-            scorer.copy_(direction.unsqueeze(0))
-        given = ((prototypes[:, 0] - prototypes[:, 1]) @ scorer[0]) >= 0  # (n,)
-        evidence[m] = order_evidence(torch.where(given.view(-1, 1, 1), tissue, tissue.flip(1)), tumor, tme)
-        shares[m] = torch.where(given, share, 1 - share)
-    evidence = _together(evidence, shares)
-    for m, found in evidence.items():
-        if found < 0:
-            student.exchange(m)
+        found = consistent_scorer(prototypes, scorer)
+        if found is not None:
+            scorer.copy_(found)
+        order = best_order(F.pad(prototypes @ scorer.T, (0, 1)))
+        fits[m] = order_evidence(in_order(tissue, order), expressed)
+        shares[m] = in_order(share, order).squeeze(2)
+    evidence = {}
+    for m, (best, against_others) in _settled(fits, shares).items():
+        evidence[m] = against_others
+        if against_others < 0:
+            student.reorder(m, best)
     return evidence
 
 
 class _Seen(NamedTuple):
-    """Of each batch, prototypes as given: (b, 2, c); mean features of their tiles (b, 2, d); the first one's share (b,)."""
+    """Of each batch, prototypes as given: (b, K, c); mean features of their tiles (b, K, d); their shares of the tiles (b, K, 1)."""
 
     prototypes: list[Tensor]
     tissue: list[Tensor]
     share: list[Tensor]
 
 
-def _together(evidence: dict[str, float], shares: dict[str, Tensor]) -> dict[str, float]:
-    """Add up the magnifications' evidence; left apart where the shares (n,) of the first prototypes do not correlate."""
-    if len(evidence) < 2:
-        return evidence
-    first, second = evidence
-    moved = [shares[m] - shares[m].mean() for m in (first, second)]
-    sign = float(torch.sign((moved[0] * moved[1]).sum()))
-    if sign == 0:
-        return evidence
-    total = evidence[first] + sign * evidence[second]
-    return {first: total, second: sign * total}
+def _settled(
+    fits: dict[str, dict[Order, float]], shares: dict[str, Tensor]
+) -> dict[str, tuple[Order, float]]:
+    """Return each magnification's best order, and the evidence for the order as it is against the best of all others.
+
+    `fits` are added up over the magnifications, left apart where the prototypes' shares (n, K) do not vary together.
+    """
+    if len(fits) == 2:
+        first, second = fits
+        moved = [shares[m] - shares[m].mean(dim=0) for m in (first, second)]
+        together = moved[1].T @ moved[0]  # (K, K)
+        if bool(together.any()):
+            # the prototype at `second` that shows the tissue of each at `first`
+            same = best_order(together.unsqueeze(0))[0].tolist()
+            start = tuple(range(len(same)))
+            fit = fits[first], fits[second]
+            worse = {
+                order: (fit[0][start] - fit[0][order])
+                + (fit[1][_through(start, same)] - fit[1][_through(order, same)])
+                for order in fit[0]
+            }  # in differences, so that equal fits are told as equal
+            best = min(worse, key=lambda order: worse[order])
+            return {
+                first: (best, _against_others(worse, start)),
+                second: (_through(best, same), _against_others(worse, tuple(same.index(k) for k in start))),
+            }
+    settled = {}
+    for m, fit_of in fits.items():
+        start = next(iter(fit_of))
+        worse = {order: fit_of[start] - value for order, value in fit_of.items()}
+        settled[m] = min(worse, key=lambda order: worse[order]), _against_others(worse, start)
+    return settled
+
+
+def _against_others(worse: dict[Order, float], kept: Order) -> float:
+    return min(value - worse[kept] for order, value in worse.items() if order != kept)
+
+
+def _through(order: Order, same: list[int]) -> Order:
+    return tuple(same[k] for k in order)

@@ -22,13 +22,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pathduet.cohort.labels import known_labels
+from pathduet.cohort.tasks import Task
 from pathduet.core.files import write_json, write_tsv
 from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
 from pathduet.training.failures import reason_of
-from pathduet.training.fold_data import FoldData, known_labels
+from pathduet.training.fold_data import FoldData
 from pathduet.training.networks import ModelSettings
 from pathduet.training.predict import predict_model
+from pathduet.training.task_targets import ClassTarget, RegressionTarget, TaskTarget
 from pathduet.training.train import ModelToTrain, train_model
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 SEARCH = "search.tsv"
 _FOLDER = "search"
 _LEAST_PROBABILITY = 1e-7
+#: Groups of equal size, by value, from which a regression's inner patients are drawn.
+_VALUE_GROUPS = 4
 
 
 @dataclass(frozen=True)
@@ -84,20 +89,23 @@ def candidates(search: Mapping[str, Any], seed: int, task: str, fold: int) -> li
 
 
 def inner_folds(
-    folds: pd.DataFrame, labels: pd.DataFrame, task: str, fold: int, fraction: float, seed: int
+    folds: pd.DataFrame, labels: pd.DataFrame, task: Task, fold: int, fraction: float, seed: int
 ) -> pd.DataFrame:
     """Return a fold table of the training part alone, in which `fold` holds the patients on whom trials are compared.
 
-    Patients with a known label are drawn in equal shares from each class, or from the dead and the censored; at least
-    one patient of each group with two or more. All others stay on the training side.
+    Patients with a known label are drawn in equal shares from each class, from those with the event and the censored, or from
+    each quarter of the values; at least one patient of each group with two or more. All others stay on the training side.
     """
     import pandas as pd
 
     training = folds[folds["fold"].astype(int) != fold].sort_values("patient_id").reset_index(drop=True)
-    known = known_labels(labels, task)
+    known = known_labels(labels)
     known = known.loc[known.index.intersection(pd.Index(training["patient_id"]))].sort_index()
-    strata = known["event"] if task == "survival" else known["label"]
-    rng = _generator("inner split", seed, task, fold)
+    if task.kind == "regression":
+        strata = (known["value"].rank(method="first") - 1) * _VALUE_GROUPS // len(known)
+    else:
+        strata = known["event" if task.kind == "survival" else "label"]
+    rng = _generator("inner split", seed, task.name, fold)
     held: set[str] = set()
     for _, group in strata.groupby(strata, sort=True):
         if len(group) > 1:
@@ -108,15 +116,23 @@ def inner_folds(
     return inner
 
 
-def observed_loss(predictions: pd.DataFrame, task: str) -> float:
+def observed_loss(predictions: pd.DataFrame, target: TaskTarget) -> float:
     """Return the mean over patients of minus the log-probability of what was observed; NaN without labelled patients.
+
+    Of a regression, half the mean squared error in standard deviations.
 
     Parameters
     ----------
     predictions : DataFrame
         As :func:`pathduet.training.predict.predict_model` makes it; a patient's slides are averaged first.
+    target : TaskTarget
+        What the model is made for.
     """
-    if task == "survival":
+    if isinstance(target, RegressionTarget):
+        means = predictions.dropna(subset=["value"]).groupby("patient_id")[["value", "prediction"]].mean()
+        errors = (means["prediction"] - means["value"]).to_numpy(float) / target.sd
+        return float(np.square(errors).mean() / 2) if len(errors) else math.nan
+    if not isinstance(target, ClassTarget):
         rows = predictions.dropna(subset=["bin", "event"])
         hazards = [str(name) for name in rows if str(name).startswith("h_")]
         means = rows.groupby("patient_id")[[*hazards, "bin", "event"]].mean()
@@ -167,16 +183,17 @@ def search_settings(
 
     task, fold, seed = configured.task, configured.fold, configured.settings.training.seed
     inner = inner_folds(data.folds, data.labels, task, fold, search["inner_fraction"], seed)
+    target = data.target(fold)
     patients = set(inner["patient_id"])
     # the fold's own intervals: those of the inner part would not be the teacher's
-    configured = replace(configured, target=data.target(task, fold))
+    configured = replace(configured, target=target)
     trained = replace(
         data,
         slides=data.slides[data.slides["patient_id"].isin(patients)],
         labels=data.labels[data.labels.index.isin(patients)],
         folds=inner,
     )
-    drawn = candidates(search, seed, task, fold)
+    drawn = candidates(search, seed, task.name, fold)
     rows = []
     for number, candidate in enumerate(drawn):
         tried = replace(configured, settings=with_candidate(configured.settings, candidate))
@@ -192,7 +209,7 @@ def search_settings(
             "weight_decay": settings.training.weight_decay,
             "dropout": settings.dropout,
         }
-        rows.append(row | _kept(folder, key, partial(_trial, tried, trained, folder, threads)))
+        rows.append(row | _kept(folder, key, partial(_trial, tried, target, trained, folder, threads)))
     table = pd.DataFrame(rows)
     finished = table.dropna(subset=["loss"])
     losses = finished["loss"].astype(float)
@@ -213,9 +230,9 @@ def search_settings(
     return with_candidate(configured.settings, drawn[best]), record
 
 
-def _trial(tried: ModelToTrain, data: FoldData, folder: Path, threads: int) -> float:
+def _trial(tried: ModelToTrain, target: TaskTarget, data: FoldData, folder: Path, threads: int) -> float:
     train_model(tried, data, folder, threads=threads)
-    return observed_loss(predict_model(folder, data, threads=threads).table, tried.task)
+    return observed_loss(predict_model(folder, data, threads=threads).table, target)
 
 
 def _kept(folder: Path, key: str, trial: Callable[[], float]) -> dict[str, Any]:

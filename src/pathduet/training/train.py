@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pathduet.catalogue import find
-from pathduet.core.errors import InputError, Problem
+from pathduet.cohort.tasks import Task
+from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import sha256_file, write_tsv
 from pathduet.core.hardware import limit_threads, pick_device
 from pathduet.losses.class_weights import class_weights
@@ -40,7 +41,7 @@ from pathduet.training.task_targets import ClassTarget, TaskTarget
 from pathduet.training.tensorboard import require_tensorboard
 
 #: What a student shares with its teacher: the slides' tokens, the experts and the width of X_R.
-SAME_TEACHER = ("tokens", "token_order", "width", "magnifications")
+SAME_TEACHER = ("tokens", "token_order", "width", "magnifications", "subspaces")
 #: What a distilled student shares with the student it starts from: all but what only a teacher has, and what changes
 #: neither the shape nor the meaning of its weights.
 _FREE = ("gene_input", "dropout", "expert_rule")
@@ -54,8 +55,8 @@ class ModelToTrain:
 
     Attributes
     ----------
-    task : str
-        ``diagnosis``, ``grading`` or ``survival``.
+    task : Task
+        What it predicts.
     model : str
         The planned model's name, e.g. ``teacher-no-cgc``.
     fold : int
@@ -68,12 +69,12 @@ class ModelToTrain:
         The same fold's student: the warmed-up network that distillation starts from. Without it, a distilled model starts
         from fresh weights.
     target : TaskTarget, optional
-        Classes or survival intervals, where they are not those of this training part.
+        Classes, survival intervals or moments, where they are not those of this training part.
     record : mapping
         More for model.json (how the settings were found), JSON-ready.
     """
 
-    task: str
+    task: Task
     model: str
     fold: int
     settings: ModelSettings
@@ -85,7 +86,7 @@ class ModelToTrain:
     @property
     def label(self) -> str:
         """What progress and errors call it."""
-        return f"{self.task} {self.model} fold {self.fold}"
+        return f"{self.task.name} {self.model} fold {self.fold}"
 
 
 def train_model(
@@ -129,7 +130,7 @@ def train_model(
     limit_threads(threads)
     chosen = torch.device(pick_device(device))
     settings = model.settings
-    target = model.target or data.target(model.task, model.fold)
+    target = model.target or data.target(model.fold)
     dataset, record = _training_set(model, data, target)
     description = _describe(model, target, dataset)
     network = _fresh_network(model, description, dataset)
@@ -150,20 +151,25 @@ def train_model(
 def _training_set(
     model: ModelToTrain, data: FoldData, target: TaskTarget
 ) -> tuple[SlideDataset, dict[str, Any]]:
-    """Return the labelled slides of the training part that the network can use, and what model.json says about them."""
+    """Return the labelled samples of the training part that the network can use, and what model.json says about them."""
     from pathduet import __version__
 
     settings, network = model.settings, model.settings.network
-    training = data.samples(model.fold, target, "train")
-    labelled = [sample for sample in training if sample.label >= 0]
     expression = data.expression() if "expression" in network.model.learns_from else None
+    without_slides = None if network.reads_slides else expression
+    training = data.samples(model.fold, target, "train", expression=without_slides)
+    labelled = [sample for sample in training if sample.label >= 0]
     usable = labelled
     if network.needs_expression and expression is not None:
         usable = [s for s in labelled if expression.row_for(s.patient_id, s.slide_id) is not None]
     if not usable:
-        found = f"{len(training)} slides, {len(labelled)} with a label, {len(usable)} of them usable"
+        items = "slides" if network.reads_slides else "slides and patients without any"
+        found = f"{len(training)} {items}, {len(labelled)} with a label, {len(usable)} of them usable"
         advice = "check folds, labels and (for models of both) that expression and slides share patients"
-        raise InputError([Problem(f"{model.label}, training part", found, advice)])
+        raise InputError.of(f"{model.label}, training part", found, advice)
+    if network.has_experts and expression is not None and tuple(expression.genes) != settings.model.subspaces:
+        found = f"genes of {', '.join(expression.genes)}, subspaces {', '.join(settings.model.subspaces)}"
+        raise InputError.of(model.label, found, "make the fold's expression matrix with these subspaces")
     read = magnifications_read(network, settings.model)
     dataset = SlideDataset(usable, settings.model, expression, settings.training.cache_mib, read)
     record = {
@@ -174,8 +180,9 @@ def _training_set(
         if expression and data.expression_path
         else None,
         "training_part": {
-            "slides": len(dataset),
+            "slides": sum(sample.slide_id != "" for sample in usable),
             "patients": len({sample.patient_id for sample in usable}),
+            "patients_without_slides": sum(sample.slide_id == "" for sample in usable),
             "slides_without_label": len(training) - len(labelled),
             "slides_without_expression": len(labelled) - len(usable),
             "slides_paired": sum(row is not None for row in dataset.expression),
@@ -186,18 +193,19 @@ def _training_set(
 
 
 def _describe(model: ModelToTrain, target: TaskTarget, dataset: SlideDataset) -> ModelDescription:
-    choice = model.settings.network
+    choice, config = model.settings.network, model.settings.model
     # a distilled student reads no genes: those that it learns from are its teacher's
-    tumor, tme = dataset.gene_names if choice.model.role != "distilled" else ((), ())
+    genes = dataset.genes if choice.model.role != "distilled" else {}
+    if genes:  # the subspaces of a baseline are those that it is given
+        config = replace(config, subspaces=tuple(genes))
     return ModelDescription(
         model.task,
         model.model,
         model.fold,
-        model.settings.model,
+        config,
         target,
         dataset.encoder(),
-        tumor,
-        tme,
+        genes,
         choice,
     )
 
@@ -265,7 +273,7 @@ def _objective(
 
 def magnifications_read(choice: NetworkChoice, config: ModelConfig) -> tuple[str, ...]:
     """Return the magnifications whose features a network needs: none if it reads no slides."""
-    if "slides" not in choice.model.learns_from:
+    if not choice.reads_slides:
         return ()
     return (
         config.experts if choice.has_experts else tuple(choice.settings.get("magnifications", MAGNIFICATIONS))
@@ -327,10 +335,11 @@ def teacher_targets(
     """
     network, taught, _ = load_model(teacher_dir)
     _check_same_fold(description, taught, teacher_dir, "teacher", SAME_TEACHER)
-    if dataset.gene_names != (taught.tumor_genes, taught.tme_genes):
-        raise InputError([Problem(f"model {teacher_dir}", "made for other genes", "train the teacher again")])
+    if dataset.genes != taught.genes:
+        raise InputError.of(f"model {teacher_dir}", "made for other genes", "train the teacher again")
     network.to(device)
-    n, width, outputs = len(dataset), 2 * taught.config.width, taught.target.outputs
+    n, outputs = len(dataset), taught.target.outputs
+    width = len(taught.config.subspaces) * taught.config.width
     experts = taught.config.experts
     logits = {m: torch.zeros(n, outputs, device=device) for m in experts}
     representation = {m: torch.zeros(n, width, device=device) for m in experts}
@@ -354,19 +363,20 @@ def _check_same_fold(
     """
     (source,) = (name for name in wanted.choice.model.trained_after if find(name).role == role)
     if found.choice.base != source:
-        raise InputError([Problem(f"model {folder}", f"a {found.choice.base}", f"give the fold's {source}")])
-    problems = []
-    for name in ("task", "fold", "target", "encoder"):
+        raise InputError.of(f"model {folder}", f"a {found.choice.base}", f"give the fold's {source}")
+    problems = Problems()
+    if wanted.task.name != found.task.name:
+        problems.add(f"model {folder}, task", f"{found.task.name}, not {wanted.task.name}", "train it again")
+    for name in ("fold", "target", "encoder"):
         mine, theirs = getattr(wanted, name), getattr(found, name)
         if mine != theirs:
-            problems.append(Problem(f"model {folder}, {name}", f"{theirs}, not {mine}", "train it again"))
+            problems.add(f"model {folder}, {name}", f"{theirs}, not {mine}", "train it again")
     for name in same:
         mine, theirs = getattr(wanted.config, name), getattr(found.config, name)
         if mine != theirs:
             what = f"another model configuration: {name} is {theirs!r}, not {mine!r}"
-            problems.append(Problem(f"model {folder}", what, "train it again"))
-    if problems:
-        raise InputError(problems)
+            problems.add(f"model {folder}", what, "train it again")
+    problems.check()
 
 
 def _run_key(description: ModelDescription, record: dict[str, Any], samples: Sequence[SlideSample]) -> str:
@@ -377,8 +387,8 @@ def _run_key(description: ModelDescription, record: dict[str, Any], samples: Seq
     from pathduet.core.source_code import code_version
 
     files = []
-    for sample in samples:
+    for sample in samples if description.choice.reads_slides else ():
         with h5py.File(sample.features, "r") as file:
             files.append(str(file.attrs.get("key", "")))
-    rows = [(sample.slide_id, sample.label, sample.event) for sample in samples]
+    rows = [(sample.name, sample.label, sample.event, sample.value) for sample in samples]
     return settings_hash([asdict(description), record, rows, files, code_version("pathduet.training.train")])
