@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rebuild tumor.txt, tme.txt and groups.gmt from the published lists.
+"""Rebuild the subspaces' lists and groups.gmt from the published lists.
 
     python presets/genesets/build.py PUBLISHED_LISTS [--out presets/genesets]
 
@@ -10,6 +10,7 @@ input gives the same bytes.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 #: Plain lists (one symbol a line) and hallmark sets that make up each subspace.
@@ -38,6 +39,19 @@ TME_HALLMARKS = (
     "COAGULATION",
     "ANGIOGENESIS",
     "EPITHELIAL_MESENCHYMAL_TRANSITION",
+)
+#: Of MCP-counter's markers (Signatures/genes.txt), those of endothelial cells and of fibroblasts; all others are of immune cells.
+ENDOTHELIAL_CELLS = {
+    "ACVRL1", "ADGRL4", "APLN", "BCL6B", "BMP6", "BMX", "CDH5", "CLEC14A", "DIPK2B", "EDN1", "EMCN",
+    "ESAM", "ESM1", "FAM124B", "HECW2", "HHIP", "KDR", "MMRN1", "MMRN2", "MYCT1", "PALMD", "PEAR1",
+    "PGF", "PLXNA2", "PTPRB", "ROBO4", "SHANK3", "SHE", "TEK", "TIE1", "VEPH1", "VWF",
+}  # fmt: skip
+FIBROBLASTS = {"COL1A1", "COL3A1", "COL6A1", "COL6A2", "DCN", "GREM1", "PAMR1", "TAGLN"}
+#: The hallmarks of the microenvironment once more, by finer subspace.
+IMMUNE_HALLMARKS, VESSEL_HALLMARKS, STROMA_HALLMARKS = (
+    TME_HALLMARKS[:7],
+    TME_HALLMARKS[7:9],
+    TME_HALLMARKS[9:],
 )
 #: What the sources say about malignant cells and about the microenvironment, three groups each (groups.gmt).
 GROUPS = {
@@ -104,10 +118,19 @@ def main() -> None:
     def published(name: str) -> set[str]:
         return read_list(arguments.published_lists / f"{name}.txt")
 
-    core = set.intersection(*(hallmarks[name] for name in TUMOR_HALLMARK_CORE))
+    def chosen(*names: str) -> dict[str, set[str]]:
+        return {name: hallmarks[name] for name in names}
+
+    core = set.intersection(*chosen(*TUMOR_HALLMARK_CORE).values())
+    (markers,) = map(published, TME_LISTS)
+    assert markers > ENDOTHELIAL_CELLS | FIBROBLASTS, "not the list of MCP-counter's markers"
+    immune_cells = markers - ENDOTHELIAL_CELLS - FIBROBLASTS
     sources = {
         "tumor": {name: published(name) for name in TUMOR_LISTS} | {"G2M and E2F hallmark": core},
-        "tme": {name: published(name) for name in TME_LISTS} | {n: hallmarks[n] for n in TME_HALLMARKS},
+        "tme": dict.fromkeys(TME_LISTS, markers) | chosen(*TME_HALLMARKS),
+        "immune": {"immune cells": immune_cells} | chosen(*IMMUNE_HALLMARKS),
+        "stroma": {"fibroblasts": FIBROBLASTS} | chosen(*STROMA_HALLMARKS),
+        "vasculature": {"endothelial cells": ENDOTHELIAL_CELLS} | chosen(*VESSEL_HALLMARKS),
     }
     genes = {}
     for subspace, lists in sources.items():
@@ -124,8 +147,10 @@ def main() -> None:
         for group, names in GROUPS.items()
     ]
     (arguments.out / "groups.gmt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    both, either = (set(genes["tumor"]) & set(genes["tme"])), {*genes["tumor"], *genes["tme"]}
-    print(f"both\t{len(both)}; either\t{len(either)}")
+    for divided in (("tumor", "tme"), ("tumor", "immune", "stroma", "vasculature")):
+        owners = Counter(gene for subspace in divided for gene in genes[subspace])
+        alone = {name: sum(owners[gene] == 1 for gene in genes[name]) for name in divided}
+        print(f"of {' | '.join(divided)}\t{len(owners)} genes; in one list only: {alone}")
 
 
 if __name__ == "__main__":

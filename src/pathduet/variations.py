@@ -222,12 +222,13 @@ def _findings(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
     for name, said in (("abmil", "slides"), ("snn", "expression"), ("concat", "both, concatenated")):
         row = _as_configured(name, config)
         yield replace(row, title=f"{row.title}: {said}", group="modality", scales=("nominal",))
-    for form, said in (
-        ("tumor", "tumor genes alone"),
-        ("tme", "TME genes alone"),
-        ("concat", "both concatenated"),
-        ("parallel", "both in parallel"),
-    ):
+    forms = {name: f"{name} genes alone" for name in config["subspaces"]}
+    together = "both" if len(forms) == 2 else "all"
+    for form, said in {
+        **forms,
+        "concat": f"{together} concatenated",
+        "parallel": f"{together} in parallel",
+    }.items():
         row = _varied("snn", form, said, "gene input", settings={"genes": form}, scales=("survival",))
         yield replace(row, title=f"SNN: {said}")
     for attention in ("plain", "deformable"):

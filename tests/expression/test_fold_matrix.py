@@ -17,6 +17,8 @@ from pathduet.cohort.make_folds import make_folds
 from pathduet.cohort.sheets import read_patients
 from pathduet.core.errors import InputError
 from pathduet.expression import fold_matrix, prepare
+from pathduet.expression.gene_scaling import GeneScaling
+from pathduet.expression.gene_sets import gene_lists
 from pathduet.expression.tables import ExpressionTable, read_expression
 
 TUMOR = [f"T{i:02d}" for i in range(20)] + ["B0", "B1"]
@@ -168,7 +170,7 @@ def test_cohorts_meet_by_symbol_and_losses_are_counted() -> None:
 
 def test_thirty_percent_of_each_list_is_selected_by_dispersion_and_numbered_without_gaps() -> None:
     tables, patients, folds = cohort()
-    var = build(tables, patients, folds, both="drop").var
+    var = build(tables, patients, folds, shared_genes="drop").var
     for name, size in (("tumor", 6), ("tme", 9)):
         mine = var[var["subspace"] == name]
         chosen = mine[mine["highly_variable"]]
@@ -177,14 +179,48 @@ def test_thirty_percent_of_each_list_is_selected_by_dispersion_and_numbered_with
     assert not {"B0", "B1"} & set(var.index)
 
 
-def test_shared_genes_go_into_both_subspaces(tmp_path: Path) -> None:
+def test_shared_genes_go_into_each_of_their_subspaces(tmp_path: Path) -> None:
     tables, patients, folds = cohort()
-    adata = build(tables, patients, folds, both="shared", fraction=1.0)
+    adata = build(tables, patients, folds, shared_genes="all", fraction=1.0)
     fold_matrix.write(tmp_path / "f.h5ad", adata)
     fold = fold_matrix.load(tmp_path / "f.h5ad")
-    assert set(fold.tumor_genes) == set(TUMOR) and set(fold.tme_genes) == set(TME)
-    one = fold.tumor[:, fold.tumor_genes.index("B1")]
-    np.testing.assert_array_equal(one, fold.tme[:, fold.tme_genes.index("B1")])
+    assert {name: set(genes) for name, genes in fold.genes.items()} == {"tumor": set(TUMOR), "tme": set(TME)}
+    one, other = (fold.values[name][:, fold.genes[name].index("B1")] for name in fold.subspaces)
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("names", [("z", "a", "m"), ("only",), tuple("hgfedcba")])
+def test_any_number_of_subspaces_keeps_the_order_of_the_configuration(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    tables, patients, folds = cohort()
+    genes = [gene for gene in [*TUMOR, *TME] if not gene.startswith("B")]
+    listed = {name: genes[i :: len(names)] for i, name in enumerate(names)}
+    adata = prepare.build(tables, patients, folds, 0, listed, prepare.MatrixSettings(fraction=0.5))
+    fold_matrix.write(tmp_path / "f.h5ad", adata)
+    fold = fold_matrix.load(tmp_path / "f.h5ad")
+    assert fold.subspaces == names == tuple(fold.row_for("in00", ""))  # type: ignore[arg-type]
+    for name in names:
+        assert set(fold.genes[name]) < set(listed[name])
+        np.testing.assert_array_equal(fold.values[name], adata[:, fold.genes[name]].X)
+    scaling = GeneScaling.from_matrix(tmp_path / "f.h5ad")
+    stored = json.loads(json.dumps(scaling.to_plain(), sort_keys=True))
+    restored = GeneScaling.from_plain(stored)
+    assert list(restored.genes) == list(names) and restored.genes == scaling.genes
+    new = restored.apply(tables[1])
+    assert new.subspaces == names
+    outside = [fold.samples.index(sample) for sample in new.samples]
+    for name in names:
+        np.testing.assert_allclose(new.values[name], fold.values[name][outside], atol=1e-5)
+
+
+def test_a_gene_of_two_of_three_subspaces_competes_in_those_two_alone() -> None:
+    tables, patients, folds = cohort()
+    listed = {"x": [*TUMOR[:10], "B0"], "y": [*TUMOR[10:20], "B0"], "z": TME[10:20]}
+    for shared_genes, expected in (("all", {"x", "y"}), ("y", {"y"}), ("z", set()), ("drop", set())):
+        chosen = prepare.MatrixSettings(shared_genes=shared_genes, fraction=1.0)
+        genes = fold_matrix.selected(prepare.build(tables, patients, folds, 0, listed, chosen)).genes
+        assert {name for name in genes if "B0" in genes[name]} == expected
 
 
 def test_loaded_columns_follow_the_token_order(tmp_path: Path) -> None:
@@ -194,7 +230,8 @@ def test_loaded_columns_follow_the_token_order(tmp_path: Path) -> None:
     fold = fold_matrix.load(tmp_path / "f.h5ad")
     assert fold.samples == list(adata.obs_names) and fold.parts == adata.obs["part"].tolist()
     assert fold.cohorts == adata.obs["cohort"].tolist() and set(fold.slides) == {""}
-    for genes, matrix in ((fold.tumor_genes, fold.tumor), (fold.tme_genes, fold.tme)):
+    for name, genes in fold.genes.items():
+        matrix = fold.values[name]
         assert adata.var.loc[genes, "token_order"].tolist() == list(range(len(genes)))
         np.testing.assert_array_equal(matrix, adata[:, genes].X)
         assert matrix.dtype == np.float32
@@ -215,10 +252,11 @@ def test_a_slide_takes_its_own_samples_else_the_mean_of_its_patients(tmp_path: P
     tables[0] = ExpressionTable("in", "log2_tpm", tables[0].values, samples, {})
     fold_matrix.write(tmp_path / "f.h5ad", build(tables, patients, folds))
     fold = fold_matrix.load(tmp_path / "f.h5ad")
-    tumor, tme = fold.row_for("in00", "s1")  # type: ignore[misc]
-    np.testing.assert_array_equal(tumor, fold.tumor[1])
-    np.testing.assert_array_equal(tme, fold.tme[1])
-    np.testing.assert_allclose(fold.row_for("in00", "s9")[0], fold.tumor[:3].mean(axis=0))  # type: ignore[index]
+    own, mean = fold.row_for("in00", "s1"), fold.row_for("in00", "s9")
+    assert own is not None and mean is not None
+    for name, values in fold.values.items():
+        np.testing.assert_array_equal(own[name], values[1])
+        np.testing.assert_allclose(mean[name], values[:3].mean(axis=0))
     assert fold.row_for("nobody", "s0") is None
     assert fold.row_for("in01", "s1") is None
 
@@ -289,7 +327,7 @@ def test_real_cohort_is_built_with_warnings_about_its_z_scores(test_data: Path, 
         patients,
         folds,
         0,
-        prepare.gene_lists({"tumor": "shipped", "tme": "shipped"}),
+        gene_lists({"tumor": "shipped", "tme": "shipped"}),
         prepare.MatrixSettings(),
     )
     facts = json.loads(adata.uns["pathduet"])
@@ -301,7 +339,7 @@ def test_real_cohort_is_built_with_warnings_about_its_z_scores(test_data: Path, 
     ]
     fold_matrix.write(tmp_path / "f.h5ad", adata)
     fold = fold_matrix.load(tmp_path / "f.h5ad")
-    assert fold.tumor.shape == (48, sizes["tumor"]["selected"])
+    assert fold.values["tumor"].shape == (48, sizes["tumor"]["selected"])
     assert all(fold.row_for(patient, "any") is not None for patient in patients.index)
 
 

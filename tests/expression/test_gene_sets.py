@@ -11,8 +11,17 @@ from pathlib import Path
 import pytest
 
 from pathduet.core.errors import InputError
-from pathduet.expression.gene_sets import assign_subspaces, read_gene_set, shipped
+from pathduet.expression.gene_sets import (
+    RESERVED,
+    assign_subspaces,
+    gene_lists,
+    read_gene_set,
+    shipped,
+    shipped_gmt,
+)
 from pathduet.expression.identifiers import harmonised_symbols
+
+FINER = ("tumor", "immune", "stroma", "vasculature")
 
 
 def test_shipped_lists_hold_the_papers_most_correlated_genes_and_have_its_order_of_size() -> None:
@@ -28,6 +37,16 @@ def test_readme_states_the_counts_of_the_shipped_files(repository: Path) -> None
     assert f"| `tumor.txt` | {len(shipped('tumor')):,} |" in text
     assert f"| `tme.txt` | {len(shipped('tme')):,} |" in text
     assert f"| in both | {both} |" in text
+    lists = {name: shipped(name) for name in FINER}
+    for name, genes in lists.items():
+        others = set().union(*(lists[other] for other in FINER if other != name))
+        assert f"| `{name}.txt` | {len(genes)} | {len(set(genes) - others)} |" in text
+
+
+def test_finer_subspaces_divide_the_microenvironments_list() -> None:
+    assert set().union(*map(shipped, FINER[1:])) == set(shipped("tme"))
+    for name, gene in (("immune", "CD8A"), ("stroma", "DCN"), ("vasculature", "VWF")):
+        assert [other for other in FINER if gene in shipped(other)] == [name]
 
 
 @pytest.mark.data
@@ -36,7 +55,7 @@ def test_build_script_reproduces_the_shipped_files(repository: Path, test_data: 
     subprocess.run(
         [sys.executable, script, test_data / "genes", "--out", tmp_path], check=True, capture_output=True
     )
-    for name in ("tumor.txt", "tme.txt"):
+    for name in ("tumor.txt", "tme.txt", "immune.txt", "stroma.txt", "vasculature.txt", "groups.gmt"):
         assert (tmp_path / name).read_bytes() == (repository / "presets" / "genesets" / name).read_bytes()
 
 
@@ -78,17 +97,64 @@ def test_empty_and_absent_gene_lists_are_refused(tmp_path: Path) -> None:
             read_gene_set(tmp_path / name)
 
 
+def test_subspaces_come_from_shipped_lists_own_lists_and_gmt_files(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("ESR1\nPGR\n")
+    gmt = tmp_path / "sets.gmt"
+    gmt.write_text("LOW\tnote\tA\tB\nHIGH\t\tB\tC\tB\n")
+    lists = gene_lists(
+        {
+            "vasculature": "shipped",
+            "own": str(tmp_path / "own.txt"),
+            "every": str(gmt),
+            "one": {"gmt": str(gmt), "sets": ["HIGH"]},
+            "turned": {"gmt": str(gmt), "sets": ["HIGH", "LOW"]},
+            "cycle": {"gmt": "shipped", "sets": ["proliferation"]},
+        }
+    )
+    assert list(lists) == ["vasculature", "own", "every", "one", "turned", "cycle"]
+    assert lists["vasculature"] == shipped("vasculature") and lists["own"] == ["ESR1", "PGR"]
+    assert lists["every"] == ["A", "B", "C"] and lists["one"] == ["B", "C"]
+    assert lists["turned"] == ["B", "C", "A"]
+    assert lists["cycle"] == list(shipped_gmt()["proliferation"])
+
+
+def test_every_subspace_that_cannot_be_read_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+    gmt = tmp_path / "hallmarks.gmt"
+    gmt.write_text("HYPOXIA\t\tA\nGLYCOLYSIS\t\tB\n")
+    with pytest.raises(InputError) as caught:
+        gene_lists(
+            {
+                "imune": "shipped",
+                "hypoxia": {"gmt": str(gmt), "sets": ["HYPOXYA", "GLYCOLYSIS"]},
+                "absent": str(tmp_path / "absent.txt"),
+                "lost": {"gmt": str(tmp_path / "lost.gmt")},
+                "tumor": "shipped",
+            }
+        )
+    said = [str(problem) for problem in caught.value.problems]
+    assert "did you mean immune?" in said[0] and "stroma" in said[0]
+    assert said[1].startswith("subspaces.hypoxia: no set 'HYPOXYA' in hallmarks.gmt; did you mean HYPOXIA?")
+    assert "absent.txt" in said[2] and "lost.gmt" in said[3] and len(said) == 4
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_words_with_a_meaning_are_no_names_of_subspaces(name: str) -> None:
+    with pytest.raises(InputError, match=name):
+        gene_lists({name: "shipped"})
+
+
 @pytest.mark.parametrize(
-    ("both", "expected"), [("tumor", "tumor"), ("tme", "tme"), ("shared", "shared"), ("drop", "")]
+    ("shared_genes", "expected"), [("x", "x"), ("y", "y"), ("z", ""), ("all", "shared"), ("drop", "")]
 )
-def test_a_gene_of_both_lists_goes_where_it_is_told(both: str, expected: str) -> None:
-    series = assign_subspaces(["A", "B", "C", "D"], ["A", "B"], ["B", "C"], both)  # type: ignore[arg-type]
-    assert series.to_dict() == {"A": "tumor", "B": expected, "C": "tme", "D": ""}
+def test_a_gene_of_several_lists_goes_where_it_is_told(shared_genes: str, expected: str) -> None:
+    lists = {"x": ["A", "B"], "y": ["B", "C"], "z": ["D"]}
+    series = assign_subspaces(["A", "B", "C", "D", "E"], lists, shared_genes)
+    assert series.to_dict() == {"A": "x", "B": expected, "C": "y", "D": "z", "E": ""}
 
 
-def test_unknown_rule_for_genes_of_both_lists_is_refused() -> None:
-    with pytest.raises(InputError, match=r"genesets.both"):
-        assign_subspaces(["A"], ["A"], ["A"], "either")  # type: ignore[arg-type]
+def test_unknown_rule_for_genes_of_several_lists_is_refused() -> None:
+    with pytest.raises(InputError, match=r"expression.shared_genes: 'tumour'; did you mean tumor\?"):
+        assign_subspaces(["A"], {"tumor": ["A"], "tme": ["A"]}, "tumour")
 
 
 def test_ensembl_ids_lose_their_version_and_become_symbols_where_known() -> None:

@@ -14,18 +14,11 @@ from hypothesis import strategies as st
 from scipy.special import expit, softmax
 from scipy.stats import entropy
 
-from pathduet.training import (
-    coordinate_gradients,
-    cross_scale_similarity,
-    dev_loss,
-    discretize,
-    distillation_loss,
-    hazard_distillation_loss,
-    subspace_logits,
-    survival_curve,
-    survival_nll,
-    survival_risk,
-)
+from pathduet.cohort.survival_bins import discretize
+from pathduet.losses.cgc import coordinate_classifier, coordinate_gradients, in_conflict, subspace_logits
+from pathduet.losses.dev import cross_scale_similarity, dev_loss
+from pathduet.losses.distillation import distillation_loss, hazard_distillation_loss
+from pathduet.losses.survival import survival_curve, survival_nll, survival_risk
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -35,9 +28,9 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
 class TestCoordination:
     def test_the_conflicting_component_vanishes_and_is_not_reflected(self) -> None:
         tumor, tme = torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 0.0])
-        one, other = coordinate_gradients(tumor, tme, 0.1, 0.9)
+        one, other = coordinate_gradients([tumor, tme], [0.1, 0.9])
         assert one.tolist() == [0.0, 2.0] and other.tolist() == [-1.0, 0.0]
-        one, other = coordinate_gradients(tumor, tme, 0.9, 0.1)
+        one, other = coordinate_gradients([tumor, tme], [0.9, 0.1])
         # (-1, 0) minus its projection onto (1, 2): (-1, 0) + (1, 2) / 5.
         assert one.tolist() == [1.0, 2.0] and other.tolist() == pytest.approx([-0.8, 0.4])
 
@@ -49,7 +42,7 @@ class TestCoordination:
         generator = torch.Generator().manual_seed(seed)
         tumor, tme = (torch.randn(3, 5, generator=generator, dtype=torch.float64) for _ in range(2))
         confidence = (0.2, 0.7) if tumor_less else (0.7, 0.2)
-        one, other = coordinate_gradients(tumor, tme, *confidence)
+        one, other = coordinate_gradients([tumor, tme], confidence)
         if cosine(tumor, tme) >= 0:
             assert torch.equal(one, tumor) and torch.equal(other, tme)
             return
@@ -64,50 +57,104 @@ class TestCoordination:
 
     def test_equal_confidences_change_nothing(self) -> None:
         tumor, tme = torch.tensor([1.0, 2.0]), torch.tensor([-1.0, -1.0])
-        one, other = coordinate_gradients(tumor, tme, 0.5, 0.5)
+        one, other = coordinate_gradients([tumor, tme], [0.5, 0.5])
         assert torch.equal(one, tumor) and torch.equal(other, tme)
 
     def test_zero_and_orthogonal_gradients_change_nothing(self) -> None:
         for tumor, tme in (([0.0, 0.0], [1.0, 0.0]), ([0.0, 3.0], [1.0, 0.0])):
-            one, other = coordinate_gradients(torch.tensor(tumor), torch.tensor(tme), 0.1, 0.9)
+            one, other = coordinate_gradients([torch.tensor(tumor), torch.tensor(tme)], [0.1, 0.9])
             assert one.tolist() == tumor and other.tolist() == tme
 
     def test_tiny_gradients_do_not_underflow(self) -> None:
         tumor, tme = torch.tensor([1e-10, 2e-10]), torch.tensor([-1e-25, 0.0])
-        one, _ = coordinate_gradients(tumor, tme, 0.1, 0.9)
+        one, _ = coordinate_gradients([tumor, tme], [0.1, 0.9])
         assert one.tolist() == pytest.approx([0.0, 2e-10], abs=1e-16)
 
     @pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e30])
     def test_the_size_of_the_gradients_does_not_decide_whether_they_conflict(self, scale: float) -> None:
         tumor, tme = torch.tensor([1.0, 0.0]) * scale, torch.tensor([-1.0, 1.0]) * scale
-        one, other = coordinate_gradients(tumor, tme, 1, 2)
+        one, other = coordinate_gradients([tumor, tme], [1, 2])
         assert (one / scale).tolist() == pytest.approx([0.5, 0.5]) and torch.equal(other, tme)
 
     def test_confidences_may_be_numbers_tensors_or_one_a_sample(self) -> None:
         tumor, tme = torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 1.0])
-        expected = coordinate_gradients(tumor, tme, 0.5, 1.5)
+        expected = coordinate_gradients([tumor, tme], [0.5, 1.5])
         for pair in (
             (1, 3),
             (torch.tensor(0.5), torch.tensor(1.5)),
             (torch.tensor([0.2, 0.3]), torch.tensor([0.9, 0.6])),
         ):
-            assert all(map(torch.equal, coordinate_gradients(tumor, tme, *pair), expected))
+            assert all(map(torch.equal, coordinate_gradients([tumor, tme], pair), expected))
         for unknown in (float("nan"), torch.tensor(float("nan"))):
-            assert all(map(torch.equal, coordinate_gradients(tumor, tme, unknown, 0.5), (tumor, tme)))
+            assert all(map(torch.equal, coordinate_gradients([tumor, tme], [unknown, 0.5]), (tumor, tme)))
 
     def test_inputs_are_not_changed_and_shapes_must_agree(self) -> None:
         tumor, tme = torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 0.0])
-        coordinate_gradients(tumor, tme, 0.1, 0.9)
+        coordinate_gradients([tumor, tme], [0.1, 0.9])
         assert tumor.tolist() == [1.0, 2.0]
         with pytest.raises(ValueError, match="shapes"):
-            coordinate_gradients(tumor, torch.zeros(3), 0.1, 0.9)
+            coordinate_gradients([tumor, torch.zeros(3)], [0.1, 0.9])
 
     def test_the_subspaces_logits_add_up_to_the_classifiers(self) -> None:
         layer, representation = torch.nn.Linear(8, 3), torch.randn(5, 8)
-        tumor, tme = subspace_logits(representation, layer.weight, layer.bias)
+        tumor, tme = subspace_logits(representation, layer.weight, layer.bias, 2)
         assert torch.allclose(tumor + tme, layer(representation), atol=1e-6)
         changed = torch.cat([representation[:, :4], torch.zeros(5, 4)], dim=1)
-        assert torch.equal(subspace_logits(changed, layer.weight, layer.bias)[0], tumor)
+        assert torch.equal(subspace_logits(changed, layer.weight, layer.bias, 2)[0], tumor)
+
+    @given(st.integers(0, 9999), st.integers(3, 8), st.integers(2, 12))
+    @settings(max_examples=80, deadline=None)
+    def test_of_many_none_conflicts_with_a_more_confident_one_afterwards(
+        self, seed: int, count: int, size: int
+    ) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        given = list(torch.randn(count, 2, size, generator=generator, dtype=torch.float64))
+        sure = torch.randperm(count, generator=generator).double()
+        found = coordinate_gradients(given, sure)
+        for i, gradient in enumerate(found):
+            surer = [other for other, more in zip(given, sure) if more > sure[i]]
+            if gradient.norm() > 1e-9 * given[i].norm():  # in few dimensions nothing may be left
+                assert all(cosine(gradient, other) > -1e-6 for other in surer)
+            assert gradient.norm() <= given[i].norm() * (1 + 1e-12)
+            if not any(in_conflict(given[i], other) for other in surer):
+                assert torch.equal(gradient, given[i]), "who agrees is left alone"
+
+    def test_of_three_the_least_confident_loses_its_components_along_both(self) -> None:
+        first, second = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0])
+        least = torch.tensor([-1.0, -1.0, 1.0])
+        found = coordinate_gradients([least, first, second], [0.1, 0.9, 0.5])
+        # One after the other would leave a component along the first: (-1, -1, 1) -> (0, -1, 1) -> (1/2, -1/2, 1).
+        assert found[0].tolist() == pytest.approx([0.0, 0.0, 1.0], abs=1e-6)
+        assert torch.equal(found[1], first) and torch.equal(found[2], second)
+
+    def test_a_conflict_that_arises_by_the_projection_is_resolved_too(self) -> None:
+        least, first, second = torch.tensor([-2.0, 1.0]), torch.tensor([1.0, 0.0]), torch.tensor([-1.0, -1.0])
+        assert not in_conflict(least, second)
+        found = coordinate_gradients([least, first, second], [1, 3, 2])
+        assert found[0].abs().max() < 1e-6, "orthogonal to both in the plane: nothing is left"
+
+    def test_gradients_along_the_same_line_are_taken_out_once(self) -> None:
+        first = torch.tensor([1.0, 0.3, -0.2])
+        found = coordinate_gradients([-first + torch.tensor([0.0, 0.2, 0.3]), first, 3.7 * first], [1, 3, 2])
+        alone = coordinate_gradients([-first + torch.tensor([0.0, 0.2, 0.3]), first], [1, 3])
+        assert torch.allclose(found[0], alone[0], atol=1e-6)
+
+    def test_a_classifiers_blocks_are_coordinated_in_place(self) -> None:
+        torch.manual_seed(0)
+        gradient = torch.randn(3, 20)
+        blocks, sure = [block.clone() for block in gradient.chunk(5, dim=1)], torch.arange(5.0)
+        assert coordinate_classifier(gradient, sure)
+        assert torch.equal(gradient, torch.cat(coordinate_gradients(blocks, sure), dim=1))
+        agreeing = blocks[0].repeat(1, 5)
+        before = agreeing.clone()
+        assert not coordinate_classifier(agreeing, sure) and torch.equal(agreeing, before)
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 8])
+    def test_any_number_of_subspaces_adds_up_to_the_classifier(self, count: int) -> None:
+        layer, representation = torch.nn.Linear(4 * count, 3), torch.randn(5, 4 * count)
+        alone = subspace_logits(representation, layer.weight, layer.bias, count)
+        assert len(alone) == count
+        assert torch.allclose(torch.stack(alone).sum(dim=0), layer(representation), atol=1e-5)
 
 
 class TestConsistency:

@@ -11,7 +11,14 @@ from pathduet.models.inputs import NetworkSizes
 from pathduet.models.network_settings import network_settings
 from pathduet.training.dataset import Batch
 
-SIZES = NetworkSizes(6, tuple(f"T{i}" for i in range(5)), tuple(f"E{i}" for i in range(9)), 4)
+
+def sizes(**counts: int) -> NetworkSizes:
+    """Return the sizes of a task of four classes, with so many genes of each subspace."""
+    genes = {name: tuple(f"{name}{i}" for i in range(count)) for name, count in counts.items()}
+    return NetworkSizes(6, genes, 4)
+
+
+SIZES = sizes(tumor=5, tme=9)
 
 
 def batch(slides: int = 8, tokens: int = 36, sizes: NetworkSizes = SIZES, seed: int = 0) -> Batch:
@@ -26,11 +33,11 @@ def batch(slides: int = 8, tokens: int = 36, sizes: NetworkSizes = SIZES, seed: 
         slide_ids=tuple(f"s{i}" for i in range(slides)),
         patches={m: normal(slides, tokens, sizes.feature_dim) for m in ("10x", "20x")},
         repeats={m: torch.ones(slides, dtype=torch.int64) for m in ("10x", "20x")},
-        tumor=normal(slides, len(sizes.tumor_genes)),
-        tme=normal(slides, len(sizes.tme_genes)),
+        genes={name: normal(slides, len(genes)) for name, genes in sizes.genes.items()},
         has_expression=torch.ones(slides, dtype=torch.bool),
         label=torch.arange(slides) % sizes.outputs,
         event=(torch.arange(slides) % 3 != 0).float(),
+        value=torch.linspace(-1, 1, slides),
     )
 
 
@@ -38,13 +45,12 @@ def without_expression(items: Batch) -> Batch:
     """Return the batch as a dataset gives it when nobody has expression."""
     return replace(
         items,
-        tumor=torch.zeros_like(items.tumor),
-        tme=torch.zeros_like(items.tme),
+        genes={name: torch.zeros_like(values) for name, values in items.genes.items()},
         has_expression=torch.zeros_like(items.has_expression),
     )
 
 
-def small(name: str, **changes: object) -> torch.nn.Module:
+def small(name: str, sizes: NetworkSizes = SIZES, **changes: object) -> torch.nn.Module:
     """Return a baseline with seeded weights, narrow where its settings allow, and no dropout."""
     narrow: dict[str, object] = {
         "width": 16, "attention_width": 8, "gene_hidden": 12, "factor": 4, "heads": 2, "head_dim": 8,
@@ -54,4 +60,4 @@ def small(name: str, **changes: object) -> torch.nn.Module:
     known = set(model.load_settings().__dataclass_fields__)
     config = network_settings(model, {k: v for k, v in (narrow | changes).items() if k in known})
     torch.manual_seed(0)
-    return model.load_network()(SIZES, config)
+    return model.load_network()(sizes, config)

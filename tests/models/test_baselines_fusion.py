@@ -16,7 +16,7 @@ from pathduet.models.baselines.late_fusion import GatedBilinear, outer_with_ones
 from pathduet.models.baselines.lm import LinearImputer
 from pathduet.models.baselines.mcat import CoAttention
 from pathduet.models.baselines.sml import Sml, batch_similarity_loss
-from pathduet.models.method.gene_vectors import gene_vectors
+from pathduet.models.method.gene_vectors import gene_counts, gene_vectors
 from pathduet.models.network_settings import network_settings
 from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig
@@ -73,7 +73,7 @@ def test_concat_and_add_fuse_what_their_names_say() -> None:
     for name in ("concat", "add"):
         model = small_cohort.small(name).eval()
         slide, _ = model.attention(model.bag(items.patches))
-        genes = model.snn([torch.cat([items.tumor, items.tme], dim=1)])
+        genes = model.snn([torch.cat([items.genes["tumor"], items.genes["tme"]], dim=1)])
         expected = torch.cat([slide, genes], dim=1) if name == "concat" else slide + genes
         assert torch.equal(model(items).representation, expected)
 
@@ -86,11 +86,19 @@ def test_gene_input_gives_the_vectors_it_names() -> None:
     }
     assert widths == {"tumor": [5], "tme": [9], "concat": [14], "parallel": [5, 9]}
     assert small_cohort.small("snn", genes="parallel")(items).logits.shape == (2, 4)
-    tumor_alone, items_without_tme = (
-        small_cohort.small("snn", genes="tumor").eval(),
-        replace(items, tme=items.tme * 0),
-    )
+    tumor_alone = small_cohort.small("snn", genes="tumor").eval()
+    items_without_tme = replace(items, genes=items.genes | {"tme": items.genes["tme"] * 0})
     assert torch.equal(tumor_alone(items).logits, tumor_alone(items_without_tme).logits)
+
+
+def test_three_subspaces_are_three_vectors_in_their_order() -> None:
+    sizes = small_cohort.sizes(z=2, a=3, m=4)
+    items = small_cohort.batch(2, sizes=sizes)
+    found = {form: gene_vectors(items, form) for form in ("a", "concat", "parallel")}
+    for form, vectors in found.items():
+        assert [x.shape[1] for x in vectors] == gene_counts(sizes, form)
+    assert torch.equal(found["concat"][0], torch.cat(found["parallel"], dim=1))
+    assert torch.equal(found["parallel"][1], found["a"][0])
 
 
 def test_coattention_agrees_with_einsum_and_softmax() -> None:
@@ -227,7 +235,8 @@ def test_genes_that_follow_from_the_slide_are_imputed(imputer: torch.nn.Module) 
 def test_the_paired_loss_looks_at_slides_with_expression_alone() -> None:
     model, items = small_cohort.small("lm"), small_cohort.batch()
     half = replace(items, has_expression=torch.arange(8) >= 4)
-    other = replace(half, tumor=half.tumor.index_fill(0, torch.arange(4), 99.0))
+    filled = half.genes["tumor"].index_fill(0, torch.arange(4), 99.0)
+    other = replace(half, genes=half.genes | {"tumor": filled})
     objective = BaselineObjective(OUTCOME, TrainingConfig())
     first, second = (objective.loss(model, each).parts for each in (half, other))
     assert first["paired"] > 0
@@ -236,9 +245,7 @@ def test_the_paired_loss_looks_at_slides_with_expression_alone() -> None:
 
 
 def test_parameter_counts_are_within_reach_of_each_other_and_as_the_documentation_says() -> None:
-    from pathduet.models.inputs import NetworkSizes
-
-    sizes = NetworkSizes(1024, tuple(f"T{i}" for i in range(59)), tuple(f"E{i}" for i in range(361)), 4)
+    sizes = replace(small_cohort.sizes(tumor=59, tme=361), feature_dim=1024)
     counts = {
         name: sum(p.numel() for p in one.load_network()(sizes, network_settings(one)).parameters())
         for name, one in BASELINES.items()

@@ -49,7 +49,7 @@ def test_eight_samples_are_learned_by_heart(name: str) -> None:
         if loss.parts["task"].item() < 0.01:
             break
     with torch.no_grad():
-        found = OBJECTIVES["classes"].loss(model.eval()(items).logits, items.label, items.event)
+        found = OBJECTIVES["classes"].loss(model.eval()(items).logits, items.observed)
     assert float(found) < 0.02
 
 
@@ -76,8 +76,7 @@ def test_a_slide_is_answered_the_same_alone_and_in_a_batch(name: str) -> None:
     one = replace(
         items,
         patches={m: x[2:3] for m, x in items.patches.items()},
-        tumor=items.tumor[2:3],
-        tme=items.tme[2:3],
+        genes={name: values[2:3] for name, values in items.genes.items()},
         has_expression=items.has_expression[2:3],
     )
     assert torch.allclose(model(items).logits[2:3], model(one).logits, atol=1e-5)
@@ -86,7 +85,8 @@ def test_a_slide_is_answered_the_same_alone_and_in_a_batch(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if "expression" not in catalogue.find(n).predicts_from])
 def test_a_slide_only_model_never_reads_expression_when_it_predicts(name: str) -> None:
     model, items = small_cohort.small(name).eval(), small_cohort.batch()
-    other = replace(items, tumor=items.tumor + 7, tme=torch.full_like(items.tme, torch.nan))
+    strange = {"tumor": items.genes["tumor"] + 7, "tme": torch.full_like(items.genes["tme"], torch.nan)}
+    other = replace(items, genes=strange)
     blank = small_cohort.without_expression(items)
     for changed in (other, blank):
         assert torch.equal(model(items).logits, model(changed).logits)
@@ -97,8 +97,7 @@ def test_missing_expression_gives_finite_losses_and_gradients(name: str) -> None
     items = small_cohort.batch()
     half = replace(
         items,
-        tumor=items.tumor.index_fill(0, torch.arange(4), 0.0),
-        tme=items.tme.index_fill(0, torch.arange(4), 0.0),
+        genes={name: values.index_fill(0, torch.arange(4), 0.0) for name, values in items.genes.items()},
         has_expression=torch.arange(8) >= 4,
     )
     for each in (half, small_cohort.without_expression(items)):
@@ -133,11 +132,30 @@ def test_settings_survive_being_recorded(name: str) -> None:
 def test_unknown_names_settings_and_magnifications_are_refused() -> None:
     with pytest.raises(InputError, match="is unknown"):
         catalogue.find("abmill")
-    abmil, snn = catalogue.find("abmil"), catalogue.find("snn")
+    abmil = catalogue.find("abmil")
     with pytest.raises(InputError, match=r"abmil\.widht"):
         network_settings(abmil, {"widht": 3})
     for wrong in (["40x"], [], ["10x", "10x"]):
         with pytest.raises(InputError, match="magnifications"):
             network_settings(abmil, {"magnifications": wrong})
-    with pytest.raises(InputError, match="parallell"):
-        network_settings(snn, {"genes": "parallell"})
+    with pytest.raises(ValueError, match="parallell'; known: tumor, tme, concat, parallel"):
+        small_cohort.small("snn", genes="parallell")
+
+
+@pytest.mark.parametrize("counts", [{"x": 6}, {"x": 4, "y": 5, "z": 3}])
+@pytest.mark.parametrize("name", NAMES)
+def test_any_number_of_subspaces_is_read_and_all_of_their_genes_count(
+    name: str, counts: dict[str, int]
+) -> None:
+    sizes = small_cohort.sizes(**counts)
+    model, items = small_cohort.small(name, sizes), small_cohort.batch(sizes=sizes)
+    objective = BaselineObjective(OBJECTIVES["classes"], TrainingConfig())
+    objective.loss(model, items).total.backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    shares = objective.coordinate(model)
+    assert shares is None if name != "sml" else shares in (0.0, 1.0)
+    if "expression" in catalogue.find(name).predicts_from:
+        answer = model.eval()(items).logits
+        for subspace, values in items.genes.items():
+            changed = replace(items, genes=items.genes | {subspace: values + 1})
+            assert not torch.allclose(model(changed).logits, answer)

@@ -49,16 +49,20 @@ def test_the_blocks_take_tokens_and_return_tokens() -> None:
     seen = models.DeformableAttention(CONFIG)(genes, patches, need_attention=True)
     assert seen.tokens.shape == (B, 9, C) and seen.attention.shape == (B, HEADS, 9, KEYS)
     mask = torch.ones(1, 9, dtype=torch.bool)
-    fused = models.DisentangledFusion(CONFIG)(patches, genes, genes, mask, mask)
-    assert fused.representation.shape == (B, 2 * C) and set(fused.branches) == {"tumor", "tme"}
+    fused = models.DisentangledFusion(CONFIG)(
+        patches=patches,
+        genes=dict.fromkeys(CONFIG.subspaces, genes),
+        masks=dict.fromkeys(CONFIG.subspaces, mask),
+    )
+    assert fused.representation.shape == (B, 2 * C) and tuple(fused.branches) == CONFIG.subspaces
     merged = models.TokenAggregation(CONFIG)(patches)
     assert merged.prototypes.shape == (B, K, C) and merged.assignment.shape == (B, N)
 
 
 def test_teacher_and_student_take_raw_inputs_and_return_logits_by_magnification() -> None:
     patches = [torch.rand(B, N, 10) for _ in range(2)]
-    teacher = models.Teacher(CONFIG, 10, 7, 11, 4).eval()
-    taught = teacher(*patches, torch.randn(B, 7), torch.randn(B, 11))
+    teacher = models.Teacher(CONFIG, 10, {"tumor": 7, "tme": 11}, 4).eval()
+    taught = teacher(*patches, {"tumor": torch.randn(B, 7), "tme": torch.randn(B, 11)})
     student = models.Student(CONFIG, 10, 4).eval()(*patches)
     for output in (taught, student):
         assert {m: tuple(x.shape) for m, x in output.logits.items()} == {"10x": (B, 4), "20x": (B, 4)}
@@ -67,12 +71,10 @@ def test_teacher_and_student_take_raw_inputs_and_return_logits_by_magnification(
 
 def test_coordinate_gradients_leaves_what_does_not_conflict() -> None:
     first, second = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 1.0]])
-    tumor, tme = learning.coordinate_gradients(
-        grad_tumor=first, grad_tme=second, confidence_tumor=0.2, confidence_tme=0.8
-    )
-    assert (tumor * second).sum().abs() < 1e-6 and torch.equal(tme, second)
+    less, more = learning.coordinate_gradients(gradients=[first, second], confidences=[0.2, 0.8])
+    assert (less * second).sum().abs() < 1e-6 and torch.equal(more, second)
     for pair, sure in (((first, -second), (0.2, 0.8)), ((first, second), (0.5, 0.5))):
-        assert all(map(torch.equal, learning.coordinate_gradients(*pair, *sure), pair))
+        assert all(map(torch.equal, learning.coordinate_gradients(pair, sure), pair))
 
 
 def test_dev_loss_reads_attention_of_both_magnifications() -> None:

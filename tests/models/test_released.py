@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from pathduet.models import MAGNIFICATIONS, SUBSPACES, ReleasedStudent, ReleasedTeacher
+from pathduet.models import MAGNIFICATIONS, ReleasedStudent, ReleasedTeacher
 from pathduet.models.method.attention import MultiHeadAttention
 from pathduet.models.method.deformable_attention import reference_points, sample_map
-from pathduet.models.released import BiasedDeformableAttention, PositionBias, ReleasedConfig, ScoreOrder
+from pathduet.models.released import BiasedDeformableAttention, PositionBias, ReleasedConfig
 
 CONFIG = ReleasedConfig(
     tokens=36, width=16, heads=4, head_dim=8, offset_groups=2, offset_kernel=3, stride=2,
@@ -19,19 +19,23 @@ CONFIG = ReleasedConfig(
 )  # fmt: skip
 
 
-def inputs() -> tuple[torch.Tensor, ...]:
-    return torch.randn(3, 36, 10), torch.randn(3, 36, 10), torch.randn(3, 5), torch.randn(3, 11)
+GENES = {"tumor": 5, "tme": 11}
+
+
+def inputs() -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    genes = {name: torch.randn(3, count) for name, count in GENES.items()}
+    return torch.randn(3, 36, 10), torch.randn(3, 36, 10), genes
 
 
 def make_teacher() -> ReleasedTeacher:
-    return ReleasedTeacher(CONFIG, 10, 5, 11, 4).eval()
+    return ReleasedTeacher(CONFIG, 10, GENES, 4).eval()
 
 
 def test_teacher_shapes_are_the_paper_variants_but_for_the_queries() -> None:
     output = make_teacher()(*inputs(), need_selection=True)
     for m in MAGNIFICATIONS:
         assert output.logits[m].shape == (3, 4) and output.representation[m].shape == (3, 32)
-        for s in SUBSPACES:
+        for s in GENES:
             branch = output.branches[m][s]
             assert branch.attention.shape == (3, 4, 36, 9), "a row a position of the map"
             assert torch.allclose(branch.attention.sum(-1), torch.ones(3, 4, 36), atol=1e-6)
@@ -54,9 +58,9 @@ def test_without_position_bias_every_query_asks_the_same() -> None:
 
 
 def test_subspaces_are_mixed_before_the_classifier() -> None:
-    teacher, (coarse, fine, tumor, tme) = make_teacher(), inputs()
-    before = teacher(coarse, fine, tumor, tme).representation["10x"]
-    after = teacher(coarse, fine, tumor + 1, tme).representation["10x"]
+    teacher, (coarse, fine, genes) = make_teacher(), inputs()
+    before = teacher(coarse, fine, genes).representation["10x"]
+    after = teacher(coarse, fine, genes | {"tumor": genes["tumor"] + 1}).representation["10x"]
     assert not torch.allclose(before[:, 16:], after[:, 16:]), "tumour genes reach the TME half"
 
 
@@ -90,8 +94,8 @@ def test_prototypes_keep_the_order_of_the_cluster_scores() -> None:
     output = student(*inputs()[:2])
     for m in MAGNIFICATIONS:
         assert torch.equal(output.representation[m], output.prototypes[m].flatten(1))
-        assert torch.equal(output.margin[m], torch.zeros(3))
-    assert not list(ScoreOrder().parameters()) and not student.learns_order
+        assert output.order[m].tolist() == [[0, 1]] * 3
+    assert not student.learns_order and not hasattr(student, "order")
 
 
 def test_copies_use_up_neighbours() -> None:
@@ -115,7 +119,7 @@ def test_every_parameter_gets_a_gradient_but_the_single_keys() -> None:
 def test_permuting_slides_permutes_the_answers() -> None:
     teacher, student, order = make_teacher(), ReleasedStudent(CONFIG, 10, 4).eval(), torch.tensor([2, 0, 1])
     given = inputs()
-    shuffled = tuple(x[order] for x in given)
+    shuffled = (given[0][order], given[1][order], {s: x[order] for s, x in given[2].items()})
     for whole, permuted in (
         (teacher(*given), teacher(*shuffled)),
         (student(*given[:2]), student(*shuffled[:2])),
@@ -129,6 +133,12 @@ def test_heads_must_fill_the_offset_groups() -> None:
         dataclasses.replace(CONFIG, heads=3)
 
 
+@pytest.mark.parametrize("names", [("a",), ("a", "b", "c")])
+def test_other_than_two_subspaces_are_refused(names: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=f"two subspaces, not {len(names)}"):
+        dataclasses.replace(CONFIG, subspaces=names)
+
+
 def test_what_the_public_code_does_in_one_way_cannot_be_switched() -> None:
     config = ReleasedConfig(token_order="hilbert", patch_start="principal")
     assert (config.token_order, config.patch_start) == ("raster", "random")
@@ -139,6 +149,6 @@ def test_what_the_public_code_does_in_one_way_cannot_be_switched() -> None:
 
 def test_one_magnification_can_be_read_alone() -> None:
     config = dataclasses.replace(CONFIG, magnifications="20x")
-    _, fine, tumor, tme = inputs()
-    assert list(ReleasedTeacher(config, 10, 5, 11, 4)(None, fine, tumor, tme).logits) == ["20x"]
+    _, fine, genes = inputs()
+    assert list(ReleasedTeacher(config, 10, GENES, 4)(None, fine, genes).logits) == ["20x"]
     assert list(ReleasedStudent(config, 10, 4)(None, fine).logits) == ["20x"]

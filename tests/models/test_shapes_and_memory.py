@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from pathduet.models import (
     MAGNIFICATIONS,
-    SUBSPACES,
     DeformableAttention,
     ModelConfig,
     Student,
@@ -54,13 +53,15 @@ def test_teacher_and_student_of_any_size(B: int, tumor: int, tme: int, outputs: 
     torch.manual_seed(seed)
     sizes = config(4, 2, 2)
     patches = torch.randn(B, 16, 6), torch.randn(B, 16, 6)
-    teacher = Teacher(sizes, 6, tumor, tme, outputs)(*patches, torch.randn(B, tumor), torch.randn(B, tme))
+    counts = {"tumor": tumor, "tme": tme}
+    genes = {name: torch.randn(B, count) for name, count in counts.items()}
+    teacher = Teacher(sizes, 6, counts, outputs)(*patches, genes)
     student = Student(sizes, 6, outputs)(*patches)
     for m in MAGNIFICATIONS:
         for output in (teacher, student):
             assert output.logits[m].shape == (B, outputs) and output.representation[m].shape == (B, 16)
             assert torch.isfinite(output.logits[m]).all() and output.representation[m].abs().max() <= 1
-        assert set(teacher.branches[m]) == set(SUBSPACES)
+        assert set(teacher.branches[m]) == set(counts)
         assert student.aggregation[m].assignment.shape == (B, 16)
 
 
@@ -85,16 +86,15 @@ def test_merged_tokens_lie_between_their_members(B: int, N: int, C: int, K: int,
 def test_offsets_and_attention_differ_across_gene_tokens() -> None:
     # With one vector repeated at all positions, as in the public code, both would be constant.
     torch.manual_seed(0)
-    teacher = Teacher(config(6, 2, 2), 6, 30, 30, 4).eval()
-    expression = torch.randn(2, 30)
-    output = teacher(torch.randn(2, 36, 6), torch.randn(2, 36, 6), expression, expression)
-    for m in MAGNIFICATIONS:
-        for s in SUBSPACES:
-            branch = output.branches[m][s]
+    sizes = config(6, 2, 2)
+    teacher = Teacher(sizes, 6, dict.fromkeys(sizes.subspaces, 30), 4).eval()
+    genes = dict.fromkeys(sizes.subspaces, torch.randn(2, 30))
+    output = teacher(torch.randn(2, 36, 6), torch.randn(2, 36, 6), genes)
+    for branches in output.branches.values():
+        for branch in branches.values():
             inner = branch.offsets[:, :, 1:2, 1:2]  # away from the border
             assert (branch.offsets - inner).abs().flatten(1).max(dim=1).values.min() > 1e-3
-            genes = branch.attention[:, :, :30]
-            assert genes.std(dim=2).max() > 1e-3
+            assert branch.attention[:, :, :30].std(dim=2).max() > 1e-3
 
 
 def test_informative_tokens_pass_gradcheck() -> None:

@@ -33,18 +33,17 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def inputs(slides: int = 3) -> tuple[torch.Tensor, ...]:
-    return (
-        torch.rand(slides, 36, 10),
-        torch.rand(slides, 36, 10),
-        torch.randn(slides, 7),
-        torch.randn(slides, 11),
-    )
+GENES = {"tumor": 7, "tme": 11}
+
+
+def inputs(slides: int = 3) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    genes = {name: torch.randn(slides, count) for name, count in GENES.items()}
+    return torch.rand(slides, 36, 10), torch.rand(slides, 36, 10), genes
 
 
 def networks(change: dict) -> tuple[Teacher, Student]:
     config = dataclasses.replace(SMALL, **change)
-    return Teacher(config, 10, 7, 11, 4), Student(config, 10, 4)
+    return Teacher(config, 10, GENES, 4), Student(config, 10, 4)
 
 
 @pytest.mark.parametrize("change", SWITCHES)
@@ -72,7 +71,7 @@ def test_shapes_gradients_and_only_what_is_read(change: dict) -> None:
 def test_permuting_slides_permutes_the_answers(change: dict) -> None:
     teacher, student = (network.eval() for network in networks(change))
     given, order = inputs(), torch.tensor([2, 0, 1])
-    shuffled = tuple(x[order] for x in given)
+    shuffled = (given[0][order], given[1][order], {s: x[order] for s, x in given[2].items()})
     for whole, permuted in (
         (teacher(*given), teacher(*shuffled)),
         (student(*given[:2]), student(*shuffled[:2])),
@@ -153,16 +152,16 @@ def test_a_gene_vector_is_one_token_that_follows_the_expression() -> None:
     teacher = networks({"gene_input": "vector"})[0].eval()
     assert all(isinstance(teacher.genes[s], GeneVector) for s in ("tumor", "tme"))
     assert teacher.gene_mask("tumor").tolist() == [True]
-    coarse, fine, tumor, tme = inputs()
-    before = teacher(coarse, fine, tumor, tme, need_selection=True)
-    after = teacher(coarse, fine, tumor + 1, tme)
+    coarse, fine, genes = inputs()
+    before = teacher(coarse, fine, genes, need_selection=True)
+    after = teacher(coarse, fine, genes | {"tumor": genes["tumor"] + 1})
     branch = before.branches["10x"]["tumor"]
     assert branch.attention.shape == (3, 2, 1, 9)
     assert torch.equal(branch.selection, torch.ones(3, 2, 1, 1)), "one key: nothing to select among"
     assert not torch.allclose(before.representation["10x"][:, :16], after.representation["10x"][:, :16])
     assert torch.equal(before.representation["10x"][:, 16:], after.representation["10x"][:, 16:])
     with pytest.raises(ValueError, match="5 genes given to a network made for 7"):
-        teacher(coarse, fine, tumor[:, :5], tme)
+        teacher(coarse, fine, genes | {"tumor": genes["tumor"][:, :5]})
 
 
 def test_mean_pooling_by_hand_and_blind_to_the_order_of_patches() -> None:
@@ -174,7 +173,7 @@ def test_mean_pooling_by_hand_and_blind_to_the_order_of_patches() -> None:
         mean = student.patch_tokens(m)(x).mean(dim=1)
         assert torch.allclose(output.representation[m], torch.tanh(student.halves[m](mean)), atol=1e-6)
         assert torch.equal(output.prototypes[m].flatten(1), output.representation[m])
-        assert torch.equal(output.margin[m], torch.zeros(3)), "the given order stands"
+        assert output.order[m].tolist() == [[0, 1]] * 3, "the given order stands"
     shuffled = student(*(x[:, torch.randperm(36)] for x in patches))
     assert torch.allclose(shuffled.logits["20x"], output.logits["20x"], atol=1e-5)
 
