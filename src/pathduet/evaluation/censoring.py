@@ -38,14 +38,14 @@ def _not_censored(train_time: Floats, train_event: Floats, at: Floats) -> Floats
 def ipcw_weights(
     train_time: Floats, train_event: Floats, time: Floats, event: Floats, horizon: float
 ) -> Floats:
-    """Return each patient's weight in the IPCW C-index: 1 / G(t)^2 of deaths seen before the horizon, else 0.
+    """Return each patient's weight in the IPCW C-index: 1 / G(t)^2 of events seen before the horizon, else 0.
 
     Parameters
     ----------
     train_time, train_event : (m,) arrays
         The part that the censoring distribution is taken from.
     time, event : (n,) arrays
-        Days, and 1 = died.
+        Days, and 1 = it happened.
     horizon : float
         Days; must not lie beyond the training part's follow-up.
     """
@@ -66,7 +66,7 @@ def ipcw_c_index(time: Floats, event: Floats, risk: Floats, weights: Floats, cou
     Parameters
     ----------
     risk : (n,) array
-        Higher = dies earlier.
+        Higher = earlier event.
     weights : (n,) array
         From :func:`ipcw_weights`.
     counts : (R, n) array
@@ -92,20 +92,20 @@ def brier_contributions(
     Parameters
     ----------
     survival : (n, T) array
-        Predicted probability to be alive at each of `days`.
+        Predicted probability of no event until each of `days`.
     days : (T,) array
         Increasing; the score is integrated from the first to the last, and divided by their distance.
     """
     time, event = np.asarray(time, dtype=float), np.asarray(event, dtype=float)
-    at_death = _not_censored(train_time, train_event, time)
+    at_event = _not_censored(train_time, train_event, time)
     at_day = _not_censored(train_time, train_event, days)
     if (at_day <= 0).any():
         raise ValueError("nobody of the training part is under observation at the last day")
-    died = (time[:, None] <= days[None, :]) & (event[:, None] == 1)
-    # a death after the last training follow-up has no weight; sksurv calls it infinite censoring odds
-    weight_died = np.divide(1.0, at_death, out=np.zeros(len(time)), where=at_death > 0)
-    alive = time[:, None] > days[None, :]
-    score = survival**2 * died * weight_died[:, None] + (1 - survival) ** 2 * alive / at_day[None, :]
+    happened = (time[:, None] <= days[None, :]) & (event[:, None] == 1)
+    # an event after the last training follow-up has no weight; sksurv calls it infinite censoring odds
+    weight_happened = np.divide(1.0, at_event, out=np.zeros(len(time)), where=at_event > 0)
+    free = time[:, None] > days[None, :]
+    score = survival**2 * happened * weight_happened[:, None] + (1 - survival) ** 2 * free / at_day[None, :]
     integral: Floats = np.trapezoid(score, days, axis=1) / (days[-1] - days[0])
     return integral
 
@@ -127,7 +127,7 @@ def breslow_survival(
     Returns
     -------
     (n, T) array
-        Probability to be alive at each day.
+        Probability of no event until each day.
     """
     order = np.argsort(train_time, kind="stable")
     time, event, weight = train_time[order], train_event[order], np.exp(train_hazard[order])
@@ -149,7 +149,7 @@ def interval_survival(hazards: Floats, edges: Floats, days: Floats) -> Floats:
     Parameters
     ----------
     hazards : (n, K) array
-        Probability to die in each interval after reaching it.
+        Probability of the event in each interval after reaching it.
     edges : (K - 1,) array
         Inner edges in days.
     days : (T,) array

@@ -73,9 +73,10 @@ class SurvivalCurve:
     ----------
     group : str
     n, deaths : int
+        Patients, and events among them.
     time : (T,) array, days, starting at 0
     survival, low, high : (T,) arrays
-        Share alive and its 95 % interval (Greenwood's exponential formula).
+        Share without the event and its 95 % interval (Greenwood's exponential formula).
     censored_at, exits : arrays
         Times of censoring, and of leaving for either reason, days.
     """
@@ -91,7 +92,7 @@ class SurvivalCurve:
     exits: np.ndarray
 
     def at(self, day: float) -> float:
-        """Return the share alive at `day`."""
+        """Return the share without the event at `day`."""
         return float(self.survival[np.searchsorted(self.time, day, side="right") - 1])
 
 
@@ -112,17 +113,17 @@ def kaplan_meier(table: pd.DataFrame, kind: str = "median") -> list[SurvivalCurv
             continue
         fitter = KaplanMeierFitter().fit(rows["survival_days"].astype(float), rows["event"].astype(float))
         limits = fitter.confidence_interval_.to_numpy()
-        died = rows["event"].astype(float) == 1
+        happened = rows["event"].astype(float) == 1
         curves.append(
             SurvivalCurve(
                 group,
                 len(rows),
-                int(died.sum()),
+                int(happened.sum()),
                 fitter.survival_function_.index.to_numpy(dtype=float),
                 fitter.survival_function_.to_numpy()[:, 0],
                 limits[:, 0],
                 limits[:, 1],
-                np.sort(rows.loc[~died, "survival_days"].to_numpy(dtype=float)),
+                np.sort(rows.loc[~happened, "survival_days"].to_numpy(dtype=float)),
                 np.sort(rows["survival_days"].to_numpy(dtype=float)),
             )
         )
