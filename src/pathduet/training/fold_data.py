@@ -98,7 +98,7 @@ def fold_target(
     parts = fold_parts(folds, fold)
     known = known_labels(labels)
     wanted = ("train", "test") if protocol == "paper" else ("train",)
-    chosen = known[[parts.get(str(patient)) in wanted for patient in known.index]]
+    chosen = known.loc[[parts.get(str(patient)) in wanted for patient in known.index]]
     if task.kind == "survival":
         edges = discretize(chosen["survival_days"], chosen["event"], task.bins)
         return SurvivalTarget(tuple(float(edge) for edge in edges))
