@@ -244,8 +244,9 @@ def test_the_code_takes_its_defaults_from_the_configuration(minimal: dict[str, A
     config = configuration.resolve(minimal)
     assert asdict(ModelConfig()) == config["model"] | {"subspaces": tuple(config["subspaces"])}
     assert SlideSettings.from_mapping(config) == SlideSettings()
-    assert TrainingConfig.start_values("survival", "student").weight_decay == 0.1
-    distilled = TrainingConfig.start_values("diagnosis", "distilled")
+    tasks = tasks_of(config)
+    assert TrainingConfig.start_values(tasks["survival"], "student").weight_decay == 0.1
+    distilled = TrainingConfig.start_values(tasks["diagnosis"], "distilled")
     assert (distilled.learning_rate, distilled.batch_size, distilled.weight_decay) == (5e-4, 8, 0.01)
 
 
