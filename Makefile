@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test quick lint docs vendor format install locks real-expression clean-demo
+.PHONY: demo test quick lint docs vendor format install locks pan-cancer clean-demo
 .DEFAULT_GOAL := demo
 
 install: $(READY)
@@ -32,9 +32,9 @@ test: $(READY)
 quick: $(READY)
 	@$(BIN)/pytest -n $(CORES) --dist loadfile -m "not slow"
 
-# Expression alone on 569 real TCGA gliomas: results/real_expression/table.md, figure.svg. PATHDUET_TEST_DATA names the tables.
-real-expression: $(READY)
-	@$(BIN)/snakemake -s examples/tcga_expression/Snakefile --cores $(CORES)
+# Fourteen TCGA cohorts without slides: results/pan_cancer/table.md, figure.svg. PATHDUET_TEST_DATA names the tables.
+pan-cancer: $(READY)
+	@$(BIN)/python examples/pan_cancer/run.py --cores $(CORES)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

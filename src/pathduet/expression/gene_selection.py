@@ -106,7 +106,7 @@ def interdecile_range(values: np.ndarray) -> np.ndarray:
     diagnosis 0.605 over three repeats (random genes 0.561, variance 0.588, bimodality coefficient 0.512), C-index 0.789
     in a single one (0.717, 0.767, 0.730), where after z-scoring these patients anew the variance did better (0.742
     against 0.731). With eleven candidates and a single repeat of the C-index, that it beats random genes is established, that
-    it beats the variance is not. The same patients are those of ``examples/tcga_expression``.
+    it beats the variance is not. The same patients are the gliomas of ``examples/pan_cancer``.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ class TrainingError(PathDuetError):
 
 
 class TrainingItems(Protocol):
-    """What is trained on: a ``SlideDataset``, or gene vectors alone (``examples/tcga_expression``)."""
+    """What is trained on, such as a ``SlideDataset``."""
 
     def __len__(self) -> int:
         """Return how many items there are."""

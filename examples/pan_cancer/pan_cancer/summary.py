@@ -1,0 +1,163 @@
+"""All cohorts' result tables as one table and one figure, published figures beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pathduet.core.files import atomic_path, write_text, write_tsv
+
+METRICS = {"survival": "c_index", "classification": "auc"}
+#: Columns of the table for people: which models they show, in this order; a clinical model's name follows from its covariates.
+COLUMNS = {
+    "age + sex": ("cox_age_sex", "logistic_age_sex"),
+    "age + sex + grade": ("cox_age_sex_grade", "logistic_age_sex_grade"),
+    "age + sex + stage": ("cox_age_sex_stage", "logistic_age_sex_stage"),
+    "components": ("components",),
+    "SNN": ("snn",),
+}
+COLOURS = dict(zip(COLUMNS, ("#9aa0a6", "#6b7177", "#3c4043", "#e69f00", "#0a7abf")))
+#: Of which SNN the columns show: a branch each for four subspaces.
+MAIN = "four"
+
+
+def read_results(out: Path, cohorts: Sequence[str]) -> pd.DataFrame:
+    """Return one row a cohort, number of subspaces, task and model: the first metric of its kind of task.
+
+    Columns: cohort, subspaces, task, model, title, metric, mean, sd, ci_low, ci_high, patients, events, folds, holes.
+    """
+    rows: list[dict[str, Any]] = []
+    for cohort in cohorts:
+        for path in sorted((out / cohort).glob("*/tables/*.tsv")):
+            variant, table = path.parts[-3], path.stem
+            found = pd.read_csv(
+                path, sep="\t", keep_default_na=False, na_values=[""], dtype={"holes": str, "title": str}
+            )
+            found = found[found["metric"].isin(METRICS.values())]
+            for row in found.to_dict("records"):
+                rows.append(
+                    {
+                        "cohort": cohort, "subspaces": variant, "task": table, "model": row["model"], "title": row["title"],
+                        **{name: row[name] for name in ("metric", "mean", "sd", "ci_low", "ci_high")},
+                        "patients": row["n_patients"], "events": events_of(out / cohort / variant, table, row["model"]),
+                        "folds": row["n_folds"], "holes": row["holes"],
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def events_of(results: Path, task: str, model: str) -> float:
+    """Return how many events a model's test parts hold; NaN for classifications."""
+    count = 0.0
+    for path in results.glob(f"models/{task}/{model}/fold-*/predictions.tsv"):
+        found = pd.read_csv(path, sep="\t")
+        count += found.drop_duplicates("patient_id")["event"].sum() if "event" in found else float("nan")
+    return count or float("nan")
+
+
+def cell(row: Any) -> str:
+    """Return ``0.654 (0.610 to 0.700)``, or nothing where there is no number."""
+    if row is None or pd.isna(row["mean"]):
+        return ""
+    return f"{row['mean']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
+
+
+def markdown(table: pd.DataFrame, published: pd.DataFrame) -> str:
+    """Return the table for people: a row a cohort and task, then the SNN by the number of subspaces."""
+    lines = ["| cohort | task | patients | events | " + " | ".join(COLUMNS) + " | published |"]
+    lines.append("|" + "---|" * (len(COLUMNS) + 5))
+    main = table[table["subspaces"] == MAIN]
+    for (cohort, task), part in main.groupby(["cohort", "task"], sort=False):
+        models = {row["model"]: row for row in part.to_dict("records")}
+        cells = [cell(next((models[m] for m in names if m in models), None)) for names in COLUMNS.values()]
+        events = part["events"].max()
+        theirs = published[(published["cohort"] == cohort) & (published["task"] == task)]
+        said = "; ".join(f"{row['model']} {row['c_index']:.3f}" for row in theirs.to_dict("records"))
+        counts = [f"{part['patients'].max():.0f}", "" if pd.isna(events) else f"{events:.0f}"]
+        lines.append("| " + " | ".join([str(cohort).upper(), str(task), *counts, *cells, said]) + " |")
+    lines += ["", "| cohort | SNN, one subspace | two | four |", "|---|---|---|---|"]
+    finer = by_subspaces(table)
+    for cohort, part in finer.groupby("cohort", sort=False):
+        shown = {row["subspaces"]: cell(row) for row in part.to_dict("records")}
+        lines.append(
+            f"| {str(cohort).upper()} | "
+            + " | ".join(shown.get(v, "") for v in ("one", "two", "four"))
+            + " |"
+        )
+    means = finer.pivot_table(index="cohort", columns="subspaces", values="mean").dropna()
+    lines.append(
+        f"| mean of {len(means)} | "
+        + " | ".join(f"{means[v].mean():.3f}" if v in means else "" for v in ("one", "two", "four"))
+        + " |"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def by_subspaces(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the SNN's rows about overall survival, for every number of subspaces."""
+    return table[(table["model"] == "snn") & table["task"].isin(["os", "survival"])]
+
+
+def draw(table: pd.DataFrame, published: pd.DataFrame, path: Path) -> None:
+    """Draw every model's first metric with its 95 % interval: overall survival, the other tasks, and the SNN by subspaces."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    main = table[table["subspaces"] == MAIN]
+    overall = main["task"].isin(["os", "survival"])
+    finer = by_subspaces(table)
+    panels = [
+        ("Overall survival, C-index", main[overall], "cohort"),
+        ("Other endpoints, C-index", main[~overall & (main["metric"] == "c_index")], "both"),
+        ("Classes, AUC", main[~overall & (main["metric"] == "auc")], "both"),
+        ("SNN by number of subspaces, C-index", finer, "subspaces"),
+    ]
+    figure, axes = plt.subplots(1, 4, figsize=(19, 6.2), layout="constrained")
+    for axis, (title, rows, by) in zip(axes, panels):
+        names = {row["cohort"].upper() if by != "both" else f"{row['cohort'].upper()} {row['task'].replace('_', ' ')}": None for row in rows.to_dict("records")}  # fmt: skip
+        groups = list(COLUMNS) if by != "subspaces" else ["one", "two", "four"]
+        for k, group in enumerate(groups):
+            chosen = rows[
+                rows["model"].isin(COLUMNS[group]) if by != "subspaces" else rows["subspaces"] == group
+            ]
+            chosen = chosen.dropna(subset=["mean", "ci_low"])
+            where = [list(names).index(r["cohort"].upper() if by != "both" else f"{r['cohort'].upper()} {r['task'].replace('_', ' ')}") for r in chosen.to_dict("records")]  # fmt: skip
+            place = [w + 0.14 * (k - (len(groups) - 1) / 2) for w in where]
+            error = [chosen["mean"] - chosen["ci_low"], chosen["ci_high"] - chosen["mean"]]
+            colour = COLOURS[group] if by != "subspaces" else ("#bdd7ee", "#5ea2d4", "#0a7abf")[k]
+            axis.errorbar(
+                chosen["mean"], place, xerr=error, fmt="o", ms=3.5, lw=1.1, color=colour, label=group
+            )
+        for row in published.to_dict("records"):
+            name = f"{row['cohort'].upper()} {row['task']}"
+            if by == "both" and name in names:
+                marker = "D" if row["reads"] == "clinical" else "*"
+                axis.plot(row["c_index"], list(names).index(name), marker, ms=7, mfc="none", mec="#b00020")
+        axis.axvline(0.5, color="0.75", lw=0.8, ls=":")
+        axis.set_yticks(range(len(names)), list(names), fontsize=8)
+        axis.set_ylim(max(len(names), 1) - 0.5, -0.5)
+        axis.set_title(title, fontsize=10)
+        axis.grid(axis="x", color="0.93")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=3)
+    # no date and no random ids: same numbers, same bytes
+    with (
+        atomic_path(path) as temporary,
+        matplotlib.rc_context({"svg.hashsalt": "pathduet", "svg.fonttype": "none"}),
+    ):
+        figure.savefig(temporary, metadata={"Date": None})
+    plt.close(figure)
+
+
+def write_summary(out: Path, cohorts: Sequence[str], published: Path) -> pd.DataFrame:
+    """Write table.tsv, table.md and figure.svg of what there is; return the table."""
+    table, theirs = read_results(out, cohorts), pd.read_csv(published, sep="\t")
+    write_tsv(out / "table.tsv", table)
+    write_text(out / "table.md", markdown(table, theirs))
+    draw(table, theirs, out / "figure.svg")
+    return table

@@ -1,1 +1,0 @@
-"""Expression-only models of a fold: clinical and component Cox models and self-normalising networks, side by side."""
