@@ -97,7 +97,8 @@ def predict_model(
     without_slides = None if choice.reads_slides else expression
     samples = data.samples(description.fold, description.target, *parts, expression=without_slides)
     if expression is not None:
-        if {s: tuple(genes) for s, genes in expression.genes.items()} != description.genes:
+        # in the same order, too: networks put the subspaces' genes beside each other
+        if [(s, tuple(genes)) for s, genes in expression.genes.items()] != list(description.genes.items()):
             found = "trained on other genes than the fold's expression"
             raise InputError.of(f"model {model_dir}", found, "train it again")
         samples = [s for s in samples if expression.row_for(s.patient_id, s.slide_id) is not None]

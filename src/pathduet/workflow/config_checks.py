@@ -147,6 +147,11 @@ def _subspace_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     if shared not in ("drop", "all", *names_there):
         known = ", ".join(["drop", "all", *names_there])
         yield Problem("expression.shared_genes", f"{shared!r} is no subspace", f"use one of {known}")
+    forms = [*names_there, "concat", "parallel"]
+    for model, changes in config["comparison"]["settings"].items():
+        if changes.get("genes", "concat") not in forms:
+            where, advice = f"comparison.settings.{model}.genes", f"use one of {', '.join(forms)}"
+            yield Problem(where, f"{changes['genes']!r} is no subspace", advice)
     structures = config["explanations"]["regions"]["structures"]
     for name in sorted(set(structures) - set(names_there)):
         key = f"explanations.regions.structures.{name}"

@@ -138,6 +138,8 @@ class Plan:
 
     def _lacks(self, model: Model) -> str:
         """Why a model cannot be trained in this run; empty if it can."""
+        if model.kind == "released" and len(self.config["subspaces"]) != 2:
+            return "made for two subspaces"
         there = {"slides": self.has_slides, "expression": self.has_expression}
         return " and ".join(f"no {what}" for what in model.learns_from if not there.get(what, True))
 
