@@ -297,3 +297,12 @@ def test_models_that_the_catalogue_does_not_have_are_named(minimal: dict[str, An
     models, settings = problems(minimal)
     assert models.startswith("comparison.models: 'abml' is unknown; did you mean abmil?")
     assert settings.startswith("comparison.settings: 'cox_age' is unknown")
+
+
+def test_gene_input_names_a_subspace_of_the_configuration(minimal: dict[str, Any]) -> None:
+    minimal |= {
+        "subspaces": {"tumor": "shipped", "tme": "shipped", "stroma": "shipped"},
+        "comparison": {"settings": {"snn": {"genes": "tumour"}, "add": {"genes": "stroma"}}},
+    }
+    (found,) = problems(minimal)
+    assert found.startswith("comparison.settings.snn.genes: 'tumour' is no subspace; use one of tumor, tme")

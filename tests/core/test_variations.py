@@ -91,3 +91,15 @@ def test_every_variation_is_a_model_that_can_be_configured() -> None:
             choose(row.base).token_config(configuration.merge(config["model"], row.model))
         else:
             network_settings(find(row.base), row.settings)
+
+
+def test_the_gene_input_is_compared_by_the_subspaces_of_the_configuration() -> None:
+    for subspaces, together in ((["tumor", "tme"], "both"), (["z", "a", "m"], "all")):
+        config = resolved(subspaces=dict.fromkeys(subspaces, "shipped"))
+        rows = [row for row in table_rows("findings", config) if row.group == "gene input"]
+        assert [row.title for row in rows] == [
+            *(f"SNN: {name} genes alone" for name in subspaces),
+            f"SNN: {together} concatenated",
+            f"SNN: {together} in parallel",
+        ]
+        assert [row.settings["genes"] for row in rows] == [*subspaces, "concat", "parallel"]

@@ -329,3 +329,12 @@ def test_gene_groups_from_a_file_come_back_with_the_trained_model(
     sizes = [branch[0].in_features for branch in network.genes.branches]
     assert sizes[:3] == [5, 4, 3]
     assert predicted(cohort, folder).table["p_glioblastoma"].notna().any()
+
+
+def test_released_networks_are_left_out_where_there_are_not_two_subspaces(tmp_path: Path) -> None:
+    compared = {"models": ["released_teacher", "snn"]}
+    three = dict.fromkeys(("tumor", "tme", "stroma"), "shipped")
+    made = plan(tmp_path, comparison=compared, subspaces=three)
+    assert made.left_out == {"released_teacher": "made for two subspaces"}
+    assert "released_teacher" not in made.networks
+    assert plan(tmp_path, comparison=compared).left_out == {}
