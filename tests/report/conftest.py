@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever draws a whole report takes more than a few seconds."""
     for item in items:
         here = Path(__file__).parent in item.path.parents
-        if here and {"report", "copy"} & set(getattr(item, "fixturenames", ())):
+        if here and {"report", "breast", "copy"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
 
@@ -33,6 +33,32 @@ def copy(fabricated: tuple[Path, dict[str, Any]], tmp_path: Path) -> tuple[Path,
     folder, config = fabricated
     shutil.copytree(folder, tmp_path / "results")
     return tmp_path / "results", config
+
+
+@pytest.fixture(scope="session")
+def breast(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The report of a run of every kind of task, and its configuration."""
+    return reported(tmp_path_factory.mktemp("breast") / "results", "breast")
+
+
+@pytest.fixture(scope="session")
+def slides_only(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The report of a run without expression, and its configuration."""
+    return reported(tmp_path_factory.mktemp("slides") / "results", "slides_only")
+
+
+@pytest.fixture(scope="session")
+def expression_only(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The report of a run without slides, and its configuration."""
+    return reported(tmp_path_factory.mktemp("expression") / "results", "expression_only")
+
+
+def reported(folder: Path, design: str) -> tuple[Path, dict[str, Any]]:
+    """Fabricate a run and draw its report."""
+    config = fake_results(folder, design)
+    out = folder / "report" / "report.html"
+    build_report(folder, config, out)
+    return out, config
 
 
 @pytest.fixture(scope="session")

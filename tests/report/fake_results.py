@@ -1,8 +1,9 @@
-"""A small fabricated results folder in the pipeline's own format: random numbers, valid files."""
+"""Small fabricated results folders in the pipeline's own format: random numbers, valid files, several designs."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,68 +11,127 @@ import numpy as np
 import pandas as pd
 from fake_explanations import fake_explanations
 
+from pathduet.catalogue import catalogue_of
+from pathduet.cohort.labels import known_labels, task_labels
+from pathduet.cohort.sheets import read_patients
+from pathduet.cohort.tasks import Task, tasks_of
+from pathduet.core import config as configuration
 from pathduet.core.files import write_json, write_text, write_tsv
-from pathduet.evaluation.clinical import write_clinical
 from pathduet.evaluation.evaluate_table import evaluate_table
+from pathduet.evaluation.regressions import write_regressions
+from pathduet.result_tables import whole_run_tables
 from pathduet.results import Results
 
-CLASSES = {
-    "diagnosis": ["glioblastoma", "oligodendroglioma", "astrocytoma_grade4", "astrocytoma_low_grade"],
-    "grading": ["G2", "G3", "G4"],
-}
 NETWORKS = ("teacher", "student", "distilled")
-CLINICAL = ("cox_age", "cox_age_sex", "cox_age_sex_grade")
 #: How informative each fabricated network is.
-SIGNAL = {"teacher": 1.6, "student": 0.8, "distilled": 1.1}
+SIGNAL = {"teacher": 1.6, "student": 0.8, "distilled": 1.1, "snn": 1.2}
+GLIAL = {
+    "diagnosis": {"kind": "classification", "column": "diagnosis",
+                  "classes": ["glioblastoma", "oligodendroglioma", "astrocytoma_grade4", "astrocytoma_low_grade"],
+                  "class_titles": {"astrocytoma_grade4": "astrocytoma, grade 4"}},
+    "grading": {"kind": "classification", "column": "grade", "classes": ["G2", "G3", "G4"], "ordered": True,
+                "clinical_baselines": ["age", "age_sex"]},
+    "survival": {"kind": "survival", "time": "survival_days", "event": "event"},
+}  # fmt: skip
+BREAST = {
+    "receptor": {"kind": "classification", "column": "her2", "classes": ["negative", "positive"]},
+    "stage": {"kind": "classification", "column": "stage", "classes": ["I", "II", "III", "IV"], "ordered": True,
+              "external": False},
+    "ki67": {"kind": "regression", "column": "ki67_percent"},
+    "os": {"kind": "survival", "time": "os_months", "event": "os_status", "unit": "months"},
+    "pfi": {"kind": "survival", "time": "pfi_days", "event": {"column": "pfi_censorship", "observed": 0},
+            "external": False},
+}  # fmt: skip
+#: What a run is about, beside what all of them share.
+DESIGNS: dict[str, dict[str, Any]] = {
+    "glial": {
+        "tasks": GLIAL,
+        "covariates": {"age_years": {"kind": "numeric", "title": "age"}, "sex": "categorical", "grade": "ordered"},
+        "evaluation": {"clinical_baselines": {"age": ["age_years"], "age_sex": ["age_years", "sex"],
+                                              "age_sex_grade": ["age_years", "sex", "grade"]},
+                       "gain_over": "age_sex"},
+    },
+    "breast": {
+        "tasks": BREAST,
+        "covariates": {"age_years": "numeric", "stage": "ordered"},
+        "subspaces": {"tumor": "shipped", "immune": "immune.txt", "stroma": "stroma.txt"},
+    },
+    "slides_only": {"tasks": {"receptor": BREAST["receptor"]}, "expression": {"tables": []},
+                    "cohorts": {"external": []}},
+    "expression_only": {
+        "tasks": {name: BREAST[name] for name in ("ki67", "os")}, "sheets": {"slides": None}, "cohorts": {"external": []},
+        "comparison": {"models": ["snn"]}, "covariates": {"age_years": "numeric"},
+    },
+}  # fmt: skip
+_LEFT_OUT = {
+    "slides_only": {"teacher": "no expression", "distilled": "no expression"},
+    "expression_only": dict.fromkeys(("teacher", "student", "distilled"), "no slides"),
+}
 
 
-def fake_config(results: Path) -> dict[str, Any]:
-    """Return a complete configuration of the fabricated run."""
-    return {
-        "results": str(results), "seed": 7, "protocol": "strict",
-        "sheets": {"slides": "cohort/slides.tsv", "patients": "cohort/patients.tsv"},
+def fake_config(results: Path, design: str = "glial") -> dict[str, Any]:
+    """Return the complete configuration of a fabricated run; its sheets lie beside the results."""
+    cohort = results.parent / "cohort"
+    table = {"cohort": "alpha", "path": "alpha.tsv.gz", "unit": "tpm", "samples": None}
+    shared = {
+        "results": str(results), "seed": 7,
+        "sheets": {"slides": str(cohort / "slides.tsv"), "patients": str(cohort / "patients.tsv")},
         "cohorts": {"internal": ["alpha", "beta"], "external": ["gamma"]},
-        "tasks": ["diagnosis", "grading", "survival"],
-        "split": {"folds": 3, "file": None},
-        "model": {"variant": "paper", "tokens": 2500},
-        "evaluation": {"bootstrap": 40, "clinical_baselines": list(CLINICAL)},
-        "explanations": {"malignancy_scores": ["expected_grade", "risk"]},
+        "expression": {"tables": [table]},
+        "comparison": {"models": []},
+        "evaluation": {"bootstrap": 40},
         "report": {"title": "A fabricated run", "gallery_slides": 8},
     }  # fmt: skip
+    return configuration.resolve(configuration.merge(shared, DESIGNS[design]))
 
 
 def fake_patients(rng: np.random.Generator, n_internal: int = 72, n_external: int = 24) -> pd.DataFrame:
-    """Return patients whose survival depends on age and grade."""
+    """Return patients whose survival depends on age and grade, with the columns of every design."""
     n = n_internal + n_external
     grade = rng.choice(["G2", "G3", "G4"], n, p=[0.3, 0.3, 0.4])
     level = np.array([int(g[1]) for g in grade])
     age = np.clip(rng.normal(38 + 7 * (level - 2), 11), 18, 88).round()
     hazard = np.exp(0.035 * (age - 45) + 0.7 * (level - 3))
     death, contact = rng.exponential(1100 / hazard) + 5, rng.uniform(200, 3500, n)
+    days, event = np.minimum(death, contact).round() + 1, (death <= contact).astype(int)
     cohort = (
         ["alpha"] * (n_internal // 2) + ["beta"] * (n_internal - n_internal // 2) + ["gamma"] * n_external
     )
+    classes = list(GLIAL["diagnosis"]["classes"])
     return pd.DataFrame(
         {
             "cohort": cohort, "grade": grade, "age_years": age, "sex": rng.choice(["male", "female"], n),
-            "survival_days": np.minimum(death, contact).round() + 1, "event": (death <= contact).astype(float),
-            "diagnosis": np.where(level == 4, rng.choice(CLASSES["diagnosis"][::2], n),
-                                  rng.choice(CLASSES["diagnosis"][1::2], n)),
+            "survival_days": days, "event": event,
+            "diagnosis": np.where(level == 4, rng.choice(classes[::2], n), rng.choice(classes[1::2], n)),
+            "her2": np.where(rng.random(n) < 0.15 * level, "positive", "negative"),
+            "stage": np.array(["I", "II", "III", "IV"])[np.clip(level - 2 + rng.integers(0, 2, n), 0, 3)],
+            "ki67_percent": np.clip(8 * level + rng.normal(0, 6, n), 0, 95).round(1),
+            "os_months": (days / 30.4375).round(2), "os_status": event,
+            "pfi_days": (days * rng.uniform(0.4, 1, n)).round() + 1, "pfi_censorship": 1 - np.maximum(event, rng.integers(0, 2, n)),
         },
         index=pd.Index([f"P{i:03d}" for i in range(n)], name="patient_id"),
     )  # fmt: skip
 
 
 def fake_predictions(
-    slides: pd.DataFrame, patients: pd.DataFrame, task: str, model: str, fold: int, part: str,
+    rows: pd.DataFrame, truth: pd.DataFrame, task: Task, model: str, fold: int, part: str,
     rng: np.random.Generator,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return predictions that carry some of the truth."""
-    facts = patients.loc[slides["patient_id"]]
-    table = slides[["slide_id", "patient_id", "cohort"]].reset_index(drop=True).assign(part=part, fold=fold)
+    """Return predictions that carry some of the truth.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        slide_id, patient_id, cohort; patients without a label are left out.
+    truth : DataFrame
+        Labels of the labelled patients.
+    """
+    rows = rows[rows["patient_id"].isin(truth.index)]
+    facts = truth.loc[rows["patient_id"]]
+    table = rows[["slide_id", "patient_id", "cohort"]].reset_index(drop=True).assign(part=part, fold=fold)
     n, signal = len(table), SIGNAL[model]
-    if task == "survival":
-        time = facts["survival_days"].to_numpy()
+    if task.kind == "survival":
+        time = facts["survival_days"].to_numpy(dtype=float)
         table["survival_days"], table["event"] = time, facts["event"].to_numpy()
         table["bin"] = np.digitize(time, [250, 600, 1200])
         logit = -1 - signal * 0.5 * np.log(time / 700) + rng.normal(0, 0.8, n)
@@ -81,13 +141,18 @@ def fake_predictions(
             table[f"h_{k + 1}"] = hazards[:, k]
         table["risk_10x"], table["risk_20x"] = table["risk"] - 0.01, table["risk"] + 0.01
         return table
-    classes = CLASSES[task]
-    label = facts["diagnosis" if task == "diagnosis" else "grade"].to_numpy()
-    score = rng.normal(0, 1, (n, len(classes)))
-    score[np.arange(n), [classes.index(x) for x in label]] += signal
+    if task.kind == "regression":
+        value = facts["value"].to_numpy(dtype=float)
+        table["value"] = value
+        table["prediction"] = value.mean() + 0.4 * signal * (value - value.mean()) + rng.normal(0, 4, n)
+        table["prediction_10x"], table["prediction_20x"] = table["prediction"] - 1, table["prediction"] + 1
+        return table
+    label = facts["label"].to_numpy()
+    score = rng.normal(0, 1, (n, len(task.classes)))
+    score[np.arange(n), [task.classes.index(x) for x in label]] += signal
     p = np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
-    table["label"], table["predicted"] = label, [classes[i] for i in p.argmax(axis=1)]
-    for k, name in enumerate(classes):
+    table["label"], table["predicted"] = label, [task.classes[i] for i in p.argmax(axis=1)]
+    for k, name in enumerate(task.classes):
         table[f"p_{name}"] = p[:, k]
         table[f"p10_{name}"], table[f"p20_{name}"] = p[:, k], p[:, k]
     table["expert"] = "20x"
@@ -160,25 +225,27 @@ def _ledger(root: Path, patients: pd.DataFrame, rng: np.random.Generator) -> pd.
     return ledger
 
 
-def _participation(root: Path, ledger: pd.DataFrame, patients: pd.DataFrame) -> None:
-    from pathduet.cohort.ledger import read_ledger
+def _participation(root: Path, ledger: pd.DataFrame, patients: pd.DataFrame, config: dict[str, Any]) -> None:
     from pathduet.cohort.participation import participation
 
-    labelled = {"diagnosis": patients.index, "grading": patients.index, "survival": patients.index[:-4]}
-    table = participation(read_ledger(root / "ledger.tsv"), patients, patients.index[3:], labelled)
-    write_tsv(root / "participation.tsv", table)
+    labelled = {
+        name: known_labels(task_labels(patients, task)).index for name, task in tasks_of(config).items()
+    }
+    expressed = patients.index[3:] if config["expression"]["tables"] else []
+    write_tsv(root / "participation.tsv", participation(ledger, patients, expressed, labelled))
 
 
-def _genes(root: Path, folds: int, rng: np.random.Generator) -> None:
+def _genes(root: Path, folds: int, subspaces: list[str], rng: np.random.Generator) -> None:
     import anndata
 
-    subspace = np.repeat(["tumor", "tme", "shared"], [60, 240, 10])
+    groups = [*subspaces, *(["shared"] if len(subspaces) > 1 else [])]
+    subspace = np.repeat(groups, [60, 240, *[40] * (len(groups) - 3), 10][: len(groups)])
     for fold in range(folds):
         mean = rng.gamma(3, 1.2, len(subspace))
         dispersion = rng.normal(0, 1, len(subspace))
         var = pd.DataFrame(
             {"subspace": subspace, "highly_variable": dispersion > 0.6, "dispersion_norm": dispersion,
-             "token_order": -1, "mean": mean, "sd": rng.gamma(2, 0.5, len(subspace))},
+             "mean": mean, "sd": rng.gamma(2, 0.5, len(subspace))},
             index=[f"GENE{i}" for i in range(len(subspace))],
         )  # fmt: skip
         matrix = anndata.AnnData(rng.normal(size=(6, len(var))).astype(np.float32), var=var)
@@ -189,21 +256,23 @@ def _genes(root: Path, folds: int, rng: np.random.Generator) -> None:
 
 
 def _networks(
-    root: Path, used: pd.DataFrame, patients: pd.DataFrame, folds: pd.DataFrame, rng: np.random.Generator
+    results: Results, rows: pd.DataFrame, patients: pd.DataFrame, folds: pd.DataFrame, config: dict[str, Any],
+    networks: Sequence[str], rng: np.random.Generator,
 ) -> None:  # fmt: skip
     fold_of = folds.set_index("patient_id")["fold"]
-    internal = used[used["patient_id"].isin(fold_of.index)]
-    external = used[used["cohort"] == "gamma"]
-    for task in (*CLASSES, "survival"):
-        for model in NETWORKS:
+    internal = rows[rows["patient_id"].isin(fold_of.index)]
+    external = rows[rows["cohort"].isin(config["cohorts"]["external"])]
+    for name, task in tasks_of(config).items():
+        truth = known_labels(task_labels(patients, task))
+        for model in networks:
             for fold in range(3):
-                folder = root / "models" / task / model / f"fold-{fold}"
+                folder = results.model(name, model, fold)
                 test = internal[internal["patient_id"].map(fold_of) == fold]
                 parts = [(folder, test, "test")]
-                if task == "survival":
-                    parts.append((root / "external" / task / model / f"fold-{fold}", external, "external"))
-                for place, slides, part in parts:
-                    table = fake_predictions(slides, patients, task, model, fold, part, rng)
+                if len(external):
+                    parts.append((results.external(name, model, fold), external, "external"))
+                for place, some, part in parts:
+                    table = fake_predictions(some, truth, task, model, fold, part, rng)
                     write_tsv(place / "predictions.tsv", table)
                 epochs = np.arange(1, 11)
                 loss = 1.3 * np.exp(-epochs / 5) + 0.1 + rng.normal(0, 0.02, 10)
@@ -212,36 +281,75 @@ def _networks(
                 write_json(folder / "model.json", {"variant": "paper"})
 
 
-def rows_of(
-    table: str, models: tuple[str, ...] = NETWORKS, clinical: tuple[str, ...] = CLINICAL
-) -> list[dict[str, str]]:
-    """Return the rows of a table."""
-    task = "survival" if table == "external" else table
-    return [{"task": task, "model": model} for model in (*models, *(clinical if task == "survival" else ()))]
+def table_settings(config: dict[str, Any], left_out: list[str]) -> dict[str, Any]:
+    """Return the settings of a run's tables."""
+    return {
+        "protocol": "strict", "seed": 7, "bootstrap": config["evaluation"]["bootstrap"],
+        "gain_over": config["evaluation"]["gain_over"], "published": None, "left_out": left_out,
+        "tasks": {name: task.to_plain() for name, task in tasks_of(config).items()},
+        "catalogue": {key: config[key] for key in ("comparison", "evaluation", "covariates")},
+    }  # fmt: skip
 
 
-def fake_results(root: Path, seed: int = 0) -> dict[str, Any]:
+def evaluate(
+    results: Results,
+    config: dict[str, Any],
+    networks: Sequence[str],
+    names: Sequence[str] | None = None,
+    left_out: tuple[str, ...] = (),
+) -> None:
+    """Evaluate the tables of some names, or all."""
+    settings = table_settings(config, list(left_out))
+    for name, table in whole_run_tables(config).items():
+        if names is None or name in names:
+            rows = [
+                {"task": table.task, "model": model} for model in [*networks, *fitted(config, table.task)]
+            ]
+            evaluate_table(results, table, rows, 3, settings)
+
+
+def fitted(config: dict[str, Any], task: str) -> list[str]:
+    """Return the clinical models of a task."""
+    models = catalogue_of(config).values()
+    return [model.name for model in models if model.kind == "clinical" and model.fits(tasks_of(config)[task])]
+
+
+def fake_results(root: Path, design: str = "glial", seed: int = 0) -> dict[str, Any]:
     """Fabricate a results folder below `root` and return its configuration."""
     rng = np.random.default_rng(seed)
-    config = fake_config(root)
-    settings = {"protocol": "strict", "seed": 7, "bootstrap": 40}
-    patients = fake_patients(rng)
+    config = fake_config(root, design)
+    results, external = Results(root), config["cohorts"]["external"]
+    sheet = fake_patients(rng)
+    sheet.loc[sheet.index[-4:], ["survival_days", "os_months", "pfi_days", "ki67_percent"]] = np.nan
+    if not external:
+        sheet = sheet[sheet["cohort"] != "gamma"]
+    write_tsv(Path(config["sheets"]["patients"]), sheet.reset_index())
+    patients = read_patients(config["sheets"]["patients"])
     ledger = _ledger(root, patients, rng)
-    _participation(root, ledger, patients)
-    _slides(root, ledger, rng)
-    internal = patients[patients["cohort"] != "gamma"]
+    used = ledger[ledger["status"] == "ok"]
+    if config["sheets"]["slides"] is None:
+        used = patients.reset_index()[["patient_id", "cohort"]].assign(slide_id="")
+        ledger = ledger.iloc[:0]
+        write_tsv(root / "ledger.tsv", ledger)
+    else:
+        _slides(root, ledger, rng)
+    _participation(root, ledger, patients, config)
+    left_out = _LEFT_OUT.get(design, {})
+    write_tsv(results.left_out, pd.DataFrame(list(left_out.items()), columns=["model", "reason"]))
+    networks = [name for name in (*NETWORKS, *config["comparison"]["models"]) if name not in left_out]
+    internal = patients[~patients["cohort"].isin(external)]
     folds = pd.DataFrame(
         {"patient_id": internal.index, "cohort": internal["cohort"].to_numpy(),
          "fold": np.arange(len(internal)) % 3, "stratum": ""}
     )  # fmt: skip
-    write_tsv(root / "split" / "folds.tsv", folds)
-    _genes(root, 3, rng)
-    _networks(root, ledger[ledger["status"] == "ok"], patients, folds, rng)
-    results = Results(root)
-    write_clinical(results, patients, folds, {"survival": CLINICAL}, 3, settings, ["gamma"])
-    for name in ("diagnosis", "grading", "survival", "external"):
-        evaluate_table(results, name, rows_of(name), 3, settings)
-    fake_explanations(root, config["tasks"], rng)
+    write_tsv(results.folds, folds)
+    if config["expression"]["tables"]:
+        _genes(root, 3, list(config["subspaces"]), rng)
+    _networks(results, used, patients, folds, config, networks, rng)
+    clinical = {name: fitted(config, name) for name in config["tasks"]}
+    write_regressions(results, patients, folds, clinical, 3, table_settings(config, []), external)
+    evaluate(results, config, networks, left_out=tuple(left_out))
+    fake_explanations(root, config, rng)
     for rule, name, seconds in (("tile", "0000", 31.2), ("tile", "0001", 28.7), ("features", "0000", 412.5),
                                 ("train", "survival-teacher-fold-0", 95.1)):  # fmt: skip
         text = f"s\th:m:s\tmax_rss\n{seconds}\t0:00:31\t812.5\n"
@@ -249,7 +357,7 @@ def fake_results(root: Path, seed: int = 0) -> dict[str, Any]:
     write_text(root / "benchmarks" / "report.tsv", "s\th:m:s\tmax_rss\n5.5\t0:00:05\t300.0\n")
     write_json(
         root / "provenance.json",
-        {"versions": {"python": "3.11", "pathduet": "0.1.0"}, "commit": "0123abc", "seed": 7,
+        {"versions": {"python": "3.11", "pathduet": "0.1.0"}, "commit": "0123abc", "seed": 7, "config": config,
          "inputs": {"cohort/slides.tsv": "ab" * 32, "cohort/patients.tsv": "cd" * 32}},
     )  # fmt: skip
     return config

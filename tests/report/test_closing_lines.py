@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from pathduet.report.summary import closing_lines, headline
+from pathduet.report.summary import closing_lines, headline, recorded_config
 
 
 def test_the_last_lines_name_report_numbers_and_lost_slides(
     fabricated: tuple[Path, dict[str, Any]], report: Path
 ):
-    folder, _ = fabricated
-    lines, lost = closing_lines(folder, True)
+    folder, config = fabricated
+    lines, lost = closing_lines(folder, config, True)
     assert lost == 3
     assert (
         lines[0]
@@ -28,7 +28,7 @@ def test_the_last_lines_name_report_numbers_and_lost_slides(
 
 
 def test_missing_pieces_are_named(tmp_path: Path):
-    assert headline(tmp_path) == [
+    assert headline(tmp_path, None) == [
         "Slides: no ledger was written",
         "Tables: none was written",
         "Report: not written",
@@ -36,16 +36,39 @@ def test_missing_pieces_are_named(tmp_path: Path):
 
 
 def test_an_unfinished_run_points_to_the_logs(copy: tuple[Path, dict[str, Any]]):
-    lines, lost = closing_lines(copy[0], False)
+    lines, lost = closing_lines(*copy, False)
     assert lost == 3 and "did not finish" in lines[-1] and not any("C-index" in line for line in lines)
 
 
 def test_a_hole_stands_beside_the_number_it_is_missing_from(copy: tuple[Path, dict[str, Any]]):
-    folder, _ = copy
+    folder, config = copy
     path = folder / "tables" / "survival.tsv"
     table = pd.read_csv(path, sep="\t")
     table["holes"] = table["holes"].astype(object)
     table.loc[0, ["n_folds", "holes"]] = [2, "fold 1: the training left no weights"]
     table.to_csv(path, sep="\t", index=False)
-    text = "\n".join(headline(folder))
+    text = "\n".join(headline(folder, config))
     assert "(2 of 3 folds)" in text and "(fold 1: the training left no weights)" in text
+
+
+def test_models_that_the_run_could_not_train_are_named_with_the_reason(
+    slides_only: tuple[Path, dict[str, Any]],
+):
+    page, config = slides_only
+    folder = page.parents[1]
+    assert "Left out: Teacher, Distilled student (no expression)" in headline(folder, config)
+    (folder / "left_out.tsv").rename(folder / "moved")
+    assert not any(line.startswith("Left out") for line in headline(folder, config))
+    (folder / "moved").rename(folder / "left_out.tsv")
+
+
+def test_each_task_is_told_by_the_first_metric_of_its_kind(expression_only: tuple[Path, dict[str, Any]]):
+    page, config = expression_only
+    lines, lost = closing_lines(page.parents[1], config, True)
+    assert lost == 0 and lines[0] == "Slides: none in this run"
+    assert [line for line in lines if not line.startswith(" ")][1:3] == ["Ki67, R²", "OS, C-index"]
+
+
+def test_a_finished_run_knows_its_configuration(fabricated: tuple[Path, dict[str, Any]], tmp_path: Path):
+    folder, config = fabricated
+    assert recorded_config(folder) == config and recorded_config(tmp_path) is None

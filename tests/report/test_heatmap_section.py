@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_results import fake_config
 from PIL import Image
 
 from pathduet.report import heatmap_section
@@ -14,7 +15,7 @@ from pathduet.report.findings import Findings
 
 
 def found_in(results: Path) -> Findings:
-    return Findings(results, {"tasks": ["survival"]})
+    return Findings(results, fake_config(results))
 
 
 def draw(results: Path, slide: str, task: str = "survival") -> Path:
@@ -29,7 +30,7 @@ def test_a_heatmap_is_shown_with_links_to_what_is_there(copy: tuple[Path, dict[s
     results, config = copy
     draw(results, "S<1")
     out = results / "report" / "report.html"
-    build_report(results, config, out)
+    build_report(results, {**config, "tasks": {"survival": config["tasks"]["survival"]}}, out)
     html = out.read_text()
     assert "S&lt;1: survival, " in html and "S<1" not in html
     href = "../explanations/survival/distilled/fold-1/S%3C1"
@@ -43,7 +44,7 @@ def test_pictures_are_bounded_and_other_tasks_left_out(
     monkeypatch.setattr(heatmap_section, "PICTURES", 2)
     for slide in ("A", "B", "C"):
         draw(tmp_path, slide)
-    draw(tmp_path, "D", "diagnosis")
+    draw(tmp_path, "D", "elsewhere")
     (block,) = heatmap_section.heatmaps(found_in(tmp_path)).blocks
     assert [m["title"].partition(":")[0] for m in block["maps"]] == ["A", "B"]
     assert "2 of 3" in block["note"] and all(len(m["uri"]) < 100_000 for m in block["maps"])

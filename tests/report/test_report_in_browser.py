@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from test_report_page import FIGURES
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -32,7 +33,7 @@ def test_the_console_is_silent_and_every_picture_and_figure_is_shown(
     shown = re.search(r'data-pictures="(\d+)/(\d+)"', dom)
     # 8 used slides with three pictures and 3 failed ones with a thumbnail
     assert shown and shown.groups() == ("27", "27")
-    assert dom.count("<figure") == 35 and 'class="gap' not in dom
+    assert dom.count("<figure") == FIGURES and 'class="gap' not in dom
     # The script ran: headings sort.
     assert dom.count("<th scope") == dom.count("<button>") > 50
 

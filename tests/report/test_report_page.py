@@ -12,14 +12,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fake_results import rows_of
+from fake_results import NETWORKS, evaluate
 
 from pathduet.core.files import write_tsv
-from pathduet.evaluation.evaluate_table import evaluate_table
 from pathduet.report.blocks import Drawer, artifacts
 from pathduet.report.build import build_report
 from pathduet.results import Results
 
+#: On the whole run's page.
+FIGURES = 47
 VOID = {"meta", "link", "img", "input", "br", "use", "hr"}
 
 
@@ -57,6 +58,11 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+def only(task: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration's tasks without the others."""
+    return {task: dict(config["tasks"][task])}
+
+
 def gaps_on(html: str) -> list[str]:
     """Return the texts of the page's gaps."""
     found = re.findall(r'<div class="gap[^"]*"[^>]*>(.*?)</div>', html, re.DOTALL)
@@ -69,8 +75,8 @@ def test_a_complete_run_has_every_section_and_no_gap(report: Path):
     assert gaps_on(html) == []
     sections = [a["id"] for a in page.all("section")]
     assert sections == [
-        "headline", "flow", "diagnosis", "grading", "survival", "external", "explanations", "heatmaps", "gallery", "stain", "genes", "training",
-        "ledger", "times", "run", "meaning",
+        "headline", "flow", "data", "diagnosis", "grading", "survival", "external_diagnosis", "external_grading", "external_survival",
+        "explanations", "heatmaps", "gallery", "stain", "genes", "training", "ledger", "times", "run", "meaning",
     ]  # fmt: skip
     parts = [head["id"] for head in page.all("h3") if head.get("class") == "part"]
     assert parts == [f"explanations-{task}" for task in ("diagnosis", "grading", "survival")]
@@ -79,14 +85,15 @@ def test_a_complete_run_has_every_section_and_no_gap(report: Path):
     assert [link for link in navigation if link[1:] not in parts] == [f"#{s}" for s in sections]
     assert [link[1:] for link in navigation if link[1:] in parts] == parts
     assert {link[1:] for link in links} == {*sections, *parts}  # the headline's cards lead on, too
-    # spread x4, roc x2, confusion x2, Kaplan-Meier x4, stain, genes, training x3, tiles, times; explanations x16
-    assert len(page.all("figure")) == 35
+    # labels, spread x6, roc x4, confusion x4, reliability x4, Kaplan-Meier x4, stain, genes, training x3, tiles, times;
+    # explanations x16
+    assert len(page.all("figure")) == FIGURES
     assert "124 of 128" in page.text and "1 excluded by the sheet" in page.text
 
 
 def test_every_number_of_the_tables_is_on_the_page(report: Path):
     text = Page(report.read_text()).text
-    for name in ("diagnosis", "grading", "survival", "external"):
+    for name in ("diagnosis", "grading", "survival", "external_grading", "external_survival"):
         table = pd.read_csv(report.parents[1] / "tables" / f"{name}.tsv", sep="\t")
         # a Cox model predicts no survival curve, so it has no Brier score
         for row in table[table["mean"].notna()].to_dict("records"):
@@ -134,7 +141,7 @@ def test_the_same_artifacts_give_the_same_bytes(fabricated: tuple[Path, dict[str
         assert again.read_bytes() == report.read_bytes()
         first = {p.name: p.read_bytes() for p in (report.parent / "figures").glob("*.svg")}
         assert {p.name: p.read_bytes() for p in (again.parent / "figures").glob("*.svg")} == first
-        assert len(first) == 35
+        assert len(first) == FIGURES
     finally:
         shutil.rmtree(again.parent)
 
@@ -157,7 +164,7 @@ def test_every_card_of_the_headline_leads_to_its_artifact(report: Path):
     headline = re.search(r'<section id="headline">.*?</section>', report.read_text(), re.DOTALL)
     assert headline
     cards = headline[0].split('<div class="card">')[1:]
-    assert len(cards) == 8 and all('href="../' in card for card in cards)
+    assert len(cards) == 10 and all('href="../' in card for card in cards)
 
 
 @pytest.mark.slow
@@ -171,9 +178,15 @@ def test_commands_name_the_configuration_that_the_run_was_started_with(
     assert "<code>snakemake --cores 1 --force" not in html
 
 
-def test_the_headline_names_each_network_once(report: Path):
-    (sentence,) = re.findall(r"Survival, (C-index against [^<]+)", report.read_text())
-    assert [sentence.count(f"{name} ") for name in ("Teacher", "Distilled student")] == [1, 1]
+def test_the_headline_has_every_gain_over_the_clinical_baseline(report: Path):
+    table = re.search(r'<table class="sortable" id="table-gains">.*?</table>', report.read_text(), re.DOTALL)
+    assert table
+    text = Page(table[0]).text
+    for name in ("survival", "external_survival", "grading"):
+        rows = pd.read_csv(report.parents[1] / "tables" / f"{name}.tsv", sep="\t")
+        gains = rows[rows["metric"].isin(["auc", "c_index"])].set_index("model")["gain"]
+        assert all(f"{gains[model]:+.3f}" in text for model in NETWORKS), name
+    assert "Cox: age + sex" in text and "Logistic: age + sex" in text
 
 
 def test_only_files_that_are_there_are_linked(tmp_path: Path):
@@ -215,15 +228,16 @@ def test_what_users_and_files_say_is_text_not_markup(copy: tuple[Path, dict[str,
     (folder / "provenance.json").write_text(
         '{"versions": {"a": "<script>1</script>"}, "<b>k</b>": "<i>v</i>"}'
     )
-    hostile = {**config, "report": {"title": HOSTILE, "gallery_slides": 8}, "tasks": ["grading"]}
+    hostile = {**config, "report": {"title": HOSTILE, "gallery_slides": 8}, "tasks": only("grading", config)}
     hostile["cohorts"] = {"internal": [HOSTILE], "external": ["gamma"]}
+    hostile["tasks"]["grading"] |= {"title": HOSTILE + "task", "class_titles": {"G2": HOSTILE + "class"}}
     build_report(folder, hostile, folder / "r.html", notice=HOSTILE)
     html = (folder / "r.html").read_text()
     page = Page(html)
     assert len(page.all("script")) == 1
     assert all((a["src"] or "").startswith("data:image/jpeg;base64,") for a in page.all("img"))
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    for column in ("slide_id", "message", "cohort"):
+    for column in ("slide_id", "message", "cohort", "task", "class"):
         assert HOSTILE + column in page.text
     assert "<script>1" not in html and "<i>v" not in html
 
@@ -251,13 +265,12 @@ def test_failed_models_missing_files_and_broken_files_are_gaps_with_reasons(
     shutil.rmtree(folder / "models" / "survival" / "teacher" / "fold-1")
     shutil.rmtree(folder / "models" / "grading" / "student")
     (folder / "models" / "diagnosis" / "teacher" / "fold-0" / "predictions.tsv").write_text('"')
-    for name in ("survival", "grading", "diagnosis"):
-        rows = rows_of(name, clinical=("cox_age_sex",))
-        evaluate_table(Results(folder), name, rows, 3, {"protocol": "strict", "seed": 0, "bootstrap": 10})
+    evaluate(Results(folder), config, NETWORKS, ["survival", "grading", "diagnosis"])
     (folder / "genes" / "fold-2.h5ad").write_bytes(b"not HDF5")
     (folder / "slides" / "P000-S1" / "mask.png").write_bytes(b"not a picture")
     (folder / "slides" / "P000-S1" / "thumbnail.png").unlink()
-    (folder / "tables" / "external.tsv").unlink()
+    (folder / "tables" / "external_survival.tsv").unlink()
+    config = {**config, "sheets": {**config["sheets"], "patients": str(folder / "moved" / "patients.tsv")}}
     (folder / "provenance.json").unlink()
     (folder / "participation.tsv").unlink()
     shutil.rmtree(folder / "benchmarks")
@@ -267,7 +280,7 @@ def test_failed_models_missing_files_and_broken_files_are_gaps_with_reasons(
     for words in (
         "Teacher (slides + expression): no result in fold 1.", "Student (slides only): no result in folds 0, 1, 2.",
         "genes/fold-2.h5ad: cannot be read", "Teacher (slides + expression): no result in fold 0. Cannot be read: ParserError", "mask.png: UnidentifiedImageError",
-        "thumbnail.png is not there", "tables/external.tsv: not there", "provenance.json: not there",
+        "thumbnail.png is not there", "tables/external_survival.tsv: not there", "provenance.json: not there", "patients.tsv: not there",
         "participation.tsv: not there", "There is no file in benchmarks/",
         "No training curve of survival, Teacher, fold 1.",
     ):  # fmt: skip
@@ -289,9 +302,15 @@ def test_tasks_that_are_not_configured_have_no_section(
     tmp_path: Path, fabricated: tuple[Path, dict[str, Any]]
 ):
     (tmp_path / "results").mkdir()
-    build_report(tmp_path / "results", {**fabricated[1], "tasks": ["grading"]}, tmp_path / "r.html")
+    build_report(
+        tmp_path / "results", {**fabricated[1], "tasks": only("grading", fabricated[1])}, tmp_path / "r.html"
+    )
     sections = [a["id"] for a in Page((tmp_path / "r.html").read_text()).all("section")]
-    assert "grading" in sections and not {"diagnosis", "survival", "external"} & set(sections)
+    assert {"grading", "external_grading"} <= set(sections) and not {
+        "diagnosis",
+        "survival",
+        "external_survival",
+    } & set(sections)
 
 
 def test_many_slides_are_cut_with_a_stated_count(copy: tuple[Path, dict[str, Any]]):
@@ -336,8 +355,8 @@ def test_a_simulated_cohort_is_announced(tmp_path: Path, fabricated: tuple[Path,
     (tmp_path / "simulation.json").write_text("{}")
     config = {
         **fabricated[1],
-        "sheets": {"slides": str(tmp_path / "slides.tsv"), "patients": ""},
-        "tasks": ["grading"],
+        "sheets": {"slides": str(tmp_path / "slides.tsv"), "patients": None},
+        "tasks": only("grading", fabricated[1]),
     }
     (tmp_path / "results").mkdir()
     build_report(tmp_path / "results", config, tmp_path / "r.html")
@@ -348,7 +367,9 @@ def test_figures_of_an_earlier_run_do_not_stay(tmp_path: Path, fabricated: tuple
     (tmp_path / "results").mkdir()
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "old.svg").write_text("<svg/>")
-    build_report(tmp_path / "results", {**fabricated[1], "tasks": ["grading"]}, tmp_path / "r.html")
+    build_report(
+        tmp_path / "results", {**fabricated[1], "tasks": only("grading", fabricated[1])}, tmp_path / "r.html"
+    )
     assert not (tmp_path / "figures" / "old.svg").exists()
 
 
@@ -357,7 +378,7 @@ def test_regions_that_nobody_asked_for_are_no_gap(copy: tuple[Path, dict[str, An
     folder, config = copy
     table = folder / "explanations" / "grading" / "region_agreement.tsv"
     table.write_text(table.read_text().splitlines()[0] + "\n")
-    config = {**config, "tasks": ["grading"]}
+    config = {**config, "tasks": only("grading", config)}
     for path, gaps in ((None, 0), ("regions/{slide_id}.png", 1)):
         explained = {**config["explanations"], "regions": {"annotations": path}}
         build_report(folder, {**config, "explanations": explained}, folder / "r.html")

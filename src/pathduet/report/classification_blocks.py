@@ -26,7 +26,7 @@ def classification_blocks(found: Findings, name: str, drawer: Drawer) -> list[Bl
         source = f"external/{task.name}/<model>/ensemble/predictions.tsv"
         whose, counted = "Of the folds' ensemble; numbers: its AUC.", "Counts of the folds' ensemble"
     about = (
-        f"{task.class_title(task.positive)} against the other class"
+        f"The class {task.class_title(task.positive)} against the other"
         if task.is_binary
         else "One class against the rest"
     )

@@ -48,11 +48,14 @@ def flow(found: Findings) -> Section:
             )
         )
         if people is not None:
-            section.blocks += [{"kind": "flow", "steps": _patient_steps(people)}, _cohorts(None, people)]
+            section.blocks += [
+                {"kind": "flow", "steps": _patient_steps(found, people)},
+                _cohorts(found, None),
+            ]
     elif ledger is None:
         section.blocks.append(found.gap("No slide ledger.", "ledger.tsv"))
     else:
-        section.blocks += [{"kind": "flow", "steps": _slide_steps(ledger)}, _cohorts(ledger, people)]
+        section.blocks += [{"kind": "flow", "steps": _slide_steps(ledger)}, _cohorts(found, ledger)]
     section.blocks.append(_participation(found))
     return section
 
@@ -74,20 +77,25 @@ def _slide_steps(ledger: pd.DataFrame) -> list[dict[str, Any]]:
     return steps
 
 
-def _patient_steps(people: pd.DataFrame) -> list[dict[str, Any]]:
-    expressed = int((people["expression"] == "yes").sum())
-    lost = [("without expression", len(people) - expressed)] if expressed < len(people) else []
-    cohorts = people["cohort"].nunique()
+def _patient_steps(found: Findings, people: pd.DataFrame) -> list[dict[str, Any]]:
+    cohorts, expressed = people["cohort"].nunique(), int((people["expression"] == "yes").sum())
     detail = f"{cohorts} cohort{'' if cohorts == 1 else 's'}"
-    return [
-        {"count": len(people), "name": "patients in the sheet", "lost": lost, "detail": detail},
-        {"count": expressed, "name": "patients with expression", "lost": [], "detail": ""},
-    ]
+    sheet: dict[str, Any] = {
+        "count": len(people),
+        "name": "patients in the sheet",
+        "lost": [],
+        "detail": detail,
+    }
+    if not found.has_expression:
+        return [sheet]
+    if expressed < len(people):
+        sheet["lost"] = [("without expression", len(people) - expressed)]
+    return [sheet, {"count": expressed, "name": "patients with expression", "lost": [], "detail": ""}]
 
 
-def _cohorts(ledger: pd.DataFrame | None, people: pd.DataFrame | None) -> Block:
+def _cohorts(found: Findings, ledger: pd.DataFrame | None) -> Block:
     """Return slides and patients by cohort."""
-    rows = []
+    rows, people = [], found.participation
     parts = [part for part in (ledger, people) if part is not None]
     for cohort in dict.fromkeys(cohort for part in parts for cohort in part["cohort"]):
         row: dict[str, Any] = {"Cohort": cohort}
@@ -98,10 +106,11 @@ def _cohorts(ledger: pd.DataFrame | None, people: pd.DataFrame | None) -> Block:
                 row[title] = int((here["status"] == status).sum())
             row["Patients"] = here["patient_id"].nunique()
             row["with a used slide"] = here[here["status"] == "ok"]["patient_id"].nunique()
-        row["with expression"] = "–"
         if people is not None:
             group = people[people["cohort"] == cohort]
-            row |= {"Patients": len(group), "with expression": int((group["expression"] == "yes").sum())}
+            row["Patients"] = len(group)
+            if found.has_expression:
+                row["with expression"] = int((group["expression"] == "yes").sum())
         rows.append(row)
     columns = list(rows[0]) if rows else ["Cohort"]
     source = " and ".join(
@@ -181,11 +190,14 @@ def _tasks(found: Findings, known: dict[str, pd.DataFrame]) -> Block:
         "What they say (internal)",
         "Without a label",
     ]
-    if not found.config["cohorts"]["external"]:
-        columns.remove("External")
-        rows = [row[:4] + row[5:] for row in rows]
-    return table("tasks", columns, rows, numbers=["Internal", "External"], title="Tasks", source=found.sheet,
-                 note="Internal, External: labelled patients, whether they have slides or expression or not.")  # fmt: skip
+    there = [
+        i
+        for i, column in enumerate(columns)
+        if column not in ("External", "Without a label") or any(row[i] for row in rows)
+    ]
+    return table("tasks", [columns[i] for i in there], [[row[i] for i in there] for row in rows],
+                 numbers=["Internal", "External"], title="Tasks", source=found.sheet,
+                 note="Counted are labelled patients, whether they have slides or expression or not.")  # fmt: skip
 
 
 def kind_title(task: Task) -> str:

@@ -58,9 +58,10 @@ def colour_of(model: str, models: Sequence[str] = (), catalogue: Catalogue = CAT
 
 def panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """Return a figure of `count` panels of `width` x `height` inches, at most so many beside each other."""
-    columns = min(columns, count)
+    columns = 2 if count == 4 else min(columns, count)
     rows = -(-count // columns)
     figure = new_figure(width * columns, height * rows)
+    figure.set_layout_engine("constrained", h_pad=0.12)
     axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for spare in axes[count:]:
         spare.remove()
@@ -154,7 +155,6 @@ def risk_group_curves(
     with style():
         rows = max((len(group) for group, _ in curves.values()), default=0)
         figure, axes = panels(len(curves), 3, 3.3, 3.1 + 0.16 * rows)
-        figure.set_layout_engine("constrained", h_pad=0.12)
         last = [task.in_unit(c.time.max()) for group, _ in curves.values() for c in group]
         end = max(last, default=1.0)
         ticks = [t for t in MaxNLocator(5).tick_values(0, end) if t <= end]

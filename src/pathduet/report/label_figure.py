@@ -28,6 +28,8 @@ def labels(known: Mapping[str, tuple[Task, pd.DataFrame]]) -> Figure:
     known : mapping of name to (Task, DataFrame)
         Labelled patients: the columns of :data:`pathduet.cohort.labels.TRUTH`, and `external` (bool).
     """
+    from matplotlib.patches import Patch
+
     draw = {"classification": _class_counts, "survival": _time_to_event, "regression": _value_histogram}
     with style():
         most = max(len(task.classes) for task, _ in known.values())
@@ -39,8 +41,12 @@ def labels(known: Mapping[str, tuple[Task, pd.DataFrame]]) -> Figure:
             ]
             draw[task.kind](axis, task, [part for part in parts if len(part[2])])
             axis.set_title(textwrap.fill(task.title, 34))
-            if table["external"].any():
-                axis.legend(loc="best", fontsize=7.5, handlelength=1.2, borderaxespad=0.2)
+        if any(table["external"].any() for _, table in known.values()):
+            marks = [
+                Patch(color=colour, label=title)
+                for title, colour in (("internal", _INTERNAL), ("external", _EXTERNAL))
+            ]
+            figure.legend(handles=marks, loc="outside lower center", ncols=2)
         return figure
 
 

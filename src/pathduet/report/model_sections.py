@@ -10,7 +10,15 @@ import pandas as pd
 from pathduet.catalogue import named
 from pathduet.cohort.tasks import Task
 from pathduet.evaluation.metrics import METRIC_NAMES, metric_names
-from pathduet.evaluation.table_sections import Words, gain_over, metric_cells, number, with_spread
+from pathduet.evaluation.table_sections import (
+    NONE,
+    Words,
+    difference_text,
+    gain_over,
+    metric_cells,
+    number,
+    with_spread,
+)
 from pathduet.report import figures
 from pathduet.report.blocks import Block, Drawer, Linked, Section, gap, note, table, text
 from pathduet.report.classification_blocks import classification_blocks
@@ -42,7 +50,7 @@ def lead_of(found: Findings, name: str) -> str:
     if task.kind == "survival":
         return f"Who has the event earlier (column {task.event}, {task.observed} = it happened); times in {task.unit}."
     if task.kind == "regression":
-        return f"How large {task.column.replace('_', ' ')} is."
+        return f"Values of the column {task.column}."
     classes = ", ".join(map(task.class_title, task.classes))
     what = "Steps of a scale, the lowest first" if task.ordered else "Classes"
     positive = f" Metrics of one class are about {task.class_title(task.positive)}." if task.is_binary else ""
@@ -72,10 +80,33 @@ def headline(found: Findings) -> Section:
     section.blocks.insert(0, {"kind": "cards", "cards": cards})
     if left_out := left_out_text(found.left_out, found.catalogue):
         section.blocks.append(note(f"Left out: {left_out}."))
-    for name, whole in found.tables.items():
-        if message := gain_message(found, name, whole):
-            section.blocks.append(text(f"{found.title_of(name)}, {message}"))
+    section.blocks += _gains(found)
     return section
+
+
+def _gains(found: Findings) -> list[Block]:
+    """Return what the models that sentences are about gain over the clinical baselines; nothing where there are none."""
+    models = list(dict.fromkeys(model for name in found.tables for model in _told(found, name)))
+    rows = []
+    for name, whole in found.tables.items():
+        metric, reference = metric_names(found.task_of(name))[0], gain_over(whole)
+        gains = {row["model"]: row for row in whole[whole["metric"] == metric].to_dict("records")}
+        if reference:
+            cells = [
+                _two_lines(difference_text(gains[model], "gain")) if model in gains else NONE
+                for model in models
+            ]
+            rows.append(
+                [found.title_of(name), METRIC_NAMES[metric], short_name(reference, found.catalogue), *cells]
+            )
+    if not rows:
+        return []
+    titles = [short_name(model, found.catalogue) for model in models]
+    return [
+        table("gains", ["Task", "Metric", "Clinical baseline", *titles], rows, numbers=titles, title="Gain over a clinical baseline",
+              note="Difference in the metric on the patients that both predict, positive = better [95 % interval of paired draws].",
+              source="tables/")
+    ]  # fmt: skip
 
 
 def _counts(found: Findings) -> list[dict[str, Any]]:
@@ -94,7 +125,7 @@ def _counts(found: Findings) -> list[dict[str, Any]]:
     elif found.participation is not None:
         people = found.participation
         cards.append({"title": "Patients", "value": str(len(people)),
-                      "note": f"{int((people['expression'] == 'yes').sum())} with expression, {len(set(people['cohort']))} cohorts, "
+                      "note": f"{int((people['expression'] == 'yes').sum())} with expression, {people['cohort'].nunique()} cohorts, "
                       f"{len(found.folds)} folds by patient",
                       "more": "flow", "source": "participation.tsv"})  # fmt: skip
     own = [name for name, wanted in found.wanted.items() if not wanted.external]
@@ -128,7 +159,7 @@ def endpoints(found: Findings, drawer: Drawer) -> list[Section]:
         for row in rows[rows["metric"] == metric].to_dict("records")
     }
     body = [
-        [short_name(model, found.catalogue), *(cells.get((title, model), "–") for title in tables)]
+        [short_name(model, found.catalogue), *(cells.get((title, model), NONE) for title in tables)]
         for model in models
     ]
     best = [_best(found, title, rows, metric) for title, rows in tables.items()]
@@ -239,10 +270,16 @@ def _metrics_table(found: Findings, name: str, rows: pd.DataFrame, metrics: list
     units = dict.fromkeys(str(unit) for unit in rows["unit"] if unit)
     variants = dict.fromkeys(str(v) for v in rows["variant"].dropna() if v not in ("", "clinical"))
     apart = [name for name, known in (("unit", units), ("variant", variants)) if len(known) > 1]
-    columns = ["Model", *heads, "Patients", "Slides", *(name.capitalize() for name in apart)]
+    reference = gain_over(rows)
+    if reference:
+        heads[-1] = "Gain"
+    counts = (
+        {"Patients": "n_patients", "Slides": "n_slides"} if found.has_slides else {"Patients": "n_patients"}
+    )
+    columns = ["Model", *heads, *counts, *(name.capitalize() for name in apart)]
     body = [
-        [short_name(first["model"], found.catalogue), *map(_two_lines, cells), first["n_patients"], first["n_slides"],
-         *(first[part] for part in apart)]
+        [short_name(first["model"], found.catalogue), *map(_two_lines, cells),
+         *(first[part] for part in (*counts.values(), *apart))]
         for _, first, cells in models
     ]  # fmt: skip
     said = "Mean ± SD (ddof 0) over folds [95 % patient bootstrap interval of the mean]."
@@ -250,9 +287,10 @@ def _metrics_table(found: Findings, name: str, rows: pd.DataFrame, metrics: list
         said += f" One case is one {next(iter(units))}."
     if list(variants) not in ([], ["paper"]) and len(variants) == 1:
         said += f" Variant of the method: {next(iter(variants))}."
-    if gain_over(rows):
+    if reference:
         said += (
-            " Gain: on the patients that both models predict, positive = better, interval from paired draws."
+            f" Gain: over {named(reference, found.catalogue).full_title}, on the patients that both predict, positive = better, "
+            "interval from paired draws."
         )
     if len({first["n_patients"] for _, first, _ in models if first["n_folds"]}) > 1:
         said += " Not every row is about the same patients (see the counts): compare rows with that in mind."
