@@ -83,6 +83,38 @@ def simulate(
 
 
 @app.command()
+def init(
+    labels: Annotated[Path, typer.Option(help="Table with a row a patient or a slide (.csv, .tsv, .xlsx).")],
+    slides: Annotated[
+        Path | None, typer.Option(help="Folder of the whole-slide images; subfolders count.")
+    ] = None,
+    expression: Annotated[Path | None, typer.Option(help="Matrix of genes and samples.")] = None,
+    unit: Annotated[str, typer.Option(help="Of it: counts, tpm, fpkm, log2_tpm or zscore.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder for the sheets and the configuration.")] = Path(),
+    cohort: Annotated[str, typer.Option(help="Name of the cohort.")] = "cohort",
+    id_column: Annotated[
+        str, typer.Option(help="Column of patient ids, if it is not found by its values.")
+    ] = "",
+    force: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
+) -> None:
+    """Start with a folder of slides and a table of labels: writes slides.tsv, patients.tsv and config.yaml, and says what it found."""
+    from pathduet.workflow.init import init as start
+
+    typer.echo(
+        start(
+            labels,
+            out,
+            slides=slides,
+            expression=expression,
+            unit=unit,
+            cohort=cohort,
+            id_column=id_column,
+            force=force,
+        )
+    )
+
+
+@app.command()
 def check(
     config: Config = None,
     slides: Annotated[
@@ -178,7 +210,14 @@ def status(results: ResultsFolder = Path("results")) -> None:
         raise typer.Exit(4)
     complete = run.report.is_file() and all(s.done >= s.total for s in steps)
     lost = lost_in(results)
-    typer.echo("\n".join([*status_lines(results), *(headline(results, recorded_config(results)) if complete or not steps else [])]))
+    typer.echo(
+        "\n".join(
+            [
+                *status_lines(results),
+                *(headline(results, recorded_config(results)) if complete or not steps else []),
+            ]
+        )
+    )
     raise typer.Exit((3 if lost else 0) if complete else 4)
 
 

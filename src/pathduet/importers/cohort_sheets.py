@@ -140,7 +140,7 @@ def write_cohort(
     _write_patients(out / "patients.tsv", cohort, patients)
     kept = _write_slides(out / "slides.tsv", slides, patients, report)
     report.counts |= {"patients": len(patients), "slides": kept}
-    entry = _write_expression(out, cohort, expression) if expression is not None else None
+    entry = write_expression(out, cohort, expression) if expression is not None else None
     _write_config(out, cohort, entry)
     report.write(out)
     # the same checks as a run's, so that an import never hands on what will be refused later
@@ -184,8 +184,8 @@ def _write_slides(
     return len(kept)
 
 
-def _write_expression(out: Path, cohort: str, expression: CohortExpression) -> dict[str, Any]:
-    """Write the table and its samples; return the configuration's entry."""
+def write_expression(out: Path, cohort: str, expression: CohortExpression) -> dict[str, Any]:
+    """Write a cohort's table and its samples into a folder; return the configuration's entry for them."""
     table, samples = out / f"expression_{cohort}.parquet", out / f"samples_{cohort}.tsv"
     with atomic_path(table) as temporary:
         expression.table.to_parquet(temporary, index=False)

@@ -32,12 +32,36 @@ def read_cohort_matrix(
     samples_in_rows: bool = False,
     standardise: bool = False,
 ) -> CohortExpression:
-    """Read a matrix of genes and samples, and whose the samples are; those of nobody are recorded as left out.
+    """Read a matrix of genes and samples, and whose the samples are: :func:`read_matrix`, :func:`expression_of`.
+
+    Raises
+    ------
+    InputError
+        As both.
+    """
+    matrix = read_matrix(path, samples_in_rows=samples_in_rows)
+    return expression_of(
+        matrix, unit, owner, report, source=path.name, patients=patients, exact=exact, standardise=standardise
+    )
+
+
+def expression_of(
+    matrix: pd.DataFrame,
+    unit: str,
+    owner: Mapping[str, str],
+    report: ImportReport,
+    *,
+    source: str,
+    patients: set[str] | None = None,
+    exact: bool = False,
+    standardise: bool = False,
+) -> CohortExpression:
+    """Return a matrix's samples of patients; those of nobody are recorded as left out.
 
     Parameters
     ----------
-    path : Path
-        Genes in rows, samples in columns; the other way round with `samples_in_rows` (the sample in the first column).
+    matrix : DataFrame
+        From :func:`read_matrix`.
     unit : str
         One of ``expression.table_checks.UNITS``.
     owner : mapping
@@ -50,15 +74,14 @@ def read_cohort_matrix(
     Raises
     ------
     InputError
-        If the unit is unknown, there is no column of genes, or no sample of a patient.
+        If the unit is unknown, or there is no sample of a patient.
     """
     from pathduet.expression.table_checks import UNITS
 
     if unit not in UNITS and not standardise:
         raise InputError.of("--unit", repr(unit), f"declare one of {', '.join(UNITS)}")
-    matrix = read_matrix(path, samples_in_rows=samples_in_rows)
     known = set(owner.values()) if patients is None else patients
-    samples = _samples_of(matrix, owner, path.name, report, known, exact)
+    samples = _samples_of(matrix, owner, source, report, known, exact)
     matrix = matrix[[matrix.columns[0], *samples["sample_id"]]]
     if standardise:
         matrix, unit = _z_scored(matrix, report), "zscore"
@@ -67,6 +90,8 @@ def read_cohort_matrix(
 
 def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
     """Return an expression matrix: the genes in the first column, called as ``GENE_COLUMNS`` wants, then the samples.
+
+    In the file, genes are in rows and samples in columns; the other way round with `samples_in_rows` (samples in the first column).
 
     Raises
     ------

@@ -11,16 +11,18 @@ from pathlib import Path
 from pathduet.cohort.sheets import SlideRow, read_slides
 from pathduet.core.errors import InputError, Problem
 
+#: Endings of plain pictures.
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 #: File name endings taken for slides when a folder is given (a sheet may name any file).
 SLIDE_SUFFIXES = (
     ".svs", ".tif", ".tiff", ".btf", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm",
-    ".png", ".jpg", ".jpeg",
+    *PICTURE_SUFFIXES,
 )  # fmt: skip
 _ID_LENGTH = 110  # of the 120 that a sheet's ids may have, so that a number fits behind
 
 
-def slides_of(source: Path) -> list[SlideRow]:
-    """Return the slides of a folder (not of its subfolders), of one file, or of a ``.tsv`` sheet.
+def slides_of(source: Path, *, subfolders: bool = False) -> list[SlideRow]:
+    """Return the slides of a folder (of its `subfolders`, too, if asked for), of one file, or of a ``.tsv`` sheet.
 
     Without a sheet, a slide's id is its file name without the ending, with characters that ids may not
     hold replaced by ``_``; files that would share an id keep their endings, and a number if that is not enough. Whatever
@@ -36,7 +38,9 @@ def slides_of(source: Path) -> list[SlideRow]:
         return read_slides(source)
     if source.is_dir():
         files = sorted(
-            p for p in source.iterdir() if p.suffix.lower() in SLIDE_SUFFIXES and not p.name.startswith("._")
+            p
+            for p in (source.rglob("*") if subfolders else source.iterdir())
+            if p.suffix.lower() in SLIDE_SUFFIXES and not p.name.startswith("._")
         )
     else:
         files = [source] if source.is_file() else []

@@ -1,0 +1,409 @@
+"""What the columns of a table of labels hold, by their names and values, and how a configuration would name them.
+
+What can be read in several ways is told with its reason, never decided.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pathduet.cohort.labels import natural_order, number_in
+
+#: Cells that say that nothing is known, beside those that every sheet's reader takes for empty.
+UNKNOWN = {"unknown", "not known", "?", "??", "--", "'--", "missing", "not done", "not reported"}
+_UNITS = {
+    "days": {"d", "day", "days"},
+    "months": {"mo", "mos", "month", "months"},
+    "years": {"y", "yr", "yrs", "year", "years"},
+}
+_TIME = {"time", "survival", "duration"}.union(*_UNITS.values())
+_CENSOR = {"censor", "censored", "censoring", "censorship", "cens", "alive"}
+_EVENT = {"event", "events", "status", "dead", "death", "deceased", "died", "vital", "observed", *_CENSOR}
+#: Names of endpoints: overall survival, disease-specific survival, progression-free interval ...
+_ENDPOINTS = {"os", "dss", "dfi", "pfi", "dfs", "pfs", "rfs", "efs", "mfs", "css", "ttp"}
+#: Words of a name that do not say which endpoint it is.
+_NO_ENDPOINT = {
+    "to", "in", "at", "of", "is", "last", "follow", "up", "followup", "contact", "indicator", "ind", "flag", "patient", *_TIME, *_EVENT,
+}  # fmt: skip
+_HAPPENED = {
+    "1", "true", "yes", "y", "dead", "deceased", "died", "death", "event", "progressed", "progression", "recurred", "recurrence", "relapse",
+    "relapsed",
+}  # fmt: skip
+_NOT_HAPPENED = {
+    "0", "false", "no", "n", "alive", "living", "censored", "none", "free", "diseasefree", "tumorfree",
+}  # fmt: skip
+_SOURCES = {
+    "site", "center", "centre", "hospital", "institution", "scanner", "batch", "project", "source", "plate", "split", "fold", "train", "test",
+    "study", "dataset", "cohort",
+}  # fmt: skip
+_NO_FINDINGS = {
+    "id",
+    "uuid",
+    "barcode",
+    "date",
+    "path",
+    "file",
+    "filename",
+    "url",
+    "mpp",
+    "index",
+    "comment",
+    "note",
+    "notes",
+}
+_SCALES = {"stage", "grade", "score", "gleason", "isup", "level", "degree"}
+_WORDS = [
+    ("negative", "low", "medium", "high"), ("low", "moderate", "high"), ("low", "intermediate", "high"), ("none", "mild", "moderate", "severe"),
+    ("absent", "weak", "moderate", "strong"),
+]  # fmt: skip
+#: Of two classes, words of the one that is not the positive one.
+_NEGATIVE = {
+    "negative",
+    "neg",
+    "no",
+    "non",
+    "not",
+    "n",
+    "wt",
+    "wild",
+    "wildtype",
+    "absent",
+    "low",
+    "false",
+    "benign",
+    "normal",
+    "stable",
+}
+_STEP = re.compile(
+    r"(?P<prefix>stage|grade|g|isup|score|p?[tnm])?[ _-]?(?P<number>\d+|i{1,3}|iv|v)(?P<part>[a-d]\d?)?\+?",
+    re.IGNORECASE,
+)
+_ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5}
+MOST_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class ColumnKind:
+    """What one column holds, or two that make an endpoint.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        One; of an endpoint the time and the event.
+    what : str
+        For readers: ``two classes``, ``survival``.
+    counts : str
+        For readers: each class with its patients, or the range.
+    section : {"tasks", "covariates", ""}
+        Where a configuration would name it; "" nowhere.
+    name : str
+        Of the task or covariate.
+    entry : object
+        Its entry in the configuration.
+    doubt : str
+        Why the entry needs a person's decision; "" where it does not.
+    """
+
+    columns: tuple[str, ...]
+    what: str
+    counts: str
+    section: Literal["tasks", "covariates", ""] = ""
+    name: str = ""
+    entry: Any = None
+    doubt: str = ""
+
+
+def column_kinds(table: Mapping[str, Sequence[str]], folds: int) -> list[ColumnKind]:
+    """Return what each column holds, endpoints first.
+
+    Parameters
+    ----------
+    table : mapping of str to sequence of str
+        Cells of each column, a patient each, "" where empty.
+    folds : int
+        A class needs as many patients.
+    """
+    kinds = _endpoints(table)
+    used = {column for kind in kinds for column in kind.columns}
+    kinds += [_single(name, cells, folds) for name, cells in table.items() if name not in used]
+    taken: set[tuple[str, str]] = set()
+    named = []
+    for kind in kinds:
+        name, number = kind.name, 2
+        while kind.section == "tasks" and ("tasks", name) in taken:
+            name, number = f"{kind.name}_{number}", number + 1
+        taken.add((kind.section, name))
+        named.append(ColumnKind(**{**kind.__dict__, "name": name}))
+    return named
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a column's name in lower case: ``OS.time`` and ``OsTime`` are os, time."""
+    return re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+
+
+def _task_name(column: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_") or "label"
+    return (name if name[0].isalpha() else f"label_{name}")[:36].rstrip("_")
+
+
+def _known(cells: Iterable[str]) -> list[str]:
+    return [cell for cell in cells if cell]
+
+
+def _numbers(cells: Iterable[str]) -> list[float] | None:
+    """Return all numbers, None if a cell is none."""
+    try:
+        return [number_in(cell) for cell in cells]
+    except ValueError:
+        return None
+
+
+def _endpoint(name: str) -> tuple[str, ...]:
+    words = words_of(name)
+    overall = ["os"] if "overall" in words else []
+    return tuple(dict.fromkeys([*overall, *(w for w in words if w not in _NO_ENDPOINT and w != "overall")]))
+
+
+def _endpoints(table: Mapping[str, Sequence[str]]) -> list[ColumnKind]:
+    """Return the pairs of a time and an event whose names say that they belong together, or the one pair that is left."""
+    times: dict[tuple[str, ...], list[str]] = {}
+    events: dict[tuple[str, ...], list[str]] = {}
+    for name, cells in table.items():
+        if _is_time(name, cells):
+            times.setdefault(_endpoint(name), []).append(name)
+    for name, cells in table.items():
+        if len(set(_known(cells))) in (1, 2) and (_endpoint(name) in times or _is_event(name, cells)):
+            events.setdefault(_endpoint(name), []).append(name)
+    pairs = [_survival(key, times[key], events[key], table) for key in times if key in events]
+    alone, without = (
+        [key for key in one if key not in other] for one, other in ((times, events), (events, times))
+    )
+    if len(alone) == len(without) == 1:
+        key = alone[0] or without[0]
+        doubt = "their names do not say that they belong together"
+        pairs.append(_survival(key, times[alone[0]], events[without[0]], table, doubt))
+    return pairs
+
+
+def _is_time(name: str, cells: Sequence[str]) -> bool:
+    words = set(words_of(name))
+    if not words & (_TIME | _ENDPOINTS) or words & {"age", "birth", "diagnosis"} or words & _CENSOR:
+        return False
+    return len(set(_known(cells))) > 2 and _numbers(_known(cells)) is not None
+
+
+def _is_event(name: str, cells: Sequence[str]) -> bool:
+    """Whether a column of two values says whether something happened: by its own name, or as dead and alive."""
+    words = set(words_of(name))
+    said = {word for cell in set(_known(cells)) for word in words_of(cell)}
+    return bool(
+        words & (_EVENT - {"status"})
+        or words <= _NO_ENDPOINT
+        or said & {"dead", "deceased", "alive", "living"}
+    )
+
+
+def _survival(
+    endpoint: tuple[str, ...],
+    times: list[str],
+    events: list[str],
+    table: Mapping[str, Sequence[str]],
+    *doubts_before: str,
+) -> ColumnKind:
+    time, event = times[0], events[0]
+    doubts = list(doubts_before)
+    if len(times) > 1:
+        doubts.append(f"{', '.join(times)} are all times that could belong to it")
+    if len(events) > 1:
+        doubts.append(f"{', '.join(events)} could all say whether it happened")
+    unit = next((unit for unit, words in _UNITS.items() if set(words_of(time)) & words), None)
+    pairs = [(float(t), e) for t, e in zip(table[time], table[event]) if t and e and float(t) > 0]
+    if unit is None:
+        middle = sorted(t for t, _ in pairs)[len(pairs) // 2] if pairs else 0
+        doubts.append(f"{time} does not say its unit: days, months or years? Its median is {middle:g}")
+    values = sorted(set(_known(table[event])), key=natural_order)
+    meaning = {value: _happened(value, event) for value in values}
+    observed = next((value for value in values if meaning[value]), values[-1])
+    censored = next((value for value in values if meaning[value] is False), "")
+    if sorted(map(str, meaning.values())) != ["False", "True"]:
+        doubts.append(f"{event} has {' and '.join(map(repr, values))}: which of them means that it happened?")
+    plain = (_as_number(observed), _as_number(censored)) == (1, 0)
+    entry = {
+        "kind": "survival",
+        "time": time,
+        "event": event
+        if plain
+        else {"column": event, "observed": observed, **({"censored": censored} if censored else {})},
+        "unit": unit or "days",
+    }
+    happened = sum(e == observed for _, e in pairs)
+    counts = f"{len(pairs)} patients, it happened to {happened} ({event} = {observed})"
+    return ColumnKind(
+        (time, event),
+        "survival",
+        counts,
+        "tasks",
+        _task_name("_".join(endpoint) or "survival"),
+        entry,
+        "; ".join(doubts),
+    )
+
+
+def _as_number(cell: str) -> float | None:
+    try:
+        return number_in(cell)
+    except ValueError:
+        return None
+
+
+def _happened(value: str, column: str) -> bool | None:
+    """Whether a value of a column says that the event happened; None if that cannot be told."""
+    number = _as_number(value)
+    words = {f"{number:g}"} if number is not None else set(words_of(value))
+    if words & _HAPPENED == words & _NOT_HAPPENED == set():
+        return None
+    # 0:LIVING and 1:DECEASED say it twice
+    said = {True} if words & _HAPPENED else set()
+    said |= {False} if words & _NOT_HAPPENED else set()
+    if len(said) == 2:
+        return None
+    happened = said == {True}
+    turned = bool(set(words_of(column)) & _CENSOR) and words <= {
+        "0",
+        "1",
+        "true",
+        "false",
+        "yes",
+        "no",
+        "y",
+        "n",
+    }
+    return not happened if turned else happened
+
+
+def _single(name: str, cells: Sequence[str], folds: int) -> ColumnKind:
+    known = _known(cells)
+    counted = Counter(known)
+    called, task = set(words_of(name)), _task_name(name)
+    spread = f"{len(counted)} different values in {len(known)} patients"
+    if not known:
+        return ColumnKind((name,), "empty", "no value")
+    if len(counted) == 1:
+        return ColumnKind((name,), "constant", f"{known[0]} in all {len(known)} patients")
+    numbers = _numbers(known)
+    if numbers is not None and "age" in called:
+        return ColumnKind((name,), "covariate", _range(numbers), "covariates", name, "numeric")
+    if called & {"sex", "gender", "female", "male"} and len(counted) <= 3:
+        return ColumnKind((name,), "covariate", _shares(counted), "covariates", name, "categorical")
+    if called & {"race", "ethnicity"} and len(counted) <= MOST_CLASSES:
+        doubt = "a covariate, if you want to compare with it"
+        return ColumnKind((name,), "background", _shares(counted), "covariates", name, "categorical", doubt)
+    if called & _NO_FINDINGS:
+        return ColumnKind((name,), "description", spread)
+    if numbers is not None and len(counted) > 2:
+        return _number(name, task, counted, numbers, folds)
+    if called & _SOURCES:
+        return ColumnKind((name,), "source, no finding", spread)
+    doubts = []
+    if _is_event(name, cells) and called & _EVENT:
+        doubts.append("it is called like the event of a survival task, but no time belongs to it")
+    if len(counted) > MOST_CLASSES and len(known) < 20 * len(counted):
+        return _text(name, task, known, spread)
+    return _classes(name, task, counted, folds, doubts)
+
+
+def _text(name: str, task: str, known: Sequence[str], spread: str) -> ColumnKind:
+    others = [cell for cell in known if _as_number(cell) is None]
+    if len(others) <= len(known) / 5:
+        shown = ", ".join(repr(cell) for cell in dict.fromkeys(others[:5]))
+        entry = {"kind": "regression", "column": name, "missing_values": sorted(set(others))}
+        doubt = f"{len(others)} of {len(known)} cells are no numbers ({shown}): correct them, or let them count as empty"
+        return ColumnKind((name,), "numbers and texts", spread, "tasks", task, entry, doubt)
+    return ColumnKind((name,), "text", spread)
+
+
+def _number(name: str, task: str, counted: Counter[str], numbers: list[float], folds: int) -> ColumnKind:
+    whole = all(value.is_integer() for value in numbers)
+    if whole and len(counted) <= MOST_CLASSES:
+        kind = _classes(name, task, counted, folds, [])
+        if kind.entry.get("ordered") and set(words_of(name)) & _SCALES:
+            return kind
+        doubt = "whole numbers: steps of a scale (as here), names of classes (without `ordered`), or a quantity (kind: regression)?"
+        return ColumnKind(**{**kind.__dict__, "doubt": "; ".join(filter(None, [doubt, kind.doubt]))})
+    doubt = ""
+    if whole and all(1900 <= value <= 2100 for value in numbers):
+        doubt = "calendar years"
+    elif set(words_of(name)) & (_TIME | _ENDPOINTS):
+        doubt = "a time without an event that belongs to it by its name"
+    entry = {"kind": "regression", "column": name}
+    return ColumnKind((name,), "number", _range(numbers), "tasks", task, entry, doubt)
+
+
+def _classes(name: str, task: str, counted: Counter[str], folds: int, doubts: list[str]) -> ColumnKind:
+    steps, unassessed = _in_order(counted)
+    order = steps or sorted(
+        counted, key=lambda value: (not set(words_of(value)) & _NEGATIVE, natural_order(value))
+    )
+    rare = [value for value in order if counted[value] < folds]
+    counts = _shares(counted, order)
+    if unassessed:
+        counts += f"; {_shares(counted, unassessed)} counts as empty: could not be assessed"
+    kept = [value for value in order if value not in rare]
+    if rare:
+        few = ", ".join(f"{value} ({counted[value]})" for value in rare)
+        doubts = [
+            *doubts,
+            f"a class needs {folds} patients with slides or expression, one a fold; fewer have {few}",
+        ]
+    if len(kept) < 2:
+        return ColumnKind((name,), "classes", counts, doubt="; ".join(doubts))
+    if rare:
+        doubts[-1] += ": join classes (classes: {name: [values]}), or let these count as empty, as here"
+    entry: dict[str, Any] = {"kind": "classification", "column": name, "classes": kept}
+    if rare or unassessed:
+        entry["missing_values"] = [*rare, *unassessed]
+    if steps and len(kept) > 2:
+        entry["ordered"] = True
+    what = "ordered classes" if "ordered" in entry else "two classes" if len(kept) == 2 else "classes"
+    if len(kept) == 2:
+        counts += f" ({kept[1]} is the positive one)"
+    return ColumnKind((name,), what, counts, "tasks", task, entry, "; ".join(doubts))
+
+
+def _in_order(values: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return values that are steps of a scale from the lowest to the highest, and those that mean that none was found (GX).
+
+    Both are empty where the values are no such steps.
+    """
+    values = list(values)
+    numbers = _numbers(values)
+    if numbers is not None:
+        return [value for _, value in sorted(zip(numbers, values))], []
+    plain = {value: value.strip().lower() for value in values}
+    for scale in _WORDS:
+        if set(plain.values()) <= set(scale):
+            return sorted(values, key=lambda value: scale.index(plain[value])), []
+    unassessed = [value for value in values if re.fullmatch(r"(g|p?[tnm])x", plain[value])]
+    matches = {value: _STEP.fullmatch(plain[value]) for value in values if value not in unassessed}
+    found = {value: match for value, match in matches.items() if match is not None}
+    if len(found) < max(len(matches), 2) or len({match["prefix"] for match in found.values()}) > 1:
+        return [], []
+
+    def step(value: str) -> tuple[int, str]:
+        number = found[value]["number"]
+        return _ROMAN.get(number) or int(number), found[value]["part"] or ""
+
+    return sorted(found, key=step), unassessed
+
+
+def _shares(counted: Counter[str], order: Iterable[str] | None = None) -> str:
+    return ", ".join(f"{value} {counted[value]}" for value in order or sorted(counted, key=natural_order))
+
+
+def _range(numbers: Sequence[float]) -> str:
+    return f"{min(numbers):g} to {max(numbers):g} in {len(numbers)} patients"
