@@ -36,6 +36,7 @@ from feature_phantom import (
     probability_and_risk,
     scores,
 )
+from feature_phantom import TASKS as PHANTOM_TASKS
 from known_truth import (
     BASELINES,
     BATCH,
@@ -191,7 +192,7 @@ def execute(arguments: argparse.Namespace) -> None:
             sizes = replace(SIZES, tokens=arguments.tokens)
             phantom = make_phantom(seed, task, n_patients=arguments.patients, n_tokens=arguments.tokens)
             config = TrainingConfig.start_values(
-                task,
+                PHANTOM_TASKS[task],
                 "teacher",
                 epochs=arguments.epochs,
                 learning_rate=arguments.rate,

@@ -29,6 +29,7 @@ import h5py
 import numpy as np
 import torch
 
+from pathduet.cohort.tasks import Task
 from pathduet.models import ModelConfig, Student, Teacher
 from pathduet.training import TrainingConfig, fit
 from pathduet.training.dataset import Batch, SlideDataset, SlideSample
@@ -46,30 +47,32 @@ class Size:
     slides: int
     tiles: tuple[int, int]
     features: int
-    genes: tuple[int, int]
+    genes: dict[str, int]
     config: ModelConfig
 
 
 SIZES = {
     "demo": Size(
-        28, (40, 150), 1280, (181, 319), ModelConfig(tokens=144, offset_kernel=3, stride=2, offset_range=2.0)
+        28,
+        (40, 150),
+        1280,
+        {"tumor": 181, "tme": 319},
+        ModelConfig(tokens=144, offset_kernel=3, stride=2, offset_range=2.0),
     ),
-    "full": Size(24, (2500, 2500), 1024, (59, 361), ModelConfig()),
+    "full": Size(24, (2500, 2500), 1024, {"tumor": 59, "tme": 361}, ModelConfig()),
 }
 
 
 class Expression:
     """Random z-scores for every patient."""
 
-    def __init__(self, genes: tuple[int, int]) -> None:
-        self.tumor_genes, self.tme_genes = ([f"{s}{i}" for i in range(n)] for s, n in zip("te", genes))
+    def __init__(self, genes: dict[str, int]) -> None:
+        self.genes = {s: [f"{s}{i}" for i in range(n)] for s, n in genes.items()}
         self.rng = np.random.default_rng(1)
 
-    def row_for(self, patient_id: str, slide_id: str) -> tuple[Any, Any]:
+    def row_for(self, patient_id: str, slide_id: str) -> dict[str, Any]:
         """Return one patient's rows."""
-        return tuple(
-            self.rng.standard_normal(len(g)).astype(np.float32) for g in (self.tumor_genes, self.tme_genes)
-        )  # type: ignore[return-value]
+        return {s: self.rng.standard_normal(len(g)).astype(np.float32) for s, g in self.genes.items()}
 
 
 class InMemory:
@@ -117,7 +120,7 @@ def epoch(size: Size, model: str, config: TrainingConfig, items: Any, device: to
     network: Any
     objective: Any
     if model == "teacher":
-        network = Teacher(size.config, size.features, *size.genes, len(CLASSES))
+        network = Teacher(size.config, size.features, size.genes, len(CLASSES))
         objective = TeacherObjective(outcome, config)
     else:
         network = Student(size.config, size.features, len(CLASSES))
@@ -134,7 +137,7 @@ def load(items: SlideDataset, plan: Sequence[Sequence[int]]) -> None:
 def measure(name: str, model: str, cases: Sequence[SlideSample], rounds: int, device: torch.device) -> None:
     """Time epochs of one cohort and model and print them."""
     size = SIZES[name]
-    config = TrainingConfig.start_values("diagnosis", model, epochs=1)
+    config = TrainingConfig.start_values(Task("classes", "classification"), model, epochs=1)
     plan = epoch_batches(size.slides, config, 0)
     file, cache = (SlideDataset(cases, size.config, Expression(size.genes), mib) for mib in (0, 4096))
     items = {"file": file, "cache": cache, "memory": InMemory(cache, plan)}

@@ -1,7 +1,7 @@
 """A phantom of feature vectors: hundreds of patients with known truth in seconds, for trainings on a CPU.
 
-Patients come from `pathduet.phantom.latents` (the latents of `pathduet simulate`), region maps from
-`pathduet.phantom.layout`. In place of pixels, every tile draws a feature vector around the mean of its region, and
+Patients come from `pathduet.phantom.latents` (the latents of `pathduet simulate`) or, with four programmes, from
+`pathduet.phantom.labels`, as a design's do; region maps come from `pathduet.phantom.layout`. In place of pixels, every tile draws a feature vector around the mean of its region, and
 in place of counts every gene is a loading times the programme plus noise.
 
 Two looks: ``flat`` draws the means of the regions independently, so that tumour regions are no more like each other
@@ -13,7 +13,7 @@ programme as far as there are tumour nuclei. Sizes are those found in the encode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from pathduet.cohort.survival_bins import bin_index, discretize
-from pathduet.cohort.who_labels import DIAGNOSES, GRADES
+from pathduet.cohort.tasks import Task, tasks_of
+from pathduet.core.config import resolve
 from pathduet.evaluation.classification_metrics import classification_scores
 from pathduet.evaluation.survival_metrics import survival_scores
 from pathduet.features.token_map import token_rows
@@ -37,6 +38,8 @@ from pathduet.models import (
 )
 from pathduet.models.inputs import Answer
 from pathduet.models.method.patch_tokens import PatchTokens
+from pathduet.phantom.design import Design
+from pathduet.phantom.labels import draw_labels
 from pathduet.phantom.latents import simulate_patients
 from pathduet.phantom.layout import REGIONS, extents, lay_out
 from pathduet.phantom.random_numbers import generator
@@ -44,7 +47,7 @@ from pathduet.phantom.tissue import TUMOR_NUCLEI
 from pathduet.training.dataset import Batch, principal_axes
 from pathduet.training.task_targets import ClassTarget, SurvivalTarget, TaskTarget
 
-PATIENTS, FEATURES, GENES = 160, 64, {"tumor": 20, "tme": 40}
+PATIENTS, FEATURES = 160, 64
 MAP_SIDE, TILE_SIDE = 48, {"10x": 4, "20x": 2}  # pixels of the region map
 REGION_SPREAD, SHIFT, SLIDE_NOISE, EXPRESSION_NOISE, GENE_NOISE = 0.25, 0.2, 0.5, 0.5, 1.5
 SPARE_NOISE = (0.4, 1.1)  # SD of spare genes, in units of GENE_NOISE
@@ -54,6 +57,60 @@ LOOKS = {"flat": (REGION_SPREAD, 0.0, 0.0), "nuclei": (0.18, 4.5, 1.1)}
 SIZES = ModelConfig(
     tokens=144, width=32, heads=4, head_dim=8, offset_groups=4, offset_kernel=3, stride=2, offset_range=2.0
 )
+
+
+#: The tasks, as the demo has them.
+TASKS: dict[str, Task] = tasks_of(resolve({}))
+
+
+@dataclass(frozen=True)
+class Programmes:
+    """What is planted.
+
+    Attributes
+    ----------
+    genes : mapping of str to int
+        Genes of each subspace; half of them follow its programme.
+    channels : mapping of str to str
+        The subspace that each channel of a slide shows.
+    plan : mapping
+        What the labels follow, as in a design file; empty for the patients of the demo.
+    """
+
+    genes: Mapping[str, int]
+    channels: Mapping[str, str]
+    plan: Mapping[str, Any]
+
+    def patients(self, n: int, seed: int) -> Any:
+        """Return patients with `z_<subspace>`, `log_hazard` and the columns of the tasks."""
+        if not self.plan:
+            return simulate_patients(n, "truth", seed=seed)
+        return draw_labels(self.plan, n, "truth", seed=seed, prefix="T").rename(
+            columns={"score_survival": "log_hazard"}
+        )
+
+
+GENES = {"tumor": 20, "tme": 40}
+TWO = Programmes(GENES, Design().channels, {})
+_CHANNELS = ("cells", "necrosis", "vessels", "edge")
+#: Four independent programmes, each shown in a channel of its own, which weigh alike in the hazard; a diagnosis each.
+FOUR = Programmes(
+    dict.fromkeys(_CHANNELS, 20),
+    {channel: channel for channel in _CHANNELS},
+    {
+        "subspaces": dict.fromkeys(_CHANNELS),
+        "tasks": {
+            "diagnosis": {
+                "kind": "classification", "column": "diagnosis", "classes": list(_CHANNELS),
+                "truth": {"follows": {channel: {channel: 1.0} for channel in _CHANNELS}, "noise": 0.45},
+            },
+            "survival": {
+                "kind": "survival", "time": "survival_days", "event": "event",
+                "truth": {"follows": dict.fromkeys(_CHANNELS, 0.8), "median": 1000},
+            },
+        },
+    },
+)  # fmt: skip
 
 
 @dataclass
@@ -94,11 +151,11 @@ class Part:
             slide_ids=tuple(p.patients.index[int(i)] for i in at),
             patches={m: p.tokens[m][at] for m in MAGNIFICATIONS},
             repeats={m: p.repeats[m][at] for m in MAGNIFICATIONS},
-            tumor=p.genes["tumor"][at],
-            tme=p.genes["tme"][at],
+            genes={s: values[at] for s, values in p.genes.items()},
             has_expression=torch.ones(len(at), dtype=torch.bool),
             label=p.label[at],
             event=p.event[at],
+            value=torch.zeros(len(at)),
         )
 
 
@@ -110,13 +167,14 @@ def make_phantom(
     n_tokens: int = SIZES.tokens,
     look: str = "flat",
     spare_genes: int = 0,
+    programmes: Programmes = TWO,
 ) -> Phantom:
     """Draw the patients, slides and genes of one seed; training moments scale features and genes.
 
-    `spare_genes` says how many genes that know nothing follow each of `GENES`, on average less variable ones.
+    `spare_genes` says how many genes that know nothing follow each of the programmes', on average less variable ones.
     """
     spread, density_shift, programme_shift = LOOKS[look]
-    patients = simulate_patients(n_patients, "truth", seed=seed)
+    patients = programmes.patients(n_patients, seed)
     rng = generator(seed, "feature-level phantom")
     n, N = len(patients), n_tokens
     centers = {m: spread * rng.standard_normal((len(REGIONS), FEATURES)) for m in MAGNIFICATIONS}
@@ -127,11 +185,14 @@ def make_phantom(
     tokens = {m: np.empty((n, N, FEATURES), dtype=np.float32) for m in MAGNIFICATIONS}
     regions = {m: np.empty((n, N), dtype=np.int64) for m in MAGNIFICATIONS}
     repeats = {m: np.empty(n, dtype=np.int64) for m in MAGNIFICATIONS}
-    for i, (z_tumor, z_tme) in enumerate(zip(patients["z_tumor"], patients["z_tme"], strict=True)):
-        shown = [z + SLIDE_NOISE * rng.standard_normal() for z in (z_tumor, z_tme)]
-        labels = lay_out(MAP_SIDE, MAP_SIDE, extents(*shown, rng), rng).labels
+    latents = {s: patients[f"z_{s}"].to_numpy() for s in programmes.genes}
+    for i in range(n):
+        shown = {s: z[i] + SLIDE_NOISE * rng.standard_normal() for s, z in latents.items()}
+        by_channel = {channel: shown[s] for channel, s in programmes.channels.items()}
+        labels = lay_out(MAP_SIDE, MAP_SIDE, extents(by_channel, rng), rng).labels
         shift = SHIFT * rng.standard_normal(FEATURES)
-        along = np.array([density_shift, programme_shift * (shown[0] + LOOK_NOISE * own.standard_normal())])
+        seen = by_channel["cells"] + LOOK_NOISE * own.standard_normal()
+        along = np.array([density_shift, programme_shift * seen])
         for m in MAGNIFICATIONS:
             grid, region = tiles(labels, TILE_SIDE[m])
             means = centers[m] + nuclei[:, None] * (along @ axes[m])
@@ -140,34 +201,33 @@ def make_phantom(
             tokens[m][i], regions[m][i] = values[rows], region[rows]
             repeats[m][i] = -(-N // len(region)) if len(region) < N else 1
     genes = {}
-    for s, z in (("tumor", patients["z_tumor"]), ("tme", patients["z_tme"])):
-        shown = z.to_numpy() + EXPRESSION_NOISE * rng.standard_normal(n)
-        loading = (
-            rng.uniform(0.3, 1.0, GENES[s]) * rng.choice([-1, 1], GENES[s]) * (rng.random(GENES[s]) < 0.5)
-        )
-        genes[s] = shown[:, None] * loading + GENE_NOISE * rng.standard_normal((n, GENES[s]))
-        count = spare_genes * GENES[s]
+    for s, count in programmes.genes.items():
+        measured = latents[s] + EXPRESSION_NOISE * rng.standard_normal(n)
+        loading = rng.uniform(0.3, 1.0, count) * rng.choice([-1, 1], count) * (rng.random(count) < 0.5)
+        genes[s] = measured[:, None] * loading + GENE_NOISE * rng.standard_normal((n, count))
+        count *= spare_genes
         spare = GENE_NOISE * own.uniform(*SPARE_NOISE, count) * own.standard_normal((n, count))
         genes[s] = np.concatenate([genes[s], spare], axis=1)
     train = np.zeros(n, dtype=bool)
     train[rng.permutation(n)[: n // 2]] = True
     outcome: TaskTarget
+    event = patients["event"].astype(float)
     if task == "survival":
-        edges = discretize(patients.loc[train, "survival_days"], patients.loc[train, "event"], 4)
+        edges = discretize(patients.loc[train, "survival_days"], event[train], 4)
         outcome = SurvivalTarget(tuple(float(e) for e in edges))
         label = bin_index(patients["survival_days"], edges)
     else:
-        classes = DIAGNOSES if task == "diagnosis" else GRADES
-        outcome = ClassTarget(tuple(classes))
-        column = patients["diagnosis"] if task == "diagnosis" else patients["grade"]
-        label = np.array([classes.index(name) for name in column])
+        planned = programmes.plan.get("tasks", {}).get(task)
+        classes = tuple(planned["classes"]) if planned else TASKS[task].classes
+        outcome = ClassTarget(classes)
+        label = np.array([classes.index(name) for name in patients[TASKS[task].column]])
     gene_sd = {s: x[train].std(0) for s, x in genes.items()}
     scaled = {s: (x - x[train].mean(0)) / gene_sd[s] for s, x in genes.items()}
     return Phantom(
         patients, {m: torch.from_numpy(x) for m, x in tokens.items()},
         {m: torch.from_numpy(x) for m, x in repeats.items()}, regions,
         {s: torch.from_numpy(x.astype(np.float32)) for s, x in scaled.items()}, gene_sd,
-        torch.from_numpy(label.astype(np.int64)), torch.tensor(patients["event"].to_numpy(), dtype=torch.float32),
+        torch.from_numpy(label.astype(np.int64)), torch.tensor(event.to_numpy(), dtype=torch.float32),
         outcome, train,
     )  # fmt: skip
 
@@ -208,7 +268,7 @@ def fresh(build: Any, part: Part, seed: int, patch_start: str | None = None) -> 
 
 @torch.no_grad()
 def answers(network: nn.Module, part: Part) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    """Return logits and representations by magnification, and the tumour prototype's mask for students."""
+    """Return logits and representations by magnification, and for students the mask of the first subspace's prototype."""
     network.eval()
     logits: dict[str, list[Tensor]] = {}
     representation: dict[str, list[Tensor]] = {}
@@ -216,7 +276,7 @@ def answers(network: nn.Module, part: Part) -> tuple[dict[str, Tensor], dict[str
     for start in range(0, len(part), 20):
         batch = part.batch(range(start, min(start + 20, len(part))))
         if isinstance(network, Teacher):
-            output: Any = network(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
+            output: Any = network(batch.patches["10x"], batch.patches["20x"], batch.genes)
         elif isinstance(network, Student):
             output = network(
                 batch.patches["10x"], batch.patches["20x"], batch.repeats["10x"], batch.repeats["20x"]
@@ -230,7 +290,7 @@ def answers(network: nn.Module, part: Part) -> tuple[dict[str, Tensor], dict[str
             logits.setdefault(m, []).append(output.logits[m])
             representation.setdefault(m, []).append(output.representation[m])
             if isinstance(network, Student) and m in output.aggregation:
-                first = (output.margin[m] < 0).long().unsqueeze(1)  # prototype that is put first
+                first = output.order[m][:, :1]  # prototype that is put first
                 mask.setdefault(m, []).append(output.aggregation[m].assignment == first)
     return tuple({m: torch.cat(x) for m, x in found.items()} for found in (logits, representation, mask))  # type: ignore[return-value]
 
@@ -248,7 +308,7 @@ def scores(phantom: Phantom, part: Part, predicted: np.ndarray) -> dict[str, flo
     """Return the metrics of probabilities (n, K) or risks (n,) over the part's patients."""
     if isinstance(phantom.outcome, SurvivalTarget):
         patients = phantom.patients.iloc[part.rows]
-        time, event = patients["survival_days"].to_numpy(), patients["event"].to_numpy()
+        time, event = (patients[name].to_numpy(dtype=float) for name in ("survival_days", "event"))
         return {"c_index": float(survival_scores(time, event, predicted).values["c_index"] or np.nan)}
     truth = phantom.label[torch.from_numpy(part.rows)].numpy()
     values = classification_scores(truth, predicted, list(phantom.outcome.classes)).values

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from feature_phantom import FEATURES, GENES, SIZES, Part, Phantom, fresh, interval
+from feature_phantom import FEATURES, SIZES, Part, Phantom, fresh, interval
 from torch import nn
 
 from pathduet.catalogue import find, names
@@ -67,8 +67,8 @@ class Run:
 
     def teacher(self, kind: Any = Teacher, start: str | None = None) -> nn.Module:
         """Return a teacher with fresh weights."""
-        genes = [self.phantom.genes[s].shape[1] for s in ("tumor", "tme")]
-        return fresh(lambda: kind(self.sizes, FEATURES, *genes, self.outputs), self.train, self.seed, start)
+        genes = {s: values.shape[1] for s, values in self.phantom.genes.items()}
+        return fresh(lambda: kind(self.sizes, FEATURES, genes, self.outputs), self.train, self.seed, start)
 
     def student(self, kind: Any = Student, start: str | None = None) -> nn.Module:
         """Return a student with fresh weights."""
@@ -89,8 +89,9 @@ class Run:
         settings = replace(
             settings, **{f.name: changes[f.name] for f in fields(settings) if f.name in changes}
         )
-        genes = {s: tuple(f"{s.upper()}{i}" for i in range(n)) for s, n in GENES.items()}
-        sizes = NetworkSizes(FEATURES, genes["tumor"], genes["tme"], self.outputs)
+        counts = {s: values.shape[1] for s, values in self.phantom.genes.items()}
+        genes = {s: tuple(f"{s.upper()}{i}" for i in range(n)) for s, n in counts.items()}
+        sizes = NetworkSizes(FEATURES, genes, self.outputs)
         network = fresh(lambda: BASELINES[name].load_network()(sizes, settings), self.train, self.seed)
         return self.fit(
             network, BaselineObjective(self.phantom.outcome, self.config, self.weights), self.config, name

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-FEATURES, TOKENS, TUMOR_GENES, TME_GENES, CLASSES = 1024, 2500, 59, 361, 4
+FEATURES, TOKENS, GENES, CLASSES = 1024, 2500, {"tumor": 59, "tme": 361}, 4
 #: GiB a part needs at four slides (measured, or estimated from the released variant's position bias).
 NEEDS = {
     "teacher released": 17.5,
@@ -46,11 +46,11 @@ def networks(kind: str) -> Any:
     if variant == "released":
         config = ReleasedConfig(head_dim=64)
         if model == "teacher":
-            return ReleasedTeacher(config, FEATURES, TUMOR_GENES, TME_GENES, CLASSES)
+            return ReleasedTeacher(config, FEATURES, GENES, CLASSES)
         return ReleasedStudent(config, FEATURES, CLASSES)
     config = ModelConfig(attention="plain") if variant == "plain" else ModelConfig()
     if model == "teacher":
-        return Teacher(config, FEATURES, TUMOR_GENES, TME_GENES, CLASSES)
+        return Teacher(config, FEATURES, GENES, CLASSES)
     return Student(config, FEATURES, CLASSES)
 
 
@@ -65,9 +65,8 @@ def make_batch(size: int, device: Any) -> Any:
     return Batch(
         index=torch.arange(size), slide_ids=tuple(f"s{i}" for i in range(size)), patches=patches,
         repeats={m: torch.ones(size, dtype=torch.int64) for m in patches},
-        tumor=torch.randn(size, TUMOR_GENES, generator=generator),
-        tme=torch.randn(size, TME_GENES, generator=generator), has_expression=torch.ones(size, dtype=torch.bool),
-        label=torch.arange(size) % CLASSES, event=torch.ones(size),
+        genes={s: torch.randn(size, n, generator=generator) for s, n in GENES.items()}, has_expression=torch.ones(size, dtype=torch.bool),
+        label=torch.arange(size) % CLASSES, event=torch.ones(size), value=torch.zeros(size),
     ).to(device)  # fmt: skip
 
 
@@ -93,16 +92,16 @@ def step_part(name: str, size: int, steps: int) -> dict[str, float]:
 
         @torch.no_grad()
         def once() -> None:
-            network(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)
+            network(batch.patches["10x"], batch.patches["20x"], batch.genes)
     elif what == "half-teacher":  # one magnification, task loss: half of the work, no DEV and no coordination
         network = networks(f"teacher {variant}").to(device).train()
 
         def once() -> None:
-            genes = [network.genes[s](x) for s, x in (("tumor", batch.tumor), ("tme", batch.tme))]
-            masks = [network.gene_mask(s) for s in ("tumor", "tme")]
-            fused = network.fusion["10x"](network.patches["10x"](batch.patches["10x"]), *genes, *masks)
+            genes = {s: network.genes[s](x) for s, x in batch.genes.items()}
+            masks = {s: network.gene_mask(s) for s in genes}
+            fused = network.fusion["10x"](network.patches["10x"](batch.patches["10x"]), genes, masks)
             logits = network.classifier["10x"](fused.representation)
-            outcome.loss(logits, batch.label, batch.event).backward()
+            outcome.loss(logits, batch.observed).backward()
     elif what == "inference":
         network = networks(f"student {variant}").to(device).eval()
 
@@ -122,7 +121,7 @@ def step_part(name: str, size: int, steps: int) -> dict[str, float]:
                 objective = StudentObjective(outcome, config)
             else:  # the teacher is asked in the step, as if its answers were not kept
                 with torch.no_grad():
-                    said = teacher(batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme)  # type: ignore[misc]
+                    said = teacher(batch.patches["10x"], batch.patches["20x"], batch.genes)  # type: ignore[misc]
                 targets = TeacherTargets(said.logits, said.representation)
                 objective = DistilledObjective(outcome, config, None, targets)
             optimizer.zero_grad(set_to_none=True)

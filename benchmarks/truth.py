@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,6 +28,7 @@ from feature_phantom import (
     GENES,
     LOOKS,
     SIZES,
+    TASKS,
     Part,
     Phantom,
     answers,
@@ -76,7 +78,7 @@ class Concatenation(nn.Module):
             means = torch.cat([batch.patches[m].mean(dim=1) for m in MAGNIFICATIONS], dim=1)
             parts.append(self.histology(means))
         if self.genes is not None:
-            parts.append(self.genes(torch.cat([batch.tumor, batch.tme], dim=1)))
+            parts.append(self.genes(torch.cat(list(batch.genes.values()), dim=1)))
         return self.head(torch.cat(parts, dim=1))
 
 
@@ -89,8 +91,8 @@ class PlainObjective:
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the loss."""
         logits = model(batch)
-        task = self.outcome.loss(logits, batch.label, batch.event)
-        probability = self.outcome.probability(logits.detach(), batch.label, batch.event)
+        task = self.outcome.loss(logits, batch.observed)
+        probability = self.outcome.probability(logits.detach(), batch.observed)
         return Loss(task, {"task": task}, probability)
 
     def coordinate(self, model: nn.Module) -> None:
@@ -109,25 +111,25 @@ def probe(train: np.ndarray, test: np.ndarray, truth_train: np.ndarray, truth_te
 
 
 def latents_found(phantom: Phantom, network: nn.Module) -> dict[str, float]:
-    """Return R^2 of each latent from each half of X_R (both magnifications), and own minus cross."""
-    halves = {}
+    """Return R^2 of each latent from each subspace's part of X_R (both magnifications), and the means of own and cross ones."""
+    subspaces, parts = list(phantom.genes), {}
     for train in (True, False):
         _, representation, _ = answers(network, phantom.part(train))
-        c = representation["10x"].shape[1] // 2
-        halves[train] = {
+        c = representation["10x"].shape[1] // len(subspaces)
+        parts[train] = {
             s: torch.cat([representation[m][:, k * c : (k + 1) * c] for m in MAGNIFICATIONS], dim=1).numpy()
-            for k, s in enumerate(("tumor", "tme"))
+            for k, s in enumerate(subspaces)
         }
     found = {}
-    for latent in ("tumor", "tme"):
+    for latent in subspaces:
         truth = phantom.patients[f"z_{latent}"].to_numpy()
-        for s in ("tumor", "tme"):
+        for s in subspaces:
             found[f"R2 z_{latent} from X_{s}"] = probe(
-                halves[True][s], halves[False][s], truth[phantom.train], truth[~phantom.train]
+                parts[True][s], parts[False][s], truth[phantom.train], truth[~phantom.train]
             )
-    own = (found["R2 z_tumor from X_tumor"] + found["R2 z_tme from X_tme"]) / 2
-    cross = (found["R2 z_tumor from X_tme"] + found["R2 z_tme from X_tumor"]) / 2
-    return {**found, "R2 own": own, "R2 cross": cross}
+    own = [found[f"R2 z_{s} from X_{s}"] for s in subspaces]
+    cross = [found[f"R2 z_{a} from X_{b}"] for a, b in permutations(subspaces, 2)]
+    return {**found, "R2 own": float(np.mean(own)), "R2 cross": float(np.mean(cross))}
 
 
 def dice(phantom: Phantom, network: nn.Module) -> dict[str, float]:
@@ -138,7 +140,7 @@ def dice(phantom: Phantom, network: nn.Module) -> dict[str, float]:
     """
     part = phantom.part(False)
     _, _, mask = answers(network, part)
-    tumour = [region for region, (_, subspace, _) in REGIONS.items() if subspace == "tumor"]
+    tumour = [region for region, (_, channel, _) in REGIONS.items() if channel == "cells"]
     given, best, everything = [], [], []
     for m in MAGNIFICATIONS:
         truth = np.isin(phantom.regions[m][part.rows], tumour)
@@ -218,7 +220,7 @@ def experiments(seed: int, task: str, look: str, chosen: Settings, parts: str) -
     train, test, outcome = phantom.part(True), phantom.part(False), phantom.outcome
     K, cpu = outcome.outputs, torch.device("cpu")
     config = TrainingConfig.start_values(
-        task, "teacher", learning_rate=chosen.rate, seed=seed, epochs=chosen.epochs
+        TASKS[task], "teacher", learning_rate=chosen.rate, seed=seed, epochs=chosen.epochs
     )
     config = replace(config, weight_decay=chosen.decay * config.weight_decay)
     relaxed = replace(config, batch_size=8)
@@ -249,7 +251,7 @@ def experiments(seed: int, task: str, look: str, chosen: Settings, parts: str) -
                 yield arm, f"{metric}, {rule}", score(phantom, test, logits, rule)
 
     if "s" in parts:
-        plain = TrainingConfig.start_values(task, "teacher", seed=seed)
+        plain = TrainingConfig.start_values(TASKS[task], "teacher", seed=seed)
         for arm, what in (
             ("genes alone (SNN)", {"histology": False}), ("histology alone (mean of tiles)", {"genes": False}),
             ("concatenation", {}),
@@ -261,7 +263,7 @@ def experiments(seed: int, task: str, look: str, chosen: Settings, parts: str) -
         settings = replace(config, **changes)
         return trained(
             arm,
-            lambda: Teacher(chosen.model, FEATURES, GENES["tumor"], GENES["tme"], K),
+            lambda: Teacher(chosen.model, FEATURES, GENES, K),
             TeacherObjective(outcome, settings),
             settings,
         )

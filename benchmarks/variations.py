@@ -52,6 +52,7 @@ from known_truth import (
 from torch import nn
 
 from pathduet.catalogue import find
+from pathduet.cohort.tasks import tasks_of
 from pathduet.core import config as configuration
 from pathduet.core.errors import PathDuetError
 from pathduet.core.source_code import code_version
@@ -118,8 +119,10 @@ class TrainedModels:
         self.phantoms: dict[str, Phantom] = {}
         self.trained: dict[str, tuple[nn.Module, float]] = {}
         self.training = TrainingConfig.start_values(
-            task, "teacher", epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH, seed=seed
+            tasks_of(config)[task], "teacher", epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH, seed=seed
         )
+        decay = config["training"]["weight_decay"].get(task, self.training.weight_decay)
+        self.training = replace(self.training, weight_decay=decay)
 
     def sizes(self, model: PlannedModel) -> ModelConfig:
         """Return a model's sizes: the benchmark's, with its own laid over them."""
@@ -204,7 +207,7 @@ class TrainedModels:
 
 def rows_of(table: str, task: str, config: Mapping[str, Any]) -> list[PlannedModel]:
     """Return a table's rows for a task."""
-    tasks = list(TASKS[table])
+    tasks = {name: task for name, task in tasks_of(config).items() if name in TASKS[table]}
     return [row for row in table_rows(table, config) if task in row.shown_for(tasks)]
 
 

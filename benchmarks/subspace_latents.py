@@ -1,0 +1,183 @@
+"""Four subspaces against known truth: does each one's representation hold its own programme, and its own only?
+
+    python benchmarks/subspace_latents.py run --seeds 0 1 2 3 4 --out subspace_latents.jsonl
+    python benchmarks/subspace_latents.py report subspace_latents.jsonl --out docs/results/subspace_latents.md
+
+The phantom is `feature_phantom`'s with four independent programmes: each drives half of its subspace's genes and shows in a channel of
+its own (extent and look of tumour cells, necrosis, vessels, leading edge); all weigh alike in the hazard, and each has a diagnosis.
+Teacher, student and distilled student train as in `comparison.py`. From each subspace's part of X_R (both magnifications) every programme is
+predicted by ridge regression: R2 on the test half. What genes and mean tile features alone give stands beside it. A row of the output is one
+number; rows are appended as they come, and a seed and task that is already there is not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+import torch
+from comparison import networks
+from feature_phantom import (
+    FOUR,
+    SIZES,
+    TASKS,
+    Phantom,
+    answers,
+    interval,
+    make_phantom,
+    probability_and_risk,
+    scores,
+)
+from known_truth import (
+    BATCH,
+    EPOCHS,
+    RATE,
+    CommandLine,
+    Run,
+    append_rows,
+    read_rows,
+    refuse_mixed,
+    table_head,
+    where,
+    write_page,
+)
+from truth import latents_found, probe
+
+from pathduet.core.source_code import code_version
+from pathduet.models import MAGNIFICATIONS
+from pathduet.training.config import TrainingConfig
+
+SUBSPACES = list(FOUR.genes)
+MODELS = ("teacher", "student", "distilled")
+METRIC = {"survival": "c_index", "diagnosis": "auc"}
+#: What each input gives without any network.
+INPUTS = ("genes", "mean tile features")
+
+
+def inputs_found(phantom: Phantom) -> Iterator[tuple[str, str, float]]:
+    """Yield (input, metric, R^2) of each programme from each subspace's genes, and from the mean tile features."""
+    tiles = torch.cat([phantom.tokens[m].mean(dim=1) for m in MAGNIFICATIONS], dim=1).numpy()
+    train = phantom.train
+    for latent in SUBSPACES:
+        truth = phantom.patients[f"z_{latent}"].to_numpy()
+        for s in SUBSPACES:
+            genes = phantom.genes[s].numpy()
+            r2 = probe(genes[train], genes[~train], truth[train], truth[~train])
+            yield "genes", f"R2 z_{latent} from X_{s}", r2
+        yield (
+            "mean tile features",
+            f"R2 z_{latent}",
+            probe(tiles[train], tiles[~train], truth[train], truth[~train]),
+        )
+
+
+def found(run: Run) -> Iterator[tuple[str, str, float]]:
+    """Yield (model, metric, value) of one seed and task."""
+    yield from inputs_found(run.phantom)
+    test = run.phantom.part(False)
+    for name, train in networks(run):
+        if name not in MODELS:
+            continue
+        network = train()
+        logits, _, _ = answers(network, test)
+        predicted = probability_and_risk(run.phantom, logits, run.sizes.expert_rule)
+        metric = METRIC[run.task]
+        yield name, metric, scores(run.phantom, test, predicted)[metric]
+        yield from ((name, key, value) for key, value in latents_found(run.phantom, network).items())
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Append the rows of the seeds and tasks that are not there yet."""
+    code = code_version(Path(__file__))
+    done = {(row["task"], row["seed"]) for row in read_rows(arguments.out)}
+    for seed in arguments.seeds:
+        for task in METRIC:
+            if (task, seed) in done:
+                continue
+            start = time.process_time()
+            phantom = make_phantom(seed, task, n_patients=arguments.patients, look="nuclei", programmes=FOUR)
+            config = TrainingConfig.start_values(
+                TASKS[task], "teacher", epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH, seed=seed
+            )
+            run = Run(seed, task, phantom, config, replace(SIZES, subspaces=tuple(SUBSPACES)))
+            rows = [*found(run), ("", "cpu_s", time.process_time() - start)]
+            same = {"task": task, "seed": seed, "patients": arguments.patients, "code": code}
+            append_rows(
+                arguments.out,
+                *(
+                    {**same, "model": model, "metric": metric, "value": value}
+                    for model, metric, value in rows
+                ),
+            )
+
+
+def own_and_cross(wide: pd.DataFrame, model: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield each subspace with its own R^2 by seed, the mean and the largest of the other programmes' R^2 from it."""
+    for s in SUBSPACES:
+        others = wide[[(model, f"R2 z_{other} from X_{s}") for other in SUBSPACES if other != s]].to_numpy()
+        yield s, wide[model, f"R2 z_{s} from X_{s}"].to_numpy(), others.mean(axis=1), others.max(axis=1)
+
+
+def task_lines(rows: pd.DataFrame, task: str) -> list[str]:
+    """Return one task's tables as Markdown lines."""
+    wide = rows.pivot_table(index="seed", columns=["model", "metric"], values="value")
+    seeds = ", ".join(str(seed) for seed in wide.index)
+    metric = METRIC[task]
+    lines = [f"## {task}, seeds {seeds}", "", *table_head(["model", metric.replace("_", "-")])]
+    lines += [f"| {model} | {interval(wide[model, metric].to_numpy())} |" for model in MODELS]
+    heads = ["from", "subspace", *(f"z_{s}" for s in SUBSPACES), "own - mean cross", "own - largest cross", "seeds above both"]  # fmt: skip
+    lines += ["", *table_head(heads)]
+    for model in ("genes", *MODELS):
+        for s, own, mean, largest in own_and_cross(wide, model):
+            cells = []
+            for other in SUBSPACES:
+                value = f"{wide[model, f'R2 z_{other} from X_{s}'].mean():.2f}"
+                cells.append(f"**{value}**" if other == s else value)
+            above = int((own > largest).sum())
+            cells += [interval(own - mean), interval(own - largest), f"{above} of {len(own)}"]
+            lines.append(f"| {model} | {s} | {' | '.join(cells)} |")
+    tiles = [f"{wide['mean tile features', f'R2 z_{s}'].mean():.2f}" for s in SUBSPACES]
+    return [*lines, f"| mean tile features | | {' | '.join(tiles)} | | | |", ""]
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Print (or write) the page."""
+    table = pd.DataFrame(read_rows(*arguments.rows))
+    refuse_mixed(table, ("patients", "code"), "versions of the code, or sizes")
+    first, seconds = table.iloc[0], table.loc[table["metric"] == "cpu_s", "value"]
+    lines = [
+        "# Four subspaces against known truth", "",
+        f"    {arguments.command}", "    python benchmarks/subspace_latents.py report subspace_latents.jsonl --out docs/results/subspace_latents.md", "",
+        where(f"{arguments.machine}; {seconds.mean():.0f} CPU s a seed and task", first["code"], "scikit-learn"), "",
+        f"Each seed: {first['patients']} patients, half to train and half to test, one slide each of {SIZES.tokens} tokens at both magnifications, {FOUR.genes['cells']} genes a subspace, "
+        f"half of which follow its programme. Programmes are independent; each shows in one channel of the slides. {EPOCHS} epochs in batches of {BATCH}, peak rate {RATE:g}; the distilled student goes on "
+        "from the student for as many again, at half the rate. A row is one subspace's part of X_R (both magnifications), a column R2 of a programme on the test half by ridge regression, mean over seeds; "
+        "its own in bold. Differences: mean over seeds and its 95 % t interval. Mean tile features are an average over all tiles, which no model has to itself.", "",
+    ]  # fmt: skip
+    if arguments.message:
+        lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
+    for task in METRIC:
+        part = table[table["task"] == task]
+        if len(part):
+            lines += task_lines(part, task)
+    write_page(lines, arguments.out)
+
+
+def main() -> None:
+    """Read the command line."""
+    line = CommandLine(__doc__)
+    line.runs(execute).add_argument("--patients", type=int, default=240)
+    line.reports(report, "python benchmarks/subspace_latents.py run --out subspace_latents.jsonl")
+    line.execute()
+
+
+if __name__ == "__main__":
+    main()
