@@ -81,6 +81,15 @@ def test_gene_list_allows_comments_and_keeps_order(tmp_path: Path) -> None:
     assert read_gene_set(path) == ["TP53", "EGFR"]
 
 
+def test_a_list_of_ones_own_meets_a_table_by_another_name_of_a_gene(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("HER2\nENSG00000091831\nKi-67\n")
+    (tmp_path / "own.gmt").write_text("hormone\t\tESR1\tNR3C3\tHER2\n")
+    table = harmonised_symbols(["ENSG00000091831.24", "ENSG00000141736", "4288", "PGR"])
+    assert read_gene_set(tmp_path / "own.txt") == ["ERBB2", "ESR1", "MKI67"]
+    assert gene_lists({"hormone": str(tmp_path / "own.gmt")}) == {"hormone": ["ESR1", "PGR", "ERBB2"]}
+    assert table == ["ESR1", "ERBB2", "MKI67", "PGR"]
+
+
 def test_every_bad_line_of_a_gene_list_is_named(tmp_path: Path) -> None:
     path = tmp_path / "own.txt"
     path.write_text("TP53\nEGFR, PTEN\nTP53\nCDK4 CDK6\n")

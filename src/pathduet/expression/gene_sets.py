@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.core.config import did_you_mean
 from pathduet.core.errors import InputError, Problems
+from pathduet.expression.identifiers import harmonised_symbols
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +95,9 @@ def shipped(name: str) -> list[str]:
 
 
 def read_gene_set(path: str | PathLike[str]) -> list[str]:
-    """Read a gene list: one symbol a line, ``#`` starts a comment, order kept.
+    """Read a gene list: one symbol or Ensembl id a line, ``#`` starts a comment, order kept.
+
+    Genes come by the symbols that expression tables get (:func:`pathduet.expression.identifiers.harmonised_symbols`).
 
     Raises
     ------
@@ -124,7 +127,12 @@ def _parse(source: Traversable, name: str) -> list[str]:
     if not genes and not problems:
         problems.add(f"gene list {name}", "no gene", "write one symbol a line")
     problems.check()
-    return list(genes)
+    return _known_as(genes)
+
+
+def _known_as(genes: Iterable[str]) -> list[str]:
+    """Return genes by the symbols that expression tables get, each once."""
+    return list(dict.fromkeys(harmonised_symbols(genes)))
 
 
 def shipped_gmt() -> dict[str, tuple[str, ...]]:
@@ -152,7 +160,7 @@ def _parse_gmt(source: Traversable) -> dict[str, tuple[str, ...]]:
 
 
 def named_sets(pairs: Iterable[tuple[str, Iterable[str]]], file: str) -> dict[str, tuple[str, ...]]:
-    """Return gene sets by name as a file lists them, each gene once.
+    """Return gene sets by name as a file lists them, each gene once and by the symbol that expression tables get.
 
     Raises
     ------
@@ -163,7 +171,7 @@ def named_sets(pairs: Iterable[tuple[str, Iterable[str]]], file: str) -> dict[st
     problems, where = Problems(), f"gene sets {file}"
     for number, (name, genes) in enumerate(pairs, 1):
         name = name.strip()
-        found = tuple(dict.fromkeys(filter(None, (gene.strip() for gene in genes))))
+        found = tuple(_known_as(filter(None, (gene.strip() for gene in genes))))
         if not name:
             problems.add(where, f"set {number} has no name", "name it")
         elif name in sets:
