@@ -22,7 +22,7 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 COLUMNS = ("gene_symbol", "ensembl_id", "entrez_id", "other_symbols")
 #: Names in published lists that HGNC does not have.
-FORMER = {"LINC01102": "LOC150568"}
+FORMER = {"LINC01102": ["LOC150568"]}
 
 
 def gene_model(path: Path) -> dict[str, str]:
@@ -78,9 +78,12 @@ def identifiers(hgnc: pd.DataFrame, model: Mapping[str, str], entrez: Mapping[st
         taken,
     )
     # what GENCODE calls another gene is no former name of this one
-    taken |= set(model.values())
-    former = of_one_gene({name: [*row[2], FORMER.get(name, "")] for name, row in rows.items()}, taken)
-    aliases = of_one_gene({name: row[3] for name, row in rows.items()}, taken)
+    taken |= {*model.values(), "NA"}
+    # short words mean too much: P was a symbol once, G3 and CAP are aliases
+    former, aliases = (
+        of_one_gene({name: [n for n in names(row) if len(n) > shortest] for name, row in rows.items()}, taken)
+        for names, shortest in ((lambda row: [*row[2], *FORMER.get(row[0], ())], 1), (lambda row: row[3], 3))
+    )
     counted: set[str] = set()
     numbers = of_one_gene({name: [entrez.get(name, "")] for name in rows}, counted)
     others = {name: newer[name] | former[name] | aliases[name] for name in rows}

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from pathduet.cohort.labels import task_labels
 from pathduet.cohort.make_folds import make_folds
 from pathduet.cohort.sheets import read_patients
+from pathduet.cohort.tasks import tasks_of
+from pathduet.core.config import resolve
 from pathduet.core.errors import InputError
 from pathduet.expression import fold_matrix, prepare
 from pathduet.expression.gene_scaling import GeneScaling
@@ -321,7 +323,8 @@ def test_real_cohort_is_built_with_warnings_about_its_z_scores(test_data: Path, 
     ]
     patients = read_patients(folder / "patients.tsv")
     internal = patients[patients["cohort"] == "internal"]
-    folds = make_folds(internal, task_labels(internal, "diagnosis")["label"], folds=3, seed=42)
+    diagnosis = tasks_of(resolve({"preset": "glioma"}))["diagnosis"]
+    folds = make_folds(internal, task_labels(internal, diagnosis)["label"], folds=3, seed=42)
     adata = prepare.build(
         tables,
         patients,

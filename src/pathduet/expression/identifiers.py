@@ -34,7 +34,7 @@ def _identifiers() -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
 def harmonised_symbols(genes: Iterable[str]) -> list[str]:
     """Return each gene by the symbol of ``presets/genesets/identifiers.tsv.gz``, if that knows it, else as given.
 
-    The symbols are those that HGNC has approved, but GENCODE v36's (which the GDC uses) for the genes of the shipped lists.
+    The symbols are GENCODE v36's, which the GDC uses, or HGNC's for genes that GENCODE v36 calls otherwise or lacks.
     Ensembl ids lose their version (``ENSG00000091831.24`` -> ESR1; unknown ones stay, without version). NCBI gene
     (Entrez) ids, bare numbers, become symbols too (``2099`` -> ESR1; unknown ones stay numbers). A former or newer symbol
     (IL8 -> CXCL8), an alias that only one gene has (HER2 -> ERBB2), or a symbol whose hyphens R turned into dots (HLA.A),
