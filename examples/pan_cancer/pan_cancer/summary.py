@@ -128,7 +128,8 @@ def draw(table: pd.DataFrame, published: pd.DataFrame, path: Path) -> None:
             chosen = chosen.dropna(subset=["mean", "ci_low"])
             where = [list(names).index(r["cohort"].upper() if by != "both" else f"{r['cohort'].upper()} {r['task'].replace('_', ' ')}") for r in chosen.to_dict("records")]  # fmt: skip
             place = [w + 0.14 * (k - (len(groups) - 1) / 2) for w in where]
-            error = [chosen["mean"] - chosen["ci_low"], chosen["ci_high"] - chosen["mean"]]
+            mean = chosen["mean"].to_numpy()
+            error = [mean - chosen["ci_low"].to_numpy(), chosen["ci_high"].to_numpy() - mean]
             colour = COLOURS[group] if by != "subspaces" else ("#bdd7ee", "#5ea2d4", "#0a7abf")[k]
             axis.errorbar(
                 chosen["mean"], place, xerr=error, fmt="o", ms=3.5, lw=1.1, color=colour, label=group

@@ -153,9 +153,11 @@ def _subspace_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             where, advice = f"comparison.settings.{model}.genes", f"use one of {', '.join(forms)}"
             yield Problem(where, f"{changes['genes']!r} is no subspace", advice)
     structures = config["explanations"]["regions"]["structures"]
-    for name in sorted(set(structures) - set(names_there)):
+    # an empty list takes away what a preset says
+    for name in sorted({name for name, listed in structures.items() if listed} - set(names_there)):
         key = f"explanations.regions.structures.{name}"
-        yield Problem(key, "no subspace of that name", f"subspaces: {', '.join(names_there)}")
+        advice = f"subspaces: {', '.join(names_there)}; [] leaves a preset's structures out"
+        yield Problem(key, "no subspace of that name", advice)
     sides: dict[str, str] = {}
     for subspace, listed in structures.items():
         for name in sorted(set(map(plain_name, listed))):
