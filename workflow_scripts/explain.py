@@ -3,16 +3,15 @@
 from pathduet.workflow.job import job
 
 with job(snakemake, f"explain {snakemake.params.task}") as results:
+    from pathduet.catalogue import catalogue_of
+    from pathduet.cohort.tasks import Task
+    from pathduet.explain.fold_results import TaskRun
     from pathduet.explain.task_explanations import explain_task
     from pathduet.report.explanation_pages import draw_explanations
 
-    task = snakemake.params.task
-    explain_task(
-        task,
-        results=results.root,
-        patients=snakemake.input.patients,
-        settings=snakemake.params.settings,
-        out_dir=results.explanations(task),
-        threads=snakemake.threads,
-    )
-    draw_explanations(results.explanations(task))
+    settings = snakemake.params.settings
+    task = Task.of(settings["task"]["name"], settings["task"])
+    folder = results.explanations(task.name)
+    run = TaskRun(task, results, settings, snakemake.input.patients, folder)
+    explain_task(run, threads=snakemake.threads)
+    draw_explanations(folder, catalogue_of(settings["catalogue"]))

@@ -11,13 +11,14 @@ from sklearn.metrics import silhouette_score
 
 from explain import fake_folds
 from pathduet.explain.embedding import (
-    class_labels,
     embed,
     embedding_tables,
     linear_hits,
     neighbour_hits,
+    score_values,
     scored_rows,
     silhouettes,
+    true_labels,
 )
 from pathduet.explain.fold_results import FoldResult, read_folds_of
 from pathduet.results import Results
@@ -46,9 +47,11 @@ def test_separable_classes_are_separated_and_shuffled_ones_are_not() -> None:
 
 def test_scores_of_known_clusters_are_averaged_over_folds(tmp_path: Path) -> None:
     fake_folds.write_grading(tmp_path, "teacher", fake_folds.folds_table())
-    results, reasons = read_folds_of(Results(tmp_path), "grading", "teacher", [0, 1])
+    results, reasons = read_folds_of(Results(tmp_path), fake_folds.GRADING, "teacher", [0, 1])
     assert reasons == []
-    coordinates, scores = embedding_tables({"teacher": results}, {}, method="tsne", seed=1, resamples=50)
+    coordinates, scores = embedding_tables(
+        fake_folds.GRADING, {"teacher": results}, {}, method="tsne", seed=1, resamples=50
+    )
     assert len(coordinates) == 24 and set(coordinates["class"]) == {"G2", "G3", "G4"}
     mean = scores[scores["fold"] == "mean"].set_index("measure")
     by_fold = [silhouette_score(r.representation, r.patients["label"]) for r in results]
@@ -57,7 +60,9 @@ def test_scores_of_known_clusters_are_averaged_over_folds(tmp_path: Path) -> Non
     assert (
         mean.loc["silhouette", "ci_low"] < mean.loc["silhouette", "value"] < mean.loc["silhouette", "ci_high"]
     )
-    again = embedding_tables({"teacher": results}, {}, method="tsne", seed=1, resamples=50)
+    again = embedding_tables(
+        fake_folds.GRADING, {"teacher": results}, {}, method="tsne", seed=1, resamples=50
+    )
     pd.testing.assert_frame_equal(coordinates, again[0])
     pd.testing.assert_frame_equal(scores, again[1])
 
@@ -82,5 +87,38 @@ def test_lonely_classes_and_tiny_folds_say_so() -> None:
 def test_survival_classes_leave_out_patients_censored_before_the_day() -> None:
     patients = pd.DataFrame({"patient_id": list("wxyz"), "survival_days": [100.0, 100.0, 900.0, np.nan],
                              "event": [1.0, 0.0, 0.0, 1.0]})  # fmt: skip
-    result = FoldResult("survival", "student", 0, patients, None, edges=(200.0, 500.0, 800.0))
-    assert class_labels(result) == (["died", None, "alive", None], "dead or alive at day 500")
+    result = FoldResult(fake_folds.SURVIVAL, "student", 0, patients, None, edges=(200.0, 500.0, 800.0))
+    labels = ["with event", None, "event-free", None]
+    assert true_labels(result) == (labels, "with event or event-free at day 500")
+
+
+def test_values_are_told_apart_by_rank_and_by_a_regression() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=40)
+    values = np.stack([truth, rng.normal(size=40), rng.normal(size=40)], axis=1)
+    found = score_values(values, [*truth[:-1], None], 0, 0, 100)
+    assert found.patients == 39 and found.chance == 0
+    assert found.values["linear"] > 0.8 and found.values["neighbours"] > 0.5
+    low, high = np.quantile(found.draws["neighbours"], [0.025, 0.975])
+    assert low < found.values["neighbours"] < high
+    none = score_values(rng.normal(size=(40, 3)), list(truth), 0, 0, 0)
+    assert abs(none.values["neighbours"]) < 0.5 and none.values["linear"] < 0.2
+    assert score_values(values[:5], [1.0] * 5, 0, 0, 0).reason.startswith(
+        "5 test patients with a value, 1 different"
+    )
+
+
+@pytest.mark.parametrize("slides", [True, False])
+def test_a_regression_has_values_in_place_of_classes(tmp_path: Path, slides: bool) -> None:
+    """Also of patients without a slide: expression-only networks predict them."""
+    fake_folds.write_ki67(tmp_path, "snn", fake_folds.folds_table(), slides=slides)
+    results, reasons = read_folds_of(Results(tmp_path), fake_folds.KI67, "snn", [0, 1])
+    assert reasons == [] and len(results[0].representation) == 12
+    coordinates, scores = embedding_tables(
+        fake_folds.KI67, {"snn": results}, {}, method="tsne", seed=1, resamples=20
+    )
+    assert coordinates.set_index("patient_id")["value"]["P07"] == 7
+    assert coordinates.set_index("patient_id")["value"]["P03"] == ""
+    means = scores[scores["fold"] == "mean"].set_index("measure")
+    assert list(means.index) == ["neighbours", "linear"] and set(means["classes"]) == {"ki67"}
+    assert (means["value"] > 0.85).all() and means["n_patients"].tolist() == [23, 23]

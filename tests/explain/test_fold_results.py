@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from explain.fake_folds import GRADING
 from pathduet.explain.fold_results import TaskRun, training_cuts
 from pathduet.results import Results
 
@@ -18,7 +19,7 @@ def test_a_variation_has_the_role_of_the_model_it_varies(tmp_path: Path) -> None
         folder = results.model("grading", name, 1)
         folder.mkdir(parents=True)
         (folder / "model.json").write_text(json.dumps({"base": base}))
-    run = TaskRun("grading", results, {"folds": 2, "models": [], "explanations": {}}, "", tmp_path)
+    run = TaskRun(GRADING, results, {"folds": 2, "models": [], "explanations": {}}, "", tmp_path)
     names = ("teacher", "distilled", "released_student", "student-no-hints", "distilled-mine", "unknown")
     assert [run.role(name) for name in names] == [
         "teacher", "distilled", "student", "student", "baseline", "baseline",

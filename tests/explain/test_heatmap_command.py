@@ -47,7 +47,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
     )  # fmt: skip
     ledger.to_csv(results / "ledger.tsv", sep="\t", index=False)
-    (results / "provenance.json").write_text(json.dumps({"config": {"sheets": {"slides": "slides.tsv"}}}))
+    tasks = {"diagnosis": {"kind": "classification", "column": "diagnosis", "classes": ["a", "b"]},
+             "ki67": {"kind": "regression", "column": "ki67"}}  # fmt: skip
+    config = {"sheets": {"slides": "slides.tsv"}, "tasks": tasks, "labels": {"survival_bins": 4}}
+    (results / "provenance.json").write_text(json.dumps({"config": config}))
     return results
 
 
@@ -70,8 +73,9 @@ def test_a_run_s_slide_gets_its_three_files_and_a_lost_one_a_reason(run: Path, t
     # the folds' orders are opposite, so half of them call every tile tumor
     assert tile["measurements"]["Tumor prototype (share)"] == 0.5
     assert Image.open(out / "S1" / "heatmap.png").width > 500
+    # without a survival task the first task is taken, and the distilled student
     status, text = call(
-        "S1", *options, "--fold", "0", "--no-viewer", "--no-png", "--out", str(tmp_path / "two")
+        "S1", "--results", str(run), "--fold", "0", "--no-viewer", "--no-png", "--out", str(tmp_path / "two")
     )
     assert status == 0 and [p.name for p in (tmp_path / "two" / "S1").iterdir()] == ["tiles.geojson"]
 
@@ -81,12 +85,13 @@ def test_a_run_s_slide_gets_its_three_files_and_a_lost_one_a_reason(run: Path, t
     [
         (["S9"], "slide 'S9': not in the sheet"),
         (["S1", "--model", "nothing"], "not trained"),
+        (["S1", "--task", "receptor"], "'receptor' is no task of the run; one of diagnosis, ki67"),
         (["S1", "--fold", "7"], r"'7'; one of \[0, 1\], or ensemble"),
         (["../S1"], "not in the sheet"),
     ],
 )
 def test_what_is_not_there_is_named(run: Path, tmp_path: Path, arguments: list[str], message: str):
-    options = ["--results", str(run), "--task", "diagnosis", "--out", str(tmp_path / "o")]
+    options = ["--results", str(run), "--out", str(tmp_path / "o")]
     done = CliRunner().invoke(app, ["heatmap", *arguments, *options])
     assert isinstance(done.exception, InputError) and re.search(message, str(done.exception))
     assert not (tmp_path / "o").exists()
@@ -128,15 +133,27 @@ def test_a_runs_heatmaps_are_by_models_that_have_not_seen_the_patient():
         SlideRow("S3", "X1", "external", Path("a")),
     ]
     wanted = {"slides": 2, "models": ["distilled", "teacher"], "viewer_mpp": 2.0}
+    tasks = {
+        "grading": {"kind": "classification", "column": "grade", "classes": ["G2", "G3"]},
+        "pfi": {"kind": "survival", "time": "pfi", "event": "event"},
+    }
     config = {
         "explanations": {"heatmaps": wanted},
-        "tasks": ["grading", "survival"],
+        "tasks": tasks,
+        "labels": {"survival_bins": 4},
         "sheets": {"slides": "slides.tsv"},
     }
-    assert heatmap_targets(config, slides, {"P1": 1, "P2": 2}) == [
-        ("survival", "distilled", 2, "S2"), ("survival", "teacher", 2, "S2"),
-        ("survival", "distilled", 0, "S3"), ("survival", "teacher", 0, "S3"),
+    networks = ["teacher", "student", "distilled"]
+    assert heatmap_targets(config, slides, {"P1": 1, "P2": 2}, networks) == [
+        ("pfi", "distilled", 2, "S2"), ("pfi", "teacher", 2, "S2"),
+        ("pfi", "distilled", 0, "S3"), ("pfi", "teacher", 0, "S3"),
+    ]  # fmt: skip
+    # without expression, the student once in place of both
+    classes = config | {"tasks": {"grading": tasks["grading"], "pfi": None}}
+    assert heatmap_targets(classes, slides, {"P2": 2}, ["student"]) == [
+        ("grading", "student", 2, "S2"), ("grading", "student", 0, "S3"),
     ]  # fmt: skip
     named = config | {"explanations": {"heatmaps": wanted | {"slides": ["S9"], "models": ["abmil"]}}}
     found = [str(problem) for problem in heatmap_problems(named, slides, {})]
     assert len(found) == 2 and "'S9' is not in slides.tsv" in found[0] and "'abmil'" in found[1]
+    assert heatmap_targets(named, [], {}, networks) == [] and heatmap_problems(named, [], {}) == []

@@ -13,13 +13,16 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
 
-from explain.hand_made_maps import HEIGHT, WIDTH, student_maps
+from explain.hand_made_maps import HEIGHT, WIDTH, student_maps, three_prototypes
 from pathduet.core.errors import InputError
-from pathduet.explain.layers import layer_values, layers_of, strongest_points
+from pathduet.explain.colours import subspace_colours
+from pathduet.explain.layers import layer_values, layers_of, naming_note, strongest_points
 from pathduet.explain.mean_of_folds import mean_of_folds
 from pathduet.explain.tile_maps import SlideMaps
 from pathduet.explain.viewer.geojson import feature_collection, write_geojson
-from pathduet.explain.viewer.heatmap import heatmap_png
+from pathduet.explain.viewer.heatmap import ALPHA, heatmap_png
+from pathduet.explain.viewer.pyramid import Pyramid
+from pathduet.explain.viewer.viewer_page import viewer_data
 from pathduet.slides.given_mask import given_mask
 
 #: What QuPath 0.4 to 0.6 writes for a detection, and reads.
@@ -92,10 +95,10 @@ def share_of(image: np.ndarray, rgb: tuple[int, int, int]) -> float:
 
 def test_multiples_of_an_equal_share_count_the_tiles_that_share():
     maps = student_maps()
-    prototype, weight, attention = layers_of(maps.tiles)
-    assert layer_values(maps.tiles, prototype).tolist() == [1, 0, 0, 1]
-    assert layer_values(maps.tiles, weight).tolist() == [1, 1, 1, 1]  # one tumor tile, two sharing TME alike
-    assert layer_values(maps.tiles, attention) == pytest.approx([1.8, 0.9, 0.3, 1.0])
+    prototype, weight, attention = layers_of(maps)
+    assert layer_values(maps, prototype).tolist() == [1, 0, 0, 1]
+    assert layer_values(maps, weight).tolist() == [1, 1, 1, 1]  # one tumor tile, two sharing TME alike
+    assert layer_values(maps, attention) == pytest.approx([1.8, 0.9, 0.3, 1.0])
 
 
 def test_the_picture_shows_each_prototypes_share_of_the_tissue_in_its_colour():
@@ -156,7 +159,7 @@ def test_the_polygons_cover_the_tiles_in_level_0_pixels(tmp_path: Path):
 
 def test_a_teachers_tiles_have_no_prototype():
     student = student_maps()
-    columns = ["prototype", "p_tumor", "merge_weight", "merge_weight_tumor", "merge_weight_tme", "margin"]
+    columns = ["prototype", "p_tumor", "p_tme", "merge_weight", "merge_weight_tumor", "merge_weight_tme"]
     tiles = student.tiles.drop(columns=[*columns, "attention_patches"])
     tiles = tiles.assign(attention_tumor=[0.5, 0.5, 0, 1], attention_tme=[0, 0.5, 0.5, 1])
     tiles.attrs = student.tiles.attrs
@@ -186,3 +189,44 @@ def test_the_mean_of_folds_is_their_share_and_still_adds_up():
     other.tiles.loc[0, "tile"] = 2
     with pytest.raises(InputError, match="folds 0 and 1"):
         mean_of_folds([student_maps(0), other])
+
+
+def test_three_prototypes_have_three_colours_in_picture_geojson_and_viewer():
+    maps = three_prototypes()
+    colours = subspace_colours(maps.subspaces)
+    assert len(set(colours.values())) == 3
+    assert layer_values(maps, layers_of(maps)[0]).tolist() == [0, 1, 2, 0]
+    drawn = picture(maps)
+    for colour in colours.values():
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        over_white = tuple(round(255 + ALPHA * (part - 255)) for part in rgb)
+        assert share_of(drawn, over_white) > 0.005, colour
+    tiles = [one["properties"] for one in feature_collection(maps, points=0)["features"]]
+    assert [tile["classification"]["names"][0] for tile in tiles] == ["Tumor", "Immune", "Stroma", "Tumor"]
+    assert len({tuple(tile["classification"]["color"]) for tile in tiles}) == 3
+    assert tiles[1]["measurements"]["Immune prototype (share)"] == 1.0
+    data = viewer_data(maps, Pyramid(WIDTH, HEIGHT, 3, 1.0, 0))
+    layer = data["layers"][0]
+    assert layer["ends"] == ["tumor", "immune", "stroma"] and layer["steps"] and layer["top"] == 2.0
+    assert layer["values"] == [0, 1, 2] and len(layer["colours"]) == 3
+
+
+def test_most_folds_name_one_of_three_prototypes():
+    own = [("tumor", "immune", "stroma"), ("immune", "immune", "stroma"), ("immune", "stroma", "stroma")]
+    mean = mean_of_folds([three_prototypes(fold, names) for fold, names in enumerate(own)])
+    ten = mean.tiles[mean.tiles["magnification"] == "10x"]
+    assert ten["prototype"].tolist() == ["immune", "immune", "stroma"]
+    assert ten["p_immune"].tolist() == pytest.approx([2 / 3, 2 / 3, 0])
+    assert ten[["p_tumor", "p_immune", "p_stroma"]].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert ten["merge_weight"].tolist() == pytest.approx([2 / 3, 2 / 3, 1])
+
+
+def test_names_without_a_teacher_are_said_to_be_mere_sides_and_one_prototype_is_no_layer():
+    maps = three_prototypes()
+    maps.tiles.attrs["named_by"] = "task"
+    assert "names tumor, immune and stroma are only" in naming_note(maps)
+    maps.tiles.attrs["subspaces"] = ("tumor",)
+    assert naming_note(maps) == "" and [layer.column for layer in layers_of(maps)] == [
+        "merge_weight",
+        "attention_patches",
+    ]

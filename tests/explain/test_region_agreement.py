@@ -15,38 +15,54 @@ from pathduet.explain.annotated_slides import annotate
 from pathduet.explain.annotations import read_annotation, read_legend
 from pathduet.explain.region_agreement import agreement_table, score_slide, slide_scores
 
-TUMOR, TME = ["cellular_tumor"], ["LE"]
+STRUCTURES = {"tumor": ["cellular_tumor"], "tme": ["LE"]}
+SUBSPACES = ("tumor", "tme")
 
 
-def tiles(prototypes: list[str], sides: list[str]) -> pd.DataFrame:
-    return pd.DataFrame({"prototype": prototypes, "side": sides, "structure": sides, "magnification": "10x"})
-
-
-def test_dice_recall_and_accuracy_by_hand() -> None:
-    scores = slide_scores(
-        tiles(
-            ["tumor", "tumor", "tumor", "tme", "tme", "tumor"], ["tumor", "tumor", "tme", "tumor", "tme", ""]
-        )
+def tiles(prototypes: list[str], shown: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"prototype": prototypes, "subspace": shown, "structure": shown, "magnification": "10x"}
     )
-    assert scores["tiles"] == 5 and scores["tumor_tiles"] == 3
-    assert scores["dice"] == pytest.approx(2 * 2 / (3 + 3))
-    assert scores["recall"] == pytest.approx(2 / 3)
-    assert scores["tme_accuracy"] == pytest.approx(1 / 2)
-    assert scores["recall_chance"] == pytest.approx(3 / 5)
+
+
+def scored(prototypes: list[str], shown: list[str]) -> dict[str, dict[str, float]]:
+    table = tiles(prototypes, shown)
+    return {name: slide_scores(table, name) for name in dict.fromkeys([*SUBSPACES, *shown]) if name}
+
+
+def test_dice_and_recall_by_hand() -> None:
+    scores = scored(
+        ["tumor", "tumor", "tumor", "tme", "tme", "tumor"], ["tumor", "tumor", "tme", "tumor", "tme", ""]
+    )
+    tumor, tme = scores["tumor"], scores["tme"]
+    assert tumor["tiles"] == tme["tiles"] == 5 and tumor["subspace_tiles"] == 3 and tme["subspace_tiles"] == 2
+    assert tumor["dice"] == pytest.approx(2 * 2 / (3 + 3)) and tme["dice"] == pytest.approx(2 * 1 / (2 + 2))
+    assert tumor["recall"] == pytest.approx(2 / 3) and tme["recall"] == pytest.approx(1 / 2)
+    assert tumor["recall_chance"] == pytest.approx(3 / 5) and tme["recall_chance"] == pytest.approx(2 / 5)
+
+
+def test_each_of_three_subspaces_is_held_against_the_rest() -> None:
+    scores = scored(["tumor", "immune", "stroma", "stroma"], ["tumor", "immune", "immune", "stroma"])
+    assert scores["immune"]["recall"] == 0.5 and scores["immune"]["dice"] == pytest.approx(2 / 3)
+    assert scores["stroma"]["recall"] == 1 and scores["stroma"]["dice"] == pytest.approx(2 / 3)
+    assert scores["tumor"]["dice"] == 1 and scores["tumor"]["recall_chance"] == 0.25
 
 
 def test_chance_is_what_shuffled_prototypes_reach() -> None:
     rng = np.random.default_rng(0)
-    sides = ["tumor"] * 40 + ["tme"] * 60
+    shown = ["tumor"] * 40 + ["tme"] * 60
     called = ["tumor"] * 30 + ["tme"] * 70
-    drawn = [slide_scores(tiles(list(rng.permutation(called)), sides)) for _ in range(300)]
-    for name in ("dice", "recall", "tme_accuracy"):
-        assert np.mean([d[name] for d in drawn]) == pytest.approx(drawn[0][f"{name}_chance"], abs=0.01)
+    drawn = [scored(list(rng.permutation(called)), shown) for _ in range(300)]
+    for name in ("dice", "recall"):
+        for subspace in SUBSPACES:
+            expected = drawn[0][subspace][f"{name}_chance"]
+            assert np.mean([d[subspace][name] for d in drawn]) == pytest.approx(expected, abs=0.01)
 
 
-def test_slides_without_a_side_are_no_zero() -> None:
-    scores = slide_scores(tiles(["tumor", "tme"], ["tme", "tme"]))
-    assert np.isnan(scores["dice"]) and np.isnan(scores["recall"]) and scores["tme_accuracy"] == 0.5
+def test_slides_without_a_subspaces_structures_are_no_zero() -> None:
+    scores = scored(["tumor", "tme"], ["tme", "tme"])
+    assert np.isnan(scores["tumor"]["dice"]) and np.isnan(scores["tumor"]["recall"])
+    assert np.isnan(scores["tumor"]["recall_chance"]) and scores["tme"]["recall"] == 0.5
 
 
 def test_patients_count_once_however_many_slides() -> None:
@@ -54,12 +70,12 @@ def test_patients_count_once_however_many_slides() -> None:
     for slide, patient, right in (("a1", "A", True), ("a2", "A", True), ("b1", "B", False)):
         called = ["tumor", "tme"] if right else ["tme", "tumor"]
         facts = {"model": "distilled", "part": "test", "fold": 0, "slide_id": slide, "patient_id": patient}
-        more, structures = score_slide(tiles(called, ["tumor", "tme"]), facts)
+        more, structures = score_slide(tiles(called, ["tumor", "tme"]), facts, SUBSPACES)
         rows += more
         parts += structures
     table = agreement_table(pd.DataFrame(rows), pd.concat(parts), seed=0, resamples=0)
-    recall = table[table["measure"] == "recall"].iloc[0]
-    assert recall["value"] == pytest.approx(0.5) and recall["patients"] == 2
+    recall = table[table["measure"] == "recall"].set_index("subspace")
+    assert recall["value"].to_dict() == {"tumor": 0.5, "tme": 0.5} and recall["patients"].tolist() == [2, 2]
     assert set(table.loc[table["measure"] == "structure", "value"]) == {0.5}
 
 
@@ -104,7 +120,7 @@ def test_pictures_and_polygons_name_the_same_tiles(tmp_path: Path, legend: Path,
     grid = pd.DataFrame(
         {"x": [0.0, 60.0, 110.0, 160.0], "y": [0.0, 40.0, 40.0, 0.0], "size": 20.0, "size_y": 20.0}
     )
-    assert annotate(grid, annotation, TUMOR, TME)["side"].tolist() == ["", "tme", "tumor", ""]
+    assert annotate(grid, annotation, STRUCTURES)["subspace"].tolist() == ["", "tme", "tumor", ""]
 
 
 def test_colours_of_the_legend_are_looked_up(tmp_path: Path, legend: Path) -> None:
@@ -136,12 +152,17 @@ def test_a_legend_with_other_keys_is_refused(tmp_path: Path) -> None:
         read_legend(path)
 
 
-def test_the_default_structures_hold_every_area_of_the_atlas() -> None:
+def atlas_structures() -> dict[str, list[str]]:
     from pathduet.core import config
+
+    structures: dict[str, list[str]] = config.preset("glioma")["explanations"]["regions"]["structures"]
+    return structures
+
+
+def test_the_presets_structures_hold_every_area_of_the_atlas() -> None:
     from pathduet.explain.files import plain_name
 
-    regions = config.default("explanations.regions")
-    sides = {side: {plain_name(name) for name in regions[side]} for side in ("tumor", "tme")}
+    sides = {name: {plain_name(one) for one in listed} for name, listed in atlas_structures().items()}
     areas = {"le", "lehbv", "it", "ithbv", "ct", "ctpnz", "ctpnn", "ctpan", "cthbv", "ctmvp", "ctne"}
     assert areas <= sides["tumor"] | sides["tme"] and not sides["tumor"] & sides["tme"]
 
@@ -158,9 +179,6 @@ ATLAS = {
 def test_an_annotation_by_the_atlass_names_is_scored_with_the_shipped_mapping(
     tmp_path: Path, form: str
 ) -> None:
-    from pathduet.core import config
-
-    regions = config.default("explanations.regions")
     features = []
     for i, name in enumerate(ATLAS):
         ring = [[100 * i, 0], [100 * i + 100, 0], [100 * i + 100, 100], [100 * i, 100], [100 * i, 0]]
@@ -178,14 +196,14 @@ def test_an_annotation_by_the_atlass_names_is_scored_with_the_shipped_mapping(
     grid = pd.DataFrame(
         {"x": [100.0 * i for i in range(len(ATLAS))], "y": 0.0, "size": 100.0, "size_y": 100.0}
     )
-    named_tiles = annotate(grid, annotation, regions["tumor"], regions["tme"])
-    assert dict(zip(named_tiles["structure"], named_tiles["side"], strict=True)) == ATLAS
+    named_tiles = annotate(grid, annotation, atlas_structures())
+    assert dict(zip(named_tiles["structure"], named_tiles["subspace"], strict=True)) == ATLAS
     called = ["tumor"] * 3 + ["tme"] * 6 + ["tumor"]  # one tumor structure missed; ink counts nowhere
-    rows, (structures,) = score_slide(
-        named_tiles.assign(prototype=called, magnification="10x"), {"model": "distilled"}
+    (tumor, tme), (structures,) = score_slide(
+        named_tiles.assign(prototype=called, magnification="10x"), {"model": "distilled"}, SUBSPACES
     )
-    assert rows[0]["dice"] == pytest.approx(2 * 3 / (3 + 4)) and rows[0]["recall"] == pytest.approx(3 / 4)
-    assert rows[0]["tme_accuracy"] == 1 and len(structures) == 9
+    assert tumor["dice"] == pytest.approx(2 * 3 / (3 + 4)) and tumor["recall"] == pytest.approx(3 / 4)
+    assert tme["recall"] == 1 and len(structures) == 9
 
 
 def test_derived_classes_keep_both_names(tmp_path: Path) -> None:

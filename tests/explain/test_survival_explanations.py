@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from explain.fake_folds import SURVIVAL
 from pathduet.explain.fold_results import FoldResult
 from pathduet.explain.survival_explanations import (
     auc_table,
@@ -59,7 +60,7 @@ def result(days: list[float], events: list[float], hazards: list[list[float]], f
     for k in range(len(hazards[0])):
         table[f"h_{k + 1}"] = [row[k] for row in hazards]
     return FoldResult(
-        "survival",
+        SURVIVAL,
         "student",
         fold,
         table,
@@ -72,7 +73,7 @@ def result(days: list[float], events: list[float], hazards: list[list[float]], f
 def test_horizons_beyond_the_last_interval_or_without_a_curve_say_why() -> None:
     one = result([50, 250, 400], [1, 1, 0], [[0.5, 0.5, 0.5], [0.1, 0.4, 0.5], [0.1, 0.1, 0.5]])
     cox = FoldResult(
-        "survival", "cox_age", 0, one.patients[["patient_id", "survival_days", "event", "risk"]], None
+        SURVIVAL, "cox_age", 0, one.patients[["patient_id", "survival_days", "event", "risk"]], None
     )
     table = calibration_table({"student": [one], "cox_age": [cox]}, [200.0, 365.0])
     late = table[(table["model"] == "student") & (table["day"] == 365)]
@@ -95,7 +96,7 @@ def test_numbers_at_risk_count_who_is_still_watched() -> None:
     table, patients, p = risk_group_table([(one.patients, one.risk_cuts or {})], "median", [0, 100, 450])
     high, low = (table[table["group"] == name].set_index("day") for name in ("high risk", "low risk"))
     assert high["at_risk"].tolist() == [2, 1, 0] and low["at_risk"].tolist() == [2, 2, 1]
-    assert high.loc[100, "alive"] == 0.5 and p is not None and len(patients) == 4
+    assert high.loc[100, "event_free"] == 0.5 and p is not None and len(patients) == 4
 
 
 def test_short_follow_up_takes_quartiles_and_says_so() -> None:
@@ -103,11 +104,11 @@ def test_short_follow_up_takes_quartiles_and_says_so() -> None:
     assert days == [20.0, 30.0, 40.0] and "quartiles" in reason
     assert horizons([365], np.array([10.0, 900]), np.array([0.0, 0.0])) == (
         [],
-        "0 deaths among 2 patients: no day to look at",
+        "0 events among 2 patients: no day to look at",
     )
     assert horizons([365, 1095], np.array([10.0, 400]), np.ones(2)) == (
         [365.0],
-        "days 1095 lie after the last death",
+        "days 1095 lie after the last event",
     )
 
 

@@ -1,4 +1,4 @@
-"""The whole of a survival task's explanations on a small trained cohort, with regions, and with half of it missing."""
+"""The whole of a task's explanations on a small trained cohort, with regions, and with half of it missing."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pathduet.catalogue import catalogue_of
+from pathduet.cohort.tasks import DAYS_IN, Task
 from pathduet.core import config
 from pathduet.explain.files import files_of
+from pathduet.explain.fold_results import TaskRun
 from pathduet.explain.task_explanations import explain_task
 from pathduet.expression import fold_matrix
 from pathduet.report.explanation_pages import draw_explanations
+from pathduet.results import Results
 from pathduet.training import predict_model, train_model
 from pathduet.training.config import TrainingConfig
 from pathduet.training.predict import write_representations
 from training import fake_cohort
 
-TILE = 100.0
+TILE, SURVIVAL, SIZE = 100.0, fake_cohort.TASKS["survival"], fake_cohort.TASKS["size"]
 
 
 def tables_and_features(results: Path, cohort: fake_cohort.FakeCohort) -> None:
@@ -67,41 +71,54 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str,
     folder = tmp_path_factory.mktemp("explained")
     cohort, results = fake_cohort.make(folder / "cohort", patients=18), folder / "results"
     tables_and_features(results, cohort)
-    data = cohort.data("survival")
-    for model in ("teacher", "student"):
-        out = results / "models/survival" / model / "fold-0"
-        training = TrainingConfig.start_values("survival", model, epochs=1)
-        train_model(fake_cohort.to_train("survival", model, training), data, out, device="cpu")
-        for part, place in (("test", out), ("external", results / "external/survival" / model / "fold-0")):
-            predicted = predict_model(out, data, part, device="cpu")
-            place.mkdir(parents=True, exist_ok=True)
-            predicted.table.to_csv(place / "predictions.tsv", sep="\t", index=False)
-            write_representations(place / "representations.h5", predicted)
-        training = predict_model(out, data, "train", device="cpu").table
-        training.to_csv(out / "training_predictions.tsv", sep="\t", index=False)
-    rows = (
-        cohort.slides.drop_duplicates("patient_id").set_index("patient_id")[["cohort"]].join(cohort.survival)
+    for task, models in ((SURVIVAL, ("teacher", "student")), (SIZE, ("student",))):
+        data = cohort.data(task.name)
+        for model in models:
+            out = results / "models" / task.name / model / "fold-0"
+            training = TrainingConfig.start_values(task, model, epochs=1)
+            train_model(fake_cohort.to_train(task.name, model, training), data, out, device="cpu")
+            external = results / "external" / task.name / model / "fold-0"
+            for part, place in (("test", out), ("external", external)):
+                predicted = predict_model(out, data, part, device="cpu")
+                place.mkdir(parents=True, exist_ok=True)
+                predicted.table.to_csv(place / "predictions.tsv", sep="\t", index=False)
+                write_representations(place / "representations.h5", predicted)
+            training_part = predict_model(out, data, "train", device="cpu").table
+            training_part.to_csv(out / "training_predictions.tsv", sep="\t", index=False)
+    rows = cohort.slides.drop_duplicates("patient_id").set_index("patient_id")[["cohort"]]
+    rows = rows.assign(
+        months=cohort.survival["survival_days"] / DAYS_IN["months"], event=cohort.survival["event"]
     )
-    rows.drop(columns="reason").to_csv(folder / "patients.tsv", sep="\t")
-    minimal = {"sheets": {"slides": "-", "patients": "-"}, "cohorts": {"internal": ["internal"]},
-               "expression": {"tables": [{"cohort": "internal", "path": "-", "unit": "counts"}]}}  # fmt: skip
-    chosen = config.resolve(minimal)["explanations"]
+    rows.astype({"event": int}).to_csv(folder / "patients.tsv", sep="\t")
+    chosen = config.default("explanations")
     chosen["genes"] = ["G1", "PTTG1"]
-    chosen["regions"] |= {
+    chosen["regions"] = {
         "annotations": str(results / "regions/{slide_id}.png"),
         "legend": str(results / "legend.json"),
+        "structures": {"tumor": ["Cellular Tumor"], "tme": ["leading_edge"]},
     }
-    settings = {"seed": 1, "bootstrap": 20, "labels": {"cdkn2a_rule": "homozygous"}, "models": ["teacher", "student"],
-                "folds": 1, "external": True, "explanations": chosen}  # fmt: skip
+    settings = {
+        "seed": 1, "bootstrap": 20, "models": ["teacher", "student"], "folds": 1, "external": True,
+        "explanations": chosen, "subspaces": list(fake_cohort.GENES), "has_slides": True, "has_expression": True,
+        "catalogue": {name: config.default(name) for name in ("comparison", "evaluation", "covariates")},
+    }  # fmt: skip
     return results, folder / "patients.tsv", settings
+
+
+def explained(
+    task: Task, results: Path, patients: Path, settings: dict[str, Any], out: Path
+) -> dict[str, Any]:
+    summary = explain_task(TaskRun(task, Results(results), settings, patients, out))
+    draw_explanations(out, catalogue_of(settings["catalogue"]))
+    return summary
 
 
 def test_every_file_is_there_and_only_test_patients_are_in_it(run: tuple[Path, Path, dict[str, Any]]) -> None:
     results, patients, settings = run
     out = results / "explanations/survival"
-    summary = explain_task("survival", results=results, patients=patients, settings=settings, out_dir=out)
-    draw_explanations(out)
-    assert {path.name for path in out.iterdir()} == set(files_of("survival", ["risk"]))
+    summary = explained(SURVIVAL, results, patients, settings, out)
+    assert {path.name for path in out.iterdir()} == set(files_of(SURVIVAL, True, True))
+    assert summary["left_out"] == {} and summary["subspaces"] == ["tumor", "tme"]
     folds = pd.read_csv(results / "split/folds.tsv", sep="\t")
     test = set(folds.loc[folds["fold"] == 0, "patient_id"])
     external = {"x0", "x1"}
@@ -109,20 +126,23 @@ def test_every_file_is_there_and_only_test_patients_are_in_it(run: tuple[Path, P
     regions = pd.read_csv(out / "region_agreement_slides.tsv", sep="\t")
     assert set(regions["patient_id"]) == test | external and set(regions["model"]) == {"student"}
     assert regions.loc[regions["part"] == "external", "patient_id"].isin(external).all()
-    assert regions.groupby("magnification")["tiles"].max().to_dict() == {
-        "10x": 7,
-        "20x": 16,
-    }  # 16 tokens of 30 tiles
+    tiles = regions.groupby("magnification")["tiles"].max()
+    assert tiles.to_dict() == {"10x": 7, "20x": 16}  # 16 tokens of 30 tiles
+    assert (regions.groupby(["slide_id", "magnification"])["subspace_tiles"].sum() == regions.groupby(
+        ["slide_id", "magnification"])["tiles"].first()).all()  # fmt: skip
     attention = pd.read_csv(out / "gene_attention.tsv", sep="\t")
-    assert len(attention) == fake_cohort.TUMOR_GENES + fake_cohort.TME_GENES
-    assert attention[["tumor_gain_10x", "similarity", "selection_20x"]].notna().all(axis=None)
+    assert len(attention) == sum(fake_cohort.GENES.values())
+    measured = ["tumor_gain_10x", "tme_gain_20x", "similarity", "selection_20x"]
+    assert attention[measured].notna().all(axis=None)
     assert attention.groupby("subspace")["selection_10x"].mean().round(6).le(1 + 1e-6).all()
     members = pd.read_csv(out / "risk_group_patients.tsv", sep="\t")
     assert set(members.loc[members["part"] == "test", "patient_id"]) == test
     genes = pd.read_csv(out / "gene_correlation.tsv", sep="\t")
     assert genes.groupby("model")["pointed_out"].sum().to_dict() == {"student": 1, "teacher": 1}
     told = "\n".join(reason for entry in summary["explanations"] for reason in entry["reasons"])
-    assert "PTTG1: not among the genes" in told
+    assert "PTTG1: not among the subspaces' genes" in told
+    # times are shown in the task's own unit
+    assert "months; coloured" in (out / "risk_groups.svg").read_text()
 
 
 def test_what_is_missing_is_said_and_the_rest_is_there(
@@ -136,9 +156,8 @@ def test_what_is_missing_is_said_and_the_rest_is_there(
     regions = settings["explanations"]["regions"] | {"annotations": str(tmp_path / "nowhere/{slide_id}.png")}
     settings = settings | {"explanations": settings["explanations"] | {"regions": regions}}
     out = tmp_path / "out"
-    summary = explain_task("survival", results=results, patients=patients, settings=settings, out_dir=out)
-    draw_explanations(out)
-    assert {path.name for path in out.iterdir()} == set(files_of("survival", ["risk"]))
+    summary = explained(SURVIVAL, results, patients, settings, out)
+    assert {path.name for path in out.iterdir()} == set(files_of(SURVIVAL, True, True))
     reasons = {entry["name"]: "\n".join(entry["reasons"]) for entry in summary["explanations"]}
     assert "teacher: survival, teacher, fold 0: no predictions.tsv" in reasons["gene_correlation"]
     assert "has an annotation" in reasons["region_agreement"]
@@ -146,3 +165,22 @@ def test_what_is_missing_is_said_and_the_rest_is_there(
     assert "external, student, fold 0: FileNotFoundError" in reasons["survival"]
     assert "has an annotation" in (out / "region_agreement.svg").read_text()
     assert len(pd.read_csv(out / "gene_correlation.tsv", sep="\t")) == 12
+
+
+def test_a_regression_without_expression_has_what_slides_can_tell(
+    run: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    results, patients, settings = run
+    out = tmp_path / "out"
+    settings = settings | {"models": ["student"], "has_expression": False}
+    summary = explained(SIZE, results, patients, settings, out)
+    assert {path.name for path in out.iterdir()} == set(files_of(SIZE, True, False))
+    assert [entry["name"] for entry in summary["explanations"]] == ["embedding", "region_agreement"]
+    why = "the run has no expression"
+    assert summary["left_out"] == {"gene_correlation": why, "gene_attention": why}
+    points = pd.read_csv(out / "embedding.tsv", sep="\t")
+    assert points["value"].notna().all() and "class" not in points
+    scores = pd.read_csv(out / "embedding_scores.tsv", sep="\t")
+    assert set(scores["measure"]) == {"neighbours", "linear"}
+    assert ">Size<" in (out / "embedding.svg").read_text()  # what the colours mean
+    assert "separation by value" in summary["explanations"][0]["message"]

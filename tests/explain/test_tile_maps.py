@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
 from pathduet.explain.sampled_points import Sampling, splat
 from pathduet.explain.tile_maps import TileGrid, point_rows, slide_maps, tile_rows
@@ -21,7 +23,9 @@ from pathduet.training.model_folder import ModelDescription, save_model
 from pathduet.training.task_targets import ClassTarget
 from training.fake_cohort import ENCODER, FEATURES, SMALL
 
-EXPRESSION = (np.linspace(-1, 1, 5), np.linspace(2, -2, 7))
+EXPRESSION = {"tumor": np.linspace(-1, 1, 5), "tme": np.linspace(2, -2, 7)}
+TASK = Task.of("diagnosis", {"kind": "classification", "column": "diagnosis", "classes": ["a", "b"]})
+GENES = {"tumor": tuple("ABCDE"), "tme": tuple("FGHIJKL"), "stroma": tuple("MNO")}
 
 
 def write_slide(folder: Path, tiles: dict[str, int], seed: int = 0) -> Path:
@@ -42,15 +46,16 @@ def write_slide(folder: Path, tiles: dict[str, int], seed: int = 0) -> Path:
 
 def write_model(folder: Path, model: str, config: ModelConfig = SMALL, swap: bool = False) -> Path:
     torch.manual_seed(3)
-    genes = (tuple("ABCDE"), tuple("FGHIJKL")) if model.endswith("teacher") else ((), ())
-    description = ModelDescription("diagnosis", model, 0, config, ClassTarget(("a", "b")), ENCODER, *genes)
+    genes = {name: GENES[name] for name in config.subspaces} if model.endswith("teacher") else {}
+    description = ModelDescription(TASK, model, 0, config, ClassTarget(("a", "b")), ENCODER, genes)
     network = description.build()
     if hasattr(network, "order"):
         for order in network.order.values():
             if hasattr(order, "score"):  # the scorer starts from zero: any direction, or its opposite
-                direction = torch.linspace(-1, 1, config.width) ** 3
+                powers = range(3, 1 + 2 * len(config.subspaces), 2)
+                direction = torch.stack([torch.linspace(-1, 1, config.width) ** power for power in powers])
                 with torch.no_grad():
-                    order.score.weight[0] = -direction if swap else direction
+                    order.score.weight[:] = -direction if swap else direction
     save_model(folder, description, network, {})
     return folder
 
@@ -60,8 +65,8 @@ HAND = TileGrid(np.array([[0, 0], [1, 0], [5, 7]]), 100.0, 50.0)
 
 def test_a_tiles_cells_add_up_and_a_tile_that_is_no_token_has_no_row():
     rows = np.array([0, 2, 0, 2])  # four cells; tile 1 was not picked
-    maps = TokenMaps(np.array([True, False, True, False]), np.array([0.75, 0.5, 0.25, 0.5]), margin=0.4)
-    table = tile_rows("10x", HAND, rows, maps)
+    maps = TokenMaps(np.array([0, 1, 0, 1]), np.array([0.75, 0.5, 0.25, 0.5]))
+    table = tile_rows("10x", HAND, rows, maps, ["tumor", "tme"])
     assert table["tile"].tolist() == [0, 2] and table["cells"].tolist() == [2, 2]
     assert table["prototype"].tolist() == ["tumor", "tme"] and table["p_tumor"].tolist() == [1.0, 0.0]
     assert table["merge_weight"].tolist() == [1.0, 1.0]
@@ -70,12 +75,16 @@ def test_a_tiles_cells_add_up_and_a_tile_that_is_no_token_has_no_row():
 
 def test_copies_in_both_prototypes_are_named_by_the_greater_part():
     rows = np.array([0, 0, 0, 1])
-    maps = TokenMaps(np.array([True, False, False, True]), np.array([0.9, 0.6, 0.4, 0.1]), margin=-1.0)
-    table = tile_rows("20x", HAND, rows, maps)
+    maps = TokenMaps(np.array([0, 1, 1, 0]), np.array([0.9, 0.6, 0.4, 0.1]))
+    table = tile_rows("20x", HAND, rows, maps, ["tumor", "tme"])
     assert table["prototype"].tolist() == ["tme", "tumor"]
     assert table["p_tumor"].tolist() == pytest.approx([1 / 3, 1])
     assert table["merge_weight_tumor"].tolist() == [0.9, 0.1]
     assert table["merge_weight_tme"].tolist() == [1.0, 0.0]
+    equal = TokenMaps(np.array([2, 1, 1, 2]), np.array([0.5, 0.3, 0.7, 0.5]))
+    three = tile_rows("20x", HAND, np.array([0, 0, 1, 1]), equal, ["tumor", "immune", "stroma"])
+    assert three["prototype"].tolist() == ["stroma", "immune"]  # of equal shares the greater weight
+    assert three["p_tumor"].tolist() == [0, 0] and three["merge_weight"].tolist() == [0.5, 0.7]
 
 
 def test_a_points_mass_goes_to_the_cells_that_bilinear_sampling_reads():
@@ -153,21 +162,23 @@ def test_the_slides_learned_order_names_the_prototypes(tmp_path: Path):
     features = write_slide(tmp_path / "S1", {"10x": 16, "20x": 30})
     one = slide_maps(write_model(tmp_path / "one", "distilled"), features).tiles
     other = slide_maps(write_model(tmp_path / "other", "distilled", swap=True), features).tiles
-    assert (one["margin"] == -other["margin"]).all() and (one["margin"] != 0).all()
     assert (one["prototype"] != other["prototype"]).all()
     assert one["merge_weight"].to_numpy() == pytest.approx(other["merge_weight"].to_numpy())
     assert one.attrs["named_by"] == "teacher"
 
 
-def test_the_tumor_names_follow_the_networks_own_representation(tmp_path: Path):
-    """The tiles called tumor, merged with their weights, are the first half of X_R."""
+@pytest.mark.parametrize("subspaces", [("tumor", "tme"), ("tumor", "tme", "stroma")])
+def test_the_names_follow_the_networks_own_representation(tmp_path: Path, subspaces: tuple[str, ...]):
+    """The tiles called by a subspace's name, merged with their weights, are its part of X_R."""
     from pathduet.features.token_map import token_rows
     from pathduet.training.dataset import SlideDataset, SlideSample
     from pathduet.training.model_folder import load_model
 
     features = write_slide(tmp_path / "S1", {"10x": 16, "20x": 16})
+    config = replace(SMALL, subspaces=subspaces)
+    orders = set()
     for swap in (False, True):
-        folder = write_model(tmp_path / f"m{swap}", "distilled", swap=swap)
+        folder = write_model(tmp_path / f"m{swap}", "distilled", config, swap=swap)
         table = slide_maps(folder, features).tiles
         network, description, _ = load_model(folder)
         batch = SlideDataset(
@@ -183,9 +194,22 @@ def test_the_tumor_names_follow_the_networks_own_representation(tmp_path: Path):
             grid = np.stack(np.divmod(np.arange(16), 6)[::-1], axis=1)
             rows = token_rows(grid, 16)
             rows_table = table[table["magnification"] == "10x"].set_index("tile").loc[rows]
-            weight = torch.from_numpy(rows_table["merge_weight_tumor"].to_numpy()).float()
+            names = [f"merge_weight_{name}" for name in subspaces]
+            weight = torch.from_numpy(rows_table[names].to_numpy().T).float()
             merged = torch.tanh(network.dense["10x"](weight @ tokens))
-        assert merged.numpy() == pytest.approx(output.representation["10x"][0, :16].numpy(), abs=1e-5)
+        orders.add(tuple(output.order["10x"][0].tolist()))
+        assert merged.flatten().numpy() == pytest.approx(output.representation["10x"][0].numpy(), abs=1e-5)
+    assert len(orders) == 2
+
+
+def test_a_teacher_of_three_subspaces_has_three_attentions(tmp_path: Path):
+    features = write_slide(tmp_path / "S1", {"10x": 3, "20x": 30})
+    folder = write_model(tmp_path / "t", "teacher", replace(SMALL, subspaces=tuple(GENES)))
+    maps = slide_maps(folder, features, EXPRESSION | {"stroma": np.zeros(3)})
+    assert maps.subspaces == ("tumor", "tme", "stroma")
+    assert set(maps.points["attention"]) == set(GENES)
+    sums = maps.tiles.groupby("magnification")["attention_stroma"].sum()
+    assert sums.to_numpy() == pytest.approx(1, abs=1e-6)
 
 
 def test_a_teacher_without_expression_and_features_of_another_encoder_are_refused(tmp_path: Path):
@@ -193,8 +217,8 @@ def test_a_teacher_without_expression_and_features_of_another_encoder_are_refuse
     teacher = write_model(tmp_path / "teacher", "teacher")
     with pytest.raises(InputError, match=r"S1.*5 tumor and 7 TME genes are needed, found no expression"):
         slide_maps(teacher, features)
-    with pytest.raises(InputError, match=r"found \(7, 5\)"):
-        slide_maps(teacher, features, EXPRESSION[::-1])
+    with pytest.raises(InputError, match="found 7 tumor and 5 TME genes"):
+        slide_maps(teacher, features, {"tumor": EXPRESSION["tme"], "tme": EXPRESSION["tumor"]})
     with h5py.File(features, "a") as file:
         file.attrs["weights_sha256"] = "b" * 64
     with pytest.raises(InputError, match=r"S1, weights_sha256"):

@@ -1,8 +1,8 @@
-"""The slides of a run that somebody annotated: which structure, and which side, each of their tiles shows."""
+"""The slides of a run that somebody annotated: which structure, and which subspace, each of their tiles shows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +20,26 @@ if TYPE_CHECKING:
 
 
 def annotate(
-    tiles: pd.DataFrame, annotation: Annotation, tumor: Sequence[str], tme: Sequence[str]
+    tiles: pd.DataFrame, annotation: Annotation, structures: Mapping[str, Iterable[str]]
 ) -> pd.DataFrame:
-    """Return the tiles with `structure` ("" = not annotated) and `side` (``tumor``, ``tme`` or "")."""
-    side_of = {plain_name(name): "tumor" for name in tumor} | {plain_name(name): "tme" for name in tme}
-    structures = [
+    """Return the tiles with `structure` ("" = not annotated) and `subspace` ("" = the structure belongs to none).
+
+    Parameters
+    ----------
+    tiles : DataFrame
+        `x`, `y`, `size` and `size_y` in level-0 pixels.
+    annotation : Annotation
+    structures : mapping
+        Subspace to the structures that belong to it.
+    """
+    subspace_of = {plain_name(name): subspace for subspace, names in structures.items() for name in names}
+    found = [
         annotation.structure_of(x, y, width, height)
         for x, y, width, height in tiles[["x", "y", "size", "size_y"]].itertuples(index=False)
     ]
-    sides = [side_of.get(plain_name(name), "") for name in structures]
-    return tiles.assign(structure=structures, side=sides)
+    return tiles.assign(
+        structure=found, subspace=[subspace_of.get(plain_name(structure), "") for structure in found]
+    )
 
 
 class AnnotatedSlides:
@@ -38,7 +48,7 @@ class AnnotatedSlides:
     Parameters
     ----------
     settings : mapping
-        ``annotations`` (path with ``{slide_id}``, or None), ``legend``, ``tumor``, ``tme``.
+        ``annotations`` (path with ``{slide_id}``, or None), ``legend``, ``structures`` (by subspace).
 
     Attributes
     ----------
@@ -51,12 +61,12 @@ class AnnotatedSlides:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.template: str | None = settings["annotations"]
         self.problems: list[str] = []
-        self._tumor, self._tme = list(settings["tumor"]), list(settings["tme"])
+        self._structures: Mapping[str, Iterable[str]] = settings["structures"]
         self._legend = cache(lambda: read_legend(Path(settings["legend"]) if settings["legend"] else None))
         self._tiles: dict[str, dict[str, pd.DataFrame] | None] = {}
 
     def structures(self, slide_id: str, features: Path) -> dict[str, pd.DataFrame] | None:
-        """Return `structure` and `side` of every tile of a slide by magnification, None without annotation."""
+        """Return `structure` and `subspace` of every tile of a slide by magnification, None without annotation."""
         if slide_id not in self._tiles:
             try:
                 self._tiles[slide_id] = self._read(slide_id, features)
@@ -81,13 +91,10 @@ class AnnotatedSlides:
         for m, grid in grids.items():
             tiles = pd.DataFrame(grid.grid * (grid.width0, grid.height0), columns=["x", "y"])
             tiles = tiles.assign(size=grid.width0, size_y=grid.height0)
-            found[m] = annotate(tiles, annotation, self._tumor, self._tme)[["structure", "side"]]
+            found[m] = annotate(tiles, annotation, self._structures)[["structure", "subspace"]]
         return found
 
-    def sides(self, slide_id: str, features: Path, magnification: str) -> NDArray[np.float64] | None:
-        """Return 1 (tumor), 0 (TME) or NaN (neither) of every tile of a slide, None without annotation."""
+    def subspaces(self, slide_id: str, features: Path, magnification: str) -> NDArray[np.str_] | None:
+        """Return the subspace of every tile of a slide ("" = of none), None without annotation."""
         structures = self.structures(slide_id, features)
-        if structures is None:
-            return None
-        sides = structures[magnification]["side"].map({"tumor": 1.0, "tme": 0.0})
-        return np.asarray(sides, dtype=np.float64)
+        return None if structures is None else structures[magnification]["subspace"].to_numpy(dtype=str)

@@ -15,10 +15,12 @@ def heatmap(
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE_ID...", help="Slides of the run, by id.")],
     out: Annotated[Path, typer.Option(help="Folder for one folder a slide; never the raw slides' own.")],
     results: Annotated[Path, typer.Option("--results", help="A run's results folder.")] = Path("results"),
-    task: Annotated[str, typer.Option(help="diagnosis, grading or survival.")] = "survival",
+    task: Annotated[
+        str | None, typer.Option(help="A task of the run; else its first survival task, or its first task.")
+    ] = None,
     model: Annotated[
-        str, typer.Option(help="distilled, student, teacher, or a variation of them.")
-    ] = "distilled",
+        str | None, typer.Option(help="distilled (the default; student in a run without it), teacher ...")
+    ] = None,
     fold: Annotated[
         str, typer.Option(help="A fold's number, or `ensemble`: the mean over all folds.")
     ] = "ensemble",
@@ -34,18 +36,26 @@ def heatmap(
 ) -> None:
     """Draw what a model made of slides: prototypes, merge weights, attention. Exit status 3 if a slide has none."""
     from pathduet.cohort.sheets import read_slides
+    from pathduet.cohort.tasks import tasks_of
     from pathduet.core.errors import InputError, PathDuetError, Problem
+    from pathduet.explain.targets import heatmap_task
     from pathduet.explain.viewer.slide_heatmaps import PRODUCTS, explain_slide, lost_reason, write_heatmaps
     from pathduet.results import Results as Layout
 
     asked = dict(zip(PRODUCTS, (png, geojson, viewer), strict=True))
     products = [name for name in PRODUCTS if asked[name]]
-    rows = {row.slide_id: row for row in read_slides(sheet or _sheet_of(results))}
+    config = _configuration(results)
+    if task is not None and task not in (known := tasks_of(config)):
+        raise InputError.of("--task", f"{task!r} is no task of the run", f"one of {', '.join(known)}")
+    task = task or heatmap_task(config).name
+    rows = {row.slide_id: row for row in read_slides(sheet or _sheet_of(results, config))}
     if unknown := [slide for slide in slides if slide not in rows]:
         raise InputError(
             [Problem(f"slide {name!r}", "not in the sheet", "name its slide_id") for name in unknown]
         )
     run = Results(results)
+    trained = [name for name in ("distilled", "student") if _trained_folds(run, task, name)]
+    model = model or next(iter(trained), "student")
     folds = _folds(run, task, model, fold)
     failed = 0
     for slide_id in dict.fromkeys(slides):
@@ -68,29 +78,47 @@ def heatmap(
     raise typer.Exit(3 if failed else 0)
 
 
-def _sheet_of(results: Path) -> Path:
-    """Return the sheet a run was made with: as written, relative to here or to the results' parent."""
+def _configuration(results: Path) -> dict[str, Any]:
+    """Return the configuration that a run was made with."""
     from pathduet.core.errors import InputError
 
     try:
         record: dict[str, Any] = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
-        named = Path(record["config"]["sheets"]["slides"])
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError.of(str(results), f"no readable provenance.json: {error}", "give --sheet") from None
+        return dict(record["config"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        advice = "name a run's results folder"
+        raise InputError.of(str(results), f"no readable provenance.json: {error}", advice) from None
+
+
+def _sheet_of(results: Path, config: dict[str, Any]) -> Path:
+    """Return the sheet a run was made with: as written, relative to here or to the results' parent."""
+    from pathduet.core.errors import InputError
+
+    if not config["sheets"]["slides"]:
+        raise InputError.of(str(results), "a run without slides", "heatmaps need slides")
+    named = Path(config["sheets"]["slides"])
     for candidate in (named, results.resolve().parent / named):
         if candidate.is_file():
             return candidate
     raise InputError.of(str(results), f"its sheet {named} is not here", "give --sheet")
 
 
+def _trained_folds(run: Results, task: str, model: str) -> list[int]:
+    names = (
+        path.parent.name.removeprefix("fold-")
+        for path in (run.models(task) / model).glob("fold-*/model.json")
+    )
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
 def _folds(run: Results, task: str, model: str, fold: str) -> list[int]:
     from pathduet.core.errors import InputError
 
-    folder = run.models(task) / model
-    names = (path.parent.name.removeprefix("fold-") for path in folder.glob("fold-*/model.json"))
-    known = sorted(int(name) for name in names if name.isdecimal())
+    known = _trained_folds(run, task, model)
     if not known:
-        raise InputError.of(f"model {folder}", "not trained", "name a task and model of the run")
+        raise InputError.of(
+            f"model {run.models(task) / model}", "not trained", "name a task and model of the run"
+        )
     if fold == "ensemble":
         return known
     if not fold.isdecimal() or int(fold) not in known:

@@ -1,9 +1,11 @@
-"""Colours of the subspaces: one choice for heatmaps, viewer and report. It imports nothing, so that everyone may ask it."""
+"""Colours of subspaces and of values: one choice for heatmaps, viewer and report. It imports nothing, so that everyone may ask it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+#: Of values: equal lightness steps, no red against green (Nuñez, Anderton and Renslow, PLOS ONE 2018).
+COLOUR_MAP = "cividis"
 #: Okabe and Ito's, vermilion and blue first: told apart with every kind of colour blindness, and on haematoxylin and eosin.
 _COLOURS = ("#d55e00", "#0a7abf", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#7a4a1e", "#4d4d4d")
 
@@ -15,3 +17,13 @@ def subspace_colours(names: Iterable[str]) -> dict[str, str]:
     {'tumor': '#d55e00', 'tme': '#0a7abf'}
     """
     return {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(names)}
+
+
+def lighter(colour: str, part: float) -> str:
+    """Return a colour (#rrggbb) so far on its way to white.
+
+    >>> lighter("#000000", 0.2)
+    '#333333'
+    """
+    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(one + (255 - one) * part):02x}" for one in parts)

@@ -1,4 +1,4 @@
-"""How well representations tell classes apart: a picture in two dimensions, and numbers that do not come from it.
+"""How well representations tell classes or values apart: a picture in two dimensions, and numbers that do not come from it.
 
 The picture (t-SNE or UMAP) is fitted to each fold's test patients alone; distances in it mean little, so the scores
 are computed in the representation space itself: the silhouette, the balanced accuracy of a nearest-neighbour vote
@@ -6,14 +6,16 @@ that leaves the patient out, and that of a cross-validated linear classifier. Fo
 different spaces: scores are computed within a fold and averaged.
 
 Each score is a mean of one number a patient (macro over classes for the accuracies), so patients can be resampled for
-an interval: it says how much the test patients' choice matters, given the fold's representations.
+an interval: it says how much the test patients' choice matters, given the fold's representations. Where a task's labels are
+numbers, the same neighbours and a linear regression predict each patient from the others; scores are Spearman's correlation of
+the neighbours' mean with the truth (ranks among all scored patients) and the R2 of the regression.
 
 Rousseeuw 1987 (silhouette); van der Maaten and Hinton 2008 (t-SNE); McInnes et al. 2018 (UMAP).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.catalogue import named
+from pathduet.cohort.tasks import Task
 from pathduet.core.files import write_tsv
 from pathduet.evaluation.bootstrap import interval, patient_counts
-from pathduet.explain.files import EMBEDDING_MEASURES, TABLES
+from pathduet.explain.files import EMBEDDING_MEASURES, EVENT_CLASSES, TABLES
 from pathduet.explain.fold_results import FoldResult, TaskRun
 
 if TYPE_CHECKING:
@@ -107,6 +110,30 @@ def linear_hits(values: Floats, labels: NDArray, seed: int) -> Floats:
     return (cross_val_predict(model, values, labels, cv=splits) == labels).astype(float)
 
 
+def neighbour_means(values: Floats, numbers: Floats, neighbours: int = NEIGHBOURS) -> Floats:
+    """Return the mean of the numbers of each row's nearest other rows, shape (n,)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    k = min(neighbours, len(values) - 1)
+    nearest = NearestNeighbors(n_neighbors=k).fit(values).kneighbors(return_distance=False)
+    return np.asarray(numbers[nearest].mean(axis=1))
+
+
+def linear_predictions(values: Floats, numbers: Floats, seed: int) -> Floats:
+    """Return what a ridge regression that was not shown the row predicts of it, shape (n,).
+
+    On standardised columns, penalty 1 as in the classifier; cross-validation in at most five parts.
+    """
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import KFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    splits = KFold(min(_LINEAR_FOLDS, len(values)), shuffle=True, random_state=seed)
+    model = make_pipeline(StandardScaler(), Ridge())
+    return np.asarray(cross_val_predict(model, values, numbers, cv=splits), dtype=float)
+
+
 def scored_rows(labels: Sequence[object]) -> tuple[NDArray[np.bool_], str]:
     """Return which rows can be scored, and why the others (or all) cannot.
 
@@ -125,27 +152,32 @@ def scored_rows(labels: Sequence[object]) -> tuple[NDArray[np.bool_], str]:
     return kept, reason
 
 
-def class_labels(result: FoldResult) -> tuple[list[str | None], str]:
-    """Return each patient's class, None where it is not known, and what the classes are.
+def true_labels(result: FoldResult) -> tuple[list[Any], str]:
+    """Return each patient's class or number, None where it is not known, and what they are.
 
-    For survival: dead or alive at the middle edge of the model's intervals (from the training part); patients censored
-    before are in neither class.
+    For survival: with the event or free of it at the middle edge of the model's intervals (from the training part); patients
+    censored before are in neither class.
     """
-    rows = result.patients
-    if result.task != "survival":
-        return [None if label != label or not label else str(label) for label in rows["label"]], result.task
+    rows, task = result.patients, result.task
+    if task.kind == "regression":
+        values = rows["value"].astype(float)
+        return [float(value) if np.isfinite(value) else None for value in values], task.in_sentence
+    if task.kind == "classification":
+        return [
+            None if label != label or not label else str(label) for label in rows["label"]
+        ], task.in_sentence
     if not result.edges:
-        return [None] * len(rows), "survival: the model has no intervals"
+        return [None] * len(rows), f"{task.in_sentence}: the model has no intervals"
     day = result.edges[len(result.edges) // 2]
     labels: list[str | None] = []
     for time, event in zip(rows["survival_days"].astype(float), rows["event"].astype(float), strict=True):
         if not (np.isfinite(time) and event in (0.0, 1.0)):
             labels.append(None)
         elif time > day:
-            labels.append("alive")
+            labels.append(EVENT_CLASSES[0])
         else:
-            labels.append("died" if event == 1 else None)
-    return labels, f"dead or alive at day {day:.0f}"
+            labels.append(EVENT_CLASSES[1] if event == 1 else None)
+    return labels, f"with event or event-free at day {day:.0f}"
 
 
 def _weighted(measure: str, hits: Floats, labels: NDArray, weight: Floats) -> Floats:
@@ -160,9 +192,25 @@ def _weighted(measure: str, hits: Floats, labels: NDArray, weight: Floats) -> Fl
         return np.asarray(np.nanmean(np.stack(per_class), axis=0))
 
 
+def _weighted_fit(measure: str, predicted: Floats, truth: Floats, weight: Floats) -> Floats:
+    """Return Spearman's correlation or R2 of predictions under each row of patient weights (R, n)."""
+    from scipy.stats import rankdata
+
+    total = weight.sum(axis=1, keepdims=True)
+    if measure == "neighbours":
+        predicted, truth = rankdata(predicted), rankdata(truth)
+        a, b = (x - (weight @ x)[:, None] / total for x in (predicted, truth))
+        size = np.sqrt((weight * a**2).sum(axis=1) * (weight * b**2).sum(axis=1))
+        r = np.full(len(weight), np.nan)
+        return np.divide((weight * a * b).sum(axis=1), size, out=r, where=size > 0)
+    spread = (weight * (truth - (weight @ truth)[:, None] / total) ** 2).sum(axis=1)
+    part = np.full(len(weight), np.nan)
+    return 1 - np.divide(weight @ (truth - predicted) ** 2, spread, out=part, where=spread > 0)
+
+
 @dataclass(frozen=True)
 class FoldScores:
-    """How well one fold's representations tell classes apart.
+    """How well one fold's representations tell classes or values apart.
 
     Attributes
     ----------
@@ -171,7 +219,7 @@ class FoldScores:
     reason : str
         Why the others are not.
     chance : float
-        Accuracy of what knows nothing; NaN where nobody is scored.
+        What knows nothing reaches: the accuracy, or 0 of a regression; NaN where nobody is scored.
     values : dict of str to float
         By measure; empty where nobody is scored.
     draws : dict of str to array
@@ -185,10 +233,8 @@ class FoldScores:
     draws: Mapping[str, Floats] = field(default_factory=dict)
 
 
-def score_fold(
-    values: Floats, labels: Sequence[str | None], seed: int, fold: int, resamples: int
-) -> FoldScores:
-    """Return the scores of one fold's representations (patients, r)."""
+def score_fold(values: Floats, labels: Sequence[Any], seed: int, fold: int, resamples: int) -> FoldScores:
+    """Return the scores of one fold's representations (patients, r) of classes."""
     kept, reason = scored_rows(labels)
     if not kept.any():
         return FoldScores(0, reason)
@@ -199,14 +245,50 @@ def score_fold(
         "neighbours": neighbour_hits(used, named_rows),
         "linear": linear_hits(used, named_rows, seed),
     }
-    everybody = np.ones((1, len(used)))
-    weight = patient_counts(len(used), resamples, np.random.default_rng([seed, fold])) if resamples else None
+
+    def measure(name: str, weight: Floats) -> Floats:
+        return _weighted(name, hits[name], named_rows, weight)
+
+    chance = 1 / len(np.unique(named_rows))
+    return _scores(list(hits), measure, len(used), reason, chance, (seed, fold, resamples))
+
+
+def score_values(
+    values: Floats, numbers: Sequence[float | None], seed: int, fold: int, resamples: int
+) -> FoldScores:
+    """Return the scores of one fold's representations (patients, r) of numbers."""
+    truth = np.array([np.nan if number is None else number for number in numbers])
+    kept = np.isfinite(truth)
+    truth, used = truth[kept], values[kept]
+    if len(truth) < _FEWEST_PATIENTS or len(np.unique(truth)) < 2:
+        found = f"{len(truth)} test patients with a value, {len(np.unique(truth))} different"
+        return FoldScores(0, f"{found}; scores need {_FEWEST_PATIENTS} with two values")
+    fits = {"neighbours": neighbour_means(used, truth), "linear": linear_predictions(used, truth, seed)}
+
+    def measure(name: str, weight: Floats) -> Floats:
+        return _weighted_fit(name, fits[name], truth, weight)
+
+    return _scores(list(fits), measure, len(used), "", 0.0, (seed, fold, resamples))
+
+
+def _scores(
+    names: Sequence[str],
+    measure: Callable[[str, Floats], Floats],
+    n: int,
+    reason: str,
+    chance: float,
+    drawing: tuple[int, int, int],
+) -> FoldScores:
+    """Return the measures of all patients and of resampled ones; `drawing` is seed, fold and resamples."""
+    seed, fold, resamples = drawing
+    weight = patient_counts(n, resamples, np.random.default_rng([seed, fold])) if resamples else None
+    everybody = np.ones((1, n))
     return FoldScores(
-        len(used),
+        n,
         reason,
-        1 / len(np.unique(named_rows)),
-        {m: float(_weighted(m, hit, named_rows, everybody)[0]) for m, hit in hits.items()},
-        {} if weight is None else {m: _weighted(m, hit, named_rows, weight) for m, hit in hits.items()},
+        chance,
+        {name: float(measure(name, everybody)[0]) for name in names},
+        {} if weight is None else {name: measure(name, weight) for name in names},
     )
 
 
@@ -216,6 +298,7 @@ def _chance(measure: str, chance: float) -> float:
 
 
 def embedding_tables(
+    task: Task,
     results_of: Mapping[str, Sequence[FoldResult]],
     reasons: Mapping[str, Sequence[str]],
     *,
@@ -227,6 +310,7 @@ def embedding_tables(
 
     Parameters
     ----------
+    task : Task
     results_of : mapping
         Model to its folds.
     reasons : mapping
@@ -238,27 +322,30 @@ def embedding_tables(
     Returns
     -------
     coordinates : DataFrame
-        One row a test patient: model, fold, patient_id, class (empty if unknown), x, y.
+        One row a test patient: model, fold, patient_id, class (empty if unknown) or value, x, y.
     scores : DataFrame
         One row a model, measure and fold, and one with fold ``mean``: value, ci_low, ci_high (of the mean), chance,
         n_patients, classes, reason.
     """
     import pandas as pd
 
+    measures, label = EMBEDDING_MEASURES[task.kind], "value" if task.kind == "regression" else "class"
+    score = score_values if task.kind == "regression" else score_fold
     points: list[pd.DataFrame] = []
     rows: list[dict[str, object]] = []
     for model, folds in results_of.items():
         notes, scored, meaning = list(reasons.get(model, [])), [], ""
         for result in folds:
-            labels, meaning = class_labels(result)
+            labels, meaning = true_labels(result)
             if result.representation is None:
                 notes.append(f"fold {result.fold}: the model leaves no representation")
                 continue
             try:
-                points.append(_points(result, labels, embed(result.representation, method, seed)))
+                xy = embed(result.representation, method, seed)
+                points.append(_points(result, {label: labels}, xy))
             except ValueError as error:
                 notes.append(f"fold {result.fold}: {error}")
-            scores = score_fold(result.representation, labels, seed, result.fold, resamples)
+            scores = score(result.representation, labels, seed, result.fold, resamples)
             notes += [f"fold {result.fold}: {scores.reason}"] if scores.reason else []
             scored.append(scores)
             rows += [
@@ -267,10 +354,11 @@ def embedding_tables(
                     "value": scores.values.get(measure, np.nan), "chance": _chance(measure, scores.chance),
                     "n_patients": scores.patients, "classes": meaning, "reason": scores.reason,
                 }
-                for measure in EMBEDDING_MEASURES
+                for measure in measures
             ]  # fmt: skip
-        rows += _means([one for one in scored if one.patients], model, meaning, "; ".join(notes))
-    columns = ["model", "fold", "patient_id", "class", "x", "y"]
+        usable = [one for one in scored if one.patients]
+        rows += _means(measures, usable, model, meaning, "; ".join(notes))
+    columns = ["model", "fold", "patient_id", label, "x", "y"]
     coordinates = pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=columns)
     names = [
         "model",
@@ -287,21 +375,20 @@ def embedding_tables(
     return coordinates[columns], pd.DataFrame(rows).reindex(columns=names)
 
 
-def _points(result: FoldResult, labels: Sequence[str | None], xy: Floats) -> pd.DataFrame:
+def _points(result: FoldResult, labels: Mapping[str, Sequence[Any]], xy: Floats) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(
-        {
-            "model": result.model, "fold": result.fold, "patient_id": result.patients["patient_id"],
-            "class": [label or "" for label in labels], "x": xy[:, 0], "y": xy[:, 1],
-        }
-    )  # fmt: skip
+    known = {name: ["" if one is None else one for one in column] for name, column in labels.items()}
+    who = {"model": result.model, "fold": result.fold, "patient_id": result.patients["patient_id"]}
+    return pd.DataFrame({**who, **known, "x": xy[:, 0], "y": xy[:, 1]})
 
 
-def _means(scored: Sequence[FoldScores], model: str, classes: str, reason: str) -> list[dict[str, object]]:
+def _means(
+    measures: Iterable[str], scored: Sequence[FoldScores], model: str, classes: str, reason: str
+) -> list[dict[str, object]]:
     """Return the rows of the means over a model's folds, each with its interval."""
     rows: list[dict[str, object]] = []
-    for measure in EMBEDDING_MEASURES:
+    for measure in measures:
         draws = [one.draws[measure] for one in scored if one.draws]
         low, high = (interval(np.mean(draws, axis=0)) if draws else None) or (np.nan, np.nan)
         value, chance = (
@@ -326,27 +413,29 @@ def explain_embedding(run: TaskRun) -> dict[str, Any]:
     """Write the tables of a task's representations and return the summary's entry."""
     method, (_, reasons) = run.chosen["embedding"], run.read
     coordinates, scores = embedding_tables(
-        run.networks, reasons, method=method, seed=run.settings["seed"], resamples=run.settings["bootstrap"]
+        run.task,
+        run.networks,
+        reasons,
+        method=method,
+        seed=run.settings["seed"],
+        resamples=run.settings["bootstrap"],
     )
     for name, table in zip(TABLES["embedding"], (coordinates, scores), strict=True):
         write_tsv(run.out_dir / name, table)
     means = scores[scores["fold"] == "mean"]
     parts = []
-    for measure, title in EMBEDDING_MEASURES.items():
+    for measure, title in EMBEDDING_MEASURES[run.task.kind].items():
         known = means[(means["measure"] == measure) & means["value"].notna()]
         if len(known):
             best = known.iloc[int(known["value"].argmax())]
-            model = named(best["model"]).in_sentence
+            model = named(best["model"], run.catalogue).in_sentence
             parts.append(f"{title.split(' (')[0].lower()} {best['value']:.2f} ({model})")
-    message = (
-        f"Highest class separation: {', '.join(parts)}."
-        if parts
-        else "No class separation could be computed."
-    )
-    noted = means[(means["measure"] == "silhouette") & (means["reason"] != "")]
+    told = "separation by value" if run.task.kind == "regression" else "class separation"
+    noted = means.drop_duplicates("model")
+    noted = noted[noted["reason"] != ""]
     return {
         "method": method,
         "classes": ", ".join(sorted(set(scores["classes"].dropna()) - {""})),
-        "message": message,
+        "message": f"Highest {told}: {', '.join(parts)}." if parts else f"No {told} could be computed.",
         "reasons": [f"{row['model']}: {row['reason']}" for row in noted.to_dict("records")],
     }

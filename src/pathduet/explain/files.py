@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathduet.cohort.tasks import Kind, Task
+from pathduet.explain.malignancy_score import score_of
 
-#: Task to the malignancy score made of its predictions.
-SCORES = {"grading": "expected_grade", "survival": "risk"}
-#: How class separation is measured.
-EMBEDDING_MEASURES = {
+_CLASS_MEASURES = {
     "silhouette": "Silhouette",
     "neighbours": "Nearest neighbours (balanced accuracy)",
     "linear": "Linear classifier (balanced accuracy)",
 }
-#: How prototypes are held against regions.
-REGION_MEASURES = {"dice": "Tumor Dice", "recall": "Tumor recall", "tme_accuracy": "TME accuracy"}
+#: How the separation of classes, and of patients with and without an event, or the order of values is measured.
+EMBEDDING_MEASURES: dict[Kind, dict[str, str]] = {
+    "classification": _CLASS_MEASURES,
+    "survival": _CLASS_MEASURES,
+    "regression": {"neighbours": "Nearest neighbours (Spearman)", "linear": "Linear regression (R2)"},
+}
+#: Patients without and with the event at a day, as tables and legends call them.
+EVENT_CLASSES = ("event-free", "with event")
+#: How a subspace's prototype is held against its regions.
+REGION_MEASURES = {"dice": "Dice", "recall": "Recall"}
 #: Tables by explanation.
 TABLES: dict[str, tuple[str, ...]] = {
     "embedding": ("embedding.tsv", "embedding_scores.tsv"),
@@ -32,19 +38,22 @@ FIGURES: dict[str, tuple[str, ...]] = {
 }
 
 
-def explanations_of(task: str, scores: Sequence[str]) -> list[str]:
-    """Return which explanations a task has; `scores` are those chosen as malignancy scores."""
-    names = ["embedding"]
-    if SCORES.get(task) in scores:
-        names.append("gene_correlation")
-    names += ["region_agreement", "gene_attention"]
-    return [*names, "survival"] if task == "survival" else names
+def explanations_of(task: Task, has_slides: bool, has_expression: bool) -> dict[str, str]:
+    """Return a task's explanations, each with what the run lacks for it: empty where it can be made."""
+    slides = "" if has_slides else "the run has no slides"
+    expression = "" if has_expression else "the run has no expression"
+    lacking = {"embedding": ""}
+    if score_of(task):
+        lacking["gene_correlation"] = expression
+    lacking |= {"region_agreement": slides, "gene_attention": slides or expression}
+    return lacking | ({"survival": ""} if task.kind == "survival" else {})
 
 
-def files_of(task: str, scores: Sequence[str]) -> list[str]:
+def files_of(task: Task, has_slides: bool, has_expression: bool) -> list[str]:
     """Return every file of a task's folder."""
-    names = explanations_of(task, scores)
-    return ["summary.json", *(file for name in names for file in (*TABLES[name], *FIGURES[name]))]
+    found = explanations_of(task, has_slides, has_expression).items()
+    made = [name for name, lacking in found if not lacking]
+    return ["summary.json", *(file for name in made for file in (*TABLES[name], *FIGURES[name]))]
 
 
 def plain_name(structure: str) -> str:

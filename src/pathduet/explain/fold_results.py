@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pathduet.catalogue import CATALOGUE, names
+from pathduet.catalogue import CATALOGUE, Model, catalogue_of, named
 from pathduet.cohort.folds import read_folds
+from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
 from pathduet.evaluation.predictions import average_patients, read_predictions
 from pathduet.evaluation.survival_curves import risk_cuts
@@ -37,7 +38,8 @@ class FoldResult:
 
     Attributes
     ----------
-    task, model : str
+    task : Task
+    model : str
     fold : int
     patients : DataFrame
         As from :func:`pathduet.evaluation.predictions.average_patients`.
@@ -49,7 +51,7 @@ class FoldResult:
         Where the training part's risks are cut into groups; empty for other tasks.
     """
 
-    task: str
+    task: Task
     model: str
     fold: int
     patients: pd.DataFrame
@@ -64,16 +66,18 @@ class TaskRun:
 
     Attributes
     ----------
-    task : str
+    task : Task
     results : Results
     settings : mapping
-        See :func:`pathduet.explain.task_explanations.explain_task`.
+        ``subspaces`` (names), ``catalogue`` (the sections that :func:`pathduet.catalogue.catalogue_of` reads), ``seed``,
+        ``bootstrap``, ``models`` (of this task), ``folds`` (their number), ``external`` (whether external cohorts are
+        predicted), ``has_slides``, ``has_expression``, and ``explanations`` (that section of the configuration).
     patients : path
-        patients.tsv.
+        The patients' sheet.
     out_dir : Path
     """
 
-    task: str
+    task: Task
     results: Results
     settings: Mapping[str, Any]
     patients: str | Path
@@ -83,6 +87,16 @@ class TaskRun:
     def models(self) -> list[str]:
         """The explained models."""
         return list(self.settings["models"])
+
+    @property
+    def subspaces(self) -> list[str]:
+        """Names of the subspaces, in the configuration's order."""
+        return list(self.settings["subspaces"])
+
+    @cached_property
+    def catalogue(self) -> dict[str, Model]:
+        """Every model that the run knows."""
+        return catalogue_of(self.settings["catalogue"])
 
     @property
     def chosen(self) -> Mapping[str, Any]:
@@ -114,13 +128,14 @@ class TaskRun:
 
     @property
     def networks(self) -> dict[str, list[FoldResult]]:
-        """The folds of the models that are networks: a clinical model has no representation to explain."""
-        return {model: found for model, found in self.read[0].items() if model not in names("clinical")}
+        """The folds of the models that are networks: a regression has no representation to explain."""
+        found = self.read[0].items()
+        return {model: folds for model, folds in found if named(model, self.catalogue).is_network}
 
     def role(self, model: str) -> str:
         """Return a model's role (see :class:`pathduet.catalogue.Model`); a variation has that of the model it varies."""
         for fold in self.folds if model not in CATALOGUE else ():
-            path = self.results.model(self.task, model, fold) / DESCRIPTION
+            path = self.results.model(self.task.name, model, fold) / DESCRIPTION
             if path.is_file():
                 model = json.loads(path.read_text(encoding="utf-8")).get("base", model)
                 break
@@ -166,7 +181,7 @@ def read_representations(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     return slides, values
 
 
-def read_fold(results: Results, task: str, model: str, fold: int) -> FoldResult:
+def read_fold(results: Results, task: Task, model: str, fold: int) -> FoldResult:
     """Return a model's predictions of the test part of a fold.
 
     Raises
@@ -174,21 +189,25 @@ def read_fold(results: Results, task: str, model: str, fold: int) -> FoldResult:
     InputError
         If the predictions are missing or none is about a test patient of the fold.
     """
-    folder, where = results.model(task, model, fold), f"{task}, {model}, fold {fold}"
+    folder, where = results.model(task.name, model, fold), f"{task.name}, {model}, fold {fold}"
     failed = failure_of(folder)
     if failed is not None:
         raise InputError.of(where, f"the training failed: {failed}", "see its log")
     if not (folder / PREDICTIONS).is_file():
         raise InputError.of(where, f"no {PREDICTIONS}", "train the model first")
-    table = read_predictions(folder / PREDICTIONS)
+    whole = read_predictions(folder / PREDICTIONS)
     allowed = patients_of_test_part(read_folds(results.folds), fold)
-    table = table[(table["part"] == "test") & table["patient_id"].isin(allowed)].reset_index(drop=True)
-    if table.empty:
+    rows = np.flatnonzero((whole["part"] == "test") & whole["patient_id"].isin(allowed))
+    if not len(rows):
         raise InputError.of(where, "no test patient predicted", "see its log")
-    values = None
+    table, values = whole.iloc[rows].reset_index(drop=True), None
     if (folder / REPRESENTATIONS).is_file():
-        values = patient_means(table, *read_representations(folder / REPRESENTATIONS))
-    cuts = training_cuts(folder) if task == "survival" else {}
+        slides, every = read_representations(folder / REPRESENTATIONS)
+        if slides != list(whole["slide_id"]):
+            found = f"{REPRESENTATIONS} is about other slides than {PREDICTIONS}"
+            raise InputError.of(where, found, "train the model again")
+        values = patient_means(table["patient_id"], every[rows])
+    cuts = training_cuts(folder) if task.kind == "survival" else {}
     return FoldResult(task, model, fold, average_patients(table), values, _edges(folder), cuts)
 
 
@@ -200,23 +219,10 @@ def training_cuts(folder: Path) -> Mapping[str, Any]:
     return risk_cuts(average_patients(read_predictions(path))["risk"].to_numpy(dtype=float))
 
 
-def patient_means(
-    table: pd.DataFrame, slides: Sequence[str], values: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the mean representation of each patient of a predictions table, patients sorted by id.
-
-    Raises
-    ------
-    InputError
-        If a predicted slide has no representation.
-    """
-    row_of = {slide: row for row, slide in enumerate(slides)}
-    missing = sorted(set(table["slide_id"]) - set(row_of))
-    if missing:
-        found = f"none of slide {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-        raise InputError.of("representations", found, "train the model again")
-    groups = table.groupby("patient_id", sort=True)["slide_id"]
-    return np.stack([values[[row_of[slide] for slide in part]].mean(axis=0) for _, part in groups])
+def patient_means(patients: pd.Series, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of the rows of `values` of each patient, patients sorted by id."""
+    groups = patients.groupby(patients.to_numpy(), sort=True).indices
+    return np.stack([values[rows].mean(axis=0) for rows in groups.values()])
 
 
 def _readable(
@@ -235,24 +241,24 @@ def _readable(
 
 
 def read_folds_of(
-    results: Results, task: str, model: str, folds: Sequence[int]
+    results: Results, task: Task, model: str, folds: Sequence[int]
 ) -> tuple[list[FoldResult], list[str]]:
     """Return the folds of a model that can be read, and a reason for each that cannot."""
-    return _readable(lambda fold: read_fold(results, task, model, fold), folds, f"{task}, {model}")
+    return _readable(lambda fold: read_fold(results, task, model, fold), folds, f"{task.name}, {model}")
 
 
 def read_external_of(
-    results: Results, model: str, folds: Sequence[int]
+    results: Results, task: Task, model: str, folds: Sequence[int]
 ) -> tuple[list[FoldResult], list[str]]:
-    """Return what each fold's survival model predicts of the external cohorts, and reasons for what is missing."""
+    """Return what each fold's model predicts of the external cohorts, and reasons for what is missing."""
 
     def read(fold: int) -> FoldResult:
-        table = read_predictions(results.external("survival", model, fold) / PREDICTIONS)
+        table = read_predictions(results.external(task.name, model, fold) / PREDICTIONS)
         table = table[table["part"] == "external"]
         if table.empty:
             raise InputError.of(f"{model}, fold {fold}", "no external patient predicted", "see its log")
-        edges = _edges(results.model("survival", model, fold))
-        return FoldResult("survival", model, fold, average_patients(table), None, edges)
+        edges = _edges(results.model(task.name, model, fold))
+        return FoldResult(task, model, fold, average_patients(table), None, edges)
 
     return _readable(read, folds, model)
 
@@ -262,5 +268,5 @@ def _edges(folder: Path) -> tuple[float, ...]:
     path = folder / DESCRIPTION
     if not path.is_file():
         return ()
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return tuple(float(edge) for edge in record.get("survival_edges_days") or ())
+    target = json.loads(path.read_text(encoding="utf-8")).get("target") or {}
+    return tuple(float(edge) for edge in target.get("edges_days") or ())

@@ -4,8 +4,8 @@ Of every gene token, over the slides of a fold's test part (patients with expres
 
 - `focus`: 1 - H / log(keys), H the entropy of the head-averaged attention over the sampled points (eq. 2): 0 = looks
   everywhere alike, 1 = at one point;
-- `tumor_gain`: attention on points over tumor structures divided by those structures' share of the annotated points,
-  where slides are annotated (1 = no preference). A key is read at one point per offset group; it counts with the mean
+- `<subspace>_gain`: attention on points over the structures of a subspace divided by those structures' share of the annotated
+  points, where slides are annotated (1 = no preference). A key is read at one point per offset group; it counts with the mean
   over the groups, and points between two tiles count in parts, as bilinear sampling reads them;
 - `selection`: attention that the gene receives from all fused tokens of its subspace in the selection (eq. 4), times the number of
   genes (1 = as much as any other);
@@ -23,7 +23,7 @@ A gene's numbers are averaged over the slides of a patient, the patients of a fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +41,13 @@ from pathduet.explain.files import TABLES
 from pathduet.explain.fold_results import TaskRun
 from pathduet.explain.gene_correlation import false_discovery
 from pathduet.features.feature_file import open_features
-from pathduet.models.method.config import MAGNIFICATIONS, SUBSPACES
+from pathduet.models.method.config import MAGNIFICATIONS, ModelConfig
 from pathduet.models.method.deformable_attention import reference_points, sample_map
 from pathduet.models.method.teacher import Teacher
 from pathduet.models.released import ReleasedTeacher
 from pathduet.training.dataset import SlideDataset, SlideSample, map_rows
 from pathduet.training.model_folder import load_model
+from pathduet.training.objectives import teacher_inputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,8 +55,8 @@ if TYPE_CHECKING:
     from pathduet.expression.fold_matrix import FoldExpression
 
 Floats = NDArray[np.float64]
-#: Tiles of a slide and magnification -> 1 in tumor structures, 0 in TME structures, NaN where not annotated; or None.
-TileSides = Callable[[str, str], Floats | None]
+#: Slide and magnification -> the subspace whose structures each tile shows ("" = none); None without annotation.
+TileSubspaces = Callable[[str, str], NDArray[np.str_] | None]
 
 
 def focus(attention: Floats) -> Floats:
@@ -80,41 +81,37 @@ def row_correlation(first: Floats, second: Floats) -> Floats:
     return np.divide((a * b).sum(axis=1), size, out=r, where=size > 1e-300)
 
 
-def tumor_gain(attention: Floats, tumor: Floats, annotated: Floats) -> Floats:
-    """Return how much more attention (G, keys) lies on tumor points than their share, shape (G,).
+def region_gain(attention: Floats, inside: Floats, annotated: Floats) -> Floats:
+    """Return how much more attention (G, keys) lies on the points of some structures than their share, shape (G,).
 
     Parameters
     ----------
-    tumor, annotated : (keys,) arrays
-        Of each key, the part of its reading that lies on tumor structures, and on annotated tiles at all.
+    inside, annotated : (keys,) arrays
+        Of each key, the part of its reading that lies on the structures, and on annotated tiles at all.
     """
-    if not (tumor.sum() > 0 and annotated.sum() > tumor.sum()):
+    if not (inside.sum() > 0 and annotated.sum() > inside.sum()):
         return np.full(len(attention), np.nan)
-    on_tumor, on_any = attention @ tumor, attention @ annotated
-    share = tumor.sum() / annotated.sum()
-    return np.divide(on_tumor, on_any, out=np.full(len(attention), np.nan), where=on_any > 0) / share
+    on_them, on_any = attention @ inside, attention @ annotated
+    share = inside.sum() / annotated.sum()
+    return np.divide(on_them, on_any, out=np.full(len(attention), np.nan), where=on_any > 0) / share
 
 
-def key_parts(offsets: torch.Tensor, cells: Floats) -> tuple[Floats, Floats]:
-    """Return, of each key, the part of its reading on tumor tiles and on annotated tiles, (keys,) each.
+def key_part(offsets: torch.Tensor, inside: NDArray[np.bool_]) -> Floats:
+    """Return, of each key, the part of its reading on some cells of the token map, (keys,).
 
     Parameters
     ----------
     offsets : Tensor
         (1, groups, h, w, 2) in cells of the token map.
-    cells : (N,) array
-        1, 0 or NaN of each cell of the token map.
+    inside : (N,) bool array
+        Which cells count.
     """
     _, groups, side, _, _ = offsets.shape
-    n = round(len(cells) ** 0.5)
+    n = round(len(inside) ** 0.5)
     points = reference_points(side, device=offsets.device, dtype=offsets.dtype) + offsets * (2 / n)
-    maps = np.stack([np.nan_to_num(cells), np.isfinite(cells)], axis=1)  # (N, 2)
-    parts = []
-    for column in range(2):
-        one = torch.as_tensor(maps[:, column], dtype=offsets.dtype, device=offsets.device)
-        sampled = sample_map(one.view(1, -1, 1).expand(1, len(cells), groups), points)  # (1, keys, groups)
-        parts.append(sampled[0].mean(dim=1).double().cpu().numpy())
-    return parts[0], parts[1]
+    cells = torch.as_tensor(inside, dtype=offsets.dtype, device=offsets.device)
+    sampled = sample_map(cells.view(1, -1, 1).expand(1, len(inside), groups), points)  # (1, keys, groups)
+    return np.asarray(sampled[0].mean(dim=1).double().cpu().numpy())
 
 
 @torch.no_grad()
@@ -122,7 +119,7 @@ def fold_gene_attention(
     model_dir: Path,
     slides: pd.DataFrame,
     expression: FoldExpression,
-    sides: TileSides | None = None,
+    regions: TileSubspaces | None = None,
     *,
     device: str = "auto",
 ) -> pd.DataFrame:
@@ -136,14 +133,14 @@ def fold_gene_attention(
         slide_id, patient_id, cohort and features (path) of the slides to look at: those of test patients.
     expression : FoldExpression
         The fold's expression.
-    sides : callable, optional
+    regions : callable, optional
         Where the structures are.
 
     Returns
     -------
     DataFrame
-        One row a gene and subspace: gene, subspace, patients, similarity, agreement, and focus, selection and tumor_gain
-        with ``_10x`` and ``_20x``.
+        One row a gene and subspace: gene, subspace, patients, similarity, agreement, and focus, selection and
+        <subspace>_gain with ``_10x`` and ``_20x``.
 
     Raises
     ------
@@ -169,19 +166,18 @@ def fold_gene_attention(
         raise InputError.of(where, "no test slide with expression", "see participation.tsv")
     chosen = torch.device(pick_device(device))
     network.to(chosen)
-    genes = {"tumor": list(description.tumor_genes), "tme": list(description.tme_genes)}
     dataset = SlideDataset(cases, description.config, expression, cache_mib=0)
     tables = []
     for i, case in track(enumerate(cases), len(cases), "gene attention", "slides"):
         batch = dataset.batch([i]).to(chosen)
-        branches = network(
-            batch.patches["10x"], batch.patches["20x"], batch.tumor, batch.tme, need_selection=True
-        ).branches
-        maps = {m: _cells(case, m, description.config, sides) for m in MAGNIFICATIONS}
-        for s in SUBSPACES:
-            columns = _slide_columns({m: branches[m][s] for m in branches}, len(genes[s]), maps)
+        branches = network(*teacher_inputs(batch), need_selection=True).branches
+        maps = {m: _cells(case, m, description.config, regions) for m in branches}
+        for s, genes in description.genes.items():
+            columns = _slide_columns(
+                {m: branches[m][s] for m in branches}, len(genes), maps, list(description.genes)
+            )
             tables.append(
-                pd.DataFrame({"gene": genes[s], "subspace": s, "patient_id": case.patient_id, **columns})
+                pd.DataFrame({"gene": list(genes), "subspace": s, "patient_id": case.patient_id, **columns})
             )
     keys = ["subspace", "gene"]
     by_patient = pd.concat(tables).groupby([*keys, "patient_id"], sort=False).mean()
@@ -189,18 +185,22 @@ def fold_gene_attention(
     return means.assign(patients=len({case.patient_id for case in cases}))
 
 
-def _cells(case: SlideSample, magnification: str, config: object, sides: TileSides | None) -> Floats | None:
-    """Return the side of each cell of a slide's token map, None without annotation."""
-    tiles = sides(case.slide_id, magnification) if sides is not None else None
-    if tiles is None:
+def _cells(
+    case: SlideSample, magnification: str, config: ModelConfig, regions: TileSubspaces | None
+) -> NDArray[np.str_] | None:
+    """Return the subspace of each cell of a slide's token map, None without annotation."""
+    tiles = regions(case.slide_id, magnification) if regions is not None else None
+    if tiles is None or case.features is None:
         return None
     with open_features(case.features) as file:
-        rows = map_rows(file.grid(magnification), config)  # type: ignore[arg-type]
-    return np.asarray(tiles)[rows]
+        return tiles[map_rows(file.grid(magnification), config)]
 
 
 def _slide_columns(
-    branches: dict[str, object], genes: int, maps: dict[str, Floats | None]
+    branches: dict[str, object],
+    genes: int,
+    maps: Mapping[str, NDArray[np.str_] | None],
+    subspaces: Sequence[str],
 ) -> dict[str, Floats]:
     by_head, mean, columns = {}, {}, {}
     for m, branch in branches.items():
@@ -215,52 +215,58 @@ def _slide_columns(
             # rows of padding tokens ask, too, but nobody listens to them
             received = selection[0, :, :genes, :genes].double().mean(dim=(0, 1)).cpu().numpy()
             columns[f"selection_{m}"] = received * genes
-        columns[f"tumor_gain_{m}"] = _gain(mean[m], maps[m], getattr(branch, "offsets", None))
+        offsets = getattr(branch, "offsets", None)
+        columns |= {f"{s}_gain_{m}": _gain(mean[m], maps[m], s, offsets) for s in subspaces}
     if len(mean) == 2 and by_head["10x"].shape == by_head["20x"].shape:
         columns["similarity"] = similarity(by_head["10x"], by_head["20x"])
         columns["agreement"] = row_correlation(mean["10x"], mean["20x"])
     return columns
 
 
-def _gain(attention: Floats, cells: Floats | None, offsets: torch.Tensor | None) -> Floats:
-    if cells is None or not np.isfinite(cells).any():
+def _gain(
+    attention: Floats, cells: NDArray[np.str_] | None, subspace: str, offsets: torch.Tensor | None
+) -> Floats:
+    if cells is None:
         return np.full(len(attention), np.nan)
-    if offsets is not None:
-        return tumor_gain(attention, *key_parts(offsets, cells))
     # plain attention: each key is a cell of the token map
-    return tumor_gain(attention, np.nan_to_num(cells), np.isfinite(cells).astype(float))
+    inside, annotated = (
+        mask.astype(float) if offsets is None else key_part(offsets, mask)
+        for mask in (cells == subspace, cells != "")
+    )
+    return region_gain(attention, inside, annotated)
 
 
-MEASURES = {
-    "focus_10x": "Focus at 10x", "focus_20x": "Focus at 20x", "tumor_gain_10x": "Gain on tumor regions at 10x",
-    "tumor_gain_20x": "Gain on tumor regions at 20x", "selection_10x": "Weight in the selection at 10x",
-    "selection_20x": "Weight in the selection at 20x", "similarity": "Similarity 10x and 20x (keys x C_ii)",
-    "agreement": "Agreement 10x and 20x (r)",
-}  # fmt: skip
+def measures(subspaces: Iterable[str]) -> list[str]:
+    """Return the names of a gene's numbers."""
+    by_magnification = ("focus", *(f"{name}_gain" for name in subspaces), "selection")
+    return [*(f"{name}_{m}" for name in by_magnification for m in MAGNIFICATIONS), "similarity", "agreement"]
 
 
-def attention_table(folds: dict[int, pd.DataFrame]) -> pd.DataFrame:
+def attention_table(folds: Mapping[int, pd.DataFrame], subspaces: Sequence[str]) -> pd.DataFrame:
     """Return the genes' numbers over folds: gene, subspace, folds (that selected it), patients, then the measures.
 
-    Within a subspace, genes with the largest weight in the selection (mean of the magnifications) come first.
+    Subspaces in the given order; within a subspace, genes with the largest weight in the selection (mean of the magnifications) come first.
     """
     import pandas as pd
 
-    names = ["gene", "subspace", "folds", "patients", *MEASURES]
+    numbers = measures(subspaces)
+    names = ["gene", "subspace", "folds", "patients", *numbers]
     if not folds:
         return pd.DataFrame(columns=names)
-    whole = pd.concat(folds.values()).reindex(columns=["gene", "subspace", "patients", *MEASURES])
+    whole = pd.concat(folds.values()).reindex(columns=["gene", "subspace", "patients", *numbers])
     groups = whole.groupby(["subspace", "gene"], sort=False)
-    table = groups[list(MEASURES)].mean()
+    table = groups[numbers].mean()
     table["folds"], table["patients"] = groups.size(), groups["patients"].sum()
     table["_weight"] = table[["selection_10x", "selection_20x"]].mean(axis=1)
     table = table.reset_index()
-    table["_side"] = table["subspace"].map({name: i for i, name in enumerate(SUBSPACES)})
-    table = table.sort_values(["_side", "_weight", "gene"], ascending=[True, False, True], kind="stable")
+    table["_place"] = table["subspace"].map({name: i for i, name in enumerate(subspaces)})
+    table = table.sort_values(["_place", "_weight", "gene"], ascending=[True, False, True], kind="stable")
     return table[names].reset_index(drop=True)
 
 
-def gene_set_table(genes: pd.DataFrame, sets: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def gene_set_table(
+    genes: pd.DataFrame, sets: Mapping[str, Sequence[str]], subspaces: Iterable[str]
+) -> pd.DataFrame:
     """Return the mean of each measure over the genes of each set, beside the subspace's other genes.
 
     Parameters
@@ -269,6 +275,7 @@ def gene_set_table(genes: pd.DataFrame, sets: Mapping[str, Sequence[str]]) -> pd
         From :func:`attention_table`.
     sets : dict
         Name to genes.
+    subspaces : iterable of str
 
     Returns
     -------
@@ -280,11 +287,11 @@ def gene_set_table(genes: pd.DataFrame, sets: Mapping[str, Sequence[str]]) -> pd
     import pandas as pd
     from scipy.stats import mannwhitneyu
 
-    rows = []
+    rows, numbers = [], measures(subspaces)
     for subspace, part in genes.groupby("subspace", sort=False):
         weight = part[["selection_10x", "selection_20x"]].mean(axis=1)
         rows.append(
-            {"set": "all", "subspace": subspace, "genes": len(part), **part[list(MEASURES)].mean().to_dict()}
+            {"set": "all", "subspace": subspace, "genes": len(part), **part[numbers].mean().to_dict()}
         )
         for name, members in sets.items():
             inside = part["gene"].isin(set(members))
@@ -296,8 +303,8 @@ def gene_set_table(genes: pd.DataFrame, sets: Mapping[str, Sequence[str]]) -> pd
                 else np.nan
             )
             rows.append({"set": name, "subspace": subspace, "genes": int(inside.sum()), "p": p,
-                         **part.loc[inside, list(MEASURES)].mean().to_dict()})  # fmt: skip
-    table = pd.DataFrame(rows, columns=["set", "subspace", "genes", *MEASURES, "p"])
+                         **part.loc[inside, numbers].mean().to_dict()})  # fmt: skip
+    table = pd.DataFrame(rows, columns=["set", "subspace", "genes", *numbers, "p"])
     return table.assign(q=false_discovery(table["p"].to_numpy(dtype=float)))
 
 
@@ -315,19 +322,21 @@ def explain_gene_attention(run: TaskRun) -> dict[str, Any]:
         slides = run.slides[run.slides["patient_id"].astype(str).isin(run.test_patients(fold))]
         try:
             found[fold] = fold_gene_attention(
-                run.results.model(run.task, teacher, fold),
+                run.results.model(run.task.name, teacher, fold),
                 slides,
                 load(run.results.genes(fold)),
-                lambda slide, m: annotated.sides(slide, features[slide], m),
+                lambda slide, m: annotated.subspaces(slide, features[slide], m),
             )
         except InputError as error:
             reasons += [f"fold {fold}: {problem}" for problem in error.problems]
-    table = attention_table(found)
+    table = attention_table(found, run.subspaces)
     given = run.chosen["gene_sets"]
-    sets = gene_set_table(table, shipped_gmt() if given == "shipped" else read_gene_groups(given))
+    groups = shipped_gmt() if given == "shipped" else read_gene_groups(given)
+    sets = gene_set_table(table, groups, run.subspaces)
     for name, one in zip(TABLES["gene_attention"], (table, sets), strict=True):
         write_tsv(run.out_dir / name, one)
-    if len(table) and table[["tumor_gain_10x", "tumor_gain_20x"]].isna().all(axis=None):
+    gains = [f"{name}_gain_{m}" for name in run.subspaces for m in MAGNIFICATIONS]
+    if len(table) and table[gains].isna().all(axis=None):
         reasons.append("no annotated test slide: where genes look cannot be told by structure")
     return {"message": _message(table), "reasons": list(dict.fromkeys([*reasons, *annotated.problems]))}
 

@@ -1,18 +1,16 @@
 """Which genes go with the predicted malignancy: Pearson r of a score with the expression of test patients.
 
-The score is the expected grade (sum of p_k times the grade's number) or the predicted survival risk; both rise with
-malignancy. Each fold has its own network, and scores of different networks share no scale, so r is
+The score is the task's (:mod:`pathduet.explain.malignancy_score`). Each fold has its own network, and scores of different networks share no scale, so r is
 computed within each fold's test patients; Fisher's z = atanh(r) of the folds is averaged with weights n - 3, the
 inverse of its variance, which also gives the p value (two-sided, normal). Correlating all patients at once
 would count differences between networks as differences between patients.
 
-q values are Benjamini and Hochberg's, over all genes of both subspaces within a model. A teacher reads the
+q values are Benjamini and Hochberg's, over all genes of all subspaces within a model. A teacher reads the
 expression, so its correlations say what it uses; those of a student, which sees slides only, say what slides show.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,39 +19,19 @@ from numpy.typing import NDArray
 
 from pathduet.catalogue import named
 from pathduet.core.files import write_tsv
-from pathduet.explain.files import SCORES, TABLES
+from pathduet.explain.files import TABLES
 from pathduet.explain.fold_results import FoldResult, TaskRun
+from pathduet.explain.malignancy_score import MalignancyScore, score_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-SCORE_NAMES = {
-    "expected_grade": "expected grade (each grade times its probability)",
-    "risk": "predicted survival risk",
-}
 #: atanh(r) of fewer has no variance.
 FEWEST_PATIENTS = 4
 _LEVEL = 0.05
 
 Floats = NDArray[np.float64]
-
-
-def malignancy_score(patients: pd.DataFrame, task: str) -> Floats:
-    """Return each patient's score (n,); higher = more malignant.
-
-    Parameters
-    ----------
-    patients : DataFrame
-        Predictions by patient: ``p_G2``, ``p_G3``, ... for grading, ``risk`` for survival.
-    """
-    if task == "survival":
-        return patients["risk"].to_numpy(dtype=float)
-    if task != "grading":
-        raise ValueError(f"the classes of {task} have no order, so there is no malignancy score")
-    columns = [str(name) for name in patients.columns if re.fullmatch(r"p_G\d+", str(name))]
-    grades = np.array([float(name[3:]) for name in columns])
-    return np.asarray(patients[columns].to_numpy(dtype=float) @ grades)
 
 
 def pearson(score: Floats, genes: Floats) -> Floats:
@@ -100,7 +78,7 @@ def false_discovery(p: Floats) -> Floats:
 
 
 def expression_of_test_part(adata: AnnData) -> pd.DataFrame:
-    """Return the scaled expression of a fold's test patients, patients x genes of either list.
+    """Return the scaled expression of a fold's test patients, patients x genes of all subspaces.
 
     The mean over a patient's samples.
     """
@@ -117,6 +95,7 @@ _COLUMNS = (
 
 
 def correlation_table(
+    score: MalignancyScore,
     results_of: Mapping[str, Sequence[FoldResult]],
     expression: Mapping[int, AnnData],
     *,
@@ -126,6 +105,7 @@ def correlation_table(
 
     Parameters
     ----------
+    score : MalignancyScore
     results_of : mapping
         Model to its folds, all of one task.
     expression : mapping
@@ -155,12 +135,12 @@ def correlation_table(
                 notes.append(f"fold {result.fold}: no expression matrix")
                 continue
             try:
-                used[result.fold] = fold_correlation(result, expression[result.fold], genes)
+                used[result.fold] = fold_correlation(score, result, expression[result.fold], genes)
             except ValueError as error:
                 notes.append(f"fold {result.fold}: {error}")
         if used:
             table = _model_table(used, expression, genes)
-            first = {"model": model, "score": SCORES[folds[0].task]}
+            first = {"model": model, "score": score.name}
             tables.append(table.assign(**first, pointed_out=table["gene"].isin(set(pointed_out))))
         else:
             notes.append("no fold could be used")
@@ -170,7 +150,9 @@ def correlation_table(
     return whole[[*_COLUMNS[:-2], *by_fold, *_COLUMNS[-2:]]], reasons
 
 
-def fold_correlation(result: FoldResult, adata: AnnData, genes: Sequence[str]) -> tuple[Floats, int]:
+def fold_correlation(
+    score: MalignancyScore, result: FoldResult, adata: AnnData, genes: Sequence[str]
+) -> tuple[Floats, int]:
     """Return r (G,) of one fold's score with each of `genes`, and of how many test patients.
 
     Raises
@@ -180,13 +162,13 @@ def fold_correlation(result: FoldResult, adata: AnnData, genes: Sequence[str]) -
     """
     values = expression_of_test_part(adata)
     rows = result.patients[result.patients["patient_id"].isin(values.index)]
-    score = malignancy_score(rows, result.task)
-    known = np.isfinite(score)
+    scores = score.of(rows)
+    known = np.isfinite(scores)
     if (n := int(known.sum())) < FEWEST_PATIENTS:
         found = f"{n} test patients with prediction and expression"
         raise ValueError(f"{found}; a correlation needs {FEWEST_PATIENTS}")
     matrix = values.loc[rows["patient_id"], list(genes)].to_numpy()
-    return pearson(score[known], matrix[known]), n
+    return pearson(scores[known], matrix[known]), n
 
 
 def _model_table(
@@ -236,28 +218,29 @@ def explain_gene_correlation(run: TaskRun) -> dict[str, Any]:
     """Write the tables of a task's genes and predicted malignancy, and return the summary's entry."""
     import anndata
 
+    score = score_of(run.task)
+    if score is None:
+        raise ValueError(f"task {run.task.name} has no malignancy score")
     paths = {fold: run.results.genes(fold) for fold in run.folds}
     expression = {fold: anndata.read_h5ad(path) for fold, path in paths.items() if path.is_file()}
     problems = [f"fold {f}: no expression matrix {p.name}" for f, p in paths.items() if f not in expression]
     wanted, (_, reasons) = run.chosen["genes"], run.read
-    table, more = correlation_table(run.networks, expression, pointed_out=wanted)
+    table, more = correlation_table(score, run.networks, expression, pointed_out=wanted)
     summary = correlation_summary(table)
     for name, one in zip(TABLES["gene_correlation"], (table, summary), strict=True):
         write_tsv(run.out_dir / name, one)
-    absent = "not among the genes of both lists that all cohorts have"
+    absent = "not among the subspaces' genes that all cohorts have"
     problems += [f"{gene}: {absent}" for gene in wanted if gene not in set(table["gene"])]
     problems += [f"{m}: {reason}" for m in run.networks for reason in [*reasons.get(m, []), *more.get(m, [])]]
-    score = SCORES[run.task]
     counts = summary.groupby("model", sort=False)[["significant", "genes"]].sum()
     parts = [
-        f"{named(str(model)).in_sentence} {row['significant']} of {row['genes']}"
+        f"{named(str(model), run.catalogue).in_sentence} {row['significant']} of {row['genes']}"
         for model, row in counts.iterrows()
     ]
-    name = SCORE_NAMES[score].split(" (")[0]
-    message = f"Genes that go with the {name} (q < 0.05): {', '.join(parts)}."
+    message = f"Genes that go with the {score.title} (q < 0.05): {', '.join(parts)}."
     return {
-        "score": score,
-        "score_name": SCORE_NAMES[score],
+        "score": score.name,
+        "score_name": score.title,
         "message": message if parts else "No correlation could be computed.",
         "reasons": problems,
     }

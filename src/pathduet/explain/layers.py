@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pathduet.explain.tile_maps import SlideMaps
+from pathduet.explain.colours import subspace_colours
+from pathduet.explain.words import listed, subspace_word
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Okabe and Ito's vermilion and blue: told apart with every kind of colour blindness, and on haematoxylin and eosin.
-TUMOR_COLOUR, TME_COLOUR = "#d55e00", "#0a7abf"
-NAMES = {"tumor": "Tumor", "tme": "TME", "patches": "Patches"}
-#: Equal lightness steps, no red against green (Nuñez, Anderton and Renslow, PLOS ONE 2018).
-COLOUR_MAP = "cividis"
+    from pathduet.explain.tile_maps import SlideMaps
+
+#: Between two subspaces' colours, where folds disagree.
+NEUTRAL = "#f2f2f2"
 _LEAST_TOP = 2.0
 _PERCENTILE = 99
 
@@ -49,33 +49,58 @@ class Layer:
 
     @property
     def is_membership(self) -> bool:
-        """Whether the colours run from TME to tumor; otherwise they are multiples of an equal share."""
-        return self.column == "p_tumor"
+        """Whether the colours are the prototypes'; otherwise they are multiples of an equal share."""
+        return self.column == "prototype"
+
+    @property
+    def in_sentence(self) -> str:
+        """The title inside a sentence."""
+        return self.title[:1].lower() + self.title[1:]
 
 
-_TIMES = "times an equal share"
-LAYERS = (
-    Layer("p_tumor", "Prototype", "prototype the tile went into"),
-    Layer("merge_weight", "Merge weight", f"{_TIMES} in the tile's prototype"),
-    Layer("attention_patches", "Attention of the patches", _TIMES, "patches"),
-    Layer("attention_tumor", "Attention of the tumor genes", _TIMES, "tumor"),
-    Layer("attention_tme", "Attention of the TME genes", _TIMES, "tme"),
-)
+def layers_of(maps: SlideMaps) -> list[Layer]:
+    """Return the layers that maps have; one prototype is no division and is not drawn."""
+    times, subspaces = "times an equal share", maps.subspaces
+    layers = [
+        Layer("prototype", "Prototype", "prototype the tile went into"),
+        Layer("merge_weight", "Merge weight", f"{times} in the tile's prototype"),
+        Layer("attention_patches", "Attention of the patches", times, "patches"),
+        *(
+            Layer(f"attention_{name}", f"Attention of the {subspace_word(name)} genes", times, name)
+            for name in subspaces
+        ),
+    ]
+    there = [layer for layer in layers if layer.column in maps.tiles.columns]
+    return [layer for layer in there if len(subspaces) > 1 or not layer.is_membership]
 
 
-def layers_of(tiles: pd.DataFrame) -> list[Layer]:
-    """Return the layers that a table of tiles has."""
-    return [layer for layer in LAYERS if layer.column in tiles.columns]
+def layer_values(maps: SlideMaps, layer: Layer) -> NDArray[np.float64]:
+    """Return what is drawn of each tile: a place between prototypes, or a multiple of an equal share.
 
-
-def layer_values(tiles: pd.DataFrame, layer: Layer) -> NDArray[np.float64]:
-    """Return what is drawn of each tile: 0 (TME) to 1 (tumor), or multiples of an equal share."""
-    values = tiles[layer.column].to_numpy(np.float64)
+    Of two prototypes the share of folds that say the first (0 to 1), of more the place of the tile's own in the order of the
+    subspaces.
+    """
+    tiles, subspaces = maps.tiles, maps.subspaces
+    if layer.is_membership and len(subspaces) == 2:
+        return np.asarray(tiles[f"p_{subspaces[0]}"], dtype=np.float64)
     if layer.is_membership:
-        return values
+        places = {name: float(place) for place, name in enumerate(subspaces)}
+        return np.asarray(tiles["prototype"].map(places), dtype=np.float64)
     groups = ["magnification", "prototype"] if layer.column == "merge_weight" else ["magnification"]
     count = tiles.groupby(groups)[layer.column].transform("size").to_numpy(np.float64)
-    return values * count
+    return np.asarray(tiles[layer.column].to_numpy(np.float64) * count)
+
+
+def membership_scale(subspaces: tuple[str, ...]) -> tuple[list[str], list[str], bool]:
+    """Return colours and names from the lowest value of the prototype layer to the highest, and whether values lie between.
+
+    Two prototypes are two ends, with a neutral middle for folds that disagree; more are steps without anything between.
+    """
+    colours = subspace_colours(subspaces)
+    if len(subspaces) == 2:
+        second, first = subspaces[1], subspaces[0]
+        return [colours[second], NEUTRAL, colours[first]], [subspace_word(second), subspace_word(first)], True
+    return list(colours.values()), [subspace_word(name) for name in subspaces], False
 
 
 def top_of(values: NDArray[np.float64]) -> float:
@@ -92,7 +117,10 @@ def strongest_points(maps: SlideMaps, attention: str, magnification: str, most: 
 
 def naming_note(maps: SlideMaps) -> str:
     """Return what the names of a student's prototypes rest on, where it is not a teacher; else nothing."""
+    if len(maps.subspaces) < 2:
+        return ""
+    words = listed([subspace_word(name) for name in maps.subspaces])
     return {
-        "task": "Without a teacher the names tumor and TME are only two stable sides of the classifier.",
+        "task": f"Without a teacher the names {words} are only stable sides of the classifier.",
         "nothing": "In the released variant the prototypes' order has no meaning: the names are arbitrary.",
     }.get(maps.tiles.attrs.get("named_by", ""), "")

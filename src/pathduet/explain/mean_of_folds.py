@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from pathduet.core.errors import InputError
 from pathduet.explain.tile_maps import SlideMaps
 
@@ -11,8 +13,8 @@ from pathduet.explain.tile_maps import SlideMaps
 def mean_of_folds(maps: Sequence[SlideMaps]) -> SlideMaps:
     """Return the mean of the folds' maps of one slide.
 
-    A tile's `p_tumor` is then the share of folds that put it into the tumor prototype, and `prototype` what at least
-    half of them say. Means of shares still add up to 1. The points are those of all folds, each with its part
+    A tile's `p_<subspace>` is then the share of folds that put it into that prototype, and `prototype` what most of them say
+    (of equal ones the first). Means of shares still add up to 1. The points are those of all folds, each with its part
     of the mass.
 
     Raises
@@ -30,13 +32,15 @@ def mean_of_folds(maps: Sequence[SlideMaps]) -> SlideMaps:
             advice = "average folds of one model only"
             raise InputError.of(where, "their models do not read the same tiles", advice)
     tiles = first.copy()
-    averaged = [c for c in tiles if str(c).startswith(("attention_", "merge_weight_", "p_tumor", "margin"))]
+    averaged = [c for c in tiles if str(c).startswith(("attention_", "merge_weight_", "p_"))]
     for column in averaged:
         tiles[column] = sum(one.tiles[column] for one in maps) / len(maps)
     if "prototype" in tiles:
-        tumor = tiles["p_tumor"] >= 0.5
-        tiles["prototype"] = tumor.map({True: "tumor", False: "tme"})
-        tiles["merge_weight"] = tiles["merge_weight_tumor"].where(tumor, tiles["merge_weight_tme"])
+        subspaces = maps[0].subspaces
+        named = tiles[[f"p_{name}" for name in subspaces]].to_numpy().argmax(axis=1)
+        weights = tiles[[f"merge_weight_{name}" for name in subspaces]].to_numpy()
+        tiles["prototype"] = np.array(subspaces)[named]
+        tiles["merge_weight"] = weights[np.arange(len(tiles)), named]
     tiles.attrs = dict(first.attrs)
     if len(maps) > 1:
         tiles.attrs["fold"] = "ensemble"

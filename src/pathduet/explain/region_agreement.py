@@ -1,13 +1,12 @@
-"""Whether a student's prototypes lie where experts see tumour and microenvironment: Dice, recall, accuracy.
+"""Whether a student's prototypes lie where experts see the structures they are named after: Dice and recall.
 
-The student divides each slide's tiles into a tumor and a TME prototype; an annotation says which structure a tile shows,
-and the configuration which structures belong to the tumor and which to the TME (defaults: the paper's reading of
-the Ivy Glioblastoma Atlas). Of the annotated tiles of a slide and magnification, with T = tiles of tumor
-structures and P = tiles of the tumor prototype:
+The student divides each slide's tiles into a prototype a subspace; an annotation says which structure a tile shows,
+and the configuration which structures belong to which subspace. Of the annotated tiles of a slide and magnification, with
+T = tiles of a subspace's structures and P = tiles of its prototype:
 
-- Dice = 2 |T and P| / (|T| + |P|), recall = |T and P| / |T|: the paper's measures of the tumor clusters;
-- TME accuracy = share of the TME structures' tiles that are in the TME prototype: its measure of the TME clusters;
-- both also by structure: share of its tiles in the prototype it belongs to.
+- Dice = 2 |T and P| / (|T| + |P|), recall = |T and P| / |T|; the paper's measures are Dice and recall of the tumor, and
+  as "accuracy" of the TME the recall of the TME;
+- by structure: share of its tiles in the prototype it belongs to.
 
 Slides are averaged by patient, patients are resampled for the interval. Beside each number stands what a
 division of the same size that knows nothing would reach, since a prototype that swallows the slide has a recall of 1.
@@ -15,7 +14,7 @@ division of the same size that knows nothing would reach, since a prototype that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from pathduet.explain.annotated_slides import AnnotatedSlides
 from pathduet.explain.files import REGION_MEASURES, TABLES
 from pathduet.explain.fold_results import TaskRun
 from pathduet.explain.tile_maps import loaded_slide_maps
+from pathduet.explain.words import subspace_word
 from pathduet.results import DESCRIPTION
 from pathduet.training.model_folder import load_model
 
@@ -40,46 +40,47 @@ if TYPE_CHECKING:
 _WITH_PROTOTYPES = ("distilled", "student")
 
 
-def slide_scores(tiles: pd.DataFrame) -> dict[str, float | int]:
-    """Return Dice, recall and TME accuracy of one slide and magnification, and those of chance; NaN where undefined.
+def slide_scores(tiles: pd.DataFrame, subspace: str) -> dict[str, float | int]:
+    """Return a subspace's Dice and recall on one slide and magnification, and those of chance; NaN where undefined.
 
     Parameters
     ----------
     tiles : DataFrame
-        `prototype` and `side` of each tile; tiles without a side are not counted.
+        `prototype` and `subspace` of each tile; tiles whose structure belongs to no subspace are not counted.
+    subspace : str
     """
-    counted = tiles["side"].to_numpy() != ""
-    tumor = tiles["side"].to_numpy()[counted] == "tumor"
-    called = tiles["prototype"].to_numpy()[counted] == "tumor"
-    n, n_tumor, n_called, hit = len(tumor), int(tumor.sum()), int(called.sum()), int((tumor & called).sum())
+    counted = tiles["subspace"].to_numpy() != ""
+    inside = tiles["subspace"].to_numpy()[counted] == subspace
+    called = tiles["prototype"].to_numpy()[counted] == subspace
+    n, n_inside, n_called = len(inside), int(inside.sum()), int(called.sum())
 
     def ratio(a: float, b: float) -> float:
-        return a / b if b else float("nan")
+        return a / b if b and n_inside else float("nan")
 
-    share, n_tme = ratio(n_called, n), n - n_tumor
+    hit, share = int((inside & called).sum()), ratio(n_called, n)
     return {
         "tiles": n,
-        "tumor_tiles": n_tumor,
-        "dice": ratio(2 * hit, n_tumor + n_called) if n_tumor else float("nan"),
-        "recall": ratio(hit, n_tumor),
-        "tme_accuracy": ratio(n_tme - (n_called - hit), n_tme),
+        "subspace_tiles": n_inside,
+        "dice": ratio(2 * hit, n_inside + n_called),
+        "recall": ratio(hit, n_inside),
         # tiles of the prototype dealt at random over the annotated ones
-        "dice_chance": ratio(2 * n_tumor * share, n_tumor + n_called) if n_tumor else float("nan"),
-        "recall_chance": share if n_tumor else float("nan"),
-        "tme_accuracy_chance": 1 - share if n_tme else float("nan"),
+        "dice_chance": ratio(2 * n_inside * share, n_inside + n_called),
+        "recall_chance": share,
     }
 
 
 def structure_scores(tiles: pd.DataFrame) -> pd.DataFrame:
-    """Return, by structure, its tiles and the share of them in the prototype it belongs to."""
+    """Return, by structure, its tiles, the share of them in the prototype it belongs to, and that prototype's share of all."""
     import pandas as pd
 
-    counted = tiles[tiles["side"] != ""]
-    right = (counted["prototype"] == counted["side"]).astype(float)
-    groups = right.groupby([counted["side"], counted["structure"]], sort=True)
+    counted = tiles[tiles["subspace"] != ""]
+    right = (counted["prototype"] == counted["subspace"]).astype(float)
+    groups = right.groupby([counted["subspace"], counted["structure"]], sort=True)
     table = groups.agg(["size", "mean"]).reset_index()
-    table.columns = pd.Index(["side", "structure", "tiles", "accuracy"])
-    return table[["structure", "side", "tiles", "accuracy"]]
+    table.columns = pd.Index(["subspace", "structure", "tiles", "accuracy"])
+    shares = counted["prototype"].value_counts(normalize=True)
+    chance = table["subspace"].map(shares).astype(float).fillna(0.0)
+    return table[["structure", "subspace", "tiles", "accuracy"]].assign(chance=chance)
 
 
 def patient_mean(
@@ -105,63 +106,71 @@ def agreement_table(
     Parameters
     ----------
     slides : DataFrame
-        One row a slide, model, fold and magnification: model, part, magnification, patient_id, and :func:`slide_scores`.
+        One row a slide, model, fold, magnification and subspace: model, part, magnification, subspace, patient_id, and
+        :func:`slide_scores`.
     structures : DataFrame
         The same with :func:`structure_scores`.
 
     Returns
     -------
     DataFrame
-        model, part (``test`` or ``external``), magnification, measure (``dice``, ``recall``, ``tme_accuracy``, or
-        ``structure``), structure, side, value, ci_low, ci_high, chance, patients, tiles.
+        model, part (``test`` or ``external``), magnification, measure (``dice``, ``recall``, or ``structure``),
+        structure, subspace, value, ci_low, ci_high, chance, patients, tiles.
     """
     import pandas as pd
 
     rows = []
-    for (model, part, m), group in slides.groupby(["model", "part", "magnification"], sort=False):
-        for measure in REGION_MEASURES:
-            value, low, high, n = patient_mean(group, measure, seed, resamples)
-            chance = patient_mean(group, f"{measure}_chance", seed, 0)[0]
-            side = "tme" if measure == "tme_accuracy" else "tumor"
-            counted = group["tumor_tiles"] if side == "tumor" else group["tiles"] - group["tumor_tiles"]
-            rows.append([model, part, m, measure, "", side, value, low, high, chance, n, int(counted.sum())])
-        own = structures[
-            (structures["model"] == model) & (structures["part"] == part) & (structures["magnification"] == m)
-        ]
-        for (group_side, structure), tiles in own.groupby(["side", "structure"], sort=True):
-            value, low, high, n = patient_mean(tiles, "accuracy", seed, resamples)
-            chance = patient_mean(tiles, "chance", seed, 0)[0]
-            total = int(tiles["tiles"].sum())
-            rows.append(
-                [model, part, m, "structure", structure, group_side, value, low, high, chance, n, total]
-            )
-    names = ["model", "part", "magnification", "measure", "structure", "side", "value", "ci_low", "ci_high", "chance",
-             "patients", "tiles"]  # fmt: skip
+
+    def add(key: Any, measure: str, structure: Any, subspace: Any, group: pd.DataFrame) -> None:
+        column, tiles = ("accuracy", "tiles") if structure else (measure, "subspace_tiles")
+        value, low, high, n = patient_mean(group, column, seed, resamples)
+        chance = patient_mean(group, "chance" if structure else f"{measure}_chance", seed, 0)[0]
+        total = int(group[tiles].sum())
+        rows.append([*key, measure, structure, subspace, value, low, high, chance, n, total])
+
+    by = ["model", "part", "magnification"]
+    for key, group in slides.groupby(by, sort=False):
+        for subspace, one in group.groupby("subspace", sort=False):
+            for measure in REGION_MEASURES:
+                add(key, measure, "", str(subspace), one)
+        own = structures[(structures[by] == list(key)).all(axis=1)]
+        for place, tiles in own.groupby(["subspace", "structure"], sort=True):
+            add(key, "structure", place[1], place[0], tiles)  # type: ignore[index]
+    names = [
+        *by,
+        "measure",
+        "structure",
+        "subspace",
+        "value",
+        "ci_low",
+        "ci_high",
+        "chance",
+        "patients",
+        "tiles",
+    ]
     return pd.DataFrame(rows, columns=names)
 
 
 def score_slide(
-    tiles: pd.DataFrame, about: Mapping[str, Any]
+    tiles: pd.DataFrame, about: Mapping[str, Any], subspaces: Iterable[str]
 ) -> tuple[list[dict[str, object]], list[pd.DataFrame]]:
     """Return rows for :func:`agreement_table` of one annotated slide: (slides, structures).
 
     Parameters
     ----------
     tiles : DataFrame
-        `magnification`, `prototype`, `structure` and `side` of each tile.
+        `magnification`, `prototype`, `structure` and `subspace` of each tile.
     about : mapping
         model, part, fold, slide_id, patient_id.
+    subspaces : iterable of str
     """
     rows, parts = [], []
     for m, group in tiles.groupby("magnification", sort=True):
-        scores = slide_scores(group)
-        if not scores["tiles"]:
+        if (group["subspace"] == "").all():
             continue
-        rows.append({**about, "magnification": m, **scores})
-        in_tumor = (group.loc[group["side"] != "", "prototype"] == "tumor").mean()
-        by_structure = structure_scores(group)
-        by_structure["chance"] = np.where(by_structure["side"] == "tumor", in_tumor, 1 - in_tumor)
-        parts.append(by_structure.assign(**about, magnification=m))
+        named_by = {**about, "magnification": m}
+        rows += [{**named_by, "subspace": name, **slide_scores(group, name)} for name in subspaces]
+        parts.append(structure_scores(group).assign(**named_by))
     return rows, parts
 
 
@@ -182,8 +191,8 @@ def explain_region_agreement(run: TaskRun) -> dict[str, Any]:
     parts: list[pd.DataFrame] = []
     reasons: list[str] = []
     chosen = slides[slides["slide_id"].astype(str).isin(known)]
-    for model, fold in track(jobs if known else [], len(jobs), f"regions {run.task}", "models"):
-        folder = run.results.model(run.task, model, fold)
+    for model, fold in track(jobs if known else [], len(jobs), f"regions {run.task.name}", "models"):
+        folder = run.results.model(run.task.name, model, fold)
         if not (folder / DESCRIPTION).is_file():
             reasons.append(f"{model}, fold {fold}: no trained model")
             continue
@@ -197,20 +206,20 @@ def explain_region_agreement(run: TaskRun) -> dict[str, Any]:
                 continue
             structures = annotated.structures(slide, features[slide])
             assert structures is not None
-            more_rows, more_parts = score_slide(_with_structures(tiles, structures), about)
+            more_rows, more_parts = score_slide(_with_structures(tiles, structures), about, run.subspaces)
             if not more_rows:
                 annotated.problems.append(
-                    f"slide {slide}: none of its tiles lies on a tumor or TME structure"
+                    f"slide {slide}: none of its tiles lies on a structure of a subspace"
                 )
             rows += more_rows
             parts += more_parts
     if not models:
         reasons.append("no student among the explained models")
     reasons += _not_annotated(annotated.template, len(known), len(slides))
-    names = ["model", "part", "fold", "slide_id", "patient_id", "magnification"]
+    names = ["model", "part", "fold", "slide_id", "patient_id", "magnification", "subspace"]
     by_slide = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*names, "tiles"])
     by_structure = (
-        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*names, "side", "structure"])
+        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*names, "structure"])
     )
     resampling = {"seed": run.settings["seed"], "resamples": run.settings["bootstrap"]}
     table = agreement_table(by_slide, by_structure, **resampling)
@@ -238,7 +247,7 @@ def _seen_slides(run: TaskRun, slides: pd.DataFrame, model: str, fold: int) -> I
 
 
 def _with_structures(tiles: pd.DataFrame, structures: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return a model's tiles with the structure and side of each."""
+    """Return a model's tiles with the structure and subspace of each."""
     import pandas as pd
 
     parts = []
@@ -264,10 +273,13 @@ def _message(run: TaskRun, table: pd.DataFrame) -> str:
     if not there:
         return "Prototypes could not be compared with regions."
     parts = []
-    for measure, title in REGION_MEASURES.items():
-        own = rows[(rows["model"] == there[0]) & (rows["measure"] == measure)]
-        if len(own):
-            name = title.replace("Tumor", "tumor")
-            parts.append(f"{name} {own['value'].mean():.2f} (by chance {own['chance'].mean():.2f})")
-    model = named(there[0]).in_sentence
+    for subspace in run.subspaces:
+        for measure, title in REGION_MEASURES.items():
+            own = rows[
+                (rows["model"] == there[0]) & (rows["measure"] == measure) & (rows["subspace"] == subspace)
+            ]
+            if len(own):
+                name = f"{subspace_word(subspace)} {title if measure == 'dice' else title.lower()}"
+                parts.append(f"{name} {own['value'].mean():.2f} (by chance {own['chance'].mean():.2f})")
+    model = named(there[0], run.catalogue).in_sentence
     return f"Prototypes of the {model} on test slides, mean of the magnifications: {', '.join(parts)}."

@@ -4,9 +4,9 @@ All of test patients (each predicted by the fold that did not see them) and of e
 
 - Kaplan-Meier curves of predicted risk groups with numbers at risk, and the log-rank test
   (:mod:`pathduet.evaluation.survival_curves`);
-- calibration: patients are put in groups of like predicted survival at a day; the mean prediction of a group beside
-  its Kaplan-Meier estimate, and observed over expected deaths by that day;
-- AUC(t): the probability that of a patient dead by day t and one alive then, the former has the higher risk; censoring is
+- calibration: patients are put in groups of like predicted probability to be free of the event at a day; the mean prediction of
+  a group beside its Kaplan-Meier estimate, and observed over expected events by that day;
+- AUC(t): the probability that of a patient with the event by day t and one without, the former has the higher risk; censoring is
   weighted with the training part's censoring distribution (cumulative/dynamic AUC of scikit-survival).
 
 A discrete-time model says nothing beyond the last edge of its intervals, and nobody can be compared after the
@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.catalogue import named
-from pathduet.cohort.labels import task_labels
+from pathduet.cohort.labels import known_labels, task_labels
 from pathduet.cohort.sheets import read_patients
+from pathduet.cohort.tasks import Task
 from pathduet.core.files import write_tsv
 from pathduet.evaluation.censoring import interval_survival
 from pathduet.evaluation.predictions import labelled, read_predictions
@@ -52,28 +53,28 @@ def horizons(days: Sequence[float], time: Floats, event: Floats) -> tuple[list[f
     Parameters
     ----------
     days : sequence of float
-        Wanted days; those after the last seen death are dropped.
+        Wanted days; those after the last seen event are dropped.
     time, event : (n,) arrays
-        The patients' outcomes. If all wanted days are dropped, quartiles of the times of death are taken.
+        The patients' outcomes. If all wanted days are dropped, quartiles of the times of the events are taken.
     """
-    deaths = time[event == 1]
-    if len(deaths) < _FEWEST_COMPARED:
-        return [], f"{len(deaths)} deaths among {len(time)} patients: no day to look at"
-    usable = [float(day) for day in days if day < deaths.max()]
-    dropped = [f"{day:g}" for day in days if day >= deaths.max()]
+    seen = time[event == 1]
+    if len(seen) < _FEWEST_COMPARED:
+        return [], f"{len(seen)} events among {len(time)} patients: no day to look at"
+    usable = [float(day) for day in days if day < seen.max()]
+    dropped = [f"{day:g}" for day in days if day >= seen.max()]
     if usable:
-        return usable, f"days {', '.join(dropped)} lie after the last death" if dropped else ""
-    chosen = sorted({float(np.round(np.quantile(deaths, q))) for q in _QUANTILES})
+        return usable, f"days {', '.join(dropped)} lie after the last event" if dropped else ""
+    chosen = sorted({float(np.round(np.quantile(seen, q))) for q in _QUANTILES})
     return (
         chosen,
-        f"days {', '.join(dropped)} lie after the last death: quartiles of the days of death instead",
+        f"days {', '.join(dropped)} lie after the last event: quartiles of the events' days instead",
     )
 
 
 def risk_group_table(
     parts: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]], kind: str, at: Sequence[float]
 ) -> tuple[pd.DataFrame, pd.DataFrame, float | None]:
-    """Return share alive and numbers at risk of each predicted risk group, the patients, and the log-rank p value.
+    """Return event-free share and numbers at risk of each predicted risk group, the patients, and the log-rank p value.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def risk_group_table(
     Returns
     -------
     table : DataFrame
-        group, n, deaths, day, at_risk (under observation on that day), alive, low, high (95 %).
+        group, n, events, day, at_risk (under observation on that day), event_free, low, high (95 %).
     patients : DataFrame
         From :func:`pathduet.evaluation.survival_curves.pool_groups`.
     p : float or None
@@ -101,22 +102,22 @@ def risk_group_table(
             i = int(np.searchsorted(curve.time, day, side="right")) - 1
             rows.append(
                 {
-                    "group": curve.group, "n": curve.n, "deaths": curve.deaths, "day": day,
-                    "at_risk": int((curve.exits >= day).sum()), "alive": float(curve.survival[i]),
+                    "group": curve.group, "n": curve.n, "events": curve.deaths, "day": day,
+                    "at_risk": int((curve.exits >= day).sum()), "event_free": float(curve.survival[i]),
                     "low": float(curve.low[i]), "high": float(curve.high[i]),
                 }
             )  # fmt: skip
-    names = ["group", "n", "deaths", "day", "at_risk", "alive", "low", "high"]
+    names = ["group", "n", "events", "day", "at_risk", "event_free", "low", "high"]
     return pd.DataFrame(rows, columns=names), pooled, log_rank(pooled) if len(pooled) else None
 
 
 def predicted_survival(result: FoldResult, days: Floats) -> Floats:
-    """Return the probability (patients, T) to be alive at each of `days`.
+    """Return the probability (patients, T) to be free of the event at each of `days`.
 
     Raises
     ------
     ValueError
-        If the model predicts no hazards (a Cox baseline's risk is no probability), or says nothing so late.
+        If the model predicts no hazards (a Cox regression's risk is no probability), or says nothing so late.
     """
     columns = [name for name in result.patients.columns if name.startswith("h_")]
     if not columns or not result.edges:
@@ -135,7 +136,7 @@ def calibration_groups(
     Parameters
     ----------
     predicted : (n,) array
-        Probability to be alive at `day`.
+        Probability to be free of the event at `day`.
     time, event : (n,) arrays
     groups : int, optional
         By default as many as leave five patients in each, at most four.
@@ -144,7 +145,7 @@ def calibration_groups(
     -------
     DataFrame
         group (1 = lowest predicted survival, 0 = all patients), n, predicted (mean), observed (Kaplan-Meier), low,
-        high (95 %), deaths_expected, deaths_observed (n times 1 - observed), ratio (observed / expected deaths).
+        high (95 %), events_expected, events_observed (n times 1 - observed), ratio (observed / expected events).
     """
     import pandas as pd
     from lifelines import KaplanMeierFitter
@@ -160,12 +161,12 @@ def calibration_groups(
         i = int(np.searchsorted(fitter.timeline, day, side="right")) - 1
         low, high = fitter.confidence_interval_.to_numpy()[i]
         expected = float((1 - predicted[members]).sum())
-        deaths = len(members) * (1 - observed)
+        events = len(members) * (1 - observed)
         rows.append(
             {
                 "group": number, "n": len(members), "predicted": float(predicted[members].mean()),
-                "observed": observed, "low": float(low), "high": float(high), "deaths_expected": expected,
-                "deaths_observed": deaths, "ratio": deaths / expected if expected > 0 else np.nan,
+                "observed": observed, "low": float(low), "high": float(high), "events_expected": expected,
+                "events_observed": events, "ratio": events / expected if expected > 0 else np.nan,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -181,11 +182,11 @@ def dynamic_auc(
     train, test : (time, event)
         The training part gives the censoring distribution.
     risk : (n,) array
-        Higher = dies earlier.
+        Higher = earlier event.
 
     Notes
     -----
-    Deaths after the last day count as alive until then, whatever came later; this changes no AUC(t), but asks
+    Who has the event after the last day is free of it until then, whatever came later; this changes no AUC(t), but asks
     nothing of the training part's follow-up beyond that day.
     """
     from sksurv.metrics import cumulative_dynamic_auc
@@ -207,7 +208,7 @@ def dynamic_auc(
 
 
 def time_and_event(rows: pd.DataFrame) -> tuple[Floats, Floats]:
-    """Return survival in days and whether death was seen, of patients of whom both are known."""
+    """Return times in days and whether the event was seen, of patients of whom both are known."""
     return rows["survival_days"].to_numpy(dtype=float), rows["event"].to_numpy(dtype=float)
 
 
@@ -224,7 +225,7 @@ def calibration_table(results_of: Mapping[str, Sequence[FoldResult]], days: Sequ
     """
     import pandas as pd
 
-    names = ["model", "day", "group", "n", "predicted", "observed", "low", "high", "deaths_expected", "deaths_observed",
+    names = ["model", "day", "group", "n", "predicted", "observed", "low", "high", "events_expected", "events_observed",
              "ratio", "reason"]  # fmt: skip
     tables = []
     for model, folds in results_of.items():
@@ -247,16 +248,16 @@ def _calibration_of(folds: Sequence[FoldResult], day: float) -> pd.DataFrame:
     parts, reason = [], "" if folds else "no predictions"
     for result in folds:
         try:
-            alive = predicted_survival(result, np.array([day]))[:, 0]
+            event_free = predicted_survival(result, np.array([day]))[:, 0]
         except ValueError as error:
             reason = f"fold {result.fold}: {error}"
             continue
-        parts.append(result.patients.assign(predicted_alive=alive))
-    rows = labelled(pd.concat(parts), "survival") if parts else pd.DataFrame()
+        parts.append(result.patients.assign(predicted=event_free))
+    rows = labelled(pd.concat(parts), folds[0].task) if parts else pd.DataFrame()
     if reason or rows.empty:
         raise ValueError(reason or "no known outcome")
-    means = rows.groupby("patient_id", sort=True)[["predicted_alive", "survival_days", "event"]].mean()
-    return calibration_groups(means["predicted_alive"].to_numpy(), *time_and_event(means), day)
+    means = rows.groupby("patient_id", sort=True)[["predicted", "survival_days", "event"]].mean()
+    return calibration_groups(means["predicted"].to_numpy(), *time_and_event(means), day)
 
 
 def auc_table(
@@ -282,7 +283,7 @@ def auc_table(
     for model, folds in results_of.items():
         values: dict[float, list[float]] = {day: [] for day in days}
         for result in folds:
-            known = labelled(result.patients, "survival")
+            known = labelled(result.patients, result.task)
             risk = known["risk"].to_numpy(dtype=float)
             if len(known) < _FEWEST_COMPARED or not np.isfinite(risk).all():
                 continue
@@ -290,7 +291,7 @@ def auc_table(
                 values[day].append(value)
         for day, found in values.items():
             reason = (
-                f"defined in {len(found)} of {len(folds)} folds: needs a death by that day, somebody under "
+                f"defined in {len(found)} of {len(folds)} folds: needs an event by that day, somebody under "
                 "observation after it, and training patients as long"
                 if len(found) < len(folds) or not folds
                 else ""
@@ -306,16 +307,16 @@ def explain_survival(run: TaskRun) -> dict[str, Any]:
     problems = [f"{model}: {reason}" for model in results_of for reason in reasons[model]]
     parts: dict[str, dict[str, list[FoldResult]]] = {"test": results_of}
     if run.settings["external"]:
-        external = {model: read_external_of(run.results, model, run.folds) for model in results_of}
+        external = {model: read_external_of(run.results, run.task, model, run.folds) for model in results_of}
         parts["external"] = {model: found for model, (found, _) in external.items()}
         problems += [f"external, {reason}" for _, more in external.values() for reason in more]
     else:
-        problems.append("external: no external cohort is configured")
+        problems.append("external: the task is evaluated on no external cohort")
     train = _training_outcomes(run)
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES["survival"]}
     p_values: dict[str, float] = {}
     for part, found in parts.items():
-        rows = _known_patients(found)
+        rows = _known_patients(run.task, found)
         if rows is None:
             problems.append(f"{part}: no patient with a known outcome was predicted")
             continue
@@ -341,7 +342,7 @@ def explain_survival(run: TaskRun) -> dict[str, Any]:
         tables["dynamic_auc.tsv"].append(auc_table(found, train, days).assign(part=part))
     for name, several in tables.items():
         write_tsv(run.out_dir / name, _joined(several))
-    separated = [named(model).in_sentence for model, p in p_values.items() if p < 0.05]
+    separated = [named(model, run.catalogue).in_sentence for model, p in p_values.items() if p < 0.05]
     return {
         "message": f"Cut at the median of training risk, {len(separated)} of {len(p_values)} models separate test patients "
         f"(log-rank p < 0.05{': ' + ', '.join(separated) if separated else ''}).",
@@ -351,20 +352,18 @@ def explain_survival(run: TaskRun) -> dict[str, Any]:
 
 def _training_outcomes(run: TaskRun) -> dict[int, tuple[Floats, Floats]]:
     """Return (time, event) of the training part of each fold."""
-    rule = run.settings["labels"]["cdkn2a_rule"]
-    labels = task_labels(read_patients(run.patients), "survival", cdkn2a_rule=rule)
-    known = labels.dropna(subset=["survival_days", "event"])
+    known = known_labels(task_labels(read_patients(run.patients), run.task))
     fold_of = run.split.set_index("patient_id")["fold"].astype(int)
     known = known.loc[known.index.intersection(fold_of.index)]
     return {fold: time_and_event(known[fold_of.loc[known.index].to_numpy() != fold]) for fold in run.folds}
 
 
-def _known_patients(results_of: Mapping[str, Sequence[FoldResult]]) -> pd.DataFrame | None:
+def _known_patients(task: Task, results_of: Mapping[str, Sequence[FoldResult]]) -> pd.DataFrame | None:
     """Return the patients with a known outcome whom any model predicts, each once; None if there are none."""
     import pandas as pd
 
     everybody = [result.patients for folds in results_of.values() for result in folds]
-    rows = labelled(pd.concat(everybody), "survival").drop_duplicates("patient_id") if everybody else None
+    rows = labelled(pd.concat(everybody), task).drop_duplicates("patient_id") if everybody else None
     return None if rows is None or rows.empty else rows
 
 
@@ -374,7 +373,7 @@ def _cut_parts(
     """Return (predictions, cuts) to pool: each fold by its own cuts, an external cohort by its ensemble's."""
     if part != "external":
         return [(result.patients, result.risk_cuts) for result in folds if result.risk_cuts]
-    path = run.results.ensemble("survival", model) / PREDICTIONS
+    path = run.results.ensemble(run.task.name, model) / PREDICTIONS
     if not path.is_file():
         return []
     table = read_predictions(path)

@@ -1,13 +1,13 @@
 """The explanations of one task as files: what the workflow's job calls, and what it leaves behind.
 
 Everything lands in ``results/explanations/<task>/``; ``summary.json`` says of each explanation what it found, from whom,
-and what it could not do and why. A table that could not be filled is there with its header only.
+and what it could not do and why, and which ones the run has not the data for. A table that could not be filled is there
+with its header only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from pathduet.core.files import write_json
@@ -19,7 +19,6 @@ from pathduet.explain.gene_attention import explain_gene_attention
 from pathduet.explain.gene_correlation import explain_gene_correlation
 from pathduet.explain.region_agreement import explain_region_agreement
 from pathduet.explain.survival_explanations import explain_survival
-from pathduet.results import Results
 
 #: Each writes its tables and returns its entry of ``summary.json``: `message`, `reasons`, and what captions need.
 _EXPLANATIONS: dict[str, Callable[[TaskRun], dict[str, Any]]] = {
@@ -31,33 +30,21 @@ _EXPLANATIONS: dict[str, Callable[[TaskRun], dict[str, Any]]] = {
 }
 
 
-def explain_task(
-    task: str,
-    *,
-    results: Path,
-    patients: str | Path,
-    settings: Mapping[str, Any],
-    out_dir: Path,
-    threads: int = 1,
-) -> dict[str, Any]:
-    """Compute a task's explanations, write their tables and ``summary.json``, and return the summary.
-
-    Parameters
-    ----------
-    results : Path
-        The results folder.
-    patients : path
-        patients.tsv.
-    settings : mapping
-        ``seed``, ``bootstrap``, ``labels``, ``models`` (of this task), ``folds`` (their number), ``external`` (whether there
-        are external cohorts) and ``explanations`` (that section of the configuration).
-    """
+def explain_task(run: TaskRun, threads: int = 1) -> dict[str, Any]:
+    """Compute a task's explanations, write their tables and ``summary.json`` into its folder, and return the summary."""
     limit_threads(threads)
-    run = TaskRun(task, Results(results), settings, patients, out_dir)
+    lacking = explanations_of(run.task, run.settings["has_slides"], run.settings["has_expression"])
     entries = [
         {**_EXPLANATIONS[name](run), "name": name, "files": [*TABLES[name], *FIGURES[name]]}
-        for name in explanations_of(task, run.chosen["malignancy_scores"])
+        for name, reason in lacking.items()
+        if not reason
     ]
-    summary = {"task": task, "models": run.models, "explanations": entries}
-    write_json(out_dir / "summary.json", summary)
+    summary = {
+        "task": run.task.to_plain(),
+        "subspaces": run.subspaces,
+        "models": run.models,
+        "explanations": entries,
+        "left_out": {name: reason for name, reason in lacking.items() if reason},
+    }
+    write_json(run.out_dir / "summary.json", summary)
     return summary

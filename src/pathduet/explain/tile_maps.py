@@ -7,6 +7,7 @@ cells; tiles that are no token have no row here: nothing is made up for them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,7 @@ from pathduet.catalogue import CATALOGUE
 from pathduet.core.errors import InputError
 from pathduet.explain.sampled_points import Sampling
 from pathduet.explain.token_maps import TokenMaps, token_maps
+from pathduet.explain.words import listed, subspace_word
 from pathduet.features.feature_file import open_features
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.student import Student
@@ -30,7 +32,7 @@ from pathduet.training.predict import check_features
 if TYPE_CHECKING:
     import pandas as pd
 
-Expression = tuple[NDArray[np.floating], NDArray[np.floating]]
+Expression = Mapping[str, NDArray[np.floating]]
 POINT_COLUMNS = ("magnification", "attention", "group", "key", "tile", "x", "y", "mass")
 
 
@@ -42,17 +44,16 @@ class SlideMaps(NamedTuple):
     tiles : DataFrame
         One row a tile and magnification, for tiles among the model's tokens: `magnification`, `tile` (row of the
         magnification's datasets in features.h5), `x`, `y` (top-left corner), `size` (width) and `size_y`, in level-0
-        pixels, `cells` (how often it stands on the token map). Of a student: `prototype` (``tumor`` or ``tme``,
-        as the slide's learned order names them), `p_tumor` (share of the tile's cells that went into the tumor
-        prototype), `merge_weight_tumor`, `merge_weight_tme` (share in the mean of eq. 12; each adds up to 1
-        over a magnification's tiles), `merge_weight` (the one of the tile's own prototype), `margin` (of the order;
-        the same for all tiles of a magnification) and `attention_patches`. Of a teacher: `attention_tumor`,
-        `attention_tme`. Each attention adds up to 1. ``attrs``: `slide_id`, `width`, `height` (level 0; None without
-        tiles.h5), `mpp` (x, y), `task`, `model`, `fold`; of students `named_by`: ``teacher``, ``task`` (the
-        order then has a stable meaning, but not the tumor's) or ``nothing``.
+        pixels, `cells` (how often it stands on the token map). Of a student: `prototype` (the subspace that the
+        slide's learned order names it after), by subspace `p_<subspace>` (share of the tile's cells that went into its
+        prototype) and `merge_weight_<subspace>` (share in the mean of eq. 12; each adds up to 1 over a magnification's
+        tiles), `merge_weight` (the one of the tile's own prototype) and `attention_patches`. Of a teacher:
+        `attention_<subspace>`. Each attention adds up to 1. ``attrs``: `slide_id`, `width`, `height` (level 0; None
+        without tiles.h5), `mpp` (x, y), `task` (its title inside a sentence), `model`, `fold`, `subspaces`; of students
+        `named_by`: ``teacher``, ``task`` (the order then has a stable meaning, but not the subspaces') or ``nothing``.
     points : DataFrame
-        One row a point at which deformable attention read the slide: `magnification`, `attention` (``tumor``,
-        ``tme``, or ``patches`` for a student), `group` (of channels), `key`, `tile`, `x`, `y` (level-0 pixels), `mass`
+        One row a point at which deformable attention read the slide: `magnification`, `attention` (a
+        subspace, or ``patches`` for a student), `group` (of channels), `key`, `tile`, `x`, `y` (level-0 pixels), `mass`
         (adds up to 1 over a magnification and attention). A point is drawn in the tile of the cell it
         fell in, at the place it has in that cell: neighbouring cells are mostly neighbouring tiles, but not
         everywhere, so there is no place on the slide between two of them.
@@ -60,6 +61,11 @@ class SlideMaps(NamedTuple):
 
     tiles: pd.DataFrame
     points: pd.DataFrame
+
+    @property
+    def subspaces(self) -> tuple[str, ...]:
+        """The model's subspaces, in their order."""
+        return tuple(self.tiles.attrs["subspaces"])
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,8 @@ def slide_maps(
         Folder with ``model.json`` and ``weights.safetensors``.
     features : Path
         The slide's ``features.h5``; ``tiles.h5`` beside it says how large the slide is.
-    expression : tuple of arrays, optional
-        z-scores of the tumor and of the TME genes in token order: what a teacher needs.
+    expression : mapping of str to array, optional
+        z-scores of each subspace's genes in token order: what a teacher needs.
     device : str
         ``auto``, ``cpu``, ``cuda`` ...
 
@@ -119,7 +125,7 @@ def loaded_slide_maps(
 
     chosen = torch.device(pick_device(device))
     config = description.config
-    where = f"model {description.model} of {description.task}, fold {description.fold}"
+    where = f"model {description.model} of {description.task.name}, fold {description.fold}"
     pooled = isinstance(network, Student) and config.aggregation == "mean"
     if pooled or not isinstance(network, Teacher | Student):
         found = f"{description.model}: neither prototypes nor deformable attention"
@@ -130,13 +136,18 @@ def loaded_slide_maps(
     tiles, points = [], []
     for m, maps in token_maps(network, batch.to(chosen)).items():
         rows = map_rows(grids[m].grid, config)
-        tiles.append(tile_rows(m, grids[m], rows, maps))
+        tiles.append(tile_rows(m, grids[m], rows, maps, config.subspaces))
         # plain attention samples nothing: it looks at every cell
         if config.attention == "deformable":
             points += [point_rows(m, name, grids[m], rows, s) for name, s in maps.samplings.items()]
     table = pd.concat(tiles, ignore_index=True)
     table.attrs.update(about)
-    table.attrs.update(task=description.task, model=description.model, fold=description.fold)
+    table.attrs.update(
+        task=description.task.in_sentence,
+        model=description.model,
+        fold=description.fold,
+        subspaces=config.subspaces,
+    )
     if isinstance(network, Student):
         table.attrs["named_by"] = _named_by(network, description)
     drawn = pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=list(POINT_COLUMNS))
@@ -173,7 +184,9 @@ def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
     return grids, about
 
 
-def tile_rows(magnification: str, grid: TileGrid, rows: NDArray[np.int64], maps: TokenMaps) -> pd.DataFrame:
+def tile_rows(
+    magnification: str, grid: TileGrid, rows: NDArray[np.int64], maps: TokenMaps, subspaces: Sequence[str]
+) -> pd.DataFrame:
     """Return the rows of one magnification.
 
     Parameters
@@ -184,6 +197,8 @@ def tile_rows(magnification: str, grid: TileGrid, rows: NDArray[np.int64], maps:
         Tile of each cell of the token map.
     maps : TokenMaps
         What the network computed at the cells.
+    subspaces : sequence of str
+        Names of the prototypes, in the order of the places in `maps`.
     """
     import pandas as pd
 
@@ -203,18 +218,17 @@ def tile_rows(magnification: str, grid: TileGrid, rows: NDArray[np.int64], maps:
         "size_y": grid.height0,
         "cells": cells[used],
     }
-    if maps.tumor is not None and maps.weight is not None:
-        share = total(maps.tumor) / cells[used]
-        tumor, tme = total(maps.weight * maps.tumor), total(maps.weight * ~maps.tumor)
-        # copies in both prototypes (only where equal tokens get different positions): the greater part names the tile
-        named = np.where(share == 0.5, tumor >= tme, share > 0.5)
+    if maps.prototype is not None and maps.weight is not None:
+        members = [maps.prototype == place for place in range(len(subspaces))]
+        share = np.stack([total(inside) / cells[used] for inside in members])
+        weight = np.stack([total(maps.weight * inside) for inside in members])
+        # copies in several prototypes (only where equal tokens get different positions): the greater part names the tile
+        named = np.where(share == share.max(axis=0), weight, -1.0).argmax(axis=0)
         columns |= {
-            "prototype": np.where(named, "tumor", "tme"),
-            "p_tumor": share,
-            "merge_weight": np.where(named, tumor, tme),
-            "merge_weight_tumor": tumor,
-            "merge_weight_tme": tme,
-            "margin": maps.margin,
+            "prototype": np.array(subspaces)[named],
+            **{f"p_{name}": share[place] for place, name in enumerate(subspaces)},
+            "merge_weight": weight[named, np.arange(len(used))],
+            **{f"merge_weight_{name}": weight[place] for place, name in enumerate(subspaces)},
         }
     columns |= {f"attention_{name}": total(s.cells()) for name, s in maps.samplings.items()}
     return pd.DataFrame(columns)
@@ -248,7 +262,7 @@ class _GivenExpression:
     """One slide's expression, as :class:`SlideDataset` asks for it."""
 
     def __init__(self, description: ModelDescription, rows: Expression) -> None:
-        self.tumor_genes, self.tme_genes, self.rows = description.tumor_genes, description.tme_genes, rows
+        self.genes, self.rows = description.genes, rows
 
     def row_for(self, patient_id: str, slide_id: str) -> Expression:
         return self.rows
@@ -263,10 +277,10 @@ def _one_slide(
 ) -> Batch:
     given = None
     if isinstance(network, Teacher):
-        wanted = (len(description.tumor_genes), len(description.tme_genes))
-        found = None if expression is None else (len(expression[0]), len(expression[1]))
+        wanted = {name: len(genes) for name, genes in description.genes.items()}
+        found = None if expression is None else {name: len(values) for name, values in expression.items()}
         if expression is None or found != wanted:
-            text = f"{wanted[0]} tumor and {wanted[1]} TME genes are needed, found {found or 'no expression'}"
+            text = f"{_counts(wanted)} are needed, found {_counts(found) if found else 'no expression'}"
             advice = "give the expression in the model's token order, or explain a student"
             raise InputError.of(f"slide {slide_id}, model {description.model}", text, advice)
         given = _GivenExpression(description, expression)
@@ -274,6 +288,11 @@ def _one_slide(
     dataset = SlideDataset([case], description.config, given, cache_mib=0)
     check_features(dataset, description, f"slide {slide_id}")
     return dataset.batch([0])
+
+
+def _counts(genes: Mapping[str, int]) -> str:
+    """Return numbers of genes in words: ``5 tumor and 7 TME genes``."""
+    return listed([f"{count} {subspace_word(name)}" for name, count in genes.items()]) + " genes"
 
 
 def _named_by(network: Student, description: ModelDescription) -> str:

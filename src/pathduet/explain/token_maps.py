@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pathduet.explain.sampled_points import Sampling
-from pathduet.models.method.config import SUBSPACES
 from pathduet.models.method.deformable_attention import reference_points
 from pathduet.models.method.student import Student
 from pathduet.models.method.teacher import Teacher
@@ -25,20 +24,17 @@ class TokenMaps:
 
     Attributes
     ----------
-    tumor : (N,) bool array or None
-        A student's: whether the cell went into the prototype that the slide's order calls tumor.
+    prototype : (N,) int array or None
+        A student's: the subspace, by its place, after which the slide's order names the prototype that the cell went into.
     weight : (N,) array or None
         A student's: the cell's share in its prototype (eq. 12); adds up to 1 over each prototype's cells.
-    margin : float
-        A student's: score of the first given prototype minus the second's; the names rest on its sign.
     samplings : dict
-        Attention to the patches by name: ``tumor`` and ``tme`` of a teacher, ``patches`` of a student. Plain attention
-        has a point on every cell.
+        Attention to the patches by name: the subspaces' of a teacher, ``patches`` of a student. Plain attention has a point
+        on every cell.
     """
 
-    tumor: NDArray[np.bool_] | None = None
+    prototype: NDArray[np.int64] | None = None
     weight: NDArray[np.float64] | None = None
-    margin: float = float("nan")
     samplings: dict[str, Sampling] = field(default_factory=dict)
 
 
@@ -55,8 +51,8 @@ def _teacher(network: Teacher, batch: Batch) -> dict[str, TokenMaps]:
     maps = {}
     for m, branches in output.branches.items():
         samplings = {}
-        for s in SUBSPACES:
-            attention, offsets = branches[s].attention, branches[s].offsets
+        for s, branch in branches.items():
+            attention, offsets = branch.attention, branch.offsets
             assert attention is not None
             # the released teacher's queries are the cells of a map, all of them valid
             mask = network.gene_mask(s)
@@ -70,12 +66,11 @@ def _student(network: Student, batch: Batch) -> dict[str, TokenMaps]:
     output = network(*student_inputs(batch))
     maps = {}
     for m, aggregation in output.aggregation.items():
-        margin = float(output.margin[m][0])
-        assignment = aggregation.assignment[0].cpu().numpy()
-        # A negative margin says that the second given prototype is the tumor one.
-        tumor = assignment == (0 if margin >= 0 else 1)
+        # which of the given prototypes comes first, second ...; the inverse is the place of each given one
+        place = np.argsort(output.order[m][0].cpu().numpy())
+        prototype = place[aggregation.assignment[0].cpu().numpy()]
         weight = aggregation.weights[0].double().cpu().numpy()
-        for members in (tumor, ~tumor):
+        for members in (prototype == k for k in range(len(place))):
             weight[members] /= max(weight[members].sum(), np.finfo(np.float64).tiny)
         tokens = network.patch_tokens(m)(batch.patches[m])
         deformation = network.get_submodule(f"aggregation.{m}.deformation")
@@ -84,7 +79,7 @@ def _student(network: Student, batch: Batch) -> dict[str, TokenMaps]:
         else:
             deformed = deformation(tokens, tokens, need_attention=True)
         sampling = _sampling(deformed.attention, deformed.offsets, tokens.shape[1])
-        maps[m] = TokenMaps(tumor, weight, margin, {"patches": sampling})
+        maps[m] = TokenMaps(prototype, weight, {"patches": sampling})
     return maps
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from pathduet.catalogue import named
+from pathduet.catalogue import CATALOGUE, Model, named
+from pathduet.cohort.tasks import Task
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank
-from pathduet.explain.files import EMBEDDING_MEASURES, REGION_MEASURES
+from pathduet.explain.colours import COLOUR_MAP, subspace_colours
+from pathduet.explain.files import EMBEDDING_MEASURES, EVENT_CLASSES, REGION_MEASURES
+from pathduet.explain.words import subspace_title, subspace_word
 from pathduet.report.drawing import (
     INK,
     MUTED,
@@ -22,23 +26,53 @@ from pathduet.report.drawing import (
     new_figure,
     style,
 )
-from pathduet.report.figures import (
-    DAYS_PER_YEAR,
-    SUBSPACE_COLOURS,
-    class_title,
-    colour_of,
-    risk_group_curves,
-    short_name,
-)
+from pathduet.report.figures import colour_of, risk_group_curves, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SUBSPACE_NAMES = {"tumor": "Tumor genes", "tme": "TME genes", "shared": "Genes of both lists"}
 _LEVEL = 0.05
 #: Genes labelled in a figure beside those pointed out.
 _LABELLED = 3
+_MARKERS = "os^Dv*"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a task's figures need to know beside their tables.
+
+    Attributes
+    ----------
+    task : Task
+    subspaces : tuple of str
+        In the configuration's order.
+    catalogue : mapping of str to Model
+        Every model of the run.
+    """
+
+    task: Task
+    subspaces: tuple[str, ...]
+    catalogue: Mapping[str, Model] = field(default_factory=lambda: CATALOGUE)
+
+    def name(self, model: str) -> str:
+        """Return a model's name for an axis."""
+        return short_name(model, self.catalogue)
+
+    def colour(self, model: str, models: Sequence[str]) -> str:
+        """Return a model's colour among others."""
+        return colour_of(model, models, self.catalogue)
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Colours of the subspaces."""
+        return subspace_colours(self.subspaces)
+
+    def genes_of(self, group: str) -> str:
+        """Return how the genes of a subspace are called; of any other group, that several subspaces have them."""
+        if group in self.subspaces:
+            return f"{subspace_title(group)} genes"
+        return f"Genes of {'both' if len(self.subspaces) == 2 else 'several'} lists"
 
 
 def _order(names: pd.Series) -> list[str]:
@@ -51,18 +85,17 @@ def _need(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def embedding(coordinates: pd.DataFrame) -> Figure:
-    """Test patients of each fold on the plane, a row a model, a column a fold, coloured by class.
+def embedding(coordinates: pd.DataFrame, about: About) -> Figure:
+    """Test patients of each fold on the plane, a row a model, a column a fold, coloured by class or by value.
 
     Parameters
     ----------
     coordinates : DataFrame
         ``embedding.tsv``.
+    about : About
     """
     table = _need(coordinates)
     models, folds = _order(table["model"]), sorted(set(table["fold"]))
-    classes = sorted(set(table["class"].dropna().astype(str)) - {""})
-    colours = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(classes)}
     with style():
         figure = new_figure(1.1 + 2.0 * len(folds), 0.7 + 1.85 * len(models))
         axes = figure.subplots(len(models), len(folds), squeeze=False)
@@ -70,17 +103,21 @@ def embedding(coordinates: pd.DataFrame) -> Figure:
             for column, fold in enumerate(folds):
                 axis: Axes = axes[row][column]
                 points = table[(table["model"] == model) & (table["fold"] == fold)]
-                for name in ["", *classes]:
-                    own = points[points["class"].fillna("").astype(str) == name]
-                    axis.plot(own["x"], own["y"], "o", ms=5, mec=PAPER, mew=0.5, color=colours.get(name, MUTED),
-                              label=class_title(name) or "unknown", alpha=0.9)  # fmt: skip
+                if about.task.kind == "regression":
+                    _by_value(axis, points, table["value"])
+                else:
+                    _by_class(axis, points, about.task)
                 axis.set(xticks=[], yticks=[])
                 axis.margins(0.1)
                 axis.spines[["top", "right"]].set_visible(True)
                 if row == 0:
                     axis.set_title(f"Fold {fold}")
                 if column == 0:
-                    axis.set_ylabel(short_name(model), color=INK)
+                    axis.set_ylabel(about.name(model), color=INK)
+        if about.task.kind == "regression":
+            bar = figure.colorbar(axes[0][0].collections[-1], ax=axes, shrink=0.6, label=about.task.title)
+            bar.outline.set_visible(False)  # type: ignore[operator]
+            return figure
         handles, labels = axes[0][0].get_legend_handles_labels()
         unknown = (table["class"].fillna("") == "").any()
         present = [i for i, label in enumerate(labels) if label != "unknown" or unknown]
@@ -89,17 +126,36 @@ def embedding(coordinates: pd.DataFrame) -> Figure:
         return figure
 
 
-def embedding_scores(scores: pd.DataFrame) -> Figure:
-    """Class separation in the representation space: folds, their mean and its interval, a panel a measure."""
-    table = _need(scores[scores["value"].notna()])
+def _by_class(axis: Axes, points: pd.DataFrame, task: Task) -> None:
+    classes = EVENT_CLASSES if task.kind == "survival" else task.classes
+    for place, name in enumerate(["", *classes], -1):
+        own = points[points["class"].fillna("").astype(str) == name]
+        colour = PALETTE[place % len(PALETTE)] if name else MUTED
+        marker = _MARKERS[max(place, 0) // len(PALETTE) % len(_MARKERS)]
+        axis.plot(own["x"], own["y"], marker, ms=5, mec=PAPER, mew=0.5, color=colour,
+                  label=task.class_title(name) if name else "unknown", alpha=0.9)  # fmt: skip
+
+
+def _by_value(axis: Axes, points: pd.DataFrame, values: pd.Series) -> None:
+    """Draw a fold's patients in colours that mean the same in every panel; those without a value are grey."""
+    known = points[points["value"].notna()]
+    rest = points[points["value"].isna()]
+    axis.plot(rest["x"], rest["y"], "o", ms=5, mec=PAPER, mew=0.5, color=MUTED, alpha=0.9)
+    axis.scatter(known["x"], known["y"], s=25, c=known["value"], cmap=COLOUR_MAP, vmin=values.min(), vmax=values.max(),
+                 edgecolors=PAPER, linewidths=0.5)  # fmt: skip
+
+
+def embedding_scores(scores: pd.DataFrame, about: About) -> Figure:
+    """Separation in the representation space: folds, their mean and its interval, a panel a measure."""
+    table, measures = _need(scores[scores["value"].notna()]), EMBEDDING_MEASURES[about.task.kind]
     models = _order(table["model"])
     with style():
-        figure = new_figure(2.0 + 2.3 * len(EMBEDDING_MEASURES), 1.1 + 0.4 * len(models))
-        axes = figure.subplots(1, len(EMBEDDING_MEASURES), sharey=True, squeeze=False)[0]
-        for axis, (measure, name) in zip(axes, EMBEDDING_MEASURES.items(), strict=True):
+        figure = new_figure(2.0 + 2.3 * len(measures), 1.1 + 0.4 * len(models))
+        axes = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+        for axis, (measure, name) in zip(axes, measures.items(), strict=True):
             for y, model in enumerate(models):
                 own = table[(table["model"] == model) & (table["measure"] == measure)]
-                _spread(axis, own, y, colour_of(model, models))
+                _spread(axis, own, y, about.colour(model, models))
             chance = table.loc[(table["measure"] == measure) & (table["fold"] == "mean"), "chance"].mean()
             if np.isfinite(chance):
                 axis.axvline(chance, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
@@ -109,7 +165,7 @@ def embedding_scores(scores: pd.DataFrame) -> Figure:
             axis.set_xlabel(unit.rstrip(")") or "-1 to 1", fontsize=8.5)
             axis.set_ylim(len(models) - 0.4, -0.6)
             axis.grid(axis="y", visible=False)
-        axes[0].set_yticks(range(len(models)), [short_name(model) for model in models])
+        axes[0].set_yticks(range(len(models)), [about.name(model) for model in models])
         return figure
 
 
@@ -120,21 +176,23 @@ def _spread(axis: Axes, own: pd.DataFrame, y: float, colour: str) -> None:
     axis.plot(values, [y] * len(values), "o", color=colour, ms=4, mfc="none", mew=1.1)
 
 
-def gene_correlation(table: pd.DataFrame) -> Figure:
+def gene_correlation(table: pd.DataFrame, about: About) -> Figure:
     """Pearson r of every gene, a panel a subspace, a column a model; genes with q < 0.05 are filled."""
     table = _need(table[table["r"].notna()])
-    models, subspaces = _order(table["model"]), [s for s in _SUBSPACE_NAMES if s in set(table["subspace"])]
+    models, there = _order(table["model"]), _order(table["subspace"])
+    # genes of several subspaces stand under a name of their own
+    subspaces = [*(s for s in about.subspaces if s in there), *(s for s in there if s not in about.subspaces)]
     with style():
         figure = new_figure(1.0 + (0.6 + 1.25 * len(models)) * len(subspaces), 4.2)
         axes = figure.subplots(1, len(subspaces), sharey=True, squeeze=False)[0]
         for axis, subspace in zip(axes, subspaces, strict=True):
-            colour = SUBSPACE_COLOURS[subspace]
+            colour = about.colours.get(subspace, MUTED)
             for x, model in enumerate(models):
                 own = table[(table["model"] == model) & (table["subspace"] == subspace)]
                 _genes_of(axis, own.reset_index(drop=True), x, colour)
             axis.axhline(0, color=MUTED, lw=0.9)
-            axis.set_title(_SUBSPACE_NAMES[subspace])
-            axis.set_xticks(range(len(models)), [short_name(model).replace(" ", "\n", 1) for model in models])
+            axis.set_title(about.genes_of(subspace))
+            axis.set_xticks(range(len(models)), [about.name(model).replace(" ", "\n", 1) for model in models])
             axis.set_xlim(-0.55, len(models) - 0.3)
             axis.grid(axis="x", visible=False)
         axes[0].set_ylabel("Pearson r with the score")
@@ -169,8 +227,8 @@ def _scatter(values: np.ndarray) -> np.ndarray:
     return offsets
 
 
-def region_agreement(table: pd.DataFrame) -> Figure:
-    """Dice, recall and TME accuracy by model and magnification, and the structures of one model; bars mark chance."""
+def region_agreement(table: pd.DataFrame, about: About) -> Figure:
+    """Dice and recall of each subspace by model and magnification, and the structures of one model; bars mark chance."""
     table = _need(table[table["value"].notna()])
     whole = table[table["measure"] != "structure"]
     keys = list(dict.fromkeys(zip(whole["model"], whole["magnification"], whole["part"])))
@@ -178,36 +236,45 @@ def region_agreement(table: pd.DataFrame) -> Figure:
     shown = "distilled" if "distilled" in models else models[0]
     tested = (table["model"] == shown) & (table["part"] == "test")
     structures = table[tested & (table["measure"] == "structure")]
-    names = list(dict.fromkeys(zip(structures["side"], structures["structure"])))
+    names = list(dict.fromkeys(zip(structures["subspace"], structures["structure"])))
+    subspaces = [name for name in about.subspaces if name in set(whole["subspace"])]
+    height = 1.2 + max(0.26, 0.13 * len(subspaces)) * len(keys)
     with style():
-        heights = [0.9 + 0.26 * len(keys), 0.8 + 0.34 * len(names)] if names else [0.9 + 0.26 * len(keys)]
+        heights = [height, 0.8 + 0.34 * len(names)] if names else [height]
         figure = new_figure(8.6, sum(heights))
         parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         axes = parts[0].subplots(1, len(REGION_MEASURES), sharey=True)
         for axis, (measure, title) in zip(axes, REGION_MEASURES.items(), strict=True):
             for row in whole[whole["measure"] == measure].to_dict("records"):
                 y = keys.index((row["model"], row["magnification"], row["part"]))
-                _against_chance(axis, row, y, colour_of(row["model"], models))
+                shift = 0.7 * ((subspaces.index(row["subspace"]) + 0.5) / len(subspaces) - 0.5)
+                _against_chance(axis, row, y + shift, about.colours[row["subspace"]])
             axis.set(title=title, xlim=(0, 1.02), ylim=(len(keys) - 0.4, -0.6))
             axis.grid(axis="y", visible=False)
-        labels = [f"{short_name(model)}, {m}, {part}" for model, m, part in keys]
+        for subspace in subspaces:
+            axes[0].plot([], [], "D", color=about.colours[subspace], ms=5, label=subspace_title(subspace))
+        parts[0].legend(loc="outside lower center", ncols=len(subspaces))
+        labels = [f"{about.name(model)}, {m}, {part}" for model, m, part in keys]
         axes[0].set_yticks(range(len(keys)), labels)
         if names:
             axis = parts[1].subplots()
-            _structures(axis, structures, names)
-            axis.set_title(f"{short_name(shown)}, test slides: share of a structure's tiles in its prototype")
+            _structures(axis, structures, names, about)
+            axis.set_title(f"{about.name(shown)}, test slides: share of a structure's tiles in its prototype")
         return figure
 
 
-def _structures(axis: Axes, rows: pd.DataFrame, names: Sequence[tuple[str, str]]) -> None:
+def _structures(axis: Axes, rows: pd.DataFrame, names: Sequence[tuple[str, str]], about: About) -> None:
     """Draw the share of each structure's tiles at both magnifications."""
-    for y, (side, structure) in enumerate(names):
-        own = rows[(rows["side"] == side) & (rows["structure"] == structure)].sort_values("magnification")
+    for y, (subspace, structure) in enumerate(names):
+        own = rows[(rows["subspace"] == subspace) & (rows["structure"] == structure)].sort_values(
+            "magnification"
+        )
         for shift, row in zip((-0.17, 0.17), own.to_dict("records")):
-            _against_chance(axis, row, y + shift, SUBSPACE_COLOURS[side])
+            _against_chance(axis, row, y + shift, about.colours[subspace])
             axis.annotate(f"{row['magnification']}, {row['tiles']} tiles", (1.01, y + shift), fontsize=7,
                           color=MUTED, va="center", annotation_clip=False)  # fmt: skip
-    axis.set_yticks(range(len(names)), [f"{s.replace('_', ' ')} ({side})" for side, s in names])
+    labels = [f"{structure.replace('_', ' ')} ({subspace_word(subspace)})" for subspace, structure in names]
+    axis.set_yticks(range(len(names)), labels)
     axis.set(xlim=(0, 1.0), ylim=(len(names) - 0.4, -0.6))
     axis.grid(axis="y", visible=False)
 
@@ -218,7 +285,7 @@ def _against_chance(axis: Axes, row: dict[Any, Any], y: float, colour: str) -> N
         axis.plot([row["chance"]], [y], "|", color=INK, ms=8, mew=1.4, zorder=3)
 
 
-def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame) -> Figure:
+def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame, about: About) -> Figure:
     """Weight in the selection at both magnifications, agreement of the magnifications, and means of gene sets."""
     genes = _need(genes)
     with style():
@@ -226,28 +293,30 @@ def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame) -> Figure:
         figure = new_figure(10.2, max(3.7, 1.2 + 0.27 * len(rows)))
         axes = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
         reach = max(0.05, float(genes["agreement"].abs().max())) if genes["agreement"].notna().any() else 1.0
-        named: list[list[Any]] = []
+        labelled: list[list[Any]] = []
         for subspace, own in genes.groupby("subspace", sort=False):
-            colour, name = SUBSPACE_COLOURS[str(subspace)], _SUBSPACE_NAMES[str(subspace)]
+            colour, name = about.colours[str(subspace)], about.genes_of(str(subspace))
             axes[0].plot(own["selection_10x"], own["selection_20x"], "o", ms=3, color=colour, alpha=0.55, mew=0,
                          label=name)  # fmt: skip
-            named += own.head(_LABELLED)[["gene", "selection_10x", "selection_20x"]].values.tolist()
+            labelled += own.head(_LABELLED)[["gene", "selection_10x", "selection_20x"]].values.tolist()
             known = own["agreement"].dropna()
             if len(known):
                 axes[1].hist(known, bins=np.linspace(-reach, reach, 41), color=colour, alpha=0.55, label=name)
         axes[0].set(title="Weight in the selection (1 = even)", xlabel="at 10x", ylabel="at 20x")
         axes[0].margins(0.08)
-        _label_apart(axes[0], named)
+        _label_apart(axes[0], labelled)
         figure.legend(
-            *axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, markerscale=1.6
+            *axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=4, markerscale=1.6
         )
         axes[1].axvline(0, color=MUTED, lw=0.9)
         axes[1].set(title="Same gene at 10x and 20x", xlabel="r over the sampled points", ylabel="genes")
-        values, title = rows[["tumor_gain_10x", "tumor_gain_20x"]].mean(axis=1), "On tumor regions (1 = even)"
+        first = about.subspaces[0]
+        gains = rows[[f"{first}_gain_10x", f"{first}_gain_20x"]]
+        values, title = gains.mean(axis=1), f"On {subspace_word(first)} regions (1 = even)"
         if not values.notna().any():
             values, title = rows[["selection_10x", "selection_20x"]].mean(axis=1), "Gene sets (1 = even)"
         for y, (value, subspace) in enumerate(zip(values, rows["subspace"], strict=True)):
-            axes[2].plot([value], [y], "D", color=SUBSPACE_COLOURS[subspace], ms=5, mec=PAPER, mew=0.7)
+            axes[2].plot([value], [y], "D", color=about.colours[subspace], ms=5, mec=PAPER, mew=0.7)
         axes[2].axvline(1.0, color=MUTED, lw=1, ls=(0, (4, 3)))
         axes[2].set_yticks(range(len(rows)), [f"{name} ({n})" for name, n in zip(rows["set"], rows["genes"], strict=True)],
                            fontsize=8)  # fmt: skip
@@ -269,13 +338,16 @@ def _label_apart(axis: Axes, named: Sequence[Sequence[Any]]) -> None:
                 break
 
 
-def risk_groups(patients: pd.DataFrame, part: str = "test", split: str = "median") -> Figure:
+def risk_groups(patients: pd.DataFrame, about: About, part: str = "test", split: str = "median") -> Figure:
     """Kaplan-Meier curves of predicted risk groups, a panel a model.
 
     Parameters
     ----------
     patients : DataFrame
         ``risk_group_patients.tsv``.
+    about : About
+    part : {"test", "external"}
+    split : {"median", "tertiles"}
     """
     rows = patients[(patients["part"] == part) & (patients["split"] == split)] if len(patients) else patients
     rows = _need(rows)
@@ -283,11 +355,11 @@ def risk_groups(patients: pd.DataFrame, part: str = "test", split: str = "median
     for model in _order(rows["model"]):
         own = rows[rows["model"] == model]
         curves[model] = (kaplan_meier(own, split), log_rank(own))
-    return risk_group_curves(curves)
+    return risk_group_curves(curves, about.task, about.catalogue)
 
 
-def calibration(table: pd.DataFrame) -> Figure:
-    """Predicted against observed share alive by group, a column a horizon, a row test and external patients."""
+def calibration(table: pd.DataFrame, about: About) -> Figure:
+    """Predicted against observed share without the event, a column a horizon, a row test and external patients."""
     table = _need(
         table[table["group"].notna() & (table["group"] > 0)] if "group" in table else table.iloc[:0]
     )
@@ -306,16 +378,16 @@ def calibration(table: pd.DataFrame) -> Figure:
                     own = table[(table["part"] == part) & (table["day"] == day) & (table["model"] == model)]
                     if own.empty:
                         continue
-                    colour = colour_of(model, models)
+                    colour = about.colour(model, models)
                     shift = 0.008 * (models.index(model) - (len(models) - 1) / 2)
                     axis.vlines(
                         own["predicted"] + shift, own["low"], own["high"], color=colour, lw=1.2, alpha=0.5
                     )
                     axis.plot(own["predicted"] + shift, own["observed"], "o-", color=colour, ms=4.5, lw=1.2, mec=PAPER,
-                              mew=0.6, label=short_name(model))  # fmt: skip
-                axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=f"{_years(day)}, {part}")
+                              mew=0.6, label=about.name(model))  # fmt: skip
+                axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=f"{_time(day, about.task)}, {part}")
                 axis.set_aspect("equal")
-            line[0].set_ylabel("observed share alive")
+            line[0].set_ylabel("observed share without the event")
         for axis in axes[-1][: len(days)]:
             axis.set_xlabel("predicted")
         handles, labels = axes[0][0].get_legend_handles_labels()
@@ -323,37 +395,36 @@ def calibration(table: pd.DataFrame) -> Figure:
         return figure
 
 
-def dynamic_auc(table: pd.DataFrame) -> Figure:
+def dynamic_auc(table: pd.DataFrame, about: About) -> Figure:
     """AUC(t) by model with the SD over folds, a panel test and external patients."""
     table = _need(table[table["auc"].notna()] if "auc" in table else table.iloc[:0])
-    parts, models = _order(table["part"]), _order(table["model"])
+    parts, models, task = _order(table["part"]), _order(table["model"]), about.task
     with style():
         figure = new_figure(0.8 + 3.6 * len(parts), 3.3)
         axes = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
         for axis, part in zip(axes, parts, strict=True):
             inside = table[table["part"] == part]
-            step = 0.02 * max(inside["day"].max() / DAYS_PER_YEAR, 0.1)
+            step = 0.02 * task.in_unit(max(inside["day"].max(), 36.5))
             for i, model in enumerate(models):
                 own = inside[inside["model"] == model].sort_values("day")
-                x = own["day"] / DAYS_PER_YEAR + step * (i - (len(models) - 1) / 2)
-                dashed = "-" if named(model).kind == "method" else "--"
-                axis.errorbar(x, own["auc"], own["sd"], color=colour_of(model, models), marker="os^Dv*"[i % 6], ms=4.5,
-                              lw=1.3, ls=dashed, elinewidth=1, label=short_name(model))  # fmt: skip
+                x = task.in_unit(own["day"]) + step * (i - (len(models) - 1) / 2)
+                dashed = "-" if named(model, about.catalogue).kind == "method" else "--"
+                axis.errorbar(x, own["auc"], own["sd"], color=about.colour(model, models), marker=_MARKERS[i % 6],
+                              ms=4.5, lw=1.3, ls=dashed, elinewidth=1, label=about.name(model))  # fmt: skip
             axis.axhline(0.5, color=MUTED, lw=1, ls=(0, (4, 3)))
-            axis.set(title=f"{part.capitalize()} patients", xlabel="years")
+            axis.set(title=f"{part.capitalize()} patients", xlabel=task.unit)
         axes[0].set_ylabel("AUC(t)")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return figure
 
 
-def _years(day: float) -> str:
-    number = day / DAYS_PER_YEAR
-    if round(number) >= 1 and abs(number - round(number)) < 0.01:
-        return f"{round(number)} year{'s' if round(number) > 1 else ''}"
-    return f"Day {day:.0f}"
+def _time(day: float, task: Task) -> str:
+    """Return a time in the task's unit: ``12 months``, ``1 year``, ``730 days``."""
+    number = f"{task.in_unit(day):.1f}".removesuffix(".0")
+    return f"{number} {task.unit.removesuffix('s') if number == '1' else task.unit}"
 
 
-#: Figure file to its function and the tables that it takes.
+#: Figure file to its function and the tables that it takes, before what it is about.
 FIGURES: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
     "embedding.svg": (embedding, ("embedding.tsv",)),
     "embedding_scores.svg": (embedding_scores, ("embedding_scores.tsv",)),

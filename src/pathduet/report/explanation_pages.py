@@ -14,33 +14,45 @@ from typing import Any
 
 import pandas as pd
 
+from pathduet.catalogue import Model
+from pathduet.cohort.tasks import Task
 from pathduet.core.files import write_text
 from pathduet.core.html_page import content_hash, script_data, shipped
+from pathduet.explain.colours import lighter
+from pathduet.explain.words import subspace_word
 from pathduet.report.drawing import MUTED, NothingToDraw, new_figure, standalone_svg, style
-from pathduet.report.explanation_figures import FIGURES, read_table
-from pathduet.report.figures import short_name
+from pathduet.report.explanation_figures import FIGURES, About, read_table
 
 _DIGITS = 4
+#: How much lighter a subspace's colour is on a dark page.
+_LIGHTER = 0.35
 
 
-def draw_explanations(folder: Path) -> None:
+def about_of(summary: Mapping[str, Any], catalogue: Mapping[str, Model]) -> About:
+    """Return what the figures of a ``summary.json`` are about."""
+    task = Task.of(summary["task"]["name"], summary["task"])
+    return About(task, tuple(summary["subspaces"]), catalogue)
+
+
+def draw_explanations(folder: Path, catalogue: Mapping[str, Model]) -> None:
     """Draw every figure and page of a task's folder that ``summary.json`` names.
 
     A figure whose table is empty says so, with the reasons.
     """
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    about = about_of(summary, catalogue)
     for entry in summary["explanations"]:
         for name in entry["files"]:
             if name in FIGURES:
                 make, tables = FIGURES[name]
                 try:
-                    figure = make(*(read_table(folder / table) for table in tables))
+                    figure = make(*(read_table(folder / table) for table in tables), about)
                 except NothingToDraw:
                     figure = reason_figure(entry["reasons"] or [entry["message"]])
-                write_text(folder / name, standalone_svg(figure, f"{summary['task']}-{name}"))
+                write_text(folder / name, standalone_svg(figure, f"{about.task.name}-{name}"))
             elif name == "gene_correlation.html":
                 table = read_table(folder / "gene_correlation.tsv")
-                write_text(folder / name, gene_page(table, summary["task"], entry))
+                write_text(folder / name, gene_page(table, about, entry))
 
 
 def reason_figure(reasons: list[str]) -> Any:
@@ -54,13 +66,14 @@ def reason_figure(reasons: list[str]) -> Any:
         return figure
 
 
-def gene_page(table: pd.DataFrame, task: str, entry: Mapping[str, Any]) -> str:
+def gene_page(table: pd.DataFrame, about: About, entry: Mapping[str, Any]) -> str:
     """Return the interactive page of gene correlations.
 
     Parameters
     ----------
     table : DataFrame
         ``gene_correlation.tsv``.
+    about : About
     entry : mapping
         The summary's entry: ``score_name``, ``message``, ``reasons``.
     """
@@ -77,11 +90,25 @@ def gene_page(table: pd.DataFrame, task: str, entry: Mapping[str, Any]) -> str:
         if pd.notna(row["r"]):
             q = float(f"{row['q']:.2e}")
             gene["m"][row["model"]] = [round(row["r"], _DIGITS), q, int(row["rank"]), int(row["n_patients"])]
-    data = {"models": [{"id": m, "name": short_name(m)} for m in models], "genes": list(genes.values())}
+    groups = [s for s in about.subspaces if s in {subspace for _, subspace in genes}]
+    rest = [s for s in dict.fromkeys(subspace for _, subspace in genes) if s not in groups]
+    subspaces = [
+        {"id": name, "name": subspace_word(name), "light": colour, "dark": lighter(colour, _LIGHTER)}
+        for name, colour in ((s, about.colours[s]) for s in groups)
+    ] + [
+        {"id": name, "name": "several lists", "light": MUTED, "dark": lighter(MUTED, _LIGHTER)}
+        for name in rest
+    ]
+    data = {
+        "models": [{"id": m, "name": about.name(m)} for m in models],
+        "subspaces": [{"id": one["id"], "name": one["name"]} for one in subspaces],
+        "genes": list(genes.values()),
+    }
     script = shipped("pathduet.report", "genes.js")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(shipped("pathduet.report", "genes.html")).render(
-        task=task,
+        task=about.task.title,
+        subspaces=subspaces,
         entry=entry,
         data=script_data(data),
         script=Markup(script),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
-from pathduet.explain.files import EMBEDDING_MEASURES, explanations_of
-from pathduet.report import explanation_figures, figures
+from pathduet.explain.files import EMBEDDING_MEASURES, REGION_MEASURES
+from pathduet.explain.words import listed, subspace_word
+from pathduet.report import explanation_figures
 from pathduet.report.blocks import Block, Drawer, Section, gap, heading, note, table
 from pathduet.report.drawing import NothingToDraw
+from pathduet.report.explanation_figures import About
+from pathduet.report.explanation_pages import about_of
 from pathduet.report.findings import Findings, read_json
 
+#: A row of a table -> what a cell shows.
+Cell = Callable[[Mapping[Any, Any], About], Any]
 _TITLES = {
     "embedding": "Representations",
     "gene_correlation": "Genes and predicted malignancy",
@@ -26,15 +30,17 @@ _CAPTIONS = {
     "clouds mean little: read the scores.",
     "embedding_scores.svg": "In the representation space itself. Open dots: folds. Diamond: their mean. Band: 95 % patient "
     "bootstrap interval. Dashed: what knows nothing.",
-    "gene_correlation.svg": "A dot a gene; filled: q < 0.05. Score: {score_name}; test patients only, r within folds, combined by "
+    "gene_correlation.svg": "A dot a gene; filled: q < 0.05. Score: the {score_name}; test patients only, r within folds, combined by "
     "Fisher's z. A teacher reads the expression, a student only slides. To hover, filter and compare: the "
     "interactive page.",
     "region_agreement.svg": "Diamonds: mean over patients with its 95 % interval. Upright marks: a division of the same size that "
     "knows nothing.",
     "gene_attention.svg": "A dot a gene, mean over test patients and folds. 1 = as much as any other gene, or as much as the tiles' "
     "share.",
-    "calibration.svg": "Groups of like predicted survival; the dashed line is perfect calibration. Bars: 95 % intervals.",
-    "dynamic_auc.svg": "Chance that of a patient dead by then and one alive, the former has the higher risk. Bars: SD over folds.",
+    "calibration.svg": "Groups of like predicted probability to be free of the event; the dashed line is perfect calibration. Bars: "
+    "95 % intervals.",
+    "dynamic_auc.svg": "Chance that of a patient with the event by then and one without, the former has the higher risk. Bars: SD "
+    "over folds.",
 }
 _METHODS = {"tsne": "t-SNE", "umap": "UMAP"}
 #: Figures that the survival section of the report has already.
@@ -49,28 +55,29 @@ def explanations(found: Findings, drawer: Drawer) -> Section:
         "explanations", "Explanations",
         "What the networks looked at, on test patients only (definitions: docs/explanations.md).",
     )  # fmt: skip
-    for task in found.tasks:
-        path = f"explanations/{task}/summary.json"
+    for name, task in found.tasks.items():
+        path = f"explanations/{name}/summary.json"
         summary = found.read(path, read_json)
         if summary is None:
-            section.blocks.append(found.gap(f"No explanations of {task}.", path))
+            section.blocks.append(found.gap(f"No explanations of {task.in_sentence}.", path))
             continue
-        section.blocks.append(heading(f"explanations-{task}", task.capitalize()))
-        entries = {entry["name"]: entry for entry in summary["explanations"]}
-        for name in explanations_of(task, found.config["explanations"]["malignancy_scores"]):
-            if name in entries:
-                one = _Explanation(found, drawer, task, entries[name], summary.get("models", ()))
-                section.blocks += one.blocks()
+        section.blocks.append(heading(f"explanations-{name}", task.title))
+        about = about_of(summary, found.catalogue)
+        for entry in summary["explanations"]:
+            section.blocks += _Explanation(found, drawer, about, entry, summary["models"]).blocks()
+        for reason in dict.fromkeys(summary["left_out"].values()):
+            titles = [_TITLES[one].lower() for one, why in summary["left_out"].items() if why == reason]
+            section.blocks.append(note(f"{task.title}, left out: {listed(titles)}: {reason}."))
     return section
 
 
-def _joined(reasons: Sequence[str], models: Sequence[str]) -> list[str]:
+def _joined(reasons: Sequence[str], models: Sequence[str], about: About) -> list[str]:
     """Say once what several models have in common: ``teacher: x``, ``abmil: x`` becomes ``Teacher, ABMIL: x``."""
     whose: dict[str, list[str]] = {}
     for reason in reasons:
         model, _, rest = str(reason).partition(": ")
         if model in models:
-            whose.setdefault(rest, []).append(figures.short_name(model))
+            whose.setdefault(rest, []).append(about.name(model))
         else:
             whose.setdefault(str(reason), [])
     every = len(models)
@@ -84,14 +91,15 @@ class _Explanation:
     """One explanation of a task: its figures, its numbers, and what it lacks."""
 
     def __init__(
-        self, found: Findings, drawer: Drawer, task: str, entry: Mapping[str, Any], models: Sequence[str]
+        self, found: Findings, drawer: Drawer, about: About, entry: Mapping[str, Any], models: Sequence[str]
     ) -> None:
-        self.found, self.drawer, self.task, self.entry = found, drawer, task, entry
-        self.title = f"{task.capitalize()}: {_TITLES[entry['name']].lower()}"
-        self.folder = f"explanations/{task}"
+        self.found, self.drawer, self.about, self.entry = found, drawer, about, entry
+        self.task = about.task.name
+        self.title = f"{about.task.title}: {_TITLES[entry['name']].lower()}"
+        self.folder = f"explanations/{self.task}"
         self.message = entry["message"]
         #: Those that no block has said yet.
-        self.reasons = _joined(entry["reasons"], models)
+        self.reasons = _joined(entry["reasons"], models, about)
 
     def blocks(self) -> list[Block]:
         """Return what the page shows of it."""
@@ -117,7 +125,7 @@ class _Explanation:
         told["method"] = _METHODS.get(self.entry.get("method", ""), "")
         try:
             block = self.drawer.draw(
-                f"{self.task}-{name.removesuffix('.svg').replace('_', '-')}", lambda: make(*tables), {},
+                f"{self.task}-{name.removesuffix('.svg').replace('_', '-')}", lambda: make(*tables, self.about), {},
                 message=f"{self.title}. {self.message}" if self.message else "",
                 caption=_CAPTIONS[name].format(**told),
                 source=f"{paths[0]}{page}",
@@ -136,7 +144,7 @@ class _Explanation:
             return note(f"{self.title}: {why}.")
         return gap(f"{self.title}: nothing to draw.", why)
 
-    def _numbers(self, file: str, columns: Mapping[str, Callable[[Mapping[Any, Any]], Any]]) -> Block | None:
+    def _numbers(self, file: str, columns: Mapping[str, Cell]) -> Block | None:
         """Return the explanation's numbers as a folded table, where a figure alone does not give them."""
         path = f"{self.folder}/{file}"
         rows = self.found.read(path, explanation_figures.read_table)
@@ -144,54 +152,58 @@ class _Explanation:
             return None
         if self.entry["name"] == "embedding":
             rows = rows[rows["fold"] == "mean"]
-        body = [[cell(row) for cell in columns.values()] for row in rows.to_dict("records")]
+        body = [[cell(row, self.about) for cell in columns.values()] for row in rows.to_dict("records")]
         return table(f"{self.task}-{self.entry['name']}", list(columns), body, numbers=list(columns)[2:],
                      title=f"{self.title}, the numbers", source=path, folded=True)  # fmt: skip
 
 
-def _two_digits(name: str) -> Callable[[Mapping[Any, Any]], str]:
-    return lambda row: "" if pd.isna(row[name]) else f"{row[name]:.2f}"
+def _told(name: str) -> Cell:
+    return lambda row, _: row[name]
 
 
-def _interval(row: Mapping[Any, Any]) -> str:
+def _two_digits(name: str) -> Cell:
+    return lambda row, _: "" if pd.isna(row[name]) else f"{row[name]:.2f}"
+
+
+def _interval(row: Mapping[Any, Any], _: About) -> str:
     if pd.isna(row["value"]):
         return "not defined"
     limits = "" if pd.isna(row["ci_low"]) else f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
     return f"{row['value']:.2f}{limits}"
 
 
-def _model(row: Mapping[Any, Any]) -> str:
-    return figures.short_name(row["model"])
+def _model(row: Mapping[Any, Any], about: About) -> str:
+    return about.name(row["model"])
 
 
 #: By explanation, the file of its numbers and what each column shows of a row.
-_NUMBERS: dict[str, tuple[str, dict[str, Callable[[Mapping[Any, Any]], Any]]]] = {
+_NUMBERS: dict[str, tuple[str, dict[str, Cell]]] = {
     "embedding": ("embedding_scores.tsv", {
         "Model": _model,
-        "Measure": lambda row: EMBEDDING_MEASURES.get(row["measure"], row["measure"]),
+        "Measure": lambda row, about: EMBEDDING_MEASURES[about.task.kind].get(row["measure"], row["measure"]),
         "Mean of folds": _interval,
         "Chance": _two_digits("chance"),
-        "Patients": itemgetter("n_patients"),
+        "Patients": _told("n_patients"),
     }),
     "gene_correlation": ("gene_correlation_summary.tsv", {
         "Model": _model,
-        "Genes of": itemgetter("subspace"),
-        "Genes": itemgetter("genes"),
+        "Genes of": lambda row, about: about.genes_of(row["subspace"]).removesuffix(" genes"),
+        "Genes": _told("genes"),
         "Median |r|": _two_digits("median_abs_r"),
         "Largest |r|": _two_digits("largest_abs_r"),
-        "Top gene": itemgetter("top_gene"),
-        "q < 0.05": itemgetter("significant"),
-        "Patients": itemgetter("n_patients"),
+        "Top gene": _told("top_gene"),
+        "q < 0.05": _told("significant"),
+        "Patients": _told("n_patients"),
     }),
     "region_agreement": ("region_agreement.tsv", {
         "Model": _model,
-        "Part": itemgetter("part"),
-        "Magnification": itemgetter("magnification"),
-        "Measure or structure": lambda row: (row["structure"] or row["measure"]).replace("_", " "),
-        "Side": itemgetter("side"),
+        "Part": _told("part"),
+        "Magnification": _told("magnification"),
+        "Measure or structure": lambda row, _: (row["structure"] or REGION_MEASURES[row["measure"]]).replace("_", " "),
+        "Subspace": lambda row, _: subspace_word(row["subspace"]),
         "Value": _interval,
         "Chance": _two_digits("chance"),
-        "Patients": itemgetter("patients"),
-        "Tiles": itemgetter("tiles"),
+        "Patients": _told("patients"),
+        "Tiles": _told("tiles"),
     }),
 }  # fmt: skip

@@ -333,13 +333,3 @@ def time_by_rule(times: pd.DataFrame) -> Figure:
         axis.grid(axis="y", visible=False)
         axis.margins(x=0.1)
         return figure
-
-
-# What explanation_figures still asks for.
-SUBSPACE_COLOURS = subspace_colours(["tumor", "tme"]) | {"shared": MUTED}
-DAYS_PER_YEAR = 365.25
-
-
-def class_title(name: str) -> str:
-    """Return a class's name for people."""
-    return name.replace("_", " ")

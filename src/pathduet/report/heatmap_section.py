@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pathduet.report.blocks import Section, gap, text
+from pathduet.catalogue import named
+from pathduet.explain.targets import heatmap_models
+from pathduet.report.blocks import Block, Section, gap, text
 from pathduet.report.figures import short_name
 from pathduet.report.findings import Findings
 from pathduet.report.pictures import data_uri
@@ -27,6 +29,7 @@ def heatmaps(found: Findings) -> Section:
         "Where a model looked on single slides. A slide of the cross-validation is shown by the model of the fold that never saw "
         "its patient. Definitions and limits: docs/heatmaps.md.",
     )  # fmt: skip
+    section.blocks += _instead(found)
     pictures = sorted(
         path
         for path in (found.results / "explanations").glob("*/*/fold-*/*/heatmap.png")
@@ -43,7 +46,7 @@ def heatmaps(found: Findings) -> Section:
     maps = []
     for path in pictures[:PICTURES]:
         try:
-            maps.append(_map(found.results, path))
+            maps.append(_map(found, path))
         except (OSError, ValueError) as error:
             where = path.relative_to(found.results).as_posix()
             section.blocks.append(gap("A heatmap cannot be read.", f"{where}: {type(error).__name__}"))
@@ -54,11 +57,23 @@ def heatmaps(found: Findings) -> Section:
     return section
 
 
-def _map(results: Path, picture: Path) -> dict[str, Any]:
-    folder = picture.parent
+def _instead(found: Findings) -> Iterator[Block]:
+    """Yield what is said where the student stands for models that the run leaves out."""
+    wanted, reasons = found.config["explanations"]["heatmaps"]["models"], found.left_out
+    reason_of = dict(zip(reasons["model"], reasons["reason"], strict=True))
+    drawn = heatmap_models(wanted, [name for name in found.catalogue if name not in reason_of])
+    for model in wanted:
+        if model not in drawn:
+            told = f"No heatmaps of the {named(model, found.catalogue).in_sentence}: {reason_of[model]}."
+            yield text(f"{told} The student's are shown instead.")
+
+
+def _map(found: Findings, picture: Path) -> dict[str, Any]:
+    folder, results = picture.parent, found.results
     task, model, fold, slide = folder.parts[-4:]
+    words = (found.tasks[task].in_sentence, short_name(model, found.catalogue), fold.replace("-", " "))
     return {
-        "title": f"{slide}: {task}, {short_name(model)}, {re.sub('-', ' ', fold)}",
+        "title": f"{slide}: {', '.join(words)}",
         "uri": data_uri(picture, EDGE_PX),
         "links": [
             (name, (folder / part).relative_to(results).as_posix())

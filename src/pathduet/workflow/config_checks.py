@@ -116,6 +116,11 @@ def _task_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(
                 f"{where}.positive", f"{task.positive!r} is no class", f"one of {', '.join(task.classes)}"
             )
+        counted = task.malignancy_score
+        if isinstance(counted, str) and task.classes and counted not in task.classes:
+            yield Problem(
+                f"{where}.malignancy_score", f"{counted!r} is no class", f"one of {', '.join(task.classes)}"
+            )
         sets = clinical_sets(config)
         for chosen in task.clinical_baselines or ():
             if chosen not in sets:

@@ -16,23 +16,18 @@ from typing import Any
 import numpy as np
 
 from pathduet.core.files import atomic_path
-from pathduet.explain.layers import (
-    NAMES,
-    TME_COLOUR,
-    TUMOR_COLOUR,
-    layer_values,
-    layers_of,
-    strongest_points,
-)
+from pathduet.explain.colours import lighter, subspace_colours
+from pathduet.explain.layers import layer_values, layers_of, strongest_points
 from pathduet.explain.tile_maps import SlideMaps
+from pathduet.explain.words import subspace_title
 
 #: Sampled points written per attention and magnification.
 POINTS = 100
 _SPACE = uuid.UUID("4b2a6f0e-6f0d-5d0c-9a60-2f4e1c7d9b11")
-_COLOURS = {
-    "tumor": TUMOR_COLOUR, "tme": TME_COLOUR, "tile": "#6b7177",
-    "points tumor": "#f5b783", "points tme": "#8ecbf0", "points patches": "#f0e442",
-}  # fmt: skip
+#: Of tiles without a prototype, and of the points that patches sample.
+_TILE, _PATCHES = "#6b7177", "#f0e442"
+#: How far a subspace's sampled points are lighter than its tiles.
+_LIGHTER = 0.55
 
 
 def feature_collection(maps: SlideMaps, points: int = POINTS) -> dict[str, Any]:
@@ -77,12 +72,16 @@ def _tiles(maps: SlideMaps) -> list[dict[str, Any]]:
         "Tile": tiles["tile"].tolist(),
         "Cells on the token map": tiles["cells"].tolist(),
     }
-    for layer in layers_of(tiles):
-        name = "Tumor prototype (share)" if layer.is_membership else f"{layer.title} (share)"
-        measured[name] = tiles[layer.column].tolist()
-        if not layer.is_membership:
-            measured[f"{layer.title} (x equal share)"] = layer_values(tiles, layer).tolist()
+    for layer in layers_of(maps):
+        if layer.is_membership:
+            # of two shares one says both
+            shown = maps.subspaces[:1] if len(maps.subspaces) == 2 else maps.subspaces
+            measured |= {f"{subspace_title(s)} prototype (share)": tiles[f"p_{s}"].tolist() for s in shown}
+            continue
+        measured[f"{layer.title} (share)"] = tiles[layer.column].tolist()
+        measured[f"{layer.title} (x equal share)"] = layer_values(maps, layer).tolist()
     kinds = tiles["prototype"].tolist() if "prototype" in tiles else ["tile"] * len(tiles)
+    colours = {**subspace_colours(maps.subspaces), "tile": _TILE}
     x, y, w, h = (tiles[name].to_numpy(np.float64) for name in ("x", "y", "size", "size_y"))
     features = []
     for i, (m, tile, kind) in enumerate(zip(tiles["magnification"], tiles["tile"], kinds, strict=True)):
@@ -93,8 +92,8 @@ def _tiles(maps: SlideMaps) -> list[dict[str, Any]]:
                 _identity(maps, m, "tile", tile),
                 {"type": "Polygon", "coordinates": [ring]},
                 f"{m} tile {tile}",
-                [NAMES.get(kind, "Tile"), str(m)],
-                _COLOURS[kind],
+                [subspace_title(kind) if kind in maps.subspaces else "Tile", str(m)],
+                colours[kind],
                 {name: _plain(values[i]) for name, values in measured.items()},
             )
         )
@@ -103,13 +102,15 @@ def _tiles(maps: SlideMaps) -> list[dict[str, Any]]:
 
 def _points(maps: SlideMaps, attention: str, magnification: str, most: int) -> list[dict[str, Any]]:
     chosen = strongest_points(maps, attention, magnification, most)
+    colours = subspace_colours(maps.subspaces)
+    colour = lighter(colours[attention], _LIGHTER) if attention in colours else _PATCHES
     return [
         _feature(
             _identity(maps, magnification, attention, rank),
             {"type": "Point", "coordinates": [round(row["x"], 2), round(row["y"], 2)]},
             f"{magnification} point {rank}",
-            [f"Sampled by {NAMES[attention]}", magnification],
-            _COLOURS[f"points {attention}"],
+            [f"Sampled by {subspace_title(attention)}", magnification],
+            colour,
             {"Attention (share)": _plain(row["mass"]), "Rank": rank, "Tile": int(row["tile"])},
         )
         for rank, row in enumerate(chosen.to_dict("records"), 1)

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pathduet.core.errors import InputError
+from pathduet.explain.colours import COLOUR_MAP
 from pathduet.explain.layers import (
-    COLOUR_MAP,
-    TME_COLOUR,
-    TUMOR_COLOUR,
     Layer,
     layer_values,
     layers_of,
+    membership_scale,
     naming_note,
     strongest_points,
     top_of,
@@ -57,7 +56,7 @@ def heatmap_png(maps: SlideMaps, thumbnail: NDArray[np.uint8]) -> bytes:
 
     tiles = maps.tiles
     width0, height0 = slide_size(maps)
-    layers = layers_of(tiles)
+    layers = layers_of(maps)
     magnifications = list(dict.fromkeys(tiles["magnification"]))
     window = tissue_window(maps)
     aspect = (window[3] - window[1]) / (window[2] - window[0])
@@ -120,18 +119,25 @@ def tissue_window(maps: SlideMaps) -> tuple[float, float, float, float]:
 
 def _draw(axes: Axes, maps: SlideMaps, layer: Layer, magnification: str) -> None:
     from matplotlib.collections import PolyCollection
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 
-    values = layer_values(maps.tiles, layer)
+    values = layer_values(maps, layer)
     chosen = (maps.tiles["magnification"] == magnification).to_numpy()
     tiles, values = maps.tiles[chosen], values[chosen]
     x, y, w, h = (tiles[name].to_numpy(np.float64) for name in ("x", "y", "size", "size_y"))
     corners = np.stack([np.stack(p, -1) for p in ((x, y), (x + w, y), (x + w, y + h), (x, y + h))], 1)
-    two_sided = layer.is_membership and set(np.unique(values)) <= {0.0, 1.0}
+    steps: list[str] = []  # names of the prototypes, where nothing lies between them
+    legend = layer.legend
     if layer.is_membership:
-        ends = [TME_COLOUR, TUMOR_COLOUR] if two_sided else [TME_COLOUR, "#f2f2f2", TUMOR_COLOUR]
-        colours: Any = LinearSegmentedColormap.from_list("membership", ends, N=2 if two_sided else 256)
-        scale = Normalize(0, 1)
+        ends, names, between = membership_scale(maps.subspaces)
+        if between and not set(np.unique(values)) <= {0.0, 1.0}:
+            colours: Any = LinearSegmentedColormap.from_list("membership", ends)
+            scale = Normalize(0, 1)
+            legend = f"share of folds: {names[0]} (0) to {names[1]} (1)"
+        else:
+            steps = names
+            colours = ListedColormap([ends[0], ends[-1]] if between else ends)
+            scale = Normalize(-0.5, len(names) - 0.5)
     else:
         colours, scale = COLOUR_MAP, Normalize(0, top_of(values))
     drawn = PolyCollection(corners, array=values, cmap=colours, norm=scale, alpha=ALPHA, linewidths=0)  # type: ignore[arg-type]
@@ -146,15 +152,17 @@ def _draw(axes: Axes, maps: SlideMaps, layer: Layer, magnification: str) -> None
     )  # fmt: skip
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(labelsize=7.5, length=2, color=_MUTED)
-    if two_sided:
-        share = 100 * values.mean() if len(values) else 0.0
-        bar.set_ticks([0.25, 0.75], labels=["TME", f"tumor: {share:.0f} % of tiles"])
-        bar.ax.tick_params(length=0)
-    bar.set_label(
-        "share of folds: TME (0) to tumor (1)" if layer.is_membership and not two_sided else layer.legend,
-        fontsize=8,
-        color=_INK,
-    )
+    if steps:
+        shares = [
+            100 * float((values == place).mean()) if len(values) else 0.0 for place in range(len(steps))
+        ]
+        if len(steps) == 2:
+            labels = [steps[0], f"{steps[1]}: {shares[1]:.0f} % of tiles"]
+        else:
+            labels = [f"{name}\n{share:.0f} %" for name, share in zip(steps, shares, strict=True)]
+        bar.set_ticks(list(range(len(steps))), labels=labels)
+        bar.ax.tick_params(length=0, labelsize=7.5 if len(steps) < 5 else 5.5)
+    bar.set_label(legend, fontsize=8, color=_INK)
 
 
 def _scale_bar(axes: Axes, mpp: float, window: tuple[float, float, float, float]) -> None:

@@ -49,15 +49,15 @@ def _expression(
     """Return what a model that reads expression needs: the row from the fold's matrix with the model's own genes."""
     from pathduet.expression.fold_matrix import load
 
-    genes = (list(description.tumor_genes), list(description.tme_genes))
-    if not any(genes):
+    genes = {name: list(symbols) for name, symbols in description.genes.items()}
+    if not any(genes.values()):
         return None
     of_fold = results.genes(description.fold)
     for path in sorted(of_fold.parent.rglob(of_fold.name)):
         matrix = load(path)
-        if (list(matrix.tumor_genes), list(matrix.tme_genes)) == genes:
+        if matrix.genes == genes:
             return matrix.row_for(patient_id, slide_id)
-    where = f"model {description.model} of {description.task}, fold {description.fold}"
+    where = f"model {description.model} of {description.task.name}, fold {description.fold}"
     raise InputError.of(where, "no matrix in genes/ has its genes", "train it again")
 
 

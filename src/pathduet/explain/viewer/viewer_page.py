@@ -15,13 +15,12 @@ import numpy as np
 from pathduet.core.errors import InputError
 from pathduet.core.files import write_text
 from pathduet.core.html_page import content_hash, fill, script_data, shipped
+from pathduet.explain.colours import COLOUR_MAP
 from pathduet.explain.layers import (
-    COLOUR_MAP,
-    TME_COLOUR,
-    TUMOR_COLOUR,
     Layer,
     layer_values,
     layers_of,
+    membership_scale,
     naming_note,
     strongest_points,
     top_of,
@@ -30,6 +29,7 @@ from pathduet.explain.tile_maps import SlideMaps
 from pathduet.explain.viewer import vendor
 from pathduet.explain.viewer.heatmap import maps_title, slide_size
 from pathduet.explain.viewer.pyramid import TILE_PX, Pyramid, write_pyramid
+from pathduet.explain.words import subspace_word
 from pathduet.slides.readers.reader import SlideReader
 
 #: File name of the pyramid, and sampled points drawn per layer.
@@ -116,7 +116,7 @@ def viewer_data(maps: SlideMaps, pyramid: Pyramid) -> dict[str, Any]:
             "tile": TILE_PX, "folder": f"{PYRAMID}_files",
         },
         "tiles": {m: _tiles(maps, m) for m in magnifications},
-        "layers": [_layer(maps, layer, m) for m in magnifications for layer in layers_of(tiles)],
+        "layers": [_layer(maps, layer, m) for m in magnifications for layer in layers_of(maps)],
     }  # fmt: skip
 
 
@@ -125,20 +125,23 @@ def _tiles(maps: SlideMaps, magnification: str) -> dict[str, Any]:
     tiles = maps.tiles[chosen]
     width, height = float(tiles["size"].iloc[0]), float(tiles["size_y"].iloc[0])
     shown: list[dict[str, Any]] = []
-    if "prototype" in tiles:
-        named = (tiles["prototype"] == "tumor").astype(int)
-        shown.append({"name": "prototype", "values": named.tolist(), "words": ["TME", "tumor"]})
-    for layer in layers_of(tiles):
-        share = _rounded(tiles[layer.column].to_numpy())
-        if not layer.is_membership:
-            name = layer.title.lower().replace("tme", "TME")
-            times = _rounded(layer_values(maps.tiles, layer)[chosen.to_numpy()])
-            shown += [
-                {"name": f"{name}, share", "values": share},
-                {"name": f"{name}, × equal", "values": times},
-            ]
-        elif maps.tiles.attrs["fold"] == "ensemble":
-            shown.append({"name": "share of folds: tumor", "values": share})
+    averaged = maps.tiles.attrs["fold"] == "ensemble"
+    for layer in layers_of(maps):
+        if layer.is_membership:
+            places = {name: place for place, name in enumerate(maps.subspaces)}
+            words = [subspace_word(name) for name in maps.subspaces]
+            named = tiles["prototype"].map(places)
+            shown.append({"name": "prototype", "values": named.tolist(), "words": words})
+            # of two shares one says both
+            for name in (maps.subspaces[:1] if len(places) == 2 else maps.subspaces) if averaged else ():
+                share = _rounded(tiles[f"p_{name}"].to_numpy())
+                shown.append({"name": f"share of folds: {subspace_word(name)}", "values": share})
+            continue
+        times = _rounded(layer_values(maps, layer)[chosen.to_numpy()])
+        shown += [
+            {"name": f"{layer.in_sentence}, share", "values": _rounded(tiles[layer.column].to_numpy())},
+            {"name": f"{layer.in_sentence}, × equal", "values": times},
+        ]
     shown.append({"name": "cells on the token map", "values": tiles["cells"].tolist()})
     return {
         "width": width,
@@ -151,8 +154,12 @@ def _tiles(maps: SlideMaps, magnification: str) -> dict[str, Any]:
 
 
 def _layer(maps: SlideMaps, layer: Layer, magnification: str) -> dict[str, Any]:
-    values = layer_values(maps.tiles, layer)[(maps.tiles["magnification"] == magnification).to_numpy()]
-    top = 1.0 if layer.is_membership else top_of(values)
+    values = layer_values(maps, layer)[(maps.tiles["magnification"] == magnification).to_numpy()]
+    top, steps = top_of(values), False
+    ends, colours = ["0", f"{top:.3g} and more"], _colour_map()
+    if layer.is_membership:
+        names, ends, between = membership_scale(maps.subspaces)
+        colours, top, steps = [_rgb(name) for name in names], float(len(ends) - 1), not between
     points = strongest_points(maps, layer.points, magnification, POINTS) if layer.points else None
     return {
         "column": layer.column,
@@ -160,23 +167,25 @@ def _layer(maps: SlideMaps, layer: Layer, magnification: str) -> dict[str, Any]:
         "magnification": magnification,
         "legend": layer.legend,
         "top": top,
-        "ends": ["TME", "tumor"] if layer.is_membership else ["0", f"{top:.3g} and more"],
-        "colours": _colours(layer),
+        "ends": ends,
+        "colours": colours,
+        "steps": steps,
         "values": _rounded(values),
         "points": [] if points is None else points[["x", "y"]].round(1).to_numpy().tolist(),
     }
 
 
-def _colours(layer: Layer) -> list[list[int]]:
+def _colour_map() -> list[list[int]]:
     """Return colours between which the script interpolates."""
     import matplotlib as mpl
+
+    return [_rgb(row) for row in mpl.colormaps[COLOUR_MAP](np.linspace(0, 1, 17)).tolist()]
+
+
+def _rgb(colour: Any) -> list[int]:
     from matplotlib.colors import to_rgb
 
-    if layer.is_membership:
-        chosen = [to_rgb(TME_COLOUR), to_rgb("#f2f2f2"), to_rgb(TUMOR_COLOUR)]
-    else:
-        chosen = [tuple(row[:3]) for row in mpl.colormaps[COLOUR_MAP](np.linspace(0, 1, 17)).tolist()]
-    return [[round(255 * part) for part in colour] for colour in chosen]
+    return [round(255 * part) for part in to_rgb(colour)]
 
 
 def _rounded(values: Any) -> list[float]:

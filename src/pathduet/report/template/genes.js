@@ -27,6 +27,7 @@
   const number = (value, digits) => (value === undefined ? "" : value.toFixed(digits));
   const small = (q) => (q === undefined ? "" : q < 0.001 ? q.toExponential(1) : q.toFixed(3));
 
+  const groupOf = Object.fromEntries(data.subspaces.map((s, i) => [s.id, { style: `s${i}`, name: s.name }]));
   const nameOf = Object.fromEntries(data.models.map((m) => [m.id, m.name]));
   byId("x").append(option("", RANK), ...data.models.map((m) => option(m.id, m.name)));
   byId("y").append(...data.models.map((m) => option(m.id, m.name)));
@@ -38,7 +39,7 @@
   };
 
   const describe = (gene) =>
-    [`${gene.g} (${gene.s})`]
+    [`${gene.g} (${groupOf[gene.s].name})`]
       .concat(data.models.filter((m) => gene.m[m.id]).map((m) => {
         const [r, q, rank, n] = gene.m[m.id];
         return `${m.name}: r = ${r.toFixed(3)}, q = ${small(q)}, rank ${rank}, n = ${n}`;
@@ -67,7 +68,7 @@
     for (const gene of [...genes].sort((a, b) => a.p - b.p)) {
       const [r, q] = gene.m[y];
       const state = q < 0.05 ? "sure" : "open";
-      const dot = svg("circle", { class: `${gene.s} ${state}${gene.p ? " marked" : ""}`, cx: px(across(gene)), cy: py(r), r: gene.p ? 6 : 3.6 });
+      const dot = svg("circle", { class: `${groupOf[gene.s].style} ${state}${gene.p ? " marked" : ""}`, cx: px(across(gene)), cy: py(r), r: gene.p ? 6 : 3.6 });
       dot.gene = gene;
       plot.append(dot);
       if (gene.p) plot.append(svg("text", { class: "label", x: px(across(gene)) + 9, y: py(r) - 6 }, gene.g));
@@ -97,7 +98,7 @@
     });
     rows.replaceChildren(...sorted.slice(0, SHOWN).map((gene) => {
       const tr = document.createElement("tr");
-      tr.append(cell("td", gene.g), cell("td", gene.s), cell("td", number(gene.m[y][0], 3)), cell("td", small(gene.m[y][1])));
+      tr.append(cell("td", gene.g), cell("td", groupOf[gene.s].name), cell("td", number(gene.m[y][0], 3)), cell("td", small(gene.m[y][1])));
       if (x && x !== y) tr.append(cell("td", number(gene.m[x][0], 3)));
       return tr;
     }));

@@ -153,7 +153,9 @@
     strip.height = 1;
     const context = strip.getContext("2d");
     for (let i = 0; i < 200; i++) {
-      context.fillStyle = mixed(layer.colours, i / 199);
+      // steps: as many equal parts as colours, nothing between them
+      const part = Math.floor(i / 200 * layer.colours.length) / (layer.colours.length - 1);
+      context.fillStyle = mixed(layer.colours, layer.steps ? part : i / 199);
       context.fillRect(i, 0, 1, 1);
     }
     const ends = document.createElement("div"), words = document.createElement("div");
