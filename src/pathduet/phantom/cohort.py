@@ -229,7 +229,7 @@ def _claim(out: Path, design: Design, overwrite: bool) -> str:
         changed = _differences(found, wanted)
         raise InputError([Problem(_RECORD, f"a phantom of other parameters ({changed})", advice)])
     else:
-        written |= set(input_files(design_of(found["design"])))
+        written |= set(input_files(design_of(found["design"]))) if "design" in found else set()
     for name in (*written, "truth/slides.tsv"):  # drawing replaces the slides one by one
         (out / name).unlink(missing_ok=True)
     write_json(out / _RECORD, wanted)
@@ -241,7 +241,7 @@ def _record(out: Path) -> dict[str, Any]:
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    flat_found, flat_wanted = (record["design"] | record for record in (found, wanted))
+    flat_found, flat_wanted = (record.get("design", {}) | record for record in (found, wanted))
     return ", ".join(
         f"{k}: {flat_found.get(k)} there, {v} wanted" if k not in ("sites", "plan") else k
         for k, v in flat_wanted.items()
