@@ -143,7 +143,7 @@ def make(
             },
             index=[ids[i] for i in paired],
         ),
-        var=pd.DataFrame(orders, index=[f"G{i}" for i in range(genes)]),
+        var=pd.DataFrame(orders, index=[f"GENE{i}" for i in range(genes)]),
         uns={"pathduet": json.dumps({"subspaces": {name: {} for name in genes_of}})},
     )
     expression = folder / "fold-0.h5ad"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -14,6 +14,8 @@ from pathduet.training.prototype_order import consistent_scorer, order_evidence,
 CONFIG = ModelConfig(
     tokens=36, width=16, heads=2, head_dim=8, offset_groups=2, offset_kernel=3, stride=2, dropout=0.0
 )
+
+THREE = replace(CONFIG, subspaces=(*CONFIG.subspaces, "stroma"))
 
 
 def programmes(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -51,7 +53,7 @@ class Slides:
     """Slides with random features, whose genes are given."""
 
     patches: torch.Tensor  # (n, N, d)
-    genes: tuple[torch.Tensor, torch.Tensor]
+    genes: tuple[torch.Tensor, ...]
     fine: torch.Tensor | None = None  # (n, N, d) at 20x, if it is not the same
 
     def __len__(self) -> int:
@@ -64,7 +66,7 @@ class Slides:
             index=rows, slide_ids=tuple(map(str, indices)),
             patches={"10x": self.patches[rows], "20x": (self.patches if self.fine is None else self.fine)[rows]},
             repeats={m: torch.ones(n, dtype=torch.int64) for m in MAGNIFICATIONS},
-            genes={s: genes[rows] for s, genes in zip(CONFIG.subspaces, self.genes)},
+            genes={s: genes[rows] for s, genes in zip(THREE.subspaces, self.genes)},
             has_expression=torch.ones(n, dtype=torch.bool),
             label=torch.zeros(n, dtype=torch.int64), event=torch.ones(n), value=torch.zeros(n),
         )  # fmt: skip
@@ -156,6 +158,43 @@ def test_a_weak_witness_follows_the_magnification_that_says_more() -> None:
         network = student(seed)
         order_prototypes(network, slides, list(range(40)), 7, torch.device("cpu"))
         assert (tissue_put_first(network, hidden, "20x") > 0).float().mean() > 0.9
+
+
+def three_tissues(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Slides of three tissues, each moved by a latent of its own: patches, latents (n, 3), tissue of each patch."""
+    generator = torch.Generator().manual_seed(seed)
+    share = 0.5 + torch.rand(n, 3, generator=generator)
+    kind = torch.multinomial(share, 36, replacement=True, generator=generator)  # (n, 36)
+    latents = torch.randn(n, 3, generator=generator)
+    patches = torch.randn(n, 36, 10, generator=generator) * 0.3
+    for k in range(3):
+        patches[..., k] += torch.where(kind == k, 4.0, 0.0)
+        patches[..., 3 + k] += torch.where(kind == k, latents[:, k : k + 1], torch.zeros(()))
+    return patches, latents, kind
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+def test_each_of_three_subspaces_gets_the_tissue_that_moves_with_its_genes(
+    order: tuple[int, int, int],
+) -> None:
+    torch.manual_seed(sum(order))
+    network = Student(THREE, 10, 3).eval()
+    for m in MAGNIFICATIONS:
+        torch.nn.init.normal_(network.scorer(m))
+    patches, latents, kind = three_tissues(60, 3)
+    expressed = tuple(genes(latents[:40, k], k) for k in order)
+    before = network(patches, patches).logits
+    evidence = order_prototypes(
+        network, Slides(patches[:40], expressed), list(range(40)), 7, torch.device("cpu")
+    )
+    output = network(patches, patches)
+    for m in MAGNIFICATIONS:
+        assignment = output.aggregation[m].assignment
+        for subspace, tissue in enumerate(order):
+            member = assignment == output.order[m][:, subspace].unsqueeze(1)
+            share = ((kind == tissue) & member).sum(1) / member.sum(1)
+            assert (share[40:] > 0.5).float().mean() > 0.9
+    assert set(evidence) == set(MAGNIFICATIONS) == set(before)
 
 
 def test_the_direction_is_the_one_in_which_prototypes_differ() -> None:
