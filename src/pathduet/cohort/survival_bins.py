@@ -14,14 +14,14 @@ def discretize(times: ArrayLike, events: ArrayLike, n_bins: int = 4) -> NDArray[
     """Return the inner edges that cut survival times into intervals with equally many patients.
 
     The quantiles are numpy's (linear interpolation), as in :func:`pandas.qcut`. They are taken
-    over all patients, dead or censored, as in the paper (quartiles 233.5, 511 and 929 days over its cohort).
+    over all patients, with the event or censored, as in the paper (quartiles 233.5, 511 and 929 days over its cohort).
 
     Parameters
     ----------
     times : array_like, shape (n,)
         Survival or follow-up times, all > 0; the edges have the same unit.
     events : array_like, shape (n,)
-        1 if the death was seen, 0 if censored. Both kinds count alike for the quantiles; a patient whose status
+        1 if the event was seen, 0 if censored. Both kinds count alike for the quantiles; a patient whose status
         is unknown has no place in an interval.
     n_bins : int
         Number of intervals, >= 2.

@@ -67,9 +67,9 @@ def hazard_distillation_loss(
     """
     student_logits, teacher_logits = _checked(student_logits, teacher_logits, temperature)
     s, t = student_logits / temperature, teacher_logits / temperature
-    dies = t.sigmoid() * (F.logsigmoid(t) - F.logsigmoid(s))
-    lives = (-t).sigmoid() * (F.logsigmoid(-t) - F.logsigmoid(-s))
-    return temperature**2 * (dies + lives).sum(dim=-1).mean()
+    happens = t.sigmoid() * (F.logsigmoid(t) - F.logsigmoid(s))
+    spared = (-t).sigmoid() * (F.logsigmoid(-t) - F.logsigmoid(-s))
+    return temperature**2 * (happens + spared).sum(dim=-1).mean()
 
 
 def _checked(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

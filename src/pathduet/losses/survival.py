@@ -1,6 +1,6 @@
 """Discrete-time survival: likelihood, survival curve and risk from the logits of the hazards.
 
-Interval t = 0 ... K-1 has the hazard h(t) = sigmoid(logit), the probability to die in it after reaching it;
+Interval t = 0 ... K-1 has the hazard h(t) = sigmoid(logit), the probability of the event in it after reaching it;
 S(t) is the product of 1 - h up to and including t.
 """
 
@@ -67,7 +67,7 @@ def survival_nll(logits: Tensor, bin: Tensor, event: Tensor) -> Tensor:
 
     Notes
     -----
-    Death in interval t: S(t-1) h(t); censored in it: S(t), that is, t was outlived. No extra weight for uncensored
+    Event in interval t: S(t-1) h(t); censored in it: S(t), that is, t was outlived. No extra weight for uncensored
     patients (the alpha of some implementations is 0).
 
     References
@@ -99,7 +99,7 @@ def survival_curve(hazards: Tensor) -> Tensor:
 
 
 def risk_from_hazards(hazards: Tensor) -> Tensor:
-    """Return minus the sum of S over the intervals, (...) in [-K, 0], from hazards (..., K). Higher = dies earlier."""
+    """Return minus the sum of S over the intervals, (...) in [-K, 0], from hazards (..., K). Higher = the event comes earlier."""
     return -survival_curve(hazards).sum(dim=-1)
 
 
@@ -114,6 +114,6 @@ def survival_risk(logits: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (B,), or (...), in [-K, 0]. Higher = dies earlier: minus the expected number of intervals that are outlived.
+        (B,), or (...), in [-K, 0]. Higher = the event comes earlier: minus the expected number of intervals that are outlived.
     """
     return risk_from_hazards(logits.sigmoid())

@@ -138,11 +138,11 @@ def observed_loss(predictions: pd.DataFrame, target: TaskTarget) -> float:
         means = rows.groupby("patient_id")[[*hazards, "bin", "event"]].mean()
         h = means[hazards].to_numpy(float)
         bins, event = means["bin"].to_numpy(int), means["event"].to_numpy(float)
-        alive = np.cumprod(1 - h, axis=1)
+        outlived = np.cumprod(1 - h, axis=1)
         here = np.arange(len(means))
-        before = np.where(bins > 0, alive[here, bins - 1], 1.0)
+        before = np.where(bins > 0, outlived[here, bins - 1], 1.0)
         observed = (
-            np.where(event > 0, before * h[here, bins], alive[here, bins]) if len(means) else np.empty(0)
+            np.where(event > 0, before * h[here, bins], outlived[here, bins]) if len(means) else np.empty(0)
         )
     else:
         rows = predictions.dropna(subset=["label"])
