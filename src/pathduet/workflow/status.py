@@ -73,7 +73,8 @@ def write_plan(plan: Plan, results: Path) -> None:
     """Write what the run that starts now is going to make; what failed in the last one is past."""
     failures_path(results).unlink(missing_ok=True)
     layout = plan.results
-    matrices = {plan.genes_of(model, fold) for _, model in plan.trained for fold in plan.folds}
+    chosen = [plan.genes_of(model, fold) for _, model in plan.trained for fold in plan.folds]
+    matrices = {path for path in chosen if isinstance(path, Path)}
     paths = {
         "genes": sorted(matrices),
         "train": plan.of_folds(plan.trained, WEIGHTS),
