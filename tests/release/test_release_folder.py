@@ -97,7 +97,7 @@ def test_genes_a_table_lacks_stand_at_the_training_mean_until_they_are_too_many(
             with pytest.raises(InputError, match="are not in the table"):
                 scaling.apply(fewer)
         else:
-            assert np.isfinite(scaling.apply(fewer).tumor).all()
+            assert np.isfinite(scaling.apply(fewer).values["tumor"]).all()
 
 
 @pytest.mark.parametrize(
