@@ -162,6 +162,16 @@ def test_external_cohorts_of_every_task_and_the_restriction_to_the_networks_pati
     assert not set(found.train.index) & set(found.test.index) and "external_notes" in found.record
 
 
+def test_a_task_without_labels_outside_leaves_tables_without_rows(tmp_path: Path) -> None:
+    patients = cohort()
+    patients.loc[patients["cohort"] == "out", "grade"] = None
+    predicted(tmp_path, patients, 0, "logistic_age", GRADING, external_cohorts=["out"])
+    outside = pd.read_csv(
+        Results(tmp_path).external("grading", "logistic_age", 0) / "predictions.tsv", sep="\t"
+    )
+    assert outside.empty and {"patient_id", "label", "p_G2"} <= set(outside.columns)
+
+
 def test_each_kind_of_task_has_its_regression(tmp_path: Path) -> None:
     classes = predicted(tmp_path, cohort(), 0, "logistic_age_sex", GRADING).test
     assert classes[["p_G2", "p_G3", "p_G4"]].sum(axis=1).to_numpy() == pytest.approx(1)

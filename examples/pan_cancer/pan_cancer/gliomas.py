@@ -66,7 +66,7 @@ def arrays(data: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
     found = pd.read_csv(data_file(data, f"expr_external/{name}_pheno.tsv"), sep="\t").set_index("Sample")
-    if "Recurrence" in found:
+    if name == "Joo":
         found = found[found["Recurrence"] == "Primary"].drop_duplicates("Patient_ID")
     found = found[found["survival"].notna() & found["status"].notna() & (found["survival"] > 0)]
     values = pd.read_csv(data_file(data, f"expr_external/{name}_expr.tsv.gz"), sep="\t").set_index("Sample")

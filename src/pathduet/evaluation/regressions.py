@@ -85,7 +85,7 @@ def write_regressions(
     settings : mapping
         ``tasks`` (name to its plain form) and ``catalogue`` (the sections that :func:`pathduet.catalogue.catalogue_of` needs).
     external_cohorts : iterable of str
-        Predicted for tasks that are evaluated there.
+        Predicted for every task; of a task that nobody there has a label of, the files hold no rows.
     only : iterable of str, optional
         Restrict the patients whom clinical models predict to these (those whom the networks predict), so that the rows of a table
         are about the same patients. ``components`` predicts whoever has expression.
@@ -98,6 +98,7 @@ def write_regressions(
         Listing labels and covariates that cannot be read.
     """
     catalogue = catalogue_of(settings["catalogue"])
+    external = list(external_cohorts)
     tasks = {name: Task.of(name, plain) for name, plain in settings["tasks"].items()}
     values = covariate_values(patients, settings["catalogue"]["covariates"], tasks.values())
     predicted = patients.index if only is None else patients.index[patients.index.isin(list(only))]
@@ -109,7 +110,6 @@ def write_regressions(
         expression = patient_expression(genes[fold]) if genes and with_components else pd.DataFrame()
         for name, models in models_by_task.items():
             task, truth = tasks[name], labels[name][list(TRUTH[tasks[name].kind])]
-            external = list(external_cohorts) if task.external else []
             parts = parts_of_fold(patients, truth.index, folds, fold, external)
             for model in models:
                 columns = list(catalogue[model].covariates)
