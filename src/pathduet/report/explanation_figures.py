@@ -137,10 +137,10 @@ def _by_class(axis: Axes, points: pd.DataFrame, task: Task) -> None:
 
 
 def _by_value(axis: Axes, points: pd.DataFrame, values: pd.Series) -> None:
-    """Draw a fold's patients in colours that mean the same in every panel; those without a value are grey."""
+    """Draw a fold's patients in colours that mean the same in every panel; those without a value are open."""
     known = points[points["value"].notna()]
     rest = points[points["value"].isna()]
-    axis.plot(rest["x"], rest["y"], "o", ms=5, mec=PAPER, mew=0.5, color=MUTED, alpha=0.9)
+    axis.plot(rest["x"], rest["y"], "o", ms=5, mfc="none", mec=MUTED, mew=0.8)
     axis.scatter(known["x"], known["y"], s=25, c=known["value"], cmap=COLOUR_MAP, vmin=values.min(), vmax=values.max(),
                  edgecolors=PAPER, linewidths=0.5)  # fmt: skip
 
