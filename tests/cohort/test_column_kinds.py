@@ -119,5 +119,10 @@ def test_names_of_tasks_are_those_of_a_configuration_and_never_the_same() -> Non
     assert [kind.name for kind in kinds] == ["label_1p_19q", "er_status", "er_status_2"]
 
 
+def test_a_label_without_a_telling_name_is_no_event() -> None:
+    kinds = column_kinds({"survival_days": TIMES, "event": ["1", "0"] * 3, "y": ["1", "0"] * 3}, 3)
+    assert [(kind.what, kind.doubt) for kind in kinds] == [("survival", ""), ("two classes", "")]
+
+
 def test_words_of_names() -> None:
     assert words_of("OS.time") == ["os", "time"] and words_of("DaysToDeath") == ["days", "to", "death"]

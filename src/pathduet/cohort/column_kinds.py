@@ -16,9 +16,9 @@ from pathduet.cohort.labels import natural_order, number_in
 #: Cells that say that nothing is known, beside those that every sheet's reader takes for empty.
 UNKNOWN = {"unknown", "not known", "?", "??", "--", "'--", "missing", "not done", "not reported"}
 _UNITS = {
-    "days": {"d", "day", "days"},
+    "days": {"day", "days"},
     "months": {"mo", "mos", "month", "months"},
-    "years": {"y", "yr", "yrs", "year", "years"},
+    "years": {"yr", "yrs", "year", "years"},
 }
 _TIME = {"time", "survival", "duration"}.union(*_UNITS.values())
 _CENSOR = {"censor", "censored", "censoring", "censorship", "cens", "alive"}
@@ -41,20 +41,8 @@ _SOURCES = {
     "study", "dataset", "cohort",
 }  # fmt: skip
 _NO_FINDINGS = {
-    "id",
-    "uuid",
-    "barcode",
-    "date",
-    "path",
-    "file",
-    "filename",
-    "url",
-    "mpp",
-    "index",
-    "comment",
-    "note",
-    "notes",
-}
+    "id", "uuid", "barcode", "date", "path", "file", "filename", "url", "mpp", "index", "comment", "note", "notes",
+}  # fmt: skip
 _SCALES = {"stage", "grade", "score", "gleason", "isup", "level", "degree"}
 _WORDS = [
     ("negative", "low", "medium", "high"), ("low", "moderate", "high"), ("low", "intermediate", "high"), ("none", "mild", "moderate", "severe"),
@@ -62,22 +50,9 @@ _WORDS = [
 ]  # fmt: skip
 #: Of two classes, words of the one that is not the positive one.
 _NEGATIVE = {
-    "negative",
-    "neg",
-    "no",
-    "non",
-    "not",
-    "n",
-    "wt",
-    "wild",
-    "wildtype",
-    "absent",
-    "low",
-    "false",
-    "benign",
-    "normal",
-    "stable",
-}
+    "negative", "neg", "no", "non", "not", "n", "wt", "wild", "wildtype", "absent", "low", "false", "benign",
+    "normal", "stable",
+}  # fmt: skip
 _STEP = re.compile(
     r"(?P<prefix>stage|grade|g|isup|score|p?[tnm])?[ _-]?(?P<number>\d+|i{1,3}|iv|v)(?P<part>[a-d]\d?)?\+?",
     re.IGNORECASE,

@@ -300,12 +300,15 @@ def _link(table: pd.DataFrame, names: Mapping[str, set[str]], what: str, source:
     else:
         patient = chosen or (named if named in by_start else _only(by_start, begin, source))
         how = f"column {patient!r} holds the patients, whose ids the names of the {what} begin with"
-        matched, columns = begin[patient], [patient]
+        matched, columns = begin[patient], [patient, *(column for column in cells if exact[column])]
     owners = {
         row: _patient_id(cell, whole=bool(patient)) for row, cell in enumerate(cells[patient or columns[0]])
     }
     return Link(
-        {row: owner for row, owner in owners.items() if owner}, matched, tuple(filter(None, columns)), how
+        {row: owner for row, owner in owners.items() if owner},
+        matched,
+        tuple(dict.fromkeys(filter(None, columns))),
+        how,
     )
 
 
