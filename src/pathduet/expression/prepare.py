@@ -256,15 +256,20 @@ def _token_order(
     for name, own in listed.items():
         several = (var["subspace"] == SHARED) & var.index.isin(own)
         candidates = list(var.index[(var["subspace"] == name) | several])
-        total = len(set(own))
+        total, measured = len(set(own)), len(set(own) & set(training.columns))
         if not candidates:
-            found = f"none of the {len(own)} {name} genes is in all expression tables"
-            raise InputError.of(f"genes, {name}", found, "check the gene names and expression.shared_genes")
+            found, advice = (
+                f"none of the {total} {name} genes is in all expression tables",
+                "check the gene names",
+            )
+            if measured:
+                found = f"all {measured} measured {name} genes are in other subspaces' lists, too"
+                advice = "say where they go: expression.shared_genes"
+            raise InputError.of(f"genes, {name}", found, advice)
         order = coexpression_order(training[top_share(dispersion, candidates, settings.fraction)])
         place = {gene: position for position, gene in enumerate(order)}
         var[f"token_order_{name}"] = [place.get(gene, -1) for gene in var.index]
         var["token_order"] = var["token_order"].where(var["token_order"] >= 0, var[f"token_order_{name}"])
-        measured = len(set(own) & set(training.columns))
         sizes[name] = {
             "listed": total, "absent": total - measured, "candidates": len(candidates), "selected": len(order),
         }  # fmt: skip
