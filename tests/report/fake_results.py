@@ -349,7 +349,7 @@ def fake_results(root: Path, design: str = "glial", seed: int = 0) -> dict[str, 
     clinical = {name: fitted(config, name) for name in config["tasks"]}
     write_regressions(results, patients, folds, clinical, 3, table_settings(config, []), external)
     evaluate(results, config, networks, left_out=tuple(left_out))
-    fake_explanations(root, config, rng)
+    fake_explanations(root, config, networks, rng)
     for rule, name, seconds in (("tile", "0000", 31.2), ("tile", "0001", 28.7), ("features", "0000", 412.5),
                                 ("train", "survival-teacher-fold-0", 95.1)):  # fmt: skip
         text = f"s\th:m:s\tmax_rss\n{seconds}\t0:00:31\t812.5\n"

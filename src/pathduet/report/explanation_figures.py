@@ -61,7 +61,7 @@ class About:
 
     def colour(self, model: str, models: Sequence[str]) -> str:
         """Return a model's colour among others."""
-        return colour_of(model, models, self.catalogue)
+        return colour_of(model, self.catalogue, models)
 
     @property
     def colours(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pathduet.catalogue import CATALOGUE, Model, named
+from pathduet.catalogue import Model, named
 from pathduet.cohort.tasks import Task
 from pathduet.evaluation.metrics import CHANCE, METRIC_NAMES
 from pathduet.evaluation.survival_curves import SurvivalCurve
@@ -42,12 +42,12 @@ _METRICS_A_ROW = 5
 Catalogue = Mapping[str, Model]
 
 
-def short_name(model: str, catalogue: Catalogue = CATALOGUE) -> str:
+def short_name(model: str, catalogue: Catalogue) -> str:
     """Return a model's name for an axis."""
     return named(model, catalogue).short_title
 
 
-def colour_of(model: str, models: Sequence[str] = (), catalogue: Catalogue = CATALOGUE) -> str:
+def colour_of(model: str, catalogue: Catalogue, models: Sequence[str] = ()) -> str:
     """Return a model's colour: its own, or one of the palette by its place among the others of `models`."""
     if named(model, catalogue).colour:
         return named(model, catalogue).colour
@@ -90,7 +90,7 @@ def spread(table: pd.DataFrame, metrics: Sequence[str], catalogue: Catalogue) ->
             records = table[table["metric"] == metric].to_dict("records")
             found = {(r["model"], r["variant"], r["protocol"]): r for r in records}
             for y, key in enumerate(keys):
-                row, colour = found[key], colour_of(key[0], catalogue=catalogue)
+                row, colour = found[key], colour_of(key[0], catalogue)
                 values = [row[f] for f in folds if not pd.isna(row[f])]
                 if values:
                     mean_and_interval(axis, y, row["mean"], (row["ci_low"], row["ci_high"]), colour)
@@ -125,7 +125,7 @@ def endpoints(tables: Mapping[str, pd.DataFrame], metric: str, catalogue: Catalo
         for axis, (title, table) in zip(axes, tables.items(), strict=True):
             rows = table[(table["metric"] == metric) & table["mean"].notna()]
             for row in rows.drop_duplicates("model").to_dict("records"):
-                colour = colour_of(row["model"], catalogue=catalogue)
+                colour = colour_of(row["model"], catalogue)
                 limits = row["ci_low"], row["ci_high"]
                 mean_and_interval(axis, models.index(row["model"]), row["mean"], limits, colour)
             if metric in CHANCE:
@@ -140,7 +140,7 @@ def endpoints(tables: Mapping[str, pd.DataFrame], metric: str, catalogue: Catalo
 def risk_group_curves(
     curves: Mapping[str, tuple[Sequence[SurvivalCurve], float | None]],
     task: Task,
-    catalogue: Catalogue = CATALOGUE,
+    catalogue: Catalogue,
 ) -> Figure:
     """Share without the event by predicted risk group, with 95 % bands, censoring ticks and numbers at risk.
 
@@ -207,7 +207,7 @@ def training(histories: Mapping[str, Sequence[pd.DataFrame]], loss: str, catalog
         for axis, (model, folds) in zip(axes, histories.items(), strict=True):
             for history in folds:
                 by_epoch = history.groupby("epoch")[loss].mean()
-                axis.plot(by_epoch.index, by_epoch, color=colour_of(model, catalogue=catalogue), alpha=0.75, lw=1.3,
+                axis.plot(by_epoch.index, by_epoch, color=colour_of(model, catalogue), alpha=0.75, lw=1.3,
                           marker="o" if len(by_epoch) < 3 else None, ms=3)  # fmt: skip
             axis.set(title=short_name(model, catalogue), xlabel="epoch")
             axis.locator_params(axis="x", integer=True)

@@ -147,7 +147,7 @@ def predicted_observed(values: Values, catalogue: Catalogue) -> Figure:
         figure, axes = panels(len(values), 3, 3.15, 3.3)
         for axis, (model, (observed, predicted)) in zip(axes, values.items(), strict=True):
             axis.plot(limits, limits, color=MUTED, lw=1, ls=(0, (4, 3)))
-            axis.plot(predicted, observed, "o", color=colour_of(model, catalogue=catalogue), ms=4, alpha=0.6, mew=0,
+            axis.plot(predicted, observed, "o", color=colour_of(model, catalogue), ms=4, alpha=0.6, mew=0,
                       rasterized=len(observed) > 2000)  # fmt: skip
             axis.set(
                 title=short_name(model, catalogue),
@@ -166,7 +166,7 @@ def residuals(values: Values, catalogue: Catalogue) -> Figure:
         figure, axes = panels(len(values), 3, 3.15, 2.8)
         reach = 1.08 * max(float(np.abs(o - p).max()) for o, p in values.values()) or 1.0
         for axis, (model, (observed, predicted)) in zip(axes, values.items(), strict=True):
-            colour, left = colour_of(model, catalogue=catalogue), observed - predicted
+            colour, left = colour_of(model, catalogue), observed - predicted
             axis.axhline(0, color=MUTED, lw=1, ls=(0, (4, 3)))
             axis.plot(
                 predicted, left, "o", color=colour, ms=4, alpha=0.35, mew=0, rasterized=len(left) > 2000
