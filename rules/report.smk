@@ -28,6 +28,7 @@ rule report:
     input:
         ledger=RESULTS.ledger,
         participation=RESULTS.participation,
+        patients=plan.patients_sheet,
         left_out=RESULTS.left_out,
         provenance=RESULTS.provenance,
         genes=plan.genes,

@@ -67,7 +67,7 @@ def archived(results: Results) -> list[Path]:
     """Return the results that go into the archive; slides, features, weights and representations are too large."""
     model = results.model("*", "*", "*")
     patterns = (
-        results.report, results.provenance, results.ledger, results.participation, results.folds, results.table("*", ".*"),
+        results.report, results.provenance, results.ledger, results.participation, results.left_out, results.folds, results.table("*", ".*"),
         results.metrics("*"), model / PREDICTIONS, model / DESCRIPTION, model / HISTORY, results.external("*", "*", "*") / PREDICTIONS,
         results.job_record(results.log("**", "*")),
     )  # fmt: skip
