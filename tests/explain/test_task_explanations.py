@@ -91,7 +91,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str,
     )
     rows.astype({"event": int}).to_csv(folder / "patients.tsv", sep="\t")
     chosen = config.default("explanations")
-    chosen["genes"] = ["G1", "PTTG1"]
+    chosen["genes"] = ["GENE1", "PTTG1"]
     chosen["regions"] = {
         "annotations": str(results / "regions/{slide_id}.png"),
         "legend": str(results / "legend.json"),
@@ -184,3 +184,14 @@ def test_a_regression_without_expression_has_what_slides_can_tell(
     assert set(scores["measure"]) == {"neighbours", "linear"}
     assert ">Size<" in (out / "embedding.svg").read_text()  # what the colours mean
     assert "separation by value" in summary["explanations"][0]["message"]
+
+
+def test_where_no_network_is_explained_that_is_the_reason(
+    run: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    results, patients, settings = run
+    settings = settings | {"models": [], "has_slides": False}
+    summary = explained(SIZE, results, patients, settings, tmp_path)
+    why = "none of explanations.models is a network of this run"
+    assert [entry["reasons"] for entry in summary["explanations"]] == [[why], [why]]
+    assert why in (tmp_path / "embedding.svg").read_text()

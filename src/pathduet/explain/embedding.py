@@ -437,5 +437,5 @@ def explain_embedding(run: TaskRun) -> dict[str, Any]:
         "method": method,
         "classes": ", ".join(sorted(set(scores["classes"].dropna()) - {""})),
         "message": f"Highest {told}: {', '.join(parts)}." if parts else f"No {told} could be computed.",
-        "reasons": [f"{row['model']}: {row['reason']}" for row in noted.to_dict("records")],
+        "reasons": run.no_network or [f"{row['model']}: {row['reason']}" for row in noted.to_dict("records")],
     }

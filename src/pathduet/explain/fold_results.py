@@ -132,6 +132,11 @@ class TaskRun:
         found = self.read[0].items()
         return {model: folds for model, folds in found if named(model, self.catalogue).is_network}
 
+    @property
+    def no_network(self) -> list[str]:
+        """The reason why nothing is explained, where none of the explained models is a network."""
+        return [] if self.networks else ["none of explanations.models is a network of this run"]
+
     def role(self, model: str) -> str:
         """Return a model's role (see :class:`pathduet.catalogue.Model`); a variation has that of the model it varies."""
         for fold in self.folds if model not in CATALOGUE else ():

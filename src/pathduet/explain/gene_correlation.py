@@ -230,7 +230,8 @@ def explain_gene_correlation(run: TaskRun) -> dict[str, Any]:
     for name, one in zip(TABLES["gene_correlation"], (table, summary), strict=True):
         write_tsv(run.out_dir / name, one)
     absent = "not among the subspaces' genes that all cohorts have"
-    problems += [f"{gene}: {absent}" for gene in wanted if gene not in set(table["gene"])]
+    problems += [f"{gene}: {absent}" for gene in wanted if len(table) and gene not in set(table["gene"])]
+    problems += run.no_network
     problems += [f"{m}: {reason}" for m in run.networks for reason in [*reasons.get(m, []), *more.get(m, [])]]
     counts = summary.groupby("model", sort=False)[["significant", "genes"]].sum()
     parts = [
