@@ -61,9 +61,8 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             f"cohort {cohort!r} is in neither cohorts.internal nor cohorts.external",
             "correct the name, or add it to cohorts",
         )
-    for cohort in internal if tables else ():
-        if cohort not in tables:
-            yield Problem("expression.tables", f"no table for the internal cohort {cohort!r}", "add one")
+    if internal and tables and not set(internal) & set(tables):
+        yield Problem("expression.tables", "none of an internal cohort", "add one, or leave out the tables")
     yield from _task_problems(config)
     yield from _subspace_problems(config)
     yield from _name_problems(config)

@@ -116,6 +116,11 @@ class Plan:
         return bool(self.config["expression"]["tables"])
 
     @property
+    def expression_cohorts(self) -> list[str]:
+        """Cohorts that have an expression table; patients of others are used with their slides alone."""
+        return [table["cohort"] for table in self.config["expression"]["tables"]]
+
+    @property
     def patients_sheet(self) -> str:
         """The sheet that the patients are read from: the slides' one where there is no other."""
         sheets = self.config["sheets"]
