@@ -68,7 +68,7 @@ def test_the_page_says_which_columns_were_read_and_which_were_not(breast: Report
     assert "binary" in cells and "ordered, 4 classes" in cells and "months missing" in page.text
     labels = pd.read_csv(breast[1]["sheets"]["patients"], sep="\t")
     inside = labels[labels["cohort"] != "gamma"]["her2"].value_counts()
-    assert f"negative {inside['negative']}, positive {inside['positive']}" in cells
+    assert f"negative: {inside['negative']}; positive: {inside['positive']}" in cells
 
 
 def test_every_subspace_has_its_genes(breast: Report):

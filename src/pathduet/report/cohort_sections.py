@@ -227,7 +227,7 @@ def _said(task: Task, rows: pd.DataFrame) -> str:
         return ""
     if task.kind == "classification":
         counts = rows["label"].value_counts()
-        return ", ".join(f"{task.class_title(name)} {int(counts.get(name, 0))}" for name in task.classes)
+        return "; ".join(f"{task.class_title(name)}: {int(counts.get(name, 0))}" for name in task.classes)
     if task.kind == "survival":
         time = task.in_unit(rows["survival_days"].astype(float))
         return f"{int(rows['event'].sum())} events; median time {time.median():.4g} {task.unit}, longest {time.max():.4g}"
@@ -250,7 +250,7 @@ def _covariates(found: Findings) -> Block | None:
             said = f"median {numbers.median():.4g}, from {numbers.min():.4g} to {numbers.max():.4g}"
         else:
             counts = cells.value_counts()
-            said = ", ".join(f"{value} {n}" for value, n in counts.head(8).items()) + (
+            said = "; ".join(f"{value}: {n}" for value, n in counts.head(8).items()) + (
                 " …" if len(counts) > 8 else ""
             )
         used = ", ".join(name for name, columns in sets.items() if column in columns) or "none"

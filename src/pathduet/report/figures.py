@@ -83,6 +83,7 @@ def spread(table: pd.DataFrame, metrics: Sequence[str], catalogue: Catalogue) ->
         rows = -(-len(metrics) // columns)
         panel = 2.35 if len(metrics) > 1 else 5.2
         figure = new_figure(2.0 + panel * columns, rows * (0.9 + 0.36 * len(keys)))
+        figure.set_layout_engine("constrained", h_pad=0.1)
         grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
         for spare in grid.ravel()[len(metrics) :]:
             spare.remove()

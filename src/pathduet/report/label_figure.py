@@ -74,6 +74,7 @@ def _class_counts(axis: Axes, task: Task, parts: _LabelParts) -> None:
     axis.set(xlabel="patients", ylim=(len(places) - 0.45, -0.55))
     axis.grid(axis="y", visible=False)
     axis.margins(x=0.12)
+    axis.locator_params(axis="x", integer=True, nbins=5)
 
 
 def _time_to_event(axis: Axes, task: Task, parts: _LabelParts) -> None:

@@ -51,7 +51,7 @@ def lead_of(found: Findings, name: str) -> str:
         return f"Who has the event earlier (column {task.event}, {task.observed} = it happened); times in {task.unit}."
     if task.kind == "regression":
         return f"Values of the column {task.column}."
-    classes = ", ".join(map(task.class_title, task.classes))
+    classes = "; ".join(map(task.class_title, task.classes))
     what = "Steps of a scale, the lowest first" if task.ordered else "Classes"
     positive = f" Metrics of one class are about {task.class_title(task.positive)}." if task.is_binary else ""
     return f"{what}: {classes}.{positive}"
@@ -93,7 +93,9 @@ def _gains(found: Findings) -> list[Block]:
         gains = {row["model"]: row for row in whole[whole["metric"] == metric].to_dict("records")}
         if reference:
             cells = [
-                _two_lines(difference_text(gains[model], "gain")) if model in gains else NONE
+                _two_lines(difference_text(gains[model], "gain").partition(" (n")[0])
+                if model in gains
+                else NONE
                 for model in models
             ]
             rows.append(
@@ -104,7 +106,7 @@ def _gains(found: Findings) -> list[Block]:
     titles = [short_name(model, found.catalogue) for model in models]
     return [
         table("gains", ["Task", "Metric", "Clinical baseline", *titles], rows, numbers=titles, title="Gain over a clinical baseline",
-              note="Difference in the metric on the patients that both predict, positive = better [95 % interval of paired draws].",
+              note="Difference in the metric on the patients that both predict, positive = better [95 % interval of paired draws]; how many those are stands in each task's own table.",
               source="tables/")
     ]  # fmt: skip
 

@@ -77,7 +77,7 @@ def confusion(matrices: Mapping[str, np.ndarray], task: Task, catalogue: Catalog
     """Counts of true (rows) against predicted classes, shaded by the share of the row; one panel a model."""
     from matplotlib.patches import Rectangle
 
-    labels = [textwrap.fill(task.class_title(name), 14) for name in task.classes]
+    labels = [textwrap.fill(task.class_title(name), 14, break_long_words=False) for name in task.classes]
     tilt: dict[str, Any] = {"rotation": 35, "ha": "right"} if max(map(len, labels), default=0) > 4 else {}
     count = len(task.classes)
     size = max(3.1, 0.8 + 0.42 * count)
