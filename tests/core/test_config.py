@@ -118,6 +118,14 @@ def test_a_preset_lies_under_what_is_said_and_null_takes_a_task_out(minimal: dic
     assert configuration.resolve(config) == config
 
 
+def test_a_presets_regions_matter_only_to_its_own_subspaces(minimal: dict[str, Any]) -> None:
+    minimal["subspaces"] = {"immune": "i.txt", "stroma": "s.txt"}
+    config_checks.check(configuration.resolve(minimal), paths=False)
+    minimal["explanations"] = {"regions": {"structures": {"stroma": ["LE"], "strome": ["CT"]}}}
+    (found,) = problems(minimal)
+    assert found.startswith("explanations.regions.structures.strome: no subspace of that name")
+
+
 def test_an_unknown_preset_is_answered_with_the_one_that_was_meant(minimal: dict[str, Any]) -> None:
     (found,) = problems(minimal | {"preset": "gliomas"})
     assert "did you mean glioma?" in found

@@ -11,7 +11,7 @@ from typing import Any
 from pathduet.catalogue import CATALOGUE, clinical_models, clinical_sets, names
 from pathduet.cohort.labels import DERIVATIONS
 from pathduet.cohort.tasks import KINDS, Task, tasks_of
-from pathduet.core.config import did_you_mean, preset_names
+from pathduet.core.config import did_you_mean, preset, preset_names
 from pathduet.core.errors import InputError, Problem
 from pathduet.explain.files import plain_name
 from pathduet.variations import VARIATION_TABLES
@@ -157,14 +157,15 @@ def _subspace_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             where, advice = f"comparison.settings.{model}.genes", f"use one of {', '.join(forms)}"
             yield Problem(where, f"{changes['genes']!r} is no subspace", advice)
     structures = config["explanations"]["regions"]["structures"]
-    # an empty list takes away what a preset says
-    for name in sorted({name for name, listed in structures.items() if listed} - set(names_there)):
+    # a preset's are an offer for its own subspaces
+    offered = preset(config["preset"]) if config["preset"] else {}
+    offered = offered.get("explanations", {}).get("regions", {}).get("structures", {})
+    for name in sorted(set(structures) - set(names_there) - set(offered)):
         key = f"explanations.regions.structures.{name}"
-        advice = f"subspaces: {', '.join(names_there)}; [] leaves a preset's structures out"
-        yield Problem(key, "no subspace of that name", advice)
+        yield Problem(key, "no subspace of that name", f"subspaces: {', '.join(names_there)}")
     sides: dict[str, str] = {}
-    for subspace, listed in structures.items():
-        for name in sorted(set(map(plain_name, listed))):
+    for subspace in names_there:
+        for name in sorted(set(map(plain_name, structures.get(subspace, ())))):
             if sides.setdefault(name, subspace) != subspace:
                 found = f"{name!r} is listed for {sides[name]} and {subspace}"
                 yield Problem("explanations.regions.structures", found, "list a structure once")

@@ -514,9 +514,12 @@ class Plan:
         return [*found, *([regions["legend"]] if found and regions["legend"] else [])]
 
     def explanation_settings(self, task: str) -> dict[str, Any]:
-        """Settings of a task's explanations."""
+        """Settings of a task's explanations, regions of the run's own subspaces alone."""
+        regions = self.config["explanations"]["regions"]
+        own = {name: of for name, of in regions["structures"].items() if name in self.config["subspaces"]}
         return {
-            **self._sections("seed", "explanations"),
+            **self._sections("seed"),
+            "explanations": {**self.config["explanations"], "regions": {**regions, "structures": own}},
             "task": self.tasks[task].to_plain(),
             "subspaces": list(self.config["subspaces"]),
             "catalogue": self.catalogue_settings(),

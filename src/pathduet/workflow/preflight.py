@@ -127,7 +127,9 @@ def _cohort_lines(plan: Plan) -> list[str]:
         without = len(set(patients.index) - {slide.patient_id for slide in slides})
         kind = "external" if cohort in plan.external_cohorts else "internal"
         line = f"{cohort} ({kind}): {len(patients)} patients, {len(slides)} slides"
-        line += ", no expression table" if plan.has_expression and cohort not in plan.expression_cohorts else ""
+        line += (
+            ", no expression table" if plan.has_expression and cohort not in plan.expression_cohorts else ""
+        )
         lines.append(line + (f", {without} patients without a slide" if without else ""))
     return lines
 
