@@ -237,6 +237,17 @@ def models(
 
 
 @app.command()
+def encoders() -> None:
+    """List the tile encoders by name: numbers a tile, tiles, licence, and whether packages and weights are on this machine."""
+    from rich.console import Console
+
+    from pathduet.slides.encoders.listing import encoders_table
+
+    console = Console() if sys.stdout.isatty() else Console(width=250)
+    console.print(encoders_table())
+
+
+@app.command()
 def version() -> None:
     """Print the versions results depend on."""
     from pathduet.core.provenance import git_commit, versions

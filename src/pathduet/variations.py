@@ -231,8 +231,9 @@ def _findings(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
     }.items():
         row = _varied("snn", form, said, "gene input", settings={"genes": form}, scales=("survival",))
         yield replace(row, title=f"SNN: {said}")
+    read = config["slides"]["magnifications"]
     for attention in ("plain", "deformable"):
-        for magnifications in ("10x", "20x", "both"):
+        for magnifications in ("10x", "20x", "both") if read == "both" else (read,):
             said = "10x and 20x" if magnifications == "both" else magnifications
             row = _varied(
                 "teacher", f"{attention}-{magnifications}", said, "attention and magnification",

@@ -33,7 +33,7 @@ def problems(value: dict[str, Any], *, paths: bool = False) -> list[str]:
 
 def test_defaults_are_filled_in_at_every_depth(minimal: dict[str, Any]) -> None:
     config = configuration.resolve(minimal)
-    assert config["slides"]["tile_px"] == 224
+    assert config["slides"]["min_tiles"] == 1
     assert config["encoder"]["name"] == "resnet50"
     assert config["expression"]["hvg_fraction"] == 0.3
     assert config["cohorts"]["external"] == []

@@ -21,8 +21,8 @@ def test_every_key_of_the_shipped_configuration_is_in_it():
 
 
 def test_a_row_gives_values_bounds_default_and_meaning():
-    row = next(line for line in reference().splitlines() if line.startswith("| `mpp_10x`"))
-    assert re.search(r"number, > 0\.05.*\| `1` \|.*micrometres", row)
+    row = next(line for line in reference().splitlines() if line.startswith("| `thumbnail_mpp`"))
+    assert re.search(r"number, ≥ 1.*\| `8` \|.*\(um\)", row)
     assert (
         values_of({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}) == "integer, ≥ 1; or null"
     )

@@ -23,7 +23,9 @@ def tables(size0: tuple[int, int], mpp: float, coarse: float = 1.0) -> dict[str,
         tiles = lattice(size0, (mpp, mpp), target, EDGE)
         grid = tiles.all_tiles()
         coords = np.rint(tiles.origin0(grid)).astype(np.int32)
-        found[name] = TileTable(grid, coords, tiles.width0, tiles.height0, target, EDGE)
+        found[name] = TileTable(
+            grid, coords, tiles.width0, tiles.height0, tiles.step_x0, tiles.step_y0, target, EDGE
+        )
     return found
 
 

@@ -101,6 +101,52 @@ def test_features_are_the_encoders_of_the_normalised_tiles(finished: tuple[Path,
             assert np.allclose(features[2], expected, rtol=2e-3, atol=1e-2)
 
 
+def test_overlapping_tiles_are_read_where_they_lie(tmp_path: Path) -> None:
+    from pathduet.features.feature_file import open_features
+    from pathduet.slides.readers.reader import SlideReader
+
+    path = make_slide(tmp_path, "good")
+    status = run_all(path, tmp_path / "r", small_settings(overlap_px=16))["features"]
+    folder = tmp_path / "r" / "slides" / "good"
+    tables = read_tiles(folder / "tiles.h5")
+    assert status.status == "ok" and {name: t.step_x0 for name, t in tables.items()} == {
+        "10x": 96.0,
+        "20x": 48.0,
+    }
+    with SlideReader("good", path) as reader, open_features(folder / "features.h5") as features:
+        for name, table in tables.items():
+            assert np.array_equal(table.coords, table.grid * int(table.step_x0))
+            assert (
+                features.step(name) == (table.step_x0,) * 2
+                and features.tile_size(name) == (table.width0,) * 2
+            )
+            right = np.flatnonzero((table.grid == table.grid[0] + (1, 0)).all(1))[0]
+            left, other = table.read(reader, 0), table.read(reader, int(right))
+            assert np.abs(left[:, 48:].astype(int) - other[:, :16]).mean() < 3  # the same tissue, resampled
+
+
+@pytest.mark.parametrize("read", ["10x", "20x"])
+def test_one_magnification_is_read_and_encoded_alone(
+    finished: tuple[Path, Path], tmp_path: Path, read: str
+) -> None:
+    path, both = finished
+    stages = run_all(path, tmp_path / "r", small_settings(magnifications=read))
+    counts = stages["features"].counts
+    assert (
+        stages["features"].status == "ok"
+        and f"n_{read}" in counts
+        and len([c for c in counts if c.startswith("n_")]) == 1
+    )
+    with (
+        h5py.File(tmp_path / "r" / "slides" / "good" / "features.h5") as one,
+        h5py.File(both / "slides" / "good" / "features.h5") as two,
+    ):
+        assert list(one) == [read] and np.array_equal(one[read]["coords"], two[read]["coords"])
+        if read == "20x":  # whose stains and pixels are the same
+            assert np.array_equal(one[read]["features"], two[read]["features"])
+    assert (tmp_path / "r" / "slides" / "good" / "mask.png").is_file()
+
+
 def test_previews_are_small_pictures(finished: tuple[Path, Path]) -> None:
     folder = finished[1] / "slides" / "good"
     for name in ("mask.png", "thumbnail.png"):

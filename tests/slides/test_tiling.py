@@ -39,6 +39,25 @@ def test_a_10x_tile_covers_exactly_four_20x_tiles() -> None:
     assert (low.columns, low.rows) == (high.columns // 2, high.rows // 2)
 
 
+@given(MPP, st.integers(1, 20_000), st.integers(0, 223))
+def test_overlapping_tiles_share_just_so_many_pixels(mpp: float, width: int, overlap: int) -> None:
+    tiles = lattice((width, width), (mpp, mpp), 0.5, 224, overlap)
+    assert np.isclose(tiles.width0 - tiles.step_x0, overlap * 0.5 / mpp, atol=1e-9)
+    origins = tiles.origin0(tiles.all_tiles())
+    if len(origins):
+        assert origins.max() + tiles.width0 <= width + 1e-5 * tiles.width0
+        assert origins.max() + tiles.step_x0 + tiles.width0 > width
+    else:
+        assert tiles.width0 > width
+
+
+def test_without_overlap_the_lattice_is_bit_for_bit_the_plain_one() -> None:
+    for size, mpp in (((9_999, 7_777), 0.2527), ((100_003, 51), 0.4991)):
+        tiles = lattice(size, (mpp, mpp), 0.5)
+        assert (tiles.step_x0, tiles.step_y0) == (tiles.width0, tiles.height0)
+        assert tiles.columns == int(size[0] / tiles.width0 + 1e-6)
+
+
 def test_a_slide_of_whole_tiles_loses_none_to_rounding() -> None:
     for mpp in (0.1, 0.2, 0.25, 0.35, 0.5, 0.7):
         edge = round(7 * 224 * 1.0 / mpp)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 #: Messages, progress lines, locks, records and paths change no result; what the configuration says is among a rule's
-#: parameters and a slide's keys. A module that is missing here costs a rerun, no more.
+#: parameters and a slide's keys, as is an encoder's entry of the registry. A module that is missing here costs a rerun, no more.
 NEUTRAL = frozenset(
     {
         "pathduet.core.config",
@@ -21,6 +21,7 @@ NEUTRAL = frozenset(
         "pathduet.core.run_lock",
         "pathduet.core.source_code",
         "pathduet.results",
+        "pathduet.slides.encoders.registry",
         "pathduet.workflow.job",
     }
 )

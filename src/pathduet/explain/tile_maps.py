@@ -173,7 +173,7 @@ def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
                 "width": None,
                 "height": None,
             }
-            grids = {m: TileGrid(slide.grid(m).astype(np.int64), *slide.tile_size(m)) for m in MAGNIFICATIONS}
+            grids = {m: TileGrid(slide.grid(m).astype(np.int64), *slide.step(m)) for m in MAGNIFICATIONS}
         if (tiles := features.with_name("tiles.h5")).is_file():
             with h5py.File(tiles, "r") as file:
                 if str(file.attrs.get("slide_id", about["slide_id"])) != about["slide_id"]:

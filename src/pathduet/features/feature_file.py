@@ -83,6 +83,12 @@ class FeatureReader:
         attributes = self._file[magnification].attrs
         return float(attributes["tile_level0_px_x"]), float(attributes["tile_level0_px_y"])
 
+    def step(self, magnification: str) -> tuple[float, float]:
+        """Return how far tiles are apart in level-0 pixels, across and down: less than their size where they overlap."""
+        attributes = self._file[magnification].attrs
+        size = self.tile_size(magnification)
+        return tuple(float(attributes.get(f"step_level0_px_{axis}", edge)) for axis, edge in zip("xy", size))  # type: ignore[return-value]
+
 
 @contextmanager
 def open_features(path: Path) -> Iterator[FeatureReader]:

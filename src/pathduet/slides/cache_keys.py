@@ -13,6 +13,7 @@ from pathlib import Path
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.provenance import file_identity, settings_hash
 from pathduet.core.source_code import code_version
+from pathduet.slides.encoders.registry import REGISTRY
 from pathduet.slides.settings import SlideSettings
 
 
@@ -76,9 +77,10 @@ def _stain_key(upstream: str, settings: SlideSettings) -> str:
 def _features_key(upstream: str, settings: SlideSettings, weights_sha256: str) -> str:
     # Device, engine and batch size do not count: they change last bits only.
     encoder, tile = settings.encoder, settings.tile
+    entry = REGISTRY.get(encoder.name)  # no code here: an encoder's change reruns slides of that one
     return settings_hash(
         [
-            "features", upstream, encoder.name, encoder.stage, encoder.precision, encoder.options, encoder.input_px,
+            "features", upstream, encoder.name, asdict(entry) if entry else None, encoder.stage, encoder.precision, encoder.options, encoder.input_px,
             encoder.mean, encoder.std, weights_sha256, tile.max_tiles, tile.max_failed_tiles, tile.min_sharpness,
             code_version("pathduet.slides.features_stage"),
         ]

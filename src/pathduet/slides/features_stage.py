@@ -65,7 +65,7 @@ def encode_slide(
     threads: int = 1,
     encoder: Encoder | None = None,
 ) -> StageResult:
-    """Encode a slide's tiles at both magnifications and write features.h5 into `folder`.
+    """Encode a slide's tiles at each magnification and write features.h5 into `folder`.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def encode_slide(
     Returns
     -------
     StageResult
-        Counts: n_10x, n_20x (encoded tiles); failed_tiles; rejected_blank_10x and the like; tiles_left_out (beyond
+        Counts: encoded tiles of each magnification (n_20x); failed_tiles; rejected_blank_10x and the like; tiles_left_out (beyond
         ``max_tiles``).
 
     Raises
@@ -193,7 +193,7 @@ def encode_tiles(
     batch_size: int,
     max_failed: float,
 ) -> dict[str, EncodedTiles]:
-    """Encode tiles of both magnifications as they come; flawed ones are left out and counted.
+    """Encode tiles of each magnification as they come; flawed ones are left out and counted.
 
     Raises
     ------

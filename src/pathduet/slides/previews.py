@@ -60,23 +60,24 @@ def mask_preview(
         Of the same slide, at any size.
     size0 : (int, int)
         Width and height of level 0.
-    tiles : mapping of "10x" and "20x"
+    tiles : mapping of "10x" and "20x", or of one of them
         Kept tiles: corners (n, 2), width and height, all in level-0 pixels.
     """
     height, width = thumbnail.shape[:2]
     scale_x, scale_y = width / size0[0], height / size0[1]
     tinted = Image.new("RGBA", (width, height))
     draw = ImageDraw.Draw(tinted)
-    corners, tile_w, tile_h = tiles["20x"]
-    edge = (*_TILE_20X, 150) if tile_w * scale_x >= _MIN_CELL else None
-    for x, y in corners * (scale_x, scale_y):
-        box = (x, y, x + tile_w * scale_x - 1, y + tile_h * scale_y - 1)
-        draw.rectangle(box, fill=(*_TILE_20X, 45), outline=edge)
-    corners, tile_w, tile_h = tiles["10x"]
-    if tile_w * scale_x >= _MIN_CELL:
+    for name, colour, fill in (("20x", _TILE_20X, True), ("10x", _TILE_10X, False)):
+        if name not in tiles:
+            continue
+        corners, tile_w, tile_h = tiles[name]
+        framed = tile_w * scale_x >= _MIN_CELL
+        if not framed and not fill:
+            continue
+        edge = (*colour, 150 if fill else 200) if framed else None
         for x, y in corners * (scale_x, scale_y):
             box = (x, y, x + tile_w * scale_x - 1, y + tile_h * scale_y - 1)
-            draw.rectangle(box, outline=(*_TILE_10X, 200))
+            draw.rectangle(box, fill=(*colour, 45) if fill else None, outline=edge)
     picture = np.array(
         Image.alpha_composite(Image.fromarray(thumbnail).convert("RGBA"), tinted).convert("RGB")
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from pathduet.core.config import default
+from pathduet.slides.encoders.registry import tile_of
 
 S = TypeVar("S")
 
@@ -20,13 +21,34 @@ def _pick(cls: type[S], mapping: Mapping[str, Any]) -> S:
     return cls(**{key: value for key, value in mapping.items() if key in known})
 
 
+def fitted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose tiles are its encoder's where it does not say otherwise.
+
+    Parameters
+    ----------
+    config : mapping
+        With the sections ``slides`` and ``encoder``, either may lack keys. ``slides.tile_px`` and ``slides.mpp_20x`` become the
+        encoder's, ``slides.mpp_10x`` twice the latter.
+    """
+    slides = dict(config.get("slides", {}))
+    tile_px, mpp = tile_of(config.get("encoder", {}).get("name", default("encoder.name")))
+    said = {key: value for key, value in slides.items() if value is not None}
+    fine = float(said.get("mpp_20x", mpp))
+    return {**config, "slides": {**slides, "tile_px": tile_px, "mpp_20x": fine, "mpp_10x": 2 * fine, **said}}
+
+
+_TILE = fitted({})["slides"]
+
+
 @dataclass(frozen=True)
 class TileSettings:
     """Where tiles lie and which are kept: section ``slides``."""
 
-    tile_px: int = default("slides.tile_px")
-    mpp_10x: float = default("slides.mpp_10x")
-    mpp_20x: float = default("slides.mpp_20x")
+    tile_px: int = _TILE["tile_px"]
+    overlap_px: int = default("slides.overlap_px")
+    magnifications: str = default("slides.magnifications")
+    mpp_10x: float = _TILE["mpp_10x"]
+    mpp_20x: float = _TILE["mpp_20x"]
     thumbnail_mpp: float = default("slides.thumbnail_mpp")
     min_tissue: float = default("slides.min_tissue")
     min_tiles: int = default("slides.min_tiles")
@@ -36,9 +58,10 @@ class TileSettings:
     min_sharpness: float = default("slides.min_sharpness")
 
     @property
-    def magnifications(self) -> dict[str, float]:
-        """Name of each magnification and its target pixel size in micrometres."""
-        return {"10x": self.mpp_10x, "20x": self.mpp_20x}
+    def pixel_sizes(self) -> dict[str, float]:
+        """Name of each magnification that is read and its target pixel size in micrometres, the coarser first."""
+        sizes = {"10x": self.mpp_10x, "20x": self.mpp_20x}
+        return sizes if self.magnifications == "both" else {self.magnifications: sizes[self.magnifications]}
 
 
 @dataclass(frozen=True)
@@ -100,7 +123,7 @@ class SlideSettings:
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> SlideSettings:
         """Build from a whole configuration: its ``slides``, ``stain`` and ``encoder`` sections and ``seed``."""
-        slides, encoder = config.get("slides", {}), config.get("encoder", {})
+        slides, encoder = fitted(config)["slides"], config.get("encoder", {})
         return cls(
             _pick(TileSettings, slides),
             _pick(StainSettings, config.get("stain", {})),

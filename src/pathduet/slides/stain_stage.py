@@ -43,12 +43,12 @@ def sample_tiles(tiles: TileTable, most: int = SAMPLED_TILES) -> NDArray[np.int6
 
 
 def stain_slide(slide: SlideRow, settings: SlideSettings, folder: Path, key: str) -> StageResult:
-    """Fit a slide's stains on 20x tiles and write stain.json and stain.png into `folder`.
+    """Fit a slide's stains on its finest tiles and write stain.json and stain.png into `folder`.
 
     Returns
     -------
     StageResult
-        Counts: n_10x, n_20x, sampled_tiles, sampled_pixels, failed_tiles; as a note what was done instead of the usual fit.
+        Counts: tiles of each magnification (n_20x), sampled_tiles, sampled_pixels, failed_tiles; as a note what was done instead of the usual fit.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def stain_slide(slide: SlideRow, settings: SlideSettings, folder: Path, key: str
         ``unreadable`` if none, or too few, of the sampled tiles can be decoded.
     """
     tables = read_tiles(folder / "tiles.h5")
-    images, failed = _read_sample(slide, tables["20x"], settings.tile.max_failed_tiles)
+    images, failed = _read_sample(slide, list(tables.values())[-1], settings.tile.max_failed_tiles)
     counts = {f"n_{name}": len(table.grid) for name, table in tables.items()}
     counts |= {"sampled_tiles": len(images), "failed_tiles": failed}
     source, target = None, None

@@ -54,8 +54,10 @@ def share_pixels(tables: Mapping[str, TileTable], reader: SlideReader) -> bool:
 
     They are if the lattices fit and no coarser level would do for 10x alone: the nearest finer level is read, not a finer one.
     """
+    if tables.keys() != {"10x", "20x"}:
+        return False
     fine, coarse = tables["20x"], tables["10x"]
-    fits = (
+    fits = not (fine.overlaps or coarse.overlaps) and (
         abs(coarse.width0 - 2 * fine.width0) <= _SAME * coarse.width0
         and abs(coarse.height0 - 2 * fine.height0) <= _SAME * coarse.height0
         and fine.tile_px == coarse.tile_px
@@ -71,7 +73,7 @@ def plan_blocks(
 
     Parameters
     ----------
-    tables, rows : mapping of "10x" and "20x"
+    tables, rows : mapping of "10x" and "20x", or of one of them
         Tile tables, and which of their rows are wanted.
     shared : bool
         As from :func:`share_pixels`; if not, each tile is a block of its own.

@@ -22,18 +22,22 @@ class Lattice:
     columns, rows : int
         Whole tiles across and down.
     width0, height0 : float
-        A tile's footprint in level-0 pixels. It is kept as a float: tile ``i`` starts at ``i * width0``, so no
-        rounding error adds up over a slide.
+        A tile's footprint in level-0 pixels.
+    step_x0, step_y0 : float
+        From a tile to the next, in level-0 pixels: the footprint less the overlap. Kept as floats: tile ``i`` starts at
+        ``i * step_x0``, so no rounding error adds up over a slide.
     """
 
     columns: int
     rows: int
     width0: float
     height0: float
+    step_x0: float
+    step_y0: float
 
     def origin0(self, grid: NDArray[np.integer]) -> NDArray[np.float64]:
         """Return the exact top-left corners (n, 2), level-0 pixels, of tiles (n, 2) given as (column, row)."""
-        return np.asarray(grid, np.float64) * np.array([self.width0, self.height0])
+        return np.asarray(grid, np.float64) * np.array([self.step_x0, self.step_y0])
 
     def all_tiles(self) -> NDArray[np.int32]:
         """Return (column, row) of every tile, row by row, as an (n, 2) array."""
@@ -42,7 +46,11 @@ class Lattice:
 
 
 def lattice(
-    size0: tuple[int, int], mpp: tuple[float, float], target_mpp: float, tile_px: int = 224
+    size0: tuple[int, int],
+    mpp: tuple[float, float],
+    target_mpp: float,
+    tile_px: int = 224,
+    overlap_px: int = 0,
 ) -> Lattice:
     """Return the lattice of `tile_px` tiles of exactly `target_mpp` micrometres per pixel.
 
@@ -56,12 +64,20 @@ def lattice(
         Wanted pixel size in micrometres.
     tile_px : int
         Tile edge in pixels.
+    overlap_px : int
+        Pixels that neighbours share, fewer than `tile_px`.
 
     >>> lattice((4480, 4480), (0.25, 0.25), 0.5)
-    Lattice(columns=10, rows=10, width0=448.0, height0=448.0)
+    Lattice(columns=10, rows=10, width0=448.0, height0=448.0, step_x0=448.0, step_y0=448.0)
+    >>> lattice((4480, 4480), (0.25, 0.25), 0.5, overlap_px=112).columns
+    19
     """
     width0, height0 = tile_px * target_mpp / mpp[0], tile_px * target_mpp / mpp[1]
-    return Lattice(int(size0[0] / width0 + _WHOLE), int(size0[1] / height0 + _WHOLE), width0, height0)
+    step = tile_px - overlap_px
+    step_x0, step_y0 = step * target_mpp / mpp[0], step * target_mpp / mpp[1]
+    columns = int((size0[0] - (width0 - step_x0)) / step_x0 + _WHOLE)
+    rows = int((size0[1] - (height0 - step_y0)) / step_y0 + _WHOLE)
+    return Lattice(max(0, columns), max(0, rows), width0, height0, step_x0, step_y0)
 
 
 def box_means(

@@ -102,7 +102,7 @@ def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) 
     Returns
     -------
     StageResult
-        Counts: n_10x, n_20x, rejected and lattice tiles, unreadable thumbnail pixels.
+        Counts of each magnification: n_10x, rejected and lattice tiles; unreadable thumbnail pixels.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) 
 
 def _check_size(slide: SlideRow, size0: tuple[int, int], size: PixelSize, settings: TileSettings) -> None:
     """Refuse a slide scanned too coarsely, and one larger than glass."""
-    finest = min(settings.magnifications.values())
+    finest = min(settings.pixel_sizes.values())
     if max(size.x, size.y) > finest * MAX_UPSAMPLING:
         raise SlideError(
             slide.slide_id,
@@ -148,8 +148,9 @@ def _check_size(slide: SlideRow, size0: tuple[int, int], size: PixelSize, settin
             "use a scan at 20x or more; if the pixel size is wrong, give `mpp` in slides.tsv",
         )
     width, height = size0
-    tiles_20x = lattice(size0, (size.x, size.y), finest, settings.tile_px)
-    if tiles_20x.columns * tiles_20x.rows > MAX_LATTICE:
+    # without overlap: it is the glass that is measured
+    tiles = lattice(size0, (size.x, size.y), finest, settings.tile_px)
+    if tiles.columns * tiles.rows > MAX_LATTICE:
         raise SlideError(
             slide.slide_id,
             "unreadable",
@@ -186,11 +187,11 @@ def _find_tissue(slide: SlideRow, thumbnail: Thumbnail, size0: tuple[int, int]) 
 def _keep_tiles(
     mask: TissueMask, shape: tuple[int, int], size0: tuple[int, int], size: PixelSize, settings: TileSettings
 ) -> dict[str, KeptTiles]:
-    """Return the kept tiles of each magnification; both share one mask."""
+    """Return the kept tiles of each magnification; they share one mask."""
     pixel0 = (size0[0] / shape[0], size0[1] / shape[1])
     grids = {
-        name: lattice(size0, (size.x, size.y), mpp, settings.tile_px)
-        for name, mpp in settings.magnifications.items()
+        name: lattice(size0, (size.x, size.y), mpp, settings.tile_px, settings.overlap_px)
+        for name, mpp in settings.pixel_sizes.items()
     }
     return {
         name: keep_tiles(grid, mask.tissue, mask.pen, pixel0, settings.min_tissue)

@@ -51,7 +51,9 @@ class TileTable:
     coords : (n, 2) int32 array
         Top-left corner in level-0 pixels, rounded.
     width0, height0 : float
-        Exact footprint in level-0 pixels; tile ``i`` starts at ``grid[i] * (width0, height0)``.
+        Exact footprint in level-0 pixels.
+    step_x0, step_y0 : float
+        From a tile to the next in level-0 pixels; tile ``i`` starts at ``grid[i] * (step_x0, step_y0)``.
     mpp : float
         Target pixel size in micrometres.
     tile_px : int
@@ -61,8 +63,15 @@ class TileTable:
     coords: NDArray[np.int32]
     width0: float
     height0: float
+    step_x0: float
+    step_y0: float
     mpp: float
     tile_px: int
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether neighbours share pixels."""
+        return (self.step_x0, self.step_y0) != (self.width0, self.height0)
 
     def read(self, reader: SlideReader, row: int) -> NDArray[np.uint8]:
         """Read one tile, (tile_px, tile_px, 3) uint8 RGB.
@@ -74,12 +83,16 @@ class TileTable:
         """
         column, line = self.grid[row].tolist()
         return reader.read_region_at(
-            column * self.width0, line * self.height0, self.width0, self.height0, (self.tile_px, self.tile_px)
+            column * self.step_x0,
+            line * self.step_y0,
+            self.width0,
+            self.height0,
+            (self.tile_px, self.tile_px),
         )
 
 
 def read_tiles(path: Path) -> dict[str, TileTable]:
-    """Return the tile tables of a slide by magnification ("10x", "20x")."""
+    """Return the tile tables of a slide by magnification, the coarser first."""
     with h5py.File(path, "r") as file:
         tile_px = int(file.attrs["tile_px"])
         return {
@@ -88,10 +101,13 @@ def read_tiles(path: Path) -> dict[str, TileTable]:
                 file[name]["coords"][:],
                 float(file[name].attrs["tile_level0_px_x"]),
                 float(file[name].attrs["tile_level0_px_y"]),
+                float(file[name].attrs["step_level0_px_x"]),
+                float(file[name].attrs["step_level0_px_y"]),
                 float(file[name].attrs["mpp"]),
                 tile_px,
             )
             for name in ("10x", "20x")
+            if name in file
         }
 
 
@@ -106,7 +122,7 @@ def write_tiles(
     thumbnail_mpp: float,
     key: str,
 ) -> None:
-    """Write a slide's kept tiles of both magnifications, and the tissue mask that they share."""
+    """Write a slide's kept tiles of each magnification, and the tissue mask that they share."""
     width, height = reader.dimensions
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(
@@ -133,9 +149,11 @@ def write_tiles(
             level = reader.best_level(ratio)
             group.attrs.update(
                 {
-                    "mpp": settings.magnifications[name],
+                    "mpp": settings.pixel_sizes[name],
                     "tile_level0_px_x": grid.width0,
                     "tile_level0_px_y": grid.height0,
+                    "step_level0_px_x": grid.step_x0,
+                    "step_level0_px_y": grid.step_y0,
                     "level": level,
                     "level_downsample": reader.level_downsamples[level],
                 }

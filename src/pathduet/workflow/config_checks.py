@@ -14,6 +14,8 @@ from pathduet.cohort.tasks import KINDS, Task, tasks_of
 from pathduet.core.config import did_you_mean, preset, preset_names
 from pathduet.core.errors import InputError, Problem
 from pathduet.explain.files import plain_name
+from pathduet.slides.encoders import registry as encoders
+from pathduet.slides.settings import fitted
 from pathduet.variations import VARIATION_TABLES
 
 #: Keys that a kind of task needs, and those that it may have beside the common ones.
@@ -75,10 +77,31 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         )
     if config["predict"]["expression"] and not config["predict"]["unit"]:
         yield Problem("predict.unit", "not set", "say what predict.expression holds, e.g. counts")
-    if config["slides"]["mpp_10x"] <= config["slides"]["mpp_20x"]:
+    yield from _tile_problems(config)
+
+
+def _tile_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield encoders that are unknown, and tiles that contradict each other or the model."""
+    encoder, slides = config["encoder"], fitted(config)["slides"]
+    if not encoders.known(encoder["name"]):
+        others = [*encoders.REGISTRY, *encoders.OWN_FILES, encoders.CONTROL]
+        advice = f"{did_you_mean(encoder['name'], others)}`pathduet encoders` lists them; or timm:<model>"
+        yield Problem("encoder.name", f"{encoder['name']!r} is unknown", advice)
+    if encoder["options"] and not encoder["name"].startswith(encoders.TIMM):
+        yield Problem(
+            "encoder.options", f"not for {encoder['name']}", "remove it: only timm:<model> has options"
+        )
+    if slides["mpp_10x"] <= slides["mpp_20x"]:
         yield Problem(
             "slides.mpp_10x", "not coarser than slides.mpp_20x", "10x has the larger pixels, e.g. 1.0 and 0.5"
         )
+    if slides["overlap_px"] >= slides["tile_px"]:
+        advice = f"less than a tile's {slides['tile_px']} pixels"
+        yield Problem("slides.overlap_px", f"{slides['overlap_px']}", advice)
+    read, used = slides["magnifications"], config["model"]["magnifications"]
+    if "both" not in (read, used) and read != used:
+        advice = f"set one of them to both, or model.magnifications to {read}"
+        yield Problem("model.magnifications", f"{used}, where slides.magnifications is {read}", advice)
 
 
 def _task_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -211,7 +234,9 @@ def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     ]
     paths.append(("explanations.gene_sets", config["explanations"]["gene_sets"]))
     for key, path in paths:
-        if path is not None and path != "shipped" and not Path(path).is_file():
+        if path is None or path == "shipped" or Path(path).is_file():
+            continue
+        if not (key == "encoder.weights" and Path(path).is_dir()):
             yield Problem(key, f"no file {path!r}", "correct the path (relative to the working directory)")
     yield from _source_problems(config["comparison"]["own_models"])
 

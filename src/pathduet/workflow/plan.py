@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from pathduet.explain.files import files_of
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
 from pathduet.result_tables import ResultTable, result_tables, whole_run_tables
 from pathduet.results import COST, DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
+from pathduet.slides.encoders.registry import REGISTRY
 from pathduet.variations import (
     VARIATION_TABLES,
     PlannedModel,
@@ -29,6 +30,7 @@ from pathduet.variations import (
     table_rows,
 )
 from pathduet.workflow import config_checks, demo
+from pathduet.workflow.encoder_config import with_encoder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +80,7 @@ class Plan:
 
         config = configuration.resolve(value)
         config_checks.check(config)
+        config = with_encoder(config)
         drawn_from = demo.drawn_from() if configuration.is_demo(value) else ""
         cohorts = config["cohorts"]["internal"] + config["cohorts"]["external"]
         sheets = config["sheets"]["slides"], config["sheets"]["patients"]
@@ -335,6 +338,9 @@ class Plan:
             settings["slides"].pop(key)
         if "encoder" in settings:
             settings["encoder"]["seed"] = self.config["seed"]
+            # its own changes, too, are a reason to encode again
+            entry = REGISTRY.get(settings["encoder"]["name"])
+            settings["encoder"]["entry"] = asdict(entry) if entry else None
         return settings
 
     def machine_settings(self) -> dict[str, Any]:
@@ -440,6 +446,9 @@ class Plan:
         own = compared["own_models"].get(planned.base)
         configured = own.get("settings", {}) if own else compared["settings"].get(planned.base, {})
         inherited = {key: self.config["model"][key] for key in base.inherits}
+        read = self.config["slides"]["magnifications"]
+        if read != "both" and "slides" in base.learns_from and not own:
+            inherited["magnifications"] = [read]
         return configuration.merge(configuration.merge(inherited, configured), planned.settings)
 
     def _sections(self, *keys: str) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.core.errors import PathDuetError
+from pathduet.core.hardware import pick_device
 from pathduet.slides.encoders.engines import Encoder, OnnxEncoder, TileNetwork, feature_dim
+from pathduet.slides.encoders.registry import REGISTRY, TIMM
 from pathduet.slides.encoders.weights import (
-    TIMM,
     EncoderUnavailable,
     Weights,
     find_weights,
@@ -24,7 +26,7 @@ from pathduet.slides.settings import EncoderSettings
 if TYPE_CHECKING:
     from torch import nn
 
-_LITE_MEAN, _LITE_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # of torch.load, which is called with weights_only=False
 _RESNET50 = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
 
@@ -65,7 +67,7 @@ def _efficientnet_lite0(settings: EncoderSettings, weights: Weights) -> TileNetw
     assert weights.path is not None
     model = EfficientNetLite0()
     load_in_order(model, load_state(weights.path))
-    return TileNetwork(model, FEATURES, _LITE_MEAN, _LITE_STD)
+    return TileNetwork(model, FEATURES, *REGISTRY[settings.name].colours)
 
 
 def _random(settings: EncoderSettings, weights: Weights) -> TileNetwork:
@@ -114,6 +116,21 @@ def _classes(state: dict[str, Any]) -> int:
     return 0
 
 
+def _registered(settings: EncoderSettings, weights: Weights) -> TileNetwork:
+    import torch
+
+    from pathduet.slides.encoders.architectures import build
+    from pathduet.slides.encoders.published import load_published
+
+    assert weights.path is not None
+    entry = REGISTRY[settings.name]
+    # no memory, and no random numbers, for weights that are replaced at once
+    with torch.device("meta"):
+        network = build(entry)
+    load_published(network, entry, load_state(weights.path), weights.path.name)
+    return TileNetwork(network.eval(), entry.width, *entry.colours, input_px=entry.input_px, fuse=False)
+
+
 def _torchscript(settings: EncoderSettings, weights: Weights) -> TileNetwork:
     import torch
 
@@ -127,11 +144,77 @@ def _torchscript(settings: EncoderSettings, weights: Weights) -> TileNetwork:
     return TileNetwork(model, feature_dim(weights.path.name, model, settings.input_px or 224), fuse=False)
 
 
+def _torch_export(settings: EncoderSettings, weights: Weights) -> TileNetwork:
+    import torch
+
+    assert weights.path is not None
+    name, edge, device = weights.path.name, settings.input_px or 224, pick_device(settings.device)
+    try:
+        model = load_program(weights.path, device)
+    except PathDuetError:
+        raise
+    except Exception as error:
+        raise EncoderUnavailable(
+            f"{name} cannot be loaded as an exported program ({type(error).__name__}); make it with torch.export.save"
+        ) from error
+    try:
+        dim = feature_dim(name, lambda x: model(x.to(device)), edge)
+        with torch.inference_mode():
+            model(torch.zeros(3, 3, edge, edge, device=device))
+    except PathDuetError:
+        raise
+    except Exception as error:
+        raise EncoderUnavailable(
+            f"{name} does not take any number of tiles of {edge} pixels ({type(error).__name__}): export it with "
+            "dynamic_shapes for the first dimension, and say encoder.input_px"
+        ) from error
+    return TileNetwork(model, dim, fuse=False)
+
+
+def load_program(path: Path, device: str) -> nn.Module:
+    """Return the module of a .pt2 file on a device; refuse one that holds anything but a graph and plain tensors.
+
+    torch.export.load unpickles what is neither: objects are refused here, and tensors read with ``weights_only``.
+    """
+    import os
+    import zipfile
+
+    import torch
+
+    if not zipfile.is_zipfile(path):
+        raise EncoderUnavailable(
+            f"{path.name} cannot be loaded as an exported program; make it with torch.export.save"
+        )
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.namelist()
+    # older archives lack the mark, and were pickles
+    marked = any(part.endswith("/archive_format") for part in parts)
+    if not marked or any(kind in part for part in parts for kind in ("custom_obj_", "opaque_obj_")):
+        raise EncoderUnavailable(
+            f"{path.name} is not a graph and its tensors alone; export the network again with torch 2.8 or newer"
+        )
+    before = os.environ.get(_WEIGHTS_ONLY)
+    os.environ[_WEIGHTS_ONLY] = "1"
+    try:
+        program = torch.export.load(path)
+    finally:
+        if before is None:
+            del os.environ[_WEIGHTS_ONLY]
+        else:
+            os.environ[_WEIGHTS_ONLY] = before
+    if device != "cpu":  # a graph has places of its own
+        from torch.export.passes import move_to_device_pass
+
+        program = move_to_device_pass(program, device)
+    return program.module()
+
+
 _BUILDERS: dict[str, Callable[[EncoderSettings, Weights], TileNetwork]] = {
     "resnet50": _resnet50,
     "efficientnet_lite0": _efficientnet_lite0,
     "random": _random,
     "torchscript": _torchscript,
+    "torch_export": _torch_export,
 }
 
 
@@ -149,5 +232,5 @@ def load_encoder(settings: EncoderSettings) -> Encoder:
     weights = find_weights(settings)
     if settings.name == "onnx":
         return OnnxEncoder(settings, weights)
-    build = _from_timm if settings.name.startswith(TIMM) else _BUILDERS[settings.name]
+    build = _from_timm if settings.name.startswith(TIMM) else _BUILDERS.get(settings.name, _registered)
     return Encoder(build(settings, weights), settings, weights)

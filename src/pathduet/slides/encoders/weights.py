@@ -14,14 +14,13 @@ from typing import Any
 
 from pathduet.core.errors import PathDuetError
 from pathduet.core.files import atomic_path, sha256_file
+from pathduet.slides.encoders.registry import CONTROL, OWN_FILES, REGISTRY, TIMM, EncoderEntry
 from pathduet.slides.settings import EncoderSettings
 
 # IMAGENET1K_V1: the weights that "ResNet50 pre-trained on ImageNet" has meant since 2015, and those with the more
 # transferable features; V2's training recipe trades these for accuracy on ImageNet.
 RESNET50_FILE = "resnet50-0676ba61.pth"
 RESNET50_URL = f"https://download.pytorch.org/models/{RESNET50_FILE}"
-#: How names of timm's models begin.
-TIMM = "timm:"
 _DOWNLOAD_TIMEOUT_S = 20
 
 
@@ -38,7 +37,8 @@ class Weights:
     path : Path or None
         None for untrained weights.
     source : str
-        ``file:<name>``, ``torch_hub:<name>``, ``package:<name> <version>`` or ``seed:<n>``; no folders.
+        ``file:<name>``, ``torch_hub:<name>``, ``hf_hub:<repository>/<name>``, ``package:<name> <version>`` or
+        ``seed:<n>``; no folders.
     sha256 : str
         Of the file; for untrained weights of the seed's description.
     """
@@ -138,7 +138,7 @@ def _lite0_weights() -> Weights:
 
 
 def _file_weights(settings: EncoderSettings) -> Weights:
-    """Return the file that ``torchscript`` and ``onnx`` encoders are."""
+    """Return the file that ``torchscript``, ``torch_export`` and ``onnx`` encoders are."""
     path = _configured(settings)
     if path is None:
         raise EncoderUnavailable(
@@ -159,7 +159,7 @@ def import_timm() -> Any:
         import timm
     except ImportError as error:
         raise EncoderUnavailable(
-            "encoder.name: timm models need timm: pip install 'pathduet[timm]'"
+            "encoder.name: this encoder needs timm: pip install 'pathduet[timm]'"
         ) from error
     return timm
 
@@ -188,6 +188,95 @@ def _timm_weights(settings: EncoderSettings) -> Weights:
     return Weights(path, f"hf_hub:{hub_id}/{path.name}", sha256_file(path))
 
 
+def cached_weights(entry: EncoderEntry) -> Path | None:
+    """Return an encoder's weights if they are on this machine, without a download: in a cache, or in a package."""
+    if entry.name == "resnet50":
+        import torch
+
+        path = Path(torch.hub.get_dir()) / "checkpoints" / RESNET50_FILE
+        return path if path.is_file() else None
+    if entry.name == "efficientnet_lite0":
+        try:
+            return _lite0_weights().path
+        except EncoderUnavailable:
+            return None
+    if not entry.repository:
+        return None
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    found = (try_to_load_from_cache(entry.repository, name) for name in entry.files)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def _published_weights(entry: EncoderEntry, settings: EncoderSettings) -> Weights:
+    """Return the weights of an encoder of the registry: the configured file or folder, else Hugging Face's cache or download."""
+    if settings.weights:
+        own = file_in(Path(settings.weights), entry)
+        return Weights(own, f"file:{own.name}", sha256_file(own))
+    path = cached_weights(entry) or _from_hub(entry)
+    return Weights(path, f"hf_hub:{entry.repository}/{path.name}", sha256_file(path))
+
+
+def file_in(place: Path, entry: EncoderEntry) -> Path:
+    """Return the file of weights that a path names or, being a folder, holds; what else lies there does not matter.
+
+    Raises
+    ------
+    EncoderUnavailable
+        If there is none, or none of the encoder's names and several others.
+    """
+    if place.is_file():
+        return place
+    if not place.is_dir():
+        raise EncoderUnavailable(f"encoder.weights: no file or folder {place.name}; correct the path")
+    named = [place / name for name in entry.files if (place / name).is_file()]
+    others = sorted(p for p in place.iterdir() if p.suffix in (".safetensors", ".bin", ".pth", ".pt"))
+    if not named and len(others) != 1:
+        found = ", ".join(p.name for p in others) or "none"
+        raise EncoderUnavailable(
+            f"encoder.weights: folder {place.name} has no {' or '.join(entry.files)} ({found} found); name the file itself"
+        )
+    return (named or others)[0]
+
+
+def _from_hub(entry: EncoderEntry) -> Path:
+    """Download an encoder's weights into Hugging Face's cache, with the user's token if there is one."""
+    files, page = " or ".join(entry.files), entry.weights_page
+    by_hand = f"fetch {files} from {page} on any machine and name the file, or its folder, as encoder.weights"
+    if not entry.repository:
+        raise EncoderUnavailable(
+            f"the weights of {entry.title} are not configured, and no hub has them: {by_hand}"
+        )
+    try:
+        from huggingface_hub import errors, hf_hub_download
+    except ImportError as error:
+        raise EncoderUnavailable(
+            f"the weights of {entry.title} are not configured: pip install 'pathduet[timm]' to download them, or {by_hand}"
+        ) from error
+    reason: Exception | None = None
+    for name in entry.files:
+        try:
+            return Path(hf_hub_download(entry.repository, name))
+        except errors.GatedRepoError as error:
+            raise EncoderUnavailable(
+                f"the weights of {entry.title} are given on request: ask for access at {page}, then set HF_TOKEN to your "
+                f"token (or `hf auth login`) and start again; or {by_hand}"
+            ) from error
+        except Exception as error:
+            reason = error
+            if not isinstance(error, errors.EntryNotFoundError) or isinstance(
+                error, errors.LocalEntryNotFoundError
+            ):
+                break
+    asked = f" Access is given on request at {page}; HF_TOKEN must be set." if entry.gated else ""
+    raise EncoderUnavailable(
+        f"the weights of {entry.title} are neither configured nor in Hugging Face's cache, and the download failed "
+        f"({type(reason).__name__}).{asked} Or {by_hand}"
+    ) from reason
+
+
 @lru_cache(maxsize=4)
 def find_weights(settings: EncoderSettings) -> Weights:
     """Return where the weights of the configured encoder are, without loading them.
@@ -201,14 +290,16 @@ def find_weights(settings: EncoderSettings) -> Weights:
         return _resnet50_weights(settings)
     if settings.name == "efficientnet_lite0":
         return _lite0_weights()
-    if settings.name == "random":
+    if settings.name == CONTROL:
         text = f"untrained ResNet50, stage {settings.stage}, seed {settings.seed}"
         return Weights(None, f"seed:{settings.seed}", hashlib.sha256(text.encode()).hexdigest())
-    if settings.name in ("torchscript", "onnx"):
+    if settings.name in OWN_FILES:
         return _file_weights(settings)
     if settings.name.startswith(TIMM):
         return _timm_weights(settings)
+    if settings.name in REGISTRY:
+        return _published_weights(REGISTRY[settings.name], settings)
     raise EncoderUnavailable(
-        f"encoder.name: {settings.name!r} is not known; use resnet50, efficientnet_lite0, random, timm:<model>, "
-        "torchscript or onnx"
+        f"encoder.name: {settings.name!r} is not known; use one that `pathduet encoders` lists, timm:<model>, "
+        f"{', '.join(OWN_FILES)} or {CONTROL}"
     )
