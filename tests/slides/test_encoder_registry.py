@@ -332,6 +332,7 @@ def test_tiles_follow_the_encoder_unless_the_configuration_says_otherwise() -> N
     unsaid = {"tile_px": None, "mpp_20x": None, "mpp_10x": None}
     assert of(encoder={"name": "uni2_h"}, slides=unsaid) == (256, 1.0, 0.5)
     assert of(encoder={"name": "uni2_h"}, slides={"tile_px": 224, "mpp_20x": 0.25}) == (224, 0.5, 0.25)
+    assert of(encoder={"name": "ctranspath"}) == (256, 2.0, 1.0)
     assert of(slides={"mpp_10x": 4.0}) == (224, 4.0, 0.5)
 
 

@@ -146,8 +146,8 @@ _ENTRIES = (
         repository="owkin/phikon-v2",
     ),
     EncoderEntry(
-        "ctranspath", "CTransPath", 768, "GPL-3.0", "ctranspath", output="pooled", published="swin",
-        files=("ctranspath.pth", "CHIEF_CTransPath.pth"), page="https://github.com/Xiyue-Wang/TransPath",
+        "ctranspath", "CTransPath", 768, "GPL-3.0", "ctranspath", output="pooled", published="swin", tile_px=256,
+        mpp=1.0, files=("ctranspath.pth", "CHIEF_CTransPath.pth"), page="https://github.com/Xiyue-Wang/TransPath",
     ),
     EncoderEntry(
         "hibou_b", "Hibou-B", 768, "Apache-2.0", _REG4.format("base"),
@@ -189,7 +189,7 @@ _ENTRIES = (
     ),
     EncoderEntry(
         "retccl", "RetCCL", 2048, "GPL-3.0", "resnet50", output="pooled", published="torchvision", input_px=256,
-        tile_px=256, files=("best_ckpt.pth", "retccl.pth"), page="https://github.com/Xiyue-Wang/RetCCL",
+        tile_px=256, mpp=1.0, files=("best_ckpt.pth", "retccl.pth"), page="https://github.com/Xiyue-Wang/RetCCL",
     ),
 )  # fmt: skip
 
