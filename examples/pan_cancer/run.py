@@ -14,6 +14,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pan_cancer.cohorts import COHORTS, write_cohort
@@ -24,45 +25,39 @@ from pathduet.core.files import write_text
 from pathduet.expression.gene_sets import gene_lists
 
 HERE = Path(__file__).resolve().parent
-FINER = ("tumor", "immune", "stroma", "vasculature")
-#: Each has the same genes, in so many groups.
+#: Each of the same genes, in so many groups; immune, stroma and vasculature are together the TME's.
 SUBSPACES = {
-    "four": {name: [name] for name in FINER},
-    "two": {"tumor": ["tumor"], "tme": list(FINER[1:])},
-    "one": {"genes": list(FINER)},
+    "four": dict.fromkeys(("tumor", "immune", "stroma", "vasculature"), "shipped"),
+    "two": {"tumor": "shipped", "tme": "shipped"},
+    "one": {"genes": "../genes.txt"},
 }
-#: Whose overall survival the number of subspaces is compared on.
-OVERALL = {"gbmlgg": "survival"}
+GLIOMAS = "gbmlgg"
 
 
-def prepare(data: Path, name: str, folder: Path, gmt: Path) -> dict[str, list[str]]:
+def prepare(data: Path, name: str, folder: Path) -> dict[str, list[str]]:
     """Write a cohort's sheets and configurations; return the tables to make by the number of subspaces."""
-    if name in COHORTS:
-        write_cohort(data, COHORTS[name], folder)
-    else:
+    if name == GLIOMAS:
         write_gliomas(data, folder)
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    tasks = (
-        list(config["tasks"])
-        if name in COHORTS
-        else ["diagnosis", "grading", "survival", "external_survival"]
-    )
+        tasks, overall, external = ["diagnosis", "grading", "survival"], "survival", ["external_survival"]
+    else:
+        write_cohort(data, COHORTS[name], folder)
+        tasks = list(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["tasks"])
+        overall, external = "os", []
     wanted = {}
-    for variant, groups in SUBSPACES.items():
-        overlay = {
-            "results": variant,
-            "subspaces": {k: {"gmt": str(gmt), "sets": sets} for k, sets in groups.items()},
-        }
-        overall = OVERALL.get(name, "os")
+    for variant, subspaces in SUBSPACES.items():
+        overlay: dict[str, Any] = {"results": variant, "subspaces": subspaces}
+        tables = [*tasks, *external]
         if variant != "four":
+            # the number of subspaces is compared on overall survival, where there is expression
+            if name != GLIOMAS and not COHORTS[name].expression:
+                continue
             overlay |= {
                 "comparison": {"models": ["snn"]},
                 "tasks": {task: None for task in tasks if task != overall},
             }
-            overlay["tasks"].pop("external_survival", None)
-        if variant == "four" or "expression" in config:
-            write_text(folder / f"{variant}.yaml", yaml.safe_dump(overlay, sort_keys=False))
-            wanted[variant] = tasks if variant == "four" else [overall]
+            tables = [overall]
+        write_text(folder / f"{variant}.yaml", yaml.safe_dump(overlay, sort_keys=False))
+        wanted[variant] = tables
     return wanted
 
 
@@ -87,7 +82,7 @@ def run(folder: Path, wanted: dict[str, list[str]]) -> list[str]:
 
 def main() -> int:
     """Run the cohorts side by side, then write the table of all that is there."""
-    known = [*COHORTS, "gbmlgg"]
+    known = [*COHORTS, GLIOMAS]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -102,10 +97,9 @@ def main() -> int:
     if not os.environ.get("PATHDUET_TEST_DATA"):
         parser.error("set PATHDUET_TEST_DATA to the folder of public tables (README.md)")
     data, out = Path(os.environ["PATHDUET_TEST_DATA"]), arguments.out.resolve()
-    gmt = out / "subspaces.gmt"
-    lists = gene_lists(dict.fromkeys(FINER, "shipped"))
-    write_text(gmt, "".join("\t".join([name, "shipped", *genes]) + "\n" for name, genes in lists.items()))
-    wanted = {name: prepare(data, name, out / name, gmt) for name in arguments.cohorts}
+    genes = {gene for genes in gene_lists(SUBSPACES["four"]).values() for gene in genes}
+    write_text(out / "genes.txt", "\n".join(sorted(genes)) + "\n")
+    wanted = {name: prepare(data, name, out / name) for name in arguments.cohorts}
     with ThreadPoolExecutor(arguments.cores) as pool:
         failed = [
             log for logs in pool.map(lambda name: run(out / name, wanted[name]), wanted) for log in logs
