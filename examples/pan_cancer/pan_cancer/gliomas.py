@@ -109,8 +109,6 @@ def write_gliomas(data: Path, folder: Path) -> None:
         "split": {"folds": 5, "file": "folds.tsv"},
         # all external patients have the same grade
         "tasks": {"grading": {"external": False}},
-        # there are no slides, and the subspaces are others than the preset's
-        "explanations": {"regions": {"structures": {"tumor": [], "tme": []}}},
         "report": {"title": "TCGA-GBM and TCGA-LGG"},
     }
     write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
