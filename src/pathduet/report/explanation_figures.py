@@ -312,15 +312,15 @@ def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame, about: About) -> Fig
         axes[1].set(title="Same gene at 10x and 20x", xlabel="r over the sampled points", ylabel="genes")
         first = about.subspaces[0]
         gains = rows[[f"{first}_gain_10x", f"{first}_gain_20x"]]
-        values, title = gains.mean(axis=1), f"On {subspace_word(first)} regions (1 = even)"
+        values, title = gains.mean(axis=1), f"On {subspace_word(first)} regions"
         if not values.notna().any():
-            values, title = rows[["selection_10x", "selection_20x"]].mean(axis=1), "Gene sets (1 = even)"
+            values, title = rows[["selection_10x", "selection_20x"]].mean(axis=1), "Gene sets"
         for y, (value, subspace) in enumerate(zip(values, rows["subspace"], strict=True)):
             axes[2].plot([value], [y], "D", color=about.colours[subspace], ms=5, mec=PAPER, mew=0.7)
         axes[2].axvline(1.0, color=MUTED, lw=1, ls=(0, (4, 3)))
         axes[2].set_yticks(range(len(rows)), [f"{name} ({n})" for name, n in zip(rows["set"], rows["genes"], strict=True)],
                            fontsize=8)  # fmt: skip
-        axes[2].set(title=title, ylim=(max(len(rows), 1) - 0.4, -0.6))
+        axes[2].set(title=title, xlabel="1 = even", ylim=(max(len(rows), 1) - 0.4, -0.6))
         axes[2].grid(axis="y", visible=False)
         return figure
 
@@ -366,7 +366,7 @@ def calibration(table: pd.DataFrame, about: About) -> Figure:
     parts, models = _order(table["part"]), _order(table["model"])
     with style():
         columns = max(len(set(table.loc[table["part"] == part, "day"])) for part in parts)
-        figure = new_figure(0.8 + 2.6 * columns, 0.5 + 2.6 * len(parts))
+        figure = new_figure(0.8 + 2.6 * columns, 0.9 + 2.6 * len(parts))
         axes = figure.subplots(len(parts), columns, squeeze=False)
         for line, part in zip(axes, parts, strict=True):
             days = sorted(set(table.loc[table["part"] == part, "day"]))
@@ -387,7 +387,7 @@ def calibration(table: pd.DataFrame, about: About) -> Figure:
                               mew=0.6, label=about.name(model))  # fmt: skip
                 axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=f"{_time(day, about.task)}, {part}")
                 axis.set_aspect("equal")
-            line[0].set_ylabel("observed share without the event")
+            line[0].set_ylabel("observed share")
         for axis in axes[-1][: len(days)]:
             axis.set_xlabel("predicted")
         handles, labels = axes[0][0].get_legend_handles_labels()
