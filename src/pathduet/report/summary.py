@@ -37,9 +37,12 @@ def read_left_out(results: Path) -> pd.DataFrame:
 
 
 def recorded_config(results: Path) -> dict[str, Any] | None:
-    """Return the configuration that a finished run was made with; None without ``provenance.json``."""
+    """Return the configuration that a finished run was made with; None without ``provenance.json``, or of another version."""
     path = Results(results).provenance
-    return dict(json.loads(path.read_text(encoding="utf-8"))["config"]) if path.is_file() else None
+    if not path.is_file():
+        return None
+    config = dict(json.loads(path.read_text(encoding="utf-8"))["config"])
+    return config if isinstance(config.get("tasks"), dict) else None
 
 
 def left_out_text(left_out: pd.DataFrame, catalogue: Mapping[str, Model]) -> str:
