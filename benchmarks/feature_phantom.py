@@ -4,10 +4,11 @@ Patients come from `pathduet.phantom.latents` (the latents of `pathduet simulate
 `pathduet.phantom.labels`, as a design's do; region maps come from `pathduet.phantom.layout`. In place of pixels, every tile draws a feature vector around the mean of its region, and
 in place of counts every gene is a loading times the programme plus noise.
 
-Two looks: ``flat`` draws the means of the regions independently, so that tumour regions are no more like each other
+Three looks: ``flat`` draws the means of the regions independently, so that tumour regions are no more like each other
 than like the rest, and no region changes with the programmes; ``nuclei`` adds what the nuclei of `pathduet simulate`
 show: tiles move along one axis with the density of tumour nuclei of their region, and along another with the tumour
-programme as far as there are tumour nuclei. Sizes are those found in the encoder's features of the pixel phantom
+programme as far as there are tumour nuclei; ``distinct`` is flat with regions so far apart that every structure's share of the tissue
+can be seen. Sizes of the other two are those found in the encoder's features of the pixel phantom
 (docs/results/truth.md).
 """
 
@@ -53,7 +54,7 @@ REGION_SPREAD, SHIFT, SLIDE_NOISE, EXPRESSION_NOISE, GENE_NOISE = 0.25, 0.2, 0.5
 SPARE_NOISE = (0.4, 1.1)  # SD of spare genes, in units of GENE_NOISE
 LOOK_NOISE = 0.5  # of what the nuclei show of the tumour programme
 #: Spread of the region means, shift by the density of tumour nuclei, and shift per SD of the tumour programme.
-LOOKS = {"flat": (REGION_SPREAD, 0.0, 0.0), "nuclei": (0.18, 4.5, 1.1)}
+LOOKS = {"flat": (REGION_SPREAD, 0.0, 0.0), "nuclei": (0.18, 4.5, 1.1), "distinct": (0.8, 0.0, 0.0)}
 SIZES = ModelConfig(
     tokens=144, width=32, heads=4, head_dim=8, offset_groups=4, offset_kernel=3, stride=2, offset_range=2.0
 )

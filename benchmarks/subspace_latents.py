@@ -6,7 +6,8 @@
 The phantom is `feature_phantom`'s with four independent programmes: each drives half of its subspace's genes and shows in a channel of
 its own (extent and look of tumour cells, necrosis, vessels, leading edge); all weigh alike in the hazard, and each has a diagnosis.
 Teacher, student and distilled student train as in `comparison.py`. From each subspace's part of X_R (both magnifications) every programme is
-predicted by ridge regression: R2 on the test half. What genes and mean tile features alone give stands beside it. A row of the output is one
+predicted by ridge regression: R2 on the test half. Two looks: `nuclei`, as the encoder's features of the pixel phantom, in which
+the programme of the cells moves most tiles and that of the vessels hardly any; and `distinct`, in which all four can be seen. What genes and mean tile features alone give stands beside it. A row of the output is one
 number; rows are appended as they come, and a seed and task that is already there is not computed again.
 """
 
@@ -17,6 +18,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -57,6 +59,7 @@ from pathduet.training.config import TrainingConfig
 
 SUBSPACES = list(FOUR.genes)
 MODELS = ("teacher", "student", "distilled")
+LOOKS = ("nuclei", "distinct")
 METRIC = {"survival": "c_index", "diagnosis": "auc"}
 #: What each input gives without any network.
 INPUTS = ("genes", "mean tile features")
@@ -97,19 +100,17 @@ def found(run: Run) -> Iterator[tuple[str, str, float]]:
 def execute(arguments: argparse.Namespace) -> None:
     """Append the rows of the seeds and tasks that are not there yet."""
     code = code_version(Path(__file__))
-    done = {(row["task"], row["seed"]) for row in read_rows(arguments.out)}
-    for seed in arguments.seeds:
-        for task in METRIC:
-            if (task, seed) in done:
-                continue
+    done = {(row["look"], row["task"], row["seed"]) for row in read_rows(arguments.out)}
+    for seed, look, task in product(arguments.seeds, LOOKS, METRIC):
+        if (look, task, seed) not in done:
             start = time.process_time()
-            phantom = make_phantom(seed, task, n_patients=arguments.patients, look="nuclei", programmes=FOUR)
+            phantom = make_phantom(seed, task, n_patients=arguments.patients, look=look, programmes=FOUR)
             config = TrainingConfig.start_values(
                 TASKS[task], "teacher", epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH, seed=seed
             )
             run = Run(seed, task, phantom, config, replace(SIZES, subspaces=tuple(SUBSPACES)))
             rows = [*found(run), ("", "cpu_s", time.process_time() - start)]
-            same = {"task": task, "seed": seed, "patients": arguments.patients, "code": code}
+            same = {"look": look, "task": task, "seed": seed, "patients": arguments.patients, "code": code}
             append_rows(
                 arguments.out,
                 *(
@@ -119,33 +120,40 @@ def execute(arguments: argparse.Namespace) -> None:
             )
 
 
-def own_and_cross(wide: pd.DataFrame, model: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield each subspace with its own R^2 by seed, the mean and the largest of the other programmes' R^2 from it."""
-    for s in SUBSPACES:
-        others = wide[[(model, f"R2 z_{other} from X_{s}") for other in SUBSPACES if other != s]].to_numpy()
-        yield s, wide[model, f"R2 z_{s} from X_{s}"].to_numpy(), others.mean(axis=1), others.max(axis=1)
+def r2(wide: pd.DataFrame, model: str) -> np.ndarray:
+    """Return (seeds, K, K) R^2: parts of X_R in rows, programmes in columns."""
+    return np.stack(
+        [
+            np.stack([wide[model, f"R2 z_{latent} from X_{s}"] for latent in SUBSPACES], axis=1)
+            for s in SUBSPACES
+        ],
+        axis=1,
+    )
 
 
-def task_lines(rows: pd.DataFrame, task: str) -> list[str]:
-    """Return one task's tables as Markdown lines."""
+def task_lines(rows: pd.DataFrame, look: str, task: str) -> list[str]:
+    """Return the tables of one look and task as Markdown lines."""
     wide = rows.pivot_table(index="seed", columns=["model", "metric"], values="value")
     seeds = ", ".join(str(seed) for seed in wide.index)
     metric = METRIC[task]
-    lines = [f"## {task}, seeds {seeds}", "", *table_head(["model", metric.replace("_", "-")])]
+    lines = [f"## {task}, look {look}, seeds {seeds}", "", *table_head(["model", metric.replace("_", "-")])]
     lines += [f"| {model} | {interval(wide[model, metric].to_numpy())} |" for model in MODELS]
-    heads = ["from", "subspace", *(f"z_{s}" for s in SUBSPACES), "own - mean cross", "own - largest cross", "seeds above both"]  # fmt: skip
+    heads = ["model", "part", *(f"z_{s}" for s in SUBSPACES), "the programme: own - other parts", "seeds above all",
+             "the part: own - other programmes", "seeds above all"]  # fmt: skip
     lines += ["", *table_head(heads)]
     for model in ("genes", *MODELS):
-        for s, own, mean, largest in own_and_cross(wide, model):
-            cells = []
-            for other in SUBSPACES:
-                value = f"{wide[model, f'R2 z_{other} from X_{s}'].mean():.2f}"
-                cells.append(f"**{value}**" if other == s else value)
-            above = int((own > largest).sum())
-            cells += [interval(own - mean), interval(own - largest), f"{above} of {len(own)}"]
+        found = r2(wide, model)
+        for k, s in enumerate(SUBSPACES):
+            others = [i for i in range(len(SUBSPACES)) if i != k]
+            own = found[:, k, k]
+            cells = [f"{found[:, k, i].mean():.2f}" for i in range(len(SUBSPACES))]
+            cells[k] = f"**{cells[k]}**"
+            for cross in (found[:, others, k], found[:, k, others]):
+                above = int((own > cross.max(axis=1)).sum())
+                cells += [interval(own - cross.mean(axis=1)), f"{above} of {len(own)}"]
             lines.append(f"| {model} | {s} | {' | '.join(cells)} |")
     tiles = [f"{wide['mean tile features', f'R2 z_{s}'].mean():.2f}" for s in SUBSPACES]
-    return [*lines, f"| mean tile features | | {' | '.join(tiles)} | | | |", ""]
+    return [*lines, f"| mean tile features | | {' | '.join(tiles)} | | | | |", ""]
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -160,14 +168,15 @@ def report(arguments: argparse.Namespace) -> None:
         f"Each seed: {first['patients']} patients, half to train and half to test, one slide each of {SIZES.tokens} tokens at both magnifications, {FOUR.genes['cells']} genes a subspace, "
         f"half of which follow its programme. Programmes are independent; each shows in one channel of the slides. {EPOCHS} epochs in batches of {BATCH}, peak rate {RATE:g}; the distilled student goes on "
         "from the student for as many again, at half the rate. A row is one subspace's part of X_R (both magnifications), a column R2 of a programme on the test half by ridge regression, mean over seeds; "
-        "its own in bold. Differences: mean over seeds and its 95 % t interval. Mean tile features are an average over all tiles, which no model has to itself.", "",
+        "its own in bold. Own minus cross, mean over seeds and its 95 % t interval, in two ways: of one programme, the R2 from its own part minus the mean R2 from the other parts (a column); and of one "
+        "part, the R2 of its own programme minus the mean R2 of the others (a row), which also depends on how well each programme can be seen at all.", "",
     ]  # fmt: skip
     if arguments.message:
         lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
-    for task in METRIC:
-        part = table[table["task"] == task]
+    for look, task in product(LOOKS, METRIC):
+        part = table[(table["look"] == look) & (table["task"] == task)]
         if len(part):
-            lines += task_lines(part, task)
+            lines += task_lines(part, look, task)
     write_page(lines, arguments.out)
 
 
