@@ -73,7 +73,7 @@ def check_report(results: Path, tasks: dict[str, Task], title: str) -> str:
 
 def left_out(results: Path) -> pd.DataFrame:
     table = pd.read_csv(results / "left_out.tsv", sep="\t", keep_default_na=False)
-    assert list(table.columns) == ["model", "task", "reason"]
+    assert list(table.columns) == ["model", "reason"]
     assert (table["reason"] != "").all()
     return table
 
