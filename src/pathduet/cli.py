@@ -147,6 +147,10 @@ def _run_stages(last: str, source: Path, results: Path, config: list[Path] | Non
     from pathduet.slides.settings import SlideSettings
 
     settings = SlideSettings.from_mapping(_engine_configuration(config))
+    if last == "features":
+        from pathduet.slides.encoders.weights import find_weights
+
+        find_weights(settings.encoder)  # told before hours of tiling
     rows = slides_of(source)
     run_stages(rows, last, results, settings, workers)
     ledger = build_ledger(rows, [Results(results).batch(last, "all")])  # or the counts do not add up

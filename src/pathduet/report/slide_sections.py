@@ -105,7 +105,8 @@ def _card(found: Findings, row: dict[Any, Any], with_pictures: bool) -> dict[str
             except (OSError, ValueError) as error:
                 picture["gap"] = f"{paths[0].name}: {type(error).__name__}"
         pictures.append(picture)
-    tiles = "" if pd.isna(row["n_20x"]) else f"{row['n_10x']} tiles at 10x, {row['n_20x']} at 20x"
+    counts = {m: row[f"n_{m}"] for m in ("10x", "20x")}
+    tiles = ", ".join(f"{n} tiles at {m}" for m, n in counts.items() if not pd.isna(n))
     return {
         "slide_id": row["slide_id"], "patient_id": row["patient_id"], "cohort": row["cohort"], "tiles": tiles,
         "reason": row["reason"] if failed else "", "message": row["message"], "pictures": pictures,
