@@ -92,6 +92,12 @@ def test_survival_classes_leave_out_patients_censored_before_the_day() -> None:
     assert true_labels(result) == (labels, "with event or event-free at day 500")
 
 
+def test_a_patient_without_a_class_is_in_none() -> None:
+    patients = pd.DataFrame({"label": pd.array(["G2", None, "G4"], dtype="string")})
+    result = FoldResult(fake_folds.GRADING, "student", 0, patients, None)
+    assert true_labels(result)[0] == ["G2", None, "G4"]
+
+
 def test_values_are_told_apart_by_rank_and_by_a_regression() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(size=40)

@@ -164,7 +164,8 @@ def true_labels(result: FoldResult) -> tuple[list[Any], str]:
         return [float(value) if np.isfinite(value) else None for value in values], task.in_sentence
     if task.kind == "classification":
         return [
-            None if label != label or not label else str(label) for label in rows["label"]
+            label if isinstance(label, str) and label else None
+            for label in rows["label"].to_list()  # missing ones are NA or NaN
         ], task.in_sentence
     if not result.edges:
         return [None] * len(rows), f"{task.in_sentence}: the model has no intervals"
