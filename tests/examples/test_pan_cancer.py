@@ -41,7 +41,8 @@ def tables(tmp_path: Path) -> Path:
     clinical.to_csv(folder / "survpath_tcga_blca_clinical.csv")
     tpm = np.arange(30.0).reshape(10, 3)
     table = pd.DataFrame(np.log2(tpm + 0.001), index=ids, columns=["TP53", "CD8A", "HLA-A"])
-    table.to_csv(folder / "survpath_tcga_blca_rna_xena.csv.gz")
+    # a patient with two samples
+    pd.concat([table, table.iloc[[2]]]).to_csv(folder / "survpath_tcga_blca_rna_xena.csv.gz")
     for fold in range(5):
         tested = ids[fold::5]
         parts = {"train": pd.Series([i for i in ids if i not in tested]), "val": pd.Series(tested)}

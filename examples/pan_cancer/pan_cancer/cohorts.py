@@ -137,8 +137,9 @@ def expression_of(data: Path, cohort: Cohort) -> tuple[pd.DataFrame, str]:
     if cohort.expression == "xena":
         path = data / "tables_pancancer" / f"survpath_tcga_{cohort.name}_rna_xena.csv.gz"
         values = pd.read_csv(path, index_col=0).T
-        # stored as log2(TPM + 0.001), four decimals
-        return np.log2(np.clip(2**values - 0.001, 0, None) + 1), "log2_tpm"
+        # stored as log2(TPM + 0.001), four decimals; some patients have several samples, which nothing tells apart
+        log2 = np.log2(np.clip(2**values - 0.001, 0, None) + 1)
+        return log2.T.groupby(level=0).mean().T, "log2_tpm"
     values = table(data, f"porpoise_tcga_{cohort.name}_all_clean.csv.zip")
     values = values[[column for column in values if column.endswith("_rnaseq")]].astype(float).T
     values.index = values.index.str.removesuffix("_rnaseq")
