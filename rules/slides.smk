@@ -48,6 +48,8 @@ use rule tile as stain with:
 
 
 use rule tile as features with:
+    wildcard_constraints:
+        batch=one_of(plan.encoded_batches),
     input:
         upstream=RESULTS.batch("stain", "{batch}"),
         weights=plan.files("encoder.weights"),
@@ -65,6 +67,31 @@ use rule tile as features with:
         batch=asked(plan.batch_table, "batch"),
         settings=plan.slide_settings("features"),
         code=code("slides"),
+
+
+# In place of the three, for slides whose features another tool made.
+rule foreign_features:
+    wildcard_constraints:
+        batch=one_of(plan.foreign_batches),
+    output:
+        manifest=RESULTS.batch("features", "{batch}"),
+    log:
+        RESULTS.log("foreign_features", "{batch}"),
+    benchmark:
+        RESULTS.benchmark("foreign_features", "{batch}")
+    conda:
+        "../envs/slides.yaml"
+    threads: 1
+    resources:
+        mem_mb=per_attempt(8000),
+        runtime=per_attempt(120),
+    params:
+        batch=asked(plan.batch_table, "batch"),
+        stamps=asked(plan.foreign_stamps, "batch"),
+        settings=plan.foreign_settings(),
+        code=code("foreign_features"),
+    script:
+        "../workflow_scripts/foreign_features.py"
 
 
 # Asked for by name only, e.g. `snakemake --cores 1 results/slides/S1/features.h5`: one slide, without its batch.

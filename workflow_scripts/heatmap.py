@@ -9,16 +9,15 @@ with job(snakemake, f"heatmap {wildcards.slide}") as results:
     from pathduet.cohort.sheets import SlideRow
     from pathduet.explain.viewer.slide_heatmaps import (
         explain_slide,
-        lost_reason,
+        without_map,
         write_absence,
         write_heatmaps,
     )
     from pathduet.features.check import verify_features
 
     out, slide = Path(snakemake.output.png).parent, SlideRow.from_plain(snakemake.params.slide)
-    reason = lost_reason(results, slide.slide_id)
-    if reason:
-        write_absence(out, slide.slide_id, reason)
+    if why := without_map(results, slide.slide_id):
+        write_absence(out, slide.slide_id, why)
     else:
         verify_features(results, [slide.slide_id])
         maps = explain_slide(

@@ -47,6 +47,10 @@ class Results:
         """A slide's features."""
         return self.slide(slide_id) / "features.h5"
 
+    def feature_pointer(self, slide_id: str) -> Path:
+        """What leads to a slide's features where another tool made them."""
+        return self.slide(slide_id) / "features.json"
+
     def batch(self, stage: str, batch: str) -> Path:
         """What became of a batch of slides in a stage."""
         return self.root / "batches" / stage / f"{batch}.tsv"

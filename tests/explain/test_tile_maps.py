@@ -60,7 +60,8 @@ def write_model(folder: Path, model: str, config: ModelConfig = SMALL, swap: boo
     return folder
 
 
-HAND = TileGrid(np.array([[0, 0], [1, 0], [5, 7]]), 100.0, 50.0)
+PLACES = np.array([[0, 0], [1, 0], [5, 7]])
+HAND = TileGrid(PLACES, PLACES * (100.0, 50.0), 100.0, 50.0)
 
 
 def test_a_tiles_cells_add_up_and_a_tile_that_is_no_token_has_no_row():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NUMERIC = {"mpp"}
+#: Columns of features that another tool made, and all columns that name files.
+FEATURES = ("features", "features_10x", "features_20x")
+FILES = ("path", "mask", *FEATURES)
 #: Cohort of every row where the sheet has no such column.
 ONE_COHORT = "cohort"
 
@@ -29,7 +32,7 @@ class SlideRow:
     slide_id, patient_id, cohort : str
         Identifiers; safe as file names.
     path : Path
-        Absolute path of the raw slide; read only, never written beside.
+        Absolute path of the raw slide; read only, never written beside. ``Path()`` where there is none.
     mpp : float or None
         Pixel size at level 0 in micrometres, if the sheet gives one.
     scanner, site : str
@@ -38,27 +41,56 @@ class SlideRow:
         A reason for leaving the slide out; empty to use it.
     mask : Path or None
         A tissue mask of the user's, GeoJSON or PNG, in place of the automatic one.
+    features : Path or None
+        Features that another tool made, at one magnification that the file or the configuration says; read only.
+    features_10x, features_20x : Path or None
+        The same by magnification.
     """
 
     slide_id: str
     patient_id: str
     cohort: str
-    path: Path
+    path: Path = Path()
     mpp: float | None = None
     scanner: str = ""
     site: str = ""
     exclude: str = ""
     mask: Path | None = None
+    features: Path | None = None
+    features_10x: Path | None = None
+    features_20x: Path | None = None
+
+    @property
+    def has_raw(self) -> bool:
+        """Whether the sheet names a raw slide."""
+        return self.path != Path()
+
+    @property
+    def foreign(self) -> dict[str, Path]:
+        """Files of features that another tool made, by magnification; "" where the sheet does not say which."""
+        named = {"": self.features, "10x": self.features_10x, "20x": self.features_20x}
+        return {name: path for name, path in named.items() if path is not None}
+
+    def at(self, magnifications: Iterable[str]) -> SlideRow:
+        """Return the row with its `features` named by the magnifications that their file holds."""
+        if self.features is None:
+            return self
+        named: dict[str, Any] = {f"features_{name}": self.features for name in magnifications}
+        return replace(self, features=None, **named)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return plain values, for JSON and for a rule's parameters."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in self.__dict__.items()}
+        """Return plain values, for JSON and for a rule's parameters; features are left out where there are none."""
+        return {
+            k: str(v) if isinstance(v, Path) else v
+            for k, v in self.__dict__.items()
+            if v is not None or not k.startswith("features")
+        }
 
     @classmethod
     def from_plain(cls, value: Mapping[str, Any]) -> SlideRow:
         """Undo :meth:`to_plain`."""
-        mask = value.get("mask")
-        return cls(**{**value, "path": Path(value["path"]), "mask": Path(mask) if mask else None})
+        typed: dict[str, Any] = {k: Path(v) if k in FILES and v is not None else v for k, v in value.items()}
+        return cls(**typed)
 
 
 def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dict[str, Any]]]:
@@ -158,8 +190,14 @@ def _check_ids(
             problems.add(f"{label} row {number}, {column}", found, advice)
 
 
-def read_slides(path: str | Path) -> list[SlideRow]:
+def read_slides(path: str | Path, *, features_elsewhere: bool = False) -> list[SlideRow]:
     """Read and validate slides.tsv.
+
+    Parameters
+    ----------
+    path : path
+    features_elsewhere : bool
+        Rows may name neither a raw slide nor features: a folder has them.
 
     Raises
     ------
@@ -168,7 +206,7 @@ def read_slides(path: str | Path) -> list[SlideRow]:
         that do not exist (rows with `exclude` may miss theirs).
     """
     problems = Problems()
-    slides = _parse_slides(Path(path), problems)
+    slides = _parse_slides(Path(path), problems, features_elsewhere=features_elsewhere)
     problems.check()
     return slides
 
@@ -188,15 +226,36 @@ def read_slide_rows(path: str | Path) -> list[dict[str, Any]]:
     return [{column: cell for column, cell in row.items() if cell is not None} for _, row in rows]
 
 
-def _parse_slides(path: Path, problems: Problems, files_to_come: bool = False) -> list[SlideRow]:
+def _parse_slides(
+    path: Path, problems: Problems, files_to_come: bool = False, features_elsewhere: bool = False
+) -> list[SlideRow]:
     slides = []
     rows = _read_rows(path, "slides", problems)
     _check_ids(rows, "slide_id", path.name, problems)
     known = schema("slides")["properties"]
+    if (
+        rows
+        and not features_elsewhere
+        and not any(row.get(c) for _, row in rows for c in ("path", *FEATURES))
+    ):
+        problems.add(
+            f"{path.name} header",
+            f"no column 'path', nor {' or '.join(FEATURES)}",
+            known["path"]["description"],
+        )
+        return []
     for number, row in rows:
-        if not {"slide_id", "patient_id", "cohort", "path"} <= set(row):
+        if not {"slide_id", "patient_id", "cohort"} <= set(row):
             continue
         row = {column: cell for column, cell in row.items() if column in known}
+        given = [column for column in FEATURES if row.get(column)]
+        where = f"{path.name} row {number}"
+        if "features" in given and len(given) > 1:
+            problems.add(f"{where}, features", f"beside {given[1]}", "name a slide's features once")
+        if not given and "path" not in row and not (features_elsewhere or row.get("exclude")):
+            problems.add(
+                f"{where}, path", "empty", f"{known['path']['description']} Or {' or '.join(FEATURES)}"
+            )
         # DICOM slides are files too; MRXS keeps its folder beside the file that is named here
         for column, other_way in (("path", "give a reason in `exclude`"), ("mask", "leave it empty")):
             if column not in row:
@@ -206,8 +265,10 @@ def _parse_slides(path: Path, problems: Problems, files_to_come: bool = False) -
             expected = not (row.get("exclude") or (column == "path" and files_to_come))
             if expected and not file.is_file():
                 advice = f"correct it (relative to the sheet, or absolute), or {other_way}"
-                problems.add(f"{path.name} row {number}, {column}", f"no file {row[column]!r}", advice)
+                problems.add(f"{where}, {column}", f"no file {row[column]!r}", advice)
             row[column] = file
+        # a missing file of features loses its slide, with a reason in the ledger
+        row |= {column: path.resolve().parent / row[column] for column in given}
         slides.append(SlideRow(**row))
     return slides
 
@@ -271,6 +332,7 @@ def read_sheets(
     cohorts: Sequence[str] | None = None,
     *,
     files_to_come: bool = False,
+    features_elsewhere: bool = False,
 ) -> tuple[list[SlideRow], pd.DataFrame]:
     """Read both sheets, check them against each other and raise one error with everything that is wrong.
 
@@ -283,6 +345,8 @@ def read_sheets(
         The cohorts the configuration knows; rows of other cohorts are problems, and each must have a patient.
     files_to_come : bool
         The slides need not be there yet.
+    features_elsewhere : bool
+        Rows may name neither a raw slide nor features: a folder has them.
 
     Returns
     -------
@@ -294,7 +358,9 @@ def read_sheets(
     if sheet is None:
         raise InputError.of("sheets", "neither slides nor patients", "name at least one of both sheets")
     problems = Problems()
-    slides = [] if slides_path is None else _parse_slides(Path(slides_path), problems, files_to_come)
+    slides = []
+    if slides_path is not None:
+        slides = _parse_slides(Path(slides_path), problems, files_to_come, features_elsewhere)
     if patients_path is None:
         problems.check()
     before = len(problems)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 SLIDE_REASONS = {
     "no_mpp": "no believable pixel size in the sheet, the file or the configuration",
     "unreadable": "the file cannot be opened or decoded",
+    "no_features": "the file of features that another tool made is not there",
     "no_tissue": "no tissue was found on the thumbnail",
     "too_few_tiles": "fewer tissue tiles than `slides.min_tiles`",
     "time_limit": "a stage took longer than `slides.time_limit_s`",

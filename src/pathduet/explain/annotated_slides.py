@@ -89,7 +89,7 @@ class AnnotatedSlides:
         annotation = read_annotation(slide_id, path, size, about["mpp"], legend)
         found = {}
         for m, grid in grids.items():
-            tiles = pd.DataFrame(grid.grid * (grid.width0, grid.height0), columns=["x", "y"])
+            tiles = pd.DataFrame(grid.corners, columns=["x", "y"])
             tiles = tiles.assign(size=grid.width0, size_y=grid.height0)
             found[m] = annotate(tiles, annotation, self._structures)[["structure", "subspace"]]
         return found

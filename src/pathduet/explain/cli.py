@@ -48,7 +48,9 @@ def heatmap(
     if task is not None and task not in (known := tasks_of(config)):
         raise InputError.of("--task", f"{task!r} is no task of the run", f"one of {', '.join(known)}")
     task = task or heatmap_task(config).name
-    rows = {row.slide_id: row for row in read_slides(sheet or _sheet_of(results, config))}
+    rows = {
+        row.slide_id: row for row in read_slides(sheet or _sheet_of(results, config), features_elsewhere=True)
+    }
     if unknown := [slide for slide in slides if slide not in rows]:
         raise InputError(
             [Problem(f"slide {name!r}", "not in the sheet", "name its slide_id") for name in unknown]
@@ -63,7 +65,7 @@ def heatmap(
         try:
             if reason := lost_reason(run, slide_id):
                 raise InputError.of(f"slide {slide_id}", f"lost, {reason}", "see ledger.tsv")
-            if out.resolve() == row.path.resolve().parent:
+            if row.has_raw and out.resolve() == row.path.resolve().parent:
                 raise InputError.of("--out", f"the folder of {row.path.name}", "choose another folder")
             maps = explain_slide(run, slide_id, row.patient_id, task, model, folds)
             thumbnail = Layout(results).slide(slide_id) / "thumbnail.png"

@@ -22,7 +22,7 @@ from pathduet.explain.sampled_points import Sampling
 from pathduet.explain.token_maps import TokenMaps, token_maps
 from pathduet.explain.words import listed, subspace_word
 from pathduet.features.feature_file import open_features
-from pathduet.models.method.config import MAGNIFICATIONS
+from pathduet.features.foreign_tiles import FeatureFileError
 from pathduet.models.method.student import Student
 from pathduet.models.method.teacher import Teacher
 from pathduet.training.dataset import Batch, SlideDataset, SlideSample, map_rows
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Expression = Mapping[str, NDArray[np.floating]]
+NO_PLACES = "nothing tells where its tiles lie"
+NO_PLACES_ADVICE = "there is no map of it: make features with coordinates, and give its mpp in slides.tsv if they are micrometres"
 POINT_COLUMNS = ("magnification", "attention", "group", "key", "tile", "x", "y", "mass")
 
 
@@ -76,11 +78,14 @@ class TileGrid:
     ----------
     grid : (n, 2) int array
         (column, row) on the slide's lattice.
+    corners : (n, 2) array
+        Exact top-left corners in level-0 pixels.
     width0, height0 : float
         A tile's footprint in level-0 pixels.
     """
 
     grid: NDArray[np.int64]
+    corners: NDArray[np.float64]
     width0: float
     height0: float
 
@@ -95,7 +100,7 @@ def slide_maps(
     model_dir : Path
         Folder with ``model.json`` and ``weights.safetensors``.
     features : Path
-        The slide's ``features.h5``; ``tiles.h5`` beside it says how large the slide is.
+        The slide's ``features.h5``, with ``tiles.h5`` beside it that says how large the slide is; or its ``features.json``.
     expression : mapping of str to array, optional
         z-scores of each subspace's genes in token order: what a teacher needs.
     device : str
@@ -157,10 +162,13 @@ def loaded_slide_maps(
 def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
     """Return a slide's tiles by magnification, and `slide_id`, `mpp`, `width` and `height`.
 
+    Of a slide with features of another tool, `mpp` is NaN where nothing tells it, and width and height are those of its tiles'
+    extent.
+
     Raises
     ------
     InputError
-        If features.h5 cannot be read, or tiles.h5 beside it is another slide's.
+        If the features cannot be read, have no coordinates, or tiles.h5 beside them is another slide's.
     """
     import h5py
 
@@ -169,17 +177,30 @@ def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
             known = slide.attributes
             about: dict[str, Any] = {
                 "slide_id": str(known.get("slide_id", features.parent.name)),
-                "mpp": (float(known["mpp_x"]), float(known["mpp_y"])),
-                "width": None,
-                "height": None,
+                "mpp": tuple(float(known[name] or "nan") for name in ("mpp_x", "mpp_y")),
+                "width": known.get("width"),
+                "height": known.get("height"),
             }
-            grids = {m: TileGrid(slide.grid(m).astype(np.int64), *slide.step(m)) for m in MAGNIFICATIONS}
-        if (tiles := features.with_name("tiles.h5")).is_file():
+            grids = {}
+            for m in slide.magnifications:
+                corners = slide.coords(m)
+                if corners is None:
+                    raise InputError.of(f"slide {about['slide_id']}", NO_PLACES, NO_PLACES_ADVICE)
+                grids[m] = TileGrid(slide.grid(m).astype(np.int64), corners, *slide.step(m))
+        tiles = features.with_name("tiles.h5")
+        if features.suffix == ".json":
+            if not about["width"]:
+                ends = [
+                    grid.corners.max(axis=0) + np.array([grid.width0, grid.height0])
+                    for grid in grids.values()
+                ]
+                about |= dict(zip(("width", "height"), np.ceil(np.max(ends, axis=0)).astype(int).tolist()))
+        elif tiles.is_file():
             with h5py.File(tiles, "r") as file:
                 if str(file.attrs.get("slide_id", about["slide_id"])) != about["slide_id"]:
                     raise KeyError("tiles.h5 beside it is another slide's")
                 about |= {"width": int(file.attrs["width"]), "height": int(file.attrs["height"])}
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, FeatureFileError) as error:
         raise InputError.of(f"features {features}", str(error), "extract them again") from None
     return grids, about
 
@@ -212,8 +233,8 @@ def tile_rows(
     columns: dict[str, Any] = {
         "magnification": magnification,
         "tile": used,
-        "x": grid.grid[used, 0] * grid.width0,
-        "y": grid.grid[used, 1] * grid.height0,
+        "x": grid.corners[used, 0],
+        "y": grid.corners[used, 1],
         "size": grid.width0,
         "size_y": grid.height0,
         "cells": cells[used],
@@ -243,7 +264,7 @@ def point_rows(
     cell, place = sampling.nearest_cells()
     groups, keys = cell.shape
     tile = rows[cell.ravel()]
-    corner = (grid.grid[tile] + place.reshape(-1, 2)) * (grid.width0, grid.height0)
+    corner = grid.corners[tile] + place.reshape(-1, 2) * (grid.width0, grid.height0)
     return pd.DataFrame(
         {
             "magnification": magnification,

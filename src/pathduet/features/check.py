@@ -1,19 +1,22 @@
-"""Feature files compared with the checksums that were taken when they were written."""
+"""Feature files compared with the checksums that were taken when they were written, or first read."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
 from pathduet.core.errors import Problems
 from pathduet.core.files import sha256_file
+from pathduet.features.feature_file import features_of, read_pointer
 from pathduet.results import Results
 
 
 def verify_features(results: Results, slide_ids: Iterable[str]) -> None:
-    """Compare slides' features.h5 with their recorded checksums.
+    """Compare slides' features with their recorded checksums.
 
-    A slide without a recorded checksum (features from elsewhere) is taken as it is.
+    A features.h5 without a recorded checksum is taken as it is. Files of another tool are read for it only if their size or date
+    is another than when they were.
 
     Parameters
     ----------
@@ -28,7 +31,11 @@ def verify_features(results: Results, slide_ids: Iterable[str]) -> None:
     """
     problems = Problems()
     for slide_id in slide_ids:
-        path, written = results.features(slide_id), recorded_sha256(results, slide_id)
+        path = features_of(results, slide_id)
+        if path == results.feature_pointer(slide_id):
+            _verify_foreign(slide_id, path, problems)
+            continue
+        written = recorded_sha256(results, slide_id)
         if not path.is_file():
             found = "is gone"
         elif written and sha256_file(path) != written:
@@ -41,6 +48,28 @@ def verify_features(results: Results, slide_ids: Iterable[str]) -> None:
             f"make it again with `snakemake --cores 1 {path} --forcerun one_slide` (and the run's --configfile)",
         )
     problems.check()
+
+
+def _verify_foreign(slide_id: str, pointer: Path, problems: Problems) -> None:
+    try:
+        known = read_pointer(pointer)
+    except OSError as error:
+        problems.add(f"slide {slide_id}", str(error), "remove it, and start the run again")
+        return
+    for magnification, name in known["files"].items():
+        file, where = Path(name), f"slide {slide_id}, {Path(name).name}"
+        if not file.is_file():
+            problems.add(where, "is gone", "put it back, or correct slides.tsv")
+        elif stamp(file) != known["stamps"][magnification] and (
+            sha256_file(file) != known["sha256"][magnification]
+        ):
+            problems.add(where, "has changed since the run read it", "start the run again")
+
+
+def stamp(path: Path) -> str:
+    """Return a file's size and date: others than before mean that it is worth reading."""
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def recorded_sha256(results: Results, slide_id: str) -> str:

@@ -1,17 +1,23 @@
-"""features.h5: a slide's tile features at both magnifications, and what they were made with."""
+"""A slide's tile features, whoever made them: our features.h5, or features.json that points to files of another tool."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.core.files import atomic_path
+from pathduet.features.foreign_tiles import ForeignTiles
+from pathduet.features.layout import open_tiles
+from pathduet.features.layouts.pathduet import FeatureReader
+from pathduet.results import Results
 
 _CHUNK_ROWS = 256
 
@@ -54,34 +60,31 @@ def write_features(
             group["coords"], group["grid"] = tiles.coords, tiles.grid
 
 
-class FeatureReader:
-    """features.h5 opened for reading."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
+class SlideFeatures(Protocol):
+    """A slide's features, opened for reading."""
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """Attributes of the whole file, read one by one: slide, pixel size, encoder and its weights, stain matrix."""
-        attributes: Mapping[str, Any] = self._file.attrs
-        return attributes
+        """What is known about the slide, its pixel size and the encoder."""
+
+    @property
+    def magnifications(self) -> tuple[str, ...]:
+        """Magnifications that there are, the coarser first."""
 
     def width(self, magnification: str) -> int:
         """Return how many numbers a tile has."""
-        return int(self._file[magnification]["features"].shape[1])
 
-    def features(self, magnification: str) -> NDArray[np.float16]:
-        """Return the tiles' features, (n, dim)."""
-        return np.asarray(self._file[magnification]["features"][:])
+    def features(self, magnification: str, rows: NDArray[np.integer] | None = None) -> NDArray[np.floating]:
+        """Return the tiles' features (n, dim), or those of some ascending rows."""
 
     def grid(self, magnification: str) -> NDArray[np.int32]:
-        """Return the tiles' columns and rows on the lattice, (n, 2)."""
-        return np.asarray(self._file[magnification]["grid"][:])
+        """Return the tiles' columns and rows on a lattice, (n, 2)."""
+
+    def coords(self, magnification: str) -> NDArray[np.float64] | None:
+        """Return the tiles' top-left corners in level-0 pixels, (n, 2); None if nothing tells them."""
 
     def tile_size(self, magnification: str) -> tuple[float, float]:
-        """Return a tile's exact width and height in level-0 pixels."""
-        attributes = self._file[magnification].attrs
-        return float(attributes["tile_level0_px_x"]), float(attributes["tile_level0_px_y"])
+        """Return a tile's width and height in level-0 pixels."""
 
     def step(self, magnification: str) -> tuple[float, float]:
         """Return how far tiles are apart in level-0 pixels, across and down: less than their size where they overlap."""
@@ -90,16 +93,116 @@ class FeatureReader:
         return tuple(float(attributes.get(f"step_level0_px_{axis}", edge)) for axis, edge in zip("xy", size))  # type: ignore[return-value]
 
 
-@contextmanager
-def open_features(path: Path) -> Iterator[FeatureReader]:
-    """Open a slide's features.
+class PointedFeatures:
+    """Features that a features.json points to; each file is opened when it is first asked for.
+
+    Parameters
+    ----------
+    pointer : mapping
+        `layout`, `files` by magnification, `attributes`.
+    stack : ExitStack
+        Closes what is opened.
+    """
+
+    def __init__(self, pointer: Mapping[str, Any], stack: ExitStack) -> None:
+        self._pointer, self._stack = pointer, stack
+        self._opened = cache(self._open)
+
+    def _open(self, magnification: str) -> ForeignTiles:
+        path = Path(self._pointer["files"][magnification])
+        return self._stack.enter_context(open_tiles(path, magnification, self._pointer["layout"]))
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Slide, encoder, and what is known of pixel size, width and height."""
+        attributes: Mapping[str, Any] = self._pointer["attributes"]
+        return attributes
+
+    @property
+    def magnifications(self) -> tuple[str, ...]:
+        """Magnifications that there are files of, the coarser first."""
+        return tuple(sorted(self._pointer["files"]))
+
+    def width(self, magnification: str) -> int:
+        """Return how many numbers a tile has."""
+        return self._opened(magnification).width
+
+    def features(self, magnification: str, rows: NDArray[np.integer] | None = None) -> NDArray[np.floating]:
+        """Return the tiles' features (n, dim) as stored, or those of some ascending rows."""
+        return self._opened(magnification).read(rows)
+
+    def grid(self, magnification: str) -> NDArray[np.int32]:
+        """Return the tiles' columns and rows on the lattice of their coordinates, (n, 2)."""
+        return self._opened(magnification).grid()
+
+    def _pixels(self, tiles: ForeignTiles) -> tuple[float, float] | None:
+        """Return level-0 pixels per unit of the coordinates across and down; None if that is not known."""
+        if tiles.unit == "px":
+            return 1.0, 1.0
+        sizes = [self.attributes.get(name) for name in ("mpp_x", "mpp_y")]
+        return (1 / float(sizes[0]), 1 / float(sizes[1])) if all(sizes) else None  # type: ignore[arg-type]
+
+    def coords(self, magnification: str) -> NDArray[np.float64] | None:
+        """Return the tiles' top-left corners in level-0 pixels, (n, 2).
+
+        None without coordinates, and where they are in micrometres and the slide's pixel size is not known.
+        """
+        tiles = self._opened(magnification)
+        scale = self._pixels(tiles)
+        return None if tiles.coords is None or scale is None else tiles.coords * np.array(scale)
+
+    def tile_size(self, magnification: str) -> tuple[float, float]:
+        """Return a tile's width and height in level-0 pixels; without coordinates, 1."""
+        tiles = self._opened(magnification)
+        size, scale = tiles.size or tiles.spacing or 1.0, self._pixels(tiles) or (1.0, 1.0)
+        return size * scale[0], size * scale[1]
+
+
+def read_pointer(path: Path) -> dict[str, Any]:
+    """Read a features.json.
 
     Raises
     ------
-    OSError, KeyError
+    OSError
+        If it cannot be read, or is no pointer.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {key: found[key] for key in ("layout", "files", "sha256", "stamps", "attributes")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise OSError(f"{path.name} is no pointer to features ({error})") from None
+
+
+def features_in(folder: Path) -> Path:
+    """Return where the features are of a slide's folder: features.json where another tool made them, else features.h5."""
+    pointer = folder / "features.json"
+    return pointer if pointer.is_file() else folder / "features.h5"
+
+
+def features_of(results: Results, slide_id: str) -> Path:
+    """Return where a slide's features are, see :func:`features_in`."""
+    return features_in(results.slide(slide_id))
+
+
+@contextmanager
+def open_features(path: Path) -> Iterator[SlideFeatures]:
+    """Open a slide's features.
+
+    Parameters
+    ----------
+    path : Path
+        A features.h5, or a features.json that points to files of another tool; those are only read.
+
+    Raises
+    ------
+    OSError, KeyError, FeatureFileError
         Here or from the reader, if the file cannot be read or has no such part.
     """
     import h5py
 
+    if path.suffix == ".json":
+        with ExitStack() as stack:
+            yield PointedFeatures(read_pointer(path), stack)
+        return
     with h5py.File(path, "r") as file:
         yield FeatureReader(file)

@@ -14,6 +14,7 @@ from pathduet.cohort.labels import TRUTH
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import InputError, PathDuetError
 from pathduet.evaluation.ensemble import ensemble_predictions
+from pathduet.features.feature_file import features_in
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.release.load import Release
 from pathduet.release.model_card import NOTICE
@@ -70,7 +71,7 @@ def slide_answer(
         "slide": {
             "slide_id": slide.slide_id,
             "patient_id": slide.patient_id,
-            "file": slide.path.name,
+            "file": next(iter([*slide.foreign.values(), slide.path])).name,
             "mpp": status.mpp,
             "mpp_source": status.mpp_source,
         },
@@ -94,7 +95,7 @@ def slide_answer(
     answer["hints"] = {
         **release.reference.hints(profile), "seen_in_training": seen is not None, "only_unseen_by_fold": seen,
     }  # fmt: skip
-    case = SlideSample(slide.slide_id, slide.patient_id, slide.cohort, "external", folder / "features.h5")
+    case = SlideSample(slide.slide_id, slide.patient_id, slide.cohort, "external", features_in(folder))
     for task in release.tasks:
         with_expression = release.model_for(task, "expression") if expression is not None else None
         model = with_expression or release.model_for(task, "slides")
@@ -226,7 +227,11 @@ def value_answer(tables: Sequence[pd.DataFrame]) -> dict[str, Any]:
     return {
         "kind": "regression",
         "value": float(ensemble_predictions(tables)["prediction"].iloc[0]),
-        "agreement": {"of_folds": len(members), "range": [min(values), max(values)], "sd": float(np.std(values))},
+        "agreement": {
+            "of_folds": len(members),
+            "range": [min(values), max(values)],
+            "sd": float(np.std(values)),
+        },
         "members": members,
     }
 

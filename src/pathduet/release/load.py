@@ -68,6 +68,11 @@ class Release:
         return [int(fold) for fold in self.manifest["folds"]]
 
     @property
+    def magnifications(self) -> tuple[str, ...]:
+        """Magnifications that the models read."""
+        return tuple(self.reference.means)
+
+    @property
     def unit(self) -> str:
         """The unit of the training tables.
 
@@ -185,7 +190,9 @@ def load_release(folder: Path, encoder: Mapping[str, Any] | None = None, mpp: fl
     except Exception as error:
         found = f"not a whole release ({type(error).__name__}: {str(error)[:200]})"
         raise InputError.of(f"release {folder}", found, _ADVICE) from error
-    release = Release(folder, manifest, settings, dict(plain["encoder_facts"]), reference, scalings, tasks, risks)
+    release = Release(
+        folder, manifest, settings, dict(plain["encoder_facts"]), reference, scalings, tasks, risks
+    )
     _check_target(release, plain)
     return release
 
@@ -246,6 +253,16 @@ def check_encoder(release: Release) -> None:
     """
     from pathduet.slides.encoders.weights import find_weights
 
+    if "weights_sha256" not in release.encoder:
+        known = release.encoder
+        said = (
+            f"its models were trained on features that another tool made ({known['encoder']}, {known['feature_dim']} "
+            f"numbers a tile, at {' and '.join(release.magnifications)}), so it cannot encode slides"
+        )
+        advice = (
+            "make the new slides' features with that tool, and name them in a slides.tsv (column features)"
+        )
+        raise InputError.of(f"release {release.folder}", said, advice)
     found = find_weights(release.settings.encoder)
     wanted = release.encoder["weights_sha256"]
     if found.sha256 != wanted:

@@ -176,7 +176,12 @@ def markdown(card: Mapping[str, Any]) -> str:
          ", ".join(task["classes"]) or (task["unit"] if task["kind"] == "survival" else ""))
         for name, task in card["tasks"].items()
     ]  # fmt: skip
-    lines += ["### Tasks", "", *_table(("task", "title", "kind", "columns", "classes or unit"), described), ""]
+    lines += [
+        "### Tasks",
+        "",
+        *_table(("task", "title", "kind", "columns", "classes or unit"), described),
+        "",
+    ]
     if card["subspaces"]:
         lines += [f"Gene subspaces: {', '.join(card['subspaces'])}.", ""]
     lines += ["## Training cohort", "", f"Internal: {', '.join(card['cohorts']['internal'])}. "
@@ -202,11 +207,19 @@ def markdown(card: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     lines += [*_table(("table", "model", "metric", "value", "ensemble", "patients"), results), ""]
     encoder = card["encoder"]
+    if weights := encoder.get("weights_sha256"):
+        said = (
+            f", weights' SHA-256 `{weights}`. The weights are not part of this folder (their own licences apply, and their "
+            "formats can carry code): `pathduet predict` finds them by name and refuses others."
+        )
+    else:
+        said = (
+            ", as the files of another tool said. `pathduet predict` takes features of the same encoder and magnification, "
+            "named in a slides.tsv, and no slides."
+        )
     lines += [
         "## Tile encoder", "",
-        f"`{encoder['encoder']}`, {encoder['feature_dim']} numbers a tile, weights' SHA-256 `{encoder['weights_sha256']}`. "
-        "The weights are not part of this folder (their own licences apply, and their formats can carry code): "
-        "`pathduet predict` finds them by name and refuses others.", "",
+        f"`{encoder['encoder']}`, {encoder['feature_dim']} numbers a tile{said}", "",
         "## Versions", "", *_table(("what", "version"), sorted(card["versions"].items())), "",
         f"Code: {card['git_commit']}, source hash {card['source_sha256']}. "
         "The whole configuration and the inputs' checksums: model_card.json.", "",

@@ -20,6 +20,7 @@ from pathduet.core.progress import track
 from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
 from pathduet.expression.tables import ExpressionTable
+from pathduet.features.feature_file import features_in
 from pathduet.release import page
 from pathduet.release.answers import slide_answer
 from pathduet.release.heatmaps import FOLDER, fold_maps, write_heatmaps
@@ -27,6 +28,7 @@ from pathduet.release.load import Release, check_encoder
 from pathduet.release.new_expression import NewExpression, named_by_samples, scale_expression
 from pathduet.results import Results
 from pathduet.slides.batch import run_stages, write_manifest
+from pathduet.slides.foreign_features import ForeignSettings, take_batch
 from pathduet.slides.status import StageStatus
 
 if TYPE_CHECKING:
@@ -40,8 +42,9 @@ PREDICTION, PAGE = "prediction.json", "prediction.html"
 
 def check_folder(slides: Sequence[SlideRow], out: Path) -> None:
     """Refuse an output folder that holds raw slides."""
-    inside = [slide for slide in slides if slide.path.resolve().is_relative_to(out.resolve())]
-    beside = [slide for slide in slides if slide.path.resolve().parent == out.resolve()]
+    raw = [slide for slide in slides if slide.has_raw]
+    inside = [slide for slide in raw if slide.path.resolve().is_relative_to(out.resolve())]
+    beside = [slide for slide in raw if slide.path.resolve().parent == out.resolve()]
     if inside or beside:
         found = f"raw slides are in it ({(inside or beside)[0].path.name})"
         raise InputError.of(f"--out {out}", found, "give a folder of its own")
@@ -83,12 +86,13 @@ def predict_slides(
     import torch
 
     check_folder(slides, out)
-    check_encoder(release)
-    slides = named_by_samples(slides, expression)
+    slides = [slide.at(release.magnifications) for slide in named_by_samples(slides, expression)]
+    if any(not slide.foreign for slide in slides):
+        check_encoder(release)
     scaled = scale_expression(release, expression)
     limit_threads(workers)
     run = _Run(release, scaled, Results(out), torch.device(pick_device(device)), heatmaps)
-    statuses = run_stages(slides, "features", out, release.settings, workers)
+    statuses = _features(slides, release, out, workers)
     pairs = track(zip(slides, statuses, strict=True), len(slides), "predicting", "slides")
     done = [run.predict(slide, status) for slide, status in pairs]
     manifest = run.out.batch("predict", "all")
@@ -97,6 +101,18 @@ def predict_slides(
     write_tsv(out / "ledger.tsv", ledger)
     write_tsv(out / "predictions.tsv", predictions_table([answer for _, answer in done]))
     return ledger
+
+
+def _features(slides: Sequence[SlideRow], release: Release, out: Path, workers: int) -> list[StageStatus]:
+    """Encode slides; look through the features of those that another tool made."""
+    tile = release.settings.tile
+    raw, given = [s for s in slides if not s.foreign], [s for s in slides if s.foreign]
+    found = run_stages(raw, "features", out, release.settings, workers) if raw else []
+    if given:
+        foreign = ForeignSettings(None, tile.min_tiles, tile.default_mpp)
+        found += take_batch(given, out, foreign, Results(out).batch("features", "given"))
+    by_id = {status.slide_id: status for status in found}
+    return [by_id[slide.slide_id] for slide in slides]
 
 
 @dataclass(frozen=True)
@@ -159,14 +175,16 @@ class _Run:
         for task, said in answer["tasks"].items():
             if found and not self.heatmaps:
                 break
-            if maps := fold_maps(folder / "features.h5", self.release, task, said["model"], rows):
+            if maps := fold_maps(features_in(folder), self.release, task, said["model"], rows):
                 found[task] = maps
         return found
 
 
 def _without_folders(error: Exception, slide: SlideRow, folder: Path) -> str:
     """Return an error as text without this machine's folders."""
-    text = str(error).replace(str(slide.path.parent), "").replace(str(folder.parents[1]), "")
+    text = str(error).replace(str(folder.parents[1]), "")
+    if slide.has_raw:
+        text = text.replace(str(slide.path.parent), "")
     return f"{type(error).__name__}: {text}"
 
 

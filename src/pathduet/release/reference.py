@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.core.files import atomic_path
-from pathduet.features.feature_file import open_features
-from pathduet.models.method.config import MAGNIFICATIONS
+from pathduet.features.feature_file import features_in, open_features
 
 MOST_SLIDES, NEIGHBOURS = 512, 5
 #: Above this percentile of the training slides a value is at their edge; above all of them it is outside.
@@ -54,23 +53,31 @@ class SlideProfile:
 
 
 def slide_profile(folder: Path) -> SlideProfile:
-    """Read a slide's profile from its artifacts: features.h5, tiles.h5, and stain.json (which may be absent)."""
+    """Read a slide's profile from its artifacts: features.h5, tiles.h5, and stain.json (which may be absent).
+
+    Of a slide with features of another tool there is only where they are.
+    """
     import h5py
 
     digest = hashlib.sha256()
     means, tiles = {}, {}
     # Engines and devices change features in their last bits; tissue mask and encoded tiles are the same everywhere.
-    with h5py.File(folder / "tiles.h5", "r") as file:
-        digest.update(f"{file.attrs['width']} {file.attrs['height']}".encode())
-        digest.update(np.ascontiguousarray(file["mask"][:], dtype=np.uint8).tobytes())
-    with open_features(folder / "features.h5") as slide:
-        for m in MAGNIFICATIONS:
+    path = features_in(folder)
+    foreign = path.suffix == ".json"
+    if not foreign:
+        with h5py.File(folder / "tiles.h5", "r") as file:
+            digest.update(f"{file.attrs['width']} {file.attrs['height']}".encode())
+            digest.update(np.ascontiguousarray(file["mask"][:], dtype=np.uint8).tobytes())
+    with open_features(path) as slide:
+        for m in slide.magnifications:
             digest.update(np.ascontiguousarray(slide.grid(m), dtype="<i4").tobytes())
             values = slide.features(m)
             means[m] = values.astype(np.float64).mean(axis=0).astype(np.float32)
             tiles[m] = len(values)
+            if foreign:  # without a tissue mask, the grid alone is not one slide's
+                digest.update(means[m].tobytes())
     matrix, strength = np.full((2, 3), np.nan), np.full(2, np.nan)
-    if (stain := folder / "stain.json").is_file():
+    if not foreign and (stain := folder / "stain.json").is_file():
         source = json.loads(stain.read_text(encoding="utf-8"))["source"]
         if source is not None:
             matrix, strength = np.array(source["matrix"]), np.array(source["max_concentrations"])
@@ -114,13 +121,14 @@ class Reference:
         kept = [ordered[i * len(ordered) // count] for i in range(count)]
         numbers: dict[str, int] = {}
         groups = [numbers.setdefault(patient, len(numbers)) for _, patient, _ in kept]
+        read = sorted(set.intersection(*(set(profile.means) for profile, _, _ in kept)))
         return cls(
             tuple(profile.fingerprint for profile, _, _ in ordered),
             tuple(fold for _, _, fold in ordered),
             tuple(profile.fingerprint for profile, _, _ in kept),
             np.array(groups, dtype=np.int64),
-            {m: np.stack([profile.means[m] for profile, _, _ in kept]) for m in MAGNIFICATIONS},
-            {m: np.array([profile.tiles[m] for profile, _, _ in kept]) for m in MAGNIFICATIONS},
+            {m: np.stack([profile.means[m] for profile, _, _ in kept]) for m in read},
+            {m: np.array([profile.tiles[m] for profile, _, _ in kept]) for m in read},
             np.stack([profile.stain for profile, _, _ in kept]),
             np.stack([profile.strength for profile, _, _ in kept]),
         )
@@ -131,8 +139,8 @@ class Reference:
 
         from pathduet.core.files import write_json
 
-        tensors: dict[str, NDArray[Any]] = {f"means.{m}": self.means[m] for m in MAGNIFICATIONS}
-        tensors |= {f"tiles.{m}": self.tiles[m].astype(np.int64) for m in MAGNIFICATIONS}
+        tensors: dict[str, NDArray[Any]] = {f"means.{m}": values for m, values in self.means.items()}
+        tensors |= {f"tiles.{m}": counts.astype(np.int64) for m, counts in self.tiles.items()}
         tensors |= {"patients": self.patients, "stain": self.stain, "strength": self.strength}
         with atomic_path(folder / "reference.safetensors") as temporary:
             temporary.write_bytes(save(tensors))
@@ -146,10 +154,11 @@ class Reference:
 
         tensors = load((folder / "reference.safetensors").read_bytes())
         plain = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
+        read = [m for m in ("10x", "20x") if f"means.{m}" in tensors]
         return cls(
             tuple(plain["fingerprints"]), tuple(plain["folds"]), tuple(plain["kept"]), tensors["patients"],
-            {m: tensors[f"means.{m}"] for m in MAGNIFICATIONS},
-            {m: tensors[f"tiles.{m}"] for m in MAGNIFICATIONS},
+            {m: tensors[f"means.{m}"] for m in read},
+            {m: tensors[f"tiles.{m}"] for m in read},
             tensors["stain"], tensors["strength"],
         )  # fmt: skip
 
@@ -173,10 +182,10 @@ class Reference:
         if slide.fingerprint in self.kept:  # a training slide is compared with the other patients'
             others = self.patients == self.patients[self.kept.index(slide.fingerprint)]
         found: dict[str, Any] = {
-            "feature_distance": {m: self._distance(slide, m, others) for m in MAGNIFICATIONS},
+            "feature_distance": {m: self._distance(slide, m, others) for m in self.means},
             "stain_angle_degrees": {},
             "stain_strength": {},
-            "tiles": {m: ranked(slide.tiles[m], self.tiles[m], lowest=True) for m in MAGNIFICATIONS},
+            "tiles": {m: ranked(slide.tiles[m], self.tiles[m], lowest=True) for m in self.means},
         }
         for i, name in enumerate(("haematoxylin", "eosin")):
             angles, own = _angles(self.stain[:, i], slide.stain[i])

@@ -189,7 +189,7 @@ def write_manifest(path: Path, statuses: Sequence[StageStatus]) -> None:
             "n_20x": s.counts.get("n_20x", ""),
             "notes": " ".join(s.notes.split()),
             "key": s.key,
-            "features_sha256": s.sha256.get("features.h5", ""),
+            "features_sha256": s.sha256.get("features.h5", s.sha256.get("features.json", "")),
         }
         for s in statuses
     ]

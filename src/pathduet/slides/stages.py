@@ -66,6 +66,8 @@ def run_stage(
     folder = place.slide(slide.slide_id)
     for path in (*(folder / name for name in ARTIFACTS[stage]), place.slide_status(slide.slide_id, stage)):
         remove_leftovers(path)
+    if stage == STAGES[-1]:  # the slide's features were another tool's before
+        place.feature_pointer(slide.slide_id).unlink(missing_ok=True)
     before = read_status(results, slide.slide_id, stage)
     status = _run(slide, stage, results, settings, threads, before)
     if status.status != "ok":
@@ -166,7 +168,7 @@ def _identity(slide: SlideRow) -> str:
     try:
         if slide.path.is_file():
             return slide_identity(slide.path)
-        found, advice = f"no file {slide.path.name}", "check the path in slides.tsv"
+        found, advice = f"no file {slide.path.name}".rstrip(), "check the path in slides.tsv"
     except OSError as error:  # no permission, a network disk that is gone
         found = f"{slide.path.name}: {os.strerror(error.errno or errno.EIO)}"
         advice = "check its permissions and the disk it lies on"

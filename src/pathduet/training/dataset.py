@@ -5,7 +5,7 @@ Features are read when first needed and kept (as float16, each tile once) while 
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pathduet.core.errors import InputError, Problem
+from pathduet.features.agreement import disagreements, encoder_of, usual_encoder
 from pathduet.features.feature_file import open_features
+from pathduet.features.foreign_tiles import FeatureFileError
 from pathduet.training.task_targets import Observed
 
 if TYPE_CHECKING:
     from pathduet.models.method.config import ModelConfig
-
-#: Attributes of a feature file that must be the same for all slides of one model.
-ENCODER_ATTRIBUTES = ("encoder", "encoder_stage", "weights_sha256", "feature_dim", "tile_px", "stain_backend")
 
 
 class ExpressionSource(Protocol):
@@ -160,36 +159,21 @@ class SlideDataset:
         Raises
         ------
         InputError
-            Naming slides whose encoder, weights, stain backend or tile size differ from the first slide's.
+            Naming the slides of each kind where encoders, widths, weights, stain backends or tile sizes differ.
         """
         found: dict[str, dict[str, str | int | float]] = {}
         for sample in self.samples if self.magnifications else ():
             try:
                 with open_features(_features(sample)) as file:
-                    known = file.attributes
-                    attributes = {name: _plain(known[name]) for name in ENCODER_ATTRIBUTES if name in known}
-                    attributes["feature_dim"] = file.width(self.config.experts[0])
-            except (OSError, KeyError) as error:
+                    attributes = encoder_of(file, self.magnifications)
+            except (OSError, KeyError, FeatureFileError) as error:
                 raise _unreadable(sample, "", error) from None
             found[sample.slide_id] = attributes
         if not found:
             return {}
-        # What most slides say is taken for right, so that the odd ones out are named.
-        counts = Counter(tuple(sorted(attributes.items())) for attributes in found.values())
-        usual = dict(counts.most_common(1)[0][0])
-        problems = [
-            Problem(
-                f"features of slide {slide_id}, {name}",
-                f"{attributes.get(name)!r}, but {usual.get(name)!r} for most slides",
-                "extract all slides' features with one encoder and one set of weights",
-            )
-            for slide_id, attributes in found.items()
-            for name in sorted(set(usual) | set(attributes))
-            if usual.get(name) != attributes.get(name)
-        ]
-        if problems:
+        if problems := disagreements(found):
             raise InputError(problems)
-        return usual
+        return usual_encoder(found)
 
     def tiles(self, index: int, magnification: str) -> _Tiles:
         """Return a slide's features (n, d) and the tile of each map cell, from the cache if there."""
@@ -210,21 +194,18 @@ class SlideDataset:
     def _read(self, sample: SlideSample, magnification: str) -> _Tiles:
         try:
             with open_features(_features(sample)) as file:
-                features, grid = file.features(magnification), file.grid(magnification)
-        except (OSError, KeyError) as error:
+                rows = map_rows(file.grid(magnification), self.config)
+                used, rows = np.unique(rows, return_inverse=True)  # tiles that became no token need no memory
+                features = file.features(magnification, used)
+        except (OSError, KeyError, ValueError) as error:
             raise _unreadable(sample, f", {magnification}", error) from None
-        if len(features) == 0 or not all_finite(features):
-            found = "no tile" if len(features) == 0 else "values that are not finite"
-            raise InputError(
-                [
-                    Problem(
-                        f"features of slide {sample.slide_id}, {magnification}", found, "extract them again"
-                    )
-                ]
-            )
-        rows = map_rows(grid, self.config)
-        used, rows = np.unique(rows, return_inverse=True)  # tiles that became no token need no memory
-        return _Tiles(features[used].astype(np.float16, copy=False), rows.astype(np.int64))
+        with np.errstate(over="ignore"):  # what half precision does not hold is no longer finite
+            features = features.astype(np.float16, copy=False)
+        if not all_finite(features):
+            found = "values that are not finite in half precision"
+            where = f"features of slide {sample.slide_id}, {magnification}"
+            raise InputError([Problem(where, found, "extract them again")])
+        return _Tiles(features, rows.astype(np.int64))
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Return the items of some positions as one batch."""
@@ -358,11 +339,3 @@ def _features(sample: SlideSample) -> Path:
 def _unreadable(sample: SlideSample, where: str, error: Exception) -> InputError:
     found = "no features.h5" if isinstance(error, FileNotFoundError) else str(error)
     return InputError([Problem(f"features of slide {sample.slide_id}{where}", found, "extract them again")])
-
-
-def _plain(value: object) -> str | int | float:
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, np.generic):
-        value = value.item()
-    return value if isinstance(value, str | int | float) else str(value)

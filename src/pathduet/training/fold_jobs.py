@@ -17,6 +17,7 @@ from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.tasks import Task
 from pathduet.core.files import write_tsv
 from pathduet.features.check import verify_features
+from pathduet.features.feature_file import features_of
 from pathduet.results import PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS, Results
 from pathduet.training.config import TrainingConfig
 from pathduet.training.failures import failure_of, reason_of, write_failed_model, write_no_predictions
@@ -35,7 +36,7 @@ def usable_slides(results: Path) -> pd.DataFrame:
     layout = Results(results)
     ledger = read_ledger(layout.ledger)
     slides = ledger.loc[ledger["status"] == "ok", ["slide_id", "patient_id", "cohort"]].copy()
-    slides["features"] = [str(layout.features(slide)) for slide in slides["slide_id"]]
+    slides["features"] = [str(features_of(layout, slide)) for slide in slides["slide_id"]]
     return slides
 
 

@@ -15,6 +15,7 @@ from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import atomic_path
 from pathduet.core.hardware import limit_threads, pick_device
 from pathduet.core.progress import track
+from pathduet.features.agreement import compared
 from pathduet.losses.survival import risk_from_hazards
 from pathduet.models.inputs import Answer
 from pathduet.models.method.config import MAGNIFICATIONS
@@ -222,7 +223,7 @@ def _class_columns(
         probability = wide[""].softmax(dim=1)
     else:
         probability, expert, single = combine_probabilities(wide, expert_rule)
-        more = {"expert": [MAGNIFICATIONS[i] for i in expert.tolist()]}
+        more = {"expert": [list(wide)[i] for i in expert.tolist()]}
     predicted = [target.classes[i] for i in probability.argmax(dim=1).tolist()]
     columns: dict[str, Any] = {"label": truth["label"].to_numpy(), "predicted": predicted, **more}
     tables = {"p": probability} | {f"p{m.removesuffix('x')}": own for m, own in single.items()}
@@ -262,7 +263,7 @@ def _regression_columns(
 def check_features(dataset: SlideDataset, description: ModelDescription, where: str) -> None:
     """Refuse features of another encoder than those that a model was trained on."""
     found, problems = dataset.encoder() if len(dataset) else description.encoder, Problems()
-    for name in sorted(set(found) | set(description.encoder)):
+    for name in compared(found, description.encoder):
         wanted, there = description.encoder.get(name), found.get(name)
         if wanted != there:
             advice = "extract the features as for training"

@@ -65,6 +65,10 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         )
     if internal and tables and not set(internal) & set(tables):
         yield Problem("expression.tables", "none of an internal cohort", "add one, or leave out the tables")
+    if config["features"]["folder"] and not config["sheets"]["slides"]:
+        yield Problem(
+            "features.folder", "no sheet of slides", "sheets.slides lists the slides that the files are of"
+        )
     yield from _task_problems(config)
     yield from _subspace_problems(config)
     yield from _name_problems(config)
@@ -238,6 +242,10 @@ def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             continue
         if not (key == "encoder.weights" and Path(path).is_dir()):
             yield Problem(key, f"no file {path!r}", "correct the path (relative to the working directory)")
+    folder = config["features"]["folder"]
+    if folder is not None and not Path(folder).is_dir():
+        advice = "correct the path (relative to the working directory)"
+        yield Problem("features.folder", f"no folder {folder!r}", advice)
     yield from _source_problems(config["comparison"]["own_models"])
 
 

@@ -31,6 +31,7 @@ from pathduet.variations import (
 )
 from pathduet.workflow import config_checks, demo
 from pathduet.workflow.encoder_config import with_encoder
+from pathduet.workflow.feature_config import with_features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ class Plan:
     patients : DataFrame
         Indexed by patient_id.
     batches : dict
-        Batch name ("000", "001", ...) to its slides.
+        Batch name ("0000", "0001", ...) to its slides: those that are encoded here, then those with features of another tool.
     drawn_from : str
         Of the demo: what its slides are drawn from, as a hash; they need not be there yet. Else empty.
     """
@@ -85,11 +86,18 @@ class Plan:
         cohorts = config["cohorts"]["internal"] + config["cohorts"]["external"]
         sheets = config["sheets"]["slides"], config["sheets"]["patients"]
         known = cohorts if config["cohorts"]["internal"] else None
-        slides, patients = read_sheets(*sheets, known, files_to_come=bool(drawn_from))
+        slides, patients = read_sheets(
+            *sheets,
+            known,
+            files_to_come=bool(drawn_from),
+            features_elsewhere=bool(config["features"]["folder"]),
+        )
+        config, slides = with_features(config, value, slides)
         config = with_labels(config, patients)
         folds = folds_of(patients, _split_settings(config))
         size = config["slides"]["slides_per_job"]
-        chunks = [slides[i : i + size] for i in range(0, len(slides), size)]
+        kinds = [slide for slide in slides if not slide.foreign], [slide for slide in slides if slide.foreign]
+        chunks = [kind[i : i + size] for kind in kinds for i in range(0, len(kind), size)]
         batches = {f"{i:04d}": chunk for i, chunk in enumerate(chunks)}
         by_id = {slide.slide_id: slide for slide in slides}
         fold_of = dict(zip(folds["patient_id"].astype(str), folds["fold"].astype(int), strict=True))
@@ -293,8 +301,18 @@ class Plan:
 
     def batch_of(self, slide_id: str) -> str:
         """Batch of a slide."""
-        place = self.slides.index(self._slide(slide_id))
-        return list(self.batches)[place // self.config["slides"]["slides_per_job"]]
+        slide = self._slide(slide_id)
+        return next(batch for batch, slides in self.batches.items() if slide in slides)
+
+    @property
+    def foreign_batches(self) -> list[str]:
+        """Batches of slides whose features another tool made."""
+        return [batch for batch, slides in self.batches.items() if slides[0].foreign]
+
+    @property
+    def encoded_batches(self) -> list[str]:
+        """Batches of slides that are tiled and encoded here."""
+        return [batch for batch in self.batches if batch not in self.foreign_batches]
 
     def raw_stamps(self, batch: str) -> list[str]:
         """Size and date of each raw slide of a batch: other ones mean that the batch is looked at again.
@@ -306,9 +324,17 @@ class Plan:
         masks = [_stamp(str(slide.mask)) for slide in used if slide.mask]
         return [*(self.raw_stamp(slide.slide_id) for slide in used), *masks]
 
+    def foreign_stamps(self, batch: str) -> list[str]:
+        """The same of the files of features of a batch, and of the raw slides beside them."""
+        used = [slide for slide in self.batches[batch] if not slide.exclude]
+        files = [_stamp(str(path)) for slide in used for path in slide.foreign.values()]
+        return [*files, *(self.raw_stamp(slide.slide_id) for slide in used if slide.has_raw)]
+
     def raw_stamp(self, slide_id: str) -> str:
         """The same of one slide."""
         path = self._slide(slide_id).path
+        if not self._slide(slide_id).has_raw:
+            return "none"
         drawn = self.drawn_from and demo.as_drawn(slide_id, path)
         return self.drawn_from if drawn else _stamp(str(path))
 
@@ -342,6 +368,11 @@ class Plan:
             entry = REGISTRY.get(settings["encoder"]["name"])
             settings["encoder"]["entry"] = asdict(entry) if entry else None
         return settings
+
+    def foreign_settings(self) -> dict[str, Any]:
+        """Settings of reading features that another tool made."""
+        slides = {key: self.config["slides"][key] for key in ("min_tiles", "default_mpp")}
+        return {"layout": self.config["features"]["layout"], **slides}
 
     def machine_settings(self) -> dict[str, Any]:
         """What the configuration says about how fast slides are encoded here, for models from elsewhere."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pathduet.cohort.sheets import SlideRow
-from pathduet.core.errors import PathDuetError, SlideError
+from pathduet.core.errors import InputError, PathDuetError, SlideError
 from pathduet.core.progress import track
+from pathduet.features.agreement import FOREIGN, disagreements
 
 if TYPE_CHECKING:
     from pathduet.workflow.plan import Plan
@@ -109,14 +110,69 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
     report.sections["Labels (internal cohorts)"] = _label_lines(plan)
     if plan.has_expression:
         report.sections["Expression"] = _expression_lines(plan)
-    if plan.has_slides:
+    if plan.encoded_batches:
         report.sections["Encoder"] = _encoder_lines(plan)
-    if open_slides and plan.has_slides and not plan.drawn_from:
+    raw = [slide for slide in plan.slides if not slide.foreign]
+    given = [slide for slide in plan.slides if slide.foreign]
+    if open_slides and raw and not plan.drawn_from:
         default = plan.config["slides"]["default_mpp"]
-        shown = track(plan.slides, len(plan.slides), "opening slides", "slides")
+        shown = track(raw, len(raw), "opening slides", "slides")
         report.slides = [check_slide(slide, default) for slide in shown]
         report.sections["Slides"] = _slide_lines(report.slides)
+    if open_slides and given:
+        checked, said = check_features(given, plan.foreign_settings()["layout"])
+        report.slides += checked
+        report.sections["Features of another tool"] = [
+            f"{slide.slide_id}: {slide.reason + ': ' if slide.reason else ''}{slide.message}"
+            for slide in checked
+        ]
+        problems = disagreements(said)
+        if problems:
+            raise InputError(problems)
     return report
+
+
+def check_features(
+    slides: Sequence[SlideRow], layout: str | None
+) -> tuple[list[SlideCheck], dict[str, dict[str, str | int | float]]]:
+    """Open the features that another tool made of slides, without reading all of them.
+
+    Returns
+    -------
+    checks : list of SlideCheck
+        Tiles, width and magnification of each, and what is missing.
+    said : dict
+        Slide id to width, encoder and magnification, of those that can be used.
+    """
+    from pathduet.slides.foreign_features import look_at
+
+    checks, said = [], {}
+    for slide in track(slides, len(slides), "opening features", "slides"):
+        if slide.exclude:
+            checks.append(SlideCheck(slide.slide_id, "excluded", slide.exclude))
+            continue
+        try:
+            found = {m: look_at(slide.slide_id, m, path, layout) for m, path in sorted(slide.foreign.items())}
+        except SlideError as error:
+            checks.append(SlideCheck(slide.slide_id, error.reason, error.found))
+            continue
+        parts = []
+        for m, tiles in found.items():
+            at = f"{tiles.mpp:.3g} um/px, read as {m}" if tiles.mpp else f"unsaid, read as {m}"
+            parts.append(f"{tiles.n} tiles of {tiles.width} numbers, {tiles.layout}, {tiles.encoder}, {at}")
+            said[slide.slide_id] = {
+                "encoder": tiles.encoder,
+                "feature_dim": tiles.width,
+                FOREIGN: tiles.magnification or m,
+            }
+        tiles = next(iter(found.values()))
+        missing = [] if slide.has_raw else ["no raw slide: no viewer page"]
+        if tiles.coords is None:
+            missing = ["no coordinates: no heatmap"]
+        elif tiles.unit == "um" and not (slide.mpp or slide.has_raw):
+            missing.append("no mpp: no heatmap")
+        checks.append(SlideCheck(slide.slide_id, "", "; ".join([*parts, *missing])))
+    return checks, said
 
 
 def _cohort_lines(plan: Plan) -> list[str]:

@@ -79,7 +79,8 @@ def heatmap_png(maps: SlideMaps, thumbnail: NDArray[np.uint8]) -> bytes:
                 axes.set_title(f"{layer.title}, {m}", fontsize=9.5, fontweight="bold", loc="left", color=_INK)
                 for spine in axes.spines.values():
                     spine.set(color="#c5c9cd", linewidth=0.6)
-            _scale_bar(grid[row, 0], tiles.attrs["mpp"][0], window)
+            if math.isfinite(tiles.attrs["mpp"][0]):
+                _scale_bar(grid[row, 0], tiles.attrs["mpp"][0], window)
         figure.suptitle(maps_title(maps), x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         lines = textwrap.wrap(maps_caption(maps), int(figure.get_figwidth() * _CHARACTERS))
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color=_MUTED)

@@ -14,10 +14,11 @@ from PIL import Image
 from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path, write_text
 from pathduet.explain.mean_of_folds import mean_of_folds
-from pathduet.explain.tile_maps import Expression, SlideMaps, loaded_slide_maps
+from pathduet.explain.tile_maps import NO_PLACES, Expression, SlideMaps, loaded_slide_maps
 from pathduet.explain.viewer.geojson import write_geojson
 from pathduet.explain.viewer.heatmap import heatmap_png
 from pathduet.explain.viewer.viewer_page import PYRAMID, write_viewer
+from pathduet.features.feature_file import features_of, open_features
 from pathduet.results import Results
 from pathduet.training.model_folder import ModelDescription, load_model
 
@@ -39,7 +40,7 @@ def explain_slide(
     for fold in folds:
         network, description, _ = load_model(results.model(task, model, fold))
         expression = _expression(results, description, slide_id, patient_id)
-        found.append(loaded_slide_maps(network, description, results.features(slide_id), expression))
+        found.append(loaded_slide_maps(network, description, features_of(results, slide_id), expression))
     return mean_of_folds(found)
 
 
@@ -78,9 +79,9 @@ def write_heatmaps(
         Made if it is not there.
     maps : SlideMaps
     thumbnail : Path
-        A picture of the whole slide, under the PNG.
+        A picture of the whole slide, under the PNG; where there is none, the ground is blank.
     slide : Path
-        The raw slide, for the viewer; only read.
+        The raw slide, for the viewer; only read. Where there is none, the page says so.
     products : iterable of str
         Which of ``png``, ``geojson`` and ``viewer``.
     viewer_mpp : float
@@ -94,7 +95,13 @@ def write_heatmaps(
         write_geojson(out / "tiles.geojson", maps)
         written.append(out / "tiles.geojson")
     if "viewer" in wanted:
-        write_viewer(out / "viewer", {"index.html": maps}, slide, finest_mpp=viewer_mpp)
+        if slide.is_file() and np.isfinite(maps.tiles.attrs["mpp"][0]):
+            write_viewer(out / "viewer", {"index.html": maps}, slide, finest_mpp=viewer_mpp)
+        else:
+            name = maps.tiles.attrs["slide_id"]
+            _write_page(
+                out / "viewer", f"No viewer of slide {name}: there is no raw slide of known pixel size."
+            )
         written.append(out / "viewer" / "index.html")
     return written
 
@@ -106,7 +113,9 @@ def write_picture(path: Path, maps: SlideMaps, thumbnail: Path) -> None:
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Return a picture, (h, w, 3)."""
+    """Return a picture, (h, w, 3); one light grey pixel where there is none."""
+    if not path.is_file():
+        return np.full((1, 1, 3), 240, np.uint8)
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB"))
 
@@ -123,14 +132,20 @@ def lost_reason(results: Results, slide_id: str) -> str | None:
     return None if row["status"] == "ok" else f"{row['status']} at {row['stage']}: {row['reason']}"
 
 
-def write_absence(out: Path, slide_id: str, reason: str) -> None:
-    """Write the three files for a slide that was lost: they say so, and no slide of the cohort ends a run."""
-    import html
+def without_map(results: Results, slide_id: str) -> str | None:
+    """Return why there can be no map of a slide: it was lost, or nothing tells where its tiles lie; None if there can be one."""
+    if reason := lost_reason(results, slide_id):
+        return f"it was lost ({reason})"
+    with open_features(features_of(results, slide_id)) as file:
+        return NO_PLACES if any(file.coords(m) is None for m in file.magnifications) else None
 
+
+def write_absence(out: Path, slide_id: str, why: str) -> None:
+    """Write the three files for a slide that has no map: they say so, and no slide of the cohort ends a run."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    text = f"No heatmap: slide {slide_id} was lost ({reason})."
+    text = f"No heatmap of slide {slide_id}: {why}."
     figure = Figure(figsize=(6, 1.2), dpi=110, facecolor="white")
     FigureCanvasAgg(figure)
     figure.text(0.03, 0.5, text, va="center", wrap=True, fontsize=9, parse_math=False)
@@ -139,10 +154,17 @@ def write_absence(out: Path, slide_id: str, reason: str) -> None:
     with atomic_path(out / "heatmap.png") as temporary:
         temporary.write_bytes(buffer.getvalue())
     write_text(out / "tiles.geojson", '{"type":"FeatureCollection","features":[]}\n')
-    (out / "viewer" / f"{PYRAMID}_files").mkdir(parents=True, exist_ok=True)
+    _write_page(out / "viewer", text)
+
+
+def _write_page(folder: Path, text: str) -> None:
+    """Write a page of one sentence in place of a viewer."""
+    import html
+
+    (folder / f"{PYRAMID}_files").mkdir(parents=True, exist_ok=True)
     policy = "default-src 'none'"
     write_text(
-        out / "viewer" / "index.html",
+        folder / "index.html",
         '<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>No heatmap</title>'
         f"<p>{html.escape(text)}</p></html>\n",

@@ -1,0 +1,185 @@
+"""One slide's tiles at one magnification as another tool's file holds them, and the lattice made of their coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNKNOWN = "unknown"
+#: Largest value that half precision holds: tokens are kept in it.
+_LARGEST = 65504.0
+_BLOCK_ROWS = 4096
+#: Fewer rows than this share are picked one by one; else the whole array is read.
+_PICKED_SHARE = 1 / 8
+#: Micrometres per pixel of a scan at 1x: 0.25 um at 40x, 0.5 um at 20x.
+_UM_AT_1X = 10.0
+#: Between 0.5 um (20x) and 1.0 um (10x), on a scale of ratios.
+_BETWEEN = 0.707
+
+
+class FeatureFileError(ValueError):
+    """A file of features that cannot be used; says what was found."""
+
+
+@dataclass(frozen=True)
+class ForeignTiles:
+    """Features of one magnification, unread until asked for, and what the file says about its tiles.
+
+    Attributes
+    ----------
+    layout : str
+        Whose form the file has, a key of :data:`pathduet.features.layout.LAYOUTS`.
+    array : array-like
+        (n, d), or (1, n, d); floating point. Of HDF5 valid while the file is open.
+    coords : (n, 2) float64 array or None
+        Top-left corners in `unit`; None if the file has none.
+    unit : {"px", "um"}
+        Level-0 pixels or micrometres.
+    size, step : float or None
+        A tile's edge, and the way from a tile to the next, in `unit`; None if the file does not say.
+    mpp : float or None
+        Pixel size in micrometres at which the tiles were read.
+    mpp0 : float or None
+        Level-0 pixel size in micrometres; from the scan's nominal power where the file has nothing better.
+    size0 : (int, int) or None
+        The slide's width and height in level-0 pixels.
+    encoder : str
+        As the file names it, else ``unknown``.
+    notes : tuple of str
+        What was understood otherwise than usual.
+    n, width : int
+        How many tiles, and how many numbers a tile has.
+    """
+
+    layout: str
+    array: Any
+    coords: NDArray[np.float64] | None = None
+    unit: Literal["px", "um"] = "px"
+    size: float | None = None
+    step: float | None = None
+    mpp: float | None = None
+    mpp0: float | None = None
+    size0: tuple[int, int] | None = None
+    encoder: str = UNKNOWN
+    notes: tuple[str, ...] = ()
+    n: int = field(init=False)
+    width: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.array.shape)
+        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] != 1):
+            raise FeatureFileError(f"features of shape {shape}, not (tiles, numbers)")
+        if 0 in shape:
+            raise FeatureFileError("no tile")
+        if self.array.dtype.kind != "f":
+            raise FeatureFileError(f"features of type {self.array.dtype}, not floating point")
+        if len(shape) == 3:
+            object.__setattr__(self, "notes", (*self.notes, "features with a leading batch axis"))
+        object.__setattr__(self, "n", shape[-2])
+        object.__setattr__(self, "width", shape[-1])
+        if self.coords is not None:
+            object.__setattr__(self, "coords", _checked(self.coords, self.n))
+
+    @property
+    def magnification(self) -> str:
+        """``10x`` or ``20x``, whichever is nearer to what the file says; empty if it says nothing."""
+        return "" if self.mpp is None else "20x" if self.mpp <= _BETWEEN else "10x"
+
+    @property
+    def spacing(self) -> float | None:
+        """The way from a tile to the next in `unit`: as the file says, else the commonest one between neighbours."""
+        if self.step is not None or self.coords is None:
+            return self.step
+        return commonest_gap(self.coords)
+
+    def read(self, rows: NDArray[np.integer] | None = None) -> NDArray[np.floating]:
+        """Return the features (n, d) as stored, or those of some ascending rows."""
+        flat = self.array.ndim == 2
+        if rows is not None and len(rows) < _PICKED_SHARE * self.n:
+            return np.asarray(self.array[rows] if flat else self.array[0, rows])
+        values = np.asarray(self.array[:] if flat else self.array[0])
+        return values if rows is None else values[rows]
+
+    def grid(self) -> NDArray[np.int32]:
+        """Return the tiles' columns and rows on their lattice, (n, 2); without coordinates one row in the file's order."""
+        if self.coords is None:
+            place = np.arange(self.n, dtype=np.int32)
+            return np.stack([place, np.zeros_like(place)], axis=1)
+        step = self.spacing or self.size or 1.0
+        # halves go up together: with an overlap of a third, columns lie between two places
+        cells = np.floor((self.coords - self.coords.min(axis=0)) / step + 0.5 + 1e-6)
+        return cells.astype(np.int32)
+
+    def check(self) -> None:
+        """Read everything once.
+
+        Raises
+        ------
+        FeatureFileError
+            Naming the first tile with a value that is not finite, or too large for half precision.
+        """
+        for start in range(0, self.n, _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
+            block = np.asarray(self.array[rows] if self.array.ndim == 2 else self.array[0, rows])
+            largest = np.abs(block).max(axis=1)  # NaN where there is one
+            bad = np.flatnonzero(~(largest <= _LARGEST))
+            if len(bad):
+                value = largest[bad[0]]
+                found = (
+                    f"a value of {value:g}, beyond half precision"
+                    if np.isfinite(value)
+                    else "NaN or infinity"
+                )
+                raise FeatureFileError(f"{found} in tile {start + bad[0]} (from 0)")
+
+
+def commonest_gap(coords: NDArray[np.float64]) -> float | None:
+    """Return the commonest distance between neighbours in a row or a column; None if no two share one.
+
+    Tools that lay tiles by pieces of tissue have no lattice over the whole slide, but one step.
+    """
+    gaps = []
+    for along, across in ((0, 1), (1, 0)):
+        ordered = coords[np.lexsort((coords[:, along], coords[:, across]))]
+        same = ordered[1:, across] == ordered[:-1, across]
+        gaps.append((ordered[1:, along] - ordered[:-1, along])[same])
+    found, counts = np.unique(np.round(np.concatenate(gaps), 3), return_counts=True)
+    return float(found[counts.argmax()]) if len(found) else None
+
+
+def pixel_size_at(power: float | None) -> float | None:
+    """Return the nominal pixel size in micrometres at a magnification."""
+    return _UM_AT_1X / power if power else None
+
+
+def number(attributes: Any, name: str) -> float | None:
+    """Return a positive number among attributes; None if there is none of that name."""
+    try:
+        value = float(np.ravel(attributes[name])[0])
+    except (KeyError, ValueError, TypeError, IndexError):
+        return None
+    return value if np.isfinite(value) and value > 0 else None
+
+
+def text(attributes: Any, name: str) -> str:
+    """Return a text among attributes; empty if there is none of that name."""
+    value = attributes.get(name, "")
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _checked(coords: NDArray[Any], n: int) -> NDArray[np.float64]:
+    """Return coordinates as (n, 2), none twice."""
+    found = np.asarray(coords, np.float64)
+    found = found[0] if found.ndim == 3 and len(found) == 1 else found
+    if found.shape != (n, 2):
+        raise FeatureFileError(f"coordinates of shape {found.shape} for {n} tiles")
+    if not np.isfinite(found).all():
+        raise FeatureFileError("coordinates that are not finite")
+    _, first, counts = np.unique(found, axis=0, return_index=True, return_counts=True)
+    if len(first) < n:
+        x, y = found[first[counts > 1][0]]
+        raise FeatureFileError(f"{n - len(first)} tiles at the place of another one, such as ({x:g}, {y:g})")
+    return found

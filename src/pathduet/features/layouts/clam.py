@@ -1,0 +1,32 @@
+"""CLAM's HDF5 (`h5_files/`): `features`, and `coords` in level-0 pixels, as a rule without attributes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pathduet.features.foreign_tiles import UNKNOWN, ForeignTiles, number, text
+
+
+def recognises(file: Any) -> bool:
+    """Whether an open HDF5 file has this form."""
+    return "features" in file and "coords" in file
+
+
+def tiles(file: Any, path: Path) -> ForeignTiles:
+    """Return the tiles of an open file.
+
+    A patch's size is in pixels of its level, and `downsample` leads from there to level 0; files that carry neither have the
+    size that the coordinates' spacing gives. Nothing says the magnification.
+    """
+    known = file["coords"].attrs
+    patch, downsample = number(known, "patch_size"), number(known, "downsample") or 1.0
+    size = patch * downsample if patch else None
+    return ForeignTiles(
+        "clam",
+        file["features"],
+        file["coords"][:],
+        size=size,
+        encoder=text(file["features"].attrs, "encoder") or text(file.attrs, "encoder") or UNKNOWN,
+        notes=() if size else ("tile size taken from the spacing of the coordinates",),
+    )

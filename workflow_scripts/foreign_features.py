@@ -1,0 +1,16 @@
+"""The features of a batch of slides that another tool made: checked, and pointed to."""
+
+from pathlib import Path
+
+from pathduet.workflow.job import job
+
+with job(snakemake, f"features {snakemake.wildcards.batch}") as results:
+    from pathduet.cohort.sheets import SlideRow
+    from pathduet.slides.foreign_features import ForeignSettings, take_batch
+
+    take_batch(
+        [SlideRow.from_plain(row) for row in snakemake.params.batch],
+        results.root,
+        ForeignSettings(**snakemake.params.settings),
+        Path(snakemake.output.manifest),
+    )
