@@ -48,8 +48,6 @@ use rule tile as stain with:
 
 
 use rule tile as features with:
-    wildcard_constraints:
-        batch=one_of(plan.encoded_batches),
     input:
         upstream=RESULTS.batch("stain", "{batch}"),
         weights=plan.files("encoder.weights"),
@@ -71,10 +69,8 @@ use rule tile as features with:
 
 # In place of the three, for slides whose features another tool made.
 rule foreign_features:
-    wildcard_constraints:
-        batch=one_of(plan.foreign_batches),
     output:
-        manifest=RESULTS.batch("features", "{batch}"),
+        manifest=RESULTS.batch("foreign_features", "{batch}"),
     log:
         RESULTS.log("foreign_features", "{batch}"),
     benchmark:
@@ -123,7 +119,7 @@ rule one_slide:
 
 rule ledger:
     input:
-        manifests=[RESULTS.batch("features", batch) for batch in plan.batches],
+        manifests=[plan.last_manifest(batch) for batch in plan.batches],
         slides=plan.files("sheets.slides"),
         patients=plan.patients_sheet,
     output:

@@ -73,6 +73,33 @@ def test_clams_layout_tests_on_its_test_column(tmp_path: Path) -> None:
     assert import_splits(tmp_path).set_index("patient_id")["fold"].to_dict() == {"C": 0, "B": 1, "A": 2}
 
 
+def test_clams_slides_are_read_by_patient_and_written_back(tmp_path: Path) -> None:
+    patient_of = {f"{patient}-s{i}": patient for patient in ("A", "B", "C", "D") for i in range(2)}
+    folds = pd.DataFrame({"patient_id": ["A", "B", "C", "D"], "fold": [0, 0, 1, 1]})
+    paths = export_splits(tmp_path, folds, patient_of)
+    first = pd.read_csv(paths[0], index_col=0)
+    assert {name: list(first[name].dropna()) for name in first} == {
+        "train": ["D-s0", "D-s1"], "val": ["C-s0", "C-s1"], "test": ["A-s0", "A-s1", "B-s0", "B-s1"],
+    }  # fmt: skip
+    pd.testing.assert_frame_equal(import_splits(tmp_path, patient_of), folds)
+    # slides of one patient on both sides, and a slide that the sheet does not have
+    moved = paths[0].read_text().replace("C-s1", "A-s1").replace("D-s1", "Z-s1")
+    paths[0].write_text(moved)
+    with pytest.raises(InputError, match="patient A: stands twice"):
+        import_splits(tmp_path, patient_of)
+
+
+def test_splits_drawn_anew_are_refused_in_a_few_lines(tmp_path: Path) -> None:
+    ids = [f"P{i:03d}" for i in range(300)]
+    for k in range(3):
+        (tmp_path / f"splits_{k}.csv").write_text(
+            ",train,test\n" + "\n".join(f"{i},{p},{ids[i] if i < 30 else ''}" for i, p in enumerate(ids[30:]))
+        )
+    with pytest.raises(InputError, match="splits drawn anew for each file are no cross-validation") as found:
+        import_splits(tmp_path)
+    assert len(found.value.problems) == 2 and "270 patients (P030, P031" in str(found.value)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

@@ -500,7 +500,7 @@ def test_mixed_encoders_are_refused_naming_the_slide(cohort: fake_cohort.FakeCoh
     fake_cohort.write_features(path, np.random.default_rng(0), 0, weights_sha256="b" * 64)
     slides = cohort.slides.copy()
     slides.loc[slides["slide_id"] == "p02-s0", "features"] = path
-    with pytest.raises(InputError, match=r"slide p02-s0, weights_sha256.*'bbb.*'aaa"):
+    with pytest.raises(InputError, match=r"weights_sha256: 'aaa.* in 6 .*; 'bbb.* in 1 \(p02-s0\)"):
         train(cohort, tmp_path / "run", slides=slides)
 
 

@@ -8,8 +8,13 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    no_args_is_help=True, help="Folds in the field's splits_k.csv format (MCAT, PORPOISE, CLAM)."
+    no_args_is_help=True, help="Folds in the field's splits_k.csv format (MCAT, SurvPath, CLAM)."
 )
+
+
+Slides = Annotated[
+    Path | None, typer.Option(help="A slides.tsv, where the files list slides in place of patients (CLAM).")
+]
 
 
 @app.command("import")
@@ -19,12 +24,13 @@ def read(
     patients: Annotated[
         Path | None, typer.Option(help="A patients.tsv: keep its patients alone, and say who is missing.")
     ] = None,
+    slides: Slides = None,
 ) -> None:
     """Published folds -> a file for the configuration's split.file."""
     from pathduet.cohort.published_splits import import_splits
     from pathduet.core.files import write_tsv
 
-    folds = import_splits(folder)
+    folds = import_splits(folder, _patient_of(slides))
     if patients is not None:
         from pathduet.cohort.sheets import read_patients
 
@@ -40,10 +46,18 @@ def read(
 def write(
     folds: Annotated[Path, typer.Argument(help="folds.tsv of a results folder (split/folds.tsv).")],
     out: Annotated[Path, typer.Option(help="Folder for splits_0.csv, splits_1.csv ...")],
+    slides: Slides = None,
 ) -> None:
     """A run's folds -> splits_k.csv, for other projects to compare with."""
     from pathduet.cohort.folds import read_folds
     from pathduet.cohort.published_splits import export_splits
 
-    written = export_splits(out, read_folds(folds))
+    written = export_splits(out, read_folds(folds), _patient_of(slides))
     typer.echo(f"{len(written)} files: {out}")
+
+
+def _patient_of(slides: Path | None) -> dict[str, str] | None:
+    """Return the patient of each slide of a sheet."""
+    from pathduet.cohort.sheets import read_slide_rows
+
+    return None if slides is None else {row["slide_id"]: row["patient_id"] for row in read_slide_rows(slides)}

@@ -1,8 +1,9 @@
-"""Folds in the field's ``splits_k.csv`` format (MCAT, PORPOISE, CLAM), read and written."""
+"""Folds in the field's ``splits_k.csv`` format, read and written: by patient (MCAT, SurvPath) or by slide (CLAM)."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,23 +14,41 @@ from pathduet.core.files import atomic_path
 if TYPE_CHECKING:
     import pandas as pd
 
+#: More patients than this with one fault are one problem, some of them named.
+_NAMED = 5
+#: CLAM chooses a model on slides of its own: one in so many patients of the training part.
+_CHOOSING = 10
 
-def export_splits(folder: str | PathLike[str], folds: pd.DataFrame) -> list[Path]:
-    """Write folds as ``splits_0.csv``, ``splits_1.csv`` ..., one a fold, as MCAT, PORPOISE and their heirs read them.
 
-    Each file has an unnamed running number and the columns `train` and `val`, each a list of patient ids; `val`
-    holds the patients of this fold's test part. There is no third part: what these projects call validation is what they
-    report.
+def export_splits(
+    folder: str | PathLike[str], folds: pd.DataFrame, patient_of: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Write folds as ``splits_0.csv``, ``splits_1.csv`` ..., one a fold.
+
+    Each file has an unnamed running number and columns that list ids. By patient, as MCAT, SurvPath and their heirs read them:
+    `train` and `val`; `val` holds the patients of this fold's test part, since what these projects call validation is what they
+    report. By slide, as CLAM reads them: `train`, `val` and `test`; `val` is every tenth patient of the training part,
+    since CLAM does not train without.
+
+    Parameters
+    ----------
+    folder : path
+    folds : DataFrame
+        patient_id, fold.
+    patient_of : mapping, optional
+        Patient of each slide: write slide ids.
     """
     import pandas as pd
 
     written = []
     for fold in sorted(set(folds["fold"])):
         tested = folds["fold"] == fold
-        parts = {
-            "train": sorted(folds.loc[~tested, "patient_id"]),
-            "val": sorted(folds.loc[tested, "patient_id"]),
-        }
+        train, test = sorted(folds.loc[~tested, "patient_id"]), sorted(folds.loc[tested, "patient_id"])
+        parts = {"train": train, "val": test}
+        if patient_of is not None:
+            chosen = set(train[::_CHOOSING])
+            by_patient = {"train": set(train) - chosen, "val": chosen, "test": set(test)}
+            parts = {name: [s for s, p in patient_of.items() if p in ids] for name, ids in by_patient.items()}
         table = pd.DataFrame({name: pd.Series(ids, dtype=object) for name, ids in parts.items()})
         path = Path(folder) / f"splits_{fold}.csv"
         with atomic_path(path) as temporary:
@@ -38,11 +57,17 @@ def export_splits(folder: str | PathLike[str], folds: pd.DataFrame) -> list[Path
     return written
 
 
-def import_splits(folder: str | PathLike[str]) -> pd.DataFrame:
+def import_splits(folder: str | PathLike[str], patient_of: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Read ``splits_0.csv`` ... of a folder (see :func:`export_splits`).
 
-    Where a file has a `test` column with patients in it (CLAM's layout), these are the tested ones, and `val` must be empty:
-    patients who only choose a model have no place in folds that every patient is tested in once.
+    Where a file has a `test` column with ids in it (CLAM's layout), these are the tested ones, and `val` is part of the training
+    part: nothing is chosen on it here.
+
+    Parameters
+    ----------
+    folder : path
+    patient_of : mapping, optional
+        Patient of each slide, where the files list slide ids. Slides that it does not have are left out.
 
     Returns
     -------
@@ -67,29 +92,54 @@ def import_splits(folder: str | PathLike[str]) -> pd.DataFrame:
     tested: dict[int, list[str]] = {}
     for fold, path in sorted(paths.items()):
         table = pd.read_csv(path, dtype=str)
-        parts = {
-            name: [str(patient).strip() for patient in table[name].dropna()] if name in table.columns else []
-            for name in ("train", "val", "test")
-        }
+        parts = {name: _patients(table, name, patient_of) for name in ("train", "val", "test")}
         name = "test" if parts["test"] else "val"
-        if name == "test" and parts["val"]:
-            problems.add(path.name, "both val and test hold patients", "join one of them to train")
+        if name == "test":
+            parts["train"] += parts["val"]
         for part in ("train", name):
             if not parts[part]:
-                problems.add(f"{path.name}, {part}", "no patient", "needs columns train and val")
+                advice = "needs columns train and val, or train, val and test"
+                advice += "; of slide ids, name their sheet (--slides)" if patient_of is None else ""
+                problems.add(f"{path.name}, {part}", "no patient", advice)
         listed = parts["train"] + parts[name]
-        for patient in sorted(p for p, count in Counter(listed).items() if count > 1):
-            problems.add(f"{path.name}, patient {patient}", "stands twice", "keep one")
+        twice = sorted(p for p, count in Counter(listed).items() if count > 1)
+        _add(
+            problems,
+            path.name,
+            twice,
+            "stands twice",
+            "keep one: in one part only, all slides of a patient in the same",
+        )
         train[fold], tested[fold] = parts["train"], parts[name]
     everyone = {patient for patients in [*train.values(), *tested.values()] for patient in patients}
     times = Counter(patient for patients in tested.values() for patient in set(patients))
-    for patient in sorted(everyone):
-        if times[patient] != 1:
-            found = f"tested in {times[patient]} folds"
-            problems.add(f"{folder.name}, patient {patient}", found, "test each exactly once")
+    for count in sorted({times[patient] for patient in everyone} - {1}):
+        wrong = sorted(patient for patient in everyone if times[patient] == count)
+        advice = "test each exactly once: splits drawn anew for each file are no cross-validation"
+        _add(problems, folder.name, wrong, f"tested in {count} folds", advice)
     for fold, path in sorted(paths.items()):
-        for patient in sorted(everyone - set(train[fold]) - set(tested[fold])):
-            problems.add(f"{path.name}, patient {patient}", "in neither part", "add it to train")
+        left_out = sorted(everyone - set(train[fold]) - set(tested[fold]))
+        _add(problems, path.name, left_out, "in neither part", "add it to train")
     problems.check()
     rows = [(patient, fold) for fold, patients in tested.items() for patient in patients]
     return pd.DataFrame(rows, columns=["patient_id", "fold"]).sort_values("patient_id", ignore_index=True)
+
+
+def _patients(table: pd.DataFrame, part: str, patient_of: Mapping[str, str] | None) -> list[str]:
+    """Return the patients that a column lists; of several slides once."""
+    if part not in table.columns:
+        return []
+    ids = [str(one).strip() for one in table[part].dropna()]
+    if patient_of is None:
+        return ids
+    return list(dict.fromkeys(patient_of[one] for one in ids if one in patient_of))
+
+
+def _add(problems: Problems, where: str, patients: Collection[str], found: str, advice: str) -> None:
+    """Note a fault of some patients: each, or all of them as one problem."""
+    if len(patients) <= _NAMED:
+        for patient in patients:
+            problems.add(f"{where}, patient {patient}", found, advice)
+        return
+    some = ", ".join(list(patients)[:_NAMED])
+    problems.add(f"{where}, {len(patients)} patients ({some}, ...)", found, advice)

@@ -88,9 +88,6 @@ class SlideFeatures(Protocol):
 
     def step(self, magnification: str) -> tuple[float, float]:
         """Return how far tiles are apart in level-0 pixels, across and down: less than their size where they overlap."""
-        attributes = self._file[magnification].attrs
-        size = self.tile_size(magnification)
-        return tuple(float(attributes.get(f"step_level0_px_{axis}", edge)) for axis, edge in zip("xy", size))  # type: ignore[return-value]
 
 
 class PointedFeatures:
@@ -154,8 +151,16 @@ class PointedFeatures:
     def tile_size(self, magnification: str) -> tuple[float, float]:
         """Return a tile's width and height in level-0 pixels; without coordinates, 1."""
         tiles = self._opened(magnification)
-        size, scale = tiles.size or tiles.spacing or 1.0, self._pixels(tiles) or (1.0, 1.0)
-        return size * scale[0], size * scale[1]
+        return self._in_pixels(tiles, tiles.size or tiles.spacing)
+
+    def step(self, magnification: str) -> tuple[float, float]:
+        """Return how far tiles are apart in level-0 pixels; without coordinates, 1."""
+        tiles = self._opened(magnification)
+        return self._in_pixels(tiles, tiles.spacing or tiles.size)
+
+    def _in_pixels(self, tiles: ForeignTiles, length: float | None) -> tuple[float, float]:
+        across, down = self._pixels(tiles) or (1.0, 1.0)
+        return (length or 1.0) * across, (length or 1.0) * down
 
 
 def read_pointer(path: Path) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def _features(slides: Sequence[SlideRow], release: Release, out: Path, workers: 
     found = run_stages(raw, "features", out, release.settings, workers) if raw else []
     if given:
         foreign = ForeignSettings(None, tile.min_tiles, tile.default_mpp)
-        found += take_batch(given, out, foreign, Results(out).batch("features", "given"))
+        found += take_batch(given, out, foreign, Results(out).batch("foreign_features", "all"))
     by_id = {status.slide_id: status for status in found}
     return [by_id[slide.slide_id] for slide in slides]
 

@@ -162,6 +162,8 @@ def _look_through(
     }  # fmt: skip
     attributes |= dict(zip(("width", "height"), size0 or first.size0 or (None, None), strict=True))
     sums = {name: sha256_file(path) for name, path in slide.foreign.items()}
+    content = hashlib.sha256(str(sorted(sums.items())).encode()).hexdigest()
+    attributes["key"] = content
     pointer = {
         "layout": first.layout,
         "files": {name: str(path) for name, path in slide.foreign.items()},
@@ -179,7 +181,7 @@ def _look_through(
         mpp=(size.x + size.y) / 2 if size else None, mpp_source=size.source if size else "",
         notes="; ".join(dict.fromkeys(notes)),
         # of what it leads to: another place or date is no other content
-        sha256={"features.json": hashlib.sha256(str(sorted(sums.items())).encode()).hexdigest()},
+        sha256={"features.json": content},
     )  # fmt: skip
 
 

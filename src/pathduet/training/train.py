@@ -381,14 +381,14 @@ def _check_same_fold(
 
 def _run_key(description: ModelDescription, record: dict[str, Any], samples: Sequence[SlideSample]) -> str:
     """Return a hash of everything that a checkpoint depends on."""
-    import h5py
-
     from pathduet.core.provenance import settings_hash
     from pathduet.core.source_code import code_version
+    from pathduet.features.feature_file import open_features
 
     files = []
     for sample in samples if description.choice.reads_slides else ():
-        with h5py.File(sample.features, "r") as file:
-            files.append(str(file.attrs.get("key", "")))
+        assert sample.features is not None
+        with open_features(sample.features) as file:
+            files.append(str(file.attributes.get("key", "")))
     rows = [(sample.name, sample.label, sample.event, sample.value) for sample in samples]
     return settings_hash([asdict(description), record, rows, files, code_version("pathduet.training.train")])

@@ -324,6 +324,10 @@ class Plan:
         masks = [_stamp(str(slide.mask)) for slide in used if slide.mask]
         return [*(self.raw_stamp(slide.slide_id) for slide in used), *masks]
 
+    def last_manifest(self, batch: str) -> Path:
+        """What became of a batch of slides in the end: encoded, or features of another tool looked through."""
+        return self.results.batch("foreign_features" if batch in self.foreign_batches else "features", batch)
+
     def foreign_stamps(self, batch: str) -> list[str]:
         """The same of the files of features of a batch, and of the raw slides beside them."""
         used = [slide for slide in self.batches[batch] if not slide.exclude]

@@ -146,7 +146,8 @@ def check_features(
     """
     from pathduet.slides.foreign_features import look_at
 
-    checks, said = [], {}
+    checks: list[SlideCheck] = []
+    said: dict[str, dict[str, str | int | float]] = {}
     for slide in track(slides, len(slides), "opening features", "slides"):
         if slide.exclude:
             checks.append(SlideCheck(slide.slide_id, "excluded", slide.exclude))

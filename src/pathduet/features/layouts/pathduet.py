@@ -46,14 +46,20 @@ class FeatureReader:
 
     def coords(self, magnification: str) -> NDArray[np.float64]:
         """Return the tiles' exact top-left corners in level-0 pixels, (n, 2)."""
-        known, size = self._file[magnification].attrs, self.tile_size(magnification)
-        steps = [float(known.get(f"step_level0_px_{axis}", edge)) for axis, edge in zip("xy", size)]
-        return self.grid(magnification).astype(np.float64) * np.array(steps)
+        return self.grid(magnification).astype(np.float64) * np.array(self.step(magnification))
 
     def tile_size(self, magnification: str) -> tuple[float, float]:
         """Return a tile's exact width and height in level-0 pixels."""
         attributes = self._file[magnification].attrs
         return float(attributes["tile_level0_px_x"]), float(attributes["tile_level0_px_y"])
+
+    def step(self, magnification: str) -> tuple[float, float]:
+        """Return how far tiles are apart in level-0 pixels, across and down: less than their size where they overlap."""
+        attributes, (width, height) = self._file[magnification].attrs, self.tile_size(magnification)
+        return (
+            float(attributes.get("step_level0_px_x", width)),
+            float(attributes.get("step_level0_px_y", height)),
+        )
 
 
 def recognises(file: Any) -> bool:
