@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from pathduet import __version__
 from pathduet.cohort.cli import app as splits_app
@@ -192,7 +193,23 @@ def stain(
     _run_stages("stain", source, results, config, workers)
 
 
-@app.command()
+class _FeaturesGroup(typer.core.TyperGroup):
+    """What is no command of ``pathduet features`` is a source: ``pathduet features SLIDES`` encodes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["encode", *args]
+        return super().parse_args(ctx, args)
+
+
+features_app = typer.Typer(
+    cls=_FeaturesGroup, no_args_is_help=True, help="Tile features: `pathduet features SOURCE` encodes slides."
+)
+features_app.command("export")(explain_cli.export_features)
+app.add_typer(features_app, name="features")
+
+
+@features_app.command("encode")
 def features(
     source: Source, results: ResultsFolder = Path("results"), config: Config = None, workers: Workers = 1
 ) -> None:

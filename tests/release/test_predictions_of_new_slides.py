@@ -150,9 +150,7 @@ def test_each_slide_gets_heatmaps_of_every_task_that_its_page_links_to(predicted
     assert answer(predicted, "damaged")["heatmaps"] is None
     assert "Tile: 10x" in {
         ": ".join(one["properties"]["classification"]["names"])
-        for one in json.loads((folder.parent / "P1" / "heatmaps" / "pfi.geojson").read_text())[
-            "features"
-        ]
+        for one in json.loads((folder.parent / "P1" / "heatmaps" / "pfi.geojson").read_text())["features"]
     }  # the teacher, which has no prototypes
 
 

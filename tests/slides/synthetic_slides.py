@@ -46,6 +46,48 @@ def write_svs(
     return path
 
 
+def write_scn(
+    path: Path,
+    image: NDArray[np.uint8],
+    glass: tuple[int, int],
+    place: tuple[int, int],
+    nanometres: int = 500,
+) -> Path:
+    """Write `image` as a Leica SCN scanned at `place` of a glass (pixels): level 0 is the glass, the image its declared bounds."""
+
+    def part(name: str, page: int, pixels: tuple[int, int], power: float, view: tuple[int, ...]) -> str:
+        size = f'sizeX="{pixels[0]}" sizeY="{pixels[1]}"'
+        return (
+            f'<image name="{name}" uuid="{name}"><creationDate>2020-01-01T00:00:00.00Z</creationDate>'
+            f'<device model="Leica SCN400" version="1"/><pixels {size}><dimension r="0" ifd="{page}" {size}/></pixels>'
+            f'<view sizeX="{view[0]}" sizeY="{view[1]}" offsetX="{view[2]}" offsetY="{view[3]}" spacingZ="0"/>'
+            f"<scanSettings><objectiveSettings><objective>{power}</objective></objectiveSettings>"
+            "<illuminationSettings><numericalAperture>0.4</numericalAperture>"
+            "<illuminationSource>brightfield</illuminationSource></illuminationSettings></scanSettings></image>"
+        )
+
+    height, width = image.shape[:2]
+    whole = [edge * nanometres for edge in glass]
+    view = [v * nanometres for v in (width, height, *place)]
+    text = (
+        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01">'
+        f'<collection name="c" uuid="c" sizeX="{whole[0]}" sizeY="{whole[1]}"><barcode>-</barcode>'
+        f"{part('macro', 0, (256, 256), 1.25, (*whole, 0, 0))}{part('main', 1, (width, height), 20, tuple(view))}"
+        "</collection></scn>"
+    )
+    with tifffile.TiffWriter(path) as writer:
+        for page, description in ((np.full((256, 256, 3), 240, np.uint8), text), (image, "")):
+            writer.write(
+                page,
+                tile=(256, 256),
+                photometric="rgb",
+                compression="jpeg",
+                description=description,
+                metadata=None,
+            )
+    return path
+
+
 def spoil_tiles(path: Path, *indices: int) -> None:
     """Overwrite the compressed bytes of some level-0 tiles with zeros: they no longer decode."""
     with tifffile.TiffFile(path) as file:

@@ -70,7 +70,11 @@ def _default_of(path: str) -> str:
 
 
 def _section(node: Mapping[str, Any]) -> bool:
-    return "properties" in node or bool(_entry(node)) or (node.get("type") == "array" and "properties" in node.get("items", {}))
+    return (
+        "properties" in node
+        or bool(_entry(node))
+        or (node.get("type") == "array" and "properties" in node.get("items", {}))
+    )
 
 
 def reference() -> str:

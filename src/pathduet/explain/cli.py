@@ -1,14 +1,27 @@
-"""``pathduet heatmap`` and ``pathduet view``."""
+"""``pathduet heatmap``, ``pathduet view`` and ``pathduet features export``."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pathduet.results import Results
+
+if TYPE_CHECKING:
+    from pathduet.slides.readers.frame import FrameName
+
+Sheet = Annotated[
+    Path | None, typer.Option(help="slides.tsv with the raw slides; else the one the run was made with.")
+]
+Frame = Annotated[
+    str,
+    typer.Option(
+        help="Where coordinates for QuPath count from: level0, or qupath, the part it shows of slides that declare bounds."
+    ),
+]
 
 
 def heatmap(
@@ -30,9 +43,8 @@ def heatmap(
     viewer_mpp: Annotated[
         float, typer.Option(min=0.1, help="um per pixel of the viewer's finest picture.")
     ] = 2.0,
-    sheet: Annotated[
-        Path | None, typer.Option(help="slides.tsv with the raw slides; else the one the run was made with.")
-    ] = None,
+    frame: Frame = "level0",
+    sheet: Sheet = None,
 ) -> None:
     """Draw what a model made of slides: prototypes, merge weights, attention. Exit status 3 if a slide has none."""
     from pathduet.cohort.sheets import read_slides
@@ -41,6 +53,7 @@ def heatmap(
     from pathduet.explain.targets import heatmap_task
     from pathduet.explain.viewer.slide_heatmaps import PRODUCTS, explain_slide, lost_reason, write_heatmaps
     from pathduet.results import Results as Layout
+    from pathduet.slides.readers.frame import frame_of
 
     asked = dict(zip(PRODUCTS, (png, geojson, viewer), strict=True))
     products = [name for name in PRODUCTS if asked[name]]
@@ -48,6 +61,7 @@ def heatmap(
     if task is not None and task not in (known := tasks_of(config)):
         raise InputError.of("--task", f"{task!r} is no task of the run", f"one of {', '.join(known)}")
     task = task or heatmap_task(config).name
+    _frame(frame)
     rows = {
         row.slide_id: row for row in read_slides(sheet or _sheet_of(results, config), features_elsewhere=True)
     }
@@ -70,7 +84,13 @@ def heatmap(
             maps = explain_slide(run, slide_id, row.patient_id, task, model, folds)
             thumbnail = Layout(results).slide(slide_id) / "thumbnail.png"
             written = write_heatmaps(
-                out / slide_id, maps, thumbnail, row.path, products=products, viewer_mpp=viewer_mpp
+                out / slide_id,
+                maps,
+                thumbnail,
+                row.path,
+                products=products,
+                viewer_mpp=viewer_mpp,
+                frame=frame_of(_frame(frame), slide_id, row.path),
             )
         except PathDuetError as error:
             failed += 1
@@ -78,6 +98,102 @@ def heatmap(
             continue
         typer.echo(f"{slide_id}: {', '.join(map(str, written))}")
     raise typer.Exit(3 if failed else 0)
+
+
+def export_features(
+    format: Annotated[
+        str,
+        typer.Option("--format", help="trident, clam, stamp, anndata, spatialdata or geojson."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the files; never the run's own.")],
+    results: Annotated[Path, typer.Option("--results", help="A run's results folder.")] = Path("results"),
+    magnification: Annotated[
+        list[str] | None, typer.Option(help="10x or 20x, repeatable; else all that a slide has.")
+    ] = None,
+    slides: Annotated[list[str] | None, typer.Option(help="A slide's id, repeatable; else all.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="distilled, student, teacher ...: its maps and predictions go along.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Of that model; else as for heatmaps.")] = None,
+    frame: Frame = "level0",
+    sheet: Sheet = None,
+) -> None:
+    """Write the tiles of a run's slides in the layout of another tool. Exit status 3 if a slide was lost or cannot be written."""
+    from importlib.util import find_spec
+
+    from pathduet.cohort.sheets import read_slides
+    from pathduet.cohort.tasks import tasks_of
+    from pathduet.core.errors import InputError
+    from pathduet.explain.feature_export import (
+        FORMATS,
+        WITH_MODEL,
+        ExportJob,
+        export_model,
+        export_slides,
+        slides_to_export,
+    )
+    from pathduet.explain.targets import heatmap_task
+
+    run, own = Results(results), results.resolve()
+    if format not in FORMATS:
+        raise InputError.of("--format", repr(format), f"one of {', '.join(FORMATS)}")
+    if format == "spatialdata" and find_spec("spatialdata") is None:
+        advice = "install it: pip install 'pathduet[spatialdata]'"
+        raise InputError.of("--format", "the package spatialdata is not installed", advice)
+    if out.resolve() == own or own in out.resolve().parents:
+        raise InputError.of("--out", f"in the run's own folder {results}", "choose another folder")
+    if format not in WITH_MODEL and (model or frame != "level0"):
+        raise InputError.of(
+            "--model, --frame", f"{format} has no place for them", f"for {', '.join(WITH_MODEL)}"
+        )
+    chosen, folds = None, []
+    if model:
+        config = _configuration(results)
+        if task is not None and task not in (known := tasks_of(config)):
+            raise InputError.of("--task", f"{task!r} is no task of the run", f"one of {', '.join(known)}")
+        chosen = tasks_of(config)[task] if task else heatmap_task(config)
+        folds = _folds(run, chosen.name, model, "ensemble")
+    raw = None
+    if _frame(frame) != "level0":
+        raw = {
+            row.slide_id: row.path
+            for row in read_slides(sheet or _sheet_of(results, _configuration(results)))
+        }
+    job = ExportJob(
+        run,
+        out,
+        format,
+        tuple(magnification or ()),
+        chosen,
+        model or "",
+        tuple(folds),
+        _frame(frame),
+        raw or {},
+    )
+    patients, lost = slides_to_export(run, slides or [])
+    failed = {}
+    for slide_id, written in export_slides(job, patients):
+        if isinstance(written, str):
+            failed[slide_id] = written
+        else:
+            typer.echo(f"{slide_id}: {', '.join(map(str, written))}")
+    if model and format == "anndata":
+        typer.echo(f"all slides: {export_model(job)}")
+    for slide_id, reason in (lost | failed).items():
+        typer.echo(f"{slide_id}: {reason}", err=True)
+    typer.echo(f"{len(patients) - len(failed)} of {len(patients) + len(lost)} slides in {out}")
+    raise typer.Exit(3 if lost or failed else 0)
+
+
+def _frame(name: str) -> FrameName:
+    """Return a frame's name, checked."""
+    from pathduet.core.errors import InputError
+    from pathduet.slides.readers.frame import FRAMES
+
+    for known in FRAMES:
+        if name == known:
+            return known
+    raise InputError.of("--frame", repr(name), f"one of {', '.join(FRAMES)}")
 
 
 def _configuration(results: Path) -> dict[str, Any]:

@@ -35,12 +35,15 @@ class TileFeatures:
         Column and row on the lattice.
     attributes : mapping
         Pixel size and footprint of the tiles.
+    patches : mapping
+        The same as TRIDENT writes it beside coordinates.
     """
 
     features: NDArray[np.float16]
     coords: NDArray[np.int32]
     grid: NDArray[np.int32]
     attributes: Mapping[str, Any]
+    patches: Mapping[str, Any]
 
 
 def write_features(
@@ -58,6 +61,7 @@ def write_features(
             chunks = (min(_CHUNK_ROWS, n), dim)
             group.create_dataset("features", data=tiles.features, chunks=chunks, track_times=False)
             group["coords"], group["grid"] = tiles.coords, tiles.grid
+            group["coords"].attrs.update(tiles.patches)
 
 
 class SlideFeatures(Protocol):

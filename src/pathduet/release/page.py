@@ -52,7 +52,9 @@ def pictures(
     if maps and (folder / "thumbnail.png").is_file():
         task, looked = next(iter(maps.items()))
         drawn = heatmap_bytes(folder, looked, (answer["heatmaps"] or {}).get(task))
-        found[2:2] = [heatmap_picture(drawn, release.tasks[task], answer["tasks"][task]["model"], len(looked))]
+        found[2:2] = [
+            heatmap_picture(drawn, release.tasks[task], answer["tasks"][task]["model"], len(looked))
+        ]
     for name, said in answer["tasks"].items():
         if said["kind"] != "survival":
             continue
@@ -152,7 +154,8 @@ def render(
         verdict=plain_verdict(hints) if hints else "",
         pictures=[one for one in found if "uri" in one],
         heatmaps=[
-            {"title": every_task[task].title, **files} for task, files in (answer.get("heatmaps") or {}).items()
+            {"title": every_task[task].title, **files}
+            for task, files in (answer.get("heatmaps") or {}).items()
         ],
         curves=[one for one in found if "svg" in one],
         css=Markup(page_style("pathduet.release", "prediction.css")),

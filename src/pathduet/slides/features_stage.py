@@ -17,6 +17,7 @@ from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import SlideError
 from pathduet.core.provenance import origin
 from pathduet.features.feature_file import TileFeatures, write_features
+from pathduet.features.patch_attributes import patch_attributes
 from pathduet.features.token_map import hilbert_order, token_indices
 from pathduet.slides.cache_keys import slide_identity
 from pathduet.slides.encoders.encoder import load_encoder
@@ -104,12 +105,20 @@ def encode_slide(
     _check_enough(slide, encoded, settings.tile.min_tiles)
     with h5py.File(folder / "tiles.h5", "r") as file:
         attributes = {name: file.attrs[name] for name in ("mpp_x", "mpp_y", "mpp_source", "tile_px")}
+        mpp, size0 = (file.attrs["mpp_x"], file.attrs["mpp_y"]), (file.attrs["width"], file.attrs["height"])
         magnifications = {
             name: TileFeatures(
                 tiles.features,
                 tables[name].coords[tiles.rows],
                 tables[name].grid[tiles.rows],
                 dict(file[name].attrs),
+                patch_attributes(
+                    slide.slide_id,
+                    int(file.attrs["tile_px"]),
+                    (tables[name].width0, tables[name].height0),
+                    mpp,
+                    size0,
+                ),
             )
             for name, tiles in encoded.items()
         }

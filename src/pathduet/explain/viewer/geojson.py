@@ -1,6 +1,7 @@
 """A slide's maps as GeoJSON that QuPath (0.4 and newer) opens: tiles as detections with measurements.
 
-Coordinates are level-0 pixels. Ids are UUIDs derived from slide, model and tile, so that the same maps give the same bytes.
+Coordinates are level-0 pixels from the corner of level 0, or from the corner of what QuPath shows of a slide that declares bounds; the
+collection's member `pathduet` says which. Ids are UUIDs derived from slide, model and tile, so that the same maps give the same bytes.
 A class has two parts, as QuPath's derived classes: ``Tumor: 10x``.
 """
 
@@ -20,6 +21,7 @@ from pathduet.explain.colours import lighter, subspace_colours
 from pathduet.explain.layers import layer_values, layers_of, strongest_points
 from pathduet.explain.tile_maps import SlideMaps
 from pathduet.explain.words import subspace_title
+from pathduet.slides.readers.frame import LEVEL0, Frame
 
 #: Sampled points written per attention and magnification.
 POINTS = 100
@@ -30,7 +32,7 @@ _TILE, _PATCHES = "#6b7177", "#f0e442"
 _LIGHTER = 0.55
 
 
-def feature_collection(maps: SlideMaps, points: int = POINTS) -> dict[str, Any]:
+def feature_collection(maps: SlideMaps, points: int = POINTS, frame: Frame = LEVEL0) -> dict[str, Any]:
     """Return a FeatureCollection: a polygon per tile and magnification, and the strongest sampled points.
 
     Parameters
@@ -38,6 +40,8 @@ def feature_collection(maps: SlideMaps, points: int = POINTS) -> dict[str, Any]:
     maps : SlideMaps
     points : int
         Points per attention and magnification, those with the greatest mass.
+    frame : Frame
+        Where coordinates count from.
 
     Returns
     -------
@@ -45,16 +49,18 @@ def feature_collection(maps: SlideMaps, points: int = POINTS) -> dict[str, Any]:
         JSON-ready. Measurements of a tile: its row in features.h5, cells on the token map, and the columns of
         :attr:`pathduet.explain.tile_maps.SlideMaps.tiles` in words, each share also as a multiple of an equal share.
     """
+    maps = SlideMaps(*(table.assign(x=table["x"] - frame.x, y=table["y"] - frame.y) for table in maps))
     features = [*_tiles(maps)]
     for m in dict.fromkeys(maps.tiles["magnification"]):
         for attention in dict.fromkeys(maps.points["attention"]):
             features += _points(maps, str(attention), str(m), points)
-    return {"type": "FeatureCollection", "features": features}
+    about = {"slide_id": maps.tiles.attrs["slide_id"], **frame.about}
+    return {"type": "FeatureCollection", "pathduet": about, "features": features}
 
 
-def write_geojson(path: Path, maps: SlideMaps, points: int = POINTS) -> None:
+def write_geojson(path: Path, maps: SlideMaps, points: int = POINTS, frame: Frame = LEVEL0) -> None:
     """Write :func:`feature_collection` atomically; gzip if the name ends in ``.gz``."""
-    text = json.dumps(feature_collection(maps, points), separators=(",", ":"), allow_nan=False) + "\n"
+    text = json.dumps(feature_collection(maps, points, frame), separators=(",", ":"), allow_nan=False) + "\n"
     data = text.encode()
     if path.suffix == ".gz":
         buffer = io.BytesIO()
@@ -70,8 +76,9 @@ def _tiles(maps: SlideMaps) -> list[dict[str, Any]]:
     measured: dict[str, Any] = {
         "Magnification": [float(str(m).rstrip("x")) for m in tiles["magnification"]],
         "Tile": tiles["tile"].tolist(),
-        "Cells on the token map": tiles["cells"].tolist(),
     }
+    if "cells" in tiles:
+        measured["Cells on the token map"] = tiles["cells"].tolist()
     for layer in layers_of(maps):
         if layer.is_membership:
             # of two shares one says both

@@ -20,6 +20,7 @@ from pathduet.explain.viewer.heatmap import heatmap_png
 from pathduet.explain.viewer.viewer_page import PYRAMID, write_viewer
 from pathduet.features.feature_file import features_of, open_features
 from pathduet.results import Results
+from pathduet.slides.readers.frame import LEVEL0, Frame
 from pathduet.training.model_folder import ModelDescription, load_model
 
 Product = Literal["png", "geojson", "viewer"]
@@ -70,6 +71,7 @@ def write_heatmaps(
     *,
     products: Iterable[Product] = PRODUCTS,
     viewer_mpp: float = 2.0,
+    frame: Frame = LEVEL0,
 ) -> list[Path]:
     """Write ``heatmap.png``, ``tiles.geojson`` and ``viewer/index.html`` into `out`; return what was written.
 
@@ -86,13 +88,15 @@ def write_heatmaps(
         Which of ``png``, ``geojson`` and ``viewer``.
     viewer_mpp : float
         Micrometres per pixel of the finest picture of the viewer.
+    frame : Frame
+        Where the GeoJSON's coordinates count from.
     """
     wanted, written = set(products), []
     if "png" in wanted:
         write_picture(out / "heatmap.png", maps, thumbnail)
         written.append(out / "heatmap.png")
     if "geojson" in wanted:
-        write_geojson(out / "tiles.geojson", maps)
+        write_geojson(out / "tiles.geojson", maps, frame=frame)
         written.append(out / "tiles.geojson")
     if "viewer" in wanted:
         if slide.is_file() and np.isfinite(maps.tiles.attrs["mpp"][0]):

@@ -1,0 +1,152 @@
+"""Features of a run's slides for other tools, slide by slide; what a model made of them goes along where the format can hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pathduet.cohort.folds import read_folds
+from pathduet.cohort.ledger import read_ledger
+from pathduet.cohort.tasks import Task
+from pathduet.core.errors import InputError, PathDuetError, Problem
+from pathduet.evaluation.predictions import read_predictions
+from pathduet.explain.tile_export import (
+    ModelView,
+    slides_anndata,
+    tile_anndata,
+    write_anndata,
+    write_objects,
+    write_spatialdata,
+)
+from pathduet.explain.viewer.slide_heatmaps import explain_slide
+from pathduet.features.export import WRITERS, slide_tiles
+from pathduet.results import PREDICTIONS, Results
+from pathduet.slides.readers.frame import FrameName, frame_of
+
+#: Formats that say what a model made of tiles, and in whose frame.
+WITH_MODEL = ("anndata", "spatialdata", "geojson")
+FORMATS = (*WRITERS, *WITH_MODEL)
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """What is exported.
+
+    Attributes
+    ----------
+    results : Results
+    out : Path
+        Folder for one folder a magnification.
+    format : str
+        One of :data:`FORMATS`.
+    magnifications : tuple of str
+        All that a slide has, if empty.
+    task : Task or None
+    model : str
+        Whose maps go along; none if empty. Patients in a test part get the model of that fold, which never saw them, others the
+        mean over all folds.
+    folds : tuple of int
+        Folds that the model was trained in.
+    frame : {"level0", "qupath"}
+    raw : mapping of str to Path
+        Raw slides by id: only the frame of QuPath needs them.
+    """
+
+    results: Results
+    out: Path
+    format: str
+    magnifications: tuple[str, ...] = ()
+    task: Task | None = None
+    model: str = ""
+    folds: tuple[int, ...] = ()
+    frame: FrameName = "level0"
+    raw: Mapping[str, Path] = field(default_factory=dict)
+
+
+def slides_to_export(results: Results, wanted: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the patient of each slide to export, and the reason of each that was lost; all slides of the run if none is named.
+
+    Raises
+    ------
+    InputError
+        If the run has no ledger, or not the slides that are named.
+    """
+    if not results.ledger.is_file():
+        raise InputError.of(str(results.root), "no ledger.tsv", "name the results folder of a run")
+    ledger = read_ledger(results.ledger).set_index("slide_id")
+    if unknown := [name for name in wanted if name not in ledger.index]:
+        raise InputError(
+            [
+                Problem(f"slide {name!r}", "not in the run", "name a slide of its ledger.tsv")
+                for name in unknown
+            ]
+        )
+    chosen = ledger.loc[list(dict.fromkeys(wanted))] if wanted else ledger
+    fine = chosen["status"] == "ok"
+    lost = {str(name): f"{row['status']}: {row['reason']}" for name, row in chosen[~fine].iterrows()}
+    return {str(name): str(patient) for name, patient in chosen.loc[fine, "patient_id"].items()}, lost
+
+
+def export_slides(job: ExportJob, patients: dict[str, str]) -> Iterator[tuple[str, list[Path] | str]]:
+    """Yield each slide with the files that were written, or with the reason why there are none."""
+    for slide_id, patient_id in patients.items():
+        try:
+            yield slide_id, _export(job, slide_id, patient_id)
+        except PathDuetError as error:
+            yield slide_id, str(error)
+
+
+def export_model(job: ExportJob) -> Path:
+    """Write a model's slides, their predictions and representations, as ``<task>-<model>.h5ad``."""
+    assert job.task is not None
+    path = job.out / f"{job.task.name}-{job.model}.h5ad"
+    write_anndata(path, slides_anndata(job.results, job.task, job.model, job.folds))
+    return path
+
+
+def _export(job: ExportJob, slide_id: str, patient_id: str) -> list[Path]:
+    tiles = slide_tiles(job.results, slide_id, job.magnifications)
+    if job.format in WRITERS:
+        return [WRITERS[job.format](job.out, one) for one in tiles]
+    frame = frame_of(job.frame, slide_id, job.raw.get(slide_id, Path()))
+    view = _view(job, slide_id, patient_id) if job.model else None
+    written = []
+    for one in tiles:
+        path = job.out / one.magnification / slide_id
+        if job.format == "geojson":
+            written.append(path.with_name(f"{slide_id}.geojson"))
+            write_objects(written[-1], one, frame, view)
+            continue
+        found = tile_anndata(one, frame, view, job.results.slide(slide_id) / "thumbnail.png")
+        suffix, write = {"anndata": (".h5ad", write_anndata), "spatialdata": (".zarr", write_spatialdata)}[
+            job.format
+        ]
+        written.append(path.with_name(f"{slide_id}{suffix}"))
+        write(written[-1], found)
+    return written
+
+
+def _view(job: ExportJob, slide_id: str, patient_id: str) -> ModelView:
+    assert job.task is not None
+    folds = read_folds(job.results.folds).set_index("patient_id")["fold"]
+    unseen = [int(folds[patient_id])] if patient_id in folds.index else list(job.folds)
+    maps = explain_slide(job.results, slide_id, patient_id, job.task.name, job.model, unseen)
+    return ModelView(maps, _prediction(job, slide_id, unseen))
+
+
+def _prediction(job: ExportJob, slide_id: str, folds: Sequence[int]) -> dict[str, Any]:
+    """Return what the model says of a slide: the row of its fold, of an external patient that of the folds' ensemble."""
+    assert job.task is not None
+    one = len(folds) == 1
+    folder = (
+        job.results.model(job.task.name, job.model, folds[0])
+        if one
+        else job.results.ensemble(job.task.name, job.model)
+    )
+    if not (folder / PREDICTIONS).is_file():
+        return {}
+    table = read_predictions(folder / PREDICTIONS)
+    rows = table[table["slide_id"] == slide_id].drop(columns=["slide_id", "cohort"], errors="ignore")
+    return {str(name): value for name, value in rows.iloc[0].dropna().items()} if len(rows) else {}

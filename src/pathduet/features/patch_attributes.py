@@ -1,0 +1,43 @@
+"""Attributes beside tiles' coordinates, by the names of TRIDENT: our own features.h5 carries them, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Micrometres per pixel at 1x: 0.5 um are 20x, 1.0 um 10x.
+_UM_AT_1X = 10.0
+
+
+def patch_attributes(
+    slide_id: str,
+    tile_px: int,
+    size: tuple[float, float],
+    mpp: tuple[float, float],
+    size0: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """Return what TRIDENT writes beside coordinates, and what its slide encoders and viewers look for.
+
+    Its magnifications are whole numbers, ours follow from pixel sizes: 10 / um. `patch_size_level0` is cut to whole pixels, so
+    that dividing the corners by it never puts two tiles into one cell.
+
+    Parameters
+    ----------
+    tile_px : int
+        Edge of the picture that was encoded.
+    size : (float, float)
+        A tile's width and height in level-0 pixels.
+    mpp : (float, float)
+        Level-0 pixel size in micrometres.
+    size0 : (int, int) or None
+        Width and height of level 0, if they are known.
+    """
+    extent = {"level0_width": size0[0], "level0_height": size0[1]} if size0 else {}
+    return {
+        "patch_size": tile_px,
+        "patch_size_level0": int(size[0] + 1e-6),
+        "level0_magnification": round(_UM_AT_1X / mpp[0]),
+        "target_magnification": round(_UM_AT_1X * tile_px / (size[0] * mpp[0])),
+        "overlap": 0,
+        "name": slide_id,
+        **extent,
+    }
