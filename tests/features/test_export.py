@@ -46,7 +46,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         corners = np.rint(grid * SIZE[m]).astype(np.int32)
         values = rng.normal(size=(n, 6)).astype(np.float16)
         about = {"tile_level0_px_x": SIZE[m], "tile_level0_px_y": SIZE[m]}
-        patches = patch_attributes("S1", TILE_PX, (SIZE[m], SIZE[m]), MPP, SIZE0)
+        patches = patch_attributes("S1", TILE_PX, SIZE[m], SIZE[m], MPP[0], SIZE0)
         magnifications[m] = TileFeatures(values, corners, grid, about, patches)
     attributes = {
         "slide_id": "S1",
@@ -95,6 +95,14 @@ def test_trident_finds_features_coordinates_and_sizes(at_20x: SlideTiles, tmp_pa
     }  # fmt: skip
     cells = cells_of_titan(coords, int(known["patch_size_level0"]))
     assert len(np.unique(cells, axis=0)) == len(coords)
+
+
+def test_an_overlap_is_in_pixels_of_the_patch(at_20x: SlideTiles, tmp_path: Path):
+    step = SIZE["20x"] * 0.75
+    path = write_trident(tmp_path, SlideTiles(**{**vars(at_20x), "step": (step, step)}))
+    assert path.parent.parent.name == "20x_224px_56px_overlap"
+    with h5py.File(path) as file:
+        assert file["coords"].attrs["overlap"] == 56
 
 
 @pytest.mark.parametrize("m", ["10x", "20x"])

@@ -155,10 +155,8 @@ def export_features(
         folds = _folds(run, chosen.name, model, "ensemble")
     raw = None
     if _frame(frame) != "level0":
-        raw = {
-            row.slide_id: row.path
-            for row in read_slides(sheet or _sheet_of(results, _configuration(results)))
-        }
+        rows = read_slides(sheet or _sheet_of(results, _configuration(results)), features_elsewhere=True)
+        raw = {row.slide_id: row.path for row in rows if row.has_raw}
     job = ExportJob(
         run,
         out,

@@ -35,6 +35,8 @@ class SlideTiles:
         Top-left corners in level-0 pixels; None if nothing tells them.
     size : (float, float)
         A tile's width and height in level-0 pixels.
+    step : (float, float)
+        From a tile to the next, in level-0 pixels; less than their size where they overlap.
     mpp : (float, float) or None
         Level-0 pixel size in micrometres, across and down; None if it is not known.
     tile_px : int
@@ -50,6 +52,7 @@ class SlideTiles:
     grid: NDArray[np.int32]
     corners: NDArray[np.float64] | None
     size: tuple[float, float]
+    step: tuple[float, float]
     mpp: tuple[float, float] | None
     tile_px: int
     size0: tuple[int, int] | None = None
@@ -114,13 +117,11 @@ def slide_tiles(results: Results, slide_id: str, magnifications: tuple[str, ...]
                 tiles.append(
                     SlideTiles(
                         slide_id, m, str(known.get("encoder", "unknown")), slide.features(m), slide.grid(m),
-                        corners, size, mpp, int(pixels), _size0(path, known),
+                        corners, size, slide.step(m), mpp, int(pixels), _size0(path, known),
                     )
                 )  # fmt: skip
             return tiles
     except (OSError, KeyError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError.of(f"slide {slide_id}, {path.name}", str(error), "extract them again") from None
 
 
@@ -138,9 +139,11 @@ def write_trident(out: Path, tiles: SlideTiles) -> Path:
     """Write ``20x_224px_0px_overlap/features_<encoder>/<slide>.h5``, where TRIDENT's jobs put theirs."""
     import h5py
 
-    known = patch_attributes(tiles.slide_id, tiles.tile_px, tiles.size, tiles.known_mpp, tiles.size0)
+    known = patch_attributes(
+        tiles.slide_id, tiles.tile_px, tiles.size[0], tiles.step[0], tiles.known_mpp[0], tiles.size0
+    )
     corners = np.rint(tiles.known_corners).astype(np.int64)
-    job = f"{known['target_magnification']}x_{tiles.tile_px}px_0px_overlap"
+    job = f"{known['target_magnification']}x_{tiles.tile_px}px_{known['overlap']}px_overlap"
     path = out / job / f"features_{_file_name(tiles.encoder)}" / f"{tiles.slide_id}.h5"
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         features = file.create_dataset(

@@ -11,8 +11,9 @@ _UM_AT_1X = 10.0
 def patch_attributes(
     slide_id: str,
     tile_px: int,
-    size: tuple[float, float],
-    mpp: tuple[float, float],
+    size: float,
+    step: float,
+    mpp: float,
     size0: tuple[int, int] | None,
 ) -> dict[str, Any]:
     """Return what TRIDENT writes beside coordinates, and what its slide encoders and viewers look for.
@@ -24,20 +25,20 @@ def patch_attributes(
     ----------
     tile_px : int
         Edge of the picture that was encoded.
-    size : (float, float)
-        A tile's width and height in level-0 pixels.
-    mpp : (float, float)
-        Level-0 pixel size in micrometres.
+    size, step : float
+        A tile's width and the way to the next one, in level-0 pixels.
+    mpp : float
+        Level-0 pixel size in micrometres, across.
     size0 : (int, int) or None
         Width and height of level 0, if they are known.
     """
     extent = {"level0_width": size0[0], "level0_height": size0[1]} if size0 else {}
     return {
         "patch_size": tile_px,
-        "patch_size_level0": int(size[0] + 1e-6),
-        "level0_magnification": round(_UM_AT_1X / mpp[0]),
-        "target_magnification": round(_UM_AT_1X * tile_px / (size[0] * mpp[0])),
-        "overlap": 0,
+        "patch_size_level0": int(size + 1e-6),
+        "level0_magnification": round(_UM_AT_1X / mpp),
+        "target_magnification": round(_UM_AT_1X * tile_px / (size * mpp)),
+        "overlap": round(tile_px * (1 - step / size)),
         "name": slide_id,
         **extent,
     }

@@ -105,7 +105,7 @@ def encode_slide(
     _check_enough(slide, encoded, settings.tile.min_tiles)
     with h5py.File(folder / "tiles.h5", "r") as file:
         attributes = {name: file.attrs[name] for name in ("mpp_x", "mpp_y", "mpp_source", "tile_px")}
-        mpp, size0 = (file.attrs["mpp_x"], file.attrs["mpp_y"]), (file.attrs["width"], file.attrs["height"])
+        size0 = int(file.attrs["width"]), int(file.attrs["height"])
         magnifications = {
             name: TileFeatures(
                 tiles.features,
@@ -115,8 +115,9 @@ def encode_slide(
                 patch_attributes(
                     slide.slide_id,
                     int(file.attrs["tile_px"]),
-                    (tables[name].width0, tables[name].height0),
-                    mpp,
+                    tables[name].width0,
+                    tables[name].step_x0,
+                    float(file.attrs["mpp_x"]),
                     size0,
                 ),
             )
