@@ -113,6 +113,12 @@ def test_overlapping_tiles_are_read_where_they_lie(tmp_path: Path) -> None:
         "10x": 96.0,
         "20x": 48.0,
     }
+    with h5py.File(folder / "features.h5") as file:
+        said = [dict(file[name]["coords"].attrs) for name in tables]
+        assert [one["overlap"] for one in said] == [16, 16] and [
+            one["target_magnification"] for one in said
+        ] == [10, 20]
+        assert [one["patch_size_level0"] for one in said] == [table.width0 for table in tables.values()]
     with SlideReader("good", path) as reader, open_features(folder / "features.h5") as features:
         for name, table in tables.items():
             assert np.array_equal(table.coords, table.grid * int(table.step_x0))
