@@ -228,6 +228,43 @@ def test_the_run_s_own_folder_is_refused_and_other_slides_go_on(run: Path, tmp_p
     assert [path.name for path in (tmp_path / "o" / "10x").iterdir()] == ["X1.h5"]
 
 
+def test_features_of_another_tool_go_out_in_any_layout(run: Path, tmp_path: Path):
+    """S1's own features, exported for CLAM, TRIDENT and STAMP and read in their place: what comes out is the same."""
+    status, text = export(run, tmp_path / "own", "stamp", "--slides", "S1")
+    assert status == 0, text
+    for layout, file in (
+        ("trident", "20x_224px_0px_overlap/features_test/S1.h5"),
+        ("stamp", "20x/S1.h5"),
+    ):
+        assert export(run, tmp_path / layout, layout, "--slides", "S1")[0] == 0
+        there = next((tmp_path / layout).glob(file.replace("features_test", "features_*")))
+        before = there.read_bytes()
+        copy = shutil.copytree(run, tmp_path / f"run_{layout}")
+        (copy / "slides" / "S1" / "features.h5").unlink()
+        (copy / "slides" / "S1" / "tiles.h5").unlink()
+        pointer = {
+            "layout": layout,
+            "files": {"20x": str(there)},
+            "sha256": {},
+            "stamps": {},
+            "attributes": {"slide_id": "S1", "encoder": "test", "mpp_x": 0.25, "mpp_y": 0.25, "width": None},
+        }
+        (copy / "slides" / "S1" / "features.json").write_text(json.dumps(pointer))
+        status, text = export(copy, tmp_path / f"again_{layout}", "stamp", "--slides", "S1")
+        assert status == 0, text
+        assert export(copy, tmp_path / f"again_{layout}", "anndata", "--slides", "S1")[0] == 0
+        with (
+            h5py.File(tmp_path / "own" / "20x" / "S1.h5") as own,
+            h5py.File(tmp_path / f"again_{layout}" / "20x" / "S1.h5") as again,
+        ):
+            assert np.array_equal(own["feats"][:], again["feats"][:])
+            assert np.array_equal(own["coords"][:], again["coords"][:])
+            assert {**again.attrs, "extractor": ""} == {**own.attrs, "extractor": ""}
+        assert there.read_bytes() == before
+        status, text = export(copy, tmp_path / "none", "stamp", "--slides", "S1", "--magnification", "10x")
+        assert status == 3 and "no features at 10x" in text
+
+
 def test_features_without_a_command_still_encodes():
     done = CliRunner().invoke(app, ["features", "no_such_folder"])
     assert isinstance(done.exception, InputError) and "no_such_folder" in str(done.exception)

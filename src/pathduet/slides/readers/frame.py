@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pathduet.core.errors import InputError
 from pathduet.slides.readers.source_choice import open_source
 
 FrameName = Literal["level0", "qupath"]
@@ -60,13 +61,25 @@ def qupath_frame(properties: Mapping[str, str]) -> Frame:
 def frame_of(name: FrameName, slide_id: str, path: Path) -> Frame:
     """Return the frame of a name for a slide; for QuPath's the file is opened.
 
+    Parameters
+    ----------
+    path : Path
+        The raw slide; ``Path()`` if there is none.
+
     Raises
     ------
     SlideError
         ``unreadable``.
+    InputError
+        If there is no raw slide.
     """
     if name == "level0":
         return LEVEL0
+    if path == Path():
+        found = "no raw slide, which says where QuPath counts from"
+        raise InputError.of(
+            f"slide {slide_id}", found, "give its `path` in slides.tsv, or use --frame level0"
+        )
     source = open_source(slide_id, path)
     try:
         return qupath_frame(source.properties)
