@@ -265,6 +265,13 @@ def test_features_of_another_tool_go_out_in_any_layout(run: Path, tmp_path: Path
         assert status == 3 and "no features at 10x" in text
 
 
-def test_features_without_a_command_still_encodes():
-    done = CliRunner().invoke(app, ["features", "no_such_folder"])
-    assert isinstance(done.exception, InputError) and "no_such_folder" in str(done.exception)
+def test_features_without_a_command_still_encodes(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr("pathduet.cli._run_stages", lambda *arguments: asked.append(arguments))
+    for arguments in (
+        ["slides", "--workers", "2"],
+        ["--workers", "2", "slides"],
+        ["encode", "slides", "--workers", "2"],
+    ):
+        assert CliRunner().invoke(app, ["features", *arguments]).exit_code == 0
+    assert asked == [("features", Path("slides"), Path("results"), None, 2)] * 3

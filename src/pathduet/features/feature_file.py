@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,7 +43,7 @@ class TileFeatures:
     coords: NDArray[np.int32]
     grid: NDArray[np.int32]
     attributes: Mapping[str, Any]
-    patches: Mapping[str, Any]
+    patches: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_features(
