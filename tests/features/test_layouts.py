@@ -266,3 +266,51 @@ def test_a_file_of_another_magnification_than_its_column_ends_the_batch(
     rows = [SlideRow("S1", "P1", "c", features_20x=path)]
     with pytest.raises(InputError, match="nearer to 10x than to 20x"):
         take_batch(rows, tmp_path / "run", ANY, tmp_path / "m.tsv")
+
+
+def batch_of(path: Path, slide: str = "S1") -> torch.Tensor:
+    """Return the tokens that a network at 20x is given of one slide."""
+    from pathduet.models import ModelConfig
+    from pathduet.training.dataset import SlideDataset, SlideSample
+
+    config = ModelConfig(tokens=36, magnifications="20x")
+    return SlideDataset([SlideSample(slide, "P1", "c", "", path)], config).batch([0]).patches["20x"]
+
+
+@pytest.mark.parametrize("layout", ["trident", "clam", "stamp"])
+def test_a_network_gets_the_same_tokens_of_every_layout(
+    tmp_path: Path, grid: np.ndarray, features: np.ndarray, layout: str
+) -> None:
+    half, coords, out = features.astype(np.float16), grid * TILE0, Results(tmp_path / "run")
+    about = {"tile_level0_px_x": TILE0, "tile_level0_px_y": TILE0}
+    write_features(
+        tmp_path / "own.h5",
+        {"encoder": "uni2"},
+        {"20x": TileFeatures(half, coords.astype(np.int32), grid, about)},
+    )
+    writer = {"trident": foreign_files.trident, "clam": foreign_files.clam, "stamp": foreign_files.stamp}[
+        layout
+    ]
+    path = writer(tmp_path / "given" / "S1.h5", half, coords * (0.25 if layout == "stamp" else 1))
+    take_batch([SlideRow("S1", "P1", "c", features_20x=path)], out.root, ANY, tmp_path / "m.tsv")
+    assert torch.equal(batch_of(features_of(out, "S1")), batch_of(tmp_path / "own.h5"))
+
+
+def test_slides_of_two_widths_and_encoders_are_refused_with_both_lists(
+    tmp_path: Path, grid: np.ndarray, features: np.ndarray
+) -> None:
+    from pathduet.models import ModelConfig
+    from pathduet.training.dataset import SlideDataset, SlideSample
+
+    out, rows = Results(tmp_path / "run"), []
+    for i, (width, encoder) in enumerate([(12, "uni2"), (12, "uni2"), (8, "virchow")]):
+        path = foreign_files.stamp(
+            tmp_path / f"S{i}.h5", features[:, :width], grid * 112.0, extractor=encoder
+        )
+        rows.append(SlideRow(f"S{i}", "P1", "c", features_20x=path))
+    take_batch(rows, out.root, ANY, tmp_path / "m.tsv")
+    cases = [SlideSample(row.slide_id, "P1", "c", "", features_of(out, row.slide_id)) for row in rows]
+    with pytest.raises(InputError) as found:
+        SlideDataset(cases, ModelConfig(magnifications="20x")).encoder()
+    assert "'uni2' in 2 (S0, S1); 'virchow' in 1 (S2)" in str(found.value)
+    assert "12 in 2 (S0, S1); 8 in 1 (S2)" in str(found.value)

@@ -143,7 +143,13 @@ class ForeignTiles:
                 raise FeatureFileError(f"{found} in tile {start + bad[0]} (from 0)")
 
 
-def row_chunks(dataset: Any) -> NDArray[np.floating] | None:
+def read_all(dataset: Any) -> NDArray[Any]:
+    """Return all of an HDF5 dataset, see :func:`row_chunks`."""
+    values = row_chunks(dataset)
+    return np.asarray(dataset[:]) if values is None else values
+
+
+def row_chunks(dataset: Any) -> NDArray[Any] | None:
     """Return all rows (n, d) of an HDF5 dataset that is stored uncompressed in a chunk a row, as TRIDENT and CLAM write; else None.
 
     HDF5 looks every chunk up before it reads it, which takes four times as long as reading. The chunks' places are asked for at once
@@ -214,8 +220,9 @@ def _checked(coords: NDArray[Any], n: int) -> NDArray[np.float64]:
         raise FeatureFileError(f"coordinates of shape {found.shape} for {n} tiles")
     if not np.isfinite(found).all():
         raise FeatureFileError("coordinates that are not finite")
-    _, first, counts = np.unique(found, axis=0, return_index=True, return_counts=True)
-    if len(first) < n:
-        x, y = found[first[counts > 1][0]]
-        raise FeatureFileError(f"{n - len(first)} tiles at the place of another one, such as ({x:g}, {y:g})")
+    ordered = found[np.lexsort(found.T)]
+    same = (ordered[1:] == ordered[:-1]).all(axis=1)
+    if same.any():
+        x, y = ordered[1:][same][0]
+        raise FeatureFileError(f"{same.sum()} tiles at the place of another one, such as ({x:g}, {y:g})")
     return found

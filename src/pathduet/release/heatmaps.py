@@ -51,7 +51,8 @@ def heatmap_bytes(folder: Path, maps: Sequence[SlideMaps], files: Mapping[str, s
 def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: Path) -> dict[str, Any]:
     """Write ``heatmaps/`` into a slide's folder and return its files by task, relative to that folder.
 
-    The pages of all tasks share one pyramid of the slide; ``viewer/index.html`` is the first task's.
+    The pages of all tasks share one pyramid of the slide; ``viewer/index.html`` is the first task's. Without a raw slide there
+    are no pages.
 
     Parameters
     ----------
@@ -73,8 +74,8 @@ def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: Pat
         written[task] = {
             "picture": f"{FOLDER}/{task}.png",
             "geojson": f"{FOLDER}/{task}.geojson",
-            "viewer": f"{FOLDER}/viewer/{page}",
+            **({"viewer": f"{FOLDER}/viewer/{page}"} if slide.is_file() else {}),
         }
-    if pages:
+    if pages and slide.is_file():
         write_viewer(out / "viewer", pages, slide, finest_mpp=VIEWER_MPP)
     return written

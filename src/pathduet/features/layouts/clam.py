@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pathduet.features.foreign_tiles import UNKNOWN, ForeignTiles, number, text
+from pathduet.features.foreign_tiles import UNKNOWN, ForeignTiles, number, read_all, text
 
 
 def recognises(file: Any) -> bool:
@@ -25,7 +25,7 @@ def tiles(file: Any, path: Path) -> ForeignTiles:
     return ForeignTiles(
         "clam",
         file["features"],
-        file["coords"][:],
+        read_all(file["coords"]),
         size=size,
         encoder=text(file["features"].attrs, "encoder") or text(file.attrs, "encoder") or UNKNOWN,
         notes=() if size else ("tile size taken from the spacing of the coordinates",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pathduet.features.foreign_tiles import UNKNOWN, ForeignTiles, number, pixel_size_at, text
+from pathduet.features.foreign_tiles import UNKNOWN, ForeignTiles, number, pixel_size_at, read_all, text
 
 #: TRIDENT's folder for the features of an encoder: features_uni_v1.
 _FOLDER = "features_"
@@ -32,7 +32,7 @@ def tiles(file: Any, path: Path) -> ForeignTiles:
     return ForeignTiles(
         "trident",
         file["features"],
-        file["coords"][:],
+        read_all(file["coords"]),
         size=size,
         # the overlap is in pixels of the patch
         step=size * (1 - overlap / patch) if size and patch else size,
