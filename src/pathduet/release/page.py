@@ -49,7 +49,7 @@ def pictures(
         Task to the folds' maps, from :func:`pathduet.release.heatmaps.fold_maps`.
     """
     found: list[dict[str, Any]] = list(slide_pictures(folder))
-    if maps and (folder / "thumbnail.png").is_file():
+    if maps and ((folder / "thumbnail.png").is_file() or answer["heatmaps"]):
         task, looked = next(iter(maps.items()))
         drawn = heatmap_bytes(folder, looked, (answer["heatmaps"] or {}).get(task))
         found[2:2] = [
