@@ -168,7 +168,7 @@ def row_chunks(dataset: Any) -> NDArray[Any] | None:
 
     dataset.id.chunk_iter(note)
     values = np.empty((n, shape[-1]), dataset.dtype)
-    into = memoryview(values.view(np.uint8).reshape(-1))
+    into = values.view(np.uint8).reshape(-1).data
     starts = np.flatnonzero(np.diff(places, prepend=places[0] - 2 * row) != row)
     with Path(dataset.file.filename).open("rb", buffering=0) as file:
         for start, end in zip(starts, [*starts[1:], n]):
