@@ -190,12 +190,12 @@ def test_everything_wrong_with_a_design_is_said(plan: dict[str, Any], tmp_path: 
                 "os": {"kind": "survival", "time": "her2", "event": "dead", "truth": {"follows": {}}},
                 "pfi": tasks["pfi"] | {"event": {"column": "x", "observed": 0}},
             },
-            "covariates": {"hight": "numeric"},
+            "covariates": {"weight_kg": "numeric"},
         }
     )
     for part in (
         "did you mean epithelium?", "3 shares of 2 classes", "tasks.os.truth.median", "'her2' is made twice",
-        "0 is observed and censored", "covariates.hight",
+        "0 is observed and censored", "covariates.weight_kg",
     ):  # fmt: skip
         assert part in said, part
     subspaces = plan["subspaces"] | {"immune": {"genes": 5, "shows": ["cells"]}}

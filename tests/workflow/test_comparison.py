@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 import tiny_cohort
+from pathduet.core import config as configuration
 from pathduet.evaluation.evaluate_table import evaluate_table
 from pathduet.results import Results
+from pathduet.workflow.plan import Plan
 from workflow.test_workflow import config_of, dry_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -84,17 +86,21 @@ def test_a_variation_read_its_own_genes(compared: Path) -> None:
     few, usual = (
         json.loads((models / name / "fold-0/model.json").read_text()) for name in ("teacher-hvg10", "teacher")
     )
-    assert 0 < len(few["tumor_genes"]) < len(usual["tumor_genes"])
+    assert 0 < len(few["genes"]["tumor"]) < len(usual["genes"]["tumor"])
 
 
-def test_a_table_of_variations_shows_what_is_there_and_what_is_not(compared: Path) -> None:
+def test_a_table_of_variations_shows_what_is_there_and_what_is_not(
+    compared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(compared)
     rows = [
         {"task": "survival", "model": model, "group": "genes", "title": model, "base": "teacher"}
         for model in ("teacher", "teacher-hvg10", "teacher-hvg80")
     ]
-    settings = {"protocol": "strict", "seed": 1, "bootstrap": 0}
+    plan = Plan.from_config(configuration.read(config_of(compared)))
+    settings = plan.evaluation_settings("hvg") | {"bootstrap": 0}
     results = Results(compared / "results")
-    table = evaluate_table(results, "hvg", rows, 2, settings)
+    table = evaluate_table(results, plan.every_table["hvg"], rows, 2, settings)
     by_model = table[table["metric"] == "c_index"].set_index("title")
     assert by_model.loc["teacher", "n_folds"] == 2 and by_model.loc["teacher-hvg10", "n_folds"] == 1
     assert "not run" in by_model.loc["teacher-hvg80", "holes"]

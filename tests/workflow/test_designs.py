@@ -72,7 +72,7 @@ def check_report(results: Path, tasks: dict[str, Task], title: str) -> str:
     assert title in page
     for task in tasks.values():
         assert task.title in page
-    for foreign in ("glioma", "diagnosis", "ublished mean"):
+    for foreign in ("glioma", "diagnosis", "published mean"):
         assert foreign not in page.casefold(), foreign
     return page
 

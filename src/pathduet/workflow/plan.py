@@ -494,9 +494,14 @@ class Plan:
         return self.catalogue[self.planned[model].base]
 
     def catalogue_settings(self) -> dict[str, Any]:
-        """What :func:`pathduet.catalogue.catalogue_of` reads of the configuration."""
+        """What :func:`pathduet.catalogue.catalogue_of` reads of the configuration, and nothing that changes no model's description."""
+        read = ("learns_from", "predicts_from")
+        own = {
+            name: {key: entry[key] for key in read if key in entry}
+            for name, entry in self.config["comparison"]["own_models"].items()
+        }
         return {
-            "comparison": {"own_models": self.config["comparison"]["own_models"]},
+            "comparison": {"own_models": own},
             "evaluation": {"clinical_baselines": self.config["evaluation"]["clinical_baselines"]},
             "covariates": self.config["covariates"],
         }
