@@ -50,10 +50,10 @@ def pictures(
     """
     found: list[dict[str, Any]] = list(slide_pictures(folder))
     if maps and ((folder / "thumbnail.png").is_file() or answer["heatmaps"]):
-        task, looked = next(iter(maps.items()))
-        drawn = heatmap_bytes(folder, looked, (answer["heatmaps"] or {}).get(task))
+        first, looked = next(iter(maps.items()))
+        drawn = heatmap_bytes(folder, looked, (answer["heatmaps"] or {}).get(first))
         found[2:2] = [
-            heatmap_picture(drawn, release.tasks[task], answer["tasks"][task]["model"], len(looked))
+            heatmap_picture(drawn, release.tasks[first], answer["tasks"][first]["model"], len(looked))
         ]
     for name, said in answer["tasks"].items():
         if said["kind"] != "survival":
