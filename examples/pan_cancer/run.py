@@ -9,11 +9,13 @@ Writes results/pan_cancer/table.tsv, table.md and figure.svg. What is there and 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -32,6 +34,18 @@ SUBSPACES = {
     "one": {"genes": "../genes.txt"},
 }
 GLIOMAS = "gbmlgg"
+
+
+def prepared(data: Path, name: str, folder: Path) -> dict[str, list[str]]:
+    """Prepare a cohort in its folder; a file that would be the same again stays, so that nothing is computed anew for its date."""
+    with TemporaryDirectory(dir=folder.parent) as new:
+        wanted = prepare(data, name, Path(new))
+        folder.mkdir(exist_ok=True)
+        for file in Path(new).iterdir():
+            old = folder / file.name
+            if not (old.is_file() and filecmp.cmp(old, file, shallow=False)):
+                file.replace(old)
+    return wanted
 
 
 def prepare(data: Path, name: str, folder: Path) -> dict[str, list[str]]:
@@ -97,9 +111,11 @@ def main() -> int:
     if not os.environ.get("PATHDUET_TEST_DATA"):
         parser.error("set PATHDUET_TEST_DATA to the folder of public tables (README.md)")
     data, out = Path(os.environ["PATHDUET_TEST_DATA"]), arguments.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
     genes = {gene for genes in gene_lists(SUBSPACES["four"]).values() for gene in genes}
+    # small enough for Snakemake to go by its content
     write_text(out / "genes.txt", "\n".join(sorted(genes)) + "\n")
-    wanted = {name: prepare(data, name, out / name) for name in arguments.cohorts}
+    wanted = {name: prepared(data, name, out / name) for name in arguments.cohorts}
     with ThreadPoolExecutor(arguments.cores) as pool:
         failed = [
             log for logs in pool.map(lambda name: run(out / name, wanted[name]), wanted) for log in logs

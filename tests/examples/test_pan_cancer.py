@@ -54,6 +54,9 @@ def test_a_cohort_s_tables_become_sheets_in_the_units_that_its_configuration_say
     tables: Path, tmp_path: Path
 ) -> None:
     write_cohort(tables, COHORTS["blca"], tmp_path)
+    before = (tmp_path / "expression.tsv.gz").read_bytes()
+    write_cohort(tables, COHORTS["blca"], tmp_path)
+    assert (tmp_path / "expression.tsv.gz").read_bytes() == before
     config = configuration.resolve(yaml.safe_load((tmp_path / "config.yaml").read_text()))
     patients = read_patients(tmp_path / "patients.tsv")
     assert len(patients) == 10 and set(patients["sex"]) == {"male"}

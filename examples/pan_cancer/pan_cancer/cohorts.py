@@ -7,6 +7,7 @@ stage and grade. All of them say ``censorship`` = 1 for the censored.
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,12 +179,14 @@ def configuration(cohort: Cohort, patients: pd.DataFrame, unit: str) -> dict[str
 
 def write_expression(path: Path, values: pd.DataFrame) -> None:
     """Write a table of genes in rows; the same values give the same bytes."""
+    text = (
+        values.rename_axis("gene_symbol")
+        .sort_index()
+        .to_csv(sep="\t", float_format="%.6g", lineterminator="\n")
+    )
     with atomic_path(path) as temporary:
-        # no time in the gzip header
-        values.rename_axis("gene_symbol").sort_index().to_csv(
-            temporary, sep="\t", float_format="%.6g", lineterminator="\n",
-            compression={"method": "gzip", "mtime": 0, "compresslevel": 4},
-        )  # fmt: skip
+        # neither a time nor the temporary file's name in the header
+        temporary.write_bytes(gzip.compress(text.encode(), compresslevel=4, mtime=0))
 
 
 def write_cohort(data: Path, cohort: Cohort, folder: Path) -> None:
