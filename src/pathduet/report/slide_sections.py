@@ -94,8 +94,8 @@ def _card(found: Findings, row: dict[Any, Any], with_pictures: bool) -> dict[str
     for stem, name in _PICTURES if with_pictures else ():
         folder = found.results / "slides" / str(row["slide_id"])
         paths = [path for path in (folder / f"{stem}.png", folder / f"{stem}.jpg") if path.is_file()]
-        # A slide that failed early has no later pictures, and that is no gap.
-        if not paths and failed:
+        # A slide that failed early has no later pictures, nor one whose features another tool made: that is no gap.
+        if not paths and (failed or (folder / "features.json").is_file()):
             continue
         picture = {"name": name, "uri": "", "gap": f"{stem}.png is not there"}
         if paths:
