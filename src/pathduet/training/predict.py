@@ -223,7 +223,7 @@ def _class_columns(
         probability = wide[""].softmax(dim=1)
     else:
         probability, expert, single = combine_probabilities(wide, expert_rule)
-        more = {"expert": [list(wide)[i] for i in expert.tolist()]}
+        more = {"expert": [MAGNIFICATIONS[i] for i in expert.tolist()]}
     predicted = [target.classes[i] for i in probability.argmax(dim=1).tolist()]
     columns: dict[str, Any] = {"label": truth["label"].to_numpy(), "predicted": predicted, **more}
     tables = {"p": probability} | {f"p{m.removesuffix('x')}": own for m, own in single.items()}
