@@ -78,19 +78,20 @@ def markdown(table: pd.DataFrame, published: pd.DataFrame) -> str:
         said = "; ".join(f"{row['model']} {row['c_index']:.3f}" for row in theirs.to_dict("records"))
         counts = [f"{part['patients'].max():.0f}", "" if pd.isna(events) else f"{events:.0f}"]
         lines.append("| " + " | ".join([str(cohort).upper(), str(task), *counts, *cells, said]) + " |")
-    lines += ["", "| cohort | SNN, one subspace | two | four |", "|---|---|---|---|"]
     finer = by_subspaces(table)
+    shown = [number for number in ("one", "two", "four") if number in set(finer["subspaces"])]
+    if len(shown) < 2:
+        return "\n".join(lines) + "\n"
+    lines += ["", "| cohort | SNN, subspaces: " + " | ".join(shown) + " |", "|" + "---|" * (len(shown) + 1)]
     for cohort, part in finer.groupby("cohort", sort=False):
-        shown = {row["subspaces"]: cell(row) for row in part.to_dict("records")}
+        cells = {row["subspaces"]: cell(row) for row in part.to_dict("records")}
         lines.append(
-            f"| {str(cohort).upper()} | "
-            + " | ".join(shown.get(v, "") for v in ("one", "two", "four"))
-            + " |"
+            "| " + " | ".join([str(cohort).upper(), *(cells.get(number, "") for number in shown)]) + " |"
         )
     means = finer.pivot_table(index="cohort", columns="subspaces", values="mean").dropna()
     lines.append(
-        f"| mean of {len(means)} | "
-        + " | ".join(f"{means[v].mean():.3f}" if v in means else "" for v in ("one", "two", "four"))
+        "| "
+        + " | ".join([f"mean of {len(means)}", *(f"{means[number].mean():.3f}" for number in shown)])
         + " |"
     )
     return "\n".join(lines) + "\n"
@@ -137,15 +138,36 @@ def draw(table: pd.DataFrame, published: pd.DataFrame, path: Path) -> None:
         for row in published.to_dict("records"):
             name = f"{row['cohort'].upper()} {row['task']}"
             if by == "both" and name in names:
-                marker = "D" if row["reads"] == "clinical" else "*"
-                axis.plot(row["c_index"], list(names).index(name), marker, ms=7, mfc="none", mec="#b00020")
+                marker, said = (
+                    ("D", "published: clinical")
+                    if row["reads"] == "clinical"
+                    else ("*", "published: with slides")
+                )
+                axis.plot(
+                    row["c_index"],
+                    list(names).index(name),
+                    marker,
+                    ms=7,
+                    mfc="none",
+                    mec="#b00020",
+                    label=said,
+                )
         axis.axvline(0.5, color="0.75", lw=0.8, ls=":")
         axis.set_yticks(range(len(names)), list(names), fontsize=8)
         axis.set_ylim(max(len(names), 1) - 0.5, -0.5)
         axis.set_title(title, fontsize=10)
         axis.grid(axis="x", color="0.93")
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=3)
+        handles = dict(reversed(list(zip(*reversed(axis.get_legend_handles_labels())))))
+        axis.legend(
+            handles.values(),
+            handles.keys(),
+            fontsize=7,
+            frameon=False,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.06),
+            ncols=3,
+        )
     # no date and no random ids: same numbers, same bytes
     with (
         atomic_path(path) as temporary,
