@@ -132,9 +132,7 @@ def draw(table: pd.DataFrame, published: pd.DataFrame, path: Path) -> None:
             mean = chosen["mean"].to_numpy()
             error = [mean - chosen["ci_low"].to_numpy(), chosen["ci_high"].to_numpy() - mean]
             colour = COLOURS[group] if by != "subspaces" else ("#bdd7ee", "#5ea2d4", "#0a7abf")[k]
-            axis.errorbar(
-                chosen["mean"], place, xerr=error, fmt="o", ms=3.5, lw=1.1, color=colour, label=group
-            )
+            axis.errorbar(mean, place, xerr=error, fmt="o", ms=3.5, lw=1.1, color=colour, label=group)
         for row in published.to_dict("records"):
             name = f"{row['cohort'].upper()} {row['task']}"
             if by == "both" and name in names:
@@ -158,7 +156,8 @@ def draw(table: pd.DataFrame, published: pd.DataFrame, path: Path) -> None:
         axis.set_title(title, fontsize=10)
         axis.grid(axis="x", color="0.93")
         axis.spines[["top", "right"]].set_visible(False)
-        handles = dict(reversed(list(zip(*reversed(axis.get_legend_handles_labels())))))
+        shown, said = axis.get_legend_handles_labels()
+        handles = dict(zip(said, shown))
         axis.legend(
             handles.values(),
             handles.keys(),
