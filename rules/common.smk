@@ -10,6 +10,7 @@ from pathduet.core.config import is_demo
 from pathduet.core.errors import PathDuetError
 from pathduet.core.parent_process import VARIABLE
 from pathduet.core.source_code import code_version
+from pathduet.result_tables import external_table
 from pathduet.results import (
     COST,
     DESCRIPTION,
@@ -149,7 +150,7 @@ def regression_outputs():
 
 def explained_external(task):
     """What a task's models say about the external cohorts."""
-    table = f"external_{task}"
+    table = external_table(task)
     if table not in plan.tables:
         return []
     models = plan.explained_models(task)

@@ -38,6 +38,11 @@ class ResultTable:
     external: bool = False
 
 
+def external_table(task: str) -> str:
+    """Return the name of a task's table on the external cohorts."""
+    return f"external_{task}"
+
+
 def result_tables(config: Mapping[str, Any]) -> dict[str, ResultTable]:
     """Return every table that can be asked for by name; those of a whole run are :func:`whole_run_tables`."""
     tables = []
@@ -47,7 +52,7 @@ def result_tables(config: Mapping[str, Any]) -> dict[str, ResultTable]:
             title = (
                 f"{task.title} on the external cohort{'s' if len(config['cohorts']['external']) > 1 else ''}"
             )
-            tables.append(ResultTable(f"external_{task.name}", title, task.name, external=True))
+            tables.append(ResultTable(external_table(task.name), title, task.name, external=True))
     tables += [ResultTable(name, _VARIATION_TITLES[name]) for name in VARIATION_TABLES]
     return {table.name: table for table in tables}
 

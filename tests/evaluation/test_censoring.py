@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
-from lifelines import CoxPHFitter
 from sksurv.metrics import concordance_index_ipcw, integrated_brier_score
 from sksurv.util import Surv
 
 from pathduet.evaluation.censoring import (
-    breslow_survival,
     brier_contributions,
     interval_survival,
     ipcw_c_index,
@@ -67,18 +64,6 @@ def test_mean_brier_contribution_is_the_integrated_score_of_scikit_survival(seed
     )
     found = brier_contributions(t, e, time, event, survival, days).mean()
     assert found == pytest.approx(expected, abs=1e-10)
-
-
-def test_breslow_curves_are_those_of_lifelines() -> None:
-    time, event, x = patients(150, 3)
-    fitted = CoxPHFitter(baseline_estimation_method="breslow").fit(
-        pd.DataFrame({"x": x, "t": time, "e": event}), "t", "e"
-    )
-    hazard = fitted.params_["x"] * (x - x.mean())
-    # on days of deaths: between them lifelines interpolates the steps
-    days = np.sort(np.unique(time[event == 1]))[[2, 20, 40]]
-    expected = fitted.predict_survival_function(pd.DataFrame({"x": x[:9]}), times=days).T.to_numpy()
-    np.testing.assert_allclose(breslow_survival(time, event, hazard, hazard[:9], days), expected, rtol=1e-6)
 
 
 def test_interval_curves_pass_through_the_products_of_survival() -> None:

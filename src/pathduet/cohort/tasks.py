@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pathduet.core.config import default
+
 Kind = Literal["classification", "survival", "regression"]
 KINDS: tuple[Kind, ...] = ("classification", "survival", "regression")
 #: Days in a unit of survival time; a month is a twelfth of a Julian year.
@@ -71,14 +73,14 @@ class Task:
     observed: str = "1"
     censored: str = "0"
     unit: str = "days"
-    bins: int = 4
+    bins: int = default("labels.survival_bins")
     missing_values: tuple[str, ...] = ()
     clinical_baselines: tuple[str, ...] | None = None
     external: bool = True
     malignancy_score: bool | str = True
 
     @classmethod
-    def of(cls, name: str, entry: Mapping[str, Any], bins: int = 4) -> Task:
+    def of(cls, name: str, entry: Mapping[str, Any], bins: int | None = None) -> Task:
         """Return a task as an entry of the configuration's ``tasks`` describes it, or as :meth:`to_plain` left it."""
         more = {key: value for key, value in entry.items() if key != "name"}
         classes = more.get("classes") or ()
@@ -95,7 +97,8 @@ class Task:
         for key in ("missing_values", "clinical_baselines"):
             if more.get(key) is not None:
                 more[key] = tuple(map(str, more[key]))
-        more["bins"] = more.get("bins", bins)
+        if bins is not None:
+            more.setdefault("bins", bins)
         words = name.replace("_", " ")
         # abbreviations, as endpoints have: OS, PFI
         more["title"] = more.get("title") or (words.upper() if len(words) <= 3 else words.capitalize())

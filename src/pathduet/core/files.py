@@ -61,6 +61,15 @@ def write_tsv(path: str | os.PathLike[str], table: pd.DataFrame, *, index: bool 
         table.to_csv(temporary, sep="\t", index=index, float_format="%.10g", lineterminator="\n")
 
 
+def stamp(path: str | os.PathLike[str]) -> str:
+    """Return a file's size and date, ``absent`` without one: other ones mean that its content is worth reading again."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return "absent"
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     with Path(path).open("rb") as handle:

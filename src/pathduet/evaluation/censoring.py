@@ -110,36 +110,6 @@ def brier_contributions(
     return integral
 
 
-def breslow_survival(
-    train_time: Floats, train_event: Floats, train_hazard: Floats, hazard: Floats, days: Floats
-) -> Floats:
-    """Return survival curves of a Cox model by Breslow's estimate of its baseline.
-
-    Parameters
-    ----------
-    train_time, train_event : (m,) arrays
-    train_hazard : (m,) array
-        Log partial hazards of the training part.
-    hazard : (n,) array
-        Those of the patients to predict.
-    days : (T,) array
-
-    Returns
-    -------
-    (n, T) array
-        Probability of no event until each day.
-    """
-    order = np.argsort(train_time, kind="stable")
-    time, event, weight = train_time[order], train_event[order], np.exp(train_hazard[order])
-    at_risk = weight[::-1].cumsum()[::-1]
-    # everyone with the same time is still at risk when the first of them dies
-    first = np.searchsorted(time, time, side="left")
-    cumulative = np.cumsum(event / at_risk[first])
-    last = np.searchsorted(time, days, side="right")
-    baseline = np.concatenate([[0.0], cumulative])[last]
-    return np.asarray(np.exp(-np.exp(hazard)[:, None] * baseline[None, :]))
-
-
 def interval_survival(hazards: Floats, edges: Floats, days: Floats) -> Floats:
     """Return survival curves of a discrete-time model at days up to its last edge.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.inputs import Inputs
+from pathduet.evaluation.regression_inputs import Inputs
 
 _LEAST_EVENTS = 2
 

@@ -20,9 +20,10 @@ from pathduet.core.files import write_json, write_tsv
 from pathduet.evaluation.components import Components, patient_expression
 from pathduet.evaluation.covariates import Covariates, covariate_values
 from pathduet.evaluation.cox import CoxModel, fit_cox
-from pathduet.evaluation.inputs import Inputs
 from pathduet.evaluation.logistic import LogisticModel, fit_logistic
+from pathduet.evaluation.regression_inputs import Inputs
 from pathduet.evaluation.ridge import RidgeModel, fit_ridge
+from pathduet.expression.fold_matrix import read_values
 from pathduet.results import DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
 
 
@@ -56,6 +57,13 @@ def parts_of_fold(
     tested = fold_of.loc[inside].to_numpy() == fold
     outside = known[patients.loc[known, "cohort"].isin(list(external))]
     return {"train": inside[~tested], "test": inside[tested].sort_values(), "external": outside.sort_values()}
+
+
+def predicted_by_networks(ledger: pd.DataFrame, genes: Mapping[int, str | PathLike[str]]) -> set[str] | None:
+    """Return the patients whom a run's networks predict: those with a used slide, else with expression; None for everyone."""
+    if len(ledger):
+        return set(ledger.loc[ledger["status"] == "ok", "patient_id"])
+    return set(read_values(genes[0])[0]["patient_id"]) if genes else None
 
 
 def write_regressions(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pathduet.evaluation.inputs import Inputs
+from pathduet.evaluation.regression_inputs import Inputs
 
 _LEAST_PATIENTS = 3
 

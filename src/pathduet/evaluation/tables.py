@@ -24,6 +24,7 @@ from pathduet.evaluation.model_summary import ModelSummary
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.paired import PairedDifference, paired_differences
 from pathduet.evaluation.published_numbers import NONE, PublishedNumbers
+from pathduet.result_tables import external_table
 
 #: What tells the tests of a table apart.
 _KEYS = ["task", "model", "variant", "protocol", "metric"]
@@ -208,7 +209,7 @@ class _ModelRows:
             # one test a model: five metrics of the same predictions are no five questions
             row["p"] = against.p if against and metric == self.names[0] else None
             row["p_holm"] = None
-            published = f"external_{task}" if self.found.external else task
+            published = external_table(task) if self.found.external else task
             row |= self.parts.published.columns(published, self.model, metric)
             row["holes"] = "; ".join(missing)
             yield row

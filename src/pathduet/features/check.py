@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pathduet.core.errors import Problems
-from pathduet.core.files import sha256_file
+from pathduet.core.files import sha256_file, stamp
 from pathduet.features.feature_file import features_of, read_pointer
 from pathduet.results import Results
 
@@ -64,12 +64,6 @@ def _verify_foreign(slide_id: str, pointer: Path, problems: Problems) -> None:
             sha256_file(file) != known["sha256"][magnification]
         ):
             problems.add(where, "has changed since the run read it", "start the run again")
-
-
-def stamp(path: Path) -> str:
-    """Return a file's size and date: others than before mean that it is worth reading."""
-    found = path.stat()
-    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def recorded_sha256(results: Results, slide_id: str) -> str:

@@ -19,7 +19,7 @@ from pathduet.phantom.appearance import Look, appearance
 from pathduet.phantom.artefacts import mark_with_pen, spoil_tissue
 from pathduet.phantom.design import Design, Site, design_of, read_design
 from pathduet.phantom.expression import draw_activities, draw_counts, draw_genes
-from pathduet.phantom.inputs import input_files, write_expression, write_inputs
+from pathduet.phantom.input_files import input_files, write_expression, write_inputs
 from pathduet.phantom.layout import MAP_MPP, lay_out, shares
 from pathduet.phantom.random_numbers import generator
 from pathduet.phantom.slide_file import write_svs

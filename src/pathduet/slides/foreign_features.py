@@ -10,11 +10,10 @@ from typing import Any
 
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import Problems, SlideError
-from pathduet.core.files import sha256_file, write_json
+from pathduet.core.files import sha256_file, stamp, write_json
 from pathduet.core.progress import track
 from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
-from pathduet.features.check import stamp
 from pathduet.features.foreign_tiles import FeatureFileError, ForeignTiles
 from pathduet.features.layout import open_tiles
 from pathduet.results import Results
@@ -130,7 +129,7 @@ def _take(slide: SlideRow, results: Path, settings: ForeignSettings, problems: P
 def _key(slide: SlideRow, settings: ForeignSettings) -> str:
     """Return a hash of what the pointer depends on; size and date stand for a file's content."""
     files = [*slide.foreign.values(), *([slide.path] if slide.has_raw else [])]
-    stamps = [stamp(path) if path.is_file() else "absent" for path in files]
+    stamps = [stamp(path) for path in files]
     named = {name: str(path) for name, path in slide.foreign.items()}
     code = code_version("pathduet.slides.foreign_features")
     return settings_hash([slide.slide_id, slide.mpp, named, stamps, vars(settings), code])

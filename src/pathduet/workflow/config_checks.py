@@ -14,6 +14,7 @@ from pathduet.cohort.tasks import KINDS, Task, tasks_of
 from pathduet.core.config import did_you_mean, preset, preset_names
 from pathduet.core.errors import InputError, Problem
 from pathduet.explain.files import plain_name
+from pathduet.result_tables import external_table
 from pathduet.slides.encoders import registry as encoders
 from pathduet.slides.settings import fitted
 from pathduet.variations import VARIATION_TABLES
@@ -116,7 +117,7 @@ def _task_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     if not tasks:
         advice = f"say what to predict (config.yaml shows each kind), or name a preset: {', '.join(preset_names())}"
         yield Problem("tasks", "none", advice)
-    tables = [*VARIATION_TABLES, "main", *(f"external_{name}" for name in tasks)]
+    tables = [*VARIATION_TABLES, "main", *map(external_table, tasks)]
     for name, task in tasks.items():
         where, given = f"tasks.{name}", config["tasks"][name]
         if name in tables:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ from pathduet.cohort.sheets import SlideRow, read_sheets
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
-from pathduet.core.files import sha256_file
+from pathduet.core.files import sha256_file, stamp
 from pathduet.explain.files import files_of
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
-from pathduet.result_tables import ResultTable, result_tables, whole_run_tables
+from pathduet.result_tables import ResultTable, external_table, result_tables, whole_run_tables
 from pathduet.results import COST, DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
 from pathduet.slides.encoders.registry import REGISTRY
 from pathduet.variations import (
@@ -111,7 +112,7 @@ class Plan:
         """Fold numbers, from 0."""
         return range(self.config["split"]["folds"])
 
-    @property
+    @cached_property
     def tasks(self) -> dict[str, Task]:
         """Configured tasks by name, in their order."""
         return tasks_of(self.config)
@@ -147,7 +148,7 @@ class Plan:
         """Every path under the results folder."""
         return Results(Path(self.config["results"]))
 
-    @property
+    @cached_property
     def catalogue(self) -> dict[str, Model]:
         """Every model, the user's own and the clinical ones too."""
         return catalogue_of(self.config)
@@ -159,7 +160,7 @@ class Plan:
         there = {"slides": self.has_slides, "expression": self.has_expression}
         return " and ".join(f"no {what}" for what in model.learns_from if not there.get(what, True))
 
-    @property
+    @cached_property
     def left_out(self) -> dict[str, str]:
         """Models of the tasks' tables that this run cannot train, and why."""
         wanted = [*(row.base for row in table_rows("main", self.config)), *self._compared("components")]
@@ -190,12 +191,12 @@ class Plan:
         """All models of a task's table."""
         return [*self.networks, *self.regressions(task)]
 
-    @property
+    @cached_property
     def tables(self) -> dict[str, ResultTable]:
         """Result tables of a whole run, by name."""
         return whole_run_tables(self.config)
 
-    @property
+    @cached_property
     def every_table(self) -> dict[str, ResultTable]:
         """Result tables that can be asked for, by name."""
         return result_tables(self.config)
@@ -321,7 +322,7 @@ class Plan:
         would else have its slides made again in every run.
         """
         used = [slide for slide in self.batches[batch] if not slide.exclude]
-        masks = [_stamp(str(slide.mask)) for slide in used if slide.mask]
+        masks = [stamp(slide.mask) for slide in used if slide.mask]
         return [*(self.raw_stamp(slide.slide_id) for slide in used), *masks]
 
     def last_manifest(self, batch: str) -> Path:
@@ -331,7 +332,7 @@ class Plan:
     def foreign_stamps(self, batch: str) -> list[str]:
         """The same of the files of features of a batch, and of the raw slides beside them."""
         used = [slide for slide in self.batches[batch] if not slide.exclude]
-        files = [_stamp(str(path)) for slide in used for path in slide.foreign.values()]
+        files = [stamp(path) for slide in used for path in slide.foreign.values()]
         return [*files, *(self.raw_stamp(slide.slide_id) for slide in used if slide.has_raw)]
 
     def raw_stamp(self, slide_id: str) -> str:
@@ -340,7 +341,7 @@ class Plan:
         if not self._slide(slide_id).has_raw:
             return "none"
         drawn = self.drawn_from and demo.as_drawn(slide_id, path)
-        return self.drawn_from if drawn else _stamp(str(path))
+        return self.drawn_from if drawn else stamp(path)
 
     def drawn_files(self) -> list[str]:
         """What tells that the demo's slides are drawn; of other cohorts nothing."""
@@ -575,7 +576,7 @@ class Plan:
             "bootstrap": self.config["evaluation"]["bootstrap"],
             "models": [model for _, model in self.explained_models(task)],
             "folds": self.config["split"]["folds"],
-            "external": f"external_{task}" in self.tables,
+            "external": external_table(task) in self.tables,
             "has_slides": self.has_slides,
             "has_expression": self.has_expression,
         }
@@ -610,14 +611,6 @@ def _own_network(own: Mapping[str, Any], model: Model) -> dict[str, Any]:
 
 def _named(*files: str | None) -> list[str]:
     return [file for file in files if file and file != "shipped"]
-
-
-def _stamp(path: str) -> str:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return "absent"
-    return f"{found.st_size} {int(found.st_mtime)}"
 
 
 def _split_settings(config: Mapping[str, Any]) -> dict[str, Any]:
