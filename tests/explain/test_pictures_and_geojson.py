@@ -25,6 +25,9 @@ from pathduet.explain.viewer.pyramid import Pyramid
 from pathduet.explain.viewer.viewer_page import viewer_data
 from pathduet.slides.given_mask import given_mask
 
+# whole pages, cohorts and pictures: seconds each
+pytestmark = pytest.mark.slow
+
 #: What QuPath 0.4 to 0.6 writes for a detection, and reads.
 QUPATH = {
     "type": "object",

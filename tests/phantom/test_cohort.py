@@ -22,6 +22,9 @@ from pathduet.phantom import cohort as cohort_module
 from pathduet.phantom import simulate
 from pathduet.phantom.layout import REGIONS
 
+# whole pages, cohorts and pictures: seconds each
+pytestmark = pytest.mark.slow
+
 SIZE: dict[str, Any] = {"patients": 5, "external": 4, "workers": 1, "slide_px": 512}
 SMALL: dict[str, Any] = {"patients": 4, "external": 0, "workers": 1, "slide_px": 512}
 

@@ -15,6 +15,9 @@ from test_report_page import Page, gaps_on
 from pathduet.cohort.tasks import Task
 from pathduet.report import figures, prediction_figures
 
+# whole pages, cohorts and pictures: seconds each
+pytestmark = pytest.mark.slow
+
 Report = tuple[Path, dict[str, Any]]
 
 

@@ -19,6 +19,9 @@ from pathduet.report.blocks import Drawer, artifacts
 from pathduet.report.build import build_report
 from pathduet.results import Results
 
+# whole pages, cohorts and pictures: seconds each
+pytestmark = pytest.mark.slow
+
 #: On the whole run's page.
 FIGURES = 46
 VOID = {"meta", "link", "img", "input", "br", "use", "hr"}

@@ -155,6 +155,7 @@ def test_the_engine_is_torch_on_gpus_and_where_asked_for() -> None:
         pick_engine(EncoderSettings(engine="onnxruntime"), "cuda")
 
 
+@pytest.mark.slow
 def test_a_compiled_network_gives_the_same_features(monkeypatch: pytest.MonkeyPatch) -> None:
     # the compiler's front end alone: generating code takes half a minute
     compile_ = torch.nn.Module.compile

@@ -93,6 +93,7 @@ def test_a_coarser_level_serves_10x_where_there_is_one(tmp_path: Path) -> None:
         assert psnr(found["10x", row], scene.pixels((1, 1), x, y, EDGE, EDGE)) > 45
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(6003, 1603), (5999, 1599), (6000, 1600)])
 @pytest.mark.parametrize("direct", [True, False])
 def test_levels_whose_sizes_are_rounded_show_the_scene_where_it_is(

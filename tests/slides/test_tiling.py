@@ -39,6 +39,7 @@ def test_a_10x_tile_covers_exactly_four_20x_tiles() -> None:
     assert (low.columns, low.rows) == (high.columns // 2, high.rows // 2)
 
 
+@settings(deadline=None)  # a stride of one pixel makes a large lattice
 @given(MPP, st.integers(1, 20_000), st.integers(0, 223))
 def test_overlapping_tiles_share_just_so_many_pixels(mpp: float, width: int, overlap: int) -> None:
     tiles = lattice((width, width), (mpp, mpp), 0.5, 224, overlap)
