@@ -49,6 +49,7 @@ def history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "history.tsv", sep="\t")
 
 
+@pytest.mark.slow
 def test_a_number_is_learned_in_its_own_unit_and_distilled(
     cohort: fake_cohort.FakeCohort, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_losses_and_gradients_differ_by_rounding_alone(whole_batch: tuple, model
     assert torch.cosine_similarity(gradients[0], gradients[1], dim=0) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model", ["teacher", "student"]
 )  # a distilled one would follow the untrained teacher

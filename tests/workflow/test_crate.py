@@ -56,6 +56,7 @@ def local_contexts() -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.slow
 def test_the_validator_accepts_it(
     results: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
