@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from pan_cancer.cohorts import COHORTS, write_cohort
-from pan_cancer.summary import markdown, read_results, write_summary
+from pan_cancer.summary import findings, markdown, read_results, write_summary
 
 from pathduet.cohort.labels import known_labels, task_labels
 from pathduet.cohort.sheets import read_patients
@@ -48,6 +48,16 @@ def tables(tmp_path: Path) -> Path:
         parts = {"train": pd.Series([i for i in ids if i not in tested]), "val": pd.Series(tested)}
         pd.DataFrame(parts).to_csv(folder / "survpath_5fold_blca" / f"splits_{fold}.csv")
     return tmp_path / "data"
+
+
+def test_the_results_page_says_what_its_table_holds(repository: Path) -> None:
+    folder = repository / "docs" / "results"
+    table = pd.read_csv(folder / "pan_cancer.tsv", sep="\t")
+    published = pd.read_csv(repository / "examples" / "pan_cancer" / "published.tsv", sep="\t")
+    page = (folder / "pan_cancer.md").read_text(encoding="utf-8")
+    said = findings(table, published)
+    assert len(said) > 5 and [line for line in said if line not in page] == []
+    assert markdown(table, published).strip() in page
 
 
 def test_a_cohort_s_tables_become_sheets_in_the_units_that_its_configuration_says(

@@ -97,6 +97,68 @@ def markdown(table: pd.DataFrame, published: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def findings(table: pd.DataFrame, published: pd.DataFrame) -> list[str]:
+    """Return what the table says over cohorts: means, and in how many cohorts a model is above another."""
+    main = table[table["subspaces"] == MAIN]
+    lines = []
+
+    def wide(*tasks: str) -> pd.DataFrame:
+        chosen = main[main["task"].isin(tasks)]
+        return chosen.pivot_table(index="cohort", columns="model", values="mean")
+
+    def above(found: pd.DataFrame, one: str, other: str) -> str:
+        return f"{int((found[one] > found[other]).sum())} of {len(found)}"
+
+    def listed(found: pd.DataFrame) -> str:
+        return ", ".join(str(cohort).upper() for cohort in found.index)
+
+    overall = wide("os", "survival")
+    # a run of some cohorts may lack a model, or hold none
+    if {"snn", "components", "cox_age_sex"} <= set(overall):
+        overall = overall.dropna(subset=["snn", "components"])
+        lines.append(
+            f"**Overall survival**, {len(overall)} cohorts with expression, mean C-index: age and sex {overall['cox_age_sex'].mean():.3f}, "
+            f"components {overall['components'].mean():.3f}, SNN {overall['snn'].mean():.3f}. The SNN is above age and sex in "
+            f"{above(overall, 'snn', 'cox_age_sex')} cohorts, above the components in {above(overall, 'snn', 'components')}; the components "
+            f"above age and sex in {above(overall, 'components', 'cox_age_sex')}."
+        )
+    for more in ("stage", "grade"):
+        clinical = f"cox_age_sex_{more}"
+        if {clinical, "snn", "components"} <= set(overall):
+            found = overall.dropna(subset=[clinical])
+            lines.append(
+                f"**With {more}** ({listed(found)}): age, sex and {more} {found[clinical].mean():.3f}, SNN {found['snn'].mean():.3f}, "
+                f"components {found['components'].mean():.3f}; the SNN is above in {above(found, 'snn', clinical)}."
+            )
+    theirs = published[published["model"] == "SurvPath"].set_index("cohort")["c_index"]
+    beside = wide("dss").join(theirs, how="inner")
+    if len(beside) and {"snn", "components", "cox_age_sex_stage"} <= set(beside):
+        lines.append(
+            f"**Disease-specific survival beside SurvPath** ({listed(beside)}): SurvPath with slides {beside['c_index'].mean():.3f}, "
+            f"SNN {beside['snn'].mean():.3f}, components {beside['components'].mean():.3f}, age, sex and stage "
+            f"{beside['cox_age_sex_stage'].mean():.3f}."
+        )
+    finer = by_subspaces(table).pivot_table(index="cohort", columns="subspaces", values="mean")
+    if {"one", "two", "four"} <= set(finer):
+        finer = finer.dropna()
+        gain = finer["four"] - finer["one"]
+        lines.append(
+            f"**Subspaces**, overall survival, {len(finer)} cohorts: one {finer['one'].mean():.3f}, two {finer['two'].mean():.3f}, four "
+            f"{finer['four'].mean():.3f}; four is above two in {above(finer, 'four', 'two')}, two above one in {above(finer, 'two', 'one')}. "
+            f"Mean difference four - one {gain.mean():+.3f} (SD over cohorts {gain.std():.3f})."
+        )
+    for (cohort, task), part in main[main["metric"] == "auc"].groupby(["cohort", "task"], sort=False):
+        values = part.set_index("model")["mean"]
+        said = (
+            f"{name} {values[model]:.3f}"
+            for name, models in COLUMNS.items()
+            for model in models
+            if model in values
+        )
+        lines.append(f"**{str(cohort).upper()}, {task}**, AUC: {', '.join(said)}.")
+    return [f"- {line}" for line in lines]
+
+
 def by_subspaces(table: pd.DataFrame) -> pd.DataFrame:
     """Return the SNN's rows about overall survival, for every number of subspaces."""
     return table[(table["model"] == "snn") & table["task"].isin(["os", "survival"])]
@@ -177,9 +239,10 @@ def draw(table: pd.DataFrame, published: pd.DataFrame, path: Path) -> None:
 
 
 def write_summary(out: Path, cohorts: Sequence[str], published: Path) -> pd.DataFrame:
-    """Write table.tsv, table.md and figure.svg of what there is; return the table."""
+    """Write table.tsv, table.md, findings.md and figure.svg of what there is; return the table."""
     table, theirs = read_results(out, cohorts), pd.read_csv(published, sep="\t")
     write_tsv(out / "table.tsv", table)
     write_text(out / "table.md", markdown(table, theirs))
+    write_text(out / "findings.md", "\n".join(findings(table, theirs)) + "\n")
     draw(table, theirs, out / "figure.svg")
     return table

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pathduet.cohort.labels import natural_order, number_in
 
 #: Cells that say that nothing is known, beside those that every sheet's reader takes for empty.
-UNKNOWN = {"unknown", "not known", "?", "??", "--", "'--", "missing", "not done", "not reported"}
+UNKNOWN = {"unknown", "not known", "?", "??", "--", "'--", "missing", "not done"}
 _UNITS = {
     "days": {"day", "days"},
     "months": {"mo", "mos", "month", "months"},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pathduet.cohort.folds import read_folds
 from pathduet.cohort.ledger import read_ledger
@@ -24,6 +25,9 @@ from pathduet.explain.viewer.slide_heatmaps import explain_slide
 from pathduet.features.export import WRITERS, slide_tiles
 from pathduet.results import PREDICTIONS, Results
 from pathduet.slides.readers.frame import FrameName, frame_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Formats that say what a model made of tiles, and in whose frame.
 WITH_MODEL = ("anndata", "spatialdata", "geojson")
@@ -63,6 +67,17 @@ class ExportJob:
     folds: tuple[int, ...] = ()
     frame: FrameName = "level0"
     raw: Mapping[str, Path] = field(default_factory=dict)
+
+    @cached_property
+    def fold_of(self) -> dict[str, int]:
+        """In which fold's test part each internal patient is."""
+        folds = read_folds(self.results.folds)
+        return {str(patient): int(fold) for patient, fold in zip(folds["patient_id"], folds["fold"])}
+
+    @cached_property
+    def predictions(self) -> dict[Path, pd.DataFrame]:
+        """Tables of predictions by their files, each read once."""
+        return {}
 
 
 def slides_to_export(results: Results, wanted: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -130,8 +145,7 @@ def _export(job: ExportJob, slide_id: str, patient_id: str) -> list[Path]:
 
 def _view(job: ExportJob, slide_id: str, patient_id: str) -> ModelView:
     assert job.task is not None
-    folds = read_folds(job.results.folds).set_index("patient_id")["fold"]
-    unseen = [int(folds[patient_id])] if patient_id in folds.index else list(job.folds)
+    unseen = [job.fold_of[patient_id]] if patient_id in job.fold_of else list(job.folds)
     maps = explain_slide(job.results, slide_id, patient_id, job.task.name, job.model, unseen)
     return ModelView(maps, _prediction(job, slide_id, unseen))
 
@@ -145,8 +159,11 @@ def _prediction(job: ExportJob, slide_id: str, folds: Sequence[int]) -> dict[str
         if one
         else job.results.ensemble(job.task.name, job.model)
     )
-    if not (folder / PREDICTIONS).is_file():
+    path = folder / PREDICTIONS
+    if not path.is_file():
         return {}
-    table = read_predictions(folder / PREDICTIONS)
+    if path not in job.predictions:
+        job.predictions[path] = read_predictions(path)
+    table = job.predictions[path]
     rows = table[table["slide_id"] == slide_id].drop(columns=["slide_id", "cohort"], errors="ignore")
     return {str(name): value for name, value in rows.iloc[0].dropna().items()} if len(rows) else {}

@@ -181,10 +181,12 @@ def write_spatialdata(path: Path, found: AnnData) -> None:
         images["thumbnail"] = Image2DModel.parse(
             library["images"]["hires"], dims=("y", "x", "c"), transformations=placed
         )
-    if path.exists():
-        shutil.rmtree(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    SpatialData(images=images, shapes={"tiles": shapes}, tables={"table": table}).write(path)
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    SpatialData(images=images, shapes={"tiles": shapes}, tables={"table": table}).write(temporary)
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
 
 
 def write_objects(
@@ -235,7 +237,7 @@ def slides_anndata(results: Results, task: Task, model: str, folds: Sequence[int
     obs = pd.concat(tables, ignore_index=True)
     obs.index = [slide or patient for slide, patient in zip(obs["slide_id"], obs["patient_id"])]
     for column in obs.select_dtypes("object"):
-        obs[column] = obs[column].astype(str).astype("category")
+        obs[column] = obs[column].astype("category")  # what is missing stays missing
     matrix = np.concatenate(values).astype(np.float32) if values else np.zeros((len(obs), 0), np.float32)
     var = pd.DataFrame(index=[f"representation_{i}" for i in range(matrix.shape[1])])
     return AnnData(matrix, obs=obs, var=var, uns={"pathduet": {"task": task.name, "model": model}})
