@@ -170,7 +170,8 @@ def row_chunks(dataset: Any) -> NDArray[Any] | None:
     values = np.empty((n, shape[-1]), dataset.dtype)
     into = values.view(np.uint8).reshape(-1).data
     starts = np.flatnonzero(np.diff(places, prepend=places[0] - 2 * row) != row)
-    with Path(dataset.file.filename).open("rb", buffering=0) as file:
+    # buffered: a single read of the system ends at 2 GiB, this one does not
+    with Path(dataset.file.filename).open("rb") as file:
         for start, end in zip(starts, [*starts[1:], n]):
             file.seek(places[start])
             if file.readinto(into[start * row : end * row]) != (end - start) * row:
