@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.core.config import schema
 from pathduet.core.errors import InputError, Problems
-from pathduet.core.sheet_file import read_lines
+from pathduet.core.sheet_file import read_lines, too_many_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,10 +118,7 @@ def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dic
         if not any(cells):
             continue
         if len(cells) > len(header):
-            found = f"{len(cells)} cells under {len(header)} columns"
-            problems.add(
-                f"{label} row {number}", found, "remove the extra cells, or quote those with a delimiter"
-            )
+            problems.append(too_many_cells(cells, header, f"{label} row {number}"))
             continue
         row = {
             column: _number(cell) if column in _NUMERIC and column in known else cell or None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import gzip
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
-from pathduet.core.errors import InputError
+from pathduet.core.errors import InputError, Problem
 
 #: Cells that say that there is no value, upper and lower case aside.
 MISSING = frozenset(
@@ -14,6 +17,27 @@ MISSING = frozenset(
      "[discrepancy]", "[not evaluated]", "not reported"}
 )  # fmt: skip
 SUFFIXES = (".tsv", ".txt", ".csv", ".xlsx")
+#: A sheet of text is never larger once unpacked; a workbook that is would fill the memory.
+_LARGEST_WORKBOOK_MIB = 256
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a table of text, gzipped or not: UTF-8, or UTF-16 with its mark (Excel's "Unicode text"); line ends stay."""
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rb") as handle:
+        start = handle.read(4)
+    wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return cast(TextIO, opener(path, "rt", encoding="utf-16" if wide else "utf-8-sig", newline=""))
+
+
+def too_many_cells(cells: Sequence[str], header: Sequence[str], where: str) -> Problem:
+    """Return the problem of a row that is longer than its header."""
+    r_names = len(cells) == len(header) + 1
+    advice = (
+        "give the first column a name (R's write.table leaves it out: col.names = NA), or " if r_names else ""
+    )
+    found = f"{len(cells)} cells under {len(header)} columns"
+    return Problem(where, found, f"{advice}quote cells that hold a delimiter")
 
 
 def read_lines(path: Path) -> list[list[str]]:
@@ -33,43 +57,53 @@ def read_lines(path: Path) -> list[list[str]]:
         lines = _workbook(path) if path.suffix.lower() == ".xlsx" else _text(path)
     except OSError as error:
         raise InputError.of(path.name, error.strerror or "unreadable", "give the sheet's path") from None
-    except (UnicodeDecodeError, csv.Error) as broken:
-        raise InputError.of(
-            path.name, f"not a UTF-8 table: {broken}", "save it as TSV or CSV, UTF-8"
-        ) from None
+    except UnicodeError as broken:
+        found = f"neither UTF-8 nor UTF-16 text: {broken}"
+        raise InputError.of(path.name, found, "save it as TSV or CSV, UTF-8") from None
+    except csv.Error as broken:
+        raise InputError.of(path.name, f"not a table: {broken}", "close every quote; save it again") from None
     return [["" if cell.casefold() in MISSING else cell for cell in line] for line in lines]
 
 
 def _text(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8-sig", newline="") as handle:
+    with open_text(path) as handle:
         header = handle.readline()
         handle.seek(0)
         delimiter = "\t"
         if path.suffix.lower() == ".csv":
             delimiter = ";" if ";" in header and "," not in header else ","
-        # the mark at the start is read again after seek
-        return [
+        # strict: a quote that is never closed would swallow the rows below it
+        lines = [
+            # the mark at the start is read again after seek
             [cell.strip().lstrip("\ufeff") for cell in line]
-            for line in csv.reader(handle, delimiter=delimiter)
+            for line in csv.reader(handle, delimiter=delimiter, strict=True)
         ]
+    if any("\0" in cell for line in lines for cell in line):
+        raise csv.Error("it holds NUL bytes")
+    return lines
 
 
 def _workbook(path: Path) -> list[list[str]]:
-    from zipfile import BadZipFile
+    from zipfile import ZipFile
 
     from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
 
     try:
+        with ZipFile(path) as parts:
+            size = sum(part.file_size for part in parts.infolist()) / 2**20
+            entities = any(b"<!ENTITY" in parts.open(part).read(4096) for part in parts.infolist())
+        if entities or size > _LARGEST_WORKBOOK_MIB:
+            raise ValueError("it declares XML entities" if entities else f"it unpacks to {size:.0f} MiB")
         book = load_workbook(path, read_only=True, data_only=True)
-    except (BadZipFile, InvalidFileException, KeyError, ValueError) as broken:
-        raise InputError.of(
-            path.name, f"not an Excel workbook: {broken}", "save it as .xlsx, or as CSV"
-        ) from None
-    try:
-        rows = [[_cell(value) for value in row] for row in book.worksheets[0].iter_rows(values_only=True)]
-    finally:
+        sheets = book.worksheets
+        rows = [[_cell(value) for value in row] for row in sheets[0].iter_rows(values_only=True)]
         book.close()
+    except OSError:
+        raise
+    # openpyxl lets through whatever its zip and XML readers raise on a damaged file
+    except Exception as broken:
+        found = f"not an Excel workbook: {broken}"
+        raise InputError.of(path.name, found, "save it as .xlsx, or as CSV") from None
     width = max(
         (len(row) - row[::-1].index(next(filter(None, row[::-1]))) for row in rows if any(row)), default=0
     )

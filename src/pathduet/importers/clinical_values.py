@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.core.errors import InputError
-from pathduet.core.sheet_file import read_lines
+from pathduet.core.sheet_file import read_lines, too_many_cells
 from pathduet.importers.report import ImportReport
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def read_table(path: str | PathLike[str], *, comment: str | None = None) -> pd.D
     for number, row in enumerate(rows, 2):
         if len(row) > len(header):
             if any(row[len(header) :]):
-                found = f"{len(row)} cells under {len(header)} columns"
-                raise InputError.of(f"{path.name} row {number}", found, "quote cells that hold a delimiter")
+                raise InputError([too_many_cells(row, header, f"{path.name} row {number}")])
             del row[len(header) :]
         row.extend([""] * (len(header) - len(row)))
     before: Counter[str] = Counter()
