@@ -30,12 +30,12 @@ class MeanMaxPool(nn.Module):
 
     def __init__(self, sizes: NetworkSizes, width: int = 64, dropout: float = 0.1) -> None:
         super().__init__()
-        self.bag = Bag(sizes.feature_dim, width, ("10x", "20x"))
+        self.bag = Bag(sizes.feature_dim, width, sizes.magnifications)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(2 * width, sizes.outputs)
 
     def forward(self, inputs: Inputs) -> Answer:
         """Classify slides."""
-        tokens = self.bag(inputs.patches)  # (slides, tiles of both magnifications, width)
+        tokens = self.bag(inputs.patches)  # (slides, tiles of all magnifications, width)
         pooled = torch.cat([tokens.mean(dim=1), tokens.amax(dim=1)], dim=1)
         return Answer(self.classifier(self.dropout(pooled)), pooled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import foreign_files
@@ -247,6 +248,29 @@ def test_a_batch_is_pointed_to_and_losses_have_reasons(
         verify_features(out, ["good"])
     few = ForeignSettings(layout=None, min_tiles=1000, default_mpp=None)
     assert take_batch(rows[:1], out.root, few, tmp_path / "m.tsv")[0].reason == "too_few_tiles"
+
+
+def test_rows_stored_one_by_one_are_found_again_but_not_in_another_file(
+    tmp_path: Path, features: np.ndarray, grid: np.ndarray
+) -> None:
+    path, out = tmp_path / "S1.h5", Results(tmp_path / "run")
+    foreign_files.trident(path, features, grid * TILE0)
+    take_batch([SlideRow("S1", "P1", "c", features_20x=path)], out.root, ANY, tmp_path / "m.tsv")
+    runs = json.loads(out.feature_pointer("S1").read_text())["runs"]["20x"]
+    assert sum(rows for _, rows in runs["features"]) == len(grid) == sum(rows for _, rows in runs["coords"])
+
+    def read() -> np.ndarray:
+        with open_features(features_of(out, "S1")) as file:
+            return file.features("20x")
+
+    assert (read() == features).all()
+    # the known places would give these rows in the order of the old file
+    with h5py.File(path, "w") as file:
+        stored = file.create_dataset("features", shape=features.shape, dtype="f4", chunks=(1, 12))
+        for row in range(len(grid))[::-1]:
+            stored[row] = features[row]
+        file.create_dataset("coords", data=grid * TILE0, chunks=(1, 2)).attrs["patch_size_level0"] = TILE0
+    assert (read() == features).all()
 
 
 def test_micrometres_without_a_pixel_size_have_a_map_of_tokens_and_no_places(

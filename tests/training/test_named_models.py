@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anndata
 import h5py
+import numpy as np
 import pytest
 import torch
 
@@ -99,6 +101,20 @@ def test_the_example_of_an_own_model_learns_a_planted_signal(
     table = predicted(cohort, tmp_path).table
     train = table[table["part"] == "train"]
     assert (train["label"] == train["predicted"]).all()
+
+
+def test_an_own_model_of_a_number_is_given_the_magnification_that_the_run_has(
+    cohort: fake_cohort.FakeCohort, tmp_path: Path
+) -> None:
+    choice = choose("mean_max", {"width": 16, "dropout": 0.0}, own(EXAMPLE, "MeanMaxPool"))
+    training = TrainingConfig(epochs=15, batch_size=8, learning_rate=1e-2)
+    config = replace(fake_cohort.SMALL, magnifications="20x")
+    train_model(
+        fake_cohort.to_train("size", "mean_max", training, config, choice), cohort.data("size"), tmp_path
+    )
+    table = predicted(cohort, tmp_path, "size").table
+    train = table[table["part"] == "train"]
+    assert np.corrcoef(train["value"], train["prediction"])[0, 1] > 0.9
 
 
 def test_own_code_runs_only_where_it_is_allowed_and_unchanged(

@@ -36,26 +36,47 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def as_trident(run: Path, out: Path) -> dict[str, Path]:
-    """Write each slide's 20x features as TRIDENT would."""
+#: Layout: what the files call the encoder, and how they are named in the configuration.
+LAYOUTS = {"trident": "uni_v1", "clam": "unknown", "stamp": "uni2"}
+
+
+def as_layout(layout: str, run: Path, folder: Path) -> dict[str, Path]:
+    """Write each slide's 20x features as another tool would."""
     results, files = Results(run / "results"), {}
     for slide in pd.read_csv(run / "results" / "ledger.tsv", sep="\t")["slide_id"]:
+        path = folder / f"{slide}.h5"
         with open_features(results.features(slide)) as file:
-            tile0 = file.tile_size("20x")[0]
-            path = out / "features_uni_v1" / f"{slide}.h5"
-            files[slide] = foreign_files.trident(path, file.features("20x"), file.coords("20x"), tile0)
+            tile0, features, coords = file.tile_size("20x")[0], file.features("20x"), file.coords("20x")
+            mpp = float(file.attributes["mpp_x"])
+        if layout == "trident":
+            foreign_files.trident(path, features, coords, tile0)
+        elif layout == "clam":
+            foreign_files.clam(path, features, coords)
+        else:
+            foreign_files.stamp(path, features, coords * mpp, tile0 * mpp)
+        files[slide] = path
     return files
 
 
-def test_tridents_files_give_the_numbers_of_the_run_they_came_from(own: Path, tmp_path: Path) -> None:
-    files = as_trident(own, tmp_path / "trident")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_files_of_another_tool_give_the_numbers_of_the_run_they_came_from(
+    own: Path, tmp_path: Path, layout: str
+) -> None:
+    folder = tmp_path / "features_uni_v1"
+    files = as_layout(layout, own, folder)
     before = {slide: sha256_file(path) for slide, path in files.items()}
     cohort = own / "cohort"
-    sheet = pd.read_csv(cohort / "slides.tsv", sep="\t")
-    sheet["features"] = sheet["slide_id"].map(files)
-    sheet.drop(columns="path").to_csv(tmp_path / "slides.tsv", sep="\t", index=False)
+    sheet = pd.read_csv(cohort / "slides.tsv", sep="\t").drop(columns="path")
+    more: dict[str, object] = {}
+    if layout == "trident":  # by the sheet; the others by the section
+        sheet["features"] = sheet["slide_id"].map(files)
+    else:
+        more = {"features": {"folder": str(folder), "layout": layout, "magnification": "20x"}}
+    sheet.to_csv(tmp_path / "slides.tsv", sep="\t", index=False)
+    if layout == "stamp":  # micrometres need it to be laid on a picture
+        sheet.assign(mpp=0.5).to_csv(tmp_path / "slides.tsv", sep="\t", index=False)
     config = tiny_cohort.write_config(
-        tmp_path, cohort, sheets={"slides": str(tmp_path / "slides.tsv")}, **SMALL
+        tmp_path, cohort, sheets={"slides": str(tmp_path / "slides.tsv")}, **SMALL, **more
     )
     result = tiny_cohort.snakemake(tmp_path, config)
     assert result.returncode == 0, result.stdout[-8000:]
@@ -72,7 +93,7 @@ def test_tridents_files_give_the_numbers_of_the_run_they_came_from(own: Path, tm
     results = Results(tmp_path / "results")
     ledger = pd.read_csv(results.ledger, sep="\t", keep_default_na=False)
     assert set(ledger["status"]) == {"ok"} and set(ledger["n_10x"]) == {""}
-    assert ledger["notes"].str.contains(r"trident \(uni_v1\)").all()
+    assert ledger["notes"].str.contains(rf"{layout} \({LAYOUTS[layout]}\)").all()
     assert results.report.is_file()
     (heatmap,) = (results.root / "explanations").rglob("heatmap.png")
     assert heatmap.stat().st_size > 10_000

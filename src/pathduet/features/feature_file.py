@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pathduet.core.files import atomic_path
+from pathduet.core.files import atomic_path, stamp
 from pathduet.features.foreign_tiles import ForeignTiles
 from pathduet.features.layout import open_tiles
 from pathduet.features.layouts.pathduet import FeatureReader
@@ -100,7 +100,7 @@ class PointedFeatures:
     Parameters
     ----------
     pointer : mapping
-        `layout`, `files` by magnification, `attributes`.
+        `layout`, `files`, `stamps` and `runs` by magnification, `attributes`.
     stack : ExitStack
         Closes what is opened.
     """
@@ -111,7 +111,10 @@ class PointedFeatures:
 
     def _open(self, magnification: str) -> ForeignTiles:
         path = Path(self._pointer["files"][magnification])
-        return self._stack.enter_context(open_tiles(path, magnification, self._pointer["layout"]))
+        # of another file they would lead to other rows
+        same = stamp(path) == self._pointer["stamps"][magnification]
+        runs = self._pointer["runs"].get(magnification) if same else None
+        return self._stack.enter_context(open_tiles(path, magnification, self._pointer["layout"], runs))
 
     @property
     def attributes(self) -> Mapping[str, Any]:
@@ -177,7 +180,7 @@ def read_pointer(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {key: found[key] for key in ("layout", "files", "sha256", "stamps", "attributes")}
+        return {key: found[key] for key in ("layout", "files", "sha256", "stamps", "runs", "attributes")}
     except (ValueError, KeyError, TypeError) as error:
         raise OSError(f"{path.name} is no pointer to features ({error})") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN = "unknown"
+Runs = Mapping[str, Sequence[Sequence[int]]]
 #: Largest value that half precision holds: tokens are kept in it.
 _LARGEST = 65504.0
 _BLOCK_ROWS = 4096
@@ -51,6 +53,8 @@ class ForeignTiles:
         As the file names it, else ``unknown``.
     notes : tuple of str
         What was understood otherwise than usual.
+    runs : mapping
+        :func:`row_runs` of the datasets ``features`` and ``coords``, where they are stored so.
     n, width : int
         How many tiles, and how many numbers a tile has.
     """
@@ -66,6 +70,7 @@ class ForeignTiles:
     size0: tuple[int, int] | None = None
     encoder: str = UNKNOWN
     notes: tuple[str, ...] = ()
+    runs: Runs = field(default_factory=dict)
     n: int = field(init=False)
     width: int = field(init=False)
 
@@ -101,10 +106,14 @@ class ForeignTiles:
         flat = self.array.ndim == 2
         if rows is not None and len(rows) < _PICKED_SHARE * self.n:
             return np.asarray(self.array[rows] if flat else self.array[0, rows])
-        values = row_chunks(self.array)
+        values = self._whole()
         if values is None:
             values = np.asarray(self.array[:] if flat else self.array[0])
-        return values if rows is None else values[rows]
+        return values if rows is None or len(rows) == self.n else values[rows]
+
+    def _whole(self) -> NDArray[np.floating] | None:
+        runs = self.runs.get("features")
+        return read_runs(self.array, runs) if runs else None
 
     def grid(self) -> NDArray[np.int32]:
         """Return the tiles' columns and rows on their lattice, (n, 2); without coordinates one row in the file's order."""
@@ -124,7 +133,7 @@ class ForeignTiles:
         FeatureFileError
             Naming the first tile with a value that is not finite, or too large for half precision.
         """
-        whole = row_chunks(self.array)
+        whole = self._whole()
         for start in range(0, self.n, _BLOCK_ROWS):
             rows = slice(start, start + _BLOCK_ROWS)
             if whole is not None:
@@ -143,40 +152,52 @@ class ForeignTiles:
                 raise FeatureFileError(f"{found} in tile {start + bad[0]} (from 0)")
 
 
-def read_all(dataset: Any) -> NDArray[Any]:
-    """Return all of an HDF5 dataset, see :func:`row_chunks`."""
-    values = row_chunks(dataset)
-    return np.asarray(dataset[:]) if values is None else values
+def row_runs(dataset: Any) -> list[list[int]]:
+    """Return where an HDF5 dataset's rows are in its file, if it is stored uncompressed in a chunk a row, as TRIDENT and CLAM write.
 
+    HDF5 looks every chunk up before it reads it, which takes four times as long as reading.
 
-def row_chunks(dataset: Any) -> NDArray[Any] | None:
-    """Return all rows (n, d) of an HDF5 dataset that is stored uncompressed in a chunk a row, as TRIDENT and CLAM write; else None.
-
-    HDF5 looks every chunk up before it reads it, which takes four times as long as reading. The chunks' places are asked for at once
-    here, and neighbours in the file read together.
+    Returns
+    -------
+    list of [int, int]
+        In the order of the rows: place of the first byte, and how many rows follow each other from there. Empty if it is stored otherwise.
     """
     shape, chunks = dataset.shape, getattr(dataset, "chunks", None)
     if chunks is None or chunks[-1] != shape[-1] or set(chunks[:-1]) != {1} or dataset.file.userblock_size:
-        return None
+        return []
     n, row = shape[-2], shape[-1] * dataset.dtype.itemsize
     if dataset.id.get_create_plist().get_nfilters() or dataset.id.get_storage_size() != n * row:
-        return None
+        return []
     places = np.empty(n, np.int64)
 
     def note(chunk: Any) -> None:
         places[chunk.chunk_offset[-2]] = chunk.byte_offset
 
     dataset.id.chunk_iter(note)
-    values = np.empty((n, shape[-1]), dataset.dtype)
-    into = values.view(np.uint8).reshape(-1).data
     starts = np.flatnonzero(np.diff(places, prepend=places[0] - 2 * row) != row)
+    return np.stack([places[starts], np.diff(starts, append=n)], axis=1).tolist()  # type: ignore[no-any-return]
+
+
+def read_runs(dataset: Any, runs: Sequence[Sequence[int]]) -> NDArray[Any]:
+    """Return all rows (n, d) of an HDF5 dataset whose rows are at these places, see :func:`row_runs`."""
+    values = np.empty(dataset.shape[-2:], dataset.dtype)
+    into, filled = values.view(np.uint8).reshape(-1).data, 0
     # buffered: a single read of the system ends at 2 GiB, this one does not
     with Path(dataset.file.filename).open("rb") as file:
-        for start, end in zip(starts, [*starts[1:], n]):
-            file.seek(places[start])
-            if file.readinto(into[start * row : end * row]) != (end - start) * row:
+        for place, rows in runs:
+            size = rows * values.strides[0]
+            file.seek(place)
+            if file.readinto(into[filled : filled + size]) != size:
                 raise FeatureFileError("it ends before its last tile")
+            filled += size
     return values
+
+
+def features_and_coords(file: Any, runs: Runs) -> tuple[Any, NDArray[Any], Runs]:
+    """Return the dataset `features`, all of `coords`, and their :func:`row_runs`, which `runs` holds if they are known."""
+    runs = runs or {name: found for name in ("features", "coords") if (found := row_runs(file[name]))}
+    coords = file["coords"]
+    return file["features"], read_runs(coords, runs["coords"]) if "coords" in runs else coords[:], runs
 
 
 def commonest_gap(coords: NDArray[np.float64]) -> float | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.core.errors import InputError
-from pathduet.features.foreign_tiles import FeatureFileError, ForeignTiles
+from pathduet.features.foreign_tiles import FeatureFileError, ForeignTiles, Runs
 from pathduet.features.layouts import arrays, clam, pathduet, stamp, trident
 
 #: By name, in the order in which a file is recognised: CLAM's has the fewest marks.
@@ -18,7 +18,7 @@ _HDF5 = (".h5", ".hdf5")
 
 @contextmanager
 def open_tiles(
-    path: Path, magnification: str | None = None, layout: str | None = None
+    path: Path, magnification: str | None = None, layout: str | None = None, runs: Runs | None = None
 ) -> Iterator[ForeignTiles]:
     """Open one magnification of a slide's features for reading.
 
@@ -30,6 +30,8 @@ def open_tiles(
         Which one, of a file that holds several.
     layout : str, optional
         The form that the file must have, a key of :data:`LAYOUTS`.
+    runs : mapping, optional
+        :attr:`ForeignTiles.runs` of this very file, known from before.
 
     Raises
     ------
@@ -54,12 +56,12 @@ def open_tiles(
         )
     try:
         with h5py.File(path, "r") as file:
-            yield _tiles(file, path, magnification, layout)
+            yield _tiles(file, path, magnification, layout, runs or {})
     except OSError as error:
         raise FeatureFileError(f"no HDF5 that can be read ({error})") from None
 
 
-def _tiles(file: Any, path: Path, magnification: str | None, layout: str | None) -> ForeignTiles:
+def _tiles(file: Any, path: Path, magnification: str | None, layout: str | None, runs: Runs) -> ForeignTiles:
     forms = {name: form for name, form in LAYOUTS.items() if form is not arrays}
     found = [name for name, form in forms.items() if form.recognises(file)]  # type: ignore[attr-defined]
     if not found:
@@ -71,7 +73,9 @@ def _tiles(file: Any, path: Path, magnification: str | None, layout: str | None)
     name = layout or found[0]
     if name == "pathduet":
         return pathduet.tiles(file, path, magnification)
-    return forms[name].tiles(file, path)  # type: ignore[call-arg, no-any-return]
+    if name == "stamp":
+        return stamp.tiles(file)
+    return forms[name].tiles(file, path, runs)  # type: ignore[call-arg, no-any-return]
 
 
 def magnifications_in(path: Path, layout: str | None = None) -> tuple[str, ...]:

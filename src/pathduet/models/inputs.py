@@ -44,11 +44,14 @@ class NetworkSizes:
         Genes in token order by subspace, in the configuration's order; empty if the model does not read expression.
     outputs : int
         Classes, survival intervals, or 1.
+    magnifications : tuple of str
+        Those of the patches that it is given; empty if the model does not read slides.
     """
 
     feature_dim: int
     genes: Mapping[str, tuple[str, ...]]
     outputs: int
+    magnifications: tuple[str, ...] = ("10x", "20x")
 
 
 class Answer(NamedTuple):

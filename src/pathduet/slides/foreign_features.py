@@ -168,6 +168,7 @@ def _look_through(
         "files": {name: str(path) for name, path in slide.foreign.items()},
         "sha256": sums,
         "stamps": {name: stamp(path) for name, path in slide.foreign.items()},
+        "runs": {name: tiles.runs for name, tiles in found.items()},
         "attributes": attributes,
     }
     write_json(Results(results).feature_pointer(slide.slide_id), pointer)

@@ -65,7 +65,8 @@ class ModelDescription:
         """Return the network with fresh weights."""
         dimension, outputs = int(self.encoder.get("feature_dim", 0)), self.target.outputs
         if not self.choice.has_experts:
-            return self.choice.build(NetworkSizes(dimension, self.genes, outputs))
+            read = self.choice.magnifications(self.config)
+            return self.choice.build(NetworkSizes(dimension, self.genes, outputs, read))
         counts = [{s: len(genes) for s, genes in self.genes.items()}] if self.choice.needs_expression else []
         network: nn.Module = self.choice.model.load_network()(self.config, dimension, *counts, outputs)
         return network

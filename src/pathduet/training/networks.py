@@ -65,6 +65,17 @@ class NetworkChoice:
         """``paper``, or ``released``: what the authors' public code does; as every record says it."""
         return "released" if self.model.kind == "released" else "paper"
 
+    def magnifications(self, config: ModelConfig) -> tuple[str, ...]:
+        """Return the magnifications that the network reads: none if it reads no slides.
+
+        An own model that has no setting of that name reads those of the method's experts.
+        """
+        if not self.reads_slides:
+            return ()
+        if self.has_experts:
+            return config.experts
+        return tuple(self.settings.get("magnifications", config.experts))
+
     def token_config(self, shape: Mapping[str, Any]) -> ModelConfig:
         """Return the ``model`` part of a configuration or record: all sizes of a teacher or student, else how tokens are made.
 

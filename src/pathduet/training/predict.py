@@ -27,7 +27,6 @@ from pathduet.training.fold_data import FoldData
 from pathduet.training.model_folder import ModelDescription, load_model
 from pathduet.training.objectives import student_inputs, teacher_inputs
 from pathduet.training.task_targets import ClassTarget, RegressionTarget
-from pathduet.training.train import magnifications_read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,7 +146,7 @@ def predict_samples(
     """
     chosen = device or torch.device("cpu")
     choice, experts = description.choice, description.config.experts
-    read = magnifications_read(choice, description.config)
+    read = choice.magnifications(description.config)
     dataset = SlideDataset(samples, description.config, expression, cache_mib=0, magnifications=read)
     check_features(dataset, description, where)
     names, seen = (experts, experts) if choice.has_experts else (("",), ("representation",))

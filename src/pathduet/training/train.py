@@ -16,7 +16,7 @@ from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import sha256_file, write_tsv
 from pathduet.core.hardware import limit_threads, pick_device
 from pathduet.losses.class_weights import class_weights
-from pathduet.models.method.config import MAGNIFICATIONS, ModelConfig
+from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.models.method.student import Student
 from pathduet.results import HISTORY, WEIGHTS
@@ -26,7 +26,7 @@ from pathduet.training.dataset import SlideDataset, SlideSample
 from pathduet.training.fold_data import FoldData
 from pathduet.training.loop import fit, learning_rate
 from pathduet.training.model_folder import ModelDescription, load_model, save_model
-from pathduet.training.networks import ModelSettings, NetworkChoice
+from pathduet.training.networks import ModelSettings
 from pathduet.training.objectives import (
     DistilledObjective,
     Objective,
@@ -170,7 +170,7 @@ def _training_set(
     if network.has_experts and expression is not None and tuple(expression.genes) != settings.model.subspaces:
         found = f"genes of {', '.join(expression.genes)}, subspaces {', '.join(settings.model.subspaces)}"
         raise InputError.of(model.label, found, "make the fold's expression matrix with these subspaces")
-    read = magnifications_read(network, settings.model)
+    read = network.magnifications(settings.model)
     dataset = SlideDataset(usable, settings.model, expression, settings.training.cache_mib, read)
     record = {
         "package_version": __version__,
@@ -269,15 +269,6 @@ def _objective(
         return StudentObjective(target, training, weights)
     kind = ReleasedTeacherObjective if network.variant == "released" else TeacherObjective
     return kind(target, training, weights)
-
-
-def magnifications_read(choice: NetworkChoice, config: ModelConfig) -> tuple[str, ...]:
-    """Return the magnifications whose features a network needs: none if it reads no slides."""
-    if not choice.reads_slides:
-        return ()
-    return (
-        config.experts if choice.has_experts else tuple(choice.settings.get("magnifications", MAGNIFICATIONS))
-    )
 
 
 def start_tokens(network: nn.Module, dataset: SlideDataset, start: str | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pathduet.features.foreign_tiles import UNKNOWN, ForeignTiles, number, read_all, text
+from pathduet.features.foreign_tiles import UNKNOWN, ForeignTiles, Runs, features_and_coords, number, text
 
 
 def recognises(file: Any) -> bool:
@@ -13,20 +13,22 @@ def recognises(file: Any) -> bool:
     return "features" in file and "coords" in file
 
 
-def tiles(file: Any, path: Path) -> ForeignTiles:
+def tiles(file: Any, path: Path, runs: Runs) -> ForeignTiles:
     """Return the tiles of an open file.
 
     A patch's size is in pixels of its level, and `downsample` leads from there to level 0; files that carry neither have the
     size that the coordinates' spacing gives. Nothing says the magnification.
     """
     known = file["coords"].attrs
+    features, coords, runs = features_and_coords(file, runs)
     patch, downsample = number(known, "patch_size"), number(known, "downsample") or 1.0
     size = patch * downsample if patch else None
     return ForeignTiles(
         "clam",
-        file["features"],
-        read_all(file["coords"]),
+        features,
+        coords,
         size=size,
         encoder=text(file["features"].attrs, "encoder") or text(file.attrs, "encoder") or UNKNOWN,
+        runs=runs,
         notes=() if size else ("tile size taken from the spacing of the coordinates",),
     )

@@ -36,9 +36,9 @@ class FeatureReader:
         return int(self._file[magnification]["features"].shape[1])
 
     def features(self, magnification: str, rows: NDArray[np.integer] | None = None) -> NDArray[np.floating]:
-        """Return the tiles' features (n, dim), or those of some rows."""
+        """Return the tiles' features (n, dim), or those of some ascending rows."""
         values = np.asarray(self._file[magnification]["features"][:])
-        return values if rows is None else values[rows]
+        return values if rows is None or len(rows) == len(values) else values[rows]
 
     def grid(self, magnification: str) -> NDArray[np.int32]:
         """Return the tiles' columns and rows on the lattice, (n, 2)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ def recognises(file: Any) -> bool:
     return "feats" in file
 
 
-def tiles(file: Any, path: Path) -> ForeignTiles:
+def tiles(file: Any) -> ForeignTiles:
     """Return the tiles of an open file; those of version 1, which says no unit, in micrometres too.
 
     Raises

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pathduet.features.foreign_tiles import UNKNOWN, ForeignTiles, number, pixel_size_at, read_all, text
+from pathduet.features.foreign_tiles import (
+    UNKNOWN,
+    ForeignTiles,
+    Runs,
+    features_and_coords,
+    number,
+    pixel_size_at,
+    text,
+)
 
 #: TRIDENT's folder for the features of an encoder: features_uni_v1.
 _FOLDER = "features_"
@@ -17,9 +25,10 @@ def recognises(file: Any) -> bool:
     return "features" in file and "coords" in file and any(name in file["coords"].attrs for name in said)
 
 
-def tiles(file: Any, path: Path) -> ForeignTiles:
+def tiles(file: Any, path: Path, runs: Runs) -> ForeignTiles:
     """Return the tiles of an open file; the encoder is the folder's where no attribute names it."""
     known = file["coords"].attrs
+    features, coords, runs = features_and_coords(file, runs)
     patch, overlap = number(known, "patch_size"), number(known, "overlap") or 0.0
     power, power0 = number(known, "target_magnification"), number(known, "level0_magnification")
     size = number(known, "patch_size_level0")
@@ -31,8 +40,8 @@ def tiles(file: Any, path: Path) -> ForeignTiles:
         encoder = path.parent.name.removeprefix(_FOLDER)
     return ForeignTiles(
         "trident",
-        file["features"],
-        read_all(file["coords"]),
+        features,
+        coords,
         size=size,
         # the overlap is in pixels of the patch
         step=size * (1 - overlap / patch) if size and patch else size,
@@ -40,4 +49,5 @@ def tiles(file: Any, path: Path) -> ForeignTiles:
         mpp0=pixel_size_at(power0),
         size0=(int(width), int(height)) if width and height else None,
         encoder=encoder or UNKNOWN,
+        runs=runs,
     )
