@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -144,7 +145,7 @@ def _run_stages(last: str, source: Path, results: Path, config: list[Path] | Non
     from pathduet.cohort.ledger import build_ledger, lines
     from pathduet.results import Results
     from pathduet.slides.batch import run_stages
-    from pathduet.slides.folder import slides_of
+    from pathduet.slides.folder import find_slides
     from pathduet.slides.settings import SlideSettings
 
     settings = SlideSettings.from_mapping(_engine_configuration(config))
@@ -152,11 +153,12 @@ def _run_stages(last: str, source: Path, results: Path, config: list[Path] | Non
         from pathduet.slides.encoders.weights import find_weights
 
         find_weights(settings.encoder)  # told before hours of tiling
-    rows = slides_of(source)
-    run_stages(rows, last, results, settings, workers)
-    ledger = build_ledger(rows, [Results(results).batch(last, "all")])  # or the counts do not add up
-    typer.echo("\n".join(lines(ledger)))
-    raise typer.Exit(3 if (ledger["status"] == "failed").any() else 0)
+    found = find_slides(source, results)
+    found.write(Results(results).files)
+    run_stages(found.slides, last, results, settings, workers)
+    ledger = build_ledger(found.slides, [Results(results).batch(last, "all")])  # or the counts do not add up
+    typer.echo("\n".join([*found.lines(), *lines(ledger)]))
+    raise typer.Exit(3 if found.lost or (ledger["status"] == "failed").any() else 0)
 
 
 def _engine_configuration(files: list[Path] | None) -> dict[str, Any]:
@@ -173,7 +175,9 @@ def _engine_configuration(files: list[Path] | None) -> dict[str, Any]:
     return configuration.resolve(no_cohort | sections)
 
 
-Source = Annotated[Path, typer.Argument(help="A folder of slides, one slide, or a slides.tsv.")]
+Source = Annotated[
+    Path, typer.Argument(help="A folder of slides (subfolders count), one slide, or a slides.tsv.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Slides worked on at a time.")]
 
 
@@ -280,6 +284,8 @@ def version() -> None:
 
 def main() -> None:
     """Entry point: a :class:`PathDuetError` is a message and exit status 2, not a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text
     try:
         app()
     except PathDuetError as error:

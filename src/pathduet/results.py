@@ -56,6 +56,11 @@ class Results:
         return self.root / "batches" / stage / f"{batch}.tsv"
 
     @property
+    def files(self) -> Path:
+        """Of slides named by a folder: every file in it, with its slide or the reason why it is none."""
+        return self.root / "files.tsv"
+
+    @property
     def ledger(self) -> Path:
         """The slide ledger: one row a slide of the sheet."""
         return self.root / "ledger.tsv"

@@ -44,10 +44,19 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def printable(text: str) -> str:
+    r"""Return a text with what is no character as an escape: bytes of a file name that are not UTF-8, control characters.
+
+    >>> printable("a\tb\udce4.svs")
+    'a\\tb\\udce4.svs'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` (UTF-8) atomically."""
+    """Write `text` (UTF-8) atomically; bytes of file names that are not UTF-8 become escapes."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -58,7 +67,14 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def write_tsv(path: str | os.PathLike[str], table: pd.DataFrame, *, index: bool = False) -> None:
     """Write a data frame as TSV, atomically; floats with 10 significant digits, missing as empty."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=index, float_format="%.10g", lineterminator="\n")
+        table.to_csv(
+            temporary,
+            sep="\t",
+            index=index,
+            float_format="%.10g",
+            lineterminator="\n",
+            errors="backslashreplace",
+        )
 
 
 def stamp(path: str | os.PathLike[str]) -> str:

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-Results = Annotated[Path, typer.Option("--results", help="A finished run's folder.")]
+from pathduet.results import Results
+
+ResultsFolder = Annotated[Path, typer.Option("--results", help="A finished run's folder.")]
 
 
 def export(
     out: Annotated[Path, typer.Option(help="Folder for the release: new, empty, or an older release.")],
-    results: Results = Path("results"),
+    results: ResultsFolder = Path("results"),
     model: Annotated[
         str, typer.Option(help="distilled, student, teacher, or another trained model.")
     ] = "distilled",
@@ -35,7 +37,9 @@ def predict(
     ],
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[SLIDE]...", help="Slides, folders of slides, or slides.tsv sheets."),
+        typer.Argument(
+            metavar="[SLIDE]...", help="Slides, folders of slides (subfolders count), or slides.tsv sheets."
+        ),
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="A slides.tsv with ids, patients, pixel sizes and masks.")
@@ -76,10 +80,11 @@ def predict(
     from pathduet.release.new_slides import gather, read_table, release_folder
     from pathduet.release.predict import check_folder, predict_slides
 
-    slides = gather([*(sources or []), *([sheet] if sheet else [])])
-    check_folder(slides, out)
+    found = gather([*(sources or []), *([sheet] if sheet else [])], out)
+    check_folder(found.slides, out)
     table = read_table(expression, unit, samples) if unit or not expression else None
     hold_run(out)
+    found.write(Results(out).files)
     folder = release_folder(model, name, out)
     weights = str(encoder_weights) if encoder_weights else None
     release = load_release(folder, {"weights": weights, "device": device}, mpp)
@@ -89,8 +94,8 @@ def predict(
         typer.echo(
             f"{expression.name} is read as {unit}, the unit of the training tables (--unit says otherwise)"
         )
-    ledger = predict_slides(slides, release, out, table, workers, device, heatmaps)
-    typer.echo("\n".join(lines(ledger)))
+    ledger = predict_slides(found.slides, release, out, table, workers, device, heatmaps)
+    typer.echo("\n".join([*found.lines(), *lines(ledger)]))
     if (ledger["reason"] == "no_mpp").any():
         typer.echo(
             "If you know the scanner: --mpp says the pixel size of slides that do not, or a sheet's column mpp."
@@ -98,4 +103,4 @@ def predict(
     typer.echo(
         f"{release.manifest['notice']} Pages: {out}/slides/<slide_id>/prediction.html; table: {out}/predictions.tsv"
     )
-    raise typer.Exit(3 if (ledger["status"] == "failed").any() else 0)
+    raise typer.Exit(3 if found.lost or (ledger["status"] == "failed").any() else 0)

@@ -12,35 +12,44 @@ from pathduet.expression.table_checks import UNITS
 from pathduet.expression.tables import ExpressionTable, read_expression
 from pathduet.release.contents import is_release
 from pathduet.release.export import export_release
-from pathduet.slides.folder import slides_of
+from pathduet.slides.folder import FoundSlides, find_slides
 
 
-def gather(sources: Sequence[Path]) -> list[SlideRow]:
-    """Return the slides of files, folders and sheets together.
+def gather(sources: Sequence[Path], out: Path | None = None) -> FoundSlides:
+    """Return the slides of files, folders and sheets together; one that is named twice is one.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+    out : Path, optional
+        Folder that is not looked into.
 
     Raises
     ------
     InputError
         With the problems of all sources; also if two slides would get the same id.
     """
-    slides: list[SlideRow] = []
+    found = FoundSlides()
     problems: list[Problem] = []
     for source in sources:
         try:
-            slides += slides_of(source)
+            one = find_slides(source, out)
         except InputError as error:
             problems += error.problems
+            continue
+        found.slides = [*dict.fromkeys([*found.slides, *one.slides])]
+        found.files = [*dict.fromkeys([*found.files, *one.files])]
     first: dict[str, SlideRow] = {}
-    for slide in slides:
+    for slide in found.slides:
         other = first.setdefault(slide.slide_id.casefold(), slide)
         if other is not slide:
-            found = f"{other.path.name} and {slide.path.name} would both be {slide.slide_id!r}"
-            problems.append(Problem("slides", found, "name them in a slides.tsv (--sheet)"))
+            said = f"{other.path.name} and {slide.path.name} would both be {slide.slide_id!r}"
+            problems.append(Problem("slides", said, "name them in a slides.tsv (--sheet)"))
     if not sources:
         problems.append(Problem("slides", "none given", "name slides, a folder of slides, or --sheet"))
     if problems:
         raise InputError(problems)
-    return slides
+    return found
 
 
 def read_table(path: Path | None, unit: str | None, samples: Path | None) -> ExpressionTable | None:
@@ -105,7 +114,7 @@ def predict_configured(
     samples = Path(settings["samples"]) if settings["samples"] else None
     path = Path(settings["expression"]) if settings["expression"] else None
     table = read_table(path, settings["unit"], samples)
-    slides = gather([Path(settings["slides"])])
+    slides = gather([Path(settings["slides"])]).slides
     opened, device = load_release(release, encoder), encoder["device"]
     ledger = predict_slides(slides, opened, out, table, workers, device, settings["heatmaps"])
     print(summarise(ledger))

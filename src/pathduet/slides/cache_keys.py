@@ -13,6 +13,7 @@ from pathlib import Path
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.provenance import file_identity, settings_hash
 from pathduet.core.source_code import code_version
+from pathduet.slides.dicom_series import series_files
 from pathduet.slides.encoders.registry import REGISTRY
 from pathduet.slides.settings import SlideSettings
 
@@ -27,7 +28,9 @@ def slide_identity(path: Path) -> str:
     companions: list[Path] = []
     if suffix == ".mrxs" and path.with_suffix("").is_dir():
         companions = sorted(path.with_suffix("").iterdir())
-    elif suffix in (".dcm", ".vms", ".vmu"):
+    elif series := series_files(path):
+        companions = series
+    elif suffix in (".vms", ".vmu"):
         companions = sorted(p for p in path.parent.iterdir() if p.is_file())
     for companion in companions:
         digest.update(f"{companion.name} {companion.stat().st_size}\n".encode())

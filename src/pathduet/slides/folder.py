@@ -1,75 +1,286 @@
-"""Slides named by a folder, one file or a sheet, for using the slide engine alone."""
+"""Slides named by a folder, one file or a sheet: every file of a folder is a slide, part of one, or listed with the reason why not."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Sequence
-from itertools import count
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pathduet.cohort.sheets import SlideRow, read_slides
 from pathduet.core.errors import InputError, Problem
+from pathduet.core.files import printable, write_tsv
+from pathduet.core.ids import id_of, marked
+from pathduet.core.sheet_file import SUFFIXES as SHEET_SUFFIXES
+from pathduet.slides.dicom_series import WHOLE_SLIDE, Instance, read_instance, series_files
 
 #: Endings of plain pictures.
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
-#: File name endings taken for slides when a folder is given (a sheet may name any file).
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+#: Endings of slides that are looked for in a folder (a sheet may name any file): OpenSlide's list, and TIFF under other names.
 SLIDE_SUFFIXES = (
-    ".svs", ".tif", ".tiff", ".btf", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm",
-    *PICTURE_SUFFIXES,
+    ".svs", ".tif", ".tiff", ".btf", ".tf2", ".tf8", ".qptiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu",
+    ".svslide", ".dcm", ".czi", ".avs",
 )  # fmt: skip
-_ID_LENGTH = 110  # of the 120 that a sheet's ids may have, so that a number fits behind
+#: Slides that no library here reads: a run says so, and does not open what lies in them.
+UNREAD = {
+    ".vsi": "Olympus VSI", ".ets": "Olympus VSI", ".isyntax": "Philips iSyntax", ".i2syntax": "Philips iSyntax",
+    ".jp2": "JPEG 2000", ".j2k": "JPEG 2000", ".jpx": "JPEG 2000", ".jpf": "JPEG 2000", ".ndpis": "Hamamatsu NDPIS",
+    ".afi": "Aperio AFI", ".lif": "Leica LIF", ".nd2": "Nikon ND2", ".zvi": "Zeiss ZVI", ".lsm": "Zeiss LSM",
+    ".ims": "Imaris", ".oib": "Olympus OIB", ".oif": "Olympus OIF", ".kfb": "KFBio KFB", ".sdpc": "SQRAY SDPC",
+    ".tmap": "UNIC TMAP", ".mds": "Motic MDS", ".mdsx": "Motic MDSX", ".tron": "InteMedic TRON", ".zarr": "OME-Zarr",
+}  # fmt: skip
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar")
+_UNFINISHED = (".part", ".partial", ".crdownload", ".filepart", ".download", ".tmp")
+_LIST_OF_FILES = (".vms", ".vmu")  # text that names the slide's pictures
+_SHOWN = 5
 
 
-def slides_of(source: Path, *, subfolders: bool = False) -> list[SlideRow]:
-    """Return the slides of a folder (of its `subfolders`, too, if asked for), of one file, or of a ``.tsv`` sheet.
+@dataclass(frozen=True)
+class FoundFile:
+    """A file of a folder.
 
-    Without a sheet, a slide's id is its file name without the ending, with characters that ids may not
-    hold replaced by ``_``; files that would share an id keep their endings, and a number if that is not enough. Whatever
-    is named like a slide is one, also a broken link or a folder: the ledger then says why it cannot be read. Only the
-    ``._*`` files that macOS writes beside others are passed over.
+    Attributes
+    ----------
+    file : str
+        Its place, from the folder's name on.
+    slide_id : str
+        The slide that it is or belongs to; empty if none.
+    passed_over : str
+        Why it is none.
+    lost : bool
+        Whether it is a slide all the same, which is not read.
+    """
+
+    file: str
+    slide_id: str = ""
+    passed_over: str = ""
+    lost: bool = False
+
+
+@dataclass
+class FoundSlides:
+    """The slides of a source, and all files that were looked at.
+
+    Attributes
+    ----------
+    slides : list of SlideRow
+    files : list of FoundFile
+    """
+
+    slides: list[SlideRow] = field(default_factory=list)
+    files: list[FoundFile] = field(default_factory=list)
+
+    @property
+    def lost(self) -> list[FoundFile]:
+        """Files that are slides, but are not read."""
+        return [file for file in self.files if file.lost]
+
+    def lines(self) -> list[str]:
+        """Return what was passed over, a line a reason, with the first names of each."""
+        names: dict[str, list[str]] = defaultdict(list)
+        for file in sorted(self.files, key=lambda file: not file.lost):
+            if file.passed_over:
+                names[file.passed_over].append(file.file)
+        return [
+            f"passed over, {reason}: {', '.join(some[:_SHOWN])}"
+            + (f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else "")
+            for reason, some in names.items()
+        ]
+
+    def write(self, path: Path) -> None:
+        """Write a row a file: `file`, `slide_id`, `passed_over`."""
+        import pandas as pd
+
+        rows = [(file.file, file.slide_id, file.passed_over) for file in self.files]
+        write_tsv(path, pd.DataFrame(rows, columns=["file", "slide_id", "passed_over"]))
+
+
+def find_slides(source: Path, results: Path | None = None) -> FoundSlides:
+    """Return the slides of a folder and its subfolders, of one file, or of a sheet.
+
+    Without a sheet a slide's id is its file name without the ending (:func:`pathduet.core.ids.id_of`), whatever else lies there; a name
+    that two files share becomes neither's: both get a mark made of their places. A DICOM series of several files is one slide, its
+    SeriesInstanceUID the id. Whatever is named like a slide is one, also a broken link: the ledger then says why it cannot be read.
+    Plain pictures are slides where there are no others.
+
+    Parameters
+    ----------
+    source : Path
+    results : Path, optional
+        Folder that is not looked into.
 
     Raises
     ------
     InputError
         If there is nothing to read.
     """
-    if source.suffix.lower() == ".tsv":
-        return read_slides(source)
+    if source.suffix.lower() in SHEET_SUFFIXES and not source.is_dir():
+        rows = read_slides(source)
+        named = ((next(iter([*row.foreign.values(), row.path])).name, row.slide_id) for row in rows)
+        return FoundSlides(rows, [FoundFile(printable(name), slide_id) for name, slide_id in named])
+    advice = f"give a folder with {', '.join((*SLIDE_SUFFIXES, *PICTURE_SUFFIXES))} files, one slide, or a slides.tsv"
+    if not source.exists():
+        raise InputError([Problem(printable(str(source)), "no slides there", advice)])
+    top = source if source.is_dir() else source.parent
+    search = _Search(top, results)
     if source.is_dir():
-        files = sorted(
-            p
-            for p in (source.rglob("*") if subfolders else source.iterdir())
-            if p.suffix.lower() in SLIDE_SUFFIXES and not p.name.startswith("._")
-        )
+        search.walk()
     else:
-        files = [source] if source.is_file() else []
-    if not files:
-        advice = f"give a folder with {', '.join(SLIDE_SUFFIXES)} files, one slide, or a slides.tsv"
-        raise InputError([Problem(str(source), "no slides there", advice)])
-    # a link that leads nowhere keeps its own name for the ledger
-    return [
-        SlideRow(slide_id, slide_id, "folder", file.resolve() if file.is_file() else file.absolute())
-        for slide_id, file in zip(_ids(files), files)
-    ]
+        search.take_one(source)
+    found = search.finish()
+    if not found.slides:
+        seen = f"no slides there, of {len(found.files)} files" if found.files else "no slides there"
+        raise InputError([Problem(printable(str(source)), "; ".join([seen, *found.lines()]), advice)])
+    return found
 
 
-def _ids(files: Sequence[Path]) -> list[str]:
-    """Return an id for each file that is unique even where upper and lower case are the same."""
-    short = [_id(file.stem) for file in files]
-    full = [_id(f"{one}{file.suffix}") for one, file in zip(short, files)]
-    shared = Counter(name.casefold() for name in short)
-    ids: list[str] = []
-    taken = {name.casefold() for name in short if shared[name.casefold()] == 1}
-    for one, other in zip(short, full):
-        if shared[one.casefold()] == 1:
-            ids.append(one)
-            continue
-        free = (f"{other}-{i}" if i else other for i in count() if i != 1)
-        ids.append(next(name for name in free if name.casefold() not in taken))
-        taken.add(ids[-1].casefold())
-    return ids
+class _Search:
+    """One look through a folder."""
+
+    def __init__(self, top: Path, results: Path | None) -> None:
+        self._top, self._name = top, top.resolve().name
+        self._results = results.resolve() if results is not None else None
+        self._slides: list[tuple[Path, str, list[Path]]] = []  # path, name that the id is made of, parts
+        self._pictures: list[Path] = []
+        self._files: list[FoundFile] = []
+
+    def walk(self) -> None:
+        """Sort every file of the folder and its subfolders."""
+
+        def closed(error: OSError) -> None:
+            self._pass_over(
+                Path(error.filename), f"cannot be looked into ({os.strerror(error.errno or 0)})", True
+            )
+
+        seen: set[str] = set()
+        for place, folders, names in os.walk(self._top, onerror=closed, followlinks=True):
+            here, real = Path(place), os.path.realpath(place)
+            if real in seen:
+                self._pass_over(here, "a folder that was searched under another name")
+                folders.clear()
+                continue
+            seen.add(real)
+            files = [here / name for name in sorted(names)]
+            parts = _listed_parts(files)
+            mirax = {file.stem: file for file in files if file.suffix.lower() == ".mrxs"}
+            for name in sorted(folders):
+                if why := self._closed_folder(here / name):
+                    self._pass_over(here / name, *why)
+                elif name in mirax:
+                    parts[mirax[name]] = [here / name]
+                else:
+                    continue
+                folders.remove(name)
+            folders.sort()
+            self._take(files, parts)
+
+    def take_one(self, file: Path) -> None:
+        """Take one file, whatever it is called; with an instance of a DICOM series the others beside it."""
+        if why := _unread(file):
+            self._pass_over(file, *why)
+        elif series := series_files(file):
+            self._take_series(series)
+        else:
+            self._slides.append((file, file.stem, [file]))
+
+    def finish(self) -> FoundSlides:
+        """Give ids, and decide about plain pictures."""
+        if self._slides:
+            why = "plain pictures beside whole-slide images (a sheet, or a folder of their own, makes them slides)"
+            for picture in self._pictures:
+                self._pass_over(picture, why)
+        else:
+            self._slides = [(picture, picture.stem, [picture]) for picture in self._pictures]
+        self._slides.sort(key=lambda slide: slide[0])
+        slides = []
+        for slide_id, (file, _, parts) in zip(self._ids(), self._slides, strict=True):
+            # a link that leads nowhere keeps its own name for the ledger; the files of a DICOM slide lie side by side
+            path = file.resolve() if file.is_file() and len(parts) < 2 else file.absolute()
+            slides.append(SlideRow(slide_id, slide_id, "folder", path))
+            self._files += [FoundFile(self._shown(one), slide_id) for one in parts]
+        return FoundSlides(slides, sorted(self._files, key=lambda file: file.file))
+
+    def _ids(self) -> list[str]:
+        """Return the slides' ids, unique even where upper and lower case are the same."""
+        plain = [id_of(name) for _, name, _ in self._slides]
+        often = Counter(name.casefold() for name in plain)
+        ids = [
+            marked(name, file.relative_to(self._top).as_posix()) if often[name.casefold()] > 1 else name
+            for name, (file, _, _) in zip(plain, self._slides, strict=True)
+        ]
+        if twice := [name for name, n in Counter(name.casefold() for name in ids).items() if n > 1]:
+            raise InputError.of(
+                str(self._top), f"several files would be slide {twice[0]!r}", "name them in a slides.tsv"
+            )
+        return ids
+
+    def _take(self, files: Sequence[Path], parts: Mapping[Path, list[Path]]) -> None:
+        """Sort the files of one folder; `parts` are files that belong to a slide, by that slide."""
+        series: dict[Instance, list[Path]] = defaultdict(list)
+        of_others = {part for some in parts.values() for part in some}
+        for file in (file for file in files if file not in of_others):
+            suffix = file.suffix.lower()
+            if file.name.startswith("._"):
+                self._pass_over(file, "what macOS keeps beside files")
+            elif why := _unread(file):
+                self._pass_over(file, *why)
+            elif suffix in PICTURE_SUFFIXES:
+                self._pictures.append(file)
+            elif suffix in SLIDE_SUFFIXES and suffix != ".dcm":
+                self._slides.append((file, file.stem, [file, *parts.get(file, [])]))
+            elif (instance := read_instance(file)) is not None and instance.series:
+                series[instance].append(file)
+            elif suffix == ".dcm":
+                self._slides.append((file, file.stem, [file]))
+            else:
+                self._pass_over(file, "not named like slides")
+        for members in series.values():
+            self._take_series(members)
+
+    def _take_series(self, members: list[Path]) -> None:
+        instance = read_instance(members[0])
+        assert instance is not None
+        if instance.sop_class not in ("", WHOLE_SLIDE):
+            for file in members:
+                self._pass_over(file, "DICOM, but no whole-slide images")
+            return
+        largest = max(members, key=lambda file: file.stat().st_size)
+        alone = largest.stem if largest.suffix.lower() == ".dcm" else largest.name
+        self._slides.append((largest, alone if len(members) == 1 else instance.series, members))
+
+    def _closed_folder(self, folder: Path) -> tuple[str, bool] | None:
+        """Return why a subfolder is not looked into, and whether that loses a slide."""
+        if self._results is not None and folder.resolve() == self._results:
+            return "the results' own folder", False
+        return ("hidden folders", False) if folder.name.startswith(".") else _unread(folder)
+
+    def _pass_over(self, file: Path, why: str, lost: bool = False) -> None:
+        self._files.append(FoundFile(self._shown(file), passed_over=why, lost=lost))
+
+    def _shown(self, file: Path) -> str:
+        return printable(f"{self._name}/{file.relative_to(self._top).as_posix()}")
 
 
-def _id(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-")[:_ID_LENGTH] or "slide"
+def _listed_parts(files: Sequence[Path]) -> dict[Path, list[Path]]:
+    """Return the files that each VMS or VMU slide names."""
+    parts = {}
+    for slide in files:
+        if slide.suffix.lower() in _LIST_OF_FILES and slide.is_file():
+            with slide.open(encoding="latin-1") as handle:
+                text = handle.read(2**20).casefold()
+            parts[slide] = [file for file in files if file != slide and file.name.casefold() in text]
+    return parts
+
+
+def _unread(path: Path) -> tuple[str, bool] | None:
+    """Return why a file that is a slide by its name cannot be one here."""
+    suffix, inner = path.suffix.lower(), Path(path.stem).suffix.lower()
+    if suffix in UNREAD:
+        return f"{UNREAD[suffix]} is read by no library here (convert to OME-TIFF)", True
+    if inner in (*SLIDE_SUFFIXES, *UNREAD):
+        if suffix in _PACKED:
+            return "packed (unpack them)", True
+        if suffix in _UNFINISHED:
+            return "unfinished downloads (finish them)", True
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +16,13 @@ from pathduet.cohort.sheets import SlideRow, read_patients, read_sheets
 from pathduet.cohort.tcga_barcode import parse_barcode, patient_of
 from pathduet.core.config import default
 from pathduet.core.errors import InputError
-from pathduet.core.files import write_text, write_tsv
+from pathduet.core.files import printable, write_text, write_tsv
+from pathduet.core.ids import id_of
 from pathduet.importers.clinical_values import ALIASES, column_of, read_table
 from pathduet.importers.cohort_sheets import CohortExpression, safe_id, write_expression
 from pathduet.importers.matrix import expression_of, read_matrix
 from pathduet.importers.report import ImportReport
-from pathduet.slides.folder import PICTURE_SUFFIXES, SLIDE_SUFFIXES, slides_of
+from pathduet.slides.folder import PICTURE_SUFFIXES, SLIDE_SUFFIXES, find_slides
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,15 +193,25 @@ def _check_targets(targets: Iterable[Path], force: bool) -> None:
 def _find_slides(folder: Path, found: Written) -> list[SlideRow]:
     if not folder.is_dir():
         raise InputError.of("--slides", f"no folder {folder}", "give the folder of the whole-slide images")
-    images = slides_of(folder, subfolders=True)
-    kinds = Counter(image.path.suffix.lower() for image in images)
+    there = find_slides(folder)
+    kinds = Counter(image.path.suffix.lower() for image in there.slides)
     found.lines.append(f"{folder}: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}")
-    if set(kinds) - set(PICTURE_SUFFIXES):
-        pictures = [image.path.name for image in images if image.path.suffix.lower() in PICTURE_SUFFIXES]
-        if pictures:
-            found.lists.append(("plain pictures beside whole-slide images, not taken for slides", pictures))
-        images = [image for image in images if image.path.suffix.lower() not in PICTURE_SUFFIXES]
-    return images
+    if passed_over := [f"{file.file}: {file.passed_over}" for file in there.files if file.passed_over]:
+        found.lists.append(("files not taken for slides", passed_over))
+    # a sheet is UTF-8
+    unwritable = [image for image in there.slides if not _is_text(str(image.path))]
+    if unwritable:
+        names = [printable(str(image.path)) for image in unwritable]
+        found.lists.append(("slides whose names are not UTF-8, left out: rename them", names))
+    return [image for image in there.slides if image not in unwritable]
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _cleaned(table: pd.DataFrame, source: str, found: Written) -> pd.DataFrame:
@@ -216,9 +228,14 @@ def _cleaned(table: pd.DataFrame, source: str, found: Written) -> pd.DataFrame:
 
 
 def _names_of(image: SlideRow) -> set[str]:
-    """Return what a table may call a slide: its file without the ending, also without what TCGA puts behind a dot."""
-    stem = image.path.stem
-    return {name.casefold() for name in (image.slide_id, stem, stem.split(".")[0])}
+    """Return what a table may call a slide: its file without the ending, also without what TCGA puts behind a dot.
+
+    Of a DICOM series the folder, too.
+    """
+    stem = unicodedata.normalize("NFC", image.path.stem)
+    names = [image.slide_id, stem, stem.split(".")[0]]
+    names += [image.path.parent.name] if image.path.suffix.lower() == ".dcm" else []
+    return {name.casefold() for name in names}
 
 
 def _sample_names(matrix: pd.DataFrame | None) -> dict[str, set[str]]:
@@ -228,7 +245,14 @@ def _sample_names(matrix: pd.DataFrame | None) -> dict[str, set[str]]:
 def _plain(cell: str) -> str:
     """Return a cell that names a slide without folder and ending."""
     name = re.split(r"[/\\]", cell)[-1]
-    return next((name[: -len(ending)] for ending in SLIDE_SUFFIXES if name.lower().endswith(ending)), name)
+    return next(
+        (
+            name[: -len(ending)]
+            for ending in (*SLIDE_SUFFIXES, *PICTURE_SUFFIXES)
+            if name.lower().endswith(ending)
+        ),
+        name,
+    )
 
 
 def _beginnings(names: Iterable[str]) -> list[str]:
@@ -314,7 +338,8 @@ def _link(table: pd.DataFrame, names: Mapping[str, set[str]], what: str, source:
 
 def _patient_id(cell: str, *, whole: bool) -> str | None:
     """Return the patient id of a cell: of a TCGA barcode its patient's part; of a slide's name (not `whole`) the name."""
-    return safe_id(patient_of(cell) or cell) if whole else safe_id(patient_of(cell[:12]) or _plain(cell))
+    name = patient_of(cell) or cell if whole else patient_of(cell[:12]) or _plain(cell)
+    return safe_id(name) if name.isascii() else id_of(name)
 
 
 def _column_of_patients(table: pd.DataFrame) -> str:

@@ -1,0 +1,29 @@
+"""Ids that name files, made of names that people gave: the same name always gives the same id, whatever else there is."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+_LONGEST = 109  # of the 120 that a sheet's ids may have: a mark fits behind
+
+
+def id_of(name: str) -> str:
+    """Return an id of ASCII letters, digits, ``.``, ``_`` and ``-`` for a name.
+
+    Other ASCII characters become ``_``. A name that would lose more than that, letters of another script or its end, gets a mark
+    made of the whole name, so that two names do not become one id.
+
+    >>> id_of("P 17 (HE)"), id_of("Fall ä") == id_of("Fall ö")
+    ('P_17__HE_', False)
+    """
+    name = unicodedata.normalize("NFC", name)  # macOS takes ä apart
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-")
+    return plain if plain and name.isascii() and len(plain) <= _LONGEST else marked(plain, name)
+
+
+def marked(identifier: str, name: str) -> str:
+    """Return an id with ten hexadecimal digits of a name's SHA-256 behind it."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:10]
+    return f"{identifier[:_LONGEST].strip('._-') or 'slide'}-{digest}"

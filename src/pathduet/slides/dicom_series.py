@@ -1,0 +1,72 @@
+"""Which series a DICOM file belongs to: the head of the file is read, no pixels."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+_IMPLICIT = "1.2.840.10008.1.2"
+# value representations whose length takes four bytes, after two that are empty
+_LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+_SYNTAX, _CLASS, _SERIES = (0x0002, 0x0010), (0x0008, 0x0016), (0x0020, 0x000E)
+_ITEM, _ITEM_END, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
+_UNDEFINED = 0xFFFFFFFF
+_MOST_ELEMENTS = 10_000
+
+
+class Instance(NamedTuple):
+    """What the head of a DICOM file says: SOP class and SeriesInstanceUID, empty where it does not."""
+
+    sop_class: str
+    series: str
+
+
+def read_instance(path: Path) -> Instance | None:
+    """Return what a DICOM file is; None for a file that is none, or cannot be read."""
+    try:
+        if not path.is_file():  # a pipe would wait
+            return None
+        with path.open("rb") as file:
+            return _head(file) if file.read(132)[128:] == b"DICM" else None
+    except OSError:
+        return None
+
+
+def series_files(path: Path) -> list[Path]:
+    """Return the files beside a DICOM file that belong to its series, itself among them; [] for a file that is none."""
+    instance = read_instance(path)
+    if instance is None or not instance.series:
+        return []
+    return [other for other in sorted(path.parent.iterdir()) if read_instance(other) == instance]
+
+
+def _head(file: BinaryIO) -> Instance:
+    """Walk the elements up to the series. Within sequences of undefined length `depth` is above 0: theirs are other images'."""
+    found: dict[tuple[int, int], str] = {}
+    explicit, depth = True, 0
+    try:
+        for _ in range(_MOST_ELEMENTS):
+            tag: tuple[int, int] = struct.unpack("<HH", file.read(4))
+            if tag[0] > 2 and found.get(_SYNTAX) == _IMPLICIT:
+                explicit = False
+            if depth == 0 and tag > _SERIES:
+                break
+            if tag in (_ITEM, _ITEM_END, _SEQUENCE_END) or not explicit:
+                (length,) = struct.unpack("<I", file.read(4))
+            elif file.read(2) in _LONG:
+                (length,) = struct.unpack("<2xI", file.read(6))
+            else:
+                (length,) = struct.unpack("<H", file.read(2))
+            if tag in (_ITEM_END, _SEQUENCE_END):
+                depth -= 1
+            elif length == _UNDEFINED:
+                depth += 1
+            elif depth == 0 and tag in (_SYNTAX, _CLASS, _SERIES):
+                found[tag] = file.read(min(length, 64)).decode("ascii", "replace").strip("\0 ")
+            else:
+                file.seek(length, 1)
+    except struct.error:  # the file ends here
+        pass
+    return Instance(found.get(_CLASS, ""), found.get(_SERIES, ""))
