@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -112,6 +114,32 @@ def test_a_table_by_slide_takes_its_patients_from_their_column(tmp_path: Path) -
     # one patient of the class high: the entry waits for a decision
     assert "# grade:" not in (tmp_path / "o" / "config.yaml").read_text()
     assert "a class needs 3 patients" in text
+
+
+def test_names_of_any_script_meet_their_rows(tmp_path: Path) -> None:
+    folder = slides_in(
+        tmp_path / "s",
+        "胶质瘤一.svs",
+        "胶质瘤二.svs",
+        unicodedata.normalize("NFD", "Fall ä.svs"),
+        "Fall ö.svs",
+    )
+    broken = slides_in(folder, os.fsdecode(b"P\xe4.svs"), "old/scan.vsi")
+    (tmp_path / "l.csv").write_text(
+        "patient,her2\n胶质瘤一,pos\n胶质瘤二,neg\nFall ä,neg\nFall ö,pos\n", encoding="utf-8"
+    )
+    text = init(tmp_path / "l.csv", tmp_path / "o", slides=broken)
+    slides, patients = read_sheets(tmp_path / "o" / "slides.tsv", tmp_path / "o" / "patients.tsv")
+    told = {unicodedata.normalize("NFC", s.path.stem): patients.at[s.patient_id, "her2"] for s in slides}
+    assert told == {"胶质瘤一": "pos", "胶质瘤二": "neg", "Fall ä": "neg", "Fall ö": "pos"}
+    assert r"P\udce4.svs" in text and "s/old/scan.vsi: Olympus VSI is read by no library here" in text
+
+
+def test_patients_whose_ids_would_be_one_are_refused(tmp_path: Path) -> None:
+    slides_in(tmp_path / "s", "P 1.svs", "P-1.svs")
+    (tmp_path / "l.csv").write_text("patient,her2\nP 1,pos\nP-1,neg\n")
+    with pytest.raises(InputError, match="'P 1' and 'P-1' would be one patient, P-1"):
+        init(tmp_path / "l.csv", tmp_path / "o", slides=tmp_path / "s")
 
 
 def test_ids_that_match_nothing_are_said_with_both_sides(breast: Path) -> None:

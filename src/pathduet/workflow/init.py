@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -325,9 +325,17 @@ def _link(table: pd.DataFrame, names: Mapping[str, set[str]], what: str, source:
         patient = chosen or (named if named in by_start else _only(by_start, begin, source))
         how = f"column {patient!r} holds the patients, whose ids the names of the {what} begin with"
         matched, columns = begin[patient], [patient, *(column for column in cells if exact[column])]
-    owners = {
-        row: _patient_id(cell, whole=bool(patient)) for row, cell in enumerate(cells[patient or columns[0]])
+    called = {
+        row: _patient_name(cell, whole=bool(patient)) for row, cell in enumerate(cells[patient or columns[0]])
     }
+    owners = {row: safe_id(name) if name.isascii() else id_of(name) for row, name in called.items()}
+    names_of = defaultdict(set)
+    for row, owner in owners.items():
+        names_of[owner or ""].add(called[row].strip())
+    for owner, several in names_of.items():
+        if owner and len(several) > 1:
+            both = " and ".join(repr(name) for name in sorted(several))
+            raise InputError.of(source, f"{both} would be one patient, {owner}", "rename them in the table")
     return Link(
         {row: owner for row, owner in owners.items() if owner},
         matched,
@@ -336,10 +344,9 @@ def _link(table: pd.DataFrame, names: Mapping[str, set[str]], what: str, source:
     )
 
 
-def _patient_id(cell: str, *, whole: bool) -> str | None:
-    """Return the patient id of a cell: of a TCGA barcode its patient's part; of a slide's name (not `whole`) the name."""
-    name = patient_of(cell) or cell if whole else patient_of(cell[:12]) or _plain(cell)
-    return safe_id(name) if name.isascii() else id_of(name)
+def _patient_name(cell: str, *, whole: bool) -> str:
+    """Return the patient that a cell names: of a TCGA barcode its patient's part; of a slide's name (not `whole`) the name."""
+    return patient_of(cell) or cell if whole else patient_of(cell[:12]) or _plain(cell)
 
 
 def _column_of_patients(table: pd.DataFrame) -> str:
