@@ -29,4 +29,6 @@ with job(snakemake, f"heatmap {wildcards.slide}") as results:
             [int(wildcards.fold)],
         )
         thumbnail = results.slide(slide.slide_id) / "thumbnail.png"
-        write_heatmaps(out, maps, thumbnail, slide.path, viewer_mpp=snakemake.params.viewer_mpp)
+        write_heatmaps(
+            out, maps, thumbnail, slide.path, scene=slide.scene, viewer_mpp=snakemake.params.viewer_mpp
+        )

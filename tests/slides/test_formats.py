@@ -15,7 +15,7 @@ from pathduet.slides.readers.openslide_source import OpenSlideSource
 from pathduet.slides.readers.pixel_size import pixel_size
 from pathduet.slides.readers.reader import RegionError, SlideReader
 from pathduet.slides.readers.source_choice import open_source
-from pathduet.slides.readers.tiff_source import ome_pixel_size
+from pathduet.slides.readers.tiff_source import ome_images, ome_pixel_size
 
 from .synthetic_slides import spoil_tiles, stained_image, write_svs
 
@@ -148,6 +148,50 @@ def test_tifffile_and_openslide_decode_real_slides_to_the_same_pixels(test_data:
     assert compared > 5
 
 
+def _marked(tile: bytes, marker: bytes) -> bytes:
+    """Return a JPEG whose own JFIF and Adobe markers are replaced."""
+    place = 2
+    while tile[place + 1] in (0xE0, 0xEE):
+        place += 2 + int.from_bytes(tile[place + 2 : place + 4], "big")
+    return tile[:2] + marker + tile[place:]
+
+
+_JFIF = bytes.fromhex("ffe000104a46494600010100000100010000")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.svs", "a.tif"])
+@pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
+@pytest.mark.parametrize("rgb", [True, False])
+@pytest.mark.parametrize("adobe", [None, 0, 1])
+@pytest.mark.parametrize("jfif", [True, False])
+def test_tiles_that_contradict_the_tags_have_openslides_colours_or_a_note(
+    tmp_path: Path, name: str, photometric: str, rgb: bool, adobe: int | None, jfif: bool
+) -> None:
+    path, image = tmp_path / name, np.ascontiguousarray(stained_image(512, 512)[128:384, 128:384])
+    marker = (_JFIF if jfif else b"") + (
+        b"" if adobe is None else b"\xff\xee\x00\x0eAdobe\0\x64\0\0\0\0" + bytes([adobe])
+    )
+    buffer = io.BytesIO()
+    how: dict = {"keep_rgb": True} if rgb else {"subsampling": 0}
+    Image.fromarray(image).save(buffer, "JPEG", quality=92, **how)
+    tifffile.imwrite(
+        path, iter([_marked(buffer.getvalue(), marker)]), shape=image.shape, dtype=np.uint8, tile=(256, 256),
+        photometric=photometric, compression="jpeg", subsampling=(1, 1), metadata=None,
+        description="Aperio Image Library v12.0.0\n256x256|MPP = 0.5" if name == "a.svs" else None,
+    )  # fmt: skip
+    other = OpenSlideSource(path, direct=False)
+    expected = other.read(0, 0, 0, 256, 256)[0]
+    other.close()
+    with SlideReader("a", path) as reader:
+        found = reader.read_region_at(0, 0, 256, 256, (256, 256))
+        notes = reader.notes
+    same = np.abs(found.astype(int) - expected).mean() < 2
+    assert same if name == "a.svs" else same or "not those that OpenSlide shows" in notes[0]
+    if same and not rgb and photometric == "ycbcr" and adobe in (None, 1):
+        assert not notes  # a sound file
+
+
 def test_a_damaged_tile_of_a_tiff_is_a_region_error_and_the_rest_is_read(tmp_path: Path) -> None:
     path = tmp_path / "bad.tif"
     tifffile.imwrite(path, IMAGE, photometric="rgb", rowsperstrip=50, compression="deflate")
@@ -217,18 +261,28 @@ def test_a_tile_that_a_sparse_file_does_not_have_is_white(tmp_path: Path) -> Non
         ('<Pixels PhysicalSizeX="250" PhysicalSizeXUnit="nm"/>', {"ome.PhysicalSizeX": "0.25"}),
         ('<ome:Pixels PhysicalSizeY="1e-7" PhysicalSizeYUnit="m"/>', {"ome.PhysicalSizeY": "0.1"}),
         ('<Pixels PhysicalSizeX="3" PhysicalSizeXUnit="pixel"/>', {}),
-        ('<Pixels SizeX="3"/>', {}),
+        ('<Pixels SizeX="3"/>', {"ome.SizeX": "3"}),
         ("<Pixels PhysicalSizeX='0,5' PhysicalSizeXUnit='&#181;m'/>", {"ome.PhysicalSizeX": "0.5"}),
     ],
 )
 def test_ome_lengths_are_converted_by_their_unit(xml: str, expected: dict[str, str]) -> None:
-    assert ome_pixel_size(xml) == expected
+    image = f'<OME xmlns:ome="o"><Image>{xml}</Image></OME>'
+    assert ome_pixel_size(ome_images(image)[0]) == expected
 
 
-def test_the_pixel_size_is_that_of_the_slide_and_not_of_its_label() -> None:
-    xml = '<Pixels SizeX="9" SizeY="4" PhysicalSizeX="8"/><Pixels SizeX="90" SizeY="40" PhysicalSizeX="0.5"/>'
-    assert ome_pixel_size(xml, (90, 40)) == {"ome.PhysicalSizeX": "0.5"}
-    assert ome_pixel_size(xml, (1, 1)) == {"ome.PhysicalSizeX": "8"}
+def test_the_pixel_size_is_that_of_the_slide_and_not_of_its_label(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for name, part, size in (("label", IMAGE[:50, :90], 8.0), ("slide", IMAGE, 0.5)):
+            about = {"axes": "YXS", "Name": name, "PhysicalSizeX": size, "PhysicalSizeY": size}
+            writer.write(part, photometric="rgb", tile=(64, 64), metadata=about)
+    with SlideReader("a", path) as reader:
+        assert reader.dimensions == (420, 300)
+        assert pixel_size("a", reader.properties, None, None).x == 0.5
+
+
+def test_a_long_run_of_letters_in_ome_xml_costs_no_time() -> None:
+    ome_images("<OME><Image><Pixels " + "a" * 2_000_000)  # a search by patterns took minutes for 40,000
 
 
 @pytest.mark.parametrize("tag", [33003, 33005])
@@ -236,7 +290,10 @@ def test_the_pixel_size_is_that_of_the_slide_and_not_of_its_label() -> None:
 def test_aperios_two_jpeg_2000_tags_give_the_same_colours(tmp_path: Path, tag: int, description: str) -> None:
     # without its description such a file is no Aperio slide for OpenSlide, and tifffile reads it
     imagecodecs = pytest.importorskip("imagecodecs")
-    path, image = tmp_path / "a.svs", np.full((256, 384, 3), 255, np.uint8)
+    path, image = (
+        tmp_path / ("a.svs" if "Aperio" in description else "a.tif"),
+        np.full((256, 384, 3), 255, np.uint8),
+    )
     image[:, :] = stained_image(256, 384)
     given = np.asarray(Image.fromarray(image).convert("YCbCr")) if tag == 33003 else image
     boxes = [given[y : y + 128, x : x + 128] for y in range(0, 256, 128) for x in range(0, 384, 128)]

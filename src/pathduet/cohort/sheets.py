@@ -45,6 +45,8 @@ class SlideRow:
         Features that another tool made, at one magnification that the file or the configuration says; read only.
     features_10x, features_20x : Path or None
         The same by magnification.
+    scene : str
+        Which picture of a file that holds several, by name or number.
     """
 
     slide_id: str
@@ -59,6 +61,7 @@ class SlideRow:
     features: Path | None = None
     features_10x: Path | None = None
     features_20x: Path | None = None
+    scene: str = ""
 
     @property
     def has_raw(self) -> bool:
@@ -79,11 +82,11 @@ class SlideRow:
         return replace(self, features=None, **named)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return plain values, for JSON and for a rule's parameters; features are left out where there are none."""
+        """Return plain values, for JSON and for a rule's parameters; what is not there is left out of features and scene."""
         return {
             k: str(v) if isinstance(v, Path) else v
             for k, v in self.__dict__.items()
-            if v is not None or not k.startswith("features")
+            if (v is not None or not k.startswith("features")) and (v or k != "scene")
         }
 
     @classmethod

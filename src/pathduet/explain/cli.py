@@ -89,6 +89,7 @@ def heatmap(
                 thumbnail,
                 row.path,
                 products=products,
+                scene=row.scene,
                 viewer_mpp=viewer_mpp,
                 frame=frame_of(_frame(frame), slide_id, row.path),
             )

@@ -89,6 +89,6 @@ def _slide_rows(path: Path, report: ImportReport) -> list[dict[str, Any]]:
         elif not file.is_file() and not row.get("exclude"):
             report.drop("slide", key, where, "no such file", row["path"])
         else:
-            optional = {c: row[c] for c in ("mpp", "scanner", "site", "exclude") if row.get(c)}
+            optional = {c: row[c] for c in ("mpp", "scanner", "site", "scene", "exclude") if row.get(c)}
             rows.add(key, row["patient_id"], file, where, **optional)
     return rows.ordered()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import InputError
 from pathduet.explain.mean_of_folds import mean_of_folds
 from pathduet.explain.tile_maps import Expression, SlideMaps, loaded_slide_maps
@@ -48,7 +49,7 @@ def heatmap_bytes(folder: Path, maps: Sequence[SlideMaps], files: Mapping[str, s
     return heatmap_png(mean_of_folds(maps), read_picture(folder / "thumbnail.png"))
 
 
-def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: Path) -> dict[str, Any]:
+def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: SlideRow) -> dict[str, Any]:
     """Write ``heatmaps/`` into a slide's folder and return its files by task, relative to that folder.
 
     The pages of all tasks share one pyramid of the slide; ``viewer/index.html`` is the first task's. Without a raw slide there
@@ -60,8 +61,8 @@ def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: Pat
         The slide's artifacts; its thumbnail is the pictures' ground.
     maps : mapping
         Task to the folds' maps.
-    slide : Path
-        The raw slide; only read.
+    slide : SlideRow
+        Its raw slide is only read.
     """
     means = {task: mean_of_folds(found) for task, found in maps.items() if found}
     out, written = folder / FOLDER, {}
@@ -74,8 +75,8 @@ def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: Pat
         written[task] = {
             "picture": f"{FOLDER}/{task}.png",
             "geojson": f"{FOLDER}/{task}.geojson",
-            **({"viewer": f"{FOLDER}/viewer/{page}"} if slide.is_file() else {}),
+            **({"viewer": f"{FOLDER}/viewer/{page}"} if slide.path.is_file() else {}),
         }
-    if pages and slide.is_file():
-        write_viewer(out / "viewer", pages, slide, finest_mpp=VIEWER_MPP)
+    if pages and slide.path.is_file():
+        write_viewer(out / "viewer", pages, slide.path, scene=slide.scene, finest_mpp=VIEWER_MPP)
     return written

@@ -193,7 +193,7 @@ def _add_heatmaps(
 ) -> None:
     """Write the heatmaps; what cannot be drawn is a note, since the prediction stands without it."""
     try:
-        answer["heatmaps"] = write_heatmaps(folder, maps, slide.path) or None
+        answer["heatmaps"] = write_heatmaps(folder, maps, slide) or None
     except (PathDuetError, OSError) as error:
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
         note = f"no heatmaps ({_without_folders(error, slide, folder)})"

@@ -15,6 +15,7 @@ from pathduet.core.provenance import file_identity, settings_hash
 from pathduet.core.source_code import code_version
 from pathduet.slides.dicom_series import series_files
 from pathduet.slides.encoders.registry import REGISTRY
+from pathduet.slides.readers.pixel_source import mirax_folder
 from pathduet.slides.settings import SlideSettings
 
 
@@ -24,10 +25,10 @@ def slide_identity(path: Path) -> str:
     Formats of several files (MIRAX, DICOM, VMS) add names and sizes of the files that belong to it.
     """
     digest = hashlib.sha256(file_identity(path).encode())
-    suffix = path.suffix.lower()
+    suffix, folder = path.suffix.lower(), mirax_folder(path)
     companions: list[Path] = []
-    if suffix == ".mrxs" and path.with_suffix("").is_dir():
-        companions = sorted(path.with_suffix("").iterdir())
+    if folder is not None:
+        companions = sorted(folder.iterdir())
     elif series := series_files(path):
         companions = series
     elif suffix in (".vms", ".vmu"):
@@ -63,7 +64,7 @@ def _tile_key(slide: SlideRow, identity: str, settings: SlideSettings) -> str:
     for name in ("max_tiles", "min_sharpness"):  # every tissue tile is listed; these are the encoder's
         del tile[name]
     code = code_version("pathduet.slides.tile_stage")
-    parts = ["tile", slide.slide_id, identity, slide.mpp, tile, code]
+    parts = ["tile", slide.slide_id, identity, slide.mpp, tile, code, *filter(None, [slide.scene])]
     if slide.mask is not None:
         parts.append(file_identity(slide.mask) if slide.mask.is_file() else "missing")
     return settings_hash(parts)

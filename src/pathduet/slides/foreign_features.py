@@ -204,7 +204,7 @@ def _raw_slide(
     if not slide.has_raw:
         return None, None, []
     try:
-        with SlideReader(slide.slide_id, slide.path) as reader:
+        with SlideReader(slide.slide_id, slide.path, slide.scene) as reader:
             picture = reader.thumbnail(previews.preview_size(*reader.dimensions))[0]
             previews.save_png(Results(results).slide(slide.slide_id) / "thumbnail.png", picture)
             try:

@@ -91,7 +91,7 @@ def _read_sample(slide: SlideRow, tiles: TileTable, max_failed: float) -> tuple[
     """Return the sampled tiles' images, and how many could not be decoded."""
     rows = sample_tiles(tiles)
     images = []
-    with SlideReader(slide.slide_id, slide.path) as reader:
+    with SlideReader(slide.slide_id, slide.path, slide.scene) as reader:
         for row in rows:
             with contextlib.suppress(RegionError):
                 images.append(tiles.read(reader, int(row)))

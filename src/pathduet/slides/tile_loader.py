@@ -128,7 +128,9 @@ class TileLoader(Loader):
     def _reader(self) -> SlideReader:
         reader: SlideReader | None = getattr(self._local, "reader", None)
         if reader is None:
-            reader = self._local.reader = SlideReader(self._slide.slide_id, self._slide.path)
+            reader = self._local.reader = SlideReader(
+                self._slide.slide_id, self._slide.path, self._slide.scene
+            )
             with self._lock:
                 self._readers.append(reader)
         return reader
@@ -179,7 +181,7 @@ class ProcessTileLoader(Loader):
         self, slide: SlideRow, folder: Path, processes: int, table: bool, min_sharpness: float = 0.0
     ) -> None:
         tables = read_tiles(folder / "tiles.h5")
-        with SlideReader(slide.slide_id, slide.path) as reader:
+        with SlideReader(slide.slide_id, slide.path, slide.scene) as reader:
             shared = share_pixels(tables, reader)
         super().__init__(tables, shared, processes)
         self._job = _Job(uuid.uuid4().hex, slide, folder, table, min_sharpness, shared)
@@ -239,5 +241,5 @@ def _load_in_process(job: _Job, block: Block) -> list[LoadedTile]:
             job.min_sharpness,
             job.shared,
         )
-        _opened = (job, preparation, SlideReader(job.slide.slide_id, job.slide.path))
+        _opened = (job, preparation, SlideReader(job.slide.slide_id, job.slide.path, job.slide.scene))
     return _opened[1].load(block, _opened[2])

@@ -109,7 +109,7 @@ def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) 
     SlideError
         ``unreadable``, ``no_mpp``, ``no_tissue``, ``too_few_tiles``; ``failed`` for a slide scanned too coarsely.
     """
-    with SlideReader(slide.slide_id, slide.path) as reader:
+    with SlideReader(slide.slide_id, slide.path, slide.scene) as reader:
         size = pixel_size(slide.slide_id, reader.properties, slide.mpp, settings.default_mpp)
         _check_size(slide, reader.dimensions, size, settings)
         thumbnail = _read_thumbnail(slide, reader, size, settings)
@@ -122,6 +122,7 @@ def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) 
         except SlideError:
             previews.save_png(folder / TOO_LITTLE_TISSUE, overlay)
             raise
+        seen = tuple(reader.notes)
         write_tiles(folder / "tiles.h5", slide, settings, reader, size, kept, mask.tissue, thumbnail.mpp, key)
     previews.save_png(folder / "thumbnail.png", picture)
     previews.save_png(folder / "mask.png", overlay)
@@ -132,6 +133,7 @@ def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) 
     notes = (
         "pixel size inferred from the objective's nominal power" if "inferred" in size.source else "",
         size.note,
+        *seen,
         f"tissue as marked in {slide.mask.name}" if slide.mask is not None else "",
     )
     return StageResult(counts, notes, (size.x + size.y) / 2, size.source)

@@ -73,7 +73,7 @@ def check_slide(slide: SlideRow, default_mpp: float | None) -> SlideCheck:
     if slide.exclude:
         return SlideCheck(slide.slide_id, "excluded", slide.exclude)
     try:
-        with SlideReader(slide.slide_id, slide.path) as reader:
+        with SlideReader(slide.slide_id, slide.path, slide.scene) as reader:
             size = pixel_size(slide.slide_id, reader.properties, slide.mpp, default_mpp)
             width, height = reader.dimensions
             levels = len(reader.level_downsamples)

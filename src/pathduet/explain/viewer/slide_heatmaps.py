@@ -70,6 +70,7 @@ def write_heatmaps(
     slide: Path,
     *,
     products: Iterable[Product] = PRODUCTS,
+    scene: str = "",
     viewer_mpp: float = 2.0,
     frame: Frame = LEVEL0,
 ) -> list[Path]:
@@ -86,6 +87,8 @@ def write_heatmaps(
         The raw slide, for the viewer; only read. Where there is none, the page says so.
     products : iterable of str
         Which of ``png``, ``geojson`` and ``viewer``.
+    scene : str
+        Which of the raw slide's pictures, where it holds several.
     viewer_mpp : float
         Micrometres per pixel of the finest picture of the viewer.
     frame : Frame
@@ -100,7 +103,7 @@ def write_heatmaps(
         written.append(out / "tiles.geojson")
     if "viewer" in wanted:
         if slide.is_file() and np.isfinite(maps.tiles.attrs["mpp"][0]):
-            write_viewer(out / "viewer", {"index.html": maps}, slide, finest_mpp=viewer_mpp)
+            write_viewer(out / "viewer", {"index.html": maps}, slide, scene=scene, finest_mpp=viewer_mpp)
         else:
             name = maps.tiles.attrs["slide_id"]
             _write_page(

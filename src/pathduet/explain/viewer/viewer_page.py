@@ -38,7 +38,7 @@ _HERE = "pathduet.explain.viewer"
 
 
 def write_viewer(
-    folder: Path, pages: Mapping[str, SlideMaps], slide: Path, *, finest_mpp: float = 2.0
+    folder: Path, pages: Mapping[str, SlideMaps], slide: Path, *, scene: str = "", finest_mpp: float = 2.0
 ) -> None:
     """Write a page a map of one slide, and below them ``slide.dzi`` and ``slide_files/``, into `folder`.
 
@@ -50,6 +50,8 @@ def write_viewer(
         File name to what the page shows, e.g. ``index.html``.
     slide : Path
         The raw slide; only read.
+    scene : str
+        Which of its pictures, where it holds several.
     finest_mpp : float
         Micrometres per pixel of the finest level that can be zoomed to.
 
@@ -62,7 +64,7 @@ def write_viewer(
     """
     maps = next(iter(pages.values()))
     about = maps.tiles.attrs
-    with SlideReader(about["slide_id"], slide) as reader:
+    with SlideReader(about["slide_id"], slide, scene) as reader:
         if tuple(reader.dimensions) != slide_size(maps):
             found = f"{slide.name} has {reader.dimensions} pixels, the features' slide {slide_size(maps)}"
             raise InputError.of(f"slide {about['slide_id']}", found, "extract its features again")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import openslide
 from numpy.typing import NDArray
 
-from pathduet.slides.readers.pixel_source import Absurd, DecodeError, Unsupported
+from pathduet.slides.readers.pixel_source import Absurd, Claimed, DecodeError, Unsupported, mirax_folder
 from pathduet.slides.readers.tiff_pages import TiffPixels
 
 # Formats whose levels are plain TIFF pages: their tiles are decoded by tifffile.
 _PLAIN_TIFF = ("aperio",)
+_COMPARED_PX = 32
 
 
 class OpenSlideSource:
@@ -25,16 +27,18 @@ class OpenSlideSource:
     Raises
     ------
     Unsupported
-        If OpenSlide does not open the file.
+        If OpenSlide does not know the format; :class:`Claimed` if it does, and refuses the file.
     """
 
     def __init__(self, path: Path, direct: bool = True) -> None:
         self._path = path
+        self._links: TemporaryDirectory[str] | None = None
         self._handle = self._open()
         self.level_dimensions: tuple[tuple[int, int], ...] = self._handle.level_dimensions
         self.level_downsamples: tuple[float, ...] = self._handle.level_downsamples
         self.properties: dict[str, str] = dict(self._handle.properties)
         self.vendor = self.properties.get("openslide.vendor", "")
+        self.notes: tuple[str, ...] = ()
         self._tiff: TiffPixels | None = None
         if direct and self.vendor in _PLAIN_TIFF:
             try:
@@ -42,15 +46,60 @@ class OpenSlideSource:
             except Absurd:
                 self._handle.close()
                 raise
+        if self._tiff is not None and not self._decodes_alike(self._tiff):
+            self._tiff.close()
+            self._tiff = None
+            self.notes = ("its tiles contradict the colours that its tags declare: pixels are OpenSlide's",)
         self.library = "openslide+tifffile" if self._tiff is not None else "openslide"
 
     def _open(self) -> Any:
-        try:
-            return openslide.OpenSlide(str(self._path))
-        except openslide.OpenSlideUnsupportedFormatError as error:
-            raise Unsupported("OpenSlide does not know the format") from error
-        except (openslide.OpenSlideError, OSError) as error:
-            raise Unsupported(f"OpenSlide: {error}") from error
+        refusal: Unsupported = Unsupported("OpenSlide does not know the format")
+        # a link is opened by its own name first: other files of the slide may lie beside it, or beside what it leads to
+        for name in dict.fromkeys((self._mirax_name() or self._path, self._path.resolve())):
+            try:
+                return openslide.OpenSlide(str(name))
+            except openslide.OpenSlideUnsupportedFormatError:
+                continue
+            except (openslide.OpenSlideError, OSError) as error:
+                vendor = openslide.OpenSlide.detect_format(str(name))
+                kind = Unsupported if vendor in (None, "generic-tiff") else Claimed
+                refusal = kind(
+                    f"OpenSlide: {error}" if kind is Unsupported else f"OpenSlide ({vendor}): {error}"
+                )
+        raise refusal
+
+    def _mirax_name(self) -> Path | None:
+        """Return a name by which OpenSlide finds the folder of a MIRAX slide: it asks for ``.mrxs`` in lower case."""
+        if self._path.suffix.lower() != ".mrxs":
+            return None
+        folder, index = mirax_folder(self._path), "Slidedat.ini"
+        if folder is None or not (folder / index).is_file():
+            lacking = f"folder {self._path.stem}" if folder is None else f"file {folder.name}/{index}"
+            raise Claimed(
+                f"the {lacking} of this MIRAX slide is missing; the .mrxs file itself is only its preview"
+            )
+        if folder == self._path.with_suffix("") and self._path.suffix == ".mrxs":
+            return None
+        if self._links is None:
+            self._links = TemporaryDirectory(prefix="pathduet-mirax-")
+            for name, target in (("slide", folder), ("slide.mrxs", self._path)):
+                (Path(self._links.name) / name).symlink_to(target.absolute())
+        return Path(self._links.name) / "slide.mrxs"
+
+    def _decodes_alike(self, tiff: TiffPixels) -> bool:
+        """Return whether a tile of each level is decoded to OpenSlide's pixels: some files' tags and JPEG markers disagree."""
+        for level, (width, height) in enumerate(self.level_dimensions):
+            # only at the corner does a level pixel surely lie on a level-0 pixel
+            for x, y in ((width // 2, height // 2), (0, 0)) if level == 0 else ((0, 0),):
+                box = (level, x, y, min(_COMPARED_PX, width - x), min(_COMPARED_PX, height - y))
+                try:
+                    same = np.array_equal(tiff.read(*box), self._read(*box)[0])
+                except DecodeError:
+                    continue
+                if not same:
+                    return False
+                break
+        return True
 
     def read(
         self, level: int, x: int, y: int, width: int, height: int
@@ -58,6 +107,11 @@ class OpenSlideSource:
         """Read a box of a level's pixels; white beyond the edge."""
         if self._tiff is not None:
             return self._tiff.read(level, x, y, width, height), x, y
+        return self._read(level, x, y, width, height)
+
+    def _read(
+        self, level: int, x: int, y: int, width: int, height: int
+    ) -> tuple[NDArray[np.uint8], float, float]:
         # OpenSlide takes level-0 integers; the level pixel that such a place falls on need not be an integer. Places
         # left of the slide or above it are not asked for: there it rounds the distance down to whole level pixels.
         scale = self.level_downsamples[level]
@@ -90,3 +144,5 @@ class OpenSlideSource:
         self._handle.close()
         if self._tiff is not None:
             self._tiff.close()
+        if self._links is not None:
+            self._links.cleanup()

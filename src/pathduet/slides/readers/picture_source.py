@@ -50,6 +50,7 @@ class PictureSource:
         self.level_dimensions: tuple[tuple[int, int], ...] = (self._size,)
         self.level_downsamples: tuple[float, ...] = (1.0,)
         self.properties: dict[str, str] = {}
+        self.notes: tuple[str, ...] = ()
         with contextlib.suppress(TypeError, ValueError, IndexError, ZeroDivisionError):
             self.properties |= {"image.dpi-x": str(float(dpi[0])), "image.dpi-y": str(float(dpi[1]))}  # type: ignore[index]
         self._pixels: NDArray[np.uint8] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,9 @@ _UM_AT_1X = 10.0  # 0.25 um at 40x, 0.5 um at 20x
 _POWER = "objective-power"
 _DICOM_SPACING = "dicom.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing"
 _QUITE_ANOTHER = 1.3  # times; nominal powers are up to a fifth off
+_NOT_SQUARE, _IMPOSSIBLE = 1.05, 2.05  # times, x against y
+# Aperio: "7200x8000 [0,0 7200x8000] (256x256) -> 1800x2000"; of "scanned [crop]" the crop counts
+_APERIO_SIZE = re.compile(r"^Aperio[^\n;]*?\n\s*(\d+)x(\d+)(?:\s*\[\d+,\d+[ ,]\s*(\d+)x(\d+)\])?")
 _UM_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}
 
 
@@ -27,7 +31,7 @@ class PixelSize:
     source : str
         ``sheet``, ``file:<property>``, ``inferred:objective-power`` (10 um / power) or ``config``.
     note : str
-        What the file says elsewhere, if that is quite another pixel size.
+        What the file says elsewhere, if that is quite another pixel size; and pixels that are not square.
     """
 
     x: float
@@ -47,7 +51,7 @@ def _number(text: str | None) -> float | None:
 def _from_file(properties: Mapping[str, str]) -> list[PixelSize]:
     """Return what the file says, most trusted property first."""
     found = []
-    x, y = _number(properties.get("openslide.mpp-x")), _number(properties.get("openslide.mpp-y"))
+    x, y = (_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
     if x or y:
         found.append(PixelSize(x or y or math.nan, y or x or math.nan, "file:openslide.mpp-x"))
     aperio = _number(properties.get("aperio.MPP"))
@@ -60,6 +64,12 @@ def _from_file(properties: Mapping[str, str]) -> list[PixelSize]:
     y, x = (_number(properties.get(f"{_DICOM_SPACING}[{i}]")) for i in (0, 1))
     if x and y:
         found.append(PixelSize(1000.0 * x, 1000.0 * y, "file:dicom.PixelSpacing"))
+    x, y = (
+        _quotient(properties, f"dicom.ImagedVolume{length}", f"dicom.TotalPixelMatrix{count}")
+        for length, count in (("Width", "Columns"), ("Height", "Rows"))
+    )
+    if x and y:
+        found.append(PixelSize(1000.0 * x, 1000.0 * y, "file:dicom.ImagedVolumeWidth"))
     unit = _UM_PER_UNIT.get(properties.get("tiff.ResolutionUnit", "").lower())
     x = _number(properties.get("tiff.XResolution"))
     y = _number(properties.get("tiff.YResolution")) or x
@@ -76,17 +86,53 @@ def _from_file(properties: Mapping[str, str]) -> list[PixelSize]:
     return found
 
 
+def _quotient(properties: Mapping[str, str], length: str, count: str) -> float | None:
+    above, below = _number(properties.get(length)), _number(properties.get(count))
+    return above / below if above and below else None
+
+
 def _believable(size: PixelSize) -> bool:
-    return MIN_MPP <= size.x <= MAX_MPP and MIN_MPP <= size.y <= MAX_MPP
+    square = 1 / _IMPOSSIBLE < size.x / size.y < _IMPOSSIBLE
+    return square and MIN_MPP <= size.x <= MAX_MPP and MIN_MPP <= size.y <= MAX_MPP
 
 
-def _contradiction(sizes: Sequence[PixelSize]) -> str:
-    first = sizes[0]
-    others = [s for s in sizes[1:] if not 1 / _QUITE_ANOTHER < s.x / first.x < _QUITE_ANOTHER]
-    if not others:
-        return ""
-    said = ", ".join(f"{s.source.partition(':')[2]} says {s.x:.4g}" for s in others)
-    return f"pixel size {first.x:.4g} um of {first.source.partition(':')[2]} taken, although {said}"
+def _notes(taken: PixelSize, others: Sequence[PixelSize], properties: Mapping[str, str]) -> str:
+    """Return what speaks against a pixel size; empty if nothing does."""
+    notes = []
+    odd = [
+        s
+        for s in others
+        if not 1 / _QUITE_ANOTHER < math.sqrt(s.x * s.y / (taken.x * taken.y)) < _QUITE_ANOTHER
+    ]
+    if odd:
+        said = ", ".join(f"{s.source.partition(':')[2]} says {s.x:.4g}" for s in odd)
+        source = taken.source.partition(":")[2] or taken.source
+        notes.append(f"pixel size {taken.x:.4g} um of {source} taken, although {said}")
+    if not 1 / _NOT_SQUARE < taken.x / taken.y < _NOT_SQUARE:
+        notes.append(f"pixels are not square: {taken.x:.4g} x {taken.y:.4g} um")
+    declared, actual = (
+        _declared_size(properties),
+        _size(properties, "openslide.level[0].width", "openslide.level[0].height"),
+    )
+    if declared and actual and taken.source != "sheet" and max(declared) > _QUITE_ANOTHER * max(actual):
+        notes.append(
+            f"the description speaks of {declared[0]} x {declared[1]} pixels, level 0 has {actual[0]} x {actual[1]}: "
+            "if the finest level was dropped, the pixel size is larger than said; give `mpp` in slides.tsv"
+        )
+    return "; ".join(notes)
+
+
+def _size(properties: Mapping[str, str], *names: str) -> tuple[int, int] | None:
+    width, height = (_number(properties.get(name)) for name in names)
+    return (int(width), int(height)) if width and height else None
+
+
+def _declared_size(properties: Mapping[str, str]) -> tuple[int, int] | None:
+    """Return the size that a file's description gives its finest level."""
+    found = _APERIO_SIZE.match(properties.get("tiff.ImageDescription", "")[:2000])
+    if found:
+        return int(found[3] or found[1]), int(found[4] or found[2])
+    return _size(properties, "ome.SizeX", "ome.SizeY")
 
 
 def pixel_size(
@@ -114,6 +160,8 @@ def pixel_size(
         ``no_mpp``, naming every value that was found and not believed.
     """
     advice = "give `mpp` for it in slides.tsv, or `slides.default_mpp` in the configuration"
+    candidates = _from_file(properties)
+    believable = [size for size in candidates if _believable(size)]
     if sheet_mpp is not None:
         size = PixelSize(sheet_mpp, sheet_mpp, "sheet")
         if not _believable(size):
@@ -123,11 +171,9 @@ def pixel_size(
                 f"slides.tsv says {sheet_mpp:g} um per pixel",
                 f"it must lie in {MIN_MPP:g}-{MAX_MPP:g}",
             )
-        return size
-    candidates = _from_file(properties)
-    believable = [size for size in candidates if _believable(size)]
+        return replace(size, note=_notes(size, believable, properties))
     if believable:
-        return replace(believable[0], note=_contradiction(believable))
+        return replace(believable[0], note=_notes(believable[0], believable[1:], properties))
     if default_mpp is not None:
         return PixelSize(default_mpp, default_mpp, "config")
     if candidates:

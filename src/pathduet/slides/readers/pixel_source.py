@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +25,14 @@ class UnknownColours(Unsupported):
     """A sound file in colours or with a codec that this library does not decode; another may."""
 
 
+class Claimed(Unsupported):
+    """A vendor's file that this vendor's reader refuses: what another library sees in it may be its label or preview."""
+
+
+class SeveralPictures(Unsupported):
+    """A file of several pictures of which none, or none that is there, is chosen; the message lists them."""
+
+
 class Absurd(Unsupported):
     """A file that declares sizes no real one has: no library should try."""
 
@@ -43,6 +52,8 @@ class PixelSource(Protocol):
         Level-0 pixels per pixel of each level.
     properties : dict of str to str
         Pixel size and the like, under OpenSlide's names where it has one.
+    notes : tuple of str
+        What the ledger should say of how the file is read.
     """
 
     library: str
@@ -50,6 +61,7 @@ class PixelSource(Protocol):
     level_dimensions: tuple[tuple[int, int], ...]
     level_downsamples: tuple[float, ...]
     properties: dict[str, str]
+    notes: tuple[str, ...]
 
     def read(
         self, level: int, x: int, y: int, width: int, height: int
@@ -69,3 +81,9 @@ class PixelSource(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+
+
+def mirax_folder(path: Path) -> Path | None:
+    """Return the folder of a MIRAX slide's files, beside its name or beside what that is a link to; None if there is none."""
+    names = (name for name in (path, path.resolve()) if name.suffix.lower() == ".mrxs")
+    return next((name.with_suffix("") for name in names if name.with_suffix("").is_dir()), None)

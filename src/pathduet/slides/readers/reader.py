@@ -5,6 +5,7 @@ Coordinates are level-0 pixels (floats are fine); images are (height, width, 3) 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pathduet.slides.readers.pixel_source import DecodeError, PixelSource
+from pathduet.slides.readers.pyramid_levels import reduction
 from pathduet.slides.readers.source_choice import open_source
 
 # Bicubic with antialiasing. Against exact area integrals of a band-limited scene, for 0.25-0.5 um read at 0.5 and
@@ -41,6 +43,13 @@ class SlideReader:
         For messages.
     path : path
         The raw slide; never written.
+    scene : str
+        Which picture of a file that holds several, by name or number.
+
+    Attributes
+    ----------
+    notes : list of str
+        What the ledger should say of how the file is read.
 
     Raises
     ------
@@ -48,16 +57,17 @@ class SlideReader:
         ``unreadable`` if no library can open the file; the message names the file, not its folder.
     """
 
-    def __init__(self, slide_id: str, path: Path) -> None:
+    def __init__(self, slide_id: str, path: Path, scene: str = "") -> None:
         self.slide_id, self.path = slide_id, Path(path)
         self.failed_reads = 0
-        self._source: PixelSource = open_source(slide_id, self.path)
+        self._source: PixelSource = open_source(slide_id, self.path, scene)
         self.level_dimensions = tuple(self._source.level_dimensions)
-        self.level_downsamples = tuple(
-            true_downsample(self.dimensions, size, given)
-            for size, given in zip(self.level_dimensions, self._source.level_downsamples)
-        )
         self.properties: dict[str, str] = dict(self._source.properties)
+        self.level_downsamples = tuple(
+            reduction(self.dimensions, size, _tile(self.properties, level)) or given
+            for level, (size, given) in enumerate(zip(self.level_dimensions, self._source.level_downsamples))
+        )
+        self.notes = list(self._source.notes)
 
     @property
     def library(self) -> str:
@@ -201,18 +211,15 @@ class SlideReader:
         self.close()
 
 
-def true_downsample(size0: tuple[int, int], size: tuple[int, int], given: float) -> float:
-    """Return by how much a level is reduced: a whole number where its size is one over it, rounded.
-
-    Libraries divide the sizes. A level of 1499 x 499 pixels made of 5999 x 1999 by fours is then reduced by 4.004, and
-    at the far edge every pixel lies one and a half pixels beside its place.
-
-    >>> true_downsample((5999, 1999), (1499, 499), 4.004), true_downsample((5999, 1999), (2400, 800), 2.499)
-    (4.0, 2.499)
-    """
-    whole = round(given)
-    rounded = all(abs(small - large / whole) < 1 for small, large in zip(size, size0)) if whole else False
-    return float(whole) if rounded else given
+def _tile(properties: Mapping[str, str], level: int) -> tuple[int, int] | None:
+    """Return the size of a level's tiles, None where it has none."""
+    try:
+        width, height = (
+            int(properties[f"openslide.level[{level}].tile-{edge}"]) for edge in ("width", "height")
+        )
+    except (KeyError, ValueError):
+        return None
+    return (width, height) if width > 0 and height > 0 else None
 
 
 def _is_whole(*values: float) -> bool:

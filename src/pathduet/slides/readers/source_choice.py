@@ -9,18 +9,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from pathduet.core.errors import SlideError
 from pathduet.slides.readers.openslide_source import OpenSlideSource
 from pathduet.slides.readers.picture_source import PictureSource
-from pathduet.slides.readers.pixel_source import Absurd, PixelSource, UnknownColours, Unsupported
+from pathduet.slides.readers.pixel_source import (
+    Absurd,
+    Claimed,
+    DecodeError,
+    PixelSource,
+    SeveralPictures,
+    UnknownColours,
+    Unsupported,
+)
 from pathduet.slides.readers.tiff_source import TiffSource
 
 #: Longest edge a level may declare; at 0.25 um that is half a metre of glass.
 MAX_EDGE = 2_000_000
+#: Endings of plain pictures. Any other is a vendor's: what tifffile and Pillow see in such a file may be its label or preview.
+PLAIN_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".png", ".jpg", ".jpeg", ".bmp")
+_COMPARED_PX, _SAME_COLOUR = 32, 2.0  # grey levels, on average
 
 
-def open_source(slide_id: str, path: Path) -> PixelSource:
+def open_source(slide_id: str, path: Path, scene: str = "") -> PixelSource:
     """Open a slide with the library that reads it best.
+
+    What a vendor's reader recognises and refuses, and what is named as a vendor's, is read by no other library.
+
+    Parameters
+    ----------
+    slide_id : str
+        For messages.
+    path : Path
+    scene : str
+        Which picture of a TIFF that holds several, by name or number.
 
     Raises
     ------
@@ -29,47 +52,78 @@ def open_source(slide_id: str, path: Path) -> PixelSource:
     """
     if not path.is_file():
         raise SlideError(slide_id, "unreadable", f"no file {path.name}", "check the path in slides.tsv")
-    refusals = []
+    refusals: list[Unsupported] = []
 
     def attempt(source: Callable[[Path], PixelSource]) -> PixelSource | Unsupported:
         try:
             return source(path)
         except Unsupported as error:
-            if str(error):
-                refusals.append(str(error))
+            refusals.append(error)
             return error
 
     opened = attempt(OpenSlideSource)
+    plain = path.suffix.lower() in PLAIN_SUFFIXES
     # Plain TIFF is tifffile's: OpenSlide takes an OME-TIFF for one, and sees neither its pyramid nor its pixel size.
     generic = not isinstance(opened, Unsupported) and opened.vendor == "generic-tiff"
-    if generic or (isinstance(opened, Unsupported) and not isinstance(opened, Absurd)):
-        second = attempt(TiffSource)
-        if not isinstance(second, Unsupported):
+    if not plain and (generic or type(opened) is Unsupported):
+        if not isinstance(opened, Unsupported):
+            opened.close()
+        named = f"named {path.suffix}" if path.suffix else "without a suffix"
+        opened = Unsupported(
+            f"{named}, it is not read as a plain picture; one needs {', '.join(PLAIN_SUFFIXES)}"
+        )
+        refusals.append(opened)
+    elif generic or (isinstance(opened, Unsupported) and not isinstance(opened, Absurd | Claimed)):
+        second = attempt(lambda path: TiffSource(path, scene))
+        if isinstance(second, TiffSource):
             if not isinstance(opened, Unsupported):
+                if second.jpeg and not _same_colours(opened, second):
+                    second.notes += (
+                        "its colours are not those that OpenSlide shows: tags and tiles disagree",
+                    )
                 opened.close()
             opened = second
         elif generic and not isinstance(second, UnknownColours):
             assert not isinstance(opened, Unsupported)
             opened.close()
             opened = second
-        if isinstance(opened, Unsupported) and not isinstance(second, Absurd):
+        if isinstance(opened, Unsupported) and not isinstance(second, Absurd | Claimed | SeveralPictures):
             tiff = isinstance(second, UnknownColours)
             opened = attempt(lambda path: PictureSource(path, tiff))
     if not isinstance(opened, Unsupported):
         problem = _implausible(opened)
+        if not problem and scene not in ("", "0") and not isinstance(opened, TiffSource):
+            problem = f"holds one picture for {opened.library}, and slides.tsv asks for scene {scene!r}"
         if problem:
             opened.close()
             raise SlideError(
                 slide_id, "unreadable", f"{path.name} {problem}", "the file is damaged: copy it again"
             )
         return opened
-    found = "; ".join(refusals).replace(str(path), path.name).replace(f"{path.parent}/", "")
+    found = "; ".join(str(one) for one in refusals if str(one))
+    found = found.replace(str(path), path.name).replace(f"{path.parent}/", "")
+    advice = "compare size and checksum with the source; copy it again or convert it"
+    if isinstance(refusals[-1], SeveralPictures):
+        advice = "say which one in the column `scene` of slides.tsv, by number or name"
+    elif isinstance(refusals[-1], Claimed):
+        advice = "copy it again with all files that belong to it, or convert it to a tiled TIFF"
+    size = path.stat().st_size
     raise SlideError(
-        slide_id,
-        "unreadable",
-        f"{path.name} ({path.stat().st_size:,} bytes) cannot be opened: {found}",
-        "compare size and checksum with the source; copy it again or convert it",
+        slide_id, "unreadable", f"{path.name} ({size:,} bytes) cannot be opened: {found}", advice
     )
+
+
+def _same_colours(one: PixelSource, other: PixelSource) -> bool:
+    """Return whether two libraries decode a tile to about the same colours."""
+    if one.level_dimensions[0] != other.level_dimensions[0]:
+        return True  # not the same picture
+    width, height = one.level_dimensions[0]
+    box = (0, width // 2, height // 2, min(_COMPARED_PX, width), min(_COMPARED_PX, height))
+    try:
+        first, second = (source.read(*box)[0].astype(int) for source in (one, other))
+    except DecodeError:
+        return True
+    return bool(np.abs(first - second).mean() <= _SAME_COLOUR)
 
 
 def _implausible(source: PixelSource) -> str:

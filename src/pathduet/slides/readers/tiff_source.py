@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import html
 import math
 import re
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from pathduet.slides.readers.pixel_source import Unsupported
+from pathduet.slides.readers.pixel_source import Claimed, SeveralPictures, Unsupported
+from pathduet.slides.readers.pyramid_levels import reduction
 from pathduet.slides.readers.tiff_pages import TiffPage, TiffPixels, open_tiff, short
 
 _MAX_PAGES = 200
@@ -23,30 +26,67 @@ _UM_PER = {
     "micrometer": 1.0, "micrometre": 1.0, "in": 25_400.0, "inch": 25_400.0, "pt": 25_400.0 / 72.0,
 }  # fmt: skip
 _UNITS = {2: "inch", 3: "centimeter"}
+# Vendors whose TIFF is more than its pages, by tifffile's names: padded levels, several specimens, pixels in other files.
+_VENDORS = ("bif", "ndpi", "philips", "qpi", "scn")
+_BESIDE = re.compile(r"\b(label|macro|overview|thumbnail|barcode|preview)", re.IGNORECASE)
+_SMALL_PX, _SMALL_SHARE = (
+    2_000_000,
+    0.25,
+)  # what is smaller than both is no specimen, but a label or a thumbnail
+_LISTED = 12
+_PADDED_SHARE = 0.25  # by which padding may change a level's size
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a TIFF: its page, the smaller copies of it, and what OME-XML says of it."""
+
+    name: str
+    page: tifffile.TiffPage
+    ome: dict[str, str]
+    smaller: list[tifffile.TiffPage] = field(default_factory=list)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return int(self.page.imagewidth), int(self.page.imagelength)
+
+    def __str__(self) -> str:
+        return f"{self.name + ', ' if self.name else ''}{self.size[0]} x {self.size[1]} px"
 
 
 class TiffSource:
-    """A TIFF and the smaller copies of its largest picture; see :class:`pathduet.slides.readers.pixel_source.PixelSource`.
+    """A picture of a TIFF and the smaller copies of it; see :class:`pathduet.slides.readers.pixel_source.PixelSource`.
+
+    Parameters
+    ----------
+    path : Path
+    scene : str
+        Which of several pictures: its name, or its number from 0 on; empty for a file of one picture.
 
     Raises
     ------
     Unsupported
-        If it is no TIFF, or not one picture in grey or RGB.
+        If it is no TIFF, a vendor's, not in grey or RGB, or of several pictures of which none is chosen.
     """
 
     library = "tifffile"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, scene: str = "") -> None:
         file = open_tiff(path)
         try:
             _check_chain(file, path.stat().st_size)
-            main, smaller = _pages(file)
-            base = TiffPage(main)
+            vendor = next((name for name in _VENDORS if getattr(file, f"is_{name}")), None)
+            if vendor is not None:
+                raise Claimed(f"a TIFF of a vendor ({vendor}) that OpenSlide does not recognise as one")
+            pictures, beside = _pictures(file)
+            picture = _chosen(pictures, scene)
+            base = TiffPage(picture.page)
             levels = [base]
-            for page in sorted(smaller, key=lambda p: -int(p.imagewidth)):
-                if _is_level(base, levels[-1], page):
+            for page in sorted(picture.smaller, key=lambda p: -int(p.imagewidth)):
+                if _is_level(levels[-1].page, page):
                     levels.append(TiffPage(page))
-            self.properties = _properties(file, main)
+            self.properties = _properties(file, picture)
         except Unsupported:
             file.close()
             raise
@@ -57,9 +97,15 @@ class TiffSource:
         self.level_dimensions: tuple[tuple[int, int], ...] = tuple(
             (page.width, page.height) for page in levels
         )
-        self.level_downsamples: tuple[float, ...] = tuple(
-            (base.width / page.width + base.height / page.height) / 2 for page in levels
+        self.level_downsamples: tuple[float, ...] = tuple(_downsample(base, page) for page in levels)
+        for i, level in enumerate(levels):
+            if level.tiled:
+                self.properties[f"openslide.level[{i}].tile-width"] = str(level.tile_w)
+                self.properties[f"openslide.level[{i}].tile-height"] = str(level.tile_h)
+        self.notes: tuple[str, ...] = tuple(
+            f"a picture of {one} in the file is taken for a label" for one in beside
         )
+        self.jpeg = base.compression == 7
         self._pixels = TiffPixels(file, levels)
 
     def read(
@@ -95,35 +141,101 @@ def _check_chain(file: tifffile.TiffFile, size: int) -> None:
         handle.seek(struct.unpack(form.tagnoformat, count)[0] * form.tagsize, 1)
 
 
-def _pages(file: tifffile.TiffFile) -> tuple[tifffile.TiffPage, list[tifffile.TiffPage]]:
-    """Return the largest page, and the others and its subpages."""
+def _pictures(file: tifffile.TiffFile) -> tuple[list[Picture], list[Picture]]:
+    """Return the pictures of a TIFF in its order, each with its smaller copies, and those taken for labels.
+
+    Pictures that are named as labels, macros or thumbnails, or marked as reduced copies, are neither.
+    """
     pages: list[Any] = []
     for page in file.pages:
         pages.append(page)
         if len(pages) > _MAX_PAGES:
             raise Unsupported(f"a TIFF of more than {_MAX_PAGES} pages: a stack, not a slide")
-    pages = [page for page in pages if isinstance(page, tifffile.TiffPage)]
-    if not pages:
+    images = ome_images(file.ome_metadata or "") if file.is_ome else {}
+    found: list[Picture] = []
+    for i, page in enumerate(pages):
+        if isinstance(page, tifffile.TiffPage):
+            size = {"SizeX": str(page.imagewidth), "SizeY": str(page.imagelength)}
+            of_its_size = (one for one in images.values() if size.items() <= one.items())
+            about = images.get(i, {})
+            about = about if size.items() <= about.items() else next(of_its_size, about)
+            found.append(Picture(about.get("Name", ""), page, about))
+    if not found:
         raise Unsupported("a TIFF without a page")
-    main = max(pages, key=lambda p: int(p.imagewidth) * int(p.imagelength))
-    same = [p for p in pages if p.shape == main.shape]
-    if len(same) > 1:
-        raise Unsupported(
-            f"a TIFF of {len(same)} pages of {main.imagewidth} x {main.imagelength}: channels or a stack, not one "
-            "RGB picture; convert it"
-        )
-    subpages = [p for p in (main.pages or []) if isinstance(p, tifffile.TiffPage)][:_MAX_PAGES]
-    return main, [p for p in pages if p is not main] + subpages
+    found = [one for one in found if not _BESIDE.search(one.name or _title(one.page))] or found
+    largest = max(found, key=lambda one: one.size[0] * one.size[1])
+    pictures: list[Picture] = []
+    beside: list[Picture] = []
+    reduced: list[Picture] = []
+    for one in found:
+        fits = not one.ome and any(_is_level(other.page, one.page) for other in found)
+        small = one.size[0] * one.size[1] <= min(_SMALL_PX, _SMALL_SHARE * largest.size[0] * largest.size[1])
+        if fits:
+            reduced.append(one)
+        elif one is largest or not (one.page.is_reduced or (largest.page.is_tiled and not one.page.is_tiled)):
+            (beside if small and not one.ome else pictures).append(one)
+    for one in reduced:  # a copy follows its picture
+        whole = [other for other in pictures if _is_level(other.page, one.page)]
+        before = [other for other in whole if other.page.index < one.page.index]
+        if whole:
+            (before or whole)[-1 if before else 0].smaller.append(one.page)
+    for one in pictures:
+        one.smaller.extend(p for p in (one.page.pages or [])[:_MAX_PAGES] if isinstance(p, tifffile.TiffPage))
+    return pictures, beside
 
 
-def _is_level(base: TiffPage, finer: TiffPage, page: tifffile.TiffPage) -> bool:
-    width, height = int(page.imagewidth), int(page.imagelength)
-    if not (0 < width < finer.width and 0 < height < finer.height) or bool(page.is_tiled) != base.tiled:
+def _title(page: tifffile.TiffPage) -> str:
+    """Return what a page calls itself: its name, or the first line of a description that is no XML."""
+    name = page.tags.get("PageName")
+    text = page.description or ""
+    return f"{name.value if name is not None else ''} {'' if text.startswith('<') else text[:200]}"
+
+
+def _chosen(pictures: Sequence[Picture], scene: str) -> Picture:
+    """Return the picture that is meant.
+
+    Raises
+    ------
+    Unsupported
+        Listing the pictures.
+    """
+    meant = (
+        [one for i, one in enumerate(pictures) if scene in (str(i), one.name)] if scene else list(pictures)
+    )
+    if len(meant) == 1:
+        return meant[0]
+    listed = "; ".join(f"{i} ({one})" for i, one in enumerate(pictures[:_LISTED]))
+    more = f"; and {len(pictures) - _LISTED} more" if len(pictures) > _LISTED else ""
+    asked = f", none or several of which are {scene!r}" if scene else " (scenes, channels or a stack)"
+    found = f"{len(pictures)} picture{'s' if len(pictures) > 1 else ''}{asked}: {listed}{more}"
+    raise SeveralPictures(f"a TIFF of {found}")
+
+
+def _is_level(finer: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:
+    """Return whether a page may be a smaller copy of another: reduced alike in both directions, or padded to whole tiles."""
+    size0, size = (
+        (int(finer.imagewidth), int(finer.imagelength)),
+        (int(page.imagewidth), int(page.imagelength)),
+    )
+    if not (0 < size[0] < size0[0] and 0 < size[1] < size0[1]) or bool(page.is_tiled) != bool(finer.is_tiled):
         return False
-    if page.dtype != base.page.dtype or int(page.samplesperpixel) != base.samples:
+    if page.dtype != finer.dtype or int(page.samplesperpixel) != int(finer.samplesperpixel):
         return False
-    # the same picture: both edges are reduced alike, up to rounding
-    return abs(base.width / width * height - base.height) <= _ASPECT_TOLERANCE_PX * base.width / width
+    tile = (int(page.tilewidth), int(page.tilelength)) if page.is_tiled else None
+    if reduction(size0, size, tile):
+        return True
+    ratio = size0[0] / size[0]
+    alike = abs(ratio * size[1] - size0[1]) <= _ASPECT_TOLERANCE_PX * ratio
+    return alike and (page.is_reduced or page.is_subifd)
+
+
+def _downsample(base: TiffPage, page: TiffPage) -> float:
+    """Return by how much a level is reduced: by its resolution where that says so, else by its size."""
+    sizes = (base.width / page.width + base.height / page.height) / 2
+    tags = [one.page.tags.get("XResolution") for one in (base, page)]
+    fine, coarse = (_number(tag.value) if tag is not None else None for tag in tags)
+    said = fine / coarse if fine and coarse else 1.0
+    return said if said > 1.0 and abs(said / sizes - 1) < _PADDED_SHARE else sizes
 
 
 def _number(value: Any) -> float | None:
@@ -136,9 +248,9 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) and number > 0 else None
 
 
-def _properties(file: tifffile.TiffFile, page: tifffile.TiffPage) -> dict[str, str]:
+def _properties(file: tifffile.TiffFile, picture: Picture) -> dict[str, str]:
     """Return what the tags and the description say of the pixel size, under OpenSlide's names where there are."""
-    found = {}
+    page, found = picture.page, {}
     for name in ("XResolution", "YResolution"):
         tag = page.tags.get(name)
         number = _number(tag.value) if tag is not None else None
@@ -146,10 +258,12 @@ def _properties(file: tifffile.TiffFile, page: tifffile.TiffPage) -> dict[str, s
             found[f"tiff.{name}"] = f"{number:.9g}"
     unit = page.tags.get("ResolutionUnit")
     found["tiff.ResolutionUnit"] = _UNITS.get(int(unit.value) if unit is not None else 2, "none")
+    found |= {f"openslide.level[0].{name}": str(px) for name, px in zip(("width", "height"), picture.size)}
     text = page.description or ""
     if file.is_ome:
-        found |= ome_pixel_size(file.ome_metadata or "", (int(page.imagewidth), int(page.imagelength)))
+        found |= ome_pixel_size(picture.ome)
     elif text.startswith("Aperio"):
+        found["tiff.ImageDescription"] = text
         for name, key in (("MPP", "aperio.MPP"), ("AppMag", "openslide.objective-power")):
             match = re.search(rf"\|\s*{name}\s*=\s*([0-9.,eE+-]+)", text)
             if match:  # some languages' decimal comma, as OpenSlide takes it
@@ -157,31 +271,54 @@ def _properties(file: tifffile.TiffFile, page: tifffile.TiffPage) -> dict[str, s
     return found
 
 
-def ome_pixel_size(xml: str, size0: tuple[int, int] | None = None) -> dict[str, str]:
-    """Return the pixel size (um) and objective power that OME-XML declares.
+def ome_images(xml: str) -> dict[int, dict[str, str]]:
+    """Return what OME-XML says of the pictures of a file: attributes of ``Pixels``, name and power, by number of the page.
 
-    Of several pictures (label, macro, slide) the one of `size0` pixels is meant, else the first.
-
-    >>> ome_pixel_size('<OME><Pixels PhysicalSizeX="0.00025" PhysicalSizeXUnit="mm" PhysicalSizeY="0.25"/></OME>')
-    {'ome.PhysicalSizeX': '0.25', 'ome.PhysicalSizeY': '0.25'}
+    >>> ome_images('<OME><Image Name="a"><Pixels SizeX="3"><TiffData IFD="4"/></Pixels></Image></OME>')
+    {4: {'SizeX': '3', 'Name': 'a'}}
     """
-    found = {}
-    pictures = [_attributes(tag) for tag in re.findall(r"<(?:\w+:)?Pixels\b[^>]*>", xml)]
-    wanted = {"SizeX": str(size0[0]), "SizeY": str(size0[1])} if size0 else {}
-    meant = next((picture for picture in pictures if wanted.items() <= picture.items()), None)
-    pixels = meant or (pictures[0] if pictures else {})
-    for axis in ("X", "Y"):
-        number = _number(pixels.get(f"PhysicalSize{axis}", "").replace(",", "."))
-        factor = _UM_PER.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        if number and factor:
-            found[f"ome.PhysicalSize{axis}"] = f"{number * factor:.9g}"
-    power = re.search(r"\bNominalMagnification=[\"']([^\"']*)[\"']", xml)
-    if power and _number(power[1]):
-        found["openslide.objective-power"] = power[1]
+    try:
+        root = ElementTree.fromstring(xml)
+    except (ElementTree.ParseError, ValueError):
+        return {}
+    for element in root.iter():
+        element.tag = str(element.tag).rpartition("}")[2]
+    powers = [one.get("NominalMagnification", "") for one in root.iter("Objective")]
+    found: dict[int, dict[str, str]] = {}
+    following = 0
+    for image in root.iter("Image"):
+        pixels = image.find("Pixels")
+        if pixels is None:
+            continue
+        about = {**pixels.attrib, "Name": image.get("Name", "").strip()}
+        if powers:
+            about["NominalMagnification"] = powers[0]
+        blocks = [dict(block.attrib) for block in pixels.iter("TiffData")] or [{}]
+        for block in blocks:
+            first, count = (
+                int(block[key]) if block.get(key, "").isdigit() else otherwise
+                for key, otherwise in (("IFD", following), ("PlaneCount", 1))
+            )
+            for ifd in range(first, first + min(count, _MAX_PAGES)):
+                found[ifd] = about
+            following = first + count
     return found
 
 
-def _attributes(tag: str) -> dict[str, str]:
-    """Return an XML tag's attributes; character references (``&#181;m``) are resolved."""
-    pairs = re.findall(r"""([\w:]+)\s*=\s*("[^"]*"|'[^']*')""", tag)
-    return {name: html.unescape(value[1:-1]).strip() for name, value in pairs}
+def ome_pixel_size(about: dict[str, str]) -> dict[str, str]:
+    """Return the pixel size (um), objective power and size that OME-XML declares of a picture.
+
+    >>> ome_pixel_size({"PhysicalSizeX": "0.00025", "PhysicalSizeXUnit": "mm", "PhysicalSizeY": "0,25"})
+    {'ome.PhysicalSizeX': '0.25', 'ome.PhysicalSizeY': '0.25'}
+    """
+    found = {}
+    for axis in ("X", "Y"):
+        number = _number(about.get(f"PhysicalSize{axis}", "").strip().replace(",", "."))
+        factor = _UM_PER.get(about.get(f"PhysicalSize{axis}Unit", "µm").strip())
+        if number and factor:
+            found[f"ome.PhysicalSize{axis}"] = f"{number * factor:.9g}"
+        if about.get(f"Size{axis}", "").isdigit():
+            found[f"ome.Size{axis}"] = about[f"Size{axis}"]
+    if _number(about.get("NominalMagnification")):
+        found["openslide.objective-power"] = about["NominalMagnification"]
+    return found
