@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from pathduet.core.config import is_demo
+from pathduet.core.config import is_demo, read_all
 from pathduet.core.errors import PathDuetError
 from pathduet.core.parent_process import VARIABLE
 from pathduet.core.source_code import code_version
@@ -23,12 +23,18 @@ from pathduet.results import (
 )
 from pathduet.workflow import demo
 from pathduet.workflow.plan import REGRESSION_FILES, Plan
+from pathduet.workflow.preflight import check_inputs
 from snakemake.exceptions import WorkflowError
 
 try:
     if is_demo(config) and workflow.is_main_process:
         print(demo.prepare(), file=sys.stderr, flush=True)
+    # As `pathduet check` reads them: a key given twice is an error.
+    read_all(workflow.config_settings.configfiles)
     plan = Plan.from_config(config)
+    if workflow.is_main_process:
+        own_environments = workflow.deployment_settings.deployment_method
+        check_inputs(plan, encoder=not own_environments)
 except PathDuetError as error:
     raise WorkflowError(str(error)) from None
 

@@ -45,10 +45,7 @@ ResultsFolder = Annotated[Path, typer.Option("--results", help="Results folder."
 def _configuration(files: list[Path] | None) -> dict[str, Any]:
     from pathduet.core import config as configuration
 
-    value: dict[str, Any] = {}
-    for path in files or []:
-        value = configuration.merge(value, configuration.read(path))
-    return value
+    return configuration.read_all(files or [])
 
 
 @app.command()

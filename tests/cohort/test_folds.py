@@ -94,7 +94,7 @@ def test_folds_survive_the_file(tmp_path: Path) -> None:
     table = make_folds(patients, labels, folds=3, seed=1)
     write_folds(tmp_path / "folds.tsv", table)
     pd.testing.assert_frame_equal(read_folds(tmp_path / "folds.tsv"), table)
-    imported = import_folds(tmp_path / "folds.tsv", patients, labels)
+    imported = import_folds(tmp_path / "folds.tsv", patients, labels, table["fold"].nunique())
     pd.testing.assert_frame_equal(imported, table)
 
 
@@ -102,7 +102,7 @@ def test_a_users_folds_need_two_columns_only(tmp_path: Path) -> None:
     patients, labels = patients_of({("tcga", "a"): 2, ("ivy", None): 2})
     lines = [f"{patient}\tnote\t{i % 2}" for i, patient in enumerate(reversed(patients.index))]
     (tmp_path / "own.tsv").write_text("patient_id\tnote\tfold\n" + "\n".join(lines) + "\n")
-    table = import_folds(tmp_path / "own.tsv", patients, labels)
+    table = import_folds(tmp_path / "own.tsv", patients, labels, 2)
     assert table["fold"].tolist() == [1, 0, 1, 0]
     assert set(table["stratum"]) == {"a|tcga", "unlabelled|ivy"}
 
@@ -127,7 +127,7 @@ def test_everything_wrong_with_a_users_folds_is_named(text: str, messages: list[
     patients, labels = patients_of({("tcga", "a"): 3})
     (tmp_path / "own.tsv").write_text(text)
     with pytest.raises(InputError) as caught:
-        import_folds(tmp_path / "own.tsv", patients, labels)
+        import_folds(tmp_path / "own.tsv", patients, labels, 2)
     assert len(caught.value.problems) == len(messages)
     for message in messages:
         assert message in str(caught.value)

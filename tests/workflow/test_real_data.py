@@ -56,14 +56,16 @@ def test_the_whole_workflow_runs_on_real_expression_and_survival(test_data: Path
 
 
 def test_a_real_aperio_slide_goes_through_features(test_data: Path, tmp_path: Path) -> None:
+    file = f"{test_data}/slides/CMU-1-Small-Region.svs"
     (tmp_path / "slides.tsv").write_text(
-        f"slide_id\tpatient_id\tcohort\tpath\nCMU-1\tP0\tphantom\t{test_data}/slides/CMU-1-Small-Region.svs\n"
+        f"slide_id\tpatient_id\tcohort\tpath\nCMU-1\tP0\tphantom\t{file}\nCMU-2\tP1\tphantom\t{file}\n"
     )
     rows = [f"P{i}\tphantom\t{100 + i}\t1" for i in range(6)]
     (tmp_path / "patients.tsv").write_text(
         "patient_id\tcohort\tsurvival_days\tevent\n" + "\n".join(rows) + "\n"
     )
-    (tmp_path / "genes.tsv").write_text("gene_symbol\tP0\nTP53\t3\n")
+    folds = [f"P{i}\t{i % 2}" for i in range(6)]
+    (tmp_path / "folds.tsv").write_text("patient_id\tfold\n" + "\n".join(folds) + "\n")
     config = tmp_path / "config.yaml"
     own = {
         "sheets": {"slides": "slides.tsv", "patients": "patients.tsv"},
@@ -71,9 +73,8 @@ def test_a_real_aperio_slide_goes_through_features(test_data: Path, tmp_path: Pa
         "preset": "glioma",
         "tasks": tiny_cohort.ONLY_SURVIVAL,
         "encoder": {"name": "efficientnet_lite0"},
-        "expression": {
-            "tables": [{"cohort": "phantom", "path": "genes.tsv", "unit": "counts", "samples": None}]
-        },
+        "split": {"file": "folds.tsv", "folds": 2},
+        "labels": {"survival_bins": 2},
     }
     config.write_text(yaml.safe_dump(own))
     result = tiny_cohort.snakemake(tmp_path, config, "results/slides/CMU-1/features.h5")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pathduet.core.errors import Problems
+from pathduet.cohort.labels import known_labels
+from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import write_tsv
 from pathduet.core.text_table import read_columns
 
@@ -38,10 +39,10 @@ def read_fold_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """Read and check some columns of a table, patient_id and fold among them."""
     table = read_columns(path, columns, advice="give a TSV with patient_id and fold")
     problems = Problems()
-    for row, (patient, fold) in enumerate(zip(table["patient_id"], table["fold"]), 2):
+    for row, patient, fold in zip(table.index, table["patient_id"], table["fold"]):
         if not patient:
             problems.add(f"{path.name} row {row}, patient_id", "empty", "give the patient's id")
-        if not (fold.isascii() and fold.isdigit()):
+        if not (fold.isascii() and fold.isdigit() and len(fold) < 5):
             problems.add(f"{path.name} row {row}, fold", repr(fold), "use a whole number from 0")
     for patient in sorted(set(table.loc[table["patient_id"].duplicated(), "patient_id"])):
         problems.add(f"{path.name}, patient {patient}", "more than one row", "keep one")
@@ -52,4 +53,25 @@ def read_fold_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
             shown = ", ".join(map(str, numbers)) or "none"
             problems.add(path.name, f"folds {shown}", "number them 0, 1, ... without a gap, at least two")
     problems.check()
-    return table
+    return table.reset_index(drop=True)
+
+
+def fold_parts(folds: pd.DataFrame, fold: int) -> dict[str, str]:
+    """Return ``train`` or ``test`` of each patient in the cross-validation; all others are ``external``."""
+    known = sorted({int(value) for value in folds["fold"]})
+    if fold not in known:
+        raise InputError.of("folds", f"no fold {fold}", f"the folds are {known}")
+    return {
+        str(patient): "test" if int(value) == fold else "train"
+        for patient, value in zip(folds["patient_id"], folds["fold"], strict=True)
+    }
+
+
+def fitted_labels(labels: pd.DataFrame, folds: pd.DataFrame, fold: int, protocol: str) -> pd.DataFrame:
+    """Return the known labels that a fold's survival intervals, means and SDs come from.
+
+    Those of the training part's patients (``strict``), or of all patients of the cross-validation (``paper``).
+    """
+    parts, known = fold_parts(folds, fold), known_labels(labels)
+    wanted = ("train", "test") if protocol == "paper" else ("train",)
+    return known.loc[[parts.get(str(patient)) in wanted for patient in known.index]]

@@ -55,7 +55,7 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
     problems.check()
     strata = _strata(tasks, labels, settings["folds"])
     if settings["file"] is not None:
-        return import_folds(settings["file"], internal, strata)
+        return import_folds(settings["file"], internal, strata, settings["folds"])
     return make_folds(
         internal,
         strata,
@@ -190,18 +190,22 @@ def _kfold(table: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     return fold
 
 
-def import_folds(path: str | PathLike[str], patients: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
+def import_folds(
+    path: str | PathLike[str], patients: pd.DataFrame, labels: pd.Series, folds: int
+) -> pd.DataFrame:
     """Read a user's own folds and check them against the internal patients.
 
     Parameters
     ----------
     path : path
-        TSV with `patient_id` and `fold` (the fold in whose test part the patient is, counted from 0); other
+        Table with `patient_id` and `fold` (the fold in whose test part the patient is, counted from 0); other
         columns are ignored.
     patients : pandas.DataFrame
         The internal cohorts' patients: index patient_id, column `cohort`.
     labels : pandas.Series
         Class (or another group) by patient_id, missing where unknown; only named in `stratum`.
+    folds : int
+        ``split.folds``, which must be the file's: patients of further folds would never be tested.
 
     Returns
     -------
@@ -211,12 +215,15 @@ def import_folds(path: str | PathLike[str], patients: pd.DataFrame, labels: pd.S
     Raises
     ------
     InputError
-        Listing everything wrong: patients twice, missing or not internal, folds that are not 0 ... K - 1.
+        Listing everything wrong: patients twice, missing or not internal, folds that are not 0 ... `folds` - 1.
     """
     path = Path(path)
     table = read_fold_numbers(path, ("patient_id", "fold"))
     given, wanted = set(table["patient_id"]), {str(patient) for patient in patients.index}
     problems = Problems()
+    if (number := table["fold"].nunique()) != folds:
+        found = f"{number} folds, where split.folds is {folds}"
+        problems.add(f"split.file, {path.name}", found, f"set split.folds: {number}, or give other folds")
     for patient in sorted(given - wanted):
         problems.add(f"{path.name}, patient {patient}", "is in no internal cohort", "remove the row")
     for patient in sorted(wanted - given):

@@ -374,6 +374,22 @@ def read_sheets(
     return slides, patients
 
 
+def check_own_folder(slides: Iterable[SlideRow], folder: Path, key: str) -> None:
+    """Refuse a folder for results that holds raw slides, or lies in a folder of raw slides.
+
+    Raises
+    ------
+    InputError
+        If it does; `key` is what named the folder.
+    """
+    own = folder.resolve()
+    for slide in slides:
+        place = slide.path.parent.resolve()
+        if slide.has_raw and (own.is_relative_to(place) or place.is_relative_to(own)):
+            found = f"{folder} holds raw slides, or lies among them ({slide.path.name})"
+            raise InputError.of(key, found, "give a folder of its own: nothing is written beside raw slides")
+
+
 def _compare(
     slides: Iterable[SlideRow], patients: pd.DataFrame, sheet: str, other: str, problems: Problems
 ) -> None:

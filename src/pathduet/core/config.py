@@ -106,12 +106,22 @@ def read(path: str | Path) -> dict[str, Any]:
     return value
 
 
-def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `overlay` laid over it; mappings are merged (but for ``subspaces``), everything else is replaced."""
+def read_all(paths: Iterable[str | Path]) -> dict[str, Any]:
+    """Read several YAML files, each laid over those before it as Snakemake's ``--configfile`` does."""
+    value: dict[str, Any] = {}
+    for path in paths:
+        value = merge(value, read(path), replaced=())
+    return value
+
+
+def merge(
+    base: Mapping[str, Any], overlay: Mapping[str, Any], replaced: tuple[str, ...] = _REPLACED
+) -> dict[str, Any]:
+    """Return `base` with `overlay` laid over it; mappings are merged (but for those `replaced`), everything else is replaced."""
     merged = dict(copy.deepcopy(dict(base)))
     for key, value in overlay.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key not in _REPLACED:
-            merged[key] = merge(merged[key], value)
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key not in replaced:
+            merged[key] = merge(merged[key], value, replaced)
         else:
             merged[key] = copy.deepcopy(value)
     return merged

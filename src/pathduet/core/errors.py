@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 #: Why a slide did not go all the way; the only values the ledger's `reason` column can hold.
@@ -72,6 +73,14 @@ class Problems(list[Problem]):
     def add(self, where: str, found: str, advice: str) -> None:
         """Add one."""
         self.append(Problem(where, found, advice))
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Take in the problems of an InputError that is raised inside, and go on."""
+        try:
+            yield
+        except InputError as error:
+            self += error.problems
 
     def check(self) -> None:
         """Raise InputError if there are any."""

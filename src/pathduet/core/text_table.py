@@ -1,4 +1,4 @@
-"""Small tab-separated tables of text: the columns that must be there, cells stripped."""
+"""Some columns of a table that a user or a run wrote: those that must be there, cells as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathduet.core.errors import InputError
+from pathduet.core.errors import InputError, Problems
+from pathduet.core.sheet_file import read_lines, too_many_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 def read_columns(
     path: Path, columns: Sequence[str], optional: Sequence[str] = (), *, label: str = "", advice: str
 ) -> pd.DataFrame:
-    """Read some columns of a TSV as text.
+    """Read some columns of a table as text; the index is each row's number in the file.
 
     Parameters
     ----------
     path : Path
+        As :func:`pathduet.core.sheet_file.read_lines` reads it.
     columns, optional : sequence of str
         Those that must be there, and those that are empty if they are not; others are left out.
     label : str
@@ -30,16 +32,26 @@ def read_columns(
     Raises
     ------
     InputError
-        If the file or a column is missing.
+        If the file or a column is missing, a column stands twice, or a row has more cells than the header.
     """
     import pandas as pd
 
     if not path.is_file():
         raise InputError.of(label or path.name, "no such file", advice)
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    require_columns(table.columns, columns, path.name)
-    table = table.reindex(columns=[*columns, *optional], fill_value="")
-    return table.apply(lambda column: column.str.strip())
+    header, *lines = read_lines(path) or [[]]
+    require_columns(header, columns, path.name)
+    problems = Problems()
+    for name in (*columns, *optional):
+        if header.count(name) > 1:
+            problems.add(f"{path.name} header", f"column {name!r} stands twice", "keep one")
+    rows = {number: cells for number, cells in enumerate(lines, 2) if any(cells)}
+    for number, cells in rows.items():
+        if len(cells) > len(header):
+            problems.append(too_many_cells(cells, header, f"{path.name} row {number}"))
+    problems.check()
+    filled = [[*cells, *[""] * (len(header) - len(cells))] for cells in rows.values()]
+    table = pd.DataFrame(filled, index=list(rows), columns=header, dtype=str)
+    return table.reindex(columns=[*columns, *optional], fill_value="")
 
 
 def require_columns(found: Iterable[str], wanted: Iterable[str], source: str) -> None:

@@ -29,6 +29,13 @@ def align(values: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], 
     InputError
         If no gene is common to all cohorts.
     """
+    common = common_genes(values)
+    aligned = {cohort: frame.loc[common] for cohort, frame in values.items()}
+    return aligned, {cohort: len(frame) - len(common) for cohort, frame in values.items()}
+
+
+def common_genes(values: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Return the genes that every cohort has, in alphabetical order; InputError if there is none."""
     common = sorted(set.intersection(*(set(frame.index) for frame in values.values())))
     if not common:
         problems = [
@@ -37,5 +44,4 @@ def align(values: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], 
             for cohort, frame in values.items()
         ]  # fmt: skip
         raise InputError(problems)
-    aligned = {cohort: frame.loc[common] for cohort, frame in values.items()}
-    return aligned, {cohort: len(frame) - len(common) for cohort, frame in values.items()}
+    return common

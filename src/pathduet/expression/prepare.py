@@ -11,7 +11,7 @@ import numpy as np
 
 from pathduet.core.config import default
 from pathduet.core.errors import InputError, Problem, Problems
-from pathduet.expression.alignment import align
+from pathduet.expression.alignment import align, common_genes
 from pathduet.expression.batch_correction import BatchCorrection, location_scale
 from pathduet.expression.gene_order import coexpression_order
 from pathduet.expression.gene_scaling import ExternalScaling, mean_and_sd, scale_fold
@@ -90,6 +90,49 @@ def read_tables(expression: Mapping[str, Any]) -> list[ExpressionTable]:
             ]
     problems.check()
     return tables
+
+
+def check_matrices(
+    tables: Sequence[ExpressionTable],
+    patients: pd.DataFrame,
+    folds: pd.DataFrame,
+    settings: Mapping[str, Any],
+) -> None:
+    """Refuse tables of which some fold's matrix could not be made, without making one.
+
+    Parameters
+    ----------
+    settings : mapping
+        The configuration's ``expression``, ``subspaces`` and ``protocol``.
+
+    Raises
+    ------
+    InputError
+        As :func:`build` would for some fold; and if no sample of a table is of a patient of its cohort.
+    """
+    check_tables(tables, patients)
+    problems, expression = Problems(), settings["expression"]
+    for table in tables:
+        known = set(patients.index[patients["cohort"] == table.cohort])
+        samples = list(table.samples["patient_id"])
+        if not known & set(samples):
+            found = f"no sample is of a patient of the cohort (samples of {', '.join(samples[:3])}, ...)"
+            advice = "spell patient ids alike, or give a sample sheet (expression.tables: samples)"
+            problems.add(f"expression of {table.cohort}", found, advice)
+    with problems.collected():
+        common = common_genes({table.cohort: table.values for table in tables})
+        listed = gene_lists(settings["subspaces"])
+        subspace = assign_subspaces(common, listed, expression["shared_genes"])
+        for name, own in listed.items():
+            with problems.collected():
+                _candidates(subspace, name, own)
+    units = {table.cohort: table.unit for table in tables}
+    for fold in sorted(set(folds["fold"])):
+        with problems.collected():
+            obs, _ = samples_of_fold(tables, patients, folds, fold)
+            fitted = _fitted(obs, fold, settings["protocol"])
+            statistic_for(expression["hvg_flavor"], [units[c] for c in set(obs.loc[fitted, "cohort"])])
+    Problems(dict.fromkeys(problems)).check()
 
 
 def prepare_fold(
@@ -254,18 +297,8 @@ def _token_order(
     sizes: dict[str, dict[str, int]] = {}
     remarks = []
     for name, own in listed.items():
-        several = (var["subspace"] == SHARED) & var.index.isin(own)
-        candidates = list(var.index[(var["subspace"] == name) | several])
+        candidates = _candidates(subspace, name, own)
         total, measured = len(set(own)), len(set(own) & set(training.columns))
-        if not candidates:
-            found, advice = (
-                f"none of the {total} {name} genes is in all expression tables",
-                "check the gene names",
-            )
-            if measured:
-                found = f"all {measured} measured {name} genes are in other subspaces' lists, too"
-                advice = "say where they go: expression.shared_genes"
-            raise InputError.of(f"genes, {name}", found, advice)
         order = coexpression_order(training[top_share(dispersion, candidates, settings.fraction)])
         place = {gene: position for position, gene in enumerate(order)}
         var[f"token_order_{name}"] = [place.get(gene, -1) for gene in var.index]
@@ -277,6 +310,21 @@ def _token_order(
             remarks.append(f"only {measured} of {total} listed {name} genes are in all cohorts")
     var["highly_variable"] = var["token_order"] >= 0
     return var, sizes, remarks
+
+
+def _candidates(subspace: pd.Series, name: str, own: Sequence[str]) -> list[str]:
+    """Return the genes of a subspace that all tables have; there must be some."""
+    several = (subspace == SHARED) & subspace.index.isin(own)
+    candidates = list(subspace.index[(subspace == name) | several])
+    if not candidates:
+        measured = len(set(own) & set(subspace.index))
+        found = f"none of the {len(set(own))} {name} genes is in all expression tables"
+        advice = f"check the gene names: the tables have {', '.join(subspace.index[:3])}, ..."
+        if measured:
+            found = f"all {measured} measured {name} genes are in other subspaces' lists, too"
+            advice = "say where they go: expression.shared_genes"
+        raise InputError.of(f"genes, {name}", found, advice)
+    return candidates
 
 
 def _raw_counts(tables: Sequence[ExpressionTable], obs: pd.DataFrame, genes: list[str]) -> pd.DataFrame:

@@ -163,7 +163,7 @@ def read_sample_sheet(path: Path) -> pd.DataFrame:
     sheet = read_columns(path, ids, ["slide_id"], label=label, advice="give its path")
     problems = Problems()
     for column in ids:
-        for row in np.flatnonzero(sheet[column] == "") + 2:
+        for row in sheet.index[sheet[column] == ""]:
             problems.add(f"{path.name} row {row}, {column}", "empty", "give the id")
     twice = sheet.loc[sheet["sample_id"].duplicated() & (sheet["sample_id"] != ""), "sample_id"]
     for sample in sorted(set(twice)):

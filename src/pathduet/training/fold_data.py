@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathduet.cohort.folds import fitted_labels, fold_parts
 from pathduet.cohort.labels import known_labels
 from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
@@ -67,17 +68,6 @@ class FoldData:
         return load(self.expression_path)
 
 
-def fold_parts(folds: pd.DataFrame, fold: int) -> dict[str, str]:
-    """Return ``train`` or ``test`` of each patient in the cross-validation; all others are ``external``."""
-    known = sorted({int(value) for value in folds["fold"]})
-    if fold not in known:
-        raise InputError.of("folds", f"no fold {fold}", f"the folds are {known}")
-    return {
-        str(patient): "test" if int(value) == fold else "train"
-        for patient, value in zip(folds["patient_id"], folds["fold"], strict=True)
-    }
-
-
 def fold_target(
     task: Task, labels: pd.DataFrame, folds: pd.DataFrame, fold: int, *, protocol: str = "strict"
 ) -> TaskTarget:
@@ -95,10 +85,7 @@ def fold_target(
 
     if task.kind == "classification":
         return ClassTarget(task.classes)
-    parts = fold_parts(folds, fold)
-    known = known_labels(labels)
-    wanted = ("train", "test") if protocol == "paper" else ("train",)
-    chosen = known.loc[[parts.get(str(patient)) in wanted for patient in known.index]]
+    chosen = fitted_labels(labels, folds, fold, protocol)
     if task.kind == "survival":
         edges = discretize(chosen["survival_days"], chosen["event"], task.bins)
         return SurvivalTarget(tuple(float(edge) for edge in edges))

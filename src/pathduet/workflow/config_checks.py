@@ -80,6 +80,20 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "model.tokens", f"{tokens} is no square number", f"use {below**2} or {(below + 1) ** 2}"
         )
+    model = config["model"]
+    if model["width"] % model["offset_groups"]:
+        yield Problem(
+            "model.width",
+            f"{model['width']} is no multiple of offset_groups {model['offset_groups']}",
+            "change one",
+        )
+    if model["offset_kernel"] < model["stride"]:
+        found = f"{model['offset_kernel']} is smaller than stride {model['stride']}"
+        yield Problem("model.offset_kernel", found, "change one")
+    released = [name for name in config["comparison"]["models"] if name in names("released")]
+    if released and model["heads"] % model["offset_groups"]:
+        found = f"{model['heads']} is no multiple of offset_groups {model['offset_groups']}"
+        yield Problem("model.heads", found, f"change one, or leave out {', '.join(released)}")
     if config["predict"]["expression"] and not config["predict"]["unit"]:
         yield Problem("predict.unit", "not set", "say what predict.expression holds, e.g. counts")
     yield from _tile_problems(config)

@@ -53,6 +53,8 @@ class Plan:
         The sheet, in its order.
     patients : DataFrame
         Indexed by patient_id.
+    fold_table : DataFrame
+        From :func:`pathduet.cohort.make_folds.folds_of`.
     batches : dict
         Batch name ("0000", "0001", ...) to its slides: those that are encoded here, then those with features of another tool.
     drawn_from : str
@@ -65,7 +67,7 @@ class Plan:
     batches: dict[str, list[SlideRow]]
     _by_id: dict[str, SlideRow] = field(repr=False)
     planned: dict[str, PlannedModel] = field(repr=False)
-    _fold_of: dict[str, int] = field(repr=False)
+    fold_table: pd.DataFrame = field(repr=False)
     drawn_from: str = ""
 
     @classmethod
@@ -101,11 +103,10 @@ class Plan:
         chunks = [kind[i : i + size] for kind in kinds for i in range(0, len(kind), size)]
         batches = {f"{i:04d}": chunk for i, chunk in enumerate(chunks)}
         by_id = {slide.slide_id: slide for slide in slides}
-        fold_of = dict(zip(folds["patient_id"].astype(str), folds["fold"].astype(int), strict=True))
         planned = planned_models(config)
         if problems := heatmap_problems(config, slides, planned):
             raise InputError(problems)
-        return cls(config, slides, patients, batches, by_id, planned, fold_of, drawn_from)
+        return cls(config, slides, patients, batches, by_id, planned, folds, drawn_from)
 
     @property
     def folds(self) -> range:
@@ -294,7 +295,8 @@ class Plan:
     @property
     def heatmaps(self) -> list[tuple[str, str, int, str]]:
         """(task, model, fold, slide) of a run's heatmaps, see :mod:`pathduet.explain.targets`."""
-        return heatmap_targets(self.config, self.slides, self._fold_of, self.networks)
+        fold_of = dict(zip(self.fold_table["patient_id"], self.fold_table["fold"], strict=True))
+        return heatmap_targets(self.config, self.slides, fold_of, self.networks)
 
     def batch_table(self, batch: str) -> list[dict[str, Any]]:
         """Sheet rows of a batch, as plain values for a rule's parameters."""

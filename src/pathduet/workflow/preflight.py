@@ -1,17 +1,22 @@
-"""A look at everything a run would read, before it starts: better than a stack trace three days later."""
+"""A look at everything a run would read, before it starts: better than a stack trace three days later.
+
+:func:`check_inputs` refuses what a job would refuse; `pathduet check` and the start of a run both ask it. :func:`preflight` adds a
+look at every slide, and says what was found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pathduet.cohort.sheets import SlideRow
-from pathduet.core.errors import InputError, PathDuetError, SlideError
+from pathduet.cohort.sheets import SlideRow, check_own_folder
+from pathduet.core.errors import InputError, PathDuetError, Problems, SlideError
 from pathduet.core.progress import track
 from pathduet.features.agreement import FOREIGN, disagreements
 
 if TYPE_CHECKING:
+    from pathduet.expression.tables import ExpressionTable
     from pathduet.workflow.plan import Plan
 
 
@@ -83,6 +88,168 @@ def check_slide(slide: SlideRow, default_mpp: float | None) -> SlideCheck:
     return SlideCheck(slide.slide_id, "", message, size.source)
 
 
+def check_inputs(plan: Plan, *, encoder: bool = True) -> list[ExpressionTable]:
+    """Refuse what some job of the run would refuse, perhaps days later: all of it at once.
+
+    Slides are not opened: a bad one costs itself only.
+
+    Parameters
+    ----------
+    plan : Plan
+    encoder : bool
+        Also find the encoder's weights; not where jobs run in environments of their own.
+
+    Returns
+    -------
+    list of ExpressionTable
+        The expression tables, read.
+
+    Raises
+    ------
+    InputError
+        With every problem found.
+    """
+    from pathduet.expression.prepare import check_matrices, read_tables
+
+    problems, tables = Problems(), []
+    with problems.collected():
+        _check_results(plan)
+    used = [slide for slide in plan.slides if not slide.exclude]
+    if plan.slides and not used:
+        advice = "clear `exclude` of some, or leave the sheet out"
+        problems.add("sheets.slides", f"all {len(plan.slides)} slides are excluded", advice)
+    if plan.has_expression:
+        with problems.collected():
+            tables = read_tables(plan.config["expression"])
+            check_matrices(tables, plan.patients, plan.fold_table, plan.config)
+    with problems.collected():
+        _check_folds(plan, tables)
+    with problems.collected():
+        _check_network_settings(plan)
+    with problems.collected():
+        _check_further_files(plan)
+    if any(not slide.foreign for slide in used):
+        with problems.collected():
+            _check_stain_target(plan)
+        if encoder:
+            with problems.collected():
+                _check_encoder(plan)
+    problems.check()
+    return tables
+
+
+def _check_results(plan: Plan) -> None:
+    root = plan.results.root
+    if set("{}") & set(str(root)):
+        raise InputError.of(
+            "results", f"{str(root)!r} has braces", "Snakemake takes them for wildcards: rename it"
+        )
+    there = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise InputError.of("results", f"{there} is a file", "name a folder")
+    check_own_folder(plan.slides, root, "results")
+
+
+def _check_folds(plan: Plan, tables: Sequence[ExpressionTable], lost: Collection[str] = ()) -> None:
+    """Refuse folds whose training part gives a task no intervals, no spread, or nobody to train on.
+
+    `lost` are the ids of slides that cannot be used.
+    """
+    from pathduet.cohort.folds import fitted_labels, fold_parts
+    from pathduet.cohort.labels import known_labels, task_labels
+    from pathduet.cohort.survival_bins import discretize
+
+    problems = Problems()
+    folds, protocol = plan.fold_table, plan.config["protocol"]
+    with_slides = {s.patient_id for s in plan.slides if not s.exclude and s.slide_id not in lost}
+    with_expression = {patient for table in tables for patient in table.samples["patient_id"]}
+    for task in plan.tasks.values():
+        labels = task_labels(plan.patients, task)
+        known = known_labels(labels)
+        for fold in plan.folds:
+            where, fitted = (
+                f"task {task.name}, training part of fold {fold}",
+                fitted_labels(labels, folds, fold, protocol),
+            )
+            trained = {p for p, part in fold_parts(folds, fold).items() if part == "train"} & set(known.index)
+            if task.kind == "survival":
+                try:
+                    discretize(fitted["survival_days"], fitted["event"], task.bins)
+                except InputError as error:
+                    for p in error.problems:
+                        problems.add(where, f"{p.where}: {p.found}", p.advice)
+            elif task.kind == "regression" and fitted["value"].nunique() < 2:
+                problems.add(where, "no two values that differ", "a regression needs some")
+            for needed, those in (("slide", with_slides), ("expression", with_expression)):
+                if (plan.has_slides if needed == "slide" else tables) and not trained & those:
+                    problems.add(where, f"no patient with a label and {needed}", "check ids and folds")
+            if plan.has_slides and tables and not trained & with_slides & with_expression:
+                found = "no patient with a label, a slide and expression"
+                problems.add(where, found, "check that slides and expression are of the same patients")
+    problems.check()
+
+
+def _check_network_settings(plan: Plan) -> None:
+    """Refuse settings that no baseline has or can have; the method's own are looked at with the configuration."""
+    if not plan.config["comparison"]["settings"]:
+        return
+    from pathduet.models.network_settings import network_settings
+
+    problems = Problems()
+    for name in plan.networks:
+        base = plan.catalogue[plan.planned[name].base]
+        if base.settings and base.kind == "baseline":
+            with problems.collected():
+                network_settings(base, plan.training_settings(next(iter(plan.tasks)), name)["network"])
+    problems.check()
+
+
+def _check_further_files(plan: Plan) -> None:
+    """Refuse what only rules that are asked for by name, or the explanations, would read."""
+    from pathduet.cohort.sheets import read_slides
+    from pathduet.expression.tables import read_expression
+
+    problems, predict = Problems(), plan.config["predict"]
+    for sets in plan.files("explanations.gene_sets"):
+        from pathduet.models.baselines.gene_groups import read_gene_groups
+
+        with problems.collected():
+            read_gene_groups(sets)
+    if predict["slides"]:
+        with problems.collected():
+            read_slides(predict["slides"])
+    if predict["expression"]:
+        with problems.collected():
+            read_expression(predict["expression"], predict["unit"], "predict", predict["samples"])
+    problems.check()
+
+
+def _check_stain_target(plan: Plan) -> None:
+    from pathduet.slides.settings import SlideSettings
+    from pathduet.slides.stain.stain_matrix import target_stains
+
+    settings = SlideSettings.from_mapping(plan.config).stain
+    if settings.backend == "none":
+        return
+    try:
+        target_stains(settings)
+    except PathDuetError as error:
+        raise InputError.of("stain.target", str(error), "see docs/inputs.md") from None
+
+
+def _check_encoder(plan: Plan) -> None:
+    from pathduet.slides.encoders.weights import EncoderUnavailable, find_weights
+    from pathduet.slides.settings import SlideSettings
+
+    settings = SlideSettings.from_mapping(plan.config).encoder
+    try:
+        find_weights(settings)
+    except EncoderUnavailable as error:
+        raise InputError.of(
+            f"encoder {settings.name}", f"not available: {error}", "see `pathduet encoders`"
+        ) from None
+
+
 def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Preflight:
     """Check configuration, sheets, folds, expression tables and gene lists, and open every slide.
 
@@ -106,10 +273,11 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
     if is_demo(value):
         report.sections["Demo"] = [demo.prepare()]
     plan = Plan.from_config(value)
+    tables = check_inputs(plan)
     report.sections["Cohorts"] = _cohort_lines(plan)
     report.sections["Labels (internal cohorts)"] = _label_lines(plan)
     if plan.has_expression:
-        report.sections["Expression"] = _expression_lines(plan)
+        report.sections["Expression"] = _expression_lines(plan, tables)
     if plan.encoded_batches:
         report.sections["Encoder"] = _encoder_lines(plan)
     raw = [slide for slide in plan.slides if not slide.foreign]
@@ -129,6 +297,8 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
         problems = disagreements(said)
         if problems:
             raise InputError(problems)
+    if report.lost_slides:
+        _check_folds(plan, tables, {slide.slide_id for slide in report.lost_slides})
     return report
 
 
@@ -192,6 +362,7 @@ def _cohort_lines(plan: Plan) -> list[str]:
 
 
 def _label_lines(plan: Plan) -> list[str]:
+    from pathduet.cohort.folds import fitted_labels
     from pathduet.cohort.labels import known_labels, label_columns, task_labels
 
     internal = plan.patients[plan.patients["cohort"].isin(plan.config["cohorts"]["internal"])]
@@ -211,6 +382,10 @@ def _label_lines(plan: Plan) -> list[str]:
         columns = ", ".join(column for column in label_columns(task) if column in plan.patients.columns)
         line = f"{task.name} ({task.kind}; {columns}): {line}"
         lines.append(line + (f"; without label: {_counts(missing)}" if len(missing) else ""))
+        for fold in plan.folds if task.kind == "classification" else ():
+            learned = set(fitted_labels(labels, plan.fold_table, fold, "strict")["label"])
+            if absent := [name for name in task.classes if name not in learned]:
+                lines.append(f"  warning: fold {fold} is trained without {', '.join(absent)}")
     lines += [f"{model} is left out: {reason}" for model, reason in plan.left_out.items()]
     return lines
 
@@ -221,11 +396,9 @@ def _counts(values: Iterable[str]) -> str:
     return ", ".join(f"{n} {name}" for name, n in sorted(Counter(values).items()))
 
 
-def _expression_lines(plan: Plan) -> list[str]:
+def _expression_lines(plan: Plan, tables: Sequence[ExpressionTable]) -> list[str]:
     from pathduet.expression.gene_sets import gene_lists
-    from pathduet.expression.prepare import read_tables
 
-    tables = read_tables(plan.config["expression"])
     listed = gene_lists(plan.config["subspaces"])
     common = set.intersection(*(set(table.values.index) for table in tables))
     lines = []
@@ -250,11 +423,7 @@ def _encoder_lines(plan: Plan) -> list[str]:
     from pathduet.slides.encoders.encoder import load_encoder
     from pathduet.slides.settings import SlideSettings
 
-    settings = SlideSettings.from_mapping(plan.config).encoder
-    try:
-        encoder = load_encoder(settings)
-    except PathDuetError as error:
-        return [f"NOT AVAILABLE: {error}"]
+    encoder = load_encoder(SlideSettings.from_mapping(plan.config).encoder)
     return [f"{encoder.name}, {encoder.dim} numbers a tile, weights {encoder.weights_source}"]
 
 

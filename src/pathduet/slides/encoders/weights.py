@@ -6,6 +6,7 @@ Where weights cannot be had, an error names the ways out; nothing is replaced si
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,11 +89,9 @@ def _configured(settings: EncoderSettings) -> Path | None:
 
 def _resnet50_weights(settings: EncoderSettings) -> Weights:
     """Return the ImageNet weights: the configured file, torch's cache, else a download into that cache."""
-    import torch
-
     if (own := _configured(settings)) is not None:
         return Weights(own, f"file:{own.name}", _checked_sha256(own))
-    path = Path(torch.hub.get_dir()) / "checkpoints" / RESNET50_FILE
+    path = _torch_cache() / RESNET50_FILE
     if not path.is_file():
         try:
             _download(RESNET50_URL, path)
@@ -105,6 +104,12 @@ def _resnet50_weights(settings: EncoderSettings) -> Weights:
                 "(3) encoder.name: random, for controls only"
             ) from error
     return Weights(path, f"torch_hub:{path.name}", _checked_sha256(path))
+
+
+def _torch_cache() -> Path:
+    """Return torch's cache of checkpoints, without the seconds that importing torch takes."""
+    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
+    return Path(home).expanduser() / "hub" / "checkpoints"
 
 
 def _download(url: str, path: Path) -> None:
@@ -191,9 +196,7 @@ def _timm_weights(settings: EncoderSettings) -> Weights:
 def cached_weights(entry: EncoderEntry) -> Path | None:
     """Return an encoder's weights if they are on this machine, without a download: in a cache, or in a package."""
     if entry.name == "resnet50":
-        import torch
-
-        path = Path(torch.hub.get_dir()) / "checkpoints" / RESNET50_FILE
+        path = _torch_cache() / RESNET50_FILE
         return path if path.is_file() else None
     if entry.name == "efficientnet_lite0":
         try:

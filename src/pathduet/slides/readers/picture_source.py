@@ -10,13 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pathduet.slides.readers.pixel_source import (
-    MAX_DECODED_BYTES,
-    Absurd,
-    DecodeError,
-    Unsupported,
-    raise_fault,
-)
+from pathduet.slides.readers.pixel_source import MAX_DECODED_BYTES, Absurd, DecodeError, Unsupported
 
 _FORMATS = ("PNG", "JPEG", "BMP")
 
@@ -44,7 +38,6 @@ class PictureSource:
         except Image.DecompressionBombError as error:
             raise Absurd(f"Pillow: {error}") from error
         except Exception as error:  # Pillow's plugins raise all sorts of things on damaged files
-            raise_fault(error, path)
             raise Unsupported("") from error
         if frames != 1:
             raise Unsupported(f"a {self.vendor.upper()} of {frames} pictures")
@@ -74,7 +67,6 @@ class PictureSource:
             except DecodeError:
                 raise
             except Exception as error:
-                raise_fault(error, self._path)
                 raise DecodeError(f"{type(error).__name__}: {error}") from error
         return self._pixels
 
