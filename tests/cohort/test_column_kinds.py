@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pathduet.cohort.column_kinds import ColumnKind, column_kinds, words_of
+from pathduet.cohort.codings import words_of
+from pathduet.cohort.column_kinds import ColumnKind, column_kinds
 
 
 def only(**columns: list[str]) -> ColumnKind:

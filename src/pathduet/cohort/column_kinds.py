@@ -11,30 +11,37 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pathduet.cohort.codings import (
+    CENSOR_NAMES,
+    LONGEST_SURVIVAL,
+    UNITS,
+    event_coding,
+    possible_units,
+    unit_of,
+    words_of,
+)
 from pathduet.cohort.labels import natural_order, number_in
 
 #: Cells that say that nothing is known, beside those that every sheet's reader takes for empty.
 UNKNOWN = {"unknown", "not known", "?", "??", "--", "'--", "missing", "not done"}
-_UNITS = {
-    "days": {"day", "days"},
-    "months": {"mo", "mos", "month", "months"},
-    "years": {"yr", "yrs", "year", "years"},
+_TIME = {"time", "survival", "duration"}.union(*UNITS.values())
+_EVENT = {
+    "event",
+    "events",
+    "status",
+    "dead",
+    "death",
+    "deceased",
+    "died",
+    "vital",
+    "observed",
+    *CENSOR_NAMES,
 }
-_TIME = {"time", "survival", "duration"}.union(*_UNITS.values())
-_CENSOR = {"censor", "censored", "censoring", "censorship", "cens", "alive"}
-_EVENT = {"event", "events", "status", "dead", "death", "deceased", "died", "vital", "observed", *_CENSOR}
 #: Names of endpoints: overall survival, disease-specific survival, progression-free interval ...
 _ENDPOINTS = {"os", "dss", "dfi", "pfi", "dfs", "pfs", "rfs", "efs", "mfs", "css", "ttp"}
 #: Words of a name that do not say which endpoint it is.
 _NO_ENDPOINT = {
     "to", "in", "at", "of", "is", "last", "follow", "up", "followup", "contact", "indicator", "ind", "flag", "patient", *_TIME, *_EVENT,
-}  # fmt: skip
-_HAPPENED = {
-    "1", "true", "yes", "y", "dead", "deceased", "died", "death", "event", "progressed", "progression", "recurred", "recurrence", "relapse",
-    "relapsed",
-}  # fmt: skip
-_NOT_HAPPENED = {
-    "0", "false", "no", "n", "alive", "living", "censored", "none", "free", "diseasefree", "tumorfree",
 }  # fmt: skip
 _SOURCES = {
     "site", "center", "centre", "hospital", "institution", "scanner", "batch", "project", "source", "plate", "split", "fold", "train", "test",
@@ -116,11 +123,6 @@ def column_kinds(table: Mapping[str, Sequence[str]], folds: int) -> list[ColumnK
     return named
 
 
-def words_of(name: str) -> list[str]:
-    """Return the words of a column's name in lower case: ``OS.time`` and ``OsTime`` are os, time."""
-    return re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
-
-
 def _task_name(column: str) -> str:
     name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_") or "label"
     return (name if name[0].isalpha() else f"label_{name}")[:36].rstrip("_")
@@ -167,7 +169,7 @@ def _endpoints(table: Mapping[str, Sequence[str]]) -> list[ColumnKind]:
 
 def _is_time(name: str, cells: Sequence[str]) -> bool:
     words = set(words_of(name))
-    if not words & (_TIME | _ENDPOINTS) or words & {"age", "birth", "diagnosis"} or words & _CENSOR:
+    if not words & (_TIME | _ENDPOINTS) or words & {"age", "birth", "diagnosis"} or words & CENSOR_NAMES:
         return False
     return len(set(_known(cells))) > 2 and _numbers(_known(cells)) is not None
 
@@ -196,16 +198,20 @@ def _survival(
         doubts.append(f"{', '.join(times)} are all times that could belong to it")
     if len(events) > 1:
         doubts.append(f"{', '.join(events)} could all say whether it happened")
-    unit = next((unit for unit, words in _UNITS.items() if set(words_of(time)) & words), None)
+    unit = unit_of(time)
     pairs = [(float(t), e) for t, e in zip(table[time], table[event]) if t and e and float(t) > 0]
     if unit is None:
         middle = sorted(t for t, _ in pairs)[len(pairs) // 2] if pairs else 0
         doubts.append(f"{time} does not say its unit: days, months or years? Its median is {middle:g}")
+    elif pairs and unit not in possible_units(largest := max(t for t, _ in pairs), LONGEST_SURVIVAL):
+        doubts.append(f"{time} says {unit}, but holds {largest:g}")
     values = sorted(set(_known(table[event])), key=natural_order)
-    meaning = {value: _happened(value, event) for value in values}
-    observed = next((value for value in values if meaning[value]), values[-1])
-    censored = next((value for value in values if meaning[value] is False), "")
-    if sorted(map(str, meaning.values())) != ["False", "True"]:
+    coding = event_coding(event, values)
+    observed = next((value for value in values if coding.happened.get(value)), values[-1])
+    censored = next((value for value in values if coding.happened.get(value) is False), "")
+    if coding.doubt:
+        doubts.append(coding.doubt)
+    elif sorted(coding.happened.values()) != [False, True]:
         doubts.append(f"{event} has {' and '.join(map(repr, values))}: which of them means that it happened?")
     plain = (_as_number(observed), _as_number(censored)) == (1, 0)
     entry = {
@@ -234,31 +240,6 @@ def _as_number(cell: str) -> float | None:
         return number_in(cell)
     except ValueError:
         return None
-
-
-def _happened(value: str, column: str) -> bool | None:
-    """Whether a value of a column says that the event happened; None if that cannot be told."""
-    number = _as_number(value)
-    words = {f"{number:g}"} if number is not None else set(words_of(value))
-    if words & _HAPPENED == words & _NOT_HAPPENED == set():
-        return None
-    # 0:LIVING and 1:DECEASED say it twice
-    said = {True} if words & _HAPPENED else set()
-    said |= {False} if words & _NOT_HAPPENED else set()
-    if len(said) == 2:
-        return None
-    happened = said == {True}
-    turned = bool(set(words_of(column)) & _CENSOR) and words <= {
-        "0",
-        "1",
-        "true",
-        "false",
-        "yes",
-        "no",
-        "y",
-        "n",
-    }
-    return not happened if turned else happened
 
 
 def _single(name: str, cells: Sequence[str], folds: int) -> ColumnKind:

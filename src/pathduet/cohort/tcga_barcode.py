@@ -64,8 +64,12 @@ class Barcode:
 
 
 def parse_barcode(text: str) -> Barcode | None:
-    """Return the fields of a TCGA barcode (of a patient, sample, portion, aliquot or slide), None if it is none."""
-    match = _BARCODE.fullmatch(text.strip().upper())
+    """Return the fields of a TCGA barcode (of a patient, sample, portion, aliquot or slide), None if it is none.
+
+    R writes dots for the hyphens of column names: ``TCGA.06.0125.01A`` is read, too.
+    """
+    plain = text.strip().upper()
+    match = _BARCODE.fullmatch(plain.replace(".", "-") if "-" not in plain else plain)
     if match is None:
         return None
     return Barcode(match[0], **{name: value or "" for name, value in match.groupdict().items()})

@@ -1,19 +1,34 @@
-"""Clinical values in the spellings of published tables, brought to those of patients.tsv; unknown stays unknown.
+"""Clinical tables as published: each column recognised and judged as a whole, brought to patients.tsv; unknown stays unknown.
 
 Every further column of a table comes along as it stands.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.core.errors import InputError
+from pathduet.cohort.codings import A_YEAR, plain_cell, unit_of
+from pathduet.core import sheet_file
+from pathduet.core.errors import InputError, Problems
 from pathduet.core.sheet_file import read_lines, too_many_cells
+from pathduet.importers.clinical_fields import (
+    DAYS_A_MONTH,
+    FIELDS,
+    UNITS_OF,
+    Field,
+    UnclearError,
+    Values,
+    events,
+    keys_of,
+    plain_name,
+)
+from pathduet.importers.ids import ids_of, patient_id
+from pathduet.importers.outcomes import Outcome
 from pathduet.importers.report import ImportReport
 
 if TYPE_CHECKING:
@@ -22,52 +37,70 @@ if TYPE_CHECKING:
 #: Patient id -> columns of patients.tsv.
 Patients = dict[str, dict[str, Any]]
 ReadPatients = Mapping[str, Mapping[str, Any]]
-#: What tables write where they know nothing (compared in lower case).
-MISSING = {
-    "", "na", "n/a", "nan", "none", "null", "--", "'--", "unknown", "not reported", "not available", "[not available]",
-    "[not applicable]", "[unknown]", "[not evaluated]", "[discrepancy]", "not applicable", "not allowed to collect",
-    "[completed]", "?", "-",
+#: Cells that say that nothing is known in a column that is read; in further columns they may be values.
+UNKNOWN = sheet_file.MISSING | {
+    "none", "--", "'--", "unknown", "not applicable", "not allowed to collect", "[completed]", "?", "-", "unk", "missing",
 }  # fmt: skip
-
-#: Column of patients.tsv to its names elsewhere, as :func:`_plain` spells them; the first one present is used.
-ALIASES: dict[str, tuple[str, ...]] = {
-    "patient_id": (
-        "patient_id", "patient", "case_submitter_id", "submitter_id", "bcr_patient_barcode", "case_id", "case",
-        "tumor_name", "donor",
-    ),
-    "idh": ("idh", "idh_status", "idh_mutation", "idh1", "idh1_status"),
-    "codel_1p19q": ("codel_1p19q", "1p_19q_codeletion", "x1p_19q_codeletion", "1p19q", "1p19q_codeletion", "codel"),
-    "cdkn2a": ("cdkn2a", "cdkn2a_cnv", "cdkn2ab"),
-    "grade": ("grade", "2016_grade", "who_grade", "tumor_grade", "neoplasm_histologic_grade", "histologic_grade", "histological_grade"),
-    "histology": ("histology", "primary_diagnosis", "histologic_diagnosis", "histological_type", "cancer_type_detailed"),
-    "age_years": (
-        "age_years", "age_at_index", "age", "age_years_at_diagnosis", "age_at_initial_pathologic_diagnosis",
-        "age_in_years", "age_at_diagnosis",
-    ),
-    "sex": ("sex", "gender"),
-    "survival_days": ("survival_days", "os_days", "os_time", "overall_survival_days"),
-    "survival_months": ("survival_months", "os_months", "overall_survival_months"),
-    "event": ("event", "os_event", "vital_status_1_dead", "vital_status", "os_status", "status", "dead", "os"),
-}  # fmt: skip
-VALUES = tuple(name for name in ALIASES if name != "survival_months")
+PATIENT_ID = (
+    "patient_id", "patient", "case_submitter_id", "submitter_id", "bcr_patient_barcode", "case_id", "case", "tumor_name", "donor",
+    "participant_id", "subject_id", "cgga_id",
+)  # fmt: skip
+_SURVIVAL = ("survival_days", "event", "days_to_death", "days_to_last_follow_up")
+#: Columns of patients.tsv that this module fills, survival last.
+VALUES = ("idh", "codel_1p19q", "cdkn2a", "grade", "histology", "age_years", "sex", "survival_days", "event")
 #: Columns that a further one may not be called: what patients.tsv means by them, and what would make it a sheet of slides.
 RESERVED = {"patient_id", "cohort", "survival_days", "event", "slide_id", "path"}
-DAYS_A_MONTH = 30.4375
-DAYS_A_YEAR = 365.25
+#: Columns of patients.tsv that mean something by their words only, and a name that explains numbers.
+_CODED = {
+    "sex": "sex (1=male, 2=female)", "idh": "idh (0=WT, 1=mutant)", "codel_1p19q": "codel_1p19q (0=intact, 1=codel)",
+    "cdkn2a": "cdkn2a_cnv for copy number calls",
+}  # fmt: skip
 
 
-def _plain(name: object) -> str:
-    """Lower case, everything else than letters and digits one underscore; GDC's ``demographic.gender`` -> gender."""
-    text = str(name).strip().lower()
-    text = re.sub(r"^(cases|case|demographic|diagnoses|project|follow_ups)\.(?=[a-z])", "", text)
-    return re.sub(r"[^a-z0-9]+", "_", text).strip("_")
+@dataclass(frozen=True)
+class Choices:
+    """What a person says of a table's columns.
+
+    Attributes
+    ----------
+    columns : dict of str to str
+        Column of patients.tsv, or one of ``clinical_fields.UNITS_OF``, to the table's.
+    event_means : dict of str to bool
+        Cell of the event's column, as ``codings.plain_cell`` gives it, to whether it means dead.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    event_means: Mapping[str, bool] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, columns: Sequence[str] | None, event_means: Sequence[str] | None) -> Choices:
+        """Read the options ``--column OURS=THEIRS`` and ``--event-means VALUE=dead`` or ``=alive``."""
+        pairs = [text.split("=", 1) for text in columns or ()]
+        known = ("patient_id", *FIELDS, *UNITS_OF)
+        if wrong := ["=".join(pair) for pair in pairs if len(pair) != 2 or pair[0] not in known]:
+            raise InputError.of(
+                "--column", ", ".join(wrong), f"write OURS=THEIRS, OURS one of {', '.join(known)}"
+            )
+        means = [text.rsplit("=", 1) for text in event_means or ()]
+        if wrong := ["=".join(pair) for pair in means if len(pair) != 2 or pair[1] not in ("dead", "alive")]:
+            raise InputError.of("--event-means", ", ".join(wrong), "write VALUE=dead or VALUE=alive")
+        return cls(dict(pairs), {plain_cell(value): meaning == "dead" for value, meaning in means})
+
+    def check(self, tables: Iterable[pd.DataFrame], where: str) -> None:
+        """Raise InputError if no table has a column that was named."""
+        there = list(dict.fromkeys(column for table in tables for column in table.columns))
+        if absent := [f"{name}={column}" for name, column in self.columns.items() if column not in there]:
+            raise InputError.of(where, f"no column for {', '.join(absent)}", f"columns: {', '.join(there)}")
+
+
+NO_CHOICES = Choices()
 
 
 def read_table(path: str | PathLike[str], *, comment: str | None = None) -> pd.DataFrame:
     """Read .tsv, .txt (tab), .csv or .xlsx as text; cells stripped, missing as "".
 
     Column names are as they stand; of several alike the later ones get a number (``stage.1``). Columns without a name are left
-    out: indices that R and pandas write.
+    out: indices that R and pandas write. The index holds the rows' numbers in the file.
 
     Raises
     ------
@@ -77,13 +110,13 @@ def read_table(path: str | PathLike[str], *, comment: str | None = None) -> pd.D
     import pandas as pd
 
     path = Path(path)
-    lines = [line for line in read_lines(path) if any(line)]
+    lines = {number: line for number, line in enumerate(read_lines(path), 1) if any(line)}
     if comment:
-        lines = [line for line in lines if not line[0].startswith(comment)]
+        lines = {number: line for number, line in lines.items() if not line[0].startswith(comment)}
     if not lines:
         raise InputError.of(path.name, "no header", "check that the file is whole")
-    header, *rows = lines
-    for number, row in enumerate(rows, 2):
+    header = lines.pop(min(lines))
+    for number, row in lines.items():
         if len(row) > len(header):
             if any(row[len(header) :]):
                 raise InputError([too_many_cells(row, header, f"{path.name} row {number}")])
@@ -94,88 +127,30 @@ def read_table(path: str | PathLike[str], *, comment: str | None = None) -> pd.D
     for name in header:
         names.append(f"{name}.{before[name]}" if before[name] else name)
         before[name] += 1
-    table = pd.DataFrame(rows, columns=pd.Index(names, dtype=object), dtype=object)
+    columns = pd.Index(names, dtype=object)
+    table = pd.DataFrame(
+        list(lines.values()), index=pd.Index(list(lines), dtype=int), columns=columns, dtype=object
+    )
     return table[[name for name, plain in zip(names, header) if plain]]
 
 
 def column_of(table: pd.DataFrame, names: Sequence[str]) -> str | None:
     """Return the table's column that is called one of `names` (case and punctuation aside), the first name first."""
-    plain = {_plain(column): column for column in reversed(list(table.columns))}
+    plain = {plain_name(column): column for column in reversed(list(table.columns))}
     return next((plain[name] for name in names if name in plain), None)
 
 
 def is_missing(cell: object) -> bool:
     """Whether a cell says that nothing is known."""
-    return str(cell).strip().lower() in MISSING
+    return str(cell).strip().lower() in UNKNOWN
 
 
-def _one_of(spellings: Mapping[str, Sequence[str]]) -> Callable[[str], str]:
-    known = {spelling: value for value, many in spellings.items() for spelling in many}
+@dataclass(frozen=True)
+class _Column:
+    """A table's column that is read as a field, and what its cells mean."""
 
-    def parse(cell: str) -> str:
-        text = re.sub(r"[^a-z0-9/+]+", " ", cell.lower()).strip()
-        if text not in known:
-            raise ValueError("not a known spelling")
-        return known[text]
-
-    return parse
-
-
-def _years(cell: str) -> float:
-    return float(re.sub(r"\s*(years?|yrs?|y)\.?$", "", cell.lower()))
-
-
-def _call(cell: str) -> float:
-    value = float(cell)
-    if value not in (-2, -1, 0, 1, 2):
-        raise ValueError("not a copy number call from -2 to 2")
-    return value
-
-
-_EVENT_WORDS = {
-    1.0: ("1", "1 0", "true", "dead", "deceased", "died", "1 deceased", "yes"),
-    0.0: ("0", "0 0", "false", "alive", "living", "censored", "0 living", "no"),
-}
-
-
-def _event(cell: str) -> float:
-    text = re.sub(r"[^a-z0-9]+", " ", cell.lower()).strip()
-    for value, words in _EVENT_WORDS.items():
-        if text in words:
-            return value
-    raise ValueError("neither dead nor alive")
-
-
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "idh": _one_of(
-        {"WT": ("wt", "wildtype", "wild type", "idhwt"), "Mutant": ("mutant", "mut", "mutated", "idhmut")}
-    ),
-    "codel_1p19q": _one_of(
-        {
-            "codel": ("codel", "codeleted", "1p/19q codel", "yes"),
-            "non-codel": ("non codel", "noncodel", "intact", "non codeleted", "no"),
-        }
-    ),
-    "cdkn2a": _call,
-    "grade": _one_of(
-        {
-            "G1": ("g1", "1", "i", "grade 1", "grade i", "who i", "who 1"),
-            "G2": ("g2", "2", "ii", "grade 2", "grade ii", "who ii", "who 2"),
-            "G3": ("g3", "3", "iii", "grade 3", "grade iii", "who iii", "who 3"),
-            "G4": ("g4", "4", "iv", "grade 4", "grade iv", "who iv", "who 4"),
-        }
-    ),
-    "histology": str,
-    "age_years": _years,
-    "sex": _one_of({"female": ("female", "f"), "male": ("male", "m")}),
-    "survival_days": float,
-    "survival_months": float,
-    "event": _event,
-}
-
-
-def _text(row: Any, column: str | None) -> str:
-    return "" if column is None or is_missing(row[column]) else str(row[column]).strip()
+    name: str
+    values: Values
 
 
 def read_values(
@@ -183,14 +158,15 @@ def read_values(
     source: str,
     report: ImportReport,
     *,
-    patient: Callable[[str], str | None] = lambda text: text or None,
-    columns: Mapping[str, str] | None = None,
+    patient: Callable[[str], str | None] = patient_id,
+    choices: Choices = NO_CHOICES,
 ) -> Patients:
     """Return what a table says of each patient, in the words of patients.tsv, and its further columns as they stand.
 
-    Columns are found by :data:`ALIASES`, or as `columns` says; one of whose values none is understood is a further column. A
-    cell that cannot be understood is recorded as left out, and the value stays unknown. Several rows of a patient are joined;
-    where they contradict each other the value stays unknown, too. Months become days (30.4375 each).
+    Columns are found by their names (``clinical_fields.FIELDS``), or as `choices` says, and judged as a whole; one of whose
+    values none is understood is a further column. A cell that cannot be understood is recorded as left out. Several rows of a patient
+    are joined; where they contradict each other the value stays unknown. What each row says of survival goes to
+    ``report.outcomes``.
 
     Parameters
     ----------
@@ -200,116 +176,171 @@ def read_values(
         The file's name, for the report.
     patient : callable
         Patient id of the id column's text, or None to leave the row out.
-    columns : mapping, optional
-        Column of patients.tsv -> column of the table, before any alias.
+    choices : Choices
+        What a person said.
 
     Raises
     ------
     InputError
-        If there is no column with patient ids, or `columns` names one that is not there.
+        If there is no column with patient ids, different ids become one, or a column can be read in several ways.
     """
-    found = _columns_of(table, source, columns or {})
-    _say_columns(found, source, report)
-    further = _further_columns(table, found, source, report)
+    identifier = choices.columns.get("patient_id") or column_of(table, PATIENT_ID)
+    if identifier is None or identifier not in table.columns:
+        advice = f"needs a column {' or '.join(PATIENT_ID)}"
+        raise InputError.of(source, f"columns {', '.join(table.columns[:8])}", advice)
+    found = _columns_of(table, identifier, source, choices)
+    further, unused = _further_columns(table, {identifier, *(column.name for column in found.values())})
+    report.columns[source] = {
+        "read": {identifier: "patient_id"} | {column.name: name for name, column in found.items()},
+        "as they stand": further,
+        "not used": unused,
+    }
+    _say_codings(found, source, report)
+    ids = ids_of(table[identifier], source, report, patient)
     patients: Patients = {}
     contradicted: dict[str, set[str]] = {}
-    for number, row in enumerate(table.to_dict("records"), 2):
-        identifier = patient(_text(row, found["patient_id"]))
-        where = f"{source} row {number}"
-        if identifier is None:
-            report.drop("patient", row[str(found["patient_id"])], where, "no patient id of this cohort")
+    for number, row in zip(table.index, table.to_dict("records")):
+        owner, where = ids[row[identifier]], f"{source} row {number}"
+        if owner is None:
+            report.drop("patient", row[identifier], where, "no patient id of this cohort")
             continue
-        known = patients.setdefault(identifier, {})
-        unknown = contradicted.setdefault(identifier, set())
-        for name in PARSERS:
-            text = _text(row, found[name])
-            if not text or name in unknown:
+        values = _values_of(row, found, owner, where, report)
+        if set(_SURVIVAL) & set(found):
+            report.outcomes.setdefault(owner, []).append(_outcome(values, owner, where, report))
+        known, unknown = patients.setdefault(owner, {}), contradicted.setdefault(owner, set())
+        for name, value in (values | {name: row[name] for name in further if row[name]}).items():
+            if name in _SURVIVAL or name in unknown or known.setdefault(name, value) == value:
                 continue
-            try:
-                value = _parsed(name, text, str(found[name]))
-                if known.get(name, value) != value:
-                    unknown.add(name)
-                    del known[name]
-                    raise ValueError(f"rows of one patient differ in {name}")
-                known[name] = value
-            except ValueError as error:
-                report.drop("value", f"{identifier}.{name}", where, str(error), text)
-        for name in further:
-            text = _text(row, name)
-            if text and name not in unknown and known.setdefault(name, text) != text:
-                unknown.add(name)
-                del known[name]
-    for identifier, known in patients.items():
-        months = known.pop("survival_months", None)
-        if months is not None and "survival_days" not in known:
-            known["survival_days"] = round(months * DAYS_A_MONTH, 2)
-        if differing := [name for name in further if name in contradicted[identifier]]:
+            unknown.add(name)
+            del known[name]
+            if name in values:
+                report.drop("value", f"{owner}.{name}", where, f"rows of one patient differ in {name}", value)
+    for owner, unknown in contradicted.items():
+        if differing := [name for name in further if name in unknown]:
             reason = "rows of one patient differ in further columns"
-            report.drop("value", f"{identifier}.further", source, reason, ", ".join(differing))
+            report.drop("value", f"{owner}.further", source, reason, ", ".join(differing))
     return patients
 
 
-def _columns_of(table: pd.DataFrame, source: str, chosen: Mapping[str, str]) -> dict[str, str | None]:
-    absent = [f"{name}={column}" for name, column in chosen.items() if column not in table.columns]
-    absent += [name for name in chosen if name not in ALIASES]
-    if absent:
-        raise InputError.of(
-            source, f"no column for {', '.join(absent)}", f"columns: {', '.join(table.columns)}"
+def _columns_of(table: pd.DataFrame, identifier: str, source: str, choices: Choices) -> dict[str, _Column]:
+    """Return the column of each field; raise InputError with all that a person must say."""
+    cells = {
+        column: [c for c in dict.fromkeys(table[column]) if not is_missing(c)] for column in table.columns
+    }
+    keys = {column: keys_of(column) for column in table.columns}
+    chosen = {UNITS_OF.get(name, (name, ""))[0]: (column, UNITS_OF.get(name, (name, ""))[1])
+              for name, column in choices.columns.items() if column in cells and name != "patient_id"}  # fmt: skip
+    taken = {identifier, *(column for column, _ in chosen.values())}
+    found: dict[str, _Column] = {}
+    unclear: dict[str, tuple[str, UnclearError]] = {}
+    for name, one in FIELDS.items():
+        decode = events(choices.event_means) if name == "event" else one.decode
+        candidates = (
+            [chosen[name]]
+            if name in chosen
+            else [(c, "") for c in _candidates(name, one, keys) if c not in taken]
         )
-    found = {name: chosen.get(name) or column_of(table, names) for name, names in ALIASES.items()}
-    if found["patient_id"] is None:
-        advice = f"needs a column {' or '.join(ALIASES['patient_id'])}"
-        raise InputError.of(source, f"columns {', '.join(table.columns[:8])}", advice)
-    for name in PARSERS:
-        column = found[name]
-        if column is not None and name not in chosen and not _understood(name, column, table[column]):
-            found[name] = None
+        for column, unit in candidates:
+            try:
+                values = decode(column, cells[column], unit)
+                if cells[column] and not values and name in chosen:
+                    raise UnclearError(
+                        f"{', '.join(cells[column][:5])}: none is understood as {name}", "correct the cells"
+                    )
+            except UnclearError as error:
+                unclear.setdefault(name, (column, error))
+                continue
+            if values or not cells[column]:
+                found[name] = _Column(column, values)
+                taken.add(column)
+                break
+    # a status without a time, or a time without a status, is no survival: nobody need say what it means
+    asked = {name: told for name, told in unclear.items() if name not in found}
+    status, time = ({*found, *asked} & names for names in ({"event"}, {*_SURVIVAL} - {"event"}))
+    problems = Problems()
+    for name, (column, told) in asked.items():
+        if name in chosen or name not in _SURVIVAL or (status and time):
+            problems.add(f"{source}, column {column}", *map(str, told.args))
+    problems.check()
     return found
 
 
-def _understood(name: str, column: str, cells: Iterable[str]) -> bool:
-    """Whether any of a column's values is one that it should hold; also where it holds none."""
-    texts = {cell for cell in cells if not is_missing(cell)}
-    for text in texts:
-        try:
-            _parsed(name, text, column)
-        except ValueError:
-            continue
-        return True
-    return not texts
-
-
-def _say_columns(found: Mapping[str, str | None], source: str, report: ImportReport) -> None:
-    renamed = [f"{column} as {name}" for name, column in found.items() if column not in (None, name)]
-    if renamed:
-        report.choose(f"{source}: {', '.join(renamed)}")
-
-
-def _further_columns(
-    table: pd.DataFrame, found: Mapping[str, str | None], source: str, report: ImportReport
-) -> list[str]:
-    others = [str(column) for column in table.columns if column not in found.values()]
-    reserved = RESERVED | {name for name, column in found.items() if column is not None}
-    left = [column for column in others if column in reserved and not all(map(is_missing, table[column]))]
-    if left:
-        report.choose(
-            f"{source}: not carried over, as these names mean something else here: {', '.join(left)}"
+def _candidates(name: str, one: Field, keys: Mapping[str, set[str]]) -> list[str]:
+    """Return the columns that may hold a field, the best name first; of several units days come first."""
+    matches = [
+        (
+            plain_name(column) != name,
+            one.aliases.index(alias),
+            list(A_YEAR).index(unit_of(column) or "days"),
+            column,
         )
-    return [column for column in others if column not in reserved]
+        for column, own in keys.items()
+        for alias in own & set(one.aliases)
+        if name != "event" or unit_of(column) is None
+    ]
+    return list(dict.fromkeys(column for *_, column in sorted(matches)))
 
 
-def _parsed(name: str, text: str, column: str) -> Any:
-    """Return a cell's value; ValueError says what is wrong with it."""
-    try:
-        value = PARSERS[name](text)
-    except ValueError as error:
-        raise ValueError(f"{name} cannot be understood: {error}") from None
-    if isinstance(value, float) and value - value != 0:
-        raise ValueError(f"{name} is not a finite number")
-    if name == "age_years" and _plain(column) == "age_at_diagnosis" and value > 130:
-        # GDC gives age_at_diagnosis in days, the biotab and others in years
-        return round(value / DAYS_A_YEAR, 2)
-    return value
+def _further_columns(table: pd.DataFrame, used: set[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the columns that come along as they stand, and those that are not used with the reason."""
+    further, unused = [], {}
+    for column in table.columns:
+        if column in used:
+            continue
+        cells = [cell for cell in dict.fromkeys(table[column]) if not is_missing(cell)]
+        if column in RESERVED:
+            if cells:
+                unused[column] = "this name means something else in patients.tsv"
+        elif column in _CODED and any(plain_cell(cell).lstrip("-").isdigit() for cell in cells):
+            unused[column] = (
+                f"no legend says what {', '.join(cells[:4])} mean: put it into the name, {_CODED[column]}"
+            )
+        else:
+            further.append(column)
+    return further, unused
+
+
+def _say_codings(found: Mapping[str, _Column], source: str, report: ImportReport) -> None:
+    """Say what numbers and flags were taken for, and the range of times."""
+    for name, column in found.items():
+        values = list(column.values.values())
+        if name == "event" or name in _CODED:
+            said = {1.0: "dead", 0.0: "alive"} if name == "event" else {}
+            flags = {"yes", "no", "y", "n", "true", "false", "t", "f"}
+            coded = [
+                f"{cell} as {said.get(value, value)}"
+                for cell, value in column.values.items()
+                if plain_cell(cell) in flags or (plain_cell(cell).lstrip("-").isdigit() and name != "cdkn2a")
+            ]
+            if coded:
+                report.choose(f"{source}, {column.name}: {', '.join(sorted(coded))}")
+        elif name in ("survival_days", "age_years") and values:
+            report.choose(f"{source}, {column.name}: {min(values):g} to {max(values):g} {name.split('_')[1]}")
+
+
+def _values_of(
+    row: Mapping[Any, str], found: Mapping[str, _Column], owner: str, where: str, report: ImportReport
+) -> dict[str, Any]:
+    values = {}
+    for name, column in found.items():
+        cell = row[column.name]
+        if cell in column.values:
+            values[name] = column.values[cell]
+        elif not is_missing(cell):
+            report.drop("value", f"{owner}.{name}", where, f"{name} cannot be understood", cell)
+    return values
+
+
+def _outcome(values: Mapping[str, Any], owner: str, where: str, report: ImportReport) -> Outcome:
+    event, death = values.get("event"), values.get("days_to_death")
+    if event == 0 and death is not None:
+        report.drop("value", f"{owner}.survival", where, "alive, but with a time of death", f"{death:g}")
+        return Outcome(where)
+    days = values.get("survival_days")
+    if days is None:
+        days = death if event == 1 else values.get("days_to_last_follow_up")
+    # a time that is no whole number of days was rounded in months or years
+    return Outcome(where, event, days, 0.0 if days is None or float(days).is_integer() else DAYS_A_MONTH / 2)
 
 
 def merge_values(first: ReadPatients, more: ReadPatients, *, new_patients: bool = False) -> Patients:

@@ -6,7 +6,7 @@ Several cohorts share one folder: a cohort's rows in patients.tsv and slides.tsv
 
 from __future__ import annotations
 
-import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path, write_text, write_tsv
 from pathduet.importers.clinical_values import VALUES, Patients, ReadPatients
+from pathduet.importers.ids import ID
+from pathduet.importers.outcomes import settle
 from pathduet.importers.report import ImportReport
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
 @dataclass(frozen=True)
@@ -41,48 +41,39 @@ class CohortExpression:
     samples: pd.DataFrame
 
 
-def safe_id(text: str) -> str | None:
-    """Return an id that can name files, or None if nothing sensible can be made of `text`."""
-    identifier = re.sub(r"[^A-Za-z0-9._-]+", "-", text.strip()).strip("-.")
-    return identifier if _ID.fullmatch(identifier) and ".." not in identifier else None
-
-
-def check_survival(
-    patients: Patients, report: ImportReport, where: Mapping[str, str] | None = None, *, drop: bool = False
-) -> None:
-    """Look at survival patient by patient: days above 0 with a known vital status, or the reason why not.
+def check_survival(patients: Patients, report: ImportReport, *, drop: bool = False) -> None:
+    """Give each patient survival_days and event by what rows said, days above 0 with a known status, or record why not.
 
     Parameters
     ----------
     patients : dict
         Changed in place.
-    where : mapping, optional
-        File and row of each patient.
+    report : ImportReport
+        Its `outcomes` are what the rows said.
     drop : bool
         Refuse the whole patient (a cohort that is only about survival), not just these two values.
     """
-    if not drop and not any({"survival_days", "event"} & set(known) for known in patients.values()):
+    if not drop and not report.outcomes:
         report.choose("no column of survival_days or event")
         return
     for patient in sorted(patients):
-        known = patients[patient]
-        days, event = known.get("survival_days"), known.get("event")
-        reason = ""
-        if days is None or event is None:
+        outcomes = report.outcomes.get(patient, [])
+        days, event, reason = settle(outcomes)
+        found = "; ".join(map(str, outcomes))
+        if not reason and (days is None or event is None):
             missing = [name for name, value in (("survival_days", days), ("event", event)) if value is None]
             reason = f"{' and '.join(missing)} missing"
-        elif days <= 0:
+        elif not reason and days is not None and days <= 0:
             reason = "survival is not above 0 days"
         if not reason:
+            patients[patient] |= {"survival_days": days, "event": event}
             continue
-        found = f"survival_days {'' if days is None else f'{days:g}'}, event {'' if event is None else f'{event:g}'}"
-        report.drop("patient" if drop else "value", patient if drop else f"{patient}.survival",
-                    (where or {}).get(patient, ""), reason, found)  # fmt: skip
+        where = outcomes[0].where if outcomes else ""
+        report.drop(
+            "patient" if drop else "value", patient if drop else f"{patient}.survival", where, reason, found
+        )
         if drop:
             del patients[patient]
-        else:
-            known.pop("survival_days", None)
-            known.pop("event", None)
 
 
 def drop_without_material(
@@ -128,33 +119,48 @@ def write_cohort(
     InputError
         If there is no patient, or the sheets would be refused by a run.
     """
-    from pathduet.cohort.sheets import read_patients, read_sheets
+    from pathduet.cohort.sheets import read_sheets
+    from pathduet.expression.tables import read_expression
 
     cohort = report.cohort
-    if not _ID.fullmatch(cohort):
+    if not ID.fullmatch(cohort):
         raise InputError.of("--cohort", repr(cohort), "use letters, digits, dot, underscore, hyphen")
     if not patients:
         reasons = "; ".join(f"{n} {kind}s: {reason}" for kind, reason, n in report.reasons()[:5])
         raise InputError.of(f"import of {cohort}", "no patient is left", reasons or "look at the inputs")
     out.mkdir(parents=True, exist_ok=True)
-    _write_patients(out / "patients.tsv", cohort, patients)
-    kept = _write_slides(out / "slides.tsv", slides, patients, report)
-    report.counts |= {"patients": len(patients), "slides": kept}
-    entry = write_expression(out, cohort, expression) if expression is not None else None
+    report.counts["patients"] = len(patients)
+    sheets = [out / "patients.tsv", out / "slides.tsv"]
+    before = {path: path.read_bytes() for path in sheets if path.is_file()}
+    entry = None
+    # checked as a run would, before anything stays, so that nothing is handed on that will be refused later
+    with tempfile.TemporaryDirectory(prefix=".import-", dir=out) as aside:
+        if expression is not None:
+            entry = write_expression(Path(aside), cohort, expression)
+            written = [Path(entry[key]) for key in ("path", "samples")]
+            read_expression(written[0], expression.unit, cohort, written[1])
+            entry |= {key: str(out / path.name) for key, path in zip(("path", "samples"), written)}
+        try:
+            _write_patients(sheets[0], cohort, patients)
+            report.counts["slides"] = _write_slides(sheets[1], slides, patients, report)
+            read_sheets(sheets[1] if sheets[1].is_file() else None, sheets[0])
+        except BaseException:
+            for path in sheets:
+                path.unlink(missing_ok=True)
+                if path in before:
+                    path.write_bytes(before[path])
+            raise
+        for path in Path(aside).iterdir():
+            path.replace(out / path.name)
     _write_config(out, cohort, entry)
     report.write(out)
-    # the same checks as a run's, so that an import never hands on what will be refused later
-    if (out / "slides.tsv").is_file():
-        read_sheets(out / "slides.tsv", out / "patients.tsv")
-    else:
-        read_patients(out / "patients.tsv")
 
 
 def _write_patients(path: Path, cohort: str, patients: ReadPatients) -> None:
     import pandas as pd
 
     further = dict.fromkeys(name for known in patients.values() for name in known if name not in VALUES)
-    names = [*VALUES[1:], *further]
+    names = [*VALUES, *further]
     rows = [
         {"patient_id": p, "cohort": cohort, **{k: patients[p].get(k) for k in names}}
         for p in sorted(patients)
@@ -162,7 +168,7 @@ def _write_patients(path: Path, cohort: str, patients: ReadPatients) -> None:
     table = pd.DataFrame(rows, dtype=object)
     for column in ("event", "cdkn2a"):
         table[column] = [int(v) if isinstance(v, float) else v for v in table[column]]
-    _replace_rows(path, cohort, table, ("patient_id", "cohort", *VALUES[1:]))
+    _replace_rows(path, cohort, table, ("patient_id", "cohort", *VALUES))
 
 
 def _write_slides(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pathduet.core.errors import InputError
-from pathduet.importers.clinical_values import column_of, read_table, read_values
-from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
+from pathduet.importers.clinical_values import PATIENT_ID, Choices, column_of, read_table, read_values
+from pathduet.importers.cohort_sheets import check_survival, write_cohort
+from pathduet.importers.ids import ids_of, patient_id, safe_id
 from pathduet.importers.matrix import read_cohort_matrix
-from pathduet.importers.options import Cohort, Matrix, Out, Unit
+from pathduet.importers.options import Cohort, Column, EventMeans, Matrix, Out, SampleTypes, Unit
 from pathduet.importers.report import ImportReport
+from pathduet.importers.sample_types import PRIMARY, types_of_rows, wrong_type
 from pathduet.importers.slide_rows import SlideRows, files_with_ending
 
 if TYPE_CHECKING:
@@ -27,8 +30,11 @@ def import_cptac(
     clinical: Annotated[Path, typer.Argument(help="Clinical sheet (.xlsx, .tsv, .csv).")],
     *,
     cohort: Cohort = "cptac",
+    column: Column = None,
+    event_means: EventMeans = None,
     expression: Matrix = None,
     unit: Unit = "",
+    sample_type: SampleTypes = None,
     slides: Annotated[Path | None, typer.Option(help="Folder of the whole-slide images.")] = None,
     keep_without_survival: Annotated[
         bool, typer.Option(help="Keep patients without a usable survival for the other tasks.")
@@ -37,8 +43,9 @@ def import_cptac(
     """Turn a clinical sheet, an expression matrix and a folder of slides into sheets.
 
     The clinical sheet has one row a slide or a patient: Patient ID, WSI_ID, event, OS (days), molecular findings. Samples are
-    case ids (``C3L-00104``), or aliquots that begin with one; each WSI_ID names a file. Patients whose survival is
-    missing, or not above 0 days, are refused by default: the cohort serves to test survival.
+    case ids (``C3L-00104``), or begin with one and say what they are (``C3L-00104-T``; ``.N``, ``-NAT`` and ``-A`` are normal tissue);
+    one a patient is taken. Each WSI_ID names a file. Patients whose survival is missing, or not above 0 days, are refused by
+    default: the cohort serves to test survival.
 
     Raises
     ------
@@ -48,29 +55,26 @@ def import_cptac(
     report = ImportReport(cohort)
     table = read_table(clinical)
     # this spreadsheet calls the days OS; elsewhere OS is the event
-    explicit = {"survival_days": "OS"} if {"OS", "event"} <= set(table.columns) else {}
+    explicit = ["survival_days=OS"] if {"OS", "event"} <= set(table.columns) else []
+    choices = Choices.of([*explicit, *(column or ())], event_means)
+    choices.check([table], clinical.name)
     of_slides = [column for column in [column_of(table, SLIDE_COLUMNS)] if column is not None]
-    patients = read_values(
-        table.drop(columns=of_slides), clinical.name, report, patient=safe_id, columns=explicit
-    )
+    patients = read_values(table.drop(columns=of_slides), clinical.name, report, choices=choices)
     report.counts |= {f"rows in {clinical.name}": len(table), "patients listed": len(patients)}
-    identifier = column_of(table, ["patient_id", "case_id", "case", "patient"])
-    where: dict[str, str] = {}
-    for number, patient in enumerate(table[identifier].map(safe_id) if identifier else [], 2):
-        where.setdefault(str(patient), f"{clinical.name} row {number}")
-    check_survival(patients, report, where, drop=not keep_without_survival)
-    rows = _slides(table, identifier, slides, clinical.name, report)
+    check_survival(patients, report, drop=not keep_without_survival)
+    types = sample_type or [PRIMARY]
+    rows = _slides(table, slides, clinical.name, report, types)
     matrix = None
     if expression is not None:
-        matrix = read_cohort_matrix(expression, unit, {p: p for p in patients}, report)
+        matrix = read_cohort_matrix(expression, unit, {p: p for p in patients}, report, types)
     write_cohort(out, report, patients, rows, matrix)
     return report
 
 
 def _slides(
-    table: pd.DataFrame, identifier: str | None, folder: Path | None, source: str, report: ImportReport
+    table: pd.DataFrame, folder: Path | None, source: str, report: ImportReport, types: Sequence[str]
 ) -> list[dict[str, Any]]:
-    column = column_of(table, SLIDE_COLUMNS)
+    column, identifier = column_of(table, SLIDE_COLUMNS), column_of(table, PATIENT_ID)
     if folder is None or column is None or identifier is None:
         if column is not None:
             report.choose("no folder of slides was given: no slides.tsv rows")
@@ -79,12 +83,15 @@ def _slides(
         raise InputError.of("--slides", f"no folder {folder}", "give the folder of the whole-slide images")
     # of two files with one stem the first
     files = {path.stem: path for path in reversed(files_with_ending(folder, SLIDE_ENDING))}
+    kinds, ids = types_of_rows(table), ids_of(table[column], source, report, safe_id)
     rows = SlideRows(report)
-    for number, (patient, name) in enumerate(table[[identifier, column]].itertuples(index=False), 2):
-        where, key, owner = f"{source} row {number}", safe_id(name), safe_id(patient)
+    for number, patient, name in table[[identifier, column]].itertuples():
+        where, key, owner = f"{source} row {number}", ids[name], patient_id(patient)
         path = files.get(Path(name).stem if name.lower().endswith(SLIDE_ENDING) else name)
         if key is None or owner is None:
             report.drop("slide", name, where, "no slide id")
+        elif kinds is not None and (reason := wrong_type(kinds[number], types)):
+            report.drop("slide", key, where, reason)
         elif path is None:
             report.drop("slide", key, where, "no such file in the folder of slides")
         else:

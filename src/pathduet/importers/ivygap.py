@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +12,14 @@ import typer
 
 from pathduet.core.errors import InputError
 from pathduet.core.text_table import require_columns
-from pathduet.importers.clinical_values import Patients, merge_values, read_table, read_values
+from pathduet.importers.clinical_values import Choices, Patients, merge_values, read_table, read_values
 from pathduet.importers.cohort_sheets import (
     CohortExpression,
     check_survival,
     drop_without_material,
-    safe_id,
     write_cohort,
 )
+from pathduet.importers.ids import safe_id
 from pathduet.importers.options import Cohort, Labels, Out
 from pathduet.importers.report import ImportReport
 from pathduet.importers.slide_rows import SlideRows, files_with_ending
@@ -78,11 +79,14 @@ def import_ivygap(
     for path in labels or ():
         patients = merge_values(patients, read_values(read_table(path), path.name, report))
     for tumor, known in patients.items():
-        patients[tumor] = known = {**_EVERY_TUMOUR, **known}
-        if assume_died and "survival_days" in known:
-            known.setdefault("event", 1.0)
+        patients[tumor] = {**_EVERY_TUMOUR, **known}
     report.choose("all tumours are glioblastomas, grade G4, as the atlas says")
     if assume_died:
+        for tumor, outcomes in report.outcomes.items():
+            report.outcomes[tumor] = [
+                replace(one, event=1.0) if one.event is None and one.days is not None else one
+                for one in outcomes
+            ]
         report.choose(
             "no vital status in the tables: every patient with a survival time is taken to have died (asked for)"
         )
@@ -117,7 +121,8 @@ def _details(folder: Path, report: ImportReport) -> Patients:
         ]
         # one row a tumour, not one a sub-block
         distinct = table[kept].drop_duplicates()
-        more = read_values(distinct, name, report, patient=safe_id, columns={"patient_id": "tumor_name"})
+        more = read_values(distinct, name, report, choices=Choices({"patient_id": "tumor_name"}))
+        report.columns[name]["not used"] |= {c: "not of the tumour" for c in table.columns if c not in kept}
         patients = merge_values(patients, more, new_patients=True)
         if "surgery" in table.columns:
             again = table.loc[table["surgery"].str.lower() == "recurrent", "tumor_name"].nunique()
@@ -138,7 +143,7 @@ def _slides(folder: Path | None, table: Path | None, report: ImportReport) -> li
     if table is not None:
         content = read_table(table)
         require_columns(content.columns, ["path", "sub_block_name"], table.name)
-        for number, (path, name) in enumerate(content[["path", "sub_block_name"]].itertuples(index=False), 2):
+        for number, path, name in content[["path", "sub_block_name"]].itertuples():
             named.append((table.parent / path, name, f"{table.name} row {number}"))
     report.counts["slide files"] = len(named)
     rows = SlideRows(report)
@@ -179,7 +184,7 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
         report.drop("gene", f"{nameless} rows", names[0], reason)
     rows = []
     for number, well, tumor, name in annotation[["rna_well_id", "tumor_name", "specimen_name"]].itertuples():
-        where, patient = f"{names[1]} row {number + 2}", safe_id(tumor)
+        where, patient = f"{names[1]} row {number}", safe_id(tumor)
         if well not in fpkm.columns:
             report.drop("sample", well, where, "no column in fpkm_table.csv")
         elif patient is None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathduet.core.errors import InputError
+from pathduet.core.errors import InputError, Problems
 from pathduet.importers.clinical_values import column_of
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.report import ImportReport
+from pathduet.importers.sample_types import (
+    UNKNOWN,
+    one_sample_a_patient,
+    sample_key,
+    type_of_sample,
+    wrong_type,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +34,7 @@ def read_cohort_matrix(
     unit: str,
     owner: Mapping[str, str],
     report: ImportReport,
+    types: Sequence[str],
     *,
     patients: set[str] | None = None,
     exact: bool = False,
@@ -41,7 +50,15 @@ def read_cohort_matrix(
     """
     matrix = read_matrix(path, samples_in_rows=samples_in_rows)
     return expression_of(
-        matrix, unit, owner, report, source=path.name, patients=patients, exact=exact, standardise=standardise
+        matrix,
+        unit,
+        owner,
+        report,
+        types,
+        source=path.name,
+        patients=patients,
+        exact=exact,
+        standardise=standardise,
     )
 
 
@@ -50,6 +67,7 @@ def expression_of(
     unit: str,
     owner: Mapping[str, str],
     report: ImportReport,
+    types: Sequence[str],
     *,
     source: str,
     patients: set[str] | None = None,
@@ -65,7 +83,10 @@ def expression_of(
     unit : str
         One of ``expression.table_checks.UNITS``.
     owner : mapping
-        Sample id -> patient id. A column may also begin with a sample's id (``C3L-00104-T1``) unless `exact`.
+        Sample id -> patient id. Unless `exact`, a column may also begin with a patient's id and say what the sample is
+        (``C3L-00104-T1``); one sample a patient is taken then.
+    types : sequence of str
+        Sample types to take (``sample_types``), the preferred first.
     patients : set of str, optional
         Patients that were taken over; all owners if not given.
     standardise : bool
@@ -81,7 +102,7 @@ def expression_of(
     if unit not in UNITS and not standardise:
         raise InputError.of("--unit", repr(unit), f"declare one of {', '.join(UNITS)}")
     known = set(owner.values()) if patients is None else patients
-    samples = _samples_of(matrix, owner, source, report, known, exact)
+    samples = _samples_of(matrix, owner, source, report, types, known, exact)
     matrix = matrix[[matrix.columns[0], *samples["sample_id"]]]
     if standardise:
         matrix, unit = _z_scored(matrix, report), "zscore"
@@ -133,35 +154,75 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
     return renamed
 
 
+def numbers_of(values: pd.DataFrame, genes: pd.Series, source: str) -> pd.DataFrame:
+    """Return a matrix's cells as numbers, empty ones as NaN.
+
+    Parameters
+    ----------
+    values : DataFrame
+        The samples; its index numbers the file's rows below the header from 0.
+    genes : Series
+        Gene of each row.
+    source : str
+        The file's name.
+
+    Raises
+    ------
+    InputError
+        Listing cells that are no numbers.
+    """
+    import pandas as pd
+
+    numbers = values.apply(pd.to_numeric, errors="coerce")
+    problems = Problems()
+    for row, column in zip(*(numbers.isna() & values.notna()).to_numpy().nonzero()):
+        number, sample = values.index[row], values.columns[column]
+        where = f"{source} row {number + 2} ({genes[number]}), column {sample}"
+        problems.add(where, repr(values.at[number, sample]), "needs a number or an empty cell")
+        if len(problems) == 20:
+            break
+    problems.check()
+    return numbers
+
+
 def _samples_of(
     matrix: pd.DataFrame,
     owner: Mapping[str, str],
     source: str,
     report: ImportReport,
+    types: Sequence[str],
     known: set[str],
     exact: bool,
 ) -> pd.DataFrame:
     import pandas as pd
 
-    rows: list[tuple[str, str, str]] = []
-    by_length = sorted(owner, key=len, reverse=True)
+    keys = Counter(map(sample_key, owner))
+    by_key = {sample_key(name): patient for name, patient in owner.items() if keys[sample_key(name)] == 1}
+    owners: dict[str, str] = {}
     for sample in matrix.columns[1:]:
-        name = owner.get(sample)
-        if name is None and not exact:
-            begin = next(
-                (o for o in by_length if sample.startswith(o) and not sample[len(o)].isalnum()), None
-            )
-            name = owner[begin] if begin else None
+        parts = sample_key(sample).split(".")
+        beginnings = [".".join(parts[:n]) for n in range(len(parts), 0, -1)][: 1 if exact else None]
+        name = owner.get(sample) or next((by_key[begin] for begin in beginnings if begin in by_key), None)
         if name is None:
             report.drop("sample", sample, source, "no patient of this id was taken over")
         elif name not in known:
             report.drop("sample", sample, source, "its patient was not taken over", name)
+        elif exact and (reason := wrong_type(type_of_sample(sample, name), types)) and reason != UNKNOWN:
+            report.drop("sample", sample, source, reason)
         else:
-            rows.append((sample, name, ""))
-    if not rows:
+            owners[sample] = name
+    if not exact:
+        owners = one_sample_a_patient(owners, source, report, types)
+    elif several := [f"{patient} ({n})" for patient, n in Counter(owners.values()).items() if n > 1]:
+        report.choose(
+            f"patients with several samples, all of which are used as the table of samples says: {', '.join(several)}"
+        )
+    if not owners:
+        left = "; ".join(sorted({item.reason for item in report.dropped if item.where == source}))
         advice = "sample ids must be patient ids, or begin with one; else give a table of samples"
-        raise InputError.of(source, "no column belongs to a patient", advice)
-    report.counts |= {"samples": len(rows), "genes": len(matrix)}
+        raise InputError.of(source, f"no column belongs to a patient ({left})", advice)
+    report.counts |= {"samples": len(owners), "genes": len(matrix)}
+    rows = [(sample, owners[sample], "") for sample in matrix.columns[1:] if sample in owners]
     return pd.DataFrame(rows, columns=["sample_id", "patient_id", "slide_id"])
 
 

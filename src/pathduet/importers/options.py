@@ -17,3 +17,20 @@ Labels = Annotated[
 ]
 Matrix = Annotated[Path | None, typer.Option(help="Genes x samples.")]
 Unit = Annotated[str, typer.Option(help="counts, tpm, fpkm, log2_tpm or zscore.")]
+Column = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="OURS=THEIRS, e.g. survival_months=OS.time (OURS in days, months or years), age_years=Age, event=Status; repeatable."
+    ),
+]
+EventMeans = Annotated[
+    list[str] | None,
+    typer.Option(help="VALUE=dead or VALUE=alive: what a value of the event's column means; repeatable."),
+]
+SampleTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Sample types to take, the preferred first; repeatable. Default 01, primary solid tumour; 03 blood (LAML), "
+        "06 metastatic (SKCM), 02 recurrent.",
+    ),
+]

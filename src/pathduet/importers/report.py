@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pathduet.core.files import write_json, write_tsv
+from pathduet.importers.outcomes import Outcome
+
+#: Columns of a table that the terminal lists.
+SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,21 @@ class ImportReport:
     choices : list of str
         Rules that decided between several possibilities, in words.
     dropped : list of Dropped
+    columns : dict of str to dict
+        Of each clinical table: columns that were read, and as what; those that came along as they stand; those that are not used.
+    ids : dict of str to dict
+        Of each table: ids that were rewritten, and as what.
+    outcomes : dict of str to list of Outcome
+        What each row said of a patient's survival, in the order of reading.
     """
 
     cohort: str
     counts: dict[str, int] = field(default_factory=dict)
     choices: list[str] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    columns: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ids: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
 
     def drop(self, kind: str, name: str, where: str, reason: str, found: object = "") -> None:
         """Record one thing left out."""
@@ -72,6 +86,17 @@ class ImportReport:
     def text(self) -> str:
         """Return the report for a terminal."""
         lines = [f"{self.cohort}: " + ", ".join(f"{n} {what}" for what, n in self.counts.items())]
+        for source, columns in self.columns.items():
+            read = [f"{column} as {name}" for column, name in columns["read"].items()]
+            lines.append(f"  {source}, read: {', '.join(read)}")
+            for use in ("as they stand", "not used"):
+                if names := list(columns[use]):
+                    more = (
+                        f" and {len(names) - SHOWN} more: import_{self.cohort}.json"
+                        if len(names) > SHOWN
+                        else ""
+                    )
+                    lines.append(f"  {source}, {use}: {', '.join(names[:SHOWN])}{more}")
         lines += [f"  rule: {rule}" for rule in self.choices]
         lines += [
             f"  left out: {n} {kind}{'s' if n > 1 else ''}: {reason}" for kind, reason, n in self.reasons()
@@ -86,6 +111,8 @@ class ImportReport:
             "cohort": self.cohort,
             "counts": self.counts,
             "choices": self.choices,
+            "columns": self.columns,
+            "ids": self.ids,
             "left_out": [{"kind": k, "reason": r, "count": n} for k, r, n in self.reasons()],
         }
         write_json(folder / f"import_{self.cohort}.json", summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +10,13 @@ import typer
 
 from pathduet.core.errors import InputError
 from pathduet.core.text_table import require_columns
-from pathduet.importers.clinical_values import column_of, read_table, read_values
-from pathduet.importers.cohort_sheets import check_survival, safe_id, write_cohort
+from pathduet.importers.clinical_values import PATIENT_ID, Choices, column_of, read_table, read_values
+from pathduet.importers.cohort_sheets import check_survival, write_cohort
+from pathduet.importers.ids import ids_of, safe_id
 from pathduet.importers.matrix import read_cohort_matrix
-from pathduet.importers.options import Cohort, Matrix, Out, Unit
+from pathduet.importers.options import Cohort, Column, EventMeans, Matrix, Out, SampleTypes, Unit
 from pathduet.importers.report import ImportReport
+from pathduet.importers.sample_types import PRIMARY, type_of_sample, types_of_rows, wrong_type
 from pathduet.importers.slide_rows import SlideRows
 
 
@@ -22,11 +25,11 @@ def import_table(
     patients: Annotated[Path, typer.Argument(help="Table of patients (.tsv, .csv, .xlsx).")],
     *,
     cohort: Cohort,
-    column: Annotated[
-        list[str] | None, typer.Option(help="OURS=THEIRS, e.g. survival_days=OS.time; repeatable.")
-    ] = None,
+    column: Column = None,
+    event_means: EventMeans = None,
     expression: Matrix = None,
     unit: Unit = "",
+    sample_type: SampleTypes = None,
     samples_in_rows: Annotated[bool, typer.Option(help="The matrix has samples in rows.")] = False,
     standardise: Annotated[
         bool, typer.Option(help="Standardise genes over the samples and declare z-scores (external cohorts).")
@@ -37,58 +40,82 @@ def import_table(
     """Turn a table of patients, an expression matrix and a list of slides into sheets.
 
     Patients have one or several rows; columns have their usual names, or those that `column` says. Without `samples` a sample is
-    named like its patient. `standardise` looks at all samples of the cohort. The list of slides may also have mpp,
-    scanner, site and exclude.
+    named like its patient, or begins with that name and says what it is (``P1-T``, ``P1.N``); one a patient is taken.
+    `standardise` looks at all samples of the cohort. The list of slides may also have mpp, scanner, site, scene and exclude.
 
     Raises
     ------
     InputError
         If the tables lack what they must have.
     """
-    pairs = [text.split("=", 1) for text in column or []]
-    if any(len(pair) != 2 for pair in pairs):
-        raise InputError.of("--column", str(column), "write OURS=THEIRS")
     report = ImportReport(cohort)
     table = read_table(patients)
-    known = read_values(table, patients.name, report, patient=safe_id, columns=dict(pairs))
+    choices = Choices.of(column, event_means)
+    choices.check([table], patients.name)
+    known = read_values(table, patients.name, report, choices=choices)
     report.counts |= {f"rows in {patients.name}": len(table), "patients listed": len(known)}
     check_survival(known, report)
+    types = sample_type or [PRIMARY]
     matrix = None
     if expression is not None:
         matrix = read_cohort_matrix(
-            expression, unit, _owners(samples) if samples is not None else {p: p for p in known}, report,
+            expression, unit, _owners(samples, report, types) if samples is not None else {p: p for p in known}, report, types,
             patients=set(known), exact=samples is not None, samples_in_rows=samples_in_rows, standardise=standardise,
         )  # fmt: skip
-    rows = _slide_rows(slides, report) if slides is not None else []
+    rows = _slide_rows(slides, report, types) if slides is not None else []
     write_cohort(out, report, known, rows, matrix)
     return report
 
 
-def _owners(path: Path) -> dict[str, str]:
+def _owners(path: Path, report: ImportReport, types: Sequence[str]) -> dict[str, str]:
+    """Return {sample: patient} of a table of samples; those of other types are recorded as left out."""
     table = read_table(path)
-    sample, patient = (
-        column_of(table, ["sample_id", "sample"]),
-        column_of(table, ["patient_id", "patient", "case_id"]),
-    )
+    sample, patient = column_of(table, ["sample_id", "sample"]), column_of(table, PATIENT_ID)
     if sample is None or patient is None:
         found = f"columns {', '.join(table.columns)}"
         raise InputError.of(path.name, found, "needs sample_id and patient_id")
-    return dict(zip(table[sample], table[patient]))
+    ids, kinds = ids_of(table[patient], path.name, report), types_of_rows(table)
+    owners: dict[str, str] = {}
+    for number, name, owner in table[[sample, patient]].itertuples():
+        where, known = f"{path.name} row {number}", ids[owner]
+        if known is None or not name:
+            report.drop("sample", name, where, "no sample or patient id")
+        elif kinds is not None and (reason := wrong_type(kinds[number], types)):
+            report.drop("sample", name, where, reason)
+        elif owners.setdefault(name, known) != known:
+            raise InputError.of(
+                where, f"sample {name} is of {owners[name]} and of {known}", "keep one row a sample"
+            )
+    return owners
 
 
-def _slide_rows(path: Path, report: ImportReport) -> list[dict[str, Any]]:
+def _slide_rows(path: Path, report: ImportReport, types: Sequence[str]) -> list[dict[str, Any]]:
     table = read_table(path)
     require_columns(table.columns, ("slide_id", "patient_id", "path"), path.name)
+    optional = [
+        column for column in ("mpp", "scanner", "site", "scene", "exclude") if column in table.columns
+    ]
+    read = {column: column for column in ("slide_id", "patient_id", "path", *optional)}
+    unused = {
+        column: "no column of an import's list of slides" for column in table.columns if column not in read
+    }
+    report.columns[path.name] = {"read": read, "as they stand": [], "not used": unused}
+    owners, keys = (
+        ids_of(table["patient_id"], path.name, report),
+        ids_of(table["slide_id"], path.name, report, safe_id),
+    )
+    kinds = types_of_rows(table)
     rows = SlideRows(report)
-    for number, (_, row) in enumerate(table.iterrows(), 2):
-        where, key = f"{path.name} row {number}", safe_id(row["slide_id"])
+    for number, row in zip(table.index, table.to_dict("records")):
+        where, key, owner = f"{path.name} row {number}", keys[row["slide_id"]], owners[row["patient_id"]]
         # an absolute path stays as it is
         file = path.resolve().parent / row["path"]
-        if key is None:
+        if key is None or owner is None:
             report.drop("slide", row["slide_id"], where, "not a usable id")
+        elif reason := wrong_type(kinds[number] if kinds is not None else type_of_sample(key, key), types):
+            report.drop("slide", key, where, reason)
         elif not file.is_file() and not row.get("exclude"):
             report.drop("slide", key, where, "no such file", row["path"])
         else:
-            optional = {c: row[c] for c in ("mpp", "scanner", "site", "scene", "exclude") if row.get(c)}
-            rows.add(key, row["patient_id"], file, where, **optional)
+            rows.add(key, owner, file, where, **{column: row[column] for column in optional if row[column]})
     return rows.ordered()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,9 +10,11 @@ import typer
 
 from pathduet.cohort.tcga_barcode import parse_barcode, patient_of
 from pathduet.core.errors import InputError
-from pathduet.importers.cbioportal import read_study_clinical, read_study_expression
+from pathduet.importers.cbioportal import of_sample_types, read_study_expression, read_study_tables
 from pathduet.importers.clinical_values import (
-    ALIASES,
+    NO_CHOICES,
+    PATIENT_ID,
+    Choices,
     Patients,
     ReadPatients,
     column_of,
@@ -22,9 +23,12 @@ from pathduet.importers.clinical_values import (
     read_table,
     read_values,
 )
-from pathduet.importers.cohort_sheets import check_survival, drop_without_material, safe_id, write_cohort
-from pathduet.importers.options import Cohort, Labels, Out
+from pathduet.importers.cohort_sheets import check_survival, drop_without_material, write_cohort
+from pathduet.importers.ids import safe_id
+from pathduet.importers.options import Cohort, Column, EventMeans, Labels, Out, SampleTypes
+from pathduet.importers.outcomes import Outcome
 from pathduet.importers.report import ImportReport
+from pathduet.importers.sample_types import PRIMARY
 from pathduet.importers.slide_rows import SlideRows, files_with_ending
 from pathduet.importers.star_counts import QUANTITIES, find_star_files, read_star_files
 
@@ -56,19 +60,15 @@ def import_tcga(
             help="TCGA-CDR or alike (.xlsx, .tsv, .csv): OS, OS.time, DSS, DFI, PFI ... by barcode."
         ),
     ] = None,
-    sample_type: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Sample types to take, the preferred first; repeatable. Default 01, primary solid tumour; 03 blood (LAML), "
-            "06 metastatic (SKCM)."
-        ),
-    ] = None,
+    sample_type: SampleTypes = None,
+    column: Column = None,
+    event_means: EventMeans = None,
 ) -> ImportReport:
     """Turn downloads of any TCGA project into sheets.
 
     Whose a STAR-counts file is stands in the sample sheet or in the cart's metadata: at least one of them is needed where there
-    are such files. Of several clinical tables the first wins where two know a value. A table of endpoints adds os_days,
-    os_event and so on, and what else it knows of patients with slides or expression.
+    are such files. Of several clinical tables the first wins where two know a value; of survival, the latest follow-up of all
+    tables. A table of endpoints adds os_days, os_event and so on, and what else it knows of patients with slides or expression.
 
     Raises
     ------
@@ -80,10 +80,8 @@ def import_tcga(
     if (downloads is None) == (cbioportal is None):
         raise InputError.of("pathduet import tcga", "needs --downloads or --cbioportal", "give one of them")
     report = ImportReport(cohort)
-    types = sample_type or ["01"]
-    patients: Patients = {}
-    for path in clinical or ():
-        patients = merge_values(patients, read_clinical(path, report), new_patients=True)
+    types, choices = sample_type or [PRIMARY], Choices.of(column, event_means)
+    tables = [(path.name, _patients_only(read_table(path))) for path in clinical or ()]
     slides: list[dict[str, Any]] = []
     expression = None
     if downloads is not None:
@@ -91,10 +89,20 @@ def import_tcga(
         files = find_star_files(downloads, sample_sheet, metadata, report, types)
         expression = read_star_files(files, quantity, report) if files else None
     elif cbioportal is not None:
-        patients = merge_values(patients, read_study_clinical(cbioportal, report), new_patients=True)
+        tables += [
+            (name, of_sample_types(table, name, report, types))
+            for name, table in read_study_tables(cbioportal).items()
+        ]
         expression = read_study_expression(cbioportal, report, types)
-    for path in labels or ():
-        told = read_values(read_table(path), path.name, report, patient=patient_of)
+    findings = [(path.name, read_table(path)) for path in labels or ()]
+    choices.check([table for _, table in [*tables, *findings]], "--column")
+    patients: Patients = {}
+    for name, table in tables:
+        told = read_values(table, name, report, patient=patient_of, choices=choices)
+        report.counts[f"patients in {name}"] = len(told)
+        patients = merge_values(patients, told, new_patients=True)
+    for name, table in findings:
+        told = read_values(table, name, report, patient=patient_of, choices=choices)
         patients = merge_values(patients, told, new_patients=not patients)
     sampled = [] if expression is None else list(expression.samples["patient_id"])
     for patient in [*(slide["patient_id"] for slide in slides), *sampled]:
@@ -103,7 +111,7 @@ def import_tcga(
             report.choose("patients with slides or expression but no clinical row are kept without values")
     drop_without_material(patients, slides, expression, report, "clinical tables")
     if endpoints is not None:
-        patients = merge_values(patients, read_endpoints(endpoints, patients, report))
+        patients = merge_values(patients, read_endpoints(endpoints, patients, report, choices))
     check_survival(patients, report)
     write_cohort(out, report, patients, slides, expression)
     return report
@@ -131,7 +139,9 @@ def find_slides(
     return rows.ordered()
 
 
-def read_endpoints(path: Path, patients: ReadPatients, report: ImportReport) -> Patients:
+def read_endpoints(
+    path: Path, patients: ReadPatients, report: ImportReport, choices: Choices = NO_CHOICES
+) -> Patients:
     """Return what a table of endpoints (TCGA-CDR) says of these patients: days and event of each, and its further columns.
 
     A time that is no number, or not above 0, leaves the endpoint unknown.
@@ -142,7 +152,7 @@ def read_endpoints(path: Path, patients: ReadPatients, report: ImportReport) -> 
         If the table has no barcodes, or no endpoint.
     """
     table = read_table(path)
-    identifier = column_of(table, ["bcr_patient_barcode", *ALIASES["patient_id"]])
+    identifier = column_of(table, ["bcr_patient_barcode", *PATIENT_ID])
     pairs = [(name, column_of(table, [f"{name}_time"]), column_of(table, [name])) for name in ENDPOINTS]
     there = [(name, time, event) for name, time, event in pairs if time is not None and event is not None]
     if identifier is None or not there:
@@ -151,8 +161,10 @@ def read_endpoints(path: Path, patients: ReadPatients, report: ImportReport) -> 
     owner = table[identifier].map(patient_of)
     table = table[owner.isin(set(patients))]
     columns = [column for _, time, event in there for column in (time, event)]
-    known = read_values(table.drop(columns=columns), path.name, report, patient=patient_of)
-    for patient, row in zip(owner[table.index], table.to_dict("records")):
+    known = read_values(table.drop(columns=columns), path.name, report, patient=patient_of, choices=choices)
+    report.columns[path.name]["read"] |= {column: column for column in columns}
+    for number, patient, row in zip(table.index, owner[table.index], table.to_dict("records")):
+        where = f"{path.name} row {number}"
         for name, time, event in there:
             if is_missing(row[time]) or is_missing(row[event]):
                 continue
@@ -160,69 +172,20 @@ def read_endpoints(path: Path, patients: ReadPatients, report: ImportReport) -> 
             try:
                 days, happened = float(row[time]), float(row[event])
             except ValueError:
-                report.drop("value", f"{patient}.{name}", path.name, f"{name} is no number", found)
+                report.drop("value", f"{patient}.{name}", where, f"{name} is no number", found)
                 continue
             if not days > 0 or happened not in (0, 1):
                 reason = f"{name}: time not above 0, or event neither 0 nor 1"
-                report.drop("value", f"{patient}.{name}", path.name, reason, found)
+                report.drop("value", f"{patient}.{name}", where, reason, found)
                 continue
             known[patient] |= {f"{name}_days": days, f"{name}_event": int(happened)}
+            if name == "os":
+                report.outcomes.setdefault(patient, []).append(Outcome(where, happened, days))
     for name, _, _ in there:
         report.counts[f"patients with {name.upper()}"] = sum(f"{name}_days" in row for row in known.values())
-    for patient, values in known.items():
-        for name in ("survival_days", "event"):
-            values.pop(name, None)
-        # OS under the name of the clinical tables' survival, whole or not at all; theirs comes first
-        if "os_days" in values and not {"survival_days", "event"} & set(patients[patient]):
-            values |= {"survival_days": values["os_days"], "event": float(values["os_event"])}
     return known
 
 
-def read_clinical(path: Path, report: ImportReport) -> Patients:
-    """Return the clinical values of a GDC clinical.tsv, a biotab file or any table with the usual columns.
-
-    Survival: days to death of the dead, else days to last follow-up (the largest, where follow-ups have rows of their own).
-    """
-    table = read_table(path)
-    if len(table) > 1 and str(table.iloc[1, 0]).startswith("CDE_ID"):
-        # biotab: names, names again, CDE ids, then patients
-        table = table.iloc[2:]
-    patients = read_values(_without_age_in_days(table), path.name, report, patient=patient_of)
-    _survival_of_rows(table, patients, path.name, report)
-    report.counts[f"patients in {path.name}"] = len(patients)
-    return patients
-
-
-def _without_age_in_days(table: pd.DataFrame) -> pd.DataFrame:
-    """Drop GDC's age in days where the age in years stands beside it."""
-    years, days = column_of(table, ["age_at_index"]), column_of(table, ["age_at_diagnosis"])
-    return table.drop(columns=[days]) if years and days else table
-
-
-def _survival_of_rows(table: pd.DataFrame, patients: Patients, source: str, report: ImportReport) -> None:
-    death = column_of(table, ["days_to_death", "death_days_to"])
-    last = column_of(table, ["days_to_last_follow_up", "days_to_last_followup", "last_contact_days_to"])
-    identifier = column_of(table, ["case_submitter_id", "submitter_id", "bcr_patient_barcode", "patient_id"])
-    if identifier is None or (death is None and last is None):
-        return
-    longest: dict[tuple[str, str], float] = {}
-    for number, (_, row) in enumerate(table.iterrows(), 2):
-        patient = patient_of(str(row[identifier]))
-        if patient is None:
-            continue
-        for name, column in (("death", death), ("last", last)):
-            if column is None or is_missing(row[column]):
-                continue
-            try:
-                days = float(row[column])
-            except ValueError:
-                where = f"{source} row {number}"
-                report.drop("value", f"{patient}.{column}", where, "days are no number", row[column])
-                continue
-            longest[patient, name] = max(days, longest.get((patient, name), -math.inf))
-    for patient, known in patients.items():
-        if "survival_days" in known:
-            continue
-        followed = longest.get((patient, "death" if known.get("event") == 1 else "last"))
-        if followed is not None:
-            known["survival_days"] = followed
+def _patients_only(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table without the two lines that a biotab file has below its header: names again, and CDE ids."""
+    return table.iloc[2:] if len(table) > 1 and str(table.iloc[1, 0]).startswith("CDE_ID") else table

@@ -11,17 +11,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pathduet.cohort.column_kinds import UNKNOWN, ColumnKind, column_kinds, words_of
+from pathduet.cohort.codings import words_of
+from pathduet.cohort.column_kinds import UNKNOWN, ColumnKind, column_kinds
 from pathduet.cohort.sheets import SlideRow, read_patients, read_sheets
-from pathduet.cohort.tcga_barcode import parse_barcode, patient_of
+from pathduet.cohort.tcga_barcode import patient_of
 from pathduet.core.config import default
 from pathduet.core.errors import InputError
 from pathduet.core.files import printable, write_text, write_tsv
-from pathduet.core.ids import id_of
-from pathduet.importers.clinical_values import ALIASES, column_of, read_table
-from pathduet.importers.cohort_sheets import CohortExpression, safe_id, write_expression
+from pathduet.importers.clinical_values import PATIENT_ID, column_of, read_table
+from pathduet.importers.cohort_sheets import CohortExpression, write_expression
+from pathduet.importers.ids import safe_id
 from pathduet.importers.matrix import expression_of, read_matrix
 from pathduet.importers.report import ImportReport
+from pathduet.importers.sample_types import TUMOURS
 from pathduet.slides.folder import PICTURE_SUFFIXES, SLIDE_SUFFIXES, find_slides
 
 if TYPE_CHECKING:
@@ -328,7 +330,7 @@ def _link(table: pd.DataFrame, names: Mapping[str, set[str]], what: str, source:
     called = {
         row: _patient_name(cell, whole=bool(patient)) for row, cell in enumerate(cells[patient or columns[0]])
     }
-    owners = {row: safe_id(name) if name.isascii() else id_of(name) for row, name in called.items()}
+    owners = {row: safe_id(name) for row, name in called.items()}
     names_of = defaultdict(set)
     for row, owner in owners.items():
         names_of[owner or ""].add(called[row].strip())
@@ -351,7 +353,7 @@ def _patient_name(cell: str, *, whole: bool) -> str:
 
 def _column_of_patients(table: pd.DataFrame) -> str:
     """Return the column that is called like one of patient ids; "" if there is none."""
-    known = column_of(table, ALIASES["patient_id"])
+    known = column_of(table, PATIENT_ID)
     return known or next((c for c in table.columns if set(words_of(c)) & _PATIENT), "")
 
 
@@ -459,16 +461,10 @@ def _expression(
         found.lines.append(f"{shape}; not taken, because its unit is not said. {seen}")
         return None
     report = ImportReport("init")
-    kept = [matrix.columns[0]]
-    for sample in matrix.columns[1:]:
-        barcode = parse_barcode(str(sample))
-        if barcode is not None and barcode.sample_type >= "10":
-            report.drop("sample", sample, source, f"no tumour: {barcode.sample_type_name}")
-        else:
-            kept.append(sample)
-    measured = expression_of(matrix[kept], unit, owners, report, source=source, exact=True)
+    measured = expression_of(matrix, unit, owners, report, TUMOURS, source=source, exact=True)
     of = measured.samples["patient_id"].nunique()
     found.lines.append(f"{shape}, {len(measured.samples)} of them of {of} patients")
+    found.lines += report.choices
     if report.dropped:
         found.lists.append(("samples left out", [f"{item.name}: {item.reason}" for item in report.dropped]))
     return measured

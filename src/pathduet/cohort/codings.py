@@ -1,0 +1,183 @@
+"""What the cells of a clinical column mean, judged by the whole column and its name; what leaves room is said, never guessed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from pathduet.cohort.labels import number_in
+
+#: A name's words for units of time, and how many of each make a year.
+UNITS = {
+    "days": {"day", "days"},
+    "months": {"mo", "mos", "month", "months"},
+    "years": {"yr", "yrs", "year", "years"},
+}
+A_YEAR = {"days": 365.25, "months": 12.0, "years": 1.0}
+#: Longest survival and highest age, in years, that a column can hold.
+LONGEST_SURVIVAL, HIGHEST_AGE = 60.0, 130.0
+
+DEAD = {"dead", "deceased", "died", "death", "expired", "dod", "doc"}
+ALIVE = {"alive", "living", "censored", "ned", "awd", "lost"}
+#: Of other endpoints, too.
+HAPPENED = DEAD | {"event", "progressed", "progression", "recurred", "recurrence", "relapse", "relapsed"}
+NOT_HAPPENED = ALIVE | {"none", "free", "diseasefree", "tumorfree"}
+_YES = {"1", "yes", "y", "true", "t"}
+_NO = {"0", "no", "n", "false", "f"}
+#: Words of a name that say what its 1, or yes, means: the event, or that there was none.
+_SAYS_EVENT = HAPPENED | {"events", "observed"}
+_SAYS_NONE = {"alive", "living", "censored", "censorship"}
+#: Published tables use these for either: CGGA's Censor is 1 for the dead, NCDB's vital status 1 for the living.
+_SAYS_EITHER = {"censor", "censoring", "cens", "vital", "survival"}
+#: Words of a name that make it an event's, never a time's.
+CENSOR_NAMES = _SAYS_NONE | {"censor", "censoring", "cens"}
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a column's name in lower case: ``OS.time`` and ``OsTime`` are os, time."""
+    return re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+
+
+def plain_cell(cell: str) -> str:
+    """Return a cell as codings compare it: ``1.0`` is ``1``, case and surrounding blanks aside."""
+    try:
+        return f"{number_in(cell):g}"
+    except ValueError:
+        return " ".join(cell.lower().split())
+
+
+def unit_of(name: str) -> str | None:
+    """Return the unit of time that a name says: ``OS_MONTHS`` is in months."""
+    words = set(words_of(name))
+    return next((unit for unit, said in UNITS.items() if words & said), None)
+
+
+def possible_units(largest: float, longest_years: float) -> list[str]:
+    """Return the units in which a column's largest time is not longer than so many years."""
+    return [unit for unit, a_year in A_YEAR.items() if largest / a_year <= longest_years]
+
+
+def legend_of(name: str, meaning: Callable[[str], object]) -> dict[str, object]:
+    """Return what a name says of its numbers: ``Censor (alive=0; dead=1)`` -> {"0": alive, "1": dead}.
+
+    Parameters
+    ----------
+    name : str
+    meaning : callable
+        What a word of the name means, None for nothing.
+    """
+    parts = [
+        part for part in re.findall(r"[^\W_]+", name.lower()) if part.isdigit() or meaning(part) is not None
+    ]
+    numbers = parts[0::2], parts[1::2]
+    if len(parts) % 2:
+        return {}
+    if all(n.isdigit() for n in numbers[1]):
+        numbers = numbers[1], numbers[0]
+    if not all(n.isdigit() for n in numbers[0]) or any(word.isdigit() for word in numbers[1]):
+        return {}
+    return {f"{int(n)}": meaning(word) for n, word in zip(*numbers)}
+
+
+@dataclass(frozen=True)
+class EventCoding:
+    """What an event column's cells mean.
+
+    Attributes
+    ----------
+    happened : dict of str to bool
+        Cell -> whether the event happened; cells that are not understood are missing.
+    doubt : str
+        Why a person must say it; "" where nobody must.
+    """
+
+    happened: dict[str, bool]
+    doubt: str = ""
+
+
+def event_coding(
+    name: str,
+    cells: Collection[str],
+    means: Mapping[str, bool] | None = None,
+    *,
+    happened: Collection[str] = HAPPENED,
+    not_happened: Collection[str] = NOT_HAPPENED,
+) -> EventCoding:
+    """Return what the cells of an event column mean.
+
+    Words are understood by themselves. Numbers, yes and no are by the legend in the column's name, or as 0 and 1 of a name that
+    says which is which (``dead``, ``censored``). Other numbers (R's 1 and 2) are doubtful.
+
+    Parameters
+    ----------
+    name : str
+        The column's.
+    cells : collection of str
+        Its different cells, none empty.
+    means : mapping, optional
+        Cell as :func:`plain_cell` gives it -> whether it happened, as a person said.
+    happened, not_happened : collection of str
+        Words of cells that mean it.
+    """
+
+    def word(text: str) -> bool | None:
+        return True if text in happened else False if text in not_happened else None
+
+    understood: dict[str, bool] = {}
+    flags: dict[str, str] = {}
+    for cell in cells:
+        plain = plain_cell(cell)
+        if means is not None and plain in means:
+            understood[cell] = means[plain]
+        elif coded := re.match(r"([01])\s*:\s*\S", plain):
+            # cBioPortal: 1:DECEASED, 0:ALIVE OR DEAD TUMOR FREE
+            understood[cell] = coded[1] == "1"
+        elif plain in _YES | _NO or re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", plain):
+            flags[cell] = plain
+        elif (said := _said(words_of(cell), word)) is not None:
+            understood[cell] = said
+    if not understood and {plain_cell(cell) for cell in cells} == {"a", "d"}:
+        return EventCoding({cell: plain_cell(cell) == "d" for cell in cells})
+    legend = legend_of(name, word)
+    if len(legend) == 1:
+        ((number, meaning),) = legend.items()
+        legend |= {"0": not meaning} if number == "1" else {"1": not meaning} if number == "0" else {}
+    if legend and set(flags.values()) <= set(legend):
+        return EventCoding(understood | {cell: bool(legend[flag]) for cell, flag in flags.items()})
+    doubt = _doubt(set(words_of(name)), set(flags.values()))
+    if flags and means and any(plain_cell(cell) in means for cell in cells):
+        doubt = "what do they mean?"
+    if doubt:
+        return EventCoding(understood, f"{name} holds {', '.join(sorted(flags))}: {doubt}")
+    turned = bool(set(words_of(name)) & _SAYS_NONE)
+    return EventCoding(understood | {cell: (flag in _YES) != turned for cell, flag in flags.items()})
+
+
+def _said(words: list[str], meaning: Callable[[str], bool | None]) -> bool | None:
+    """Return what a cell's words say; None if nothing, or both."""
+    said, negated = set(), False
+    for word in words:
+        if (told := meaning(word)) is not None:
+            said.add(told != negated)
+        negated = word in ("no", "not")
+    return said.pop() if len(said) == 1 else None
+
+
+def _doubt(name: set[str], flags: set[str]) -> str:
+    if not flags:
+        return ""
+    if not flags <= _YES | _NO:
+        return "which of them means that it happened?"
+    says_event, says_none = name & _SAYS_EVENT, name & _SAYS_NONE
+    if says_event and says_none:
+        return "its name says both"
+    if says_event or says_none:
+        return ""
+    if name & _SAYS_EITHER:
+        return "published tables use such a name for either meaning of 1"
+    if not flags <= {"0", "1"}:
+        return "its name does not say what yes means"
+    if flags == {"1"} and "status" in name:
+        return "R's coding has 1 for the censored and 2 for events"
+    return ""
