@@ -299,9 +299,7 @@ def test_published_folds_load_and_hold_every_patient_once(test_data: Path, tmp_p
     assert result.exit_code == 0, result.output
     folds = pd.read_csv(out, sep="\t").set_index("patient_id")["fold"]
     patients = pd.DataFrame({"cohort": "tcga"}, index=folds.index)
-    checked = import_folds(
-        out, patients, pd.Series(None, index=folds.index, dtype=object), folds["fold"].nunique()
-    )
+    checked = import_folds(out, patients, pd.Series(None, index=folds.index, dtype=object), folds.nunique())
     assert checked["fold"].value_counts().sort_index().tolist() == [114, 114, 114, 114, 113]
     for k in range(5):
         listed = pd.read_csv(source / f"splits_{k}.csv")
