@@ -22,7 +22,7 @@ class GdcServer:
 
     Faults: ``("status", 500)``, ``("status", 429, "1")`` (Retry-After), ``("cut", n)`` closes after n bytes, ``("garble",)``
     flips a byte, ``("no_range",)`` ignores the range, ``("wrong_range",)`` answers another one, ``("redirect", url)``, ``("slow", s)``
-    sends 64 KiB every s seconds.
+    sends 64 KiB every s seconds, ``("trickle", s)`` a byte. Of "files": ``("answer", bytes)``.
     """
 
     def __init__(self) -> None:
@@ -115,14 +115,14 @@ class GdcServer:
             handler.close_connection = True
             handler.connection.close()
             return None
-        step = 65536 if fault[0] == "slow" else len(body) or 1
+        step = {"slow": 65536, "trickle": 1}.get(fault[0], len(body) or 1)
         for i in range(0, len(body), step):
             try:
                 handler.wfile.write(body[i : i + step])
                 handler.wfile.flush()
             except OSError:
                 return None
-            if fault[0] == "slow":
+            if fault[0] in ("slow", "trickle"):
                 time.sleep(fault[1])
         return None
 
@@ -132,6 +132,8 @@ class GdcServer:
         self.bodies.append(body)
         if self.faults["files"]:
             fault = self.faults["files"].popleft()
+            if fault[0] == "answer":
+                return self._send(handler, 200, fault[1], Content_Type="application/json")
             return self._send(handler, fault[1])
         wanted = {c["content"]["field"]: c["content"]["value"] for c in body["filters"]["content"]}
         hits = [e for e in self.entries if e["data_type"] in wanted["data_type"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 from pathduet.cli import app
 from pathduet.core.errors import InputError
 from pathduet.importers.clinical_values import read_table
+from pathduet.importers.download import http
 from pathduet.importers.download.gdc import _part, check_space, fetch, fetch_file, read_token, target
 from pathduet.importers.download.http import Client, DownloadError, retry_after
 from pathduet.importers.download.manifest import (
@@ -331,6 +333,65 @@ def test_a_manifest_is_built_from_all_pages_with_its_sample_sheet(server: GdcSer
         assert asked["access"] == ["open"]
 
 
+def page(hits: object, total: object = None) -> bytes:
+    """Return an answer of the files endpoint."""
+    total = len(hits) if total is None else total  # type: ignore[arg-type]
+    return json.dumps({"data": {"hits": hits, "pagination": {"total": total}}}).encode()
+
+
+GOOD = entry(1, "Slide Image")
+BROKEN = {
+    "repeats itself": page([GOOD], 5), "ends before it is over": page([], 5), "no JSON": b"<html>busy</html>",
+    "JSON without end": b"[" * 100_000, "a list": b"[]", "a number": b"1", "null": b"null", "an error": b'{"message": "no"}',
+    "no total": b'{"data": {"hits": [], "pagination": {}}}', "total is text": page([GOOD], "many"), "total is true": page([GOOD], True),
+    "total is negative": page([], -1), "endless total": page([GOOD], 10**12), "hits are text": page("GOOD"),
+    "an entry is text": page(["GOOD"]), "no size": page([{k: v for k, v in GOOD.items() if k != "file_size"}]),
+    "size is text": page([GOOD | {"file_size": "12"}]), "negative size": page([GOOD | {"file_size": -1}]),
+    "a name that leads elsewhere": page([GOOD | {"file_name": "../../.bashrc"}]), "an id that leads elsewhere": page([GOOD | {"file_id": "../x"}]),
+    "a name with an escape": page([GOOD | {"file_name": "a\x1b]0;x\x07.svs"}]), "no checksum": page([GOOD | {"md5sum": None}]),
+    "cases are text": page([GOOD | {"cases": ["TCGA"]}]), "a sample type is a list": page([GOOD | {"cases": [{"samples": [{"sample_type": []}]}]}]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_listing_that_never_ends_or_is_broken_is_a_message(server: GdcServer, name: str) -> None:
+    server.faults["files"].extend([("answer", BROKEN[name])] * 9)
+    with pytest.raises(DownloadError):
+        query_files(client(server, retries=1), ["TCGA-GBM"], ["slides"])
+    assert len(server.bodies) <= 2
+
+
+def test_a_listing_that_changes_between_pages_is_not_half_read(server: GdcServer) -> None:
+    server.faults["files"].extend(
+        [("answer", page([GOOD], 2)), ("answer", page([entry(2, "Slide Image")], 3))]
+    )
+    with pytest.raises(DownloadError, match="changed while it was read"):
+        query_files(client(server), ["TCGA-GBM"], ["slides"])
+
+
+def test_an_answer_without_end_is_cut_off(server: GdcServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_LONGEST_ANSWER", 1000)
+    server.faults["files"].append(("answer", b" " * 5000))
+    with pytest.raises(DownloadError, match="an answer of more than"):
+        query_files(client(server), ["TCGA-GBM"], ["slides"])
+
+
+def test_a_connection_that_trickles_on_counts_as_dead(server: GdcServer, tmp_path: Path) -> None:
+    key = server.add(1, content(20))
+    server.faults[key].extend([("trickle", 0.1)] * 9)
+    start = time.monotonic()
+    [result] = fetch(client(server, timeout=0.3, retries=1), rows(server, tmp_path), tmp_path / "out")
+    assert result.status == "failed" and "bytes in" in result.message and "given up" in result.message
+    assert time.monotonic() - start < 10
+
+
+def test_a_server_that_breaks_off_after_each_byte_has_an_end(server: GdcServer, tmp_path: Path) -> None:
+    key = server.add(1, content(5000))
+    server.faults[key].extend([("cut", 1)] * 99)
+    [result] = fetch(client(server, retries=3), rows(server, tmp_path), tmp_path / "out")
+    assert result.status == "failed" and len(server.requests) == 4
+
+
 def test_filters_ask_for_diagnostic_slides_and_star_counts_of_primary_tumours() -> None:
     def asked(kind: str) -> dict[str, list[str]]:
         return {c["content"]["field"]: c["content"]["value"] for c in filters(["TCGA-GBM"], kind)["content"]}
@@ -361,7 +422,9 @@ def test_a_token_is_read_sent_and_never_shown(server: GdcServer, tmp_path: Path)
 def test_retry_after_is_a_number_or_a_date() -> None:
     assert retry_after("7") == 7
     assert retry_after(None) is None
-    assert retry_after("soon") is None
+    assert [retry_after(text) for text in ("soon", "²", "9" * 5000, "Fri, 31 Dec 9999 23:59:59 -9900")] == [
+        None
+    ] * 4
     assert retry_after(formatdate(time.time() + 30, usegmt=True)) == pytest.approx(30, abs=3)
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 

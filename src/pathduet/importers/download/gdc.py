@@ -28,8 +28,9 @@ from pathduet.core.progress import track
 from pathduet.importers.download.http import Client, DownloadError
 from pathduet.importers.download.manifest import ManifestRow
 
-_BLOCK = 2**18
 _MIB = 2**20
+#: Bytes that an attempt must bring for its failure not to count: a server that breaks off after each byte has an end.
+_PROGRESS = 2**16
 #: Space that stays free beside what is fetched.
 _MARGIN = 200 * _MIB
 #: A server whose file does not have the manifest's checksum this often will not have it the next time.
@@ -188,7 +189,7 @@ def _complete(client: Client, row: ManifestRow, handle: Any, arrived: queue.Simp
                 have = before[0] = 0
                 if response.status == 206:
                     raise DownloadError("answered with another range", temporary=True)
-            while block := response.read(_BLOCK):
+            for block in client.blocks(response):
                 if client.stop.is_set():
                     raise DownloadError("interrupted")
                 handle.write(block)
@@ -201,7 +202,7 @@ def _complete(client: Client, row: ManifestRow, handle: Any, arrived: queue.Simp
         if size() < row.size:
             raise DownloadError(f"cut short at {size()} of {row.size} bytes", temporary=True)
 
-    client.again(attempt, lambda: size() > before[0])
+    client.again(attempt, lambda: size() - before[0] >= _PROGRESS)
 
 
 def _continues(content_range: str, status: int, start: int, row: ManifestRow) -> bool:

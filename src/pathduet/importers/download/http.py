@@ -25,6 +25,9 @@ from pathduet.core.errors import PathDuetError
 T = TypeVar("T")
 TOKEN_HEADER = "X-Auth-Token"
 _LONGEST_WAIT = 600.0
+_LONGEST_ANSWER = 64 * 2**20
+_SLOWEST = 1024  # bytes a second
+_BLOCK = 2**18
 
 
 class DownloadError(PathDuetError):
@@ -117,6 +120,34 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             raise DownloadError(f"connection: {error or type(error).__name__}", temporary=True) from None
 
+    def blocks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        """Yield an answer's bytes as they come.
+
+        Raises
+        ------
+        DownloadError
+            If fewer than 1 KiB a second come over `timeout` seconds: a connection that trickles on would never end.
+        """
+        since, came = time.monotonic(), 0
+        while block := response.read1(_BLOCK):
+            yield block
+            came += len(block)
+            now = time.monotonic()
+            if now - since > self.timeout:
+                if came < _SLOWEST * (now - since):
+                    raise DownloadError(f"{came:,} bytes in {now - since:.0f} s", temporary=True)
+                since, came = now, 0
+
+    def answer(self, path: str, headers: Mapping[str, str], data: bytes) -> bytes:
+        """Return the whole answer to a request, of at most 64 MiB."""
+        whole = bytearray()
+        with self.open(path, headers, data) as response:
+            for block in self.blocks(response):
+                whole += block
+                if len(whole) > _LONGEST_ANSWER:
+                    raise DownloadError(f"an answer of more than {_LONGEST_ANSWER // 2**20} MiB")
+        return bytes(whole)
+
     def again(self, attempt: Callable[[], T], progressed: Callable[[], bool] = lambda: False) -> T:
         """Return what `attempt` returns, trying again after temporary failures.
 
@@ -167,9 +198,11 @@ def retry_after(value: str | None) -> float | None:
     """Return the seconds that a Retry-After header asks for (a number or a date), None if it says nothing usable."""
     if value is None:
         return None
-    if value.strip().isdigit():
-        return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+        return (
+            float(int(value))
+            if value.strip().isdecimal()
+            else max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        )
+    except (TypeError, ValueError, OverflowError):
         return None

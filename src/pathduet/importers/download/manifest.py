@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ _USABLE = {
     "id": re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{7,63}"),
     "filename": re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._+@ ()-]{0,230}"),
     "md5": re.compile(r"[0-9a-f]{32}"),
-    "size": re.compile(r"[0-9]+"),
+    "size": re.compile(r"[0-9]{1,15}"),
 }
+_MOST_FILES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -109,38 +111,72 @@ def query_files(client: Client, projects: Sequence[str], kinds: Iterable[str]) -
         body = {
             "filters": filters(projects, kind),
             "fields": ",".join(_FIELDS),
+            "sort": "file_id:asc",
             "format": "JSON",
             "size": _PAGE,
         }
-        start, total = 0, 1
-        while start < total:
-            data = _ask(client, {**body, "from": start})
-            total = int(data["pagination"]["total"])
-            hits = data["hits"]
-            found.update({hit["file_id"]: hit for hit in hits})
-            if not hits:
-                break
-            start += len(hits)
+        found |= _listed(client, body)
     if not found:
         raise InputError.of(", ".join(projects), "the GDC lists no such file", "check --project and --kind")
     return [found[key] for key in sorted(found)]
 
 
-def _ask(client: Client, body: dict[str, Any]) -> dict[str, Any]:
-    def attempt() -> dict[str, Any]:
-        with client.open(
-            "files", {"Content-Type": "application/json"}, json.dumps(body).encode()
-        ) as response:
-            try:
-                answer = json.loads(response.read())
-            except ValueError:
-                raise DownloadError("the answer is cut short or no JSON", temporary=True) from None
-        if not isinstance(answer, dict) or "data" not in answer:
-            raise DownloadError(f"unexpected answer: {str(answer)[:200]}")
-        data: dict[str, Any] = answer["data"]
-        return data
+def _listed(client: Client, body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the entries of all pages by id: each page must bring new ones, and all must come that were announced."""
+    found: dict[str, dict[str, Any]] = {}
+    start, total = 0, None
+    while total is None or len(found) < total:
+        hits, now = client.again(partial(_page, client, {**body, "from": start}))
+        total = now if total is None else total
+        if now != total:
+            raise DownloadError(
+                f"the listing changed while it was read ({total:,} files, then {now:,}): ask again"
+            )
+        new = {str(hit["file_id"]): hit for hit in hits}
+        if total and not new.keys() - found.keys():
+            raise DownloadError(
+                f"the listing breaks off or repeats itself after {len(found):,} of {total:,} files"
+            )
+        found |= new
+        start += len(hits)
+    return found
 
-    return client.again(attempt)
+
+def _page(client: Client, body: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """Return the entries of one page, checked, and how many files there are in all."""
+    sent = client.answer("files", {"Content-Type": "application/json"}, json.dumps(body).encode())
+    try:
+        answer = json.loads(sent)
+    except (ValueError, RecursionError):
+        raise DownloadError("the answer is cut short or no JSON", temporary=True) from None
+    try:
+        hits, total = answer["data"]["hits"], answer["data"]["pagination"]["total"]
+        sound = type(total) is int and 0 <= total <= _MOST_FILES and len(hits) <= total
+        bad = next((hit for hit in hits if not _is_sound(hit)), None)
+    except (KeyError, TypeError):
+        sound, bad, total = False, None, 0
+    if not sound or bad is not None:
+        shown = answer if bad is None else bad
+        raise DownloadError(f"not an answer of the GDC: {json.dumps(shown)[:200]}")
+    return hits, total
+
+
+def _is_sound(entry: Mapping[str, Any]) -> bool:
+    """Return whether an entry has all that a manifest and a sample sheet need, in the form that they need."""
+    try:
+        row = {
+            name: entry[key] for name, key in zip(_USABLE, ("file_id", "file_name", "md5sum", "file_size"))
+        }
+        cases = entry.get("cases", [])
+        texts = [entry.get(key, "") for key in ("state", "data_category", "data_type")]
+        for case in cases:
+            texts += [case.get("submitter_id", ""), case.get("project", {}).get("project_id", "")]
+            for sample in case.get("samples", []):
+                texts += [sample.get("submitter_id", ""), sample.get("sample_type", "")]
+    except (KeyError, TypeError, AttributeError):
+        return False
+    usable = all(pattern.fullmatch(str(row[name])) for name, pattern in _USABLE.items())
+    return usable and type(row["size"]) is int and all(isinstance(text, str) for text in texts)
 
 
 def write_manifest(path: Path, entries: Sequence[dict[str, Any]]) -> list[ManifestRow]:
