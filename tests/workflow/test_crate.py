@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import zipfile
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pathduet.core.provenance import run_record
+from pathduet.core.provenance import run_record, shown_files, without_folders
 from pathduet.results import Results
 from pathduet.workflow.crate import write_crate
 
@@ -103,9 +104,51 @@ def test_files_and_their_descriptions_agree_and_large_ones_stay_out(results: Pat
 def test_it_has_no_absolute_paths(results: Path, repository: Path, tmp_path: Path) -> None:
     files, _ = crate(results, repository)
     assert [name for name, content in files.items() if str(tmp_path).encode() in content] == []
-    assert files["ledger.tsv"] == b"S1\tcannot read slides/S1.svs\n"
+    assert files["ledger.tsv"] == b"S1\tcannot read S1.svs\n"
     kept = files["report/report.html"].decode()
     assert kept.endswith("patients.tsv, </td>, https://a.b/home/c, base64,/9j/4AAQ/Z")
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "/home/alice",
+        "/home/alice smith/a&b",
+        "/Users/andr\u00e9/cohort",
+        "/gpfs/groups/neuro/alice",
+        "/scratch/alice",
+    ],
+)
+def test_nobodys_name_is_in_it(results: Path, repository: Path, tmp_path: Path, folder: str) -> None:
+    sheet = f"{folder}/patients.tsv"
+    config = {
+        "seed": 1,
+        "results": "results",
+        "sheets": {"patients": sheet},
+        "task": {"expression": [{"path": f"{folder}/e.tsv"}]},
+    }
+    record = run_record(config, []) | {"inputs": {sheet: "0" * 64}}
+    (results / "provenance.json").write_text(json.dumps(record))
+    (results / "metrics/survival.json").write_text(json.dumps({"from": sheet, "raw": f"{folder}/raw/S1.svs"}))
+    (results / "report/report.html").write_text(f"<p title='{html.escape(sheet)}'>/home/alice</p>")
+    files, _ = crate(results, repository)
+    told = b"".join(content for name, content in files.items() if not name.startswith("workflow/"))
+    assert b"alice" not in told and b"andr" not in told and b"neuro" not in told
+    assert json.loads(files["configuration.json"])["sheets"]["patients"] == "patients.tsv"
+
+
+def test_records_shorten_paths_and_lose_no_file(tmp_path: Path) -> None:
+    shown = shown_files(
+        {"/home/a/e.tsv": "1", "/home/b/e.tsv": "2", "../b/e.tsv": "3", "demo/e.tsv": "4"}, tmp_path
+    )
+    assert shown == {"e.tsv": "1", "e.tsv (2)": "2", "e.tsv (3)": "3", "demo/e.tsv": "4"}
+    settings = {
+        "a": ["/home/a/x.svs", ["/", "/x", "a/b"]],
+        "b": {"c": str(tmp_path / "split/folds.tsv"), "d": 1.5},
+    }
+    assert without_folders(settings, tmp_path) == {
+        "a": ["x.svs", ["/", "/x", "a/b"]], "b": {"c": f"{tmp_path.name}/split/folds.tsv", "d": 1.5}
+    }  # fmt: skip
 
 
 def test_the_same_results_give_the_same_bytes(results: Path, repository: Path) -> None:

@@ -122,13 +122,14 @@ def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
     """
     import json
 
-    settings = {name: value for name, value in job.params.items() if name != "code"}
+    named = {name: value for name, value in job.params.items() if name != "code"}
+    settings = without_folders(json.loads(json.dumps(named, default=str)), Path(job.config["results"]))
     own = settings.get("settings")
     seed = own.get("seed") if isinstance(own, Mapping) else None
     return {
         "rule": job.rule,
         "wildcards": dict(job.wildcards.items()),
-        "settings": json.loads(json.dumps(settings, default=str)),
+        "settings": settings,
         "seed": job.config.get("seed") if seed is None else seed,
         "code": job.params.get("code"),
         "inputs": dict(inputs),
@@ -137,14 +138,37 @@ def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
 
 
 def shown_path(path: str | os.PathLike[str], results: Path) -> str:
-    """Return a path as a record shows it: of a result from the results folder on, of another file its last two parts.
+    """Return a path as a record shows it: of a result from the results folder on, of an absolute one its file name.
 
-    Results travel, also inside released models; where somebody keeps patients' files is nobody else's business.
+    Results travel, also inside released models; where somebody keeps patients' files, and the user's name that such paths
+    hold, is nobody else's business.
     """
-    whole, folder = Path(path).absolute(), results.absolute()
-    if whole.is_relative_to(folder):
-        return (folder.name / whole.relative_to(folder)).as_posix()
-    return Path(*whole.parts[-2:]).as_posix()
+    given, folder = Path(path), results.absolute()
+    if given.absolute().is_relative_to(folder):
+        return (folder.name / given.absolute().relative_to(folder)).as_posix()
+    return given.name if given.is_absolute() or ".." in given.parts else given.as_posix()
+
+
+def shown_files(digests: Mapping[str, str], results: Path) -> dict[str, str]:
+    """Return checksums by paths as a record shows them; files of one name are numbered."""
+    found: dict[str, str] = {}
+    for path, digest in digests.items():
+        shown = name = shown_path(path, results)
+        number = 1
+        while shown in found:
+            shown = f"{name} ({(number := number + 1)})"
+        found[shown] = digest
+    return found
+
+
+def without_folders(value: Any, results: Path) -> Any:
+    """Return JSON-like settings whose absolute paths are as a record shows them."""
+    if isinstance(value, Mapping):
+        return {key: without_folders(inner, results) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(inner, results) for inner in value]
+    is_path = isinstance(value, str) and value.startswith("/") and len(Path(value).parts) > 2
+    return shown_path(value, results) if is_path else value
 
 
 def embed(description: Path, record: Mapping[str, Any]) -> None:

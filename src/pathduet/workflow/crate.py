@@ -7,6 +7,7 @@ the configuration, the inputs (by checksum; raw data are never copied), the soft
 from __future__ import annotations
 
 import hashlib
+import html
 import io
 import json
 import re
@@ -34,8 +35,23 @@ README = """# A run of PathDuet
 
 `ro-crate-metadata.json` describes this archive: a [Workflow Run RO-Crate](https://w3id.org/ro/wfrun/workflow). Open
 `report/report.html` first. Raw slides, expression, features and weights are not here; inputs are named with their SHA-256.
-Absolute paths are shortened to their last two parts.
+Of absolute paths the file name is left.
 """
+_TOPS = (
+    "home",
+    "Users",
+    "Volumes",
+    "mnt",
+    "media",
+    "data",
+    "scratch",
+    "gpfs",
+    "lustre",
+    "nfs",
+    "work",
+    "projects",
+    "srv",
+)
 #: Files of the checkout that are the workflow.
 WORKFLOW = ("Snakefile", "rules/*.smk", "workflow_scripts/*.py", "envs/*.yaml")
 _FORMATS = {
@@ -76,21 +92,33 @@ def archived(results: Results) -> list[Path]:
 
 
 def path_hider(record: Mapping[str, Any], results: Results) -> Callable[[str], str]:
-    """Return a function that shortens the absolute paths in a text to their last two parts.
+    """Return a function that leaves of the absolute paths in a text the file name.
 
     An archive travels; where somebody keeps patients' files is nobody else's business. Known are the paths of the
-    configuration; others are recognised by a folder directly under the file system's root.
+    configuration; others are recognised by a folder that is, here or commonly, directly under the file system's root.
     """
-    known = sorted({*_absolute(record["config"]), *_absolute(list(record["inputs"]))}, key=len, reverse=True)
-    tops = "|".join(re.escape(folder.name) for folder in Path("/").iterdir() if folder.is_dir())
-    pattern = re.compile(rf"(?<![\w.:/<+=-])/(?:{tops})(?:/[\w.@%+-]+)+")
+    paths = {*_absolute(record["config"]), *_absolute(list(record["inputs"]))}
+    known = {
+        form(path): shown_path(path, results.root) for path in paths for form in (str, _in_json, html.escape)
+    }
+    here = (folder.name for folder in Path("/").iterdir() if folder.is_dir())
+    tops = "|".join(map(re.escape, sorted({*here, *_TOPS})))
+    pattern = re.compile(rf"(?<![\w.:/<+=-])/(?:{tops})(?:/(?:[\w.@%+-]|\\u[0-9a-f]{{4}})+)+")
+
+    def shown(found: re.Match[str]) -> str:
+        # of /home/somebody nothing is left
+        return shown_path(found[0], results.root) if found[0].count("/") > 2 else "..."
 
     def hide(text: str) -> str:
-        for path in known:
-            text = text.replace(path, shown_path(path, results.root))
-        return pattern.sub(lambda found: shown_path(found[0], results.root), text)
+        for path in sorted(known, key=len, reverse=True):
+            text = text.replace(path, known[path])
+        return pattern.sub(shown, text)
 
     return hide
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text)[1:-1]
 
 
 def _absolute(value: Any) -> list[str]:

@@ -7,7 +7,6 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +43,13 @@ def job(snakemake: Any, label: str) -> Iterator[Results]:
         checksums.forget(snakemake.output)
         inputs = checksums.verify(snakemake.input)
         yield results
-        shown = partial(provenance.shown_path, results=results.root)
-        record = provenance.job_record(snakemake, {shown(path): digest for path, digest in inputs.items()})
+        record = provenance.job_record(snakemake, provenance.shown_files(inputs, results.root))
         for output in map(Path, snakemake.output):
             if output.name == DESCRIPTION:
                 provenance.embed(output, record)
         checksums.record(snakemake.output)
         outputs = checksums.recorded(snakemake.output)
-        record["outputs"] = {shown(path): digest for path, digest in outputs.items()}
+        record["outputs"] = provenance.shown_files(outputs, results.root)
         write_json(results.job_record(log), record)
 
 
