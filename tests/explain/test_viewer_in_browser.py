@@ -215,7 +215,7 @@ def test_the_local_server_shows_the_same_page(chromium: str, folder: Path, tmp_p
     thread.start()
     try:
         with Browser(chromium, tmp_path) as browser:
-            browser.open(f"http://127.0.0.1:{running.server_address[1]}/")
+            browser.open(running.address())
             browser.wait("window.pathduet.loaded()")
             assert browser.value("pathduet.failed()") == 0 and browser.complaints == []
     finally:

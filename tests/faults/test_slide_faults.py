@@ -189,6 +189,26 @@ def test_one_run_at_a_time_and_none_after_a_killed_one(tmp_path: Path) -> None:
     second.wait()
 
 
+@pytest.mark.parametrize("what", ["link", "dangling link", "other file", "JSON of something else", "pipe"])
+def test_a_lock_is_never_written_into_what_is_not_one(tmp_path: Path, what: str) -> None:
+    victim, lock = tmp_path / "victim.txt", tmp_path / "r/.lock"
+    lock.parent.mkdir()
+    victim.write_text("precious")
+    if what.endswith("link"):
+        lock.symlink_to(victim if what == "link" else tmp_path / "nothing.txt")
+    elif what == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.write_text("precious" if what == "other file" else '{"pid": 1, "keys": "precious"}')
+    before = None if what == "pipe" or what == "dangling link" else lock.read_bytes()
+    for hold in (run_lock.hold_run, lambda folder: run_lock.hold_job(folder, "a.log")):
+        with pytest.raises(PathDuetError, match=r"\.lock is (a symbolic link|not a lock file)"):
+            hold(tmp_path / "r")
+    assert run_lock.run_owner(tmp_path / "r") is None
+    assert victim.read_text() == "precious" and not (tmp_path / "nothing.txt").exists()
+    assert before is None or lock.read_bytes() == before
+
+
 def test_a_job_waits_for_the_one_of_its_name_and_for_no_other(tmp_path: Path) -> None:
     jobs = [start(HOLD, str(tmp_path / "r"), name) for name in ("tile/0000.log", "tile/0001.log")]
     for job in jobs:

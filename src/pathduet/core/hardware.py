@@ -34,6 +34,8 @@ def free_gpu() -> int:
         return 0
     folder = Path(tempfile.gettempdir()) / f"pathduet-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise PathDuetError(f"{folder} is another user's: remove it, or set TMPDIR")
     for number in range(count):
         # numbers depend on CUDA_VISIBLE_DEVICES, the identifier does not
         name = str(getattr(torch.cuda.get_device_properties(number), "uuid", number))

@@ -14,12 +14,14 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import sys
 from pathlib import Path
 
 from pathduet.core.errors import PathDuetError
 
 _BUSY = (errno.EACCES, errno.EAGAIN)
+_RECORD_BYTES = 512
 _held: dict[str, int] = {}
 
 
@@ -27,14 +29,41 @@ class FolderInUse(PathDuetError):
     """Another run writes to the same results folder."""
 
 
-def _open(results: Path) -> int:
+def _open(results: Path, flags: int = os.O_CREAT) -> int:
+    """Open the lock file; refuse a link or anything else that is no lock file of ours, as it is written to."""
+    path = results / ".lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise PathDuetError(f"{path} is a symbolic link, not a lock file: remove it") from None
+        raise
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or (found.st_size and not _owner(handle)):
+        os.close(handle)
+        raise PathDuetError(
+            f"{path} is not a lock file of PathDuet's: move it away, or choose other `results`"
+        )
+    return handle
+
+
+def _open_or_make(results: Path) -> int:
     try:
         results.mkdir(parents=True, exist_ok=True)
-        return os.open(results / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        return _open(results)
     except OSError as error:
         raise PathDuetError(
             f"the results folder {results} cannot be written ({error.strerror}): give one that can be (`results`)"
         ) from None
+
+
+def _owner(handle: int) -> str:
+    """Return who wrote the lock file, empty if nobody of ours."""
+    try:
+        owner = json.loads(os.pread(handle, _RECORD_BYTES + 1, 0))
+        return f"process {int(owner['pid'])} on {owner['host']}" if set(owner) == {"pid", "host"} else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _without_locks(error: OSError) -> None:
@@ -52,24 +81,21 @@ def hold_run(results: str | os.PathLike[str]) -> None:
         If the folder cannot be written.
     """
     folder = Path(results)
-    handle = _open(folder)
+    handle = _open_or_make(folder)
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
     except OSError as error:
         if error.errno not in _BUSY:
             _without_locks(error)
             return
-        try:
-            owner = json.loads(os.read(handle, 4096).decode())
-            who = f"process {owner['pid']} on {owner['host']}"
-        except (ValueError, KeyError, TypeError):
-            who = "a process that does not say which"
+        who = _owner(handle) or "a process that does not say which"
         os.close(handle)
         raise FolderInUse(
             f"another run is at work in {folder} ({who}): wait for it, stop it, or give this one another `results`"
         ) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+    # always of one length: nobody meets a part of it, and nothing is cut off
+    owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()[:255]})
+    os.pwrite(handle, owner.encode().ljust(_RECORD_BYTES), 0)
     _held[str(folder.resolve())] = handle
 
 
@@ -96,22 +122,20 @@ def _handle(results: Path) -> int:
     # one handle a file and process: closing any of several would let go all record locks of the file
     key = str(results.resolve())
     if key not in _held:
-        _held[key] = _open(results)
+        _held[key] = _open_or_make(results)
     return _held[key]
 
 
 def run_owner(results: str | os.PathLike[str]) -> str | None:
     """Return who is at work in a results folder (``process 7 on node3``), None if nobody."""
-    path = Path(results) / ".lock"
     try:
-        with path.open("r+b") as handle:
-            try:
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
-            except OSError as error:
-                if error.errno not in _BUSY:
-                    return None
-                owner = json.loads(handle.read(4096))
-                return f"process {owner['pid']} on {owner['host']}"
-    except (OSError, ValueError, KeyError):
+        handle = _open(Path(results), 0)
+    except (OSError, PathDuetError):
         return None
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+    except OSError as error:
+        return (_owner(handle) or None) if error.errno in _BUSY else None
+    finally:
+        os.close(handle)
     return None

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pathduet.cohort.tasks import Task
+from pathduet.core.faults import raise_machine_fault
 from pathduet.evaluation.model_summary import read_record
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.results import DESCRIPTION, PREDICTIONS, Results
@@ -68,6 +69,7 @@ def _read(folder: Path) -> pd.DataFrame | str:
         return f"the training left no predictions (no {PREDICTIONS})"
     # a broken table (pandas' ParserError is a ValueError) costs its fold only
     except (OSError, ValueError) as error:
+        raise_machine_fault(error, str(folder))
         return f"cannot be read: {type(error).__name__}: {str(error)[:200]}"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.core.errors import InputError
+from pathduet.core.faults import raise_machine_fault
 from pathduet.explain.annotations import Annotation, read_annotation, read_legend
 from pathduet.explain.files import plain_name
 from pathduet.explain.tile_maps import read_grids
@@ -71,6 +72,7 @@ class AnnotatedSlides:
             try:
                 self._tiles[slide_id] = self._read(slide_id, features)
             except InputError as error:
+                raise_machine_fault(error, f"slide {slide_id}")
                 self.problems += [str(problem) for problem in error.problems]
                 self._tiles[slide_id] = None
         return self._tiles[slide_id]

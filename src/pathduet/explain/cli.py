@@ -250,17 +250,23 @@ def view(
 ) -> None:
     """Show viewer pages from a small server on this machine alone, until Ctrl-C."""
     import webbrowser
+    from urllib.parse import quote
 
-    from pathduet.explain.viewer.serve import HOST, pages_below, server
+    from pathduet.explain.viewer.serve import door, pages_below, server
 
     pages = pages_below(folder)
     running = server(folder, port)
-    addresses = [f"http://{HOST}:{running.server_port}/{page}" for page in pages]
-    typer.echo("\n".join([*addresses, "Ctrl-C ends it."]))
-    if browser:
-        webbrowser.open(addresses[0])
+    addresses = [running.address(quote(page)) for page in pages]
+    typer.echo(
+        "\n".join(
+            [*addresses, "The address is the key: give it to nobody else on this machine. Ctrl-C ends it."]
+        )
+    )
     try:
-        running.serve_forever()
+        with door(addresses[0]) as page:
+            if browser:
+                webbrowser.open(page)
+            running.serve_forever()
     except KeyboardInterrupt:
         pass
     finally:

@@ -20,6 +20,7 @@ from pathduet.catalogue import CATALOGUE, Model, catalogue_of, named
 from pathduet.cohort.folds import read_folds
 from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
+from pathduet.core.faults import raise_machine_fault
 from pathduet.evaluation.predictions import average_patients, read_predictions
 from pathduet.evaluation.survival_curves import risk_cuts
 from pathduet.features.check import verify_features
@@ -239,8 +240,10 @@ def _readable(
         try:
             found.append(read(fold))
         except InputError as error:
+            raise_machine_fault(error, f"{where}, fold {fold}")
             reasons += [str(problem) for problem in error.problems]
         except (OSError, ValueError, KeyError) as error:
+            raise_machine_fault(error, f"{where}, fold {fold}")
             reasons.append(f"{where}, fold {fold}: {type(error).__name__}: {str(error)[:200]}")
     return found, reasons
 

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from pathduet.catalogue import CATALOGUE
 from pathduet.core.errors import InputError
+from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_tsv
 from pathduet.core.hardware import pick_device
 from pathduet.core.progress import track
@@ -328,6 +329,7 @@ def explain_gene_attention(run: TaskRun) -> dict[str, Any]:
                 lambda slide, m: annotated.subspaces(slide, features[slide], m),
             )
         except InputError as error:
+            raise_machine_fault(error, f"fold {fold}")
             reasons += [f"fold {fold}: {problem}" for problem in error.problems]
     table = attention_table(found, run.subspaces)
     given = run.chosen["gene_sets"]

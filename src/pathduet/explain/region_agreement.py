@@ -22,6 +22,7 @@ import numpy as np
 
 from pathduet.catalogue import named
 from pathduet.core.errors import InputError
+from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_tsv
 from pathduet.core.progress import track
 from pathduet.evaluation.bootstrap import interval, patient_counts
@@ -202,6 +203,7 @@ def explain_region_agreement(run: TaskRun) -> dict[str, Any]:
             try:
                 tiles = loaded_slide_maps(network, description, features[slide]).tiles
             except InputError as error:
+                raise_machine_fault(error, f"slide {slide}")
                 reasons += [f"{model}, fold {fold}: {problem}" for problem in error.problems]
                 continue
             structures = annotated.structures(slide, features[slide])

@@ -8,6 +8,7 @@ from typing import Any
 
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import InputError
+from pathduet.core.faults import raise_machine_fault
 from pathduet.explain.mean_of_folds import mean_of_folds
 from pathduet.explain.tile_maps import Expression, SlideMaps, loaded_slide_maps
 from pathduet.explain.viewer.geojson import write_geojson
@@ -37,7 +38,8 @@ def fold_maps(
         rows = expression.get(description.fold)
         try:
             found.append(loaded_slide_maps(network, description, features, rows, "cpu"))
-        except InputError:
+        except InputError as error:
+            raise_machine_fault(error, str(features))
             return []
     return found
 

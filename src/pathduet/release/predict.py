@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pathduet.cohort.ledger import build_ledger
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import InputError, PathDuetError
+from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_json, write_text, write_tsv
 from pathduet.core.hardware import limit_threads, pick_device
 from pathduet.core.progress import track
@@ -142,6 +143,7 @@ class _Run:
             pictures = page.pictures(folder, self.release, answer, maps)
         # Whatever goes wrong with one slide is recorded; the others are predicted.
         except Exception as error:
+            raise_machine_fault(error, f"slide {slide.slide_id}")
             if not isinstance(error, PathDuetError):
                 traceback.print_exc(file=sys.stderr)
             message = f"the prediction failed ({_without_folders(error, slide, folder)})"
@@ -195,6 +197,7 @@ def _add_heatmaps(
     try:
         answer["heatmaps"] = write_heatmaps(folder, maps, slide) or None
     except (PathDuetError, OSError) as error:
+        raise_machine_fault(error, f"slide {slide.slide_id}, heatmaps")
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
         note = f"no heatmaps ({_without_folders(error, slide, folder)})"
         answer["ledger"]["notes"] = "; ".join(filter(None, [answer["ledger"]["notes"], note]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_text
 from pathduet.report.drawing import NothingToDraw, inline_svg, standalone_svg
 
@@ -208,6 +209,7 @@ class Drawer:
             raise
         # One odd file must not cost the reader the rest of the page.
         except Exception as error:
+            raise_machine_fault(error, f"figure {name}")
             return gap(
                 f"Figure {name}.", f"It could not be drawn: {type(error).__name__}: {str(error)[:200]}"
             )

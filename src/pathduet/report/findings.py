@@ -15,6 +15,7 @@ from pathduet.cohort.labels import task_labels
 from pathduet.cohort.ledger import read_ledger
 from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.tasks import Task, tasks_of
+from pathduet.core.faults import raise_machine_fault
 from pathduet.evaluation.collect import Collected, collect, read_metrics
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.report.blocks import Block, gap
@@ -72,6 +73,7 @@ class Findings:
             return reader(path)
         # A report is the place to say that a file is broken, whatever broke it.
         except Exception as error:
+            raise_machine_fault(error, name)
             self.gaps[name] = f"cannot be read: {type(error).__name__}: {str(error)[:200]}"
             return None
 

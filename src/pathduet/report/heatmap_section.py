@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.catalogue import named
+from pathduet.core.faults import raise_machine_fault
 from pathduet.explain.targets import heatmap_models
 from pathduet.report.blocks import Block, Section, gap, text
 from pathduet.report.figures import short_name
@@ -48,6 +49,7 @@ def heatmaps(found: Findings) -> Section:
         try:
             maps.append(_map(found, path))
         except (OSError, ValueError) as error:
+            raise_machine_fault(error, str(path))
             where = path.relative_to(found.results).as_posix()
             section.blocks.append(gap("A heatmap cannot be read.", f"{where}: {type(error).__name__}"))
     note = "" if len(pictures) <= PICTURES else (

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pathduet.core.errors import SLIDE_REASONS
+from pathduet.core.faults import raise_machine_fault
 from pathduet.report import figures
 from pathduet.report.blocks import Drawer, Section, gap, table
 from pathduet.report.findings import Findings
@@ -103,6 +104,7 @@ def _card(found: Findings, row: dict[Any, Any], with_pictures: bool) -> dict[str
                 # The stain picture is a strip of tiles, and wide.
                 picture["uri"] = data_uri(paths[0], 2 * EDGE_PX if stem == "stain" else EDGE_PX)
             except (OSError, ValueError) as error:
+                raise_machine_fault(error, str(paths[0]))
                 picture["gap"] = f"{paths[0].name}: {type(error).__name__}"
         pictures.append(picture)
     counts = {m: row[f"n_{m}"] for m in ("10x", "20x")}

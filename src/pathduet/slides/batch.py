@@ -1,8 +1,8 @@
 """A batch of slides through one stage, or a folder of slides through all of them.
 
-A slide that ends its worker process is tried once more, alone, when the others are done (it may have been the machine's
-memory); if it kills its worker again, it is marked ``failed``. A slide that takes longer, or more memory, than configured
-is stopped and not tried again.
+A slide that ends its worker process, or meets a fault of the machine, is tried once more, alone, when the others are done.
+If it crashes its worker again, it is marked ``failed``; if the fault is still there, the batch ends and no slide is marked.
+A slide that takes longer, or more memory, than configured is stopped and not tried again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import SlideError
+from pathduet.core.faults import MachineFault
 from pathduet.core.files import write_tsv
 from pathduet.core.progress import track
 from pathduet.results import Results
@@ -61,8 +62,8 @@ def run_batch(
     Raises
     ------
     PathDuetError
-        For what is wrong with the whole run (encoder weights, settings, what an earlier stage wrote); no manifest is
-        written then.
+        For what is wrong with the whole run (encoder weights, settings, what an earlier stage wrote) or with the machine; no
+        manifest is written then.
     """
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}; known: {STAGES}")
@@ -73,12 +74,22 @@ def run_batch(
     try:
         crashed = _run_all(slides, worker_pool, processes, ended, stage)
         worker_pool.end()  # a slide that is tried again has the machine to itself
+        faults = []
         for slide, cause in crashed:
             again = [(slide, cause)]
-            if cause.reason == "failed":  # else it would take as long, or as much, again
+            if cause.reason in ("failed", "fault"):  # else it would take as long, or as much, again
                 again = _run_all([slide], worker_pool, 1, ended, f"{stage}, {slide.slide_id} again, alone")
             for lost, last in again:
-                ended[lost.slide_id] = _lost(lost, stage, results, last)
+                if last.reason == "fault":
+                    faults.append(f"{lost.slide_id}: {last}")
+                else:
+                    ended[lost.slide_id] = _lost(lost, stage, results, last)
+        if faults:
+            raise MachineFault(
+                f"{stage}: a fault of the machine, also with one slide at a time: {'; '.join(faults)}. Nothing is marked as lost; start the "
+                "run again when it is mended. A slide that needs too much memory is given up by a lower slides.memory_limit_mib; "
+                "one whose file alone is at fault by `exclude` in slides.tsv"
+            )
     finally:
         worker_pool.end(stop=True)
     ordered = [ended[slide.slide_id] for slide in slides]
@@ -158,10 +169,7 @@ def _tell(status: StageStatus) -> None:
 def _lost(slide: SlideRow, stage: str, results: Path, cause: WorkerDied) -> StageStatus:
     """Write down that a slide ended its worker process."""
     if cause.reason == "failed":
-        message = (
-            f"it ended its worker process twice ({cause}); "
-            "the file is probably damaged, or the machine's memory too small"
-        )
+        message = f"it ended its worker process twice ({cause}); the file is probably damaged"
     else:
         key = {"time_limit": "slides.time_limit_s", "memory_limit": "slides.memory_limit_mib"}[cause.reason]
         message = f"stopped: {cause}; raise {key} if the file is sound"

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,20 +22,27 @@ from typing import Any
 
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import PathDuetError
+from pathduet.core.faults import MachineFault
 from pathduet.slides.settings import LimitSettings, SlideSettings
 from pathduet.slides.status import StageStatus
 
 _START_S = 600.0  # to load its libraries, on the slowest disk
 _LOOK_EVERY_S = 0.1
+_LONGEST_LOOK_S = 1.0  # a longer one means that this process was suspended
+
+
+#: Signals that a decoder's crash gives; any other one comes from outside, as the kernel's SIGKILL where memory is short.
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGTRAP}
+_TAIL_LINES = 12  # of a worker's standard error, shown when it cannot start
 
 
 class WorkerDied(Exception):
-    """The worker process ended in the middle of a slide.
+    """The worker process ended in the middle of a slide, or met a fault of the machine.
 
     Attributes
     ----------
     reason : str
-        ``time_limit`` or ``memory_limit`` if it was ended for that, else ``failed``.
+        ``time_limit`` or ``memory_limit`` if it was ended for that, ``fault`` for one of the machine, else ``failed``.
     """
 
     def __init__(self, message: str, reason: str = "failed") -> None:
@@ -58,6 +66,14 @@ def resident_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") + children
 
 
+def is_suspended(pid: int) -> bool:
+    """Return whether a process is stopped (SIGSTOP, a frozen cgroup's is not seen); False where there is no /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "Tt"
+    except (OSError, IndexError):
+        return False
+
+
 class Worker:
     """A process that runs one stage of one slide at a time.
 
@@ -67,6 +83,11 @@ class Worker:
     results : Path
     settings : SlideSettings
     threads : int
+
+    Raises
+    ------
+    MachineFault
+        If no process can be started.
     """
 
     def __init__(self, stage: str, results: Path, settings: SlideSettings, threads: int) -> None:
@@ -77,15 +98,32 @@ class Worker:
             "settings": asdict(settings),
             "threads": threads,
         }
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         blas = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        self._process = subprocess.Popen(
-            worker_command(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env={**os.environ, **blas},
-        )
+        try:
+            self._process = subprocess.Popen(
+                worker_command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="backslashreplace",
+                env={**os.environ, **blas},
+            )
+        except OSError as error:
+            raise MachineFault(f"no slide worker can be started: {error}; no slide is to blame") from error
+        self._relay = threading.Thread(target=self._pass_on_errors, daemon=True)
+        self._relay.start()
+
+    def _pass_on_errors(self) -> None:
+        """Print the worker's standard error as it comes, and remember its last lines."""
+        assert self._process.stderr is not None
+        with contextlib.suppress(OSError, ValueError):  # closed with the worker
+            for line in self._process.stderr:
+                self._tail.append(line)
+                sys.stderr.write(line)
+                sys.stderr.flush()
 
     def run(self, slide: SlideRow) -> StageStatus:
         """Run a slide.
@@ -93,17 +131,26 @@ class Worker:
         Raises
         ------
         WorkerDied
-            If the process ends over it, or was ended because it went beyond a limit.
+            If the process ends over it, meets a fault of the machine, or was ended because it went beyond a limit.
         PathDuetError
-            For what must end the whole batch.
+            For what must end the whole batch, also if the process cannot start.
         """
         if self._order is not None:  # loading libraries is nothing that a slide is to be blamed for
             limit = self._limits.time_limit_s
-            self._ask(self._order, limit and max(limit, _START_S))
+            try:
+                self._ask(self._order, limit and max(limit, _START_S))
+            except WorkerDied as died:
+                self._relay.join(2)
+                said = "".join(self._tail).strip() or "it said nothing"
+                raise MachineFault(
+                    f"the slide worker cannot start ({died}), no slide is to blame; its last words:\n{said}"
+                ) from died
             self._order = None
         reply = json.loads(self._ask(slide.to_plain(), self._limits.time_limit_s))
         if "error" in reply:
             raise PathDuetError(reply["error"])
+        if "fault" in reply:
+            raise WorkerDied(reply["fault"], "fault")
         return StageStatus(**reply["status"])
 
     def _ask(self, request: Mapping[str, Any], limit_s: float) -> str:
@@ -112,15 +159,20 @@ class Worker:
         with contextlib.suppress(OSError):  # it died: the answer will be an empty one
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        started = time.monotonic()
+        # Time counts while both this process and the worker run: a suspended job is not a hung one.
+        seconds, before = 0.0, time.monotonic()
         while not select.select([self._process.stdout], [], [], _LOOK_EVERY_S)[0]:
-            beyond = _beyond(self._limits, limit_s, time.monotonic() - started, self._process.pid)
+            now = time.monotonic()
+            if not is_suspended(self._process.pid):
+                seconds += min(now - before, _LONGEST_LOOK_S)
+            before = now
+            beyond = _beyond(self._limits, limit_s, seconds, self._process.pid)
             if beyond is not None:
                 self._process.kill()
                 raise beyond
         line = self._process.stdout.readline()
         if not line.endswith("\n"):
-            raise WorkerDied(_cause(self._process.wait()))
+            raise _died(self._process.wait())
         return line
 
     def kill(self) -> None:
@@ -130,7 +182,8 @@ class Worker:
     def end(self) -> None:
         """End the process at once and let go of it."""
         self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
+        self._relay.join(2)  # what it said last
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
@@ -146,12 +199,17 @@ def _beyond(limits: LimitSettings, limit_s: float, seconds: float, pid: int) -> 
     return None
 
 
-def _cause(code: int) -> str:
+def _died(code: int) -> WorkerDied:
+    """Return what a worker's exit status says."""
     if code >= 0:
-        return f"exit status {code}"
+        return WorkerDied(f"exit status {code}")
+    name = f"signal {-code}"
     with contextlib.suppress(ValueError):
-        return f"signal {-code}, {signal.Signals(-code).name}"
-    return f"signal {-code}"
+        name = f"signal {-code}, {signal.Signals(-code).name}"
+    if -code in CRASHES:
+        return WorkerDied(name)
+    memory = "; usually too little memory" if -code == signal.SIGKILL else ""
+    return WorkerDied(f"its worker was killed from outside ({name}{memory})", "fault")
 
 
 class Workers:

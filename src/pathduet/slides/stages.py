@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 import traceback
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.checksums import CorruptArtifact
 from pathduet.core.errors import PathDuetError, SlideError
+from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import remove_leftovers
 from pathduet.results import Results
 from pathduet.slides.cache_keys import slide_identity, stage_keys
@@ -29,8 +29,6 @@ from pathduet.slides.status import (
     remove_artifacts,
     write_status,
 )
-
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def run_stage(
@@ -60,7 +58,7 @@ def run_stage(
     CorruptArtifact
         If what the stage before wrote is gone, damaged, or of another state of the slide.
     PathDuetError
-        For what is wrong with the whole run, such as encoder weights that cannot be had.
+        For what is wrong with the whole run, such as encoder weights that cannot be had, or with the machine.
     """
     place = Results(results)
     folder = place.slide(slide.slide_id)
@@ -111,16 +109,17 @@ def _run(
             found = "the file changed while it was read"
             raise SlideError(slide.slide_id, "unreadable", found, "start the run again")
         return _finished(slide, stage, results, key, result, upstream)
-    except SlideError as error:
-        reason, message = error.reason, "; ".join(part for part in (error.found, error.advice) if part)
-    except PathDuetError:
-        raise
     except Exception as error:
-        _raise_if_disk(error, results)
-        traceback.print_exc(file=sys.stderr)
-        reason = "failed"
-        text = str(error).replace(str(slide.path.parent), "").replace(str(results), "")
-        message = f"{type(error).__name__}: {text}; the log has the details"
+        raise_machine_fault(error, f"slide {slide.slide_id}, {stage}")
+        if isinstance(error, PathDuetError) and not isinstance(error, SlideError):
+            raise
+        if isinstance(error, SlideError):
+            reason, message = error.reason, "; ".join(part for part in (error.found, error.advice) if part)
+        else:
+            traceback.print_exc(file=sys.stderr)
+            reason = "failed"
+            text = str(error).replace(str(slide.path.parent), "").replace(str(results), "")
+            message = f"{type(error).__name__}: {text}; the log has the details"
     return StageStatus(
         slide.slide_id, stage, "failed", reason, message, key, failed_stage=stage,
         mpp=upstream.mpp if upstream else None, mpp_source=upstream.mpp_source if upstream else "",
@@ -169,9 +168,11 @@ def _identity(slide: SlideRow) -> str:
         if slide.path.is_file():
             return slide_identity(slide.path)
         found, advice = f"no file {slide.path.name}".rstrip(), "check the path in slides.tsv"
-    except OSError as error:  # no permission, a network disk that is gone
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM):  # else it is this file's
+            raise_machine_fault(error, f"slide {slide.slide_id}, {slide.path.name}")
         found = f"{slide.path.name}: {os.strerror(error.errno or errno.EIO)}"
-        advice = "check its permissions and the disk it lies on"
+        advice = "check its permissions"
     raise SlideError(slide.slide_id, "unreadable", found, advice)
 
 
@@ -206,13 +207,3 @@ def _finished(
         notes="; ".join(note for note in (known.notes, *found.notes) if note),
         sha256=artifact_checksums(results, slide.slide_id, stage),
     )  # fmt: skip
-
-
-def _raise_if_disk(error: Exception, results: Path) -> None:
-    """A disk that takes no more is no fault of the slide in hand: it ends the batch, and no slide is marked."""
-    found = re.search(r"errno = (\d+)", str(error))  # HDF5 gives the number in its text alone
-    number = getattr(error, "errno", None) or (int(found[1]) if found else None)
-    if number in _DISK_ERRORS:
-        raise PathDuetError(
-            f"cannot write to {results}: {os.strerror(number)}; make room (or access), then start the run again"
-        ) from error

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core import parent_process
 from pathduet.core.errors import SlideError
+from pathduet.core.faults import MachineFault
 from pathduet.slides.blur import flaw
+from pathduet.slides.isolation import CRASHES
 from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.stain.colour_table import Normalizer, tabulated
 from pathduet.slides.stain_stage import load_normalizer
@@ -194,12 +196,15 @@ class ProcessTileLoader(Loader):
         try:
             yield from super().tiles(rows, ahead)
         except BrokenExecutor as error:
-            end_processes()
+            if not CRASHES & end_processes():
+                raise MachineFault(
+                    "a reader process could not start or was killed, usually for memory"
+                ) from error
             raise SlideError(
                 self._job.slide.slide_id,
                 "failed",
                 "a reader process ended in the middle of it",
-                "the file is probably damaged, or the machine's memory too small",
+                "the file is probably damaged",
             ) from error
 
 
@@ -217,12 +222,15 @@ def _processes(count: int) -> ProcessPoolExecutor:
     return _pool[1]
 
 
-def end_processes() -> None:
-    """End the reader processes, if there are any."""
+def end_processes() -> set[int]:
+    """End the reader processes, if there are any; return the signals that ended some before."""
     global _pool
-    if _pool is not None:
-        _pool[1].shutdown(wait=True, cancel_futures=True)
-        _pool = None
+    if _pool is None:
+        return set()
+    processes = list((_pool[1]._processes or {}).values())
+    _pool[1].shutdown(wait=True, cancel_futures=True)
+    _pool = None
+    return {-process.exitcode for process in processes if process.exitcode}
 
 
 _opened: tuple[_Job, _Preparation, SlideReader] | None = None

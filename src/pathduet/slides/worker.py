@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import sys
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core import parent_process
 from pathduet.core.errors import PathDuetError
+from pathduet.core.faults import MachineFault
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.stages import run_stage
 
@@ -24,11 +26,16 @@ _LIBRARIES = {"tile": ("tile_stage",), "stain": ("stain_stage",), "features": ("
 
 
 def answer(row: dict[str, Any], stage: str, results: Path, settings: SlideSettings, threads: int) -> Any:
-    """Run one slide; ``{"status": ...}``, or ``{"error": ...}`` for what must end the whole batch."""
+    """Run one slide; ``{"status": ...}``, ``{"fault": ...}`` of the machine, ``{"error": ...}`` for what must end the whole batch."""
     try:
         status = run_stage(SlideRow.from_plain(row), stage, results, settings, threads)
+    except MachineFault as error:
+        return {"error" if error.unwritable else "fault": str(error)}
     except PathDuetError as error:
         return {"error": str(error)}
+    except Exception as error:  # outside a slide's own work, such as its status that cannot be written
+        traceback.print_exc()
+        return {"error": f"slide {row.get('slide_id')}, {stage}: {type(error).__name__}: {error}"}
     return {"status": asdict(status)}
 
 

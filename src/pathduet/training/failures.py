@@ -1,7 +1,7 @@
 """A model that could not be trained or evaluated, written down so that tables show a gap with its reason.
 
-Only variations, baselines and users' own models may fail this way: what the method itself cannot do ends the run. A
-failure stays until its inputs or settings change, its folder is removed, or the job is forced (`--force`).
+Only variations, baselines and users' own models may fail this way: what the method itself cannot do ends the run, and so
+does a fault of the machine (:mod:`pathduet.core.faults`). A failure stays until its inputs or settings change, its folder is removed, or the job is forced (`--force`).
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from pathduet.cohort.labels import task_labels
 from pathduet.cohort.ledger import read_ledger
 from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.tasks import Task
+from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_tsv
 from pathduet.features.check import verify_features
 from pathduet.features.feature_file import features_of
@@ -112,6 +113,11 @@ def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
     ----------
     settings : mapping
         From :meth:`pathduet.workflow.plan.Plan.training_settings`.
+
+    Raises
+    ------
+    MachineFault
+        For a full disk, too little memory and the like: that is no failure of the model, and the next start tries again.
     """
     data = job.data(settings)  # what is wrong with the inputs is no failure of the model
     try:
@@ -120,6 +126,7 @@ def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
     except Exception as error:
         if not job.may_fail:
             raise
+        raise_machine_fault(error, f"{job.task.name}, {job.model}, fold {job.fold}")
         traceback.print_exc()
         write_failed_model(job.model_dir(), job.who, reason_of(error))
         if job.external:

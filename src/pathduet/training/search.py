@@ -24,6 +24,7 @@ import numpy as np
 
 from pathduet.cohort.labels import known_labels
 from pathduet.cohort.tasks import Task
+from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_json, write_tsv
 from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
@@ -250,6 +251,7 @@ def _kept(folder: Path, key: str, trial: Callable[[], float]) -> dict[str, Any]:
         loss = value if math.isfinite(value) else None
         failure = "" if loss is not None else "no labelled patient to compare on"
     except Exception as error:  # settings under which a model cannot be trained are a result, too
+        raise_machine_fault(error, folder.name)
         failure = reason_of(error)
     result = {"loss": loss, "seconds": round(time.perf_counter() - start, 1), "failure": failure}
     write_json(path, {"key": key, **result})

@@ -82,7 +82,8 @@ def logged(
     if results is not None:
         run_lock.hold_job(results, path.relative_to(results).as_posix())
     terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
-    with path.open("w", buffering=1, encoding="utf-8") as handle:
+    path.unlink(missing_ok=True)  # a link in its place is not followed
+    with path.open("x", buffering=1, encoding="utf-8") as handle:
         os.dup2(handle.fileno(), 1)
         os.dup2(handle.fileno(), 2)
         progress.echo_to(terminal, label)

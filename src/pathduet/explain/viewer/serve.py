@@ -1,11 +1,16 @@
 """A page's folder over HTTP, for this machine only: browsers that do not open local files, or a remote desktop's tunnel.
 
 Listens on 127.0.0.1 alone and answers only requests that name it so (a page elsewhere cannot have its own name point
-here). Gives out files below one folder, links that lead out of it refused; lists no folders; only reads.
+here). Every user of this machine can reach that address, so each path begins with a random token. Gives out files below one
+folder, links that lead out of it refused; lists no folders; only reads.
 """
 
 from __future__ import annotations
 
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -18,19 +23,47 @@ from pathduet.core.errors import InputError
 HOST = "127.0.0.1"
 
 
+class Server(ThreadingHTTPServer):
+    """A server of one folder.
+
+    Attributes
+    ----------
+    token : str
+        First part of every path that is answered.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.token = secrets.token_urlsafe(24)
+        super().__init__((HOST, port), partial(_Handler, directory=str(folder.resolve())))
+
+    def address(self, page: str = "") -> str:
+        """Return the address of a page, token included."""
+        return f"http://{HOST}:{self.server_port}/{self.token}/{page}"
+
+
 class _Handler(SimpleHTTPRequestHandler):
     """Files below `directory`, and nothing else."""
 
+    timeout = 60
+
     def send_head(self) -> Any:
-        assert isinstance(self.server, ThreadingHTTPServer)
+        assert isinstance(self.server, Server)
         port = self.server.server_port
         if self.headers.get("Host") not in {f"{HOST}:{port}", f"localhost:{port}"}:
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return None
-        if not self._is_given_out(Path(self.translate_path(urlsplit(self.path).path))):
+        token, _, _ = urlsplit(self.path).path.lstrip("/").partition("/")
+        known = secrets.compare_digest(token.encode("utf-8", "replace"), self.server.token.encode())
+        if not known or not self._is_given_out(Path(self.translate_path(self.path))):
             self.send_error(HTTPStatus.NOT_FOUND)
             return None
         return super().send_head()
+
+    def translate_path(self, path: str) -> str:
+        """Return the file of a path, which begins with the token."""
+        return super().translate_path("/" + urlsplit(path).path.lstrip("/").partition("/")[2])
 
     def _is_given_out(self, path: Path) -> bool:
         root = Path(self.directory)
@@ -45,6 +78,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Cache-Control", "no-cache")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Referrer-Policy", "no-referrer")
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -67,7 +101,7 @@ def pages_below(folder: Path) -> list[str]:
     return found
 
 
-def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+def server(folder: Path, port: int = 0) -> Server:
     """Return a server of `folder` on 127.0.0.1, listening; 0 takes any free port.
 
     Raises
@@ -75,8 +109,19 @@ def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
     InputError
         If the port is taken.
     """
-    handler = partial(_Handler, directory=str(folder.resolve()))
     try:
-        return ThreadingHTTPServer((HOST, port), handler)
+        return Server(folder, port)
     except OSError as error:
         raise InputError.of(f"port {port}", error.strerror or str(error), "give another one, or 0") from None
+
+
+@contextmanager
+def door(address: str) -> Iterator[str]:
+    """Yield the ``file://`` address of a page that leads to `address` and that only this user can read.
+
+    Other users see the arguments of the browser's process, and with them any address that it is started with.
+    """
+    with tempfile.TemporaryDirectory(prefix="pathduet-view-") as folder:
+        page = Path(folder) / "index.html"
+        page.write_text(f'<meta http-equiv="refresh" content="0; url={address}">\n', encoding="utf-8")
+        yield page.as_uri()

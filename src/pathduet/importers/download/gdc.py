@@ -129,7 +129,8 @@ def fetch_file(
         return Fetched(row, "there")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with part.open("ab") as handle:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(part, flags, 0o666), "ab") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -10,7 +10,14 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
-from pathduet.slides.readers.pixel_source import Absurd, Claimed, DecodeError, Unsupported, mirax_folder
+from pathduet.slides.readers.pixel_source import (
+    Absurd,
+    Claimed,
+    DecodeError,
+    Unsupported,
+    mirax_folder,
+    raise_fault,
+)
 from pathduet.slides.readers.tiff_pages import TiffPixels
 
 # Formats whose levels are plain TIFF pages: their tiles are decoded by tifffile.
@@ -61,6 +68,7 @@ class OpenSlideSource:
             except openslide.OpenSlideUnsupportedFormatError:
                 continue
             except (openslide.OpenSlideError, OSError) as error:
+                raise_fault(error, self._path)
                 vendor = openslide.OpenSlide.detect_format(str(name))
                 kind = Unsupported if vendor in (None, "generic-tiff") else Claimed
                 refusal = kind(
@@ -124,6 +132,7 @@ class OpenSlideSource:
         try:
             rgba = np.asarray(self._handle.read_region((x0, y0), level, (width - left, height - top)))
         except (openslide.OpenSlideError, OSError) as error:
+            raise_fault(error, self._path)
             # The handle is dead after a failure.
             self._handle.close()
             try:

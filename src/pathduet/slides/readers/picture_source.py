@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pathduet.slides.readers.pixel_source import MAX_DECODED_BYTES, Absurd, DecodeError, Unsupported
+from pathduet.slides.readers.pixel_source import (
+    MAX_DECODED_BYTES,
+    Absurd,
+    DecodeError,
+    Unsupported,
+    raise_fault,
+)
 
 _FORMATS = ("PNG", "JPEG", "BMP")
 
@@ -38,6 +44,7 @@ class PictureSource:
         except Image.DecompressionBombError as error:
             raise Absurd(f"Pillow: {error}") from error
         except Exception as error:  # Pillow's plugins raise all sorts of things on damaged files
+            raise_fault(error, path)
             raise Unsupported("") from error
         if frames != 1:
             raise Unsupported(f"a {self.vendor.upper()} of {frames} pictures")
@@ -67,6 +74,7 @@ class PictureSource:
             except DecodeError:
                 raise
             except Exception as error:
+                raise_fault(error, self._path)
                 raise DecodeError(f"{type(error).__name__}: {error}") from error
         return self._pixels
 

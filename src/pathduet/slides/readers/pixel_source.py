@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pathduet.core.faults import lacks_memory, machine_fault, raise_machine_fault
 
 #: The most a single tile, strip or undivided picture may take when decoded. Real tiles take 1 MB or less; a
 #: file that declares more is damaged, or made to exhaust the memory.
@@ -35,6 +38,24 @@ class SeveralPictures(Unsupported):
 
 class Absurd(Unsupported):
     """A file that declares sizes no real one has: no library should try."""
+
+
+def raise_fault(error: Exception, path: Path) -> None:
+    """Raise a fault of the machine that a library met, instead of blaming the file.
+
+    A damaged file may ask for more memory than any machine has: it is the machine's fault only if there is little left.
+    """
+    cause = machine_fault(error)
+    if cause is not None and (not lacks_memory(cause) or _memory_is_short()):
+        raise_machine_fault(error, path.name)
+
+
+def _memory_is_short() -> bool:
+    try:
+        mmap.mmap(-1, MAX_DECODED_BYTES).close()
+    except (OSError, MemoryError):
+        return True
+    return False
 
 
 class PixelSource(Protocol):

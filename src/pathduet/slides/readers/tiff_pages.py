@@ -21,6 +21,7 @@ from pathduet.slides.readers.pixel_source import (
     DecodeError,
     UnknownColours,
     Unsupported,
+    raise_fault,
 )
 
 _CACHE_BYTES = 24 * 2**20
@@ -41,6 +42,7 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
     try:
         return tifffile.TiffFile(path)
     except Exception as error:  # damaged headers raise almost anything
+        raise_fault(error, path)
         raise Unsupported("" if "not a TIFF" in str(error) else f"tifffile: {short(error)}") from error
 
 
@@ -240,8 +242,9 @@ class TiffPixels:
         except Absurd:
             file.close()
             raise
-        except Exception:  # not that simple, or a damaged directory: leave the file to OpenSlide
+        except Exception as error:  # not that simple, or a damaged directory: leave the file to OpenSlide
             file.close()
+            raise_fault(error, path)
             return None
         return cls(file, pages)
 
@@ -254,9 +257,8 @@ class TiffPixels:
             tile = self._pages[level].tile(self._file.filehandle, column, row)
         except DecodeError as error:
             raise DecodeError(f"level {level}, tile ({column}, {row}): {error}") from error
-        except MemoryError:
-            raise
         except Exception as error:  # codecs raise their own types
+            raise_fault(error, Path(self._file.filename))
             raise DecodeError(f"level {level}, tile ({column}, {row}): {short(error)}") from error
         self._cache[key] = tile
         self._cached += 0 if tile is None else tile.nbytes

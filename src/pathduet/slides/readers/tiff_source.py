@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from pathduet.slides.readers.pixel_source import Claimed, SeveralPictures, Unsupported
+from pathduet.slides.readers.pixel_source import Claimed, SeveralPictures, Unsupported, raise_fault
 from pathduet.slides.readers.pyramid_levels import reduction
 from pathduet.slides.readers.tiff_pages import TiffPage, TiffPixels, open_tiff, short
 
@@ -92,6 +92,7 @@ class TiffSource:
             raise
         except Exception as error:  # damaged directories raise almost anything
             file.close()
+            raise_fault(error, path)
             raise Unsupported(f"tifffile: {short(error)}") from error
         self.vendor = "ome-tiff" if file.is_ome else "tiff"
         self.level_dimensions: tuple[tuple[int, int], ...] = tuple(

@@ -1,0 +1,108 @@
+"""Faults of the machine: a full disk, too little memory, a GPU error, a broken installation.
+
+They pass. A job that meets one fails and is done again by the next start; no slide and no model is blamed for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+from pathduet.core.errors import PathDuetError
+
+#: The results cannot be written: every other slide or model would fail the same way.
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+_MACHINE = {
+    *_UNWRITABLE,
+    errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EBUSY, errno.ENODEV, errno.ENXIO, errno.ENOLCK,
+    errno.EACCES, errno.EPERM, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNABORTED,
+    errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
+}  # fmt: skip
+# HDF5, OpenSlide, torch and onnxruntime give the cause in their text alone.
+_TEXTS = re.compile(
+    "|".join(
+        (
+            *(re.escape(os.strerror(number)) for number in sorted(_MACHINE - {errno.EACCES, errno.EPERM})),
+            "out of memory", "allocate memory", "not enough memory", "bad_?alloc", "start new thread", "usable temporary directory",
+            "open shared object file", "CUDA error", "CUDA failure", "cuDNN error", "CU(BLAS|DNN|FFT|SOLVER)_STATUS",
+        )
+    ),
+    re.IGNORECASE,
+)  # fmt: skip
+
+
+class MachineFault(PathDuetError):
+    """A fault of the machine, not of what was worked on.
+
+    Attributes
+    ----------
+    unwritable : bool
+        Whether the results cannot be written, so that nothing else can go well either.
+    """
+
+    unwritable = False
+
+
+def machine_fault(error: BaseException) -> BaseException | None:
+    """Return the fault of the machine that an error comes from (itself or one of its causes); None if there is none."""
+    return next((cause for cause in _causes(error) if _is_fault(cause)), None)
+
+
+def raise_machine_fault(error: BaseException, what: str) -> None:
+    """Raise a :class:`MachineFault` if an error comes from one; `what` says what could not be done."""
+    cause = machine_fault(error)
+    if cause is None or isinstance(error, MachineFault):
+        return
+    text = " ".join(str(cause).split())[:400]
+    fault = MachineFault(
+        f"{what}: {type(cause).__name__}: {text}; {_advice(cause)}, then start the run again"
+    )
+    fault.unwritable = _number(cause) in _UNWRITABLE
+    raise fault from error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory could not be had."""
+    return isinstance(error, MemoryError) or "memory" in str(error)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_fault(error: BaseException) -> bool:
+    if isinstance(error, ImportError):  # imagecodecs says so of a codec that it never has
+        return type(error).__name__ != "DelayedImportError"
+    if isinstance(error, MachineFault | MemoryError) or _number(error) in _MACHINE:
+        return True
+    text = str(error)
+    # an index out of range on the GPU is the model's own mistake
+    return (
+        not isinstance(error, PathDuetError)
+        and bool(_TEXTS.search(text))
+        and "device-side assert" not in text
+    )
+
+
+def _number(error: BaseException) -> int | None:
+    number = getattr(error, "errno", None)
+    if isinstance(number, int):
+        return number
+    found = re.search(r"errno = (\d+)", str(error))  # HDF5
+    return int(found[1]) if found else None
+
+
+def _advice(error: BaseException) -> str:
+    if _number(error) in _UNWRITABLE:
+        return "make room (or give access)"
+    if lacks_memory(error):
+        return "give the job more memory, or less to do at once (fewer cores, smaller batches)"
+    if isinstance(error, ImportError):
+        return "repair the installation"
+    return "look after the disk, the GPU or the installation"
