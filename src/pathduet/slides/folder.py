@@ -195,9 +195,8 @@ class _Search:
         self._slides.sort(key=lambda slide: slide[0])
         slides = []
         for slide_id, (file, _, parts) in zip(self._ids(), self._slides, strict=True):
-            # a link that leads nowhere keeps its own name for the ledger; the files of a DICOM slide lie side by side
-            path = file.resolve() if file.is_file() and len(parts) < 2 else file.absolute()
-            slides.append(SlideRow(slide_id, slide_id, "folder", path))
+            # a link keeps its own name: by that OpenSlide finds what lies beside it
+            slides.append(SlideRow(slide_id, slide_id, "folder", file.absolute()))
             self._files += [FoundFile(self._shown(one), slide_id) for one in parts]
         return FoundSlides(slides, sorted(self._files, key=lambda file: file.file))
 

@@ -122,8 +122,8 @@ def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) 
         except SlideError:
             previews.save_png(folder / TOO_LITTLE_TISSUE, overlay)
             raise
-        seen = tuple(reader.notes)
         write_tiles(folder / "tiles.h5", slide, settings, reader, size, kept, mask.tissue, thumbnail.mpp, key)
+        seen = tuple(reader.notes)
     previews.save_png(folder / "thumbnail.png", picture)
     previews.save_png(folder / "mask.png", overlay)
     counts = {f"n_{name}": len(tiles.grid) for name, tiles in kept.items()}

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Edge of the patches that are compared, in pixels of a level.
+PATCH_PX = 64
+_STEPS = (0.7548776662466927, 0.5698402909980532)
+_LEAST_CONTRAST = 6.0  # grey levels, of means of 4 x 4 pixels
+_LARGEST_RMS = 255 * 10 ** (-25 / 20)  # 25 dB
+_ALIKE = 0.7  # correlation
+_MOST_SHIFT_PX = 0.6  # half a pixel, and what a fit of one patch may be off
 
 
 def reduction(size0: tuple[int, int], size: tuple[int, int], tile: tuple[int, int] | None = None) -> float:
@@ -33,3 +45,46 @@ def reduction(size0: tuple[int, int], size: tuple[int, int], tile: tuple[int, in
     power = 2 ** math.ceil(math.log2(max(ratios)))
     padded = tuple(math.ceil(math.ceil(large / power) / edge) * edge for large, edge in zip(size0, tile))
     return float(power) if padded == size and size0 != size else 0.0
+
+
+def places(size: tuple[int, int], count: int) -> Iterator[tuple[int, int]]:
+    """Yield places for a patch all over a level, evenly however many are taken: the same ones every time.
+
+    >>> next(places((1000, 500), 1))
+    (706, 248)
+    """
+    for i in range(1, count + 1):  # the additive recurrence of the plastic number
+        yield tuple(int((0.5 + i * step) % 1 * max(0, edge - PATCH_PX)) for step, edge in zip(_STEPS, size))  # type: ignore[misc]
+
+
+def tells(patch: NDArray[np.uint8]) -> bool:
+    """Return whether there is enough on a patch of a level to see where it lies."""
+    return float(_coarse(patch).mean(-1).std()) >= _LEAST_CONTRAST
+
+
+def agree(patch: NDArray[np.uint8], finer: NDArray[np.uint8]) -> bool:
+    """Return whether a patch of a level shows what the finer level has there, read at the same size.
+
+    Within 25 dB and half a pixel. Means of 4 x 4 pixels are compared, so that noise of JPEG, blur and levels made of every
+    n-th pixel do not count; the shift is fitted along with brightness, contrast and blur.
+    """
+    one, other = _coarse(patch), _coarse(finer)
+    if np.sqrt(np.mean((one - other) ** 2)) > _LARGEST_RMS or np.ptp(other) == 0:
+        return False
+    if np.corrcoef(one.mean(-1).ravel(), other.mean(-1).ravel())[0, 1] < _ALIKE:
+        return False
+    one, other = (_smooth(_smooth(image.mean(-1, dtype=np.float64))) for image in (patch, finer))
+    down, right = np.gradient(other)
+    bend = np.gradient(down)[0] + np.gradient(right)[1]
+    terms = np.stack([right, down, bend, other, np.ones_like(other)], -1).reshape(-1, 5)
+    shift = np.linalg.lstsq(terms, (one - other).ravel(), rcond=None)[0][:2]
+    return bool(np.hypot(*shift) <= _MOST_SHIFT_PX)
+
+
+def _coarse(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    rows, columns = (edge // 4 for edge in image.shape[:2])
+    return image[: 4 * rows, : 4 * columns].reshape(rows, 4, columns, 4, 3).mean((1, 3))
+
+
+def _smooth(grey: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (grey[1:, 1:] + grey[1:, :-1] + grey[:-1, 1:] + grey[:-1, :-1]) / 4

@@ -6,6 +6,7 @@ Coordinates are level-0 pixels (floats are fine); images are (height, width, 3) 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pathduet.slides.readers.pixel_source import DecodeError, PixelSource
-from pathduet.slides.readers.pyramid_levels import reduction
+from pathduet.slides.readers.pyramid_levels import PATCH_PX, agree, places, reduction, tells
 from pathduet.slides.readers.source_choice import open_source
 
 # Bicubic with antialiasing. Against exact area integrals of a band-limited scene, for 0.25-0.5 um read at 0.5 and
@@ -27,6 +28,7 @@ _LEVEL_TOLERANCE = 1.01  # a level 1 % coarser than asked for still counts as fi
 _WHOLE = 1e-6  # level pixels: a footprint this close to whole pixels is on them
 _MAX_BLOCK = 4096  # longest edge in level pixels that is read at once
 _MIN_BLOCK = 16  # thumbnail pixels below which an unreadable block is not split further
+_PLACES, _JUDGED = 400, 8  # of a level that are looked at, and that are compared with a finer one
 _MAX_SPLITS = 200  # a failure may reopen the file: a mostly unreadable slide must not take minutes
 
 
@@ -68,6 +70,8 @@ class SlideReader:
             for level, (size, given) in enumerate(zip(self.level_dimensions, self._source.level_downsamples))
         )
         self.notes = list(self._source.notes)
+        stamp = self.path.stat()
+        self._agrees = _judgements(self.path, scene, stamp.st_size, stamp.st_mtime_ns)
 
     @property
     def library(self) -> str:
@@ -93,11 +97,46 @@ class SlideReader:
             return float("nan")
 
     def best_level(self, downsample: float) -> int:
-        """Return the coarsest level that is at least as fine as `downsample` (level-0 pixels per output pixel)."""
-        fine = [
+        """Return the coarsest level that is at least as fine as `downsample` (level-0 pixels per output pixel).
+
+        A level that shows something else than level 0 is not used, and noted.
+        """
+        fine = (
             i for i, d in enumerate(self.level_downsamples) if d <= max(1.0, downsample) * _LEVEL_TOLERANCE
-        ]
-        return max(fine, key=lambda i: self.level_downsamples[i]) if fine else 0
+        )
+        ordered = sorted(fine, key=lambda i: -self.level_downsamples[i])
+        return next((level for level in ordered if self._usable(level)), 0)
+
+    def _usable(self, level: int) -> bool:
+        """Return whether a level agrees with the next finer one that does; found out once, on a few places with tissue."""
+        if level == 0:
+            return True
+        if level not in self._agrees:
+            finer = next(i for i in range(level - 1, -1, -1) if self._usable(i))
+            self._agrees[level] = self._levels_agree(level, finer)
+        if not self._agrees[level]:
+            width, height = self.level_dimensions[level]
+            note = f"level {level} ({width} x {height} px) does not show what level 0 shows there: a finer one is read"
+            self.notes += [note] if note not in self.notes else []
+        return self._agrees[level]
+
+    def _levels_agree(self, level: int, finer: int) -> bool:
+        width, height = self.level_dimensions[level]
+        box, scale = (min(PATCH_PX, width), min(PATCH_PX, height)), self.level_downsamples[level]
+        if min(box) < PATCH_PX // 4:
+            return True
+        agreed: list[bool] = []
+        for x, y in places((width, height), _PLACES):
+            try:
+                patch, real_x, real_y = self._source.read(level, x, y, *box)
+                if tells(patch):
+                    footprint = (real_x * scale, real_y * scale, box[0] * scale, box[1] * scale)
+                    agreed.append(agree(patch, self._read_at(finer, *footprint, box)))
+            except (DecodeError, RegionError):
+                continue
+            if len(agreed) == _JUDGED:
+                break
+        return len(agreed) < 2 or agreed.count(False) <= len(agreed) / 4
 
     def read_region_at(
         self, x0: float, y0: float, width0: float, height0: float, out_size: tuple[int, int]
@@ -123,8 +162,13 @@ class SlideReader:
         RegionError
             If the region cannot be decoded.
         """
+        level = self.best_level(min(width0 / out_size[0], height0 / out_size[1]))
+        return self._read_at(level, x0, y0, width0, height0, out_size)
+
+    def _read_at(
+        self, level: int, x0: float, y0: float, width0: float, height0: float, out_size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
         out_w, out_h = out_size
-        level = self.best_level(min(width0 / out_w, height0 / out_h))
         scale = self.level_downsamples[level]
         left, top, width, height = x0 / scale, y0 / scale, width0 / scale, height0 / scale
         times = round(width / out_w)
@@ -209,6 +253,12 @@ class SlideReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@lru_cache(maxsize=64)
+def _judgements(path: Path, scene: str, size: int, time: int) -> dict[int, bool]:
+    """Return which levels of a slide agree, as far as a reader in this process has found out."""
+    return {}
 
 
 def _tile(properties: Mapping[str, str], level: int) -> tuple[int, int] | None:
