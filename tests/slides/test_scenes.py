@@ -90,6 +90,16 @@ def test_a_stack_is_refused_with_its_planes(tmp_path: Path, axes: str) -> None:
         assert f"{len(planes)} pictures" in refusal(path) and "stack" in refusal(path)
 
 
+@pytest.mark.parametrize("form", [{"imagej": True}, {"ome": False}])
+def test_planes_behind_one_page_are_no_picture(tmp_path: Path, form: dict) -> None:
+    path = tmp_path / "stack.tif"
+    with tifffile.TiffWriter(path, **form) as writer:
+        writer.write(np.stack([B] * 3), photometric="rgb", truncate=True)
+    with tifffile.TiffFile(path) as file:
+        assert len(file.pages) == 1
+    assert "3 planes in one page" in refusal(path)
+
+
 def test_a_scene_of_a_file_of_one_picture_is_refused_unless_it_is_that(tmp_path: Path) -> None:
     path = write_svs(tmp_path / "a.svs", B)
     SlideReader("S1", path, "0").close()

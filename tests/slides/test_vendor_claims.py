@@ -17,7 +17,7 @@ from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.readers.source_choice import open_source
 
 from .synthetic_slides import stained_image
-from .vendor_files import copy_mirax, half, write_leica, write_mirax
+from .vendor_files import copy_mirax, half, write_leica, write_mirax, write_ventana
 
 IMAGE = stained_image(1024, 1280)
 
@@ -54,6 +54,14 @@ def test_specimens_that_openslide_joins_are_read(tmp_path: Path) -> None:
     path = write_leica(tmp_path / "a.scn", [IMAGE, IMAGE[:512, :768]], (2, 2), ("20", "20"))
     with SlideReader("a", path) as reader:
         assert reader.library == "openslide" and reader.vendor == "leica"
+
+
+@pytest.mark.parametrize("suffix", [".bif", ".tif"])
+def test_a_ventana_slide_that_openslide_refuses_is_unreadable(tmp_path: Path, suffix: str) -> None:
+    path = write_ventana(tmp_path / f"a{suffix}", IMAGE)
+    open_source("S1", path).close()
+    path.write_bytes(path.read_bytes().replace(b'"RIGHT"', b'"LEFTY"'))
+    assert 'OpenSlide (ventana): Bad direction attribute "LEFTY"' in refusal(path)
 
 
 @pytest.mark.parametrize("kind", ["alone", "without its index"])

@@ -71,7 +71,7 @@ def write_mirax(
     (folder / "Index.dat").write_bytes(head + pages)
     text = (
         f"[GENERAL]\nSLIDE_VERSION = 01.02\nSLIDE_ID = 0123456789ABCDEF0123456789ABCDEF\nIMAGENUMBER_X = {grid}\n"
-        f"IMAGENUMBER_Y = {grid}\nOBJECTIVE_MAGNIFICATION = 20\nCameraImageDivisionsPerSide = 1\n[HIERARCHICAL]\n"
+        f"IMAGENUMBER_Y = {grid}\nOBJECTIVE_MAGNIFICATION = {10 / mpp:g}\nCameraImageDivisionsPerSide = 1\n[HIERARCHICAL]\n"
         "HIER_COUNT = 1\nNONHIER_COUNT = 0\nINDEXFILE = Index.dat\nHIER_0_NAME = Slide zoom level\nHIER_0_COUNT = 2\n"
         + "".join(f"HIER_0_VAL_{i} = ZoomLevel_{i}\nHIER_0_VAL_{i}_SECTION = LEVEL_{i}\n" for i in (0, 1))
         + "[DATAFILE]\nFILE_COUNT = 1\nFILE_0 = Data0000.dat\n"
@@ -227,7 +227,9 @@ def write_dicom(folder: Path, image: Pixels, mpp: float = 0.5, levels: int = 3, 
             )
         )  # fmt: skip
         pieces = b"".join(
-            struct.pack("<HHI", 0xFFFE, 0xE000, len(frame) + len(frame) % 2) + frame + b"\0" * (len(frame) % 2)
+            struct.pack("<HHI", 0xFFFE, 0xE000, len(frame) + len(frame) % 2)
+            + frame
+            + b"\0" * (len(frame) % 2)
             for frame in frames
         )
         pixels = (
@@ -244,7 +246,7 @@ def write_ventana(path: Path, image: Pixels, mpp: float = 0.5, levels: int = 2) 
     """Write a Ventana BIF of one area without overlaps, each level half as large as the one before."""
     tile = 256
     columns, rows = image.shape[1] // tile, image.shape[0] // tile
-    iscan = f'<iScan Magnification="20" ScanRes="{mpp}" Z-layers="1" ScannerModel="iScan Coreo"/>'
+    iscan = f'<iScan Magnification="{10 / mpp:g}" ScanRes="{mpp}" Z-layers="1" ScannerModel="iScan Coreo"/>'
 
     def number(column: int, row: int) -> int:  # from the bottom left on, turning at each row's end
         up = rows - 1 - row
@@ -264,7 +266,7 @@ def write_ventana(path: Path, image: Pixels, mpp: float = 0.5, levels: int = 2) 
     )
     pages = [("Label Image", np.full((256, 256, 3), 235, np.uint8), iscan)]
     for i, level in enumerate(pyramid(image[: rows * tile, : columns * tile], levels)):
-        pages.append((f"level={i} mag={20 / 2**i:g} quality=90", level, encode if i == 0 else None))
+        pages.append((f"level={i} mag={10 / mpp / 2**i:g} quality=90", level, encode if i == 0 else None))
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
         for text, pixels, xml in pages:
             tags = [(700, 1, len(xml), xml.encode(), True)] if xml else []
@@ -277,19 +279,22 @@ def write_ventana(path: Path, image: Pixels, mpp: float = 0.5, levels: int = 2) 
 
 def write_ndpi(path: Path, image: Pixels, mpp: float = 0.5, levels: int = 3) -> Path:
     """Write a Hamamatsu NDPI: each level one JPEG with restart markers, and a macro."""
-    pages = [(jpeg(level, restart_marker_blocks=4), level.shape, 20.0 / 2**i) for i, level in enumerate(pyramid(image, levels))]
+    pages = [
+        (jpeg(level, restart_marker_blocks=4, subsampling=0), level.shape, 10 / mpp / 2**i)
+        for i, level in enumerate(pyramid(image, levels))
+    ]
     macro = np.full((128, 320, 3), 235, np.uint8)
-    pages.append((jpeg(macro), macro.shape, -1.0))
+    pages.append((jpeg(macro, subsampling=0), macro.shape, -1.0))
     with tifffile.TiffWriter(path) as writer:
         for coded, shape, lens in pages:
-            unit = mpp * 20 / lens if lens > 0 else 100
+            unit = 10 / lens if lens > 0 else 100
             tags = [
                 (271, 2, 0, "Hamamatsu", True), (272, 2, 0, "C9600-12", True), (65420, 4, 1, 1, True),
                 (65421, 11, 1, lens, True), (65422, 9, 1, 0, True), (65423, 9, 1, 0, True), (65424, 9, 1, 0, True),
             ]  # fmt: skip
             writer.write(
                 iter([coded]), shape=shape, dtype=np.uint8, rowsperstrip=shape[0], photometric="ycbcr",
-                compression="jpeg", subsampling=(2, 2), metadata=None, extratags=tags,
+                compression="jpeg", subsampling=(1, 1), metadata=None, extratags=tags,
                 resolution=(1e4 / unit, 1e4 / unit), resolutionunit="CENTIMETER",
             )  # fmt: skip
     return path

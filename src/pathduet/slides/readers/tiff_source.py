@@ -163,6 +163,12 @@ def _pictures(file: tifffile.TiffFile) -> tuple[list[Picture], list[Picture]]:
             found.append(Picture(about.get("Name", ""), page, about))
     if not found:
         raise Unsupported("a TIFF without a page")
+    if len(found) == 1 and (
+        file.is_imagej or file.is_shaped
+    ):  # planes may lie behind the first without pages of their own
+        planes = file.series[0].size // max(1, found[0].page.size)
+        if planes > 1:
+            raise Unsupported(f"a TIFF of {planes} planes in one page: a stack; save the plane that is meant")
     found = [one for one in found if not _BESIDE.search(one.name or _title(one.page))] or found
     largest = max(found, key=lambda one: one.size[0] * one.size[1])
     pictures: list[Picture] = []
@@ -294,7 +300,11 @@ def ome_images(xml: str) -> dict[int, dict[str, str]]:
         about = {**pixels.attrib, "Name": image.get("Name", "").strip()}
         if powers:
             about["NominalMagnification"] = powers[0]
-        blocks = [dict(block.attrib) for block in pixels.iter("TiffData")] or [{}]
+        parts = [(dict(block.attrib), block.findtext("UUID")) for block in pixels.iter("TiffData")]
+        here = [
+            block for block, uuid in parts if uuid in (None, root.get("UUID", uuid))
+        ]  # not in another file of a set
+        blocks = here if parts else [{}]
         for block in blocks:
             first, count = (
                 int(block[key]) if block.get(key, "").isdigit() else otherwise
