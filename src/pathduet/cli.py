@@ -12,7 +12,7 @@ import typer.core
 
 from pathduet import __version__
 from pathduet.cohort.cli import app as splits_app
-from pathduet.core.errors import PathDuetError
+from pathduet.core.errors import PathDuetError, shown
 from pathduet.explain import cli as explain_cli
 from pathduet.importers.cli import app as import_app
 from pathduet.importers.download.cli import app as fetch_app
@@ -99,18 +99,17 @@ def init(
     """Start with a folder of slides and a table of labels: writes slides.tsv, patients.tsv and config.yaml, and says what it found."""
     from pathduet.workflow.init import init as start
 
-    typer.echo(
-        start(
-            labels,
-            out,
-            slides=slides,
-            expression=expression,
-            unit=unit,
-            cohort=cohort,
-            id_column=id_column,
-            force=force,
-        )
+    told = start(
+        labels,
+        out,
+        slides=slides,
+        expression=expression,
+        unit=unit,
+        cohort=cohort,
+        id_column=id_column,
+        force=force,
     )
+    typer.echo(shown(told))
 
 
 @app.command()
@@ -134,7 +133,7 @@ def check(
     value = _configuration(config)
     with chdir(directory):
         report = preflight(value, open_slides=slides)
-    typer.echo(report.text())
+    typer.echo(shown(report.text()))
     raise typer.Exit(3 if report.lost_slides else 0)
 
 
@@ -154,7 +153,7 @@ def _run_stages(last: str, source: Path, results: Path, config: list[Path] | Non
     found.write(Results(results).files)
     run_stages(found.slides, last, results, settings, workers)
     ledger = build_ledger(found.slides, [Results(results).batch(last, "all")])  # or the counts do not add up
-    typer.echo("\n".join([*found.lines(), *lines(ledger)]))
+    typer.echo(shown("\n".join([*found.lines(), *lines(ledger)])))
     raise typer.Exit(3 if found.lost or (ledger["status"] == "failed").any() else 0)
 
 
@@ -232,14 +231,8 @@ def status(results: ResultsFolder = Path("results")) -> None:
         raise typer.Exit(4)
     complete = run.report.is_file() and all(s.done >= s.total for s in steps)
     lost = lost_in(results)
-    typer.echo(
-        "\n".join(
-            [
-                *status_lines(results),
-                *(headline(results, recorded_config(results)) if complete or not steps else []),
-            ]
-        )
-    )
+    summary = headline(results, recorded_config(results)) if complete or not steps else []
+    typer.echo(shown("\n".join([*status_lines(results), *summary])))
     raise typer.Exit((3 if lost else 0) if complete else 4)
 
 

@@ -20,8 +20,16 @@ SLIDE_REASONS = {
 }
 
 
+def shown(text: str) -> str:
+    """Return text from outside as a terminal may show it: control characters and other invisible ones become escapes."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 class PathDuetError(Exception):
     """Base of every error that PathDuet raises on purpose."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,8 +65,24 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+#: What a spreadsheet runs as it opens a table: a formula with a call, a program or another file in it.
+_FORMULA = re.compile(r"[=+@\t\r-][^\n]*[(|!#']")
+
+
+def _inert(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
 def write_tsv(path: str | os.PathLike[str], table: pd.DataFrame, *, index: bool = False) -> None:
-    """Write a data frame as TSV, atomically; floats with 10 significant digits, missing as empty."""
+    """Write a data frame as TSV, atomically; floats with 10 significant digits, missing as empty.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe in front, by which spreadsheets know text.
+    """
+    for place, kind in enumerate(table.dtypes):
+        cells = table.iloc[:, place]
+        if kind.kind == "O" and any(_inert(cell) is not cell for cell in cells):
+            table = table.copy()
+            table.isetitem(place, cells.map(_inert))
     with atomic_path(path) as temporary:
         table.to_csv(
             temporary,

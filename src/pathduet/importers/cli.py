@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from pathduet.core.errors import InputError
+from pathduet.core.errors import InputError, shown
 from pathduet.importers.cptac import import_cptac
 from pathduet.importers.ivygap import import_ivygap
 from pathduet.importers.report import ImportReport
@@ -17,7 +17,7 @@ from pathduet.importers.tcga import import_tcga
 
 
 def _print(report: ImportReport) -> None:
-    typer.echo(report.text())
+    typer.echo(shown(report.text()))
 
 
 app = typer.Typer(

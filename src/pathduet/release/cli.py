@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pathduet.core.errors import shown
 from pathduet.results import Results
 
 ResultsFolder = Annotated[Path, typer.Option("--results", help="A finished run's folder.")]
@@ -95,7 +96,7 @@ def predict(
             f"{expression.name} is read as {unit}, the unit of the training tables (--unit says otherwise)"
         )
     ledger = predict_slides(found.slides, release, out, table, workers, device, heatmaps)
-    typer.echo("\n".join([*found.lines(), *lines(ledger)]))
+    typer.echo(shown("\n".join([*found.lines(), *lines(ledger)])))
     if (ledger["reason"] == "no_mpp").any():
         typer.echo(
             "If you know the scanner: --mpp says the pixel size of slides that do not, or a sheet's column mpp."

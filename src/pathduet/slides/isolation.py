@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.cohort.sheets import SlideRow
-from pathduet.core.errors import PathDuetError
+from pathduet.core.errors import PathDuetError, shown
 from pathduet.core.faults import MachineFault
 from pathduet.slides.settings import LimitSettings, SlideSettings
 from pathduet.slides.status import StageStatus
@@ -122,7 +122,7 @@ class Worker:
         with contextlib.suppress(OSError, ValueError):  # closed with the worker
             for line in self._process.stderr:
                 self._tail.append(line)
-                sys.stderr.write(line)
+                sys.stderr.write(shown(line))  # decoders quote what is in a file
                 sys.stderr.flush()
 
     def run(self, slide: SlideRow) -> StageStatus:

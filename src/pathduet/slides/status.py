@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pathduet.core.errors import shown
 from pathduet.core.files import sha256_file, write_json
 from pathduet.results import Results
 
@@ -60,6 +61,11 @@ class StageStatus:
     mpp_source: str = ""
     notes: str = ""
     sha256: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # both may hold what a file says, and end in tables and on terminals
+        object.__setattr__(self, "message", shown(self.message))
+        object.__setattr__(self, "notes", shown(self.notes))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.core import checksums, progress, provenance, run_lock
-from pathduet.core.errors import PathDuetError
+from pathduet.core.errors import PathDuetError, shown
 from pathduet.core.files import write_json
 from pathduet.core.parent_process import end_with_workflow
 from pathduet.results import DESCRIPTION, Results
@@ -97,6 +97,7 @@ def logged(
 
 
 def _fail(terminal: object, label: str, path: Path, message: str) -> None:
+    message = shown(message)
     print(f"ERROR: {message}", file=sys.stderr, flush=True)
     print(f"[{label}] {message}\n[{label}] the whole log: {path}", file=terminal, flush=True)  # type: ignore[call-overload]
     sys.exit(1)
