@@ -19,7 +19,7 @@ from pathduet.core.errors import InputError, PathDuetError, SlideError
 from pathduet.core.faults import MachineFault, machine_fault, raise_machine_fault
 from pathduet.evaluation import collect
 from pathduet.results import DESCRIPTION
-from pathduet.slides import batch, isolation, tile_stage
+from pathduet.slides import batch, isolation, opening, tile_stage
 from pathduet.slides.readers import openslide_source, pixel_source
 from pathduet.slides.settings import LimitSettings, SlideSettings
 from pathduet.slides.stages import run_stage
@@ -215,6 +215,18 @@ def test_a_fault_that_passes_costs_nothing(tmp_path: Path, monkeypatch: pytest.M
         continue"""
     stand_in(monkeypatch, work=textwrap.indent(textwrap.dedent(work), "    ").strip())
     assert run(tmp_path, "a", "b", "c") == ["", "", ""] and mark.exists()
+
+
+@pytest.mark.slow
+def test_a_slide_that_hangs_or_crashes_as_it_is_opened_costs_the_check_itself_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "LONGEST_S", 0.5)
+    stand_in(monkeypatch, work="slide == 'hang' and time.sleep(60); slide == 'crash' and os.abort()")
+    rows = [slide_row(tmp_path / f"{name}.svs") for name in ("a", "hang", "crash", "b")]
+    found = list(opening.check_slides(rows, small_settings()))
+    assert [one.reason for one in found] == ["", "time_limit", "failed", ""]
+    assert "not done after 0.5 s" in found[1].message and "SIGABRT" in found[2].message
 
 
 @pytest.mark.slow

@@ -12,10 +12,10 @@ import tifffile
 from pathduet.cohort.sheets import SlideRow, read_slides
 from pathduet.core.errors import SlideError
 from pathduet.slides.cache_keys import slide_identity, stage_keys
+from pathduet.slides.opening import check_slide
 from pathduet.slides.readers.pixel_size import pixel_size
 from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.stages import run_stage
-from pathduet.workflow.preflight import check_slide
 
 from .synthetic_slides import small_settings, stained_image, write_svs
 from .vendor_files import half, write_scenes

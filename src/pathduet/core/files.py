@@ -82,7 +82,7 @@ def write_tsv(path: str | os.PathLike[str], table: pd.DataFrame, *, index: bool 
         cells = table.iloc[:, place]
         if kind.kind == "O" and any(_inert(cell) is not cell for cell in cells):
             table = table.copy()
-            table.isetitem(place, cells.map(_inert))
+            table.isetitem(place, cells.map(_inert).to_numpy())
     with atomic_path(path) as temporary:
         table.to_csv(
             temporary,

@@ -79,7 +79,7 @@ class Worker:
 
     Parameters
     ----------
-    stage : {"tile", "stain", "features"}
+    stage : {"check", "tile", "stain", "features"}
     results : Path
     settings : SlideSettings
     threads : int

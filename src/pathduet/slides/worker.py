@@ -18,17 +18,27 @@ from pathduet.cohort.sheets import SlideRow
 from pathduet.core import parent_process
 from pathduet.core.errors import PathDuetError
 from pathduet.core.faults import MachineFault
+from pathduet.slides import opening
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.stages import run_stage
 
 # loaded before the first slide, whose time is limited
-_LIBRARIES = {"tile": ("tile_stage",), "stain": ("stain_stage",), "features": ("features_stage", "encoders")}
+_LIBRARIES = {
+    "check": ("readers.reader",),
+    "tile": ("tile_stage",),
+    "stain": ("stain_stage",),
+    "features": ("features_stage", "encoders"),
+}
 
 
 def answer(row: dict[str, Any], stage: str, results: Path, settings: SlideSettings, threads: int) -> Any:
     """Run one slide; ``{"status": ...}``, ``{"fault": ...}`` of the machine, ``{"error": ...}`` for what must end the whole batch."""
     try:
-        status = run_stage(SlideRow.from_plain(row), stage, results, settings, threads)
+        slide = SlideRow.from_plain(row)
+        if stage == opening.STAGE:
+            status = opening.check_slide(slide, settings.tile.default_mpp)
+        else:
+            status = run_stage(slide, stage, results, settings, threads)
     except MachineFault as error:
         return {"error" if error.unwritable else "fault": str(error)}
     except PathDuetError as error:

@@ -70,24 +70,6 @@ class Preflight:
         return "\n".join([*lines, verdict])
 
 
-def check_slide(slide: SlideRow, default_mpp: float | None) -> SlideCheck:
-    """Open one slide and find its pixel size; never raises for a bad slide."""
-    from pathduet.slides.readers.pixel_size import pixel_size
-    from pathduet.slides.readers.reader import SlideReader
-
-    if slide.exclude:
-        return SlideCheck(slide.slide_id, "excluded", slide.exclude)
-    try:
-        with SlideReader(slide.slide_id, slide.path, slide.scene) as reader:
-            size = pixel_size(slide.slide_id, reader.properties, slide.mpp, default_mpp)
-            width, height = reader.dimensions
-            levels = len(reader.level_downsamples)
-    except SlideError as error:
-        return SlideCheck(slide.slide_id, error.reason, error.found)
-    message = f"{width} x {height} px, {levels} levels, {size.x:.4g} um/px from {size.source}"
-    return SlideCheck(slide.slide_id, "", message, size.source)
-
-
 def check_inputs(plan: Plan, *, encoder: bool = True) -> list[ExpressionTable]:
     """Refuse what some job of the run would refuse, perhaps days later: all of it at once.
 
@@ -266,6 +248,8 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
         If a run would refuse to start, with every problem found.
     """
     from pathduet.core.config import is_demo
+    from pathduet.slides.opening import check_slides
+    from pathduet.slides.settings import SlideSettings
     from pathduet.workflow import demo
     from pathduet.workflow.plan import Plan
 
@@ -283,9 +267,11 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
     raw = [slide for slide in plan.slides if not slide.foreign]
     given = [slide for slide in plan.slides if slide.foreign]
     if open_slides and raw and not plan.drawn_from:
-        default = plan.config["slides"]["default_mpp"]
-        shown = track(raw, len(raw), "opening slides", "slides")
-        report.slides = [check_slide(slide, default) for slide in shown]
+        found = check_slides(raw, SlideSettings.from_mapping(plan.config))
+        report.slides = [
+            SlideCheck(one.slide_id, one.reason, one.message, one.mpp_source)
+            for one in track(found, len(raw), "opening slides", "slides")
+        ]
         report.sections["Slides"] = _slide_lines(report.slides)
     if open_slides and given:
         checked, said = check_features(given, plan.foreign_settings()["layout"])
