@@ -2,9 +2,6 @@
 
 
 rule split:
-    input:
-        patients=plan.patients_sheet,
-        file=plan.files("split.file"),
     output:
         folds=RESULTS.folds,
     log:
@@ -18,7 +15,7 @@ rule split:
         mem_mb=per_attempt(2000),
         runtime=per_attempt(10),
     params:
-        settings=plan.split_settings(),
+        **told(plan.split_job),
         code=code("split"),
     script:
         "../workflow_scripts/split.py"
@@ -27,7 +24,6 @@ rule split:
 rule participation:
     input:
         ledger=RESULTS.ledger,
-        patients=plan.patients_sheet,
         genes=plan.genes[:1],
     output:
         participation=RESULTS.participation,
@@ -43,8 +39,7 @@ rule participation:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(10),
     params:
-        tasks=[task.to_plain() for task in plan.tasks.values()],
-        left_out=plan.left_out,
+        **told(plan.participation_job),
         code=code("participation"),
     script:
         "../workflow_scripts/participation.py"

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import sys
+from functools import cache, partial
 from pathlib import Path
 
 from pathduet.core.config import is_demo, read_all
@@ -22,19 +23,28 @@ from pathduet.results import (
     WEIGHTS,
 )
 from pathduet.workflow import demo
+from pathduet.workflow.earlier_results import refuse_unrecorded
 from pathduet.workflow.plan import REGRESSION_FILES, Plan
 from pathduet.workflow.preflight import check_inputs
 from snakemake.exceptions import WorkflowError
+
+# The handlers that hold the results folder and end a run are not called for a module.
+if __name__:
+    raise WorkflowError(
+        "PathDuet cannot be used as a module of another workflow: run its Snakefile with --snakefile, or `include:` it."
+    )
 
 try:
     if is_demo(config) and workflow.is_main_process:
         print(demo.prepare(), file=sys.stderr, flush=True)
     # As `pathduet check` reads them: a key given twice is an error.
     read_all(workflow.config_settings.configfiles)
-    plan = Plan.from_config(config)
+    plan = Plan.from_config(config, as_started=not workflow.is_main_process)
     if workflow.is_main_process:
         own_environments = workflow.deployment_settings.deployment_method
         check_inputs(plan, encoder=not own_environments)
+        if not getattr(workflow.dag_settings, "forceall", False):
+            refuse_unrecorded(plan.results)
 except PathDuetError as error:
     raise WorkflowError(str(error)) from None
 
@@ -79,8 +89,18 @@ def per_attempt(amount):
 
 
 def asked(question, *names):
-    """An answer of the plan about a job's wildcards: `asked(plan.rows, "table")`."""
+    """An answer of the plan about a job's wildcards: `asked(plan.genes_of, "model", "fold")`."""
     return lambda wildcards: question(*(wildcards[name] for name in names))
+
+
+def told(question, *names):
+    """What a job is given, as parameters of its rule. Only `decided_by` makes it run again: Snakemake does not compare what asks for threads."""
+    answer = asked(cache(question), *names)
+    return {
+        "settings": lambda wildcards, threads: answer(wildcards).settings,
+        "files": lambda wildcards, threads: dict(answer(wildcards).files),
+        "decided_by": lambda wildcards: answer(wildcards).decided_by,
+    }
 
 
 def final_targets():
@@ -188,17 +208,16 @@ def released_models(wildcards):
 
 def start():
     """One run at a time in a results folder; the lock goes with this process, however it ends."""
-    from pathduet.workflow.clock_skew import refuse_future_inputs
     from pathduet.core.run_lock import hold_run
-    from pathduet.workflow.status import plan_path, write_plan
+    from pathduet.workflow.earlier_results import set_back_dates
+    from pathduet.workflow.status import write_plan
     from pathduet.workflow.run_watch import RunWatch
 
     global watch
     try:
         hold_run(RESULTS.root)
         write_plan(plan, RESULTS.root)
-        now = plan_path(RESULTS.root).stat().st_mtime
-        refuse_future_inputs([*plan.own_files(), *plan.annotation_paths()], now)
+        set_back_dates(RESULTS)
     except PathDuetError as error:
         raise WorkflowError(str(error)) from None
     watch = RunWatch(RESULTS.root).start()

@@ -6,7 +6,6 @@
 rule regressions:
     input:
         ledger=RESULTS.ledger,
-        patients=plan.patients_sheet,
         folds=RESULTS.folds,
         genes=plan.genes,
     output:
@@ -22,10 +21,7 @@ rule regressions:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(60),
     params:
-        models={task: plan.regressions(task) for task in plan.tasks},
-        n_folds=len(plan.folds),
-        external_cohorts=plan.external_cohorts,
-        settings=plan.regression_settings(),
+        **told(plan.regressions_job),
         code=code("regressions"),
     script:
         "../workflow_scripts/regressions.py"
@@ -49,10 +45,7 @@ rule evaluate:
         mem_mb=per_attempt(8000),
         runtime=per_attempt(120),
     params:
-        table=lambda wildcards: vars(plan.every_table[wildcards.table]),
-        rows=asked(plan.rows, "table"),
-        n_folds=len(plan.folds),
-        settings=asked(plan.evaluation_settings, "table"),
+        **told(plan.evaluation_job, "table"),
         code=code("evaluate"),
     script:
         "../workflow_scripts/evaluate.py"
@@ -83,10 +76,7 @@ for table in plan.tables.values():
             mem_mb=per_attempt(8000),
             runtime=per_attempt(120),
         params:
-            table=vars(table),
-            rows=plan.rows(table.name),
-            n_folds=len(plan.folds),
-            settings=plan.evaluation_settings(table.name),
+            **told(partial(plan.evaluation_job, table.name)),
             code=code("evaluate"),
         script:
             "../workflow_scripts/evaluate.py"

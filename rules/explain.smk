@@ -9,7 +9,6 @@ for task in plan.tasks:
             f"explain_{task}"
         input:
             ledger=RESULTS.ledger,
-            patients=plan.patients_sheet,
             folds=RESULTS.folds,
             genes=plan.genes,
             models=plan.of_folds(
@@ -21,8 +20,7 @@ for task in plan.tasks:
                 REPRESENTATIONS,
             ),
             external=explained_external(task),
-            annotations=plan.annotation_paths(),
-            gene_sets=plan.files("explanations.gene_sets"),
+            drawn=plan.drawn_files(),
         output:
             plan.explanation_files(task),
         log:
@@ -36,8 +34,7 @@ for task in plan.tasks:
             mem_mb=per_attempt(12000),
             runtime=per_attempt(240),
         params:
-            task=task,
-            settings=plan.explanation_settings(task),
+            **told(partial(plan.explanation_job, task)),
             code=code("explain"),
         script:
             "../workflow_scripts/explain.py"

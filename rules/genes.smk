@@ -4,10 +4,6 @@
 rule genes:
     input:
         folds=RESULTS.folds,
-        patients=plan.patients_sheet,
-        tables=plan.expression_paths(),
-        samples=plan.sample_paths(),
-        lists=plan.subspace_files(),
     output:
         matrix=RESULTS.genes("{fold}"),
     log:
@@ -21,7 +17,7 @@ rule genes:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(30),
     params:
-        settings=plan.gene_settings(),
+        **told(plan.genes_job),
         code=code("genes"),
     script:
         "../workflow_scripts/genes.py"
@@ -36,14 +32,13 @@ use rule genes as gene_selection with:
     benchmark:
         RESULTS.benchmark("genes", "{selection}-fold-{fold}")
     params:
-        settings=asked(plan.gene_settings, "selection"),
+        **told(plan.genes_job, "selection"),
         code=code("genes"),
 
 
 rule subspaces:
     input:
         matrices=plan.genes,
-        lists=plan.subspace_files(),
     output:
         table=RESULTS.subspaces,
     log:
@@ -57,7 +52,7 @@ rule subspaces:
         mem_mb=per_attempt(4000),
         runtime=per_attempt(10),
     params:
-        settings=plan.gene_settings(),
+        **told(plan.genes_job),
         code=code("subspaces"),
     script:
         "../workflow_scripts/subspaces.py"

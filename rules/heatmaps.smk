@@ -29,9 +29,7 @@ rule heatmap:
         mem_mb=per_attempt(8000),
         runtime=per_attempt(60),
     params:
-        slide=asked(plan.slide_row, "slide"),
-        stamp=asked(plan.raw_stamp, "slide"),
-        viewer_mpp=plan.config["explanations"]["heatmaps"]["viewer_mpp"],
+        **told(plan.heatmap_job, "slide"),
         code=code("heatmap"),
     script:
         "../workflow_scripts/heatmap.py"

@@ -14,7 +14,6 @@ rule export:
         provenance=RESULTS.provenance,
         tables=tables(),
         metrics=[RESULTS.metrics(table) for table in plan.tables],
-        stain_target=plan.files("stain.target"),
     output:
         manifest=RESULTS.released("{model}") / "manifest.json",
         sums=RESULTS.released("{model}") / "SHA256SUMS",
@@ -29,6 +28,7 @@ rule export:
         mem_mb=per_attempt(8000),
         runtime=per_attempt(60),
     params:
+        **told(plan.export_job),
         code=code("export"),
     script:
         "../workflow_scripts/export.py"
@@ -37,10 +37,6 @@ rule export:
 rule predict:
     input:
         manifest=RESULTS.released(plan.released_model) / "manifest.json",
-        sheet=plan.files("predict.slides"),
-        expression=plan.files("predict.expression"),
-        samples=plan.files("predict.samples"),
-        weights=plan.files("encoder.weights"),
     output:
         predictions=RESULTS.new_slides / "predictions.tsv",
         ledger=RESULTS.new_slides / "ledger.tsv",
@@ -55,8 +51,7 @@ rule predict:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(240),
     params:
-        settings=plan.config["predict"],
-        encoder=plan.machine_settings(),
+        **told(plan.prediction_job),
         code=code("predict"),
     script:
         "../workflow_scripts/predict.py"

@@ -3,7 +3,6 @@
 
 rule provenance:
     input:
-        own=plan.own_files(),
         ledger=RESULTS.ledger,
     output:
         record=RESULTS.provenance,
@@ -18,7 +17,7 @@ rule provenance:
         mem_mb=per_attempt(2000),
         runtime=per_attempt(30),
     params:
-        config=plan.config,
+        **told(plan.provenance_job),
         code=code("provenance"),
     script:
         "../workflow_scripts/provenance.py"
@@ -28,7 +27,6 @@ rule report:
     input:
         ledger=RESULTS.ledger,
         participation=RESULTS.participation,
-        patients=plan.patients_sheet,
         left_out=RESULTS.left_out,
         provenance=RESULTS.provenance,
         genes=plan.genes,
@@ -56,8 +54,12 @@ rule report:
         mem_mb=per_attempt(8000),
         runtime=per_attempt(60),
     params:
-        config=plan.config,
-        configfiles=[os.path.relpath(path) for path in workflow.overwrite_configfiles],
+        **told(
+            partial(
+                plan.report_job,
+                [os.path.relpath(path) for path in workflow.overwrite_configfiles],
+            )
+        ),
         code=code("report"),
     script:
         "../workflow_scripts/report.py"

@@ -1,8 +1,5 @@
 # Raw slides -> tiles -> stain matrix -> features, in batches. A batch's declared output is its manifest; the
 # slides' own artifacts are kept by the engine slide by slide, so that a killed batch loses only the slide in hand.
-#
-# Raw slides are no `input` of a rule but a parameter, their paths, sizes and dates: Snakemake fails jobs whose inputs are
-# dated later than their outputs, as slides are whose scanner's clock is ahead. The sheet's check knows missing ones.
 
 
 rule tile:
@@ -21,10 +18,7 @@ rule tile:
         mem_mb=per_attempt(8000),
         runtime=per_attempt(120),
     params:
-        stage="tile",
-        batch=asked(plan.batch_table, "batch"),
-        stamps=asked(plan.raw_stamps, "batch"),
-        settings=plan.slide_settings("tile"),
+        **told(partial(plan.stage_job, "tile"), "batch"),
         code=code("slides"),
     script:
         "../workflow_scripts/slides.py"
@@ -33,7 +27,6 @@ rule tile:
 use rule tile as stain with:
     input:
         upstream=RESULTS.batch("tile", "{batch}"),
-        target=plan.files("stain.target"),
     output:
         manifest=RESULTS.batch("stain", "{batch}"),
     log:
@@ -41,16 +34,13 @@ use rule tile as stain with:
     benchmark:
         RESULTS.benchmark("stain", "{batch}")
     params:
-        stage="stain",
-        batch=asked(plan.batch_table, "batch"),
-        settings=plan.slide_settings("stain"),
+        **told(partial(plan.stage_job, "stain"), "batch"),
         code=code("slides"),
 
 
 use rule tile as features with:
     input:
         upstream=RESULTS.batch("stain", "{batch}"),
-        weights=plan.files("encoder.weights"),
     output:
         manifest=RESULTS.batch("features", "{batch}"),
     log:
@@ -61,9 +51,7 @@ use rule tile as features with:
         mem_mb=per_attempt(24000),
         runtime=per_attempt(240),
     params:
-        stage="features",
-        batch=asked(plan.batch_table, "batch"),
-        settings=plan.slide_settings("features"),
+        **told(partial(plan.stage_job, "features"), "batch"),
         code=code("slides"),
 
 
@@ -82,9 +70,7 @@ rule foreign_features:
         mem_mb=per_attempt(8000),
         runtime=per_attempt(120),
     params:
-        batch=asked(plan.batch_table, "batch"),
-        stamps=asked(plan.foreign_stamps, "batch"),
-        settings=plan.foreign_settings(),
+        **told(plan.foreign_job, "batch"),
         code=code("foreign_features"),
     script:
         "../workflow_scripts/foreign_features.py"
@@ -94,8 +80,6 @@ rule foreign_features:
 rule one_slide:
     input:
         drawn=plan.drawn_files(),
-        target=plan.files("stain.target"),
-        weights=plan.files("encoder.weights"),
     output:
         artifact=RESULTS.slide("{slide}") / "{artifact}",
     log:
@@ -109,9 +93,7 @@ rule one_slide:
         mem_mb=per_attempt(24000),
         runtime=per_attempt(60),
     params:
-        row=asked(plan.slide_row, "slide"),
-        stamp=asked(plan.raw_stamp, "slide"),
-        settings=plan.slide_settings("features"),
+        **told(plan.slide_job, "slide"),
         code=code("one_slide"),
     script:
         "../workflow_scripts/one_slide.py"
@@ -120,8 +102,6 @@ rule one_slide:
 rule ledger:
     input:
         manifests=[plan.last_manifest(batch) for batch in plan.batches],
-        slides=plan.files("sheets.slides"),
-        patients=plan.patients_sheet,
     output:
         ledger=RESULTS.ledger,
     log:
@@ -135,6 +115,7 @@ rule ledger:
         mem_mb=per_attempt(2000),
         runtime=per_attempt(30),
     params:
+        **told(plan.ledger_job),
         code=code("ledger"),
     script:
         "../workflow_scripts/ledger.py"

@@ -5,11 +5,9 @@
 rule train:
     input:
         ledger=RESULTS.ledger,
-        patients=plan.patients_sheet,
         folds=RESULTS.folds,
         genes=asked(plan.genes_of, "model", "fold"),
         trained=trained_before,
-        network=asked(plan.network_files, "model"),
     output:
         **trained_files("{model}"),
     log:
@@ -23,7 +21,7 @@ rule train:
         mem_mb=per_attempt(16000),
         runtime=per_attempt(240),
     params:
-        settings=asked(plan.job_settings, "task", "model"),
+        **told(plan.train_job, "task", "model"),
         code=code("train"),
     script:
         "../workflow_scripts/train.py"
@@ -35,12 +33,8 @@ if plan.config["training"]["models_per_job"] == "all":
     use rule train as train_all with:
         input:
             ledger=RESULTS.ledger,
-            patients=plan.patients_sheet,
             folds=RESULTS.folds,
             genes=RESULTS.genes("{fold}") if plan.has_expression else [],
-            network=[
-                file for model in plan.networks for file in plan.network_files(model)
-            ],
         output:
             **trained_files(*plan.networks),
         log:
@@ -48,7 +42,7 @@ if plan.config["training"]["models_per_job"] == "all":
         benchmark:
             RESULTS.benchmark("train", "{task}-fold-{fold}")
         params:
-            settings=asked(plan.job_settings, "task"),
+            **told(plan.train_job, "task"),
             code=code("train"),
 
     ruleorder: train_all > train

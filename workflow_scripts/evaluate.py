@@ -2,14 +2,15 @@
 
 from pathduet.workflow.job import job
 
-with job(snakemake, f"table {snakemake.params.table['name']}") as results:
+with job(snakemake, f"table {snakemake.params.settings['table']['name']}") as results:
     from pathduet.evaluation.evaluate_table import evaluate_table
     from pathduet.result_tables import ResultTable
 
+    settings = snakemake.params.settings
     evaluate_table(
         results,
-        ResultTable(**snakemake.params.table),
-        snakemake.params.rows,
-        snakemake.params.n_folds,
-        snakemake.params.settings,
+        ResultTable(**settings["table"]),
+        settings["rows"],
+        settings["n_folds"],
+        settings,
     )

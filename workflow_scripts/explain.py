@@ -2,7 +2,7 @@
 
 from pathduet.workflow.job import job
 
-with job(snakemake, f"explain {snakemake.params.task}") as results:
+with job(snakemake, f"explain {snakemake.params.settings['task']['name']}") as results:
     from pathduet.catalogue import catalogue_of
     from pathduet.cohort.tasks import Task
     from pathduet.explain.fold_results import TaskRun
@@ -12,6 +12,6 @@ with job(snakemake, f"explain {snakemake.params.task}") as results:
     settings = snakemake.params.settings
     task = Task.of(settings["task"]["name"], settings["task"])
     folder = results.explanations(task.name)
-    run = TaskRun(task, results, settings, snakemake.input.patients, folder)
+    run = TaskRun(task, results, settings, snakemake.params.files["patients"], folder)
     explain_task(run, threads=snakemake.threads)
     draw_explanations(folder, catalogue_of(settings["catalogue"]))

@@ -8,9 +8,10 @@ with job(snakemake, f"features {snakemake.wildcards.batch}") as results:
     from pathduet.cohort.sheets import SlideRow
     from pathduet.slides.foreign_features import ForeignSettings, take_batch
 
+    given = snakemake.params.settings
     take_batch(
-        [SlideRow.from_plain(row) for row in snakemake.params.batch],
+        [SlideRow.from_plain(row) for row in given["slides"]],
         results.root,
-        ForeignSettings(**snakemake.params.settings),
+        ForeignSettings(**given["reading"]),
         Path(snakemake.output.manifest),
     )

@@ -10,7 +10,7 @@ with job(snakemake, f"genes fold {snakemake.wildcards.fold}"):
 
     matrix = prepare_fold(
         snakemake.params.settings,
-        read_patients(snakemake.input.patients),
+        read_patients(snakemake.params.files["patients"]),
         read_folds(snakemake.input.folds),
         int(snakemake.wildcards.fold),
     )

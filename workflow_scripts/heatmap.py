@@ -15,7 +15,7 @@ with job(snakemake, f"heatmap {wildcards.slide}") as results:
     )
     from pathduet.features.check import verify_features
 
-    out, slide = Path(snakemake.output.png).parent, SlideRow.from_plain(snakemake.params.slide)
+    out, slide = Path(snakemake.output.png).parent, SlideRow.from_plain(snakemake.params.settings["slide"])
     if why := without_map(results, slide.slide_id):
         write_absence(out, slide.slide_id, why)
     else:
@@ -29,6 +29,5 @@ with job(snakemake, f"heatmap {wildcards.slide}") as results:
             [int(wildcards.fold)],
         )
         thumbnail = results.slide(slide.slide_id) / "thumbnail.png"
-        write_heatmaps(
-            out, maps, thumbnail, slide.path, scene=slide.scene, viewer_mpp=snakemake.params.viewer_mpp
-        )
+        viewer_mpp = snakemake.params.settings["viewer_mpp"]
+        write_heatmaps(out, maps, thumbnail, slide.path, scene=slide.scene, viewer_mpp=viewer_mpp)

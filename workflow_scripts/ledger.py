@@ -7,11 +7,9 @@ from pathduet.workflow.job import job
 
 with job(snakemake, "ledger"):
     from pathduet.cohort.ledger import build_ledger, summarise
-    from pathduet.cohort.sheets import read_sheets
+    from pathduet.cohort.sheets import SlideRow
 
-    # a list of one or none; that every slide has a source is known
-    sheet = next(iter(snakemake.input.slides), None)
-    slides, _ = read_sheets(sheet, snakemake.input.patients, features_elsewhere=True)
+    slides = [SlideRow(*row) for row in snakemake.params.settings]
     ledger = build_ledger(slides, [Path(manifest) for manifest in snakemake.input.manifests])
     write_tsv(snakemake.output.ledger, ledger)
     print(summarise(ledger))

@@ -7,10 +7,11 @@ with job(snakemake, f"slide {snakemake.wildcards.slide}") as results:
     from pathduet.slides.batch import make_artifact
     from pathduet.slides.settings import SlideSettings
 
+    given = snakemake.params.settings
     make_artifact(
-        SlideRow.from_plain(snakemake.params.row),
+        SlideRow.from_plain(given["slide"]),
         snakemake.wildcards.artifact,
         results.root,
-        SlideSettings.from_mapping(snakemake.params.settings),
+        SlideSettings.from_mapping(given["sections"]),
         workers=snakemake.threads,
     )

@@ -13,12 +13,12 @@ with job(snakemake, "participation"):
     from pathduet.cohort.tasks import Task
     from pathduet.expression.fold_matrix import load
 
-    patients = read_patients(snakemake.input.patients)
-    tasks = [Task.of(plain["name"], plain) for plain in snakemake.params.tasks]
+    patients = read_patients(snakemake.params.files["patients"])
+    tasks = [Task.of(plain["name"], plain) for plain in snakemake.params.settings["tasks"]]
     labelled = {task.name: known_labels(task_labels(patients, task)).index for task in tasks}
     genes = snakemake.input.genes
     expressed = load(genes[0]).patients if genes else []
     table = participation(read_ledger(snakemake.input.ledger), patients, expressed, labelled)
     write_tsv(snakemake.output.participation, table)
-    left_out = [(model, reason) for model, reason in snakemake.params.left_out.items()]
+    left_out = [(model, reason) for model, reason in snakemake.params.settings["left_out"].items()]
     write_tsv(snakemake.output.left_out, pd.DataFrame(left_out, columns=["model", "reason"]))

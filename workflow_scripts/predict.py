@@ -8,9 +8,9 @@ with job(snakemake, "predict"):
     from pathduet.release.new_slides import predict_configured
 
     predict_configured(
-        snakemake.params.settings,
+        snakemake.params.settings["predict"],
         Path(snakemake.input.manifest).parent,
         Path(snakemake.output.predictions).parent,
-        snakemake.params.encoder,
+        snakemake.params.settings["encoder"],
         snakemake.threads,
     )

@@ -6,4 +6,7 @@ from pathduet.workflow.job import job
 with job(snakemake, "provenance"):
     from pathduet.core.provenance import run_record
 
-    write_json(snakemake.output.record, run_record(snakemake.params.config, snakemake.input))
+    write_json(
+        snakemake.output.record,
+        run_record(snakemake.params.settings, [*snakemake.params.files["own"], *snakemake.input]),
+    )

@@ -8,15 +8,16 @@ with job(snakemake, "regressions") as results:
     from pathduet.cohort.sheets import read_patients
     from pathduet.evaluation.regressions import predicted_by_networks, write_regressions
 
+    settings = snakemake.params.settings
     genes = dict(enumerate(snakemake.input.genes))
     write_regressions(
         results,
-        read_patients(snakemake.input.patients),
+        read_patients(snakemake.params.files["patients"]),
         read_folds(snakemake.input.folds),
-        snakemake.params.models,
-        snakemake.params.n_folds,
-        snakemake.params.settings,
-        snakemake.params.external_cohorts,
+        settings["models"],
+        settings["n_folds"],
+        settings,
+        settings["external_cohorts"],
         predicted_by_networks(read_ledger(snakemake.input.ledger), genes),
         genes,
     )

@@ -4,16 +4,17 @@ from pathlib import Path
 
 from pathduet.workflow.job import job
 
-with job(snakemake, f"{snakemake.params.stage} {snakemake.wildcards.batch}") as results:
+with job(snakemake, f"{snakemake.params.settings['stage']} {snakemake.wildcards.batch}") as results:
     from pathduet.cohort.sheets import SlideRow
     from pathduet.slides.batch import run_batch
     from pathduet.slides.settings import SlideSettings
 
+    given = snakemake.params.settings
     run_batch(
-        [SlideRow.from_plain(row) for row in snakemake.params.batch],
-        snakemake.params.stage,
+        [SlideRow.from_plain(row) for row in given["slides"]],
+        given["stage"],
         results.root,
-        SlideSettings.from_mapping(snakemake.params.settings),
+        SlideSettings.from_mapping(given["sections"]),
         Path(snakemake.output.manifest),
         workers=snakemake.threads,
     )

@@ -8,5 +8,6 @@ with job(snakemake, "split"):
     from pathduet.cohort.sheets import read_patients
 
     write_folds(
-        snakemake.output.folds, folds_of(read_patients(snakemake.input.patients), snakemake.params.settings)
+        snakemake.output.folds,
+        folds_of(read_patients(snakemake.params.files["patients"]), snakemake.params.settings),
     )

@@ -13,7 +13,7 @@ with job(snakemake, " ".join(snakemake.wildcards)) as results:
                 model,
                 int(snakemake.wildcards.fold),
                 results=results.root,
-                patients=snakemake.input.patients,
+                patients=snakemake.params.files["patients"],
                 expression=snakemake.input.get("genes") or None,
                 may_fail=settings["may_fail"],
                 external=bool(snakemake.output.get("external")),

@@ -16,7 +16,7 @@ import pytest
 from pathduet.core.errors import SlideError
 from pathduet.core.files import atomic_path, sha256_file, write_json
 from pathduet.core.progress import track
-from pathduet.core.provenance import file_identity, settings_hash
+from pathduet.core.provenance import settings_hash
 
 
 def test_an_error_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
@@ -46,30 +46,6 @@ def test_json_refuses_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_identity_follows_content_not_time_or_name(tmp_path: Path) -> None:
-    a, b = tmp_path / "a", tmp_path / "b"
-    a.write_bytes(b"slide" * 1000)
-    b.write_bytes(b"slide" * 1000)
-    os.utime(b, (1, 1))
-    assert file_identity(a) == file_identity(b)
-    b.write_bytes(b"slide" * 999 + b"slidE")
-    assert file_identity(a) != file_identity(b)
-
-
-def test_identity_of_a_large_file_sees_size_head_and_tail(tmp_path: Path) -> None:
-    size = 80 * 2**20
-    seen = set()
-    for i, (extra, offset) in enumerate([(0, None), (0, 0), (0, size - 1), (1, None)]):
-        path = tmp_path / str(i)
-        with path.open("wb") as handle:
-            handle.truncate(size + extra)
-            if offset is not None:
-                handle.seek(offset)
-                handle.write(b"x")
-        seen.add(file_identity(path))
-    assert len(seen) == 4
 
 
 def test_settings_hash_ignores_key_order() -> None:

@@ -234,7 +234,7 @@ def test_a_slide_that_may_not_be_read_is_unreadable(tmp_path: Path, monkeypatch:
     def refuse(path: object) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pathduet.slides.cache_keys.file_identity", refuse)
+    monkeypatch.setattr("pathduet.slides.source.sha256_file", refuse)
     status = run_stage(slide_row(path), "tile", tmp_path / "r", small_settings())
     assert (status.status, status.reason) == ("failed", "unreadable")
     assert status.message.startswith("locked.svs: Permission denied") and str(tmp_path) not in status.message

@@ -11,10 +11,11 @@ import tifffile
 
 from pathduet.cohort.sheets import SlideRow, read_slides
 from pathduet.core.errors import SlideError
-from pathduet.slides.cache_keys import slide_identity, stage_keys
+from pathduet.slides.cache_keys import stage_keys
 from pathduet.slides.opening import check_slide
 from pathduet.slides.readers.pixel_size import pixel_size
 from pathduet.slides.readers.reader import SlideReader
+from pathduet.slides.source import content_of, slide_files
 from pathduet.slides.stages import run_stage
 
 from .synthetic_slides import small_settings, stained_image, write_svs
@@ -115,7 +116,7 @@ def test_the_sheets_scene_reaches_every_stage_and_the_check(tmp_path: Path) -> N
     sheet.write_text("\n".join(["slide_id\tpatient_id\tcohort\tpath\tscene", *lines]), encoding="utf-8")
     none, left, right = read_slides(sheet)
     assert SlideRow.from_plain(right.to_plain()) == right and "scene" not in none.to_plain()
-    identity, settings = slide_identity(left.path), small_settings()
+    identity, settings = content_of(slide_files(left.path)), small_settings()
     keys = {
         stage_keys(replace(left, scene=scene), identity, settings, "tile")["tile"]
         for scene in ("", "left", "1")

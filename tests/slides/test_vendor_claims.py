@@ -11,10 +11,10 @@ import tifffile
 from PIL import Image
 
 from pathduet.core.errors import SlideError
-from pathduet.slides.cache_keys import slide_identity
 from pathduet.slides.readers.pixel_source import mirax_folder
 from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.readers.source_choice import open_source
+from pathduet.slides.source import content_of, slide_files
 
 from .synthetic_slides import stained_image
 from .vendor_files import copy_mirax, half, write_leica, write_mirax, write_ventana
@@ -105,11 +105,11 @@ def test_a_mirax_slide_is_read_under_any_name_that_leads_to_its_folder(
     with SlideReader("S1", path) as reader:
         assert (reader.library, reader.vendor) == ("openslide", "mirax")
         assert np.array_equal(reader.read_region_at(512, 256, 512, 512, (256, 256)), truth)
-    assert slide_identity(path) == slide_identity(mirax)
+    assert content_of(slide_files(path)) == content_of(slide_files(mirax))
     folder = mirax_folder(path)
     assert folder is not None
     (folder / "Data0000.dat").write_bytes(b"other pixels")
-    assert slide_identity(path) != slide_identity(mirax)
+    assert content_of(slide_files(path)) != content_of(slide_files(mirax))
 
 
 @pytest.mark.parametrize(

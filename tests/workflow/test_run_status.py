@@ -43,7 +43,7 @@ def plan(slides: int) -> SimpleNamespace:
     return SimpleNamespace(
         results=layout, tasks=["survival"], folds=range(2), tables=["survival"], trained=[("survival", "teacher")],
         of_folds=lambda models, file: [layout.model(*model, fold) / file for model in models for fold in range(2)],
-        genes_of=lambda model, fold: layout.genes(fold), slides=[SimpleNamespace(slide_id=f"S{i}") for i in range(slides)],
+        genes_of=lambda model, fold: layout.genes(fold), record={"slides": [f"S{i}" for i in range(slides)]},
         heatmaps=[("survival", "distilled", 1, "S0")],
     )  # fmt: skip
 

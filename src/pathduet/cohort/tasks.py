@@ -97,7 +97,7 @@ class Task:
         for key in ("missing_values", "clinical_baselines"):
             if more.get(key) is not None:
                 more[key] = tuple(map(str, more[key]))
-        if bins is not None:
+        if bins is not None and more.get("kind") == "survival":
             more.setdefault("bins", bins)
         words = name.replace("_", " ")
         # abbreviations, as endpoints have: OS, PFI

@@ -203,7 +203,8 @@ def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
     problems = list(schema_problems(config))
     if problems:
         raise InputError(problems)
-    return config
+    # one name of a folder: Snakemake knows results by theirs
+    return config | {"results": str(Path(config["results"]).expanduser())}
 
 
 #: Keys of ``training`` that say how its jobs run.

@@ -14,35 +14,12 @@ from typing import Any
 
 from pathduet.core.source_code import PACKAGE, whole_version
 
-_WHOLE_HASH_LIMIT = 64 * 2**20
-_SAMPLED_BLOCKS, _BLOCK_BYTES = 64, 64 * 2**10
-
 
 def settings_hash(settings: Any) -> str:
     """Return a short hash of any JSON-serialisable settings, independent of key order."""
     import json
 
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
-
-
-def file_identity(path: str | os.PathLike[str]) -> str:
-    """Return a hash that changes with a file's content, without reading gigabytes.
-
-    Up to 64 MiB the whole file is hashed; beyond, its size and 64 evenly spaced blocks of 64 KiB
-    (first and last included) are. Modification times do not count: a copied or touched slide is the same slide.
-    """
-    path = Path(path)
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as handle:
-        if size <= _WHOLE_HASH_LIMIT:
-            while block := handle.read(2**20):
-                digest.update(block)
-        else:
-            for i in range(_SAMPLED_BLOCKS):
-                handle.seek(round(i * (size - _BLOCK_BYTES) / (_SAMPLED_BLOCKS - 1)))
-                digest.update(handle.read(_BLOCK_BYTES))
-    return digest.hexdigest()
 
 
 def git_commit(folder: Path = PACKAGE) -> str:
@@ -115,14 +92,14 @@ def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
     Parameters
     ----------
     job : object
-        What Snakemake gives to a script: `rule`, `wildcards`, `params` and `config` are used. The parameters are the
-        settings that this result depends on, and no others.
+        What Snakemake gives to a script: `rule`, `wildcards`, `params` and `config` are used.
     inputs : mapping
         Each input and its SHA-256. Raw slides are not among them: their own artifacts have theirs.
     """
     import json
 
-    named = {name: value for name, value in job.params.items() if name != "code"}
+    apart = ("code", "files", "decided_by")  # files are among the inputs, what decides is made of the settings
+    named = {name: value for name, value in job.params.items() if name not in apart}
     settings = without_folders(json.loads(json.dumps(named, default=str)), Path(job.config["results"]))
     own = settings.get("settings")
     seed = own.get("seed") if isinstance(own, Mapping) else None

@@ -13,7 +13,7 @@ import pandas as pd
 from pathduet.cohort.tasks import Task
 from pathduet.core.faults import raise_machine_fault
 from pathduet.evaluation.model_summary import read_record
-from pathduet.evaluation.predictions import read_predictions
+from pathduet.evaluation.predictions import read_predictions, with_truth
 from pathduet.results import DESCRIPTION, PREDICTIONS, Results
 
 
@@ -29,6 +29,8 @@ class Collected:
     n_folds : int
     external : bool
         Whether the predictions are of the external cohorts.
+    truth : DataFrame, optional
+        Labels of these cohorts' patients, which predictions of them come without.
     predictions : dict of (model, fold) to DataFrame
         Of the models, and of those that they are compared with.
     metrics : dict of (model, fold) to dict
@@ -41,6 +43,7 @@ class Collected:
     models: list[str]
     n_folds: int
     external: bool = False
+    truth: pd.DataFrame | None = None
     predictions: dict[tuple[str, int], pd.DataFrame] = field(default_factory=dict)
     metrics: dict[tuple[str, int | str], dict[str, Any]] = field(default_factory=dict)
     failures: dict[tuple[str, int | str], str] = field(default_factory=dict)
@@ -56,7 +59,8 @@ class Collected:
                 if isinstance(found, str):
                     self.failures[(model, fold)] = found
                 else:
-                    self.predictions[(model, fold)] = found
+                    own = found if self.truth is None else with_truth(found, self.truth)
+                    self.predictions[(model, fold)] = own
 
 
 def _read(folder: Path) -> pd.DataFrame | str:
@@ -74,10 +78,16 @@ def _read(folder: Path) -> pd.DataFrame | str:
 
 
 def collect(
-    results: Results, task: Task, models: Sequence[str], n_folds: int, *, external: bool = False
+    results: Results,
+    task: Task,
+    models: Sequence[str],
+    n_folds: int,
+    *,
+    external: bool = False,
+    truth: pd.DataFrame | None = None,
 ) -> Collected:
-    """Return the predictions of a task's models in every fold, on the test parts or on the external cohorts."""
-    found = Collected(task, list(models), n_folds, external)
+    """Return the predictions of a task's models in every fold, on the test parts or on the external cohorts, see :class:`Collected`."""
+    found = Collected(task, list(models), n_folds, external, truth)
     found.add_predictions(results, models)
     return found
 

@@ -71,6 +71,7 @@ def evaluate_table(
             list(dict.fromkeys(row["model"] for row in own)),
             n_folds,
             external=table.external,
+            truth=pd.DataFrame(settings["truth"]) if settings.get("truth") else None,
         )
         summaries = _summarise(results, found, own, catalogue, settings.get("left_out", ()))
         _compute_metrics(results, found, catalogue, settings)

@@ -30,6 +30,16 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     return table
 
 
+def with_truth(predictions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """Return predictions with the patients' labels of today (:func:`pathduet.cohort.labels.task_labels`) in their columns of truth.
+
+    Models of a fold know no label of an external patient: neither what they learn nor what they predict depends on one.
+    """
+    truth = labels.reindex(predictions["patient_id"])
+    known = [name for name in labels.columns if name in predictions]
+    return predictions.assign(**{name: truth[name].to_numpy() for name in known})
+
+
 def has_slides(predictions: pd.DataFrame) -> bool:
     """Whether any row is a slide; clinical and expression models predict patients without slides, too."""
     return bool((predictions["slide_id"].astype(str) != "").any())

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from pathduet.catalogue import CATALOGUE, Model, catalogue_of, named
 from pathduet.cohort.folds import read_folds
+from pathduet.cohort.labels import task_labels
+from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
 from pathduet.core.faults import raise_machine_fault
-from pathduet.evaluation.predictions import average_patients, read_predictions
+from pathduet.evaluation.predictions import average_patients, read_predictions, with_truth
 from pathduet.evaluation.survival_curves import risk_cuts
 from pathduet.features.check import verify_features
 from pathduet.models.method.config import MAGNIFICATIONS
@@ -113,6 +115,11 @@ class TaskRun:
     def split(self) -> pd.DataFrame:
         """Fold of each patient."""
         return read_folds(self.results.folds)
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """Every patient's label, or why there is none."""
+        return task_labels(read_patients(self.patients), self.task)
 
     @cached_property
     def slides(self) -> pd.DataFrame:
@@ -256,9 +263,9 @@ def read_folds_of(
 
 
 def read_external_of(
-    results: Results, task: Task, model: str, folds: Sequence[int]
+    results: Results, task: Task, model: str, folds: Sequence[int], labels: pd.DataFrame
 ) -> tuple[list[FoldResult], list[str]]:
-    """Return what each fold's model predicts of the external cohorts, and reasons for what is missing."""
+    """Return what each fold's model predicts of the external cohorts, beside their labels, and reasons for what is missing."""
 
     def read(fold: int) -> FoldResult:
         table = read_predictions(results.external(task.name, model, fold) / PREDICTIONS)
@@ -266,7 +273,7 @@ def read_external_of(
         if table.empty:
             raise InputError.of(f"{model}, fold {fold}", "no external patient predicted", "see its log")
         edges = _edges(results.model(task.name, model, fold))
-        return FoldResult(task, model, fold, average_patients(table), None, edges)
+        return FoldResult(task, model, fold, average_patients(with_truth(table, labels)), None, edges)
 
     return _readable(read, folds, model)
 

@@ -24,8 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.catalogue import named
-from pathduet.cohort.labels import known_labels, task_labels
-from pathduet.cohort.sheets import read_patients
+from pathduet.cohort.labels import known_labels
 from pathduet.cohort.tasks import Task
 from pathduet.core.files import write_tsv
 from pathduet.evaluation.censoring import interval_survival
@@ -307,7 +306,10 @@ def explain_survival(run: TaskRun) -> dict[str, Any]:
     problems = [f"{model}: {reason}" for model in results_of for reason in reasons[model]]
     parts: dict[str, dict[str, list[FoldResult]]] = {"test": results_of}
     if run.settings["external"]:
-        external = {model: read_external_of(run.results, run.task, model, run.folds) for model in results_of}
+        external = {
+            model: read_external_of(run.results, run.task, model, run.folds, run.labels)
+            for model in results_of
+        }
         parts["external"] = {model: found for model, (found, _) in external.items()}
         problems += [f"external, {reason}" for _, more in external.values() for reason in more]
     else:
@@ -352,7 +354,7 @@ def explain_survival(run: TaskRun) -> dict[str, Any]:
 
 def _training_outcomes(run: TaskRun) -> dict[int, tuple[Floats, Floats]]:
     """Return (time, event) of the training part of each fold."""
-    known = known_labels(task_labels(read_patients(run.patients), run.task))
+    known = known_labels(run.labels)
     fold_of = run.split.set_index("patient_id")["fold"].astype(int)
     known = known.loc[known.index.intersection(fold_of.index)]
     return {fold: time_and_event(known[fold_of.loc[known.index].to_numpy() != fold]) for fold in run.folds}

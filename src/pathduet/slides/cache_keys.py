@@ -6,36 +6,16 @@ of the modules that do the work.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pathduet.cohort.sheets import SlideRow
-from pathduet.core.provenance import file_identity, settings_hash
+from pathduet.core.files import sha256_file
+from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
-from pathduet.slides.dicom_series import series_files
-from pathduet.slides.encoders.registry import REGISTRY
-from pathduet.slides.readers.pixel_source import mirax_folder
+from pathduet.slides.encoders.registry import CONTROL, REGISTRY
 from pathduet.slides.settings import SlideSettings
-
-
-def slide_identity(path: Path) -> str:
-    """Return a hash of a slide's content; its place and dates do not count.
-
-    Formats of several files (MIRAX, DICOM, VMS) add names and sizes of the files that belong to it.
-    """
-    digest = hashlib.sha256(file_identity(path).encode())
-    suffix, folder = path.suffix.lower(), mirax_folder(path)
-    companions: list[Path] = []
-    if folder is not None:
-        companions = sorted(folder.iterdir())
-    elif series := series_files(path):
-        companions = series
-    elif suffix in (".vms", ".vmu"):
-        companions = sorted(p for p in path.parent.iterdir() if p.is_file())
-    for companion in companions:
-        digest.update(f"{companion.name} {companion.stat().st_size}\n".encode())
-    return digest.hexdigest()[:24]
 
 
 def stage_keys(slide: SlideRow, identity: str, settings: SlideSettings, stage: str) -> dict[str, str]:
@@ -45,7 +25,7 @@ def stage_keys(slide: SlideRow, identity: str, settings: SlideSettings, stage: s
     ----------
     slide : SlideRow
     identity : str
-        From :func:`slide_identity`.
+        From :func:`pathduet.slides.source.read_content`.
     settings : SlideSettings
     stage : {"tile", "stain", "features"}
     """
@@ -59,33 +39,47 @@ def stage_keys(slide: SlideRow, identity: str, settings: SlideSettings, stage: s
     return keys
 
 
+def settings_of(stage: str, settings: SlideSettings) -> Any:
+    """Return those settings that a stage's artifacts depend on, and no others; files that they name are paths."""
+    tile, stain, encoder = settings.tile, settings.stain, settings.encoder
+    if stage == "tile":  # every tissue tile is listed; the rest is the encoder's
+        return {
+            key: value for key, value in asdict(tile).items() if key not in ("max_tiles", "min_sharpness")
+        }
+    if stage == "stain":
+        target = Path(stain.target) if stain.target != "shipped" else stain.target
+        return asdict(stain) | {"target": target}
+    # Device, engine and batch size do not count: they change last bits only. No code here: an encoder's change reruns slides of that one.
+    entry = REGISTRY.get(encoder.name)
+    return {
+        "name": encoder.name, "entry": asdict(entry) if entry else None, "stage": encoder.stage, "precision": encoder.precision,
+        "options": encoder.options, "input_px": encoder.input_px, "mean": encoder.mean, "std": encoder.std,
+        "max_tiles": tile.max_tiles, "max_failed_tiles": tile.max_failed_tiles, "min_sharpness": tile.min_sharpness,
+        "weights": Path(encoder.weights) if encoder.weights else None,
+        "seed": encoder.seed if encoder.name == CONTROL else None,
+    }  # fmt: skip
+
+
 def _tile_key(slide: SlideRow, identity: str, settings: SlideSettings) -> str:
-    tile = asdict(settings.tile)
-    for name in ("max_tiles", "min_sharpness"):  # every tissue tile is listed; these are the encoder's
-        del tile[name]
     code = code_version("pathduet.slides.tile_stage")
-    parts = ["tile", slide.slide_id, identity, slide.mpp, tile, code, *filter(None, [slide.scene])]
+    chosen = settings_of("tile", settings)
+    parts = ["tile", slide.slide_id, identity, slide.mpp, chosen, code, *filter(None, [slide.scene])]
     if slide.mask is not None:
-        parts.append(file_identity(slide.mask) if slide.mask.is_file() else "missing")
+        parts.append(_content(slide.mask))
     return settings_hash(parts)
 
 
 def _stain_key(upstream: str, settings: SlideSettings) -> str:
-    stain = asdict(settings.stain)
-    if settings.stain.target != "shipped":
-        path = Path(settings.stain.target)
-        stain["target"] = file_identity(path) if path.is_file() else "missing"
+    stain = settings_of("stain", settings)
+    if isinstance(stain["target"], Path):
+        stain["target"] = _content(stain["target"])
     return settings_hash(["stain", upstream, stain, code_version("pathduet.slides.stain_stage")])
 
 
 def _features_key(upstream: str, settings: SlideSettings, weights_sha256: str) -> str:
-    # Device, engine and batch size do not count: they change last bits only.
-    encoder, tile = settings.encoder, settings.tile
-    entry = REGISTRY.get(encoder.name)  # no code here: an encoder's change reruns slides of that one
-    return settings_hash(
-        [
-            "features", upstream, encoder.name, asdict(entry) if entry else None, encoder.stage, encoder.precision, encoder.options, encoder.input_px,
-            encoder.mean, encoder.std, weights_sha256, tile.max_tiles, tile.max_failed_tiles, tile.min_sharpness,
-            code_version("pathduet.slides.features_stage"),
-        ]
-    )  # fmt: skip
+    chosen = settings_of("features", settings) | {"weights": weights_sha256}
+    return settings_hash(["features", upstream, chosen, code_version("pathduet.slides.features_stage")])
+
+
+def _content(file: Path) -> str:
+    return sha256_file(file) if file.is_file() else "missing"

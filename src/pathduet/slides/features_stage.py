@@ -19,10 +19,10 @@ from pathduet.core.provenance import origin
 from pathduet.features.feature_file import TileFeatures, write_features
 from pathduet.features.patch_attributes import patch_attributes
 from pathduet.features.token_map import hilbert_order, token_indices
-from pathduet.slides.cache_keys import slide_identity
 from pathduet.slides.encoders.encoder import load_encoder
 from pathduet.slides.encoders.engines import Encoder
 from pathduet.slides.settings import SlideSettings
+from pathduet.slides.source import SOURCE, read_content, slide_files
 from pathduet.slides.stain.colour_table import Normalizer, tabulated
 from pathduet.slides.stain_stage import load_normalizer
 from pathduet.slides.status import StageResult
@@ -138,7 +138,7 @@ def encode_slide(
         "stain_matrix": matrix,
         "stain_backend": backend,
         "package_version": __version__,
-        "provenance": json.dumps(_made_of(slide, settings), sort_keys=True),
+        "provenance": json.dumps(_made_of(slide, settings, folder), sort_keys=True),
         "key": key,
     }
     write_features(folder / "features.h5", attributes, magnifications)
@@ -283,10 +283,10 @@ def _take_in(
         found[tile.magnification].keep(tile.row, vector)
 
 
-def _made_of(slide: SlideRow, settings: SlideSettings) -> dict[str, Any]:
+def _made_of(slide: SlideRow, settings: SlideSettings, folder: Path) -> dict[str, Any]:
     """Return what a slide's features come from: its file, settings, seed and code; the encoder has attributes of its own."""
     return {
-        "inputs": {slide.path.name: slide_identity(slide.path)},
+        "inputs": {slide.path.name: read_content(slide_files(slide.path), folder / SOURCE)},
         "settings": {
             "tile": asdict(settings.tile),
             "stain": asdict(settings.stain) | {"target": Path(settings.stain.target).name},

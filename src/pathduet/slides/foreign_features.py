@@ -21,6 +21,7 @@ from pathduet.slides import previews
 from pathduet.slides.batch import write_manifest
 from pathduet.slides.readers.pixel_size import PixelSize, pixel_size
 from pathduet.slides.readers.reader import SlideReader
+from pathduet.slides.source import known_by, read_content
 from pathduet.slides.status import StageStatus, read_status, write_status
 
 #: The stage that such a slide starts and ends with.
@@ -113,7 +114,7 @@ def _take(slide: SlideRow, results: Path, settings: ForeignSettings, problems: P
     try:
         if slide.exclude:
             raise SlideError(slide.slide_id, "excluded", slide.exclude)
-        key = _key(slide, settings)
+        key = _key(slide, results, settings)
         if before is not None and (before.status, before.key) == ("ok", key) and pointer.is_file():
             return before
         status = _look_through(slide, results, settings, key, problems)
@@ -126,13 +127,12 @@ def _take(slide: SlideRow, results: Path, settings: ForeignSettings, problems: P
     return status
 
 
-def _key(slide: SlideRow, settings: ForeignSettings) -> str:
-    """Return a hash of what the pointer depends on; size and date stand for a file's content."""
-    files = [*slide.foreign.values(), *([slide.path] if slide.has_raw else [])]
-    stamps = [stamp(path) for path in files]
+def _key(slide: SlideRow, results: Path, settings: ForeignSettings) -> str:
+    """Return a hash of what the pointer depends on."""
     named = {name: str(path) for name, path in slide.foreign.items()}
     code = code_version("pathduet.slides.foreign_features")
-    return settings_hash([slide.slide_id, slide.mpp, named, stamps, vars(settings), code])
+    known = known_by(slide, results, read_content)
+    return settings_hash([slide.slide_id, slide.mpp, named, known, vars(settings), code])
 
 
 def _look_through(

@@ -15,8 +15,9 @@ from pathduet.core.errors import PathDuetError, SlideError
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import remove_leftovers
 from pathduet.results import Results
-from pathduet.slides.cache_keys import slide_identity, stage_keys
+from pathduet.slides.cache_keys import stage_keys
 from pathduet.slides.settings import SlideSettings
+from pathduet.slides.source import SOURCE, read_content, slide_files
 from pathduet.slides.status import (
     ARTIFACTS,
     STAGES,
@@ -93,7 +94,7 @@ def _run(
         return replace(upstream, stage=stage, key="", counts={}, notes="", sha256={})
     key = ""
     try:
-        identity = _identity(slide)
+        identity = _identity(slide, folder)
         keys = stage_keys(slide, identity, settings, stage)
         key = keys[stage]
         if upstream is not None and upstream.key != keys[upstream.stage]:
@@ -105,7 +106,7 @@ def _run(
         if stage == "tile":
             (folder / TOO_LITTLE_TISSUE).unlink(missing_ok=True)
         result = _work(slide, stage, settings, folder, key, threads)
-        if _identity(slide) != identity:
+        if _identity(slide, folder) != identity:
             found = "the file changed while it was read"
             raise SlideError(slide.slide_id, "unreadable", found, "start the run again")
         return _finished(slide, stage, results, key, result, upstream)
@@ -156,7 +157,7 @@ def _is_current(before: StageStatus, key: str, results: Path) -> bool:
     return not problems
 
 
-def _identity(slide: SlideRow) -> str:
+def _identity(slide: SlideRow, folder: Path) -> str:
     """Return a hash of the slide's content.
 
     Raises
@@ -166,7 +167,7 @@ def _identity(slide: SlideRow) -> str:
     """
     try:
         if slide.path.is_file():
-            return slide_identity(slide.path)
+            return read_content(slide_files(slide.path), folder / SOURCE)
         found, advice = f"no file {slide.path.name}".rstrip(), "check the path in slides.tsv"
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM):  # else it is this file's

@@ -96,11 +96,15 @@ class FoldJob:
         base, own = settings["base"], settings["own"]
         if "slides" in (own_model(base, own) if own else find(base)).learns_from:
             verify_features(Results(self.results), slides["slide_id"])
+        folds = read_folds(Results(self.results).folds)
+        labels = task_labels(read_patients(self.patients), self.task)
         return FoldData(
             self.task,
             slides,
-            task_labels(read_patients(self.patients), self.task),
-            read_folds(Results(self.results).folds),
+            labels[
+                labels.index.isin(folds["patient_id"])
+            ],  # evaluation alone looks at external patients' labels
+            folds,
             None if self.expression is None else Path(self.expression),
             settings["protocol"],
         )

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pathduet.core import checksums, progress, provenance, run_lock
-from pathduet.core.errors import PathDuetError, shown
+from pathduet.core.errors import PathDuetError, Problems, shown
+from pathduet.core.file_content import CONTENTS, FileContents
 from pathduet.core.files import write_json
 from pathduet.core.parent_process import end_with_workflow
 from pathduet.results import DESCRIPTION, Results
+from pathduet.workflow.earlier_results import started_with
 
 
 @contextmanager
@@ -41,7 +44,7 @@ def job(snakemake: Any, label: str) -> Iterator[Results]:
     results, log = Results(Path(snakemake.config["results"])), Path(snakemake.log[0])
     with logged(log, label, snakemake.threads, results.root):
         checksums.forget(snakemake.output)
-        inputs = checksums.verify(snakemake.input)
+        inputs = checksums.verify(snakemake.input) | _own_inputs(snakemake.params.get("files"), results)
         yield results
         record = provenance.job_record(snakemake, provenance.shown_files(inputs, results.root))
         for output in map(Path, snakemake.output):
@@ -51,6 +54,18 @@ def job(snakemake: Any, label: str) -> Iterator[Results]:
         outputs = checksums.recorded(snakemake.output)
         record["outputs"] = provenance.shown_files(outputs, results.root)
         write_json(results.job_record(log), record)
+
+
+def _own_inputs(files: Mapping[str, str | Sequence[str]] | None, results: Results) -> dict[str, str]:
+    """Return the user's files that a job is about to read, with their checksums: those that the run was planned with."""
+    named = [[given] if isinstance(given, str) else given for given in (files or {}).values()]
+    known, found, problems = started_with(results.root, "inputs"), {}, Problems()
+    for path in dict.fromkeys(chain.from_iterable(named)):
+        found[path] = FileContents(results.root / CONTENTS).of(path)
+        if known.get(path, found[path]) != found[path]:
+            problems.add(path, "has changed since this run was started", "start it again")
+    problems.check()
+    return found
 
 
 @contextmanager

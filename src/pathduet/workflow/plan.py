@@ -6,23 +6,30 @@ The Snakefile asks this object and nothing else, so that its answers can be test
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.catalogue import Model, catalogue_of, names, opponent_of
+from pathduet.cohort.labels import label_columns, task_labels
 from pathduet.cohort.sheets import SlideRow, read_sheets
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
+from pathduet.core.file_content import CONTENTS, FileContents
 from pathduet.core.files import sha256_file, stamp
+from pathduet.core.provenance import settings_hash
+from pathduet.core.source_code import PACKAGE
 from pathduet.explain.files import files_of
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
 from pathduet.result_tables import ResultTable, external_table, result_tables, whole_run_tables
 from pathduet.results import COST, DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
-from pathduet.slides.encoders.registry import REGISTRY
+from pathduet.slides.cache_keys import settings_of
+from pathduet.slides.settings import SlideSettings
+from pathduet.slides.source import SOURCE, known_by, planned_as, slide_files
+from pathduet.slides.status import STAGES
 from pathduet.variations import (
     VARIATION_TABLES,
     PlannedModel,
@@ -31,8 +38,11 @@ from pathduet.variations import (
     table_rows,
 )
 from pathduet.workflow import config_checks, demo
+from pathduet.workflow.batches import deal, lost_to_limits
+from pathduet.workflow.earlier_results import started_with
 from pathduet.workflow.encoder_config import with_encoder
 from pathduet.workflow.feature_config import with_features
+from pathduet.workflow.reasons import Job, decisive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,8 +81,15 @@ class Plan:
     drawn_from: str = ""
 
     @classmethod
-    def from_config(cls, value: Mapping[str, Any]) -> Plan:
+    def from_config(cls, value: Mapping[str, Any], *, as_started: bool = False) -> Plan:
         """Check configuration and sheets and make the plan.
+
+        Parameters
+        ----------
+        value : mapping
+            The configuration as read.
+        as_started : bool
+            For a job on another machine: slides are dealt to batches as the run that started it has written down.
 
         Raises
         ------
@@ -98,15 +115,28 @@ class Plan:
         config, slides = with_features(config, value, slides)
         config = with_labels(config, patients)
         folds = folds_of(patients, _split_settings(config))
-        size = config["slides"]["slides_per_job"]
-        kinds = [slide for slide in slides if not slide.foreign], [slide for slide in slides if slide.foreign]
-        chunks = [kind[i : i + size] for kind in kinds for i in range(0, len(kind), size)]
-        batches = {f"{i:04d}": chunk for i, chunk in enumerate(chunks)}
+        results = Results(Path(config["results"]))
+        kept = started_with(results.root, "batches")
+        if not as_started:  # what was not begun is dealt anew
+            kept = {name: kept[name] for name in kept if any(m.is_file() for m in _manifests(results, name))}
+        batches = deal(slides, config["slides"]["slides_per_job"], kept)
         by_id = {slide.slide_id: slide for slide in slides}
         planned = planned_models(config)
         if problems := heatmap_problems(config, slides, planned):
             raise InputError(problems)
         return cls(config, slides, patients, batches, by_id, planned, folds, drawn_from)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a run writes down when it starts, for its jobs, the next run and `pathduet status`."""
+        return {
+            "slides": [slide.slide_id for slide in self.slides],
+            "batches": {name: [slide.slide_id for slide in of] for name, of in self.batches.items()},
+            "limits": self.limits,
+            "inputs": {
+                path: self.contents.of(path) for path in [*self.own_files(), *self.annotation_paths()]
+            },
+        }
 
     @property
     def folds(self) -> range:
@@ -298,10 +328,6 @@ class Plan:
         fold_of = dict(zip(self.fold_table["patient_id"], self.fold_table["fold"], strict=True))
         return heatmap_targets(self.config, self.slides, fold_of, self.networks)
 
-    def batch_table(self, batch: str) -> list[dict[str, Any]]:
-        """Sheet rows of a batch, as plain values for a rule's parameters."""
-        return [slide.to_plain() for slide in self.batches[batch]]
-
     def batch_of(self, slide_id: str) -> str:
         """Batch of a slide."""
         slide = self._slide(slide_id)
@@ -317,85 +343,259 @@ class Plan:
         """Batches of slides that are tiled and encoded here."""
         return [batch for batch in self.batches if batch not in self.foreign_batches]
 
-    def raw_stamps(self, batch: str) -> list[str]:
-        """Size and date of each raw slide of a batch: other ones mean that the batch is looked at again.
-
-        Compared for being the same, never for being newer: a scanner or file server whose clock is ahead
-        would else have its slides made again in every run.
-        """
-        used = [slide for slide in self.batches[batch] if not slide.exclude]
-        masks = [stamp(slide.mask) for slide in used if slide.mask]
-        return [*(self.raw_stamp(slide.slide_id) for slide in used), *masks]
-
     def last_manifest(self, batch: str) -> Path:
         """What became of a batch of slides in the end: encoded, or features of another tool looked through."""
         return self.results.batch("foreign_features" if batch in self.foreign_batches else "features", batch)
 
-    def foreign_stamps(self, batch: str) -> list[str]:
-        """The same of the files of features of a batch, and of the raw slides beside them."""
-        used = [slide for slide in self.batches[batch] if not slide.exclude]
-        files = [stamp(path) for slide in used for path in slide.foreign.values()]
-        return [*files, *(self.raw_stamp(slide.slide_id) for slide in used if slide.has_raw)]
-
-    def raw_stamp(self, slide_id: str) -> str:
-        """The same of one slide."""
-        path = self._slide(slide_id).path
-        if not self._slide(slide_id).has_raw:
-            return "none"
-        drawn = self.drawn_from and demo.as_drawn(slide_id, path)
-        return self.drawn_from if drawn else stamp(path)
-
     def drawn_files(self) -> list[str]:
         """What tells that the demo's slides are drawn; of other cohorts nothing."""
         return [str(demo.drawn_table())] if self.drawn_from else []
-
-    def slide_row(self, slide_id: str) -> dict[str, Any]:
-        """Sheet row of one slide."""
-        return self._slide(slide_id).to_plain()
 
     def _slide(self, slide_id: str) -> SlideRow:
         if slide_id not in self._by_id:
             raise ValueError(f"slide {slide_id!r} is not in {self.config['sheets']['slides']}")
         return self._by_id[slide_id]
 
-    def slide_settings(self, stage: str) -> dict[str, Any]:
-        """Settings that a stage and those before it depend on; later sections are left out."""
-        sections = {
-            "tile": ["slides"],
-            "stain": ["slides", "stain"],
-            "features": ["slides", "stain", "encoder"],
-        }
-        settings = {name: dict(self.config[name]) for name in sections[stage]}
-        # how slides are dealt to jobs, and what a lost one means, changes no slide's artifacts
-        for key in ("slides_per_job", "lost_slides_exit_status"):
-            settings["slides"].pop(key)
-        if "encoder" in settings:
-            settings["encoder"]["seed"] = self.config["seed"]
-            # its own changes, too, are a reason to encode again
-            entry = REGISTRY.get(settings["encoder"]["name"])
-            settings["encoder"]["entry"] = asdict(entry) if entry else None
-        return settings
+    # --- what each rule's jobs are given, and what of it decides their results
+
+    @cached_property
+    def contents(self) -> FileContents:
+        """Hashes of the user's files."""
+        return FileContents(self.results.root / CONTENTS)
+
+    def _job(self, settings: Any, files: Mapping[str, Any] | None = None, **facts: Any) -> Job:
+        """Return a job that is decided by its settings and by `facts`, what it uses of the files."""
+        return Job(settings, files or {}, decisive({"settings": settings, **facts}, self.contents.of))
+
+    @cached_property
+    def _slide_settings(self) -> SlideSettings:
+        return SlideSettings.from_mapping(self.config)
+
+    def stage_job(self, stage: str, batch: str) -> Job:
+        """Tiles, stains or features of a batch. Stages after the first know its slides by what the one before wrote."""
+        slides = self.batches[batch]
+        rows = [slide.to_plain() for slide in slides]
+        given = {"stage": stage, "slides": rows, "sections": self._slide_sections}
+        facts: list[Any] = [settings_of(stage, self._slide_settings), self.limits.get(f"{stage} {batch}")]
+        facts += [self._slide_facts(slide) for slide in slides] if stage == "tile" else []
+        return Job(given, decided_by=decisive(facts, self.contents.of))
+
+    def slide_job(self, slide_id: str) -> Job:
+        """All stages of one slide."""
+        slide = self._slide(slide_id)
+        facts = [self._slide_facts(slide), *(settings_of(stage, self._slide_settings) for stage in STAGES)]
+        given = {"slide": slide.to_plain(), "sections": self._slide_sections}
+        return Job(given, decided_by=decisive(facts, self.contents.of))
+
+    @cached_property
+    def limits(self) -> dict[str, list[float]]:
+        """Time and memory that stages of batches were given after they had lost slides to a limit: other ones are worth a try."""
+        limits = self._slide_settings.limits
+        now, before = (
+            [limits.time_limit_s, limits.memory_limit_mib],
+            started_with(self.results.root, "limits"),
+        )
+        if before.get("all", now) != now:
+            lost = {
+                f"{stage} {batch}"
+                for batch in self.batches
+                for stage in lost_to_limits(self.last_manifest(batch))
+            }
+            before |= dict.fromkeys(lost, now)
+        return {**before, "all": now}
+
+    @property
+    def _slide_sections(self) -> dict[str, Any]:
+        return self._sections("slides", "stain", "encoder", "seed")
+
+    def _slide_facts(self, slide: SlideRow) -> list[Any]:
+        """What a slide's artifacts are made of: neither where it lies nor when it was written."""
+        if slide.exclude:
+            return [slide.slide_id, slide.exclude]
+        return [slide.slide_id, slide.mpp, slide.scene, self._raw_content(slide), slide.mask]
+
+    def _raw_content(self, slide: SlideRow) -> str:
+        if not slide.has_raw:
+            return "none"
+        if self.drawn_from and demo.as_drawn(slide.slide_id, slide.path):
+            return self.drawn_from
+        if slide.foreign:
+            return stamp(slide.path)
+        return planned_as(slide_files(slide.path), self.results.slide(slide.slide_id) / SOURCE)
+
+    def foreign_job(self, batch: str) -> Job:
+        """A look at features that another tool made. Where they lie is written down, so that a moved one is looked at again."""
+        rows = [slide.to_plain() for slide in self.batches[batch]]
+        given = {"slides": rows, "reading": self.foreign_settings()}
+        facts = [
+            [s.slide_id, s.exclude]
+            if s.exclude
+            else [
+                s.slide_id,
+                s.mpp,
+                {name: str(path) for name, path in s.foreign.items()},
+                known_by(s, self.results.root, planned_as),
+            ]
+            for s in self.batches[batch]
+        ]
+        return Job(given, decided_by=decisive([self.foreign_settings(), facts], self.contents.of))
 
     def foreign_settings(self) -> dict[str, Any]:
         """Settings of reading features that another tool made."""
         slides = {key: self.config["slides"][key] for key in ("min_tiles", "default_mpp")}
         return {"layout": self.config["features"]["layout"], **slides}
 
-    def machine_settings(self) -> dict[str, Any]:
-        """What the configuration says about how fast slides are encoded here, for models from elsewhere."""
-        return {name: self.config["encoder"][name] for name in ("weights", "device", "engine", "batch_size")}
+    def ledger_job(self) -> Job:
+        """The slide ledger: whose slides they are. The order of the sheet's rows is no reason to make it again."""
+        slides = [[slide.slide_id, slide.patient_id, slide.cohort] for slide in self.slides]
+        return Job(slides, decided_by=sorted(slides))
+
+    def split_job(self) -> Job:
+        """The folds, which a plan knows already: only other folds are a reason to write them again."""
+        files = {"patients": self.patients_sheet, "own": self.files("split.file")}
+        return Job(self.split_settings(), files, settings_hash(self.fold_table.astype(str).to_dict("list")))
 
     def split_settings(self) -> dict[str, Any]:
         """Settings of the folds."""
         return _split_settings(self.config)
 
-    def expression_paths(self) -> list[str]:
-        """Expression tables."""
-        return [table["path"] for table in self.config["expression"]["tables"]]
+    def genes_job(self, selection: str | None = None) -> Job:
+        """A fold's expression matrix: tables, gene lists, and of the patients' sheet who is in which cohort."""
+        settings, subspaces = self.gene_settings(selection), self.config["subspaces"]
+        tables = [{key: _path(entry[key]) if key in ("path", "samples") else entry[key] for key in entry}
+                  for entry in settings["expression"]["tables"]]  # fmt: skip
+        lists = {name: {**of, "gmt": _path(of["gmt"])} if isinstance(of, Mapping) else _path(of)
+                 for name, of in subspaces.items()}  # fmt: skip
+        facts = {**settings, "expression": {**settings["expression"], "tables": tables}, "subspaces": lists}
+        files = {
+            "patients": self.patients_sheet,
+            "tables": [entry["path"] for entry in settings["expression"]["tables"]],
+            "samples": [entry["samples"] for entry in settings["expression"]["tables"] if entry["samples"]],
+            "lists": self.subspace_files(),
+        }
+        facts |= {"order": list(subspaces), "cohorts": settings_hash(self.patients["cohort"].to_dict())}
+        return Job(settings, files, decisive([facts, PACKAGE / "_genesets"], self.contents.of))
 
-    def sample_paths(self) -> list[str]:
-        """Sample sheets of the expression tables that have one."""
-        return [t["samples"] for t in self.config["expression"]["tables"] if t.get("samples")]
+    def gene_settings(self, selection: str | None = None) -> dict[str, Any]:
+        """Settings of gene selection and scaling: as configured, or with another selection of genes."""
+        changes = gene_selections(self.config)[selection] if selection else {}
+        tables = [{"samples": None, **entry} for entry in self.config["expression"]["tables"]]
+        tables.sort(key=lambda entry: str(entry["cohort"]))
+        return {
+            "expression": {**self.config["expression"], **changes, "tables": tables},
+            **self._sections("subspaces", "protocol", "seed"),
+        }
+
+    def train_job(self, task: str, *models: str) -> Job:
+        """Trainings of one job, in their order: of the models named, or of a task's table. External patients' facts are not read."""
+        settings = {model: self.training_settings(task, model) for model in models or self.networks}
+        files = {
+            "patients": self.patients_sheet,
+            "networks": [file for model in settings for file in self.network_files(model)],
+        }
+        facts = {model: _learned(one) for model, one in settings.items()}
+        labels = self._labels(task, self.config["cohorts"]["internal"])
+        return Job(settings, files, decisive([facts, labels], self.contents.of))
+
+    def _labels(self, task: str, cohorts: Sequence[str]) -> str:
+        """Return a hash of what the sheet says about a task's label, of the patients of some cohorts."""
+        return self._cells(label_columns(self.tasks[task]), cohorts)
+
+    def _cells(self, columns: Iterable[str], cohorts: Sequence[str]) -> str:
+        there = [column for column in dict.fromkeys(["cohort", *columns]) if column in self.patients]
+        rows = self.patients.loc[self.patients["cohort"].isin(cohorts), there]
+        return settings_hash(rows.to_dict("index"))
+
+    @property
+    def _every_cohort(self) -> list[str]:
+        return [*self.config["cohorts"]["internal"], *self.external_cohorts]
+
+    def regressions_job(self) -> Job:
+        """The models that a library fits: labels and covariates."""
+        settings = {
+            **self.regression_settings(),
+            "models": {task: self.regressions(task) for task in self.tasks},
+            "n_folds": len(self.folds),
+            "external_cohorts": self.external_cohorts,
+        }
+        columns = [*self.config["covariates"], *(c for t in self.tasks.values() for c in label_columns(t))]
+        files = {"patients": self.patients_sheet}
+        return self._job(settings, files, cells=self._cells(columns, self._every_cohort))
+
+    def participation_job(self) -> Job:
+        """Who took part in what: who has which label."""
+        settings = {
+            "tasks": [task.to_plain() for task in self.tasks.values()],
+            "left_out": self.left_out,
+        }
+        columns = [column for task in self.tasks.values() for column in label_columns(task)]
+        files = {"patients": self.patients_sheet}
+        return self._job(settings, files, cells=self._cells(columns, self._every_cohort))
+
+    def evaluation_job(self, table: str) -> Job:
+        """A result table."""
+        settings = {
+            "table": vars(self.every_table[table]),
+            "rows": self.rows(table),
+            "n_folds": len(self.folds),
+            "truth": self._truth(self.every_table[table]),
+            **self.evaluation_settings(table),
+        }
+        return self._job(settings)
+
+    def _truth(self, table: ResultTable) -> dict[str, Any] | None:
+        """Return the external patients' labels for a table about them, by column: models predict without."""
+        if not table.external:
+            return None
+        labels = task_labels(self.patients, self.tasks[table.task]).drop(columns="reason")
+        own = labels[self.patients["cohort"].isin(self.external_cohorts)].astype(object)
+        return {str(column): own[column].where(own[column].notna(), None).to_dict() for column in own}
+
+    def explanation_job(self, task: str) -> Job:
+        """A task's explanations: its labels, region annotations, gene sets."""
+        files = {
+            "patients": self.patients_sheet,
+            "annotations": [] if self.drawn_from else self.annotation_paths(),
+            "gene_sets": self.files("explanations.gene_sets"),
+        }
+        own = [Path(path) for name in ("annotations", "gene_sets") for path in files[name]]
+        settings = self.explanation_settings(task)
+        return self._job(settings, files, labels=self._labels(task, self._every_cohort), own=own)
+
+    def heatmap_job(self, slide_id: str) -> Job:
+        """Heatmaps of a slide, drawn over its pixels."""
+        slide, mpp = self._slide(slide_id), self.config["explanations"]["heatmaps"]["viewer_mpp"]
+        facts = [slide_id, slide.patient_id, slide.scene, self._raw_content(slide), mpp]
+        return Job(
+            {"slide": slide.to_plain(), "viewer_mpp": mpp}, decided_by=decisive(facts, self.contents.of)
+        )
+
+    def provenance_job(self) -> Job:
+        """What the run was made of: the configuration and every file of the user's."""
+        own = self.own_files()
+        return self._job(self.config, {"own": own}, own=[Path(path) for path in own])
+
+    def report_job(self, configfiles: Sequence[str]) -> Job:
+        """The report, which shows the patients' sheet."""
+        files = {"patients": self.patients_sheet}
+        settings = {"config": self.config, "configfiles": list(configfiles)}
+        return self._job(settings, files, patients=Path(self.patients_sheet))
+
+    def export_job(self) -> Job:
+        """A release, which carries the stain target."""
+        files = self.files("stain.target")
+        return self._job(None, {"target": files}, target=[Path(path) for path in files])
+
+    def prediction_job(self) -> Job:
+        """Predictions of new slides."""
+        settings = {"predict": self.config["predict"], "encoder": self.machine_settings()}
+        files = self.files("predict.slides", "predict.expression", "predict.samples")
+        own = [Path(path) for path in [*files, *self.files("encoder.weights")]]
+        return self._job(settings, {"own": files}, own=own)
+
+    def machine_settings(self) -> dict[str, Any]:
+        """What the configuration says about how fast slides are encoded here, for models from elsewhere."""
+        return {name: self.config["encoder"][name] for name in ("weights", "device", "engine", "batch_size")}
 
     def files(self, *keys: str) -> list[str]:
         """The user's files at keys of the configuration (``stain.target``); none where it is empty or ``shipped``."""
@@ -412,15 +612,15 @@ class Plan:
         return [own["file"]] if own else [file for file in _named(groups) if Path(file).is_file()]
 
     def own_files(self) -> list[str]:
-        """The user's files that are inputs of rules; raw slides and region annotations, one a slide, are not among them."""
+        """The user's files that jobs read; slides and region annotations, one a slide, are not among them."""
         named = self.files(
             "sheets.slides", "sheets.patients", "split.file", "stain.target", "encoder.weights",
             "explanations.gene_sets",
         )  # fmt: skip
-        named += self.subspace_files()
+        for entry in self.config["expression"]["tables"]:
+            named += _named(entry["path"], entry.get("samples"))
         networks = [file for model in self.planned for file in self.network_files(model)]
-        tables = [*self.expression_paths(), *self.sample_paths()]
-        return list(dict.fromkeys([*named, *tables, *networks]))
+        return list(dict.fromkeys([*named, *self.subspace_files(), *networks]))
 
     def subspace_files(self) -> list[str]:
         """The user's gene lists and GMT files."""
@@ -428,18 +628,6 @@ class Plan:
         return list(
             dict.fromkeys(_named(*(entry if isinstance(entry, str) else entry["gmt"] for entry in chosen)))
         )
-
-    def gene_settings(self, selection: str | None = None) -> dict[str, Any]:
-        """Settings of gene selection and scaling: as configured, or with another selection of genes."""
-        changes = gene_selections(self.config)[selection] if selection else {}
-        return {
-            "expression": {**self.config["expression"], **changes},
-            **self._sections("subspaces", "cohorts", "protocol", "seed"),
-        }
-
-    def job_settings(self, task: str, *models: str) -> dict[str, dict[str, Any]]:
-        """Settings of one job's trainings, by model, in their order: of those named, or of a task's table."""
-        return {model: self.training_settings(task, model) for model in models or self.networks}
 
     def training_settings(self, task: str, model: str) -> dict[str, Any]:
         """Settings of one training, and nothing that another model's settings could change.
@@ -567,11 +755,15 @@ class Plan:
 
     def explanation_settings(self, task: str) -> dict[str, Any]:
         """Settings of a task's explanations, regions of the run's own subspaces alone."""
-        regions = self.config["explanations"]["regions"]
+        chosen = self.config["explanations"]
+        regions = chosen["regions"]
         own = {name: of for name, of in regions["structures"].items() if name in self.config["subspaces"]}
         return {
             **self._sections("seed"),
-            "explanations": {**self.config["explanations"], "regions": {**regions, "structures": own}},
+            "explanations": {
+                **{key: chosen[key] for key in chosen if key not in ("heatmaps", "models")},
+                "regions": {**regions, "structures": own},
+            },
             "task": self.tasks[task].to_plain(),
             "subspaces": list(self.config["subspaces"]),
             "catalogue": self.catalogue_settings(),
@@ -611,8 +803,33 @@ def _own_network(own: Mapping[str, Any], model: Model) -> dict[str, Any]:
     }
 
 
+def _path(file: str | None) -> Path | str | None:
+    """Return a user's file as a path, so that its content counts; ``shipped`` and nothing stay as they are."""
+    return Path(file) if file and _named(file) else file
+
+
+def _learned(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those settings of a training that its result depends on: neither what is kept in memory or drawn, nor where files lie."""
+
+    def without(mapping: Mapping[str, Any] | None, *keys: str) -> dict[str, Any]:
+        return {key: value for key, value in (mapping or {}).items() if key not in keys}
+
+    return {
+        **without(settings, "tensorboard"),
+        # the rest of a task is for evaluation
+        "task": without(settings["task"], "clinical_baselines", "external", "malignancy_score"),
+        "training": without(settings["training"], "cache_mib"),
+        "network": without(settings["network"], *(["gene_groups"] if settings["gene_groups"] else [])),
+        "own": without(settings["own"], "file"),
+    }
+
+
 def _named(*files: str | None) -> list[str]:
     return [file for file in files if file and file != "shipped"]
+
+
+def _manifests(results: Results, batch: str) -> list[Path]:
+    return [results.batch(stage, batch) for stage in ("tile", "foreign_features")]
 
 
 def _split_settings(config: Mapping[str, Any]) -> dict[str, Any]:

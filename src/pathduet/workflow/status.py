@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from pathduet.core.files import write_json
 from pathduet.core.run_lock import run_owner
 from pathduet.results import WEIGHTS, Results
 from pathduet.slides.status import STAGES
+from pathduet.workflow.earlier_results import plan_path
 
 if TYPE_CHECKING:
     from pathduet.workflow.plan import Plan
@@ -64,11 +66,6 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
-def plan_path(results: Path) -> Path:
-    """Return where a run writes what it is going to make."""
-    return results / ".plan.json"
-
-
 def write_plan(plan: Plan, results: Path) -> None:
     """Write what the run that starts now is going to make; what failed in the last one is past."""
     failures_path(results).unlink(missing_ok=True)
@@ -84,14 +81,11 @@ def write_plan(plan: Plan, results: Path) -> None:
         "report": [layout.report],
     }
     files = {step: [path.relative_to(layout.root).as_posix() for path in paths[step]] for step in paths}
-    slides = [slide.slide_id for slide in plan.slides]
-    write_json(plan_path(results), {"started": time.time(), "slides": slides, "files": files})
+    write_json(plan_path(results), {"started": time.time(), "files": files, **plan.record})
 
 
 def read_progress(results: Path) -> list[StageProgress]:
     """Return the progress of every step; empty if no run was ever started in `results`."""
-    import json
-
     try:
         plan = json.loads(plan_path(results).read_text(encoding="utf-8"))
     except (OSError, ValueError):

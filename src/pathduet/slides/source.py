@@ -1,0 +1,121 @@
+"""A slide's own files, known by their whole content: read once, and again only when a size or date is another.
+
+A plan is made before slides are read. It knows one by its sizes and dates when it was first read, as long as its content
+stays the same: a slide that is touched, moved or copied is the same slide, whatever its dates say then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pathduet.cohort.sheets import SlideRow
+from pathduet.core.files import sha256_file, stamp, write_json
+from pathduet.results import Results
+from pathduet.slides.dicom_series import series_files
+from pathduet.slides.readers.pixel_source import mirax_folder
+
+#: In a slide's folder of results: how its content is known.
+SOURCE = "source.json"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of some files.
+
+    Attributes
+    ----------
+    first : str
+        Their sizes and dates when this content was first read.
+    seen : str
+        Those when the content was last found to be the same.
+    sha256 : str
+        Of all of their bytes.
+    """
+
+    first: str
+    seen: str
+    sha256: str
+
+
+def slide_files(path: Path) -> list[Path]:
+    """Return the files of a slide, the named one first: MIRAX, DICOM and Hamamatsu's VMS and VMU have several."""
+    suffix, folder, others = path.suffix.lower(), mirax_folder(path), list[Path]()
+    if folder is not None:
+        others = sorted(folder.iterdir())
+    elif suffix in (".vms", ".vmu"):
+        others = sorted(path.parent.iterdir())
+    elif suffix in ("", ".dcm", ".dicom") or suffix[1:].isdigit():  # often a UID for a name
+        others = series_files(path)
+    return [path, *(other for other in others if other != path and other.is_file())]
+
+
+def read_content(files: Sequence[Path], record: Path) -> str:
+    """Return the SHA-256 of files, and write down how it is known.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        From :func:`slide_files`; companions count with their names.
+    record : Path
+        The slide's :data:`SOURCE`.
+    """
+    known, now = _known(record), _stamps(files)
+    if known is not None and known.seen == now:
+        return known.sha256
+    digest = content_of(files)
+    first = known.first if known is not None and known.sha256 == digest else now
+    _write(record, Source(first, now, digest))
+    return digest
+
+
+def planned_as(files: Sequence[Path], record: Path) -> str:
+    """Return what a plan knows files by: it changes when their content does. They are read only if their dates say so."""
+    known, now = _known(record), _stamps(files)
+    if known is None or known.seen == now:
+        return now if known is None else known.first
+    if content_of(files) != known.sha256:
+        return now
+    _write(record, Source(known.first, now, known.sha256))
+    return known.first
+
+
+def known_by(slide: SlideRow, results: Path, content: Callable[[Sequence[Path], Path], str]) -> list[str]:
+    """Return what a slide with features of another tool is known by: `content` of these, size and date of its raw file, which is not read.
+
+    Parameters
+    ----------
+    content : callable
+        :func:`read_content`, or :func:`planned_as`.
+    """
+    there = [path for path in slide.foreign.values() if path.is_file()]
+    known = [content(there, Results(results).slide(slide.slide_id) / SOURCE)] if there else ["absent"]
+    return [*known, *([stamp(slide.path)] if slide.has_raw else [])]
+
+
+def _write(record: Path, source: Source) -> None:
+    # a full disk is told by who writes results; here it only means that the files are read again
+    with contextlib.suppress(OSError):
+        write_json(record, asdict(source))
+
+
+def _known(record: Path) -> Source | None:
+    try:
+        return Source(**json.loads(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _stamps(files: Sequence[Path]) -> str:
+    parts = [stamp(files[0]), *(f"{file.name} {stamp(file)}" for file in files[1:])]
+    return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def content_of(files: Sequence[Path]) -> str:
+    """Return the SHA-256 of a slide's files, of companions with their names."""
+    digests = [sha256_file(files[0]), *(f"{file.name} {sha256_file(file)}" for file in files[1:])]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
