@@ -75,6 +75,16 @@ def test_a_picture_named_as_a_label_is_no_scene(tmp_path: Path, name: str) -> No
         assert reader.dimensions == (960, 640) and not reader.notes
 
 
+@pytest.mark.parametrize("strips", [(False, True), (True, True), (True, False)])
+def test_pages_in_tiles_and_in_strips_are_pictures_alike(tmp_path: Path, strips: tuple[bool, bool]) -> None:
+    path = tmp_path / "two.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for image, in_strips in zip((A, B), strips):
+            how: dict = {"rowsperstrip": 16} if in_strips else {"tile": (128, 128)}
+            writer.write(image, photometric="rgb", metadata=None, **how)
+    assert "2 pictures" in refusal(path)
+
+
 def test_a_small_picture_without_a_name_is_left_out_with_a_note(tmp_path: Path) -> None:
     with SlideReader("S1", write_scenes(tmp_path / "a.tif", {"": A, " ": MACRO}, ome=False)) as reader:
         assert reader.dimensions == (960, 640)

@@ -45,7 +45,8 @@ class OpenSlideSource:
         self.level_downsamples: tuple[float, ...] = self._handle.level_downsamples
         self.properties: dict[str, str] = dict(self._handle.properties)
         self.vendor = self.properties.get("openslide.vendor", "")
-        self.notes: tuple[str, ...] = ()
+        paths = self.properties.get("dicom.NumberOfOpticalPaths", "1")
+        self.notes: tuple[str, ...] = (f"one of {paths} optical paths is read",) if paths != "1" else ()
         self._tiff: TiffPixels | None = None
         if direct and self.vendor in _PLAIN_TIFF:
             try:
@@ -56,7 +57,7 @@ class OpenSlideSource:
         if self._tiff is not None and not self._decodes_alike(self._tiff):
             self._tiff.close()
             self._tiff = None
-            self.notes = ("its tiles contradict the colours that its tags declare: pixels are OpenSlide's",)
+            self.notes += ("its tiles contradict the colours that its tags declare: pixels are OpenSlide's",)
         self.library = "openslide+tifffile" if self._tiff is not None else "openslide"
 
     def _open(self) -> Any:

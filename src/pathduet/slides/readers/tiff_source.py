@@ -179,7 +179,7 @@ def _pictures(file: tifffile.TiffFile) -> tuple[list[Picture], list[Picture]]:
         small = one.size[0] * one.size[1] <= min(_SMALL_PX, _SMALL_SHARE * largest.size[0] * largest.size[1])
         if fits:
             reduced.append(one)
-        elif one is largest or not (one.page.is_reduced or (largest.page.is_tiled and not one.page.is_tiled)):
+        elif one is largest or not one.page.is_reduced:
             (beside if small and not one.ome else pictures).append(one)
     for one in reduced:  # a copy follows its picture
         whole = [other for other in pictures if _is_level(other.page, one.page)]
