@@ -18,6 +18,7 @@ from pathduet.slides.readers.pixel_source import (
     mirax_folder,
     raise_fault,
 )
+from pathduet.slides.readers.pyramid_levels import reduction
 from pathduet.slides.readers.tiff_pages import TiffPixels
 
 # Formats whose levels are plain TIFF pages: their tiles are decoded by tifffile.
@@ -42,8 +43,12 @@ class OpenSlideSource:
         self._links: TemporaryDirectory[str] | None = None
         self._handle = self._open()
         self.level_dimensions: tuple[tuple[int, int], ...] = self._handle.level_dimensions
-        self.level_downsamples: tuple[float, ...] = self._handle.level_downsamples
         self.properties: dict[str, str] = dict(self._handle.properties)
+        self._steps: tuple[float, ...] = self._handle.level_downsamples  # by these it is asked for a place
+        self.level_downsamples: tuple[float, ...] = tuple(
+            reduction(self.level_dimensions[0], size, self._tile_size(level)) or step
+            for level, (size, step) in enumerate(zip(self.level_dimensions, self._steps))
+        )
         self.vendor = self.properties.get("openslide.vendor", "")
         paths = self.properties.get("dicom.NumberOfOpticalPaths", "1")
         self.notes: tuple[str, ...] = (f"one of {paths} optical paths is read",) if paths != "1" else ()
@@ -95,6 +100,11 @@ class OpenSlideSource:
                 (Path(self._links.name) / name).symlink_to(target.absolute())
         return Path(self._links.name) / "slide.mrxs"
 
+    def _tile_size(self, level: int) -> tuple[int, int] | None:
+        names = (f"openslide.level[{level}].tile-{edge}" for edge in ("width", "height"))
+        width, height = (int(self.properties.get(name, 0)) for name in names)
+        return (width, height) if width and height else None
+
     def _decodes_alike(self, tiff: TiffPixels) -> bool:
         """Return whether a tile of each level is decoded to OpenSlide's pixels: some files' tags and JPEG markers disagree."""
         for level, (width, height) in enumerate(self.level_dimensions):
@@ -123,7 +133,7 @@ class OpenSlideSource:
     ) -> tuple[NDArray[np.uint8], float, float]:
         # OpenSlide takes level-0 integers; the level pixel that such a place falls on need not be an integer. Places
         # left of the slide or above it are not asked for: there it rounds the distance down to whole level pixels.
-        scale = self.level_downsamples[level]
+        scale = self._steps[level]
         left, top = min(max(-x, 0), width), min(max(-y, 0), height)
         x0, y0 = round((x + left) * scale), round((y + top) * scale)
         real_x, real_y = x0 / scale - left, y0 / scale - top

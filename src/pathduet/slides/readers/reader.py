@@ -5,7 +5,6 @@ Coordinates are level-0 pixels (floats are fine); images are (height, width, 3) 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pathduet.slides.readers.pixel_source import DecodeError, PixelSource
-from pathduet.slides.readers.pyramid_levels import PATCH_PX, agree, places, reduction, tells
+from pathduet.slides.readers.pyramid_levels import PATCH_PX, agree, places, tells
 from pathduet.slides.readers.source_choice import open_source
 
 # Bicubic with antialiasing. Against exact area integrals of a band-limited scene, for 0.25-0.5 um read at 0.5 and
@@ -65,10 +64,7 @@ class SlideReader:
         self._source: PixelSource = open_source(slide_id, self.path, scene)
         self.level_dimensions = tuple(self._source.level_dimensions)
         self.properties: dict[str, str] = dict(self._source.properties)
-        self.level_downsamples = tuple(
-            reduction(self.dimensions, size, _tile(self.properties, level)) or given
-            for level, (size, given) in enumerate(zip(self.level_dimensions, self._source.level_downsamples))
-        )
+        self.level_downsamples = tuple(self._source.level_downsamples)
         self.notes = list(self._source.notes)
         stamp = self.path.stat()
         self._agrees = _judgements(self.path, scene, stamp.st_size, stamp.st_mtime_ns)
@@ -259,17 +255,6 @@ class SlideReader:
 def _judgements(path: Path, scene: str, size: int, time: int) -> dict[int, bool]:
     """Return which levels of a slide agree, as far as a reader in this process has found out."""
     return {}
-
-
-def _tile(properties: Mapping[str, str], level: int) -> tuple[int, int] | None:
-    """Return the size of a level's tiles, None where it has none."""
-    try:
-        width, height = (
-            int(properties[f"openslide.level[{level}].tile-{edge}"]) for edge in ("width", "height")
-        )
-    except (KeyError, ValueError):
-        return None
-    return (width, height) if width > 0 and height > 0 else None
 
 
 def _is_whole(*values: float) -> bool:

@@ -90,10 +90,12 @@ def open_source(slide_id: str, path: Path, scene: str = "") -> PixelSource:
         if isinstance(opened, Unsupported) and not isinstance(second, Absurd | Claimed | SeveralPictures):
             tiff = isinstance(second, UnknownColours)
             opened = attempt(lambda path: PictureSource(path, tiff))
+    if scene not in ("", "0") and not isinstance(opened, TiffSource | Unsupported):
+        opened.close()
+        opened = SeveralPictures(f"one picture for {opened.library}, and slides.tsv asks for scene {scene!r}")
+        refusals.append(opened)
     if not isinstance(opened, Unsupported):
         problem = _implausible(opened)
-        if not problem and scene not in ("", "0") and not isinstance(opened, TiffSource):
-            problem = f"holds one picture for {opened.library}, and slides.tsv asks for scene {scene!r}"
         if problem:
             opened.close()
             raise SlideError(
@@ -104,7 +106,7 @@ def open_source(slide_id: str, path: Path, scene: str = "") -> PixelSource:
     found = found.replace(str(path), path.name).replace(f"{path.parent}/", "")
     advice = "compare size and checksum with the source; copy it again or convert it"
     if isinstance(refusals[-1], SeveralPictures):
-        advice = "say which one in the column `scene` of slides.tsv, by number or name"
+        advice = "say which one in the column `scene` of slides.tsv, by number or name; of one picture leave it empty"
     elif isinstance(refusals[-1], Claimed):
         advice = "copy it again with all files that belong to it, or convert it to a tiled TIFF"
     size = path.stat().st_size

@@ -29,12 +29,9 @@ _UNITS = {2: "inch", 3: "centimeter"}
 # Vendors whose TIFF is more than its pages, by tifffile's names: padded levels, several specimens, pixels in other files.
 _VENDORS = ("bif", "ndpi", "philips", "qpi", "scn")
 _BESIDE = re.compile(r"\b(label|macro|overview|thumbnail|barcode|preview)", re.IGNORECASE)
-_SMALL_PX, _SMALL_SHARE = (
-    2_000_000,
-    0.25,
-)  # what is smaller than both is no specimen, but a label or a thumbnail
+# What has fewer pixels than both, this share of the largest picture's, is no specimen, but a label or a thumbnail.
+_SMALL_PX, _SMALL_SHARE = 2_000_000, 0.25
 _LISTED = 12
-_PADDED_SHARE = 0.25  # by which padding may change a level's size
 
 
 @dataclass(frozen=True)
@@ -98,11 +95,11 @@ class TiffSource:
         self.level_dimensions: tuple[tuple[int, int], ...] = tuple(
             (page.width, page.height) for page in levels
         )
-        self.level_downsamples: tuple[float, ...] = tuple(_downsample(base, page) for page in levels)
-        for i, level in enumerate(levels):
-            if level.tiled:
-                self.properties[f"openslide.level[{i}].tile-width"] = str(level.tile_w)
-                self.properties[f"openslide.level[{i}].tile-height"] = str(level.tile_h)
+        self.level_downsamples: tuple[float, ...] = tuple(
+            reduction(picture.size, (page.width, page.height), (page.tile_w, page.tile_h))
+            or (base.width / page.width + base.height / page.height) / 2
+            for page in levels
+        )
         self.notes: tuple[str, ...] = tuple(
             f"a picture of {one} in the file is taken for a label" for one in beside
         )
@@ -156,17 +153,14 @@ def _pictures(file: tifffile.TiffFile) -> tuple[list[Picture], list[Picture]]:
     found: list[Picture] = []
     for i, page in enumerate(pages):
         if isinstance(page, tifffile.TiffPage):
-            size = {"SizeX": str(page.imagewidth), "SizeY": str(page.imagelength)}
-            of_its_size = (one for one in images.values() if size.items() <= one.items())
-            about = images.get(i, {})
-            about = about if size.items() <= about.items() else next(of_its_size, about)
+            size = {"SizeX": str(page.imagewidth), "SizeY": str(page.imagelength)}.items()
+            fitting = (one for one in (images.get(i, {}), *images.values()) if size <= one.items())
+            about = next(fitting, images.get(i, {}) if i == 0 else {})
             found.append(Picture(about.get("Name", ""), page, about))
     if not found:
         raise Unsupported("a TIFF without a page")
-    if len(found) == 1 and (
-        file.is_imagej or file.is_shaped
-    ):  # planes may lie behind the first without pages of their own
-        planes = file.series[0].size // max(1, found[0].page.size)
+    if len(found) == 1 and (file.is_imagej or file.is_shaped):
+        planes = file.series[0].size // max(1, found[0].page.size)  # the others have no pages of their own
         if planes > 1:
             raise Unsupported(f"a TIFF of {planes} planes in one page: a stack; save the plane that is meant")
     found = [one for one in found if not _BESIDE.search(one.name or _title(one.page))] or found
@@ -234,15 +228,6 @@ def _is_level(finer: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:
     ratio = size0[0] / size[0]
     alike = abs(ratio * size[1] - size0[1]) <= _ASPECT_TOLERANCE_PX * ratio
     return alike and (page.is_reduced or page.is_subifd)
-
-
-def _downsample(base: TiffPage, page: TiffPage) -> float:
-    """Return by how much a level is reduced: by its resolution where that says so, else by its size."""
-    sizes = (base.width / page.width + base.height / page.height) / 2
-    tags = [one.page.tags.get("XResolution") for one in (base, page)]
-    fine, coarse = (_number(tag.value) if tag is not None else None for tag in tags)
-    said = fine / coarse if fine and coarse else 1.0
-    return said if said > 1.0 and abs(said / sizes - 1) < _PADDED_SHARE else sizes
 
 
 def _number(value: Any) -> float | None:
