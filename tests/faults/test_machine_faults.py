@@ -14,12 +14,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from pathduet.cohort.sheets import SlideRow
 from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError, PathDuetError, SlideError
 from pathduet.core.faults import MachineFault, machine_fault, raise_machine_fault
+from pathduet.core.files import atomic_path
 from pathduet.evaluation import collect
-from pathduet.results import DESCRIPTION
+from pathduet.results import DESCRIPTION, WEIGHTS
 from pathduet.slides import batch, isolation, opening, tile_stage
+from pathduet.slides.foreign_features import ForeignSettings, take_batch
 from pathduet.slides.readers import openslide_source, pixel_source
 from pathduet.slides.settings import LimitSettings, SlideSettings
 from pathduet.slides.stages import run_stage
@@ -133,6 +136,48 @@ def test_a_table_is_not_written_with_a_gap_that_the_disk_made(
     monkeypatch.setattr(collect, "read_predictions", fail)
     with pytest.raises(MachineFault, match="Input/output error"):
         collect._read(tmp_path)
+
+
+def test_features_of_another_tool_that_the_disk_does_not_give_are_not_the_slides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HDF5 on a shared disk that is gone; a file that only its owner may read costs its slide."""
+    slide = SlideRow("S1", "patient", "cohort", Path(), features_20x=tmp_path / "S1.h5")
+    settings, errors = ForeignSettings(None, 1, None), iter([errno.EIO, errno.ESTALE, errno.EACCES])
+
+    def fail(*_: object) -> None:
+        number = next(errors)
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "S1.h5").write_bytes(b"features")
+    monkeypatch.setattr("h5py.File", fail)
+    for _ in range(2):
+        with pytest.raises(MachineFault, match="slide S1"):
+            take_batch([slide], tmp_path / "r", settings, tmp_path / "m.tsv")
+    assert not (tmp_path / "m.tsv").exists()
+    (status,) = take_batch([slide], tmp_path / "r", settings, tmp_path / "m.tsv")
+    assert status.reason == "unreadable" and "Permission denied" in status.message
+
+
+def test_a_model_meets_a_full_disk_and_is_trained_when_there_is_room(
+    tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(job: FoldJob, *_: object) -> None:
+        with atomic_path(job.model_dir() / WEIGHTS) as temporary:
+            temporary.write_bytes(b"w" * 50_000)
+
+    monkeypatch.setattr(FoldJob, "data", lambda *_: None)
+    monkeypatch.setattr(fold_jobs, "_train", train)
+    monkeypatch.setattr(fold_jobs, "_predict", lambda *_: None)
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * 60 * 1024)
+    job = FoldJob(SURVIVAL, "abmil", 0, small_disk / "r", "patients.tsv", None, may_fail=True)
+    with pytest.raises(MachineFault, match="No space left on device; make room"):
+        run_fold(job, {})
+    assert list(job.model_dir().iterdir()) == []  # nothing half-written, no failure recorded
+    filler.unlink()
+    run_fold(job, {})
+    assert (job.model_dir() / WEIGHTS).stat().st_size == 50_000 and failure_of(job.model_dir()) is None
 
 
 def test_a_slide_error_without_a_fault_stays_one() -> None:

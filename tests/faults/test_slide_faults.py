@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -116,20 +116,6 @@ def test_a_slide_deleted_between_stages_is_lost_with_a_reason(slide: Path, tmp_p
     statuses = run_batch([slide_row(slide)], "stain", results, small_settings(), tmp_path / "m.tsv")
     assert [(s.slide_id, s.status, s.reason) for s in statuses] == [("S1", "failed", "unreadable")]
     assert "S1" in (tmp_path / "m.tsv").read_text()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 96 KiB, or a skip where none can be mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", folder], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_full_disk_marks_no_slide_and_half_writes_none(

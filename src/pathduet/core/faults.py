@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from pathduet.core.errors import PathDuetError
+from pathduet.core.errors import PathDuetError, SlideError
 
 #: The results cannot be written: every other slide or model would fail the same way.
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -26,7 +26,7 @@ _TEXTS = re.compile(
         (
             *(re.escape(os.strerror(number)) for number in sorted(_MACHINE - {errno.EACCES, errno.EPERM})),
             "out of memory", "allocate memory", "not enough memory", "bad_?alloc", "start new thread", "usable temporary directory",
-            "open shared object file", "CUDA error", "CUDA failure", "cuDNN error", "CU(BLAS|DNN|FFT|SOLVER)_STATUS",
+            "open shared object file", "failed to map segment", "CUDA error", "CUDA failure", "cuDNN error", "CU(BLAS|DNN|FFT|SOLVER)_STATUS",
         )
     ),
     re.IGNORECASE,
@@ -54,6 +54,8 @@ def raise_machine_fault(error: BaseException, what: str) -> None:
     """Raise a :class:`MachineFault` if an error comes from one; `what` says what could not be done."""
     cause = machine_fault(error)
     if cause is None or isinstance(error, MachineFault):
+        return
+    if isinstance(error, SlideError) and isinstance(cause, PermissionError):  # of the slide's own file
         return
     text = " ".join(str(cause).split())[:400]
     fault = MachineFault(

@@ -10,6 +10,7 @@ from typing import Any
 
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import Problems, SlideError
+from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import sha256_file, stamp, write_json
 from pathduet.core.progress import track
 from pathduet.core.provenance import settings_hash
@@ -119,6 +120,7 @@ def _take(slide: SlideRow, results: Path, settings: ForeignSettings, problems: P
             return before
         status = _look_through(slide, results, settings, key, problems)
     except SlideError as error:
+        raise_machine_fault(error, f"slide {slide.slide_id}")
         message = "; ".join(part for part in (error.found, error.advice) if part)
         kind = "excluded" if error.reason == "excluded" else "failed"
         status = StageStatus(slide.slide_id, _STAGE, kind, error.reason, message, key, failed_stage=_STAGE)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.core.errors import PathDuetError
+from pathduet.core.faults import raise_machine_fault
 from pathduet.core.hardware import cpu_has_bfloat16, pick_device
 from pathduet.slides.encoders.weights import EncoderUnavailable, Weights
 from pathduet.slides.settings import EncoderSettings
@@ -103,6 +104,7 @@ class Encoder:
         try:
             return self._export()
         except Exception as error:
+            raise_machine_fault(error, f"{self.name}, export to ONNX")
             if wanted != "auto":
                 raise PathDuetError(
                     f"encoder.engine: {self.name} cannot be exported to onnxruntime "
