@@ -39,12 +39,18 @@ def words_of(name: str) -> list[str]:
     return re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
 
 
+def as_number(cell: str) -> float | None:
+    """Return a cell's number, None if it holds none."""
+    try:
+        return number_in(cell)
+    except ValueError:
+        return None
+
+
 def plain_cell(cell: str) -> str:
     """Return a cell as codings compare it: ``1.0`` is ``1``, case and surrounding blanks aside."""
-    try:
-        return f"{number_in(cell):g}"
-    except ValueError:
-        return " ".join(cell.lower().split())
+    number = as_number(cell)
+    return " ".join(cell.lower().split()) if number is None else f"{number:g}"
 
 
 def unit_of(name: str) -> str | None:
@@ -70,14 +76,14 @@ def legend_of(name: str, meaning: Callable[[str], object]) -> dict[str, object]:
     parts = [
         part for part in re.findall(r"[^\W_]+", name.lower()) if part.isdigit() or meaning(part) is not None
     ]
-    numbers = parts[0::2], parts[1::2]
-    if len(parts) % 2:
+    # in front of the legend, a name may be such a word itself: death (1=dead, 0=alive)
+    parts = parts[len(parts) % 2 :]
+    pairs = list(zip(parts[0::2], parts[1::2]))
+    if all(number.isdigit() for _, number in pairs):
+        pairs = [(number, word) for word, number in pairs]
+    if not all(number.isdigit() and not word.isdigit() for number, word in pairs):
         return {}
-    if all(n.isdigit() for n in numbers[1]):
-        numbers = numbers[1], numbers[0]
-    if not all(n.isdigit() for n in numbers[0]) or any(word.isdigit() for word in numbers[1]):
-        return {}
-    return {f"{int(n)}": meaning(word) for n, word in zip(*numbers)}
+    return {f"{int(number)}": meaning(word) for number, word in pairs}
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ def event_coding(
         elif coded := re.match(r"([01])\s*:\s*\S", plain):
             # cBioPortal: 1:DECEASED, 0:ALIVE OR DEAD TUMOR FREE
             understood[cell] = coded[1] == "1"
-        elif plain in _YES | _NO or re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", plain):
+        elif plain in _YES | _NO or as_number(cell) is not None:
             flags[cell] = plain
         elif (said := _said(words_of(cell), word)) is not None:
             understood[cell] = said

@@ -15,6 +15,7 @@ from pathduet.cohort.codings import (
     CENSOR_NAMES,
     LONGEST_SURVIVAL,
     UNITS,
+    as_number,
     event_coding,
     possible_units,
     unit_of,
@@ -213,7 +214,7 @@ def _survival(
         doubts.append(coding.doubt)
     elif sorted(coding.happened.values()) != [False, True]:
         doubts.append(f"{event} has {' and '.join(map(repr, values))}: which of them means that it happened?")
-    plain = (_as_number(observed), _as_number(censored)) == (1, 0)
+    plain = (as_number(observed), as_number(censored)) == (1, 0)
     entry = {
         "kind": "survival",
         "time": time,
@@ -233,13 +234,6 @@ def _survival(
         entry,
         "; ".join(doubts),
     )
-
-
-def _as_number(cell: str) -> float | None:
-    try:
-        return number_in(cell)
-    except ValueError:
-        return None
 
 
 def _single(name: str, cells: Sequence[str], folds: int) -> ColumnKind:
@@ -274,7 +268,7 @@ def _single(name: str, cells: Sequence[str], folds: int) -> ColumnKind:
 
 
 def _text(name: str, task: str, known: Sequence[str], spread: str) -> ColumnKind:
-    others = [cell for cell in known if _as_number(cell) is None]
+    others = [cell for cell in known if as_number(cell) is None]
     if len(others) <= len(known) / 5:
         shown = ", ".join(repr(cell) for cell in dict.fromkeys(others[:5]))
         entry = {"kind": "regression", "column": name, "missing_values": sorted(set(others))}

@@ -14,6 +14,7 @@ from pathduet.cohort.codings import (
     HIGHEST_AGE,
     LONGEST_SURVIVAL,
     UNITS,
+    as_number,
     event_coding,
     legend_of,
     plain_cell,
@@ -197,7 +198,7 @@ def events(means: Mapping[str, bool]) -> Callable[[str, Collection[str], str], V
     """Return the decoder of an event: 1.0 for the dead; `means` is what a person said of cells."""
 
     def decode(column: str, cells: Collection[str], unit: str) -> Values:
-        numbers = [float(plain) for cell in cells if re.fullmatch(r"-?[\d.]+", plain := plain_cell(cell))]
+        numbers = [number for cell in cells if (number := as_number(cell)) is not None]
         if any(not number.is_integer() for number in numbers) or (
             numbers and (len(numbers) > 5 or min(numbers) > 9)
         ):
@@ -246,6 +247,7 @@ FIELDS: dict[str, Field] = {
     ),
     "age_years": Field(
         ("age", "age_at_index", "age_at_initial_pathologic_diagnosis", "age_at_diagnosis", "patient_age",
+            "diagnosis_age",
          "participant_procurement_age"),
         _durations(HIGHEST_AGE, "age", "years", 2),
     ),

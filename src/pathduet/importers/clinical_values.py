@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathduet.cohort import column_kinds
 from pathduet.cohort.codings import A_YEAR, plain_cell, unit_of
 from pathduet.core import sheet_file
 from pathduet.core.errors import InputError, Problems
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 Patients = dict[str, dict[str, Any]]
 ReadPatients = Mapping[str, Mapping[str, Any]]
 #: Cells that say that nothing is known in a column that is read; in further columns they may be values.
-UNKNOWN = sheet_file.MISSING | {
-    "none", "--", "'--", "unknown", "not applicable", "not allowed to collect", "[completed]", "?", "-", "unk", "missing",
+UNKNOWN = sheet_file.MISSING | column_kinds.UNKNOWN | {
+    "none", "not applicable", "not allowed to collect", "[completed]", "-", "unk",
 }  # fmt: skip
 PATIENT_ID = (
     "patient_id", "patient", "case_submitter_id", "submitter_id", "bcr_patient_barcode", "case_id", "case", "tumor_name", "donor",
@@ -184,11 +185,14 @@ def read_values(
     InputError
         If there is no column with patient ids, different ids become one, or a column can be read in several ways.
     """
-    identifier = choices.columns.get("patient_id") or column_of(table, PATIENT_ID)
+    # a biotab's patient_id is no barcode: the first name whose cells are ids of this cohort
+    named = [column for name in PATIENT_ID if (column := column_of(table, [name])) is not None]
+    usable = (column for column in named if any(map(patient, table[column])))
+    identifier = choices.columns.get("patient_id") or next(usable, named[0] if named else None)
     if identifier is None or identifier not in table.columns:
         advice = f"needs a column {' or '.join(PATIENT_ID)}"
         raise InputError.of(source, f"columns {', '.join(table.columns[:8])}", advice)
-    found = _columns_of(table, identifier, source, choices)
+    found = _columns_of(table, identifier, source, report, choices)
     further, unused = _further_columns(table, {identifier, *(column.name for column in found.values())})
     report.columns[source] = {
         "read": {identifier: "patient_id"} | {column.name: name for name, column in found.items()},
@@ -222,7 +226,9 @@ def read_values(
     return patients
 
 
-def _columns_of(table: pd.DataFrame, identifier: str, source: str, choices: Choices) -> dict[str, _Column]:
+def _columns_of(
+    table: pd.DataFrame, identifier: str, source: str, report: ImportReport, choices: Choices
+) -> dict[str, _Column]:
     """Return the column of each field; raise InputError with all that a person must say."""
     cells = {
         column: [c for c in dict.fromkeys(table[column]) if not is_missing(c)] for column in table.columns
@@ -233,36 +239,63 @@ def _columns_of(table: pd.DataFrame, identifier: str, source: str, choices: Choi
     taken = {identifier, *(column for column, _ in chosen.values())}
     found: dict[str, _Column] = {}
     unclear: dict[str, tuple[str, UnclearError]] = {}
+    problems = Problems()
     for name, one in FIELDS.items():
         decode = events(choices.event_means) if name == "event" else one.decode
-        candidates = (
-            [chosen[name]]
-            if name in chosen
-            else [(c, "") for c in _candidates(name, one, keys) if c not in taken]
-        )
-        for column, unit in candidates:
+        named = [(column, "") for column in _candidates(name, one, keys) if column not in taken]
+        read: list[_Column] = []
+        for column, unit in [chosen[name]] if name in chosen else named:
             try:
                 values = decode(column, cells[column], unit)
-                if cells[column] and not values and name in chosen:
-                    raise UnclearError(
-                        f"{', '.join(cells[column][:5])}: none is understood as {name}", "correct the cells"
-                    )
             except UnclearError as error:
                 unclear.setdefault(name, (column, error))
                 continue
             if values or not cells[column]:
-                found[name] = _Column(column, values)
-                taken.add(column)
-                break
+                read.append(_Column(column, values))
+            elif name in chosen or plain_name(column) == name:
+                shown = f"{', '.join(cells[column][:3])}: no cell is understood as {name}"
+                if name in chosen:
+                    problems.add(
+                        f"{source}, column {column}", shown, "correct the cells, or name another column"
+                    )
+                else:
+                    report.choose(f"{source}, {column}: {shown}")
+        if read:
+            # one that holds something before an empty one
+            found[name] = next((column for column in read if column.values), read[0])
+            taken.add(found[name].name)
+            if name == "event" or name in _CODED or name == "grade":
+                _compare(table, found[name], read, name, source, problems)
     # a status without a time, or a time without a status, is no survival: nobody need say what it means
     asked = {name: told for name, told in unclear.items() if name not in found}
     status, time = ({*found, *asked} & names for names in ({"event"}, {*_SURVIVAL} - {"event"}))
-    problems = Problems()
     for name, (column, told) in asked.items():
         if name in chosen or name not in _SURVIVAL or (status and time):
             problems.add(f"{source}, column {column}", *map(str, told.args))
     problems.check()
     return found
+
+
+def _compare(
+    table: pd.DataFrame, first: _Column, others: Iterable[_Column], name: str, source: str, problems: Problems
+) -> None:
+    """Note columns of one meaning that say different things of a row: one of them is read wrongly, or means something else."""
+    for other in others:
+        pairs = table[[first.name, other.name]] if other != first else table[:0]
+        differing = [
+            (number, *cells)
+            for number, *cells in pairs.itertuples()
+            if cells[0] in first.values
+            and other.values.get(cells[1], first.values[cells[0]]) != first.values[cells[0]]
+        ]
+        if differing:
+            number, *cells = differing[0]
+            where = f"{source} row {number}, columns {first.name} and {other.name}"
+            more = f", and {len(differing) - 1} more rows" if len(differing) > 1 else ""
+            advice = (
+                f"say which is the {name}: --column {name}={first.name!r} or --column {name}={other.name!r}"
+            )
+            problems.add(where, f"{' and '.join(map(repr, cells))} contradict each other{more}", advice)
 
 
 def _candidates(name: str, one: Field, keys: Mapping[str, set[str]]) -> list[str]:
