@@ -95,7 +95,7 @@ def expression_of(
     Raises
     ------
     InputError
-        If the unit is unknown, or there is no sample of a patient.
+        If the unit is unknown or cannot be the values', a cell is no number, or there is no sample of a patient.
     """
     from pathduet.expression.table_checks import UNITS
 
@@ -104,6 +104,7 @@ def expression_of(
     known = set(owner.values()) if patients is None else patients
     samples = _samples_of(matrix, owner, source, report, types, known, exact)
     matrix = matrix[[matrix.columns[0], *samples["sample_id"]]]
+    check_matrix(matrix, unit, source)
     if standardise:
         matrix, unit = _z_scored(matrix, report), "zscore"
     return CohortExpression(matrix, unit, samples)
@@ -183,6 +184,19 @@ def numbers_of(values: pd.DataFrame, genes: pd.Series, source: str) -> pd.DataFr
             break
     problems.check()
     return numbers
+
+
+def check_matrix(matrix: pd.DataFrame, unit: str, source: str) -> None:
+    """Raise InputError, by the names of the user's file, where a run would refuse the values; only that they are numbers without a unit."""
+    from pathduet.expression.table_checks import check_values
+    from pathduet.expression.table_files import RawTable
+
+    genes, samples = matrix.iloc[:, 0], matrix.iloc[:, 1:]
+    numbers = numbers_of(samples, genes, source)
+    if unit:
+        raw = RawTable(list(genes), list(map(str, samples.columns)), numbers.to_numpy(dtype=float), 0)
+        if problems := check_values(raw, unit, source):
+            raise InputError(problems)
 
 
 def _samples_of(
