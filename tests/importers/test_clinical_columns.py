@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from pathduet.cohort.sheets import read_patients
 from pathduet.core.errors import InputError
+from pathduet.importers.clinical_fields import FIELDS
 from pathduet.importers.clinical_values import Choices, Patients, read_values
 from pathduet.importers.cohort_sheets import check_survival
 from pathduet.importers.report import ImportReport
@@ -265,3 +267,53 @@ def test_a_refused_import_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="stands already"):
         import_table(tmp_path / "o", tmp_path / "p.tsv", cohort="b")
     assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
+
+
+@pytest.mark.slow
+def test_any_table_is_read_or_refused_in_words(tmp_path: Path) -> None:
+    """Names and cells at random: no other exception, and survival whole or not at all."""
+    rng = random.Random(1)
+    names = [alias for one in FIELDS.values() for alias in one.aliases]
+    names += [
+        "Censor (alive=0; dead=1)",
+        "OS_MONTHS",
+        "sex (1=male)",
+        "cohort",
+        "slide_id",
+        "",
+        "(",
+        "[dead]",
+        "1=dead",
+        "note",
+    ]
+    pools = ["0 1", "1 2", "0 1 2", "Alive Dead", "yes no", "1:DECEASED 0:LIVING", "WT Mutant", "I II IV", "-1 1e5 inf 1e400",
+             "12 1448 30.5", "63y >=90", "1.2.3 . - +", "99 0 1", "D A", "'-- NA unknown", '=1+1 "a"b" #x', "\u7532 \uff10 1_000"]  # fmt: skip
+    ids = [
+        "P1 P2 P3",
+        "P1 P1 P2",
+        "TCGA-02-0001-01A TCGA-02-0001-11A x",
+        "p2 P2 P3",
+        "\u75321 \u4e591 ..",
+        "1 2 1.0",
+    ]
+    read = 0
+    for number in range(100):
+        header = ["patient", *rng.sample(names, rng.randrange(1, 7))]
+        cells = [rng.choice(pools).split(" ") for _ in header[1:]]
+        lines = [header, *([one, *map(rng.choice, cells)] for one in rng.choice(ids).split(" "))]
+        path = tmp_path / f"{number}.tsv"
+        path.write_text("".join("\t".join(line) + "\n" for line in lines))
+        try:
+            import_table(tmp_path / f"o{number}", path, cohort="c")
+        except InputError:
+            continue
+        read += 1
+        survival = read_patients(tmp_path / f"o{number}" / "patients.tsv").reindex(
+            columns=["survival_days", "event"]
+        )
+        assert (survival["survival_days"].isna() == survival["event"].isna()).all()
+        assert (
+            set(survival["event"].dropna()) <= {"0", "1"}
+            and (survival["survival_days"].dropna().astype(float) > 0).all()
+        )
+    assert 20 < read < 80
