@@ -122,7 +122,7 @@ def test_a_parquet_column_of_mixed_types_is_read_cell_by_cell(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("unit", "values", "message"),
     [
-        ("log2_tpm", [[25.0, 1.0]], "not logarithms"),
+        ("log2_tpm", [[25.0, 1.0]], "not log2(TPM + 1)"),
         ("zscore", [[0.5, 1.0]], "not z-scores"),
         ("zscore", [[-80.0, 90.0]], "not z-scores"),
         ("tpm", [[100.0, 7.0]], "look like counts"),
@@ -242,3 +242,88 @@ def test_real_z_scores_read_and_are_refused_as_any_other_unit(test_data: Path) -
 def test_tables_with_samples_in_rows_are_refused_with_advice(test_data: Path) -> None:
     found = problems_of(test_data / "expr_external" / "Joo_expr.tsv.gz", "log2_tpm")
     assert any("genes are rows, samples columns" in p for p in found)
+
+
+GCT = "#1.2\n2\t2\nName\tDescription\tA\tB\nENSG00000164611.12\tPTTG1\t1.5\t2\nENSG00000026508.17\tCD44\t4.5\t5\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("gtex.gct", GCT.encode()),
+        ("gtex.gct.gz", gzip.compress(GCT.encode())),
+        ("utf16.tsv", "gene_symbol\tA\tB\nPTTG1\t1.5\t2\nCD44\t4.5\t5\n".encode("utf-16")),
+        ("german.csv", b"gene_symbol;A;B\nPTTG1;1,5;2\nCD44;4,5;5\n"),
+        ("tabs.csv", b"gene_symbol\tA\tB\nPTTG1\t1.5\t2\nCD44\t4.5\t5\n"),
+        ("commas.txt", b"gene_symbol,A,B\r\nPTTG1,1.5,2\r\nCD44,4.5,5\r\n"),
+        ("excel.csv", b"gene_symbol,A,B,,\nPTTG1,1.5,2,,\nCD44,4.5,5,,\n,,,,\n"),
+        ("trailing.tsv", b"gene_symbol\tA\tB\nPTTG1\t1.5\t2\t\nCD44\t4.5\t5\t\n"),
+        ("comment.tsv", b"# written by a tool\ngene_symbol\tA\tB\nPTTG1\t1.5\t2\nCD44\t4.5\t5\n"),
+        ("entrez.csv", b"entrez_id,A,B\n9232.0,1.5,2\n960.0,4.5,5\n"),
+        ("legacy.tsv", b"gene_id\tA\tB\nPTTG1|9232\t1.5\t2\nCD44|960\t4.5\t5\n"),
+        ("htseq.tsv", b"gene_id\tA\tB\nPTTG1\t1.5\t2\nCD44\t4.5\t5\n__no_feature\t9e9\t9e9\n"),
+        ("star.tsv", b"gene_id\tA\tB\nN_unmapped\t9e9\t9e9\nPTTG1\t1.5\t2\nCD44\t4.5\t5\n"),
+    ],
+)  # fmt: skip
+def test_files_that_people_have_are_read(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    read = read_expression(tmp_path / name, "tpm", "c")
+    assert read.values.to_dict("list") == {"A": [4.5, 1.5], "B": [5, 2]}
+    assert list(read.values.index) == ["CD44", "PTTG1"]
+
+
+def test_a_workbook_is_read(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"gene_symbol": ["PTTG1", pd.Timestamp("2021-03-01")], "A": [1.5, 2], "B": [None, 3]}
+    )
+    frame.to_excel(tmp_path / "e.xlsx", index=False)
+    read = read_expression(tmp_path / "e.xlsx", "tpm", "c", None) if frame["B"].notna().all() else None
+    assert read is None
+    frame.fillna({"B": 2}).to_excel(tmp_path / "e.xlsx", index=False)
+    read = read_expression(tmp_path / "e.xlsx", "tpm", "c")
+    assert read.values.to_dict() == {"A": {"PTTG1": 1.5}, "B": {"PTTG1": 2}}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("GSE1_series_matrix.txt", '!Series_title\t"x"\n"ID_REF"\t"P01"\n"1007_s_at"\t1.5\n', "a GEO series matrix"),
+        ("e.gct", "#1.3\n2\t3\t1\t1\nid\tD\tA\nG\tx\t1\n", "GCT 1.3, with rows and columns of annotation"),
+        ("e.tsv", "# gene-model: GENCODE v36\ngene_id\tunstranded\n", "the GDC's STAR counts of one sample"),
+        ("e.tsv", "sample\tTP53\tEGFR\tCD44\nP1\t1\t2\t3\n", "samples in rows: its columns are genes"),
+        ("e.tsv", "A\tB\nTP53\t1.5\t2\n", "R's write.table leaves it out"),
+        ("e.tsv", "gene_id\tA\tA\nTP53\t1.5\t2\n", "sample A: more than one column"),
+        ("e.tsv", "gene_id\tkind\tA\nTP53\tx\t1\nCD44\ty\t2\nEGFR\tz\t3.5\n", "column kind: no cell is a number"),
+        ("e.tsv", "gene_id\tA\nTP53\t1,5\nCD44\t2,5\nEGFR\t3,5\n", "decimal points, no commas"),
+        ("e.tsv", "gene_id\tA\tB\nTP53\t1.5\ttrue\nCD44\t1.5\tx\nEGFR\t2\t1\n", "column B: 'true'"),
+        ("e.tsv", "gene_id\tA\nTP53\t1.5\nCD44\t1.5\t2\n", "cannot be read"),
+    ],
+)  # fmt: skip
+def test_other_files_are_refused_in_a_line_that_says_what_they_are(
+    name: str, text: str, said: str, tmp_path: Path
+) -> None:
+    found = problems_of(write(tmp_path / name, text), "tpm")
+    assert any(said in p for p in found) and len(found) < 3, found
+
+
+def test_genes_that_excel_took_for_dates_are_left_out_and_told(tmp_path: Path) -> None:
+    genes = [
+        "TP53",
+        "1-Mar",
+        "1-Mar",
+        "Sep-02",
+        "44256",
+        "2021-09-02",
+        "01.03.2021",
+        "3/1/2021",
+        "MARCH1",
+        "SEPT2",
+        "9232",
+        "CD44",
+    ]
+    text = "gene_symbol\tA\n" + "".join(f"{gene}\t{i}.5\n" for i, gene in enumerate(genes))
+    read = read_expression(write(tmp_path / "e.tsv", text), "tpm", "c")
+    assert list(read.values.index) == ["CD44", "MARCHF1", "PTTG1", "SEPTIN2", "TP53"]
+    assert read.counts["rows_without_gene"] == 7 and read.counts["rows_merged"] == 0
+    (said,) = read.warnings
+    assert "7 rows are no genes but dates or numbers" in said and "1-Mar" in said

@@ -31,12 +31,19 @@ def _identifiers() -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
     return frozenset(symbols), by_id, by_other
 
 
+def known_identifiers(names: Iterable[str]) -> list[str]:
+    """Return those of some names that are genes: symbols, former ones, aliases, Ensembl ids; not bare numbers."""
+    symbols, _, by_other = _identifiers()
+    return [name for name in names if name in symbols or name in by_other or _ENSEMBL.fullmatch(name)]
+
+
 def harmonised_symbols(genes: Iterable[str]) -> list[str]:
     """Return each gene by the symbol of ``presets/genesets/identifiers.tsv.gz``, if that knows it, else as given.
 
     The symbols are GENCODE v36's, which the GDC uses, or HGNC's for genes that GENCODE v36 calls otherwise or lacks.
     Ensembl ids lose their version (``ENSG00000091831.24`` -> ESR1; unknown ones stay, without version). NCBI gene
-    (Entrez) ids, bare numbers, become symbols too (``2099`` -> ESR1; unknown ones stay numbers). A former or newer symbol
+    (Entrez) ids, bare numbers, become symbols too (``2099`` -> ESR1; unknown ones stay numbers). Of several names in one
+    (``TP53|7157``, ``ENSG00000141510.18|TP53``) an id that is known counts, else the first. A former or newer symbol
     (IL8 -> CXCL8), an alias that only one gene has (HER2 -> ERBB2), or a symbol whose hyphens R turned into dots (HLA.A),
     is replaced only if the symbol itself is not among `genes`.
     """
@@ -45,6 +52,10 @@ def harmonised_symbols(genes: Iterable[str]) -> list[str]:
     present = set(genes)
     result = []
     for gene in genes:
+        if "|" in gene:
+            parts = gene.split("|")
+            ids = (part for part in parts if part in by_id or _ENSEMBL.fullmatch(part))
+            gene = next(ids, gene if parts[0] in ("", "?") else parts[0])
         if match := _ENSEMBL.fullmatch(gene):
             result.append(by_id.get(match[1], match[1]))
             continue

@@ -1,7 +1,8 @@
-"""Whether a table's numbers can be what its unit says."""
+"""Whether a table's numbers can be what its unit says: judged by their distribution in each sample, not by single values."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,10 +14,21 @@ Unit = Literal["counts", "tpm", "fpkm", "log2_tpm", "zscore"]
 UNITS: tuple[str, ...] = get_args(Unit)
 #: Units whose rows add up when a gene has several; the others are averaged.
 ADDITIVE = frozenset({"counts", "tpm", "fpkm"})
-#: log2(1e6 + 1): no log2(TPM + 1) can be larger.
-_LOG2_LARGEST = 19.95
-#: Fewer genes than this say nothing about the unit of linear values that happen to be small.
+#: Fewer genes than this say little about the distribution of a sample.
 _ENOUGH_GENES = 500
+#: Rows of a whole transcriptome, whose TPM add up to nearly a million.
+_TRANSCRIPTOME = 15000
+#: Of TPM over such a table; without mitochondrial or ribosomal genes the sum is lower.
+_LEAST_SUM, _MILLION = 4e5, 1.02e6
+#: The largest value over the 90 % quantile of those above 0: at most 3.4 for logarithms of real samples (and of 500 of their
+#: genes), at least 5.9 for counts, TPM and FPKM.
+_TAIL = 4.5
+#: No logarithm of an expression value is larger.
+_LARGEST_LOG = 40.0
+#: Share of the variance of all values that lies between genes: below 0.11 for real z-scores, above 0.9 for logarithms.
+_BETWEEN_GENES = 0.5
+_BASES = {"log2": 2.0, "ln": math.e, "log10": 10.0}
+_NEGATIVES = 0.05
 #: Offending rows of each sample: (sample's position, rows' positions).
 _Hits = list[tuple[int, np.ndarray]]
 
@@ -38,7 +50,10 @@ def check_samples(samples: list[str], name: str) -> list[Problem]:
 
 
 def check_values(raw: RawTable, unit: str, name: str) -> list[Problem]:
-    """List impossible values, sample by sample (a whole transcriptome is large: no full-size temporaries)."""
+    """List what cannot be: numbers that are of another unit as a whole, or else single values.
+
+    Sample by sample (a whole transcriptome is large: no full-size temporaries).
+    """
     problems = Problems()
     infinite: _Hits = []
     negative: _Hits = []
@@ -57,32 +72,164 @@ def check_values(raw: RawTable, unit: str, name: str) -> list[Problem]:
         if unit == "counts":
             whole = np.floor(values, where=finite, out=np.zeros_like(values))
             fraction.append((sample, np.flatnonzero(finite & (values != whole))))
+    if looks := _looks_like(raw, unit):
+        return [*problems, Problem(f"{name}, unit {unit}", *looks)]
     problems += _cells(raw, infinite, name, "needs a finite number or an empty cell")
     advice = "log2(TPM + 1) is never negative" if unit == "log2_tpm" else f"{unit} are never negative"
-    problems += _cells(raw, negative, name, f"{advice}; declare the right unit or correct the value")
+    advice += "; declare the right unit or correct the value (set what a batch correction left below 0 to 0)"
+    problems += _cells(raw, negative, name, advice)
     advice = "counts are whole: round expected counts (RSEM, Salmon), or declare the right unit"
-    problems += _cells(raw, fraction, name, advice)
-    return problems or _check_unit(raw.values, unit, name)
+    return problems + _cells(raw, fraction, name, advice)
 
 
-def _check_unit(values: np.ndarray, unit: str, name: str) -> list[Problem]:
-    """Refuse numbers that cannot be, or hardly are, what they are said to be."""
-    smallest, largest, n_genes = float(np.nanmin(values)), float(np.nanmax(values)), len(values)
-    looks = ""
-    if unit == "log2_tpm" and largest > _LOG2_LARGEST:
-        looks = f"{largest:g} is more than log2(1e6 + 1): not logarithms"
-    elif unit == "zscore" and smallest >= 0:
-        looks = "no value below 0: not z-scores"
-    elif unit == "zscore" and (typical := float(np.nanmedian(np.abs(values)))) > 5:
-        # Single z-scores against a reference group reach 100 and more; typical ones do not.
-        looks = f"half of the values are beyond {typical:g} in size: not z-scores"
-    elif unit in ("tpm", "fpkm") and largest > 1 and all(_whole(column) for column in values.T):
-        looks = "only whole numbers: these look like counts"
-    elif unit in ("tpm", "fpkm") and largest < _LOG2_LARGEST and n_genes >= _ENOUGH_GENES:
-        looks = f"no value above {largest:g} in {n_genes} genes: these look like logarithms"
-    elif unit == "counts" and largest < _LOG2_LARGEST and n_genes >= _ENOUGH_GENES:
-        looks = f"no value above {largest:g} in {n_genes} genes: these look like rounded logarithms"
-    return [Problem(f"{name}, unit {unit}", looks, f"declare one of {', '.join(UNITS)}")] if looks else []
+def _looks_like(raw: RawTable, unit: str) -> tuple[str, str] | None:
+    """Return what numbers look like that are not what they are declared as, and what to do; None if they can be."""
+    values = raw.values
+    if not np.isfinite(values).any():
+        return None
+    if (found := _floor(values)) is not None:
+        undo = (
+            "undo the logarithm, set what is left below 0 to 0, and declare what it was taken of (TPM: tpm)"
+        )
+        return f"the lowest value, {found[0]:g}, stands in {found[1]:.0%} of the cells: {found[2]}", undo
+    finite = np.isfinite(values)
+    below = float((finite & (values < 0)).sum() / max(finite.sum(), 1))
+    if unit == "zscore":
+        return _no_z_scores(values, below)
+    if below > _NEGATIVES and len(values) >= _ENOUGH_GENES:
+        what = "log2(TPM + 1) is" if unit == "log2_tpm" else f"{unit} are"
+        advice = "declare zscore; or undo the centring and the logarithm, and declare what it was taken of"
+        return f"{what} never negative, {below:.0%} of these are: z-scores, or centred logarithms", advice
+    logs = {
+        sample: is_log
+        for sample in range(values.shape[1])
+        if (is_log := _logarithms(values[:, sample])) is not None
+    }
+    wrong = [raw.samples[sample] for sample, is_log in logs.items() if is_log != (unit == "log2_tpm")]
+    if wrong:
+        some = (
+            f" in {len(wrong)} of {len(raw.samples)} samples ({', '.join(wrong[:3])})"
+            if len(wrong) < len(logs)
+            else ""
+        )
+        if unit == "log2_tpm":
+            return (
+                f"the largest values are far above the others{some}: no logarithms",
+                "declare counts, tpm or fpkm",
+            )
+        rounded = "rounded " if unit == "counts" else ""
+        advice = "declare log2_tpm if they are log2(TPM + 1); else undo the logarithm and declare what it was taken of"
+        return f"no value is far above the others{some}: these look like {rounded}logarithms", advice
+    if unit == "log2_tpm":
+        return _no_log2_tpm(values)
+    return _no_linear(values, unit)
+
+
+def _floor(values: np.ndarray) -> tuple[float, float, str] | None:
+    """Return the logarithm that zeros became in log(x + 0.001), the share of cells that hold it, and the formula."""
+    known = values[np.isfinite(values)]
+    lowest, share = float(known.min()), float((known == known.min()).mean())
+    clipped = float((known == known.max()).mean()) > 0.001
+    if lowest > -1 or share < 0.01 or values.size < 1000 or clipped:
+        return None
+    for name, base in _BASES.items():
+        power = math.log10(base) * lowest
+        if abs(power - round(power)) < 0.005:
+            return lowest, share, f"zeros of {name}(x + {10.0 ** round(power):g})"
+    return None
+
+
+def _no_z_scores(values: np.ndarray, below: float) -> tuple[str, str] | None:
+    advice = "declare one of counts, tpm, fpkm, log2_tpm, or score each gene over the samples"
+    known = values[np.isfinite(values).all(axis=1)]
+    if not below:
+        return "no value below 0: not z-scores", advice
+    # single z-scores against a reference group reach 100 and more; typical ones do not
+    if (typical := float(np.nanmedian(np.abs(values)))) > 5:
+        return f"half of the values are beyond {typical:g} in size: not z-scores", advice
+    if known.shape[1] < 3 or len(known) < 50:
+        return None
+    known = np.clip(known, -20, 20)
+    share = float(known.mean(axis=1).var() / known.var())
+    if share > _BETWEEN_GENES:
+        return (
+            f"{share:.0%} of the variance lies between genes, whose z-scores would all be about 0: not z-scores",
+            advice,
+        )
+    return None
+
+
+def _logarithms(sample: np.ndarray) -> bool | None:
+    """Whether one sample's values are logarithms, by how far the largest is above the others; None if too few genes say."""
+    positive = sample[np.isfinite(sample) & (sample > 0)]
+    if np.isfinite(sample).sum() < _ENOUGH_GENES or len(positive) < _ENOUGH_GENES / 5:
+        return None
+    return bool(positive.max() < min(_LARGEST_LOG, _TAIL * np.quantile(positive, 0.9)))
+
+
+def _no_log2_tpm(values: np.ndarray) -> tuple[str, str] | None:
+    advice = "undo the logarithm and declare what it was taken of: counts, tpm or fpkm"
+    if counted := next((name for name, base in _BASES.items() if _of_counts(values, base)), ""):
+        return (
+            f"{counted}(x + 1) of whole numbers: logarithms of counts",
+            "undo the logarithm and declare counts",
+        )
+    sums = {name: np.array([_sum(column, base) for column in values.T]) for name, base in _BASES.items()}
+    if (most := float(sums["log2"].max())) > _MILLION:
+        found = f"2^x - 1 adds up to {most:.3g} in a sample, where TPM make a million: not log2(TPM + 1)"
+        return (
+            f"{found}, but logarithms of counts, normalised counts, FPKM-UQ or of an array's signals",
+            advice,
+        )
+    if len(values) < _ENOUGH_GENES:
+        return None
+    exact = [name for name, found in sums.items() if np.allclose(found, 1e6, rtol=0.01)]
+    usual = [name for name, found in sums.items() if _LEAST_SUM < np.median(found) < _MILLION]
+    others = exact or (usual if len(values) >= _TRANSCRIPTOME else [])
+    if others and "log2" not in others:
+        return f"they add up to a million TPM as {others[0]}(TPM + 1), not as log2", advice
+    if np.allclose(sums["ln"], 1e4, rtol=0.01):
+        return "they add up to ten thousand as ln(x + 1): scanpy's normalize_total and log1p", advice
+    if len(values) >= _TRANSCRIPTOME and not usual:
+        found = f"2^x - 1 adds up to {np.median(sums['log2']):.3g} in a sample, where TPM make a million"
+        return f"{found}: log2(FPKM + 1)?", advice
+    if len(values) >= 2 * _ENOUGH_GENES and np.nanmax(values) < math.log10(1e6):
+        return f"no value above {np.nanmax(values):g} in {len(values)} genes: log10?", advice
+    return None
+
+
+def _of_counts(logarithms: np.ndarray, base: float) -> bool:
+    """Whether the small values were whole numbers before the logarithm (those of four decimals can be told)."""
+    small = logarithms[(logarithms > 0.5) & (logarithms < math.log(20, base))]
+    numbers = np.expm1(small * math.log(base))
+    return len(small) > 100 and float((np.abs(numbers - np.round(numbers)) < 0.02).mean()) > 0.9
+
+
+def _sum(logarithms: np.ndarray, base: float) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.nansum(np.expm1(logarithms[~np.isinf(logarithms)] * math.log(base))))
+
+
+def _no_linear(values: np.ndarray, unit: str) -> tuple[str, str] | None:
+    sums = np.array([np.nansum(column[~np.isinf(column)]) for column in values.T])
+    if unit in ("tpm", "fpkm") and np.nanmax(values) > 1 and all(_whole(column) for column in values.T):
+        return "only whole numbers: these look like counts", "declare counts, or hand in what was not rounded"
+    if unit == "tpm" and sums.max() > _MILLION:
+        found = f"a sample adds up to {sums.max():.3g}, where TPM make a million"
+        return (
+            f"{found}: normalised counts or FPKM-UQ?",
+            "declare fpkm, which scales each sample to a million",
+        )
+    if unit == "tpm" and len(values) >= _TRANSCRIPTOME and np.median(sums) < _LEAST_SUM:
+        found = f"samples add up to {np.median(sums):.3g}, where TPM make a million"
+        return f"{found}: FPKM?", "declare fpkm, which scales each sample to a million"
+    million = len(values) >= _ENOUGH_GENES and len(sums) > 2 and np.allclose(sums, 1e6, rtol=0.02)
+    if unit == "counts" and million and len(set(sums)) > 1:  # not drawn down to a million reads
+        return (
+            "every sample adds up to about a million: these look like rounded TPM",
+            "declare tpm, not rounded",
+        )
+    return None
 
 
 def _whole(values: np.ndarray) -> bool:

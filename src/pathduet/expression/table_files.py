@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import gzip
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pathduet.core.errors import InputError, Problem, Problems
+from pathduet.core.sheet_file import open_text, read_lines, too_many_cells
 from pathduet.core.text_table import read_columns
+from pathduet.expression.identifiers import harmonised_symbols, known_identifiers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,11 +22,23 @@ if TYPE_CHECKING:
 GENE_COLUMNS = ("gene_symbol", "gene_name", "ensembl_id", "entrez_id", "gene_id")
 #: Cells of one kind that an error lists.
 SHOWN = 20
+_TEXT = (".tsv", ".txt", ".tab", ".csv", ".gct", ".cct")
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+#: What HTSeq and STAR count beside genes.
+_SUMMARY_ROW = re.compile(r"__\w+|N_(unmapped|multimapping|noFeature|ambiguous)")
+#: What Excel makes of MARCH1, SEPT2, DEC1: 1-Mar, Mar-01, 01.03.2021, 2021-03-01.
+_DATE = re.compile(
+    r"\d{1,2}-[A-Z][a-z]{2}(-\d{2,4})?|[A-Z][a-z]{2}-\d{1,2}|\d{4}-\d\d-\d\d( 00:00:00)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}"
+)
+_DAY = re.compile(r"3[6-9]\d{3}|4\d{4}|5[0-4]\d{3}")
 
 
 @dataclass
 class RawTable:
-    """What a file holds, before it is judged: gene of each row, sample of each column, numbers."""
+    """What a file holds, before it is judged: gene of each row, sample of each column, numbers.
+
+    Rows that are no gene's have an empty one and no numbers.
+    """
 
     genes: list[str]
     samples: list[str]
@@ -32,70 +46,125 @@ class RawTable:
     first_row: int
     problems: list[Problem] = field(default_factory=list)
     sample_sheet: pd.DataFrame | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 def read_raw(path: Path) -> RawTable:
     """Read a file by its ending."""
-    name, label = path.name.lower(), f"expression table {path.name}"
-    if not path.is_file():
-        raise InputError.of(label, "no such file", "give its path")
-    try:
-        if name.endswith((".tsv", ".tsv.gz", ".csv", ".csv.gz")):
-            return _read_text(path, "\t" if ".tsv" in name[-7:] else ",")
-        if name.endswith(".parquet"):
-            return _read_parquet(path)
-        if name.endswith(".h5ad"):
-            return _read_h5ad(path)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        found = f"cannot be read ({type(error).__name__}: {error})"
-        raise InputError.of(label, found, "check that the file is whole") from error
-    advice = "use .tsv, .tsv.gz, .csv, .csv.gz, .parquet or .h5ad"
-    raise InputError.of(label, "unknown kind of file", advice)
+    if path.name.lower().endswith(".h5ad"):
+        raw = _read_h5ad(_there(path))
+    else:
+        header, frame, first_row = read_table(path)
+        raw = _from_frame(frame, header, _gene_column(header, path.name), path.name, first_row)
+    _leave_out_no_genes(raw)
+    return raw
 
 
-def _read_text(path: Path, separator: str) -> RawTable:
+def read_table(path: Path) -> tuple[list[str], pd.DataFrame, int]:
+    """Read a matrix of genes and samples as it stands in a file of text, a workbook or Parquet.
+
+    Text is UTF-8, or UTF-16 with its mark, gzipped or not, with tabs, commas or semicolons between cells (what the header has
+    most of); in a file with semicolons, numbers may have decimal commas. GCT 1.2 is text with two lines before its header.
+
+    Returns
+    -------
+    header : list of str
+    frame : DataFrame
+        The rows below it; columns are numbered.
+    first_row : int
+        Number of the first of them in the file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, of another kind, or has no row.
+    """
     import pandas as pd
 
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:  # type: ignore[operator]
-        lines = csv.reader(handle, delimiter=separator)
-        header = [cell.strip() for cell in next(lines, [])]
-        first = next(lines, [])
-    gene_column = _gene_column(header, path.name)
-    if not first:
-        raise InputError.of(path.name, "no row below the header", "add one row a gene")
-    if len(first) != len(header):
-        advice = "give the gene column a name (R's write.table leaves it out)"
-        found = f"{len(first)} cells under {len(header)} columns"
-        raise InputError.of(f"{path.name} row 2", found, advice)
+    name = _there(path).name.lower().removesuffix(".gz")
     try:
-        frame = pd.read_csv(
-            path, sep=separator, header=None, skiprows=1, names=range(len(header)), index_col=False,
-            encoding="utf-8", low_memory=False, dtype={gene_column: str}, skip_blank_lines=False,
-            on_bad_lines="error",
-        )  # fmt: skip
-    except pd.errors.ParserError as error:
-        advice = "every row needs as many cells as the header"
-        raise InputError.of(path.name, str(error).strip(), advice) from error
-    return _from_frame(frame, header, gene_column, path.name)
-
-
-def _read_parquet(path: Path) -> RawTable:
-    import pandas as pd
-
-    try:
-        frame = pd.read_parquet(path)
-    except ValueError as error:
-        found = f"cannot be read ({error})"
-        raise InputError.of(path.name, found, "check that the file is whole") from error
-    if frame.index.name in GENE_COLUMNS:
-        frame = frame.reset_index()
-    header = [str(column).strip() for column in frame.columns]
-    gene_column = _gene_column(header, path.name)
+        if name.endswith(_TEXT):
+            header, frame, first_row = _read_text(path)
+        elif name.endswith(".xlsx"):
+            header, *rows = read_lines(path) or [[]]
+            width = max(map(len, [header, *rows]))
+            header = header + [""] * (width - len(header))
+            first_row = 2
+            frame = pd.DataFrame(
+                [[cell or None for cell in row] for row in rows], columns=range(width), dtype=object
+            )
+        elif name.endswith(".parquet"):
+            frame, first_row = pd.read_parquet(path), 2
+            if frame.index.name in GENE_COLUMNS:
+                frame = frame.reset_index()
+            header = [str(column).strip() for column in frame.columns]
+            frame.columns = pd.RangeIndex(len(header))
+        else:
+            advice = f"use {', '.join(_TEXT)} (also .gz), .xlsx, .parquet or .h5ad"
+            raise InputError.of(f"expression table {path.name}", "unknown kind of file", advice)
+    except (InputError, MemoryError):
+        raise
+    # gzip, the parsers of text and Parquet's reader raise of every kind on a damaged file
+    except Exception as error:
+        found = f"cannot be read ({type(error).__name__}: {str(error).strip()})"
+        advice = "check that the file is whole, and that every row has as many cells as the header"
+        raise InputError.of(f"expression table {path.name}", found, advice) from error
     if frame.empty:
-        raise InputError.of(path.name, "no row", "add one row a gene")
-    frame.columns = pd.RangeIndex(len(header))
-    return _from_frame(frame, header, gene_column, path.name)
+        raise InputError.of(path.name, "no row below the header", "add one row a gene")
+    # spreadsheets leave empty columns behind
+    kept = [i for i, title in enumerate(header) if title or frame[i].notna().any()]
+    frame = frame[kept]
+    frame.columns = pd.RangeIndex(len(kept))
+    return [header[i] for i in kept], frame, first_row
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError.of(f"expression table {path.name}", "no such file", "give its path")
+    return path
+
+
+def _read_text(path: Path) -> tuple[list[str], pd.DataFrame, int]:
+    import pandas as pd
+
+    skipped = 0
+    with open_text(path) as handle:
+        line = handle.readline()
+        if not line.strip():
+            raise InputError.of(path.name, "empty file, or no header in its first line", "add the header")
+        if line.startswith("!"):
+            advice = "name the rows by genes (its platform's annotation has them) and hand in genes x samples alone"
+            raise InputError.of(path.name, "a GEO series matrix: its rows are probes of an array", advice)
+        if line.startswith("# gene-model"):
+            advice = "join the samples' files: pathduet import tcga"
+            raise InputError.of(path.name, "the GDC's STAR counts of one sample", advice)
+        if line.startswith("#1.") and not line.startswith("#1.2"):
+            found = f"GCT {line.strip()[1:]}, with rows and columns of annotation"
+            raise InputError.of(path.name, found, "hand in genes x samples alone, or GCT 1.2")
+        if gct := line.startswith("#1.2"):
+            skipped, line = 2, [handle.readline(), handle.readline()][1]
+        while line.startswith("#"):
+            skipped, line = skipped + 1, handle.readline()
+        usual = "," if ".csv" in path.name.lower() else "\t"
+        separator = max("\t,;", key=lambda mark: (line.count(mark), mark == usual))
+        header, first = (
+            [cell.strip() for cell in next(csv.reader([text], delimiter=separator), [])]
+            for text in (line, handle.readline())
+        )
+    if gct:
+        header = [{"Name": "gene_id", "Description": "gene_name"}.get(title, title) for title in header]
+    if first and first[-1:] == [""] and len(first) == len(header) + 1:
+        header.append("")
+    if len(first) > len(header) and header:
+        raise InputError([too_many_cells(first, header, f"{path.name} row {skipped + 2}")])
+    comma = separator == ";" and any(map(_DECIMAL_COMMA.fullmatch, first))
+    with open_text(path) as handle:
+        frame = pd.DataFrame() if not first else pd.read_csv(
+            handle, sep=separator, header=None, skiprows=skipped + 1, names=range(len(header)), index_col=False,
+            low_memory=False, dtype={i: str for i, title in enumerate(header) if title in GENE_COLUMNS},
+            skip_blank_lines=False, on_bad_lines="error", decimal="," if comma else ".",
+        )  # fmt: skip
+    return header, frame, skipped + 2
 
 
 def _read_h5ad(path: Path) -> RawTable:
@@ -104,20 +173,31 @@ def _read_h5ad(path: Path) -> RawTable:
 
     try:
         adata = anndata.read_h5ad(path)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        found = f"no AnnData file ({error})"
+        if adata.X is None or 0 in adata.shape:
+            raise ValueError(f"shape {adata.shape}, no X")
+        values = adata.X.toarray() if hasattr(adata.X, "toarray") else np.asarray(adata.X)
+        values = values.T.astype(np.float64)
+    except MemoryError:
+        raise
+    # HDF5 and its readers raise of every kind on other files
+    except Exception as error:
+        found = f"no AnnData file with samples, genes and numbers ({type(error).__name__}: {error})"
         raise InputError.of(path.name, found, "write it with AnnData.write_h5ad") from error
-    if adata.X is None or 0 in adata.shape:
-        raise InputError.of(path.name, f"shape {adata.shape}", "needs samples, genes and X")
-    values = adata.X.toarray() if hasattr(adata.X, "toarray") else np.asarray(adata.X)
     genes = adata.var.get("gene_symbol", adata.var_names)
     sheet = None
     if "patient_id" in adata.obs:
         slides = adata.obs["slide_id"].astype(str) if "slide_id" in adata.obs else ""
         sheet = pd.DataFrame({"patient_id": adata.obs["patient_id"].astype(str), "slide_id": slides})
     samples = [str(sample).strip() for sample in adata.obs_names]
-    symbols = ["" if gene != gene else str(gene).strip() for gene in genes]
-    return RawTable(symbols, samples, values.T.astype(np.float64), 0, sample_sheet=sheet)
+    return RawTable(list(map(_gene, genes)), samples, values, 0, sample_sheet=sheet)
+
+
+def _gene(cell: object) -> str:
+    """Return a cell's gene; Entrez ids that were read as numbers lose their ``.0``."""
+    if cell is None or cell != cell:
+        return ""
+    gene = str(cell).strip()
+    return gene[:-2] if re.fullmatch(r"\d+\.0", gene) else gene
 
 
 def _gene_column(header: list[str], name: str) -> int:
@@ -126,18 +206,48 @@ def _gene_column(header: list[str], name: str) -> int:
             return header.index(wanted)
     found = f"columns {', '.join(header[:5])}{' ...' if len(header) > 5 else ''}" if header else "empty file"
     advice = f"name the column with the genes {' or '.join(GENE_COLUMNS)} (genes are rows, samples columns)"
+    if 2 * len(known_identifiers(header[1:])) > len(header) > 2:
+        found, advice = (
+            f"samples in rows: its columns are genes, {', '.join(header[1:4])}, ...",
+            "transpose it: genes are rows, samples columns",
+        )
     raise InputError.of(f"{name} header", found, advice)
 
 
-def _from_frame(frame: pd.DataFrame, header: list[str], gene_column: int, name: str) -> RawTable:
+def _leave_out_no_genes(raw: RawTable) -> None:
+    """Take gene and numbers from rows that are no gene's: counters' summaries, and genes that Excel took for dates.
+
+    Where genes are symbols, a number of the years 2000 to 2049, in days since 1900, is such a date unless it is an Entrez id.
+    """
+    symbols = 2 * sum(gene.isdecimal() for gene in raw.genes) < len(raw.genes)
+    summaries = [i for i, gene in enumerate(raw.genes) if _SUMMARY_ROW.fullmatch(gene)]
+    dates = [
+        i for i, gene in enumerate(raw.genes)
+        if _DATE.fullmatch(gene) or (symbols and _DAY.fullmatch(gene) and harmonised_symbols([gene]) == [gene])
+    ]  # fmt: skip
+    for rows, what in (
+        (summaries, "summaries of a read counter"),
+        (dates, "no genes but dates or numbers, as Excel makes them of MARCH1 or SEPT2"),
+    ):
+        if rows:
+            shown = ", ".join(raw.genes[i] for i in rows[:3])
+            raw.warnings.append(f"{len(rows)} rows are {what} ({shown}): left out")
+    for i in (*summaries, *dates):
+        raw.genes[i] = ""
+        raw.values[i] = np.nan
+
+
+def _from_frame(
+    frame: pd.DataFrame, header: list[str], gene_column: int, name: str, first_row: int
+) -> RawTable:
     """Split a frame with numbered columns into genes and numbers, noting every cell that is no number."""
     import pandas as pd
 
     columns = [i for i, title in enumerate(header) if title not in GENE_COLUMNS]
     if not columns:
         raise InputError.of(f"{name} header", "no sample column", "add one column a sample")
-    genes = ["" if gene != gene or gene is None else str(gene).strip() for gene in frame[gene_column]]
-    bad, total = Problems(), 0
+    genes = list(map(_gene, frame[gene_column]))
+    problems, bad, total = Problems(), Problems(), 0
     advice = "needs a number or an empty cell"
     numbers = np.empty((len(frame), len(columns)), dtype=np.float64)
     for target, column in enumerate(columns):
@@ -145,15 +255,41 @@ def _from_frame(frame: pd.DataFrame, header: list[str], gene_column: int, name: 
         if pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells):
             numbers[:, target] = cells.to_numpy(dtype=np.float64, na_value=np.nan)
             continue
-        truths = cells.map(lambda cell: isinstance(cell, bool | np.bool_)).to_numpy(dtype=bool)
-        parsed = pd.to_numeric(cells.astype(object).where(~truths), errors="coerce")
+        said = cells.map(
+            lambda cell: isinstance(cell, str | int | float | np.number) and not isinstance(cell, bool)
+        ).to_numpy(dtype=bool)
+        words = cells.map(lambda cell: str(cell).strip().casefold() in ("true", "false")).to_numpy(dtype=bool)
+        parsed = pd.to_numeric(cells.astype(object).where(said & ~words), errors="coerce")
         numbers[:, target] = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
         rows = np.flatnonzero(cells.notna().to_numpy() & np.isnan(numbers[:, target]))
+        if len(rows) > 2 and np.isnan(numbers[:, target]).all():
+            found = f"no cell is a number ({', '.join(repr(cells.iloc[row]) for row in rows[:3])}, ...)"
+            problems.add(
+                f"{name}, column {header[column]}",
+                found,
+                "remove the column: it is no sample's; decimal points, no commas",
+            )
+            continue
         total += len(rows)
         for row in rows[: SHOWN - len(bad)]:
-            where = f"{name} row {row + 2} ({genes[row] or 'no gene'}), column {header[column]}"
-            bad.add(where, repr(cells.iloc[row]), advice)
-    return RawTable(genes, [header[i] for i in columns], numbers, 2, bad + more_cells(total, name, advice))
+            where = f"{name} row {row + first_row} ({genes[row] or 'no gene'}), column {header[column]}"
+            bad.add(where, repr(cells.iloc[row])[:80], advice)
+    if len(problems) > SHOWN:
+        shown = problems[0]
+        problems = Problems(
+            [
+                Problem(
+                    f"{name}, {len(problems)} columns such as {header[columns[0]]}", shown.found, shown.advice
+                )
+            ]
+        )
+    return RawTable(
+        genes,
+        [header[i] for i in columns],
+        numbers,
+        first_row,
+        [*problems, *bad, *more_cells(total, name, advice)],
+    )
 
 
 def read_sample_sheet(path: Path) -> pd.DataFrame:

@@ -63,8 +63,8 @@ def read_expression(
     Parameters
     ----------
     path : path
-        ``.tsv[.gz]``, ``.csv[.gz]`` or ``.parquet`` with genes in rows, one column named as in
-        ``table_files.GENE_COLUMNS``, and one column a sample; or ``.h5ad`` with samples in obs and genes in var (var
+        Text, ``.xlsx`` or ``.parquet`` (:func:`pathduet.expression.table_files.read_table`) with genes in rows, one column named
+        as in ``table_files.GENE_COLUMNS``, and one column a sample; or ``.h5ad`` with samples in obs and genes in var (var
         names, or ``var["gene_symbol"]``), where ``obs["patient_id"]`` and ``obs["slide_id"]`` map the samples.
     unit : str
         What the numbers are; one of ``table_checks.UNITS``.
@@ -106,7 +106,7 @@ def _assemble(
 ) -> ExpressionTable:
     import pandas as pd
 
-    warnings = []
+    warnings = list(raw.warnings)
     counts = {"rows_read": len(raw.genes), "samples_read": len(raw.samples)}
     if sheet is None:
         sheet = pd.DataFrame({"patient_id": raw.samples, "slide_id": ""}, index=raw.samples)
@@ -133,6 +133,8 @@ def _assemble(
     if counts["rows_merged"]:
         rows = frame.groupby(level=0, sort=False)
         frame = rows.sum() if unit in ADDITIVE else rows.mean()
+        if unit not in ADDITIVE:
+            warnings.append(f"{counts['rows_merged']} rows of genes that stand several times: averaged")
     if frame.empty:
         raise InputError.of(name, "no gene without missing values", "impute or remove the samples")
     counts |= {"genes": len(frame), "samples": frame.shape[1]}

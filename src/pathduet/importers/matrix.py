@@ -122,19 +122,14 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from pathduet.expression.table_files import GENE_COLUMNS
+    from pathduet.expression.table_checks import check_samples
+    from pathduet.expression.table_files import GENE_COLUMNS, read_table
 
     names = (*GENE_COLUMNS, *_GENE_NAMES)
-    if path.name.lower().endswith(".parquet"):
-        table = pd.read_parquet(path)
-    elif path.name.lower().endswith((".xlsx", ".xlsm")):
-        table = pd.read_excel(path)
-    elif path.is_file():
-        comma = path.name.lower().removesuffix(".gz").endswith(".csv")
-        table = pd.read_csv(path, sep="," if comma else "\t", encoding="utf-8-sig", low_memory=False)
-    else:
-        raise InputError.of(str(path), "no such file", "give the matrix's path")
-    table.columns = pd.Index([str(column).strip() for column in table.columns])
+    header, table, _ = read_table(path)
+    if twice := check_samples(header[1:], path.name):
+        raise InputError(twice)
+    table.columns = pd.Index(header)
     if samples_in_rows:
         first = table.columns[0]
         table = table.set_index(first).T.rename_axis("gene_symbol").reset_index()
@@ -150,6 +145,9 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
     values = [c for c in table.columns if c != gene and c not in others]
     if not values:
         raise InputError.of(path.name, "no sample column", "add one column a sample")
+    for column in values if path.suffix.lower() == ".xlsx" else ():  # whose cells are text
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        table[column] = numbers if numbers.notna().equals(table[column].notna()) else table[column]
     renamed = table[[gene, *values]].rename(columns={gene: "gene_symbol"})
     renamed["gene_symbol"] = renamed["gene_symbol"].astype(str)
     return renamed
