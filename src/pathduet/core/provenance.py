@@ -98,7 +98,11 @@ def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
     """
     import json
 
-    apart = ("code", "files", "decided_by")  # files are among the inputs, what decides is made of the settings
+    apart = (
+        "code",
+        "files",
+        "decided_by",
+    )  # files are among the inputs, what decides is made of the settings
     named = {name: value for name, value in job.params.items() if name not in apart}
     settings = without_folders(json.loads(json.dumps(named, default=str)), Path(job.config["results"]))
     own = settings.get("settings")

@@ -117,9 +117,8 @@ def _looks_like(raw: RawTable, unit: str) -> tuple[str, str] | None:
                 f"the largest values are far above the others{some}: no logarithms",
                 "declare counts, tpm or fpkm",
             )
-        rounded = "rounded " if unit == "counts" else ""
         advice = "declare log2_tpm if they are log2(TPM + 1); else undo the logarithm and declare what it was taken of"
-        return f"no value is far above the others{some}: these look like {rounded}logarithms", advice
+        return f"no value is far above the others{some}: these look like logarithms", advice
     if unit == "log2_tpm":
         return _no_log2_tpm(values)
     return _no_linear(values, unit)
@@ -226,8 +225,8 @@ def _no_linear(values: np.ndarray, unit: str) -> tuple[str, str] | None:
     million = len(values) >= _ENOUGH_GENES and len(sums) > 2 and np.allclose(sums, 1e6, rtol=0.02)
     if unit == "counts" and million and len(set(sums)) > 1:  # not drawn down to a million reads
         return (
-            "every sample adds up to about a million: these look like rounded TPM",
-            "declare tpm, not rounded",
+            "every sample adds up to about a million: these look like TPM",
+            "declare tpm",
         )
     return None
 
