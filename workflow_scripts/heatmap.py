@@ -29,5 +29,13 @@ with job(snakemake, f"heatmap {wildcards.slide}") as results:
             [int(wildcards.fold)],
         )
         thumbnail = results.slide(slide.slide_id) / "thumbnail.png"
-        viewer_mpp = snakemake.params.settings["viewer_mpp"]
-        write_heatmaps(out, maps, thumbnail, slide.path, scene=slide.scene, viewer_mpp=viewer_mpp)
+        settings = snakemake.params.settings
+        write_heatmaps(
+            out,
+            maps,
+            thumbnail,
+            slide.path,
+            scene=slide.scene,
+            viewer_mpp=settings["viewer_mpp"],
+            frame=settings["frame"],
+        )

@@ -13,4 +13,5 @@ with job(snakemake, "predict"):
         Path(snakemake.output.predictions).parent,
         snakemake.params.settings["encoder"],
         snakemake.threads,
+        snakemake.params.settings["frame"],
     )

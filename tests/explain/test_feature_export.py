@@ -41,6 +41,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ):
             with h5py.File(path, "r+") as file:
                 file.attrs["slide_id"] = slide_id
+                if path.name == "tiles.h5":
+                    file.attrs["bounds"] = [*PLACE, *SCANNED]
         ground = np.full((50, 60, 3), 230, np.uint8)
         ground[3:18, 5:25] = 90  # where the file says it was scanned
         Image.fromarray(ground).save(results / "slides" / slide_id / "thumbnail.png")
@@ -123,6 +125,8 @@ def test_qupath_s_frame_puts_objects_on_what_it_shows(run: Path, tmp_path: Path)
     for frame in ("level0", "qupath"):
         for format in ("geojson", "anndata"):
             chosen = ["--slides", "S1", "--magnification", "20x", "--frame", frame]
+            if (format, frame) in (("geojson", "qupath"), ("anndata", "level0")):
+                del chosen[-2:]  # what is taken where nothing is said
             status, text = export(run, tmp_path / frame, format, *chosen)
             assert status == 0, text
         collections[frame] = json.loads((tmp_path / frame / "20x" / "S1.geojson").read_text())
@@ -147,7 +151,7 @@ def test_a_model_s_objects_and_heatmaps_know_the_frame_too(run: Path, tmp_path: 
         run, tmp_path, "geojson", "--slides", "S1", "--model", "distilled", "--frame", "qupath"
     )
     assert status == 0, text
-    whole = ["S1", "--results", str(run), "--fold", "1", "--no-viewer", "--no-png", "--frame", "qupath"]
+    whole = ["S1", "--results", str(run), "--fold", "1", "--no-viewer", "--no-png"]
     done = CliRunner().invoke(app, ["heatmap", *whole, "--out", str(tmp_path / "h")])
     assert done.exit_code == 0, done.output
     both = json.loads((tmp_path / "h" / "S1" / "tiles.geojson").read_text())
@@ -160,6 +164,18 @@ def test_a_model_s_objects_and_heatmaps_know_the_frame_too(run: Path, tmp_path: 
         one["geometry"]["coordinates"] for one in both["features"] if one["geometry"]["type"] == "Point"
     ]
     assert min(x for x, _ in points) < 0  # the first column of tiles lies left of what was scanned
+
+
+def test_without_bounds_in_the_artifacts_geojson_says_that_it_counts_from_level_0(run: Path, tmp_path: Path):
+    results = tmp_path / "results"
+    shutil.copytree(run, results)
+    with h5py.File(results / "slides" / "S1" / "tiles.h5", "r+") as file:
+        del file.attrs["bounds"]
+    status, text = export(results, tmp_path / "o", "geojson", "--slides", "S1")
+    assert status == 0, text
+    assert json.loads((tmp_path / "o/20x/S1.geojson").read_text())["pathduet"]["frame"] == "level0"
+    status, text = export(results, tmp_path / "p", "geojson", "--slides", "S1", "--frame", "qupath")
+    assert status == 3 and "nothing says where QuPath counts from" in text
 
 
 def test_spatialdata_reads_tiles_table_and_picture(run: Path, tmp_path: Path):
@@ -246,7 +262,8 @@ def test_features_of_another_tool_go_out_in_any_layout(run: Path, tmp_path: Path
             "layout": layout,
             "files": {"20x": str(there)},
             "sha256": {},
-            "stamps": {},
+            "stamps": {"20x": ""},
+            "runs": {},
             "attributes": {"slide_id": "S1", "encoder": "test", "mpp_x": 0.25, "mpp_y": 0.25, "width": None},
         }
         (copy / "slides" / "S1" / "features.json").write_text(json.dumps(pointer))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from explain.test_tile_maps import write_slide
 from pathduet.core.errors import InputError
-from pathduet.explain.annotated_slides import annotate
+from pathduet.explain.annotated_slides import AnnotatedSlides, annotate
 from pathduet.explain.annotations import read_annotation, read_legend
 from pathduet.explain.region_agreement import agreement_table, score_slide, slide_scores
 
@@ -214,3 +216,52 @@ def test_derived_classes_keep_both_names(tmp_path: Path) -> None:
     path.write_text(json.dumps([feature]))  # QuPath's older exports are a bare list
     annotation = read_annotation("S1", path, (100, 100), (1, 1), read_legend(None))
     assert annotation.structure_of(0, 0, 50, 50) == "Tumor: Positive"
+
+
+def test_annotations_count_from_the_corner_that_is_stated(tmp_path: Path) -> None:
+    ring = [[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]]
+    feature = {
+        "type": "Feature",
+        "properties": {"name": "core"},
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
+    path, bounds, size0 = tmp_path / "S1.geojson", (300, 200, 400, 300), (1000, 800)
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    Image.fromarray(np.pad(np.ones((1, 1), np.uint8), ((0, 2), (0, 3)))).save(tmp_path / "S1.png")
+    legend = {"names": {"1": "core", "0": "glass"}, "mpp": None}
+    for file in (path, tmp_path / "S1.png"):
+        drawn = read_annotation("S1", file, size0, (1, 1), legend, "qupath", bounds)
+        assert drawn.structure_of(300, 200, 100, 100) == "core" and drawn.structure_of(0, 0, 100, 100) == ""
+        drawn = read_annotation("S1", file, size0, (1, 1), legend, "level0", bounds)
+        assert drawn.structure_of(0, 0, 100, 100) == "core"
+        with pytest.raises(
+            InputError, match=r"400 x 300 pixels at \(300, 200\).*explanations\.regions\.frame"
+        ):
+            read_annotation("S1", file, size0, (1, 1), legend, "", bounds)
+
+
+def test_an_annotation_beside_the_tiles_is_a_problem_that_names_the_bounds(tmp_path: Path) -> None:
+    features = write_slide(tmp_path / "S1", {"10x": 3, "20x": 12})
+    with h5py.File(features.with_name("tiles.h5"), "r+") as file:
+        file.attrs["bounds"] = [3000, 2000, 900, 900]
+    ring = [[0, 0], [900, 0], [900, 900], [0, 900], [0, 0]]
+    feature = {
+        "type": "Feature",
+        "properties": {"name": "core"},
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
+    (tmp_path / "S1.geojson").write_text(json.dumps(feature))
+    found = {}
+    for frame in (None, "level0", "qupath"):
+        settings = {"annotations": str(tmp_path / "{slide_id}.geojson"), "legend": None, "frame": frame}
+        annotated = AnnotatedSlides({**settings, "structures": {"tumor": ["core"]}})
+        structures = annotated.structures("S1", features)
+        found[frame] = (
+            structures is not None and (structures["10x"]["structure"] == "core").any(),
+            annotated.problems,
+        )
+    assert found["level0"] == (True, [])
+    assert not found[None][0] and "does not say where it counts from" in found[None][1][0]
+    assert found["qupath"][1] == [
+        "slide S1: none of its tiles lies in S1.geojson; the slide declares a scanned part of 900 x 900 pixels at (3000, 2000) of level 0"
+    ]

@@ -95,6 +95,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str,
     chosen["regions"] = {
         "annotations": str(results / "regions/{slide_id}.png"),
         "legend": str(results / "legend.json"),
+        "frame": None,
         "structures": {"tumor": ["Cellular Tumor"], "tme": ["leading_edge"]},
     }
     settings = {

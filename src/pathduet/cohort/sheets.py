@@ -41,6 +41,8 @@ class SlideRow:
         A reason for leaving the slide out; empty to use it.
     mask : Path or None
         A tissue mask of the user's, GeoJSON or PNG, in place of the automatic one.
+    mask_frame : str
+        Where it counts from: level0, qupath, or empty if that is not said.
     features : Path or None
         Features that another tool made, at one magnification that the file or the configuration says; read only.
     features_10x, features_20x : Path or None
@@ -58,6 +60,7 @@ class SlideRow:
     site: str = ""
     exclude: str = ""
     mask: Path | None = None
+    mask_frame: str = ""
     features: Path | None = None
     features_10x: Path | None = None
     features_20x: Path | None = None

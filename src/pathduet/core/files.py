@@ -45,15 +45,6 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def printable(text: str) -> str:
-    r"""Return a text with what is no character as an escape: bytes of a file name that are not UTF-8, control characters.
-
-    >>> printable("a\tb\udce4.svs")
-    'a\\tb\\udce4.svs'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` (UTF-8) atomically; bytes of file names that are not UTF-8 become escapes."""
     with atomic_path(path) as temporary:

@@ -30,9 +30,20 @@ class Polygon:
     rings: list[Ring]
     properties: Mapping[str, Any]
 
+    def moved(self, dx: float, dy: float) -> Polygon:
+        """Return the polygon so far to the right and down."""
+        return Polygon([[(x + dx, y + dy) for x, y in ring] for ring in self.rings], self.properties)
 
-def read_polygons(path: Path) -> list[Polygon]:
-    """Return the polygons of a file, in its order; points and lines, which have no area, are passed over.
+    def is_beside(self, size: tuple[int, int]) -> bool:
+        """Whether no part of its bounding box lies within so many pixels across and down."""
+        xs, ys = zip(*(point for ring in self.rings for point in ring))
+        return max(xs) <= 0 or max(ys) <= 0 or min(xs) >= size[0] or min(ys) >= size[1]
+
+
+def read_polygons(path: Path) -> tuple[list[Polygon], str]:
+    """Return the polygons of a file, in its order, and the frame that it says it counts in; "" if it does not say.
+
+    Points and lines, which have no area, are passed over.
 
     Raises
     ------
@@ -46,7 +57,9 @@ def read_polygons(path: Path) -> list[Polygon]:
         raise ValueError(f"is no JSON ({type(error).__name__})") from error
     if size > _MAX_BYTES:
         raise ValueError(f"has {size:,} bytes, more than {_MAX_BYTES:,}")
-    return list(_polygons(value, {}))
+    about = value.get("pathduet") if isinstance(value, dict) else None
+    frame = about.get("frame") if isinstance(about, dict) else None
+    return list(_polygons(value, {})), str(frame or "")
 
 
 def _polygons(value: Any, properties: Mapping[str, Any], depth: int = 0) -> Iterator[Polygon]:

@@ -15,6 +15,7 @@ from pathduet.core.faults import raise_machine_fault
 from pathduet.explain.annotations import Annotation, read_annotation, read_legend
 from pathduet.explain.files import plain_name
 from pathduet.explain.tile_maps import read_grids
+from pathduet.slides.readers.frame import bounds_in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ class AnnotatedSlides:
     Parameters
     ----------
     settings : mapping
-        ``annotations`` (path with ``{slide_id}``, or None), ``legend``, ``structures`` (by subspace).
+        ``annotations`` (path with ``{slide_id}``, or None), ``legend``, ``frame``, ``structures`` (by subspace).
 
     Attributes
     ----------
@@ -62,6 +63,7 @@ class AnnotatedSlides:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.template: str | None = settings["annotations"]
         self.problems: list[str] = []
+        self._frame = str(settings["frame"] or "")
         self._structures: Mapping[str, Iterable[str]] = settings["structures"]
         self._legend = cache(lambda: read_legend(Path(settings["legend"]) if settings["legend"] else None))
         self._tiles: dict[str, dict[str, pd.DataFrame] | None] = {}
@@ -88,12 +90,15 @@ class AnnotatedSlides:
             self.problems.append(f"slide {slide_id}: no tiles.h5 beside its features says how large it is")
             return None
         size = (about["width"], about["height"])
-        annotation = read_annotation(slide_id, path, size, about["mpp"], legend)
+        annotation = read_annotation(slide_id, path, size, about["mpp"], legend, self._frame, about["bounds"])
         found = {}
         for m, grid in grids.items():
             tiles = pd.DataFrame(grid.corners, columns=["x", "y"])
             tiles = tiles.assign(size=grid.width0, size_y=grid.height0)
             found[m] = annotate(tiles, annotation, self._structures)[["structure", "subspace"]]
+        if all((tiles["structure"] == "").all() for tiles in found.values()):
+            within = f"; the slide declares {bounds_in_words(about['bounds'])}" if about["bounds"] else ""
+            self.problems.append(f"slide {slide_id}: none of its tiles lies in {path.name}{within}")
         return found
 
     def subspaces(self, slide_id: str, features: Path, magnification: str) -> NDArray[np.str_] | None:

@@ -1,9 +1,9 @@
 """Regions that somebody drew on a slide, as the structure under each tile: GeoJSON polygons or a label picture.
 
-GeoJSON in level-0 pixels, as QuPath exports it: a feature's structure is its classification's ``name`` (or ``names``,
+GeoJSON in level-0 pixels, in a stated frame (:mod:`pathduet.slides.readers.frame`): a feature's structure is its classification's ``name`` (or ``names``,
 joined by ``: ``, as QuPath shows derived classes), else its own ``properties.name``; later features lie over
 earlier ones. A picture is indexed or grey (its numbers are looked up in the legend) or in colours (looked up as
-``#rrggbb``); it covers the slide from its top-left corner, at the legend's ``micrometres_per_pixel`` if given, else from
+``#rrggbb``); it covers what its frame shows from the top-left corner, at the legend's ``micrometres_per_pixel`` if given, else from
 edge to edge. A legend is JSON: ``{"regions": {"1": {"name": "leading_edge"}, ...}}``. Glass and whatever the legend does
 not name is not annotated.
 """
@@ -14,7 +14,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pathduet.core.errors import InputError
-from pathduet.core.geojson import read_polygons
+from pathduet.core.geojson import Polygon, read_polygons
+from pathduet.slides.readers.frame import LEVEL0, Frame, stated_frame
 
 _MAX_PIXELS = 400_000_000
 #: Largest edge of the raster that polygons are drawn on.
@@ -46,19 +47,22 @@ class Annotation:
         Structures.
     scale : (float, float)
         Level-0 pixels per raster pixel, along x and y.
+    frame : Frame
+        Where the raster begins.
     """
 
     labels: NDArray[np.int32]
     names: tuple[str, ...]
     scale: tuple[float, float]
+    frame: Frame = LEVEL0
 
     def structure_of(self, x: float, y: float, width: float, height: float) -> str:
         """Return the structure under a tile (level-0 pixels), "" if less than half of it is annotated."""
-        h, w = self.labels.shape
+        x, y = x - self.frame.x, y - self.frame.y
         left, top = int(np.floor(x / self.scale[0] + 0.5)), int(np.floor(y / self.scale[1] + 0.5))
         right = max(int(np.floor((x + width) / self.scale[0] + 0.5)), left + 1)
         bottom = max(int(np.floor((y + height) / self.scale[1] + 0.5)), top + 1)
-        part = self.labels[max(top, 0) : min(bottom, h), max(left, 0) : min(right, w)]
+        part = self.labels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
         counts = np.bincount(part[part >= 0].ravel(), minlength=len(self.names))
         if counts.sum() < _LEAST_ANNOTATED * (right - left) * (bottom - top) or not counts.sum():
             return ""
@@ -95,7 +99,13 @@ def read_legend(path: Path | None) -> dict[str, Any]:
 
 
 def read_annotation(
-    slide_id: str, path: Path, size0: tuple[int, int], mpp: tuple[float, float], legend: Mapping[str, Any]
+    slide_id: str,
+    path: Path,
+    size0: tuple[int, int],
+    mpp: tuple[float, float],
+    legend: Mapping[str, Any],
+    stated: str = "",
+    bounds: Sequence[int] | None = (),
 ) -> Annotation:
     """Return a slide's annotation.
 
@@ -109,6 +119,10 @@ def read_annotation(
         Micrometres per level-0 pixel, x and y.
     legend : mapping
         From :func:`read_legend`.
+    stated : str
+        The frame that it counts in, see :func:`pathduet.slides.readers.frame.stated_frame`.
+    bounds : sequence of int or None
+        What the slide declares as scanned; None if that is not known.
 
     Raises
     ------
@@ -117,8 +131,9 @@ def read_annotation(
     """
     try:
         if path.suffix.lower() in (".geojson", ".json"):
-            return _from_geojson(path, size0)
-        return _from_picture(path, size0, mpp, legend)
+            polygons, own = read_polygons(path)
+            return _draw(polygons, stated_frame(stated, own, bounds, size0), size0)
+        return _from_picture(path, stated_frame(stated, "", bounds, size0), size0, mpp, legend)
     except (
         OSError,
         ValueError,
@@ -130,12 +145,16 @@ def read_annotation(
         Image.DecompressionBombError,
     ) as error:
         advice = "give GeoJSON polygons in level-0 pixels, or a label picture with a legend"
+        if bounds:
+            advice = (
+                f"say which corner it counts from in explanations.regions.frame, level0 or qupath; {advice}"
+            )
         found = f"{type(error).__name__}: {str(error)[:200]}"
         raise InputError.of(f"annotation of slide {slide_id}, {path.name}", found, advice) from None
 
 
 def _from_picture(
-    path: Path, size0: tuple[int, int], mpp: tuple[float, float], legend: Mapping[str, Any]
+    path: Path, frame: Frame, size0: tuple[int, int], mpp: tuple[float, float], legend: Mapping[str, Any]
 ) -> Annotation:
     if not legend["names"]:
         raise ValueError("a picture needs a legend (explanations.regions.legend)")
@@ -155,12 +174,14 @@ def _from_picture(
             labels[values == (int(key[1:], 16) if key.startswith("#") else int(key))] = names.index(name)
     h, w = values.shape[:2]
     if legend["mpp"] is None:
-        return Annotation(labels, names, (size0[0] / w, size0[1] / h))
-    return Annotation(labels, names, (legend["mpp"] / mpp[0], legend["mpp"] / mpp[1]))
+        shown = frame.size or size0
+        return Annotation(labels, names, (shown[0] / w, shown[1] / h), frame)
+    return Annotation(labels, names, (legend["mpp"] / mpp[0], legend["mpp"] / mpp[1]), frame)
 
 
-def _from_geojson(path: Path, size0: tuple[int, int]) -> Annotation:
-    shapes = [(name, shape.rings) for shape in read_polygons(path) if (name := _structure(shape.properties))]
+def _draw(polygons: Sequence[Polygon], frame: Frame, size0: tuple[int, int]) -> Annotation:
+    moved = (polygon.moved(frame.x, frame.y) for polygon in polygons)
+    shapes = [(name, polygon.rings) for polygon in moved if (name := _structure(polygon.properties))]
     if not shapes:
         raise ValueError("holds no named Polygon or MultiPolygon")
     shrink = max(1.0, max(size0) / _RASTER_EDGE)

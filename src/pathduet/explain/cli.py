@@ -17,9 +17,10 @@ Sheet = Annotated[
     Path | None, typer.Option(help="slides.tsv with the raw slides; else the one the run was made with.")
 ]
 Frame = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="Where coordinates for QuPath count from: level0, or qupath, the part it shows of slides that declare bounds."
+        help="Where coordinates count from: level0, or qupath, the part it shows of slides that declare bounds. "
+        "Of GeoJSON qupath where that is known, else level0."
     ),
 ]
 
@@ -43,7 +44,7 @@ def heatmap(
     viewer_mpp: Annotated[
         float, typer.Option(min=0.1, help="um per pixel of the viewer's finest picture.")
     ] = 2.0,
-    frame: Frame = "level0",
+    frame: Frame = None,
     sheet: Sheet = None,
 ) -> None:
     """Draw what a model made of slides: prototypes, merge weights, attention. Exit status 3 if a slide has none."""
@@ -53,7 +54,6 @@ def heatmap(
     from pathduet.explain.targets import heatmap_task
     from pathduet.explain.viewer.slide_heatmaps import PRODUCTS, explain_slide, lost_reason, write_heatmaps
     from pathduet.results import Results as Layout
-    from pathduet.slides.readers.frame import frame_of
 
     asked = dict(zip(PRODUCTS, (png, geojson, viewer), strict=True))
     products = [name for name in PRODUCTS if asked[name]]
@@ -61,7 +61,7 @@ def heatmap(
     if task is not None and task not in (known := tasks_of(config)):
         raise InputError.of("--task", f"{task!r} is no task of the run", f"one of {', '.join(known)}")
     task = task or heatmap_task(config).name
-    _frame(frame)
+    frame_named(frame)
     rows = {
         row.slide_id: row for row in read_slides(sheet or _sheet_of(results, config), features_elsewhere=True)
     }
@@ -91,7 +91,7 @@ def heatmap(
                 products=products,
                 scene=row.scene,
                 viewer_mpp=viewer_mpp,
-                frame=frame_of(_frame(frame), slide_id, row.path),
+                frame=frame_named(frame),
             )
         except PathDuetError as error:
             failed += 1
@@ -116,13 +116,11 @@ def export_features(
         str | None, typer.Option(help="distilled, student, teacher ...: its maps and predictions go along.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="Of that model; else as for heatmaps.")] = None,
-    frame: Frame = "level0",
-    sheet: Sheet = None,
+    frame: Frame = None,
 ) -> None:
     """Write the tiles of a run's slides in the layout of another tool. Exit status 3 if a slide was lost or cannot be written."""
     from importlib.util import find_spec
 
-    from pathduet.cohort.sheets import read_slides
     from pathduet.cohort.tasks import tasks_of
     from pathduet.core.errors import InputError
     from pathduet.explain.feature_export import (
@@ -143,7 +141,7 @@ def export_features(
         raise InputError.of("--format", "the package spatialdata is not installed", advice)
     if out.resolve() == own or own in out.resolve().parents:
         raise InputError.of("--out", f"in the run's own folder {results}", "choose another folder")
-    if format not in WITH_MODEL and (model or frame != "level0"):
+    if format not in WITH_MODEL and (model or frame):
         raise InputError.of(
             "--model, --frame", f"{format} has no place for them", f"for {', '.join(WITH_MODEL)}"
         )
@@ -154,10 +152,6 @@ def export_features(
             raise InputError.of("--task", f"{task!r} is no task of the run", f"one of {', '.join(known)}")
         chosen = tasks_of(config)[task] if task else heatmap_task(config)
         folds = _folds(run, chosen.name, model, "ensemble")
-    raw = None
-    if _frame(frame) != "level0":
-        rows = read_slides(sheet or _sheet_of(results, _configuration(results)), features_elsewhere=True)
-        raw = {row.slide_id: row.path for row in rows if row.has_raw}
     job = ExportJob(
         run,
         out,
@@ -166,8 +160,7 @@ def export_features(
         chosen,
         model or "",
         tuple(folds),
-        _frame(frame),
-        raw or {},
+        frame_named(frame),
     )
     patients, lost = slides_to_export(run, slides or [])
     failed = {}
@@ -184,11 +177,13 @@ def export_features(
     raise typer.Exit(3 if lost or failed else 0)
 
 
-def _frame(name: str) -> FrameName:
+def frame_named(name: str | None) -> FrameName | None:
     """Return a frame's name, checked."""
     from pathduet.core.errors import InputError
     from pathduet.slides.readers.frame import FRAMES
 
+    if name is None:
+        return None
     for known in FRAMES:
         if name == known:
             return known

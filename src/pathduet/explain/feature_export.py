@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,10 @@ from pathduet.explain.tile_export import (
     write_objects,
     write_spatialdata,
 )
+from pathduet.explain.tile_maps import read_grids
 from pathduet.explain.viewer.slide_heatmaps import explain_slide
 from pathduet.features.export import WRITERS, slide_tiles
+from pathduet.features.feature_file import features_of
 from pathduet.results import PREDICTIONS, Results
 from pathduet.slides.readers.frame import FrameName, frame_of
 
@@ -53,9 +55,8 @@ class ExportJob:
         mean over all folds.
     folds : tuple of int
         Folds that the model was trained in.
-    frame : {"level0", "qupath"}
-    raw : mapping of str to Path
-        Raw slides by id: only the frame of QuPath needs them.
+    frame : {"level0", "qupath"} or None
+        None: of GeoJSON where QuPath counts from, as far as that is known; of the others level 0.
     """
 
     results: Results
@@ -65,8 +66,7 @@ class ExportJob:
     task: Task | None = None
     model: str = ""
     folds: tuple[int, ...] = ()
-    frame: FrameName = "level0"
-    raw: Mapping[str, Path] = field(default_factory=dict)
+    frame: FrameName | None = None
 
     @cached_property
     def fold_of(self) -> dict[str, int]:
@@ -125,7 +125,8 @@ def _export(job: ExportJob, slide_id: str, patient_id: str) -> list[Path]:
     tiles = slide_tiles(job.results, slide_id, job.magnifications)
     if job.format in WRITERS:
         return [WRITERS[job.format](job.out, one) for one in tiles]
-    frame = frame_of(job.frame, slide_id, job.raw.get(slide_id, Path()))
+    bounds = read_grids(features_of(job.results, slide_id))[1]["bounds"]
+    frame = frame_of(job.frame or (None if job.format == "geojson" else "level0"), slide_id, bounds)
     view = _view(job, slide_id, patient_id) if job.model else None
     written = []
     for one in tiles:

@@ -51,7 +51,7 @@ class SlideMaps(NamedTuple):
         prototype) and `merge_weight_<subspace>` (share in the mean of eq. 12; each adds up to 1 over a magnification's
         tiles), `merge_weight` (the one of the tile's own prototype) and `attention_patches`. Of a teacher:
         `attention_<subspace>`. Each attention adds up to 1. ``attrs``: `slide_id`, `width`, `height` (level 0; None
-        without tiles.h5), `mpp` (x, y), `task` (its title inside a sentence), `model`, `fold`, `subspaces`; of students
+        without tiles.h5), `bounds` (declared, see :mod:`pathduet.slides.readers.frame`), `mpp` (x, y), `task` (its title inside a sentence), `model`, `fold`, `subspaces`; of students
         `named_by`: ``teacher``, ``task`` (the order then has a stable meaning, but not the subspaces') or ``nothing``.
     points : DataFrame
         One row a point at which deformable attention read the slide: `magnification`, `attention` (a
@@ -160,7 +160,7 @@ def loaded_slide_maps(
 
 
 def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
-    """Return a slide's tiles by magnification, and `slide_id`, `mpp`, `width` and `height`.
+    """Return a slide's tiles by magnification, and `slide_id`, `mpp`, `width`, `height` and declared `bounds` (None: not known).
 
     Of a slide with features of another tool, `mpp` is NaN where nothing tells it, and width and height are those of its tiles'
     extent.
@@ -180,6 +180,7 @@ def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
                 "mpp": tuple(float(known[name] or "nan") for name in ("mpp_x", "mpp_y")),
                 "width": known.get("width"),
                 "height": known.get("height"),
+                "bounds": known.get("bounds"),
             }
             grids = {}
             for m in slide.magnifications:
@@ -200,6 +201,9 @@ def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
                 if str(file.attrs.get("slide_id", about["slide_id"])) != about["slide_id"]:
                     raise KeyError("tiles.h5 beside it is another slide's")
                 about |= {"width": int(file.attrs["width"]), "height": int(file.attrs["height"])}
+                about["bounds"] = file.attrs.get("bounds")
+        if about["bounds"] is not None:
+            about["bounds"] = tuple(int(v) for v in about["bounds"])
     except (OSError, KeyError, FeatureFileError) as error:
         raise InputError.of(f"features {features}", str(error), "extract them again") from None
     return grids, about

@@ -11,11 +11,12 @@ from pathduet.core.errors import InputError
 from pathduet.core.faults import raise_machine_fault
 from pathduet.explain.mean_of_folds import mean_of_folds
 from pathduet.explain.tile_maps import Expression, SlideMaps, loaded_slide_maps
-from pathduet.explain.viewer.geojson import write_geojson
+from pathduet.explain.viewer.geojson import maps_frame, write_geojson
 from pathduet.explain.viewer.heatmap import heatmap_png
 from pathduet.explain.viewer.slide_heatmaps import read_picture, write_picture
 from pathduet.explain.viewer.viewer_page import write_viewer
 from pathduet.release.load import Release
+from pathduet.slides.readers.frame import FrameName
 
 #: Folder beside prediction.json, and micrometres per pixel of the finest picture that can be zoomed to.
 FOLDER, VIEWER_MPP = "heatmaps", 2.0
@@ -51,7 +52,9 @@ def heatmap_bytes(folder: Path, maps: Sequence[SlideMaps], files: Mapping[str, s
     return heatmap_png(mean_of_folds(maps), read_picture(folder / "thumbnail.png"))
 
 
-def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: SlideRow) -> dict[str, Any]:
+def write_heatmaps(
+    folder: Path, maps: Mapping[str, list[SlideMaps]], slide: SlideRow, frame: FrameName | None
+) -> dict[str, Any]:
     """Write ``heatmaps/`` into a slide's folder and return its files by task, relative to that folder.
 
     The pages of all tasks share one pyramid of the slide; ``viewer/index.html`` is the first task's. Without a raw slide there
@@ -65,6 +68,8 @@ def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: Sli
         Task to the folds' maps.
     slide : SlideRow
         Its raw slide is only read.
+    frame : {"level0", "qupath"} or None
+        Where the GeoJSON's coordinates count from, see :func:`pathduet.slides.readers.frame.frame_of`.
     """
     means = {task: mean_of_folds(found) for task, found in maps.items() if found}
     out, written = folder / FOLDER, {}
@@ -73,7 +78,7 @@ def write_heatmaps(folder: Path, maps: Mapping[str, list[SlideMaps]], slide: Sli
         page = f"{task}.html" if pages else "index.html"
         pages[page] = mean
         write_picture(out / f"{task}.png", mean, folder / "thumbnail.png")
-        write_geojson(out / f"{task}.geojson", mean)
+        write_geojson(out / f"{task}.geojson", mean, frame=maps_frame(frame, mean))
         written[task] = {
             "picture": f"{FOLDER}/{task}.png",
             "geojson": f"{FOLDER}/{task}.geojson",

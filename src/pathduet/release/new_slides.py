@@ -13,6 +13,7 @@ from pathduet.expression.tables import ExpressionTable, read_expression
 from pathduet.release.contents import is_release
 from pathduet.release.export import export_release
 from pathduet.slides.folder import FoundSlides, find_slides
+from pathduet.slides.readers.frame import FrameName
 
 
 def gather(sources: Sequence[Path], out: Path | None = None) -> FoundSlides:
@@ -87,7 +88,12 @@ def release_folder(model: Path, name: str, out: Path) -> Path:
 
 
 def predict_configured(
-    settings: Mapping[str, Any], release: Path, out: Path, encoder: Mapping[str, Any], workers: int
+    settings: Mapping[str, Any],
+    release: Path,
+    out: Path,
+    encoder: Mapping[str, Any],
+    workers: int,
+    frame: FrameName | None,
 ) -> None:
     """Predict the slides that the configuration's ``predict`` section names.
 
@@ -99,6 +105,8 @@ def predict_configured(
     encoder : mapping
         This machine's choices for the encoder, see :func:`pathduet.release.load.load_release`.
     workers : int
+    frame : {"level0"} or None
+        Of the GeoJSON, ``explanations.heatmaps.frame``.
 
     Raises
     ------
@@ -116,5 +124,5 @@ def predict_configured(
     table = read_table(path, settings["unit"], samples)
     slides = gather([Path(settings["slides"])]).slides
     opened, device = load_release(release, encoder), encoder["device"]
-    ledger = predict_slides(slides, opened, out, table, workers, device, settings["heatmaps"])
+    ledger = predict_slides(slides, opened, out, table, workers, device, settings["heatmaps"], frame)
     print(summarise(ledger))

@@ -30,6 +30,7 @@ from pathduet.release.new_expression import NewExpression, named_by_samples, sca
 from pathduet.results import Results
 from pathduet.slides.batch import run_stages, write_manifest
 from pathduet.slides.foreign_features import ForeignSettings, take_batch
+from pathduet.slides.readers.frame import FrameName
 from pathduet.slides.status import StageStatus
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def predict_slides(
     workers: int = 1,
     device: str = "auto",
     heatmaps: bool = True,
+    frame: FrameName | None = None,
 ) -> pd.DataFrame:
     """Predict slides; a slide that fails is a row of the ledger and ends nothing else.
 
@@ -78,6 +80,8 @@ def predict_slides(
         For the models.
     heatmaps : bool
         Whether each slide gets heatmaps/: pictures, GeoJSON for QuPath and pages to zoom into.
+    frame : {"level0", "qupath"} or None
+        Where the GeoJSON's coordinates count from, see :func:`pathduet.slides.readers.frame.frame_of`.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def predict_slides(
         check_encoder(release)
     scaled = scale_expression(release, expression)
     limit_threads(workers)
-    run = _Run(release, scaled, Results(out), torch.device(pick_device(device)), heatmaps)
+    run = _Run(release, scaled, Results(out), torch.device(pick_device(device)), heatmaps, frame)
     statuses = _features(slides, release, out, workers)
     pairs = track(zip(slides, statuses, strict=True), len(slides), "predicting", "slides")
     done = [run.predict(slide, status) for slide, status in pairs]
@@ -125,6 +129,7 @@ class _Run:
     out: Results
     device: torch.device
     heatmaps: bool
+    frame: FrameName | None
 
     def predict(self, slide: SlideRow, status: StageStatus) -> tuple[StageStatus, dict[str, Any]]:
         """Predict one slide, and return how it ended and the content of its prediction.json."""
@@ -139,7 +144,7 @@ class _Run:
             answer = slide_answer(slide, status, self.release, expression, folder, self.device, key)
             maps = self._maps(slide, folder, answer, expression)
             if self.heatmaps:
-                _add_heatmaps(folder, answer, maps, slide)
+                _add_heatmaps(folder, answer, maps, slide, self.frame)
             pictures = page.pictures(folder, self.release, answer, maps)
         # Whatever goes wrong with one slide is recorded; the others are predicted.
         except Exception as error:
@@ -159,7 +164,7 @@ class _Run:
     def _key(self, slide: SlideRow, status: StageStatus, expression: NewExpression | None) -> str:
         """Return a hash of all that the slide's prediction depends on."""
         parts: list[Any] = [
-            self.release.id, status.key, dict(status.sha256), slide.patient_id, status.notes, self.heatmaps,
+            self.release.id, status.key, dict(status.sha256), slide.patient_id, status.notes, self.heatmaps, self.frame,
             page.source_hash(), code_version("pathduet.release.predict"),
         ]  # fmt: skip
         parts += [expression.hash(slide), expression.notes] if expression is not None else []
@@ -191,11 +196,15 @@ def _without_folders(error: Exception, slide: SlideRow, folder: Path) -> str:
 
 
 def _add_heatmaps(
-    folder: Path, answer: dict[str, Any], maps: Mapping[str, list[SlideMaps]], slide: SlideRow
+    folder: Path,
+    answer: dict[str, Any],
+    maps: Mapping[str, list[SlideMaps]],
+    slide: SlideRow,
+    frame: FrameName | None,
 ) -> None:
     """Write the heatmaps; what cannot be drawn is a note, since the prediction stands without it."""
     try:
-        answer["heatmaps"] = write_heatmaps(folder, maps, slide) or None
+        answer["heatmaps"] = write_heatmaps(folder, maps, slide, frame) or None
     except (PathDuetError, OSError) as error:
         raise_machine_fault(error, f"slide {slide.slide_id}, heatmaps")
         shutil.rmtree(folder / FOLDER, ignore_errors=True)

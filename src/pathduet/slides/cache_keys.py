@@ -65,7 +65,7 @@ def _tile_key(slide: SlideRow, identity: str, settings: SlideSettings) -> str:
     chosen = settings_of("tile", settings)
     parts = ["tile", slide.slide_id, identity, slide.mpp, chosen, code, *filter(None, [slide.scene])]
     if slide.mask is not None:
-        parts.append(_content(slide.mask))
+        parts += [_content(slide.mask), *filter(None, [slide.mask_frame])]
     return settings_hash(parts)
 
 

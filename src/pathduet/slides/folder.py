@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pathduet.cohort.sheets import SlideRow, read_slides
-from pathduet.core.errors import InputError, Problem
-from pathduet.core.files import printable, write_tsv
+from pathduet.core.errors import InputError, Problem, shown
+from pathduet.core.files import write_tsv
 from pathduet.core.ids import id_of, marked
 from pathduet.core.sheet_file import SUFFIXES as SHEET_SUFFIXES
 from pathduet.slides.dicom_series import WHOLE_SLIDE, Instance, read_instance, series_files
@@ -118,10 +118,10 @@ def find_slides(source: Path, results: Path | None = None) -> FoundSlides:
     if source.suffix.lower() in SHEET_SUFFIXES and not source.is_dir():
         rows = read_slides(source)
         named = ((next(iter([*row.foreign.values(), row.path])).name, row.slide_id) for row in rows)
-        return FoundSlides(rows, [FoundFile(printable(name), slide_id) for name, slide_id in named])
+        return FoundSlides(rows, [FoundFile(_printable(name), slide_id) for name, slide_id in named])
     advice = f"give a folder with {', '.join((*SLIDE_SUFFIXES, *PICTURE_SUFFIXES))} files, one slide, or a slides.tsv"
     if not source.exists():
-        raise InputError([Problem(printable(str(source)), "no slides there", advice)])
+        raise InputError([Problem(str(source), "no slides there", advice)])
     top = source if source.is_dir() else source.parent
     search = _Search(top, results)
     if source.is_dir():
@@ -131,7 +131,7 @@ def find_slides(source: Path, results: Path | None = None) -> FoundSlides:
     found = search.finish()
     if not found.slides:
         seen = f"no slides there, of {len(found.files)} files" if found.files else "no slides there"
-        raise InputError([Problem(printable(str(source)), "; ".join([seen, *found.lines()]), advice)])
+        raise InputError([Problem(str(source), "; ".join([seen, *found.lines()]), advice)])
     return found
 
 
@@ -258,7 +258,12 @@ class _Search:
         self._files.append(FoundFile(self._shown(file), passed_over=why, lost=lost))
 
     def _shown(self, file: Path) -> str:
-        return printable(f"{self._name}/{file.relative_to(self._top).as_posix()}")
+        return _printable(f"{self._name}/{file.relative_to(self._top).as_posix()}")
+
+
+def _printable(name: str) -> str:
+    """Return a file name as one line of text, whatever bytes it has."""
+    return shown(name).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _listed_parts(files: Sequence[Path]) -> dict[Path, list[Path]]:

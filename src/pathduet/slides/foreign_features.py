@@ -20,6 +20,7 @@ from pathduet.features.layout import open_tiles
 from pathduet.results import Results
 from pathduet.slides import previews
 from pathduet.slides.batch import write_manifest
+from pathduet.slides.readers.frame import declared_bounds
 from pathduet.slides.readers.pixel_size import PixelSize, pixel_size
 from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.source import known_by, read_content
@@ -151,7 +152,7 @@ def _look_through(
             slide.slide_id, "too_few_tiles", f"{counted}; at least {settings.min_tiles} are needed", advice
         )
     first = next(iter(found.values()))
-    size, size0, notes = _raw_slide(slide, results, settings)
+    size, size0, bounds, notes = _raw_slide(slide, results, settings)
     if size is None and slide.mpp:
         size = PixelSize(slide.mpp, slide.mpp, "sheet")
     if size is None and first.mpp0:
@@ -159,7 +160,7 @@ def _look_through(
     attributes: dict[str, Any] = {
         "slide_id": slide.slide_id, "layout": first.layout, "encoder": first.encoder, "feature_dim": first.width,
         "mpp_x": size.x if size else None, "mpp_y": size.y if size else None,
-        "width": None, "height": None,
+        "width": None, "height": None, "bounds": bounds,
     }  # fmt: skip
     attributes |= dict(zip(("width", "height"), size0 or first.size0 or (None, None), strict=True))
     sums = {name: sha256_file(path) for name, path in slide.foreign.items()}
@@ -201,18 +202,19 @@ def _compare(slide: SlideRow, found: Mapping[str, ForeignTiles], problems: Probl
 
 def _raw_slide(
     slide: SlideRow, results: Path, settings: ForeignSettings
-) -> tuple[PixelSize | None, tuple[int, int] | None, list[str]]:
-    """Return a raw slide's pixel size and dimensions and write its thumbnail, as ground of heatmaps; what fails is a note."""
+) -> tuple[PixelSize | None, tuple[int, int] | None, list[int] | None, list[str]]:
+    """Return a raw slide's pixel size, dimensions and declared bounds and write its thumbnail, as ground of heatmaps; what fails is a note."""
     if not slide.has_raw:
-        return None, None, []
+        return None, None, None, []
     try:
         with SlideReader(slide.slide_id, slide.path, slide.scene) as reader:
             picture = reader.thumbnail(previews.preview_size(*reader.dimensions))[0]
             previews.save_png(Results(results).slide(slide.slide_id) / "thumbnail.png", picture)
+            bounds = list(declared_bounds(reader.properties))
             try:
                 size = pixel_size(slide.slide_id, reader.properties, slide.mpp, settings.default_mpp)
-                return size, reader.dimensions, []
+                return size, reader.dimensions, bounds, []
             except SlideError:
-                return None, reader.dimensions, ["the raw slide does not say its pixel size"]
+                return None, reader.dimensions, bounds, ["the raw slide does not say its pixel size"]
     except SlideError as error:
-        return None, None, [f"raw slide not used: {error.found}"]
+        return None, None, None, [f"raw slide not used: {error.found}"]

@@ -19,6 +19,8 @@ LONGEST_S = 120.0  # opening is done in well under a second
 
 def check_slide(slide: SlideRow, default_mpp: float | None) -> StageStatus:
     """Open one slide and find its pixel size; never raises for a bad slide."""
+    from pathduet.slides.given_mask import given_mask
+    from pathduet.slides.readers.frame import declared_bounds
     from pathduet.slides.readers.pixel_size import pixel_size
     from pathduet.slides.readers.reader import SlideReader
 
@@ -29,6 +31,9 @@ def check_slide(slide: SlideRow, default_mpp: float | None) -> StageStatus:
             size = pixel_size(slide.slide_id, reader.properties, slide.mpp, default_mpp)
             width, height = reader.dimensions
             levels = len(reader.level_downsamples)
+            if slide.mask is not None:
+                bounds = declared_bounds(reader.properties)
+                given_mask(slide.slide_id, slide.mask, (width, height), (256, 256), slide.mask_frame, bounds)
     except SlideError as error:
         return StageStatus(slide.slide_id, STAGE, "failed", error.reason, error.found)
     message = f"{width} x {height} px, {levels} levels, {size.x:.4g} um/px from {size.source}"

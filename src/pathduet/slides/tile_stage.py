@@ -12,7 +12,8 @@ from PIL import Image
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import SlideError
 from pathduet.slides import previews
-from pathduet.slides.given_mask import given_mask
+from pathduet.slides.given_mask import check_on_tissue, given_mask
+from pathduet.slides.readers.frame import declared_bounds
 from pathduet.slides.readers.pixel_size import PixelSize, pixel_size
 from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.settings import TileSettings
@@ -113,7 +114,7 @@ def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) 
         size = pixel_size(slide.slide_id, reader.properties, slide.mpp, settings.default_mpp)
         _check_size(slide, reader.dimensions, size, settings)
         thumbnail = _read_thumbnail(slide, reader, size, settings)
-        mask = _find_tissue(slide, thumbnail, reader.dimensions)
+        mask = _find_tissue(slide, thumbnail, reader)
         kept = _keep_tiles(mask, thumbnail.shape, reader.dimensions, size, settings)
         picture = _preview(reader, thumbnail.image)
         overlay = _overlay(picture, mask, kept, reader.dimensions)
@@ -177,13 +178,18 @@ def _read_thumbnail(
     return Thumbnail(image, readable, mpp)
 
 
-def _find_tissue(slide: SlideRow, thumbnail: Thumbnail, size0: tuple[int, int]) -> TissueMask:
+def _find_tissue(slide: SlideRow, thumbnail: Thumbnail, reader: SlideReader) -> TissueMask:
     """Return the tissue found on the thumbnail, or marked by the user."""
     mask = tissue_mask(thumbnail.image, thumbnail.mpp, thumbnail.readable)
     if slide.mask is None:
         return mask
-    given = given_mask(slide.slide_id, slide.mask, size0, thumbnail.shape)
-    return replace(mask, tissue=given & thumbnail.readable, pen=np.zeros_like(given))
+    bounds = declared_bounds(reader.properties)
+    given = given_mask(
+        slide.slide_id, slide.mask, reader.dimensions, thumbnail.shape, slide.mask_frame, bounds
+    )
+    given &= thumbnail.readable
+    check_on_tissue(slide.slide_id, slide.mask, given, thumbnail.image, bounds)
+    return replace(mask, tissue=given, pen=np.zeros_like(given))
 
 
 def _keep_tiles(

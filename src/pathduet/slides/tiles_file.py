@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pathduet import __version__
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.files import atomic_path
+from pathduet.slides.readers.frame import declared_bounds
 from pathduet.slides.readers.pixel_size import PixelSize
 from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.settings import TileSettings
@@ -134,6 +135,7 @@ def write_tiles(
                 "objective_power": reader.objective_power,
                 "width": width,
                 "height": height,
+                "bounds": np.array(declared_bounds(reader.properties), np.int64),
                 "vendor": reader.vendor,
                 "reader": reader.library,
                 "tile_px": settings.tile_px,

@@ -16,8 +16,8 @@ from pathduet.cohort.column_kinds import UNKNOWN, ColumnKind, column_kinds
 from pathduet.cohort.sheets import SlideRow, read_patients, read_sheets
 from pathduet.cohort.tcga_barcode import patient_of
 from pathduet.core.config import default
-from pathduet.core.errors import InputError
-from pathduet.core.files import printable, write_text, write_tsv
+from pathduet.core.errors import InputError, shown
+from pathduet.core.files import write_text, write_tsv
 from pathduet.importers.clinical_values import PATIENT_ID, column_of, read_table
 from pathduet.importers.cohort_sheets import CohortExpression, write_expression
 from pathduet.importers.ids import safe_id
@@ -203,7 +203,7 @@ def _find_slides(folder: Path, found: Written) -> list[SlideRow]:
     # a sheet is UTF-8
     unwritable = [image for image in there.slides if not _is_text(str(image.path))]
     if unwritable:
-        names = [printable(str(image.path)) for image in unwritable]
+        names = [shown(str(image.path)) for image in unwritable]
         found.lists.append(("slides whose names are not UTF-8, left out: rename them", names))
     return [image for image in there.slides if image not in unwritable]
 

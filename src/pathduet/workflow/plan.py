@@ -412,7 +412,14 @@ class Plan:
         """What a slide's artifacts are made of: neither where it lies nor when it was written."""
         if slide.exclude:
             return [slide.slide_id, slide.exclude]
-        return [slide.slide_id, slide.mpp, slide.scene, self._raw_content(slide), slide.mask]
+        return [
+            slide.slide_id,
+            slide.mpp,
+            slide.scene,
+            self._raw_content(slide),
+            slide.mask,
+            slide.mask_frame,
+        ]
 
     def _raw_content(self, slide: SlideRow) -> str:
         if not slide.has_raw:
@@ -564,11 +571,10 @@ class Plan:
 
     def heatmap_job(self, slide_id: str) -> Job:
         """Heatmaps of a slide, drawn over its pixels."""
-        slide, mpp = self._slide(slide_id), self.config["explanations"]["heatmaps"]["viewer_mpp"]
-        facts = [slide_id, slide.patient_id, slide.scene, self._raw_content(slide), mpp]
-        return Job(
-            {"slide": slide.to_plain(), "viewer_mpp": mpp}, decided_by=decisive(facts, self.contents.of)
-        )
+        slide, chosen = self._slide(slide_id), self.config["explanations"]["heatmaps"]
+        drawn = {name: chosen[name] for name in ("viewer_mpp", "frame")}
+        facts = [slide_id, slide.patient_id, slide.scene, self._raw_content(slide), drawn]
+        return Job({"slide": slide.to_plain(), **drawn}, decided_by=decisive(facts, self.contents.of))
 
     def provenance_job(self) -> Job:
         """What the run was made of: the configuration and every file of the user's."""
@@ -588,7 +594,11 @@ class Plan:
 
     def prediction_job(self) -> Job:
         """Predictions of new slides."""
-        settings = {"predict": self.config["predict"], "encoder": self.machine_settings()}
+        settings = {
+            "predict": self.config["predict"],
+            "encoder": self.machine_settings(),
+            "frame": self.config["explanations"]["heatmaps"]["frame"],
+        }
         files = self.files("predict.slides", "predict.expression", "predict.samples")
         own = [Path(path) for path in [*files, *self.files("encoder.weights")]]
         return self._job(settings, {"own": files}, own=own)

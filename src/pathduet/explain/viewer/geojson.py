@@ -21,7 +21,7 @@ from pathduet.explain.colours import lighter, subspace_colours
 from pathduet.explain.layers import layer_values, layers_of, strongest_points
 from pathduet.explain.tile_maps import SlideMaps
 from pathduet.explain.words import subspace_title
-from pathduet.slides.readers.frame import LEVEL0, Frame
+from pathduet.slides.readers.frame import LEVEL0, Frame, FrameName, frame_of
 
 #: Sampled points written per attention and magnification.
 POINTS = 100
@@ -30,6 +30,11 @@ _SPACE = uuid.UUID("4b2a6f0e-6f0d-5d0c-9a60-2f4e1c7d9b11")
 _TILE, _PATCHES = "#6b7177", "#f0e442"
 #: How far a subspace's sampled points are lighter than its tiles.
 _LIGHTER = 0.55
+
+
+def maps_frame(name: FrameName | None, maps: SlideMaps) -> Frame:
+    """Return the frame of a name for the slide of maps, see :func:`pathduet.slides.readers.frame.frame_of`."""
+    return frame_of(name, maps.tiles.attrs["slide_id"], maps.tiles.attrs.get("bounds"))
 
 
 def feature_collection(maps: SlideMaps, points: int = POINTS, frame: Frame = LEVEL0) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path, write_text
 from pathduet.explain.mean_of_folds import mean_of_folds
 from pathduet.explain.tile_maps import NO_PLACES, Expression, SlideMaps, loaded_slide_maps
-from pathduet.explain.viewer.geojson import write_geojson
+from pathduet.explain.viewer.geojson import maps_frame, write_geojson
 from pathduet.explain.viewer.heatmap import heatmap_png
 from pathduet.explain.viewer.viewer_page import PYRAMID, write_viewer
 from pathduet.features.feature_file import features_of, open_features
 from pathduet.results import Results
-from pathduet.slides.readers.frame import LEVEL0, Frame
+from pathduet.slides.readers.frame import FrameName
 from pathduet.training.model_folder import ModelDescription, load_model
 
 Product = Literal["png", "geojson", "viewer"]
@@ -72,7 +72,7 @@ def write_heatmaps(
     products: Iterable[Product] = PRODUCTS,
     scene: str = "",
     viewer_mpp: float = 2.0,
-    frame: Frame = LEVEL0,
+    frame: FrameName | None = None,
 ) -> list[Path]:
     """Write ``heatmap.png``, ``tiles.geojson`` and ``viewer/index.html`` into `out`; return what was written.
 
@@ -91,15 +91,15 @@ def write_heatmaps(
         Which of the raw slide's pictures, where it holds several.
     viewer_mpp : float
         Micrometres per pixel of the finest picture of the viewer.
-    frame : Frame
-        Where the GeoJSON's coordinates count from.
+    frame : {"level0", "qupath"} or None
+        Where the GeoJSON's coordinates count from, see :func:`pathduet.slides.readers.frame.frame_of`.
     """
     wanted, written = set(products), []
     if "png" in wanted:
         write_picture(out / "heatmap.png", maps, thumbnail)
         written.append(out / "heatmap.png")
     if "geojson" in wanted:
-        write_geojson(out / "tiles.geojson", maps, frame=frame)
+        write_geojson(out / "tiles.geojson", maps, frame=maps_frame(frame, maps))
         written.append(out / "tiles.geojson")
     if "viewer" in wanted:
         if slide.is_file() and np.isfinite(maps.tiles.attrs["mpp"][0]):

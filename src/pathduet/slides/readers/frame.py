@@ -1,18 +1,17 @@
-"""Where a viewer has its origin: at the corner of level 0, or of the part that a file declares as scanned.
+"""Where coordinates on a slide count from: the corner of level 0, or of the part that a file declares as scanned.
 
-MIRAX, some Ventana and Leica files declare bounds (``openslide.bounds-x`` and so on): level 0 is the whole glass, the scanned
-part a rectangle in it. QuPath, which opens them with OpenSlide, shows that part alone and counts from its corner.
+MIRAX, Leica, some Ventana and Zeiss files declare bounds (``openslide.bounds-x`` and so on): level 0 is the whole glass, the scanned
+part a rectangle in it. QuPath, which opens them with OpenSlide, shows that part alone and counts from its corner
+(qupath/qupath, ``OpenslideImageServer.java``, the same in 0.2 at commit 0e0ee194 and in 0.5 at 052a2854), unless opened with ``--no-crop``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from pathduet.core.errors import InputError
-from pathduet.slides.readers.source_choice import open_source
 
 FrameName = Literal["level0", "qupath"]
 FRAMES: tuple[FrameName, ...] = ("level0", "qupath")
@@ -46,42 +45,78 @@ class Frame:
 LEVEL0 = Frame()
 
 
-def qupath_frame(properties: Mapping[str, str]) -> Frame:
-    """Return the frame in which QuPath shows a slide with these properties.
+def declared_bounds(properties: Mapping[str, str]) -> tuple[int, ...]:
+    """Return x, y, width and height of the part that a slide declares as scanned, in level-0 pixels; () if it declares none.
 
-    As QuPath's OpenSlide server decides: all four bounds and whole numbers, else the whole of level 0.
+    As QuPath's OpenSlide server decides: all four and whole numbers, or none.
     """
     try:
-        x, y, width, height = (int(properties[name]) for name in _BOUNDS)
+        return tuple(int(properties[name]) for name in _BOUNDS)
     except (KeyError, ValueError):
-        return Frame("qupath")
-    return Frame("qupath", x, y, (width, height))
+        return ()
 
 
-def frame_of(name: FrameName, slide_id: str, path: Path) -> Frame:
-    """Return the frame of a name for a slide; for QuPath's the file is opened.
+def _qupath(bounds: Sequence[int]) -> Frame:
+    return Frame("qupath", bounds[0], bounds[1], (bounds[2], bounds[3])) if bounds else Frame("qupath")
+
+
+def frame_of(name: FrameName | None, slide_id: str, bounds: Sequence[int] | None) -> Frame:
+    """Return the frame to write coordinates in.
 
     Parameters
     ----------
-    path : Path
-        The raw slide; ``Path()`` if there is none.
+    name : {"level0", "qupath"} or None
+        None: QuPath's where the slide's bounds are known, else level 0.
+    bounds : sequence of int or None
+        Of :func:`declared_bounds`; None if they are not known.
 
     Raises
     ------
-    SlideError
-        ``unreadable``.
     InputError
-        If there is no raw slide.
+        If QuPath's is asked for and the bounds are not known.
     """
-    if name == "level0":
-        return LEVEL0
-    if path == Path():
-        found = "no raw slide, which says where QuPath counts from"
-        raise InputError.of(
-            f"slide {slide_id}", found, "give its `path` in slides.tsv, or use --frame level0"
+    if bounds is None and name == "qupath":
+        found = "nothing says where QuPath counts from: no raw slide, or tiles of an older version"
+        advice = "give its `path` in slides.tsv and make its tiles again, or use --frame level0"
+        raise InputError.of(f"slide {slide_id}", found, advice)
+    return LEVEL0 if bounds is None or name == "level0" else _qupath(bounds)
+
+
+def stated_frame(stated: str, own: str, bounds: Sequence[int] | None, size0: tuple[int, int]) -> Frame:
+    """Return the frame in which somebody's drawing counts; none is guessed where it matters.
+
+    Parameters
+    ----------
+    stated, own : str
+        What sheet or configuration and the drawing itself say; empty if nothing.
+    bounds : sequence of int or None
+        Of :func:`declared_bounds`; None if they are not known.
+    size0 : (int, int)
+        Width and height of level 0.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong.
+    """
+    if stated and own and stated != own:
+        raise ValueError(f"says that its frame is {own}, but {stated} is stated for it")
+    name = stated or own
+    if name not in ("", *FRAMES):
+        raise ValueError(f"says that its frame is {name!r}, not one of {', '.join(FRAMES)}")
+    if name == "qupath":
+        if bounds is None:
+            raise ValueError("counts as QuPath does, but no raw slide says from where")
+        return _qupath(bounds)
+    if not name and bounds and tuple(bounds) != (0, 0, *size0):
+        raise ValueError(
+            f"does not say where it counts from. The slide declares {bounds_in_words(bounds)}: QuPath shows that part alone and "
+            "counts from its corner, other tools from the corner of level 0"
         )
-    source = open_source(slide_id, path)
-    try:
-        return qupath_frame(source.properties)
-    finally:
-        source.close()
+    return LEVEL0
+
+
+def bounds_in_words(bounds: Sequence[int]) -> str:
+    """Return declared bounds for a message."""
+    x, y, width, height = bounds
+    return f"a scanned part of {width} x {height} pixels at ({x}, {y}) of level 0"
