@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from fake_results import fake_config
 
+from pathduet.report import run_sections
+from pathduet.report.findings import Findings
 from pathduet.report.summary import closing_lines, headline, recorded_config
 
 
@@ -72,3 +76,14 @@ def test_each_task_is_told_by_the_first_metric_of_its_kind(expression_only: tupl
 def test_a_finished_run_knows_its_configuration(fabricated: tuple[Path, dict[str, Any]], tmp_path: Path):
     folder, config = fabricated
     assert recorded_config(folder) == config and recorded_config(tmp_path) is None
+
+
+def test_the_page_says_of_absolute_paths_the_file_name(tmp_path: Path):
+    config = fake_config(tmp_path)
+    config["sheets"] = {"slides": "/home/alice/slides.tsv", "patients": "/home/alice/patients.tsv"}
+    inputs = {"/home/alice/a/e.tsv": "1", "/home/alice/b/e.tsv": "2"}
+    (tmp_path / "provenance.json").write_text(json.dumps({"config": config, "seed": 1, "inputs": inputs}))
+    found = Findings(tmp_path, config)
+    told = str(run_sections.run(found).blocks)
+    assert found.sheet == "patients.tsv" and "alice" not in told
+    assert "slides: slides.tsv" in told and "e.tsv (2)" in told

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.cohort.tasks import Task, tasks_of
+from pathduet.core.provenance import shown_files, without_folders
 from pathduet.evaluation.metrics import METRIC_NAMES
 from pathduet.result_tables import result_tables
 from pathduet.results import Results
@@ -61,17 +62,6 @@ def _metrics(run: Results, tables: Iterable[str], models: Sequence[str]) -> list
     return rows
 
 
-def _without_folders(value: Any) -> Any:
-    """Cut absolute paths down to their names: where somebody keeps files is nobody else's business."""
-    if isinstance(value, Mapping):
-        return {_without_folders(key): _without_folders(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_folders(one) for one in value]
-    if isinstance(value, str) and value.startswith("/"):
-        return Path(value).name
-    return value
-
-
 def _simulated(results: Path, cohort: Path) -> bool:
     """Return whether the cohort is a phantom; a relative path was meant from where the run was started."""
     return any((place / "simulation.json").is_file() for place in (cohort, results.resolve().parent / cohort))
@@ -124,16 +114,16 @@ def make_card(
         "training": dict(training),
         "metrics": _metrics(run, result_tables(config), sorted(set(models.values()))),
         "encoder": dict(encoder),
-        "config": _without_folders({
+        "config": without_folders({
             key: config[key]
             for key in ("preset", "seed", "protocol", "cohorts", "tasks", "covariates", "labels", "split", "slides", "stain",
                         "encoder", "subspaces", "expression", "model", "training", "evaluation")
             if key in config
-        }),
+        }, run.root),
         "versions": provenance["versions"],
         "git_commit": provenance["git_commit"],
         "source_sha256": provenance["source_sha256"],
-        "inputs": _without_folders(provenance["inputs"]),
+        "inputs": shown_files(provenance["inputs"], run.root),
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from pathduet.cohort.ledger import read_ledger
 from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core.faults import raise_machine_fault
+from pathduet.core.provenance import shown_path
 from pathduet.evaluation.collect import Collected, collect, read_metrics
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.report.blocks import Block, gap
@@ -134,13 +135,18 @@ class Findings:
 
     @property
     def sheet(self) -> str:
-        """The patients' sheet, or the slides' where it stands for both; the path leads from where the run was started."""
-        return str(self.config["sheets"]["patients"] or self.config["sheets"]["slides"])
+        """The patients' sheet, or the slides' where it stands for both, as the page shows it."""
+        return shown_path(self._sheet, self.results)
+
+    @property
+    def _sheet(self) -> Path:
+        """Where the sheet is; the path leads from where the run was started."""
+        return Path(self.config["sheets"]["patients"] or self.config["sheets"]["slides"])
 
     @cached_property
     def patients(self) -> pd.DataFrame | None:
         """The patients, with every column of their sheet."""
-        return self._read(self.sheet, Path(self.sheet), read_patients)
+        return self._read(self.sheet, self._sheet, read_patients)
 
     @cached_property
     def labels(self) -> dict[str, pd.DataFrame]:
@@ -151,7 +157,7 @@ class Findings:
         tasks = self.tasks.items()
         found = self._read(
             self.sheet,
-            Path(self.sheet),
+            self._sheet,
             lambda _: {name: task_labels(patients, task) for name, task in tasks},
         )
         return found or {}

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from pathduet.core.provenance import shown_files, without_folders
 from pathduet.report import figures
 from pathduet.report.blocks import Drawer, Section, gap, table
 from pathduet.report.findings import Findings
@@ -151,7 +152,8 @@ def run(found: Findings) -> Section:
     if found.provenance is None:
         section.blocks.append(found.gap("No provenance.", "provenance.json"))
     else:
-        for key, value in found.provenance.items():
+        inputs = shown_files(found.provenance.get("inputs", {}), found.results)
+        for key, value in {**found.provenance, "inputs": inputs}.items():
             if isinstance(value, dict) and key != "config":
                 rows = [[k, _flat(v)] for k, v in value.items()]
                 section.blocks.append(table(f"provenance-{key}", ["Name", "Value"], rows,
@@ -163,7 +165,7 @@ def run(found: Findings) -> Section:
                                         source="provenance.json"))  # fmt: skip
     section.blocks.append(
         {"kind": "code", "title": "The complete configuration (YAML)",
-         "text": yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)}
+         "text": yaml.safe_dump(without_folders(config, found.results), sort_keys=False, allow_unicode=True)}
     )  # fmt: skip
     return section
 
