@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import tifffile
+from PIL import Image
 
 from pathduet.core.errors import InputError
 from pathduet.slides.batch import run_batch
 from pathduet.slides.dicom_series import WHOLE_SLIDE
-from pathduet.slides.folder import find_slides
+from pathduet.slides.folder import PICTURE_SUFFIXES, find_slides
 from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.stages import run_stage
 
@@ -174,6 +176,20 @@ def test_files_of_one_dicom_series_are_one_slide(tmp_path: Path) -> None:
     ]
     (one,) = find_slides(tmp_path / "flat/b.dcm").slides
     assert (one.slide_id, one.path.name) == ("1.2.5", "c.dcm")
+
+
+@pytest.mark.parametrize("ending", [".tif", ".tiff", ".btf", ".tf2", ".tf8", ".bmp", ".jpeg"])
+def test_whatever_is_looked_for_and_is_no_vendor_s_is_read(tmp_path: Path, ending: str) -> None:
+    path, image = tmp_path / f"a{ending}", stained_image(320, 256)
+    if ending in PICTURE_SUFFIXES:
+        Image.fromarray(image).save(path)
+    else:
+        with tifffile.TiffWriter(path, bigtiff=ending in (".btf", ".tf8")) as writer:
+            for level in (image, image[::2, ::2]):
+                writer.write(level, tile=(128, 128), photometric="rgb", compression="jpeg", metadata=None)
+    (slide,) = find_slides(tmp_path).slides
+    with SlideReader(slide.slide_id, slide.path) as reader:
+        assert reader.dimensions == (256, 320)
 
 
 @pytest.mark.data

@@ -14,6 +14,7 @@ from pathduet.core.files import write_tsv
 from pathduet.core.ids import id_of, marked
 from pathduet.core.sheet_file import SUFFIXES as SHEET_SUFFIXES
 from pathduet.slides.dicom_series import WHOLE_SLIDE, Instance, read_instance, series_files
+from pathduet.slides.readers.pixel_source import hamamatsu_files
 
 #: Endings of plain pictures.
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -32,7 +33,6 @@ UNREAD = {
 }  # fmt: skip
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar")
 _UNFINISHED = (".part", ".partial", ".crdownload", ".filepart", ".download", ".tmp")
-_LIST_OF_FILES = (".vms", ".vmu")  # text that names the slide's pictures
 _SHOWN = 5
 
 
@@ -162,7 +162,7 @@ class _Search:
                 continue
             seen.add(real)
             files = [here / name for name in sorted(names)]
-            parts = _listed_parts(files)
+            parts = {file: named for file in files if (named := hamamatsu_files(file))}
             mirax = {file.stem: file for file in files if file.suffix.lower() == ".mrxs"}
             for name in sorted(folders):
                 if why := self._closed_folder(here / name):
@@ -264,17 +264,6 @@ class _Search:
 def _printable(name: str) -> str:
     """Return a file name as one line of text, whatever bytes it has."""
     return shown(name).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def _listed_parts(files: Sequence[Path]) -> dict[Path, list[Path]]:
-    """Return the files that each VMS or VMU slide names."""
-    parts = {}
-    for slide in files:
-        if slide.suffix.lower() in _LIST_OF_FILES and slide.is_file():
-            with slide.open(encoding="latin-1") as handle:
-                text = handle.read(2**20).casefold()
-            parts[slide] = [file for file in files if file != slide and file.name.casefold() in text]
-    return parts
 
 
 def _unread(path: Path) -> tuple[str, bool] | None:

@@ -17,7 +17,7 @@ from pathduet.cohort.sheets import SlideRow
 from pathduet.core.files import sha256_file, stamp, write_json
 from pathduet.results import Results
 from pathduet.slides.dicom_series import series_files
-from pathduet.slides.readers.pixel_source import mirax_folder
+from pathduet.slides.readers.pixel_source import hamamatsu_files, mirax_folder
 
 #: In a slide's folder of results: how its content is known.
 SOURCE = "source.json"
@@ -47,8 +47,8 @@ def slide_files(path: Path) -> list[Path]:
     suffix, folder, others = path.suffix.lower(), mirax_folder(path), list[Path]()
     if folder is not None:
         others = sorted(folder.iterdir())
-    elif suffix in (".vms", ".vmu"):
-        others = sorted(path.parent.iterdir())
+    elif named := hamamatsu_files(path):
+        others = named
     elif suffix in ("", ".dcm", ".dicom") or suffix[1:].isdigit():  # often a UID for a name
         others = series_files(path)
     return [path, *(other for other in others if other != path and other.is_file())]

@@ -108,3 +108,13 @@ def mirax_folder(path: Path) -> Path | None:
     """Return the folder of a MIRAX slide's files, beside its name or beside what that is a link to; None if there is none."""
     names = (name for name in (path, path.resolve()) if name.suffix.lower() == ".mrxs")
     return next((name.with_suffix("") for name in names if name.with_suffix("").is_dir()), None)
+
+
+def hamamatsu_files(path: Path) -> list[Path]:
+    """Return the files beside a Hamamatsu VMS or VMU that it names, sorted; [] for any other file."""
+    if path.suffix.lower() not in (".vms", ".vmu") or not path.is_file():
+        return []
+    with path.open(encoding="latin-1") as handle:
+        lines = handle.read(2**20).casefold().splitlines()
+    named = {line.partition("=")[2].strip() for line in lines}
+    return sorted(file for file in path.parent.iterdir() if file.name.casefold() in named)
