@@ -43,8 +43,9 @@ try:
     if workflow.is_main_process:
         own_environments = workflow.deployment_settings.deployment_method
         check_inputs(plan, encoder=not own_environments)
-        if not getattr(workflow.dag_settings, "forceall", False):
+        if not {"-F", "--forceall"} & set(sys.argv):
             refuse_unrecorded(plan.results)
+        plan.follow_features()
 except PathDuetError as error:
     raise WorkflowError(str(error)) from None
 

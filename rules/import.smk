@@ -7,6 +7,10 @@
 #
 # Cohorts share the folder's sheets, so one is imported after the other, in the order of the config.
 
+from pathlib import Path
+
+from pathduet.core.file_content import CONTENTS, FileContents
+
 IMPORTS = config["imports"]
 SHEETS = config["out"]
 
@@ -26,6 +30,13 @@ def imported_before(wildcards):
     names = list(IMPORTS)
     place = names.index(wildcards.cohort)
     return [f"{SHEETS}/import_{name}.json" for name in names[:place][-1:]]
+
+
+def import_content(wildcards):
+    """Hashes of the files among them: content decides, not a date. Of folders Snakemake asks the date."""
+    contents = FileContents(Path(SHEETS) / CONTENTS)
+    files = filter(os.path.isfile, import_inputs(wildcards))
+    return [contents.of(path) for path in files]
 
 
 def import_entry(wildcards):
@@ -55,5 +66,6 @@ rule import_cohort:
         runtime=240,
     params:
         entry=import_entry,
+        content=import_content,
     script:
         "../workflow_scripts/import_cohort.py"

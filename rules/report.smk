@@ -70,8 +70,15 @@ rule crate:
     input:
         report=RESULTS.report,
         provenance=RESULTS.provenance,
+        ledger=RESULTS.ledger,
+        folds=RESULTS.folds,
         participation=RESULTS.participation,
-        tables=tables(),
+        left_out=RESULTS.left_out,
+        evaluated=evaluated_files(),
+        histories=plan.of_folds(plan.evaluated, HISTORY),
+        ensembles=plan.ensembles,
+        metrics=[RESULTS.metrics(table) for table in plan.tables],
+        tables=[RESULTS.table(t, kind) for t in plan.tables for kind in TABLE_SUFFIXES],
     output:
         crate=RESULTS.crate,
     log:

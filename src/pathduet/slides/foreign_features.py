@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathduet.core.files import sha256_file, stamp, write_json
 from pathduet.core.progress import track
 from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
+from pathduet.features.feature_file import read_pointer
 from pathduet.features.foreign_tiles import FeatureFileError, ForeignTiles
 from pathduet.features.layout import open_tiles
 from pathduet.results import Results
@@ -118,6 +120,7 @@ def _take(slide: SlideRow, results: Path, settings: ForeignSettings, problems: P
             raise SlideError(slide.slide_id, "excluded", slide.exclude)
         key = _key(slide, results, settings)
         if before is not None and (before.status, before.key) == ("ok", key) and pointer.is_file():
+            point_anew(slide, results)
             return before
         status = _look_through(slide, results, settings, key, problems)
     except SlideError as error:
@@ -131,11 +134,23 @@ def _take(slide: SlideRow, results: Path, settings: ForeignSettings, problems: P
 
 
 def _key(slide: SlideRow, results: Path, settings: ForeignSettings) -> str:
-    """Return a hash of what the pointer depends on."""
-    named = {name: str(path) for name, path in slide.foreign.items()}
+    """Return a hash of what the pointer depends on, but for where the files lie."""
     code = code_version("pathduet.slides.foreign_features")
-    known = known_by(slide, results, read_content)
-    return settings_hash([slide.slide_id, slide.mpp, named, known, vars(settings), code])
+    known = [sorted(slide.foreign), known_by(slide, results, read_content)]
+    return settings_hash([slide.slide_id, slide.mpp, known, vars(settings), code])
+
+
+def point_anew(slide: SlideRow, results: Path) -> None:
+    """Let a slide's pointer lead to where its features lie now; whoever reads them compares their content."""
+    path, files = Results(results).feature_pointer(slide.slide_id), _places(slide)
+    with contextlib.suppress(OSError):  # there is none yet, or it is damaged: its job makes it
+        known = read_pointer(path)
+        if known["files"] != files and set(known["files"]) == set(files):
+            write_json(path, known | {"files": files})
+
+
+def _places(slide: SlideRow) -> dict[str, str]:
+    return {name: str(path) for name, path in slide.foreign.items()}
 
 
 def _look_through(
@@ -168,7 +183,7 @@ def _look_through(
     attributes["key"] = content
     pointer = {
         "layout": first.layout,
-        "files": {name: str(path) for name, path in slide.foreign.items()},
+        "files": _places(slide),
         "sha256": sums,
         "stamps": {name: stamp(path) for name, path in slide.foreign.items()},
         "runs": {name: tiles.runs for name, tiles in found.items()},

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.catalogue import Model, catalogue_of, names, opponent_of
 from pathduet.cohort.labels import label_columns, task_labels
-from pathduet.cohort.sheets import SlideRow, read_sheets
+from pathduet.cohort.sheets import SlideRow, read_sheets, read_slides
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
@@ -431,7 +431,7 @@ class Plan:
         return planned_as(slide_files(slide.path), self.results.slide(slide.slide_id) / SOURCE)
 
     def foreign_job(self, batch: str) -> Job:
-        """A look at features that another tool made. Where they lie is written down, so that a moved one is looked at again."""
+        """A look at features that another tool made."""
         rows = [slide.to_plain() for slide in self.batches[batch]]
         given = {"slides": rows, "reading": self.foreign_settings()}
         facts = [
@@ -440,12 +440,19 @@ class Plan:
             else [
                 s.slide_id,
                 s.mpp,
-                {name: str(path) for name, path in s.foreign.items()},
+                sorted(s.foreign),
                 known_by(s, self.results.root, planned_as),
             ]
             for s in self.batches[batch]
         ]
         return Job(given, decided_by=decisive([self.foreign_settings(), facts], self.contents.of))
+
+    def follow_features(self) -> None:
+        """Let the results lead to where features of another tool lie now: moving them is no reason to run a job."""
+        from pathduet.slides.foreign_features import point_anew
+
+        for slide in filter(lambda one: one.foreign, self.slides):
+            point_anew(slide, self.results.root)
 
     def foreign_settings(self) -> dict[str, Any]:
         """Settings of reading features that another tool made."""
@@ -601,7 +608,9 @@ class Plan:
         }
         files = self.files("predict.slides", "predict.expression", "predict.samples")
         own = [Path(path) for path in [*files, *self.files("encoder.weights")]]
-        return self._job(settings, {"own": files}, own=own)
+        new = read_slides(self.config["predict"]["slides"]) if self.config["predict"]["slides"] else []
+        stamps = [stamp(path) for slide in new for path in (slide.path, *slide.foreign.values())]
+        return self._job(settings, {"own": files}, own=own, slides=stamps)
 
     def machine_settings(self) -> dict[str, Any]:
         """What the configuration says about how fast slides are encoded here, for models from elsewhere."""
