@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 
 from pathduet.cli import app
 from pathduet.cohort.labels import task_labels
-from pathduet.cohort.sheets import read_sheets
+from pathduet.cohort.sheets import SlideRow, read_sheets
 from pathduet.cohort.tasks import tasks_of
 from pathduet.core.config import read, resolve
 from pathduet.core.errors import InputError
 from pathduet.workflow.init import init
+from pathduet.workflow.preflight import check_series
+from slides.test_folder import dicom
 
 
 def slides_in(folder: Path, *names: str) -> Path:
@@ -133,6 +135,22 @@ def test_names_of_any_script_meet_their_rows(tmp_path: Path) -> None:
     told = {unicodedata.normalize("NFC", s.path.stem): patients.at[s.patient_id, "her2"] for s in slides}
     assert told == {"胶质瘤一": "pos", "胶质瘤二": "neg", "Fall ä": "neg", "Fall ö": "pos"}
     assert r"P\udce4.svs" in text and "s/old/scan.vsi: Olympus VSI is read by no library here" in text
+
+
+def test_a_dicom_series_is_one_slide_and_found_by_its_folder(tmp_path: Path) -> None:
+    for patient, series in (("P1", "1.2.3"), ("P2", "1.2.4")):
+        for i in range(3):
+            dicom(tmp_path / "s" / patient / f"{i}.dcm", series)
+    (tmp_path / "l.csv").write_text("patient,her2\nP1,pos\nP2,neg\n")
+    init(tmp_path / "l.csv", tmp_path / "o", slides=tmp_path / "s")
+    slides, _ = read_sheets(tmp_path / "o" / "slides.tsv", tmp_path / "o" / "patients.tsv")
+    assert {s.slide_id: s.patient_id for s in slides} == {"1.2.3": "P1", "1.2.4": "P2"}
+    check_series(slides)
+    twice = [SlideRow(f"S{i}", "P1", "c", tmp_path / f"s/P1/{i}.dcm") for i in range(2)]
+    with pytest.raises(
+        InputError, match=r"slides S0 and S1, path: 0\.dcm and 1\.dcm are of one DICOM series"
+    ):
+        check_series(twice)
 
 
 def test_patients_whose_ids_would_be_one_are_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.cohort.sheets import SlideRow, check_own_folder
@@ -100,6 +101,8 @@ def check_inputs(plan: Plan, *, encoder: bool = True) -> list[ExpressionTable]:
     if plan.slides and not used:
         advice = "clear `exclude` of some, or leave the sheet out"
         problems.add("sheets.slides", f"all {len(plan.slides)} slides are excluded", advice)
+    with problems.collected():
+        check_series(used)
     if plan.has_expression:
         with problems.collected():
             tables = read_tables(plan.config["expression"])
@@ -118,6 +121,23 @@ def check_inputs(plan: Plan, *, encoder: bool = True) -> list[ExpressionTable]:
                 _check_encoder(plan)
     problems.check()
     return tables
+
+
+def check_series(slides: Iterable[SlideRow]) -> None:
+    """Refuse rows that name files of one DICOM series: each would count as the whole slide."""
+    from pathduet.slides.dicom_series import read_instance
+
+    problems = Problems()
+    first: dict[tuple[Path, str], SlideRow] = {}
+    for slide in slides:
+        if slide.path.suffix.lower() not in ("", ".dcm", ".dicom"):
+            continue
+        if (instance := read_instance(slide.path)) is not None and instance.series:
+            other = first.setdefault((slide.path.parent, instance.series), slide)
+            if other is not slide:
+                found = f"{other.path.name} and {slide.path.name} are of one DICOM series, which is one slide"
+                problems.add(f"slides {other.slide_id} and {slide.slide_id}, path", found, "keep one row")
+    problems.check()
 
 
 def _check_results(plan: Plan) -> None:
