@@ -134,3 +134,14 @@ def test_a_description_of_a_finer_level_than_the_file_has_is_noted(description: 
     found = pixel_size("s", properties, None, None)
     assert found.x == 0.25 and ("if the finest level was dropped" in found.note) == noted
     assert pixel_size("s", properties, 1.0, None).note.startswith("pixel size 1 um of sheet taken")
+
+
+def test_ome_xml_of_a_finer_level_than_the_file_has_is_noted() -> None:
+    properties = {
+        "ome.PhysicalSizeX": "0.25",
+        "openslide.level[0].width": "1800",
+        "openslide.level[0].height": "2000",
+    }
+    for width, height, noted in (("7200", "8000", True), ("1800", "2000", False)):
+        note = pixel_size("s", properties | {"ome.SizeX": width, "ome.SizeY": height}, None, None).note
+        assert ("if the finest level was dropped" in note) == noted

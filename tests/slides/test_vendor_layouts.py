@@ -71,6 +71,7 @@ def test_pixels_of_a_vendors_layout_are_openslides(tmp_path: Path, layout: str, 
         assert (size.x, size.y) == pytest.approx((mpp, mpp), rel=1e-3) and not size.note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
 def test_scenes_of_an_ome_tiff_are_those_that_were_written(tmp_path: Path, which: int) -> None:
     scenes = {"first": IMAGES[which], "second": np.ascontiguousarray(IMAGES[1 - which][:768, :512])}
