@@ -218,7 +218,6 @@ def test_spatialdata_reads_tiles_table_and_picture(run: Path, tmp_path: Path):
         (["hdf7"], "'hdf7'; one of trident, clam, stamp, anndata, spatialdata, geojson"),
         (["clam", "--slides", "S7"], "slide 'S7': not in the run"),
         (["trident", "--frame", "qupath"], "trident has no place for them"),
-        (["geojson", "--frame", "omero"], "'omero'; one of level0, qupath"),
         (["anndata", "--model", "abmil"], "not trained"),
         (["anndata", "--model", "distilled", "--task", "grading"], "'grading' is no task"),
     ],
@@ -232,6 +231,11 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     )
     assert isinstance(done.exception, InputError) and message in str(done.exception)
     assert not out.exists()
+
+
+def test_a_frame_of_another_name_is_refused(run: Path, tmp_path: Path):
+    status, text = export(run, tmp_path / "o", "geojson", "--frame", "omero")
+    assert status == 2 and "omero" in text and "qupath" in text and not (tmp_path / "o").exists()
 
 
 def test_the_run_s_own_folder_is_refused_and_other_slides_go_on(run: Path, tmp_path: Path):

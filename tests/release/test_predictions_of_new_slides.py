@@ -141,7 +141,9 @@ def test_each_slide_gets_heatmaps_of_every_task_that_its_page_links_to(predicted
     html = (folder / "prediction.html").read_text()
     for task, files in found.items():
         assert all((folder / name).is_file() and f'href="{name}"' in html for name in files.values())
-        features = json.loads((folder / files["geojson"]).read_text())["features"]
+        collection = json.loads((folder / files["geojson"]).read_text())
+        assert collection["pathduet"]["frame"] == "qupath"
+        features = collection["features"]
         tiles = [one for one in features if one["geometry"]["type"] == "Polygon"]
         assert {one["properties"]["classification"]["names"][0] for one in tiles} <= {"Tumor", "TME"}
         with h5py.File(folder / "features.h5") as file:

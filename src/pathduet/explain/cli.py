@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from pathduet.results import Results
-
-if TYPE_CHECKING:
-    from pathduet.slides.readers.frame import FrameName
+from pathduet.slides.readers.frame import FrameName
 
 Sheet = Annotated[
     Path | None, typer.Option(help="slides.tsv with the raw slides; else the one the run was made with.")
 ]
 Frame = Annotated[
-    str | None,
+    FrameName | None,
     typer.Option(
         help="Where coordinates count from: level0, or qupath, the part it shows of slides that declare bounds. "
         "Of GeoJSON qupath where that is known, else level0."
@@ -61,7 +59,6 @@ def heatmap(
     if task is not None and task not in (known := tasks_of(config)):
         raise InputError.of("--task", f"{task!r} is no task of the run", f"one of {', '.join(known)}")
     task = task or heatmap_task(config).name
-    frame_named(frame)
     rows = {
         row.slide_id: row for row in read_slides(sheet or _sheet_of(results, config), features_elsewhere=True)
     }
@@ -91,7 +88,7 @@ def heatmap(
                 products=products,
                 scene=row.scene,
                 viewer_mpp=viewer_mpp,
-                frame=frame_named(frame),
+                frame=frame,
             )
         except PathDuetError as error:
             failed += 1
@@ -160,7 +157,7 @@ def export_features(
         chosen,
         model or "",
         tuple(folds),
-        frame_named(frame),
+        frame,
     )
     patients, lost = slides_to_export(run, slides or [])
     failed = {}
@@ -175,19 +172,6 @@ def export_features(
         typer.echo(f"{slide_id}: {reason}", err=True)
     typer.echo(f"{len(patients) - len(failed)} of {len(patients) + len(lost)} slides in {out}")
     raise typer.Exit(3 if lost or failed else 0)
-
-
-def frame_named(name: str | None) -> FrameName | None:
-    """Return a frame's name, checked."""
-    from pathduet.core.errors import InputError
-    from pathduet.slides.readers.frame import FRAMES
-
-    if name is None:
-        return None
-    for known in FRAMES:
-        if name == known:
-            return known
-    raise InputError.of("--frame", repr(name), f"one of {', '.join(FRAMES)}")
 
 
 def _configuration(results: Path) -> dict[str, Any]:

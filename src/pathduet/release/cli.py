@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pathduet.core.errors import shown
-from pathduet.explain.cli import Frame, frame_named
+from pathduet.explain.cli import Frame
 from pathduet.results import Results
 
 ResultsFolder = Annotated[Path, typer.Option("--results", help="A finished run's folder.")]
@@ -83,7 +83,6 @@ def predict(
     from pathduet.release.new_slides import gather, read_table, release_folder
     from pathduet.release.predict import check_folder, predict_slides
 
-    chosen = frame_named(frame)
     found = gather([*(sources or []), *([sheet] if sheet else [])], out)
     check_folder(found.slides, out)
     table = read_table(expression, unit, samples) if unit or not expression else None
@@ -98,7 +97,7 @@ def predict(
         typer.echo(
             f"{expression.name} is read as {unit}, the unit of the training tables (--unit says otherwise)"
         )
-    ledger = predict_slides(found.slides, release, out, table, workers, device, heatmaps, chosen)
+    ledger = predict_slides(found.slides, release, out, table, workers, device, heatmaps, frame)
     typer.echo(shown("\n".join([*found.lines(), *lines(ledger)])))
     if (ledger["reason"] == "no_mpp").any():
         typer.echo(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -20,7 +20,7 @@ from pathduet.core.errors import InputError, shown
 from pathduet.core.files import write_text, write_tsv
 from pathduet.importers.clinical_values import PATIENT_ID, column_of, read_table
 from pathduet.importers.cohort_sheets import CohortExpression, write_expression
-from pathduet.importers.ids import safe_id
+from pathduet.importers.ids import ids_of, safe_id
 from pathduet.importers.matrix import expression_of, read_matrix
 from pathduet.importers.report import ImportReport
 from pathduet.importers.sample_types import TUMOURS
@@ -330,14 +330,8 @@ def _link(table: pd.DataFrame, names: Mapping[str, set[str]], what: str, source:
     called = {
         row: _patient_name(cell, whole=bool(patient)) for row, cell in enumerate(cells[patient or columns[0]])
     }
-    owners = {row: safe_id(name) for row, name in called.items()}
-    names_of = defaultdict(set)
-    for row, owner in owners.items():
-        names_of[owner or ""].add(called[row].strip())
-    for owner, several in names_of.items():
-        if owner and len(several) > 1:
-            both = " and ".join(repr(name) for name in sorted(several))
-            raise InputError.of(source, f"{both} would be one patient, {owner}", "rename them in the table")
+    ids = ids_of(called.values(), source, ImportReport("init"), safe_id)
+    owners = {row: ids[name] for row, name in called.items()}
     return Link(
         {row: owner for row, owner in owners.items() if owner},
         matched,
