@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from pathduet.cohort.tcga_barcode import patient_of
 from pathduet.core.errors import InputError
-from pathduet.core.sheet_file import open_text
 from pathduet.importers.clinical_values import column_of, read_table
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.matrix import numbers_of
@@ -48,20 +47,24 @@ def read_study_expression(
     """Return the study's RNA matrix: RSEM if it is there (as per-million values), else z-scores."""
     import pandas as pd
 
+    from pathduet.expression.table_files import read_table as read_matrix_file
+
     names = ("data_mrna_seq_v2_rsem.txt", "data_RNA_Seq_v2_expression_median.txt", "data_mrna_seq_tpm.txt",
              "data_mrna_seq_fpkm.txt", "data_mrna_seq_v2_rsem_zscores_ref_all_samples.txt")  # fmt: skip
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise InputError.of(folder.name, "no RNA matrix", f"needs one of {', '.join(names)}")
-    with open_text(path) as handle:
-        table = pd.read_csv(
-            handle, sep="\t", dtype={"Hugo_Symbol": str, "Entrez_Gene_Id": str}, low_memory=False
-        )
+    header, table, first_row = read_matrix_file(path)
+    table.columns = pd.Index(header)
+    table.index = pd.RangeIndex(first_row, first_row + len(table), name="row")
     if "Hugo_Symbol" not in table and "Entrez_Gene_Id" not in table:
         raise InputError.of(path.name, "no column Hugo_Symbol or Entrez_Gene_Id", "give a cBioPortal matrix")
-    symbols = table.get("Hugo_Symbol", pd.Series(None, index=table.index, dtype=object))
-    entrez = table.get("Entrez_Gene_Id", pd.Series(None, index=table.index, dtype=object))
-    genes = symbols.where(symbols.notna() & (symbols != ""), entrez).fillna("").astype(str)
+    empty = pd.Series("", index=table.index)
+    symbols, entrez = (
+        table.get(name, empty).map(lambda cell: "" if cell is None or cell != cell else str(cell))
+        for name in ("Hugo_Symbol", "Entrez_Gene_Id")
+    )
+    genes = symbols.where(symbols != "", entrez.str.removesuffix(".0"))
     unnamed = genes == ""
     if unnamed.any():
         report.drop("gene", f"{int(unnamed.sum())} rows", path.name, "neither symbol nor Entrez id")
@@ -106,7 +109,7 @@ def _without_negatives(
         return values
     row, place = divmod(int(np.nanargmin(values.to_numpy())), values.shape[1])
     number, lowest = int(values.index.to_numpy()[row]), float(values.to_numpy()[row, place])
-    where = f"row {number + 2} ({genes[number]}), column {values.columns[place]}"
+    where = f"row {number} ({genes[number]}), column {values.columns[place]}"
     if share > _MOST_NEGATIVE:
         found = f"{lowest:g}; {share:.0%} of the values are negative: no RSEM estimates"
         raise InputError.of(

@@ -188,8 +188,10 @@ def read_values(
     # a biotab's patient_id is no barcode: the first name whose cells are ids of this cohort
     named = [column for name in PATIENT_ID if (column := column_of(table, [name])) is not None]
     usable = (column for column in named if any(map(patient, table[column])))
-    identifier = choices.columns.get("patient_id") or next(usable, named[0] if named else None)
-    if identifier is None or identifier not in table.columns:
+    identifier = choices.columns.get("patient_id")
+    if identifier not in table.columns:
+        identifier = next(usable, named[0] if named else None)
+    if identifier is None:
         advice = f"needs a column {' or '.join(PATIENT_ID)}"
         raise InputError.of(source, f"columns {', '.join(table.columns[:8])}", advice)
     found = _columns_of(table, identifier, source, report, choices)
@@ -339,7 +341,7 @@ def _say_codings(found: Mapping[str, _Column], source: str, report: ImportReport
         values = list(column.values.values())
         if name == "event" or name in _CODED:
             said = {1.0: "dead", 0.0: "alive"} if name == "event" else {}
-            flags = {"yes", "no", "y", "n", "true", "false", "t", "f"}
+            flags = {"yes", "no", "y", "n", "true", "false"}
             coded = [
                 f"{cell} as {said.get(value, value)}"
                 for cell, value in column.values.items()

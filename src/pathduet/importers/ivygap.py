@@ -20,6 +20,7 @@ from pathduet.importers.cohort_sheets import (
     write_cohort,
 )
 from pathduet.importers.ids import safe_id
+from pathduet.importers.matrix import numbers_of
 from pathduet.importers.options import Cohort, Labels, Out
 from pathduet.importers.report import ImportReport
 from pathduet.importers.slide_rows import SlideRows, files_with_ending
@@ -161,6 +162,8 @@ def _slides(folder: Path | None, table: Path | None, report: ImportReport) -> li
 def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
     import pandas as pd
 
+    from pathduet.expression.table_files import read_table as read_matrix_file
+
     names = ("fpkm_table.csv", "columns-samples.csv", "rows-genes.csv")
     present = [name for name in names if (folder / name).is_file()]
     if not present:
@@ -172,12 +175,14 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
     annotation, genes = read_table(folder / names[1]), read_table(folder / names[2])
     require_columns(annotation.columns, ("rna_well_id", "tumor_name", "specimen_name"), names[1])
     require_columns(genes.columns, ("gene_id", "gene_symbol"), names[2])
-    fpkm = pd.read_csv(folder / names[0], index_col=0, dtype={0: str})
-    fpkm.index, fpkm.columns = fpkm.index.astype(str), fpkm.columns.astype(str)
+    header, fpkm, first_row = read_matrix_file(folder / names[0])
+    fpkm.columns = pd.Index(header)
+    fpkm.index = pd.RangeIndex(first_row, first_row + len(fpkm), name="row")
+    own_genes = fpkm.pop(header[0]).astype(str)
     symbol = dict(zip(genes["gene_id"], genes["gene_symbol"]))
     entrez = dict(zip(genes["gene_id"], genes["gene_entrez_id"])) if "gene_entrez_id" in genes.columns else {}
     # the archive's own names first; Entrez ids go through the shipped mapping when the table is read
-    named = [symbol.get(gene) or entrez.get(gene, "") for gene in fpkm.index]
+    named = [symbol.get(gene) or entrez.get(gene, "") for gene in own_genes]
     nameless = sum(not name for name in named)
     if nameless:
         reason = "gene_id without symbol or Entrez id in rows-genes.csv"
@@ -196,8 +201,8 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
         report.drop("sample", well, names[0], "no row in columns-samples.csv")
     report.counts |= {"samples": len(samples), "genes": len(named) - nameless}
     report.choose("FPKM as the archive gives it (normalised across samples by its makers), declared as fpkm")
-    kept = fpkm[samples["sample_id"]].reset_index(drop=True)
-    table = pd.concat([pd.Series(named, name="gene_symbol"), kept], axis=1)
+    kept = numbers_of(fpkm[samples["sample_id"]], own_genes, names[0])
+    table = pd.concat([pd.Series(named, index=kept.index, name="gene_symbol"), kept], axis=1)
     return CohortExpression(table[[bool(name) for name in named]], "fpkm", samples)
 
 

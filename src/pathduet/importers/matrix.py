@@ -126,10 +126,11 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
     from pathduet.expression.table_files import GENE_COLUMNS, read_table
 
     names = (*GENE_COLUMNS, *_GENE_NAMES)
-    header, table, _ = read_table(path)
+    header, table, first_row = read_table(path)
     if twice := check_samples(header[1:], path.name):
         raise InputError(twice)
     table.columns = pd.Index(header)
+    table.index = pd.RangeIndex(first_row, first_row + len(table), name="row")
     if samples_in_rows:
         first = table.columns[0]
         table = table.set_index(first).T.rename_axis("gene_symbol").reset_index()
@@ -159,7 +160,7 @@ def numbers_of(values: pd.DataFrame, genes: pd.Series, source: str) -> pd.DataFr
     Parameters
     ----------
     values : DataFrame
-        The samples; its index numbers the file's rows below the header from 0.
+        The samples; an index called ``row`` has the rows' numbers in the file.
     genes : Series
         Gene of each row.
     source : str
@@ -176,8 +177,14 @@ def numbers_of(values: pd.DataFrame, genes: pd.Series, source: str) -> pd.DataFr
     problems = Problems()
     for row, column in zip(*(numbers.isna() & values.notna()).to_numpy().nonzero()):
         number, sample = values.index[row], values.columns[column]
-        where = f"{source} row {number + 2} ({genes[number]}), column {sample}"
-        problems.add(where, repr(values.at[number, sample]), "needs a number or an empty cell")
+        place = (
+            f"row {number} ({genes[number]}), column"
+            if values.index.name
+            else f"gene {genes[number]}, sample"
+        )
+        problems.add(
+            f"{source} {place} {sample}", repr(values.at[number, sample]), "needs a number or an empty cell"
+        )
         if len(problems) == 20:
             break
     problems.check()
