@@ -260,7 +260,7 @@ def test_a_refused_import_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "m.tsv").write_text("gene_symbol\tP1\nPTTG1\t-1.5\nACTB\t2\n")
     import_table(tmp_path / "o", tmp_path / "p.tsv", cohort="a")
     before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()}
-    with pytest.raises(InputError, match=r"m\.tsv gene .PTTG1., column P1: -1.5; .* never negative"):
+    with pytest.raises(InputError, match=r"m\.tsv row 2 .PTTG1., column P1: -1.5; .* never negative"):
         import_table(
             tmp_path / "o", tmp_path / "p.tsv", cohort="a", expression=tmp_path / "m.tsv", unit="tpm"
         )

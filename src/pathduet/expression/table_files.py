@@ -55,7 +55,7 @@ def read_raw(path: Path) -> RawTable:
         raw = _read_h5ad(_there(path))
     else:
         header, frame, first_row = read_table(path)
-        raw = _from_frame(frame, header, _gene_column(header, path.name), path.name, first_row)
+        raw = from_frame(frame, header, _gene_column(header, path.name), path.name, first_row)
     _leave_out_no_genes(raw)
     return raw
 
@@ -237,7 +237,7 @@ def _leave_out_no_genes(raw: RawTable) -> None:
         raw.values[i] = np.nan
 
 
-def _from_frame(
+def from_frame(
     frame: pd.DataFrame, header: list[str], gene_column: int, name: str, first_row: int
 ) -> RawTable:
     """Split a frame with numbered columns into genes and numbers, noting every cell that is no number."""

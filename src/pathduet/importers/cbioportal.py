@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from pathduet.cohort.tcga_barcode import patient_of
 from pathduet.core.errors import InputError
-from pathduet.importers.clinical_values import column_of, read_table
+from pathduet.importers.clinical_values import read_table
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.matrix import numbers_of
 from pathduet.importers.report import ImportReport
-from pathduet.importers.sample_types import one_sample_a_patient, type_of_sample, wrong_type
+from pathduet.importers.sample_types import one_sample_a_patient
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,20 +25,6 @@ def read_study_tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Return the study's clinical tables by file name; four lines that begin with # stand above their headers."""
     names = ("data_clinical_patient.txt", "data_clinical_sample.txt")
     return {name: read_table(folder / name, comment="#") for name in names if (folder / name).is_file()}
-
-
-def of_sample_types(
-    table: pd.DataFrame, source: str, report: ImportReport, sample_types: Sequence[str]
-) -> pd.DataFrame:
-    """Return the rows of a table whose samples are of these types, or that name no sample; the others are recorded."""
-    column = column_of(table, ["sample_id"])
-    if column is None:
-        return table
-    reasons = [wrong_type(type_of_sample(cell, ""), sample_types) for cell in table[column]]
-    for number, sample, reason in zip(table.index, table[column], reasons):
-        if reason:
-            report.drop("row", sample, f"{source} row {number}", reason)
-    return table[[not reason for reason in reasons]]
 
 
 def read_study_expression(
@@ -56,7 +42,7 @@ def read_study_expression(
         raise InputError.of(folder.name, "no RNA matrix", f"needs one of {', '.join(names)}")
     header, table, first_row = read_matrix_file(path)
     table.columns = pd.Index(header)
-    table.index = pd.RangeIndex(first_row, first_row + len(table), name="row")
+    table.index += first_row
     if "Hugo_Symbol" not in table and "Entrez_Gene_Id" not in table:
         raise InputError.of(path.name, "no column Hugo_Symbol or Entrez_Gene_Id", "give a cBioPortal matrix")
     empty = pd.Series("", index=table.index)
@@ -77,24 +63,19 @@ def read_study_expression(
         else:
             report.drop("sample", sample, path.name, "no TCGA barcode")
     kept = one_sample_a_patient(owners, path.name, report, sample_types)
-    values = numbers_of(table.loc[~unnamed, list(kept)], genes, path.name)
-    unit = "tpm"
-    if "zscores" in path.name:
-        unit = "zscore"
-    elif "fpkm" in path.name:
-        unit = "fpkm"
-    elif "tpm" not in path.name:
-        values = _without_negatives(values, genes, path.name, report)
-        values = values / values.sum(axis=0) * 1e6
+    matrix = pd.concat([genes.rename("gene_symbol"), table[list(kept)]], axis=1)
+    rescaled = not any(word in path.name for word in ("zscores", "fpkm", "tpm"))
+    unit = "zscore" if "zscores" in path.name else "fpkm" if "fpkm" in path.name else "tpm"
+    matrix = numbers_of(matrix, "" if rescaled else unit, path.name)[~unnamed]
+    if rescaled:
+        values = _without_negatives(matrix.iloc[:, 1:], genes, path.name, report)
+        matrix = pd.concat([matrix["gene_symbol"], values / values.sum(axis=0) * 1e6], axis=1)
         report.choose(
             f"{path.name}: RSEM estimates rescaled to one million a sample and declared tpm (no gene lengths: CPM)"
         )
-    report.counts |= {"samples": len(kept), "genes": len(values)}
-    expression = pd.concat([genes[~unnamed].rename("gene_symbol"), values], axis=1)
+    report.counts |= {"samples": len(kept), "genes": len(matrix)}
     rows = [(sample, patient, "") for sample, patient in kept.items()]
-    return CohortExpression(
-        expression, unit, pd.DataFrame(rows, columns=["sample_id", "patient_id", "slide_id"])
-    )
+    return CohortExpression(matrix, unit, pd.DataFrame(rows, columns=["sample_id", "patient_id", "slide_id"]))
 
 
 def _without_negatives(

@@ -177,8 +177,8 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
     require_columns(genes.columns, ("gene_id", "gene_symbol"), names[2])
     header, fpkm, first_row = read_matrix_file(folder / names[0])
     fpkm.columns = pd.Index(header)
-    fpkm.index = pd.RangeIndex(first_row, first_row + len(fpkm), name="row")
-    own_genes = fpkm.pop(header[0]).astype(str)
+    fpkm.index += first_row
+    own_genes = fpkm[header[0]].astype(str)
     symbol = dict(zip(genes["gene_id"], genes["gene_symbol"]))
     entrez = dict(zip(genes["gene_id"], genes["gene_entrez_id"])) if "gene_entrez_id" in genes.columns else {}
     # the archive's own names first; Entrez ids go through the shipped mapping when the table is read
@@ -197,12 +197,12 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
         else:
             rows.append((well, patient, "", specimen(name) or (patient,)))
     samples = pd.DataFrame(rows, columns=["sample_id", "patient_id", "slide_id", "_specimen"])
-    for well in sorted(set(fpkm.columns) - set(annotation["rna_well_id"])):
+    for well in sorted(set(header[1:]) - set(annotation["rna_well_id"])):
         report.drop("sample", well, names[0], "no row in columns-samples.csv")
     report.counts |= {"samples": len(samples), "genes": len(named) - nameless}
     report.choose("FPKM as the archive gives it (normalised across samples by its makers), declared as fpkm")
-    kept = numbers_of(fpkm[samples["sample_id"]], own_genes, names[0])
-    table = pd.concat([pd.Series(named, index=kept.index, name="gene_symbol"), kept], axis=1)
+    table = numbers_of(fpkm[[header[0], *samples["sample_id"]]], "fpkm", names[0])
+    table = table.rename(columns={header[0]: "gene_symbol"}).assign(gene_symbol=named)
     return CohortExpression(table[[bool(name) for name in named]], "fpkm", samples)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathduet.core.errors import InputError, Problems
+from pathduet.core.errors import InputError
 from pathduet.importers.clinical_values import column_of
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.report import ImportReport
@@ -104,7 +104,7 @@ def expression_of(
     known = set(owner.values()) if patients is None else patients
     samples = _samples_of(matrix, owner, source, report, types, known, exact)
     matrix = matrix[[matrix.columns[0], *samples["sample_id"]]]
-    check_matrix(matrix, unit, source)
+    matrix = numbers_of(matrix, "" if standardise else unit, source)
     if standardise:
         matrix, unit = _z_scored(matrix, report), "zscore"
     return CohortExpression(matrix, unit, samples)
@@ -130,7 +130,7 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
     if twice := check_samples(header[1:], path.name):
         raise InputError(twice)
     table.columns = pd.Index(header)
-    table.index = pd.RangeIndex(first_row, first_row + len(table), name="row")
+    table.index += first_row
     if samples_in_rows:
         first = table.columns[0]
         table = table.set_index(first).T.rename_axis("gene_symbol").reset_index()
@@ -154,54 +154,35 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
     return renamed
 
 
-def numbers_of(values: pd.DataFrame, genes: pd.Series, source: str) -> pd.DataFrame:
-    """Return a matrix's cells as numbers, empty ones as NaN.
+def numbers_of(matrix: pd.DataFrame, unit: str, source: str) -> pd.DataFrame:
+    """Return a matrix with its cells as numbers, if a run would take them.
 
     Parameters
     ----------
-    values : DataFrame
-        The samples; an index called ``row`` has the rows' numbers in the file.
-    genes : Series
-        Gene of each row.
+    matrix : DataFrame
+        As from :func:`read_matrix`; its index starts with the number of its first row in the file.
+    unit : str
+        One of ``expression.table_checks.UNITS``; "" asks for nothing but numbers.
     source : str
-        The file's name.
+        The user's file.
 
     Raises
     ------
     InputError
-        Listing cells that are no numbers.
+        Listing cells, by row and column of the file, that are no numbers, or cannot be of the unit.
     """
     import pandas as pd
 
-    numbers = values.apply(pd.to_numeric, errors="coerce")
-    problems = Problems()
-    for row, column in zip(*(numbers.isna() & values.notna()).to_numpy().nonzero()):
-        number, sample = values.index[row], values.columns[column]
-        place = (
-            f"row {number} ({genes[number]}), column"
-            if values.index.name
-            else f"gene {genes[number]}, sample"
-        )
-        problems.add(
-            f"{source} {place} {sample}", repr(values.at[number, sample]), "needs a number or an empty cell"
-        )
-        if len(problems) == 20:
-            break
-    problems.check()
-    return numbers
-
-
-def check_matrix(matrix: pd.DataFrame, unit: str, source: str) -> None:
-    """Raise InputError, by the names of the user's file, where a run would refuse the values; only that they are numbers without a unit."""
     from pathduet.expression.table_checks import check_values
-    from pathduet.expression.table_files import RawTable
+    from pathduet.expression.table_files import from_frame
 
-    genes, samples = matrix.iloc[:, 0], matrix.iloc[:, 1:]
-    numbers = numbers_of(samples, genes, source)
-    if unit:
-        raw = RawTable(list(genes), list(map(str, samples.columns)), numbers.to_numpy(dtype=float), 0)
-        if problems := check_values(raw, unit, source):
-            raise InputError(problems)
+    frame = matrix.set_axis(range(matrix.shape[1]), axis=1).reset_index(drop=True)
+    raw = from_frame(frame, ["gene_symbol", *map(str, matrix.columns[1:])], 0, source, int(matrix.index[0]))
+    if problems := raw.problems or (check_values(raw, unit, source) if unit else []):
+        raise InputError(problems)
+    numbers = pd.DataFrame(raw.values, index=matrix.index, columns=matrix.columns[1:])
+    numbers.insert(0, matrix.columns[0], matrix.iloc[:, 0])
+    return numbers
 
 
 def _samples_of(

@@ -10,7 +10,7 @@ import typer
 
 from pathduet.cohort.tcga_barcode import parse_barcode, patient_of
 from pathduet.core.errors import InputError
-from pathduet.importers.cbioportal import of_sample_types, read_study_expression, read_study_tables
+from pathduet.importers.cbioportal import read_study_expression, read_study_tables
 from pathduet.importers.clinical_values import (
     NO_CHOICES,
     PATIENT_ID,
@@ -89,10 +89,7 @@ def import_tcga(
         files = find_star_files(downloads, sample_sheet, metadata, report, types)
         expression = read_star_files(files, quantity, report) if files else None
     elif cbioportal is not None:
-        tables += [
-            (name, of_sample_types(table, name, report, types))
-            for name, table in read_study_tables(cbioportal).items()
-        ]
+        tables += read_study_tables(cbioportal).items()
         expression = read_study_expression(cbioportal, report, types)
     findings = [(path.name, read_table(path)) for path in labels or ()]
     choices.check([table for _, table in [*tables, *findings]], "--column")
