@@ -110,6 +110,7 @@ EVENT = {"event": ["1", "0", "1"]}
         ("survival_years", ["1", "2", "0.5"], [365.25, 730.5, 182.62]),
         ("os_survival_days", ["10", "20", "30"], [10, 20, 30]),
         ("OS, days", ["10", "20", "30"], [10, 20, 30]),
+        ("OS_days", ["10,5", "20", "1,448"], [10.5, 20, None]),
         ("OS", ["155", "1222", "800"], [155, 1222, 800]),
     ],
 )
@@ -176,6 +177,9 @@ def test_an_age_in_months_or_days_is_asked_for() -> None:
         ("gender.demographic", ["FEMALE", "Male"], "sex", ["female", "male"]),
         ("IDH_mutation_status", ["Wildtype", "Mutant"], "idh", ["WT", "Mutant"]),
         ("IDH mutation", ["1", "0"], "idh", ["Mutant", "WT"]),
+        ("IDH", ["IDH1 R132H", "IDH-wildtype"], "idh", ["Mutant", "WT"]),
+        ("IDH1 mutation", ["no mutation", "IDH1 mutated"], "idh", ["WT", "Mutant"]),
+        ("1p/19q", ["1p/19q co-deleted", "not codeleted"], "codel_1p19q", ["codel", "non-codel"]),
         ("IDH1 status (0=WT, 1=mutant)", ["1", "0"], "idh", ["Mutant", "WT"]),
         ("X1p19q_codeletion_status", ["Non-codel", "Codel"], "codel_1p19q", ["non-codel", "codel"]),
         ("WHO grade", ["WHO IV", "CNS WHO grade 3"], "grade", ["G4", "G3"]),

@@ -23,8 +23,8 @@ ALIVE = {"alive", "living", "censored", "ned", "awd", "lost"}
 #: Of other endpoints, too.
 HAPPENED = DEAD | {"event", "progressed", "progression", "recurred", "recurrence", "relapse", "relapsed"}
 NOT_HAPPENED = ALIVE | {"none", "free", "diseasefree", "tumorfree"}
-_YES = {"1", "yes", "y", "true", "t"}
-_NO = {"0", "no", "n", "false", "f"}
+YES = {"1", "yes", "y", "true", "t"}
+NO = {"0", "no", "n", "false", "f"}
 #: Words of a name that say what its 1, or yes, means: the event, or that there was none.
 _SAYS_EVENT = HAPPENED | {"events", "observed"}
 _SAYS_NONE = {"alive", "living", "censored", "censorship"}
@@ -139,7 +139,7 @@ def event_coding(
         elif coded := re.match(r"([01])\s*:\s*\S", plain):
             # cBioPortal: 1:DECEASED, 0:ALIVE OR DEAD TUMOR FREE
             understood[cell] = coded[1] == "1"
-        elif plain in _YES | _NO or as_number(cell) is not None:
+        elif plain in YES | NO or as_number(cell) is not None:
             flags[cell] = plain
         elif (said := _said(words_of(cell), word)) is not None:
             understood[cell] = said
@@ -157,7 +157,7 @@ def event_coding(
     if doubt:
         return EventCoding(understood, f"{name} holds {', '.join(sorted(flags))}: {doubt}")
     turned = bool(set(words_of(name)) & _SAYS_NONE)
-    return EventCoding(understood | {cell: (flag in _YES) != turned for cell, flag in flags.items()})
+    return EventCoding(understood | {cell: (flag in YES) != turned for cell, flag in flags.items()})
 
 
 def _said(words: list[str], meaning: Callable[[str], bool | None]) -> bool | None:
@@ -173,7 +173,7 @@ def _said(words: list[str], meaning: Callable[[str], bool | None]) -> bool | Non
 def _doubt(name: set[str], flags: set[str]) -> str:
     if not flags:
         return ""
-    if not flags <= _YES | _NO:
+    if not flags <= YES | NO:
         return "which of them means that it happened?"
     says_event, says_none = name & _SAYS_EVENT, name & _SAYS_NONE
     if says_event and says_none:

@@ -13,7 +13,9 @@ from pathduet.cohort.codings import (
     DEAD,
     HIGHEST_AGE,
     LONGEST_SURVIVAL,
+    NO,
     UNITS,
+    YES,
     as_number,
     event_coding,
     legend_of,
@@ -26,16 +28,6 @@ from pathduet.cohort.codings import (
 DAYS_A_MONTH = 30.4375
 _DAYS = {"days": 1.0, "months": DAYS_A_MONTH, "years": 365.25}
 _UNIT_OF_WORD = {word: unit for unit, words in UNITS.items() for word in (*words, unit[0])}
-_FLAGS = {
-    "1": True,
-    "yes": True,
-    "y": True,
-    "true": True,
-    "0": False,
-    "no": False,
-    "n": False,
-    "false": False,
-}
 #: Different cells -> value of each that is understood.
 Values = dict[str, Any]
 
@@ -93,7 +85,8 @@ _NUMBER = re.compile(
 def _numbers(cells: Collection[str], field: str) -> Iterator[tuple[str, float, str]]:
     """Yield (cell, number, its own unit or "") of cells such as ``63``, ``63 yrs``; of ages, also ``>=90`` and ``89+``."""
     for cell in cells:
-        match = _NUMBER.fullmatch(cell.lower().strip())
+        # 12,5 has a decimal comma, 1,448 may be in thousands
+        match = _NUMBER.fullmatch(re.sub(r"^(\d+),(\d{1,2})$", r"\1.\2", cell.lower().strip()))
         if match is None or (match["unit"] and match["unit"] not in _UNIT_OF_WORD):
             continue
         if field != "age" and (match["bound"] or match["plus"]):
@@ -105,16 +98,14 @@ def _numbers(cells: Collection[str], field: str) -> Iterator[tuple[str, float, s
             continue
 
 
-def _durations(
-    longest_years: float, field: str, usual: str, digits: int
-) -> Callable[[str, Collection[str], str], Values]:
+def _durations(longest_years: float, field: str, usual: str) -> Callable[[str, Collection[str], str], Values]:
     """Return the decoder of times and ages: the unit is given, in the name, the cell, or the only one that is possible."""
 
     def decode(column: str, cells: Collection[str], unit: str) -> Values:
         read = list(_numbers(cells, field))
         bare = [number for _, number, own in read if not own]
         if not bare:
-            return {cell: _converted(number, own, field, digits) for cell, number, own in read}
+            return {cell: _converted(number, own, field) for cell, number, own in read}
         possible = possible_units(max(bare), longest_years)
         said = (
             unit
@@ -127,37 +118,44 @@ def _durations(
             )
             options = " or ".join(f"--column {field}_{one}={column!r}" for one in possible)
             raise UnclearError(found, f"say the unit: {options}" if options else "correct what cannot be")
-        return {cell: _converted(number, own or said, field, digits) for cell, number, own in read}
+        return {cell: _converted(number, own or said, field) for cell, number, own in read}
 
     return decode
 
 
-def _converted(number: float, unit: str, field: str, digits: int) -> float:
+def _converted(number: float, unit: str, field: str) -> float:
     if field == "age":
-        return number if unit == "years" else round(number / A_YEAR[unit], digits)
-    return number if unit == "days" else round(number * _DAYS[unit], digits)
+        return number if unit == "years" else round(number / A_YEAR[unit], 2)
+    return number if unit == "days" else round(number * _DAYS[unit], 2)
 
 
 def _spelled(
-    spellings: Mapping[str, Collection[str]], says: Mapping[str, Collection[str]]
+    spellings: Mapping[str, Collection[str]], says: Mapping[str, Collection[str]], before: str = ""
 ) -> Callable[[str, Collection[str], str], Values]:
-    """Return the decoder of two values: by spelling, by the legend in the name, or yes and no of a name that says one of them."""
+    """Return the decoder of two values: by spelling, by the legend in the name, or yes and no of a name that says one of them.
+
+    `before` is a pattern of what cells may hold in front; ``not`` and ``non`` mean the other value.
+    """
     known = {spelling: value for value, many in spellings.items() for spelling in many}
+    other = dict(zip(spellings, reversed(list(spellings))))
+
+    def meaning(text: str) -> str | None:
+        text = re.sub(rf"^({before}) ?", "", re.sub(r"[^a-z0-9]+", " ", text.lower()).strip())
+        denied = re.match(r"(?:non|not|no) ?(?=\S)", text)
+        if text not in known and denied:
+            return other.get(known.get(text[denied.end() :], ""))
+        return known.get(text)
 
     def decode(column: str, cells: Collection[str], unit: str) -> Values:
-        legend = legend_of(column, known.get)
+        legend = legend_of(column, meaning)
         named = [value for value, words in says.items() if set(words_of(column)) & set(words)]
-        other = {value: next(o for o in spellings if o != value) for value in spellings}
         values: Values = {}
         for cell in cells:
             plain = plain_cell(cell)
-            text = re.sub(r"[^a-z0-9/+]+", " ", cell.lower()).strip()
-            if text in known:
-                values[cell] = known[text]
-            elif plain in legend:
-                values[cell] = legend[plain]
-            elif len(named) == 1 and plain in _FLAGS:
-                values[cell] = named[0] if _FLAGS[plain] else other[named[0]]
+            if (value := meaning(cell) or legend.get(plain)) is not None:
+                values[cell] = value
+            elif len(named) == 1 and plain in YES | NO:
+                values[cell] = named[0] if plain in YES else other[named[0]]
         return values
 
     return decode
@@ -216,23 +214,23 @@ def events(means: Mapping[str, bool]) -> Callable[[str, Collection[str], str], V
 
 _LAST_CONTACT = "number_of_days_from_date_of_initial_pathologic_diagnosis_to_date_of_last_contact"
 _DEATH = "number_of_days_from_date_of_initial_pathologic_diagnosis_to_date_of_death"
-_survival = _durations(LONGEST_SURVIVAL, "survival", "", 2)
+_survival = _durations(LONGEST_SURVIVAL, "survival", "")
 FIELDS: dict[str, Field] = {
     "idh": Field(
         ("idh", "idh_status", "idh_mutation", "idh_mutation_status", "idh_mut_status", "idh1", "idh1_status", "idh1_mutation"),
         _spelled(
-            {"WT": ("wt", "wildtype", "wild type", "idhwt", "idh wt", "idh wildtype", "idh wild type"),
-             "Mutant": ("mutant", "mut", "mutated", "idhmut", "idh mut", "idh mutant", "r132h")},
+            {"WT": ("wt", "wildtype", "wild type"), "Mutant": ("mutant", "mut", "mutated", "mutation", "r132h")},
             {"Mutant": ("mutation", "mutant", "mut", "mutated"), "WT": ("wt", "wildtype")},
+            "idh1? ?2?|p",
         ),
     ),
     "codel_1p19q": Field(
         ("codel_1p19q", "1p_19q_codeletion", "1p19q_codeletion", "1p_19q_codeletion_status", "1p19q_codeletion_status", "1p19q",
          "1p_19q", "1p_19q_status", "1p19q_status", "codel"),
         _spelled(
-            {"codel": ("codel", "codeleted", "co deleted", "1p/19q codel", "1p/19q codeleted"),
-             "non-codel": ("non codel", "noncodel", "intact", "non codeleted", "not codeleted", "1p/19q intact")},
+            {"codel": ("codel", "codeleted", "co deleted", "codeletion", "co deletion"), "non-codel": ("intact",)},
             {"codel": ("codel", "codeletion", "codeleted")},
+            "1p ?19q",
         ),
     ),
     "cdkn2a": Field(("cdkn2a", "cdkn2a_cnv", "cdkn2ab"), _calls),
@@ -246,10 +244,9 @@ FIELDS: dict[str, Field] = {
         lambda column, cells, unit: {cell: cell for cell in cells},
     ),
     "age_years": Field(
-        ("age", "age_at_index", "age_at_initial_pathologic_diagnosis", "age_at_diagnosis", "patient_age",
-            "diagnosis_age",
+        ("age", "age_at_index", "age_at_initial_pathologic_diagnosis", "age_at_diagnosis", "patient_age", "diagnosis_age",
          "participant_procurement_age"),
-        _durations(HIGHEST_AGE, "age", "years", 2),
+        _durations(HIGHEST_AGE, "age", "years"),
     ),
     "sex": Field(
         ("sex", "gender", "patient_sex", "patient_gender", "participant_gender", "is_female", "female", "is_male", "male"),

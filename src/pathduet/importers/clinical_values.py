@@ -192,7 +192,7 @@ def read_values(
     if identifier not in table.columns:
         identifier = next(usable, named[0] if named else None)
     if identifier is None:
-        advice = f"needs a column {' or '.join(PATIENT_ID)}"
+        advice = f"needs a column {' or '.join(PATIENT_ID)}, or --column patient_id=..."
         raise InputError.of(source, f"columns {', '.join(table.columns[:8])}", advice)
     found = _columns_of(table, identifier, source, report, choices)
     further, unused = _further_columns(table, {identifier, *(column.name for column in found.values())})
