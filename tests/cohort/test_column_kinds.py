@@ -23,6 +23,8 @@ TIMES = ["10", "20", "30.5", "41", "50", "60"]
         ("os_event", ["1", "0"], "os_event"),
         ("os_censorship", ["0", "1"], {"column": "os_censorship", "observed": "0", "censored": "1"}),
         ("os", ["dead", "alive"], {"column": "os", "observed": "dead", "censored": "alive"}),
+        ("os (2=dead, 1=alive)", ["2", "1"], {"column": "os (2=dead, 1=alive)", "observed": "2", "censored": "1"}),
+        ("os_event_observed", ["yes", "no"], {"column": "os_event_observed", "observed": "yes", "censored": "no"}),
     ],
 )  # fmt: skip
 def test_endpoints_are_pairs_of_one_name(event: str, cells: list[str], entry: object) -> None:
@@ -46,6 +48,11 @@ def test_several_endpoints_keep_to_their_own() -> None:
     [
         ({"OS__time": TIMES, "OS": ["1", "0"] * 3}, "does not say its unit"),
         ({"os_days": TIMES, "os_status": ["1", "2"] * 3}, "which of them means that it happened"),
+        ({"os_days": TIMES, "os_censor": ["1", "0"] * 3}, "either meaning of 1"),
+        (
+            {"os_months": ["300", "900", "1448"] * 2, "os_event": ["1", "0"] * 3},
+            "says months, but holds 1448",
+        ),
         ({"os_days": TIMES, "os_months": TIMES, "os_event": ["1", "0"] * 3}, "are all times"),
         ({"pfs_days": TIMES, "event": ["1", "0"] * 3}, "do not say that they belong together"),
     ],

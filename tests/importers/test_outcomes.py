@@ -28,8 +28,8 @@ def outcomes(*rows: tuple[float | None, float | None]) -> list[Outcome]:
         ([(None, 400), (1, 650)], (650, 1, "")),
         ([(None, 400)], (400, None, "")),
         ([(1, None), (0, 90)], (None, None, "dead without a time in one row, alive in another")),
-        ([(1, 650), (0, 700)], (None, None, "alive after the time of death")),
-        ([(1, 650), (1, 700)], (None, None, "rows give different times of death")),
+        ([(1, 650), (0, 700)], (None, None, "alive after the time of the event")),
+        ([(1, 650), (1, 700)], (None, None, "rows give different times of the event")),
         ([(None, 400), (None, 500)], (None, None, "rows give different times, and none a status")),
     ],
 )

@@ -213,6 +213,19 @@ def test_any_project_has_the_endpoints_of_its_table(kidney: GdcFolder, tmp_path:
     assert lost.loc[lost["kind"] == "slide", "reason"].tolist() == ["another sample type: metastatic"]
 
 
+def test_rows_of_one_patient_that_differ_in_an_endpoint_leave_it_unknown(
+    kidney: GdcFolder, tmp_path: Path
+) -> None:
+    rows = [f"{KIRC}-01\t1\t51\t0\t50", f"{KIRC}-02\t1\t51\t1\t700", f"{KIRC}-05\t1\t51\t1\t900"]
+    (tmp_path / "e.tsv").write_text("patient\tOS\tOS.time\tPFI\tPFI.time\n" + "\n".join(rows) + "\n")
+    import_tcga(tmp_path / "o", cohort="kirc", downloads=kidney.root, endpoints=tmp_path / "e.tsv")
+    patients = read_patients(tmp_path / "o" / "patients.tsv")
+    assert patients.loc[KIRC, ["os_days", "survival_days", "event"]].tolist() == ["51.0", "51.0", "1"]
+    assert "pfi_days" not in patients
+    lost = dropped(tmp_path / "o", "kirc").set_index("name")
+    assert lost.loc[f"{KIRC}.pfi", "reason"] == "pfi: rows give different times of the event"
+
+
 def test_metastases_are_taken_where_they_are_asked_for(kidney: GdcFolder, tmp_path: Path) -> None:
     out = tmp_path / "sheets"
     import_tcga(out, downloads=kidney.root, sample_type=["06"])

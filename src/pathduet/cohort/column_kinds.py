@@ -142,7 +142,7 @@ def _numbers(cells: Iterable[str]) -> list[float] | None:
 
 
 def _endpoint(name: str) -> tuple[str, ...]:
-    words = words_of(name)
+    words = words_of(re.sub(r"[(\[].*", "", name))  # without a legend: os (2=dead, 1=alive)
     overall = ["os"] if "overall" in words else []
     return tuple(dict.fromkeys([*overall, *(w for w in words if w not in _NO_ENDPOINT and w != "overall")]))
 

@@ -46,9 +46,9 @@ def settle(outcomes: Sequence[Outcome]) -> tuple[float | None, float | None, str
     if deaths:
         first = deaths[0]
         if any(_later(first, other) or _later(other, first) for other in deaths):
-            return None, None, "rows give different times of death"
+            return None, None, "rows give different times of the event"
         if any(_later(contact, first) for contact in contacts):
-            return None, None, "alive after the time of death"
+            return None, None, "alive after the time of the event"
         return first.days, 1.0, ""
     if dead and contacts:
         return None, None, "dead without a time in one row, alive in another"

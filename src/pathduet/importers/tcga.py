@@ -26,7 +26,7 @@ from pathduet.importers.clinical_values import (
 from pathduet.importers.cohort_sheets import check_survival, drop_without_material, write_cohort
 from pathduet.importers.ids import safe_id
 from pathduet.importers.options import Cohort, Column, EventMeans, Labels, Out, SampleTypes
-from pathduet.importers.outcomes import Outcome
+from pathduet.importers.outcomes import Outcome, settle
 from pathduet.importers.report import ImportReport
 from pathduet.importers.sample_types import PRIMARY
 from pathduet.importers.slide_rows import SlideRows, files_with_ending
@@ -160,6 +160,7 @@ def read_endpoints(
     columns = [column for _, time, event in there for column in (time, event)]
     known = read_values(table.drop(columns=columns), path.name, report, patient=patient_of, choices=choices)
     report.columns[path.name]["read"] |= {column: column for column in columns}
+    endpoints: dict[tuple[str, str], list[Outcome]] = {}
     for number, patient, row in zip(table.index, owner[table.index], table.to_dict("records")):
         where = f"{path.name} row {number}"
         for name, time, event in there:
@@ -175,9 +176,16 @@ def read_endpoints(
                 reason = f"{name}: time not above 0, or event neither 0 nor 1"
                 report.drop("value", f"{patient}.{name}", where, reason, found)
                 continue
-            known[patient] |= {f"{name}_days": days, f"{name}_event": int(happened)}
-            if name == "os":
-                report.outcomes.setdefault(patient, []).append(Outcome(where, happened, days))
+            endpoints.setdefault((patient, name), []).append(Outcome(where, happened, days))
+    for (patient, name), outcomes in endpoints.items():
+        settled, status, contradiction = settle(outcomes)
+        if name == "os":
+            report.outcomes.setdefault(patient, []).extend(outcomes)
+        if status is None:
+            found = "; ".join(map(str, outcomes))
+            report.drop("value", f"{patient}.{name}", outcomes[0].where, f"{name}: {contradiction}", found)
+        else:
+            known[patient] |= {f"{name}_days": settled, f"{name}_event": int(status)}
     for name, _, _ in there:
         report.counts[f"patients with {name.upper()}"] = sum(f"{name}_days" in row for row in known.values())
     return known
