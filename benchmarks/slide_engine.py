@@ -188,7 +188,7 @@ def real_slide(
 
     def whole_way() -> None:
         with TileLoader(slide, tables, change, 1, 0.45) as loader:
-            encode_tiles(slide, rows, loader, encoder, 32, 0.1)
+            encode_tiles(slide, tables, settings.tile.max_tiles, loader, encoder, 32, 0.1)
 
     reading, whole = cpu(read) / count, cpu(whole_way, 1) / count
     say(
@@ -322,7 +322,7 @@ def main() -> None:
 
         def whole_way() -> None:
             with TileLoader(slide, tables, change, 1, 0.45) as loader:
-                encode_tiles(slide, rows, loader, encoder, 32, 0.1)
+                encode_tiles(slide, tables, arguments.encoded_tiles, loader, encoder, 32, 0.1)
 
         whole = cpu(whole_way, 3) / count
         say(

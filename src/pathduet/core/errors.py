@@ -13,6 +13,7 @@ SLIDE_REASONS = {
     "no_features": "the file of features that another tool made is not there",
     "no_tissue": "no tissue was found on the thumbnail",
     "too_few_tiles": "fewer tissue tiles than `slides.min_tiles`",
+    "other_stain": "its colours are not those of haematoxylin and eosin (`stain.other_stains`)",
     "time_limit": "a stage took longer than `slides.time_limit_s`",
     "memory_limit": "a stage took more memory than `slides.memory_limit_mib`",
     "excluded": "excluded by the `exclude` column of slides.tsv",

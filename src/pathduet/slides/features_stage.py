@@ -34,10 +34,18 @@ _MAX_FLOAT16 = 65504.0
 TABLE_PAYS = 200
 
 
-def encoded_rows(tiles: TileTable, max_tiles: int) -> NDArray[np.int64]:
-    """Return which tiles are encoded, row by row: all, or evenly spaced ones along the tissue's Hilbert order."""
+def encoded_rows(
+    tiles: TileTable, max_tiles: int, tried: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Return which tiles are encoded, row by row: all, or evenly spaced ones along the tissue's Hilbert order.
+
+    Rows that were `tried` before are left out.
+    """
     order = hilbert_order(tiles.grid)
-    return np.sort(order[token_indices(len(order), min(len(order), max_tiles))])
+    if tried is not None:
+        order = order[~np.isin(order, tried)]
+    most = min(len(order), max_tiles)
+    return np.sort(order[token_indices(len(order), most)] if most else order[:0])
 
 
 @dataclass
@@ -51,11 +59,14 @@ class EncodedTiles:
         Rows of the tile table that were encoded, ascending.
     flaws : dict of str to int
         How many tiles were left out as ``failed``, ``blank`` and ``blurred``.
+    tried : int
+        How many tiles were read.
     """
 
     features: NDArray[np.float16]
     rows: NDArray[np.int64]
     flaws: dict[str, int]
+    tried: int
 
 
 def encode_slide(
@@ -96,11 +107,12 @@ def encode_slide(
     encoder = encoder or load_encoder(settings.encoder)
     tables = read_tiles(folder / "tiles.h5")
     normalise, matrix, backend = load_normalizer(folder / "stain.json")
-    rows = {name: encoded_rows(tiles, settings.tile.max_tiles) for name, tiles in tables.items()}
-    table = backend == "closed_form" and sum(map(len, rows.values())) >= TABLE_PAYS
+    most = settings.tile.max_tiles
+    count = sum(min(len(tiles.grid), most) for tiles in tables.values())
+    table = backend == "closed_form" and count >= TABLE_PAYS
     with _loader(slide, settings, folder, tables, normalise, table, threads, encoder) as loader:
         encoded = encode_tiles(
-            slide, rows, loader, encoder, settings.encoder.batch_size, settings.tile.max_failed_tiles
+            slide, tables, most, loader, encoder, settings.encoder.batch_size, settings.tile.max_failed_tiles
         )
     _check_enough(slide, encoded, settings.tile.min_tiles)
     with h5py.File(folder / "tiles.h5", "r") as file:
@@ -142,7 +154,8 @@ def encode_slide(
         "key": key,
     }
     write_features(folder / "features.h5", attributes, magnifications)
-    return _result(encoded, {name: len(tables[name].grid) - len(rows[name]) for name in tables})
+    left_out = {name: len(tables[name].grid) - tiles.tried for name, tiles in encoded.items()}
+    return _result(encoded, left_out)
 
 
 def _loader(
@@ -197,7 +210,8 @@ def _result(encoded: Mapping[str, EncodedTiles], left_out: Mapping[str, int]) ->
 
 def encode_tiles(
     slide: SlideRow,
-    rows: Mapping[str, NDArray[np.int64]],
+    tables: Mapping[str, TileTable],
+    max_tiles: int,
     loader: Loader,
     encoder: Encoder,
     batch_size: int,
@@ -205,13 +219,36 @@ def encode_tiles(
 ) -> dict[str, EncodedTiles]:
     """Encode tiles of each magnification as they come; flawed ones are left out and counted.
 
+    Where there are more tiles than `max_tiles`, others take the place of flawed ones: blank glass uses up none of them.
+
     Raises
     ------
     SlideError
         ``unreadable`` if more than the share `max_failed` of a magnification's tiles fails to decode; ``failed`` if
         features are not finite in float16.
     """
-    found = {name: _Collected(wanted, encoder.dim) for name, wanted in rows.items()}
+    rows = {name: encoded_rows(tiles, max_tiles) for name, tiles in tables.items()}
+    found = {name: _Collected(encoder.dim) for name in rows}
+    while any(map(len, rows.values())):
+        for name, wanted in rows.items():
+            found[name].want(wanted)
+        _encode_rows(slide, rows, found, loader, encoder, batch_size, max_failed)
+        rows = {
+            name: encoded_rows(tiles, max_tiles - found[name].count, found[name].rows)
+            for name, tiles in tables.items()
+        }
+    return {name: one.encoded() for name, one in found.items()}
+
+
+def _encode_rows(
+    slide: SlideRow,
+    rows: Mapping[str, NDArray[np.int64]],
+    found: Mapping[str, _Collected],
+    loader: Loader,
+    encoder: Encoder,
+    batch_size: int,
+    max_failed: float,
+) -> None:
     pending: list[tuple[list[LoadedTile], Callable[[], NDArray[np.float32]]]] = []
     for batch in _batches(slide, loader.tiles(rows, 2 * batch_size), found, batch_size, max_failed):
         images = np.stack([tile.image for tile in batch if tile.image is not None])
@@ -220,17 +257,28 @@ def encode_tiles(
             _take_in(slide, *pending.pop(0), found)
     for batch, wait in pending:
         _take_in(slide, batch, wait, found)
-    return {name: one.encoded() for name, one in found.items()}
 
 
 class _Collected:
     """What has been found so far about the wanted tiles of one magnification."""
 
-    def __init__(self, rows: NDArray[np.int64], dim: int) -> None:
-        self.rows, self.flaws = rows, dict.fromkeys(("failed", "blank", "blurred"), 0)
-        self._place = {row: i for i, row in enumerate(rows.tolist())}
-        self._features = np.zeros((len(rows), dim), np.float16)
-        self._kept = np.zeros(len(rows), bool)
+    def __init__(self, dim: int) -> None:
+        self.rows, self.flaws = np.empty(0, np.int64), dict.fromkeys(("failed", "blank", "blurred"), 0)
+        self._place: dict[int, int] = {}
+        self._features = np.empty((0, dim), np.float16)
+        self._kept = np.empty(0, bool)
+
+    @property
+    def count(self) -> int:
+        """How many tiles were kept."""
+        return int(self._kept.sum())
+
+    def want(self, rows: NDArray[np.int64]) -> None:
+        """Make room for further tiles."""
+        self._place |= {row: len(self.rows) + i for i, row in enumerate(rows.tolist())}
+        self.rows = np.concatenate([self.rows, rows])
+        self._features = np.pad(self._features, ((0, len(rows)), (0, 0)))
+        self._kept = np.pad(self._kept, (0, len(rows)))
 
     def keep(self, row: int, vector: NDArray[np.float32]) -> None:
         """Keep a tile's features."""
@@ -238,7 +286,9 @@ class _Collected:
 
     def encoded(self) -> EncodedTiles:
         """Return what was kept, row by row."""
-        return EncodedTiles(self._features[self._kept], self.rows[self._kept], self.flaws)
+        order = np.argsort(self.rows)
+        order = order[self._kept[order]]
+        return EncodedTiles(self._features[order], self.rows[order], self.flaws, len(self.rows))
 
 
 def _batches(

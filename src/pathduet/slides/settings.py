@@ -74,6 +74,7 @@ class StainSettings:
     luminosity_threshold: float = default("stain.luminosity_threshold")
     percentile: float = default("stain.percentile")
     target: str = default("stain.target")
+    other_stains: str = default("stain.other_stains")
 
 
 @dataclass(frozen=True)

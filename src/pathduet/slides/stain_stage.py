@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,21 @@ from pathduet.slides.readers.reader import RegionError, SlideReader
 from pathduet.slides.settings import SlideSettings, StainSettings
 from pathduet.slides.stain.colour_table import Normalizer, normalizer
 from pathduet.slides.stain.stain_matrix import (
+    WHITE,
     Stains,
+    faint_stain,
     fit_slide,
+    other_stain,
     stained_pixels,
     target_stains,
-    unlike_he,
+    white_point,
+    white_table,
 )
 from pathduet.slides.status import StageResult
-from pathduet.slides.tiles_file import TileTable, read_tiles
+from pathduet.slides.tiles_file import TileTable, read_glass, read_tiles
 
 SAMPLED_TILES = 64
 _PREVIEW_TILES = 6
-_MAX_UNLIKE_HE = 0.05
 _CANDIDATES_PER_PIXEL = 4  # read per wanted pixel: many are too bright
 
 
@@ -53,20 +56,31 @@ def stain_slide(slide: SlideRow, settings: SlideSettings, folder: Path, key: str
     Raises
     ------
     SlideError
-        ``unreadable`` if none, or too few, of the sampled tiles can be decoded.
+        ``unreadable`` if none, or too few, of the sampled tiles can be decoded; ``other_stain`` if its colours are not those of
+        haematoxylin and eosin and that is to be refused.
     """
     tables = read_tiles(folder / "tiles.h5")
     images, failed = _read_sample(slide, list(tables.values())[-1], settings.tile.max_failed_tiles)
     counts = {f"n_{name}": len(table.grid) for name, table in tables.items()}
     counts |= {"sampled_tiles": len(images), "failed_tiles": failed}
+    white = white_point(read_glass(folder / "tiles.h5"))
+    tissue = _sample_pixels(images, white, len(images) + failed, settings.stain)
+    pixels = stained_pixels(tissue, settings.stain)
     source, target = None, None
-    notes: tuple[str, ...] = ()
+    notes: list[str] = []
     if settings.stain.backend != "none":
         target = target_stains(settings.stain)
-        pixels = _sample_pixels(images, len(images) + failed, settings.stain)
-        source = fit_slide(pixels, settings.stain, target)
-        notes = (source.note, _unlike_he_note(pixels))
+        source = replace(fit_slide(pixels, settings.stain, target), white=white)
+        notes = [source.note, faint_stain(tissue, source, target)]
+        if white != WHITE:
+            notes.append("tinted glass ({:.0f}, {:.0f}, {:.0f}) taken as white".format(*white))
         counts["sampled_pixels"] = source.pixels
+    other = other_stain(pixels, source)
+    if other and settings.stain.other_stains == "refuse":
+        raise SlideError(
+            slide.slide_id, "other_stain", other, "exclude the slide, or set stain.other_stains: note"
+        )
+    notes.append(other)
     write_json(
         folder / "stain.json",
         {
@@ -84,7 +98,7 @@ def stain_slide(slide: SlideRow, settings: SlideSettings, folder: Path, key: str
         change = normalizer(source, target, settings.stain.backend)
         after = [change(image) for image in shown]
     previews.save_png(folder / "stain.png", previews.stain_preview(shown, after))
-    return StageResult(counts, notes)
+    return StageResult(counts, tuple(notes))
 
 
 def _read_sample(slide: SlideRow, tiles: TileTable, max_failed: float) -> tuple[list[NDArray[np.uint8]], int]:
@@ -106,23 +120,15 @@ def _read_sample(slide: SlideRow, tiles: TileTable, max_failed: float) -> tuple[
     return images, failed
 
 
-def _sample_pixels(images: list[NDArray[np.uint8]], rows: int, settings: StainSettings) -> NDArray[np.uint8]:
-    """Return stained pixels from all over the slide: as many candidates from each tile."""
+def _sample_pixels(
+    images: list[NDArray[np.uint8]], white: tuple[float, float, float], rows: int, settings: StainSettings
+) -> NDArray[np.uint8]:
+    """Return pixels from all over the slide, relative to its white: as many candidates from each tile."""
     quota = -(-_CANDIDATES_PER_PIXEL * settings.sample_pixels // rows)
     rng = np.random.default_rng(0)
     flat = [image.reshape(-1, 3) for image in images]
     candidates = [p[rng.choice(len(p), quota, replace=False)] if len(p) > quota else p for p in flat]
-    return stained_pixels(np.concatenate(candidates), settings)
-
-
-def _unlike_he_note(pixels: NDArray[np.uint8]) -> str:
-    odd = unlike_he(pixels)
-    if odd <= _MAX_UNLIKE_HE:
-        return ""
-    return (
-        f"colours of {100 * odd:.0f} % of the stained pixels are not those of haematoxylin and eosin: decoded "
-        "wrongly, or another stain"
-    )
+    return np.take_along_axis(white_table(white), np.concatenate(candidates), axis=0)
 
 
 def _as_dict(stains: Stains | None) -> dict[str, Any] | None:
@@ -133,12 +139,17 @@ def _as_dict(stains: Stains | None) -> dict[str, Any] | None:
         "max_concentrations": stains.max_concentrations.tolist(),
         "pixels": stains.pixels,
         "note": stains.note,
+        "white": list(stains.white),
     }
 
 
 def _from_dict(value: dict[str, Any]) -> Stains:
     return Stains(
-        np.array(value["matrix"]), np.array(value["max_concentrations"]), value["pixels"], value["note"]
+        np.array(value["matrix"]),
+        np.array(value["max_concentrations"]),
+        value["pixels"],
+        value["note"],
+        tuple(value["white"]),
     )
 
 

@@ -123,7 +123,7 @@ def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) 
         except SlideError:
             previews.save_png(folder / TOO_LITTLE_TISSUE, overlay)
             raise
-        write_tiles(folder / "tiles.h5", slide, settings, reader, size, kept, mask.tissue, thumbnail.mpp, key)
+        write_tiles(folder / "tiles.h5", slide, settings, reader, size, kept, mask, thumbnail.mpp, key)
         seen = tuple(reader.notes)
     previews.save_png(folder / "thumbnail.png", picture)
     previews.save_png(folder / "mask.png", overlay)
@@ -241,6 +241,11 @@ def _check_tissue(slide: SlideRow, mask: TissueMask, kept: dict[str, KeptTiles],
     if min(len(tiles.grid) for tiles in kept.values()) < min_tiles:
         found = ", ".join(
             f"{len(tiles.grid)} of {tiles.counts['lattice']} tiles kept at {name}"
+            + (
+                f" ({tiles.counts['rejected_pen']} taken for pen, or of another stain)"
+                if tiles.counts["rejected_pen"]
+                else ""
+            )
             for name, tiles in kept.items()
         )
         raise SlideError(

@@ -19,6 +19,7 @@ from pathduet.slides.readers.pixel_size import PixelSize
 from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.settings import TileSettings
 from pathduet.slides.tile_grid import Lattice
+from pathduet.slides.tissue_mask import TissueMask
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,13 @@ def read_tiles(path: Path) -> dict[str, TileTable]:
         }
 
 
+def read_glass(path: Path) -> tuple[float, float, float]:
+    """Return the colour of a slide's empty glass, RGB."""
+    with h5py.File(path, "r") as file:
+        red, green, blue = file["mask"].attrs["glass"].tolist()
+    return red, green, blue
+
+
 def write_tiles(
     path: Path,
     slide: SlideRow,
@@ -119,7 +127,7 @@ def write_tiles(
     reader: SlideReader,
     size: PixelSize,
     kept: Mapping[str, KeptTiles],
-    tissue: NDArray[np.bool_],
+    tissue: TissueMask,
     thumbnail_mpp: float,
     key: str,
 ) -> None:
@@ -164,9 +172,10 @@ def write_tiles(
             group["grid"] = tiles.grid
             group["tissue_fraction"] = tiles.tissue_fraction
         mask = file.create_dataset(
-            "mask", data=tissue.astype(np.uint8), compression="gzip", track_times=False
+            "mask", data=tissue.tissue.astype(np.uint8), compression="gzip", track_times=False
         )
         mask.attrs["mask_mpp"] = thumbnail_mpp
+        mask.attrs["glass"] = tissue.glass
         mask.attrs["source"] = f"given:{slide.mask.name}" if slide.mask else "automatic"
-        mask.attrs["pixel_level0_px_x"] = width / tissue.shape[1]
-        mask.attrs["pixel_level0_px_y"] = height / tissue.shape[0]
+        mask.attrs["pixel_level0_px_x"] = width / tissue.tissue.shape[1]
+        mask.attrs["pixel_level0_px_y"] = height / tissue.tissue.shape[0]

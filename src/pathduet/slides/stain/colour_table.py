@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.slides.stain import vahadane
-from pathduet.slides.stain.stain_matrix import Stains
+from pathduet.slides.stain.stain_matrix import Stains, white_table
 
 Normalizer = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
@@ -20,7 +20,7 @@ def normalizer(source: Stains, target: Stains, backend: str = "closed_form") -> 
     """Return the function that maps a slide's colours to the target's.
 
     Concentrations of the slide's stains (exact lasso), scaled by the ratio of maximum concentrations, are put back
-    together with the target's stains. White stays white and nothing becomes NaN: no light is absorbed, so both
+    together with the target's stains. The slide's white becomes white and nothing becomes NaN: no light is absorbed, so both
     concentrations are 0.
 
     ``closed_form`` sums three table look-ups a stain (optical densities are sums over the channels) and takes
@@ -44,8 +44,11 @@ def normalizer(source: Stains, target: Stains, backend: str = "closed_form") -> 
     if backend == "staintools":
         from pathduet.slides.stain import staintools_backend
 
+        white = white_table(source.white)
+
         def through_staintools(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-            amounts = staintools_backend.concentrations(rgb.reshape(-1, 3), source.matrix)
+            balanced = np.take_along_axis(white, rgb.reshape(-1, 3), axis=0)
+            amounts = staintools_backend.concentrations(balanced, source.matrix)
             return np.rint(255.0 * np.exp(-(amounts @ scaled))).astype(np.uint8).reshape(rgb.shape)
 
         return through_staintools
@@ -66,7 +69,7 @@ class ClosedForm:
     def __init__(self, source: Stains, scaled: NDArray[np.float64]) -> None:
         overlap = float(source.matrix[0] @ source.matrix[1])
         gram = np.linalg.inv(np.array([[1.0, overlap], [overlap, 1.0]]))
-        density = vahadane.optical_density(np.arange(256, dtype=np.uint8))
+        density = vahadane.optical_density(white_table(source.white)).T
         table = (gram @ source.matrix)[:, :, None] * density
         table[:, 0] -= (gram @ np.full(2, vahadane.CONCENTRATION_REGULARIZER))[:, None]
         self._of_value = table.astype(np.float32)  # (stain, channel, value)

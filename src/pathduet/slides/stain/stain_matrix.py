@@ -16,6 +16,15 @@ from pathduet.slides.settings import StainSettings
 from pathduet.slides.stain import vahadane
 
 _SAMPLE_SEED = 0
+WHITE = (255.0, 255.0, 255.0)
+_PLAIN_GLASS, _PLAIN_TINT = 205, 16
+_MAX_UNLIKE_HE = 0.05  # share of stained pixels
+#: What the second stain takes of red and blue together, relative to green: eosin 0.4 to 1.2 on real slides, haematoxylin 1.3.
+_MAX_EOSIN = 1.35
+#: Red relative to green in the pinkest tenth of the pixels: 0.2 to 0.76 on real slides, 0.86 and more without eosin; blue: 0.7 at most with little eosin.
+_NO_EOSIN, _LITTLE_EOSIN, _BLUE_OF_HE, _MAGENTA = 0.85, 0.5, 0.68, 0.36
+_FAINT_SHARE = 1 / 3  # of the target's concentrations: slides at hand have 0.44 and more
+_FAINT_DENSITY = 0.45
 
 
 @dataclass(frozen=True)
@@ -32,12 +41,15 @@ class Stains:
         Size of the sample.
     note : str
         Empty, or what was done instead of the usual fit.
+    white : (3,) tuple of float
+        What counts as white, RGB: 255, or the colour of tinted glass. Densities are relative to it.
     """
 
     matrix: NDArray[np.float64]
     max_concentrations: NDArray[np.float64]
     pixels: int
     note: str = ""
+    white: tuple[float, float, float] = WHITE
 
 
 def stained_pixels(rgb: NDArray[np.uint8], settings: StainSettings) -> NDArray[np.uint8]:
@@ -50,6 +62,18 @@ def stained_pixels(rgb: NDArray[np.uint8], settings: StainSettings) -> NDArray[n
     return dark
 
 
+def white_point(glass: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Return what counts as white on a slide: 255, as where the method was published, unless its glass is tinted or dim."""
+    plain = min(glass) > _PLAIN_GLASS and max(glass) - min(glass) < _PLAIN_TINT
+    return WHITE if plain else glass
+
+
+def white_table(white: tuple[float, float, float]) -> NDArray[np.uint8]:
+    """Return what becomes of each value of each channel where `white` counts as 255, (256, 3)."""
+    table = np.rint(np.arange(256)[:, None] * (255.0 / np.array(white)))
+    return np.minimum(table, 255).astype(np.uint8)
+
+
 def unlike_he(pixels: NDArray[np.uint8]) -> float:
     """Return the share of stained pixels whose colour haematoxylin and eosin cannot give.
 
@@ -57,13 +81,75 @@ def unlike_he(pixels: NDArray[np.uint8]) -> float:
     whose colours are decoded the wrong way, or another stain, shows both; slides of six scanners gave less than 2 %, pen
     included.
     """
-    if not len(pixels):
-        return 0.0
-    density = vahadane.optical_density(pixels)
-    red, green, blue = density[:, 0], density[:, 1], density[:, 2]
+    red, green, blue = vahadane.optical_density(pixels).T
     greenish = green < np.minimum(red, blue) - 0.03
     magenta = (np.maximum(red, blue) < 0.05) & (green > 0.3)
-    return float((greenish | magenta).mean())
+    return float((greenish | magenta).mean()) if len(pixels) else 0.0
+
+
+def _brown(pixels: NDArray[np.uint8]) -> float:
+    """Return the share of pixels that absorb blue most, and red too, unlike blood: diaminobenzidine (DAB), pigment."""
+    red, green, blue = vahadane.optical_density(pixels).T
+    return float(((blue > green + 0.05) & (red > 0.4 * green)).mean()) if len(pixels) else 0.0
+
+
+def other_stain(pixels: NDArray[np.uint8], stains: Stains | None) -> str:
+    """Return why a slide is not stained with haematoxylin and eosin, by its colours; empty if it may be.
+
+    Magenta and red dyes that absorb as eosin does (PAS, Fast Red) cannot be told from it.
+    """
+    odd, brown = unlike_he(pixels), _brown(pixels)
+    if odd > _MAX_UNLIKE_HE:
+        return (
+            f"colours of {100 * odd:.0f} % of the stained pixels are not those of haematoxylin and eosin: decoded "
+            "wrongly, or another stain"
+        )
+    if brown > _MAX_UNLIKE_HE:
+        return f"{100 * brown:.0f} % of the stained pixels are brown: another stain (DAB), or pigment"
+    pinkest, blueness = _hue(pixels)
+    chromogen = stains is not None and not stains.note and _red_and_blue(stains.matrix[1]) > _MAX_EOSIN
+    if pinkest > _NO_EOSIN or (pinkest > _LITTLE_EOSIN and blueness > _BLUE_OF_HE) or chromogen:
+        return (
+            "hardly anything absorbs green as eosin does (the pinkest tenth of the stained pixels absorbs red "
+            f"{pinkest:.2f} times as much as green, the middle one blue {blueness:.2f} times): another stain"
+        )
+    if 0 < blueness < _MAGENTA:
+        return (
+            f"the stained pixels absorb blue {blueness:.2f} times as much as green (median), H&E on scanners 0.4 to 0.7 times: "
+            "another stain (PAS), or another camera"
+        )
+    return ""
+
+
+def _hue(pixels: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return what stained pixels absorb of red (their tenth percentile) and blue (median), relative to green."""
+    if not len(pixels):
+        return 0.0, 0.0
+    red, green, blue = np.maximum(vahadane.optical_density(pixels), 0.01).T
+    return float(np.percentile(red / green, 10)), float(np.median(blue / green))
+
+
+def _red_and_blue(stain: NDArray[np.float64]) -> float:
+    return float((stain[0] + stain[2]) / max(stain[1], 1e-6))
+
+
+def faint_stain(tissue: NDArray[np.uint8], stains: Stains, target: Stains) -> str:
+    """Return how faint a slide is where normalisation makes contrast out of little; empty if it is not.
+
+    Parameters
+    ----------
+    tissue : (n, 3) uint8 array
+        Pixels of tissue tiles, pale ones too.
+    stains, target : Stains
+    """
+    densest = float(np.percentile(vahadane.optical_density(tissue[:, 1]), 90))
+    if densest < _FAINT_DENSITY:
+        return f"faint stain: nine in ten pixels absorb less than {densest:.2f} of green (optical density; usual are 0.65 to 2.1)"
+    share = stains.max_concentrations / target.max_concentrations
+    if share.min() < _FAINT_SHARE:
+        which = ("haematoxylin", "eosin")[int(share.argmin())]
+        return f"faint stain: {which} is raised {1 / share.min():.1f} times to the target's, noise with it"
+    return ""
 
 
 def fit_stains(pixels: NDArray[np.uint8], settings: StainSettings) -> Stains:

@@ -26,6 +26,7 @@ CONCENTRATION_REGULARIZER = 0.01
 _TYPICAL = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
 _TOO_CLOSE_DEGREES = 3.0
 _RARE = 0.01
+_ALIKE = 1e-12  # the search may try one direction twice
 
 
 class StainError(PathDuetError):
@@ -68,8 +69,9 @@ def concentrations(
     """
     overlap = float(stains[0] @ stains[1])
     b = density @ stains.T - regularizer
-    first = (b[:, 0] - overlap * b[:, 1]) / (1.0 - overlap**2)
-    second = (b[:, 1] - overlap * b[:, 0]) / (1.0 - overlap**2)
+    apart = max(1.0 - overlap**2, _ALIKE)
+    first = (b[:, 0] - overlap * b[:, 1]) / apart
+    second = (b[:, 1] - overlap * b[:, 0]) / apart
     # All four active sets in one formula, as stains overlap by 0 <= overlap < 1: where one number of the
     # solution without the constraint is negative, the other becomes its projection alone, at least 0.
     result: NDArray[np.float64] = np.stack(
@@ -150,7 +152,7 @@ def stain_matrix(density: Floats, regularizer: float = 0.1) -> NDArray[np.float6
         overlap = float(stains[0] @ stains[1])
         b = stains @ columns
         b -= regularizer
-        b /= 1.0 - overlap**2
+        b /= max(1.0 - overlap**2, _ALIKE)
         free = np.array([[1.0, -overlap], [-overlap, 1.0]]) @ b  # the solution without the constraint
         for amount, own, other in (
             (a[0], free[0], free[1]),
