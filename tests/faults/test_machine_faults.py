@@ -64,6 +64,8 @@ FAULTS = {
     "GPU": RuntimeError("CUDA error: an illegal memory access was encountered"),
     "cuBLAS": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     "onnxruntime": RuntimeError("bad allocation: Failed to allocate memory for requested buffer of size 8"),
+    "GPU that is gone": RuntimeError("No CUDA GPUs are available"),
+    "limit of memory": ImportError("libtorch_cpu.so: failed to map segment from shared object"),
     "threads": RuntimeError("can't start new thread"),
     "library": ModuleNotFoundError("No module named 'h5py'"),
     "shared library": OSError("libGL.so.1: cannot open shared object file: No such file or directory"),

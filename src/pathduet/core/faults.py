@@ -26,7 +26,7 @@ _TEXTS = re.compile(
         (
             *(re.escape(os.strerror(number)) for number in sorted(_MACHINE - {errno.EACCES, errno.EPERM})),
             "out of memory", "allocate memory", "not enough memory", "bad_?alloc", "start new thread", "usable temporary directory",
-            "open shared object file", "failed to map segment", "CUDA error", "CUDA failure", "cuDNN error", "CU(BLAS|DNN|FFT|SOLVER)_STATUS",
+            "open shared object file", "failed to map segment", "CUDA (error|failure|driver|unknown|GPUs)", "NVML", "cuDNN error", "CU(BLAS|DNN|FFT|SOLVER)_STATUS",
         )
     ),
     re.IGNORECASE,
