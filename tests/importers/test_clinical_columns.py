@@ -228,6 +228,22 @@ def test_every_column_is_read_kept_or_said_to_be_unused(tmp_path: Path) -> None:
     assert "cgga.tsv, Censor (alive=0; dead=1): 0 as alive, 1 as dead" in report.choices
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"vital_status": ["Dead", "Alive"], "status": ["0", "1"]},
+        {"grade": ["G2", "G3"], "WHO grade": ["G2", "G4"]},
+        {"sex": ["F", "M"], "gender": ["M", "M"]},
+    ],
+)
+def test_columns_of_one_meaning_that_contradict_each_other_are_refused(columns: dict[str, list[str]]) -> None:
+    first, other = columns
+    with pytest.raises(InputError, match=f"row ., columns {first} and {other}.*--column"):
+        values_of(OS_days=["300", "400"], **columns)
+    field = "event" if first == "vital_status" else first
+    assert len(values_of(choices=[f"{field}={other}"], OS_days=["300", "400"], **columns)) == 2
+
+
 def test_a_cell_of_a_further_column_is_kept_even_if_it_looks_like_missing() -> None:
     assert values_of(ER=["-", "+"])["P1"] == {"ER": "-"}
 

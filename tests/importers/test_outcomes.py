@@ -116,3 +116,18 @@ def test_follow_up_rows_of_one_file(tmp_path: Path) -> None:
     reasons = {lost.name[-10:]: lost.reason for lost in report.dropped[1:]}
     assert report.dropped[0].reason == "alive, but with a time of death"
     assert reasons["3.survival"] == reasons["4.survival"] == "survival is not above 0 days"
+
+
+def test_a_biotab_file_is_read_by_its_barcodes_and_tables_that_contradict_it_are_named(
+    tmp_path: Path,
+) -> None:
+    header = "bcr_patient_barcode\tpatient_id\tgender\tvital_status\tdeath_days_to\n"
+    found, report = imported(
+        tmp_path,
+        patient=2 * header + "CDE_ID:1\tCDE_ID:2\t\t\t\nTCGA-02-0001\t0001\tFEMALE\tDead\t358\n",
+        labels="Case\tGender\tIDH status\nTCGA-02-0001\tmale\tWT\n",
+    )
+    assert found["1"] == ("358.0", "1")
+    lost = {one.name: (one.reason, one.found) for one in report.dropped}
+    reason = "tables contradict each other in sex: the first counts"
+    assert lost["TCGA-02-0001.sex"] == (reason, "female, then male")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.cohort import column_kinds
-from pathduet.cohort.codings import A_YEAR, plain_cell, unit_of
+from pathduet.cohort.codings import A_YEAR, NO, YES, as_number, plain_cell, unit_of
 from pathduet.core import sheet_file
 from pathduet.core.errors import InputError, Problems
 from pathduet.core.sheet_file import read_lines, too_many_cells
@@ -77,7 +77,7 @@ class Choices:
     def of(cls, columns: Sequence[str] | None, event_means: Sequence[str] | None) -> Choices:
         """Read the options ``--column OURS=THEIRS`` and ``--event-means VALUE=dead`` or ``=alive``."""
         pairs = [text.split("=", 1) for text in columns or ()]
-        known = ("patient_id", *FIELDS, *UNITS_OF)
+        known = dict.fromkeys(["patient_id", *FIELDS, *UNITS_OF])
         if wrong := ["=".join(pair) for pair in pairs if len(pair) != 2 or pair[0] not in known]:
             raise InputError.of(
                 "--column", ", ".join(wrong), f"write OURS=THEIRS, OURS one of {', '.join(known)}"
@@ -341,11 +341,10 @@ def _say_codings(found: Mapping[str, _Column], source: str, report: ImportReport
         values = list(column.values.values())
         if name == "event" or name in _CODED:
             said = {1.0: "dead", 0.0: "alive"} if name == "event" else {}
-            flags = {"yes", "no", "y", "n", "true", "false"}
             coded = [
                 f"{cell} as {said.get(value, value)}"
                 for cell, value in column.values.items()
-                if plain_cell(cell) in flags or (plain_cell(cell).lstrip("-").isdigit() and name != "cdkn2a")
+                if name != "cdkn2a" and (as_number(cell) is not None or plain_cell(cell) in YES | NO)
             ]
             if coded:
                 report.choose(f"{source}, {column.name}: {', '.join(sorted(coded))}")
@@ -378,10 +377,18 @@ def _outcome(values: Mapping[str, Any], owner: str, where: str, report: ImportRe
     return Outcome(where, event, days, 0.0 if days is None or float(days).is_integer() else DAYS_A_MONTH / 2)
 
 
-def merge_values(first: ReadPatients, more: ReadPatients, *, new_patients: bool = False) -> Patients:
-    """Return `first` with what `more` adds; what `first` knows stays.
+def merge_values(
+    first: ReadPatients, more: ReadPatients, report: ImportReport, *, new_patients: bool = False
+) -> Patients:
+    """Return `first` with what `more` adds; what `first` knows stays, and what contradicts it is recorded.
 
     Patients that only `more` has are added if `new_patients`.
     """
+    for patient in sorted({*first} & {*more}):
+        for name in (*_CODED, "grade"):
+            known, told = first[patient].get(name), more[patient].get(name)
+            if known is not None and told is not None and known != told:
+                reason = f"tables contradict each other in {name}: the first counts"
+                report.drop("value", f"{patient}.{name}", "", reason, f"{known}, then {told}")
     ids = [*more, *first] if new_patients else first
     return {patient: {**more.get(patient, {}), **first.get(patient, {})} for patient in ids}

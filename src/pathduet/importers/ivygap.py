@@ -78,7 +78,7 @@ def import_ivygap(
     report = ImportReport(cohort)
     patients = _details(folder, report)
     for path in labels or ():
-        patients = merge_values(patients, read_values(read_table(path), path.name, report))
+        patients = merge_values(patients, read_values(read_table(path), path.name, report), report)
     for tumor, known in patients.items():
         patients[tumor] = {**_EVERY_TUMOUR, **known}
     report.choose("all tumours are glioblastomas, grade G4, as the atlas says")
@@ -124,7 +124,7 @@ def _details(folder: Path, report: ImportReport) -> Patients:
         distinct = table[kept].drop_duplicates()
         more = read_values(distinct, name, report, choices=Choices({"patient_id": "tumor_name"}))
         report.columns[name]["not used"] |= {c: "not of the tumour" for c in table.columns if c not in kept}
-        patients = merge_values(patients, more, new_patients=True)
+        patients = merge_values(patients, more, report, new_patients=True)
         if "surgery" in table.columns:
             again = table.loc[table["surgery"].str.lower() == "recurrent", "tumor_name"].nunique()
             if again:

@@ -55,7 +55,7 @@ def read_cohort_matrix(
         owner,
         report,
         types,
-        source=path.name,
+        source=path.name + (" (transposed)" if samples_in_rows else ""),
         patients=patients,
         exact=exact,
         standardise=standardise,

@@ -97,10 +97,10 @@ def import_tcga(
     for name, table in tables:
         told = read_values(table, name, report, patient=patient_of, choices=choices)
         report.counts[f"patients in {name}"] = len(told)
-        patients = merge_values(patients, told, new_patients=True)
+        patients = merge_values(patients, told, report, new_patients=True)
     for name, table in findings:
         told = read_values(table, name, report, patient=patient_of, choices=choices)
-        patients = merge_values(patients, told, new_patients=not patients)
+        patients = merge_values(patients, told, report, new_patients=not patients)
     sampled = [] if expression is None else list(expression.samples["patient_id"])
     for patient in [*(slide["patient_id"] for slide in slides), *sampled]:
         if patient not in patients:
@@ -108,7 +108,7 @@ def import_tcga(
             report.choose("patients with slides or expression but no clinical row are kept without values")
     drop_without_material(patients, slides, expression, report, "clinical tables")
     if endpoints is not None:
-        patients = merge_values(patients, read_endpoints(endpoints, patients, report, choices))
+        patients = merge_values(patients, read_endpoints(endpoints, patients, report, choices), report)
     check_survival(patients, report)
     write_cohort(out, report, patients, slides, expression)
     return report
