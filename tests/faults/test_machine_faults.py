@@ -30,7 +30,7 @@ from pathduet.slides.status import read_status
 from pathduet.training import fold_jobs
 from pathduet.training.failures import failure_of
 from pathduet.training.fold_jobs import FoldJob, run_fold
-from slides.synthetic_slides import slide_row, small_settings
+from slides.synthetic_slides import slide_row, small_settings, stained_image, write_svs
 
 SURVIVAL = Task.of("survival", {"kind": "survival", "time": "days", "event": "event"})
 
@@ -227,6 +227,22 @@ def test_a_worker_that_cannot_start_is_the_jobs_failure(
     assert not (tmp_path / "m.tsv").exists() and not list(tmp_path.rglob("*.status.json"))
     stand_in(monkeypatch)
     assert run(tmp_path, "a", "b") == ["", ""]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["h5py", "imagecodecs", "openslide", "scipy"])
+def test_a_broken_library_costs_no_slide(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker itself, with a library that cannot be loaded."""
+    rows = [slide_row(write_svs(tmp_path / f"{name}.svs", stained_image(384, 384, 1))) for name in "ab"]
+    (tmp_path / f"broken/{library}.py").parent.mkdir()
+    (tmp_path / f"broken/{library}.py").write_text("raise ImportError('libbroken.so.1: wrong ELF class')")
+    path = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'broken'}{os.pathsep}{path}")
+    with pytest.raises(MachineFault, match=r"libbroken\.so\.1: wrong ELF class"):
+        batch.run_batch(rows, "tile", tmp_path / "r", small_settings(), tmp_path / "m.tsv")
+    assert not (tmp_path / "m.tsv").exists() and not list(tmp_path.rglob("*.status.json"))
 
 
 def test_no_more_processes_is_the_jobs_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
