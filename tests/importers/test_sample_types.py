@@ -10,7 +10,7 @@ import pytest
 from pathduet.core.errors import InputError
 from pathduet.importers.cptac import import_cptac
 from pathduet.importers.report import ImportReport
-from pathduet.importers.sample_types import one_sample_a_patient, type_of_sample
+from pathduet.importers.sample_types import TUMOURS, tumour_samples, type_of_sample
 from pathduet.importers.table import import_table
 from pathduet.importers.tcga import import_tcga
 
@@ -53,7 +53,7 @@ def test_of_several_tumours_one_is_taken_and_the_others_are_named() -> None:
         "P4-T": "P4",
         "P5-rep2": "P5",
     }
-    assert one_sample_a_patient(owners, "m.tsv", report, ["01", "06"]) == {
+    assert tumour_samples(owners, "m.tsv", report, ["01", "06"]) == {
         "P1-T1": "P1",
         "P3-met": "P3",
         "P4": "P4",
@@ -63,6 +63,22 @@ def test_of_several_tumours_one_is_taken_and_the_others_are_named() -> None:
     assert (
         reasons["P1-T2"] == reasons["P1-met"] == reasons["P4-T"] == "another sample of the patient was taken"
     )
+
+
+def test_where_a_table_says_whose_samples_are_all_of_the_best_type_are_taken() -> None:
+    report = ImportReport("x")
+    owners = {
+        "TCGA-06-0125-01A": "A",
+        "TCGA-06-0125-01B": "A",
+        "TCGA-06-0125-02A": "A",
+        "TCGA-06-0125-11A": "A",
+        "S1": "B",
+        "S2": "B",
+    }
+    kept = tumour_samples(owners, "m.tsv", report, TUMOURS, several=True)
+    assert list(kept) == ["TCGA-06-0125-01A", "TCGA-06-0125-01B", "S1", "S2"]
+    assert [lost.name[-3:] for lost in report.dropped] == ["11A", "02A"]
+    assert report.choices == ["patients with several samples, all of which are used: A (2), B (2)"]
 
 
 def samples(out: Path, cohort: str) -> list[str]:

@@ -12,7 +12,7 @@ from pathduet.importers.clinical_values import read_table
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.matrix import numbers_of
 from pathduet.importers.report import ImportReport
-from pathduet.importers.sample_types import one_sample_a_patient
+from pathduet.importers.sample_types import tumour_samples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def read_study_expression(
             owners[sample] = patient
         else:
             report.drop("sample", sample, path.name, "no TCGA barcode")
-    kept = one_sample_a_patient(owners, path.name, report, sample_types)
+    kept = tumour_samples(owners, path.name, report, sample_types)
     matrix = pd.concat([genes.rename("gene_symbol"), table[list(kept)]], axis=1)
     rescaled = not any(word in path.name for word in ("zscores", "fpkm", "tpm"))
     unit = "zscore" if "zscores" in path.name else "fpkm" if "fpkm" in path.name else "tpm"

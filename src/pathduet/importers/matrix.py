@@ -11,13 +11,7 @@ from pathduet.core.errors import InputError
 from pathduet.importers.clinical_values import column_of
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.report import ImportReport
-from pathduet.importers.sample_types import (
-    UNKNOWN,
-    one_sample_a_patient,
-    sample_key,
-    type_of_sample,
-    wrong_type,
-)
+from pathduet.importers.sample_types import sample_key, tumour_samples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,16 +201,9 @@ def _samples_of(
             report.drop("sample", sample, source, "no patient of this id was taken over")
         elif name not in known:
             report.drop("sample", sample, source, "its patient was not taken over", name)
-        elif exact and (reason := wrong_type(type_of_sample(sample, name), types)) and reason != UNKNOWN:
-            report.drop("sample", sample, source, reason)
         else:
             owners[sample] = name
-    if not exact:
-        owners = one_sample_a_patient(owners, source, report, types)
-    elif several := [f"{patient} ({n})" for patient, n in Counter(owners.values()).items() if n > 1]:
-        report.choose(
-            f"patients with several samples, all of which are used as the table of samples says: {', '.join(several)}"
-        )
+    owners = tumour_samples(owners, source, report, types, several=exact)
     if not owners:
         left = "; ".join(sorted({item.reason for item in report.dropped if item.where == source}))
         advice = "sample ids must be patient ids, or begin with one; else give a table of samples"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -80,32 +81,43 @@ def wrong_type(code: str | None, types: Sequence[str]) -> str:
     return f"another sample type: {SAMPLE_TYPES.get(code, code)}" if code and code not in types else ""
 
 
-def one_sample_a_patient(
-    owners: Mapping[str, str], source: str, report: ImportReport, types: Sequence[str]
+def tumour_samples(
+    owners: Mapping[str, str],
+    source: str,
+    report: ImportReport,
+    types: Sequence[str],
+    *,
+    several: bool = False,
 ) -> dict[str, str]:
-    """Return one sample of each patient; the others are recorded as left out.
+    """Return one sample of each patient, or `several`; the others are recorded as left out.
 
     Parameters
     ----------
     owners : mapping
         Sample -> patient.
     types : sequence of str
-        Sample types to take, the preferred first; a sample that is named like its patient comes before them.
+        Sample types to take, the preferred first; a sample whose id says none comes before them.
+    several : bool
+        All of the best type, also those whose ids say nothing that is known: a table of samples says whose they are.
     """
-    report.choose(
-        f"one sample a patient: of sample type {' before '.join(types)}, of several the first vial or id"
-    )
     by_patient: dict[str, list[tuple[int, str]]] = {}
     for sample, patient in owners.items():
         code = type_of_sample(sample, patient)
-        if reason := wrong_type(code, types):
+        if (reason := wrong_type(code, types)) and not (several and code is None):
             report.drop("sample", sample, source, reason)
         else:
             by_patient.setdefault(patient, []).append((types.index(code) if code else -1, sample))
     kept = {}
     for patient, found in sorted(by_patient.items()):
-        (_, first), *others = sorted(found)
-        kept[first] = patient
-        for _, sample in others:
-            report.drop("sample", sample, source, "another sample of the patient was taken", first)
+        best, first = min(found)
+        for rank, sample in sorted(found):
+            if sample == first or (several and rank == best):
+                kept[sample] = patient
+            else:
+                report.drop("sample", sample, source, "another sample of the patient was taken", first)
+    if not several:
+        order = " before ".join(types)
+        report.choose(f"one sample a patient: of sample type {order}, of several the first vial or id")
+    elif more := [f"{patient} ({n})" for patient, n in Counter(kept.values()).items() if n > 1]:
+        report.choose(f"patients with several samples, all of which are used: {', '.join(more)}")
     return kept

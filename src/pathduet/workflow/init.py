@@ -374,7 +374,7 @@ def _patients(table: pd.DataFrame, link: Link, cohort: str, found: Written) -> d
     for row, cells in enumerate(table.to_dict("records")):
         owner = link.patients.get(row)
         if owner is None:
-            lost.append(f"row {row + 2}")
+            lost.append(f"row {table.index[row]}")
             continue
         known = patients.setdefault(owner, {"cohort": cohort})
         for column, cell in cells.items():
