@@ -33,7 +33,7 @@ def test_planning_writes_the_tables_once_and_waits_for_the_slides(here: Path) ->
     first = {path: path.stat().st_mtime_ns for path in here.rglob("*") if path.is_file()}
     plan = Plan.from_config({})
     assert plan.slides and not any(slide.path.exists() for slide in plan.slides)
-    assert plan.drawn_files() == ["demo/truth/slides.tsv"] == plan.annotation_paths()
+    assert plan.drawn_files() == ["demo/truth/slides.tsv"] and plan.annotation_paths() == []
     demo.prepare(**SMALL)
     assert {path: path.stat().st_mtime_ns for path in here.rglob("*") if path.is_file()} == first
 

@@ -70,6 +70,8 @@ def cohort(tmp_path: Path) -> Path:
         genes = pd.DataFrame({p: [5 * i, i + 3] for i, p in enumerate(of)})
         genes.insert(0, "gene_symbol", ["EGFR", "CD8A"])
         write_table(tmp_path / f"{name}.tsv", genes)
+    for name in ("P03-1", "P04-1"):
+        (tmp_path / f"{name}.geojson").write_text(f"regions of {name}")
     (tmp_path / "tumor.txt").write_text("EGFR\n")
     (tmp_path / "weights.pt").write_bytes(b"weights")
     (tmp_path / "target.png").write_bytes(b"a picture")
@@ -83,6 +85,7 @@ def cohort(tmp_path: Path) -> Path:
             "survival": {"kind": "survival", "time": "time", "event": "event"},
         },
         "covariates": {"age": "numeric"},
+        "explanations": {"regions": {"annotations": str(tmp_path / "{slide_id}.geojson")}},
         "split": {"folds": 2},
         "slides": {"slides_per_job": 8},
         "subspaces": {"tumor": str(tmp_path / "tumor.txt"), "tme": "shipped"},
@@ -154,7 +157,7 @@ def reordered(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"training": {"teacher": {"lambda_dev": 10000, "epochs": 10}}}, set()),
+        ({"training": {"epochs": 10, "teacher": {"lambda_dev": 10000}}}, set()),
         ({"slides": {"min_tissue": 0.5, "thumbnail_mpp": 8}, "encoder": {"stage": 3}}, set()),
         # said once more where it was inherited: shown, but the same
         ({"training": {"teacher": {"learning_rate": 0.001}}, "encoder": {"options": {}}}, SHOWN),
@@ -215,6 +218,15 @@ def write(name: str, content: bytes) -> Callable[[Path], None]:
     return change
 
 
+def swap(one: str, other: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / one).rename(folder / "third")
+        (folder / other).rename(folder / one)
+        (folder / "third").rename(folder / other)
+
+    return change
+
+
 def touch_everything(folder: Path) -> None:
     for path in folder.rglob("*"):
         if "results" not in path.parts:
@@ -239,22 +251,25 @@ EXTERNAL_TABLES = {"table external_grading", "table external_survival"}
     [
         (touch_everything, set()),
         (edit("patients.tsv", cell("P03", "remark", "seen twice")), SHOWN),
-        (edit("slides.tsv", lambda t: t.assign(scanner="B")), SHOWN - {"report"}),
-        (edit("slides.tsv", lambda t: t.iloc[::-1]), SHOWN - {"report"} | {"heatmap"}),
+        (edit("slides.tsv", lambda t: t.assign(scanner="B")), SHOWN),
+        (write("P03-1.geojson", b"{ }"), {"explain grading", "explain survival"}),
+        (swap("P03-1.geojson", "P04-1.geojson"), {"explain grading", "explain survival"}),
+        (edit("slides.tsv", lambda t: t.assign(mask_frame="qupath")), SHOWN | {"tile"}),
+        (edit("slides.tsv", lambda t: t.iloc[::-1]), SHOWN | {"heatmap"}),
         (edit("patients.tsv", lambda t: t.iloc[::-1]), SHOWN),
-        (move_slides, SHOWN - {"report"}),
-        (copy_slides, SHOWN - {"report"}),
+        (move_slides, SHOWN),
+        (copy_slides, SHOWN),
         (edit("patients.tsv", cell("X2", "time", "999")), SHOWN | {"table external_survival", "regressions",
                                                                     "explain survival", "participation"}),
         (edit("patients.tsv", cell("X2", "age", "70")), SHOWN | {"regressions"}),
         (edit("patients.tsv", cell("P04", "time", "999")), SHOWN | {"train survival", "regressions", "explain survival",
                                                                      "participation"}),
-        (write("weights.pt", b"weighty"), SHOWN - {"report"} | {"features"}),
-        (write("target.png", b"a pictura"), SHOWN - {"report"} | {"stain"}),
-        (write("tumor.txt", b"EGFR\nTP53\n"), SHOWN - {"report"} | {"genes"}),
-        (write("network.py", b"class N: pass"), SHOWN - {"report"} | TRAINED),
-        (edit("int.tsv", lambda t: t.rename(columns={"P01": "P02", "P02": "P01"})), SHOWN - {"report"} | {"genes"}),
-        (edit("ext.tsv", lambda t: t.rename(columns={"X1": "X2", "X2": "X1"})), SHOWN - {"report"} | {"genes"}),
+        (write("weights.pt", b"weighty"), SHOWN | {"features"}),
+        (write("target.png", b"a pictura"), SHOWN | {"stain"}),
+        (write("tumor.txt", b"EGFR\nTP53\n"), SHOWN | {"genes"}),
+        (write("network.py", b"class N: pass"), SHOWN | TRAINED),
+        (edit("int.tsv", lambda t: t.rename(columns={"P01": "P02", "P02": "P01"})), SHOWN | {"genes"}),
+        (edit("ext.tsv", lambda t: t.rename(columns={"X1": "X2", "X2": "X1"})), SHOWN | {"genes"}),
         (write("slides/P05-1.svs", b"pixels of P05-7"), {"tile"}),
     ],
 )  # fmt: skip

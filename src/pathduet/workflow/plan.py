@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.catalogue import Model, catalogue_of, names, opponent_of
 from pathduet.cohort.labels import label_columns, task_labels
-from pathduet.cohort.sheets import SlideRow, read_sheets, read_slides
+from pathduet.cohort.sheets import FEATURES, SlideRow, read_sheets, read_slides
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
@@ -47,6 +47,8 @@ from pathduet.workflow.reasons import Job, decisive
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Columns of a slide's row that say nothing about its tiles and features: its files count by their content.
+_OF_NO_PIXEL = ("patient_id", "cohort", "path", "scanner", "site", *FEATURES)
 #: What a regression leaves in its folder.
 REGRESSION_FILES = (DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS)
 
@@ -363,9 +365,17 @@ class Plan:
         """Hashes of the user's files."""
         return FileContents(self.results.root / CONTENTS)
 
+    @cached_property
+    def _named_files(self) -> frozenset[str]:
+        own = self.files("predict.slides", "predict.expression", "predict.samples")
+        return frozenset([*self.own_files(), *own, *_named(self.config["explanations"]["regions"]["legend"])])
+
+    def _decisive(self, facts: Any) -> Any:
+        return decisive(facts, self.contents.of, self._named_files)
+
     def _job(self, settings: Any, files: Mapping[str, Any] | None = None, **facts: Any) -> Job:
         """Return a job that is decided by its settings and by `facts`, what it uses of the files."""
-        return Job(settings, files or {}, decisive({"settings": settings, **facts}, self.contents.of))
+        return Job(settings, files or {}, self._decisive({"settings": settings, **facts}))
 
     @cached_property
     def _slide_settings(self) -> SlideSettings:
@@ -378,14 +388,14 @@ class Plan:
         given = {"stage": stage, "slides": rows, "sections": self._slide_sections}
         facts: list[Any] = [settings_of(stage, self._slide_settings), self.limits.get(f"{stage} {batch}")]
         facts += [self._slide_facts(slide) for slide in slides] if stage == "tile" else []
-        return Job(given, decided_by=decisive(facts, self.contents.of))
+        return Job(given, decided_by=self._decisive(facts))
 
     def slide_job(self, slide_id: str) -> Job:
         """All stages of one slide."""
         slide = self._slide(slide_id)
         facts = [self._slide_facts(slide), *(settings_of(stage, self._slide_settings) for stage in STAGES)]
         given = {"slide": slide.to_plain(), "sections": self._slide_sections}
-        return Job(given, decided_by=decisive(facts, self.contents.of))
+        return Job(given, decided_by=self._decisive(facts))
 
     @cached_property
     def limits(self) -> dict[str, list[float]]:
@@ -408,18 +418,14 @@ class Plan:
     def _slide_sections(self) -> dict[str, Any]:
         return self._sections("slides", "stain", "encoder", "seed")
 
-    def _slide_facts(self, slide: SlideRow) -> list[Any]:
-        """What a slide's artifacts are made of: neither where it lies nor when it was written."""
+    def _slide_facts(self, slide: SlideRow) -> dict[str, Any]:
+        """What a slide's artifacts are made of: neither where it lies nor when it was written, nor whose it is."""
         if slide.exclude:
-            return [slide.slide_id, slide.exclude]
-        return [
-            slide.slide_id,
-            slide.mpp,
-            slide.scene,
-            self._raw_content(slide),
-            slide.mask,
-            slide.mask_frame,
-        ]
+            return {"slide_id": slide.slide_id, "exclude": slide.exclude}
+        facts = {key: value for key, value in vars(slide).items() if key not in _OF_NO_PIXEL}
+        if slide.foreign:
+            return {**facts, "files": [sorted(slide.foreign), known_by(slide, self.results.root, planned_as)]}
+        return {**facts, "files": self._raw_content(slide)}
 
     def _raw_content(self, slide: SlideRow) -> str:
         if not slide.has_raw:
@@ -434,18 +440,8 @@ class Plan:
         """A look at features that another tool made."""
         rows = [slide.to_plain() for slide in self.batches[batch]]
         given = {"slides": rows, "reading": self.foreign_settings()}
-        facts = [
-            [s.slide_id, s.exclude]
-            if s.exclude
-            else [
-                s.slide_id,
-                s.mpp,
-                sorted(s.foreign),
-                known_by(s, self.results.root, planned_as),
-            ]
-            for s in self.batches[batch]
-        ]
-        return Job(given, decided_by=decisive([self.foreign_settings(), facts], self.contents.of))
+        facts = [self._slide_facts(slide) for slide in self.batches[batch]]
+        return Job(given, decided_by=self._decisive([self.foreign_settings(), facts]))
 
     def follow_features(self) -> None:
         """Let the results lead to where features of another tool lie now: moving them is no reason to run a job."""
@@ -475,20 +471,17 @@ class Plan:
 
     def genes_job(self, selection: str | None = None) -> Job:
         """A fold's expression matrix: tables, gene lists, and of the patients' sheet who is in which cohort."""
-        settings, subspaces = self.gene_settings(selection), self.config["subspaces"]
-        tables = [{key: _path(entry[key]) if key in ("path", "samples") else entry[key] for key in entry}
-                  for entry in settings["expression"]["tables"]]  # fmt: skip
-        lists = {name: {**of, "gmt": _path(of["gmt"])} if isinstance(of, Mapping) else _path(of)
-                 for name, of in subspaces.items()}  # fmt: skip
-        facts = {**settings, "expression": {**settings["expression"], "tables": tables}, "subspaces": lists}
+        settings = self.gene_settings(selection)
+        tables = settings["expression"]["tables"]
         files = {
             "patients": self.patients_sheet,
-            "tables": [entry["path"] for entry in settings["expression"]["tables"]],
-            "samples": [entry["samples"] for entry in settings["expression"]["tables"] if entry["samples"]],
+            "tables": [entry["path"] for entry in tables],
+            "samples": _named(*(entry["samples"] for entry in tables)),
             "lists": self.subspace_files(),
         }
-        facts |= {"order": list(subspaces), "cohorts": settings_hash(self.patients["cohort"].to_dict())}
-        return Job(settings, files, decisive([facts, PACKAGE / "_genesets"], self.contents.of))
+        cohorts = settings_hash(self.patients["cohort"].to_dict())
+        order, shipped = list(self.config["subspaces"]), PACKAGE / "_genesets"
+        return self._job(settings, files, order=order, shipped=shipped, cohorts=cohorts)
 
     def gene_settings(self, selection: str | None = None) -> dict[str, Any]:
         """Settings of gene selection and scaling: as configured, or with another selection of genes."""
@@ -509,7 +502,7 @@ class Plan:
         }
         facts = {model: _learned(one) for model, one in settings.items()}
         labels = self._labels(task, self.config["cohorts"]["internal"])
-        return Job(settings, files, decisive([facts, labels], self.contents.of))
+        return Job(settings, files, self._decisive([facts, labels]))
 
     def _labels(self, task: str, cohorts: Sequence[str]) -> str:
         """Return a hash of what the sheet says about a task's label, of the patients of some cohorts."""
@@ -569,24 +562,22 @@ class Plan:
         """A task's explanations: its labels, region annotations, gene sets."""
         files = {
             "patients": self.patients_sheet,
-            "annotations": [] if self.drawn_from else self.annotation_paths(),
+            "annotations": self.annotation_paths(),
             "gene_sets": self.files("explanations.gene_sets"),
         }
-        own = [Path(path) for name in ("annotations", "gene_sets") for path in files[name]]
-        settings = self.explanation_settings(task)
-        return self._job(settings, files, labels=self._labels(task, self._every_cohort), own=own)
+        settings, drawn = self.explanation_settings(task), self._annotations()
+        return self._job(settings, files, labels=self._labels(task, self._every_cohort), drawn=drawn)
 
     def heatmap_job(self, slide_id: str) -> Job:
         """Heatmaps of a slide, drawn over its pixels."""
         slide, chosen = self._slide(slide_id), self.config["explanations"]["heatmaps"]
         drawn = {name: chosen[name] for name in ("viewer_mpp", "frame")}
         facts = [slide_id, slide.patient_id, slide.scene, self._raw_content(slide), drawn]
-        return Job({"slide": slide.to_plain(), **drawn}, decided_by=decisive(facts, self.contents.of))
+        return Job({"slide": slide.to_plain(), **drawn}, decided_by=self._decisive(facts))
 
     def provenance_job(self) -> Job:
         """What the run was made of: the configuration and every file of the user's."""
-        own = self.own_files()
-        return self._job(self.config, {"own": own}, own=[Path(path) for path in own])
+        return self._job(self.config, {"own": self.own_files()})
 
     def report_job(self, configfiles: Sequence[str]) -> Job:
         """The report, which shows the patients' sheet."""
@@ -597,7 +588,7 @@ class Plan:
     def export_job(self) -> Job:
         """A release, which carries the stain target."""
         files = self.files("stain.target")
-        return self._job(None, {"target": files}, target=[Path(path) for path in files])
+        return self._job(None, {"target": files}, target=files)
 
     def prediction_job(self) -> Job:
         """Predictions of new slides."""
@@ -607,10 +598,9 @@ class Plan:
             "frame": self.config["explanations"]["heatmaps"]["frame"],
         }
         files = self.files("predict.slides", "predict.expression", "predict.samples")
-        own = [Path(path) for path in [*files, *self.files("encoder.weights")]]
         new = read_slides(self.config["predict"]["slides"]) if self.config["predict"]["slides"] else []
         stamps = [stamp(path) for slide in new for path in (slide.path, *slide.foreign.values())]
-        return self._job(settings, {"own": files}, own=own, slides=stamps)
+        return self._job(settings, {"own": files}, slides=stamps)
 
     def machine_settings(self) -> dict[str, Any]:
         """What the configuration says about how fast slides are encoded here, for models from elsewhere."""
@@ -759,18 +749,16 @@ class Plan:
         names = files_of(self.tasks[task], self.has_slides, self.has_expression)
         return [self.results.explanations(task) / name for name in names]
 
+    def _annotations(self) -> dict[str, Path]:
+        """Where the slides' region annotations lie, if they exist; the demo's are drawn with its slides."""
+        pattern = self.config["explanations"]["regions"]["annotations"]
+        used = [slide.slide_id for slide in self.slides if pattern and not (slide.exclude or self.drawn_from)]
+        return {slide_id: Path(pattern.replace("{slide_id}", slide_id)) for slide_id in used}
+
     def annotation_paths(self) -> list[str]:
-        """Return the slides' region annotations that exist, and their legend; of the demo what tells that they are drawn."""
-        regions = self.config["explanations"]["regions"]
-        if not regions["annotations"]:
-            return []
-        paths = [
-            regions["annotations"].replace("{slide_id}", s.slide_id) for s in self.slides if not s.exclude
-        ]
-        if self.drawn_from:
-            return self.drawn_files()
-        found = [path for path in paths if Path(path).is_file()]
-        return [*found, *([regions["legend"]] if found and regions["legend"] else [])]
+        """Return the slides' region annotations that exist, and their legend."""
+        found = [str(path) for path in self._annotations().values() if path.is_file()]
+        return [*found, *_named(self.config["explanations"]["regions"]["legend"] if found else None)]
 
     def explanation_settings(self, task: str) -> dict[str, Any]:
         """Settings of a task's explanations, regions of the run's own subspaces alone."""
@@ -822,24 +810,17 @@ def _own_network(own: Mapping[str, Any], model: Model) -> dict[str, Any]:
     }
 
 
-def _path(file: str | None) -> Path | str | None:
-    """Return a user's file as a path, so that its content counts; ``shipped`` and nothing stay as they are."""
-    return Path(file) if file and _named(file) else file
-
-
 def _learned(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those settings of a training that its result depends on: neither what is kept in memory or drawn, nor where files lie."""
+    """Return those settings of a training that its result depends on."""
 
-    def without(mapping: Mapping[str, Any] | None, *keys: str) -> dict[str, Any]:
-        return {key: value for key, value in (mapping or {}).items() if key not in keys}
+    def without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+        return {key: value for key, value in mapping.items() if key not in keys}
 
     return {
         **without(settings, "tensorboard"),
         # the rest of a task is for evaluation
         "task": without(settings["task"], "clinical_baselines", "external", "malignancy_score"),
         "training": without(settings["training"], "cache_mib"),
-        "network": without(settings["network"], *(["gene_groups"] if settings["gene_groups"] else [])),
-        "own": without(settings["own"], "file"),
     }
 
 

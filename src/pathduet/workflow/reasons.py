@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,12 @@ class Job:
     decided_by: Any = None
 
 
-def decisive(value: Any, content: Callable[[Path], str]) -> Any:
-    """Return plain values in one form: keys sorted, whole numbers alike (1, 1.0), a path replaced by its file's content."""
-    if isinstance(value, Path):
+def decisive(value: Any, content: Callable[[str | Path], str], own: Collection[str]) -> Any:
+    """Return plain values in one form: keys sorted, whole numbers alike (1, 1.0), a path, or the name of one of the user's own files, by content."""
+    if isinstance(value, Path) or (isinstance(value, str) and value in own):
         return content(value)
     if isinstance(value, Mapping):
-        return {str(key): decisive(value[key], content) for key in sorted(value, key=str)}
+        return {str(key): decisive(value[key], content, own) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
-        return [decisive(part, content) for part in value]
+        return [decisive(part, content, own) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
