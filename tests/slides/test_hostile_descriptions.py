@@ -22,7 +22,7 @@ DESCRIPTIONS = {
     "spaces without end": OME.format(PIXELS.format("PhysicalSizeX" + " " * N + "=", "")),
     "elements that never end": OME.format('<Image ID="Image:0">' + "<Pixels " * (N // 8)),
     "quotes that never end": OME.format(PIXELS.format("a=\"b='c" * (N // 8), "")),
-    "elements in elements": OME.format("<a>" * N + "</a>" * N),
+    "elements in elements": OME.format("<a>" * (N // 10) + "</a>" * (N // 10)),
     "entities in entities": f'<!DOCTYPE l [<!ENTITY a "{"x" * 1000}">{ENTITIES}]>' + OME.format("&i;"),
     "planes without end": OME.format(PIXELS.format("", '<TiffData IFD="0" PlaneCount="999999999999"/>')),
     "a number of many digits": OME.format(PIXELS.format("", f'<TiffData IFD="{"9" * 5000}"/>')),
