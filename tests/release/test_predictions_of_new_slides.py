@@ -42,7 +42,7 @@ def predicted(run: tiny_run.TinyRun, released: Path, tmp_path_factory: pytest.Te
     raw.mkdir()
     shutil.copy(run.slide("P0"), raw / "P0-s.svs")
     shutil.copy(run.slide("P1"), raw / "P1.svs")
-    odd = 255 - stained_image(256, 320, seed=77)[..., ::-1] // 3
+    odd = stained_image(256, 320, seed=77)[::8, ::8, ::-1].repeat(8, 0).repeat(8, 1)
     write_svs(raw / NASTY, np.ascontiguousarray(odd))
     (raw / "damaged.svs").write_bytes(run.slide("P0").read_bytes()[:3000])
     before = {p.name: p.stat().st_mtime_ns for p in raw.iterdir()}
