@@ -84,6 +84,22 @@ def test_pages_in_tiles_and_in_strips_are_pictures_alike(tmp_path: Path, strips:
     assert "2 pictures" in refusal(path)
 
 
+def test_a_picture_whose_name_only_begins_like_a_label_is_a_scene(tmp_path: Path) -> None:
+    for largest, other in ((A, B), (B, A)):
+        path = write_scenes(tmp_path / "a.tif", {"label-free tissue": largest, "overview of B": other})
+        assert "2 pictures" in refusal(path)
+
+
+@pytest.mark.parametrize("text", ["macro", "Aperio Image Library v11.2.1\r\nlabel 387x463"])
+def test_a_page_described_as_a_label_is_no_scene(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for image, description in ((A, "case 7, label free"), (B, text)):
+            writer.write(image, photometric="rgb", rowsperstrip=16, metadata=None, description=description)
+    with SlideReader("S1", path) as reader:
+        assert reader.level_dimensions == ((960, 640),) and not reader.notes
+
+
 def test_a_small_picture_without_a_name_is_left_out_with_a_note(tmp_path: Path) -> None:
     with SlideReader("S1", write_scenes(tmp_path / "a.tif", {"": A, " ": MACRO}, ome=False)) as reader:
         assert reader.dimensions == (960, 640)

@@ -28,7 +28,10 @@ _UM_PER = {
 _UNITS = {2: "inch", 3: "centimeter"}
 # Vendors whose TIFF is more than its pages, by tifffile's names: padded levels, several specimens, pixels in other files.
 _VENDORS = ("bif", "ndpi", "philips", "qpi", "scn")
-_BESIDE = re.compile(r"\b(label|macro|overview|thumbnail|barcode|preview)", re.IGNORECASE)
+# A name, or a line of a description, that says no more: "label image", "macro 1280x431".
+_BESIDE = re.compile(
+    r"^\s*(label|macro|overview|thumbnail|barcode|preview)( image)?( \d+x\d+)?\s*$", re.I | re.M
+)
 # What has fewer pixels than both, this share of the largest picture's, is no specimen, but a label or a thumbnail.
 _SMALL_PX, _SMALL_SHARE = 2_000_000, 0.25
 _LISTED = 12
@@ -186,10 +189,9 @@ def _pictures(file: tifffile.TiffFile) -> tuple[list[Picture], list[Picture]]:
 
 
 def _title(page: tifffile.TiffPage) -> str:
-    """Return what a page calls itself: its name, or the first line of a description that is no XML."""
+    """Return what a page calls itself: its name and the beginning of its description."""
     name = page.tags.get("PageName")
-    text = page.description or ""
-    return f"{name.value if name is not None else ''} {'' if text.startswith('<') else text[:200]}"
+    return "\n".join([str(name.value) if name is not None else "", (page.description or "")[:200]])
 
 
 def _chosen(pictures: Sequence[Picture], scene: str) -> Picture:
