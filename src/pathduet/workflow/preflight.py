@@ -15,6 +15,7 @@ from pathduet.cohort.sheets import SlideRow, check_own_folder
 from pathduet.core.errors import InputError, PathDuetError, Problems, SlideError
 from pathduet.core.progress import track
 from pathduet.features.agreement import FOREIGN, disagreements
+from pathduet.workflow.earlier_results import refuse_unrecorded
 
 if TYPE_CHECKING:
     from pathduet.expression.tables import ExpressionTable
@@ -278,6 +279,7 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
         report.sections["Demo"] = [demo.prepare()]
     plan = Plan.from_config(value)
     tables = check_inputs(plan)
+    refuse_unrecorded(plan.results)
     report.sections["Cohorts"] = _cohort_lines(plan)
     report.sections["Labels (internal cohorts)"] = _label_lines(plan)
     if plan.has_expression:
