@@ -240,6 +240,7 @@ def test_annotations_count_from_the_corner_that_is_stated(tmp_path: Path) -> Non
             read_annotation("S1", file, size0, (1, 1), legend, "", bounds)
 
 
+@pytest.mark.slow
 def test_an_annotation_beside_the_tiles_is_a_problem_that_names_the_bounds(tmp_path: Path) -> None:
     features = write_slide(tmp_path / "S1", {"10x": 3, "20x": 12})
     with h5py.File(features.with_name("tiles.h5"), "r+") as file:
