@@ -289,7 +289,7 @@ def test_a_workbook_is_read(tmp_path: Path) -> None:
         ("e.tsv", "A\tB\nTP53\t1.5\t2\n", "R's write.table leaves it out"),
         ("e.tsv", "gene_id\tA\tA\nTP53\t1.5\t2\n", "sample A: more than one column"),
         ("e.tsv", "gene_id\tkind\tA\nTP53\tx\t1\nCD44\ty\t2\nEGFR\tz\t3.5\n", "column kind: no cell is a number"),
-        ("e.tsv", "gene_id\tA\nTP53\t1,5\nCD44\t2,5\nEGFR\t3,5\n", "decimal points, no commas"),
+        ("e.tsv", "gene_id\tA\nTP53\t1,5\nCD44\t2,5\nEGFR\t3,5\n", "write numbers with decimal points"),
         ("e.tsv", "gene_id\tA\tB\nTP53\t1.5\ttrue\nCD44\t1.5\tx\nEGFR\t2\t1\n", "column B: 'true'"),
         ("e.tsv", "gene_id\tA\nTP53\t1.5\nCD44\t1.5\t2\n", "cannot be read"),
     ],

@@ -49,9 +49,18 @@ def read_columns(
         if len(cells) > len(header):
             problems.append(too_many_cells(cells, header, f"{path.name} row {number}"))
     problems.check()
-    filled = [[*cells, *[""] * (len(header) - len(cells))] for cells in rows.values()]
-    table = pd.DataFrame(filled, index=list(rows), columns=header, dtype=str)
-    return table.reindex(columns=[*columns, *optional], fill_value="")
+    place = {name: header.index(name) for name in (*columns, *optional) if name in header}
+    return pd.DataFrame(
+        {
+            name: [
+                cells[place[name]] if place.get(name, len(cells)) < len(cells) else ""
+                for cells in rows.values()
+            ]
+            for name in (*columns, *optional)
+        },
+        index=list(rows),
+        dtype=str,
+    )
 
 
 def require_columns(found: Iterable[str], wanted: Iterable[str], source: str) -> None:

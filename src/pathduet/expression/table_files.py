@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass, field
+from io import TextIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
@@ -160,11 +161,24 @@ def _read_text(path: Path) -> tuple[list[str], pd.DataFrame, int]:
     comma = separator == ";" and any(map(_DECIMAL_COMMA.fullmatch, first))
     with open_text(path) as handle:
         frame = pd.DataFrame() if not first else pd.read_csv(
-            handle, sep=separator, header=None, skiprows=skipped + 1, names=range(len(header)), index_col=False,
+            _Checked(handle), sep=separator, header=None, skiprows=skipped + 1, names=range(len(header)), index_col=False,
             low_memory=False, dtype={i: str for i, title in enumerate(header) if title in GENE_COLUMNS},
             skip_blank_lines=False, on_bad_lines="error", decimal="," if comma else ".",
         )  # fmt: skip
     return header, frame, skipped + 2
+
+
+class _Checked(TextIOBase):
+    """Text for pandas, which would end a cell at a NUL byte without a word."""
+
+    def __init__(self, text: TextIO) -> None:
+        self.text = text
+
+    def read(self, size: int | None = None) -> str:
+        chunk = self.text.read(-1 if size is None else size)
+        if "\0" in chunk:
+            raise ValueError("it holds NUL bytes")
+        return chunk
 
 
 def _read_h5ad(path: Path) -> RawTable:
@@ -247,7 +261,7 @@ def from_frame(
     if not columns:
         raise InputError.of(f"{name} header", "no sample column", "add one column a sample")
     genes = list(map(_gene, frame[gene_column]))
-    problems, bad, total = Problems(), Problems(), 0
+    bad, total, worded = Problems(), 0, []
     advice = "needs a number or an empty cell"
     numbers = np.empty((len(frame), len(columns)), dtype=np.float64)
     for target, column in enumerate(columns):
@@ -263,33 +277,23 @@ def from_frame(
         numbers[:, target] = parsed.to_numpy(dtype=np.float64, na_value=np.nan)
         rows = np.flatnonzero(cells.notna().to_numpy() & np.isnan(numbers[:, target]))
         if len(rows) > 2 and np.isnan(numbers[:, target]).all():
-            found = f"no cell is a number ({', '.join(repr(cells.iloc[row]) for row in rows[:3])}, ...)"
-            problems.add(
-                f"{name}, column {header[column]}",
-                found,
-                "remove the column: it is no sample's; decimal points, no commas",
-            )
+            worded.append(target)
             continue
         total += len(rows)
         for row in rows[: SHOWN - len(bad)]:
             where = f"{name} row {row + first_row} ({genes[row] or 'no gene'}), column {header[column]}"
             bad.add(where, repr(cells.iloc[row])[:80], advice)
-    if len(problems) > SHOWN:
-        shown = problems[0]
-        problems = Problems(
-            [
-                Problem(
-                    f"{name}, {len(problems)} columns such as {header[columns[0]]}", shown.found, shown.advice
-                )
-            ]
-        )
-    return RawTable(
-        genes,
-        [header[i] for i in columns],
-        numbers,
-        first_row,
-        [*problems, *bad, *more_cells(total, name, advice)],
-    )
+    samples = [header[i] for i in columns]
+    bad += more_cells(total, name, advice)
+    if worded:
+        where = f"{name}, column {', '.join(samples[i] for i in worded[:3])}"
+        where += f" and {len(worded) - 3} more" if len(worded) > 3 else ""
+        some = ", ".join(map(repr, frame[columns[worded[0]]].dropna()[:3]))
+        advice = "remove it, if it is no sample's; write numbers with decimal points"
+        bad.add(where, f"no cell is a number ({some[:80]}, ...)", advice)
+        samples = [sample for i, sample in enumerate(samples) if i not in worded]
+        numbers = np.delete(numbers, worded, axis=1)
+    return RawTable(genes, samples, numbers, first_row, bad)
 
 
 def read_sample_sheet(path: Path) -> pd.DataFrame:
@@ -298,6 +302,8 @@ def read_sample_sheet(path: Path) -> pd.DataFrame:
     ids = ("sample_id", "patient_id")
     sheet = read_columns(path, ids, ["slide_id"], label=label, advice="give its path")
     problems = Problems()
+    if sheet.empty:
+        problems.add(label, "no row below the header", "add one row a sample")
     for column in ids:
         for row in sheet.index[sheet[column] == ""]:
             problems.add(f"{path.name} row {row}, {column}", "empty", "give the id")

@@ -98,7 +98,8 @@ def read_expression(
     problems += check_samples(raw.samples, path.name)
     problems += check_values(raw, unit, path.name)
     problems.check()
-    return _assemble(raw, unit, cohort, sheet, path.name)  # type: ignore[arg-type]
+    files = path.name if sample_sheet is None else f"{path.name}, {Path(sample_sheet).name}"
+    return _assemble(raw, unit, cohort, sheet, files)  # type: ignore[arg-type]
 
 
 def _assemble(
