@@ -41,8 +41,8 @@ try:
     read_all(workflow.config_settings.configfiles)
     plan = Plan.from_config(config, as_started=not workflow.is_main_process)
     if workflow.is_main_process:
-        own_environments = workflow.deployment_settings.deployment_method
-        check_inputs(plan, encoder=not own_environments)
+        deployed = workflow.deployment_settings.deployment_method
+        check_inputs(plan, same_environment=not deployed)
         if not {"-F", "--forceall"} & set(sys.argv):
             refuse_unrecorded(plan.results)
         plan.follow_features()

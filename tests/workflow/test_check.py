@@ -187,11 +187,18 @@ def test_a_class_that_a_fold_is_not_trained_on_is_told(cohort: Path) -> None:
     [
         ({"model": {"width": 18, "offset_groups": 4}}, "model.width: 18 is no multiple of offset_groups 4"),
         ({"model": {"offset_kernel": 1, "stride": 2}}, "model.offset_kernel: 1 is smaller than stride 2"),
+        ({"slides": {"min_tiles": 9000}}, "slides.min_tiles: 9000, above slides.max_tiles: 2500"),
+        ({"predict": {"model": "studnet"}}, "predict.model: 'studnet' is unknown; did you mean student?"),
+        ({"explanations": {"models": ["x"]}}, "explanations.models: 'x' is unknown"),
+        ({"evaluation": {"gain_over": "nothing"}}, "evaluation.gain_over: 'nothing' is unknown"),
+        (
+            {"explanations": {"regions": {"legend": "no.json"}}},
+            "explanations.regions.legend: no file 'no.json'",
+        ),
+        ({"preset": ["glioma"]}, "preset: "),
     ],
 )
-def test_shapes_that_no_network_can_have_are_refused(
-    cohort: Path, changes: dict[str, Any], said: str
-) -> None:
+def test_what_no_run_can_have_is_refused(cohort: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         Plan.from_config(configuration(cohort, **changes))
 

@@ -197,6 +197,8 @@ def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
         own = {key: part for key, part in value.items() if key not in ("sheets", "cohorts")}
         layers = [demo(), own]
     named = [layer["preset"] for layer in layers if "preset" in layer]
+    if named and not isinstance(named[-1], str | None):
+        raise InputError.of("preset", repr(named[-1]), f"use {', '.join(preset_names())}, or a YAML file")
     config = defaults()
     for layer in ([preset(named[-1])] if named and named[-1] else []) + layers:
         config = merge(config, layer)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pathduet.catalogue import CATALOGUE, clinical_models, clinical_sets, names
+from pathduet.catalogue import CATALOGUE, catalogue_of, clinical_models, clinical_sets, names
 from pathduet.cohort.labels import DERIVATIONS
 from pathduet.cohort.tasks import KINDS, Task, tasks_of
 from pathduet.core.config import did_you_mean, preset, preset_names
@@ -17,7 +17,7 @@ from pathduet.explain.files import plain_name
 from pathduet.result_tables import external_table
 from pathduet.slides.encoders import registry as encoders
 from pathduet.slides.settings import fitted
-from pathduet.variations import VARIATION_TABLES
+from pathduet.variations import VARIATION_TABLES, PlannedModel
 
 #: Keys that a kind of task needs, and those that it may have beside the common ones.
 _KEYS_OF: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -117,6 +117,9 @@ def _tile_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     if slides["overlap_px"] >= slides["tile_px"]:
         advice = f"less than a tile's {slides['tile_px']} pixels"
         yield Problem("slides.overlap_px", f"{slides['overlap_px']}", advice)
+    if slides["min_tiles"] > slides["max_tiles"]:
+        found = f"{slides['min_tiles']}, above slides.max_tiles: {slides['max_tiles']}"
+        yield Problem("slides.min_tiles", found, "every slide would be lost: lower it")
     read, used = slides["magnifications"], config["model"]["magnifications"]
     if "both" not in (read, used) and read != used:
         advice = f"set one of them to both, or model.magnifications to {read}"
@@ -214,16 +217,32 @@ def _subspace_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _name_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield names of models that the catalogue does not have."""
-    compared = config["comparison"]
+    """Yield names of models, and of sets of covariates, that there are not."""
+    compared, gain = config["comparison"], config["evaluation"]["gain_over"]
     for key, given, known in (
         ("comparison.models", compared["models"], names("baseline", "released", "components")),
         ("comparison.settings", compared["settings"], names("baseline")),
+        ("evaluation.gain_over", [gain] if gain else [], list(clinical_sets(config))),
     ):
         for name in given:
             if name not in known:
                 advice = f"{did_you_mean(name, known)}known: {', '.join(known)}"
                 yield Problem(key, f"{name!r} is unknown", advice)
+
+
+def named_model_problems(config: Mapping[str, Any], planned: Mapping[str, PlannedModel]) -> list[Problem]:
+    """Return names of models to explain and to release that are no model of the run."""
+    known = [*catalogue_of(config), *planned]
+    given = {
+        "explanations.models": config["explanations"]["models"],
+        "predict.model": [config["predict"]["model"]],
+    }
+    return [
+        Problem(key, f"{name!r} is unknown", f"{did_you_mean(name, known)}known: {', '.join(known)}")
+        for key, chosen in given.items()
+        for name in chosen
+        if name not in known
+    ]
 
 
 def _comparison_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -252,6 +271,7 @@ def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         for name, own in config["comparison"]["own_models"].items()
     ]
     paths.append(("explanations.gene_sets", config["explanations"]["gene_sets"]))
+    paths.append(("explanations.regions.legend", config["explanations"]["regions"]["legend"]))
     for key, path in paths:
         if path is None or path == "shipped" or Path(path).is_file():
             continue

@@ -124,7 +124,8 @@ class Plan:
         batches = deal(slides, config["slides"]["slides_per_job"], kept)
         by_id = {slide.slide_id: slide for slide in slides}
         planned = planned_models(config)
-        if problems := heatmap_problems(config, slides, planned):
+        problems = config_checks.named_model_problems(config, planned)
+        if problems := [*problems, *heatmap_problems(config, slides, planned)]:
             raise InputError(problems)
         return cls(config, slides, patients, batches, by_id, planned, folds, drawn_from)
 

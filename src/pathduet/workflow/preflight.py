@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ class Preflight:
         return "\n".join([*lines, verdict])
 
 
-def check_inputs(plan: Plan, *, encoder: bool = True) -> list[ExpressionTable]:
+def check_inputs(plan: Plan, *, same_environment: bool = True) -> list[ExpressionTable]:
     """Refuse what some job of the run would refuse, perhaps days later: all of it at once.
 
     Slides are not opened: a bad one costs itself only.
@@ -80,8 +81,8 @@ def check_inputs(plan: Plan, *, encoder: bool = True) -> list[ExpressionTable]:
     Parameters
     ----------
     plan : Plan
-    encoder : bool
-        Also find the encoder's weights; not where jobs run in environments of their own.
+    same_environment : bool
+        Whether jobs run in this environment: then the encoder's weights and optional packages must be here.
 
     Returns
     -------
@@ -117,9 +118,12 @@ def check_inputs(plan: Plan, *, encoder: bool = True) -> list[ExpressionTable]:
     if any(not slide.foreign for slide in used):
         with problems.collected():
             _check_stain_target(plan)
-        if encoder:
+        if same_environment:
             with problems.collected():
                 _check_encoder(plan)
+    if same_environment:
+        with problems.collected():
+            _check_packages(plan, any(not slide.foreign for slide in used))
     problems.check()
     return tables
 
@@ -238,6 +242,20 @@ def _check_stain_target(plan: Plan) -> None:
         target_stains(settings)
     except PathDuetError as error:
         raise InputError.of("stain.target", str(error), "see docs/inputs.md") from None
+
+
+def _check_packages(plan: Plan, encodes: bool) -> None:
+    config, problems = plan.config, Problems()
+    for key, wanted, package in (
+        ("training.tensorboard", config["training"]["tensorboard"], "tensorboard"),
+        ("stain.backend", encodes and config["stain"]["backend"] == "staintools", "staintools"),
+        ("encoder.engine", encodes and config["encoder"]["engine"] == "onnxruntime", "onnxruntime"),
+    ):
+        if wanted and find_spec(package) is None:
+            problems.add(
+                key, f"the package {package} is not installed", f"pip install {package}, or change it"
+            )
+    problems.check()
 
 
 def _check_encoder(plan: Plan) -> None:
