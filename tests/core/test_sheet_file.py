@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import re
 import zipfile
 from pathlib import Path
 
@@ -74,6 +75,23 @@ def test_workbooks_that_would_fill_the_memory_are_refused(
     monkeypatch.setattr("pathduet.core.sheet_file._LARGEST_WORKBOOK_MIB", 2)
     with pytest.raises(InputError, match="unpacks to 3 MiB"):
         read_lines(tmp_path / "z.xlsx")
+
+
+def test_formulas_that_nothing_computed_are_not_read_as_empty(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in (["patient_id", "days"], ["P1", "=30*12"]):
+        book.active.append(row)
+    book.save(tmp_path / "f.xlsx")
+    with pytest.raises(InputError, match="formulas without values"):
+        read_lines(tmp_path / "f.xlsx")
+    # as a spreadsheet program stores a number, and an empty text
+    sheet = zipfile.ZipFile(tmp_path / "f.xlsx").read("xl/worksheets/sheet1.xml")
+    for name, cell, value in (("v", b'<c r="B2">', b"360"), ("e", b'<c r="B2" t="str">', b"")):
+        stored = re.sub(rb'<c r="B2"[^>]*>(<f>.*?</f>).*?</c>', cell + rb"\1<v>" + value + b"</v></c>", sheet)
+        with_sheet(tmp_path / "f.xlsx", tmp_path / f"{name}.xlsx", stored)
+        assert read_lines(tmp_path / f"{name}.xlsx")[1] == ["P1", value.decode()]
 
 
 @pytest.mark.slow

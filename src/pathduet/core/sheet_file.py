@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -19,6 +20,10 @@ MISSING = frozenset(
 SUFFIXES = (".tsv", ".txt", ".csv", ".xlsx")
 #: A sheet of text is never larger once unpacked; a workbook that is would fill the memory.
 _LARGEST_WORKBOOK_MIB = 256
+#: A cell's formula that nothing follows; its value would be read as empty. An empty text is a value.
+_WITHOUT_VALUE = re.compile(
+    rb'<c(?:(?! t="str")[^>])*>\s*<f(?:[^>]*/>|[^>]*>[^<]*</f>)\s*(?:<v>\s*</v>|<v\s*/>)?\s*</c>'
+)
 
 
 def open_text(path: Path) -> TextIO:
@@ -98,12 +103,17 @@ def _workbook(path: Path) -> list[list[str]]:
         sheets = book.worksheets
         rows = [[_cell(value) for value in row] for row in sheets[0].iter_rows(values_only=True)]
         book.close()
+        with ZipFile(path) as parts:
+            if _WITHOUT_VALUE.search(parts.read(sheets[0]._worksheet_path)):
+                raise ValueError(
+                    "it holds formulas without values, which no spreadsheet program has computed"
+                )
     except OSError:
         raise
     # openpyxl lets through whatever its zip and XML readers raise on a damaged file
     except Exception as broken:
-        found = f"not an Excel workbook: {broken}"
-        raise InputError.of(path.name, found, "save it as .xlsx, or as CSV") from None
+        advice = "open it in a spreadsheet program and save it as .xlsx, or as CSV"
+        raise InputError.of(path.name, f"not an Excel workbook that can be read: {broken}", advice) from None
     width = max(
         (len(row) - row[::-1].index(next(filter(None, row[::-1]))) for row in rows if any(row)), default=0
     )
