@@ -218,7 +218,13 @@ def features(
 
 
 @app.command()
-def status(results: ResultsFolder = Path("results")) -> None:
+def status(
+    results: ResultsFolder = Path("results"),
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Compare every file with its checksum; exit status 5 if one differs."),
+    ] = False,
+) -> None:
     """Say how far a run is, from its files. Exit status: 0 complete; 3 complete, but slides were lost; 4 not complete."""
     from pathduet.report.summary import headline, lost_in, recorded_config
     from pathduet.results import Results
@@ -229,6 +235,12 @@ def status(results: ResultsFolder = Path("results")) -> None:
         what = "holds no run" if results.is_dir() else "is not there"
         typer.echo(f"{results.resolve()} {what}: start one, or name its results folder with --results.")
         raise typer.Exit(4)
+    if verify:
+        from pathduet.workflow.verify import verify_results
+
+        found = verify_results(results)
+        typer.echo("\n".join(found.lines()))
+        raise typer.Exit(5 if found.damaged or found.missing else 0)
     complete = run.report.is_file() and all(s.done >= s.total for s in steps)
     lost = lost_in(results)
     summary = headline(results, recorded_config(results)) if complete or not steps else []

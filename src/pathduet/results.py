@@ -17,6 +17,14 @@ PREDICTIONS, TRAINING_PREDICTIONS, REPRESENTATIONS = (
     "training_predictions.tsv",
     "representations.h5",
 )
+#: What each stage of the slide engine leaves in a slide's folder; the first is what the next stage reads.
+STAGE_ARTIFACTS = {
+    "tile": ("tiles.h5", "mask.png", "thumbnail.png"),
+    "stain": ("stain.json", "stain.png"),
+    "features": ("features.h5",),
+}
+#: How the name of the file ends that says how a stage ended.
+STATUS = ".status.json"
 #: A result table's forms.
 TABLE_SUFFIXES = (".tsv", ".md", ".html", ".svg")
 
@@ -41,7 +49,7 @@ class Results:
 
     def slide_status(self, slide_id: str, stage: str) -> Path:
         """How a stage ended for a slide."""
-        return self.slide(slide_id) / f"{stage}.status.json"
+        return self.slide(slide_id) / f"{stage}{STATUS}"
 
     def features(self, slide_id: str) -> Path:
         """A slide's features."""

@@ -15,9 +15,10 @@ import pytest
 
 from pathduet.core import checksums, parent_process, run_lock
 from pathduet.core.errors import PathDuetError
+from pathduet.results import STAGE_ARTIFACTS
 from pathduet.slides.batch import run_batch
 from pathduet.slides.stages import run_stage
-from pathduet.slides.status import ARTIFACTS, STAGES, read_status
+from pathduet.slides.status import STAGES, read_status
 from pathduet.slides.tile_stage import tile_slide
 from slides.synthetic_slides import slide_row, small_settings, stained_image, write_svs
 
@@ -106,7 +107,7 @@ def test_a_slide_changed_while_it_is_read_is_not_used(
     monkeypatch.setattr("pathduet.slides.tile_stage.tile_slide", tile_and_change)
     status = run_stage(slide_row(slide), "tile", tmp_path / "r", small_settings())
     assert (status.status, status.reason) == ("failed", "unreadable") and "changed" in status.message
-    assert not any((tmp_path / "r/slides/S1" / name).exists() for name in ARTIFACTS["tile"])
+    assert not any((tmp_path / "r/slides/S1" / name).exists() for name in STAGE_ARTIFACTS["tile"])
 
 
 def test_a_slide_deleted_between_stages_is_lost_with_a_reason(slide: Path, tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_a_changed_output_is_named_and_removed_and_an_unknown_one_left_alone(tmp
     checksums.record([made])
     checksums.verify([made, own])
     made.write_text("c\n")
-    with pytest.raises(checksums.CorruptArtifact, match=r"removed: .*folds\.tsv"):
+    with pytest.raises(checksums.CorruptArtifact, match=r"folds\.tsv is not what was written.*removed"):
         checksums.verify([made, own])
     assert not made.exists() and not checksums.checksum_path(made).exists() and own.exists()
 

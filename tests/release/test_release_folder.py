@@ -168,16 +168,14 @@ def test_a_pickle_in_place_of_weights_is_refused_and_never_loaded(
 def test_a_network_of_somebodys_own_code_is_refused_and_never_run(
     copy: Path, tmp_path: Path, forge: Callable[[Path], None]
 ):
-    code = copy / "net.py"
+    code = tmp_path / "net.py"
     code.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'fired')!r}).touch()\n")
     path = (copy / WEIGHTS).with_name("model.json")
     own = {"file": str(code), "network": "Net", "sha256": hashlib.sha256(code.read_bytes()).hexdigest()}
     record = json.loads(path.read_text()) | {"base": "mine", "own_network": own, "network_settings": {}}
     record |= {"learns_from": ["slides"], "predicts_from": ["slides"]}
     path.write_text(json.dumps(record))
-    code.unlink()  # the manifest would refuse it
     forge(copy)
-    code.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'fired')!r}).touch()\n")
     with pytest.raises(InputError, match="a network of its own"):
         load_release(copy).networks("receptor", "student")
     assert not (tmp_path / "fired").exists()
@@ -210,12 +208,84 @@ def test_json_nested_without_end_is_no_release(copy: Path, forge: Callable[[Path
         load_release(copy)
 
 
-def test_a_pickle_beside_the_files_is_not_looked_at(copy: Path, tmp_path: Path):
-    fired = tmp_path / "fired"
-    for name in ("weights.pkl", "models/receptor/student/fold-0/weights.pt"):
-        (copy / name).write_bytes(pickle.dumps(Bomb(fired)))
-    load_release(copy).networks("receptor", "student")
-    assert not fired.exists()
+def test_what_the_manifest_does_not_list_is_refused_by_name(copy: Path):
+    (copy / ".DS_Store").write_text("left by a file browser")
+    load_release(copy)
+    (copy / "models/receptor/student/fold-0/weights.pt").write_bytes(b"")
+    with pytest.raises(InputError, match=r"fold-0/weights\.pt.*not in the manifest"):
+        load_release(copy)
+
+
+def test_an_edited_manifest_is_refused(copy: Path):
+    manifest = copy / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"simulated_cohort": false', '"simulated_cohort": true'))
+    with pytest.raises(InputError, match=r"manifest\.json.*not that of SHA256SUMS"):
+        load_release(copy)
+    (copy / "SHA256SUMS").unlink()
+    with pytest.raises(InputError, match=r"SHA256SUMS.*missing"):
+        load_release(copy)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("encoder", "name", "timm:hf-hub:somebody/weights"),
+        ("encoder", "name", "timm:local-dir:/tmp/weights"),
+        ("encoder", "name", "no_such_encoder"),
+        ("encoder", "input_px", 10**7),
+        ("slides", "tile_px", 10**7),
+        ("slides", "mpp_20x", 0.0001),
+        ("stain", "sample_pixels", 10**12),
+        ("stain", "unknown", 1),
+    ],
+)
+def test_settings_beyond_the_schema_are_refused(
+    copy: Path, forge: Callable[[Path], None], section: str, key: str, value: object
+):
+    settings = json.loads((copy / "settings.json").read_text())
+    settings[section][key] = value
+    (copy / "settings.json").write_text(json.dumps(settings))
+    forge(copy)
+    with pytest.raises(InputError, match=rf"settings\.json.*{section}\.{key}"):
+        load_release(copy)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "found"),
+    [
+        (("model_config", "width"), 10**9, "model.width"),
+        (("model_config", "tokens"), 10**10, "model.tokens"),
+        (("model_config", "width"), 1024, "do not belong together"),
+        (("encoder", "feature_dim"), 10**12, "do not belong together"),
+        (("target", "classes"), ["a"] * 5, "do not belong together"),
+        (("genes",), [], "no model that can be loaded"),
+        (("own_network",), {"file": "net.py"}, "a network of its own"),
+        (("base",), "os.system", "os.system"),
+    ],
+)
+def test_a_description_of_another_network_takes_no_memory_and_is_refused(
+    copy: Path, forge: Callable[[Path], None], place: tuple[str, ...], value: object, found: str
+):
+    path = copy / "models/receptor/teacher/fold-0/model.json"
+    record = json.loads(path.read_text())
+    part = record
+    for step in place[:-1]:
+        part = part[step]
+    part[place[-1]] = value
+    path.write_text(json.dumps(record))
+    forge(copy)
+    with pytest.raises(InputError, match=found):
+        load_release(copy).networks("receptor", "teacher")
+
+
+def test_a_release_names_no_file_of_gene_groups(copy: Path, forge: Callable[[Path], None], tmp_path: Path):
+    (tmp_path / "private.csv").write_text("a,b\nTG1,TG2\n")
+    path = copy / "models/receptor/teacher/fold-0/model.json"
+    settings = {"gene_groups": str(tmp_path / "private.csv")}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base": "mcat", "network_settings": settings}))
+    forge(copy)
+    with pytest.raises(InputError, match="a record holds the groups"):
+        load_release(copy).networks("receptor", "teacher")
 
 
 def test_a_folder_with_something_else_in_it_is_not_overwritten(run: tiny_run.TinyRun, tmp_path: Path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pathduet.core.config import schema_problems
 from pathduet.core.errors import PathDuetError
 from pathduet.slides.encoders.encoder import load_encoder
 from pathduet.slides.encoders.engines import pick_engine
@@ -121,6 +122,39 @@ def test_a_timm_model_with_a_weights_file_gives_timms_own_features(
         expected = reference.forward_head(reference.forward_features(x), pre_logits=True).numpy()
     assert encoder.input_px == 224 and encoder.engine == "torch"
     assert cosine(encoder(batch), expected).min() > 0.9999
+
+
+@pytest.mark.parametrize("place", ["hf-hub:somebody/weights", "hf_hub:somebody/weights", "local-dir:{}"])
+def test_a_timm_name_is_an_architecture_and_its_weights_are_the_named_file(
+    tmp_path: Path, place: str
+) -> None:
+    """timm reads those places whatever file is named beside them."""
+    (tmp_path / "w.pth").write_bytes(b"checked")
+    settings = EncoderSettings(f"timm:{place.format(tmp_path)}", weights=str(tmp_path / "w.pth"))
+    with pytest.raises(EncoderUnavailable, match="is a place, not an architecture"):
+        load_encoder(settings)
+    problems = list(schema_problems({"encoder": {"name": settings.name}}))
+    assert [problem.where for problem in problems] == ["encoder.name"]
+
+
+@pytest.mark.parametrize("option", ["checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"])
+def test_options_of_timm_name_no_other_weights(tmp_path: Path, option: str) -> None:
+    (tmp_path / "w.pth").write_bytes(b"checked")
+    options = {option: str(tmp_path / "other.pth")}
+    settings = EncoderSettings("timm:resnet18", weights=str(tmp_path / "w.pth"), options=options)  # type: ignore[arg-type]
+    with pytest.raises(EncoderUnavailable, match=f"encoder.options: {option} would make timm read other"):
+        load_encoder(settings)
+
+
+@pytest.mark.slow
+def test_options_of_timm_take_no_more_memory_than_the_weights(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    torch.save(timm.create_model("vit_tiny_patch16_224").state_dict(), tmp_path / "w.pth")
+    settings = EncoderSettings(
+        "timm:vit_tiny_patch16_224", weights=str(tmp_path / "w.pth"), options={"img_size": 16 * 10**6}  # type: ignore[arg-type]
+    )  # fmt: skip
+    with pytest.raises(EncoderUnavailable, match=r"parameters, the file holds"):
+        load_encoder(settings)
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,14 @@ from PIL import Image
 
 from pathduet.core.errors import SLIDE_REASONS, PathDuetError, SlideError
 from pathduet.core.source_code import source_modules
+from pathduet.results import STAGE_ARTIFACTS
 from pathduet.slides import isolation
 from pathduet.slides.batch import make_artifact, run_batch
 from pathduet.slides.encoders.weights import EncoderUnavailable
 from pathduet.slides.features_stage import encoded_rows
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
 from pathduet.slides.stages import run_stage
-from pathduet.slides.status import ARTIFACTS, STAGES, StageStatus, read_status
+from pathduet.slides.status import STAGES, StageStatus, read_status
 from pathduet.slides.tiles_file import read_tiles
 
 from .synthetic_slides import slide_row, small_settings, spoil_tiles, stained_image, write_svs
@@ -175,7 +176,7 @@ def test_the_same_slide_gives_the_same_bytes_wherever_it_lies(
     moved = tmp_path / "good.svs"
     moved.write_bytes(path.read_bytes())
     run_all(moved, tmp_path / "other", small_settings())
-    for name in (*sum(ARTIFACTS.values(), ()), *(f"{stage}.status.json" for stage in STAGES)):
+    for name in (*sum(STAGE_ARTIFACTS.values(), ()), *(f"{stage}.status.json" for stage in STAGES)):
         assert (tmp_path / "other/slides/good" / name).read_bytes() == (
             results / "slides/good" / name
         ).read_bytes(), name
@@ -296,6 +297,26 @@ def test_an_unexpected_error_fails_the_slide_and_not_the_run(
     status = run_stage(slide_row(make_slide(tmp_path, "a")), "tile", tmp_path / "r", small_settings())
     assert status.reason == "failed" and "ZeroDivisionError" in status.message
     assert str(tmp_path) not in status.message
+
+
+@pytest.mark.slow
+def test_a_damaged_status_is_not_believed(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    path, results = finished
+    shutil.copytree(results, tmp_path / "r")
+    status = tmp_path / "r/slides/good/tile.status.json"
+    whole = status.read_bytes()
+    edited = whole.replace(b'"status": "ok"', b'"status": "failed"').replace(
+        b'"reason": ""', b'"reason": "no_tissue"'
+    )
+    for damaged in (edited, whole[:-20], b"[]", b""):
+        status.write_bytes(damaged)
+        assert read_status(tmp_path / "r", "good", "tile") is None
+        with pytest.raises(
+            PathDuetError, match=r"tile\.status\.json is gone or damaged.*--forcerun one_slide"
+        ):
+            run_stage(slide_row(path), "stain", tmp_path / "r", small_settings())
+        assert run_stage(slide_row(path), "tile", tmp_path / "r", small_settings()).status == "ok"
+        assert status.read_bytes() == whole
 
 
 @pytest.mark.slow

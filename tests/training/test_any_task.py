@@ -213,7 +213,13 @@ def test_a_network_of_expression_alone_takes_patients_without_slides(tmp_path: P
     record = json.loads((folder / "model.json").read_text())
     assert record["encoder"] == {} and record["training_part"]["patients_without_slides"] == 2
     assert record["training_part"]["patients"] == 7 and record["training_part"]["slides"] == 5
-    found = predict_model(folder, cohort.data("diagnosis"), ("train", "test", "external"), device="cpu")
+    found = predict_model(
+        folder,
+        cohort.data("diagnosis"),
+        ("train", "test", "external"),
+        device="cpu",
+        own=network and network.own,
+    )
     table = found.table
     assert table["patient_id"][table["slide_id"] == ""].tolist() == sorted(lost)
     assert list(table["slide_id"])[-4:] == [""] * 4, "after the slides"

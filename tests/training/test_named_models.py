@@ -55,8 +55,8 @@ def trained(cohort: fake_cohort.FakeCohort, out: Path, choice: Any, task: str = 
     return out
 
 
-def predicted(cohort: fake_cohort.FakeCohort, folder: Path, task: str = "diagnosis") -> Any:
-    return predict_model(folder, cohort.data(task), ("train", "test"))
+def predicted(cohort: fake_cohort.FakeCohort, folder: Path, task: str = "diagnosis", own: Any = None) -> Any:
+    return predict_model(folder, cohort.data(task), ("train", "test"), own=own)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_the_example_of_an_own_model_learns_a_planted_signal(
     training = TrainingConfig(epochs=30, batch_size=8, learning_rate=1e-2)
     model = fake_cohort.to_train("diagnosis", "mean_max", training, network=choice)
     train_model(model, cohort.data("diagnosis"), tmp_path)
-    table = predicted(cohort, tmp_path).table
+    table = predicted(cohort, tmp_path, own=choice.own).table
     train = table[table["part"] == "train"]
     assert (train["label"] == train["predicted"]).all()
 
@@ -112,7 +112,7 @@ def test_an_own_model_of_a_number_is_given_the_magnification_that_the_run_has(
     train_model(
         fake_cohort.to_train("size", "mean_max", training, config, choice), cohort.data("size"), tmp_path
     )
-    table = predicted(cohort, tmp_path, "size").table
+    table = predicted(cohort, tmp_path, "size", choice.own).table
     train = table[table["part"] == "train"]
     assert np.corrcoef(train["value"], train["prediction"])[0, 1] > 0.9
 
@@ -122,12 +122,16 @@ def test_own_code_runs_only_where_it_is_allowed_and_unchanged(
 ) -> None:
     file = tmp_path / "mine.py"
     file.write_text(EXAMPLE.read_text())
-    folder = trained(cohort, tmp_path / "model", choose("mine", {"width": 8}, own(file, "MeanMaxPool")))
-    with pytest.raises(InputError, match="a network of its own"):
-        load_model(folder)
+    network = choose("mine", {"width": 8}, own(file, "MeanMaxPool"))
+    folder = trained(cohort, tmp_path / "model", network)
+    assert network.own is not None
+    other = replace(network.own, file=str(tmp_path / "other.py"))
+    for configured in (None, other):
+        with pytest.raises(InputError, match="a network of its own"):
+            load_model(folder, configured)
     file.write_text(EXAMPLE.read_text() + "\n# edited\n")
     with pytest.raises(InputError, match="changed since the model was trained"):
-        load_model(folder, own_networks=True)
+        load_model(folder, network.own)
 
 
 @pytest.mark.parametrize(

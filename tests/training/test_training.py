@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import fake_cohort
@@ -214,7 +215,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(SlideDataset, "batch", dies)
         train(cohort, tmp_path / "broken", model=model, **more)
-    assert sorted(path.name for path in (tmp_path / "broken").iterdir()) == ["checkpoint.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "broken").glob("[!.]*")) == ["checkpoint.safetensors"]
     resumed = train(cohort, tmp_path / "broken", model=model, **more)
     assert all((whole / name).read_bytes() == (resumed / name).read_bytes() for name in ARTIFACTS)
 
@@ -229,6 +230,25 @@ def test_a_checkpoint_of_other_settings_is_ignored(
     assert (tmp_path / "a" / "checkpoint.safetensors").is_file()
     one, two = train(cohort, tmp_path / "a"), train(cohort, tmp_path / "b")
     assert all((one / name).read_bytes() == (two / name).read_bytes() for name in ARTIFACTS)
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_not_gone_on_from(
+    cohort: fake_cohort.FakeCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = runs._write
+    monkeypatch.setattr(runs, "_write", lambda *_: None)  # leaves the checkpoint of epoch 1 of 2 behind
+    train(cohort, tmp_path / "a")
+    monkeypatch.setattr(runs, "_write", saved)
+    checkpoint = tmp_path / "a" / "checkpoint.safetensors"
+    whole, other = checkpoint.read_bytes(), train(cohort, tmp_path / "b")
+    for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:1000], b""):
+        (tmp_path / "c").mkdir(exist_ok=True)
+        shutil.copy(checkpoint.with_name(f".{checkpoint.name}.sha256"), tmp_path / "c")
+        (tmp_path / "c" / checkpoint.name).write_bytes(damaged)
+        one = train(cohort, tmp_path / "c")
+        assert all((one / name).read_bytes() == (other / name).read_bytes() for name in ARTIFACTS)
+        assert not list((tmp_path / "c").glob(".*"))
 
 
 def slide_dataset(cohort: fake_cohort.FakeCohort, task: str = "diagnosis", **changes) -> SlideDataset:

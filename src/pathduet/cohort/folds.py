@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pathduet.cohort.labels import known_labels
+from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import write_tsv
 from pathduet.core.text_table import read_columns
@@ -32,7 +33,7 @@ def read_folds(path: str | PathLike[str]) -> pd.DataFrame:
     InputError
         If columns are missing, a patient appears twice, or the folds are not 0, 1, ... K - 1.
     """
-    return read_fold_numbers(Path(path), COLUMNS)
+    return read_fold_numbers(checked(path), COLUMNS)
 
 
 def read_fold_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathduet.cohort.sheets import SlideRow
+from pathduet.core.checksums import checked
+from pathduet.core.config import schema
 from pathduet.core.errors import SLIDE_REASONS, PathDuetError
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def build_ledger(slides: Sequence[SlideRow], manifests: Iterable[Path]) -> pd.Da
     """
     import pandas as pd
 
-    parts = [pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False) for path in manifests]
+    parts = [pd.read_csv(checked(path), sep="\t", dtype=str, keep_default_na=False) for path in manifests]
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["slide_id"])
     known = [slide.slide_id for slide in slides]
     problems = []
@@ -78,10 +81,19 @@ def build_ledger(slides: Sequence[SlideRow], manifests: Iterable[Path]) -> pd.Da
 
 
 def read_ledger(path: str | Path) -> pd.DataFrame:
-    """Read ledger.tsv; text columns as text (empty, not missing), counts as nullable integers."""
+    """Read ledger.tsv; text columns as text (empty, not missing), counts as nullable integers.
+
+    Raises
+    ------
+    LedgerError
+        If an id is none that a sheet can have: files are named by them.
+    """
     import pandas as pd
 
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    table = pd.read_csv(checked(path), sep="\t", dtype=str, keep_default_na=False)
+    rule = schema("slides")["properties"]["slide_id"]["pattern"]
+    if strange := [slide for slide in table["slide_id"] if not re.search(rule, slide)]:
+        raise LedgerError(f"{path}: {strange[0]!r} is no slide_id; name the results folder of a run")
     for column in ("n_10x", "n_20x"):
         table[column] = pd.to_numeric(table[column], errors="coerce").astype("Int64")
     return table

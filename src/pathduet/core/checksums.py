@@ -1,17 +1,27 @@
-"""Checksums of artifacts: written beside them by the job that made them, compared by every job that reads them.
+"""Checksums of artifacts: written beside them by the job that made them, compared by everybody who reads them.
 
-A job's output ``x.tsv`` gets ``.x.tsv.sha256``. Files without one (the user's own sheets and slides) are not looked
-at. The slides' own artifacts have theirs in the stage's status, see :mod:`pathduet.slides.status`.
+A job's output ``x.tsv`` gets ``.x.tsv.sha256``; a slide's own artifacts have theirs in the stage's status, which holds one
+of its own. Whoever opens a file of a results folder opens what :func:`checked` returns. Files without a checksum (the
+user's sheets and slides) are taken as they are. Checksums show damage and edits; they are no signature.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pathduet.core.errors import PathDuetError
-from pathduet.core.files import remove_leftovers, sha256_file, write_text
+from pathduet.core.files import remove_leftovers, sha256_file, write_json, write_text
+from pathduet.results import STAGE_ARTIFACTS, STATUS
+
+DAMAGED = "is not what was written (a damaged disk, or edited by hand)"
+_OWN = "checksum"
+#: Files that were found intact in this process: what the disk said of them then.
+_intact: dict[Path, tuple[int, int, int]] = {}
 
 
 class CorruptArtifact(PathDuetError):
@@ -33,20 +43,76 @@ def forget(paths: Iterable[str | os.PathLike[str]]) -> None:
 
 
 def record(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Write the checksums of finished files."""
-    for path in paths:
-        if Path(path).is_file():
-            write_text(checksum_path(path), sha256_file(path) + "\n")
+    """Write the checksums of finished files and folders."""
+    for path in map(Path, paths):
+        if path.exists():
+            write_text(checksum_path(path), _sha256(path) + "\n")
 
 
-def recorded(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
-    """Return the checksums that :func:`record` wrote."""
-    kept = {str(path): checksum_path(path) for path in paths}
-    return {name: file.read_text(encoding="ascii").strip() for name, file in kept.items() if file.is_file()}
+def recorded(path: Path) -> str:
+    """Return the checksum that a file had when it was written; empty if there is none.
+
+    Raises
+    ------
+    CorruptArtifact
+        If it is in a slide's status, and that is damaged.
+    """
+    for stage, names in STAGE_ARTIFACTS.items():
+        status = path.with_name(stage + STATUS)
+        if path.name in names and status.is_file():
+            return str(dict(read_sealed(status).get("sha256", {})).get(path.name, ""))
+    kept = checksum_path(path)
+    return kept.read_text(encoding="ascii", errors="replace").strip() if kept.is_file() else ""
+
+
+def checked(path: str | os.PathLike[str]) -> Path:
+    """Return a file's path once the file is known to be what was written; it is read again only if its size or date changes.
+
+    Raises
+    ------
+    CorruptArtifact
+        If it is not, or is gone, naming the file and the command that makes it again.
+    """
+    path = Path(path)
+    if is_damaged(path):
+        raise CorruptArtifact(f"{path} {DAMAGED}; {remedy(path)}")
+    if not path.exists() and recorded(path):
+        raise CorruptArtifact(f"{path} is gone; {remedy(path)}")
+    return path
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a file, or a folder that a job made, differs from its recorded checksum."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    now = (found.st_size, found.st_mtime_ns, found.st_ino)
+    if _intact.get(path) == now:
+        return False
+    if kept := recorded(path):
+        damaged = _sha256(path) != kept
+    else:
+        damaged = path.suffix == ".json" and not _holds_its_seal(path)
+    if path.is_file() and not damaged:
+        _intact[path] = now
+    return damaged
+
+
+def remedy(path: Path) -> str:
+    """Return what makes a damaged artifact again."""
+    stage = next((s for s, names in STAGE_ARTIFACTS.items() if path.name in (s + STATUS, *names)), None)
+    if path.name == "features.json":
+        command = "snakemake --cores 1 --forcerun foreign_features"
+    elif stage:
+        command = f"snakemake --cores 1 {path.with_name(STAGE_ARTIFACTS[stage][0])} --forcerun one_slide"
+    else:
+        command = f"snakemake --cores 1 {path} --force"
+    return f"make it again with `{command}` (and the run's --configfile)"
 
 
 def verify(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
-    """Compare files with their checksums; remove those that differ, so that the next run makes them again.
+    """Compare a job's inputs with their checksums; remove those that differ, so that the next run makes them again.
 
     Returns
     -------
@@ -63,15 +129,58 @@ def verify(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
     for path in map(Path, paths):
         if not path.is_file():
             continue
-        found[str(path)] = sha256_file(path)
-        kept = checksum_path(path)
-        if kept.is_file() and kept.read_text(encoding="ascii", errors="replace").strip() != found[str(path)]:
+        if is_damaged(path):
             path.unlink()
-            kept.unlink()
+            checksum_path(path).unlink(missing_ok=True)
             broken.append(path)
+        else:
+            found[str(path)] = recorded(path) or sha256_file(path)
     if broken:
         raise CorruptArtifact(
-            "not what was written (a damaged disk, or edited by hand), and therefore removed: "
-            f"{', '.join(map(str, broken))}; start the run again, it is made anew"
+            f"{', '.join(map(str, broken))} {DAMAGED}, and therefore removed: start the run again, it is made anew"
         )
     return found
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON that holds a checksum of itself: for small files of which there are many."""
+    write_json(path, {**value, _OWN: _seal(value)})
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read what :func:`write_sealed` wrote.
+
+    Raises
+    ------
+    CorruptArtifact
+        If it is something else.
+    FileNotFoundError
+    """
+    try:
+        value = dict(json.loads(path.read_bytes()))
+        if value.pop(_OWN, None) in (None, _seal(value)):
+            return value
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise CorruptArtifact(f"{path} {DAMAGED}; {remedy(path)}")
+
+
+def _holds_its_seal(path: Path) -> bool:
+    try:
+        read_sealed(path)
+    except CorruptArtifact:
+        return False
+    return True
+
+
+def _seal(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's list of files and theirs (Snakemake leaves a hidden one there)."""
+    if path.is_file():
+        return sha256_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    listed = "".join(f"{sha256_file(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()

@@ -99,7 +99,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(
             [Problem(str(path), error.strerror or "unreadable", "give the configuration's path")]
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError([Problem(str(path), f"not valid YAML: {error}", "correct the syntax")]) from None
     if not isinstance(value, dict):
         raise InputError([Problem(str(path), "no mapping at the top", "start from the shipped config.yaml")])

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from pathduet.core.checksums import CorruptArtifact
 from pathduet.core.errors import PathDuetError, SlideError
 
 #: The results cannot be written: every other slide or model would fail the same way.
@@ -51,9 +52,11 @@ def machine_fault(error: BaseException) -> BaseException | None:
 
 
 def raise_machine_fault(error: BaseException, what: str) -> None:
-    """Raise a :class:`MachineFault` if an error comes from one; `what` says what could not be done."""
+    """Raise a :class:`MachineFault` if an error comes from one (`what` says what could not be done); or of a damaged artifact as it is."""
+    if isinstance(error, MachineFault | CorruptArtifact):
+        raise error
     cause = machine_fault(error)
-    if cause is None or isinstance(error, MachineFault):
+    if cause is None:
         return
     if isinstance(error, SlideError) and isinstance(cause, PermissionError):  # of the slide's own file
         return

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from pathlib import Path
 
-from pathduet.core.files import sha256_file, stamp, write_json
+from pathduet.core.checksums import CorruptArtifact, read_sealed, write_sealed
+from pathduet.core.files import sha256_file, stamp
 
 #: Smaller files are read whenever a run is planned, larger ones again only when their size or date is another.
 ALWAYS_READ = 8 * 2**20
@@ -53,11 +53,11 @@ class FileContents:
             kept[name] = [now, sha256_file(path)]
             if self._memory.parent.is_dir():
                 with contextlib.suppress(OSError):  # a results folder that is only looked at
-                    write_json(self._memory, kept)
+                    write_sealed(self._memory, kept)
         return kept[name][1]
 
     def _kept(self) -> dict[str, list[str]]:
         try:
-            return dict(json.loads(self._memory.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+            return read_sealed(self._memory)
+        except (OSError, CorruptArtifact):
             return {}

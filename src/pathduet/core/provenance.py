@@ -181,3 +181,29 @@ def run_record(config: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, An
         **origin(),
         "inputs": {str(path): sha256_file(path) for path in inputs},
     }
+
+
+def read_run_record(path: Path) -> dict[str, Any]:
+    """Read what :func:`run_record` returned: whose results folder it is does not matter, its configuration is held to the schema.
+
+    Raises
+    ------
+    InputError
+        If there is none, or its configuration is none of this version.
+    CorruptArtifact
+        If it is not what was written.
+    """
+    import json
+
+    from pathduet.core.checksums import checked
+    from pathduet.core.config import schema_problems
+    from pathduet.core.errors import InputError
+
+    try:
+        record = dict(json.loads(checked(path).read_text(encoding="utf-8")))
+        problems = "; ".join(map(str, schema_problems(record["config"])))
+        if not problems:
+            return record | {"inputs": dict(record.get("inputs", {}))}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problems = f"cannot be read ({type(error).__name__}: {error})"
+    raise InputError.of(str(path), problems, "name the results folder of a finished run of this version")

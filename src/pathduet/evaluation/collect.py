@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import checked
 from pathduet.core.faults import raise_machine_fault
 from pathduet.evaluation.model_summary import read_record
 from pathduet.evaluation.predictions import read_predictions, with_truth
@@ -102,5 +103,5 @@ def read_metrics(results: Results, table: str) -> dict[tuple[str, str, int | str
     OSError, ValueError
         If the table was not evaluated, or the file is broken.
     """
-    whole = json.loads(results.metrics(table).read_text(encoding="utf-8"))
+    whole = json.loads(checked(results.metrics(table)).read_text(encoding="utf-8"))
     return {(one["task"], one["model"], one["fold"]): one for one in whole.values()}

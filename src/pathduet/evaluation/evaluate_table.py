@@ -9,6 +9,7 @@ import pandas as pd
 
 from pathduet.catalogue import Model, catalogue_of, named, reference_model
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError
 from pathduet.core.files import write_json, write_tsv
 from pathduet.evaluation.calibration import calibration_rows
@@ -135,7 +136,7 @@ def _compute_metrics(
                 # the model's own: a variation may be of another variant than the configuration
                 variant=record.get("variant", "paper" if one.is_network else one.kind),
                 protocol=settings["protocol"], resamples=settings["bootstrap"], seed=settings["seed"],
-                training=read_predictions(training) if training.is_file() else None,
+                training=read_predictions(training) if checked(training).is_file() else None,
                 notes=record.get("external_notes" if found.external else "notes"),
             )  # fmt: skip
         except (InputError, ValueError) as error:

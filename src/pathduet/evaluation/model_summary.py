@@ -12,6 +12,7 @@ import numpy as np
 
 from pathduet.catalogue import Model, modality, named, opponent_of
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import checked
 from pathduet.core.faults import raise_machine_fault
 from pathduet.results import COST, DESCRIPTION, Results
 
@@ -57,7 +58,7 @@ class ModelSummary:
 def read_record(path: Path) -> dict[str, Any]:
     """Return a JSON file's mapping; empty where there is none or it is broken."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(checked(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise_machine_fault(error, str(path))
         return {}

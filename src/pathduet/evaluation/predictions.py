@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError, Problem
 from pathduet.evaluation.patient_average import average_patients
 
@@ -22,7 +23,7 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     DataFrame
         One row a slide (or a patient without slides: ``slide_id`` empty).
     """
-    table = pd.read_csv(path, sep="\t", dtype=_TEXT, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(checked(path), sep="\t", dtype=_TEXT, keep_default_na=False, na_values=[""])
     table = table.astype({name: object for name in _TEXT if name in table})
     for name in ("slide_id", "cohort"):
         if name in table:

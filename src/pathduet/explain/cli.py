@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pathduet.core.checksums import checked
+from pathduet.core.provenance import read_run_record
 from pathduet.results import Results
 from pathduet.slides.readers.frame import FrameName
 
@@ -51,7 +52,6 @@ def heatmap(
     from pathduet.core.errors import InputError, PathDuetError, Problem
     from pathduet.explain.targets import heatmap_task
     from pathduet.explain.viewer.slide_heatmaps import PRODUCTS, explain_slide, lost_reason, write_heatmaps
-    from pathduet.results import Results as Layout
 
     asked = dict(zip(PRODUCTS, (png, geojson, viewer), strict=True))
     products = [name for name in PRODUCTS if asked[name]]
@@ -79,7 +79,7 @@ def heatmap(
             if row.has_raw and out.resolve() == row.path.resolve().parent:
                 raise InputError.of("--out", f"the folder of {row.path.name}", "choose another folder")
             maps = explain_slide(run, slide_id, row.patient_id, task, model, folds)
-            thumbnail = Layout(results).slide(slide_id) / "thumbnail.png"
+            thumbnail = run.slide(slide_id) / "thumbnail.png"
             written = write_heatmaps(
                 out / slide_id,
                 maps,
@@ -176,14 +176,7 @@ def export_features(
 
 def _configuration(results: Path) -> dict[str, Any]:
     """Return the configuration that a run was made with."""
-    from pathduet.core.errors import InputError
-
-    try:
-        record: dict[str, Any] = json.loads((results / "provenance.json").read_text(encoding="utf-8"))
-        return dict(record["config"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        advice = "name a run's results folder"
-        raise InputError.of(str(results), f"no readable provenance.json: {error}", advice) from None
+    return dict(read_run_record(Results(results).provenance)["config"])
 
 
 def _sheet_of(results: Path, config: dict[str, Any]) -> Path:
@@ -234,6 +227,9 @@ def view(
     from pathduet.explain.viewer.serve import door, pages_below, server
 
     pages = pages_below(folder)
+    for page in pages:
+        for file in (folder / page).parent.iterdir():
+            checked(file)
     running = server(folder, port)
     addresses = [running.address(quote(page)) for page in pages]
     typer.echo(

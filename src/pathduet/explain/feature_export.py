@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pathduet.cohort.folds import read_folds
 from pathduet.cohort.ledger import read_ledger
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError, PathDuetError, Problem
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.explain.tile_export import (
@@ -88,7 +89,7 @@ def slides_to_export(results: Results, wanted: Sequence[str]) -> tuple[dict[str,
     InputError
         If the run has no ledger, or not the slides that are named.
     """
-    if not results.ledger.is_file():
+    if not checked(results.ledger).is_file():
         raise InputError.of(str(results.root), "no ledger.tsv", "name the results folder of a run")
     ledger = read_ledger(results.ledger).set_index("slide_id")
     if unknown := [name for name in wanted if name not in ledger.index]:
@@ -161,7 +162,7 @@ def _prediction(job: ExportJob, slide_id: str, folds: Sequence[int]) -> dict[str
         else job.results.ensemble(job.task.name, job.model)
     )
     path = folder / PREDICTIONS
-    if not path.is_file():
+    if not checked(path).is_file():
         return {}
     if path not in job.predictions:
         job.predictions[path] = read_predictions(path)

@@ -21,6 +21,7 @@ from pathduet.cohort.folds import read_folds
 from pathduet.cohort.labels import task_labels
 from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError
 from pathduet.core.faults import raise_machine_fault
 from pathduet.evaluation.predictions import average_patients, read_predictions, with_truth
@@ -149,7 +150,7 @@ class TaskRun:
         """Return a model's role (see :class:`pathduet.catalogue.Model`); a variation has that of the model it varies."""
         for fold in self.folds if model not in CATALOGUE else ():
             path = self.results.model(self.task.name, model, fold) / DESCRIPTION
-            if path.is_file():
+            if checked(path).is_file():
                 model = json.loads(path.read_text(encoding="utf-8")).get("base", model)
                 break
         return CATALOGUE[model].role if model in CATALOGUE else "baseline"
@@ -177,7 +178,7 @@ def read_representations(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(checked(path), "r") as file:
             slides = [str(value) for value in file["slide_id"].asstr()[:]]
             if "representation" in file:
                 parts = [file["representation"][:]]
@@ -206,7 +207,7 @@ def read_fold(results: Results, task: Task, model: str, fold: int) -> FoldResult
     failed = failure_of(folder)
     if failed is not None:
         raise InputError.of(where, f"the training failed: {failed}", "see its log")
-    if not (folder / PREDICTIONS).is_file():
+    if not checked(folder / PREDICTIONS).is_file():
         raise InputError.of(where, f"no {PREDICTIONS}", "train the model first")
     whole = read_predictions(folder / PREDICTIONS)
     allowed = patients_of_test_part(read_folds(results.folds), fold)
@@ -214,7 +215,7 @@ def read_fold(results: Results, task: Task, model: str, fold: int) -> FoldResult
     if not len(rows):
         raise InputError.of(where, "no test patient predicted", "see its log")
     table, values = whole.iloc[rows].reset_index(drop=True), None
-    if (folder / REPRESENTATIONS).is_file():
+    if checked(folder / REPRESENTATIONS).is_file():
         slides, every = read_representations(folder / REPRESENTATIONS)
         if slides != list(whole["slide_id"]):
             found = f"{REPRESENTATIONS} is about other slides than {PREDICTIONS}"
@@ -227,7 +228,7 @@ def read_fold(results: Results, task: Task, model: str, fold: int) -> FoldResult
 def training_cuts(folder: Path) -> Mapping[str, Any]:
     """Return where a survival model's training risks are cut into groups; {} without predictions of its training part."""
     path = folder / TRAINING_PREDICTIONS
-    if not path.is_file():
+    if not checked(path).is_file():
         return {}
     return risk_cuts(average_patients(read_predictions(path))["risk"].to_numpy(dtype=float))
 
@@ -281,7 +282,7 @@ def read_external_of(
 def _edges(folder: Path) -> tuple[float, ...]:
     """Return the survival intervals' inner edges of a trained network, () for other models."""
     path = folder / DESCRIPTION
-    if not path.is_file():
+    if not checked(path).is_file():
         return ()
     target = json.loads(path.read_text(encoding="utf-8")).get("target") or {}
     return tuple(float(edge) for edge in target.get("edges_days") or ())

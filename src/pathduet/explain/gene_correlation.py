@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.catalogue import named
+from pathduet.core.checksums import checked
 from pathduet.core.files import write_tsv
 from pathduet.explain.files import TABLES
 from pathduet.explain.fold_results import FoldResult, TaskRun
@@ -222,7 +223,7 @@ def explain_gene_correlation(run: TaskRun) -> dict[str, Any]:
     if score is None:
         raise ValueError(f"task {run.task.name} has no malignancy score")
     paths = {fold: run.results.genes(fold) for fold in run.folds}
-    expression = {fold: anndata.read_h5ad(path) for fold, path in paths.items() if path.is_file()}
+    expression = {fold: anndata.read_h5ad(path) for fold, path in paths.items() if checked(path).is_file()}
     problems = [f"fold {f}: no expression matrix {p.name}" for f, p in paths.items() if f not in expression]
     wanted, (_, reasons) = run.chosen["genes"], run.read
     table, more = correlation_table(score, run.networks, expression, pointed_out=wanted)

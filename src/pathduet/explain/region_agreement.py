@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pathduet.catalogue import named
+from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_tsv
@@ -194,7 +195,7 @@ def explain_region_agreement(run: TaskRun) -> dict[str, Any]:
     chosen = slides[slides["slide_id"].astype(str).isin(known)]
     for model, fold in track(jobs if known else [], len(jobs), f"regions {run.task.name}", "models"):
         folder = run.results.model(run.task.name, model, fold)
-        if not (folder / DESCRIPTION).is_file():
+        if not checked(folder / DESCRIPTION).is_file():
             reasons.append(f"{model}, fold {fold}: no trained model")
             continue
         network, description, _ = load_model(folder)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pathduet.catalogue import named
 from pathduet.cohort.labels import known_labels
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import checked
 from pathduet.core.files import write_tsv
 from pathduet.evaluation.censoring import interval_survival
 from pathduet.evaluation.predictions import labelled, read_predictions
@@ -376,7 +377,7 @@ def _cut_parts(
     if part != "external":
         return [(result.patients, result.risk_cuts) for result in folds if result.risk_cuts]
     path = run.results.ensemble(run.task.name, model) / PREDICTIONS
-    if not path.is_file():
+    if not checked(path).is_file():
         return []
     table = read_predictions(path)
     return [(table, risk_cuts(table.groupby("patient_id")["risk"].mean().to_numpy(dtype=float)))]

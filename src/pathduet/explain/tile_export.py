@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import checked
 from pathduet.core.files import atomic_path
 from pathduet.evaluation.predictions import read_predictions
 from pathduet.explain.fold_results import read_representations
@@ -108,7 +109,7 @@ def tile_anndata(
         obsm={"spatial": corners + np.array([width, height]) / 2},
         uns={"pathduet": about},
     )
-    if thumbnail is not None and thumbnail.is_file() and tiles.size0 is not None:
+    if thumbnail is not None and checked(thumbnail).is_file() and tiles.size0 is not None:
         picture, scale = _picture(thumbnail, tiles.size0, frame)
         factors = {"tissue_hires_scalef": scale, "spot_diameter_fullres": float(min(width, height))}
         library = {"images": {"hires": picture}, "scalefactors": factors}
@@ -232,7 +233,7 @@ def slides_anndata(results: Results, task: Task, model: str, folds: Sequence[int
         table = read_predictions(folder / PREDICTIONS)
         test = (table["part"] == "test").to_numpy()
         tables.append(table[test])
-        if (folder / REPRESENTATIONS).is_file():
+        if checked(folder / REPRESENTATIONS).is_file():
             values.append(read_representations(folder / REPRESENTATIONS)[1][test])
     obs = pd.concat(tables, ignore_index=True)
     obs.index = [slide or patient for slide, patient in zip(obs["slide_id"], obs["patient_id"])]

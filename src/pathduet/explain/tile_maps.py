@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pathduet.catalogue import CATALOGUE
+from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError
 from pathduet.explain.sampled_points import Sampling
 from pathduet.explain.token_maps import TokenMaps, token_maps
@@ -196,7 +197,7 @@ def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
                     for grid in grids.values()
                 ]
                 about |= dict(zip(("width", "height"), np.ceil(np.max(ends, axis=0)).astype(int).tolist()))
-        elif tiles.is_file():
+        elif checked(tiles).is_file():
             with h5py.File(tiles, "r") as file:
                 if str(file.attrs.get("slide_id", about["slide_id"])) != about["slide_id"]:
                     raise KeyError("tiles.h5 beside it is another slide's")

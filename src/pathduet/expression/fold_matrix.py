@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path
 
@@ -133,10 +133,14 @@ def _selected(
 def _opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
     import h5py
 
-    path = Path(path)
+    path = checked(path)
     if not path.is_file():
         raise InputError.of(path.name, "no such file", "make the fold's expression matrix first")
-    with h5py.File(path) as file:
+    try:
+        opened = h5py.File(path)
+    except OSError as error:
+        raise InputError.of(str(path), f"cannot be read ({error})", "make it again") from None
+    with opened as file:
         if "uns/pathduet" not in file:
             advice = "give a file that PathDuet wrote (genes/fold-K.h5ad)"
             raise InputError.of(path.name, "no expression matrix of a fold", advice)

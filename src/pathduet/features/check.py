@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from pathduet.core.checksums import DAMAGED, is_damaged, remedy
 from pathduet.core.errors import Problems
 from pathduet.core.files import sha256_file, stamp
 from pathduet.features.feature_file import features_of, read_pointer
@@ -35,18 +35,10 @@ def verify_features(results: Results, slide_ids: Iterable[str]) -> None:
         if path == results.feature_pointer(slide_id):
             _verify_foreign(slide_id, path, problems)
             continue
-        written = recorded_sha256(results, slide_id)
         if not path.is_file():
-            found = "is gone"
-        elif written and sha256_file(path) != written:
-            found = "is not what was written (a damaged disk, or edited by hand)"
-        else:
-            continue
-        problems.add(
-            f"slide {slide_id}, {path.name}",
-            found,
-            f"make it again with `snakemake --cores 1 {path} --forcerun one_slide` (and the run's --configfile)",
-        )
+            problems.add(f"slide {slide_id}, {path.name}", "is gone", remedy(path))
+        elif is_damaged(path):
+            problems.add(f"slide {slide_id}, {path.name}", DAMAGED, remedy(path))
     problems.check()
 
 
@@ -64,12 +56,3 @@ def _verify_foreign(slide_id: str, pointer: Path, problems: Problems) -> None:
             sha256_file(file) != known["sha256"][magnification]
         ):
             problems.add(where, "has changed since the run read it", "start the run again")
-
-
-def recorded_sha256(results: Results, slide_id: str) -> str:
-    """Return the checksum that the slide's features had when they were written; empty if none is recorded."""
-    status = results.slide_status(slide_id, "features")
-    try:
-        return str(json.loads(status.read_text(encoding="utf-8"))["sha256"]["features.h5"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""

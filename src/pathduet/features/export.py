@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path
 from pathduet.features.feature_file import features_of, open_features
@@ -129,7 +130,7 @@ def _size0(path: Path, known: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the size of level 0, as the features say or tiles.h5 beside them."""
     import h5py
 
-    if (tiles := path.with_name("tiles.h5")).is_file():
+    if (tiles := checked(path.with_name("tiles.h5"))).is_file():
         with h5py.File(tiles, "r") as file:
             return int(file.attrs["width"]), int(file.attrs["height"])
     return (int(known["width"]), int(known["height"])) if known.get("width") and known.get("height") else None

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pathduet.core.checksums import checked
 from pathduet.core.files import atomic_path, stamp
 from pathduet.features.foreign_tiles import ForeignTiles
 from pathduet.features.layout import open_tiles
@@ -179,7 +180,7 @@ def read_pointer(path: Path) -> dict[str, Any]:
         If it cannot be read, or is no pointer.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(checked(path).read_text(encoding="utf-8"))
         return {key: found[key] for key in ("layout", "files", "sha256", "stamps", "runs", "attributes")}
     except (ValueError, KeyError, TypeError) as error:
         raise OSError(f"{path.name} is no pointer to features ({error})") from None
@@ -216,5 +217,5 @@ def open_features(path: Path) -> Iterator[SlideFeatures]:
         with ExitStack() as stack:
             yield PointedFeatures(read_pointer(path), stack)
         return
-    with h5py.File(path, "r") as file:
+    with h5py.File(checked(path), "r") as file:
         yield FeatureReader(file)

@@ -27,19 +27,24 @@ _ADVICE = "fetch or export the release again"
 
 def write_manifest(folder: Path, more: Mapping[str, Any]) -> None:
     """List every file of a folder with size and SHA-256; `more` (JSON-ready) is written beside the list."""
-    files = sorted(
-        p.relative_to(folder).as_posix()
-        for p in folder.rglob("*")
-        if p.is_file() and p.name not in (MANIFEST, SUMS) and not p.name.startswith(".")
-    )
     listed = {
         name: {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size}
-        for name in files
+        for name in _contents(folder)
     }
     write_json(folder / MANIFEST, {**more, "format": FORMAT, "kind": "pathduet release", "files": listed})
-    sums = {name: entry["sha256"] for name, entry in listed.items()}
-    sums[MANIFEST] = sha256_file(folder / MANIFEST)
-    write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+    write_text(folder / SUMS, _sums(listed, sha256_file(folder / MANIFEST)))
+
+
+def _contents(folder: Path) -> list[str]:
+    """Return the files of a release but for the two lists; hidden ones, as file browsers leave, are none."""
+    found = (path for path in folder.rglob("*") if not path.is_dir() and not path.name.startswith("."))
+    return sorted({path.relative_to(folder).as_posix() for path in found} - {MANIFEST, SUMS})
+
+
+def _sums(listed: Mapping[str, Mapping[str, Any]], manifest: str) -> str:
+    """Return SHA256SUMS, as sha256sum writes and checks it."""
+    sums = {name: entry["sha256"] for name, entry in listed.items()} | {MANIFEST: manifest}
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
 
 
 def is_release(folder: Path) -> bool:
@@ -48,14 +53,12 @@ def is_release(folder: Path) -> bool:
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Compare every listed file with its checksum and return the manifest, `id` (its SHA-256) put in.
-
-    Files that the manifest does not list are not looked at.
+    """Compare the manifest with SHA256SUMS and every file with the manifest; return it, `id` (its SHA-256) put in.
 
     Raises
     ------
     InputError
-        Naming every file that is missing, altered, of a kind that a release does not hold, or not in the folder.
+        Naming every file that is missing, altered, not listed, of a kind that a release does not hold, or not in the folder.
     """
     where = f"release {folder}"
     try:
@@ -76,9 +79,18 @@ def verify(folder: Path) -> dict[str, Any]:
         for name, entry in files.items()
         if (found := _fault(folder, name, entry))
     ]
+    unknown = sorted(set(_contents(folder)) - set(files))
+    problems += [Problem(f"{where}, {name!r}", "not in the manifest", "remove it") for name in unknown]
     if problems:
         raise InputError(problems)
-    return {**manifest, "id": hashlib.sha256(data).hexdigest()}
+    identity = hashlib.sha256(data).hexdigest()
+    try:
+        sums = (folder / SUMS).read_bytes()
+    except OSError:
+        raise InputError.of(f"{where}, {SUMS}", "missing", _ADVICE) from None
+    if sums != _sums(files, identity).encode():
+        raise InputError.of(f"{where}, {MANIFEST}", f"altered: its checksum is not that of {SUMS}", _ADVICE)
+    return {**manifest, "id": identity}
 
 
 def _fault(folder: Path, name: str, entry: Any) -> str:

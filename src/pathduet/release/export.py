@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from pathduet import __version__
 from pathduet.catalogue import CATALOGUE
 from pathduet.cohort.folds import read_folds
 from pathduet.cohort.tasks import tasks_of
+from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError, Problems
-from pathduet.core.files import atomic_path, write_json, write_text
+from pathduet.core.files import atomic_path, sha256_file, write_json, write_text
 from pathduet.core.progress import track
+from pathduet.core.provenance import read_run_record
 from pathduet.expression.gene_scaling import GeneScaling
 from pathduet.features.check import verify_features
 from pathduet.release import model_card
@@ -62,7 +65,7 @@ def export_release(results: Path, model: str, out: Path, *, replace_all: bool = 
         If the run lacks something, or `out` holds anything but a release.
     """
     run = Results(results)
-    provenance = _provenance(run)
+    provenance = read_run_record(run.provenance)
     config = provenance["config"]
     folds, tasks = list(range(int(config["split"]["folds"]))), tasks_of(config)
     expressed = folds if config["expression"]["tables"] else []
@@ -71,40 +74,32 @@ def export_release(results: Path, model: str, out: Path, *, replace_all: bool = 
     encoder = _encoder(records)
     if replace_all:
         shutil.rmtree(out, ignore_errors=True)
-    _clear(out)
-    for task, name in records:
-        for fold in folds:
-            source, target = run.model(task, name, fold), Results(out).model(task, name, fold)
-            for file in (WEIGHTS, DESCRIPTION):
-                _copy(source / file, target / file)
-    write_json(out / "settings.json", _settings(config, encoder, out))
-    for fold, scaling in scalings.items():
-        write_json(out / "genes" / f"fold-{fold}.json", scaling.to_plain())
-    _write_reference(run, out / "reference")
-    for task, name in sorted(pair for pair in records if tasks[pair[0]].kind == "survival"):
-        folders = [run.model(task, name, fold) for fold in folds]
-        risks = {str(fold): training_risks(folder) for fold, folder in zip(folds, folders)}
-        numbers = {"training_risks": risks, "observed_groups": observed_groups(folders)}
-        write_json(out / "survival" / task / f"{name}.json", numbers)
-    card = model_card.make_card(run, provenance, model, predictors, _training(records), encoder)
-    write_json(out / "model_card.json", card)
-    write_text(out / "MODEL_CARD.md", model_card.markdown(card))
-    write_manifest(
-        out,
-        {
-            "name": model, "package_version": __version__, "notice": model_card.NOTICE,
-            "simulated_cohort": card["simulated_cohort"], "tasks": predictors, "folds": folds,
-            "task_settings": {name: tasks[name].to_plain() for name in predictors},
-        },
-    )  # fmt: skip
-
-
-def _provenance(run: Results) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(run.provenance.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError.of(str(run.provenance), str(error), _ARTIFACTS) from None
-    return found
+    with _emptied(out):
+        for task, name in records:
+            for fold in folds:
+                source, target = run.model(task, name, fold), Results(out).model(task, name, fold)
+                for file in (WEIGHTS, DESCRIPTION):
+                    _copy(checked(source / file), target / file)
+        write_json(out / "settings.json", _settings(provenance, encoder, out))
+        for fold, scaling in scalings.items():
+            write_json(out / "genes" / f"fold-{fold}.json", scaling.to_plain())
+        _write_reference(run, out / "reference")
+        for task, name in sorted(pair for pair in records if tasks[pair[0]].kind == "survival"):
+            folders = [run.model(task, name, fold) for fold in folds]
+            risks = {str(fold): training_risks(folder) for fold, folder in zip(folds, folders)}
+            numbers = {"training_risks": risks, "observed_groups": observed_groups(folders)}
+            write_json(out / "survival" / task / f"{name}.json", numbers)
+        card = model_card.make_card(run, provenance, model, predictors, _training(records), encoder)
+        write_json(out / "model_card.json", card)
+        write_text(out / "MODEL_CARD.md", model_card.markdown(card))
+        write_manifest(
+            out,
+            {
+                "name": model, "package_version": __version__, "notice": model_card.NOTICE,
+                "simulated_cohort": card["simulated_cohort"], "tasks": predictors, "folds": folds,
+                "task_settings": {name: tasks[name].to_plain() for name in predictors},
+            },
+        )  # fmt: skip
 
 
 def _predictors(
@@ -141,14 +136,14 @@ def _records(
 ) -> list[dict[str, Any]]:
     """Return the folds' model.json of a trained model; [] if there is none, an error if a release cannot hold it."""
     folders = [run.model(task, model, fold) for fold in folds]
-    missing = [f for f in folders if not ((f / WEIGHTS).is_file() and (f / DESCRIPTION).is_file())]
+    missing = [f for f in folders if not all(checked(f / name).is_file() for name in (WEIGHTS, DESCRIPTION))]
     if len(missing) == len(folders):
         return []
     problems = Problems()
     for folder in missing:
         problems.add(str(folder), "no trained model", _ARTIFACTS)
     problems.check()
-    records = [json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")) for folder in folders]
+    records = [json.loads(checked(folder / DESCRIPTION).read_text(encoding="utf-8")) for folder in folders]
     for folder, record, fold in zip(folders, records, folds):
         if "failed" in record:
             problems.add(str(folder), f"its training failed: {record['failed']}", "remove the cause first")
@@ -170,10 +165,21 @@ def _encoder(records: Records) -> dict[str, Any]:
     return found[0]
 
 
-def _clear(out: Path) -> None:
+@contextmanager
+def _emptied(out: Path) -> Iterator[None]:
+    """Empty a folder of an older release while the new one is written, and again if that fails."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file())):
         raise InputError.of(str(out), "holds something that is no release", "give an empty or new folder")
     out.mkdir(parents=True, exist_ok=True)
+    _clear(out)
+    try:
+        yield
+    except BaseException:
+        _clear(out)
+        raise
+
+
+def _clear(out: Path) -> None:
     # the manifest first: a release that is cut short here is none
     for name in (MANIFEST, SUMS, "settings.json", "model_card.json", "MODEL_CARD.md"):
         (out / name).unlink(missing_ok=True)
@@ -188,8 +194,9 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
-def _settings(config: Mapping[str, Any], encoder: Mapping[str, Any], out: Path) -> dict[str, Any]:
+def _settings(provenance: Mapping[str, Any], encoder: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Return how slides were tiled, normalised and encoded; the user's own target image is taken along."""
+    config = provenance["config"]
     settings: dict[str, Any] = {
         name: {key: value for key, value in config[name].items() if key not in left_out}
         for name, left_out in _MACHINE.items()
@@ -199,6 +206,10 @@ def _settings(config: Mapping[str, Any], encoder: Mapping[str, Any], out: Path) 
     settings["stain"]["target"] = "shipped"
     if config["stain"]["backend"] == "none":
         return settings
+    known = provenance["inputs"].values()
+    if image != "shipped" and not (Path(image).is_file() and sha256_file(image) in known):
+        found = "is not the image that the run was made with"
+        raise InputError.of(f"stain.target {image}", found, "put that one back")
     target = target_stains(SlideSettings.from_mapping(config).stain)
     settings["stain_target"] = {
         "matrix": target.matrix.tolist(), "max_concentrations": target.max_concentrations.tolist(),

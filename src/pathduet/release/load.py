@@ -11,18 +11,18 @@ import numpy as np
 from torch import nn
 
 from pathduet.cohort.tasks import Task
+from pathduet.core.config import schema_problems
 from pathduet.core.errors import InputError, PathDuetError, Problems
 from pathduet.expression.gene_scaling import GeneScaling
 from pathduet.release.contents import read_json, verify
 from pathduet.release.reference import Reference
+from pathduet.slides.encoders.registry import SOURCE_OPTIONS, known
 from pathduet.slides.settings import SlideSettings
 from pathduet.training.model_folder import ModelDescription, load_model
 
 _ADVICE = "fetch or export the release again"
 #: Settings that name a file or describe a machine: those are this machine's to say, never a release's.
 LOCAL_SETTINGS = ("weights", "device", "engine", "compile", "batch_size")
-#: Arguments of timm.create_model that would read another file or address than the encoder's weights.
-SOURCE_OPTIONS = ("cache_dir", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Release:
                     if f"{part}/{name}" not in self.manifest["files"]:
                         where = f"release {self.folder}, {part}/{name}"
                         raise InputError.of(where, "not in the manifest", _ADVICE)
-                network, description = _load(self.folder / part)
+                network, description, _ = load_model(self.folder / part)
                 self._check(part, description, task, fold)
                 loaded.append((network, description))
             self._networks[(task, model)] = loaded
@@ -133,18 +133,6 @@ class Release:
         if any(description.genes.values()) and not (scaling and scaling.fits(description.genes)):
             problems.add(where, "made for other genes than the fold's scaler", _ADVICE)
         problems.check()
-
-
-def _load(folder: Path) -> tuple[nn.Module, ModelDescription]:
-    from safetensors import SafetensorError
-
-    try:
-        network, description, _ = load_model(folder)
-    # Whatever a checked-in but malformed file makes go wrong; nothing of it has been executed.
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        found = f"no model that can be loaded ({type(error).__name__}: {str(error)[:200]})"
-        raise InputError.of(f"release, {folder.name}", found, _ADVICE) from error
-    return network, description
 
 
 def load_release(folder: Path, encoder: Mapping[str, Any] | None = None, mpp: float | None = None) -> Release:
@@ -211,6 +199,11 @@ def _slide_settings(
             raise KeyError(target)
         sections["stain"]["target"] = str(folder / target)
     _refuse_sources(folder, sections["encoder"])
+    problems = Problems(schema_problems({**sections, "seed": plain["seed"]}))
+    if not known(sections["encoder"]["name"]):
+        problems.add("encoder.name", repr(sections["encoder"]["name"]), "see `pathduet encoders`")
+    if problems:
+        raise InputError.of(f"release {folder}, settings.json", "; ".join(map(str, problems)), _ADVICE)
     sections["encoder"] |= {key: value for key, value in encoder.items() if value is not None}
     settings = SlideSettings.from_mapping({**sections, "seed": plain["seed"]})
     return settings if mpp is None else replace(settings, tile=replace(settings.tile, default_mpp=mpp))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.cohort.tasks import Task, tasks_of
+from pathduet.core.checksums import checked
 from pathduet.core.provenance import shown_files, without_folders
 from pathduet.evaluation.metrics import METRIC_NAMES
 from pathduet.result_tables import result_tables
@@ -23,7 +24,7 @@ def _counted(path: Path, columns: Sequence[str]) -> dict[str, dict[str, int]]:
     """Count the values of some columns of a TSV; {} where the file is not there."""
     import pandas as pd
 
-    if not path.is_file():
+    if not checked(path).is_file():
         return {}
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     return {
@@ -48,7 +49,7 @@ def _metrics(run: Results, tables: Iterable[str], models: Sequence[str]) -> list
     rows: list[dict[str, Any]] = []
     for name in tables:
         path = run.table(name)
-        if not path.is_file():
+        if not checked(path).is_file():
             continue
         table = pd.read_csv(path, sep="\t")
         for row in table[table["model"].isin(models)].to_dict("records"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.cohort.ledger import build_ledger
 from pathduet.cohort.sheets import SlideRow
+from pathduet.core.checksums import CorruptArtifact, checked, is_damaged, record, recorded
 from pathduet.core.errors import InputError, PathDuetError
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_json, write_text, write_tsv
@@ -105,6 +106,7 @@ def predict_slides(
     ledger = build_ledger(slides, [manifest])
     write_tsv(out / "ledger.tsv", ledger)
     write_tsv(out / "predictions.tsv", predictions_table([answer for _, answer in done]))
+    record([manifest, out / "ledger.tsv", out / "predictions.tsv"])
     return ledger
 
 
@@ -158,7 +160,8 @@ class _Run:
             print(f"slide {slide.slide_id}: {message}", file=sys.stderr, flush=True)
             answer, pictures = slide_answer(slide, status, self.release, None, folder, self.device, ""), []
         write_text(folder / PAGE, page.render(answer, pictures, self.release.tasks))
-        write_json(folder / PREDICTION, answer)  # last: with it the slide is done
+        write_json(folder / PREDICTION, answer)
+        record(_files(folder, answer))  # last: with it the slide is done
         return status, answer
 
     def _key(self, slide: SlideRow, status: StageStatus, expression: NewExpression | None) -> str:
@@ -213,15 +216,19 @@ def _add_heatmaps(
 
 
 def _kept(folder: Path, key: str) -> dict[str, Any] | None:
-    """Return a slide's earlier prediction, if it depends on the same and all its files are there."""
+    """Return a slide's earlier prediction, if it depends on the same and all its files are there and whole."""
     try:
-        found = json.loads((folder / PREDICTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: dict[str, Any] = json.loads(checked(folder / PREDICTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError, CorruptArtifact):
         return None
-    if not isinstance(found, dict) or found.get("key") != key:
-        return None
-    parts = [name for files in (found["heatmaps"] or {}).values() for name in files.values()]
-    return found if all((folder / name).is_file() for name in (PAGE, *parts)) else None
+    whole = found["key"] == key and all(recorded(p) and not is_damaged(p) for p in _files(folder, found))
+    return found if whole else None
+
+
+def _files(folder: Path, answer: Mapping[str, Any]) -> list[Path]:
+    """Return the files of a slide's prediction."""
+    parts = [name for files in (answer["heatmaps"] or {}).values() for name in files.values()]
+    return [folder / name for name in (PAGE, *parts, PREDICTION)]
 
 
 def predictions_table(answers: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

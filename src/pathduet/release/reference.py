@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pathduet.core.checksums import checked
 from pathduet.core.files import atomic_path
 from pathduet.features.feature_file import features_in, open_features
 
@@ -65,7 +66,7 @@ def slide_profile(folder: Path) -> SlideProfile:
     path = features_in(folder)
     foreign = path.suffix == ".json"
     if not foreign:
-        with h5py.File(folder / "tiles.h5", "r") as file:
+        with h5py.File(checked(folder / "tiles.h5"), "r") as file:
             digest.update(f"{file.attrs['width']} {file.attrs['height']}".encode())
             digest.update(np.ascontiguousarray(file["mask"][:], dtype=np.uint8).tobytes())
     with open_features(path) as slide:
@@ -77,7 +78,7 @@ def slide_profile(folder: Path) -> SlideProfile:
             if foreign:  # without a tissue mask, the grid alone is not one slide's
                 digest.update(means[m].tobytes())
     matrix, strength = np.full((2, 3), np.nan), np.full(2, np.nan)
-    if not foreign and (stain := folder / "stain.json").is_file():
+    if not foreign and (stain := checked(folder / "stain.json")).is_file():
         source = json.loads(stain.read_text(encoding="utf-8"))["source"]
         if source is not None:
             matrix, strength = np.array(source["matrix"]), np.array(source["max_concentrations"])

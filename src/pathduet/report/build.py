@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pathduet.core.checksums import record
 from pathduet.core.files import write_text
 from pathduet.core.html_page import content_hash, page_style, shipped
 from pathduet.report import (
@@ -95,6 +96,7 @@ def build_report(
     )
     write_text(out, html)
     drawer.remove_stale()
+    record([out.parent / "figures"])
 
 
 def _slides(found: Findings, drawer: Drawer) -> list[Section]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pathduet.catalogue import CATALOGUE, Model, named
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import checked
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank
 from pathduet.explain.colours import COLOUR_MAP, subspace_colours
 from pathduet.explain.files import EMBEDDING_MEASURES, EVENT_CLASSES, REGION_MEASURES
@@ -440,7 +441,7 @@ FIGURES: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
 def read_table(path: Path) -> pd.DataFrame:
     """Return a table of an explanation; text columns stay text (``NA`` is a gene's name, not a missing value)."""
     table = pd.read_csv(
-        path, sep="\t", keep_default_na=False, na_values=[""], dtype={"gene": str, "fold": str}
+        checked(path), sep="\t", keep_default_na=False, na_values=[""], dtype={"gene": str, "fold": str}
     )
     for name in ("class", "structure", "reason"):
         if name in table:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from pathduet.catalogue import Model
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import checked
 from pathduet.core.files import write_text
 from pathduet.core.html_page import content_hash, script_data, shipped
 from pathduet.explain.colours import lighter
@@ -39,7 +40,7 @@ def draw_explanations(folder: Path, catalogue: Mapping[str, Model]) -> None:
 
     A figure whose table is empty says so, with the reasons.
     """
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    summary = json.loads(checked(folder / "summary.json").read_text(encoding="utf-8"))
     about = about_of(summary, catalogue)
     for entry in summary["explanations"]:
         for name in entry["files"]:

@@ -15,6 +15,7 @@ from pathduet.cohort.labels import task_labels
 from pathduet.cohort.ledger import read_ledger
 from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.tasks import Task, tasks_of
+from pathduet.core.checksums import checked
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.provenance import shown_path
 from pathduet.evaluation.collect import Collected, collect, read_metrics
@@ -67,7 +68,7 @@ class Findings:
         return self._read(relative, self.results / relative, reader)
 
     def _read(self, name: str, path: Path, reader: Callable[[Path], T]) -> T | None:
-        if not path.is_file():
+        if not checked(path).is_file():  # a damaged file is to be made again, not left out
             self.gaps[name] = "not there"
             return None
         try:

@@ -6,6 +6,8 @@ import base64
 import io
 from pathlib import Path
 
+from pathduet.core.checksums import checked
+
 #: Longest edge in pixels and JPEG quality: about 10-25 kB a picture.
 EDGE_PX, QUALITY = 360, 78
 
@@ -20,7 +22,7 @@ def data_uri(path: Path, edge_px: int = EDGE_PX) -> str:
     """
     from PIL import Image
 
-    with Image.open(path) as picture:
+    with Image.open(checked(path)) as picture:
         picture.draft("RGB", (edge_px, edge_px))
         image = picture.convert("RGBA")
     image.thumbnail((edge_px, edge_px))

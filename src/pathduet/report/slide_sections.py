@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from pathduet.core.checksums import checked
 from pathduet.core.errors import SLIDE_REASONS
 from pathduet.core.faults import raise_machine_fault
 from pathduet.report import figures
@@ -94,7 +95,7 @@ def _card(found: Findings, row: dict[Any, Any], with_pictures: bool) -> dict[str
     pictures = []
     for stem, name in _PICTURES if with_pictures else ():
         folder = found.results / "slides" / str(row["slide_id"])
-        paths = [path for path in (folder / f"{stem}.png", folder / f"{stem}.jpg") if path.is_file()]
+        paths = [path for path in (folder / f"{stem}.png", folder / f"{stem}.jpg") if checked(path).is_file()]
         # A slide that failed early has no later pictures, nor one whose features another tool made: that is no gap.
         if not paths and (failed or (folder / "features.json").is_file()):
             continue

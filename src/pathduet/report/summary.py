@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,9 @@ import pandas as pd
 from pathduet.catalogue import Model, catalogue_of, named
 from pathduet.cohort.ledger import lost_slides, read_ledger, summarise
 from pathduet.cohort.tasks import tasks_of
+from pathduet.core.checksums import checked
+from pathduet.core.errors import InputError
+from pathduet.core.provenance import read_run_record
 from pathduet.evaluation.metrics import METRIC_NAMES, metric_names
 from pathduet.evaluation.table_sections import with_spread
 from pathduet.result_tables import whole_run_tables
@@ -21,7 +23,7 @@ from pathduet.results import Results
 
 def read_table(path: Path) -> pd.DataFrame | None:
     """Read one of ``results/tables/*.tsv``; None if it is not there or empty."""
-    if not path.is_file():
+    if not checked(path).is_file():
         return None
     text = {"variant": str, "protocol": str, "unit": str, "holes": str}
     table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype=text)
@@ -31,18 +33,17 @@ def read_table(path: Path) -> pd.DataFrame | None:
 def read_left_out(results: Path) -> pd.DataFrame:
     """Return the models that a run could not train: model and reason; none where no file says so."""
     path = Results(results).left_out
-    if not path.is_file():
+    if not checked(path).is_file():
         return pd.DataFrame(columns=["model", "reason"], dtype=str)
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
 
 
 def recorded_config(results: Path) -> dict[str, Any] | None:
     """Return the configuration that a finished run was made with; None without ``provenance.json``, or of another version."""
-    path = Results(results).provenance
-    if not path.is_file():
+    try:
+        return dict(read_run_record(Results(results).provenance)["config"])
+    except InputError:
         return None
-    config = dict(json.loads(path.read_text(encoding="utf-8"))["config"])
-    return config if isinstance(config.get("tasks"), dict) else None
 
 
 def left_out_text(left_out: pd.DataFrame, catalogue: Mapping[str, Model]) -> str:
@@ -104,7 +105,7 @@ def headline(results: str | os.PathLike[str], config: Mapping[str, Any] | None) 
 
 def _ledger(folder: Path) -> pd.DataFrame | None:
     path = folder / "ledger.tsv"
-    return read_ledger(path) if path.is_file() else None
+    return read_ledger(path) if checked(path).is_file() else None
 
 
 def _slide_lines(folder: Path) -> list[str]:

@@ -17,10 +17,10 @@ from pathduet.core.errors import SlideError
 from pathduet.core.faults import MachineFault
 from pathduet.core.files import write_tsv
 from pathduet.core.progress import track
-from pathduet.results import Results
+from pathduet.results import STAGE_ARTIFACTS, Results
 from pathduet.slides.isolation import WorkerDied, Workers
 from pathduet.slides.settings import SlideSettings
-from pathduet.slides.status import ARTIFACTS, STAGES, StageStatus, remove_artifacts, write_status
+from pathduet.slides.status import STAGES, StageStatus, remove_artifacts, write_status
 
 COLUMNS = (
     "slide_id", "status", "stage", "reason", "message", "mpp", "mpp_source", "n_10x", "n_20x", "notes", "key",
@@ -124,7 +124,7 @@ def make_artifact(
     SlideError
         If the slide cannot be used.
     """
-    makers = [stage for stage, names in ARTIFACTS.items() if artifact in names]
+    makers = [stage for stage, names in STAGE_ARTIFACTS.items() if artifact in names]
     if not makers:
         raise ValueError(f"no stage writes {artifact!r}")
     for stage in STAGES[: STAGES.index(makers[0]) + 1]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pathduet import __version__
 from pathduet.cohort.sheets import SlideRow
+from pathduet.core.checksums import checked
 from pathduet.core.errors import SlideError
 from pathduet.core.provenance import origin
 from pathduet.features.feature_file import TileFeatures, write_features
@@ -115,7 +116,7 @@ def encode_slide(
             slide, tables, most, loader, encoder, settings.encoder.batch_size, settings.tile.max_failed_tiles
         )
     _check_enough(slide, encoded, settings.tile.min_tiles)
-    with h5py.File(folder / "tiles.h5", "r") as file:
+    with h5py.File(checked(folder / "tiles.h5"), "r") as file:
         attributes = {name: file.attrs[name] for name in ("mpp_x", "mpp_y", "mpp_source", "tile_px")}
         size0 = int(file.attrs["width"]), int(file.attrs["height"])
         magnifications = {

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.cohort.sheets import SlideRow
+from pathduet.core.checksums import CorruptArtifact, is_damaged, write_sealed
 from pathduet.core.errors import Problems, SlideError
 from pathduet.core.faults import raise_machine_fault
-from pathduet.core.files import sha256_file, stamp, write_json
+from pathduet.core.files import sha256_file, stamp
 from pathduet.core.progress import track
 from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
@@ -119,7 +120,8 @@ def _take(slide: SlideRow, results: Path, settings: ForeignSettings, problems: P
         if slide.exclude:
             raise SlideError(slide.slide_id, "excluded", slide.exclude)
         key = _key(slide, results, settings)
-        if before is not None and (before.status, before.key) == ("ok", key) and pointer.is_file():
+        whole = pointer.is_file() and not is_damaged(pointer)
+        if before is not None and (before.status, before.key) == ("ok", key) and whole:
             point_anew(slide, results)
             return before
         status = _look_through(slide, results, settings, key, problems)
@@ -143,10 +145,12 @@ def _key(slide: SlideRow, results: Path, settings: ForeignSettings) -> str:
 def point_anew(slide: SlideRow, results: Path) -> None:
     """Let a slide's pointer lead to where its features lie now; whoever reads them compares their content."""
     path, files = Results(results).feature_pointer(slide.slide_id), _places(slide)
-    with contextlib.suppress(OSError):  # there is none yet, or it is damaged: its job makes it
+    with contextlib.suppress(
+        OSError, CorruptArtifact
+    ):  # there is none yet, or it is damaged: its job makes it
         known = read_pointer(path)
         if known["files"] != files and set(known["files"]) == set(files):
-            write_json(path, known | {"files": files})
+            write_sealed(path, known | {"files": files})
 
 
 def _places(slide: SlideRow) -> dict[str, str]:
@@ -189,7 +193,7 @@ def _look_through(
         "runs": {name: tiles.runs for name, tiles in found.items()},
         "attributes": attributes,
     }
-    write_json(Results(results).feature_pointer(slide.slide_id), pointer)
+    write_sealed(Results(results).feature_pointer(slide.slide_id), pointer)
     notes += [
         f"features of {first.layout} ({first.encoder})",
         *(note for one in found.values() for note in one.notes),

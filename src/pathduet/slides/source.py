@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pathduet.cohort.sheets import SlideRow
-from pathduet.core.files import sha256_file, stamp, write_json
+from pathduet.core.checksums import CorruptArtifact, read_sealed, write_sealed
+from pathduet.core.files import sha256_file, stamp
 from pathduet.results import Results
 from pathduet.slides.dicom_series import series_files
 from pathduet.slides.readers.pixel_source import hamamatsu_files, mirax_folder
@@ -100,13 +100,13 @@ def known_by(slide: SlideRow, results: Path, content: Callable[[Sequence[Path], 
 def _write(record: Path, source: Source) -> None:
     # a full disk is told by who writes results; here it only means that the files are read again
     with contextlib.suppress(OSError):
-        write_json(record, asdict(source))
+        write_sealed(record, asdict(source))
 
 
 def _known(record: Path) -> Source | None:
     try:
-        return Source(**json.loads(record.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return Source(**read_sealed(record))
+    except (OSError, TypeError, CorruptArtifact):
         return None
 
 

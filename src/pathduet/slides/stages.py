@@ -10,16 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pathduet.cohort.sheets import SlideRow
-from pathduet.core.checksums import CorruptArtifact
+from pathduet.core.checksums import CorruptArtifact, remedy
 from pathduet.core.errors import PathDuetError, SlideError
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import remove_leftovers
-from pathduet.results import Results
+from pathduet.results import STAGE_ARTIFACTS, Results
 from pathduet.slides.cache_keys import stage_keys
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.source import SOURCE, read_content, slide_files
 from pathduet.slides.status import (
-    ARTIFACTS,
     STAGES,
     TOO_LITTLE_TISSUE,
     StageResult,
@@ -63,7 +62,10 @@ def run_stage(
     """
     place = Results(results)
     folder = place.slide(slide.slide_id)
-    for path in (*(folder / name for name in ARTIFACTS[stage]), place.slide_status(slide.slide_id, stage)):
+    for path in (
+        *(folder / name for name in STAGE_ARTIFACTS[stage]),
+        place.slide_status(slide.slide_id, stage),
+    ):
         remove_leftovers(path)
     if stage == STAGES[-1]:  # the slide's features were another tool's before
         place.feature_pointer(slide.slide_id).unlink(missing_ok=True)
@@ -98,7 +100,9 @@ def _run(
         keys = stage_keys(slide, identity, settings, stage)
         key = keys[stage]
         if upstream is not None and upstream.key != keys[upstream.stage]:
-            found = f"{ARTIFACTS[upstream.stage][0]} is of another state of the slide, or of other settings"
+            found = (
+                f"{STAGE_ARTIFACTS[upstream.stage][0]} is of another state of the slide, or of other settings"
+            )
             raise _corrupt(slide, upstream.stage, results, found)
         if before is not None and _is_current(before, key, results):
             return before
@@ -141,10 +145,8 @@ def _upstream(slide: SlideRow, stage: str, results: Path) -> StageStatus | None:
 
 
 def _corrupt(slide: SlideRow, stage: str, results: Path, found: str) -> CorruptArtifact:
-    artifact = Results(results).slide(slide.slide_id) / ARTIFACTS[stage][0]
     return CorruptArtifact(
-        f"slide {slide.slide_id}: {found}; make it again with `snakemake --cores 1 {artifact} "
-        "--forcerun one_slide` (and the run's --configfile)"
+        f"slide {slide.slide_id}: {found}; {remedy(Results(results).slide_status(slide.slide_id, stage))}"
     )
 
 

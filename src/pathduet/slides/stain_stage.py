@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pathduet import __version__
 from pathduet.cohort.sheets import SlideRow
+from pathduet.core.checksums import checked
 from pathduet.core.errors import PathDuetError, SlideError
 from pathduet.core.files import write_json
 from pathduet.features.token_map import hilbert_order, token_indices
@@ -156,7 +157,7 @@ def _from_dict(value: dict[str, Any]) -> Stains:
 def load_normalizer(path: Path) -> tuple[Normalizer, NDArray[np.float64], str]:
     """Return a slide's colour map, its stain matrix (NaN without normalisation) and the backend, from stain.json."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(checked(path).read_text(encoding="utf-8"))
         backend = value["settings"]["backend"]
         if backend == "none":
             return (lambda rgb: rgb), np.full((2, 3), np.nan), backend

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pathduet.core.checksums import CorruptArtifact, read_sealed, write_sealed
 from pathduet.core.errors import shown
-from pathduet.core.files import sha256_file, write_json
-from pathduet.results import Results
+from pathduet.core.files import sha256_file
+from pathduet.results import STAGE_ARTIFACTS, Results
 
-STAGES = ("tile", "stain", "features")
-#: What a stage must leave behind to count as finished; the first is what the next stage reads.
-ARTIFACTS = {
-    "tile": ("tiles.h5", "mask.png", "thumbnail.png"),
-    "stain": ("stain.json", "stain.png"),
-    "features": ("features.h5",),
-}
+STAGES = tuple(STAGE_ARTIFACTS)
 #: Mask and tiles of a slide that has too little tissue: what to look at before excluding it.
 TOO_LITTLE_TISSUE = "refused.png"
 
@@ -90,33 +84,32 @@ class StageResult:
 
 def write_status(results: Path, status: StageStatus) -> None:
     """Write a status beside the slide's artifacts."""
-    write_json(Results(results).slide_status(status.slide_id, status.stage), asdict(status))
+    write_sealed(Results(results).slide_status(status.slide_id, status.stage), asdict(status))
 
 
 def read_status(results: Path, slide_id: str, stage: str) -> StageStatus | None:
-    """Return a stage's status, None where there is none or it cannot be understood."""
+    """Return a stage's status, None where there is none or it is damaged."""
     try:
-        text = Results(results).slide_status(slide_id, stage).read_text(encoding="utf-8")
-        return StageStatus(**json.loads(text))
-    except (OSError, ValueError, TypeError):
+        return StageStatus(**read_sealed(Results(results).slide_status(slide_id, stage)))
+    except (OSError, TypeError, CorruptArtifact):
         return None
 
 
 def remove_artifacts(results: Path, slide_id: str, stage: str) -> None:
     """Remove what a stage left of a slide."""
-    for name in ARTIFACTS[stage]:
+    for name in STAGE_ARTIFACTS[stage]:
         (Results(results).slide(slide_id) / name).unlink(missing_ok=True)
 
 
 def artifact_checksums(results: Path, slide_id: str, stage: str) -> dict[str, str]:
     """Return the SHA-256 of each of a stage's artifacts of a slide."""
-    return {name: sha256_file(Results(results).slide(slide_id) / name) for name in ARTIFACTS[stage]}
+    return {name: sha256_file(Results(results).slide(slide_id) / name) for name in STAGE_ARTIFACTS[stage]}
 
 
 def broken_artifacts(results: Path, status: StageStatus) -> list[str]:
     """Return what is wrong with the artifacts that a status speaks of; empty if they are whole."""
     problems = []
-    for name in ARTIFACTS[status.stage]:
+    for name in STAGE_ARTIFACTS[status.stage]:
         path = Results(results).slide(status.slide_id) / name
         if not path.is_file():
             problems.append(f"{name} is gone")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pathduet import __version__
 from pathduet.cohort.sheets import SlideRow
+from pathduet.core.checksums import checked
 from pathduet.core.files import atomic_path
 from pathduet.slides.readers.frame import declared_bounds
 from pathduet.slides.readers.pixel_size import PixelSize
@@ -95,7 +96,7 @@ class TileTable:
 
 def read_tiles(path: Path) -> dict[str, TileTable]:
     """Return the tile tables of a slide by magnification, the coarser first."""
-    with h5py.File(path, "r") as file:
+    with h5py.File(checked(path), "r") as file:
         tile_px = int(file.attrs["tile_px"])
         return {
             name: TileTable(

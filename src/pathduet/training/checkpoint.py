@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pathduet.core.checksums import is_damaged, record, recorded
 from pathduet.core.files import atomic_path
 
 History = list[dict[str, float]]
@@ -38,13 +39,14 @@ def save_checkpoint(
     data = save(plain, metadata={"training": json.dumps({"key": key, "history": history})})
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+    record([path])
 
 
 def load_checkpoint(
     path: Path | None, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> History:
-    """Restore what :func:`save_checkpoint` wrote and return its history; [] if there is none of this key."""
-    if path is None or not path.is_file():
+    """Restore what :func:`save_checkpoint` wrote and return its history; [] if there is none of this key, or no whole one."""
+    if path is None or not path.is_file() or not recorded(path) or is_damaged(path):
         return []
     from safetensors import safe_open
 

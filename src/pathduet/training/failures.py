@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pathduet.core.checksums import checked
 from pathduet.core.files import atomic_path, write_json, write_tsv
 from pathduet.results import (
     COST,
@@ -35,7 +36,7 @@ def reason_of(error: BaseException) -> str:
 def failure_of(folder: Path) -> str | None:
     """Return why the model of a folder could not be trained; None if it was."""
     try:
-        record = json.loads((Path(folder) / DESCRIPTION).read_text(encoding="utf-8"))
+        record = json.loads(checked(Path(folder) / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     failed = record.get("failed")

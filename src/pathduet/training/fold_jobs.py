@@ -15,6 +15,7 @@ from pathduet.cohort.labels import task_labels
 from pathduet.cohort.ledger import read_ledger
 from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import forget
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_tsv
 from pathduet.features.check import verify_features
@@ -23,7 +24,7 @@ from pathduet.results import PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS,
 from pathduet.training.config import TrainingConfig
 from pathduet.training.failures import failure_of, reason_of, write_failed_model, write_no_predictions
 from pathduet.training.fold_data import FoldData
-from pathduet.training.networks import ModelSettings, choose
+from pathduet.training.networks import ModelSettings, NetworkChoice, choose
 from pathduet.training.predict import predict_model, write_representations
 from pathduet.training.search import SEARCH, search_settings
 from pathduet.training.train import ModelToTrain, train_model
@@ -125,8 +126,7 @@ def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
     """
     data = job.data(settings)  # what is wrong with the inputs is no failure of the model
     try:
-        _train(job, settings, data)
-        _predict(job, data)
+        _predict(job, data, _train(job, settings, data))
     except Exception as error:
         if not job.may_fail:
             raise
@@ -137,8 +137,8 @@ def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
             write_no_predictions(job.external_dir)
 
 
-def _train(job: FoldJob, settings: Mapping[str, Any], data: FoldData) -> None:
-    """Train, after a search of the settings if there is one."""
+def _train(job: FoldJob, settings: Mapping[str, Any], data: FoldData) -> NetworkChoice:
+    """Train, after a search of the settings if there is one; return the network that the configuration names."""
     lineage, out_dir = settings["lineage"], job.model_dir()
     for source in lineage.values():
         reason = failure_of(job.model_dir(source))
@@ -157,20 +157,22 @@ def _train(job: FoldJob, settings: Mapping[str, Any], data: FoldData) -> None:
         model = replace(model, settings=found, record={"search": record})
     else:
         (out_dir / SEARCH).unlink(missing_ok=True)
+        forget([out_dir / SEARCH])
         shutil.rmtree(out_dir / "search", ignore_errors=True)
     model = replace(model, student_dir=sources.get("student"))
     train_model(model, data, out_dir, threads=job.threads, tensorboard=settings["tensorboard"])
+    return network
 
 
-def _predict(job: FoldJob, data: FoldData) -> None:
+def _predict(job: FoldJob, data: FoldData, network: NetworkChoice) -> None:
     """Write what the trained model predicts.
 
     The training part's risks cut survival into groups, so that no test patient takes part in choosing them.
     """
     model_dir = job.model_dir()
     for part, folder in (("test", model_dir), *([("external", job.external_dir)] if job.external else [])):
-        predictions = predict_model(model_dir, data, part, threads=job.threads)
+        predictions = predict_model(model_dir, data, part, threads=job.threads, own=network.own)
         write_tsv(folder / PREDICTIONS, predictions.table)
         write_representations(folder / REPRESENTATIONS, predictions)
-    training = predict_model(model_dir, data, "train", threads=job.threads)
+    training = predict_model(model_dir, data, "train", threads=job.threads, own=network.own)
     write_tsv(model_dir / TRAINING_PREDICTIONS, training.table)

@@ -9,15 +9,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pathduet.cohort.tasks import Task
-from pathduet.core.errors import InputError
+from pathduet.core.checksums import checked
+from pathduet.core.config import schema_problems
+from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import atomic_path, write_json
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import ModelConfig
 from pathduet.results import DESCRIPTION, WEIGHTS
 from pathduet.training.networks import NetworkChoice, choose
+from pathduet.training.own_network import OwnNetwork
 from pathduet.training.task_targets import TaskTarget, target_of
 
 FORMAT = 3
@@ -104,7 +108,7 @@ def save_model(
 
 
 def load_model(
-    folder: Path, *, own_networks: bool = False
+    folder: Path, own: OwnNetwork | None = None
 ) -> tuple[nn.Module, ModelDescription, dict[str, Any]]:
     """Return the network (on the CPU, in evaluation mode), its description and the whole record.
 
@@ -112,47 +116,74 @@ def load_model(
     ----------
     folder : Path
         Folder of the model.
-    own_networks : bool
-        Allow networks from a user's own file, whose code is run. Only for models that this results folder's own
-        configuration asked for, never for a folder from somebody else.
+    own : OwnNetwork, optional
+        The user's own network that the run's configuration names. A record that names another one, or any without this, is
+        refused: nothing in a results folder or a release says which code is run.
 
     Raises
     ------
     InputError
-        If a file is missing, of another format, the weights are not those that the description speaks of, or the
+        If a file is missing, damaged, of another format, the weights are not those that the description speaks of, or the
         training of the model failed.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
-    folder = Path(folder)
+    folder, where = Path(folder), f"model {folder}"
     try:
-        record: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        data = (folder / WEIGHTS).read_bytes()
-    except (OSError, ValueError) as error:
-        raise InputError.of(f"model {folder}", str(error), "train it first") from None
-    if "failed" in record:
-        found = f"its training failed: {record['failed']}"
-        raise InputError.of(f"model {folder}", found, "remove the cause and train it again")
-    if record.get("format") != FORMAT:
-        found = f"format {record.get('format')!r}, not {FORMAT}"
-        raise InputError.of(f"model {folder}", found, "train it again with this version")
-    if hashlib.sha256(data).hexdigest() != record["weights_sha256"]:
-        raise InputError.of(
-            f"model {folder}", "weights and description do not belong together", "train it again"
-        )
-    if record.get("own_network") and not own_networks:
-        found = f"a network of its own, from {record['own_network'].get('file')!r}"
-        raise InputError.of(f"model {folder}", found, "only the workflow that trained it can load it")
+        record: dict[str, Any] = json.loads(checked(folder / DESCRIPTION).read_text(encoding="utf-8"))
+        data = checked(folder / WEIGHTS).read_bytes()
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError.of(where, str(error), "train it first") from None
+    try:
+        if "failed" in record:
+            found = f"its training failed: {record['failed']}"
+            raise InputError.of(where, found, "remove the cause and train it again")
+        if record.get("format") != FORMAT:
+            found = f"format {record.get('format')!r}, not {FORMAT}"
+            raise InputError.of(where, found, "train it again with this version")
+        if hashlib.sha256(data).hexdigest() != record["weights_sha256"]:
+            raise InputError.of(where, "weights and description do not belong together", "train it again")
+        if record["own_network"] and record["own_network"] != (asdict(own) if own else None):
+            found = f"a network of its own, from {record['own_network'].get('file')!r}"
+            raise InputError.of(where, found, "only the workflow that trained it can load it")
+        description, tensors = _description(record, where), load(data)
+        if not description.choice.own:
+            _check_sizes(description, tensors, where)
+        network = description.build()
+        network.load_state_dict(tensors)
+    # whatever an intact but malformed file makes go wrong; nothing of it has been executed
+    except (
+        SafetensorError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError
+    ) as error:  # fmt: skip
+        found = f"no model that can be loaded ({type(error).__name__}: {str(error)[:200]})"
+        raise InputError.of(where, found, "train or fetch it again") from error
+    return network.eval(), description, record
+
+
+def _description(record: Mapping[str, Any], where: str) -> ModelDescription:
+    """Return what a record says of its model, sizes held to the bounds of the configuration."""
+    sizes = dict(record["model_config"])
+    subspaces = sizes.pop("subspaces")
+    problems = Problems(schema_problems({"model": sizes, "subspaces": dict.fromkeys(subspaces, "shipped")}))
+    if problems:
+        raise InputError.of(where, "; ".join(map(str, problems)), "train or fetch it again")
     choice = NetworkChoice.from_record(record)
     config = choice.token_config(record["model_config"])
-    task, genes = (
-        record["task"],
-        record["genes"],
-    )  # keys of a record are sorted: the configuration has the order
-    description = ModelDescription(
+    # keys of a record are sorted: the configuration has the order
+    task, genes = record["task"], record["genes"]
+    return ModelDescription(
         Task.of(task["name"], task), record["model"], record["fold"], config, target_of(record["target"]),
         record["encoder"], {s: tuple(genes[s]) for s in config.subspaces if s in genes}, choice,
     )  # fmt: skip
-    network = description.build()
-    network.load_state_dict(load(data))
-    return network.eval(), description, record
+
+
+def _check_sizes(description: ModelDescription, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse a description of another network than the weights', before any memory is taken for it."""
+    try:
+        with torch.device("meta"):
+            wanted = {name: tensor.shape for name, tensor in description.build().state_dict().items()}
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise InputError.of(where, "weights and description do not belong together", "train it again")

@@ -14,6 +14,7 @@ from torch import nn
 
 from pathduet.catalogue import Model, find, own_model
 from pathduet.core.errors import InputError
+from pathduet.models.baselines.gene_groups import CHUNKS
 from pathduet.models.inputs import NetworkSizes
 from pathduet.models.method.config import ModelConfig
 from pathduet.models.network_settings import network_settings
@@ -125,10 +126,12 @@ class NetworkChoice:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> NetworkChoice:
         """Undo :meth:`record`."""
-        own = record["own_network"]
-        if own is None:
-            return choose(record["base"], record["network_settings"])
-        return cls(own_model(record["base"], record), record["network_settings"], OwnNetwork(**own))
+        own, settings = record["own_network"], record["network_settings"]
+        if own is not None:
+            return cls(own_model(record["base"], record), settings, OwnNetwork(**own))
+        if isinstance(groups := settings.get("gene_groups"), str) and groups != CHUNKS:
+            raise ValueError(f"a file of gene groups, {groups!r}: a record holds the groups")
+        return choose(record["base"], settings)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from pathduet.training.dataset import Batch, ExpressionSource, SlideDataset, Sli
 from pathduet.training.fold_data import FoldData
 from pathduet.training.model_folder import ModelDescription, load_model
 from pathduet.training.objectives import student_inputs, teacher_inputs
+from pathduet.training.own_network import OwnNetwork
 from pathduet.training.task_targets import ClassTarget, RegressionTarget
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def predict_model(
     batch_size: int = 8,
     threads: int = 1,
     device: str = "auto",
+    own: OwnNetwork | None = None,
 ) -> Predictions:
     """Predict the slides of a part of the model's fold.
 
@@ -81,6 +83,8 @@ def predict_model(
         Slides at a time.
     threads, device
         As for training.
+    own : OwnNetwork, optional
+        As for :func:`pathduet.training.model_folder.load_model`.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def predict_model(
     """
     limit_threads(threads)
     chosen = torch.device(pick_device(device))
-    network, description, _ = load_model(model_dir, own_networks=True)
+    network, description, _ = load_model(model_dir, own)
     network.to(chosen)
     parts = (part,) if isinstance(part, str) else part
     choice = description.choice

@@ -24,6 +24,7 @@ import numpy as np
 
 from pathduet.cohort.labels import known_labels
 from pathduet.cohort.tasks import Task
+from pathduet.core import checksums
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_json, write_tsv
 from pathduet.core.provenance import settings_hash
@@ -219,6 +220,7 @@ def search_settings(
     )  # the first of equals
     table["chosen"] = table["trial"] == best
     write_tsv(out_dir / SEARCH, table)
+    checksums.record([out_dir / SEARCH])
     shutil.rmtree(out_dir / _FOLDER, ignore_errors=True)
     record = {
         "trials": len(table),
@@ -233,7 +235,9 @@ def search_settings(
 
 def _trial(tried: ModelToTrain, target: TaskTarget, data: FoldData, folder: Path, threads: int) -> float:
     train_model(tried, data, folder, threads=threads)
-    return observed_loss(predict_model(folder, data, threads=threads).table, target)
+    return observed_loss(
+        predict_model(folder, data, threads=threads, own=tried.settings.network.own).table, target
+    )
 
 
 def _kept(folder: Path, key: str, trial: Callable[[], float]) -> dict[str, Any]:

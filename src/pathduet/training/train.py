@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pathduet.catalogue import find
 from pathduet.cohort.tasks import Task
+from pathduet.core.checksums import forget
 from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import sha256_file, write_tsv
 from pathduet.core.hardware import limit_threads, pick_device
@@ -310,6 +311,7 @@ def _write(
     write_tsv(out_dir / HISTORY, pd.DataFrame(history))
     save_model(out_dir, description, network, record)
     (out_dir / CHECKPOINT).unlink(missing_ok=True)
+    forget([out_dir / CHECKPOINT])
 
 
 @torch.no_grad()

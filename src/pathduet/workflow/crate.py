@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathduet.core.checksums import checked
 from pathduet.core.errors import PathDuetError
 from pathduet.core.files import atomic_path
-from pathduet.core.provenance import shown_path
+from pathduet.core.provenance import read_run_record, shown_path
 from pathduet.results import DESCRIPTION, HISTORY, PREDICTIONS, Results
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def write_crate(results: Results, checkout: Path, ended: datetime) -> None:
     ended : datetime
         When the run ended.
     """
-    record = json.loads(results.provenance.read_text(encoding="utf-8"))
+    record = read_run_record(results.provenance)
     crate = _described(record, results, checkout, ended.astimezone(UTC))
     with atomic_path(results.crate) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for entity in [*crate.default_entities, *crate.data_entities]:
@@ -197,7 +198,7 @@ def _described(record: Mapping[str, Any], results: Results, checkout: Path, ende
 
     made = []
     for path in archived(results):
-        content = hide(path.read_text(encoding="utf-8")).encode()
+        content = hide(checked(path).read_text(encoding="utf-8")).encode()
         made.append(_add_file(crate, path.relative_to(results.root).as_posix(), content))
         if path == results.report:
             workflow["output"] = parameter("report", "File", made[-1])

@@ -14,7 +14,6 @@ from typing import Any
 from pathduet.core import checksums, progress, provenance, run_lock
 from pathduet.core.errors import PathDuetError, Problems, shown
 from pathduet.core.file_content import CONTENTS, FileContents
-from pathduet.core.files import write_json
 from pathduet.core.parent_process import end_with_workflow
 from pathduet.results import DESCRIPTION, Results
 from pathduet.workflow.earlier_results import started_with
@@ -51,9 +50,9 @@ def job(snakemake: Any, label: str) -> Iterator[Results]:
             if output.name == DESCRIPTION:
                 provenance.embed(output, record)
         checksums.record(snakemake.output)
-        outputs = checksums.recorded(snakemake.output)
+        outputs = {str(path): checksums.recorded(Path(path)) for path in snakemake.output}
         record["outputs"] = provenance.shown_files(outputs, results.root)
-        write_json(results.job_record(log), record)
+        checksums.write_sealed(results.job_record(log), record)
 
 
 def _own_inputs(files: Mapping[str, str | Sequence[str]] | None, results: Results) -> dict[str, str]:

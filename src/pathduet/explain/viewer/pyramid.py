@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pathduet.core.checksums import record
 from pathduet.core.files import write_text
 from pathduet.core.progress import track
 from pathduet.slides.readers.reader import RegionError, SlideReader
@@ -108,6 +109,7 @@ def write_pyramid(folder: Path, name: str, reader: SlideReader, mpp: float, fine
     unfinished.replace(final)
     # last: it says that the pyramid is whole
     write_text(folder / f"{name}.dzi", _DZI.format(tile=TILE_PX, width=width, height=height))
+    record([folder / f"{name}.dzi", final])
     return Pyramid(width, height, levels, scale, failed)
 
 

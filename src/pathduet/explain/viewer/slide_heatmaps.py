@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path, write_text
 from pathduet.explain.mean_of_folds import mean_of_folds
@@ -121,7 +122,7 @@ def write_picture(path: Path, maps: SlideMaps, thumbnail: Path) -> None:
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """Return a picture, (h, w, 3); one light grey pixel where there is none."""
-    if not path.is_file():
+    if not checked(path).is_file():
         return np.full((1, 1, 3), 240, np.uint8)
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB"))

@@ -83,12 +83,21 @@ def _random(settings: EncoderSettings, weights: Weights) -> TileNetwork:
 
 
 def _from_timm(settings: EncoderSettings, weights: Weights) -> TileNetwork:
+    import torch
+
     timm = import_timm()
     assert weights.path is not None
     model_name = settings.name.removeprefix(TIMM)
     # the state is read here, without unpickling, and handed over: timm fits heads and old names
     state = load_state(weights.path)
+    held = sum(tensor.numel() for tensor in state.values() if torch.is_tensor(tensor))
     try:
+        # options that ask for more memory than the weights' own are refused before any is taken
+        with torch.device("meta"):
+            wanted = timm.create_model(model_name, num_classes=0, **dict(settings.options))
+        size = sum(parameter.numel() for parameter in wanted.parameters())
+        if size > 2 * held:
+            raise ValueError(f"it would have {size:,} parameters, the file holds {held:,}")
         model = timm.create_model(
             model_name,
             pretrained=True,

@@ -200,6 +200,8 @@ OWN_FILES = ("torchscript", "torch_export", "onnx")
 CONTROL = "random"
 #: How names of timm's models begin.
 TIMM = "timm:"
+#: Arguments of timm.create_model that would read another file or address than the encoder's weights.
+SOURCE_OPTIONS = ("cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay")
 
 
 def known(name: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pathduet.core.errors import PathDuetError
 from pathduet.core.files import atomic_path, sha256_file
-from pathduet.slides.encoders.registry import CONTROL, OWN_FILES, REGISTRY, TIMM, EncoderEntry
+from pathduet.slides.encoders.registry import CONTROL, OWN_FILES, REGISTRY, SOURCE_OPTIONS, TIMM, EncoderEntry
 from pathduet.slides.settings import EncoderSettings
 
 # IMAGENET1K_V1: the weights that "ResNet50 pre-trained on ImageNet" has meant since 2015, and those with the more
@@ -171,14 +171,23 @@ def import_timm() -> Any:
 
 def _timm_weights(settings: EncoderSettings) -> Weights:
     """Return a timm model's weights: the configured file, else Hugging Face's cache or download."""
+    model = settings.name.removeprefix(TIMM)
+    if (
+        ":" in model or "/" in model
+    ):  # timm would read weights and settings from there, whatever file is checked here
+        raise EncoderUnavailable(
+            f"encoder.name: {settings.name} is a place, not an architecture of timm's; name the architecture "
+            "(timm:<architecture>), and the file of its weights as encoder.weights"
+        )
+    if elsewhere := [key for key in SOURCE_OPTIONS if key in dict(settings.options)]:
+        raise EncoderUnavailable(
+            f"encoder.options: {', '.join(elsewhere)} would make timm read other weights; name the file as encoder.weights"
+        )
     if settings.weights:
         return _file_weights(settings)
     timm = import_timm()
-    model = settings.name.removeprefix(TIMM)
-    hub_id = model.removeprefix("hf_hub:").removeprefix("hf-hub:")
     try:
-        if hub_id == model:
-            hub_id = timm.get_pretrained_cfg(model).hf_hub_id
+        hub_id = timm.get_pretrained_cfg(model).hf_hub_id
         from huggingface_hub import hf_hub_download
 
         try:
