@@ -57,6 +57,15 @@ def test_another_dye_than_eosin_is_noted(dye: str) -> None:
     assert "another stain" in verdict(dyed(image, DYES[dye]))
 
 
+def test_a_red_chromogen_is_noted_though_its_vector_comes_first() -> None:
+    # blended with haematoxylin's, AEC's vector can be the one that absorbs more red
+    rng = np.random.default_rng(0)
+    amounts = rng.uniform(0.3, 1.5, (5000, 2)) * (rng.random((5000, 2)) < 0.6)
+    density = amounts @ np.array([(0.63, 0.83, 0.59), (0.51, 0.81, 0.27)])
+    pixels = stained_pixels(np.rint(255 * np.exp(-density)).astype(np.uint8), SETTINGS)
+    assert "another stain" in other_stain(pixels, fit_slide(pixels, SETTINGS, TARGET))
+
+
 def test_a_little_dab_beside_haematoxylin_is_noted_and_haematoxylin_alone_is() -> None:
     image = stained_image(200, 200, tissue=(0.5, 0.5, 2.0))
     assert "DAB" in verdict(dyed(image, DYES["DAB"], share=0.2))

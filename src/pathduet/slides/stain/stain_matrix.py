@@ -21,8 +21,9 @@ _PLAIN_GLASS, _PLAIN_TINT = 205, 16
 _MAX_UNLIKE_HE = 0.05  # share of stained pixels
 #: What the second stain takes of red and blue together, relative to green: eosin 0.4 to 1.2 on real slides, haematoxylin 1.3.
 _MAX_EOSIN = 1.35
-#: Red relative to green in the pinkest tenth of the pixels: 0.2 to 0.76 on real slides, 0.86 and more without eosin; blue: 0.7 at most with little eosin.
-_NO_EOSIN, _LITTLE_EOSIN, _BLUE_OF_HE, _MAGENTA = 0.85, 0.5, 0.68, 0.36
+#: Red relative to green in the pinkest tenth of the pixels: 0.2 to 0.76 on real slides, 0.86 and more without eosin. Blue where
+#: there is little eosin: 0.61 at most, of pixels and of stains.
+_NO_EOSIN, _LITTLE_EOSIN, _BLUE_OF_HE, _MAGENTA = 0.85, 0.5, 0.66, 0.36
 _FAINT_SHARE = 1 / 3  # of the target's concentrations: slides at hand have 0.44 and more
 _FAINT_DENSITY = 0.45
 
@@ -107,11 +108,14 @@ def other_stain(pixels: NDArray[np.uint8], stains: Stains | None) -> str:
     if brown > _MAX_UNLIKE_HE:
         return f"{100 * brown:.0f} % of the stained pixels are brown: another stain (DAB), or pigment"
     pinkest, blueness = _hue(pixels)
-    chromogen = stains is not None and not stains.note and _red_and_blue(stains.matrix[1]) > _MAX_EOSIN
-    if pinkest > _NO_EOSIN or (pinkest > _LITTLE_EOSIN and blueness > _BLUE_OF_HE) or chromogen:
+    bluest, no_eosin = blueness, pinkest > _NO_EOSIN
+    if stains is not None and not stains.note:
+        bluest = max(blueness, *(stains.matrix[:, 2] / np.maximum(stains.matrix[:, 1], 1e-6)).tolist())
+        no_eosin |= _red_and_blue(stains.matrix[1]) > _MAX_EOSIN
+    if no_eosin or (pinkest > _LITTLE_EOSIN and bluest > _BLUE_OF_HE):
         return (
-            "hardly anything absorbs green as eosin does (the pinkest tenth of the stained pixels absorbs red "
-            f"{pinkest:.2f} times as much as green, the middle one blue {blueness:.2f} times): another stain"
+            "hardly anything absorbs green as eosin does (relative to green, the pinkest tenth of the stained pixels absorbs red "
+            f"{pinkest:.2f} times, a stain blue {bluest:.2f} times): another stain"
         )
     if 0 < blueness < _MAGENTA:
         return (
