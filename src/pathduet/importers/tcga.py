@@ -186,8 +186,11 @@ def read_endpoints(
             report.drop("value", f"{patient}.{name}", outcomes[0].where, f"{name}: {contradiction}", found)
         else:
             known[patient] |= {f"{name}_days": settled, f"{name}_event": int(status)}
-    for name, _, _ in there:
-        report.counts[f"patients with {name.upper()}"] = sum(f"{name}_days" in row for row in known.values())
+    for name, time, _ in there:
+        days_of = [row[f"{name}_days"] for row in known.values() if f"{name}_days" in row]
+        report.counts[f"patients with {name.upper()}"] = len(days_of)
+        if days_of:
+            report.choose(f"{path.name}, {time}: {min(days_of):g} to {max(days_of):g} days")
     return known
 
 
