@@ -179,3 +179,14 @@ def test_blank_glass_takes_no_place_among_the_tiles_that_are_encoded(tmp_path: P
     assert status.counts["n_20x"] == 12 and status.counts["n_10x"] == 4
     counted = ("n_10x", "n_20x", "rejected_blank_10x", "rejected_blank_20x", "tiles_left_out")
     assert sum(status.counts[name] for name in counted) == 64 + 16
+
+
+@pytest.mark.slow
+def test_more_pen_than_tissue_is_noted_for_a_blue_or_green_stain_looks_like_pen(tmp_path: Path) -> None:
+    image = stained_image(1024, 1024, tissue=(0.5, 0.5, 2.0)).astype(float)
+    for share, noted in ((0.0, False), (0.6, True)):
+        blue = image.copy()
+        blue[:, : round(share * 1024)] = blue[:, : round(share * 1024), ::-1] * (0.5, 1.0, 1.0)
+        row = slide_row(write_svs(tmp_path / f"{noted}.svs", np.rint(blue).astype(np.uint8)))
+        status = run_stage(row, "tile", tmp_path / "r", small_settings())
+        assert status.status == "ok" and ("taken for pen" in status.notes) == noted

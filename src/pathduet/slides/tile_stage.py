@@ -135,9 +135,19 @@ def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) 
         "pixel size inferred from the objective's nominal power" if "inferred" in size.source else "",
         size.note,
         *seen,
+        _mostly_pen(list(kept.values())[-1]),
         f"tissue as marked in {slide.mask.name}" if slide.mask is not None else "",
     )
     return StageResult(counts, notes, (size.x + size.y) / 2, size.source)
+
+
+def _mostly_pen(tiles: KeptTiles) -> str:
+    pen, kept = tiles.counts["rejected_pen"], len(tiles.grid)
+    return (
+        f"{pen} tiles taken for pen, {kept} kept: look at mask.png, it may be another stain"
+        if pen > kept
+        else ""
+    )
 
 
 def _check_size(slide: SlideRow, size0: tuple[int, int], size: PixelSize, settings: TileSettings) -> None:
