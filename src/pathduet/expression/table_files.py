@@ -203,10 +203,10 @@ def _read_h5ad(path: Path) -> RawTable:
         slides = adata.obs["slide_id"].astype(str) if "slide_id" in adata.obs else ""
         sheet = pd.DataFrame({"patient_id": adata.obs["patient_id"].astype(str), "slide_id": slides})
     samples = [str(sample).strip() for sample in adata.obs_names]
-    return RawTable(list(map(_gene, genes)), samples, values, 0, sample_sheet=sheet)
+    return RawTable(list(map(gene_of, genes)), samples, values, 0, sample_sheet=sheet)
 
 
-def _gene(cell: object) -> str:
+def gene_of(cell: object) -> str:
     """Return a cell's gene; Entrez ids that were read as numbers lose their ``.0``."""
     if cell is None or cell != cell:
         return ""
@@ -260,7 +260,7 @@ def from_frame(
     columns = [i for i, title in enumerate(header) if title not in GENE_COLUMNS]
     if not columns:
         raise InputError.of(f"{name} header", "no sample column", "add one column a sample")
-    genes = list(map(_gene, frame[gene_column]))
+    genes = list(map(gene_of, frame[gene_column]))
     bad, total, worded = Problems(), 0, []
     advice = "needs a number or an empty cell"
     numbers = np.empty((len(frame), len(columns)), dtype=np.float64)

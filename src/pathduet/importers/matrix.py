@@ -117,7 +117,7 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
     import pandas as pd
 
     from pathduet.expression.table_checks import check_samples
-    from pathduet.expression.table_files import GENE_COLUMNS, read_table
+    from pathduet.expression.table_files import GENE_COLUMNS, gene_of, read_table
 
     names = (*GENE_COLUMNS, *_GENE_NAMES)
     header, table, first_row = read_table(path)
@@ -140,11 +140,8 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
     values = [c for c in table.columns if c != gene and c not in others]
     if not values:
         raise InputError.of(path.name, "no sample column", "add one column a sample")
-    for column in values if path.suffix.lower() == ".xlsx" else ():  # whose cells are text
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        table[column] = numbers if numbers.notna().equals(table[column].notna()) else table[column]
     renamed = table[[gene, *values]].rename(columns={gene: "gene_symbol"})
-    renamed["gene_symbol"] = renamed["gene_symbol"].astype(str)
+    renamed["gene_symbol"] = renamed["gene_symbol"].map(gene_of)
     return renamed
 
 
