@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from pathduet.catalogue import catalogue_of, reference_model
+from pathduet.cohort.labels import TRUTH
 from pathduet.cohort.tasks import Task
 from pathduet.evaluation.collect import read_metrics
 from pathduet.evaluation.evaluate_table import evaluate_table
@@ -141,6 +143,23 @@ def test_an_external_table_has_every_folds_model_and_the_ensemble(results, task)
     if task.kind == "regression":
         folds = [read_predictions(results.external(task.name, "student", f) / "predictions.tsv") for f in range(2)]  # fmt: skip
         assert ensemble["prediction"].to_numpy() == pytest.approx(np.mean([f["prediction"] for f in folds], axis=0))  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_external_patients_labels_come_from_the_plan_alone(tmp_path, results, task):
+    wanted, columns = ResultTable("external", "x", task.name, external=True), list(TRUTH[task.kind])
+    own, settings = Results(tmp_path / "r"), {**SETTINGS, "bootstrap": 0}
+    shutil.copytree(results.root, own.root)
+    before = evaluate_table(own, wanted, rows_of(task)[:1], 2, settings)
+    for fold in range(2):
+        path = own.external(task.name, rows_of(task)[0]["model"], fold) / "predictions.tsv"
+        table = read_predictions(path)
+        truth = table.drop_duplicates("patient_id").set_index("patient_id")[columns].astype(object)
+        table.assign(**dict.fromkeys(columns)).to_csv(path, sep="\t", index=False)
+    given = {name: truth[name].where(truth[name].notna(), None).to_dict() for name in columns}
+    after = evaluate_table(own, wanted, rows_of(task)[:1], 2, {**settings, "truth": given})
+    pd.testing.assert_frame_equal(after, before)
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))

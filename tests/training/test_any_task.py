@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from pathduet.cohort.folds import write_folds
+from pathduet.cohort.labels import TRUTH
 from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
 from pathduet.core.files import write_tsv
@@ -306,6 +307,8 @@ def test_a_run_without_slides(tmp_path: Path, task: Task) -> None:
     assert table["patient_id"].tolist() == ["p00", "p03", "p06", "p09"] and (table["slide_id"] == "").all()
     outside = pd.read_csv(job.external_dir / "predictions.tsv", sep="\t")
     assert outside["patient_id"].tolist() == ["x0", "x1"]
+    # models know no label of an external patient
+    assert outside[list(TRUTH[task.kind])].isna().all(axis=None)
     _, description, record = load_model(job.model_dir())
     assert description.task == task and record["format"] == 3 and record["search"]["failed_trials"] == 0
     if task is MONTHS:  # days inside, whatever the unit of the sheet
