@@ -313,3 +313,11 @@ def test_gene_input_names_a_subspace_of_the_configuration(minimal: dict[str, Any
     }
     (found,) = problems(minimal)
     assert found.startswith("comparison.settings.snn.genes: 'tumour' is no subspace; use one of tumor, tme")
+
+
+@pytest.mark.parametrize(
+    "given", [{"seed": 42.0}, {"training": {"epochs": 10.0}}, {"split": {"folds": True}}]
+)
+def test_a_whole_number_is_written_as_one(given: dict) -> None:
+    with pytest.raises(InputError, match=r"is not of type 'integer'|is not valid"):
+        configuration.resolve({"sheets": {"patients": "p.tsv"}, **given})

@@ -159,8 +159,12 @@ def did_you_mean(key: str, known: Iterable[str]) -> str:
 def schema_problems(value: Any, name: str = "config") -> Iterator[Problem]:
     """Yield what a shipped schema does not allow in `value`, by key."""
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
 
-    for error in sorted(Draft202012Validator(schema(name)).iter_errors(value), key=lambda e: _key(e.path)):
+    # 42.0 is a whole number to a schema, and none to what takes a seed or counts epochs
+    checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, x: type(x) is int)
+    strict = extend(Draft202012Validator, type_checker=checker)
+    for error in sorted(strict(schema(name)).iter_errors(value), key=lambda e: _key(e.path)):
         where, rule = _key(error.absolute_path), error.schema if isinstance(error.schema, dict) else {}
         if error.validator == "additionalProperties":
             known = sorted(rule.get("properties", {}))
