@@ -153,9 +153,8 @@ def readers(root: Path, config: dict[str, Any]) -> dict[str, Reader]:
 
     def table(out: Path) -> None:
         for name in plan.tables:
-            evaluate_table(
-                results, plan.every_table[name], plan.rows(name), len(folds), plan.evaluation_settings(name)
-            )
+            settings = plan.evaluation_job(name).settings
+            evaluate_table(results, plan.every_table[name], settings["rows"], len(folds), settings)
             shutil.copy(results.table(name), out)
 
     def explain(out: Path) -> None:
