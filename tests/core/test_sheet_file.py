@@ -12,6 +12,7 @@ import pytest
 
 from pathduet.core.errors import InputError
 from pathduet.core.sheet_file import open_text, read_lines
+from pathduet.core.text_table import read_columns
 from pathduet.importers.clinical_values import read_table
 
 LINES = [["id", "größe"], ["P1", "#3 \N{GREEK SMALL LETTER MU}m"]]
@@ -117,3 +118,10 @@ def test_damaged_tables_are_read_or_refused_in_words(tmp_path: Path) -> None:
         except InputError:
             refused += 1
     assert refused > 50
+
+
+def test_columns_that_nobody_asks_for_may_stand_twice(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("note\tpatient_id\tnote\n\n1\tP1\n2\tP2\t3\n")
+    table = read_columns(path, ["patient_id"], ["slide_id"], advice="")
+    assert table.reset_index().to_numpy().tolist() == [[3, "P1", ""], [4, "P2", ""]]

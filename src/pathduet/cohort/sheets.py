@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.core.config import schema
 from pathduet.core.errors import InputError, Problems
-from pathduet.core.sheet_file import read_lines, too_many_cells
+from pathduet.core.sheet_file import read_lines, rows_below
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,15 +120,10 @@ def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dic
         return []
     rows: list[tuple[int, dict[str, Any]]] = []
     validator = Draft202012Validator(rules)
-    for number, cells in enumerate(lines[1:], 2):
-        if not any(cells):
-            continue
-        if len(cells) > len(header):
-            problems.append(too_many_cells(cells, header, f"{label} row {number}"))
-            continue
+    for number, cells in rows_below(header, lines[1:], label, problems):
         row = {
             column: _number(cell) if column in _NUMERIC and column in known else cell or None
-            for column, cell in zip(header, [*cells, *[""] * (len(header) - len(cells))])
+            for column, cell in zip(header, cells)
             if column and (cell or column not in known)
         }
         if "cohort" not in header:

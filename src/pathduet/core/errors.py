@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 #: Why a slide did not go all the way; the only values the ledger's `reason` column can hold.
 SLIDE_REASONS = {
@@ -91,6 +92,11 @@ class Problems(list[Problem]):
         except InputError as error:
             self += error.problems
 
+    def ask(self, check: Callable[..., object], *about: Any) -> None:
+        """Call what may raise an InputError, and take in its problems."""
+        with self.collected():
+            check(*about)
+
     def check(self) -> None:
         """Raise InputError if there are any."""
         if self:
@@ -116,7 +122,8 @@ class SlideError(PathDuetError):
         if reason not in SLIDE_REASONS:
             raise ValueError(f"unknown slide reason {reason!r}; known: {sorted(SLIDE_REASONS)}")
         self.slide_id, self.reason, self.found, self.advice = slide_id, reason, found, advice
-        super().__init__(f"slide {slide_id}: {reason}: {found}" + (f"; {advice}" if advice else ""))
+        self.message = "; ".join(filter(None, (found, advice)))
+        super().__init__(f"slide {slide_id}: {reason}: {self.message}")
 
     def __reduce__(self) -> tuple[type[SlideError], tuple[str, str, str, str]]:
         return SlideError, (self.slide_id, self.reason, self.found, self.advice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -12,13 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pathduet.core.files import sha256_file, write_json
 from pathduet.core.source_code import PACKAGE, whole_version
 
 
 def settings_hash(settings: Any) -> str:
     """Return a short hash of any JSON-serialisable settings, independent of key order."""
-    import json
-
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
@@ -27,21 +27,17 @@ def git_commit(folder: Path = PACKAGE) -> str:
 
     ``unknown`` also where the package is installed inside somebody else's checkout.
     """
-    try:
-        subprocess.run(
-            ["git", "-C", str(folder), "ls-files", "--error-unmatch", "__init__.py"],
-            capture_output=True,
-            check=True,
+
+    def git(*command: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True
         )
-        commit = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")
+        commit = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("-dirty" if changed else "")
@@ -50,27 +46,9 @@ def git_commit(folder: Path = PACKAGE) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of Python, the platform, PathDuet and what its numbers depend on."""
     names = (
-        "pathduet",
-        "snakemake",
-        "torch",
-        "torchvision",
-        "numpy",
-        "scipy",
-        "pandas",
-        "scanpy",
-        "anndata",
-        "scikit-learn",
-        "lifelines",
-        "h5py",
-        "openslide-python",
-        "openslide-bin",
-        "pillow",
-        "tifffile",
-        "staintools",
-        "spams-bin",
-        "safetensors",
-        "matplotlib",
-    )
+        "pathduet", "snakemake", "torch", "torchvision", "numpy", "scipy", "pandas", "scanpy", "anndata", "scikit-learn", "lifelines",
+        "h5py", "openslide-python", "openslide-bin", "pillow", "tifffile", "staintools", "spams-bin", "safetensors", "matplotlib",
+    )  # fmt: skip
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for name in names:
         try:
@@ -96,13 +74,8 @@ def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
     inputs : mapping
         Each input and its SHA-256. Raw slides are not among them: their own artifacts have theirs.
     """
-    import json
-
-    apart = (
-        "code",
-        "files",
-        "decided_by",
-    )  # files are among the inputs, what decides is made of the settings
+    # files are among the inputs, what decides is made of the settings
+    apart = ("code", "files", "decided_by")
     named = {name: value for name, value in job.params.items() if name not in apart}
     settings = without_folders(json.loads(json.dumps(named, default=str)), Path(job.config["results"]))
     own = settings.get("settings")
@@ -154,10 +127,6 @@ def without_folders(value: Any, results: Path) -> Any:
 
 def embed(description: Path, record: Mapping[str, Any]) -> None:
     """Put a job's record into the ``model.json`` that the job wrote, as its key ``provenance``."""
-    import json
-
-    from pathduet.core.files import write_json
-
     content = json.loads(description.read_text(encoding="utf-8"))
     write_json(description, {**content, "provenance": record})
 
@@ -173,8 +142,6 @@ def run_record(config: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, An
         Files whose SHA-256 is recorded (sheets, expression tables, the slide ledger; raw slides have theirs in
         their own artifacts).
     """
-    from pathduet.core.files import sha256_file
-
     return {
         "config": config,
         "seed": config["seed"],
@@ -193,8 +160,6 @@ def read_run_record(path: Path) -> dict[str, Any]:
     CorruptArtifact
         If it is not what was written.
     """
-    import json
-
     from pathduet.core.checksums import checked
     from pathduet.core.config import schema_problems
     from pathduet.core.errors import InputError

@@ -6,11 +6,11 @@ import codecs
 import csv
 import gzip
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem, Problems
 
 #: Cells that say that there is no value, upper and lower case aside.
 MISSING = frozenset(
@@ -33,6 +33,17 @@ def open_text(path: Path) -> TextIO:
         start = handle.read(4)
     wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return cast(TextIO, opener(path, "rt", encoding="utf-16" if wide else "utf-8-sig", newline=""))
+
+
+def rows_below(
+    header: Sequence[str], lines: Sequence[list[str]], label: str, problems: Problems
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield number in the file and cells of each row below a header, as long as that; empty ones aside. Longer ones are noted."""
+    for number, cells in enumerate(lines, 2):
+        if any(cells) and len(cells) > len(header):
+            problems.append(too_many_cells(cells, header, f"{label} row {number}"))
+        elif any(cells):
+            yield number, cells + [""] * (len(header) - len(cells))
 
 
 def too_many_cells(cells: Sequence[str], header: Sequence[str], where: str) -> Problem:

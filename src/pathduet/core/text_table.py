@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathduet.core.errors import InputError, Problems
-from pathduet.core.sheet_file import read_lines, too_many_cells
+from pathduet.core.sheet_file import read_lines, rows_below
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,23 +44,11 @@ def read_columns(
     for name in (*columns, *optional):
         if header.count(name) > 1:
             problems.add(f"{path.name} header", f"column {name!r} stands twice", "keep one")
-    rows = {number: cells for number, cells in enumerate(lines, 2) if any(cells)}
-    for number, cells in rows.items():
-        if len(cells) > len(header):
-            problems.append(too_many_cells(cells, header, f"{path.name} row {number}"))
+    rows = dict(rows_below(header, lines, path.name, problems))
     problems.check()
-    place = {name: header.index(name) for name in (*columns, *optional) if name in header}
-    return pd.DataFrame(
-        {
-            name: [
-                cells[place[name]] if place.get(name, len(cells)) < len(cells) else ""
-                for cells in rows.values()
-            ]
-            for name in (*columns, *optional)
-        },
-        index=list(rows),
-        dtype=str,
-    )
+    table = pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype=str)
+    table = table.loc[:, ~table.columns.duplicated()]
+    return table.reindex(columns=[*columns, *optional], fill_value="")
 
 
 def require_columns(found: Iterable[str], wanted: Iterable[str], source: str) -> None:

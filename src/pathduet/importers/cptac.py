@@ -12,7 +12,7 @@ from pathduet.core.errors import InputError
 from pathduet.importers.clinical_values import PATIENT_ID, Choices, column_of, read_table, read_values
 from pathduet.importers.cohort_sheets import check_survival, write_cohort
 from pathduet.importers.ids import ids_of, patient_id, safe_id
-from pathduet.importers.matrix import read_cohort_matrix
+from pathduet.importers.matrix import expression_of, read_matrix
 from pathduet.importers.options import Cohort, Column, EventMeans, Matrix, Out, SampleTypes, Unit
 from pathduet.importers.report import ImportReport
 from pathduet.importers.sample_types import PRIMARY, types_of_rows, wrong_type
@@ -66,7 +66,8 @@ def import_cptac(
     rows = _slides(table, slides, clinical.name, report, types)
     matrix = None
     if expression is not None:
-        matrix = read_cohort_matrix(expression, unit, {p: p for p in patients}, report, types)
+        owners, source = {p: p for p in patients}, expression.name
+        matrix = expression_of(read_matrix(expression), unit, owners, report, types, source=source)
     write_cohort(out, report, patients, rows, matrix)
     return report
 

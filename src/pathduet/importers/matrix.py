@@ -23,39 +23,6 @@ _GENE_NAMES = ( "hugo_symbol", "symbol", "gene", "genes", "entrez_gene_id", "gen
 _CORNERS = ("idx", "id", "name", "index")
 
 
-def read_cohort_matrix(
-    path: Path,
-    unit: str,
-    owner: Mapping[str, str],
-    report: ImportReport,
-    types: Sequence[str],
-    *,
-    patients: set[str] | None = None,
-    exact: bool = False,
-    samples_in_rows: bool = False,
-    standardise: bool = False,
-) -> CohortExpression:
-    """Read a matrix of genes and samples, and whose the samples are: :func:`read_matrix`, :func:`expression_of`.
-
-    Raises
-    ------
-    InputError
-        As both.
-    """
-    matrix = read_matrix(path, samples_in_rows=samples_in_rows)
-    return expression_of(
-        matrix,
-        unit,
-        owner,
-        report,
-        types,
-        source=path.name + (" (transposed)" if samples_in_rows else ""),
-        patients=patients,
-        exact=exact,
-        standardise=standardise,
-    )
-
-
 def expression_of(
     matrix: pd.DataFrame,
     unit: str,

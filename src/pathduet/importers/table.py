@@ -13,7 +13,7 @@ from pathduet.core.text_table import require_columns
 from pathduet.importers.clinical_values import PATIENT_ID, Choices, column_of, read_table, read_values
 from pathduet.importers.cohort_sheets import check_survival, write_cohort
 from pathduet.importers.ids import ids_of, safe_id
-from pathduet.importers.matrix import read_cohort_matrix
+from pathduet.importers.matrix import expression_of, read_matrix
 from pathduet.importers.options import Cohort, Column, EventMeans, Matrix, Out, SampleTypes, Unit
 from pathduet.importers.report import ImportReport
 from pathduet.importers.sample_types import PRIMARY, type_of_sample, types_of_rows, wrong_type
@@ -58,9 +58,11 @@ def import_table(
     types = sample_type or [PRIMARY]
     matrix = None
     if expression is not None:
-        matrix = read_cohort_matrix(
-            expression, unit, _owners(samples, report, types) if samples is not None else {p: p for p in known}, report, types,
-            patients=set(known), exact=samples is not None, samples_in_rows=samples_in_rows, standardise=standardise,
+        owners = _owners(samples, report, types) if samples is not None else {p: p for p in known}
+        matrix = expression_of(
+            read_matrix(expression, samples_in_rows=samples_in_rows), unit, owners, report, types,
+            source=expression.name + (" (transposed)" if samples_in_rows else ""),
+            patients=set(known), exact=samples is not None, standardise=standardise,
         )  # fmt: skip
     rows = _slide_rows(slides, report, types) if slides is not None else []
     write_cohort(out, report, known, rows, matrix)

@@ -140,13 +140,7 @@ class BiasedDeformableAttention(nn.Module):
 
 
 class ReleasedFusion(nn.Module):
-    """Both branches of one magnification, mixed before the selection.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        Sizes.
-    """
+    """Both branches of one magnification, mixed before the selection."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -199,13 +193,7 @@ class ReleasedTeacher(Teacher):
 
 
 class ReleasedAggregation(TokenAggregation):
-    """ITA with position bias; copies of a patch count as neighbours, clusters are those of the density peaks.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        Sizes.
-    """
+    """ITA with position bias; copies of a patch count as neighbours, clusters are those of the density peaks."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

@@ -60,13 +60,7 @@ class FoundFile:
 
 @dataclass
 class FoundSlides:
-    """The slides of a source, and all files that were looked at.
-
-    Attributes
-    ----------
-    slides : list of SlideRow
-    files : list of FoundFile
-    """
+    """The slides of a source, and all files that were looked at."""
 
     slides: list[SlideRow] = field(default_factory=list)
     files: list[FoundFile] = field(default_factory=list)

@@ -127,9 +127,10 @@ def _take(slide: SlideRow, results: Path, settings: ForeignSettings, problems: P
         status = _look_through(slide, results, settings, key, problems)
     except SlideError as error:
         raise_machine_fault(error, f"slide {slide.slide_id}")
-        message = "; ".join(part for part in (error.found, error.advice) if part)
         kind = "excluded" if error.reason == "excluded" else "failed"
-        status = StageStatus(slide.slide_id, _STAGE, kind, error.reason, message, key, failed_stage=_STAGE)
+        status = StageStatus(
+            slide.slide_id, _STAGE, kind, error.reason, error.message, key, failed_stage=_STAGE
+        )
         pointer.unlink(missing_ok=True)
     write_status(results, status)
     return status

@@ -35,8 +35,7 @@ def check_slide(slide: SlideRow, default_mpp: float | None) -> StageStatus:
                 bounds = declared_bounds(reader.properties)
                 given_mask(slide.slide_id, slide.mask, (width, height), (256, 256), slide.mask_frame, bounds)
     except SlideError as error:
-        message = "; ".join(filter(None, (error.found, error.advice)))
-        return StageStatus(slide.slide_id, STAGE, "failed", error.reason, message)
+        return StageStatus(slide.slide_id, STAGE, "failed", error.reason, error.message)
     message = f"{width} x {height} px, {levels} levels, {size.x:.4g} um/px from {size.source}"
     return StageStatus(slide.slide_id, STAGE, "ok", message=message, mpp_source=size.source)
 

@@ -49,10 +49,6 @@ def run_stage(
     threads : int
         Threads for reading tiles (features).
 
-    Returns
-    -------
-    StageStatus
-
     Raises
     ------
     CorruptArtifact
@@ -119,7 +115,7 @@ def _run(
         if isinstance(error, PathDuetError) and not isinstance(error, SlideError):
             raise
         if isinstance(error, SlideError):
-            reason, message = error.reason, "; ".join(part for part in (error.found, error.advice) if part)
+            reason, message = error.reason, error.message
         else:
             traceback.print_exc(file=sys.stderr)
             reason = "failed"

@@ -179,10 +179,6 @@ def tissue_mask(
         Its pixel size in micrometres.
     readable : (H, W) bool array, optional
         False where the slide could not be decoded; never tissue.
-
-    Returns
-    -------
-    TissueMask
     """
     from scipy import ndimage
 

@@ -16,30 +16,13 @@ from pathduet.cohort.sheets import SlideRow, check_own_folder
 from pathduet.core.errors import InputError, PathDuetError, Problems, SlideError
 from pathduet.core.progress import track
 from pathduet.features.agreement import FOREIGN, disagreements
+from pathduet.slides.opening import STAGE, check_slides
+from pathduet.slides.status import StageStatus
 from pathduet.workflow.earlier_results import refuse_unrecorded
 
 if TYPE_CHECKING:
     from pathduet.expression.tables import ExpressionTable
     from pathduet.workflow.plan import Plan
-
-
-@dataclass
-class SlideCheck:
-    """What opening one slide told.
-
-    Attributes
-    ----------
-    slide_id : str
-    reason : str
-        Empty if the slide can be used, else a key of ``errors.SLIDE_REASONS``.
-    message : str
-        Why not; or width, height, levels and pixel size with its source.
-    """
-
-    slide_id: str
-    reason: str
-    message: str
-    mpp_source: str = ""
 
 
 @dataclass
@@ -50,15 +33,15 @@ class Preflight:
     ----------
     sections : dict of str to list of str
         Heading to lines.
-    slides : list of SlideCheck
+    slides : list of StageStatus
         Empty if slides were not opened.
     """
 
     sections: dict[str, list[str]] = field(default_factory=dict)
-    slides: list[SlideCheck] = field(default_factory=list)
+    slides: list[StageStatus] = field(default_factory=list)
 
     @property
-    def lost_slides(self) -> list[SlideCheck]:
+    def lost_slides(self) -> list[StageStatus]:
         """Slides that a run would lose (excluded ones are not lost)."""
         return [s for s in self.slides if s.reason not in ("", "excluded")]
 
@@ -97,33 +80,26 @@ def check_inputs(plan: Plan, *, same_environment: bool = True) -> list[Expressio
     from pathduet.expression.prepare import check_matrices, read_tables
 
     problems, tables = Problems(), []
-    with problems.collected():
-        _check_results(plan)
     used = [slide for slide in plan.slides if not slide.exclude]
+    encodes = any(not slide.foreign for slide in used)
+    problems.ask(_check_results, plan)
     if plan.slides and not used:
         advice = "clear `exclude` of some, or leave the sheet out"
         problems.add("sheets.slides", f"all {len(plan.slides)} slides are excluded", advice)
-    with problems.collected():
-        check_series(used)
+    problems.ask(check_series, used)
     if plan.has_expression:
         with problems.collected():
             tables = read_tables(plan.config["expression"])
             check_matrices(tables, plan.patients, plan.fold_table, plan.config)
-    with problems.collected():
-        _check_folds(plan, tables)
-    with problems.collected():
-        _check_network_settings(plan)
-    with problems.collected():
-        _check_further_files(plan)
-    if any(not slide.foreign for slide in used):
-        with problems.collected():
-            _check_stain_target(plan)
-        if same_environment:
-            with problems.collected():
-                _check_encoder(plan)
+    problems.ask(_check_folds, plan, tables)
+    problems.ask(_check_network_settings, plan)
+    problems.ask(_check_further_files, plan)
+    if encodes:
+        problems.ask(_check_stain_target, plan)
+    if encodes and same_environment:
+        problems.ask(_check_encoder, plan)
     if same_environment:
-        with problems.collected():
-            _check_packages(plan, any(not slide.foreign for slide in used))
+        problems.ask(_check_packages, plan, encodes)
     problems.check()
     return tables
 
@@ -220,14 +196,11 @@ def _check_further_files(plan: Plan) -> None:
     for sets in plan.files("explanations.gene_sets"):
         from pathduet.models.baselines.gene_groups import read_gene_groups
 
-        with problems.collected():
-            read_gene_groups(sets)
+        problems.ask(read_gene_groups, sets)
     if predict["slides"]:
-        with problems.collected():
-            read_slides(predict["slides"])
+        problems.ask(read_slides, predict["slides"])
     if predict["expression"]:
-        with problems.collected():
-            read_expression(predict["expression"], predict["unit"], "predict", predict["samples"])
+        problems.ask(read_expression, predict["expression"], predict["unit"], "predict", predict["samples"])
     problems.check()
 
 
@@ -287,7 +260,6 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
         If a run would refuse to start, with every problem found.
     """
     from pathduet.core.config import is_demo
-    from pathduet.slides.opening import check_slides
     from pathduet.slides.settings import SlideSettings
     from pathduet.workflow import demo
     from pathduet.workflow.plan import Plan
@@ -308,10 +280,7 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
     given = [slide for slide in plan.slides if slide.foreign]
     if open_slides and raw and not plan.drawn_from:
         found = check_slides(raw, SlideSettings.from_mapping(plan.config))
-        report.slides = [
-            SlideCheck(one.slide_id, one.reason, one.message, one.mpp_source)
-            for one in track(found, len(raw), "opening slides", "slides")
-        ]
+        report.slides = list(track(found, len(raw), "opening slides", "slides"))
         report.sections["Slides"] = _slide_lines(report.slides)
     if open_slides and given:
         checked, said = check_features(given, plan.foreign_settings()["layout"])
@@ -330,28 +299,28 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
 
 def check_features(
     slides: Sequence[SlideRow], layout: str | None
-) -> tuple[list[SlideCheck], dict[str, dict[str, str | int | float]]]:
+) -> tuple[list[StageStatus], dict[str, dict[str, str | int | float]]]:
     """Open the features that another tool made of slides, without reading all of them.
 
     Returns
     -------
-    checks : list of SlideCheck
+    checks : list of StageStatus
         Tiles, width and magnification of each, and what is missing.
     said : dict
         Slide id to width, encoder and magnification, of those that can be used.
     """
     from pathduet.slides.foreign_features import look_at
 
-    checks: list[SlideCheck] = []
+    checks: list[StageStatus] = []
     said: dict[str, dict[str, str | int | float]] = {}
     for slide in track(slides, len(slides), "opening features", "slides"):
         if slide.exclude:
-            checks.append(SlideCheck(slide.slide_id, "excluded", slide.exclude))
+            checks.append(StageStatus(slide.slide_id, STAGE, "excluded", "excluded", slide.exclude))
             continue
         try:
             found = {m: look_at(slide.slide_id, m, path, layout) for m, path in sorted(slide.foreign.items())}
         except SlideError as error:
-            checks.append(SlideCheck(slide.slide_id, error.reason, error.found))
+            checks.append(StageStatus(slide.slide_id, STAGE, "failed", error.reason, error.found))
             continue
         parts = []
         for m, tiles in found.items():
@@ -368,7 +337,7 @@ def check_features(
             missing = ["no coordinates: no heatmap"]
         elif tiles.unit == "um" and not (slide.mpp or slide.has_raw):
             missing.append("no mpp: no heatmap")
-        checks.append(SlideCheck(slide.slide_id, "", "; ".join([*parts, *missing])))
+        checks.append(StageStatus(slide.slide_id, STAGE, "ok", message="; ".join([*parts, *missing])))
     return checks, said
 
 
@@ -453,7 +422,7 @@ def _encoder_lines(plan: Plan) -> list[str]:
     return [f"{encoder.name}, {encoder.dim} numbers a tile, weights {encoder.weights_source}"]
 
 
-def _slide_lines(slides: Sequence[SlideCheck]) -> list[str]:
+def _slide_lines(slides: Sequence[StageStatus]) -> list[str]:
     usable = [slide for slide in slides if not slide.reason]
     lines = [f"{len(usable)} of {len(slides)} can be opened"]
     if usable:

@@ -79,10 +79,6 @@ def write_pyramid(folder: Path, name: str, reader: SlideReader, mpp: float, fine
         Its level-0 pixel size in micrometres.
     finest_mpp : float
         Pixel size of the finest level, micrometres; never finer than the slide.
-
-    Returns
-    -------
-    Pyramid
     """
     width, height, scale = pyramid_size(reader.dimensions, mpp, finest_mpp)
     levels = math.ceil(math.log2(max(width, height))) + 1

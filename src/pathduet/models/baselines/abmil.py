@@ -57,15 +57,7 @@ class GatedAttention(nn.Module):
 
 
 class Abmil(nn.Module):
-    """Gated attention over all tiles, then a linear classifier.
-
-    Parameters
-    ----------
-    sizes : NetworkSizes
-        Of data and task.
-    config : AbmilConfig
-        Sizes of its own.
-    """
+    """Gated attention over all tiles, then a linear classifier."""
 
     def __init__(self, sizes: NetworkSizes, config: AbmilConfig) -> None:
         super().__init__()

@@ -64,13 +64,7 @@ class CmtaConfig(BagConfig):
 
 
 class GeneBody(nn.Module):
-    """A class token in front of a few tokens, layers of x + attention(LayerNorm(x)), LayerNorm.
-
-    Parameters
-    ----------
-    config : CmtaConfig
-        Sizes.
-    """
+    """A class token in front of a few tokens, layers of x + attention(LayerNorm(x)), LayerNorm."""
 
     def __init__(self, config: CmtaConfig) -> None:
         super().__init__()
@@ -95,15 +89,7 @@ class GeneBody(nn.Module):
 
 
 class Cmta(nn.Module):
-    """Encoders, cross-modal attention, decoders, then a dense layer and a linear classifier.
-
-    Parameters
-    ----------
-    sizes : NetworkSizes
-        Of data and task.
-    config : CmtaConfig
-        Sizes of its own.
-    """
+    """Encoders, cross-modal attention, decoders, then a dense layer and a linear classifier."""
 
     def __init__(self, sizes: NetworkSizes, config: CmtaConfig) -> None:
         super().__init__()

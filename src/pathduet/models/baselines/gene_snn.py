@@ -38,15 +38,7 @@ class GeneSnnConfig:
 
 
 class GeneSnn(nn.Module):
-    """An SNN for each gene vector, then a linear classifier.
-
-    Parameters
-    ----------
-    sizes : NetworkSizes
-        Of data and task.
-    config : GeneSnnConfig
-        Sizes of its own.
-    """
+    """An SNN for each gene vector, then a linear classifier."""
 
     def __init__(self, sizes: NetworkSizes, config: GeneSnnConfig) -> None:
         super().__init__()

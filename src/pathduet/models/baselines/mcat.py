@@ -85,13 +85,7 @@ class CoAttention(nn.Module):
 
 
 class SetPooling(nn.Module):
-    """A transformer over a set of tokens, gated attention pooling, and a dense layer (eq. 4 and 5).
-
-    Parameters
-    ----------
-    config : McatConfig
-        Sizes.
-    """
+    """A transformer over a set of tokens, gated attention pooling, and a dense layer (eq. 4 and 5)."""
 
     def __init__(self, config: McatConfig) -> None:
         super().__init__()
@@ -109,15 +103,7 @@ class SetPooling(nn.Module):
 
 
 class Mcat(nn.Module):
-    """Co-attention, set pooling of both modalities, concatenation, dense layer, linear classifier.
-
-    Parameters
-    ----------
-    sizes : NetworkSizes
-        Of data and task.
-    config : McatConfig
-        Sizes of its own.
-    """
+    """Co-attention, set pooling of both modalities, concatenation, dense layer, linear classifier."""
 
     def __init__(self, sizes: NetworkSizes, config: McatConfig) -> None:
         super().__init__()

@@ -89,13 +89,7 @@ def batch_similarity_loss(genes: Tensor, histology: Tensor) -> Tensor:
 
 
 class SubspaceAttention(nn.Module):
-    """Queries made of a gene vector attend to a map of patch tokens; their mean is what they found.
-
-    Parameters
-    ----------
-    config : SmlConfig
-        Sizes.
-    """
+    """Queries made of a gene vector attend to a map of patch tokens; their mean is what they found."""
 
     def __init__(self, config: SmlConfig) -> None:
         super().__init__()
@@ -110,15 +104,7 @@ class SubspaceAttention(nn.Module):
 
 
 class Sml(nn.Module):
-    """Subspaces, each genes and histology, then one linear classifier of all.
-
-    Parameters
-    ----------
-    sizes : NetworkSizes
-        Of data and task.
-    config : SmlConfig
-        Sizes of its own.
-    """
+    """Subspaces, each genes and histology, then one linear classifier of all."""
 
     def __init__(self, sizes: NetworkSizes, config: SmlConfig) -> None:
         super().__init__()

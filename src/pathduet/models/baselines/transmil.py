@@ -78,13 +78,7 @@ class Ppeg(nn.Module):
 
 
 class AttentionLayer(nn.Module):
-    """x + attention(LayerNorm(x)).
-
-    Parameters
-    ----------
-    config : TransMilConfig
-        Sizes.
-    """
+    """x + attention(LayerNorm(x))."""
 
     def __init__(self, config: TransMilConfig) -> None:
         super().__init__()
@@ -105,13 +99,7 @@ class AttentionLayer(nn.Module):
 
 
 class TransMilBody(nn.Module):
-    """Square padding, class token, attention, PPEG, attention, LayerNorm.
-
-    Parameters
-    ----------
-    config : TransMilConfig
-        Sizes.
-    """
+    """Square padding, class token, attention, PPEG, attention, LayerNorm."""
 
     def __init__(self, config: TransMilConfig) -> None:
         super().__init__()
@@ -129,15 +117,7 @@ class TransMilBody(nn.Module):
 
 
 class TransMil(nn.Module):
-    """:class:`TransMilBody` on all tiles, then a linear classifier of the class token.
-
-    Parameters
-    ----------
-    sizes : NetworkSizes
-        Of data and task.
-    config : TransMilConfig
-        Sizes of its own.
-    """
+    """:class:`TransMilBody` on all tiles, then a linear classifier of the class token."""
 
     def __init__(self, sizes: NetworkSizes, config: TransMilConfig) -> None:
         super().__init__()

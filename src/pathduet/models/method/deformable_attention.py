@@ -163,10 +163,6 @@ class DeformableAttention(nn.Module):
         need_attention : bool
             Return the attention matrix too.
 
-        Returns
-        -------
-        DeformableOutput
-
         Raises
         ------
         ValueError

@@ -55,13 +55,7 @@ class FusionOutput(NamedTuple):
 
 
 class SubspaceFusion(nn.Module):
-    """One branch: attention to the histology, then selection among the genes.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        Sizes.
-    """
+    """One branch: attention to the histology, then selection among the genes."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -96,10 +90,6 @@ class SubspaceFusion(nn.Module):
         need_selection, need_attention : bool
             Return the attention among genes, and to the histology (deformable attention always does).
 
-        Returns
-        -------
-        SubspaceOutput
-
         Raises
         ------
         ValueError
@@ -117,13 +107,7 @@ class SubspaceFusion(nn.Module):
 
 
 class DisentangledFusion(nn.Module):
-    """DMSF of one magnification: a branch a subspace, made alike, that share no weight.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        Sizes.
-    """
+    """DMSF of one magnification: a branch a subspace, made alike, that share no weight."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -120,10 +120,6 @@ class Student(nn.Module):
         order_from_task : bool
             Whether the task's gradient teaches the order of the prototypes (no teacher) or not (a teacher does).
 
-        Returns
-        -------
-        StudentOutput
-
         Raises
         ------
         ValueError

@@ -112,10 +112,6 @@ class Teacher(nn.Module):
         need_attention : bool
             Return the attention to the histology; deformable attention always does.
 
-        Returns
-        -------
-        TeacherOutput
-
         Raises
         ------
         ValueError

@@ -71,10 +71,6 @@ class TokenAggregation(nn.Module):
             are at distance zero; without this they would be all of its nearest neighbours and eq. 10
             would give every patch of a small slide the same density.
 
-        Returns
-        -------
-        Aggregation
-
         Raises
         ------
         ValueError
