@@ -76,6 +76,10 @@ def _scaled(image: Pixels, by: float) -> Pixels:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))[:height, :width]
 
 
+def _cut(level: Pixels, rows: int) -> Pixels:
+    return np.concatenate([level[:rows], np.zeros_like(level[rows:])])
+
+
 SOUND: dict[str, Callable[[Pixels], Pixels]] = {
     "mean": half,
     "every second pixel": lambda image: image[1::2, 1::2],
@@ -98,6 +102,8 @@ WRONG: dict[str, Callable[[Pixels], Pixels]] = {
     "mirrored": lambda image: half(image)[:, ::-1],
     "another piece": lambda image: np.roll(half(image), 200, 0),
     "red and blue exchanged": lambda image: half(image)[..., ::-1],
+    "never written": lambda image: np.full_like(half(image), 255),
+    "its last tiles never written": lambda image: _cut(half(image), 512),
 }
 
 

@@ -98,6 +98,10 @@ def test_a_file_that_contradicts_itself_is_noted(properties: dict[str, str], not
         ({"openslide.mpp-x": "0.499", "openslide.mpp-y": "0.499"}, 0.25, "0.25 um of sheet taken, although openslide.mpp-x says 0.499"),
         ({"openslide.objective-power": "20"}, 0.25, "objective-power says 0.5"),
         ({"openslide.mpp-x": "0.2738"}, 0.25, ""),
+        ({"openslide.mpp-x": "0.5"}, 0.4, "openslide.mpp-x says 0.5"),  # a fifth off: a nominal power may be, a measurement not
+        ({"openslide.objective-power": "20"}, 0.4, ""),
+        ({"openslide.mpp-x": "0.5", "openslide.mpp-y": "0.34"}, 0.41, "pixels are not square: 0.5 x 0.34 um"),
+        ({"openslide.mpp-x": "0.5", "openslide.mpp-y": "0.17"}, 0.3, "pixels are not square: 0.5 x 0.17 um"),
         ({"openslide.mpp-x": "0.4", "openslide.mpp-y": "0.25"}, None, "pixels are not square: 0.4 x 0.25 um"),
         ({"openslide.mpp-x": "0.25", "openslide.mpp-y": "2.5", "openslide.objective-power": "40"}, None, ""),  # 2.5: not believed
         ({"openslide.mpp-x": "0.25", "dicom.ImagedVolumeWidth": "1", "dicom.TotalPixelMatrixColumns": "2000",

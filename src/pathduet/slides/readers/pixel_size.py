@@ -13,7 +13,7 @@ MIN_MPP, MAX_MPP = 0.05, 5.0
 _UM_AT_1X = 10.0  # 0.25 um at 40x, 0.5 um at 20x
 _POWER = "objective-power"
 _DICOM_SPACING = "dicom.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing"
-_QUITE_ANOTHER = 1.3  # times; nominal powers are up to a fifth off
+_QUITE_ANOTHER, _MEASURED = 1.3, 1.1  # times; nominal powers are up to a fifth off, what was measured is not
 _NOT_SQUARE, _IMPOSSIBLE = 1.05, 2.05  # times, x against y
 # Aperio: "7200x8000 [0,0 7200x8000] (256x256) -> 1800x2000"; of "scanned [crop]" the crop counts
 _APERIO_SIZE = re.compile(r"^Aperio[^\n;]*?\n\s*(\d+)x(\d+)(?:\s*\[\d+,\d+[ ,]\s*(\d+)x(\d+)\])?")
@@ -92,24 +92,30 @@ def _quotient(properties: Mapping[str, str], length: str, count: str) -> float |
 
 
 def _believable(size: PixelSize) -> bool:
-    square = 1 / _IMPOSSIBLE < size.x / size.y < _IMPOSSIBLE
-    return square and MIN_MPP <= size.x <= MAX_MPP and MIN_MPP <= size.y <= MAX_MPP
+    return 1 / _IMPOSSIBLE < size.x / size.y < _IMPOSSIBLE and _in_range(size)
+
+
+def _in_range(size: PixelSize) -> bool:
+    return MIN_MPP <= size.x <= MAX_MPP and MIN_MPP <= size.y <= MAX_MPP
 
 
 def _notes(taken: PixelSize, others: Sequence[PixelSize], properties: Mapping[str, str]) -> str:
     """Return what speaks against a pixel size; empty if nothing does."""
     notes = []
-    odd = [
-        s
-        for s in others
-        if not 1 / _QUITE_ANOTHER < math.sqrt(s.x * s.y / (taken.x * taken.y)) < _QUITE_ANOTHER
-    ]
-    if odd:
+
+    def differs(other: PixelSize) -> bool:
+        nominal = any(size.source.startswith("inferred") for size in (taken, other))
+        most = _QUITE_ANOTHER if nominal else _MEASURED
+        return not 1 / most < math.sqrt(other.x * other.y / (taken.x * taken.y)) < most
+
+    if odd := [size for size in others if differs(size)]:
         said = ", ".join(f"{s.source.partition(':')[2]} says {s.x:.4g}" for s in odd)
         source = taken.source.partition(":")[2] or taken.source
         notes.append(f"pixel size {taken.x:.4g} um of {source} taken, although {said}")
-    if not 1 / _NOT_SQUARE < taken.x / taken.y < _NOT_SQUARE:
-        notes.append(f"pixels are not square: {taken.x:.4g} x {taken.y:.4g} um")
+    # a sheet has one number for both: what the file says of them counts
+    shape = others[0] if taken.source == "sheet" and others else taken
+    if not 1 / _NOT_SQUARE < shape.x / shape.y < _NOT_SQUARE:
+        notes.append(f"pixels are not square: {shape.x:.4g} x {shape.y:.4g} um")
     declared, actual = (
         _declared_size(properties),
         _size(properties, "openslide.level[0].width", "openslide.level[0].height"),
@@ -171,7 +177,7 @@ def pixel_size(
                 f"slides.tsv says {sheet_mpp:g} um per pixel",
                 f"it must lie in {MIN_MPP:g}-{MAX_MPP:g}",
             )
-        return replace(size, note=_notes(size, believable, properties))
+        return replace(size, note=_notes(size, [s for s in candidates if _in_range(s)], properties))
     if believable:
         return replace(believable[0], note=_notes(believable[0], believable[1:], properties))
     if default_mpp is not None:

@@ -57,9 +57,9 @@ def places(size: tuple[int, int], count: int) -> Iterator[tuple[int, int]]:
         yield tuple(int((0.5 + i * step) % 1 * max(0, edge - PATCH_PX)) for step, edge in zip(_STEPS, size))  # type: ignore[misc]
 
 
-def tells(patch: NDArray[np.uint8]) -> bool:
-    """Return whether there is enough on a patch of a level to see where it lies."""
-    return float(_coarse(patch).mean(-1).std()) >= _LEAST_CONTRAST
+def tells(patch: NDArray[np.uint8], times: float = 1.0) -> bool:
+    """Return whether there is enough on a patch of a level to see where it lies, or that many times as much."""
+    return float(_coarse(patch).mean(-1).std()) >= times * _LEAST_CONTRAST
 
 
 def agree(patch: NDArray[np.uint8], finer: NDArray[np.uint8]) -> bool:

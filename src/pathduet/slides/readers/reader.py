@@ -28,6 +28,10 @@ _WHOLE = 1e-6  # level pixels: a footprint this close to whole pixels is on them
 _MAX_BLOCK = 4096  # longest edge in level pixels that is read at once
 _MIN_BLOCK = 16  # thumbnail pixels below which an unreadable block is not split further
 _PLACES, _JUDGED = 400, 8  # of a level that are looked at, and that are compared with a finer one
+_BLANK, _MISSING = (
+    48,
+    2,
+)  # of these first places blank ones are compared too; so many of them with tissue are too many
 _MAX_SPLITS = 200  # a failure may reopen the file: a mostly unreadable slide must not take minutes
 
 
@@ -122,17 +126,27 @@ class SlideReader:
         if min(box) < PATCH_PX // 4:
             return True
         agreed: list[bool] = []
-        for x, y in places((width, height), _PLACES):
+        missing = (
+            0  # blank places with tissue on the finer level: parts of a level may never have been written
+        )
+        for i, (x, y) in enumerate(places((width, height), _PLACES)):
+            if i >= _BLANK and len(agreed) == _JUDGED:
+                break
             try:
                 patch, real_x, real_y = self._source.read(level, x, y, *box)
-                if tells(patch):
-                    footprint = (real_x * scale, real_y * scale, box[0] * scale, box[1] * scale)
-                    agreed.append(agree(patch, self._read_at(finer, *footprint, box)))
+                told = tells(patch)
+                if len(agreed) == _JUDGED if told else i >= _BLANK:
+                    continue
+                footprint = (real_x * scale, real_y * scale, box[0] * scale, box[1] * scale)
+                there = self._read_at(finer, *footprint, box)
             except (DecodeError, RegionError):
                 continue
-            if len(agreed) == _JUDGED:
-                break
-        return len(agreed) < 2 or agreed.count(False) <= len(agreed) / 4
+            if told:
+                agreed.append(agree(patch, there))
+            else:
+                missing += tells(there, times=2)
+        few = len(agreed) < 2 or agreed.count(False) <= len(agreed) / 4
+        return few and missing < _MISSING
 
     def read_region_at(
         self, x0: float, y0: float, width0: float, height0: float, out_size: tuple[int, int]
