@@ -28,7 +28,8 @@ def results(tmp_path: Path) -> Path:
     for name in ("report/report.html", "tables/survival.tsv", "metrics/survival.json", "ledger.tsv",
                  "slides/S1/features.h5", "models/survival/teacher/fold-0/weights.safetensors"):  # fmt: skip
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(f"{name} from {sheet}, </td>, https://a.b/home/c, base64,/9j/4AAQ/Z")
+        text = f"{name} from {sheet}, </td>, https://a.b/home/c, base64,/9j/4AAQ/Z"
+        (folder / name).write_text(json.dumps({"text": text}) if name.endswith(".json") else text)
     (folder / "ledger.tsv").write_text(f"S1\tcannot read {tmp_path / 'raw' / 'slides' / 'S1.svs'}\n")
     config = {"seed": 1, "results": "results", "sheets": {"patients": str(sheet)}}
     (folder / "provenance.json").write_text(json.dumps(run_record(config, [str(sheet)])))
@@ -125,7 +126,7 @@ def test_nobodys_name_is_in_it(results: Path, repository: Path, tmp_path: Path, 
         "seed": 1,
         "results": "results",
         "sheets": {"patients": sheet},
-        "task": {"expression": [{"path": f"{folder}/e.tsv"}]},
+        "expression": {"tables": [{"cohort": "a", "path": f"{folder}/e.tsv", "unit": "counts"}]},
     }
     record = run_record(config, []) | {"inputs": {sheet: "0" * 64}}
     (results / "provenance.json").write_text(json.dumps(record))
