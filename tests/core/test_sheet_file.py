@@ -58,6 +58,18 @@ def workbook(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def test_the_first_sheet_is_the_one_that_a_spreadsheet_program_shows(tmp_path: Path) -> None:
+    import openpyxl
+
+    workbook(tmp_path / "t.xlsx")
+    book = openpyxl.load_workbook(tmp_path / "t.xlsx")
+    book.create_sheet("before", 0).append(["patient_id", "age"])
+    book["before"].sheet_state = "hidden"
+    book.active = 1
+    book.save(tmp_path / "t.xlsx")
+    assert len(read_lines(tmp_path / "t.xlsx")) == 3
+
+
 def with_sheet(source: Path, target: Path, sheet: bytes) -> None:
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():

@@ -254,6 +254,7 @@ GCT = "#1.2\n2\t2\nName\tDescription\tA\tB\nENSG00000164611.12\tPTTG1\t1.5\t2\nE
         ("gtex.gct.gz", gzip.compress(GCT.encode())),
         ("utf16.tsv", "gene_symbol\tA\tB\nPTTG1\t1.5\t2\nCD44\t4.5\t5\n".encode("utf-16")),
         ("german.csv", b"gene_symbol;A;B\nPTTG1;1,5;2\nCD44;4,5;5\n"),
+        ("german_zeros.csv", b'gene_symbol;A;B\n__unmapped;0;0\nPTTG1;"1,5";2\nCD44;4,5;5\n'),
         ("tabs.csv", b"gene_symbol\tA\tB\nPTTG1\t1.5\t2\nCD44\t4.5\t5\n"),
         ("commas.txt", b"gene_symbol,A,B\r\nPTTG1,1.5,2\r\nCD44,4.5,5\r\n"),
         ("excel.csv", b"gene_symbol,A,B,,\nPTTG1,1.5,2,,\nCD44,4.5,5,,\n,,,,\n"),

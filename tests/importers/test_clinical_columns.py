@@ -60,6 +60,10 @@ TIMES = {"OS_days": ["306", "455", "1010"]}
         ("OS_STATUS", ["1:DECEASED", "0:LIVING", "DECEASED"], [1, 0, 1]),
         ("survival_status", ["D", "A", "D"], [1, 0, 1]),
         ("vital_status", ["NED", "DOD", "not dead"], [0, 1, 0]),
+        ("OS_status", ["event", "event-free", "no event"], [1, 0, 0]),
+        ("OS_status", ["never died", "Death not yet observed", "dead, no disease"], [0, 0, 1]),
+        ("OS_status", ["alive without disease", "without event", "died, not of disease"], [0, 0, 1]),
+        ("OS_status", ["free of event", "not yet dead", "alive, free of disease"], [0, 0, 0]),
         ("vital_status.demographic", ["Dead", "Alive", "Not Reported"], [1, 0, None]),
         ("follow-up/vital_status_at_date_of_last_contact", ["Deceased", "Living", "Living"], [1, 0, 0]),
     ],
@@ -87,6 +91,12 @@ def test_events_that_can_be_read_in_two_ways_are_asked_for(name: str, cells: lis
         values_of(**{name: cells}, **TIMES)
     # a status without a time is no survival
     assert [row[name] for row in values_of(**{name: cells}).values()] == cells if name != "event" else True
+
+
+@pytest.mark.parametrize("name", ["survived", "survivor", "not_dead", "non_censored"])
+def test_a_name_that_may_turn_the_event_is_asked_about(name: str) -> None:
+    with pytest.raises(InputError, match="--event-means"):
+        values_of(**{name: ["1", "0", "1"]}, choices=[f"event={name}"], **TIMES)
 
 
 def test_what_a_person_says_of_values_is_taken() -> None:
@@ -130,6 +140,7 @@ def test_times_are_in_the_unit_that_their_names_or_values_say(
         ),
         ("survival", ["3", "12", "40"], "survival_years='survival'"),
         ("OS_MONTHS", ["300", "900", "1448"], "holds up to 1448 months"),
+        ("OS (weeks)", ["30", "900", "1448"], "is in weeks; write it in days, months or years"),
     ],
 )
 def test_times_without_a_believable_unit_are_asked_for(name: str, cells: list[str], said: str) -> None:
@@ -145,6 +156,12 @@ def test_a_person_says_the_unit() -> None:
     assert [
         row["age_years"] for row in values_of(Age=["120", "24"], choices=["age_months=Age"]).values()
     ] == [10, 2]
+    with pytest.raises(
+        InputError, match="OS_MONTHS says months, --column says days; --column survival_months="
+    ):
+        values_of(OS_MONTHS=["10.5", "3", "7"], choices=["survival_days=OS_MONTHS"], **EVENT)
+    with pytest.raises(InputError, match="is in weeks"):
+        values_of(**{"Age (weeks)": ["30", "20"]})
 
 
 @pytest.mark.parametrize(
@@ -155,6 +172,7 @@ def test_a_person_says_the_unit() -> None:
         ("Age (years at diagnosis)", ["63", "58.5"], [63, 58.5]),
         ("age_in_years", ["44 yrs", ">=90"], [44, 90]),
         ("age:ch1", ["89+", "6 months"], [89, 0.5]),
+        ("age", ["-1", "54"], [None, 54]),
     ],
 )
 def test_ages_are_judged_by_the_column_not_by_the_cell(
@@ -242,6 +260,18 @@ def test_columns_of_one_meaning_that_contradict_each_other_are_refused(columns: 
         values_of(OS_days=["300", "400"], **columns)
     field = "event" if first == "vital_status" else first
     assert len(values_of(choices=[f"{field}={other}"], OS_days=["300", "400"], **columns)) == 2
+
+
+def test_two_times_or_ages_of_a_patient_may_differ_by_rounding_only() -> None:
+    assert column("age", ["50.4", "61"], "age_years", **{"age.1": ["50", "62"]}) == [50.4, 61]
+    with pytest.raises(InputError, match=r"age_years='age\.1'"):
+        values_of(age=["50", "61"], **{"age.1": ["50", "16"]})
+    assert column("OS_months", ["12", "98"], "survival_days", OS_days=["370", "3050"], event=["1", "0"]) == [
+        370,
+        3050,
+    ]
+    with pytest.raises(InputError, match="columns OS_days and OS_months: '3050' and '50' contradict"):
+        values_of(OS_months=["12", "50"], OS_days=["370", "3050"], event=["1", "0"])
 
 
 def test_a_cell_of_a_further_column_is_kept_even_if_it_looks_like_missing() -> None:

@@ -77,6 +77,13 @@ def test_a_good_cohort_is_ready(cohort: Path) -> None:
     assert preflight(configuration(cohort), open_slides=False).text().endswith("Ready to run.")
 
 
+def test_a_covariate_that_no_column_has_is_told(cohort: Path) -> None:
+    said = preflight(configuration(cohort, covariates={"age_yaers": "numeric"}), open_slides=False)
+    assert (
+        "covariates that are no column of the sheet: age_yaers" in said.sections["Labels (internal cohorts)"]
+    )
+
+
 def test_ties_in_survival_times_are_found_before_any_training(cohort: Path) -> None:
     def tie(table: pd.DataFrame) -> pd.DataFrame:
         for patient, (days, event) in TIED.items():

@@ -29,9 +29,12 @@ NO = {"0", "no", "n", "false", "f"}
 _SAYS_EVENT = HAPPENED | {"events", "observed"}
 _SAYS_NONE = {"alive", "living", "censored", "censorship"}
 #: Published tables use these for either: CGGA's Censor is 1 for the dead, NCDB's vital status 1 for the living.
-_SAYS_EITHER = {"censor", "censoring", "cens", "vital", "survival"}
+_SAYS_EITHER = {"censor", "censoring", "cens", "vital", "survival", "survived", "surviving", "survivor"}
 #: Words of a name that make it an event's, never a time's.
 CENSOR_NAMES = _SAYS_NONE | {"censor", "censoring", "cens"}
+#: Words of a cell that deny the next one, after what denies the one before: event-free, death not observed.
+_DENIED_BEFORE = r"\b(event|death|progression|recurrence|relapse) free\b|\b(\w+) not (?:yet )?(?:observed|reached|occurred)\b"
+_DENY = r"\b(?:never|not yet|not|without|non|free (?:of|from))\b"
 
 
 def words_of(name: str) -> list[str]:
@@ -163,10 +166,11 @@ def event_coding(
 def _said(words: list[str], meaning: Callable[[str], bool | None]) -> bool | None:
     """Return what a cell's words say; None if nothing, or both."""
     said, negated = set(), False
-    for word in words:
+    text = re.sub(_DENIED_BEFORE, r"no \1\2", " ".join(words))
+    for word in re.sub(_DENY, "no", text).split():
         if (told := meaning(word)) is not None:
             said.add(told != negated)
-        negated = word in ("no", "not")
+        negated = word == "no"
     return said.pop() if len(said) == 1 else None
 
 
@@ -176,8 +180,8 @@ def _doubt(name: set[str], flags: set[str]) -> str:
     if not flags <= YES | NO:
         return "which of them means that it happened?"
     says_event, says_none = name & _SAYS_EVENT, name & _SAYS_NONE
-    if says_event and says_none:
-        return "its name says both"
+    if (says_event and says_none) or name & {"not", "non"}:
+        return "its name says both, or denies it"
     if says_event or says_none:
         return ""
     if name & _SAYS_EITHER:

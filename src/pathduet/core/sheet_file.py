@@ -59,7 +59,7 @@ def too_many_cells(cells: Sequence[str], header: Sequence[str], where: str) -> P
 def read_lines(path: Path) -> list[list[str]]:
     """Return a table's lines, header first, every cell stripped; cells of :data:`MISSING` are empty.
 
-    A workbook's first sheet is read; its whole numbers lose their ``.0``. A CSV file without a comma in its header may be
+    A workbook's first sheet that is not hidden is read; its whole numbers lose their ``.0``. A CSV file without a comma in its header may be
     separated by semicolons.
 
     Raises
@@ -111,7 +111,7 @@ def _workbook(path: Path) -> list[list[str]]:
         if entities or size > _LARGEST_WORKBOOK_MIB:
             raise ValueError("it declares XML entities" if entities else f"it unpacks to {size:.0f} MiB")
         book = load_workbook(path, read_only=True, data_only=True)
-        sheets = book.worksheets
+        sheets = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"] or book.worksheets
         rows = [[_cell(value) for value in row] for row in sheets[0].iter_rows(values_only=True)]
         book.close()
         with ZipFile(path) as parts:

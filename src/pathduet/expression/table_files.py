@@ -6,6 +6,7 @@ import csv
 import re
 from dataclasses import dataclass, field
 from io import TextIOBase
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -148,9 +149,16 @@ def _read_text(path: Path) -> tuple[list[str], pd.DataFrame, int]:
             skipped, line = skipped + 1, handle.readline()
         usual = "," if ".csv" in path.name.lower() else "\t"
         separator = max("\t,;", key=lambda mark: (line.count(mark), mark == usual))
+        second = handle.readline()
         header, first = (
             [cell.strip() for cell in next(csv.reader([text], delimiter=separator), [])]
-            for text in (line, handle.readline())
+            for text in (line, second)
+        )
+        # a gene's zeros have no comma: the rows below tell
+        comma = separator == ";" and any(
+            _DECIMAL_COMMA.fullmatch(cell.strip(' "\r\n'))
+            for text in (second, *islice(handle, 200))
+            for cell in text.split(";")
         )
     if gct:
         header = [{"Name": "gene_id", "Description": "gene_name"}.get(title, title) for title in header]
@@ -158,7 +166,6 @@ def _read_text(path: Path) -> tuple[list[str], pd.DataFrame, int]:
         header.append("")
     if len(first) > len(header) and header:
         raise InputError([too_many_cells(first, header, f"{path.name} row {skipped + 2}")])
-    comma = separator == ";" and any(map(_DECIMAL_COMMA.fullmatch, first))
     with open_text(path) as handle:
         frame = pd.DataFrame() if not first else pd.read_csv(
             _Checked(handle), sep=separator, header=None, skiprows=skipped + 1, names=range(len(header)), index_col=False,

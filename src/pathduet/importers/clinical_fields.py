@@ -89,8 +89,8 @@ def _numbers(cells: Collection[str], field: str) -> Iterator[tuple[str, float, s
         match = _NUMBER.fullmatch(re.sub(r"^(\d+),(\d{1,2})$", r"\1.\2", cell.lower().strip()))
         if match is None or (match["unit"] and match["unit"] not in _UNIT_OF_WORD):
             continue
-        if field != "age" and (match["bound"] or match["plus"]):
-            # R prints 306+ for a censored time
+        # R prints 306+ for a censored time; an age below 0 is a code
+        if (match["bound"] or match["plus"]) if field != "age" else match["number"].startswith("-"):
             continue
         try:
             yield cell, float(match["number"]), _UNIT_OF_WORD.get(match["unit"], "")
@@ -106,7 +106,12 @@ def _durations(longest_years: float, field: str, usual: str) -> Callable[[str, C
         bare = [number for _, number, own in read if not own]
         if not bare:
             return {cell: _converted(number, own, field) for cell, number, own in read}
+        if other := {"week", "weeks", "wk", "wks", "hour", "hours"} & set(words_of(column)):
+            raise UnclearError(f"{column} is in {other.pop()}", "write it in days, months or years")
         possible = possible_units(max(bare), longest_years)
+        if unit and unit != (named := unit_of(column)) and named in possible:
+            found = f"{column} says {named}, --column says {unit}"
+            raise UnclearError(found, f"--column {field}_{named}={column!r}, or rename the column")
         said = (
             unit
             or unit_of(column)

@@ -56,6 +56,8 @@ _CODED = {
     "sex": "sex (1=male, 2=female)", "idh": "idh (0=WT, 1=mutant)", "codel_1p19q": "codel_1p19q (0=intact, 1=codel)",
     "cdkn2a": "cdkn2a_cnv for copy number calls",
 }  # fmt: skip
+#: By how much two columns of one meaning may differ, in days and years, beside 3 %: months and years are rounded.
+_SLACK = {"survival_days": 31.0, "age_years": 1.5}
 
 
 @dataclass(frozen=True)
@@ -266,7 +268,7 @@ def _columns_of(
             # one that holds something before an empty one
             found[name] = next((column for column in read if column.values), read[0])
             taken.add(found[name].name)
-            if name == "event" or name in _CODED or name == "grade":
+            if name in ("event", "grade", *_CODED, *_SLACK):
                 _compare(table, found[name], read, name, source, problems)
     # a status without a time, or a time without a status, is no survival: nobody need say what it means
     asked = {name: told for name, told in unclear.items() if name not in found}
@@ -288,7 +290,8 @@ def _compare(
             (number, *cells)
             for number, *cells in pairs.itertuples()
             if cells[0] in first.values
-            and other.values.get(cells[1], first.values[cells[0]]) != first.values[cells[0]]
+            and cells[1] in other.values
+            and _differ(first.values[cells[0]], other.values[cells[1]], _SLACK.get(name))
         ]
         if differing:
             number, *cells = differing[0]
@@ -298,6 +301,10 @@ def _compare(
                 f"say which is the {name}: --column {name}={first.name!r} or --column {name}={other.name!r}"
             )
             problems.add(where, f"{' and '.join(map(repr, cells))} contradict each other{more}", advice)
+
+
+def _differ(one: Any, other: Any, slack: float | None) -> bool:
+    return bool(one != other if slack is None else abs(one - other) > slack + 0.03 * max(one, other))
 
 
 def _candidates(name: str, one: Field, keys: Mapping[str, set[str]]) -> list[str]:

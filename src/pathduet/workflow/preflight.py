@@ -382,6 +382,9 @@ def _label_lines(plan: Plan) -> list[str]:
             if absent := [name for name in task.classes if name not in learned]:
                 lines.append(f"  warning: fold {fold} is trained without {', '.join(absent)}")
     lines += [f"{model} is left out: {reason}" for model, reason in plan.left_out.items()]
+    covariates = [name for name, kind in plan.config["covariates"].items() if kind is not None]
+    if absent := [name for name in covariates if name not in plan.patients.columns]:
+        lines.append(f"covariates that are no column of the sheet: {', '.join(absent)}")
     return lines
 
 
