@@ -27,17 +27,8 @@ from pathduet.cohort.labels import natural_order, number_in
 UNKNOWN = {"unknown", "not known", "?", "??", "--", "'--", "missing", "not done"}
 _TIME = {"time", "survival", "duration"}.union(*UNITS.values())
 _EVENT = {
-    "event",
-    "events",
-    "status",
-    "dead",
-    "death",
-    "deceased",
-    "died",
-    "vital",
-    "observed",
-    *CENSOR_NAMES,
-}
+    "event", "events", "status", "dead", "death", "deceased", "died", "vital", "observed", *CENSOR_NAMES,
+}  # fmt: skip
 #: Names of endpoints: overall survival, disease-specific survival, progression-free interval ...
 _ENDPOINTS = {"os", "dss", "dfi", "pfi", "dfs", "pfs", "rfs", "efs", "mfs", "css", "ttp"}
 #: Words of a name that do not say which endpoint it is.

@@ -362,17 +362,8 @@ def embedding_tables(
     columns = ["model", "fold", "patient_id", label, "x", "y"]
     coordinates = pd.concat(points, ignore_index=True) if points else pd.DataFrame(columns=columns)
     names = [
-        "model",
-        "measure",
-        "fold",
-        "value",
-        "ci_low",
-        "ci_high",
-        "chance",
-        "n_patients",
-        "classes",
-        "reason",
-    ]
+        "model", "measure", "fold", "value", "ci_low", "ci_high", "chance", "n_patients", "classes", "reason",
+    ]  # fmt: skip
     return coordinates[columns], pd.DataFrame(rows).reindex(columns=names)
 
 

@@ -139,17 +139,8 @@ def agreement_table(
         for place, tiles in own.groupby(["subspace", "structure"], sort=True):
             add(key, "structure", place[1], place[0], tiles)  # type: ignore[index]
     names = [
-        *by,
-        "measure",
-        "structure",
-        "subspace",
-        "value",
-        "ci_low",
-        "ci_high",
-        "chance",
-        "patients",
-        "tiles",
-    ]
+        *by, "measure", "structure", "subspace", "value", "ci_low", "ci_high", "chance", "patients", "tiles",
+    ]  # fmt: skip
     return pd.DataFrame(rows, columns=names)
 
 

@@ -120,6 +120,16 @@ def read_table(path: Path) -> tuple[list[str], pd.DataFrame, int]:
     return [header[i] for i in kept], frame, first_row
 
 
+def read_titled(path: Path) -> pd.DataFrame:
+    """Return the matrix of :func:`read_table` with its header as columns; the index is each row's number in the file."""
+    import pandas as pd
+
+    header, frame, first_row = read_table(path)
+    frame.columns = pd.Index(header)
+    frame.index += first_row
+    return frame
+
+
 def _there(path: Path) -> Path:
     if not path.is_file():
         raise InputError.of(f"expression table {path.name}", "no such file", "give its path")

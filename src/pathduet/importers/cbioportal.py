@@ -33,16 +33,14 @@ def read_study_expression(
     """Return the study's RNA matrix: RSEM if it is there (as per-million values), else z-scores."""
     import pandas as pd
 
-    from pathduet.expression.table_files import read_table as read_matrix_file
+    from pathduet.expression.table_files import read_titled
 
     names = ("data_mrna_seq_v2_rsem.txt", "data_RNA_Seq_v2_expression_median.txt", "data_mrna_seq_tpm.txt",
              "data_mrna_seq_fpkm.txt", "data_mrna_seq_v2_rsem_zscores_ref_all_samples.txt")  # fmt: skip
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise InputError.of(folder.name, "no RNA matrix", f"needs one of {', '.join(names)}")
-    header, table, first_row = read_matrix_file(path)
-    table.columns = pd.Index(header)
-    table.index += first_row
+    table = read_titled(path)
     if "Hugo_Symbol" not in table and "Entrez_Gene_Id" not in table:
         raise InputError.of(path.name, "no column Hugo_Symbol or Entrez_Gene_Id", "give a cBioPortal matrix")
     empty = pd.Series("", index=table.index)

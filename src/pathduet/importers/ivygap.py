@@ -162,7 +162,7 @@ def _slides(folder: Path | None, table: Path | None, report: ImportReport) -> li
 def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
     import pandas as pd
 
-    from pathduet.expression.table_files import read_table as read_matrix_file
+    from pathduet.expression.table_files import read_titled
 
     names = ("fpkm_table.csv", "columns-samples.csv", "rows-genes.csv")
     present = [name for name in names if (folder / name).is_file()]
@@ -175,10 +175,9 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
     annotation, genes = read_table(folder / names[1]), read_table(folder / names[2])
     require_columns(annotation.columns, ("rna_well_id", "tumor_name", "specimen_name"), names[1])
     require_columns(genes.columns, ("gene_id", "gene_symbol"), names[2])
-    header, fpkm, first_row = read_matrix_file(folder / names[0])
-    fpkm.columns = pd.Index(header)
-    fpkm.index += first_row
-    own_genes = fpkm[header[0]].astype(str)
+    fpkm = read_titled(folder / names[0])
+    own = fpkm.columns[0]
+    own_genes = fpkm[own].astype(str)
     symbol = dict(zip(genes["gene_id"], genes["gene_symbol"]))
     entrez = dict(zip(genes["gene_id"], genes["gene_entrez_id"])) if "gene_entrez_id" in genes.columns else {}
     # the archive's own names first; Entrez ids go through the shipped mapping when the table is read
@@ -197,12 +196,12 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
         else:
             rows.append((well, patient, "", specimen(name) or (patient,)))
     samples = pd.DataFrame(rows, columns=["sample_id", "patient_id", "slide_id", "_specimen"])
-    for well in sorted(set(header[1:]) - set(annotation["rna_well_id"])):
+    for well in sorted(set(fpkm.columns[1:]) - set(annotation["rna_well_id"])):
         report.drop("sample", well, names[0], "no row in columns-samples.csv")
     report.counts |= {"samples": len(samples), "genes": len(named) - nameless}
     report.choose("FPKM as the archive gives it (normalised across samples by its makers), declared as fpkm")
-    table = numbers_of(fpkm[[header[0], *samples["sample_id"]]], "fpkm", names[0])
-    table = table.rename(columns={header[0]: "gene_symbol"}).assign(gene_symbol=named)
+    table = numbers_of(fpkm[[own, *samples["sample_id"]]], "fpkm", names[0])
+    table = table.rename(columns={own: "gene_symbol"}).assign(gene_symbol=named)
     return CohortExpression(table[[bool(name) for name in named]], "fpkm", samples)
 
 

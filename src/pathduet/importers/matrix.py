@@ -84,14 +84,12 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
     import pandas as pd
 
     from pathduet.expression.table_checks import check_samples
-    from pathduet.expression.table_files import GENE_COLUMNS, gene_of, read_table
+    from pathduet.expression.table_files import GENE_COLUMNS, gene_of, read_titled
 
     names = (*GENE_COLUMNS, *_GENE_NAMES)
-    header, table, first_row = read_table(path)
-    if twice := check_samples(header[1:], path.name):
+    table = read_titled(path)
+    if twice := check_samples(list(table.columns[1:]), path.name):
         raise InputError(twice)
-    table.columns = pd.Index(header)
-    table.index += first_row
     if samples_in_rows:
         first = table.columns[0]
         table = table.set_index(first).T.rename_axis("gene_symbol").reset_index()

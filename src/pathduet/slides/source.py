@@ -64,7 +64,7 @@ def read_content(files: Sequence[Path], record: Path) -> str:
     record : Path
         The slide's :data:`SOURCE`.
     """
-    known, now = _known(record), _stamps(files)
+    known, now = _known(record), _of_all(files, stamp)
     if known is not None and known.seen == now:
         return known.sha256
     digest = content_of(files)
@@ -75,7 +75,7 @@ def read_content(files: Sequence[Path], record: Path) -> str:
 
 def planned_as(files: Sequence[Path], record: Path) -> str:
     """Return what a plan knows files by: it changes when their content does. They are read only if their dates say so."""
-    known, now = _known(record), _stamps(files)
+    known, now = _known(record), _of_all(files, stamp)
     if known is None or known.seen == now:
         return now if known is None else known.first
     if content_of(files) != known.sha256:
@@ -110,12 +110,11 @@ def _known(record: Path) -> Source | None:
         return None
 
 
-def _stamps(files: Sequence[Path]) -> str:
-    parts = [stamp(files[0]), *(f"{file.name} {stamp(file)}" for file in files[1:])]
-    return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
 def content_of(files: Sequence[Path]) -> str:
     """Return the SHA-256 of a slide's files, of companions with their names."""
-    digests = [sha256_file(files[0]), *(f"{file.name} {sha256_file(file)}" for file in files[1:])]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return _of_all(files, sha256_file)
+
+
+def _of_all(files: Sequence[Path], of: Callable[[Path], str]) -> str:
+    parts = [of(files[0]), *(f"{file.name} {of(file)}" for file in files[1:])]
+    return parts[0] if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -39,20 +39,8 @@ README = """# A run of PathDuet
 Of absolute paths the file name is left.
 """
 _TOPS = (
-    "home",
-    "Users",
-    "Volumes",
-    "mnt",
-    "media",
-    "data",
-    "scratch",
-    "gpfs",
-    "lustre",
-    "nfs",
-    "work",
-    "projects",
-    "srv",
-)
+    "home", "Users", "Volumes", "mnt", "media", "data", "scratch", "gpfs", "lustre", "nfs", "work", "projects", "srv",
+)  # fmt: skip
 #: Files of the checkout that are the workflow.
 WORKFLOW = ("Snakefile", "rules/*.smk", "workflow_scripts/*.py", "envs/*.yaml")
 _FORMATS = {

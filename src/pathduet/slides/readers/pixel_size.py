@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pathduet.core.errors import SlideError
+from pathduet.slides.readers.pixel_source import positive
 
 MIN_MPP, MAX_MPP = 0.05, 5.0
 _UM_AT_1X = 10.0  # 0.25 um at 40x, 0.5 um at 20x
@@ -40,28 +41,20 @@ class PixelSize:
     note: str = ""
 
 
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text) if text is not None else math.nan
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value > 0 else None
-
-
 def _from_file(properties: Mapping[str, str]) -> list[PixelSize]:
     """Return what the file says, most trusted property first."""
     found = []
-    x, y = (_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
+    x, y = (positive(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
     if x or y:
         found.append(PixelSize(x or y or math.nan, y or x or math.nan, "file:openslide.mpp-x"))
-    aperio = _number(properties.get("aperio.MPP"))
+    aperio = positive(properties.get("aperio.MPP"))
     if aperio:
         found.append(PixelSize(aperio, aperio, "file:aperio.MPP"))
-    x, y = (_number(properties.get(f"ome.PhysicalSize{axis}")) for axis in "XY")
+    x, y = (positive(properties.get(f"ome.PhysicalSize{axis}")) for axis in "XY")
     if x or y:
         found.append(PixelSize(x or y or math.nan, y or x or math.nan, "file:ome.PhysicalSizeX"))
     # PixelSpacing is millimetres between rows, then between columns
-    y, x = (_number(properties.get(f"{_DICOM_SPACING}[{i}]")) for i in (0, 1))
+    y, x = (positive(properties.get(f"{_DICOM_SPACING}[{i}]")) for i in (0, 1))
     if x and y:
         found.append(PixelSize(1000.0 * x, 1000.0 * y, "file:dicom.PixelSpacing"))
     x, y = (
@@ -71,15 +64,15 @@ def _from_file(properties: Mapping[str, str]) -> list[PixelSize]:
     if x and y:
         found.append(PixelSize(1000.0 * x, 1000.0 * y, "file:dicom.ImagedVolumeWidth"))
     unit = _UM_PER_UNIT.get(properties.get("tiff.ResolutionUnit", "").lower())
-    x = _number(properties.get("tiff.XResolution"))
-    y = _number(properties.get("tiff.YResolution")) or x
+    x = positive(properties.get("tiff.XResolution"))
+    y = positive(properties.get("tiff.YResolution")) or x
     if unit and x and y:
         found.append(PixelSize(unit / x, unit / y, "file:tiff.XResolution"))
-    x = _number(properties.get("image.dpi-x"))
-    y = _number(properties.get("image.dpi-y")) or x
+    x = positive(properties.get("image.dpi-x"))
+    y = positive(properties.get("image.dpi-y")) or x
     if x and y:
         found.append(PixelSize(25_400.0 / x, 25_400.0 / y, "file:image.dpi-x"))
-    power = _number(properties.get("openslide.objective-power"))
+    power = positive(properties.get("openslide.objective-power"))
     if power:
         # an inference, not a measurement: scanners of one nominal power differ by a few per cent
         found.append(PixelSize(_UM_AT_1X / power, _UM_AT_1X / power, f"inferred:{_POWER}"))
@@ -87,7 +80,7 @@ def _from_file(properties: Mapping[str, str]) -> list[PixelSize]:
 
 
 def _quotient(properties: Mapping[str, str], length: str, count: str) -> float | None:
-    above, below = _number(properties.get(length)), _number(properties.get(count))
+    above, below = positive(properties.get(length)), positive(properties.get(count))
     return above / below if above and below else None
 
 
@@ -129,7 +122,7 @@ def _notes(taken: PixelSize, others: Sequence[PixelSize], properties: Mapping[st
 
 
 def _size(properties: Mapping[str, str], *names: str) -> tuple[int, int] | None:
-    width, height = (_number(properties.get(name)) for name in names)
+    width, height = (positive(properties.get(name)) for name in names)
     return (int(width), int(height)) if width and height else None
 
 

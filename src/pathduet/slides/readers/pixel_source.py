@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +103,15 @@ class PixelSource(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+
+
+def positive(value: Any) -> float | None:
+    """Return a number above 0 that a file says, in words or as a fraction (numerator, denominator); None if it says none."""
+    try:
+        number = float(value[0] / value[1] if isinstance(value, tuple) else value)
+    except (TypeError, ValueError, ZeroDivisionError, IndexError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
 
 
 def mirax_folder(path: Path) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import struct
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from pathduet.slides.readers.pixel_source import Claimed, SeveralPictures, Unsupported, raise_fault
+from pathduet.slides.readers.pixel_source import Claimed, SeveralPictures, Unsupported, positive, raise_fault
 from pathduet.slides.readers.pyramid_levels import reduction
 from pathduet.slides.readers.tiff_pages import TiffPage, TiffPixels, open_tiff, short
 
@@ -232,22 +231,12 @@ def _is_level(finer: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:
     return alike and (page.is_reduced or page.is_subifd)
 
 
-def _number(value: Any) -> float | None:
-    try:
-        if isinstance(value, tuple):
-            value = value[0] / value[1]
-        number = float(value)
-    except (TypeError, ValueError, ZeroDivisionError, IndexError):
-        return None
-    return number if math.isfinite(number) and number > 0 else None
-
-
 def _properties(file: tifffile.TiffFile, picture: Picture) -> dict[str, str]:
     """Return what the tags and the description say of the pixel size, under OpenSlide's names where there are."""
     page, found = picture.page, {}
     for name in ("XResolution", "YResolution"):
         tag = page.tags.get(name)
-        number = _number(tag.value) if tag is not None else None
+        number = positive(tag.value) if tag is not None else None
         if number:
             found[f"tiff.{name}"] = f"{number:.9g}"
     unit = page.tags.get("ResolutionUnit")
@@ -311,12 +300,12 @@ def ome_pixel_size(about: dict[str, str]) -> dict[str, str]:
     """
     found = {}
     for axis in ("X", "Y"):
-        number = _number(about.get(f"PhysicalSize{axis}", "").strip().replace(",", "."))
+        number = positive(about.get(f"PhysicalSize{axis}", "").strip().replace(",", "."))
         factor = _UM_PER.get(about.get(f"PhysicalSize{axis}Unit", "µm").strip())
         if number and factor:
             found[f"ome.PhysicalSize{axis}"] = f"{number * factor:.9g}"
         if about.get(f"Size{axis}", "").isdigit():
             found[f"ome.Size{axis}"] = about[f"Size{axis}"]
-    if _number(about.get("NominalMagnification")):
+    if positive(about.get("NominalMagnification")):
         found["openslide.objective-power"] = about["NominalMagnification"]
     return found
