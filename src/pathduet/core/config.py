@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problem, Problems
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -206,9 +206,7 @@ def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
     config = defaults()
     for layer in ([preset(named[-1])] if named and named[-1] else []) + layers:
         config = merge(config, layer)
-    problems = list(schema_problems(config))
-    if problems:
-        raise InputError(problems)
+    Problems(schema_problems(config)).check()
     # one name of a folder: Snakemake knows results by theirs
     return config | {"results": str(Path(config["results"]).expanduser())}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 #: Why a slide did not go all the way; the only values the ledger's `reason` column can hold.
@@ -85,12 +85,12 @@ class Problems(list[Problem]):
         self.append(Problem(where, found, advice))
 
     @contextmanager
-    def collected(self) -> Iterator[None]:
-        """Take in the problems of an InputError that is raised inside, and go on."""
+    def collected(self, within: str = "") -> Iterator[None]:
+        """Take in the problems of an InputError that is raised inside, and go on; they are `within` something."""
         try:
             yield
         except InputError as error:
-            self += error.problems
+            self += (replace(p, where=f"{within}: {p.where}") if within else p for p in error.problems)
 
     def ask(self, check: Callable[..., object], *about: Any) -> None:
         """Call what may raise an InputError, and take in its problems."""

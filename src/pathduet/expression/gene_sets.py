@@ -39,10 +39,8 @@ def gene_lists(subspaces: Mapping[str, Any]) -> dict[str, list[str]]:
     """
     lists, problems = {}, Problems()
     for name, source in subspaces.items():
-        try:
+        with problems.collected():
             lists[name] = _genes_of(name, source)
-        except InputError as error:
-            problems += error.problems
     problems.check()
     return lists
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pathduet.core.config import default
-from pathduet.core.errors import InputError, Problem, Problems
+from pathduet.core.errors import InputError, Problems
 from pathduet.expression.alignment import align, common_genes
 from pathduet.expression.batch_correction import BatchCorrection, location_scale
 from pathduet.expression.gene_order import coexpression_order
@@ -80,14 +80,9 @@ def read_tables(expression: Mapping[str, Any]) -> list[ExpressionTable]:
     """
     tables, problems = [], Problems()
     for entry in expression["tables"]:
-        try:
-            tables.append(
-                read_expression(entry["path"], entry["unit"], entry["cohort"], entry.get("samples"))
-            )
-        except InputError as error:
-            problems += [
-                Problem(f"cohort {entry['cohort']}: {p.where}", p.found, p.advice) for p in error.problems
-            ]
+        of = entry["path"], entry["unit"], entry["cohort"], entry.get("samples")
+        with problems.collected(f"cohort {entry['cohort']}"):
+            tables.append(read_expression(*of))
     problems.check()
     return tables
 

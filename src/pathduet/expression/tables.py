@@ -90,10 +90,8 @@ def read_expression(
         raise InputError([*problems, *error.problems]) from None
     sheet = raw.sample_sheet
     if sample_sheet is not None:
-        try:
+        with problems.collected():
             sheet = read_sample_sheet(Path(sample_sheet))
-        except InputError as error:
-            problems += error.problems
     problems += raw.problems
     problems += check_samples(raw.samples, path.name)
     problems += check_values(raw, unit, path.name)

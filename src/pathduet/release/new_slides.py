@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.cohort.sheets import SlideRow
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import InputError, Problems
 from pathduet.expression.table_checks import UNITS
 from pathduet.expression.tables import ExpressionTable, read_expression
 from pathduet.release.contents import is_release
@@ -30,26 +30,21 @@ def gather(sources: Sequence[Path], out: Path | None = None) -> FoundSlides:
     InputError
         With the problems of all sources; also if two slides would get the same id.
     """
-    found = FoundSlides()
-    problems: list[Problem] = []
+    found, problems = FoundSlides(), Problems()
     for source in sources:
-        try:
+        with problems.collected():
             one = find_slides(source, out)
-        except InputError as error:
-            problems += error.problems
-            continue
-        found.slides = [*dict.fromkeys([*found.slides, *one.slides])]
-        found.files = [*dict.fromkeys([*found.files, *one.files])]
+            found.slides = [*dict.fromkeys([*found.slides, *one.slides])]
+            found.files = [*dict.fromkeys([*found.files, *one.files])]
     first: dict[str, SlideRow] = {}
     for slide in found.slides:
         other = first.setdefault(slide.slide_id.casefold(), slide)
         if other is not slide:
             said = f"{other.path.name} and {slide.path.name} would both be {slide.slide_id!r}"
-            problems.append(Problem("slides", said, "name them in a slides.tsv (--sheet)"))
+            problems.add("slides", said, "name them in a slides.tsv (--sheet)")
     if not sources:
-        problems.append(Problem("slides", "none given", "name slides, a folder of slides, or --sheet"))
-    if problems:
-        raise InputError(problems)
+        problems.add("slides", "none given", "name slides, a folder of slides, or --sheet")
+    problems.check()
     return found
 
 

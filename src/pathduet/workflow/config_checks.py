@@ -12,7 +12,7 @@ from pathduet.catalogue import CATALOGUE, catalogue_of, clinical_models, clinica
 from pathduet.cohort.labels import DERIVATIONS
 from pathduet.cohort.tasks import KINDS, Task, tasks_of
 from pathduet.core.config import did_you_mean, preset, preset_names
-from pathduet.core.errors import InputError, Problem
+from pathduet.core.errors import Problem, Problems
 from pathduet.explain.files import plain_name
 from pathduet.result_tables import external_table
 from pathduet.slides.encoders import registry as encoders
@@ -44,11 +44,7 @@ def check(config: Mapping[str, Any], *, paths: bool = True) -> None:
     InputError
         If there is any.
     """
-    problems = list(_cross_problems(config))
-    if paths:
-        problems += _path_problems(config)
-    if problems:
-        raise InputError(problems)
+    Problems([*_cross_problems(config), *(_path_problems(config) if paths else ())]).check()
 
 
 def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:

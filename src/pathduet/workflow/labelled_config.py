@@ -9,7 +9,7 @@ from pathduet.catalogue import clinical_sets
 from pathduet.cohort.labels import column_problems, known_labels, missing_column, task_labels, with_classes
 from pathduet.cohort.tasks import tasks_of
 from pathduet.core.config import preset
-from pathduet.core.errors import InputError, Problems
+from pathduet.core.errors import Problems
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +43,8 @@ def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, 
     for name, columns in clinical_sets(config).items():
         for column in columns:
             if config["covariates"].get(column) is None:
-                key, known = (
-                    f"evaluation.clinical_baselines.{name}",
-                    ", ".join(config["covariates"]) or "none",
-                )
+                key = f"evaluation.clinical_baselines.{name}"
+                known = ", ".join(config["covariates"]) or "none"
                 problems.add(key, f"{column!r} is no covariate", f"add it to `covariates`; known: {known}")
             elif column not in patients.columns and column not in from_preset:
                 problems.append(missing_column(column, patients.columns, f"covariates.{column}", sheet))
@@ -56,23 +54,17 @@ def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, 
     # a task that was left out stays out, whatever the preset says
     entries: dict[str, Any] = {name: None for name, entry in config["tasks"].items() if entry is None}
     for name, task in tasks.items():
-        try:
+        with problems.collected():
             complete = with_classes(task, internal)
             task_labels(internal, complete)
             labelled = known_labels(task_labels(external, complete))
-        except InputError as error:
-            problems += error.problems
-            continue
-        entries[name] = dict(config["tasks"][name])
-        if task.kind == "classification" and not task.classes:
-            entries[name]["classes"] = list(complete.classes)
-        if len(external) and labelled.empty:
-            entries[name]["external"] = False
-        tasks[name] = complete
-    try:
-        covariate_values(patients, config["covariates"], tasks.values())
-    except InputError as error:
-        problems += error.problems
+            entries[name] = dict(config["tasks"][name])
+            if task.kind == "classification" and not task.classes:
+                entries[name]["classes"] = list(complete.classes)
+            if len(external) and labelled.empty:
+                entries[name]["external"] = False
+            tasks[name] = complete
+    problems.ask(covariate_values, patients, config["covariates"], tasks.values())
     problems.check()
     return {**config, "cohorts": cohorts, "tasks": entries}
 

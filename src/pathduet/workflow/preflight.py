@@ -150,17 +150,12 @@ def _check_folds(plan: Plan, tables: Sequence[ExpressionTable], lost: Collection
         labels = task_labels(plan.patients, task)
         known = known_labels(labels)
         for fold in plan.folds:
-            where, fitted = (
-                f"task {task.name}, training part of fold {fold}",
-                fitted_labels(labels, folds, fold, protocol),
-            )
+            where = f"task {task.name}, training part of fold {fold}"
+            fitted = fitted_labels(labels, folds, fold, protocol)
             trained = {p for p, part in fold_parts(folds, fold).items() if part == "train"} & set(known.index)
             if task.kind == "survival":
-                try:
+                with problems.collected(where):
                     discretize(fitted["survival_days"], fitted["event"], task.bins)
-                except InputError as error:
-                    for p in error.problems:
-                        problems.add(where, f"{p.where}: {p.found}", p.advice)
             elif task.kind == "regression" and fitted["value"].nunique() < 2:
                 problems.add(where, "no two values that differ", "a regression needs some")
             for needed, those in (("slide", with_slides), ("expression", with_expression)):
