@@ -218,10 +218,8 @@ def _other_status(patients: pd.DataFrame, task: Task) -> str:
     cells = [cell_of(patient, task.event, task) for patient in patients.to_dict("records")]
     others = sorted({cell for cell in cells if cell is not None and not _same(cell, task.observed)})
     if len({float(o) if o.replace(".", "", 1).isdigit() else o for o in others}) > 1:
-        where, found = (
-            f"tasks.{task.name}.event",
-            f"column {task.event!r} holds {', '.join(others)} beside {task.observed}",
-        )
+        where = f"tasks.{task.name}.event"
+        found = f"column {task.event!r} holds {', '.join(others)} beside {task.observed}"
         raise InputError.of(
             where, found, "say which of them means censored: {column: ..., observed: ..., censored: ...}"
         )

@@ -238,10 +238,8 @@ def _gene_column(header: list[str], name: str) -> int:
     found = f"columns {', '.join(header[:5])}{' ...' if len(header) > 5 else ''}" if header else "empty file"
     advice = f"name the column with the genes {' or '.join(GENE_COLUMNS)} (genes are rows, samples columns)"
     if 2 * len(known_identifiers(header[1:])) > len(header) > 2:
-        found, advice = (
-            f"samples in rows: its columns are genes, {', '.join(header[1:4])}, ...",
-            "transpose it: genes are rows, samples columns",
-        )
+        found = f"samples in rows: its columns are genes, {', '.join(header[1:4])}, ..."
+        advice = "transpose it: genes are rows, samples columns"
     raise InputError.of(f"{name} header", found, advice)
 
 

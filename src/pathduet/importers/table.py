@@ -102,10 +102,8 @@ def _slide_rows(path: Path, report: ImportReport, types: Sequence[str]) -> list[
         column: "no column of an import's list of slides" for column in table.columns if column not in read
     }
     report.columns[path.name] = {"read": read, "as they stand": [], "not used": unused}
-    owners, keys = (
-        ids_of(table["patient_id"], path.name, report),
-        ids_of(table["slide_id"], path.name, report, safe_id),
-    )
+    owners = ids_of(table["patient_id"], path.name, report)
+    keys = ids_of(table["slide_id"], path.name, report, safe_id)
     kinds = types_of_rows(table)
     rows = SlideRows(report)
     for number, row in zip(table.index, table.to_dict("records")):

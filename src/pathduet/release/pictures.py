@@ -66,10 +66,8 @@ def survival_svg(found: dict[str, Any], observed: list[dict[str, Any]], task: Ta
             axes.plot(
                 times, [1.0, *member["survival_at_edges"]], color=drawing.BLUE, linewidth=0.8, alpha=0.45
             )
-        times, line = (
-            np.array(found["curve"]["days"]) / unit,
-            {"linewidth": 2.4, "marker": "o", "markersize": 3.5},
-        )
+        times = np.array(found["curve"]["days"]) / unit
+        line = {"linewidth": 2.4, "marker": "o", "markersize": 3.5}
         axes.plot(times, found["curve"]["survival"], color=drawing.BLUE, label="this slide", **line)
         axes.set(xlabel=task.unit.capitalize(), ylabel="Share without the event", ylim=(0, 1.02))
         axes.set_xlim(left=0, right=max(3.0 * float(times[-1]), 365.25 / unit) if observed else None)

@@ -241,10 +241,8 @@ def _check_tissue(slide: SlideRow, mask: TissueMask, kept: dict[str, KeptTiles],
     """Refuse a slide without tissue, or with too few tiles."""
     look = f"look at {TOO_LITTLE_TISSUE} in its folder"
     if not mask.tissue.any():
-        found, advice = (
-            "no stained tissue on the thumbnail",
-            f"{look}; give a mask of your own, or exclude it",
-        )
+        found = "no stained tissue on the thumbnail"
+        advice = f"{look}; give a mask of your own, or exclude it"
         if slide.mask is not None:
             found, advice = f"nothing marked in {slide.mask.name}", "correct the mask"
         raise SlideError(slide.slide_id, "no_tissue", found, advice)

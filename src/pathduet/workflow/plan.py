@@ -402,10 +402,8 @@ class Plan:
     def limits(self) -> dict[str, list[float]]:
         """Time and memory that stages of batches were given after they had lost slides to a limit: other ones are worth a try."""
         limits = self._slide_settings.limits
-        now, before = (
-            [limits.time_limit_s, limits.memory_limit_mib],
-            started_with(self.results.root, "limits"),
-        )
+        now = [limits.time_limit_s, limits.memory_limit_mib]
+        before = started_with(self.results.root, "limits")
         if before.get("all", now) != now:
             lost = {
                 f"{stage} {batch}"

@@ -109,10 +109,8 @@ def _notes(taken: PixelSize, others: Sequence[PixelSize], properties: Mapping[st
     shape = others[0] if taken.source == "sheet" and others else taken
     if not 1 / _NOT_SQUARE < shape.x / shape.y < _NOT_SQUARE:
         notes.append(f"pixels are not square: {shape.x:.4g} x {shape.y:.4g} um")
-    declared, actual = (
-        _declared_size(properties),
-        _size(properties, "openslide.level[0].width", "openslide.level[0].height"),
-    )
+    declared = _declared_size(properties)
+    actual = _size(properties, "openslide.level[0].width", "openslide.level[0].height")
     if declared and actual and taken.source != "sheet" and max(declared) > _QUITE_ANOTHER * max(actual):
         notes.append(
             f"the description speaks of {declared[0]} x {declared[1]} pixels, level 0 has {actual[0]} x {actual[1]}: "

@@ -191,10 +191,8 @@ class SlideReader:
             image, real_x, real_y = self._read(level, round(left), round(top), times * out_w, times * out_h)
             if _is_whole(real_x - left, real_y - top):
                 return image if times == 1 else np.asarray(Image.fromarray(image).reduce(times))
-        margin_x, margin_y = (
-            int(np.ceil(_SUPPORT * max(1.0, width / out_w))),
-            int(np.ceil(_SUPPORT * max(1.0, height / out_h))),
-        )
+        margin_x = int(np.ceil(_SUPPORT * max(1.0, width / out_w)))
+        margin_y = int(np.ceil(_SUPPORT * max(1.0, height / out_h)))
         ask_x, ask_y = int(np.floor(left)) - margin_x, int(np.floor(top)) - margin_y
         read_w = int(np.ceil(left + width)) + margin_x + 1 - ask_x
         read_h = int(np.ceil(top + height)) + margin_y + 1 - ask_y

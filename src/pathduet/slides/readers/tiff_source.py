@@ -215,10 +215,8 @@ def _chosen(pictures: Sequence[Picture], scene: str) -> Picture:
 
 def _is_level(finer: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:
     """Return whether a page may be a smaller copy of another: reduced alike in both directions, or padded to whole tiles."""
-    size0, size = (
-        (int(finer.imagewidth), int(finer.imagelength)),
-        (int(page.imagewidth), int(page.imagelength)),
-    )
+    size0 = (int(finer.imagewidth), int(finer.imagelength))
+    size = (int(page.imagewidth), int(page.imagelength))
     if not (0 < size[0] < size0[0] and 0 < size[1] < size0[1]) or bool(page.is_tiled) != bool(finer.is_tiled):
         return False
     if page.dtype != finer.dtype or int(page.samplesperpixel) != int(finer.samplesperpixel):
