@@ -31,11 +31,17 @@ def stage_keys(slide: SlideRow, identity: str, settings: SlideSettings, stage: s
     """
     keys = {"tile": _tile_key(slide, identity, settings)}
     if stage != "tile":
-        keys["stain"] = _stain_key(keys["tile"], settings)
+        stain = settings_of("stain", settings)
+        if isinstance(stain["target"], Path):
+            stain["target"] = _content(stain["target"])
+        code = code_version("pathduet.slides.stain_stage")
+        keys["stain"] = settings_hash(["stain", keys["tile"], stain, code])
     if stage == "features":
         from pathduet.slides.encoders.weights import find_weights
 
-        keys["features"] = _features_key(keys["stain"], settings, find_weights(settings.encoder).sha256)
+        chosen = settings_of("features", settings) | {"weights": find_weights(settings.encoder).sha256}
+        code = code_version("pathduet.slides.features_stage")
+        keys["features"] = settings_hash(["features", keys["stain"], chosen, code])
     return keys
 
 
@@ -67,18 +73,6 @@ def _tile_key(slide: SlideRow, identity: str, settings: SlideSettings) -> str:
     if slide.mask is not None:
         parts += [_content(slide.mask), *filter(None, [slide.mask_frame])]
     return settings_hash(parts)
-
-
-def _stain_key(upstream: str, settings: SlideSettings) -> str:
-    stain = settings_of("stain", settings)
-    if isinstance(stain["target"], Path):
-        stain["target"] = _content(stain["target"])
-    return settings_hash(["stain", upstream, stain, code_version("pathduet.slides.stain_stage")])
-
-
-def _features_key(upstream: str, settings: SlideSettings, weights_sha256: str) -> str:
-    chosen = settings_of("features", settings) | {"weights": weights_sha256}
-    return settings_hash(["features", upstream, chosen, code_version("pathduet.slides.features_stage")])
 
 
 def _content(file: Path) -> str:

@@ -207,7 +207,8 @@ class Plan:
 
     def regressions(self, task: str) -> list[str]:
         """A task's models that a library fits: on principal components of the expression, on clinical covariates."""
-        fitted = [*self._compared("components"), *names_of_clinical(self.catalogue)]
+        clinical = [name for name, model in self.catalogue.items() if model.kind == "clinical"]
+        fitted = [*self._compared("components"), *clinical]
         return [
             name
             for name in fitted
@@ -405,12 +406,8 @@ class Plan:
         now = [limits.time_limit_s, limits.memory_limit_mib]
         before = started_with(self.results.root, "limits")
         if before.get("all", now) != now:
-            lost = {
-                f"{stage} {batch}"
-                for batch in self.batches
-                for stage in lost_to_limits(self.last_manifest(batch))
-            }
-            before |= dict.fromkeys(lost, now)
+            lost = ((stage, of) for of in self.batches for stage in lost_to_limits(self.last_manifest(of)))
+            before |= {f"{stage} {batch}": now for stage, batch in lost}
         return {**before, "all": now}
 
     @property
@@ -519,7 +516,9 @@ class Plan:
     def regressions_job(self) -> Job:
         """The models that a library fits: labels and covariates."""
         settings = {
-            **self.regression_settings(),
+            **self._sections("seed", "protocol", "covariates"),
+            "tasks": {name: task.to_plain() for name, task in self.tasks.items()},
+            "catalogue": self.catalogue_settings(),
             "models": {task: self.regressions(task) for task in self.tasks},
             "n_folds": len(self.folds),
             "external_cohorts": self.external_cohorts,
@@ -530,10 +529,7 @@ class Plan:
 
     def participation_job(self) -> Job:
         """Who took part in what: who has which label."""
-        settings = {
-            "tasks": [task.to_plain() for task in self.tasks.values()],
-            "left_out": self.left_out,
-        }
+        settings = {"tasks": [task.to_plain() for task in self.tasks.values()], "left_out": self.left_out}
         columns = [column for task in self.tasks.values() for column in label_columns(task)]
         files = {"patients": self.patients_sheet}
         return self._job(settings, files, cells=self._cells(columns, self._every_cohort))
@@ -593,17 +589,14 @@ class Plan:
         """Predictions of new slides."""
         settings = {
             "predict": self.config["predict"],
-            "encoder": self.machine_settings(),
+            # how fast slides are encoded here: the rest is the release's
+            "encoder": {k: self.config["encoder"][k] for k in ("weights", "device", "engine", "batch_size")},
             "frame": self.config["explanations"]["heatmaps"]["frame"],
         }
         files = self.files("predict.slides", "predict.expression", "predict.samples")
         new = read_slides(self.config["predict"]["slides"]) if self.config["predict"]["slides"] else []
         stamps = [stamp(path) for slide in new for path in (slide.path, *slide.foreign.values())]
         return self._job(settings, {"own": files}, slides=stamps)
-
-    def machine_settings(self) -> dict[str, Any]:
-        """What the configuration says about how fast slides are encoded here, for models from elsewhere."""
-        return {name: self.config["encoder"][name] for name in ("weights", "device", "engine", "batch_size")}
 
     def files(self, *keys: str) -> list[str]:
         """The user's files at keys of the configuration (``stain.target``); none where it is empty or ``shipped``."""
@@ -728,15 +721,6 @@ class Plan:
         shown = bool(pattern) and all(re.match(pattern, str(patient)) for patient in ids)
         return {**published, "preset": self.config["preset"], "shown": shown}
 
-    def regression_settings(self) -> dict[str, Any]:
-        """Settings of the models that a library fits."""
-        return {
-            "tasks": {name: task.to_plain() for name, task in self.tasks.items()},
-            "covariates": self.config["covariates"],
-            "catalogue": self.catalogue_settings(),
-            **self._sections("seed", "protocol"),
-        }
-
     def explained_models(self, task: str) -> list[tuple[str, str]]:
         """(task, model) of the models that are explained: the chosen ones, and what they are held against."""
         wanted = self.config["explanations"]["models"]
@@ -786,11 +770,6 @@ class Plan:
         """The model that predicts new slides: as configured, or the student where a run has no expression."""
         wanted = str(self.config["predict"]["model"])
         return "student" if wanted in self.left_out else wanted
-
-
-def names_of_clinical(catalogue: Mapping[str, Model]) -> list[str]:
-    """Return the names of the clinical models of a run's catalogue."""
-    return [name for name, model in catalogue.items() if model.kind == "clinical"]
 
 
 def _file_hash(file: object) -> str | None:

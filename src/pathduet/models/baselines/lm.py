@@ -15,13 +15,7 @@ from pathduet.models.inputs import NetworkSizes
 
 
 class LinearImputer(Imputer):
-    """g = W s + b.
-
-    Parameters
-    ----------
-    width : int
-        Of both vectors.
-    """
+    """g = W s + b."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -54,13 +54,7 @@ def square_padding(tokens: Tensor) -> Tensor:
 
 
 class Ppeg(nn.Module):
-    """Pyramid position encoding generator: a map plus three depthwise convolutions of it, kernels 7, 5 and 3.
-
-    Parameters
-    ----------
-    width : int
-        Width of a token.
-    """
+    """Pyramid position encoding generator: a map plus three depthwise convolutions of it, kernels 7, 5 and 3."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

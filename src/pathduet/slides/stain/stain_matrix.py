@@ -111,7 +111,8 @@ def other_stain(pixels: NDArray[np.uint8], stains: Stains | None) -> str:
     bluest, no_eosin = blueness, pinkest > _NO_EOSIN
     if stains is not None and not stains.note:
         bluest = max(blueness, *(stains.matrix[:, 2] / np.maximum(stains.matrix[:, 1], 1e-6)).tolist())
-        no_eosin |= _red_and_blue(stains.matrix[1]) > _MAX_EOSIN
+        red, green, blue = stains.matrix[1].tolist()
+        no_eosin |= (red + blue) / max(green, 1e-6) > _MAX_EOSIN
     if no_eosin or (pinkest > _LITTLE_EOSIN and bluest > _BLUE_OF_HE):
         return (
             "hardly anything absorbs green as eosin does (relative to green, the pinkest tenth of the stained pixels absorbs red "
@@ -131,10 +132,6 @@ def _hue(pixels: NDArray[np.uint8]) -> tuple[float, float]:
         return 0.0, 0.0
     red, green, blue = np.maximum(vahadane.optical_density(pixels), 0.01).T
     return float(np.percentile(red / green, 10)), float(np.median(blue / green))
-
-
-def _red_and_blue(stain: NDArray[np.float64]) -> float:
-    return float((stain[0] + stain[2]) / max(stain[1], 1e-6))
 
 
 def faint_stain(tissue: NDArray[np.uint8], stains: Stains, target: Stains) -> str:
