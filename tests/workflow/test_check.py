@@ -77,6 +77,22 @@ def test_a_good_cohort_is_ready(cohort: Path) -> None:
     assert preflight(configuration(cohort), open_slides=False).text().endswith("Ready to run.")
 
 
+def test_samples_and_files_that_are_there_twice_are_told(cohort: Path) -> None:
+    edit(cohort / "slides.tsv", lambda t: t.assign(path=[t["path"][1], *t["path"][1:]]))
+    table = unit(cohort)["expression"]["tables"][0]
+    names = pd.read_csv(table["path"], sep="\t", nrows=0).columns[1:]
+    owners = [names[1], *names[1:]]
+    sheet = pd.DataFrame(
+        {"sample_id": names, "patient_id": owners, "slide_id": ["", "", "gone", *[""] * (len(names) - 3)]}
+    )
+    sheet.to_csv("samples.tsv", sep="\t", index=False)
+    changed = unit(cohort)
+    changed["expression"]["tables"][0]["samples"] = "samples.tsv"
+    text = preflight(changed, open_slides=False).text()
+    assert "name a file that another names, too: PH001-1, PH002-1\n" in text
+    assert f"the mean counts: {names[1]}\n" in text and "the sheet does not have: gone\n" in text
+
+
 def test_a_covariate_that_no_column_has_is_told(cohort: Path) -> None:
     said = preflight(configuration(cohort, covariates={"age_yaers": "numeric"}), open_slides=False)
     assert (

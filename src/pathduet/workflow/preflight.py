@@ -6,6 +6,7 @@ look at every slide, and says what was found.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -348,7 +349,15 @@ def _cohort_lines(plan: Plan) -> list[str]:
             ", no expression table" if plan.has_expression and cohort not in plan.expression_cohorts else ""
         )
         lines.append(line + (f", {without} patients without a slide" if without else ""))
+    files = {s.slide_id: (s.path, s.scene, s.mask) for s in plan.slides if s.has_raw and not s.exclude}
+    counted = Counter(files.values())
+    if twice := [slide for slide, file in files.items() if counted[file] > 1]:
+        lines.append(f"warning: slides that name a file that another names, too: {_shown(twice)}")
     return lines
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _label_lines(plan: Plan) -> list[str]:
@@ -384,8 +393,6 @@ def _label_lines(plan: Plan) -> list[str]:
 
 
 def _counts(values: Iterable[str]) -> str:
-    from collections import Counter
-
     return ", ".join(f"{n} {name}" for name, n in sorted(Counter(values).items()))
 
 
@@ -407,6 +414,13 @@ def _expression_lines(plan: Plan, tables: Sequence[ExpressionTable]) -> list[str
             f"{len(sampled - patients)} samples' patients unknown to the sheet"
         )
         lines += [f"  warning: {warning}" for warning in table.warnings]
+        used = table.samples[table.samples["patient_id"].isin(patients)]
+        counted = Counter(zip(used["patient_id"], used["slide_id"]))
+        if several := sorted({patient for (patient, _), n in counted.items() if n > 1}):
+            lines.append(f"  warning: of several samples of a patient the mean counts: {_shown(several)}")
+        elsewhere = sorted(set(used["slide_id"]) - {"", *(slide.slide_id for slide in plan.slides)})
+        if plan.has_slides and elsewhere:
+            lines.append(f"  warning: samples of slides that the sheet does not have: {_shown(elsewhere)}")
     found = (f"{len(common & set(genes))}/{len(genes)} {name}" for name, genes in listed.items())
     lines.append(f"{len(common)} genes in all tables; of the gene lists {', '.join(found)}")
     return lines
