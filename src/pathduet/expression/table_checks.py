@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Literal, get_args
 
 import numpy as np
@@ -40,11 +41,10 @@ def check_samples(samples: list[str], name: str) -> list[Problem]:
         for position, sample in enumerate(samples)
         if not sample
     ]
-    seen: set[str] = set()
-    twice = {s for s in samples if s and (s in seen or seen.add(s))}  # type: ignore[func-returns-value]
     problems += [
         Problem(f"{name} header, sample {sample}", "more than one column", "keep one column a sample")
-        for sample in sorted(twice)
+        for sample, n in sorted(Counter(samples).items())
+        if sample and n > 1
     ]
     return problems
 
