@@ -319,6 +319,29 @@ def test_a_refused_import_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("patients.tsv", "patient_id\tage\nX\t5\n"),
+        ("patients.tsv", "patient_id\tcohort\nX\tother\textra\n"),
+        ("patients.tsv", ""),
+        ("cohorts.yaml", "cohorts: 5\n"),
+        ("cohorts.yaml", "a: [\n"),
+    ],
+)
+def test_a_folder_that_holds_other_files_of_these_names_stays_as_it_was(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "t.tsv").write_text("patient_id\tage\nP1\t50\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text(text)
+    with pytest.raises(InputError, match=name.replace(".", r"\.")):
+        import_table(tmp_path / "out", tmp_path / "t.tsv", cohort="z")
+    assert [(file.name, file.read_text()) for file in (tmp_path / "out").iterdir()] == [(name, text)]
+    with pytest.raises(InputError, match="--out"):
+        import_table(tmp_path / "t.tsv", tmp_path / "t.tsv", cohort="z")
+
+
 @pytest.mark.slow
 def test_any_table_is_read_or_refused_in_words(tmp_path: Path) -> None:
     """Names and cells at random: no other exception, and survival whole or not at all."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path, write_text, write_tsv
-from pathduet.importers.clinical_values import VALUES, Patients, ReadPatients
+from pathduet.core.text_table import require_columns
+from pathduet.importers.clinical_values import VALUES, Patients, ReadPatients, read_table
 from pathduet.importers.ids import ID
 from pathduet.importers.outcomes import settle
 from pathduet.importers.report import ImportReport
@@ -128,7 +129,11 @@ def write_cohort(
     if not patients:
         reasons = "; ".join(f"{n} {kind}s: {reason}" for kind, reason, n in report.reasons()[:5])
         raise InputError.of(f"import of {cohort}", "no patient is left", reasons or "look at the inputs")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError.of("--out", f"{out}: {error.strerror}", "name a folder") from None
+    _config_of(out, cohort, None)
     report.counts["patients"] = len(patients)
     sheets = [out / "patients.tsv", out / "slides.tsv"]
     before = {path: path.read_bytes() for path in sheets if path.is_file()}
@@ -206,7 +211,8 @@ def _replace_rows(path: Path, cohort: str, rows: pd.DataFrame, first: Iterable[s
 
     parts = []
     if path.is_file():
-        before = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        before = read_table(path)
+        require_columns(before.columns, ("patient_id", "cohort"), f"{path.name} of the folder --out")
         parts.append(before[before["cohort"] != cohort])
     if len(rows):
         parts.append(rows)
@@ -225,13 +231,28 @@ def _write_config(out: Path, cohort: str, entry: Mapping[str, Any] | None) -> No
     """Keep cohorts.yaml: the sheets, every cohort as internal (move external ones yourself), the tables."""
     import yaml
 
+    head = (
+        "# Written by `pathduet import`; move external cohorts to `external`. What to predict goes into a file beside it\n"
+        "# (`preset: glioma`, or tasks of your own): snakemake --configfile this.yaml mine.yaml\n"
+    )
+    write_text(out / "cohorts.yaml", head + yaml.safe_dump(_config_of(out, cohort, entry), sort_keys=False))
+
+
+def _config_of(out: Path, cohort: str, entry: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what cohorts.yaml shall hold; raise InputError if an import did not write the one that is there."""
+    import yaml
+
     path = out / "cohorts.yaml"
-    value: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    tables = [t for t in value.get("expression", {}).get("tables", []) if t["cohort"] != cohort]
-    listed = value.get("cohorts", {"internal": [], "external": []})
-    if cohort not in listed["internal"] + listed["external"]:
-        listed["internal"].append(cohort)
-    value = {
+    try:
+        value: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        tables = [t for t in value.get("expression", {}).get("tables", []) if t["cohort"] != cohort]
+        listed = value.get("cohorts", {"internal": [], "external": []})
+        if cohort not in listed["internal"] + listed["external"]:
+            listed["internal"].append(cohort)
+    except (yaml.YAMLError, UnicodeError, AttributeError, KeyError, TypeError):
+        found = "not as an import writes it"
+        raise InputError.of(str(path), found, "move it away, or give another --out") from None
+    return {
         "sheets": {
             name: str(out / f"{name}.tsv") if (out / f"{name}.tsv").is_file() else None
             for name in ("slides", "patients")
@@ -241,8 +262,3 @@ def _write_config(out: Path, cohort: str, entry: Mapping[str, Any] | None) -> No
             "tables": sorted([*tables, *([dict(entry)] if entry else [])], key=lambda t: t["cohort"])
         },
     }
-    head = (
-        "# Written by `pathduet import`; move external cohorts to `external`. What to predict goes into a file beside it\n"
-        "# (`preset: glioma`, or tasks of your own): snakemake --configfile this.yaml mine.yaml\n"
-    )
-    write_text(path, head + yaml.safe_dump(value, sort_keys=False))
