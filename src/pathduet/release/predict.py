@@ -221,8 +221,9 @@ def _kept(folder: Path, key: str) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads(checked(folder / PREDICTION).read_text(encoding="utf-8"))
     except (OSError, ValueError, CorruptArtifact):
         return None
-    whole = found["key"] == key and all(recorded(p) and not is_damaged(p) for p in _files(folder, found))
-    return found if whole else None
+    files = _files(folder, found)
+    whole = all(path.is_file() and recorded(path) and not is_damaged(path) for path in files)
+    return found if whole and found["key"] == key else None
 
 
 def _files(folder: Path, answer: Mapping[str, Any]) -> list[Path]:
