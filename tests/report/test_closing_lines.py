@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from fake_results import fake_config
 
 from pathduet.report import run_sections
@@ -14,6 +15,7 @@ from pathduet.report.findings import Findings
 from pathduet.report.summary import closing_lines, headline, recorded_config
 
 
+@pytest.mark.slow
 def test_the_last_lines_name_report_numbers_and_lost_slides(
     fabricated: tuple[Path, dict[str, Any]], report: Path
 ):
@@ -39,11 +41,13 @@ def test_missing_pieces_are_named(tmp_path: Path):
     ]
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_points_to_the_logs(copy: tuple[Path, dict[str, Any]]):
     lines, lost = closing_lines(*copy, False)
     assert lost == 3 and "did not finish" in lines[-1] and not any("C-index" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_hole_stands_beside_the_number_it_is_missing_from(copy: tuple[Path, dict[str, Any]]):
     folder, config = copy
     path = folder / "tables" / "survival.tsv"
@@ -55,6 +59,7 @@ def test_a_hole_stands_beside_the_number_it_is_missing_from(copy: tuple[Path, di
     assert "(2 of 3 folds)" in text and "(fold 1: the training left no weights)" in text
 
 
+@pytest.mark.slow
 def test_models_that_the_run_could_not_train_are_named_with_the_reason(
     slides_only: tuple[Path, dict[str, Any]],
 ):
@@ -66,6 +71,7 @@ def test_models_that_the_run_could_not_train_are_named_with_the_reason(
     (folder / "moved").rename(folder / "left_out.tsv")
 
 
+@pytest.mark.slow
 def test_each_task_is_told_by_the_first_metric_of_its_kind(expression_only: tuple[Path, dict[str, Any]]):
     page, config = expression_only
     lines, lost = closing_lines(page.parents[1], config, True)
@@ -73,6 +79,7 @@ def test_each_task_is_told_by_the_first_metric_of_its_kind(expression_only: tupl
     assert [line for line in lines if not line.startswith(" ")][1:3] == ["Ki67, R²", "OS, C-index"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_knows_its_configuration(fabricated: tuple[Path, dict[str, Any]], tmp_path: Path):
     folder, config = fabricated
     assert recorded_config(folder) == config and recorded_config(tmp_path) is None
