@@ -42,7 +42,7 @@ try:
     plan = Plan.from_config(config, as_started=not workflow.is_main_process)
     if workflow.is_main_process:
         deployed = workflow.deployment_settings.deployment_method
-        check_inputs(plan, same_environment=not deployed)
+        check_inputs(plan, same_environment=not deployed, read_again=False)
         if not {"-F", "--forceall"} & set(sys.argv):
             refuse_unrecorded(plan.results)
         plan.follow_features()

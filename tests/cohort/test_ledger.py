@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pathduet.cohort.ledger import LedgerError, build_ledger, lost_slides, summarise
+from pathduet.cohort.ledger import LedgerError, build_ledger, lost_slides, read_ledger, summarise
 from pathduet.cohort.participation import participation
 from pathduet.cohort.sheets import SlideRow
+from pathduet.core.ids import is_id
 
 SLIDES = [SlideRow(f"s{i}", f"p{i}", "c", Path(f"s{i}.svs")) for i in range(3)]
 ROWS = [("s0", "ok", ""), ("s1", "failed", "no_mpp"), ("s2", "excluded", "excluded")]
@@ -58,3 +59,12 @@ def test_participation_tells_who_took_part_in_what(tmp_path: Path) -> None:
     assert list(table["grading"]) == ["both", "expression", "no label", "no data"]
     assert list(table["n_slides"]) == [1, 1, 1, 0]
     assert list(table["expression"]) == ["yes", "yes", "no", "no"]
+
+
+@pytest.mark.parametrize("slide_id", ["S1\n", "../S1", "", "S 1", "x" * 121])
+def test_an_id_that_no_sheet_can_have_is_refused(tmp_path: Path, slide_id: str) -> None:
+    assert is_id("S1") and not is_id(slide_id)
+    table = pd.DataFrame({"slide_id": [slide_id], "status": ["ok"], "n_10x": ["1"], "n_20x": ["1"]})
+    table.to_csv(tmp_path / "ledger.tsv", sep="\t", index=False)
+    with pytest.raises(LedgerError, match="is no slide_id"):
+        read_ledger(tmp_path / "ledger.tsv")

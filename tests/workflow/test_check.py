@@ -124,6 +124,40 @@ def test_a_unit_that_cannot_be_is_found_before_the_slides(
     assert said in refusal(unit(cohort, **declared))
 
 
+@pytest.mark.slow
+def test_a_start_reads_tables_again_only_if_something_that_the_look_depends_on_is_another(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pathduet.expression import prepare
+    from pathduet.workflow.plan import Plan
+    from pathduet.workflow.preflight import check_inputs
+    from pathduet.workflow.status import write_plan
+
+    value = configuration(cohort)
+    value["results"] = str(tmp_path / "results")
+    read: list[int] = []
+    plain = prepare.read_tables
+    monkeypatch.setattr(prepare, "read_tables", lambda section: read.append(1) or plain(section))
+
+    def start() -> int:
+        before, plan = len(read), Plan.from_config(value)
+        check_inputs(plan, read_again=False)
+        plan.results.root.mkdir(exist_ok=True)
+        write_plan(plan, plan.results.root)
+        return len(read) - before
+
+    assert [start(), start()] == [1, 0]
+    check_inputs(Plan.from_config(value))  # `pathduet check` always looks
+    assert len(read) == 2
+    table = cohort / "expression_phantom.tsv.gz"
+    numbers = pd.read_csv(table, sep="\t", index_col=0)
+    numbers.iloc[:, ::-1].to_csv(table, sep="\t")
+    assert [start(), start()] == [1, 0]
+    patients = pd.read_csv(cohort / "patients.tsv", sep="\t", dtype=str)
+    patients.iloc[::-1].to_csv(cohort / "patients.tsv", sep="\t", index=False)
+    assert start() == 1
+
+
 def test_z_scores_beside_counts_are_refused(cohort: Path) -> None:
     path = cohort / "expression_external.tsv.gz"
     table = pd.read_csv(path, sep="\t", index_col=0)

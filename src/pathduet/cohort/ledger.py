@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.checksums import checked
-from pathduet.core.config import schema
 from pathduet.core.errors import SLIDE_REASONS, PathDuetError
+from pathduet.core.ids import is_id
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,8 +90,7 @@ def read_ledger(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     table = pd.read_csv(checked(path), sep="\t", dtype=str, keep_default_na=False)
-    rule = schema("slides")["properties"]["slide_id"]["pattern"]
-    if strange := [slide for slide in table["slide_id"] if not re.search(rule, slide)]:
+    if strange := [slide for slide in table["slide_id"] if not is_id(slide)]:
         raise LedgerError(f"{path}: {strange[0]!r} is no slide_id; name the results folder of a run")
     for column in ("n_10x", "n_20x"):
         table[column] = pd.to_numeric(table[column], errors="coerce").astype("Int64")

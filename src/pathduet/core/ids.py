@@ -6,6 +6,8 @@ import hashlib
 import re
 import unicodedata
 
+from pathduet.core.config import schema
+
 _LONGEST = 109  # of the 120 that a sheet's ids may have: a mark fits behind
 
 
@@ -21,6 +23,11 @@ def id_of(name: str) -> str:
     name = unicodedata.normalize("NFC", name)  # macOS takes ä apart
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-")
     return plain if plain and name.isascii() and len(plain) <= _LONGEST else marked(plain, name)
+
+
+def is_id(text: str) -> bool:
+    """Whether a sheet may have this id; files are named by ids."""
+    return bool(re.fullmatch(schema("slides")["properties"]["slide_id"]["pattern"], text))
 
 
 def marked(identifier: str, name: str) -> str:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.core.errors import InputError
 from pathduet.core.files import atomic_path, write_text, write_tsv
+from pathduet.core.ids import is_id
 from pathduet.core.text_table import require_columns
 from pathduet.importers.clinical_values import VALUES, Patients, ReadPatients, read_table
-from pathduet.importers.ids import ID
 from pathduet.importers.outcomes import settle
 from pathduet.importers.report import ImportReport
 
@@ -124,7 +124,7 @@ def write_cohort(
     from pathduet.expression.tables import read_expression
 
     cohort = report.cohort
-    if not ID.fullmatch(cohort):
+    if not is_id(cohort):
         raise InputError.of("--cohort", repr(cohort), "use letters, digits, dot, underscore, hyphen")
     if not patients:
         reasons = "; ".join(f"{n} {kind}s: {reason}" for kind, reason, n in report.reasons()[:5])

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable
 
 from pathduet.cohort.tcga_barcode import patient_of
 from pathduet.core.errors import Problems
-from pathduet.core.ids import id_of
+from pathduet.core.ids import id_of, is_id
 from pathduet.importers.report import ImportReport
-
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
 def safe_id(text: str) -> str | None:
@@ -21,7 +19,7 @@ def safe_id(text: str) -> str | None:
     identifier = (
         re.sub(r"[^A-Za-z0-9._-]+", "-", text.strip()).strip("-.") if text.isascii() else id_of(text.strip())
     )
-    return identifier if ID.fullmatch(identifier) and ".." not in identifier else None
+    return identifier if is_id(identifier) and ".." not in identifier else None
 
 
 def patient_id(text: str) -> str | None:

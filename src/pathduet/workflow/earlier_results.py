@@ -21,7 +21,7 @@ def plan_path(results: Path) -> Path:
 
 
 def started_with(results: Path, what: str) -> dict[str, Any]:
-    """Return what the last run was started with: ``batches`` (ids of slides), ``limits``, or ``inputs`` (the user's files, by hash)."""
+    """Return what the last run was started with: ``batches`` (ids of slides), ``limits``, ``checked`` (what was read), or ``inputs`` (the user's files, by hash)."""
     try:
         return dict(json.loads(plan_path(results).read_text(encoding="utf-8"))[what])
     except (OSError, ValueError, KeyError):

@@ -21,7 +21,7 @@ from pathduet.core.errors import InputError
 from pathduet.core.file_content import CONTENTS, FileContents
 from pathduet.core.files import sha256_file, stamp
 from pathduet.core.provenance import settings_hash
-from pathduet.core.source_code import PACKAGE
+from pathduet.core.source_code import PACKAGE, code_version
 from pathduet.explain.files import files_of
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
 from pathduet.result_tables import ResultTable, external_table, result_tables, whole_run_tables
@@ -136,10 +136,21 @@ class Plan:
             "slides": [slide.slide_id for slide in self.slides],
             "batches": {name: [slide.slide_id for slide in of] for name, of in self.batches.items()},
             "limits": self.limits,
+            "checked": {"expression": self.expression_key},
             "inputs": {
                 path: self.contents.of(path) for path in [*self.own_files(), *self.annotation_paths()]
             },
         }
+
+    @cached_property
+    def expression_key(self) -> str:
+        """A hash of what the look at the expression tables depends on; empty without them."""
+        if not self.has_expression:
+            return ""
+        sheets = [self.contents.of(file) for file in self.files("sheets.slides", "sheets.patients")]
+        tasks = [task.to_plain() for task in self.tasks.values()]
+        code = code_version("pathduet.workflow.preflight")
+        return settings_hash([self.genes_job().decided_by, self.split_job().decided_by, sheets, tasks, code])
 
     @property
     def folds(self) -> range:

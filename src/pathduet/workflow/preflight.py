@@ -19,7 +19,7 @@ from pathduet.core.progress import track
 from pathduet.features.agreement import FOREIGN, disagreements
 from pathduet.slides.opening import STAGE, check_slides
 from pathduet.slides.status import StageStatus
-from pathduet.workflow.earlier_results import refuse_unrecorded
+from pathduet.workflow.earlier_results import refuse_unrecorded, started_with
 
 if TYPE_CHECKING:
     from pathduet.expression.tables import ExpressionTable
@@ -57,7 +57,9 @@ class Preflight:
         return "\n".join([*lines, verdict])
 
 
-def check_inputs(plan: Plan, *, same_environment: bool = True) -> list[ExpressionTable]:
+def check_inputs(
+    plan: Plan, *, same_environment: bool = True, read_again: bool = True
+) -> list[ExpressionTable]:
     """Refuse what some job of the run would refuse, perhaps days later: all of it at once.
 
     Slides are not opened: a bad one costs itself only.
@@ -67,11 +69,13 @@ def check_inputs(plan: Plan, *, same_environment: bool = True) -> list[Expressio
     plan : Plan
     same_environment : bool
         Whether jobs run in this environment: then the encoder's weights and optional packages must be here.
+    read_again : bool
+        Read expression tables also where the run before was started with the same ones: large ones take seconds.
 
     Returns
     -------
     list of ExpressionTable
-        The expression tables, read.
+        The expression tables, as far as they were read.
 
     Raises
     ------
@@ -88,7 +92,8 @@ def check_inputs(plan: Plan, *, same_environment: bool = True) -> list[Expressio
         advice = "clear `exclude` of some, or leave the sheet out"
         problems.add("sheets.slides", f"all {len(plan.slides)} slides are excluded", advice)
     problems.ask(check_series, used)
-    if plan.has_expression:
+    known = started_with(plan.results.root, "checked").get("expression") == plan.expression_key
+    if plan.has_expression and (read_again or not known):
         with problems.collected():
             tables = read_tables(plan.config["expression"])
             check_matrices(tables, plan.patients, plan.fold_table, plan.config)
