@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from pathduet.cohort.labels import number_in
+from pathduet.cohort.tasks import DAYS_IN
 
 #: A name's words for units of time, and how many of each make a year.
 UNITS = {
@@ -14,7 +15,7 @@ UNITS = {
     "months": {"mo", "mos", "month", "months"},
     "years": {"yr", "yrs", "year", "years"},
 }
-A_YEAR = {"days": 365.25, "months": 12.0, "years": 1.0}
+A_YEAR = {unit: DAYS_IN["years"] / days for unit, days in DAYS_IN.items()}
 #: Longest survival and highest age, in years, that a column can hold.
 LONGEST_SURVIVAL, HIGHEST_AGE = 60.0, 130.0
 

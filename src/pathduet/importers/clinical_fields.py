@@ -24,9 +24,8 @@ from pathduet.cohort.codings import (
     unit_of,
     words_of,
 )
+from pathduet.cohort.tasks import DAYS_IN
 
-DAYS_A_MONTH = 30.4375
-_DAYS = {"days": 1.0, "months": DAYS_A_MONTH, "years": 365.25}
 _UNIT_OF_WORD = {word: unit for unit, words in UNITS.items() for word in (*words, unit[0])}
 #: Different cells -> value of each that is understood.
 Values = dict[str, Any]
@@ -131,7 +130,7 @@ def _durations(longest_years: float, field: str, usual: str) -> Callable[[str, C
 def _converted(number: float, unit: str, field: str) -> float:
     if field == "age":
         return number if unit == "years" else round(number / A_YEAR[unit], 2)
-    return number if unit == "days" else round(number * _DAYS[unit], 2)
+    return number if unit == "days" else round(number * DAYS_IN[unit], 2)
 
 
 def _spelled(

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.cohort import column_kinds
 from pathduet.cohort.codings import A_YEAR, NO, YES, as_number, plain_cell, unit_of
+from pathduet.cohort.tasks import DAYS_IN
 from pathduet.core import sheet_file
 from pathduet.core.errors import InputError, Problems
 from pathduet.core.sheet_file import read_lines, too_many_cells
 from pathduet.importers.clinical_fields import (
-    DAYS_A_MONTH,
     FIELDS,
     UNITS_OF,
     Field,
@@ -381,7 +381,9 @@ def _outcome(values: Mapping[str, Any], owner: str, where: str, report: ImportRe
     if days is None:
         days = death if event == 1 else values.get("days_to_last_follow_up")
     # a time that is no whole number of days was rounded in months or years
-    return Outcome(where, event, days, 0.0 if days is None or float(days).is_integer() else DAYS_A_MONTH / 2)
+    return Outcome(
+        where, event, days, 0.0 if days is None or float(days).is_integer() else DAYS_IN["months"] / 2
+    )
 
 
 def merge_values(
