@@ -16,10 +16,13 @@ import tifffile
 from PIL import Image
 
 from pathduet.core.errors import InputError
+from pathduet.slides import dicom_series
 from pathduet.slides.batch import run_batch
 from pathduet.slides.dicom_series import WHOLE_SLIDE
-from pathduet.slides.folder import PICTURE_SUFFIXES, find_slides
+from pathduet.slides.folder import find_slides
 from pathduet.slides.readers.reader import SlideReader
+from pathduet.slides.readers.source_choice import PICTURE_SUFFIXES
+from pathduet.slides.source import slide_files
 from pathduet.slides.stages import run_stage
 
 from .synthetic_slides import slide_row, small_settings, stained_image, write_svs
@@ -176,6 +179,19 @@ def test_files_of_one_dicom_series_are_one_slide(tmp_path: Path) -> None:
     ]
     (one,) = find_slides(tmp_path / "flat/b.dcm").slides
     assert (one.slide_id, one.path.name) == ("1.2.5", "c.dcm")
+
+
+def test_a_folder_of_dicom_slides_is_read_once_and_not_once_a_slide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(12):
+        dicom(tmp_path / f"1.2.{i}", f"9.{i // 2}")  # named by a UID, two files a series
+    read: list[Path] = []
+    plain = dicom_series.read_instance
+    monkeypatch.setattr(dicom_series, "read_instance", lambda path: read.append(path) or plain(path))
+    found = {name.name: [one.name for one in slide_files(name)] for name in sorted(tmp_path.iterdir())}
+    assert found["1.2.0"] == ["1.2.0", "1.2.1"] and found["1.2.9"] == ["1.2.9", "1.2.8"]
+    assert len(read) <= 2 * 12
 
 
 @pytest.mark.parametrize("ending", [".tif", ".tiff", ".btf", ".tf2", ".tf8", ".bmp", ".jpeg"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -34,12 +35,28 @@ def read_instance(path: Path) -> Instance | None:
         return None
 
 
+def may_be_instance(path: Path) -> bool:
+    """Whether a file's name is one that DICOM files have: often a UID, which ends in a number."""
+    suffix = path.suffix.lower()
+    return suffix in ("", ".dcm", ".dicom") or suffix[1:].isdigit()
+
+
 def series_files(path: Path) -> list[Path]:
     """Return the files beside a DICOM file that belong to its series, itself among them; [] for a file that is none."""
     instance = read_instance(path)
     if instance is None or not instance.series:
         return []
-    return [other for other in sorted(path.parent.iterdir()) if read_instance(other) == instance]
+    return list(_by_series(path.parent, path.parent.stat().st_mtime_ns).get(instance, [path]))
+
+
+@lru_cache(maxsize=16)
+def _by_series(folder: Path, changed: int) -> dict[Instance, list[Path]]:
+    """Return a folder's DICOM files by series: read once, not once a slide. `changed` is the folder's date, part of the key."""
+    found: dict[Instance, list[Path]] = {}
+    for file in sorted(folder.iterdir()):
+        if (instance := read_instance(file)) is not None:
+            found.setdefault(instance, []).append(file)
+    return found
 
 
 def _head(file: BinaryIO) -> Instance:

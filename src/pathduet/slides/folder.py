@@ -15,13 +15,11 @@ from pathduet.core.ids import id_of, marked
 from pathduet.core.sheet_file import SUFFIXES as SHEET_SUFFIXES
 from pathduet.slides.dicom_series import WHOLE_SLIDE, Instance, read_instance, series_files
 from pathduet.slides.readers.pixel_source import hamamatsu_files
+from pathduet.slides.readers.source_choice import PICTURE_SUFFIXES, TIFF_SUFFIXES
 
-#: Endings of plain pictures.
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 #: Endings of slides that are looked for in a folder (a sheet may name any file): OpenSlide's list, and TIFF under other names.
 SLIDE_SUFFIXES = (
-    ".svs", ".tif", ".tiff", ".btf", ".tf2", ".tf8", ".qptiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu",
-    ".svslide", ".dcm", ".czi", ".avs",
+    ".svs", *TIFF_SUFFIXES, ".qptiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm", ".czi", ".avs",
 )  # fmt: skip
 #: Slides that no library here reads: a run says so, and does not open what lies in them.
 UNREAD = {

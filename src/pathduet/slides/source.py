@@ -16,7 +16,7 @@ from pathduet.cohort.sheets import SlideRow
 from pathduet.core.checksums import CorruptArtifact, read_sealed, write_sealed
 from pathduet.core.files import sha256_file, stamp
 from pathduet.results import Results
-from pathduet.slides.dicom_series import series_files
+from pathduet.slides.dicom_series import may_be_instance, series_files
 from pathduet.slides.readers.pixel_source import hamamatsu_files, mirax_folder
 
 #: In a slide's folder of results: how its content is known.
@@ -44,12 +44,12 @@ class Source:
 
 def slide_files(path: Path) -> list[Path]:
     """Return the files of a slide, the named one first: MIRAX, DICOM and Hamamatsu's VMS and VMU have several."""
-    suffix, folder, others = path.suffix.lower(), mirax_folder(path), list[Path]()
+    folder, others = mirax_folder(path), list[Path]()
     if folder is not None:
         others = sorted(folder.iterdir())
     elif named := hamamatsu_files(path):
         others = named
-    elif suffix in ("", ".dcm", ".dicom") or suffix[1:].isdigit():  # often a UID for a name
+    elif may_be_instance(path):
         others = series_files(path)
     return [path, *(other for other in others if other != path and other.is_file())]
 

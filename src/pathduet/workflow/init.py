@@ -24,7 +24,8 @@ from pathduet.importers.ids import ids_of, safe_id
 from pathduet.importers.matrix import expression_of, read_matrix
 from pathduet.importers.report import ImportReport
 from pathduet.importers.sample_types import TUMOURS
-from pathduet.slides.folder import PICTURE_SUFFIXES, SLIDE_SUFFIXES, find_slides
+from pathduet.slides.folder import SLIDE_SUFFIXES, find_slides
+from pathduet.slides.readers.source_choice import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -112,14 +112,13 @@ def check_inputs(
 
 def check_series(slides: Iterable[SlideRow]) -> None:
     """Refuse rows that name files of one DICOM series: each would count as the whole slide."""
-    from pathduet.slides.dicom_series import read_instance
+    from pathduet.slides.dicom_series import may_be_instance, read_instance
 
     problems = Problems()
     first: dict[tuple[Path, str], SlideRow] = {}
     for slide in slides:
-        if slide.path.suffix.lower() not in ("", ".dcm", ".dicom"):
-            continue
-        if (instance := read_instance(slide.path)) is not None and instance.series:
+        instance = read_instance(slide.path) if may_be_instance(slide.path) else None
+        if instance is not None and instance.series:
             other = first.setdefault((slide.path.parent, instance.series), slide)
             if other is not slide:
                 found = f"{other.path.name} and {slide.path.name} are of one DICOM series, which is one slide"

@@ -27,8 +27,10 @@ from pathduet.slides.readers.tiff_source import TiffSource
 
 #: Longest edge a level may declare; at 0.25 um that is half a metre of glass.
 MAX_EDGE = 2_000_000
-#: Endings of plain pictures. Any other is a vendor's: what tifffile and Pillow see in such a file may be its label or preview.
-PLAIN_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".png", ".jpg", ".jpeg", ".bmp")
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+#: Any other ending is a vendor's: what tifffile and Pillow see in such a file may be its label or preview.
+PLAIN_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
 _COMPARED_PX, _SAME_COLOUR = 32, 2.0  # grey levels, on average
 
 
