@@ -27,7 +27,7 @@ from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core.config import resolve
 from pathduet.evaluation.classification_metrics import classification_scores
 from pathduet.evaluation.survival_metrics import survival_scores
-from pathduet.features.token_map import token_rows
+from pathduet.features.token_map import nested_token_rows, parents, token_rows
 from pathduet.losses.survival import survival_risk
 from pathduet.models import (
     MAGNIFICATIONS,
@@ -194,13 +194,18 @@ def make_phantom(
         shift = SHIFT * rng.standard_normal(FEATURES)
         seen = by_channel["cells"] + LOOK_NOISE * own.standard_normal()
         along = np.array([density_shift, programme_shift * seen])
-        for m in MAGNIFICATIONS:
-            grid, region = tiles(labels, TILE_SIDE[m])
+        grids = {m: tiles(labels, TILE_SIDE[m]) for m in MAGNIFICATIONS}
+        parent = parents(*((grid + 0.5) * TILE_SIDE[m] for m, (grid, _) in grids.items()))
+        for m, (grid, region) in grids.items():
             means = centers[m] + nuclei[:, None] * (along @ axes[m])
             values = means[region] + shift + rng.standard_normal((len(region), FEATURES))
-            rows = token_rows(grid, N, token_order)  # type: ignore[arg-type]
+            rows = (
+                token_rows(grid, N, token_order)  # type: ignore[arg-type]
+                if m == "10x"
+                else nested_token_rows(grids["10x"][0], grid, parent, N, token_order)  # type: ignore[arg-type]
+            )
             tokens[m][i], regions[m][i] = values[rows], region[rows]
-            repeats[m][i] = -(-N // len(region)) if len(region) < N else 1
+            repeats[m][i] = np.bincount(rows).max()
     genes = {}
     for s, count in programmes.genes.items():
         measured = latents[s] + EXPRESSION_NOISE * rng.standard_normal(n)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pathduet.features.hilbert import hilbert_order
-from pathduet.features.token_map import map_order, token_indices, token_rows
+from pathduet.features.token_map import map_order, nested_token_rows, parents, token_indices, token_rows
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 7, 10, 13, 16, 25, 31, 50, 64, 99])
@@ -49,7 +49,7 @@ def test_hilbert_neighbours_are_nearer_than_raster_neighbours() -> None:
 def test_token_indices_follow_the_rule(n: int, n_tokens: int) -> None:
     found = token_indices(n, n_tokens).tolist()
     if n <= n_tokens:
-        assert found == (list(range(n)) * n_tokens)[:n_tokens]
+        assert found == sorted((list(range(n)) * n_tokens)[:n_tokens])
     else:
         assert found == [round(i * n / n_tokens) for i in range(n_tokens)]
         assert len(set(found)) == n_tokens and max(found) < n
@@ -81,3 +81,45 @@ def test_map_neighbours_are_tissue_neighbours() -> None:
     distance = np.linalg.norm(np.diff(where, axis=1), axis=-1)
     shuffled = np.random.default_rng(0).permutation(grid).reshape(50, 50, 2)
     assert distance.mean() < 0.25 * np.linalg.norm(np.diff(shuffled, axis=1), axis=-1).mean()
+
+
+def tissue(tiles_10x: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tiles of a piece of tissue with holes at 10x and at 20x, in a random order each."""
+    side = int(np.sqrt(tiles_10x * 1.6)) + 2
+    y, x = np.mgrid[:side, :side]
+    wave = np.sin(x / side * 7 + rng.uniform(0, 6)) + np.cos(y / side * 5 + rng.uniform(0, 6))
+    coarse = np.stack([x, y], -1)[wave > np.quantile(wave, 1 - tiles_10x / side**2)]
+    fine = (2 * coarse[:, None] + np.array([[0, 0], [1, 0], [0, 1], [1, 1]])).reshape(-1, 2)
+    fine = fine[rng.random(len(fine)) < 0.9]  # some lie on glass
+    return rng.permutation(coarse), rng.permutation(fine)
+
+
+@pytest.mark.parametrize("order", ["hilbert", "raster"])
+@pytest.mark.parametrize("tiles", [1, 83, 300, 700, 2500, 4000, 12_000])
+def test_a_cell_shows_the_same_place_at_both_magnifications(tiles: int, order: str) -> None:
+    rng = np.random.default_rng(tiles)
+    coarse, fine = tissue(tiles, rng)
+    parent = parents(coarse + 0.5, (fine + 0.5) / 2)
+    rows = token_rows(coarse, 2500, order)  # type: ignore[arg-type]
+    nested = nested_token_rows(coarse, fine, parent, 2500, order)  # type: ignore[arg-type]
+    apart = np.abs(coarse[rows] - fine[nested] // 2).max(axis=1)
+    # but for the few coarse tiles none of whose children is tissue
+    assert np.mean(apart == 0) > 0.99
+    assert len(set(nested.tolist())) > 0.75 * min(2500, len(fine))
+
+
+def test_children_of_a_repeated_tile_take_turns() -> None:
+    coarse, fine = np.array([[0, 0]]), np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    nested = nested_token_rows(coarse, fine, np.zeros(4, int), 16)
+    assert np.bincount(nested).tolist() == [4, 4, 4, 4]
+    assert nested_token_rows(coarse, fine, np.zeros(4, int), 1).tolist() == [2]
+
+
+def test_tissue_seen_at_one_magnification_only_belongs_to_the_nearest_tile() -> None:
+    coarse = np.array([[0, 0], [5, 0]])
+    fine = np.array(
+        [[0, 0], [1, 1], [4, 0]]
+    )  # the last one's own coarse tile is missing, the second's children too
+    parent = parents(coarse + 0.5, (fine + 0.5) / 2)
+    assert parent.tolist() == [0, 0, 0]
+    assert set(nested_token_rows(coarse, fine, parent, 9).tolist()) <= {0, 1, 2}

@@ -194,7 +194,7 @@ def _cells(
     if tiles is None or case.features is None:
         return None
     with open_features(case.features) as file:
-        return tiles[map_rows(file.grid(magnification), config)]
+        return tiles[map_rows(file, magnification, config.experts, config)]
 
 
 def _slide_columns(

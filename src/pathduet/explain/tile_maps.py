@@ -141,7 +141,8 @@ def loaded_slide_maps(
     batch = _one_slide(Path(features), about["slide_id"], description, network, expression)
     tiles, points = [], []
     for m, maps in token_maps(network, batch.to(chosen)).items():
-        rows = map_rows(grids[m].grid, config)
+        with open_features(Path(features)) as slide:
+            rows = map_rows(slide, m, config.experts, config)
         tiles.append(tile_rows(m, grids[m], rows, maps, config.subspaces))
         # plain attention samples nothing: it looks at every cell
         if config.attention == "deformable":

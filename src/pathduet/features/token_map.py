@@ -1,7 +1,8 @@
 """A slide's patch tokens: a fixed number from any number of tiles, laid on a square map.
 
-The token rule is deterministic and the same at both magnifications: fewer tiles than tokens are repeated whole, then
-from the beginning; of more tiles, evenly spaced ones are picked.
+The rule is deterministic. Tiles follow a curve over the tissue, and the sequence is laid along a curve over the map. Fewer tiles than
+tokens are repeated, each copy beside its original; of more tiles, evenly spaced ones are picked. Where two magnifications are read, the finer
+map is nested in the coarser: cell by cell it shows a tile inside the one that the coarser map shows there.
 """
 
 from __future__ import annotations
@@ -16,22 +17,31 @@ from pathduet.features.hilbert import hilbert_order, square_walk
 
 Order = Literal["hilbert", "raster"]
 
-__all__ = ["Order", "hilbert_order", "map_order", "token_indices", "token_rows"]
+__all__ = [
+    "Order",
+    "hilbert_order",
+    "map_order",
+    "nested_token_rows",
+    "parents",
+    "token_indices",
+    "token_rows",
+]
 
 
 def token_indices(n: int, n_tokens: int) -> NDArray[np.int64]:
-    """Return which of `n` list items becomes each of `n_tokens` tokens.
+    """Return which of `n` list items becomes each of `n_tokens` tokens, in the list's order.
 
-    ``n < n_tokens``: the list repeated whole, then its beginning; ``n > n_tokens``: item ``round(i n / n_tokens)``.
+    ``n < n_tokens``: as often as the list repeated whole, then its beginning, has it; ``n > n_tokens``: item
+    ``round(i n / n_tokens)``.
 
     >>> token_indices(3, 8).tolist(), token_indices(8, 3).tolist()
-    ([0, 1, 2, 0, 1, 2, 0, 1], [0, 3, 5])
+    ([0, 0, 0, 1, 1, 1, 2, 2], [0, 3, 5])
     """
     if n < 1 or n_tokens < 1:
         raise ValueError(f"{n_tokens} tokens from {n} tiles: both must be at least 1")
     i = np.arange(n_tokens, dtype=np.int64)
     if n <= n_tokens:
-        return i % n
+        return np.sort(i % n)
     return np.rint(i * n / n_tokens).astype(np.int64)
 
 
@@ -63,11 +73,82 @@ def token_rows(grid: NDArray[np.integer], n_tokens: int, order: Order = "hilbert
     -------
     (n_tokens,) int64 array
     """
-    side = math.isqrt(n_tokens)
-    if side * side != n_tokens:
-        raise ValueError(f"{n_tokens} tokens do not fill a square map")
+    sequence = _sequence(grid, order)
+    return _on_map(sequence[token_indices(len(sequence), n_tokens)], order)
+
+
+def nested_token_rows(
+    coarse: NDArray[np.integer],
+    fine: NDArray[np.integer],
+    parent: NDArray[np.integer],
+    n_tokens: int,
+    order: Order = "hilbert",
+) -> NDArray[np.int64]:
+    """Return for each cell of the finer map the row of its tile: a child of the tile that ``token_rows(coarse, ...)`` has there.
+
+    Copies of a coarse tile show its children in their order along the curve, evenly spaced if there are more of them. A coarse tile without
+    children shows those of the nearest one before it on the curve that has some (or, at the beginning, after it).
+
+    Parameters
+    ----------
+    coarse, fine : (n, 2), (m, 2) integer array
+        (column, row) of the tiles of either magnification on its lattice.
+    parent : (m,) integer array
+        Row of `coarse` that each of `fine` belongs to, see :func:`parents`.
+    n_tokens : int
+        A square number.
+    order : {"hilbert", "raster"}
+        As for :func:`token_rows`.
+
+    Returns
+    -------
+    (n_tokens,) int64 array
+    """
+    sequence = _sequence(coarse, order)
+    place = np.empty(len(sequence), np.int64)  # of each coarse tile on the curve
+    place[sequence] = np.arange(len(sequence))
+    along = _sequence(fine, order)
+    children = along[np.argsort(place[parent[along]], kind="stable")]  # parent by parent
+    counts = np.bincount(place[parent], minlength=len(sequence))
+    first = np.cumsum(counts) - counts
+    filled = np.flatnonzero(counts)
+    stand_in = filled[np.maximum(np.searchsorted(filled, np.arange(len(sequence)), side="right") - 1, 0)]
+    shown = token_indices(len(sequence), n_tokens)  # place on the curve of each token
+    copies = np.bincount(shown, minlength=len(sequence))[shown]
+    copy = np.arange(n_tokens) - np.searchsorted(shown, shown)
+    tile = stand_in[shown]
+    within = (2 * copy + 1) * counts[tile] // (2 * copies)
+    return _on_map(children[first[tile] + within], order)
+
+
+def parents(coarse: NDArray[np.floating], fine: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return for each fine tile the coarse tile whose centre is nearest.
+
+    Parameters
+    ----------
+    coarse, fine : (n, 2), (m, 2) array
+        Centres of tiles in one unit.
+
+    Returns
+    -------
+    (m,) int64 array
+        Rows of `coarse`.
+    """
+    from scipy.spatial import cKDTree
+
+    return np.asarray(cKDTree(coarse).query(fine)[1], np.int64)
+
+
+def _sequence(grid: NDArray[np.integer], order: Order) -> NDArray[np.int64]:
     tiles = np.asarray(grid).reshape(-1, 2)
-    sequence = hilbert_order(tiles) if order == "hilbert" else np.lexsort((tiles[:, 0], tiles[:, 1]))
-    rows = np.empty(n_tokens, np.int64)
-    rows[map_order(side, order)] = sequence[token_indices(len(tiles), n_tokens)]
+    return hilbert_order(tiles) if order == "hilbert" else np.lexsort((tiles[:, 0], tiles[:, 1]))
+
+
+def _on_map(sequence: NDArray[np.int64], order: Order) -> NDArray[np.int64]:
+    """Lay a sequence of tokens on the map; return it row by row."""
+    side = math.isqrt(len(sequence))
+    if side * side != len(sequence):
+        raise ValueError(f"{len(sequence)} tokens do not fill a square map")
+    rows = np.empty(len(sequence), np.int64)
+    rows[map_order(side, order)] = sequence
     return rows

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pathduet.core.errors import InputError, Problem
 from pathduet.features.agreement import disagreements, encoder_of, usual_encoder
-from pathduet.features.feature_file import open_features
+from pathduet.features.feature_file import SlideFeatures, open_features
 from pathduet.features.foreign_tiles import FeatureFileError
 from pathduet.training.task_targets import Observed
 
@@ -139,7 +139,7 @@ class SlideDataset:
         magnifications: Sequence[str] | None = None,
     ) -> None:
         self.samples = list(samples)
-        self.magnifications = tuple(config.experts if magnifications is None else magnifications)
+        self.magnifications = tuple(config.experts if magnifications is None else sorted(magnifications))
         self.config = config
         self.expression: list[dict[str, Tensor] | None] = [None] * len(self.samples)
         self.genes: dict[str, tuple[str, ...]] = {}
@@ -194,7 +194,7 @@ class SlideDataset:
     def _read(self, sample: SlideSample, magnification: str) -> _Tiles:
         try:
             with open_features(_features(sample)) as file:
-                rows = map_rows(file.grid(magnification), self.config)
+                rows = map_rows(file, magnification, self.magnifications, self.config)
                 used, rows = np.unique(rows, return_inverse=True)  # tiles that became no token need no memory
                 features = file.features(magnification, used)
         except (OSError, KeyError, ValueError) as error:
@@ -217,7 +217,7 @@ class SlideDataset:
             patches[m] = torch.empty(len(tiles), self.config.tokens, tiles[0].features.shape[1])
             for slide, t in zip(patches[m], tiles, strict=True):
                 slide.copy_(torch.from_numpy(t.features)[torch.from_numpy(t.rows)])
-            repeats[m] = torch.tensor([-(-len(t.rows) // len(t.features)) for t in tiles])
+            repeats[m] = torch.tensor([np.bincount(t.rows).max() for t in tiles])
         blank = {subspace: torch.zeros(len(genes)) for subspace, genes in self.genes.items()}
         rows = [self.expression[i] or blank for i in indices]
         samples = [self.samples[i] for i in indices]
@@ -306,20 +306,40 @@ def all_finite(values: NDArray[np.floating]) -> bool:
     return not bool(((values.view(np.uint16) & exponent) == exponent).any())
 
 
-def map_rows(grid: NDArray[np.integer], config: ModelConfig) -> NDArray[np.int64]:
+def map_rows(
+    file: SlideFeatures, magnification: str, read: Sequence[str], config: ModelConfig
+) -> NDArray[np.int64]:
     """Return for each cell of a model's token map (N,), row by row, the tile that lies there.
 
     Parameters
     ----------
-    grid : (n, 2) integer array
-        (column, row) of each tile on the slide's lattice.
+    file : SlideFeatures
+        The slide's features, opened.
+    magnification : str
+        Of the map.
+    read : sequence of str
+        Magnifications that the network reads, the coarser first: the map of the second is nested in that of the first.
     config : ModelConfig
         Number and order of tokens.
     """
-    from pathduet.features.token_map import token_rows
+    from pathduet.features.token_map import nested_token_rows, parents, token_rows
 
     order: Any = config.token_order
-    return token_rows(grid, config.tokens, order)
+    grid = file.grid(magnification)
+    if magnification == read[0]:
+        return token_rows(grid, config.tokens, order)
+    centres = [_centres(file, m) for m in (read[0], magnification)]
+    coarse = file.grid(read[0])
+    if centres[0] is None or centres[1] is None:  # one list each, in one order
+        parent = np.arange(len(grid)) * len(coarse) // len(grid)
+    else:
+        parent = parents(centres[0], centres[1])
+    return nested_token_rows(coarse, grid, parent, config.tokens, order)
+
+
+def _centres(file: SlideFeatures, magnification: str) -> NDArray[np.float64] | None:
+    corners = file.coords(magnification)
+    return None if corners is None else corners + np.array(file.tile_size(magnification)) / 2
 
 
 def _expression(row: Mapping[str, NDArray]) -> dict[str, Tensor]:
