@@ -143,6 +143,11 @@ class Part:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def patients(self) -> list[list[int]]:
+        """Every patient has one slide."""
+        return [[i] for i in range(len(self.rows))]
+
     def batch(self, indices: Sequence[int], /) -> Batch:
         """Return the items of some positions."""
         at = torch.from_numpy(self.rows[list(indices)])
@@ -201,8 +206,8 @@ def make_phantom(
             values = means[region] + shift + rng.standard_normal((len(region), FEATURES))
             rows = (
                 token_rows(grid, N, token_order)  # type: ignore[arg-type]
-                if m == "10x"
-                else nested_token_rows(grids["10x"][0], grid, parent, N, token_order)  # type: ignore[arg-type]
+                if m == "10x" or token_order == "raster"
+                else nested_token_rows(grids["10x"][0], grid, parent, N)
             )
             tokens[m][i], regions[m][i] = values[rows], region[rows]
             repeats[m][i] = np.bincount(rows).max()

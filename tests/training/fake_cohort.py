@@ -80,6 +80,8 @@ def write_features(path: Path, rng: np.random.Generator, kind: int, **attributes
             values[:, kind] += 3.0
             values[::2, 4] += 4.0  # every other tile is of another kind of tissue
             group = file.create_group(m)
+            size = {"10x": 448.0, "20x": 224.0}[m]
+            group.attrs.update({"tile_level0_px_x": size, "tile_level0_px_y": size})
             group["features"] = values.astype(np.float16)
             group["grid"] = np.stack(np.divmod(np.arange(n), 6)[::-1], axis=1).astype(np.int32)
 

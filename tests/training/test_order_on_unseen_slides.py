@@ -33,6 +33,10 @@ class TwoTissues:
     def __len__(self) -> int:
         return len(self.patches)
 
+    @property
+    def patients(self) -> list[list[int]]:
+        return [[i] for i in range(len(self))]
+
     def batch(self, indices: Sequence[int], /) -> Batch:
         rows = torch.tensor(list(indices))
         ones = torch.ones(len(rows), dtype=torch.int64)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pathduet.core.errors import InputError, Problem
-from pathduet.features.token_map import token_rows
+from pathduet.features.token_map import nested_token_rows, parents, token_rows
 from pathduet.losses.class_weights import class_weights
 from pathduet.models import MAGNIFICATIONS, Student, Teacher
 from pathduet.training import (
@@ -434,11 +434,24 @@ def test_learning_rate_rises_linearly_then_falls_as_a_cosine_to_zero() -> None:
 
 def test_epochs_visit_every_slide_once_in_an_order_of_their_own() -> None:
     config = TrainingConfig(batch_size=4)
-    orders = [[i for batch in epoch_batches(10, config, epoch) for i in batch] for epoch in range(3)]
+    orders = [
+        [i for batch in epoch_batches([[i] for i in range(10)], config, epoch) for i in batch]
+        for epoch in range(3)
+    ]
     assert all(sorted(order) == list(range(10)) for order in orders)
     assert orders[0] != orders[1] and orders[0] == [
-        i for batch in epoch_batches(10, config, 0) for i in batch
+        i for batch in epoch_batches([[i] for i in range(10)], config, 0) for i in batch
     ]
+
+
+def test_a_patient_with_many_slides_counts_no_more_than_one_with_one() -> None:
+    patients = [[0], [1, 2, 3, 4, 5], [6, 7], [8]]
+    config = TrainingConfig(batch_size=4)
+    drawn = [i for epoch in range(40) for batch in epoch_batches(patients, config, epoch) for i in batch]
+    assert len(drawn) == 40 * 9
+    counts = np.bincount(drawn)
+    assert [sum(counts[i] for i in slides) for slides in patients] == [90] * 4
+    assert counts[1:6].tolist() == [18] * 5 and counts[6:8].tolist() == [45] * 2
 
 
 class Recorder:
@@ -480,14 +493,14 @@ def test_items_are_the_token_maps_of_the_files(cohort: fake_cohort.FakeCohort) -
     batch = dataset.batch([3, 0])
     for b, i in enumerate((3, 0)):
         with h5py.File(dataset.samples[i].features) as file:
-            for m in MAGNIFICATIONS:
-                rows = token_rows(file[m]["grid"][:], 16)
+            grids = [file[m]["grid"][:] for m in MAGNIFICATIONS]
+            parent = parents(*((grid + 0.5) * size for grid, size in zip(grids, (448, 224), strict=True)))
+            maps = (token_rows(grids[0], 16), nested_token_rows(*grids, parent, 16))
+            for m, rows in zip(MAGNIFICATIONS, maps, strict=True):
                 expected = torch.from_numpy(file[m]["features"][:]).float()[torch.from_numpy(rows)]
                 assert torch.equal(batch.patches[m][b], expected)
-    assert batch.repeats["10x"].tolist() == [3, 3] and batch.repeats["20x"].tolist() == [
-        1,
-        1,
-    ]  # 16 of 7; 16 of 30
+                assert batch.repeats[m][b] == np.bincount(rows).max()
+    assert batch.repeats["10x"].tolist() == [3, 3]  # 16 of 7
 
 
 def test_the_cache_keeps_to_its_limit_and_changes_nothing(cohort: fake_cohort.FakeCohort) -> None:

@@ -1,8 +1,9 @@
 """A slide's patch tokens: a fixed number from any number of tiles, laid on a square map.
 
-The rule is deterministic. Tiles follow a curve over the tissue, and the sequence is laid along a curve over the map. Fewer tiles than
-tokens are repeated, each copy beside its original; of more tiles, evenly spaced ones are picked. Where two magnifications are read, the finer
-map is nested in the coarser: cell by cell it shows a tile inside the one that the coarser map shows there.
+The rule is deterministic. Fewer tiles than tokens are repeated; of more, evenly spaced ones are picked. In Hilbert order the tiles follow a
+curve over the tissue, which is laid along a curve over the map, copies beside their original. Where two magnifications are read, the finer map
+is then nested in the coarser: cell by cell it shows a tile inside the one that the coarser map shows there. In raster order, the
+one of the authors' public code, tiles are taken as they are listed, each magnification for itself.
 """
 
 from __future__ import annotations
@@ -29,19 +30,18 @@ __all__ = [
 
 
 def token_indices(n: int, n_tokens: int) -> NDArray[np.int64]:
-    """Return which of `n` list items becomes each of `n_tokens` tokens, in the list's order.
+    """Return which of `n` list items becomes each of `n_tokens` tokens.
 
-    ``n < n_tokens``: as often as the list repeated whole, then its beginning, has it; ``n > n_tokens``: item
-    ``round(i n / n_tokens)``.
+    ``n < n_tokens``: the list repeated whole, then its beginning; ``n > n_tokens``: item ``round(i n / n_tokens)``.
 
     >>> token_indices(3, 8).tolist(), token_indices(8, 3).tolist()
-    ([0, 0, 0, 1, 1, 1, 2, 2], [0, 3, 5])
+    ([0, 1, 2, 0, 1, 2, 0, 1], [0, 3, 5])
     """
     if n < 1 or n_tokens < 1:
         raise ValueError(f"{n_tokens} tokens from {n} tiles: both must be at least 1")
     i = np.arange(n_tokens, dtype=np.int64)
     if n <= n_tokens:
-        return np.sort(i % n)
+        return i % n
     return np.rint(i * n / n_tokens).astype(np.int64)
 
 
@@ -73,8 +73,11 @@ def token_rows(grid: NDArray[np.integer], n_tokens: int, order: Order = "hilbert
     -------
     (n_tokens,) int64 array
     """
-    sequence = _sequence(grid, order)
-    return _on_map(sequence[token_indices(len(sequence), n_tokens)], order)
+    tiles = np.asarray(grid).reshape(-1, 2)
+    if order == "raster":
+        listed = np.lexsort((tiles[:, 0], tiles[:, 1]))
+        return _on_map(listed[token_indices(len(tiles), n_tokens)], order)
+    return _on_map(hilbert_order(tiles)[_along_the_curve(len(tiles), n_tokens)])
 
 
 def nested_token_rows(
@@ -82,9 +85,8 @@ def nested_token_rows(
     fine: NDArray[np.integer],
     parent: NDArray[np.integer],
     n_tokens: int,
-    order: Order = "hilbert",
 ) -> NDArray[np.int64]:
-    """Return for each cell of the finer map the row of its tile: a child of the tile that ``token_rows(coarse, ...)`` has there.
+    """Return for each cell of the finer map the row of its tile: a child of the tile that ``token_rows(coarse, n_tokens)`` has there.
 
     Copies of a coarse tile show its children in their order along the curve, evenly spaced if there are more of them. A coarse tile without
     children shows those of the nearest one before it on the curve that has some (or, at the beginning, after it).
@@ -97,28 +99,26 @@ def nested_token_rows(
         Row of `coarse` that each of `fine` belongs to, see :func:`parents`.
     n_tokens : int
         A square number.
-    order : {"hilbert", "raster"}
-        As for :func:`token_rows`.
 
     Returns
     -------
     (n_tokens,) int64 array
     """
-    sequence = _sequence(coarse, order)
+    sequence = hilbert_order(coarse)
     place = np.empty(len(sequence), np.int64)  # of each coarse tile on the curve
     place[sequence] = np.arange(len(sequence))
-    along = _sequence(fine, order)
+    along = hilbert_order(fine)
     children = along[np.argsort(place[parent[along]], kind="stable")]  # parent by parent
     counts = np.bincount(place[parent], minlength=len(sequence))
     first = np.cumsum(counts) - counts
     filled = np.flatnonzero(counts)
     stand_in = filled[np.maximum(np.searchsorted(filled, np.arange(len(sequence)), side="right") - 1, 0)]
-    shown = token_indices(len(sequence), n_tokens)  # place on the curve of each token
+    shown = _along_the_curve(len(sequence), n_tokens)  # place on the curve of each token
     copies = np.bincount(shown, minlength=len(sequence))[shown]
     copy = np.arange(n_tokens) - np.searchsorted(shown, shown)
     tile = stand_in[shown]
     within = (2 * copy + 1) * counts[tile] // (2 * copies)
-    return _on_map(children[first[tile] + within], order)
+    return _on_map(children[first[tile] + within])
 
 
 def parents(coarse: NDArray[np.floating], fine: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -139,12 +139,12 @@ def parents(coarse: NDArray[np.floating], fine: NDArray[np.floating]) -> NDArray
     return np.asarray(cKDTree(coarse).query(fine)[1], np.int64)
 
 
-def _sequence(grid: NDArray[np.integer], order: Order) -> NDArray[np.int64]:
-    tiles = np.asarray(grid).reshape(-1, 2)
-    return hilbert_order(tiles) if order == "hilbert" else np.lexsort((tiles[:, 0], tiles[:, 1]))
+def _along_the_curve(n: int, n_tokens: int) -> NDArray[np.int64]:
+    """Return :func:`token_indices` with copies beside their original."""
+    return np.sort(token_indices(n, n_tokens))
 
 
-def _on_map(sequence: NDArray[np.int64], order: Order) -> NDArray[np.int64]:
+def _on_map(sequence: NDArray[np.int64], order: Order = "hilbert") -> NDArray[np.int64]:
     """Lay a sequence of tokens on the map; return it row by row."""
     side = math.isqrt(len(sequence))
     if side * side != len(sequence):

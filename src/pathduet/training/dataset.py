@@ -153,6 +153,14 @@ class SlideDataset:
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def patients(self) -> list[list[int]]:
+        """Positions of each patient's slides, patients in the order in which they come."""
+        found: dict[str, list[int]] = {}
+        for i, sample in enumerate(self.samples):
+            found.setdefault(sample.patient_id, []).append(i)
+        return list(found.values())
+
     def encoder(self) -> dict[str, str | int | float]:
         """Return what all feature files say about their encoder; {} if no magnification is read, so that none is opened.
 
@@ -318,7 +326,7 @@ def map_rows(
     magnification : str
         Of the map.
     read : sequence of str
-        Magnifications that the network reads, the coarser first: the map of the second is nested in that of the first.
+        Magnifications that the network reads, the coarser first: in Hilbert order the map of the second is nested in that of the first.
     config : ModelConfig
         Number and order of tokens.
     """
@@ -326,7 +334,7 @@ def map_rows(
 
     order: Any = config.token_order
     grid = file.grid(magnification)
-    if magnification == read[0]:
+    if magnification == read[0] or order == "raster":
         return token_rows(grid, config.tokens, order)
     centres = [_centres(file, m) for m in (read[0], magnification)]
     coarse = file.grid(read[0])
@@ -334,7 +342,7 @@ def map_rows(
         parent = np.arange(len(grid)) * len(coarse) // len(grid)
     else:
         parent = parents(centres[0], centres[1])
-    return nested_token_rows(coarse, grid, parent, config.tokens, order)
+    return nested_token_rows(coarse, grid, parent, config.tokens)
 
 
 def _centres(file: SlideFeatures, magnification: str) -> NDArray[np.float64] | None:

@@ -31,6 +31,10 @@ class TrainingItems(Protocol):
     def __len__(self) -> int:
         """Return how many items there are."""
 
+    @property
+    def patients(self) -> Sequence[Sequence[int]]:
+        """Positions of each patient's items."""
+
     def batch(self, indices: Sequence[int], /) -> Any:
         """Return some items stacked, with `slide_ids` (to name them in errors) and `to(device)`."""
 
@@ -48,11 +52,25 @@ def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def epoch_batches(slides: int, config: TrainingConfig, epoch: int) -> list[list[int]]:
-    """Return one epoch's batches of dataset positions; they depend on the seed and the epoch only."""
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-    order = torch.randperm(slides, generator=generator).tolist()
-    return [order[i : i + config.batch_size] for i in range(0, slides, config.batch_size)]
+def epoch_batches(patients: Sequence[Sequence[int]], config: TrainingConfig, epoch: int) -> list[list[int]]:
+    """Return one epoch's batches of dataset positions; they depend on the seed and the epoch only.
+
+    An epoch has as many items as there are slides. Patients take turns in rounds, in a new order each round, and a patient's slides take turns
+    too: whoever has many slides counts no more than others, as in evaluation.
+
+    Parameters
+    ----------
+    patients : sequence of sequence of int
+        Positions of each patient's slides.
+    """
+    slides, count = sum(map(len, patients)), len(patients)
+    start, items = epoch * slides, []
+    for turn in range(start // count, -(-(start + slides) // count)):
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + turn)
+        order = torch.randperm(count, generator=generator).tolist()
+        items += [patients[p][(turn + p) % len(patients[p])] for p in order]
+    items = items[start % count :][:slides]
+    return [items[i : i + config.batch_size] for i in range(0, slides, config.batch_size)]
 
 
 def read_ahead(dataset: TrainingItems, batches: Iterable[Sequence[int]]) -> Iterator[Any]:
@@ -173,7 +191,7 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
     model, objective, dataset, config = training.model, training.objective, training.dataset, training.config
     optimizer, device, steps_per_epoch = training.optimizer, training.device, training.steps_per_epoch
     model.train()
-    plan = epoch_batches(len(dataset), config, epoch)
+    plan = epoch_batches(dataset.patients, config, epoch)
     batches = read_ahead(dataset, plan)
     sizes = iter([len(indices) for indices in plan])
     sums: dict[str, float] = {}

@@ -261,7 +261,8 @@ def _objective(
     network, training = model.settings.network, model.settings.training
     weights: Tensor | None = None
     if training.class_weights and isinstance(target, ClassTarget):
-        weights = class_weights([sample.label for sample in dataset.samples], target.outputs).to(device)
+        labels = [dataset.samples[slides[0]].label for slides in dataset.patients]
+        weights = class_weights(labels, target.outputs).to(device)
     if teacher is not None:
         return DistilledObjective(target, training, weights, teacher)
     if not network.has_experts:
