@@ -141,7 +141,7 @@ def test_slides_of_a_patient_are_averaged_before_the_patient_metric():
     assert (metrics["n_patients"], metrics["n_slides"], metrics["unit"]) == (2, 3, "patient")
 
 
-def test_patient_risk_is_the_risk_of_the_mean_survival_curve():
+def test_patient_risk_is_the_risk_of_the_mean_hazards():
     hazards = np.array([[0.1, 0.4], [0.5, 0.2]])
     survival = np.cumprod(1 - hazards, axis=1)
     predictions = table(
@@ -149,7 +149,7 @@ def test_patient_risk_is_the_risk_of_the_mean_survival_curve():
         h_1=hazards[:, 0], h_2=hazards[:, 1],
     )  # fmt: skip
     averaged = average_patients(predictions)
-    assert averaged.loc[0, "risk"] == pytest.approx(-survival.mean(axis=0).sum())
+    assert averaged.loc[0, "risk"] == pytest.approx(-(0.7 + 0.7 * 0.7))
     assert averaged.loc[0, "h_1"] == pytest.approx(0.3)
 
 

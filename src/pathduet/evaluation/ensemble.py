@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pathduet.core.errors import InputError, Problem
-from pathduet.evaluation.patient_average import OUTPUTS
+from pathduet.evaluation.patient_average import OUTPUTS, mean_risk
 from pathduet.evaluation.predictions import class_names, evaluated_part
 
 #: Stands in place of a fold's number.
@@ -18,8 +18,7 @@ ENSEMBLE = "ensemble"
 def ensemble_predictions(folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the mean prediction of the folds' models on the same (external) slides.
 
-    Probabilities, hazards and predicted values are averaged. Where there are hazards, the risk is computed from the mean ones
-    (risk = -sum_t S(t), S the cumulative product of 1 - hazard); otherwise (Cox models) risks are averaged.
+    Probabilities, hazards and predicted values are averaged, risks as :func:`~pathduet.evaluation.patient_average.mean_risk` says.
 
     Returns
     -------
@@ -51,9 +50,7 @@ def ensemble_predictions(folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     outputs = [name for name in first.columns if name.startswith(OUTPUTS)]
     stacked = np.stack([t.loc[first.index, outputs].to_numpy(dtype=float) for t in tables])
     result[outputs] = stacked.mean(axis=0)
-    hazards = sorted((n for n in outputs if n.startswith("h_")), key=lambda name: int(name[2:]))
-    if hazards:
-        result["risk"] = -np.cumprod(1 - result[hazards].to_numpy(dtype=float), axis=1).sum(axis=1)
+    result = mean_risk(result)
     classes = class_names(result)
     if classes:
         result["predicted"] = [

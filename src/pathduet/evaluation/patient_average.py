@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from pathduet.core.errors import InputError, Problem
@@ -15,10 +16,7 @@ OUTPUTS = ("p_", "p10_", "p20_", "h_", "h10_", "h20_", "risk", "prediction")
 
 
 def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Average the slides of each patient: probabilities, hazards, risks and predicted values.
-
-    The mean risk is the risk of the mean survival curve (risk is minus the sum of the curve), so that a
-    patient's risk and curve stay consistent.
+    """Average the slides of each patient: probabilities, hazards and predicted values, and risks as :func:`mean_risk` says.
 
     Returns
     -------
@@ -52,4 +50,17 @@ def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
     means = groups[outputs].mean()
     # A slide without a prediction must not vanish in its patient's mean.
     means = means.mask(predictions[outputs].isna().groupby(predictions["patient_id"], sort=True).any())
-    return first.join(means).sort_index().reset_index()
+    return mean_risk(first.join(means).sort_index().reset_index())
+
+
+def mean_risk(means: pd.DataFrame) -> pd.DataFrame:
+    """Return averaged predictions with the risk that belongs to the averaged hazards.
+
+    A survival curve has one definition wherever magnifications, slides or folds are averaged: that of the mean hazards h, S(t) the product of
+    1 - h up to t, the risk minus the sum of S. The mean of the risks would be the risk of another curve. Models that predict
+    no hazards (Cox) keep the mean risk.
+    """
+    hazards = sorted((name for name in means if name.startswith("h_")), key=lambda name: int(name[2:]))
+    if not hazards:
+        return means
+    return means.assign(risk=-np.cumprod(1 - means[hazards].to_numpy(float), axis=1).sum(axis=1))

@@ -29,6 +29,7 @@ from pathduet.cohort.tasks import Task
 from pathduet.core.checksums import checked
 from pathduet.core.files import write_tsv
 from pathduet.evaluation.censoring import interval_survival
+from pathduet.evaluation.patient_average import average_patients
 from pathduet.evaluation.predictions import labelled, read_predictions
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups, risk_cuts
 from pathduet.explain.files import TABLES
@@ -380,7 +381,7 @@ def _cut_parts(
     if not checked(path).is_file():
         return []
     table = read_predictions(path)
-    return [(table, risk_cuts(table.groupby("patient_id")["risk"].mean().to_numpy(dtype=float)))]
+    return [(table, risk_cuts(average_patients(table)["risk"].to_numpy(dtype=float)))]
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
