@@ -16,7 +16,7 @@ from scipy.stats import entropy
 
 from pathduet.cohort.survival_bins import discretize
 from pathduet.losses.cgc import coordinate_classifier, coordinate_gradients, in_conflict, subspace_logits
-from pathduet.losses.dev import cross_scale_similarity, dev_loss
+from pathduet.losses.dev import cross_scale_similarity, dev_loss, level_loss
 from pathduet.losses.distillation import distillation_loss, hazard_distillation_loss
 from pathduet.losses.survival import survival_curve, survival_nll, survival_risk
 
@@ -165,7 +165,8 @@ class TestConsistency:
 
     def test_equals_the_variance_of_the_diagonal_of_the_full_matrix(self) -> None:
         a, b = self.attention(5, 2, 3, 7), self.attention(5, 2, 3, 7, seed=1)
-        full = (a.flatten(1) @ b.flatten(1).T).numpy() / (2 * 3)  # C, B x B, mean over heads and genes
+        rows = [(x / x.norm(dim=-1, keepdim=True)).flatten(1) for x in (a, b)]
+        full = (rows[0] @ rows[1].T).numpy() / (2 * 3)  # C, B x B, mean over heads and genes
         assert float(dev_loss(a, b, 10.0)) == pytest.approx(10.0 * np.var(np.diag(full)), rel=1e-9)
 
     def test_by_hand(self) -> None:
@@ -173,6 +174,30 @@ class TestConsistency:
         a = torch.tensor([[[[1.0, 0.0]]], [[[1.0, 0.0]]]])
         b = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 1.0]]]])
         assert float(dev_loss(a, b, 2.0)) == 0.5
+
+    def test_its_scale_depends_on_neither_keys_nor_genes(self) -> None:
+        # half the slides attend alike, half elsewhere, on a tenth of the keys
+        found = []
+        for keys, genes in ((10, 2), (200, 50)):
+            there, elsewhere = torch.zeros(2, 1, genes, keys)
+            there[..., : keys // 10], elsewhere[..., -(keys // 10) :] = 10 / keys, 10 / keys
+            a, b = torch.stack([there] * 4), torch.stack([there, there, elsewhere, elsewhere])
+            found.append(float(dev_loss(a, b)))
+        assert found == pytest.approx([0.25, 0.25])
+
+    def test_the_level_is_what_uniform_attention_does_not_lower(self) -> None:
+        even, a = torch.full((4, 2, 3, 7), 1 / 7, dtype=torch.float64), self.attention(4, 2, 3, 7)
+        assert float(dev_loss(even, even)) == pytest.approx(0, abs=1e-12)
+        assert float(level_loss(even, even)) == 1 and float(level_loss(a, a, 3.0)) == pytest.approx(
+            0, abs=1e-9
+        )
+        assert float(level_loss(a, 2 / 7 - a, 3.0)) == pytest.approx(6)
+        b = self.attention(4, 2, 3, 7, seed=1)
+        r = [np.corrcoef(x, y)[0, 1] for x, y in zip(a.reshape(-1, 7), b.reshape(-1, 7), strict=True)]
+        assert float(level_loss(a, b)) == pytest.approx(1 - np.mean(r))
+        assert torch.autograd.gradcheck(
+            lambda x, y: level_loss(x, y), (a.requires_grad_(), b.requires_grad_())
+        )
 
     def test_zero_for_one_slide_and_for_equally_consistent_slides(self) -> None:
         a, b = self.attention(1, 2, 3, 7), self.attention(1, 2, 3, 7, seed=1)

@@ -60,7 +60,7 @@ def mean_risk(means: pd.DataFrame) -> pd.DataFrame:
     1 - h up to t, the risk minus the sum of S. The mean of the risks would be the risk of another curve. Models that predict
     no hazards (Cox) keep the mean risk.
     """
-    hazards = sorted((name for name in means if name.startswith("h_")), key=lambda name: int(name[2:]))
+    hazards = sorted((str(n) for n in means if str(n).startswith("h_")), key=lambda name: int(name[2:]))
     if not hazards:
         return means
     return means.assign(risk=-np.cumprod(1 - means[hazards].to_numpy(float), axis=1).sum(axis=1))

@@ -12,11 +12,10 @@ Of every gene token, over the slides of a fold's test part (patients with expres
 
 and between the magnifications:
 
-- `similarity`: the gene's part in C_ii of eq. 7 (dot product of its attention rows at 10x and 20x, mean over heads), times the
-  number of keys: 1 = no relation between spread-out rows. Its mean over genes is the slide's C_ii, whose
-  variance over slides the consistency loss (IGC) lowers;
+- `similarity`: the gene's part in C_ii of eq. 7 (cosine of its attention rows at 10x and 20x, mean over heads). Its mean over genes
+  is the slide's C_ii, whose variance over slides the consistency loss (IGC) lowers; near 1 for rows that are spread out, whatever they show;
 - `agreement`: Pearson r over keys of the gene's head-averaged attention at 10x and 20x. Key k lies near the same place of
-  both token maps, which is near the same place of the slide.
+  the slide at both, since the token map of 20x is nested in that of 10x.
 
 A gene's numbers are averaged over the slides of a patient, the patients of a fold, then the folds that selected it.
 """
@@ -70,8 +69,9 @@ def focus(attention: Floats) -> Floats:
 
 
 def similarity(first: Floats, second: Floats) -> Floats:
-    """Return keys times the mean over heads of the dot product of two attentions (heads, G, keys), shape (G,)."""
-    return np.asarray((first * second).sum(axis=2).mean(axis=0) * first.shape[2])
+    """Return the mean over heads of the cosine of two attentions (heads, G, keys), shape (G,)."""
+    size = np.sqrt((first**2).sum(axis=2) * (second**2).sum(axis=2))
+    return np.asarray(((first * second).sum(axis=2) / size).mean(axis=0))
 
 
 def row_correlation(first: Floats, second: Floats) -> Floats:
@@ -351,5 +351,5 @@ def _message(table: pd.DataFrame) -> str:
     means = table[["similarity", "agreement"]].mean()
     return (
         f"The same gene at 10x and 20x: attention agrees with r {round(means['agreement'], 2) + 0.0:.2f}, similarity "
-        f"{means['similarity']:.2f} (1 = unrelated), mean of {len(table)} genes."
+        f"{means['similarity']:.2f}, mean of {len(table)} genes."
     )

@@ -37,6 +37,8 @@ class TrainingConfig:
         Inter-magnification consistency, the DEV loss (eq. 7); teacher only.
     lambda_dev : float
         Weight of the DEV loss.
+    lambda_level : float
+        Weight of 1 - correlation of the two magnifications' attention, which eq. 7 does not have; 0 = without.
     w_mse, w_kl : float
         Weights of the representation and prediction terms (eq. 18); distilled only.
     w_order : float
@@ -61,6 +63,7 @@ class TrainingConfig:
     cgc: bool = default("training.teacher.cgc")
     igc: bool = default("training.teacher.igc")
     lambda_dev: float = default("training.teacher.lambda_dev")
+    lambda_level: float = default("training.teacher.lambda_level")
     w_mse: float = default("training.distilled.w_mse")
     w_kl: float = default("training.distilled.w_kl")
     w_order: float = 0.1
@@ -76,7 +79,7 @@ class TrainingConfig:
             if not getattr(self, name) > 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be above 0")
         for name in (
-            "weight_decay", "clip_norm", "lambda_dev", "w_mse", "w_kl",
+            "weight_decay", "clip_norm", "lambda_dev", "lambda_level", "w_mse", "w_kl",
             "w_order", "cache_mib",
         ):  # fmt: skip
             if not getattr(self, name) >= 0:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pathduet.losses.cgc import coordinate_classifier, subspace_logits
-from pathduet.losses.dev import dev_loss
+from pathduet.losses.dev import dev_loss, level_loss
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.plain_attention import pool_keys
 from pathduet.models.method.student import Student
@@ -102,23 +102,29 @@ class TeacherObjective:
         task, probability = _task_loss(self.target, output.logits, batch, self.class_weights)
         parts = {"task": task}
         if consistency:
-            parts["dev"] = torch.stack([self._dev(model, output, s) for s in model.config.subspaces]).sum()
+            by_subspace = [self._consistency(model, output, s) for s in model.config.subspaces]
+            parts |= {
+                name: torch.stack([found[name] for found in by_subspace]).sum() for name in by_subspace[0]
+            }
         if self.config.cgc:
             self._record_confidence(model, output.representation, batch)
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 
-    def _dev(self, model: Teacher, output: TeacherOutput, subspace: str) -> Tensor:
+    def _consistency(self, model: Teacher, output: TeacherOutput, subspace: str) -> dict[str, Tensor]:
         coarse, fine = (output.branches[m][subspace].attention for m in model.config.experts)
         assert coarse is not None and fine is not None
         if model.config.attention == "plain":
             # by the cells around the reference points: lambda then means what it means with deformable attention
             side = max(math.isqrt(model.config.tokens) // model.config.stride, 1)
             coarse, fine = pool_keys(coarse, side), pool_keys(fine, side)
-        return self.consistency_loss(model, coarse, fine, subspace)
+        return self.consistency_losses(coarse, fine, model.gene_mask(subspace))
 
-    def consistency_loss(self, model: Teacher, coarse: Tensor, fine: Tensor, subspace: str) -> Tensor:
-        """Return the DEV loss of a subspace's attention (B, heads, G, keys) at the two magnifications."""
-        return dev_loss(coarse, fine, self.config.lambda_dev, model.gene_mask(subspace))
+    def consistency_losses(self, coarse: Tensor, fine: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Return the loss terms of a subspace's attention (B, heads, G, keys) at the two magnifications, by name."""
+        terms = {"dev": dev_loss(coarse, fine, self.config.lambda_dev, mask)}
+        if self.config.lambda_level:
+            terms["level"] = level_loss(coarse, fine, self.config.lambda_level, mask)
+        return terms
 
     @torch.no_grad()
     def _record_confidence(self, model: Teacher, representation: dict[str, Tensor], batch: Batch) -> None:

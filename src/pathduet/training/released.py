@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from pathduet.models.method.teacher import Teacher
 from pathduet.training.config import TrainingConfig
 from pathduet.training.objectives import TeacherObjective
 
@@ -23,9 +22,9 @@ class ReleasedTeacherObjective(TeacherObjective):
 
     projections: ClassVar[int] = 2
 
-    def consistency_loss(self, model: Teacher, coarse: Tensor, fine: Tensor, subspace: str) -> Tensor:
+    def consistency_losses(self, coarse: Tensor, fine: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Return the DEV loss of all positions of the query map."""
-        return released_dev_loss(coarse, fine, self.config.lambda_dev)
+        return {"dev": released_dev_loss(coarse, fine, self.config.lambda_dev)}
 
 
 def released_dev_loss(attention_10x: Tensor, attention_20x: Tensor, weight: float = 1.0) -> Tensor:
