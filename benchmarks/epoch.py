@@ -57,7 +57,7 @@ SIZES = {
         (40, 150),
         1280,
         {"tumor": 181, "tme": 319},
-        ModelConfig(tokens=144, offset_kernel=3, stride=2, offset_range=2.0),
+        ModelConfig(tokens=144, offset_kernel=3, stride=2, offset_range_points=2.0),
     ),
     "full": Size(24, (2500, 2500), 1024, {"tumor": 59, "tme": 361}, ModelConfig()),
 }

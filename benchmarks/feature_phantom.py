@@ -56,7 +56,7 @@ LOOK_NOISE = 0.5  # of what the nuclei show of the tumour programme
 #: Spread of the region means, shift by the density of tumour nuclei, and shift per SD of the tumour programme.
 LOOKS = {"flat": (REGION_SPREAD, 0.0, 0.0), "nuclei": (0.18, 4.5, 1.1), "distinct": (0.8, 0.0, 0.0)}
 SIZES = ModelConfig(
-    tokens=144, width=32, heads=4, head_dim=8, offset_groups=4, offset_kernel=3, stride=2, offset_range=2.0
+    tokens=144, width=32, heads=4, head_dim=8, offset_groups=4, offset_kernel=3, stride=2, offset_range_points=2.0
 )
 
 

@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {
     "encoder": {"name": "efficientnet_lite0", "batch_size": 32},
     "model": {
         "tokens": 16, "width": 16, "heads": 2, "head_dim": 8, "offset_groups": 2, "offset_kernel": 3, "stride": 1,
-        "offset_range": 2.0,
+        "offset_range_points": 2.0,
     },
     "comparison": {"models": ["abmil"]},
     "training": {name: {"epochs": 1} for name in ("teacher", "student", "distilled")},

@@ -212,7 +212,7 @@ CATALOGUE: dict[str, Model] = {
         ),
         _baseline(
             "sml", "SML", "Zhang et al.: Knowledge-driven Subspace Fusion and Gradient Coordination, MICCAI 2024",
-            BOTH, BOTH, "sml:Sml", "sml:SmlConfig", inherits=("offset_kernel", "stride", "offset_range"),
+            BOTH, BOTH, "sml:Sml", "sml:SmlConfig", inherits=("offset_kernel", "stride", "offset_range_points"),
         ),
         _baseline(
             "lm", "LM", "linear imputation of the gene vector, after Dumpala et al., NeurIPS workshop 2018",

@@ -268,8 +268,10 @@ def test_six_keys_on_a_cohort_of_ones_own_give_the_papers_settings() -> None:
         }
     )
     assert (config["encoder"]["name"], config["encoder"]["stage"]) == ("resnet50", 3)
-    shape = {key: config["model"][key] for key in ("tokens", "offset_kernel", "stride", "offset_range")}
-    assert shape == {"tokens": 2500, "offset_kernel": 6, "stride": 4, "offset_range": 4.0}
+    shape = {
+        key: config["model"][key] for key in ("tokens", "offset_kernel", "stride", "offset_range_points")
+    }
+    assert shape == {"tokens": 2500, "offset_kernel": 6, "stride": 4, "offset_range_points": 4.0}
     assert "phantom" not in yaml.safe_dump(config) and "demo" not in yaml.safe_dump(config)
 
 

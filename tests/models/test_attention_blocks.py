@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -140,9 +142,17 @@ def test_offsets_stay_in_range_and_depend_on_the_queries() -> None:
     block = DeformableAttention(CONFIG)
     patches = torch.randn(2, 36, 8)
     one, other = (block(torch.randn(2, 16, 8) * 20, patches).offsets for _ in range(2))
-    assert one.abs().max() <= CONFIG.offset_range
+    # 6 cells and 3 points: a spacing is 2 cells, and this many strong queries reach the limit
+    assert CONFIG.offset_range_points * 1.5 < one.abs().max() <= CONFIG.offset_range_points * 2
     assert not torch.allclose(one, other)
     assert one.flatten(2, 3).std(dim=2).min() > 0, "every group's offsets differ across the grid"
+
+
+def test_offsets_see_the_tissue_only_where_they_are_told_to() -> None:
+    queries, here, there = torch.randn(2, 16, 8), torch.randn(2, 36, 8), torch.randn(2, 36, 8)
+    for given, moved in (("queries", False), ("queries_and_patches", True)):
+        block = DeformableAttention(dataclasses.replace(CONFIG, offset_input=given))
+        assert torch.equal(block(queries, here).offsets, block(queries, there).offsets) != moved
 
 
 def test_masked_queries_move_no_point() -> None:

@@ -267,12 +267,12 @@ def test_baselines_take_the_map_from_the_method_and_their_own_settings_from_the_
 ) -> None:
     made = plan(
         tmp_path,
-        model={"stride": 3, "offset_range": 1.5},
+        model={"stride": 3, "offset_range_points": 1.5},
         comparison={"settings": {"mcat": {"gene_groups": "chunks"}}},
     )
     networks = {m: made.training_settings("survival", m)["network"] for m in ("mcat", "cmta", "sml", "abmil")}
     assert networks["mcat"] == {"gene_groups": "chunks"} and networks["cmta"] == {}
-    assert (networks["sml"]["stride"], networks["sml"]["offset_range"]) == (3, 1.5)
+    assert (networks["sml"]["stride"], networks["sml"]["offset_range_points"]) == (3, 1.5)
     assert networks["abmil"] == {}
     for base, settings in networks.items():
         assert choose(base, settings).base == base

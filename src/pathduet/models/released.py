@@ -38,7 +38,12 @@ from pathduet.models.method.teacher import Teacher
 from pathduet.models.method.token_aggregation import TokenAggregation
 
 #: Switches of the method that these networks do not have, with the only value that they take.
-_SWITCHES = {"attention": "deformable", "gene_input": "tokens", "aggregation": "ita"}
+_SWITCHES = {
+    "attention": "deformable",
+    "offset_input": "queries",
+    "gene_input": "tokens",
+    "aggregation": "ita",
+}
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,11 @@ class BiasedDeformableAttention(nn.Module):
         super().__init__()
         self.stride = config.stride
         self.offsets = OffsetNetwork(
-            config.width, config.offset_groups, config.offset_kernel, config.stride, config.offset_range
+            config.width,
+            config.offset_groups,
+            config.offset_kernel,
+            config.stride,
+            config.offset_range_points,
         )
         self.attend = MultiHeadAttention(config.width, config.heads, config.head_dim, config.dropout)
         self.bias = PositionBias(max(config.width // 4, 4), config.heads // config.offset_groups)
@@ -119,7 +128,8 @@ class BiasedDeformableAttention(nn.Module):
         """Attend from (B, N, c) to (B, N, c), both maps of n x n cells; the attention is always returned."""
         n = round(patches.shape[1] ** 0.5)
         side = max(n // self.stride, 1)
-        offsets = self.offsets(queries, side)  # (B, groups, h, w, 2)
+        # the public code's points lie from edge to edge of the map
+        offsets = self.offsets(queries, side, n / max(side - 1, 1))  # (B, groups, h, w, 2)
         points = reference_points(side, device=patches.device, dtype=offsets.dtype) + offsets * (2 / n)
         cells = reference_points(n, device=patches.device, dtype=offsets.dtype).flatten(0, 1)
         bias = self.bias(cells * (n / 2), points.flatten(2, 3) * (n / 2))

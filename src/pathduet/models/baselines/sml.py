@@ -38,7 +38,7 @@ class SmlConfig(BagConfig):
         Attention heads and the width of each.
     queries : int
         Side of the grid of queries.
-    offset_groups, offset_kernel, stride, offset_range
+    offset_groups, offset_kernel, stride, offset_range_points
         Of the deformable attention, as in the method's `model` section.
     gene_hidden : int
         Width of the SNN's first layer.
@@ -55,7 +55,7 @@ class SmlConfig(BagConfig):
     offset_groups: int = 8
     offset_kernel: int = 6
     stride: int = 4
-    offset_range: float = 4.0
+    offset_range_points: float = 4.0
     gene_hidden: int = 256
     similarity: float = 1.0
     dropout: float = 0.1
@@ -74,7 +74,7 @@ class SmlConfig(BagConfig):
             offset_groups=self.offset_groups,
             offset_kernel=self.offset_kernel,
             stride=self.stride,
-            offset_range=self.offset_range,
+            offset_range_points=self.offset_range_points,
             dropout=self.dropout,
         )
 

@@ -11,6 +11,7 @@ from pathduet.core.config import default
 
 TOKEN_ORDERS = ("hilbert", "raster")
 EXPERT_RULES = ("max_confidence", "mean")
+OFFSET_INPUTS = ("queries", "queries_and_patches")
 ATTENTIONS = ("deformable", "plain")
 GENE_INPUTS = ("tokens", "vector")
 PATCH_STARTS = ("principal", "random")
@@ -39,8 +40,12 @@ class ModelConfig:
     offset_kernel, stride : int
         Kernel of the offset network and spacing of the reference points, in map cells. 50 x 50 tokens at
         stride 4 give 12 x 12 points.
-    offset_range : float
-        Farthest that a reference point can move along each axis, in map cells.
+    offset_range_points : float
+        Farthest that a reference point can move along each axis, in spacings of the reference points: 4 of 12 points over a map of 50 cells
+        are 17 cells.
+    offset_input : str
+        What the teacher's offsets are computed from: ``queries`` (the gene tokens, eq. 1, which cannot see the tissue) or
+        ``queries_and_patches`` (their sum with the patch map, averaged to the grid of the queries).
     dropout : float
         Applied to what attention adds, and to a representation before its classifier.
     neighbors : int
@@ -77,7 +82,8 @@ class ModelConfig:
     offset_groups: int = default("model.offset_groups")
     offset_kernel: int = default("model.offset_kernel")
     stride: int = default("model.stride")
-    offset_range: float = default("model.offset_range")
+    offset_range_points: float = default("model.offset_range_points")
+    offset_input: str = default("model.offset_input")
     dropout: float = default("model.dropout")
     neighbors: int = default("model.neighbors")
     refinements: int = default("model.refinements")
@@ -95,6 +101,7 @@ class ModelConfig:
             ("token_order", self.token_order, TOKEN_ORDERS),
             ("expert_rule", self.expert_rule, EXPERT_RULES),
             ("attention", self.attention, ATTENTIONS),
+            ("offset_input", self.offset_input, OFFSET_INPUTS),
             ("magnifications", self.magnifications, ("both", *MAGNIFICATIONS)),
             ("gene_input", self.gene_input, GENE_INPUTS),
             ("patch_start", self.patch_start, PATCH_STARTS),
@@ -128,8 +135,10 @@ class ModelConfig:
             raise ValueError(f"model.dropout is {self.dropout}; it must be in [0, 1)")
         if self.refinements < 0:
             raise ValueError(f"model.refinements is {self.refinements}; it must not be negative")
-        if self.offset_range < 0:
-            raise ValueError(f"model.offset_range is {self.offset_range}; it must not be negative")
+        if self.offset_range_points < 0:
+            raise ValueError(
+                f"model.offset_range_points is {self.offset_range_points}; it must not be negative"
+            )
         if not 1 <= len(set(self.subspaces)) == len(self.subspaces) <= MOST_SUBSPACES:
             raise ValueError(f"{len(self.subspaces)} subspaces; name one to {MOST_SUBSPACES}, each once")
         for name in self.subspaces:

@@ -93,6 +93,12 @@ def sample_map(patches: Tensor, points: Tensor) -> Tensor:
     return sampled.reshape(B, c, h * w).transpose(1, 2)
 
 
+def pooled_map(patches: Tensor, side: int) -> Tensor:
+    """Return a patch map (B, n x n, c) averaged to side x side cells, (B, side x side, c)."""
+    grid = patches.transpose(1, 2).unflatten(2, (map_side(patches.shape[1], "patch tokens"), -1))
+    return F.adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2)
+
+
 class OffsetNetwork(nn.Module):
     """Psi: depthwise convolution, GELU, 1 x 1 convolution, tanh times the range.
 
@@ -102,25 +108,32 @@ class OffsetNetwork(nn.Module):
         Width of the query tokens and number of offset groups.
     kernel, stride : int
         Kernel of the depthwise convolution, and its largest stride.
-    offset_range : float
-        Largest offset along each axis, in map cells.
+    offset_range_points : float
+        Largest offset along each axis, in spacings of the reference points.
     """
 
-    def __init__(self, width: int, groups: int, kernel: int, stride: int, offset_range: float) -> None:
+    def __init__(self, width: int, groups: int, kernel: int, stride: int, offset_range_points: float) -> None:
         super().__init__()
-        self.groups, self.kernel, self.stride, self.offset_range = groups, kernel, stride, offset_range
+        self.groups, self.kernel, self.stride, self.offset_range_points = (
+            groups,
+            kernel,
+            stride,
+            offset_range_points,
+        )
         self.spatial = nn.Conv2d(width, width, kernel, groups=width)
         self.pointwise = nn.Conv2d(width, 2 * groups, 1, groups=groups, bias=False)
 
-    def forward(self, queries: Tensor, side: int) -> Tensor:
-        """Return offsets (B, groups, side, side, 2) in map cells for (B, q x q, c) queries."""
+    def forward(self, queries: Tensor, side: int, spacing: float) -> Tensor:
+        """Return offsets (B, groups, side, side, 2) in map cells for (B, q x q, c) queries; `spacing` of the points in map cells."""
         B, Q, c = queries.shape
         q = map_side(Q, "query tokens")
         stride = min(max(q // side, 1), self.stride)
         grid = queries.transpose(1, 2).reshape(B, c, q, q)
         padding = (self.kernel - stride + 1) // 2
         x = F.conv2d(grid, self.spatial.weight, self.spatial.bias, stride, padding, groups=c)
-        x = torch.tanh(self.pointwise(F.gelu(x))) * self.offset_range  # (B, 2 groups, ., .)
+        x = torch.tanh(self.pointwise(F.gelu(x))) * (
+            self.offset_range_points * spacing
+        )  # (B, 2 groups, ., .)
         if x.shape[-1] != side:
             x = F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
         return x.view(B, self.groups, 2, side, side).permute(0, 1, 3, 4, 2)
@@ -132,14 +145,18 @@ class DeformableAttention(nn.Module):
     Parameters
     ----------
     config : ModelConfig
-        Width, heads, offset groups, kernel, stride and range, dropout.
+        Width, heads, offset groups, kernel, stride, range and input, dropout.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.stride = config.stride
+        self.stride, self.sees_patches = config.stride, config.offset_input == "queries_and_patches"
         self.offsets = OffsetNetwork(
-            config.width, config.offset_groups, config.offset_kernel, config.stride, config.offset_range
+            config.width,
+            config.offset_groups,
+            config.offset_kernel,
+            config.stride,
+            config.offset_range_points,
         )
         self.attend = MultiHeadAttention(config.width, config.heads, config.head_dim, config.dropout)
 
@@ -173,7 +190,9 @@ class DeformableAttention(nn.Module):
         n = map_side(patches.shape[1], "patch tokens")
         side = max(n // self.stride, 1)
         guides = queries if query_mask is None else queries * query_mask.unsqueeze(-1)
-        offsets = self.offsets(guides, side)
+        if self.sees_patches and queries is not patches:
+            guides = guides + pooled_map(patches, map_side(queries.shape[1], "query tokens"))
+        offsets = self.offsets(guides, side, n / side)
         grid = reference_points(side, device=patches.device, dtype=offsets.dtype)
         points = grid + offsets * (2 / n)  # n cells span the 2 units from -1 to 1
         tokens, attention = self.attend(queries, sample_map(patches, points), need_attention=need_attention)
