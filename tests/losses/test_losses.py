@@ -145,6 +145,11 @@ class TestCoordination:
         blocks, sure = [block.clone() for block in gradient.chunk(5, dim=1)], torch.arange(5.0)
         assert coordinate_classifier(gradient, sure)
         assert torch.equal(gradient, torch.cat(coordinate_gradients(blocks, sure), dim=1))
+        rows = torch.cat(blocks, dim=1)
+        assert coordinate_classifier(rows, sure, by_row=True) and not torch.equal(rows, gradient)
+        for row in range(3):
+            alone = coordinate_gradients([block[row] for block in blocks], sure)
+            assert torch.allclose(rows[row], torch.cat(alone))
         agreeing = blocks[0].repeat(1, 5)
         before = agreeing.clone()
         assert not coordinate_classifier(agreeing, sure) and torch.equal(agreeing, before)

@@ -50,7 +50,7 @@ def test_the_blocks_take_tokens_and_return_tokens() -> None:
     assert seen.tokens.shape == (B, 9, C) and seen.attention.shape == (B, HEADS, 9, KEYS)
     mask = torch.ones(1, 9, dtype=torch.bool)
     fused = models.DisentangledFusion(CONFIG)(
-        patches=patches,
+        patches=dict.fromkeys(CONFIG.subspaces, patches),
         genes=dict.fromkeys(CONFIG.subspaces, genes),
         masks=dict.fromkeys(CONFIG.subspaces, mask),
     )

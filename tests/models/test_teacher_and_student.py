@@ -122,7 +122,7 @@ def test_masked_gene_tokens_change_nothing(per_slide: bool) -> None:
             name: torch.where(masks[name].expand(2, -1).unsqueeze(-1), tokens, filling)
             for name, tokens in genes.items()
         }
-        return fusion(patches, filled, masks).representation
+        return fusion(dict.fromkeys(genes, patches), filled, masks).representation
 
     assert torch.equal(fuse(0.0), fuse(123.0))
 
@@ -135,7 +135,8 @@ def test_fusion_passes_gradcheck_in_patches_and_genes() -> None:
     patches, tumor, tme = (torch.randn(1, n, 4, dtype=torch.float64, requires_grad=True) for n in (16, 4, 4))
     masks = dict.fromkeys(GENES, torch.tensor([True, True, True, False]))
     assert torch.autograd.gradcheck(
-        lambda x, *genes: fusion(x, dict(zip(GENES, genes)), masks).representation, (patches, tumor, tme)
+        lambda x, *genes: fusion(dict.fromkeys(GENES, x), dict(zip(GENES, genes)), masks).representation,
+        (patches, tumor, tme),
     )
 
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from pathduet.core.errors import InputError, Problem
 from pathduet.features.token_map import nested_token_rows, parents, token_rows
+from pathduet.losses.cgc import coordinate_gradients
 from pathduet.losses.class_weights import class_weights
 from pathduet.models import MAGNIFICATIONS, Student, Teacher
 from pathduet.training import (
@@ -308,6 +309,50 @@ def test_coordination_leaves_no_conflict_between_the_classifiers_blocks(
                     "one gradient is projected, the more confident one stays"
                 )
     assert any(conflicts), "no conflict in any of ten starts: nothing was tested"
+
+
+def test_coordination_of_what_the_branches_share_adds_up_to_the_plain_gradient_and_ends_conflicts(
+    cohort: fake_cohort.FakeCohort,
+) -> None:
+    dataset, outcome = slide_dataset(cohort), ClassTarget(("a", "b", "c", "d"))
+    batches = [dataset.batch(range(3)), dataset.batch(range(3, len(dataset)))]  # accumulated
+    seen = []
+    for seed in range(6):
+        torch.manual_seed(seed)
+        teacher = make_teacher()  # without dropout
+        gradients: dict[tuple[str, str], torch.Tensor] = {}
+        for scope in ("classifier", "shared"):
+            objective = TeacherObjective(outcome, TrainingConfig(cgc_scope=scope))
+            teacher.zero_grad()
+            for batch in batches:
+                objective.loss(teacher, batch).total.backward()
+            if scope == "shared":
+                block = teacher.patch_tokens("10x")
+                parameters = list(block.parameters())
+                asked = [
+                    torch.cat([
+                        torch.stack(found).sum(0).flatten()
+                        for found in zip(*(
+                            torch.autograd.grad(one.tokens, parameters, one.read[s].grad, retain_graph=True)
+                            for one in objective._shared["10x"]
+                        ), strict=True)
+                    ])
+                    for s in fake_cohort.GENES
+                ]  # fmt: skip
+                sure = torch.stack(objective._confidence["10x"]).sum(dim=0)
+            rate = objective.coordinate(teacher)
+            gradients[scope, "all"] = torch.cat(
+                [x.grad.flatten() for x in teacher.patch_tokens("10x").parameters()]
+            )
+        plain = torch.stack(asked).sum(dim=0)
+        assert torch.allclose(plain, gradients["classifier", "all"], atol=1e-5)
+        expected = torch.stack(coordinate_gradients(asked, sure)).sum(dim=0)
+        assert torch.allclose(gradients["shared", "all"], expected, atol=1e-6)
+        conflict = bool(torch.dot(*asked) < 0)
+        assert torch.equal(expected, plain) != conflict and (rate > 0 or not conflict)
+        seen.append(conflict)
+    assert any(seen), "no conflict: nothing was tested"
+    assert not objective._shared
 
 
 @pytest.mark.parametrize("outcome", [ClassTarget(("a", "b", "c", "d")), SurvivalTarget((1.0, 2.0, 3.0))])

@@ -61,14 +61,27 @@ def coordinate_gradients(
 
 
 def coordinate_classifier(
-    gradient: Tensor, confidences: Sequence[float | Tensor] | Tensor, times: int = 1
+    gradient: Tensor,
+    confidences: Sequence[float | Tensor] | Tensor,
+    times: int = 1,
+    by_row: bool = False,
 ) -> bool:
-    """Coordinate the blocks of a classifier's gradient (outputs, K c) in place; return whether any two were in conflict."""
-    blocks = gradient.chunk(len(confidences), dim=1)
-    conflict = any(in_conflict(one, other) for one, other in combinations(blocks, 2))
-    if conflict:
-        gradient.copy_(torch.cat(coordinate_gradients(blocks, confidences, times), dim=1))
+    """Coordinate the blocks of a classifier's gradient (outputs, K c) in place; return whether any two were in conflict.
+
+    `by_row`: each output's row for itself, as the authors' public code does.
+    """
+    conflict = False
+    for part in gradient.split(1 if by_row else len(gradient)):
+        blocks = part.chunk(len(confidences), dim=1)
+        if any_conflict(blocks):
+            part.copy_(torch.cat(coordinate_gradients(blocks, confidences, times), dim=1))
+            conflict = True
     return conflict
+
+
+def any_conflict(gradients: Sequence[Tensor]) -> bool:
+    """Return whether the cosine of any two gradients is below 0."""
+    return any(in_conflict(one, other) for one, other in combinations(gradients, 2))
 
 
 def in_conflict(one: Tensor, other: Tensor) -> bool:

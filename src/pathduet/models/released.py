@@ -166,15 +166,15 @@ class ReleasedFusion(nn.Module):
 
     def forward(
         self,
-        patches: Tensor,
+        patches: Mapping[str, Tensor],
         genes: Mapping[str, Tensor],
         masks: Mapping[str, Tensor],
         need_selection: bool = False,
         need_attention: bool = True,
     ) -> FusionOutput:
-        """Return X_R for patch tokens (B, N, c) and gene vectors (B, 1, c); the masks have nothing to hide."""
+        """Return X_R for patch tokens (B, N, c), as each branch reads them, and gene vectors (B, 1, c); the masks have nothing to hide."""
         deformed = {
-            s: block(genes[s].expand(-1, patches.shape[1], -1), patches)
+            s: block(genes[s].expand(-1, patches[s].shape[1], -1), patches[s])
             for s, block in self.deformation.items()
         }
         mixed = self.mix(torch.cat([found.tokens for found in deformed.values()], dim=-1))  # (B, N, c)

@@ -8,6 +8,8 @@ from typing import Any
 from pathduet.cohort.tasks import Task
 from pathduet.core.config import default, training_settings
 
+CGC_SCOPES = ("classifier", "shared")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -33,6 +35,9 @@ class TrainingConfig:
         Weight classes by their inverse frequency among the training slides.
     cgc : bool
         Confidence-guided gradient coordination (eq. 6); teacher only.
+    cgc_scope : str
+        Whose gradients: ``classifier`` (the subspaces' blocks of each expert's classifier, which share nothing) or ``shared`` (the patch
+        tokens' parameters, which all branches read).
     igc : bool
         Inter-magnification consistency, the DEV loss (eq. 7); teacher only.
     lambda_dev : float
@@ -61,6 +66,7 @@ class TrainingConfig:
     clip_norm: float = default("training.clip_norm")
     class_weights: bool = default("training.class_weights")
     cgc: bool = default("training.teacher.cgc")
+    cgc_scope: str = default("training.teacher.cgc_scope")
     igc: bool = default("training.teacher.igc")
     lambda_dev: float = default("training.teacher.lambda_dev")
     lambda_level: float = default("training.teacher.lambda_level")
@@ -84,6 +90,8 @@ class TrainingConfig:
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must not be negative")
+        if self.cgc_scope not in CGC_SCOPES:
+            raise ValueError(f"training.cgc_scope is {self.cgc_scope!r}; known: {', '.join(CGC_SCOPES)}")
         if not 0 <= self.warmup_fraction <= 1:
             raise ValueError(f"training.warmup_fraction is {self.warmup_fraction}; it must be in [0, 1]")
 

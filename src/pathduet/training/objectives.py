@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from pathduet.losses.cgc import coordinate_classifier, subspace_logits
+from pathduet.losses.cgc import any_conflict, coordinate_classifier, coordinate_gradients, subspace_logits
 from pathduet.losses.dev import dev_loss, level_loss
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.plain_attention import pool_keys
 from pathduet.models.method.student import Student
 from pathduet.models.method.subspace_order import in_order, optimal_order, order_loss
-from pathduet.models.method.teacher import Teacher, TeacherOutput
+from pathduet.models.method.teacher import SharedTokens, Teacher, TeacherOutput
 from pathduet.training.config import TrainingConfig
 from pathduet.training.dataset import Batch
 from pathduet.training.task_targets import TaskTarget
@@ -91,14 +92,17 @@ class TeacherObjective:
     config: TrainingConfig
     class_weights: Tensor | None = None
     _confidence: dict[str, list[Tensor]] = field(default_factory=dict)
-    #: How often a conflicting gradient loses its component along the other.
+    _shared: dict[str, list[SharedTokens]] = field(default_factory=dict)
+    #: How often a conflicting gradient loses its component along the other, and whether each output's row is coordinated for itself.
     projections: ClassVar[int] = 1
+    by_row: ClassVar[bool] = False
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the experts' task losses and, with IGC, each subspace's DEV loss."""
         assert isinstance(model, Teacher)
         consistency = self.config.igc and len(model.config.experts) > 1
-        output = model(*teacher_inputs(batch), need_attention=consistency)
+        apart = self.config.cgc and self.config.cgc_scope == "shared" and model.training
+        output = model(*teacher_inputs(batch), need_attention=consistency, apart=apart)
         task, probability = _task_loss(self.target, output.logits, batch, self.class_weights)
         parts = {"task": task}
         if consistency:
@@ -108,6 +112,8 @@ class TeacherObjective:
             }
         if self.config.cgc:
             self._record_confidence(model, output.representation, batch)
+        for m, shared in output.shared.items():
+            self._shared.setdefault(m, []).append(shared)
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 
     def _consistency(self, model: Teacher, output: TeacherOutput, subspace: str) -> dict[str, Tensor]:
@@ -137,18 +143,40 @@ class TeacherObjective:
 
     @torch.no_grad()
     def coordinate(self, model: nn.Module) -> float | None:
-        """Apply CGC to the gradients of the experts' classifiers."""
+        """Apply CGC to the gradients of the experts' classifiers, or of the patch tokens that all branches read."""
         assert isinstance(model, Teacher)
         if not self.config.cgc:
             return None
         conflicts = 0
         for m in model.config.experts:
+            sure = torch.stack(self._confidence[m]).sum(dim=0)
+            if m in self._shared:
+                conflicts += self._coordinate_shared(model.patch_tokens(m), self._shared[m], sure)
+                continue
             gradient = model.expert(m).weight.grad  # (outputs, K c)
             assert gradient is not None
-            sure = torch.stack(self._confidence[m]).sum(dim=0)
-            conflicts += coordinate_classifier(gradient, sure, self.projections)
+            conflicts += coordinate_classifier(gradient, sure, self.projections, self.by_row)
         self._confidence.clear()
+        self._shared.clear()
         return conflicts / len(model.config.experts)
+
+    def _coordinate_shared(self, block: nn.Module, read: Sequence[SharedTokens], sure: Tensor) -> bool:
+        """Set the gradients of a block to the sum of what the branches ask of it, coordinated; return whether any two conflicted."""
+        parameters = [parameter for parameter in block.parameters() if parameter.requires_grad]
+        wanted = []
+        for subspace in read[0].read:
+            parts = [
+                torch.autograd.grad(one.tokens, parameters, one.read[subspace].grad, retain_graph=True)
+                for one in read
+            ]
+            wanted.append(torch.cat([torch.stack(found).sum(dim=0).flatten() for found in zip(*parts)]))
+        conflict = any_conflict(wanted)
+        if conflict:
+            wanted = coordinate_gradients(wanted, sure, self.projections)
+        whole = torch.stack(wanted).sum(dim=0).split([parameter.numel() for parameter in parameters])
+        for parameter, gradient in zip(parameters, whole, strict=True):
+            parameter.grad = gradient.view_as(parameter).to(parameter.dtype)
+        return conflict
 
 
 @dataclass

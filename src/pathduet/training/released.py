@@ -18,9 +18,10 @@ def released_learning_rate(step: int, steps: int, config: TrainingConfig) -> flo
 
 
 class ReleasedTeacherObjective(TeacherObjective):
-    """The teacher's losses with the public code's consistency; conflicting gradients are reflected, not projected."""
+    """The teacher's losses with the public code's consistency; conflicting gradients are reflected, not projected, class by class."""
 
     projections: ClassVar[int] = 2
+    by_row: ClassVar[bool] = True
 
     def consistency_losses(self, coarse: Tensor, fine: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Return the DEV loss of all positions of the query map."""

@@ -115,7 +115,7 @@ class DisentangledFusion(nn.Module):
 
     def forward(
         self,
-        patches: Tensor,
+        patches: Mapping[str, Tensor],
         genes: Mapping[str, Tensor],
         masks: Mapping[str, Tensor],
         need_selection: bool = False,
@@ -125,8 +125,8 @@ class DisentangledFusion(nn.Module):
 
         Parameters
         ----------
-        patches : Tensor
-            (B, N, c), N = n x n cells of the patch map.
+        patches : mapping of str to Tensor
+            (B, N, c) as each subspace's branch reads them, N = n x n cells of the patch map.
         genes : mapping of str to Tensor
             (B, G, c) gene tokens of each subspace, each G a square number of its own.
         masks : mapping of str to Tensor
@@ -145,7 +145,7 @@ class DisentangledFusion(nn.Module):
             If a number of tokens is no square number.
         """
         branches = {
-            name: branch(genes[name], masks[name], patches, need_selection, need_attention)
+            name: branch(genes[name], masks[name], patches[name], need_selection, need_attention)
             for name, branch in self.branches.items()
         }
         representation = torch.cat([found.representation for found in branches.values()], dim=1)  # (B, K c)

@@ -13,6 +13,21 @@ from pathduet.models.method.gene_tokens import GeneTokens, GeneVector
 from pathduet.models.method.patch_tokens import PatchTokens, given
 
 
+class SharedTokens(NamedTuple):
+    """What the branches of one magnification share, cut apart so that each one's gradient is known.
+
+    Attributes
+    ----------
+    tokens : Tensor
+        (B, N, c) patch tokens with their graph.
+    read : dict
+        By subspace: the same numbers as a leaf, whose gradient is that of the subspace's branch.
+    """
+
+    tokens: Tensor
+    read: dict[str, Tensor]
+
+
 class TeacherOutput(NamedTuple):
     """Result of :class:`Teacher`, each a dictionary by magnification (``10x``, ``20x``, or the one that is read).
 
@@ -24,11 +39,14 @@ class TeacherOutput(NamedTuple):
         (B, K c), X_R of the K subspaces, in their order.
     branches : dict
         By magnification, then by subspace: :class:`SubspaceOutput` with the attention.
+    shared : dict
+        By magnification: :class:`SharedTokens`, if they were asked for. Their graph is not reached by a backward pass of the logits.
     """
 
     logits: dict[str, Tensor]
     representation: dict[str, Tensor]
     branches: dict[str, dict[str, SubspaceOutput]]
+    shared: dict[str, SharedTokens]
 
 
 class Teacher(nn.Module):
@@ -96,6 +114,7 @@ class Teacher(nn.Module):
         genes: Mapping[str, Tensor],
         need_selection: bool = False,
         need_attention: bool = True,
+        apart: bool = False,
     ) -> TeacherOutput:
         """Classify slides with their expression.
 
@@ -111,6 +130,8 @@ class Teacher(nn.Module):
             Return the selection layers' attention too.
         need_attention : bool
             Return the attention to the histology; deformable attention always does.
+        apart : bool
+            Cut the patch tokens from the branches that read them.
 
         Raises
         ------
@@ -120,10 +141,14 @@ class Teacher(nn.Module):
         features = {"10x": patches_10x, "20x": patches_20x}
         gene_tokens = {s: block(genes[s]) for s, block in self.genes.items()}
         masks = {s: self.gene_mask(s) for s in self.genes}
-        logits, representation, branches = {}, {}, {}
+        logits, representation, branches, shared = {}, {}, {}, {}
         for m in self.config.experts:
             tokens = self.patches[m](given(features, m))
-            fused = self.fusion[m](tokens, gene_tokens, masks, need_selection, need_attention)
+            read = dict.fromkeys(self.genes, tokens)
+            if apart:
+                read = {s: tokens.detach().requires_grad_() for s in self.genes}
+                shared[m] = SharedTokens(tokens, read)
+            fused = self.fusion[m](read, gene_tokens, masks, need_selection, need_attention)
             representation[m], branches[m] = fused.representation, fused.branches
             logits[m] = self.classifier[m](self.dropout(fused.representation))
-        return TeacherOutput(logits, representation, branches)
+        return TeacherOutput(logits, representation, branches, shared)
