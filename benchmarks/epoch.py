@@ -143,7 +143,7 @@ def measure(name: str, model: str, cases: Sequence[SlideSample], rounds: int, de
     """Time epochs of one cohort and model and print them."""
     size = SIZES[name]
     config = TrainingConfig.start_values(Task("classes", "classification"), model, epochs=1)
-    plan = epoch_batches([[i] for i in range(size.slides)], config, 0)
+    plan = epoch_batches([[i] for i in range(size.slides)], size.slides, config, 0)
     file, cache = (SlideDataset(cases, size.config, Expression(size.genes), mib) for mib in (0, 4096))
     items = {"file": file, "cache": cache, "memory": InMemory(cache, plan)}
     works: dict[str, Callable[[], None]] = {

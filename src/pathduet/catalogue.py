@@ -23,7 +23,12 @@ CLINICAL: tuple[Modality, ...] = ("clinical",)
 _PAPER = "Zhang, Wang, Liu, Yu, Li: Disentangled Multi-modal Learning of Histology and Transcriptomics"
 _NETWORKS = "pathduet.models.baselines"
 _GREY = "#6b7177"
-_TITLES = {"teacher": "Teacher", "student": "Student", "distilled": "Distilled student"}
+_TITLES = {
+    "teacher": "Teacher",
+    "student": "Student",
+    "student_longer": "Student, trained as long as the distilled",
+    "distilled": "Distilled student",
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ class Model:
     settings : str
         ``module:attribute`` of the dataclass of its settings, defaults included; empty if it has none.
     role : str
-        Of the method's networks and their relatives: ``teacher``, ``student`` or ``distilled``, which names its section of the
-        configuration's ``training``; ``baseline`` for all other networks.
+        Of the method's networks and their relatives: ``teacher``, ``student`` or ``distilled`` (a student that goes on from another one),
+        which names its section of the configuration's ``training``; ``baseline`` for all other networks.
     trained_after : tuple of str
         Models of the same fold that it learns from.
     inherits : tuple of str
@@ -137,11 +142,13 @@ def modality(names: tuple[str, ...] | list[str]) -> str:
     return "both" if {"slides", "expression"} <= set(names) else "".join(names[:1])
 
 
-def _method(name: str, learns: tuple[Modality, ...], reads: tuple[Modality, ...], **more: Any) -> Model:
-    network = "teacher:Teacher" if name == "teacher" else "student:Student"
+def _method(
+    name: str, role: str, learns: tuple[Modality, ...], reads: tuple[Modality, ...], **more: Any
+) -> Model:
+    network = "teacher:Teacher" if role == "teacher" else "student:Student"
     return Model(
         name, _TITLES[name], "method", _PAPER, learns, reads, f"pathduet.models.method.{network}",
-        "pathduet.models.method.config:ModelConfig", name, **more,
+        "pathduet.models.method.config:ModelConfig", role, **more,
     )  # fmt: skip
 
 
@@ -180,10 +187,14 @@ def _late_fusion(name: str, how: str, settings: str = "LateFusionConfig") -> Mod
 CATALOGUE: dict[str, Model] = {
     model.name: model
     for model in (
-        _method("teacher", BOTH, BOTH, colour="#0a7abf"),
-        _method("student", SLIDES, SLIDES, colour="#009e73"),
+        _method("teacher", "teacher", BOTH, BOTH, colour="#0a7abf"),
+        _method("student", "student", SLIDES, SLIDES, colour="#009e73"),
+        # the second stage without a teacher: what the distilled student owes to being taught is its lead over this one
         _method(
-            "distilled", BOTH, SLIDES, trained_after=("teacher", "student"), colour="#e69f00"
+            "student_longer", "distilled", SLIDES, SLIDES, trained_after=("student",), colour="#66c2a5", short="Student, longer"
+        ),
+        _method(
+            "distilled", "distilled", BOTH, SLIDES, trained_after=("teacher", "student"), colour="#e69f00"
         ),
         _baseline(
             "abmil", "ABMIL", "Ilse, Tomczak, Welling: Attention-based Deep Multiple Instance Learning, ICML 2018",

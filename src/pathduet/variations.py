@@ -197,6 +197,8 @@ def _ablation(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
         yield _varied("distilled", name, said, "distillation losses", training=training)
     for kind in ("method", "released"):
         for name in names(kind):
+            if kind == "method" and name != find(name).role:
+                continue  # a control that the public code does not have
             row = _as_configured(name, config)
             title = row.title if kind == "released" else f"{row.title}, paper"
             yield replace(row, group="variant", title=title)

@@ -19,7 +19,7 @@ from pathduet.training.dataset import SlideDataset
 from pathduet.training.objectives import TeacherObjective
 from pathduet.training.task_targets import ClassTarget
 
-HARD = {"epochs": 30, "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 4}
+HARD = {"epochs": 30, "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 4, "inner_folds": 0}
 
 
 @pytest.fixture(scope="module")

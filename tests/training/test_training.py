@@ -49,7 +49,7 @@ def train(
     sources = {name: changes.pop(name) for name in ("teacher_dir", "student_dir") if name in changes}
     data = cohort.data(task, changes.pop("slides", None))
     training = TrainingConfig.start_values(
-        fake_cohort.TASKS[task], model, **{"epochs": 2, "learning_rate": 1e-3} | changes
+        fake_cohort.TASKS[task], model, **{"epochs": 2, "learning_rate": 1e-3, "inner_folds": 0} | changes
     )
     train_model(fake_cohort.to_train(task, model, training, **sources), data, out, device="cpu")
     return out
@@ -152,7 +152,7 @@ def test_unlabelled_slides_are_predicted_but_not_trained_on(
     record = json.loads((train(incomplete, tmp_path, model="student") / "model.json").read_text())
     assert record["training_part"] == {
         "patients": 7, "slides": 7, "patients_without_slides": 0, "slides_without_label": 1,
-        "slides_without_expression": 0, "slides_paired": 0,
+        "slides_without_expression": 0, "slides_paired": 0, "slides_taught_without_label": 0, "epoch_items": 7,
     }  # fmt: skip
 
 
@@ -480,19 +480,19 @@ def test_learning_rate_rises_linearly_then_falls_as_a_cosine_to_zero() -> None:
 def test_epochs_visit_every_slide_once_in_an_order_of_their_own() -> None:
     config = TrainingConfig(batch_size=4)
     orders = [
-        [i for batch in epoch_batches([[i] for i in range(10)], config, epoch) for i in batch]
+        [i for batch in epoch_batches([[i] for i in range(10)], 10, config, epoch) for i in batch]
         for epoch in range(3)
     ]
     assert all(sorted(order) == list(range(10)) for order in orders)
     assert orders[0] != orders[1] and orders[0] == [
-        i for batch in epoch_batches([[i] for i in range(10)], config, 0) for i in batch
+        i for batch in epoch_batches([[i] for i in range(10)], 10, config, 0) for i in batch
     ]
 
 
 def test_a_patient_with_many_slides_counts_no_more_than_one_with_one() -> None:
     patients = [[0], [1, 2, 3, 4, 5], [6, 7], [8]]
     config = TrainingConfig(batch_size=4)
-    drawn = [i for epoch in range(40) for batch in epoch_batches(patients, config, epoch) for i in batch]
+    drawn = [i for epoch in range(40) for batch in epoch_batches(patients, 9, config, epoch) for i in batch]
     assert len(drawn) == 40 * 9
     counts = np.bincount(drawn)
     assert [sum(counts[i] for i in slides) for slides in patients] == [90] * 4

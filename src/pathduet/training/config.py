@@ -44,6 +44,9 @@ class TrainingConfig:
         Weight of the DEV loss.
     lambda_level : float
         Weight of 1 - correlation of the two magnifications' attention, which eq. 7 does not have; 0 = without.
+    inner_folds : int
+        Parts of the training part, by patient, that as many teachers are not trained on but asked about; 0 = the fold's own teacher is asked
+        about slides whose labels it knows by heart; distilled only.
     w_mse, w_kl : float
         Weights of the representation and prediction terms (eq. 18); distilled only.
     w_order : float
@@ -70,6 +73,7 @@ class TrainingConfig:
     igc: bool = default("training.teacher.igc")
     lambda_dev: float = default("training.teacher.lambda_dev")
     lambda_level: float = default("training.teacher.lambda_level")
+    inner_folds: int = default("training.distilled.inner_folds")
     w_mse: float = default("training.distilled.w_mse")
     w_kl: float = default("training.distilled.w_kl")
     w_order: float = 0.1
@@ -86,7 +90,7 @@ class TrainingConfig:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be above 0")
         for name in (
             "weight_decay", "clip_norm", "lambda_dev", "lambda_level", "w_mse", "w_kl",
-            "w_order", "cache_mib",
+            "w_order", "cache_mib", "inner_folds",
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must not be negative")

@@ -84,6 +84,7 @@ class Batch:
     label: Tensor  #: (B,) int64
     event: Tensor  #: (B,) float32
     value: Tensor  #: (B,) float32
+    all_labelled: bool = True  #: whether no label is -1; known without asking the device
 
     @property
     def observed(self) -> Observed:
@@ -239,6 +240,7 @@ class SlideDataset:
             label=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
             event=torch.tensor([sample.event for sample in samples], dtype=torch.float32),
             value=torch.tensor([sample.value for sample in samples], dtype=torch.float32),
+            all_labelled=all(sample.label >= 0 for sample in samples),
         )
 
     def feature_moments(self, most: int = 256) -> Mapping[str, tuple[Tensor, Tensor]]:

@@ -52,25 +52,29 @@ def learning_rate(step: int, steps: int, config: TrainingConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def epoch_batches(patients: Sequence[Sequence[int]], config: TrainingConfig, epoch: int) -> list[list[int]]:
+def epoch_batches(
+    patients: Sequence[Sequence[int]], items: int, config: TrainingConfig, epoch: int
+) -> list[list[int]]:
     """Return one epoch's batches of dataset positions; they depend on the seed and the epoch only.
 
-    An epoch has as many items as there are slides. Patients take turns in rounds, in a new order each round, and a patient's slides take turns
-    too: whoever has many slides counts no more than others, as in evaluation.
+    Patients take turns in rounds, in a new order each round, and a patient's slides take turns too: whoever has many slides counts no more
+    than others, as in evaluation. A round that an epoch ends in goes on in the next one.
 
     Parameters
     ----------
     patients : sequence of sequence of int
         Positions of each patient's slides.
+    items : int
+        How many an epoch has.
     """
-    slides, count = sum(map(len, patients)), len(patients)
-    start, items = epoch * slides, []
-    for turn in range(start // count, -(-(start + slides) // count)):
+    start, count = epoch * items, len(patients)
+    drawn: list[int] = []
+    for turn in range(start // count, -(-(start + items) // count)):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + turn)
         order = torch.randperm(count, generator=generator).tolist()
-        items += [patients[p][(turn + p) % len(patients[p])] for p in order]
-    items = items[start % count :][:slides]
-    return [items[i : i + config.batch_size] for i in range(0, slides, config.batch_size)]
+        drawn += [patients[p][(turn + p) % len(patients[p])] for p in order]
+    drawn = drawn[start % count :][:items]
+    return [drawn[i : i + config.batch_size] for i in range(0, items, config.batch_size)]
 
 
 def read_ahead(dataset: TrainingItems, batches: Iterable[Sequence[int]]) -> Iterator[Any]:
@@ -98,6 +102,7 @@ def fit(
     label: str = "training",
     schedule: Schedule = learning_rate,
     scalars: Path | None = None,
+    items: int | None = None,
 ) -> History:
     """Train `model` in place; the last epoch is the model.
 
@@ -124,6 +129,8 @@ def fit(
         Learning rate of each step.
     scalars : Path, optional
         Folder for TensorBoard's event files with the history's rows (:mod:`pathduet.training.tensorboard`).
+    items : int, optional
+        How many an epoch has; default: as many as the dataset.
 
     Returns
     -------
@@ -141,7 +148,9 @@ def fit(
     if not len(dataset):
         raise ValueError("no slide to train on")
     optimizer = _optimizer(model, config)
-    training = _Training(model, objective, dataset, config, optimizer, device, schedule)
+    training = _Training(
+        model, objective, dataset, config, optimizer, device, schedule, items or len(dataset)
+    )
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
         torch.manual_seed(config.seed)
@@ -179,10 +188,11 @@ class _Training:
     optimizer: torch.optim.Optimizer
     device: torch.device
     schedule: Schedule
+    items: int
 
     @property
     def steps_per_epoch(self) -> int:
-        batches = math.ceil(len(self.dataset) / self.config.batch_size)
+        batches = math.ceil(self.items / self.config.batch_size)
         return math.ceil(batches / self.config.accumulation)
 
 
@@ -191,10 +201,11 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
     model, objective, dataset, config = training.model, training.objective, training.dataset, training.config
     optimizer, device, steps_per_epoch = training.optimizer, training.device, training.steps_per_epoch
     model.train()
-    plan = epoch_batches(dataset.patients, config, epoch)
+    plan = epoch_batches(dataset.patients, training.items, config, epoch)
     batches = read_ahead(dataset, plan)
     sizes = iter([len(indices) for indices in plan])
     sums: dict[str, float] = {}
+    weights: dict[str, int] = {}
     norms: list[float] = []
     conflicts: list[float] = []
     rate = 0.0
@@ -211,13 +222,16 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
             names += batch.slide_ids
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 loss = objective.loss(model, batch)
-            values = {"loss": loss.total, **loss.parts, "observed_probability": loss.probability.mean()}
+            values = {"loss": loss.total, **loss.parts}
+            if len(loss.probability):
+                values["observed_probability"] = loss.probability.mean()
             numbers = {name: float(value.detach()) for name, value in values.items()}
             if not math.isfinite(numbers["loss"]):
                 shown = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
                 raise _not_finite(f"the loss ({shown})", epoch, batch.slide_ids)
             for name, value in numbers.items():
                 sums[name] = sums.get(name, 0.0) + value * count
+                weights[name] = weights.get(name, 0) + count
             (loss.total * (count / slides)).backward()
         conflict = objective.coordinate(model)
         if conflict is not None:
@@ -229,7 +243,7 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
         optimizer.step()
         yield
     row: dict[str, float] = {"epoch": epoch + 1, "learning_rate": rate}
-    row |= {name: value / len(dataset) for name, value in sums.items()}
+    row |= {name: value / weights[name] for name, value in sums.items()}
     row["gradient_norm"] = sum(norms) / len(norms)
     if conflicts:
         row["conflict_rate"] = sum(conflicts) / len(conflicts)

@@ -64,11 +64,20 @@ def student_inputs(batch: Batch) -> tuple[Tensor | None, ...]:
 def _task_loss(
     target: TaskTarget, logits: dict[str, Tensor], batch: Batch, weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the sum of the experts' losses and the mean probability (B,) of what was observed."""
+    """Return the sum of the experts' losses and the mean probability of what was observed, over the slides with a label.
+
+    Without any, the loss is 0 and there is no probability.
+    """
     both = [expert.float() for expert in logits.values()]
-    loss = torch.stack([target.loss(x, batch.observed, weights) for x in both]).sum()
+    observed = batch.observed
+    if not batch.all_labelled:
+        chosen = (batch.label >= 0).nonzero().squeeze(1)
+        if not len(chosen):
+            return torch.stack([x.sum() for x in both]).sum() * 0, both[0].new_zeros(0)
+        both, observed = [x[chosen] for x in both], observed.of(chosen)
+    loss = torch.stack([target.loss(x, observed, weights) for x in both]).sum()
     with torch.no_grad():
-        probability = torch.stack([target.probability(x, batch.observed) for x in both]).mean(dim=0)
+        probability = torch.stack([target.probability(x, observed) for x in both]).mean(dim=0)
     return loss, probability
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,9 @@ from pathduet.losses.class_weights import class_weights
 from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.models.method.student import Student
-from pathduet.results import HISTORY, WEIGHTS
+from pathduet.results import DESCRIPTION, HISTORY, WEIGHTS
 from pathduet.training.baseline_objective import BaselineObjective
+from pathduet.training.config import TrainingConfig
 from pathduet.training.cost import Cost
 from pathduet.training.dataset import SlideDataset, SlideSample
 from pathduet.training.fold_data import FoldData
@@ -36,6 +40,7 @@ from pathduet.training.objectives import (
     TeacherTargets,
     teacher_inputs,
 )
+from pathduet.training.out_of_fold import inner_data, inner_parts, join_targets, teacher_folder
 from pathduet.training.prototype_order import order_prototypes
 from pathduet.training.released import ReleasedTeacherObjective, released_learning_rate
 from pathduet.training.task_targets import ClassTarget, TaskTarget
@@ -130,23 +135,26 @@ def train_model(
         require_tensorboard()
     limit_threads(threads)
     chosen = torch.device(pick_device(device))
-    settings = model.settings
     target = model.target or data.target(model.fold)
     dataset, record = _training_set(model, data, target)
     description = _describe(model, target, dataset)
+    key = _run_key(description, record, dataset.samples)
+    if _trained_already(out_dir, key):
+        return
     network = _fresh_network(model, description, dataset)
-    teacher = _learn_from(model, description, network, dataset, chosen, record)
-    objective = _objective(model, target, dataset, teacher, chosen)
-    released = settings.network.variant == "released"
     with Cost(chosen, threads) as cost:
+        teacher = _learn_from(model, data, description, network, dataset, chosen, record, out_dir, threads)
+        objective = _objective(model, target, dataset, teacher, chosen)
+        released = model.settings.network.variant == "released"
         history = fit(
-            network.to(chosen), objective, dataset, settings.training,
-            device=chosen, checkpoint=out_dir / CHECKPOINT, key=_run_key(description, record, dataset.samples),
+            network.to(chosen), objective, dataset, model.settings.training,
+            device=chosen, checkpoint=out_dir / CHECKPOINT, key=key,
             label=model.label, schedule=released_learning_rate if released else learning_rate,
-            scalars=out_dir / "tensorboard" if tensorboard else None,
+            scalars=out_dir / "tensorboard" if tensorboard else None, items=record["training_part"]["epoch_items"],
         )  # fmt: skip
-    _write(out_dir, description, network, record, history)
+    shutil.rmtree(out_dir / "teachers", ignore_errors=True)
     cost.write(out_dir, network)
+    _write(out_dir, description, network, {**record, "run_key": key}, history)
 
 
 def _training_set(
@@ -161,9 +169,13 @@ def _training_set(
     training = data.samples(model.fold, target, "train", expression=without_slides)
     labelled = [sample for sample in training if sample.label >= 0]
     usable = labelled
-    if network.needs_expression and expression is not None:
-        usable = [s for s in labelled if expression.row_for(s.patient_id, s.slide_id) is not None]
-    if not usable:
+    if expression is not None:
+        paired = {s for s in training if expression.row_for(s.patient_id, s.slide_id) is not None}
+        if network.needs_expression:
+            usable = [s for s in labelled if s in paired]
+        if model.teacher_dir is not None:  # a teacher has something to say about slides without a label, too
+            usable = [s for s in training if s.label >= 0 or s in paired]
+    if not any(sample.label >= 0 for sample in usable):
         items = "slides" if network.reads_slides else "slides and patients without any"
         found = f"{len(training)} {items}, {len(labelled)} with a label, {len(usable)} of them usable"
         advice = "check folds, labels and (for models of both) that expression and slides share patients"
@@ -185,8 +197,16 @@ def _training_set(
             "patients": len({sample.patient_id for sample in usable}),
             "patients_without_slides": sum(sample.slide_id == "" for sample in usable),
             "slides_without_label": len(training) - len(labelled),
-            "slides_without_expression": len(labelled) - len(usable),
+            "slides_taught_without_label": sum(sample.label < 0 for sample in usable),
+            "slides_without_expression": len(labelled) - sum(sample.label >= 0 for sample in usable),
             "slides_paired": sum(row is not None for row in dataset.expression),
+            # the same for a student with a teacher and without: what is compared is then never the number of steps
+            "epoch_items": len(training) if network.model.role == "distilled" else len(usable),
+        },
+        **{
+            f"{role}_sha256": sha256_file(folder / WEIGHTS)
+            for role, folder in (("teacher", model.teacher_dir), ("student", model.student_dir))
+            if folder is not None
         },
         **model.record,
     }
@@ -225,30 +245,83 @@ def _fresh_network(model: ModelToTrain, description: ModelDescription, dataset: 
 
 def _learn_from(
     model: ModelToTrain,
+    data: FoldData,
     description: ModelDescription,
     network: nn.Module,
     dataset: SlideDataset,
     device: torch.device,
     record: dict[str, Any],
+    out_dir: Path,
+    threads: int,
 ) -> TeacherTargets | None:
-    """Ask a distilled model's teacher about each slide, and start from its student; None for all other models."""
+    """Start from the student that a distilled model goes on from, and ask its teachers about each slide; None without a teacher."""
     if model.settings.network.model.role != "distilled":
         return None
-    if model.teacher_dir is None:
-        raise ValueError("a distilled model needs a teacher: give teacher_dir")
-    batch_size = model.settings.training.batch_size
-    record["teacher_sha256"] = sha256_file(model.teacher_dir / WEIGHTS)
-    targets = teacher_targets(model.teacher_dir, description, dataset, batch_size, device)
     if model.student_dir is not None:
-        record["student_sha256"] = sha256_file(model.student_dir / WEIGHTS)
         warm, found, _ = load_model(model.student_dir)
         _check_same_fold(description, found, model.student_dir, "student", SAME_STUDENT)
         network.load_state_dict(warm.state_dict())
-        if isinstance(network, Student) and network.learns_order:
-            paired = [i for i, row in enumerate(dataset.expression) if row is not None]
-            evidence = order_prototypes(network.to(device), dataset, paired, batch_size, device)
-            record["order_evidence"] = evidence
+    taught = "expression" in model.settings.network.model.learns_from
+    if not taught:
+        return None
+    if model.teacher_dir is None:
+        raise ValueError("a distilled model needs a teacher: give teacher_dir")
+    targets = _targets(model, data, description, dataset, device, record, out_dir, threads)
+    if model.student_dir is not None and isinstance(network, Student) and network.learns_order:
+        paired = [i for i, row in enumerate(dataset.expression) if row is not None]
+        batch_size = model.settings.training.batch_size
+        evidence = order_prototypes(network.to(device), dataset, paired, batch_size, device)
+        record["order_evidence"] = evidence
     return targets
+
+
+def _targets(
+    model: ModelToTrain,
+    data: FoldData,
+    description: ModelDescription,
+    dataset: SlideDataset,
+    device: torch.device,
+    record: dict[str, Any],
+    out_dir: Path,
+    threads: int,
+) -> TeacherTargets:
+    """Return what teachers say that have not seen the slides, or with no inner folds what the fold's own teacher says."""
+    assert model.teacher_dir is not None
+    training = model.settings.training
+    ask = partial(
+        teacher_targets,
+        description=description,
+        dataset=dataset,
+        batch_size=training.batch_size,
+        device=device,
+    )
+    labelled = {
+        sample.patient_id
+        for sample, row in zip(dataset.samples, dataset.expression, strict=True)
+        if row is not None and sample.label >= 0
+    }
+    parts = min(training.inner_folds, len(labelled))
+    if parts < 2 or model.settings.network.variant == "released":
+        return ask(model.teacher_dir)
+    inner = inner_parts(data.labels, model.task, sorted(labelled), parts, training.seed)
+    _, found, said = load_model(model.teacher_dir)
+    settings = ModelSettings(found.choice, found.config, TrainingConfig(**said["training_config"]))
+    answers = []
+    for part in range(parts):
+        folder = teacher_folder(out_dir, part)
+        teacher = ModelToTrain(
+            model.task,
+            f"{found.model}, inner fold {part} of {parts}",
+            model.fold,
+            settings,
+            target=found.target,
+        )
+        train_model(
+            teacher, inner_data(data, model.fold, inner, part), folder, threads=threads, device=str(device)
+        )
+        answers.append(ask(folder))
+    record["inner_teachers"] = {"folds": parts, "patients": len(inner)}
+    return join_targets(answers, dataset, inner)
 
 
 def _objective(
@@ -262,12 +335,12 @@ def _objective(
     weights: Tensor | None = None
     if training.class_weights and isinstance(target, ClassTarget):
         labels = [dataset.samples[slides[0]].label for slides in dataset.patients]
-        weights = class_weights(labels, target.outputs).to(device)
+        weights = class_weights([label for label in labels if label >= 0], target.outputs).to(device)
     if teacher is not None:
         return DistilledObjective(target, training, weights, teacher)
     if not network.has_experts:
         return BaselineObjective(target, training, weights)
-    if network.model.role == "student":
+    if network.model.role in ("student", "distilled"):
         return StudentObjective(target, training, weights)
     kind = ReleasedTeacherObjective if network.variant == "released" else TeacherObjective
     return kind(target, training, weights)
@@ -300,6 +373,14 @@ def start_tokens(network: nn.Module, dataset: SlideDataset, start: str | None = 
             block.align(axes[m])
 
 
+def _trained_already(out_dir: Path, key: str) -> bool:
+    """Whether a folder holds the finished model of this key: one that a killed job had trained on its way to another."""
+    try:
+        return bool(json.loads((out_dir / DESCRIPTION).read_text(encoding="utf-8")).get("run_key") == key)
+    except (OSError, ValueError):
+        return False
+
+
 def _write(
     out_dir: Path,
     description: ModelDescription,
@@ -318,6 +399,7 @@ def _write(
 @torch.no_grad()
 def teacher_targets(
     teacher_dir: Path,
+    *,
     description: ModelDescription,
     dataset: SlideDataset,
     batch_size: int,
