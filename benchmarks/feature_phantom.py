@@ -37,7 +37,7 @@ from pathduet.models import (
     combine_hazards,
     combine_probabilities,
 )
-from pathduet.models.inputs import Answer
+from pathduet.models.magnification_experts import answers_of
 from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.phantom.design import Design
 from pathduet.phantom.labels import draw_labels
@@ -56,7 +56,14 @@ LOOK_NOISE = 0.5  # of what the nuclei show of the tumour programme
 #: Spread of the region means, shift by the density of tumour nuclei, and shift per SD of the tumour programme.
 LOOKS = {"flat": (REGION_SPREAD, 0.0, 0.0), "nuclei": (0.18, 4.5, 1.1), "distinct": (0.8, 0.0, 0.0)}
 SIZES = ModelConfig(
-    tokens=144, width=32, heads=4, head_dim=8, offset_groups=4, offset_kernel=3, stride=2, offset_range_points=2.0
+    tokens=144,
+    width=32,
+    heads=4,
+    head_dim=8,
+    offset_groups=4,
+    offset_kernel=3,
+    stride=2,
+    offset_range_points=2.0,
 )
 
 
@@ -294,8 +301,11 @@ def answers(network: nn.Module, part: Part) -> tuple[dict[str, Tensor], dict[str
             )
         else:
             answer = network(batch)
+            if not isinstance(answer, Tensor):
+                experts = [one.logits for one in answers_of(answer).values()]
+                answer = experts[0] if len(experts) == 1 else part.phantom.outcome.averaged(experts).float()
             for m in MAGNIFICATIONS:
-                logits.setdefault(m, []).append(answer.logits if isinstance(answer, Answer) else answer)
+                logits.setdefault(m, []).append(answer)
             continue
         for m in output.logits:
             logits.setdefault(m, []).append(output.logits[m])

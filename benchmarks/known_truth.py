@@ -31,6 +31,7 @@ from pathduet.models.inputs import NetworkSizes
 from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig
 from pathduet.training.loop import fit
+from pathduet.training.networks import build_baseline
 from pathduet.training.task_targets import ClassTarget
 
 EPOCHS, BATCH, RATE = 10, 12, 1e-3
@@ -92,7 +93,7 @@ class Run:
         counts = {s: values.shape[1] for s, values in self.phantom.genes.items()}
         genes = {s: tuple(f"{s.upper()}{i}" for i in range(n)) for s, n in counts.items()}
         sizes = NetworkSizes(FEATURES, genes, self.outputs)
-        network = fresh(lambda: BASELINES[name].load_network()(sizes, settings), self.train, self.seed)
+        network = fresh(lambda: build_baseline(BASELINES[name], sizes, settings), self.train, self.seed)
         return self.fit(
             network, BaselineObjective(self.phantom.outcome, self.config, self.weights), self.config, name
         )

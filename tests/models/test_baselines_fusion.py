@@ -119,9 +119,9 @@ def test_coattention_agrees_with_einsum_and_softmax() -> None:
 
 def test_alignment_is_the_distance_to_detached_encoder_tokens() -> None:
     model, items = small_cohort.small("cmta").train(), small_cohort.batch()
-    histology, tiles = model.histology_encoder(model.bag(items.patches))
+    histology, tiles = model.histology_encoder(model.bag(items.patches), 2)
     genes, groups = model.gene_encoder(model.genes(items))
-    other_histology, _ = model.histology_decoder(model.tiles_ask_genes(tiles, groups)[0])
+    other_histology, _ = model.histology_decoder(model.tiles_ask_genes(tiles, groups)[0], 2)
     other_genes, _ = model.gene_decoder(model.genes_ask_tiles(groups, tiles)[0])
 
     def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

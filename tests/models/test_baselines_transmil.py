@@ -84,6 +84,17 @@ def test_ppeg_is_the_map_plus_three_convolutions_and_leaves_the_class_token_alon
         assert torch.allclose(found[:, 1 + 4 * y + x, channel], expected)
 
 
+def test_two_magnifications_are_two_maps() -> None:
+    torch.manual_seed(0)
+    block, both = Ppeg(3).double(), tokens(2, 1 + 2 * 16, 3)
+    found = block(both, maps=2)
+    for start in (1, 17):
+        alone = block(torch.cat([both[:, :1], both[:, start : start + 16]], dim=1))
+        assert torch.equal(found[:, start : start + 16], alone[:, 1:])
+    body = TransMilBody(TransMilConfig(width=16, heads=2, head_dim=8, landmarks=4)).eval()
+    assert body(tokens(2, 22, 16).float(), maps=2)[1].shape == (2, 2 * 16, 16), "11 tokens each, padded to 16"
+
+
 def test_the_body_returns_its_class_token_and_every_cell_of_the_square() -> None:
     body = TransMilBody(TransMilConfig(width=16, heads=2, head_dim=8, landmarks=4)).eval()
     first, rest = body(tokens(2, 11, 16).float())

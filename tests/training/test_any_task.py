@@ -28,7 +28,7 @@ from pathduet.training.networks import choose
 from pathduet.training.prototype_order import all_orders, consistent_scorer, order_evidence
 from pathduet.training.task_targets import ClassTarget, Observed, RegressionTarget, SurvivalTarget, target_of
 
-HARD = {"epochs": 30, "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 4}
+HARD = {"epochs": 30, "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 4, "inner_folds": 0}
 
 
 @pytest.fixture(scope="module")

@@ -103,6 +103,30 @@ def test_the_example_of_an_own_model_learns_a_planted_signal(
     assert (train["label"] == train["predicted"]).all()
 
 
+@pytest.mark.parametrize("task", ["diagnosis", "survival", "size"])
+def test_two_experts_of_a_baseline_are_averaged(
+    cohort: fake_cohort.FakeCohort, tmp_path: Path, task: str
+) -> None:
+    folder = trained(cohort, tmp_path, choose("sml", {"width": 16, "heads": 2, "offset_groups": 2}), task)
+    network, description, _ = load_model(folder)
+    assert set(network.experts) == {"10x", "20x"}
+    table = predicted(cohort, folder, task).table.set_index("slide_id")
+    data = cohort.data(task)
+    samples = [s for s in data.samples(0, description.target, "test") if s.slide_id in table.index]
+    batch = SlideDataset(samples, description.config, data.expression()).batch(range(len(samples)))
+    with torch.no_grad():
+        said = [answer.logits.double() for answer in network(batch).values()]
+    assert not torch.allclose(said[0], said[1])
+    if task == "diagnosis":
+        expected, columns = sum(x.softmax(1) for x in said) / 2, [n for n in table if n.startswith("p_")]
+    elif task == "survival":
+        expected, columns = sum(x.sigmoid() for x in said) / 2, [n for n in table if n.startswith("h_")]
+    else:
+        expected, columns = description.target.mean + description.target.sd * sum(said) / 2, ["prediction"]
+    found = table.loc[[s.slide_id for s in samples], columns].to_numpy()
+    assert found == pytest.approx(expected.numpy(), abs=1e-5)
+
+
 def test_an_own_model_of_a_number_is_given_the_magnification_that_the_run_has(
     cohort: fake_cohort.FakeCohort, tmp_path: Path
 ) -> None:
@@ -346,8 +370,9 @@ def test_gene_groups_from_a_file_come_back_with_the_trained_model(
         "z",
     ]
     network, _, _ = load_model(folder)
-    sizes = [branch[0].in_features for branch in network.genes.branches]
-    assert sizes[:3] == [5, 4, 3]
+    for expert in network.experts.values():
+        sizes = [branch[0].in_features for branch in expert.genes.branches]
+        assert sizes[:3] == [5, 4, 3]
     assert predicted(cohort, folder).table["p_glioblastoma"].notna().any()
 
 

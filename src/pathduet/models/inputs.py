@@ -96,13 +96,17 @@ class BagConfig:
     Attributes
     ----------
     magnifications : tuple of str
-        Read as one bag of tokens, but for SML, which attends to each apart.
+        Which ones are read.
+    experts : bool
+        A network of its own for each magnification, their predictions averaged, as the method has two experts; else both are read as one bag
+        of tokens (SML attends to each apart).
     patch_start : str
         Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
         the better of both on phantoms kept for tuning (docs/results/comparison.md).
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
+    experts: bool = True
     patch_start: str = "principal"
 
 

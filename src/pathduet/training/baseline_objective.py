@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pathduet.losses.cgc import coordinate_classifier, subspace_logits
-from pathduet.models.inputs import Answer, CoordinatedSubspaces
+from pathduet.models.inputs import CoordinatedSubspaces
+from pathduet.models.magnification_experts import answers_of, experts_of
 from pathduet.training.config import TrainingConfig
 from pathduet.training.dataset import Batch
 from pathduet.training.objectives import Loss
@@ -17,7 +18,7 @@ from pathduet.training.task_targets import TaskTarget
 
 @dataclass
 class BaselineObjective:
-    """Task loss of the one answer a baseline gives, plus its auxiliary losses; an ``Objective`` for ``trainer.fit``.
+    """Task loss of the answers a baseline gives, plus its auxiliary losses; an ``Objective`` for ``trainer.fit``.
 
     Attributes
     ----------
@@ -32,27 +33,36 @@ class BaselineObjective:
     target: TaskTarget
     config: TrainingConfig
     class_weights: Tensor | None = None
-    _confidence: list[Tensor] = field(default_factory=list)
+    _confidence: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        """Return the loss of a batch."""
-        answer: Answer = model(batch)
-        logits = answer.logits.float()
-        parts = {"task": self.target.loss(logits, batch.observed, self.class_weights)}
-        if answer.paired_logits is not None:
-            parts["paired"] = self._paired_loss(answer.paired_logits.float(), batch)
-        parts |= answer.auxiliary
-        with torch.no_grad():
-            probability = self.target.probability(logits, batch.observed)
-            if isinstance(model, CoordinatedSubspaces):
-                classifier = model.subspace_classifier()
-                count = len(model.subspaces)
-                alone = subspace_logits(
-                    answer.representation.float(), classifier.weight, classifier.bias, count
-                )
-                sums = [self.target.probability(x, batch.observed).sum() for x in alone]
-                self._confidence.append(torch.stack(sums))
+        """Return the loss of a batch; several experts' are added up."""
+        parts: dict[str, Tensor] = {}
+        probabilities = []
+        experts = experts_of(model)
+        for name, answer in answers_of(model(batch)).items():
+            logits = answer.logits.float()
+            terms = {"task": self.target.loss(logits, batch.observed, self.class_weights)}
+            if answer.paired_logits is not None:
+                terms["paired"] = self._paired_loss(answer.paired_logits.float(), batch)
+            terms |= answer.auxiliary
+            parts |= {term: parts[term] + value if term in parts else value for term, value in terms.items()}
+            with torch.no_grad():
+                probabilities.append(self.target.probability(logits, batch.observed))
+                expert = experts[name]
+                if isinstance(expert, CoordinatedSubspaces):
+                    self._record_confidence(name, expert, answer.representation, batch)
+        probability = torch.stack(probabilities).mean(dim=0)
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
+
+    def _record_confidence(
+        self, name: str, expert: CoordinatedSubspaces, representation: Tensor, batch: Batch
+    ) -> None:
+        classifier = expert.subspace_classifier()
+        count = len(expert.subspaces)
+        alone = subspace_logits(representation.float(), classifier.weight, classifier.bias, count)
+        sums = [self.target.probability(x, batch.observed).sum() for x in alone]
+        self._confidence.setdefault(name, []).append(torch.stack(sums))
 
     def _paired_loss(self, logits: Tensor, batch: Batch) -> Tensor:
         known = batch.has_expression
@@ -63,10 +73,14 @@ class BaselineObjective:
     @torch.no_grad()
     def coordinate(self, model: nn.Module) -> float | None:
         """Coordinate the gradients of a model with subspaces (eq. 6 of the paper); None for all others."""
-        if not isinstance(model, CoordinatedSubspaces):
+        if not self._confidence:
             return None
-        gradient = model.subspace_classifier().weight.grad  # (outputs, K c)
-        assert gradient is not None
-        sure = torch.stack(self._confidence).sum(dim=0)
+        conflicts = 0
+        for name, expert in experts_of(model).items():
+            assert isinstance(expert, CoordinatedSubspaces)
+            gradient = expert.subspace_classifier().weight.grad  # (outputs, K c)
+            assert gradient is not None
+            conflicts += coordinate_classifier(gradient, torch.stack(self._confidence[name]).sum(dim=0))
+        count = len(self._confidence)
         self._confidence.clear()
-        return float(coordinate_classifier(gradient, sure))
+        return conflicts / count

@@ -16,6 +16,7 @@ from pathduet.catalogue import Model, find, own_model
 from pathduet.core.errors import InputError
 from pathduet.models.baselines.gene_groups import CHUNKS
 from pathduet.models.inputs import NetworkSizes
+from pathduet.models.magnification_experts import MagnificationExperts
 from pathduet.models.method.config import ModelConfig
 from pathduet.models.network_settings import network_settings
 from pathduet.training.config import TrainingConfig
@@ -103,8 +104,7 @@ class NetworkChoice:
             If an own network does not take its settings.
         """
         if self.own is None:
-            network: nn.Module = self.model.load_network()(sizes, network_settings(self.model, self.settings))
-            return network
+            return build_baseline(self.model, sizes, network_settings(self.model, self.settings))
         own = load_network(self.own)
         try:
             return own(sizes, **self.settings)
@@ -132,6 +132,16 @@ class NetworkChoice:
         if isinstance(groups := settings.get("gene_groups"), str) and groups != CHUNKS:
             raise ValueError(f"a file of gene groups, {groups!r}: a record holds the groups")
         return choose(record["base"], settings)
+
+
+def build_baseline(model: Model, sizes: NetworkSizes, settings: Any) -> nn.Module:
+    """Return a baseline with fresh weights: one network, or with ``experts`` one a magnification that it reads."""
+    build = model.load_network()
+    read = getattr(settings, "magnifications", ())
+    if len(read) > 1 and settings.experts:
+        return MagnificationExperts({m: build(sizes, replace(settings, magnifications=(m,))) for m in read})
+    network: nn.Module = build(sizes, settings)
+    return network
 
 
 @dataclass(frozen=True)

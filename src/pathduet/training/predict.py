@@ -17,7 +17,7 @@ from pathduet.core.hardware import limit_threads, pick_device
 from pathduet.core.progress import track
 from pathduet.features.agreement import compared
 from pathduet.losses.survival import risk_from_hazards
-from pathduet.models.inputs import Answer
+from pathduet.models.magnification_experts import answers_of
 from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.experts import combine_hazards, combine_probabilities
 from pathduet.models.method.student import Student
@@ -27,7 +27,7 @@ from pathduet.training.fold_data import FoldData
 from pathduet.training.model_folder import ModelDescription, load_model
 from pathduet.training.objectives import student_inputs, teacher_inputs
 from pathduet.training.own_network import OwnNetwork
-from pathduet.training.task_targets import ClassTarget, RegressionTarget
+from pathduet.training.task_targets import ClassTarget, RegressionTarget, TaskTarget
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,9 +160,10 @@ def predict_samples(
     label = f"predicting {description.task.name} {description.model}"
     for start in track(starts, len(starts), label, "batches") if show_progress else starts:
         batch = dataset.batch(range(start, min(start + batch_size, len(dataset)))).to(chosen)
-        for collected, said in zip((logits, representations), _answer(network, batch), strict=True):
+        said_of_both = _answer(network, batch, description.target)
+        for collected, said in zip((logits, representations), said_of_both, strict=True):
             for name, value in said.items():
-                collected[name].append(value.float().cpu())
+                collected[name].append(value.cpu())
     subspaces = description.config.subspaces if choice.has_experts else ()
     width = len(subspaces) * description.config.width
     table = _table(
@@ -171,16 +172,21 @@ def predict_samples(
     return Predictions(table, {m: _stack(x, width).numpy() for m, x in representations.items()}, subspaces)
 
 
-def _answer(network: nn.Module, batch: Batch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Return logits and representations, of teacher and student by magnification."""
+def _answer(
+    network: nn.Module, batch: Batch, target: TaskTarget
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Return logits and representations, of teacher and student by magnification; of other experts the logits of their mean."""
     if isinstance(network, Teacher):
         output: Any = network(*teacher_inputs(batch), need_attention=False)
     elif isinstance(network, Student):
         output = network(*student_inputs(batch))
     else:
-        answer: Answer = network(batch)
-        return {"": answer.logits}, {"representation": answer.representation}
-    return output.logits, output.representation
+        answers = list(answers_of(network(batch)).values())
+        seen = torch.cat([answer.representation.float() for answer in answers], dim=1)
+        if len(answers) == 1:
+            return {"": answers[0].logits.float()}, {"representation": seen}
+        return {"": target.averaged([answer.logits for answer in answers])}, {"representation": seen}
+    return tuple({m: x.float() for m, x in said.items()} for said in (output.logits, output.representation))  # type: ignore[return-value]
 
 
 def _table(

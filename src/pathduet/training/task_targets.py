@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from pathduet.losses.classification import weighted_cross_entropy
@@ -61,6 +62,10 @@ class ClassTarget:
         """Return the probability (B,) of the label."""
         return logits.softmax(dim=-1).gather(1, observed.label.unsqueeze(1)).squeeze(1)
 
+    def averaged(self, experts: Sequence[Tensor]) -> Tensor:
+        """Return float64 logits whose probabilities are the mean of the experts'."""
+        return torch.stack([x.double().softmax(dim=-1) for x in experts]).mean(dim=0).log()
+
     def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """Return tau^2 KL(teacher || student), batch mean (eq. 13, 14)."""
         return distillation_loss(student, teacher, temperature)
@@ -94,6 +99,10 @@ class SurvivalTarget:
     def probability(self, logits: Tensor, observed: Observed) -> Tensor:
         """Return the likelihood (B,) of what was observed: the event in the interval, or survival through it."""
         return log_likelihood(logits, observed.label, observed.event).exp()
+
+    def averaged(self, experts: Sequence[Tensor]) -> Tensor:
+        """Return float64 logits whose hazards are the mean of the experts'."""
+        return torch.stack([x.double().sigmoid() for x in experts]).mean(dim=0).logit()
 
     def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """Return tau^2 KL(teacher || student) of the hazards, batch mean."""
@@ -129,6 +138,10 @@ class RegressionTarget:
     def probability(self, logits: Tensor, observed: Observed) -> Tensor:
         """Return the Gaussian density (B,) of the observed z-score around the predicted one, 1 at its top: a confidence for eq. 6."""
         return log_density(logits.squeeze(1), observed.value).exp()
+
+    def averaged(self, experts: Sequence[Tensor]) -> Tensor:
+        """Return the mean of the experts' z-scores, float64."""
+        return torch.stack([x.double() for x in experts]).mean(dim=0)
 
     def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """Return half the squared difference of the predictions, batch mean, whatever the temperature."""

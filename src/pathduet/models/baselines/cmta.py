@@ -115,11 +115,12 @@ class Cmta(nn.Module):
 
     def forward(self, inputs: Inputs) -> Answer:
         """Classify slides with expression."""
-        histology, tiles = self.histology_encoder(self.bag(inputs.patches))
+        maps = len(self.bag.patches)
+        histology, tiles = self.histology_encoder(self.bag(inputs.patches), maps)
         genes, groups = self.gene_encoder(self.genes(inputs))
         from_genes, _ = self.tiles_ask_genes(tiles, groups)
         from_tiles, _ = self.genes_ask_tiles(groups, tiles)
-        translated_histology, _ = self.histology_decoder(from_genes)
+        translated_histology, _ = self.histology_decoder(from_genes, maps)
         translated_genes, _ = self.gene_decoder(from_tiles)
         sides = [(histology + translated_histology) / 2, (genes + translated_genes) / 2]
         fused = self.fusion(torch.cat(sides, dim=1))

@@ -4,8 +4,8 @@ Shao et al.: TransMIL: Transformer based Correlated Multiple Instance Learning f
 (algorithm 2): tokens padded to a square by their own beginning, a class token in front; Nystroem attention, PPEG, Nystroem
 attention; the class token is classified. Layers have no feed-forward part, as in the paper.
 
-Deviations: width 128 instead of 512, as all models of the comparison; with two magnifications the sequence is all tokens at 10x, then
-all at 20x.
+Deviations: width 128 instead of 512, as all models of the comparison; two magnifications read as one bag are two maps, each padded and encoded
+for itself.
 """
 
 from __future__ import annotations
@@ -62,13 +62,15 @@ class Ppeg(nn.Module):
             nn.Conv2d(width, width, k, padding=k // 2, groups=width) for k in (7, 5, 3)
         )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return (B, 1 + n * n, width); the class token in front is left alone."""
-        B, _, c = tokens.shape
-        side = math.isqrt(tokens.shape[1] - 1)
-        grid = tokens[:, 1:].transpose(1, 2).reshape(B, c, side, side)
-        encoded = grid + sum(convolution(grid) for convolution in self.pyramid)
-        return torch.cat([tokens[:, :1], encoded.flatten(2).transpose(1, 2)], dim=1)
+    def forward(self, tokens: Tensor, maps: int = 1) -> Tensor:
+        """Return (B, 1 + maps * n * n, width), each map encoded for itself; the class token in front is left alone."""
+        encoded = []
+        for square in tokens[:, 1:].chunk(maps, dim=1):
+            side = math.isqrt(square.shape[1])
+            grid = square.transpose(1, 2).unflatten(2, (side, side))
+            mixed = grid + sum(convolution(grid) for convolution in self.pyramid)
+            encoded.append(mixed.flatten(2).transpose(1, 2))
+        return torch.cat([tokens[:, :1], *encoded], dim=1)
 
 
 class AttentionLayer(nn.Module):
@@ -102,11 +104,11 @@ class TransMilBody(nn.Module):
         self.positions = Ppeg(config.width)
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the class token (B, width) and the tokens (B, n * n, width), padding included."""
-        square = square_padding(tokens)
-        sequence = torch.cat([self.class_token.expand(len(tokens), -1, -1), square], dim=1)
-        sequence = self.norm(self.second(self.positions(self.first(sequence))))
+    def forward(self, tokens: Tensor, maps: int = 1) -> tuple[Tensor, Tensor]:
+        """Return the class token (B, width) and the tokens (B, maps * n * n, width) of as many maps, padding included."""
+        squares = [square_padding(part) for part in tokens.chunk(maps, dim=1)]
+        sequence = torch.cat([self.class_token.expand(len(tokens), -1, -1), *squares], dim=1)
+        sequence = self.norm(self.second(self.positions(self.first(sequence), maps)))
         return sequence[:, 0], sequence[:, 1:]
 
 
@@ -121,5 +123,5 @@ class TransMil(nn.Module):
 
     def forward(self, inputs: Inputs) -> Answer:
         """Classify slides."""
-        representation, _ = self.body(self.bag(inputs.patches))
+        representation, _ = self.body(self.bag(inputs.patches), len(self.bag.patches))
         return Answer(self.classifier(representation), representation)
