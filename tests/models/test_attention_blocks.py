@@ -155,6 +155,21 @@ def test_offsets_see_the_tissue_only_where_they_are_told_to() -> None:
         assert torch.equal(block(queries, here).offsets, block(queries, there).offsets) != moved
 
 
+def test_points_keep_their_place_in_half_precision() -> None:
+    torch.manual_seed(0)
+    ramp = torch.arange(50.0).repeat(50, 1).reshape(1, 2500, 1).expand(-1, -1, 8)  # each cell's column
+    points = torch.rand(1, 2, 12, 12, 2) * 1.9 - 0.95
+    exact = sample_map(ramp, points)[0, :, 0]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = sample_map(ramp.to(torch.bfloat16), points)
+    assert found.dtype == torch.bfloat16
+    # what remains is the rounding of the value itself, half a step of 1/8 between 16 and 32 and of 1/4 above
+    assert (found[0, :, 0].float() - exact).abs().max() <= 0.13
+    block = DeformableAttention(CONFIG)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert block(torch.randn(1, 16, 8), torch.randn(1, 36, 8)).offsets.dtype == torch.float32
+
+
 def test_masked_queries_move_no_point() -> None:
     block = DeformableAttention(CONFIG)
     patches, queries = torch.randn(2, 36, 8), torch.randn(2, 16, 8)

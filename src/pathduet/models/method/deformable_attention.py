@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from pathduet.models.method.attention import MultiHeadAttention
 from pathduet.models.method.config import ModelConfig
+from pathduet.models.precision import at_least_float32
 
 
 class DeformableOutput(NamedTuple):
@@ -85,12 +86,12 @@ def sample_map(patches: Tensor, points: Tensor) -> Tensor:
     B, N, c = patches.shape
     _, groups, h, w, _ = points.shape
     n = map_side(N, "patch tokens")
-    maps = patches.transpose(1, 2).reshape(B * groups, c // groups, n, n)
-    sampled = F.grid_sample(
-        maps, points.reshape(B * groups, h, w, 2).to(maps.dtype),
-        mode="bilinear", padding_mode="border", align_corners=False,
-    )  # fmt: skip
-    return sampled.reshape(B, c, h * w).transpose(1, 2)
+    maps = at_least_float32(patches).transpose(1, 2).reshape(B * groups, c // groups, n, n)
+    # bfloat16 has eight bits: a point of a map of 50 cells would be off by a tenth of a cell
+    places = points.reshape(B * groups, h, w, 2).to(maps.dtype)
+    with torch.autocast(maps.device.type, enabled=False):
+        sampled = F.grid_sample(maps, places, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled.reshape(B, c, h * w).transpose(1, 2).to(patches.dtype)
 
 
 def pooled_map(patches: Tensor, side: int) -> Tensor:
@@ -135,7 +136,8 @@ class OffsetNetwork(nn.Module):
             self.offset_range_points * spacing
         )  # (B, 2 groups, ., .)
         if x.shape[-1] != side:
-            x = F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
+            with torch.autocast(x.device.type, enabled=False):
+                x = F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
         return x.view(B, self.groups, 2, side, side).permute(0, 1, 3, 4, 2)
 
 
