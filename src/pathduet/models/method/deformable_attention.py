@@ -132,7 +132,7 @@ class OffsetNetwork(nn.Module):
         grid = queries.transpose(1, 2).reshape(B, c, q, q)
         padding = (self.kernel - stride + 1) // 2
         x = F.conv2d(grid, self.spatial.weight, self.spatial.bias, stride, padding, groups=c)
-        x = torch.tanh(self.pointwise(F.gelu(x))) * (
+        x = torch.tanh(at_least_float32(self.pointwise(F.gelu(x)))) * (
             self.offset_range_points * spacing
         )  # (B, 2 groups, ., .)
         if x.shape[-1] != side:
