@@ -41,7 +41,7 @@ from pathduet.models.magnification_experts import answers_of
 from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.phantom.design import Design
 from pathduet.phantom.labels import draw_labels
-from pathduet.phantom.latents import simulate_patients
+from pathduet.phantom.latents import Effects, simulate_patients
 from pathduet.phantom.layout import REGIONS, extents, lay_out
 from pathduet.phantom.random_numbers import generator
 from pathduet.phantom.tissue import TUMOR_NUCLEI
@@ -89,10 +89,10 @@ class Programmes:
     channels: Mapping[str, str]
     plan: Mapping[str, Any]
 
-    def patients(self, n: int, seed: int) -> Any:
+    def patients(self, n: int, seed: int, effects: Effects | None = None) -> Any:
         """Return patients with `z_<subspace>`, `log_hazard` and the columns of the tasks."""
         if not self.plan:
-            return simulate_patients(n, "truth", seed=seed)
+            return simulate_patients(n, "truth", seed=seed, effects=effects)
         return draw_labels(self.plan, n, "truth", seed=seed, prefix="T").rename(
             columns={"score_survival": "log_hazard"}
         )
@@ -121,11 +121,69 @@ FOUR = Programmes(
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What may be otherwise than in the plain phantom: grounds that a part of the method should gain on, and others where it should not.
+
+    Attributes
+    ----------
+    effects : Effects, optional
+        Of the programmes: correlated, interacting, with few events.
+    genes_shuffled : bool
+        The genes of both subspaces are dealt out anew at random, as many to each: the split means nothing.
+    silent : str
+        Subspace whose genes know nothing.
+    shortcut : str
+        Subspace of which a fifth of the genes tell the label of training patients, and nothing of others.
+    label_noise : float
+        Share of training patients whose label is another one's.
+    apart : bool
+        Half of the regions look alike at 10x, the other half at 20x.
+    slides : tuple of int
+        How many slides a patient has: one of these numbers.
+    site_shift : float
+        SD of a shift of all features of the test half, which comes from another scanner.
+    unpaired : float
+        Share of training patients without expression.
+    unlabelled : float
+        Share of training patients without a label.
+    """
+
+    effects: Effects | None = None
+    genes_shuffled: bool = False
+    silent: str = ""
+    shortcut: str = ""
+    label_noise: float = 0.0
+    apart: bool = False
+    slides: tuple[int, ...] = (1,)
+    site_shift: float = 0.0
+    unpaired: float = 0.0
+    unlabelled: float = 0.0
+
+
+PLAIN = Ground()
+#: By name; each is judged against the plain one.
+GROUNDS = {
+    "plain": PLAIN,
+    "genes shuffled": Ground(genes_shuffled=True),
+    "programmes correlated": Ground(Effects(correlation=0.7)),
+    "interaction": Ground(Effects(interaction=1.1)),
+    "silent subspace": Ground(silent="tme"),
+    "shortcut": Ground(shortcut="tme"),
+    "label noise": Ground(label_noise=0.2),
+    "magnifications apart": Ground(apart=True),
+    "one to six slides": Ground(slides=(1, 1, 2, 6)),
+    "site shift": Ground(site_shift=0.5),
+    "half without expression": Ground(unpaired=0.5),
+    "one in twenty events": Ground(Effects(censored=0.95)),
+}
+
+
 @dataclass
 class Phantom:
-    """Patients with one slide each, as tensors; a dataset of some of them is made by :meth:`part`."""
+    """Slides of patients as tensors, n of them; a dataset of some of them is made by :meth:`part`."""
 
-    patients: Any  # DataFrame with the truth
+    patients: Any  # DataFrame with the truth, one row a slide
     tokens: dict[str, Tensor]  # (n, N, d)
     repeats: dict[str, Tensor]  # (n,)
     regions: dict[str, np.ndarray]  # (n, N) keys of REGIONS
@@ -135,10 +193,17 @@ class Phantom:
     event: Tensor
     outcome: TaskTarget
     train: np.ndarray  # (n,) bool
+    paired: np.ndarray  # (n,) bool: expression is known
 
-    def part(self, train: bool) -> Part:
-        """Return the training or the test half."""
-        return Part(self, np.flatnonzero(self.train == train))
+    def part(self, train: bool, only: np.ndarray | None = None) -> Part:
+        """Return the slides of the training or the test half, or those of them that `only` (n,) marks."""
+        chosen = self.train == train
+        return Part(self, np.flatnonzero(chosen if only is None else chosen & only))
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(n,) whether the label is known."""
+        return (self.label >= 0).numpy()
 
 
 class Part:
@@ -152,8 +217,11 @@ class Part:
 
     @property
     def patients(self) -> list[list[int]]:
-        """Every patient has one slide."""
-        return [[i] for i in range(len(self.rows))]
+        """Positions of each patient's slides."""
+        found: dict[str, list[int]] = {}
+        for i, row in enumerate(self.rows):
+            found.setdefault(self.phantom.patients.index[row], []).append(i)
+        return list(found.values())
 
     def batch(self, indices: Sequence[int], /) -> Batch:
         """Return the items of some positions."""
@@ -165,10 +233,11 @@ class Part:
             patches={m: p.tokens[m][at] for m in MAGNIFICATIONS},
             repeats={m: p.repeats[m][at] for m in MAGNIFICATIONS},
             genes={s: values[at] for s, values in p.genes.items()},
-            has_expression=torch.ones(len(at), dtype=torch.bool),
+            has_expression=torch.from_numpy(p.paired[at.numpy()]),
             label=p.label[at],
             event=p.event[at],
             value=torch.zeros(len(at)),
+            all_labelled=bool((p.label[at] >= 0).all()),
         )
 
 
@@ -181,16 +250,25 @@ def make_phantom(
     look: str = "flat",
     spare_genes: int = 0,
     programmes: Programmes = TWO,
+    ground: Ground = PLAIN,
 ) -> Phantom:
     """Draw the patients, slides and genes of one seed; training moments scale features and genes.
 
     `spare_genes` says how many genes that know nothing follow each of the programmes', on average less variable ones.
     """
     spread, density_shift, programme_shift = LOOKS[look]
-    patients = programmes.patients(n_patients, seed)
+    patients = programmes.patients(n_patients, seed, ground.effects)
     rng = generator(seed, "feature-level phantom")
-    n, N = len(patients), n_tokens
+    # a stream of its own: what a ground changes is all that differs from the plain phantom
+    hard = generator(seed, "ground")
+    of = np.repeat(np.arange(n_patients), hard.choice(ground.slides, n_patients))  # each slide's patient
+    n, N = len(of), n_tokens
     centers = {m: spread * rng.standard_normal((len(REGIONS), FEATURES)) for m in MAGNIFICATIONS}
+    if ground.apart:
+        first, second = np.array_split(hard.permutation(len(REGIONS)), 2)
+        centers["10x"][first], centers["20x"][second] = (
+            centers["10x"][first].mean(axis=0), centers["20x"][second].mean(axis=0)
+        )  # fmt: skip
     # A stream of their own: the flat look is the same with and without them.
     own = generator(seed, "look of the nuclei")
     axes = {m: own.standard_normal((2, FEATURES)) / FEATURES**0.5 for m in MAGNIFICATIONS}
@@ -200,7 +278,7 @@ def make_phantom(
     repeats = {m: np.empty(n, dtype=np.int64) for m in MAGNIFICATIONS}
     latents = {s: patients[f"z_{s}"].to_numpy() for s in programmes.genes}
     for i in range(n):
-        shown = {s: z[i] + SLIDE_NOISE * rng.standard_normal() for s, z in latents.items()}
+        shown = {s: z[of[i]] + SLIDE_NOISE * rng.standard_normal() for s, z in latents.items()}
         by_channel = {channel: shown[s] for channel, s in programmes.channels.items()}
         labels = lay_out(MAP_SIDE, MAP_SIDE, extents(by_channel, rng), rng).labels
         shift = SHIFT * rng.standard_normal(FEATURES)
@@ -220,14 +298,15 @@ def make_phantom(
             repeats[m][i] = np.bincount(rows).max()
     genes = {}
     for s, count in programmes.genes.items():
-        measured = latents[s] + EXPRESSION_NOISE * rng.standard_normal(n)
+        measured = latents[s] + EXPRESSION_NOISE * rng.standard_normal(n_patients)
         loading = rng.uniform(0.3, 1.0, count) * rng.choice([-1, 1], count) * (rng.random(count) < 0.5)
-        genes[s] = measured[:, None] * loading + GENE_NOISE * rng.standard_normal((n, count))
+        loading *= s != ground.silent
+        genes[s] = measured[:, None] * loading + GENE_NOISE * rng.standard_normal((n_patients, count))
         count *= spare_genes
-        spare = GENE_NOISE * own.uniform(*SPARE_NOISE, count) * own.standard_normal((n, count))
+        spare = GENE_NOISE * own.uniform(*SPARE_NOISE, count) * own.standard_normal((n_patients, count))
         genes[s] = np.concatenate([genes[s], spare], axis=1)
-    train = np.zeros(n, dtype=bool)
-    train[rng.permutation(n)[: n // 2]] = True
+    train = np.zeros(n_patients, dtype=bool)
+    train[rng.permutation(n_patients)[: n_patients // 2]] = True
     outcome: TaskTarget
     event = patients["event"].astype(float)
     if task == "survival":
@@ -239,14 +318,36 @@ def make_phantom(
         classes = tuple(planned["classes"]) if planned else TASKS[task].classes
         outcome = ClassTarget(classes)
         label = np.array([classes.index(name) for name in patients[TASKS[task].column]])
+    given = label.copy()  # what training is told
+    if ground.label_noise:
+        wrong = train & (hard.random(n_patients) < ground.label_noise)
+        given[wrong] = (label[wrong] + hard.integers(1, outcome.outputs, wrong.sum())) % outcome.outputs
+    if ground.shortcut:
+        told = hard.permutation(genes[ground.shortcut].shape[1])[: genes[ground.shortcut].shape[1] // 5]
+        marks = GENE_NOISE * hard.standard_normal((outcome.outputs, len(told)))
+        genes[ground.shortcut][np.ix_(train, told)] += 2 * marks[given[train]]
+        genes[ground.shortcut][np.ix_(~train, told)] += (
+            2 * marks[hard.integers(0, outcome.outputs, (~train).sum())]
+        )
+    if ground.genes_shuffled:
+        whole = np.concatenate(list(genes.values()), axis=1)[
+            :, hard.permutation(sum(x.shape[1] for x in genes.values()))
+        ]
+        ends = np.cumsum([x.shape[1] for x in genes.values()])[:-1]
+        genes = dict(zip(genes, np.split(whole, ends, axis=1), strict=True))
+    if ground.site_shift:
+        for m in MAGNIFICATIONS:
+            tokens[m][~train[of]] += (ground.site_shift * hard.standard_normal(FEATURES)).astype(np.float32)
+    given = np.where(train & (hard.random(n_patients) < ground.unlabelled), -1, given)
+    paired = ~(train & (hard.random(n_patients) < ground.unpaired))
     gene_sd = {s: x[train].std(0) for s, x in genes.items()}
-    scaled = {s: (x - x[train].mean(0)) / gene_sd[s] for s, x in genes.items()}
+    scaled = {s: ((x - x[train].mean(0)) / gene_sd[s])[of] for s, x in genes.items()}
     return Phantom(
-        patients, {m: torch.from_numpy(x) for m, x in tokens.items()},
+        patients.iloc[of], {m: torch.from_numpy(x) for m, x in tokens.items()},
         {m: torch.from_numpy(x) for m, x in repeats.items()}, regions,
         {s: torch.from_numpy(x.astype(np.float32)) for s, x in scaled.items()}, gene_sd,
-        torch.from_numpy(label.astype(np.int64)), torch.tensor(event.to_numpy(), dtype=torch.float32),
-        outcome, train,
+        torch.from_numpy(given[of].astype(np.int64)), torch.tensor(event.to_numpy()[of], dtype=torch.float32),
+        outcome, train[of], paired[of],
     )  # fmt: skip
 
 
@@ -326,12 +427,15 @@ def probability_and_risk(phantom: Phantom, logits: dict[str, Tensor], rule: str)
 
 
 def scores(phantom: Phantom, part: Part, predicted: np.ndarray) -> dict[str, float]:
-    """Return the metrics of probabilities (n, K) or risks (n,) over the part's patients."""
+    """Return the metrics of probabilities (n, K) or risks (n,) over the part's patients, slides of a patient averaged."""
+    first = [slides[0] for slides in part.patients]
+    if len(predicted) != len(first):  # a row a slide
+        predicted = np.stack([predicted[slides].mean(axis=0) for slides in part.patients])
     if isinstance(phantom.outcome, SurvivalTarget):
-        patients = phantom.patients.iloc[part.rows]
+        patients = phantom.patients.iloc[part.rows[first]]
         time, event = (patients[name].to_numpy(dtype=float) for name in ("survival_days", "event"))
         return {"c_index": float(survival_scores(time, event, predicted).values["c_index"] or np.nan)}
-    truth = phantom.label[torch.from_numpy(part.rows)].numpy()
+    truth = phantom.label[torch.from_numpy(part.rows[first])].numpy()
     values = classification_scores(truth, predicted, list(phantom.outcome.classes)).values
     return {name: float(np.nan if value is None else value) for name, value in values.items()}
 

@@ -51,8 +51,8 @@ class Run:
 
     @property
     def train(self) -> Part:
-        """Half of the patients."""
-        return self.phantom.part(True)
+        """The labelled slides of half of the patients."""
+        return self.phantom.part(True, self.phantom.labelled)
 
     @property
     def outputs(self) -> int:
@@ -64,7 +64,9 @@ class Run:
         """Weights of the classes in the loss."""
         if not isinstance(self.phantom.outcome, ClassTarget):
             return None
-        return class_weights(self.phantom.label[self.train.rows].tolist(), self.outputs)
+        first = [self.train.rows[slides[0]] for slides in self.train.patients]
+        known = [label for label in self.phantom.label[torch.tensor(first)].tolist() if label >= 0]
+        return class_weights(known, self.outputs)
 
     def teacher(self, kind: Any = Teacher, start: str | None = None) -> nn.Module:
         """Return a teacher with fresh weights."""
@@ -76,13 +78,19 @@ class Run:
         return fresh(lambda: kind(self.sizes, FEATURES, self.outputs), self.train, self.seed, start)
 
     def fit(
-        self, network: nn.Module, objective: Any, config: TrainingConfig, name: str, **more: Any
+        self,
+        network: nn.Module,
+        objective: Any,
+        config: TrainingConfig,
+        name: str,
+        part: Part | None = None,
+        **more: Any,
     ) -> nn.Module:
-        """Train a network in place."""
-        fit(network, objective, self.train, config, device=CPU, label=f"{self.task} {name}", **more)
+        """Train a network in place, on :attr:`train` if no other part is given."""
+        fit(network, objective, part or self.train, config, device=CPU, label=f"{self.task} {name}", **more)
         return network
 
-    def baseline(self, name: str, **changes: Any) -> nn.Module:
+    def baseline(self, name: str, part: Part | None = None, **changes: Any) -> nn.Module:
         """Return a trained baseline with the width of the other networks; all else is its default or among the changes."""
         settings = BASELINES[name].load_settings()()
         widths = {"width": SIZES.width, "heads": SIZES.heads, "landmarks": SIZES.width // 2, "hidden": (64, 64), "gene_hidden": 64}  # fmt: skip
@@ -94,9 +102,8 @@ class Run:
         genes = {s: tuple(f"{s.upper()}{i}" for i in range(n)) for s, n in counts.items()}
         sizes = NetworkSizes(FEATURES, genes, self.outputs)
         network = fresh(lambda: build_baseline(BASELINES[name], sizes, settings), self.train, self.seed)
-        return self.fit(
-            network, BaselineObjective(self.phantom.outcome, self.config, self.weights), self.config, name
-        )
+        objective = BaselineObjective(self.phantom.outcome, self.config, self.weights)
+        return self.fit(network, objective, self.config, name, part)
 
 
 def read_rows(*paths: Path) -> list[dict[str, Any]]:

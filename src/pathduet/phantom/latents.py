@@ -36,6 +36,10 @@ class Effects:
         SD of what is added to the programmes' sum before grade 2 and 3 are told apart.
     censored : float
         Share of follow-up that ends without a death.
+    correlation : float
+        Of the programmes over patients.
+    interaction : float
+        Log hazard per product of both programmes.
     """
 
     tumor: float = 1.1
@@ -46,6 +50,8 @@ class Effects:
     class_noise: float = 0.45
     grade_noise: float = 0.60
     censored: float = 0.40
+    correlation: float = 0.0
+    interaction: float = 0.0
 
 
 def simulate_patients(
@@ -87,10 +93,13 @@ def simulate_patients(
     effects = effects or Effects()
     rng = generator(seed, "patients", cohort)
     z_tumor, z_tme = stratified_normal(n, rng), stratified_normal(n, rng)
+    if effects.correlation:
+        z_tme = effects.correlation * z_tumor + (1 - effects.correlation**2) ** 0.5 * z_tme
     diagnosis = _diagnoses(z_tumor, z_tme, effects, rng)
     grade, cdkn2a = _grades(diagnosis, z_tumor, z_tme, effects, rng)
     age = np.clip(rng.normal(52.0, 13.0, n), 19.0, 86.0).round(1)
     log_hazard = effects.tumor * z_tumor + effects.tme * z_tme + effects.age * (age - 52.0) / 10.0
+    log_hazard += effects.interaction * z_tumor * z_tme
     days, event = draw_survival(log_hazard, effects, rng)
     histology = pd.Series(diagnosis).map(
         {
