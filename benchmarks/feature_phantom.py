@@ -147,6 +147,8 @@ class Ground:
         Share of training patients without expression.
     unlabelled : float
         Share of training patients without a label.
+    size : float
+        How many times the patients of the others.
     """
 
     effects: Effects | None = None
@@ -159,6 +161,7 @@ class Ground:
     site_shift: float = 0.0
     unpaired: float = 0.0
     unlabelled: float = 0.0
+    size: float = 1.0
 
 
 PLAIN = Ground()
@@ -175,7 +178,8 @@ GROUNDS = {
     "one to six slides": Ground(slides=(1, 1, 2, 6)),
     "site shift": Ground(site_shift=0.5),
     "half without expression": Ground(unpaired=0.5),
-    "one in twenty events": Ground(Effects(censored=0.95)),
+    "three quarters without a label": Ground(unlabelled=0.75, size=8 / 3),
+    "one in twenty events": Ground(Effects(censored=0.95), size=3),
 }
 
 
@@ -256,6 +260,7 @@ def make_phantom(
 
     `spare_genes` says how many genes that know nothing follow each of the programmes', on average less variable ones.
     """
+    n_patients = round(n_patients * ground.size)
     spread, density_shift, programme_shift = LOOKS[look]
     patients = programmes.patients(n_patients, seed, ground.effects)
     rng = generator(seed, "feature-level phantom")

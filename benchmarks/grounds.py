@@ -10,25 +10,28 @@ and seed sees the same patients; a part's effect is the difference between two a
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pandas as pd
-import torch
-from feature_phantom import GROUNDS, SIZES, Part, answers, make_phantom, probability_and_risk, scores
+from feature_phantom import GROUNDS, SIZES, answers, make_phantom, probability_and_risk, scores
 from feature_phantom import TASKS as PHANTOM_TASKS
 from known_truth import (
     BATCH,
-    CPU,
     EPOCHS,
     RATE,
     CommandLine,
+    Method,
     Run,
     append_rows,
+    codes_of,
     paired,
     read_rows,
     refuse_mixed,
@@ -40,41 +43,42 @@ from torch import nn
 
 from pathduet.core.source_code import code_version
 from pathduet.evaluation.multiple_testing import holm
+from pathduet.evaluation.table_sections import p_text
 from pathduet.training import TrainingConfig
-from pathduet.training.objectives import (
-    DistilledObjective,
-    StudentObjective,
-    TeacherObjective,
-    TeacherTargets,
-)
-from pathduet.training.prototype_order import order_prototypes
 
 METRICS = {"diagnosis": "auc", "survival": "c_index"}
-#: A part of the method: the arm with it, and the arm without.
-PARTS = {
-    "CGC in the classifiers": ("teacher", "teacher, no CGC"),
-    "CGC in the shared tokens": ("teacher, CGC shared", "teacher, no CGC"),
-    "IGC as eq. 7": ("teacher", "teacher, no IGC"),
-    "IGC with its level": ("teacher, IGC level", "teacher, no IGC"),
-    "offsets that see the tissue": ("teacher, offsets see", "teacher"),
-    "teacher over MCAT": ("teacher", "mcat"),
-    "teacher over Bilinear": ("teacher", "bilinear"),
-    "teacher over pooled features and components": ("teacher", "pooled"),
-    "distilled by its own teacher": ("distilled, own teacher", "student, longer"),
-    "distilled by teachers out of fold": ("distilled", "student, longer"),
-    "student as long, over the student": ("student, longer", "student"),
+#: Networks of the method as they are, and teachers with one thing changed.
+OURS = ("teacher", "student", "student_longer", "distilled", "distilled, own teacher")
+VARIED: dict[str, dict[str, Any]] = {
+    "teacher, CGC of classifiers": {"cgc": True, "cgc_scope": "classifier"},
+    "teacher, CGC of shared tokens": {"cgc": True, "cgc_scope": "shared"},
+    "teacher, no IGC": {"igc": False},
+    "teacher, eq. 7 alone": {"igc": True, "lambda_level": 0.0},
+    "teacher, offsets see": {"offset_input": "queries_and_patches"},
 }
-INNER = 3
+OTHERS = ("mcat", "bilinear", "pooled")
+EVERYWHERE = tuple(GROUNDS)
+#: A part of the method: the arm with it, the arm without, and the grounds that can tell: some where it should help, some where not.
+PARTS = {
+    "CGC of the classifiers": ("teacher, CGC of classifiers", "teacher", ("plain", "shortcut", "silent subspace", "label noise")),
+    "CGC of the shared tokens": ("teacher, CGC of shared tokens", "teacher", ("plain", "shortcut", "silent subspace", "label noise")),
+    "IGC as eq. 7": ("teacher, eq. 7 alone", "teacher, no IGC", ("plain", "magnifications apart")),
+    "IGC with its level": ("teacher", "teacher, no IGC", ("plain", "magnifications apart", "programmes correlated", "site shift")),
+    "offsets that see the tissue": ("teacher, offsets see", "teacher", ("plain", "interaction")),
+    "teacher over MCAT": ("teacher", "mcat", EVERYWHERE),
+    "teacher over Bilinear": ("teacher", "bilinear", EVERYWHERE),
+    "teacher over pooled features and components": ("teacher", "pooled", EVERYWHERE),
+    "distilled out of fold": ("distilled", "student_longer", ("plain", "label noise", "one to six slides", "half without expression", "three quarters without a label")),
+    "distilled by its own teacher": ("distilled, own teacher", "student_longer", ("plain", "label noise")),
+    "student, twice as long": ("student_longer", "student", ("plain", "label noise", "one to six slides", "half without expression", "three quarters without a label")),
+}  # fmt: skip
 
 
-def halves(run: Run, part: Part, inner: int) -> Iterator[tuple[Part, Part]]:
-    """Yield the labelled slides that a teacher of an inner fold learns from, and those it is asked about."""
-    people = part.patients
-    order = np.random.default_rng([run.seed, 7]).permutation(len(people))
-    for k in range(inner):
-        held = {int(i) for p in order[k::inner] for i in people[p]}
-        rows = [i for i in range(len(part)) if i not in held]
-        yield Part(run.phantom, part.rows[rows]), Part(run.phantom, part.rows[sorted(held)])
+def arms_of(ground: str) -> set[str]:
+    """Return the arms that a ground needs."""
+    return {
+        arm for with_it, without, grounds in PARTS.values() if ground in grounds for arm in (with_it, without)
+    }
 
 
 def pooled(run: Run) -> np.ndarray:
@@ -110,77 +114,16 @@ def pooled(run: Run) -> np.ndarray:
 
 def arms(run: Run, wanted: set[str]) -> Iterator[tuple[str, Callable[[], nn.Module | np.ndarray]]]:
     """Yield each arm and what trains it; what arms share is trained once."""
-    phantom, config, outcome, weights = run.phantom, run.config, run.phantom.outcome, run.weights
-    learn = phantom.part(True, phantom.labelled & phantom.paired)
-    made: dict[str, nn.Module] = {}
-
-    def teacher(part: Part = learn, **changes: Any) -> nn.Module:
-        shape = {k: changes.pop(k) for k in list(changes) if hasattr(run.sizes, k)}
-        chosen = replace(config, **changes)
-        one = replace(run, sizes=replace(run.sizes, **shape))
-        return run.fit(one.teacher(), TeacherObjective(outcome, chosen, weights), chosen, "teacher", part)
-
-    def once(name: str, make: Callable[[], nn.Module]) -> nn.Module:
-        if name not in made:
-            made[name] = make()
-        return made[name]
-
-    def student() -> nn.Module:
-        return run.fit(run.student(), StudentObjective(outcome, config, weights), config, "student")
-
-    # every slide that somebody can say something about: with a label, or with expression for the teachers
-    taught = phantom.part(True, phantom.labelled | phantom.paired)
-    items = int(phantom.train.sum())
-
-    def second(objective: Callable[[TrainingConfig], Any], part: Part, name: str) -> nn.Module:
-        network = run.student()
-        network.load_state_dict(once("student", student).state_dict())
-        slower = replace(config, learning_rate=config.learning_rate / 2)
-        if name != "longer":
-            rows = [i for i, row in enumerate(part.rows) if phantom.paired[row]]
-            order_prototypes(network, part, rows, BATCH, CPU)
-        return run.fit(network, objective(slower), slower, name, part, items=items)
-
-    def targets(inner: int) -> TeacherTargets:
-        if inner < 2:
-            logits, representation, _ = answers(once("teacher", teacher), taught)
-            return TeacherTargets(logits, representation)
-        parts = list(halves(run, learn, inner))
-        said = [answers(teacher(rest), taught) for rest, _ in parts]
-        mixed: list[dict[str, torch.Tensor]] = []
-        owner = {int(row): k for k, (_, held) in enumerate(parts) for row in held.rows}
-        share = torch.full((inner, len(taught)), 1 / inner)
-        for i, row in enumerate(taught.rows):
-            if int(row) in owner:
-                share[:, i] = torch.nn.functional.one_hot(torch.tensor(owner[int(row)]), inner)
-        for kind in (0, 1):
-            mixed.append({
-                m: torch.einsum("tn,tnw->nw", share, torch.stack([one[kind][m] for one in said])) for m in said[0][kind]
-            })  # fmt: skip
-        return TeacherTargets(mixed[0], mixed[1])
-
-    def distilled(inner: int) -> nn.Module:
-        found = targets(inner)
-        return second(lambda c: DistilledObjective(outcome, c, weights, found), taught, "distilled")
-
+    learn = run.phantom.part(True, run.phantom.labelled & run.phantom.paired)
+    method = Method(run)
     known: dict[str, Callable[[], nn.Module | np.ndarray]] = {
-        "teacher": lambda: once("teacher", teacher),
-        "teacher, no CGC": lambda: teacher(cgc=False),
-        "teacher, CGC shared": lambda: teacher(cgc_scope="shared"),
-        "teacher, no IGC": lambda: teacher(igc=False),
-        "teacher, IGC level": lambda: teacher(lambda_level=0.3),
-        "teacher, offsets see": lambda: teacher(offset_input="queries_and_patches"),
+        **{name: partial(method.network, name) for name in OURS},
+        **{name: partial(method.teacher, **changes) for name, changes in VARIED.items()},
         "mcat": lambda: run.baseline("mcat", learn),
         "bilinear": lambda: run.baseline("bilinear", learn),
         "pooled": lambda: pooled(run),
-        "student": lambda: once("student", student),
-        "student, longer": lambda: second(
-            lambda c: StudentObjective(outcome, c, weights), run.train, "longer"
-        ),
-        "distilled, own teacher": lambda: distilled(0),
-        "distilled": lambda: distilled(INNER),
     }
-    yield from ((name, make) for name, make in known.items() if not wanted or name in wanted)
+    yield from ((name, make) for name, make in known.items() if name in wanted)
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -203,7 +146,8 @@ def execute(arguments: argparse.Namespace) -> None:
                 )
                 run = Run(seed, task, phantom, config, SIZES)
                 test = phantom.part(False)
-                for arm, train in arms(run, set(arguments.arms or ())):
+                wanted = arms_of(ground) & set(arguments.arms or arms_of(ground))
+                for arm, train in arms(run, wanted):
                     if arm in done:
                         continue
                     start = time.process_time()
@@ -223,9 +167,9 @@ def execute(arguments: argparse.Namespace) -> None:
 def report(arguments: argparse.Namespace) -> None:
     """Print (or write) the page."""
     table = pd.DataFrame(read_rows(*arguments.rows))
-    refuse_mixed(table, ("patients", "code"), "settings or versions")
+    refuse_mixed(table, ("patients",), "settings")
     lines = ["# Where each part of the method helps, and where not", "", f"    {arguments.command}", "",
-             where(arguments.machine, str(table["code"].iloc[0])), ""]  # fmt: skip
+             where(arguments.machine, codes_of(table, "arm")), ""]  # fmt: skip
     if arguments.message:
         lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
     for task in METRICS:
@@ -233,8 +177,8 @@ def report(arguments: argparse.Namespace) -> None:
             index=["ground", "seed"], columns="arm", values="score"
         )
         found = []
-        for part, (with_it, without) in PARTS.items():
-            for ground in GROUNDS:
+        for part, (with_it, without, grounds) in PARTS.items():
+            for ground in grounds:
                 if ground in wide.index.get_level_values(0) and {with_it, without} <= set(wide):
                     rows = wide.loc[ground]
                     gap, p = paired((rows[with_it] - rows[without]).dropna().to_numpy())
@@ -247,8 +191,7 @@ def report(arguments: argparse.Namespace) -> None:
             *table_head(["part", "ground", "difference", "p", "p (Holm)"]),
         ]
         for (part, ground, gap, p), q in zip(found, adjusted, strict=True):
-            shown = ["-" if x is None else f"{x:.2g}" for x in (p, q)]
-            lines.append(f"| {part} | {ground} | {gap} | {shown[0]} | {shown[1]} |")
+            lines.append(f"| {part} | {ground} | {gap} | {p_text(p)} | {p_text(q)} |")
         lines.append("")
     write_page(lines, arguments.out)
 

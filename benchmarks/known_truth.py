@@ -11,8 +11,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from feature_phantom import FEATURES, SIZES, Part, Phantom, fresh, interval
+from feature_phantom import FEATURES, SIZES, Part, Phantom, answers, fresh, interval
 from torch import nn
 
 from pathduet.catalogue import find, names
@@ -32,6 +32,13 @@ from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig
 from pathduet.training.loop import fit
 from pathduet.training.networks import build_baseline
+from pathduet.training.objectives import (
+    DistilledObjective,
+    StudentObjective,
+    TeacherObjective,
+    TeacherTargets,
+)
+from pathduet.training.prototype_order import order_prototypes
 from pathduet.training.task_targets import ClassTarget
 
 EPOCHS, BATCH, RATE = 10, 12, 1e-3
@@ -106,6 +113,94 @@ class Run:
         return self.fit(network, objective, self.config, name, part)
 
 
+def out_of_fold(run: Run, train: Callable[[Part], nn.Module], asked: Part, inner: int) -> TeacherTargets:
+    """Return what teachers say that have not seen the slides, as `pathduet.training.out_of_fold` has it.
+
+    Parameters
+    ----------
+    train : callable
+        Trains a teacher on a part.
+    asked : Part
+        The slides that a student is taught about.
+    inner : int
+        Inner folds; fewer than two: one teacher, of all slides with label and expression.
+    """
+    phantom = run.phantom
+    learn = phantom.part(True, phantom.labelled & phantom.paired)
+    if inner < 2:
+        return TeacherTargets(*answers(train(learn), asked)[:2])
+    people = learn.patients
+    order = np.random.default_rng([run.seed, 7]).permutation(len(people))
+    share, said = torch.full((inner, len(asked)), 1 / inner), []
+    for k in range(inner):
+        held = {int(learn.rows[i]) for p in order[k::inner] for i in people[p]}
+        said.append(answers(train(Part(phantom, np.array([r for r in learn.rows if r not in held]))), asked))
+        mine = torch.tensor([int(row) in held for row in asked.rows])
+        share[:, mine] = torch.eye(inner)[:, k : k + 1]
+    logits, representation = (
+        {m: torch.einsum("tn,tnw->nw", share, torch.stack([one[kind][m] for one in said])) for m in said[0][kind]}
+        for kind in (0, 1)
+    )  # fmt: skip
+    return TeacherTargets(logits, representation)
+
+
+@dataclass
+class Method:
+    """The method's four networks of a run, each trained once: teacher, student, and the two that go on from the student.
+
+    Those two train for as many slides as there are in the training half, at half the rate.
+    """
+
+    run: Run
+    trained: dict[str, nn.Module] = field(default_factory=dict)
+
+    def network(self, name: str) -> nn.Module:
+        """Return a network of the catalogue's method, or `distilled, own teacher`, trained."""
+        if name not in self.trained:
+            makers = {
+                "teacher": self.teacher, "student": self._student, "student_longer": self._longer,
+                "distilled": lambda: self._distilled(self.run.config.inner_folds),
+                "distilled, own teacher": lambda: self._distilled(0),
+            }  # fmt: skip
+            self.trained[name] = makers[name]()
+        return self.trained[name]
+
+    def teacher(self, part: Part | None = None, **changes: Any) -> nn.Module:
+        """Return a teacher, trained on all slides with label and expression, or on a part of them, with changed settings."""
+        run, phantom = self.run, self.run.phantom
+        shape = {key: changes.pop(key) for key in list(changes) if hasattr(run.sizes, key)}
+        config = replace(run.config, **changes)
+        network = replace(run, sizes=replace(run.sizes, **shape)).teacher()
+        objective = TeacherObjective(phantom.outcome, config, run.weights)
+        part = part or phantom.part(True, phantom.labelled & phantom.paired)
+        return run.fit(network, objective, config, "teacher", part)
+
+    def _student(self) -> nn.Module:
+        run = self.run
+        objective = StudentObjective(run.phantom.outcome, run.config, run.weights)
+        return run.fit(run.student(), objective, run.config, "student")
+
+    def _goes_on(self) -> tuple[nn.Module, TrainingConfig]:
+        network = self.run.student()
+        network.load_state_dict(self.network("student").state_dict())
+        return network, replace(self.run.config, learning_rate=self.run.config.learning_rate / 2)
+
+    def _longer(self) -> nn.Module:
+        run, (network, config) = self.run, self._goes_on()
+        objective = StudentObjective(run.phantom.outcome, config, run.weights)
+        return run.fit(network, objective, config, "longer", items=int(run.phantom.train.sum()))
+
+    def _distilled(self, inner: int) -> nn.Module:
+        run, phantom, (network, config) = self.run, self.run.phantom, self._goes_on()
+        # a slide can teach by its label, or by what a teacher says of its expression
+        taught = phantom.part(True, phantom.labelled | phantom.paired)
+        order_prototypes(network, taught, np.flatnonzero(phantom.paired[taught.rows]).tolist(), BATCH, CPU)
+        train = self.teacher if inner > 1 else lambda part: self.network("teacher")
+        targets = out_of_fold(run, train, taught, inner)
+        objective = DistilledObjective(phantom.outcome, config, run.weights, targets)
+        return run.fit(network, objective, config, "distilled", taught, items=int(phantom.train.sum()))
+
+
 def read_rows(*paths: Path) -> list[dict[str, Any]]:
     """Return the rows that are there."""
     return [json.loads(line) for path in paths if path.exists() for line in path.read_text().splitlines()]
@@ -130,6 +225,16 @@ def refuse_mixed(table: pd.DataFrame, columns: Sequence[str], what: str) -> None
     """End if the rows differ in what a page says once."""
     if table[list(columns)].drop_duplicates().shape[0] > 1:
         raise SystemExit(f"the rows are of several {what}: one page shows one of them")
+
+
+def codes_of(table: pd.DataFrame, column: str = "model") -> str:
+    """Return the version of the code, or each version with its models; a model of two versions is refused."""
+    codes = table.groupby("code")[column].unique()
+    if table.groupby(column)["code"].nunique().max() > 1:
+        raise SystemExit(f"a {column}'s rows are of several versions of the code: one page shows one of them")
+    if len(codes) == 1:
+        return str(codes.index[0])
+    return "; ".join(f"{code} ({', '.join(models)})" for code, models in codes.items())
 
 
 def where(machine: str, code: str, *libraries: str) -> str:

@@ -1,6 +1,6 @@
 """The tables of variations against known truth, on the feature-level phantom: ablation, gene selection, findings.
 
-    python benchmarks/variations.py run --seeds 0 1 2 3 4 --out variations.jsonl
+    python benchmarks/variations.py run --out variations.jsonl
     python benchmarks/variations.py report variations.jsonl --out docs/results/variations.md
 
 The rows are those of the workflow's tables (`pathduet.variations`), trained as `comparison.py` trains: same phantom, widths, epochs,
@@ -27,6 +27,7 @@ from feature_phantom import (
     FEATURES,
     GENES,
     SIZES,
+    Part,
     Phantom,
     answers,
     interval,
@@ -42,6 +43,7 @@ from known_truth import (
     CommandLine,
     Run,
     append_rows,
+    out_of_fold,
     paired,
     read_rows,
     refuse_mixed,
@@ -118,6 +120,7 @@ class TrainedModels:
         self.known = planned_models(config)
         self.phantoms: dict[str, Phantom] = {}
         self.trained: dict[str, tuple[nn.Module, float]] = {}
+        self.targets: dict[tuple[str, int], TeacherTargets] = {}
         self.training = TrainingConfig.start_values(
             tasks_of(config)[task], "teacher", epochs=EPOCHS, learning_rate=RATE, batch_size=BATCH, seed=seed
         )
@@ -161,7 +164,9 @@ class TrainedModels:
             self.trained[key] = (network, time.process_time() - start)
         return self.trained[key]
 
-    def _train(self, model: PlannedModel, others: Mapping[str, nn.Module]) -> nn.Module:
+    def _train(
+        self, model: PlannedModel, others: Mapping[str, nn.Module], part: Part | None = None
+    ) -> nn.Module:
         run = self.run(model)
         base = find(model.base)
         if base.role == "baseline":
@@ -180,10 +185,19 @@ class TrainedModels:
             network.load_state_dict(others["student"].state_dict())
             if isinstance(network, Student) and network.learns_order:
                 order_prototypes(network, run.train, list(range(len(run.train))), BATCH, CPU)
-            logits, representation, _ = answers(others["teacher"], run.train)
-            objective = DistilledObjective(outcome, config, weights, TeacherTargets(logits, representation))
+            targets = self._targets(model, run, 0 if released else config.inner_folds, others["teacher"])
+            objective = DistilledObjective(outcome, config, weights, targets)
         schedule = released_learning_rate if released else learning_rate
-        return run.fit(network, objective, config, model.name, schedule=schedule)
+        return run.fit(network, objective, config, model.name, part, schedule=schedule)
+
+    def _targets(self, model: PlannedModel, run: Run, inner: int, own: nn.Module) -> TeacherTargets:
+        """Return what the teacher of a distilled model says out of fold, once for all that learn from it."""
+        teacher = self.known[model.trained_after[0]]
+        key = (teacher.name, inner)
+        if key not in self.targets:
+            train = (lambda part: self._train(teacher, {}, part)) if inner > 1 else (lambda part: own)
+            self.targets[key] = out_of_fold(run, train, run.train, inner)
+        return self.targets[key]
 
     def row(self, model: PlannedModel) -> dict[str, Any]:
         """Return a model's metrics on the test half, or why there are none."""

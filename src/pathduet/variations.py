@@ -159,6 +159,8 @@ def _ablation(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
     ):
         said = _named({"CGC": cgc, "IGC": igc})
         yield _varied("teacher", name, said, group, training={"cgc": cgc, "igc": igc})
+    alone = {"igc": True, "lambda_level": 0.0}
+    yield _varied("teacher", "eq7", "IGC as eq. 7, without its level", group, training=alone)
     for base, key, group, options in (
         (
             "teacher",
@@ -195,6 +197,10 @@ def _ablation(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
         training = {"w_mse": weights["w_mse"] * mse, "w_kl": weights["w_kl"] * kl}
         said = _named({"MSE": mse, "KL": kl})
         yield _varied("distilled", name, said, "distillation losses", training=training)
+    own = {"inner_folds": 0}
+    yield _varied(
+        "distilled", "own-teacher", "taught by its own teacher", "distillation losses", training=own
+    )
     for kind in ("method", "released"):
         for name in names(kind):
             if kind == "method" and name != find(name).role:
