@@ -68,9 +68,9 @@ PARTS = {
     "teacher over MCAT": ("teacher", "mcat", EVERYWHERE),
     "teacher over Bilinear": ("teacher", "bilinear", EVERYWHERE),
     "teacher over pooled features and components": ("teacher", "pooled", EVERYWHERE),
-    "distilled out of fold": ("distilled", "student_longer", ("plain", "label noise", "one to six slides", "half without expression", "three quarters without a label")),
-    "distilled by its own teacher": ("distilled, own teacher", "student_longer", ("plain", "label noise")),
-    "student, twice as long": ("student_longer", "student", ("plain", "label noise", "one to six slides", "half without expression", "three quarters without a label")),
+    "distilled out of fold": ("distilled", "student_longer", ("plain", "label noise", "three quarters without a label")),
+    "distilled by its own teacher": ("distilled, own teacher", "student_longer", ("plain",)),
+    "student, twice as long": ("student_longer", "student", ("plain", "label noise", "three quarters without a label")),
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from feature_phantom import FEATURES, SIZES, Part, Phantom, answers, fresh, interval
+from feature_phantom import FEATURES, SIZES, TASKS, Part, Phantom, answers, fresh, interval
 from torch import nn
 
 from pathduet.catalogue import find, names
@@ -148,7 +148,7 @@ def out_of_fold(run: Run, train: Callable[[Part], nn.Module], asked: Part, inner
 class Method:
     """The method's four networks of a run, each trained once: teacher, student, and the two that go on from the student.
 
-    Those two train for as many slides as there are in the training half, at half the rate.
+    Those two train on for the package's fewest steps of a distilled student, at half the rate.
     """
 
     run: Run
@@ -183,7 +183,11 @@ class Method:
     def _goes_on(self) -> tuple[nn.Module, TrainingConfig]:
         network = self.run.student()
         network.load_state_dict(self.network("student").state_dict())
-        return network, replace(self.run.config, learning_rate=self.run.config.learning_rate / 2)
+        config, steps = (
+            self.run.config,
+            TrainingConfig.start_values(TASKS[self.run.task], "distilled").min_steps,
+        )
+        return network, replace(config, learning_rate=config.learning_rate / 2, min_steps=steps)
 
     def _longer(self) -> nn.Module:
         run, (network, config) = self.run, self._goes_on()

@@ -19,6 +19,8 @@ class TrainingConfig:
     ----------
     epochs : int
         Passes over the training part; the last epoch is the model (nothing is chosen on the test part).
+    min_steps : int
+        Where `epochs` make fewer steps than these, more epochs: a small cohort's network is not left short of steps.
     batch_size : int
         Slides per step.
     accumulation : int
@@ -61,6 +63,7 @@ class TrainingConfig:
     """
 
     epochs: int = default("training.epochs")
+    min_steps: int = default("training.min_steps")
     batch_size: int = default("training.batch_size")
     accumulation: int = default("training.accumulation")
     learning_rate: float = default("training.learning_rate")
@@ -90,7 +93,7 @@ class TrainingConfig:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be above 0")
         for name in (
             "weight_decay", "clip_norm", "lambda_dev", "lambda_level", "w_mse", "w_kl",
-            "w_order", "cache_mib", "inner_folds",
+            "w_order", "cache_mib", "inner_folds", "min_steps",
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must not be negative")

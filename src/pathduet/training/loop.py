@@ -159,15 +159,15 @@ def fit(
         curves = ScalarWriter(scalars, history) if scalars is not None else None
 
         def run() -> Iterator[None]:
-            for epoch in range(start, config.epochs):
+            for epoch in range(start, training.epochs):
                 row = yield from _epoch(training, epoch)
                 history.append(row)
                 if curves is not None:
                     curves.add(row)
-                if checkpoint is not None and epoch + 1 < config.epochs:
+                if checkpoint is not None and epoch + 1 < training.epochs:
                     save_checkpoint(checkpoint, key, model, optimizer, history, device)
 
-        remaining = (config.epochs - start) * training.steps_per_epoch
+        remaining = (training.epochs - start) * training.steps_per_epoch
         try:
             for _ in track(run(), remaining, label, "steps"):
                 pass
@@ -195,6 +195,11 @@ class _Training:
         batches = math.ceil(self.items / self.config.batch_size)
         return math.ceil(batches / self.config.accumulation)
 
+    @property
+    def epochs(self) -> int:
+        """As many as the settings say, or more for their fewest steps."""
+        return max(self.config.epochs, math.ceil(self.config.min_steps / self.steps_per_epoch))
+
 
 def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, float]]:
     """Train one epoch, yielding after each step; the generator's value is the history row."""
@@ -212,7 +217,7 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
     for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
         group = list(itertools.islice(sizes, config.accumulation))
         slides = sum(group)
-        rate = training.schedule(step, steps_per_epoch * config.epochs, config)
+        rate = training.schedule(step, steps_per_epoch * training.epochs, config)
         for parameters in optimizer.param_groups:
             parameters["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
