@@ -651,6 +651,8 @@ class Plan:
         training = {
             **configuration.training_settings(self.config["training"], base.role, task, self.tasks[task].kind),
             **planned.training,
+            # its schedule is one of so many epochs
+            **({"min_steps": 0} if base.kind == "released" else {}),
         }  # fmt: skip
         shape = configuration.merge(self.config["model"], planned.model)
         if base.role == "baseline":
