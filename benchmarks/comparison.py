@@ -323,7 +323,7 @@ def report(arguments: argparse.Namespace) -> None:
         f"both magnifications; {GENES['tumor']} tumour and {GENES['tme']} TME genes. Every network: width {SIZES.width}, {setting['epochs']} epochs in batches of {setting['batch']}, "
         "the task's weight decay, class weights; landmarks of Nystroem attention: half of the width; every model that reads slides reads both "
         "magnifications, with an expert for each; all else is its default. Start of the patch tokens and peak rate were searched on other seeds, four trials for every network (last part of this page). "
-        "The distilled student goes on from the student for 500 steps, at half the rate, taught by three teachers out of fold; so does "
+        "The distilled student goes on from the student for 200 steps, at half the rate, taught by three teachers out of fold; so does "
         "its control, the student trained on untaught. CPU s: that stage's training alone, with the three teachers in the distilled student's.", "",
         "Mean over seeds and its 95 % t interval. Difference: to the teacher for models that read expression or clinical data, to the "
         "distilled student for models that read slides alone, the distilled student itself to its untaught control; paired by seed, "
