@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from fake_explanations import fake_explanations
 
-from pathduet.catalogue import catalogue_of
+from pathduet.catalogue import catalogue_of, names
 from pathduet.cohort.labels import known_labels, task_labels
 from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.tasks import Task, tasks_of
@@ -22,9 +22,9 @@ from pathduet.evaluation.regressions import write_regressions
 from pathduet.result_tables import whole_run_tables
 from pathduet.results import Results
 
-NETWORKS = ("teacher", "student", "distilled")
+NETWORKS = names("method")
 #: How informative each fabricated network is.
-SIGNAL = {"teacher": 1.6, "student": 0.8, "distilled": 1.1, "snn": 1.2}
+SIGNAL = {"teacher": 1.6, "student": 0.8, "student_longer": 0.9, "distilled": 1.1, "snn": 1.2}
 GLIAL = {
     "diagnosis": {"kind": "classification", "column": "diagnosis",
                   "classes": ["glioblastoma", "oligodendroglioma", "astrocytoma_grade4", "astrocytoma_low_grade"],
@@ -65,7 +65,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 _LEFT_OUT = {
     "slides_only": {"teacher": "no expression", "distilled": "no expression"},
-    "expression_only": dict.fromkeys(("teacher", "student", "distilled"), "no slides"),
+    "expression_only": dict.fromkeys(NETWORKS, "no slides"),
 }
 
 

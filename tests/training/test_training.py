@@ -243,13 +243,18 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(
     monkeypatch.setattr(runs, "_write", saved)
     checkpoint = tmp_path / "a" / "checkpoint.safetensors"
     whole, other = checkpoint.read_bytes(), train(cohort, tmp_path / "b")
-    for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:1000], b""):
-        (tmp_path / "c").mkdir(exist_ok=True)
-        shutil.copy(checkpoint.with_name(f".{checkpoint.name}.sha256"), tmp_path / "c")
-        (tmp_path / "c" / checkpoint.name).write_bytes(damaged)
-        one = train(cohort, tmp_path / "c")
-        assert all((one / name).read_bytes() == (other / name).read_bytes() for name in ARTIFACTS)
-        assert not list((tmp_path / "c").glob(".*"))
+    for name, damaged in {
+        "bit": whole[:-1] + bytes([whole[-1] ^ 1]),
+        "end": whole[:1000],
+        "empty": b"",
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copy(checkpoint.with_name(f".{checkpoint.name}.sha256"), folder)
+        (folder / checkpoint.name).write_bytes(damaged)
+        one = train(cohort, folder)
+        assert all((one / file).read_bytes() == (other / file).read_bytes() for file in ARTIFACTS)
+        assert not list(folder.glob(".*"))
 
 
 def slide_dataset(cohort: fake_cohort.FakeCohort, task: str = "diagnosis", **changes) -> SlideDataset:
