@@ -42,16 +42,20 @@ class GatedAttention(nn.Module):
         Of a token.
     hidden : int
         Of V and U.
+    dropout : float
+        Of what either says, in [0, 1).
     """
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.tanh, self.sigmoid = nn.Linear(width, hidden), nn.Linear(width, hidden)
         self.score = nn.Linear(hidden, 1, bias=False)  # the softmax would cancel a bias
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean (B, width) and the weights (B, N) of tokens (B, N, width)."""
-        gated = torch.tanh(self.tanh(tokens)) * torch.sigmoid(self.sigmoid(tokens))
+        content, gate = torch.tanh(self.tanh(tokens)), torch.sigmoid(self.sigmoid(tokens))
+        gated = self.dropout(content) * self.dropout(gate)
         weights = torch.softmax(self.score(gated).squeeze(-1), dim=1)
         return torch.einsum("bn,bnc->bc", weights, tokens), weights
 

@@ -4,8 +4,9 @@ Zhou, Chen: Cross-Modal Translation and Alignment for Survival Analysis, ICCV 20
 cross-modal attention lets P ask G and G ask P; decoders turn what they got into class tokens p' and g'; the alignment loss
 |p' - stop(p)| + |g' - stop(g)| makes them what the encoders saw; [(p + p') / 2, (g + g') / 2] is classified.
 
-Deviations: width 128 instead of 256, one layer instead of two on the genes' side (six to eight tokens), so that parameter
-counts of the comparison stay within reach of each other; exact attention over the few gene tokens; the groups
+Layers, heads and losses are those of the public code. Deviations: width 128 instead of 256; dropout 0.1 everywhere, there 0.25 in the genes'
+networks; on the genes' side exact attention and no convolution of the values, whose window would span all of the few tokens in an order
+that means nothing; SELU, as self-normalising networks have it, for ELU; the patch tokens of all models; the groups
 (:mod:`pathduet.models.baselines.gene_groups`).
 """
 
@@ -34,7 +35,7 @@ class CmtaConfig(BagConfig):
     width : int
         Width of a token.
     heads, head_dim : int
-        Attention heads and the width of each.
+        Of the encoders and decoders: attention heads and the width of each. Across modalities there is one head.
     landmarks, iterations : int
         Of the Nystroem attention over tiles.
     gene_layers : int
@@ -53,7 +54,7 @@ class CmtaConfig(BagConfig):
     head_dim: int = 16
     landmarks: int = 64
     iterations: int = 6
-    gene_layers: int = 1
+    gene_layers: int = 2
     alignment: float = 1.0
     dropout: float = 0.1
     gene_groups: Mapping[str, tuple[str, ...]] | str | None = None
@@ -89,7 +90,7 @@ class GeneBody(nn.Module):
 
 
 class Cmta(nn.Module):
-    """Encoders, cross-modal attention, decoders, then a dense layer and a linear classifier."""
+    """Encoders, cross-modal attention, decoders, then two dense layers and a linear classifier."""
 
     def __init__(self, sizes: NetworkSizes, config: CmtaConfig) -> None:
         super().__init__()
@@ -108,9 +109,9 @@ class Cmta(nn.Module):
         )
         self.histology_encoder, self.histology_decoder = TransMilBody(body), TransMilBody(body)
         self.gene_encoder, self.gene_decoder = GeneBody(config), GeneBody(config)
-        self.tiles_ask_genes = MultiHeadAttention(c, config.heads, config.head_dim, config.dropout)
-        self.genes_ask_tiles = MultiHeadAttention(c, config.heads, config.head_dim, config.dropout)
-        self.fusion = nn.Sequential(nn.Linear(2 * c, c), nn.ReLU())
+        self.tiles_ask_genes = nn.MultiheadAttention(c, 1, batch_first=True)
+        self.genes_ask_tiles = nn.MultiheadAttention(c, 1, batch_first=True)
+        self.fusion = nn.Sequential(nn.Linear(2 * c, c), nn.ReLU(), nn.Linear(c, c), nn.ReLU())
         self.classifier = nn.Linear(c, sizes.outputs)
 
     def forward(self, inputs: Inputs) -> Answer:
@@ -118,8 +119,8 @@ class Cmta(nn.Module):
         maps = len(self.bag.patches)
         histology, tiles = self.histology_encoder(self.bag(inputs.patches), maps)
         genes, groups = self.gene_encoder(self.genes(inputs))
-        from_genes, _ = self.tiles_ask_genes(tiles, groups)
-        from_tiles, _ = self.genes_ask_tiles(groups, tiles)
+        from_genes, _ = self.tiles_ask_genes(tiles, groups, groups, need_weights=False)
+        from_tiles, _ = self.genes_ask_tiles(groups, tiles, tiles, need_weights=False)
         translated_histology, _ = self.histology_decoder(from_genes, maps)
         translated_genes, _ = self.gene_decoder(from_tiles)
         sides = [(histology + translated_histology) / 2, (genes + translated_genes) / 2]

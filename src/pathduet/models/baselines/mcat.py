@@ -4,9 +4,9 @@ Chen et al.: Multimodal Co-Attention Transformer for Survival Prediction in Giga
 genomic-guided co-attention, then for either modality a transformer over the group tokens and gated attention pooling; both
 vectors concatenated.
 
-Deviations: width 128 instead of 256; dropout 0.1 instead of 0.25, which held a narrow network back on the phantom;
-feed-forward layers as wide as a token instead of twice that, so that parameter counts of the comparison stay within reach of
-each other; the groups (:mod:`pathduet.models.baselines.gene_groups`).
+Proportions, heads and attention are those of the public code. Deviations: width 128 instead of 256; dropout 0.1 instead of 0.25, which
+held a narrow network back on the phantom; SELU, as self-normalising networks have it, for ELU; the patch tokens of all models; the
+groups (:mod:`pathduet.models.baselines.gene_groups`).
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ class McatConfig(BagConfig):
         Heads of the set transformers; the co-attention has one, as in the paper.
     layers : int
         Of either set transformer.
-    attention_width : int
-        Hidden layer of the gated pooling.
     dropout : float
         Everywhere, in [0, 1).
     gene_groups : mapping or str, optional
@@ -47,7 +45,6 @@ class McatConfig(BagConfig):
     width: int = 128
     heads: int = 8
     layers: int = 2
-    attention_width: int = 64
     dropout: float = 0.1
     gene_groups: Mapping[str, tuple[str, ...]] | str | None = None
 
@@ -56,43 +53,15 @@ class McatConfig(BagConfig):
             raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
 
 
-class CoAttention(nn.Module):
-    """softmax(Q K^T / sqrt(c)) V with queries from the genes, keys and values from the tiles; one head (eq. 2).
-
-    Parameters
-    ----------
-    width : int
-        Width c of all tokens.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
-        self.output = nn.Linear(width, width)
-
-    def forward(
-        self, queries: Tensor, source: Tensor, need_weights: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return (B, Q, c), and the weights (B, Q, S) if asked for, of queries (B, Q, c) and a source (B, S, c)."""
-        q, k, v = self.query(queries), self.key(source), self.value(source)
-        weights = None
-        if need_weights:
-            weights = (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5).softmax(dim=-1)
-            mixed = weights @ v
-        else:
-            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
-        return self.output(mixed), weights
-
-
 class SetPooling(nn.Module):
     """A transformer over a set of tokens, gated attention pooling, and a dense layer (eq. 4 and 5)."""
 
     def __init__(self, config: McatConfig) -> None:
         super().__init__()
         c = config.width
-        layer = nn.TransformerEncoderLayer(c, config.heads, c, config.dropout, batch_first=True)
+        layer = nn.TransformerEncoderLayer(c, config.heads, 2 * c, config.dropout, batch_first=True)
         self.transformer = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
-        self.attention = GatedAttention(c, config.attention_width)
+        self.attention = GatedAttention(c, c, config.dropout)
         self.dense = nn.Sequential(nn.Linear(c, c), nn.ReLU(), nn.Dropout(config.dropout))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -103,7 +72,7 @@ class SetPooling(nn.Module):
 
 
 class Mcat(nn.Module):
-    """Co-attention, set pooling of both modalities, concatenation, dense layer, linear classifier."""
+    """Co-attention, set pooling of both modalities, concatenation, two dense layers, linear classifier."""
 
     def __init__(self, sizes: NetworkSizes, config: McatConfig) -> None:
         super().__init__()
@@ -111,15 +80,16 @@ class Mcat(nn.Module):
         self.bag = Bag(sizes.feature_dim, c, config.magnifications, config.patch_start)
         groups = group_positions(sizes, config.gene_groups)
         self.genes = GeneGroupTokens(groups, c, config.dropout)
-        self.attention = CoAttention(c)
+        self.attention = nn.MultiheadAttention(c, 1, batch_first=True)  # eq. 2
         self.histology_pooling, self.gene_pooling = SetPooling(config), SetPooling(config)
-        self.fusion = nn.Sequential(nn.Linear(2 * c, c), nn.ReLU())
+        self.fusion = nn.Sequential(nn.Linear(2 * c, c), nn.ReLU(), nn.Linear(c, c), nn.ReLU())
         self.classifier = nn.Linear(c, sizes.outputs)
 
     def forward(self, inputs: Inputs) -> Answer:
         """Classify slides with expression."""
         genes = self.genes(inputs)  # (B, groups, c)
-        histology, _ = self.attention(genes, self.bag(inputs.patches))  # (B, groups, c)
+        tiles = self.bag(inputs.patches)
+        histology, _ = self.attention(genes, tiles, tiles, need_weights=False)  # (B, groups, c)
         vectors = [self.histology_pooling(histology), self.gene_pooling(genes)]
         fused = self.fusion(torch.cat(vectors, dim=1))
         return Answer(self.classifier(fused), fused)

@@ -1,14 +1,15 @@
 """SML: subspace fusion with coordinated gradients, the conference version of the paper.
 
 Zhang, Wang, Meng, Tang, Li: Knowledge-driven Subspace Fusion and Gradient Coordination for Multi-modal Learning, MICCAI 2024
-(the paper's reference 20). Each subspace's genes query the histology through deformable attention; a gene-guided
-consistency loss makes slides as alike in a subspace's histology as their genes are; the gradients of the subspaces are
-coordinated in the classifier (:class:`pathduet.training.baseline_objective.BaselineObjective` does that).
+(the paper's reference 20), as its public code has it: an SNN makes a subspace's genes a vector, which a linear layer mixes into every patch token;
+these are the queries of a deformable attention to the tokens, with a residual; mean, dense, tanh and a projection give the subspace's vector. A
+consistency loss makes slides as alike in where a subspace's attention samples as they are in its genes; the gradients of the
+subspaces are coordinated in the classifier (:class:`pathduet.training.baseline_objective.BaselineObjective` does that).
 
-Against the teacher of this package it has no gene tokens, no selection among genes, no consistency between magnifications and no experts.
-Choices where the description at hand is silent: a subspace's genes become a vector by an SNN; the queries are that vector plus a learned
-embedding for each cell of a small grid, so that they differ; the consistency compares the cosine similarities of all pairs of the
-batch (similarity-preserving distillation, Tung and Mori, ICCV 2019), the genes' being the target; two magnifications are averaged.
+Deviations: no position bias in the attention, most of a step's time (:mod:`pathduet.models.released` has it); queries, keys and values of all
+channels rather than one group's; the consistency compares slides in every group of offsets, where the code's reshape mixes slides and groups;
+gradients are coordinated as eq. 6 says, where the code reflects them class by class, by concordance for survival. Of two magnifications
+in one network (``experts: false``) the subspace's vectors are averaged.
 """
 
 from __future__ import annotations
@@ -36,22 +37,19 @@ class SmlConfig(BagConfig):
         Width of a token.
     heads, head_dim : int
         Attention heads and the width of each.
-    queries : int
-        Side of the grid of queries.
     offset_groups, offset_kernel, stride, offset_range_points
         Of the deformable attention, as in the method's `model` section.
     gene_hidden : int
         Width of the SNN's first layer.
     similarity : float
-        Weight of the batch-similarity loss.
+        Weight of the consistency loss.
     dropout : float
-        In attention, SNN and before the classifier, in [0, 1).
+        In attention and SNN, in [0, 1).
     """
 
     width: int = 128
     heads: int = 8
     head_dim: int = 16
-    queries: int = 6
     offset_groups: int = 8
     offset_kernel: int = 6
     stride: int = 4
@@ -79,28 +77,49 @@ class SmlConfig(BagConfig):
         )
 
 
-def batch_similarity_loss(genes: Tensor, histology: Tensor) -> Tensor:
-    """Return the mean squared difference of all pairs' cosine similarities, (B, c) each; no gradient to the genes.
+def batch_similarity_loss(genes: Tensor, points: Tensor) -> Tensor:
+    """Return the squared differences of the batch's similarities, summed over all pairs of slides, per slide.
 
-    0 for a batch of one: a slide is always like itself.
+    Similarities are inner products, each slide's to all normalised to length 1 (Tung and Mori: Similarity-Preserving Knowledge Distillation,
+    ICCV 2019); those of the points are averaged over the groups. 0 for a batch of one.
+
+    Parameters
+    ----------
+    genes : Tensor
+        (B, c).
+    points : Tensor
+        (B, groups, p).
     """
-    first, second = F.normalize(genes.detach().float(), dim=1), F.normalize(histology.float(), dim=1)
-    return (first @ first.T - second @ second.T).square().mean()
+
+    def similarities(x: Tensor) -> Tensor:
+        return F.normalize(x @ x.transpose(-2, -1), dim=-1)
+
+    sampled = similarities(points.float().transpose(0, 1)).mean(dim=0)
+    return (similarities(genes.float()) - sampled).square().sum() / max(len(genes), 1)
 
 
-class SubspaceAttention(nn.Module):
-    """Queries made of a gene vector attend to a map of patch tokens; their mean is what they found."""
+class SubspaceFusion(nn.Module):
+    """One subspace's genes and one magnification's patch tokens as a vector."""
 
     def __init__(self, config: SmlConfig) -> None:
         super().__init__()
-        self.cells = nn.Parameter(torch.randn(config.queries**2, config.width) * config.width**-0.5)
+        c = config.width
+        self.mix = nn.Linear(2 * c, c)
         self.attention = DeformableAttention(config.deformable())
-        self.norm = nn.LayerNorm(config.width)
+        self.query_norm, self.norm = nn.LayerNorm(c), nn.LayerNorm(c)
+        self.dense, self.projection = nn.Linear(c, c), nn.Linear(c, c)
 
-    def forward(self, genes: Tensor, patches: Tensor) -> Tensor:
-        """Return (B, c) from a gene vector (B, c) and patch tokens (B, N, c), N a square number."""
-        found = self.attention(genes.unsqueeze(1) + self.cells, patches).tokens  # (B, queries^2, c)
-        return self.norm(found).mean(dim=1)
+    def forward(self, genes: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vector (B, c) and the sampling points (B, groups, p), in their spacings, of genes (B, c) and tokens (B, N, c), N a square number."""
+        N = patches.shape[1]
+        mixed = self.mix(torch.cat([patches, genes.unsqueeze(1).expand(-1, N, -1)], dim=-1))
+        found = self.attention(self.query_norm(mixed), patches)
+        pooled = self.norm(mixed + found.tokens).mean(dim=1)
+        side = found.offsets.shape[2]
+        cells = torch.arange(side, device=patches.device, dtype=found.offsets.dtype)
+        grid = torch.stack(torch.meshgrid(cells, cells, indexing="xy"), dim=-1)  # (side, side, 2)
+        points = grid + found.offsets * (side / N**0.5)
+        return self.projection(torch.tanh(self.dense(pooled))), points.flatten(2)
 
 
 class Sml(nn.Module):
@@ -117,16 +136,12 @@ class Sml(nn.Module):
             raise ValueError("a subspace without genes cannot be modelled")
         snn = SnnConfig((config.gene_hidden, c), config.dropout)
         self.genes = nn.ModuleDict({s: snn_branch(len(genes), snn) for s, genes in sizes.genes.items()})
-        self.attention = nn.ModuleDict(
+        self.fusion = nn.ModuleDict(
             {
-                s: nn.ModuleDict({m: SubspaceAttention(config) for m in config.magnifications})
+                s: nn.ModuleDict({m: SubspaceFusion(config) for m in config.magnifications})
                 for s in sizes.genes
             }
         )
-        self.dense = nn.ModuleDict(
-            {s: nn.Sequential(nn.LayerNorm(c), nn.Linear(c, c), nn.Tanh()) for s in sizes.genes}
-        )
-        self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(len(sizes.genes) * c, sizes.outputs)
 
     @property
@@ -141,20 +156,16 @@ class Sml(nn.Module):
     def forward(self, inputs: Inputs) -> Answer:
         """Classify slides with expression."""
         tokens = {m: block(inputs.patches[m]) for m, block in self.patches.items()}
+        known = inputs.has_expression
         parts, losses = [], []
         for s, branch in self.genes.items():
             genes = branch(inputs.genes[s])  # (B, c)
-            blocks = self.attention[s]
+            blocks = self.fusion[s]
             assert isinstance(blocks, nn.ModuleDict)
-            histology = torch.stack([blocks[m](genes, x) for m, x in tokens.items()]).mean(dim=0)
-            parts.append(self.dense[s](genes + histology))
+            vectors, points = zip(*(blocks[m](genes, x) for m, x in tokens.items()), strict=True)
+            parts.append(torch.stack(vectors).mean(dim=0))
             if self.training:
-                known = inputs.has_expression
-                losses.append(batch_similarity_loss(genes[known], histology[known]))
+                losses += [batch_similarity_loss(genes[known], where[known]) for where in points]
         representation = torch.cat(parts, dim=1)  # (B, K c)
-        auxiliary = {}
-        if self.training:
-            known_any = bool(inputs.has_expression.any())
-            total = torch.stack(losses).sum() if known_any else representation.new_zeros(())
-            auxiliary["similarity"] = self.similarity * total
-        return Answer(self.classifier(self.dropout(representation)), representation, auxiliary)
+        auxiliary = {"similarity": self.similarity * torch.stack(losses).mean()} if self.training else {}
+        return Answer(self.classifier(representation), representation, auxiliary)
