@@ -6,6 +6,8 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import fake_cohort
 import h5py
@@ -519,6 +521,35 @@ class Recorder:
         if self.broken in indices:
             raise InputError([Problem("slide s7", "unreadable", "extract it again")])
         return list(indices)
+
+
+@pytest.mark.parametrize(("fewest", "rows"), [(0, 2), (3, 2), (9, 3)])
+def test_a_small_cohort_is_trained_for_more_epochs_until_there_are_enough_steps(
+    fewest: int, rows: int
+) -> None:
+    class Items:
+        patients: ClassVar = [[i] for i in range(10)]
+
+        def __len__(self) -> int:
+            return 10
+
+        def batch(self, indices: Any, /) -> Any:
+            batch = SimpleNamespace(slide_ids=tuple(map(str, indices)), x=torch.ones(len(indices), 1))
+            batch.to = lambda device: batch
+            return batch
+
+    class Objective:
+        def loss(self, model: Any, batch: Any) -> Loss:
+            answer = model(batch.x).square().mean()
+            return Loss(answer, {"task": answer}, answer.detach().expand(len(batch.x)))
+
+        def coordinate(self, model: Any) -> None:
+            return None
+
+    config = TrainingConfig(epochs=2, min_steps=fewest, batch_size=3)  # four steps an epoch
+    history = fit(torch.nn.Linear(1, 1), Objective(), Items(), config, device=torch.device("cpu"))
+    assert len(history) == rows
+    assert history[-1]["learning_rate"] < config.learning_rate / 10  # the schedule ends where training does
 
 
 def test_reading_ahead_keeps_the_order_and_is_one_batch_ahead() -> None:
