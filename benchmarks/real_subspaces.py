@@ -1,0 +1,273 @@
+"""Real expression of thirteen cancers: does the split of the genes into subspaces predict better than no split, or than any split?
+
+    PATHDUET_TEST_DATA=/path/to/tables python benchmarks/real_subspaces.py run --out real_subspaces.jsonl
+    python benchmarks/real_subspaces.py report real_subspaces.jsonl --out docs/results/real_subspaces.md
+
+Cohorts, gene lists and training are those of `examples/pan_cancer`; overall survival of each cancer, and one classification where its tables
+have any. Of every split (three stratified folds, several seeds) SNNs of the same genes are trained: one for all genes; a branch each for tumor
+and TME; a branch each for tumor, immune, stroma and vasculature; and both again with the genes dealt out at random, twice anew in every split:
+by a permutation of the genes' names, so that branches keep their sizes and what they share. Beside them stands the regression on principal components.
+A branch's last layer is narrower the more branches there are, which leaves all networks with nearly as many parameters.
+A row of the output is a cancer and task with the score of every model in every split; what is already there is not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / "pan_cancer"))
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from known_truth import (
+    CPU,
+    CommandLine,
+    append_rows,
+    read_rows,
+)
+from pan_cancer.cohorts import COHORTS, write_cohort
+from pan_cancer.gliomas import TCGA, write_gliomas
+
+from pathduet.cohort.labels import known_labels, task_labels
+from pathduet.cohort.make_folds import folds_of
+from pathduet.cohort.sheets import read_patients
+from pathduet.cohort.tasks import Task, tasks_of
+from pathduet.core.config import resolve
+from pathduet.core.source_code import code_version
+from pathduet.evaluation.bootstrap import draw, interval, replicates
+from pathduet.evaluation.components import Components
+from pathduet.evaluation.regressions import fit_regression
+from pathduet.expression.fold_matrix import FoldExpression, selected
+from pathduet.expression.gene_sets import gene_lists
+from pathduet.expression.prepare import MatrixSettings, build
+from pathduet.expression.tables import ExpressionTable, read_expression
+from pathduet.losses.class_weights import class_weights
+from pathduet.models import ModelConfig
+from pathduet.training.baseline_objective import BaselineObjective
+from pathduet.training.config import TrainingConfig
+from pathduet.training.dataset import SlideDataset
+from pathduet.training.fold_data import fold_samples, fold_target
+from pathduet.training.loop import fit
+from pathduet.training.model_folder import ModelDescription
+from pathduet.training.networks import choose
+from pathduet.training.predict import predict_samples
+from pathduet.training.task_targets import ClassTarget
+
+FOLDS, SHUFFLES, RESAMPLES = 3, 2, 2000
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "pan_cancer"
+GLIOMAS = "gbmlgg"
+CANCERS = (*(name for name, cohort in COHORTS.items() if cohort.expression), GLIOMAS)
+#: Beside overall survival, the first classification of the tables that have one.
+CLASSES = {"brca": "subtype", "kirc": "grade", GLIOMAS: "diagnosis"}
+METRICS = {"survival": "c_index", "classification": "auc"}
+SUBSPACES = {"two": ("tumor", "tme"), "four": ("tumor", "immune", "stroma", "vasculature")}
+#: Hidden layers of each branch. Branches are joined by a layer as wide as one ends, so these have the same weights up to some percent.
+HIDDEN = {"one": (64, 64, 32), "two": (64, 32), "four": (64, 16)}
+MODELS = ("one", "two", "two, shuffled", "four", "four, shuffled", "components")
+CONTRASTS = (
+    ("two", "one"), ("two", "two, shuffled"), ("four", "one"), ("four", "four, shuffled"), ("one", "components"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cancer:
+    """A cohort's tables for one task: the patients that have both label and expression."""
+
+    name: str
+    task: Task
+    patients: pd.DataFrame
+    labels: pd.DataFrame
+    table: ExpressionTable
+
+    def folds(self, seed: int) -> pd.DataFrame:
+        """Return stratified folds of a seed."""
+        return folds_of(
+            self.patients,
+            {"folds": FOLDS, "file": None, "site_preserving": False, "seed": seed, "protocol": "strict",
+             "internal": [self.table.cohort], "tasks": [self.task.to_plain()]},
+        )  # fmt: skip
+
+
+def cancers(data: Path, name: str) -> Iterator[Cancer]:
+    """Yield a cancer's tasks."""
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if name == GLIOMAS:
+            write_gliomas(data, folder)
+        else:
+            write_cohort(data, COHORTS[name], folder)
+        config = resolve(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+        [entry] = [one for one in config["expression"]["tables"] if one["cohort"] in (TCGA, f"tcga_{name}")]
+        table = read_expression(folder / entry["path"], entry["unit"], entry["cohort"])
+        patients = read_patients(folder / "patients.tsv")
+    tasks = tasks_of(config)
+    measured = patients[
+        (patients["cohort"] == entry["cohort"]) & patients.index.isin(table.samples["patient_id"])
+    ]
+    for task in ("survival" if name == GLIOMAS else "os", CLASSES.get(name)):
+        if task is not None:
+            labels = known_labels(task_labels(measured, tasks[task]))
+            yield Cancer(name, tasks[task], measured.loc[labels.index], labels, table)
+
+
+def grouped(whole: FoldExpression, groups: Mapping[str, Sequence[str]]) -> FoldExpression:
+    """Return the expression with its genes in other subspaces."""
+    [values], [genes] = whole.values.values(), whole.genes.values()
+    place = {gene: i for i, gene in enumerate(genes)}
+    columns = {name: [place[gene] for gene in own] for name, own in groups.items()}
+    return replace(
+        whole,
+        values={name: values[:, chosen] for name, chosen in columns.items()},
+        genes={name: list(own) for name, own in groups.items()},
+    )
+
+
+def shuffled(groups: Mapping[str, Sequence[str]], rng: np.random.Generator) -> dict[str, list[str]]:
+    """Return the groups with every gene renamed by one permutation: sizes and genes in common stay."""
+    genes = sorted({gene for own in groups.values() for gene in own})
+    renamed = dict(zip(genes, rng.permutation(genes).tolist(), strict=True))
+    return {name: [renamed[gene] for gene in own] for name, own in groups.items()}
+
+
+def groupings(genes: Sequence[str], split: Sequence[int]) -> dict[str, list[dict[str, list[str]]]]:
+    """Return the subspaces of each model's networks; the shuffles follow from the split's seed and fold."""
+    made: dict[str, list[dict[str, list[str]]]] = {"one": [{"genes": list(genes)}]}
+    for number, (name, subspaces) in enumerate(SUBSPACES.items()):
+        lists = gene_lists(dict.fromkeys(subspaces, "shipped"))
+        groups = {s: [gene for gene in genes if gene in set(own)] for s, own in lists.items()}
+        rng = np.random.default_rng([*split, number])
+        made[name] = [groups]
+        made[f"{name}, shuffled"] = [shuffled(groups, rng) for _ in range(SHUFFLES)]
+    return made
+
+
+class Split:
+    """One fold of one seed: genes selected and scaled by its training part, and the models trained on it."""
+
+    def __init__(self, cancer: Cancer, folds: pd.DataFrame, fold: int, seed: int) -> None:
+        self.cancer, self.folds, self.fold, self.seed = cancer, folds, fold, seed
+        listed = gene_lists(dict.fromkeys(("tumor", "tme"), "shipped"))
+        genes = sorted({gene for own in listed.values() for gene in own})
+        settings = MatrixSettings(fraction=1.0, seed=seed)
+        self.whole = selected(build([cancer.table], cancer.patients, folds, fold, {"genes": genes}, settings))
+        self.target = fold_target(cancer.task, cancer.labels, folds, fold)
+
+    def network(self, model: str, groups: Mapping[str, Sequence[str]]) -> tuple[pd.DataFrame, int]:
+        """Train an SNN with a branch for each subspace; return its predictions of the test part, and its number of parameters."""
+        common = yaml.safe_load((EXAMPLE / "config.yaml").read_text(encoding="utf-8"))
+        settings = common["comparison"]["settings"]["snn"]
+        hidden = list(HIDDEN[model.split(",")[0]])
+        expression = grouped(self.whole, groups)
+        description = ModelDescription(
+            self.cancer.task, model, self.fold, ModelConfig(), self.target, {},
+            {name: tuple(genes) for name, genes in groups.items()}, choose("snn", settings | {"hidden": hidden}),
+        )  # fmt: skip
+        without = pd.DataFrame(columns=["slide_id", "patient_id", "cohort", "features"])
+        samples = fold_samples(without, self.cancer.labels, self.folds, self.fold, self.target, self.whole)
+        train, test = ([s for s in samples if s.part == part] for part in ("train", "test"))
+        optimisation = {key: common["training"][key] for key in ("epochs", "batch_size", "learning_rate", "weight_decay")}  # fmt: skip
+        config = TrainingConfig.start_values(self.cancer.task, "baseline", **optimisation, seed=self.seed)
+        weights = None
+        if isinstance(self.target, ClassTarget):
+            weights = class_weights([s.label for s in train], self.target.outputs)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = description.build()
+        dataset = SlideDataset(train, description.config, expression, magnifications=())
+        objective = BaselineObjective(self.target, config, weights)
+        fit(network, objective, dataset, config, device=CPU, label=f"{self.cancer.name} {model}")
+        said = predict_samples(
+            network.eval(), description, test, self.cancer.labels,
+            expression=expression, batch_size=256, show_progress=False,
+        )  # fmt: skip
+        return said.table, sum(p.numel() for p in network.parameters())
+
+    def components(self) -> pd.DataFrame:
+        """Return the predictions of the regression on principal components of the same genes."""
+        [values] = self.whole.values.values()
+        rows = pd.DataFrame(values.astype(np.float64), index=self.whole.patients).groupby(level=0).mean()
+        part = self.folds.set_index("patient_id")["fold"].reindex(rows.index)
+        fitted = fit_regression(Components.of(rows[part != self.fold]), self.cancer.labels, self.cancer.task)
+        said = fitted.predict(rows[part == self.fold])
+        truth = self.cancer.labels.loc[said.index].drop(columns="reason")
+        table = pd.concat([truth, said], axis=1).rename_axis("patient_id").reset_index()
+        return table.assign(slide_id="", cohort=self.cancer.table.cohort, part="test", fold=self.fold)
+
+
+def compared(cancer: Cancer, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return the row of a cancer and task."""
+    start = time.process_time()
+    # of each model one list a split, with the predictions of its networks
+    said: dict[str, list[list[pd.DataFrame]]] = {name: [] for name in MODELS}
+    genes: dict[str, list[int]] = {}
+    parameters: dict[str, int] = {}
+    for seed in seeds:
+        folds = cancer.folds(seed)
+        for fold in range(FOLDS):
+            split = Split(cancer, folds, fold, seed)
+            for name, several in groupings(split.whole.genes["genes"], (seed, fold)).items():
+                made = [split.network(name, groups) for groups in several]
+                said[name].append([table for table, _ in made])
+                parameters[name] = made[0][1]
+                genes[name] = [len(own) for own in several[0].values()]
+            said["components"].append([split.components()])
+    metric = METRICS[cancer.task.kind]
+    # the same draw of patients for every split that tests them
+    counts = draw([table for [table] in said["one"]], cancer.task, RESAMPLES, 0)
+    once = pd.DataFrame(1.0, index=[0], columns=counts.columns)
+    drawn = pd.concat([once, counts])
+
+    def metrics(tables: Sequence[pd.DataFrame]) -> np.ndarray:
+        return np.mean([replicates(t, cancer.task, "patient", drawn)[metric] for t in tables], axis=0)
+
+    values = {name: np.stack([metrics(tables) for tables in splits]) for name, splits in said.items()}
+    events = cancer.labels["event"].sum() if cancer.task.kind == "survival" else None
+    return {
+        "cancer": cancer.name, "task": cancer.task.name, "metric": metric, "patients": len(cancer.patients),
+        "events": None if events is None else int(events), "folds": FOLDS, "seeds": list(seeds), "shuffles": SHUFFLES, "genes": genes, "parameters": parameters,
+        "scores": {name: [round(float(x), 5) for x in found[:, 0]] for name, found in values.items()},
+        "patient_intervals": {
+            f"{a} - {b}": interval((values[a] - values[b])[:, 1:].mean(axis=0)) for a, b in CONTRASTS
+        },
+        "cpu_s": round(time.process_time() - start, 1),
+    }  # fmt: skip
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Append the rows that are not there yet."""
+    data = os.environ.get("PATHDUET_TEST_DATA")
+    if not data:
+        raise SystemExit(
+            "set PATHDUET_TEST_DATA to the folder of public tables (examples/pan_cancer/README.md)"
+        )
+    code = code_version(Path(__file__))
+    done = {(row["cancer"], row["task"]) for row in read_rows(arguments.out)}
+    for name in arguments.cancers:
+        for cancer in cancers(Path(data), name):
+            if (name, cancer.task.name) not in done:
+                row = compared(cancer, arguments.seeds) | {"code": code}
+                append_rows(arguments.out, row)
+                print(row["cancer"], row["task"], row["cpu_s"], {m: np.mean(x).round(3) for m, x in row["scores"].items()}, flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Read the command line."""
+    line = CommandLine(__doc__)
+    runs = line.runs(execute)
+    runs.add_argument("--cancers", choices=CANCERS, nargs="+", default=list(CANCERS))
+    line.execute()
+
+
+if __name__ == "__main__":
+    main()
