@@ -86,6 +86,7 @@ TITLES = {
     "findings": "Findings (Fig. 2)",
 }
 METRIC = {"diagnosis": "auc", "grading": "auc", "survival": "c_index"}
+PATIENTS = 160
 SPARE_GENES = 2  # for each gene of the other tables
 #: What rows of these groups are compared with; of all others, the row that is the package's default.
 REFERENCES = {"modality": "concat", "gene input": "snn-concat"}
@@ -141,7 +142,7 @@ class TrainedModels:
                 self.seed,
                 self.task,
                 sizes.token_order,
-                n_patients=300,
+                n_patients=PATIENTS,
                 n_tokens=self.tokens,
                 spare_genes=self.spare,
             )
@@ -299,8 +300,8 @@ def report(arguments: argparse.Namespace) -> None:
         "# The tables of variations against known truth", "",
         f"    {arguments.command}", "    python benchmarks/variations.py report variations.jsonl --out docs/results/variations.md", "",
         where(machine, table.iloc[0]["code"]), "",
-        f"Phantom and training as in [the comparison](comparison.md): 300 patients a seed, half to train and half to test, {table.iloc[0]['tokens']} tokens of {FEATURES} features at both "
-        f"magnifications, {GENES['tumor']} tumour and {GENES['tme']} TME genes, width {SIZES.width}, {EPOCHS} epochs in batches of {BATCH}, peak rate {RATE:g}. "
+        f"Phantom and training as in [the comparison](comparison.md), but {PATIENTS} patients a seed, half to train and half to test, {table.iloc[0]['tokens']} tokens of {FEATURES} features at both "
+        f"magnifications, {GENES['tumor']} tumour and {GENES['tme']} TME genes, width {SIZES.width}, {EPOCHS} epochs in batches of {BATCH} (the distilled student's as well), peak rate {RATE:g}. "
         f"Gene selection has {SPARE_GENES} spare genes beside each of those, which know nothing and on average vary less; genes are ranked by the range between "
         "deciles on the training half. Everything but what a row is named after is the package's default.", "",
         "Mean over seeds and its 95 % t interval. Difference: to the row of the same group that is the default, paired by seed, p of the paired t test, Holm's correction within the "
