@@ -39,6 +39,7 @@ from pathduet.models import (
 )
 from pathduet.models.magnification_experts import answers_of
 from pathduet.models.method.patch_tokens import PatchTokens
+from pathduet.models.tile_prototypes import TilePrototypes
 from pathduet.phantom.design import Design
 from pathduet.phantom.labels import draw_labels
 from pathduet.phantom.latents import Effects, simulate_patients
@@ -387,6 +388,8 @@ def fresh(build: Any, part: Part, seed: int, patch_start: str | None = None) -> 
             module.standardise(*moments[magnification])
             if (patch_start or module.start) == "principal":
                 module.align(axes[magnification])
+        elif isinstance(module, TilePrototypes):
+            module.fit(part.phantom.tokens[name.rpartition(".")[2]][rows].flatten(0, 1))
     return network
 
 

@@ -222,6 +222,15 @@ CATALOGUE: dict[str, Model] = {
             BOTH, BOTH, "cmta:Cmta", "cmta:CmtaConfig",
         ),
         _baseline(
+            "survpath", "SurvPath",
+            "Jaume et al.: Modeling Dense Multimodal Interactions between Biological Pathways and Histology, CVPR 2024",
+            BOTH, BOTH, "survpath:SurvPath", "survpath:SurvPathConfig",
+        ),
+        _baseline(
+            "mmp", "MMP", "Song et al.: Multimodal Prototyping for Cancer Survival Prediction, ICML 2024",
+            BOTH, BOTH, "mmp:Mmp", "mmp:MmpConfig",
+        ),
+        _baseline(
             "sml", "SML", "Zhang et al.: Knowledge-driven Subspace Fusion and Gradient Coordination, MICCAI 2024",
             BOTH, BOTH, "sml:Sml", "sml:SmlConfig", inherits=("offset_kernel", "stride", "offset_range_points"),
         ),

@@ -54,8 +54,10 @@ def small(name: str, sizes: NetworkSizes = SIZES, **changes: object) -> torch.nn
     """Return a baseline with seeded weights, narrow where its settings allow, and no dropout."""
     narrow: dict[str, object] = {
         "width": 16, "attention_width": 8, "gene_hidden": 12, "factor": 4, "heads": 2, "head_dim": 8,
-        "landmarks": 8, "offset_groups": 2, "offset_kernel": 3, "stride": 2, "hidden": (12, 16), "dropout": 0.0, "input_dropout": 0.0, "code": 8,
+        "landmarks": 8, "prototypes": 4, "embedding": 4, "offset_groups": 2, "offset_kernel": 3, "stride": 2, "hidden": (12, 16), "dropout": 0.0, "input_dropout": 0.0, "code": 8,
     }  # fmt: skip
+    if name == "survpath":
+        narrow["width"] = 32  # its last hidden layer is a quarter of that
     model = find(name)
     known = set(model.load_settings().__dataclass_fields__)
     config = network_settings(model, {k: v for k, v in (narrow | changes).items() if k in known})

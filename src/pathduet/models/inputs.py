@@ -90,7 +90,7 @@ class CoordinatedSubspaces(Protocol):
 
 
 @dataclass(frozen=True)
-class BagConfig:
+class SlideConfig:
     """What a network reads of a slide.
 
     Attributes
@@ -100,13 +100,23 @@ class BagConfig:
     experts : bool
         A network of its own for each magnification, their predictions averaged, as the method has two experts; else both are read as one bag
         of tokens (SML attends to each apart).
+    """
+
+    magnifications: tuple[str, ...] = ("10x", "20x")
+    experts: bool = True
+
+
+@dataclass(frozen=True)
+class BagConfig(SlideConfig):
+    """What a network reads of a slide, and where its tokens start.
+
+    Attributes
+    ----------
     patch_start : str
         Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
         the better of both on phantoms kept for tuning (docs/results/comparison.md).
     """
 
-    magnifications: tuple[str, ...] = ("10x", "20x")
-    experts: bool = True
     patch_start: str = "principal"
 
 

@@ -6,7 +6,7 @@ Features are read when first needed and kept (as float16, each tile once) while 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -264,32 +264,32 @@ class SlideDataset:
             moments[m] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
         return moments
 
-    def feature_axes(
-        self, moments: Mapping[str, tuple[Tensor, Tensor]], most: int = 64, tiles: int = 256
-    ) -> Mapping[str, Tensor]:
+    def sampled_features(self, magnification: str, most: int = 64, tiles: int = 256) -> Iterator[Tensor]:
+        """Yield features (n, d) of evenly spaced tiles of evenly spaced slides: of at most `most` slides, at most `tiles` of each."""
+        from pathduet.features.token_map import token_indices
+
+        count = min(len(self), most)
+        for i in range(count):
+            features = self.tiles(i * len(self) // count, magnification).features
+            rows = token_indices(len(features), min(tiles, len(features)))
+            yield torch.from_numpy(features[rows].astype(np.float32))
+
+    def feature_axes(self, moments: Mapping[str, tuple[Tensor, Tensor]]) -> Mapping[str, Tensor]:
         """Return the principal axes (k, d) of the standardised features by magnification, largest variance first.
 
-        Every slide counts the same; evenly spaced ones and evenly spaced tiles of each are taken, at most `most`
-        and `tiles`. Variance within and between slides counts.
+        Every slide of the sample (:meth:`sampled_features`) counts the same. Variance within and between slides counts.
 
         Parameters
         ----------
         moments : mapping
             From :meth:`feature_moments`.
-        most, tiles : int
-            Slides, and tiles of each.
         """
-        from pathduet.features.token_map import token_indices
-
-        count = min(len(self), most)
         axes = {}
         for m, (mean, sd) in moments.items():
             scale = torch.where(sd > 1e-6, 1 / sd.clamp(min=1e-6), torch.zeros_like(sd))
             gram = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-            for i in range(count):
-                features = self.tiles(i * len(self) // count, m).features
-                rows = token_indices(len(features), min(tiles, len(features)))
-                x = (torch.from_numpy(features[rows].astype(np.float32)) - mean) * scale
+            for features in self.sampled_features(m):
+                x = (features - mean) * scale
                 gram += (x.T @ x).double() / len(x)
             axes[m] = principal_axes(gram)
         return axes

@@ -23,6 +23,7 @@ from pathduet.losses.class_weights import class_weights
 from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.models.method.student import Student
+from pathduet.models.tile_prototypes import TilePrototypes
 from pathduet.results import DESCRIPTION, HISTORY, WEIGHTS
 from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig
@@ -347,12 +348,13 @@ def _objective(
 
 
 def start_tokens(network: nn.Module, dataset: SlideDataset, start: str | None = None) -> None:
-    """Set the patch tokens' standardisation to a dataset's moments, wherever a network has patch tokens.
+    """Set patch tokens' standardisation to a dataset's moments, and prototypes to its tiles' clusters, wherever a network has any.
 
     Parameters
     ----------
     network : nn.Module
-        Its :class:`~pathduet.models.method.patch_tokens.PatchTokens` stand in module dictionaries by magnification.
+        Its :class:`~pathduet.models.method.patch_tokens.PatchTokens` and :class:`~pathduet.models.tile_prototypes.TilePrototypes` stand in
+        module dictionaries by magnification.
     dataset : SlideDataset
         The training part.
     start : str, optional
@@ -371,6 +373,9 @@ def start_tokens(network: nn.Module, dataset: SlideDataset, start: str | None = 
         block.standardise(*moments[m])
         if (start or block.start) == "principal":
             block.align(axes[m])
+    for name, block in network.named_modules():
+        if isinstance(block, TilePrototypes):
+            block.fit(torch.cat(list(dataset.sampled_features(name.rpartition(".")[2]))))
 
 
 def _trained_already(out_dir: Path, key: str) -> bool:
