@@ -64,6 +64,20 @@ def test_subspaces_are_mixed_before_the_classifier() -> None:
     assert not torch.allclose(before[:, 16:], after[:, 16:]), "tumour genes reach the TME half"
 
 
+def test_genes_reach_the_representation_past_the_attention() -> None:
+    fusion = make_teacher().fusion["10x"]
+    with torch.no_grad():
+        for s in GENES:  # neither attention finds anything
+            for block in (fusion.deformation[s].attend, fusion.selection[s]):
+                block.output.weight.zero_()
+    tokens, genes = torch.randn(2, 36, 16), {s: torch.randn(2, 1, 16) for s in GENES}
+    patches, masks = dict.fromkeys(GENES, tokens), dict.fromkeys(GENES, torch.ones(1, dtype=torch.bool))
+    found = fusion(patches, genes, masks).representation
+    assert not torch.allclose(
+        fusion(patches, {s: x + 1 for s, x in genes.items()}, masks).representation, found
+    )
+
+
 def test_position_bias_by_brute_force() -> None:
     bias = PositionBias(6, 2)
     queries, keys = torch.randn(4, 2) * 5, torch.randn(2, 3, 5, 2) * 5

@@ -6,8 +6,8 @@ Where that code departs from the paper's equations, these networks follow it:
   query map, so every query is the same;
 - attention carries a learned position bias (a small network over log-scaled distances between every query and
   every moved key, as in Swin Transformer V2): most of a step's time and memory;
-- the subspaces are mixed by a linear layer (2c -> c) before the selection, and the selection has a single key, so its
-  softmax is 1 and nothing is selected;
+- the gene vector is added to what its queries find; the subspaces are mixed by a linear layer (2c -> c) before the selection, and the
+  selection has a single key, so its softmax is 1 and nothing is selected; two dense layers with tanh end a branch;
 - the student's prototypes keep the order of their cluster scores, which has no meaning across slides.
 
 Everything else is the method's: patch tokens, offset network, clustering, pooling, experts. How these networks are trained
@@ -163,6 +163,7 @@ class ReleasedFusion(nn.Module):
         )
         self.norm = nn.ModuleDict({s: nn.LayerNorm(c) for s in names})
         self.dense = nn.ModuleDict({s: nn.Linear(c, c) for s in names})
+        self.last = nn.ModuleDict({s: nn.Sequential(nn.LayerNorm(c), nn.Linear(c, c)) for s in names})
 
     def forward(
         self,
@@ -177,13 +178,14 @@ class ReleasedFusion(nn.Module):
             s: block(genes[s].expand(-1, patches[s].shape[1], -1), patches[s])
             for s, block in self.deformation.items()
         }
-        mixed = self.mix(torch.cat([found.tokens for found in deformed.values()], dim=-1))  # (B, N, c)
+        both = [genes[s] + found.tokens for s, found in deformed.items()]
+        mixed = self.mix(torch.cat(both, dim=-1))  # (B, N, c)
         branches = {}
         for s in deformed:
             selected, selection = self.selection[s](mixed, genes[s], need_attention=need_selection)
-            pooled = self.norm[s](mixed + selected).mean(dim=1)
+            pooled = torch.tanh(self.dense[s](self.norm[s](mixed + selected).mean(dim=1)))
             branches[s] = SubspaceOutput(
-                torch.tanh(self.dense[s](pooled)), deformed[s].attention, selection, deformed[s].offsets
+                torch.tanh(self.last[s](pooled)), deformed[s].attention, selection, deformed[s].offsets
             )
         return FusionOutput(torch.cat([found.representation for found in branches.values()], dim=1), branches)
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pathduet.models.baselines.gene_group_tokens import GeneGroupTokens
 from pathduet.models.baselines.gene_groups import group_positions
