@@ -25,7 +25,7 @@ from pathduet.results import (
 from pathduet.workflow import demo
 from pathduet.workflow.earlier_results import refuse_unrecorded
 from pathduet.workflow.plan import REGRESSION_FILES, Plan
-from pathduet.workflow.preflight import check_inputs
+from pathduet.workflow.preflight import check_inputs, site_warnings
 from snakemake.exceptions import WorkflowError
 
 # The handlers that hold the results folder and end a run are not called for a module.
@@ -132,10 +132,11 @@ def heatmaps():
 
 
 def trained_before(wildcards):
-    """What a distilled student learns from: a teacher and a student of the same fold."""
+    """What a distilled student learns from: a teacher and a student of the same fold, and seed."""
     return [
-        RESULTS.model(wildcards.task, model, wildcards.fold) / file
+        RESULTS.model(wildcards.task, model, wildcards.fold, seed) / file
         for model in plan.learns_from(wildcards.model)
+        for seed in plan.seeds
         for file in (WEIGHTS, DESCRIPTION)
     ]
 
@@ -153,14 +154,17 @@ def trained_files(*models):
     )
     files = {
         Path(file).stem: [
-            RESULTS.model("{task}", model, "{fold}") / file for model in models
+            RESULTS.model("{task}", model, "{fold}", seed) / file
+            for model in models
+            for seed in plan.seeds
         ]
         for file in own
     }
     external = (PREDICTIONS, REPRESENTATIONS) if plan.external_cohorts else ()
     files["external"] = [
-        RESULTS.external("{task}", model, "{fold}") / file
+        RESULTS.external("{task}", model, "{fold}", seed) / file
         for model in models
+        for seed in plan.seeds
         for file in external
     ]
     return files
@@ -219,6 +223,8 @@ def start():
         hold_run(RESULTS.root)
         write_plan(plan, RESULTS.root)
         set_back_dates(RESULTS)
+        for warning in site_warnings(plan):
+            print(warning, file=sys.stderr)
     except PathDuetError as error:
         raise WorkflowError(str(error)) from None
     watch = RunWatch(RESULTS.root).start()

@@ -1,4 +1,4 @@
-# Teacher (slides and genes), student (slides) and distilled student, baselines and variations, for each task and fold: trained,
+# Teacher (slides and genes), student (slides) and distilled student, baselines and variations, for each task and fold: trained with every seed,
 # and what they say about the fold's test part, its training part, and the external cohorts.
 
 
@@ -19,7 +19,7 @@ rule train:
     threads: 1
     resources:
         mem_mb=per_attempt(16000),
-        runtime=per_attempt(240),
+        runtime=per_attempt(240 * len(plan.seeds)),
     params:
         **told(plan.train_job, "task", "model"),
         code=code("train"),

@@ -105,13 +105,16 @@ class Results:
         """Folder of a task's models."""
         return self.root / "models" / task
 
-    def model(self, task: str, model: str, fold: int | str) -> Path:
-        """Folder of one model of one fold: weights, description, history, predictions of its test part."""
-        return self.models(task) / model / f"fold-{fold}"
+    def model(self, task: str, model: str, fold: int | str, seed: int | str = 0) -> Path:
+        """Folder of one model of one fold: weights, description, history, predictions of its test part.
 
-    def external(self, task: str, model: str, fold: int | str) -> Path:
+        Trainings with further seeds have a folder each in that of the first.
+        """
+        return self.models(task) / model / _training(fold, seed)
+
+    def external(self, task: str, model: str, fold: int | str, seed: int | str = 0) -> Path:
         """Folder of one model's predictions of the external cohorts."""
-        return self.root / "external" / task / model / f"fold-{fold}"
+        return self.root / "external" / task / model / _training(fold, seed)
 
     def ensemble(self, task: str, model: str) -> Path:
         """Folder of the folds' ensemble on the external cohorts."""
@@ -174,3 +177,7 @@ class Results:
     def job_record(self, log: Path) -> Path:
         """What a job's results are made of, under its log's name."""
         return (self.root / "provenance" / log.relative_to(self.root / "logs")).with_suffix(".json")
+
+
+def _training(fold: int | str, seed: int | str) -> Path:
+    return Path(f"fold-{fold}", *([] if seed == 0 else [f"seed-{seed}"]))

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from pathduet.cohort.make_folds import folds_of, make_folds
 from pathduet.cohort.published_splits import export_splits, import_splits
+from pathduet.cohort.sheets import SlideRow
+from pathduet.cohort.site_folds import divided_sites, sites_of
 from pathduet.cohort.tasks import tasks_of
 from pathduet.core.config import resolve
 from pathduet.core.errors import InputError
@@ -27,7 +29,7 @@ def tcga(sizes: dict[str, int]) -> tuple[pd.DataFrame, pd.Series]:
 @given(st.lists(st.integers(2, 12), min_size=6, max_size=25), st.integers(2, 4), st.integers(0, 2**31 - 1))
 def test_no_site_is_on_both_sides_and_the_labels_stay_even(counts: list[int], folds: int, seed: int) -> None:
     patients, labels = tcga({f"{i:02d}": n for i, n in enumerate(counts)})
-    table = make_folds(patients, labels, folds=folds, seed=seed, site_preserving=True)
+    table = make_folds(patients, labels, folds=folds, seed=seed, sites=sites_of(patients.index, ()))
     site = table["patient_id"].str[5:7]
     assert all(len(set(own)) == 1 for _, own in table["fold"].groupby(site))
     assert table["patient_id"].tolist() == sorted(patients.index)
@@ -37,23 +39,43 @@ def test_no_site_is_on_both_sides_and_the_labels_stay_even(counts: list[int], fo
         largest = of_label["patient_id"].str[5:7].value_counts().max()
         # no fold can be closer to its share than whole sites allow; greedy dealing stays within two of the largest
         assert (per_fold - len(of_label) / folds).abs().max() <= 2 * largest + 1
-    again = make_folds(patients.iloc[::-1], labels, folds=folds, seed=seed, site_preserving=True)
+    again = make_folds(
+        patients.iloc[::-1], labels, folds=folds, seed=seed, sites=sites_of(patients.index, ())
+    )
     pd.testing.assert_frame_equal(table, again)
 
 
 def test_patients_without_a_tcga_barcode_are_sites_of_their_own() -> None:
     patients = pd.DataFrame({"cohort": "x"}, index=[f"P{i:02d}" for i in range(12)])
     labels = pd.Series(["a", "b"] * 6, index=patients.index)
-    table = make_folds(patients, labels, folds=3, seed=1, site_preserving=True)
+    table = make_folds(patients, labels, folds=3, seed=1, sites=sites_of(patients.index, ()))
     assert table["fold"].value_counts().tolist() == [4, 4, 4]
+
+
+def test_a_site_is_the_sheets_or_else_the_barcodes() -> None:
+    slides = [SlideRow(f"s{i}", p, "x", site=site) for i, (p, site) in enumerate(
+        [("TCGA-06-0001", "Lyon"), ("TCGA-06-0001", ""), ("P1", "Lyon"), ("P2", "Graz"), ("P2", "Oslo")])]  # fmt: skip
+    assert sites_of(["TCGA-06-0001", "TCGA-06-0002", "P1", "P3"], slides) == {
+        "TCGA-06-0001": "Lyon", "TCGA-06-0002": "06", "P1": "Lyon",
+    }  # fmt: skip
+    with pytest.raises(InputError, match="patient P2: sites Graz, Oslo"):
+        sites_of(["P1", "P2"], slides)
+    folds = pd.DataFrame({"patient_id": list("abcdef"), "fold": [0, 1, 0, 0, 1, 0]})
+    assert divided_sites(folds, {"a": "x", "b": "x", "c": "y", "d": "y"}) == ["x"]
+    assert divided_sites(folds, dict.fromkeys("abcd", "x")) == []  # one hospital is on every side
+    patients = pd.DataFrame({"cohort": "x"}, index=[f"P{i:02d}" for i in range(12)])
+    sites = {patient: f"site {i // 3}" for i, patient in enumerate(patients.index)}
+    labels = pd.Series("a", index=patients.index)
+    assert divided_sites(make_folds(patients, labels, folds=3, seed=1), sites) != []
+    assert divided_sites(make_folds(patients, labels, folds=3, seed=1, sites=sites), sites) == []
 
 
 def test_a_label_of_too_few_sites_and_the_papers_protocol_are_refused() -> None:
     patients, labels = tcga({"06": 9, "DU": 9})
     with pytest.raises(InputError, match="patients of 2 sites for 3 folds"):
-        make_folds(patients, labels, folds=3, site_preserving=True)
+        make_folds(patients, labels, folds=3, sites=sites_of(patients.index, ()))
     with pytest.raises(InputError, match="use protocol strict"):
-        make_folds(patients, labels, folds=2, site_preserving=True, protocol="paper")
+        make_folds(patients, labels, folds=2, sites=sites_of(patients.index, ()), protocol="paper")
 
 
 def test_folds_survive_the_fields_format(tmp_path: Path) -> None:
@@ -128,7 +150,7 @@ TASKS = tasks_of(resolve({}))
 
 
 def configured(tasks: list[str], **changes: Any) -> dict[str, Any]:
-    base = {"folds": 3, "file": None, "site_preserving": False, "seed": 1, "protocol": "strict", "internal": ["x"],
+    base = {"folds": 3, "file": None, "sites": None, "seed": 1, "protocol": "strict", "internal": ["x"],
             "tasks": [TASKS[name].to_plain() for name in tasks]}  # fmt: skip
     return {**base, **changes}
 

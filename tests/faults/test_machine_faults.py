@@ -96,10 +96,10 @@ def test_a_fault_of_the_machine_marks_no_slide_and_no_model(
     assert read_status(tmp_path / "r", "S1", "tile") is None
 
     monkeypatch.setattr(FoldJob, "data", lambda *_: None)
-    monkeypatch.setattr(fold_jobs, "_train", fail)
+    monkeypatch.setattr(fold_jobs, "_chosen", fail)
     job = FoldJob(SURVIVAL, "abmil", 0, tmp_path / "r", "patients.tsv", None, may_fail=True)
     with pytest.raises(MachineFault, match="survival, abmil, fold 0: "):
-        run_fold(job, {})
+        run_fold(job, {"seeds": 1})
     assert not (job.model_dir() / DESCRIPTION).exists()
 
 
@@ -112,9 +112,9 @@ def test_what_a_model_or_slide_does_by_itself_is_recorded(
 
     assert machine_fault(OWN[name]) is None
     monkeypatch.setattr(FoldJob, "data", lambda *_: None)
-    monkeypatch.setattr(fold_jobs, "_train", fail)
+    monkeypatch.setattr(fold_jobs, "_chosen", fail)
     job = FoldJob(SURVIVAL, "abmil", 0, tmp_path / "r", "patients.tsv", None, may_fail=True)
-    run_fold(job, {})
+    run_fold(job, {"seeds": 1})
     assert str(OWN[name])[:20] in str(failure_of(job.model_dir()))
 
 
@@ -169,16 +169,17 @@ def test_a_model_meets_a_full_disk_and_is_trained_when_there_is_room(
             temporary.write_bytes(b"w" * 50_000)
 
     monkeypatch.setattr(FoldJob, "data", lambda *_: None)
+    monkeypatch.setattr(fold_jobs, "_chosen", lambda *_: None)
     monkeypatch.setattr(fold_jobs, "_train", train)
     monkeypatch.setattr(fold_jobs, "_predict", lambda *_: None)
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 60 * 1024)
     job = FoldJob(SURVIVAL, "abmil", 0, small_disk / "r", "patients.tsv", None, may_fail=True)
     with pytest.raises(MachineFault, match="No space left on device; make room"):
-        run_fold(job, {})
+        run_fold(job, {"seeds": 1})
     assert list(job.model_dir().iterdir()) == []  # nothing half-written, no failure recorded
     filler.unlink()
-    run_fold(job, {})
+    run_fold(job, {"seeds": 1})
     assert (job.model_dir() / WEIGHTS).stat().st_size == 50_000 and failure_of(job.model_dir()) is None
 
 

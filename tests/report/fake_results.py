@@ -284,7 +284,7 @@ def _networks(
 def table_settings(config: dict[str, Any], left_out: list[str]) -> dict[str, Any]:
     """Return the settings of a run's tables."""
     return {
-        "protocol": "strict", "seed": 7, "bootstrap": config["evaluation"]["bootstrap"],
+        "protocol": "strict", "seed": 7, "seeds": 1, "bootstrap": config["evaluation"]["bootstrap"],
         "gain_over": config["evaluation"]["gain_over"], "published": None, "left_out": left_out,
         "tasks": {name: task.to_plain() for name, task in tasks_of(config).items()},
         "catalogue": {key: config[key] for key in ("comparison", "evaluation", "covariates")},

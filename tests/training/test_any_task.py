@@ -18,10 +18,11 @@ from pathduet.cohort.folds import write_folds
 from pathduet.cohort.labels import TRUTH
 from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
-from pathduet.core.files import write_tsv
+from pathduet.core.files import sha256_file, write_tsv
 from pathduet.models.inputs import Answer
 from pathduet.results import Results
 from pathduet.training import TrainingConfig, load_model, predict_model, train_model, write_representations
+from pathduet.training.failures import failure_of, write_failed_model
 from pathduet.training.fold_data import FoldData, fold_samples, fold_target
 from pathduet.training.fold_jobs import FoldJob, run_fold
 from pathduet.training.networks import choose
@@ -290,7 +291,7 @@ def settings(base: str, search: bool = False) -> dict[str, Any]:
     ranges = {"learning_rate": [1e-3, 1e-2], "weight_decay": [1e-3, 1e-1], "dropout": [0.0, 0.3]}
     shape = dataclasses.asdict(fake_cohort.SMALL)
     return {
-        "protocol": "strict", "seed": 1, "base": base, "may_fail": False, "network": {}, "own": None, "lineage": {},
+        "protocol": "strict", "seed": 1, "base": base, "seeds": 1, "may_fail": False, "network": {}, "own": None, "lineage": {},
         "model": shape if base == "student" else {"tokens": 16, "token_order": "hilbert"},
         "training": {"epochs": 5, "batch_size": 4, "learning_rate": 1e-2}, "tensorboard": False,
         "search": {"trials": 2, "inner_fraction": 0.3, **ranges} if search else None,
@@ -305,7 +306,7 @@ def test_a_run_without_slides(tmp_path: Path, task: Task) -> None:
     run_fold(job, settings("snn", search=True))
     table = pd.read_csv(job.model_dir() / "predictions.tsv", sep="\t", keep_default_na=False)
     assert table["patient_id"].tolist() == ["p00", "p03", "p06", "p09"] and (table["slide_id"] == "").all()
-    outside = pd.read_csv(job.external_dir / "predictions.tsv", sep="\t")
+    outside = pd.read_csv(job.external_dir() / "predictions.tsv", sep="\t")
     assert outside["patient_id"].tolist() == ["x0", "x1"]
     # models know no label of an external patient
     assert outside[list(TRUTH[task.kind])].isna().all(axis=None)
@@ -316,6 +317,33 @@ def test_a_run_without_slides(tmp_path: Path, task: Task) -> None:
         training = days[[p for i, p in enumerate(cohort.size.index[:12]) if i % 3]]
         assert description.target.edges == pytest.approx([training.median()])
         assert table["survival_days"].to_numpy() == pytest.approx(days[table["patient_id"]].to_numpy())
+
+
+@pytest.mark.slow
+def test_every_seed_trains_anew_what_it_learns_from_too(tmp_path: Path) -> None:
+    cohort = fake_cohort.make(tmp_path / "cohort")
+    patients = run_folder(tmp_path / "run", cohort, slides=True)
+    twice = settings("student") | {"seeds": 2}
+    twice["training"] = twice["training"] | {"epochs": 1}
+    job = FoldJob(SIZE, "student", 0, tmp_path / "run", patients, None, external=True)
+    run_fold(job, twice)
+    longer = dataclasses.replace(job, model="student_longer")
+    run_fold(longer, twice | {"base": "student_longer", "lineage": {"student": "student"}})
+    for one in (job, longer):
+        folders = [one.model_dir(seed) for seed in range(2)]
+        assert folders[1] == folders[0] / "seed-1" and (one.external_dir(1) / "predictions.tsv").is_file()
+        first, second = (pd.read_csv(folder / "predictions.tsv", sep="\t") for folder in folders)
+        assert first["patient_id"].equals(second["patient_id"])
+        assert not np.allclose(first["prediction"], second["prediction"])
+        assert [load_model(folder)[2]["training_config"]["seed"] for folder in folders] == [1, 2]
+    students = [sha256_file(job.model_dir(seed) / "weights.safetensors") for seed in range(2)]
+    assert [load_model(longer.model_dir(seed))[2]["student_sha256"] for seed in range(2)] == students
+    write_failed_model(job.model_dir(1), job.who, "ValueError: too wide")
+    run_fold(
+        dataclasses.replace(longer, may_fail=True),
+        twice | {"base": "student_longer", "lineage": {"student": "student"}},
+    )
+    assert all("too wide" in str(failure_of(longer.model_dir(seed))) for seed in range(2))
 
 
 @pytest.mark.parametrize("base", ["student", "abmil"])

@@ -187,7 +187,7 @@ def test_a_failed_model_is_a_hole_with_its_reason_and_has_no_ensemble(tmp_path: 
         load_model(model)
     sections = ("comparison", "evaluation", "covariates")
     settings = {
-        "protocol": "strict", "seed": 1, "bootstrap": 0, "tasks": {"survival": task}, "published": None,
+        "protocol": "strict", "seed": 1, "seeds": 1, "bootstrap": 0, "tasks": {"survival": task}, "published": None,
         "catalogue": {name: configuration.default(name) for name in sections},
     }  # fmt: skip
     for external in (False, True):

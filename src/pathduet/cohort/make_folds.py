@@ -28,7 +28,7 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
     patients : DataFrame
         All patients, indexed by patient_id.
     settings : mapping
-        ``folds``, ``file``, ``site_preserving``, ``seed``, ``protocol``, ``internal`` (cohorts), ``tasks`` (plain, in order).
+        ``folds``, ``file``, ``sites`` (see :func:`make_folds`), ``seed``, ``protocol``, ``internal`` (cohorts), ``tasks`` (plain, in order).
 
     Raises
     ------
@@ -62,7 +62,7 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
         folds=settings["folds"],
         seed=settings["seed"],
         protocol=settings["protocol"],
-        site_preserving=settings["site_preserving"],
+        sites=settings["sites"],
     )
 
 
@@ -99,14 +99,14 @@ def make_folds(
     folds: int = 3,
     seed: int = 42,
     protocol: Literal["strict", "paper"] = "strict",
-    site_preserving: bool = False,
+    sites: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Put each patient into the test part of one fold.
 
     ``strict``: the patients of each label and cohort are shuffled and dealt to the folds in turn, going on
     where the last group stopped, so that every cohort's share of a label, every label and the fold sizes
     are even to within one patient. ``paper``: scikit-learn's ``KFold(folds, shuffle=True,
-    random_state=seed)`` over each cohort's sorted patient ids, not stratified. `site_preserving`: sites instead of
+    random_state=seed)`` over each cohort's sorted patient ids, not stratified. With `sites`, sites instead of
     patients are dealt, so that no site is on both sides of a fold (Howard et al., Nature Communications 2021);
     labels are then as even as whole sites allow.
 
@@ -122,9 +122,9 @@ def make_folds(
         The same patients, labels and seed give the same folds, whatever the order of the rows.
     protocol : {"strict", "paper"}
         See above.
-    site_preserving : bool
-        Keep the patients of a TCGA tissue source site (the barcode's second field) together; other patients count
-        as a site each. Not with ``paper``.
+    sites : mapping of str to str, optional
+        Patient to site, from :func:`~pathduet.cohort.site_folds.sites_of`: patients of a site stay together, others count as a site each.
+        Not with ``paper``.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def make_folds(
     problems = Problems()
     if folds < 2:
         problems.add("split.folds", str(folds), "use at least 2")
-    if site_preserving and protocol == "paper":
+    if sites is not None and protocol == "paper":
         problems.add("split.site_preserving", "with protocol paper", "use protocol strict")
     if not ids:
         problems.add("split", "no patient in the internal cohorts", "check cohorts.internal")
@@ -157,8 +157,8 @@ def make_folds(
                 "patients' label",
             )
     problems.check()
-    if site_preserving:
-        table["fold"] = deal_sites(table, folds, seed)
+    if sites is not None:
+        table["fold"] = deal_sites(table, folds, seed, sites)
     else:
         table["fold"] = _deal(table, folds, seed) if protocol == "strict" else _kfold(table, folds, seed)
     return table[list(COLUMNS)]

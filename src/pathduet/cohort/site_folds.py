@@ -1,7 +1,8 @@
-"""Folds that keep the patients of a tissue source site together (Howard et al., Nature Communications 2021)."""
+"""Folds that keep the patients of a site together (Howard et al., Nature Communications 2021)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,16 +13,50 @@ from pathduet.core.errors import Problems
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pathduet.cohort.sheets import SlideRow
+
 #: Label of patients who have none.
 UNLABELLED = "unlabelled"
 
 
-def deal_sites(table: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
-    """Deal whole sites, the largest first, each to the fold whose labels it leaves most even."""
+def sites_of(patients: Iterable[str], slides: Iterable[SlideRow]) -> dict[str, str]:
+    """Return the patients' sites: of the slides' sheet, else the tissue source site of a TCGA barcode; patients without either are left out.
+
+    Raises
+    ------
+    InputError
+        If a patient has slides of several sites.
+    """
+    found: dict[str, set[str]] = {}
+    for slide in slides:
+        if slide.site:
+            found.setdefault(slide.patient_id, set()).add(slide.site)
+    sites, problems = {}, Problems()
+    for patient in patients:
+        if len(of := sorted(found.get(patient, ()))) > 1:
+            problems.add(
+                f"slides of patient {patient}", f"sites {', '.join(of)}", "give all of them one site"
+            )
+        elif of:
+            sites[patient] = of[0]
+        elif barcode := parse_barcode(patient):
+            sites[patient] = barcode.site
+    problems.check()
+    return sites
+
+
+def divided_sites(folds: pd.DataFrame, sites: Mapping[str, str]) -> list[str]:
+    """Return the sites whose patients are on both sides of some fold, where there are several sites."""
+    known = folds.assign(site=folds["patient_id"].map(sites)).dropna(subset=["site"])
+    counts = known.groupby("site")["fold"].nunique()
+    return sorted(counts.index[counts > 1]) if len(counts) > 1 else []
+
+
+def deal_sites(table: pd.DataFrame, folds: int, seed: int, sites: Mapping[str, str]) -> np.ndarray:
+    """Deal whole sites, the largest first, each to the fold whose labels it leaves most even; a patient without one is one alone."""
     import pandas as pd
 
-    barcodes = [parse_barcode(patient) for patient in table["patient_id"]]
-    site = [b.site if b else patient for b, patient in zip(barcodes, table["patient_id"])]
+    site = [sites.get(patient, patient) for patient in table["patient_id"]]
     counts = pd.crosstab(pd.Series(site, name="site"), table["label"])
     fewest = (counts > 0).sum()
     problems = Problems()

@@ -246,6 +246,14 @@ def replicates(
     )
 
 
+def mean_replicates(
+    trainings: Sequence[pd.DataFrame], task: Task, unit: str, counts: pd.DataFrame
+) -> dict[str, np.ndarray]:
+    """Return the mean of :func:`replicates` over trainings on the same patients."""
+    values = [replicates(table, task, unit, counts) for table in trainings]
+    return {name: np.mean([one[name] for one in values], axis=0) for name in in_all(values)}
+
+
 def draw(
     parts: Sequence[pd.DataFrame], task: Task, resamples: int, seed: int | Sequence[int]
 ) -> pd.DataFrame:
@@ -273,22 +281,28 @@ def interval(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def mean_interval(
-    parts: Sequence[pd.DataFrame], task: Task, unit: str, *, resamples: int, seed: int, shared: bool = False
+    parts: Sequence[Sequence[pd.DataFrame]],
+    task: Task,
+    unit: str,
+    *,
+    resamples: int,
+    seed: int,
+    shared: bool = False,
 ) -> dict[str, tuple[float, float] | None]:
-    """Return the interval of each metric's mean over folds.
+    """Return the interval of each metric's mean over folds and their trainings.
 
     Parameters
     ----------
-    parts : sequence of DataFrame
-        One predictions table a fold.
+    parts : sequence of sequences of DataFrame
+        The predictions of each fold's trainings, which are about the same patients.
     shared : bool
         False: every fold has its own test patients, drawn independently. True: the folds' models saw
         the same patients (an external cohort), so one draw serves them all.
     """
     if not parts or resamples < 1:
         return dict.fromkeys(metric_names(task))
-    drawn = draws(parts, task, resamples, seed, shared)
-    values = [replicates(part, task, unit, counts) for part, counts in zip(parts, drawn, strict=True)]
+    drawn = draws([trainings[0] for trainings in parts], task, resamples, seed, shared)
+    values = [mean_replicates(of, task, unit, counts) for of, counts in zip(parts, drawn, strict=True)]
     return {name: interval(np.mean([v[name] for v in values], axis=0)) for name in in_all(values)}
 
 

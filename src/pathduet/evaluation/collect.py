@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from pathduet.catalogue import CATALOGUE, Model, named
 from pathduet.cohort.tasks import Task
 from pathduet.core.checksums import checked
 from pathduet.core.faults import raise_machine_fault
@@ -32,8 +33,14 @@ class Collected:
         Whether the predictions are of the external cohorts.
     truth : DataFrame, optional
         Labels of these cohorts' patients, which predictions of them come without.
+    seeds : int
+        Trainings of a network on each fold.
+    catalogue : mapping of str to Model
+        The run's, which says what is a network.
     predictions : dict of (model, fold) to DataFrame
-        Of the models, and of those that they are compared with.
+        Of the models, and of those that they are compared with; of several trainings the first's.
+    repeats : dict of (model, fold) to list of DataFrame
+        Of the further trainings.
     metrics : dict of (model, fold) to dict
         From :func:`~pathduet.evaluation.fold_metrics.evaluate_predictions`; the fold may be ``"ensemble"``.
     failures : dict of (model, fold) to str
@@ -45,23 +52,38 @@ class Collected:
     n_folds: int
     external: bool = False
     truth: pd.DataFrame | None = None
+    seeds: int = 1
+    catalogue: Mapping[str, Model] = field(default_factory=lambda: CATALOGUE)
     predictions: dict[tuple[str, int], pd.DataFrame] = field(default_factory=dict)
+    repeats: dict[tuple[str, int], list[pd.DataFrame]] = field(default_factory=dict)
     metrics: dict[tuple[str, int | str], dict[str, Any]] = field(default_factory=dict)
     failures: dict[tuple[str, int | str], str] = field(default_factory=dict)
 
     def add_predictions(self, results: Results, models: Sequence[str]) -> None:
         """Read the predictions of models in every fold; those that cannot be read get their reason."""
         for model in models:
+            seeds = range(self.seeds if named(model, self.catalogue).is_network else 1)
             for fold in range(self.n_folds):
-                described = results.model(self.task.name, model, fold)
-                folder = results.external(self.task.name, model, fold) if self.external else described
-                failed = read_record(described / DESCRIPTION).get("failed")
-                found = str(failed) if failed is not None else _read(folder)
-                if isinstance(found, str):
-                    self.failures[(model, fold)] = found
-                else:
-                    own = found if self.truth is None else with_truth(found, self.truth)
-                    self.predictions[(model, fold)] = own
+                found = [self._read(results, model, fold, seed) for seed in seeds]
+                failures = [one for one in found if isinstance(one, str)]
+                if failures:
+                    self.failures[(model, fold)] = failures[0]
+                    continue
+                tables = [one for one in found if not isinstance(one, str)]
+                self.predictions[(model, fold)] = tables[0]
+                self.repeats[(model, fold)] = tables[1:]
+
+    def trainings(self, model: str, fold: int) -> list[pd.DataFrame]:
+        """Return the predictions of every training of a model that has some in a fold."""
+        return [self.predictions[(model, fold)], *self.repeats.get((model, fold), ())]
+
+    def _read(self, results: Results, model: str, fold: int, seed: int) -> pd.DataFrame | str:
+        described = results.model(self.task.name, model, fold, seed)
+        failed = read_record(described / DESCRIPTION).get("failed")
+        if failed is not None:
+            return str(failed)
+        found = _read(results.external(self.task.name, model, fold, seed) if self.external else described)
+        return found if isinstance(found, str) or self.truth is None else with_truth(found, self.truth)
 
 
 def _read(folder: Path) -> pd.DataFrame | str:
@@ -86,9 +108,11 @@ def collect(
     *,
     external: bool = False,
     truth: pd.DataFrame | None = None,
+    seeds: int = 1,
+    catalogue: Mapping[str, Model] = CATALOGUE,
 ) -> Collected:
     """Return the predictions of a task's models in every fold, on the test parts or on the external cohorts, see :class:`Collected`."""
-    found = Collected(task, list(models), n_folds, external, truth)
+    found = Collected(task, list(models), n_folds, external, truth, seeds, catalogue)
     found.add_predictions(results, models)
     return found
 

@@ -46,7 +46,7 @@ def evaluate_table(
         ``task`` and ``model`` of each row; in a table of variations also ``group`` (rows that are compared with each other),
         ``title`` and ``base`` (the model that is varied). A model that stands in two groups has a row in both.
     settings : mapping
-        ``protocol``, ``seed``, ``bootstrap`` (number of resamples); ``tasks`` (by name, as :meth:`~pathduet.cohort.tasks.Task.to_plain`
+        ``protocol``, ``seed``, ``bootstrap`` (number of resamples), ``seeds`` (trainings of a network on a fold); ``tasks`` (by name, as :meth:`~pathduet.cohort.tasks.Task.to_plain`
         leaves them); ``catalogue`` (what :func:`~pathduet.catalogue.catalogue_of` reads); ``published`` (see
         :func:`~pathduet.evaluation.published_numbers.published_numbers`); where there is one, ``gain_over`` (see
         :func:`~pathduet.catalogue.reference_model`) and ``left_out`` (models that the run cannot train).
@@ -73,6 +73,8 @@ def evaluate_table(
             n_folds,
             external=table.external,
             truth=pd.DataFrame(settings["truth"]) if settings.get("truth") else None,
+            seeds=settings["seeds"],
+            catalogue=catalogue,
         )
         summaries = _summarise(results, found, own, catalogue, settings.get("left_out", ()))
         _compute_metrics(results, found, catalogue, settings)
@@ -132,7 +134,7 @@ def _compute_metrics(
         training = folder / TRAINING_PREDICTIONS
         try:
             found.metrics[(model, fold)] = evaluate_predictions(
-                table, found.task, model, fold,
+                table, found.task, model, fold, repeats=found.repeats.get((model, fold), ()),
                 # the model's own: a variation may be of another variant than the configuration
                 variant=record.get("variant", "paper" if one.is_network else one.kind),
                 protocol=settings["protocol"], resamples=settings["bootstrap"], seed=settings["seed"],
@@ -147,7 +149,7 @@ def _compute_metrics(
 
 
 def _add_ensembles(results: Results, found: Collected, settings: Mapping[str, Any]) -> None:
-    """Write the ensemble of every model's folds and add its metrics; without rows and metrics where a fold failed."""
+    """Write the ensemble of every model's folds, each with its first training as in a release, and add its metrics; none where a fold failed."""
     for model in found.models:
         folds = [(model, fold) for fold in range(found.n_folds)]
         tables = [found.predictions[key] for key in folds if key in found.predictions]

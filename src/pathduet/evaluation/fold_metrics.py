@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ def evaluate_predictions(
     model: str,
     fold: int | str,
     *,
+    repeats: Sequence[pd.DataFrame] = (),
     protocol: str = "strict",
     variant: str = "paper",
     resamples: int = 1000,
@@ -41,7 +42,7 @@ def evaluate_predictions(
     training: pd.DataFrame | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the metrics of one model in one fold.
+    """Return the metrics of one model in one fold; of several trainings their means.
 
     Parameters
     ----------
@@ -51,6 +52,9 @@ def evaluate_predictions(
     model : str
         Model name, e.g. ``teacher``.
     fold : int or "ensemble"
+    repeats : sequence of DataFrame, optional
+        Predictions of trainings with further seeds, of the same patients. The confusion matrix and the cuts of risk groups are those
+        of `predictions`.
     protocol : {"strict", "paper"}
         Sets the unit of the headline numbers: patient or slide (patient where no row is a slide). Both
         are always there.
@@ -86,13 +90,17 @@ def evaluate_predictions(
     }  # fmt: skip
     if task.kind == "classification":
         result["classes"] = class_names(test)
+    trainings = [test, *(evaluated_part(table) for table in repeats)]
     for level in ("patient", "slide"):
         rows = at_unit(test, level)
         known = labelled(rows, task)
         if level == "slide" and rows.empty:
             scores = Scores.undefined(metric_names(task), "no slides: one prediction a patient")
         else:
-            scores = score(rows, task)
+            several = [score(at_unit(table, level), task) for table in trainings]
+            scores = Scores.mean(several)
+            if repeats:
+                result.setdefault("by_training", {})[level] = [one.values for one in several]
         result[level] = scores.values
         result.setdefault("n_labelled", {})[level] = len(known)
         if scores.confusion is not None:
@@ -107,9 +115,12 @@ def evaluate_predictions(
     cohorts = sorted(set(test["cohort"].astype(str)))
     if len(cohorts) > 1:
         result["by_cohort"] = {
-            name: score(at_unit(test[test["cohort"] == name], unit), task).values for name in cohorts
+            name: Scores.mean(
+                [score(at_unit(table[table["cohort"] == name], unit), task) for table in trainings]
+            ).values
+            for name in cohorts
         }
-    intervals = mean_interval([test], task, unit, resamples=resamples, seed=seed)
+    intervals = mean_interval([trainings], task, unit, resamples=resamples, seed=seed)
     result["bootstrap"] = {"resamples": resamples, "seed": seed, "unit": unit, "interval": intervals}
     if task.kind == "survival":
         result["risk_cuts"] = _risk_cuts(test, training)

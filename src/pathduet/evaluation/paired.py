@@ -12,6 +12,10 @@ from scipy.stats import norm
 from pathduet.cohort.tasks import Task
 from pathduet.evaluation.bootstrap import LEAST_DEFINED, draws, in_all, interval, replicates
 from pathduet.evaluation.predictions import at_unit, has_slides, labelled
+from pathduet.evaluation.resampled_t_test import corrected_resampled_p
+
+#: Trainings a fold that a p value needs: one or two tell nothing about how much is the seed's luck.
+LEAST_TRAININGS = 3
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,13 @@ class PairedDifference:
     Attributes
     ----------
     value : float
-        Mean over folds of the difference.
+        Mean over folds and trainings of the difference.
     low, high : float or None
         95 % interval; None without resamples or where under half of them are defined.
     p : float or None
-        Two-sided, of no difference: the difference over its bootstrap standard error, against the normal distribution
-        (as pROC's bootstrap test does); unlike a count of replicates beyond 0 it has no floor at 1 / resamples.
+        Two-sided, of no difference; None below :data:`LEAST_TRAININGS`. Over folds by the corrected resampled t test
+        (:func:`~pathduet.evaluation.resampled_t_test.corrected_resampled_p`); on an external cohort, whose patients are in no training
+        part, the difference over its bootstrap standard error, against the normal distribution (as pROC's bootstrap test does).
     n_patients : int
         In common.
     """
@@ -38,8 +43,10 @@ class PairedDifference:
     n_patients: int
 
 
-def two_sided_p(observed: float, replicated: np.ndarray) -> float | None:
+def two_sided_p(observed: float, replicated: np.ndarray | None) -> float | None:
     """Return the two-sided p of a difference with bootstrap replicates; 1 where there is nothing that differs."""
+    if replicated is None:
+        return None
     defined = replicated[np.isfinite(replicated)]
     if len(defined) < max(2, LEAST_DEFINED * len(replicated)):
         return None
@@ -50,8 +57,8 @@ def two_sided_p(observed: float, replicated: np.ndarray) -> float | None:
 
 
 def paired_differences(
-    parts: Sequence[pd.DataFrame],
-    reference: Sequence[pd.DataFrame],
+    parts: Sequence[Sequence[pd.DataFrame]],
+    reference: Sequence[Sequence[pd.DataFrame]],
     task: Task,
     unit: str,
     *,
@@ -61,12 +68,15 @@ def paired_differences(
 ) -> tuple[dict[str, PairedDifference], int]:
     """Return how one model differs from another in every metric, on the patients that both predict.
 
-    Paired: the same draw of patients serves both models, so what makes a draw easy for both cancels.
+    Paired: the same draw of patients serves both models, so what makes a draw easy for both cancels; trainings meet those with the same
+    seed, and a model that is fitted once meets each.
 
     Parameters
     ----------
-    parts, reference : sequences of DataFrame
-        Predictions of the two models, fold by fold in the same order.
+    parts, reference : sequences of sequences of DataFrame
+        Predictions of the two models' trainings, fold by fold in the same order.
+    shared : bool
+        Whether the folds' models predict the same patients, an external cohort.
 
     Returns
     -------
@@ -77,33 +87,42 @@ def paired_differences(
     """
     pairs, patients = [], []
     for ours, theirs in zip(parts, reference, strict=True):
-        known = [set(labelled(at_unit(table, "patient"), task)["patient_id"]) for table in (ours, theirs)]
+        known = [set(labelled(at_unit(of[0], "patient"), task)["patient_id"]) for of in (ours, theirs)]
         common = known[0] & known[1]
         patients.append(common)
-        pairs.append([table[table["patient_id"].isin(common)] for table in (ours, theirs)])
+        pairs.append([[table[table["patient_id"].isin(common)] for table in of] for of in (ours, theirs)])
     n_patients = len(set().union(*patients)) if shared else sum(len(p) for p in patients)
     if not pairs or not all(patients):
         return {}, n_patients
 
     def differences(counts: Sequence[pd.DataFrame]) -> dict[str, np.ndarray]:
+        """Return arrays (folds, trainings, draws)."""
         values = []
-        for (a, b), c in zip(pairs, counts, strict=True):
+        for models, drawn in zip(pairs, counts, strict=True):
             # a clinical model predicts patients, not slides
-            unit_of_b = unit if has_slides(b) else "patient"
-            first, second = replicates(a, task, unit, c), replicates(b, task, unit_of_b, c)
-            values.append({name: first[name] - second[name] for name in first if name in second})
-        return {name: np.asarray(np.mean([v[name] for v in values], axis=0)) for name in in_all(values)}
+            units = [unit, unit if has_slides(models[1][0]) else "patient"]
+            first, second = (
+                [replicates(table, task, of, drawn) for table in tables]
+                for tables, of in zip(models, units, strict=True)
+            )
+            names = in_all([*first, *second])
+            values.append(
+                {n: np.stack([v[n] for v in first]) - np.stack([v[n] for v in second]) for n in names}
+            )
+        return {name: np.stack([v[name] for v in values]) for name in in_all(values)}
 
-    once = [pd.DataFrame(1.0, index=[0], columns=sorted(p)) for p in patients]
-    observed = {name: float(value[0]) for name, value in differences(once).items()}
+    once = differences([pd.DataFrame(1.0, index=[0], columns=sorted(p)) for p in patients])
     drawn: dict[str, np.ndarray] = {}
     if resamples >= 1:
-        drawn = differences(draws([a for a, _ in pairs], task, resamples, seed, shared))
+        counts = draws([ours[0] for ours, _ in pairs], task, resamples, seed, shared)
+        drawn = {name: value.mean(axis=(0, 1)) for name, value in differences(counts).items()}
     found = {}
-    for name, value in observed.items():
+    for name, of_trainings in once.items():
+        value, p = float(of_trainings.mean()), None
         if not np.isfinite(value):
             continue
         low, high = (interval(drawn[name]) if drawn else None) or (None, None)
-        p = two_sided_p(value, drawn[name]) if drawn else None
+        if of_trainings.shape[1] >= LEAST_TRAININGS:
+            p = two_sided_p(value, drawn.get(name)) if shared else corrected_resampled_p(of_trainings[..., 0])
         found[name] = PairedDifference(value, low, high, p, n_patients)
     return found, n_patients

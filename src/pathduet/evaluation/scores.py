@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 
 @dataclass
@@ -27,3 +29,16 @@ class Scores:
     def undefined(cls, names: tuple[str, ...], reason: str) -> Scores:
         """Return None for every metric, with one reason."""
         return cls(dict.fromkeys(names), dict.fromkeys(names, reason))
+
+    @classmethod
+    def mean(cls, trainings: Sequence[Scores]) -> Scores:
+        """Return each metric's mean over trainings, undefined where it is in one; the confusion matrix is the first's."""
+        first = trainings[0]
+        if len(trainings) == 1:
+            return first
+        known = {name: [one.values[name] for one in trainings] for name in first.values}
+        values = {
+            name: None if None in of else fmean(v for v in of if v is not None) for name, of in known.items()
+        }
+        notes = {name: reason for one in reversed(trainings) for name, reason in one.notes.items()}
+        return cls(values, notes, first.confusion)

@@ -12,6 +12,7 @@ import pandas as pd
 from pathduet.catalogue import Model, named
 from pathduet.cohort.tasks import Task
 from pathduet.evaluation.metrics import IN_LABEL_UNITS, LOWER_IS_BETTER, METRIC_NAMES
+from pathduet.evaluation.paired import LEAST_TRAININGS
 
 NONE = "–"
 #: What the reader of a metric must know.
@@ -178,6 +179,8 @@ def _summary(table: pd.DataFrame, metrics: Sequence[str], words: Words) -> Table
         for name, first, cells in models
     ]  # fmt: skip
     note = "Mean ± SD (ddof 0) over folds [95 % patient bootstrap interval of the mean]. Reads: what a model needs to predict."
+    if (trainings := int(table["trainings"].max())) > 1:
+        note += f" A network's number of a fold is the mean of {trainings} trainings with other seeds."
     if gain_over(table):
         note += (
             f" Gain: difference in {METRIC_NAMES[metrics[0]]} on the patients that both models predict, positive = better, "
@@ -210,10 +213,24 @@ def _tests(table: pd.DataFrame, metrics: Sequence[str], words: Words) -> TableSe
     lower = [METRIC_NAMES[m] for m in metrics if m in LOWER_IS_BETTER]
     note = (
         "Difference: the row's model minus the one it is tested against, on the patients that both predict [95 % interval of "
-        f"paired patient draws]; below 0 = ours is better{f' (but for {lower[0]})' if lower else ''}. p: two-sided, of no difference in "
-        f"{first_name}; Holm's correction over all tests of this table. No correction can make up for few patients."
+        f"paired patient draws]; below 0 = ours is better{f' (but for {lower[0]})' if lower else ''}. "
     )
-    header = ["Model", "Tested against", *heads, f"p ({first_name})", "p (Holm)"]
+    header = ["Model", "Tested against", *heads]
+    if table["p"].isna().all():
+        note += f"No p values: they need {LEAST_TRAININGS} trainings a fold (training.seeds), since one may be lucky."
+        return TableSection(
+            "Paired differences from ours", header, [row[: len(header)] for row in rows], note
+        )
+    how = (
+        "bootstrap over patients"
+        if "ensemble" in table
+        else "corrected resampled t test over folds and trainings"
+    )
+    note += (
+        f"p: two-sided, of no difference in {first_name}, {how}; Holm's correction over all tests of this table. No correction can make "
+        "up for few patients."
+    )
+    header += [f"p ({first_name})", "p (Holm)"]
     return TableSection("Paired tests against ours", header, rows, note)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pathduet.cohort.tasks import Task
-from pathduet.evaluation.bootstrap import mean_interval, replicates
+from pathduet.evaluation.bootstrap import mean_interval, mean_replicates
 from pathduet.evaluation.censored_folds import survival_times, with_shares
 from pathduet.evaluation.collect import Collected
 from pathduet.evaluation.ensemble import ENSEMBLE
@@ -59,8 +59,8 @@ def result_table(
     Returns
     -------
     DataFrame
-        task, model, variant, protocol, metric, unit, mean, sd (ddof 0), ci_low, ci_high, fold_0..., n_folds (with a
-        value), folds_expected, n_patients and n_slides (with a known outcome, all folds together), holes;
+        task, model, variant, protocol, metric, unit, mean, sd (ddof 0), ci_low, ci_high, fold_0... (mean of the fold's trainings), n_folds
+        (with a value), folds_expected, trainings (of a fold), n_patients and n_slides (with a known outcome, all folds together), holes;
         on external cohorts ensemble, ensemble_ci_low, ensemble_ci_high;
         gain, gain_ci_low, gain_ci_high in the task's first metric over gain_over, the reference, on gain_n common patients; title,
         learns_from, reads, magnifications, parameters, train_s, train_mib; compared_with (a model of ours), difference
@@ -112,7 +112,9 @@ class _Parts:
     published: PublishedNumbers
     resamples: int
     seed: int
-    _cases: dict[tuple[str, int, str], tuple[pd.DataFrame, dict[str, str]]] = field(default_factory=dict)
+    _cases: dict[tuple[str, int, str], tuple[list[pd.DataFrame], dict[str, str]]] = field(
+        default_factory=dict
+    )
 
     @cached_property
     def training(self) -> dict[int, pd.DataFrame]:
@@ -128,23 +130,24 @@ class _Parts:
                 parts[fold] = whole[~whole.index.duplicated()]
         return parts
 
-    def cases(self, model: str, fold: int, unit: str) -> tuple[pd.DataFrame, dict[str, str]]:
-        """Return a fold's predictions, with the shares in the censoring-corrected metrics for survival."""
+    def cases(self, model: str, fold: int, unit: str) -> tuple[list[pd.DataFrame], dict[str, str]]:
+        """Return the predictions of a fold's trainings, with the shares in the censoring-corrected metrics for survival."""
         key = model, fold, unit
         if key not in self._cases:
             self._cases[key] = self._make_cases(*key)
         return self._cases[key]
 
-    def _make_cases(self, model: str, fold: int, unit: str) -> tuple[pd.DataFrame, dict[str, str]]:
-        table = self.found.predictions[(model, fold)]
+    def _make_cases(self, model: str, fold: int, unit: str) -> tuple[list[pd.DataFrame], dict[str, str]]:
+        tables = self.found.trainings(model, fold)
         if self.found.task.kind != "survival":
-            return table, {}
+            return tables, {}
         if self.found.external:
             # the training part's censoring says nothing about a cohort with a follow-up of its own
             reason = "the censoring of the training part is not that of the external cohort"
-            return table, dict.fromkeys(CENSORING_METRICS, reason)
+            return tables, dict.fromkeys(CENSORING_METRICS, reason)
         edges = self.summaries[model].edges if model in self.summaries else {}
-        return with_shares(table, unit, self.training.get(fold), edges.get(fold))
+        shared = [with_shares(table, unit, self.training.get(fold), edges.get(fold)) for table in tables]
+        return [table for table, _ in shared], {name: why for _, said in shared for name, why in said.items()}
 
     def differences(
         self, model: str, other: str, unit: str, folds: Sequence[int]
@@ -218,9 +221,9 @@ class _ModelRows:
         """Return the interval of each metric's mean; on the way, compute the metrics that correct for censoring."""
         cases = []
         for fold in self.done if self.found.predictions else ():
-            table, self.uncorrected[fold] = self.parts.cases(self.model, fold, self.unit)
-            cases.append(table)
-            self.corrected[fold] = _corrected(table, self.found.task, self.unit) if self.survival else {}
+            tables, self.uncorrected[fold] = self.parts.cases(self.model, fold, self.unit)
+            cases.append(tables)
+            self.corrected[fold] = _corrected(tables, self.found.task, self.unit) if self.survival else {}
         return mean_interval(
             cases, self.found.task, self.unit,
             resamples=self.parts.resamples, seed=self.parts.seed, shared=self.found.external,
@@ -261,6 +264,7 @@ class _ModelRows:
             "sd": known.std(ddof=0) if len(known) else None, "ci_low": low, "ci_high": high,
             **{f"fold_{f}": value for f, value in values.items()},
             "n_folds": len(known), "folds_expected": len(self.folds),
+            "trainings": max((1 + len(self.found.repeats.get((self.model, f), ())) for f in self.done), default=0),
         }  # fmt: skip
 
     def _counts(self) -> dict[str, int]:
@@ -281,10 +285,10 @@ class _ModelRows:
         return {"ensemble": value, "ensemble_ci_low": low, "ensemble_ci_high": high}
 
 
-def _corrected(cases: pd.DataFrame, task: Task, unit: str) -> dict[str, float]:
+def _corrected(trainings: Sequence[pd.DataFrame], task: Task, unit: str) -> dict[str, float]:
     """Return the censoring-corrected metrics of one fold."""
-    patients = sorted(set(cases["patient_id"]))
-    once = replicates(cases, task, unit, pd.DataFrame(1.0, index=[0], columns=patients))
+    patients = sorted(set(trainings[0]["patient_id"]))
+    once = mean_replicates(trainings, task, unit, pd.DataFrame(1.0, index=[0], columns=patients))
     return {name: float(once[name][0]) for name in CENSORING_METRICS if name in once}
 
 

@@ -24,7 +24,7 @@ from pathduet.results import PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS,
 from pathduet.training.config import TrainingConfig
 from pathduet.training.failures import failure_of, reason_of, write_failed_model, write_no_predictions
 from pathduet.training.fold_data import FoldData
-from pathduet.training.networks import ModelSettings, NetworkChoice, choose
+from pathduet.training.networks import ModelSettings, choose
 from pathduet.training.predict import predict_model, write_representations
 from pathduet.training.search import SEARCH, search_settings
 from pathduet.training.train import ModelToTrain, train_model
@@ -82,14 +82,13 @@ class FoldJob:
         """Task, model and fold, as every record names them."""
         return {"task": self.task.to_plain(), "model": self.model, "fold": self.fold}
 
-    def model_dir(self, model: str | None = None) -> Path:
-        """Return the folder of this model, or of another one of the same task and fold."""
-        return Results(self.results).model(self.task.name, model or self.model, self.fold)
+    def model_dir(self, seed: int = 0, model: str | None = None) -> Path:
+        """Return the folder of this model, or of another one of the same task, fold and seed."""
+        return Results(self.results).model(self.task.name, model or self.model, self.fold, seed)
 
-    @property
-    def external_dir(self) -> Path:
-        """Folder of the predictions of the external cohorts."""
-        return Results(self.results).external(self.task.name, self.model, self.fold)
+    def external_dir(self, seed: int = 0) -> Path:
+        """Return the folder of the predictions of the external cohorts."""
+        return Results(self.results).external(self.task.name, self.model, self.fold, seed)
 
     def data(self, settings: Mapping[str, Any]) -> FoldData:
         """Return what training and prediction read, the features compared with their checksums if they are among it."""
@@ -112,7 +111,9 @@ class FoldJob:
 
 
 def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
-    """Train one model; predict the test part, its own training part and, if asked, the external cohorts.
+    """Train one model with every seed; predict the test part, its own training part and, if asked, the external cohorts.
+
+    A model that fails with one seed has failed: a mean over the others would be another quantity.
 
     Parameters
     ----------
@@ -125,33 +126,44 @@ def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
         For a full disk, too little memory and the like: that is no failure of the model, and the next start tries again.
     """
     data = job.data(settings)  # what is wrong with the inputs is no failure of the model
+    seeds = range(settings["seeds"])
     try:
-        _predict(job, data, _train(job, settings, data))
+        model = _chosen(job, settings, data)
+        for seed in seeds:
+            _train(job, settings, data, model, seed)
+            _predict(job, data, model, seed)
     except Exception as error:
         if not job.may_fail:
             raise
         raise_machine_fault(error, f"{job.task.name}, {job.model}, fold {job.fold}")
         traceback.print_exc()
-        write_failed_model(job.model_dir(), job.who, reason_of(error))
-        if job.external:
-            write_no_predictions(job.external_dir)
+        for seed in seeds:
+            write_failed_model(job.model_dir(seed), job.who, reason_of(error))
+            if job.external:
+                write_no_predictions(job.external_dir(seed))
 
 
-def _train(job: FoldJob, settings: Mapping[str, Any], data: FoldData) -> NetworkChoice:
-    """Train, after a search of the settings if there is one; return the network that the configuration names."""
-    lineage, out_dir = settings["lineage"], job.model_dir()
-    for source in lineage.values():
-        reason = failure_of(job.model_dir(source))
+def _sources(job: FoldJob, settings: Mapping[str, Any], seed: int) -> dict[str, Path]:
+    """Return the folders of the models that this one learns from, by role."""
+    sources = {role: job.model_dir(seed, source) for role, source in settings["lineage"].items()}
+    for role, folder in sources.items():
+        reason = failure_of(folder)
         if reason is not None:
-            raise RuntimeError(f"its {source} failed ({reason})")
-    sources = {role: job.model_dir(source) for role, source in lineage.items()}
+            raise RuntimeError(f"its {settings['lineage'][role]} failed ({reason})")
+    return sources
+
+
+def _chosen(job: FoldJob, settings: Mapping[str, Any], data: FoldData) -> ModelToTrain:
+    """Return the model that the configuration names, its settings searched if there is a search: once, for all seeds."""
+    out_dir = job.model_dir(0)
     network = choose(settings["base"], settings["network"], settings["own"])
     configured = ModelSettings(
         network,
         network.token_config(settings["model"]),
         TrainingConfig(seed=settings["seed"], **settings["training"]),
     )
-    model = ModelToTrain(job.task, job.model, job.fold, configured, sources.get("teacher"))
+    teacher = _sources(job, settings, 0).get("teacher")
+    model = ModelToTrain(job.task, job.model, job.fold, configured, teacher)
     if settings["search"] is not None:
         found, record = search_settings(model, data, settings["search"], out_dir, job.threads)
         model = replace(model, settings=found, record={"search": record})
@@ -159,20 +171,30 @@ def _train(job: FoldJob, settings: Mapping[str, Any], data: FoldData) -> Network
         (out_dir / SEARCH).unlink(missing_ok=True)
         forget([out_dir / SEARCH])
         shutil.rmtree(out_dir / "search", ignore_errors=True)
-    model = replace(model, student_dir=sources.get("student"))
+    return model
+
+
+def _train(job: FoldJob, settings: Mapping[str, Any], data: FoldData, model: ModelToTrain, seed: int) -> None:
+    """Train with the run's seed plus `seed`, after the models of the same seed that it learns from."""
+    sources, training = _sources(job, settings, seed), model.settings.training
+    seeded = replace(model.settings, training=replace(training, seed=training.seed + seed))
+    model = replace(
+        model, settings=seeded, teacher_dir=sources.get("teacher"), student_dir=sources.get("student")
+    )
+    out_dir = job.model_dir(seed)
     train_model(model, data, out_dir, threads=job.threads, tensorboard=settings["tensorboard"])
-    return network
 
 
-def _predict(job: FoldJob, data: FoldData, network: NetworkChoice) -> None:
+def _predict(job: FoldJob, data: FoldData, model: ModelToTrain, seed: int) -> None:
     """Write what the trained model predicts.
 
     The training part's risks cut survival into groups, so that no test patient takes part in choosing them.
     """
-    model_dir = job.model_dir()
-    for part, folder in (("test", model_dir), *([("external", job.external_dir)] if job.external else [])):
-        predictions = predict_model(model_dir, data, part, threads=job.threads, own=network.own)
+    model_dir, own = job.model_dir(seed), model.settings.network.own
+    external = [("external", job.external_dir(seed))] if job.external else []
+    for part, folder in (("test", model_dir), *external):
+        predictions = predict_model(model_dir, data, part, threads=job.threads, own=own)
         write_tsv(folder / PREDICTIONS, predictions.table)
         write_representations(folder / REPRESENTATIONS, predictions)
-    training = predict_model(model_dir, data, "train", threads=job.threads, own=network.own)
+    training = predict_model(model_dir, data, "train", threads=job.threads, own=own)
     write_tsv(model_dir / TRAINING_PREDICTIONS, training.table)

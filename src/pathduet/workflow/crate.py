@@ -70,10 +70,13 @@ def write_crate(results: Results, checkout: Path, ended: datetime) -> None:
 
 def archived(results: Results) -> list[Path]:
     """Return the results that go into the archive; slides, features, weights and representations are too large."""
-    model = results.model("*", "*", "*")
+    every = ("*", "*", "*")
+    models = (results.model(*every), results.model(*every, "*"))
+    external = (results.external(*every), results.external(*every, "*"))
     patterns = (
         results.report, results.provenance, results.ledger, results.participation, results.left_out, results.folds, results.table("*", ".*"),
-        results.metrics("*"), model / PREDICTIONS, model / DESCRIPTION, model / HISTORY, results.external("*", "*", "*") / PREDICTIONS,
+        results.metrics("*"), *(model / file for model in models for file in (PREDICTIONS, DESCRIPTION, HISTORY)),
+        *(folder / PREDICTIONS for folder in external),
         results.job_record(results.log("**", "*")),
     )  # fmt: skip
     names = (pattern.relative_to(results.root).as_posix() for pattern in patterns)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pathduet.catalogue import Model, catalogue_of, names, opponent_of
 from pathduet.cohort.labels import label_columns, task_labels
 from pathduet.cohort.sheets import FEATURES, SlideRow, read_sheets, read_slides
+from pathduet.cohort.site_folds import divided_sites, sites_of
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core import config as configuration
 from pathduet.core.errors import InputError
@@ -116,7 +117,7 @@ class Plan:
         )
         config, slides = with_features(config, value, slides)
         config = with_labels(config, patients)
-        folds = folds_of(patients, _split_settings(config))
+        folds = folds_of(patients, _split_settings(config, patients, slides))
         results = Results(Path(config["results"]))
         kept = started_with(results.root, "batches")
         if not as_started:  # what was not begun is dealt anew
@@ -156,6 +157,18 @@ class Plan:
     def folds(self) -> range:
         """Fold numbers, from 0."""
         return range(self.config["split"]["folds"])
+
+    @cached_property
+    def divided_sites(self) -> list[str]:
+        """Sites on both sides of folds that were made here and could have kept them together."""
+        if self.config["split"]["file"] or self.config["protocol"] == "paper":
+            return []
+        return divided_sites(self.fold_table, sites_of(self.fold_table["patient_id"], self.slides))
+
+    @property
+    def seeds(self) -> range:
+        """Numbers of a network's trainings on a fold, from 0."""
+        return range(self.config["training"]["seeds"])
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
@@ -298,13 +311,20 @@ class Plan:
         """Expression matrices of all folds; none without expression."""
         return [self.results.genes(fold) for fold in self.folds] if self.has_expression else []
 
-    def of_folds(self, models: Iterable[tuple[str, str]], *files: str, external: bool = False) -> list[Path]:
-        """Files of (task, model) in every fold, or those about the external cohorts; regressions have few of them."""
+    def of_folds(
+        self,
+        models: Iterable[tuple[str, str]],
+        *files: str,
+        external: bool = False,
+        seeds: Iterable[int] = (0,),
+    ) -> list[Path]:
+        """Files of (task, model) in every fold, or those about the external cohorts; regressions have few of them, and one seed."""
         folder = self.results.external if external else self.results.model
         return [
-            folder(task, model, fold) / file
+            folder(task, model, fold, seed) / file
             for task, model in models
             for fold in self.folds
+            for seed in (seeds if model in self.planned else (0,))
             for file in files
             if model in self.planned or file in REGRESSION_FILES
         ]
@@ -322,7 +342,8 @@ class Plan:
     def evaluated_files(self, table: str) -> list[Path]:
         """What a table is computed from."""
         models = self.in_table(table)
-        predictions = self.of_folds(models, PREDICTIONS, external=self.every_table[table].external)
+        external = self.every_table[table].external
+        predictions = self.of_folds(models, PREDICTIONS, external=external, seeds=self.seeds)
         return [*predictions, *self.of_folds(models, DESCRIPTION, COST, TRAINING_PREDICTIONS)]
 
     @property
@@ -474,7 +495,7 @@ class Plan:
 
     def split_settings(self) -> dict[str, Any]:
         """Settings of the folds."""
-        return _split_settings(self.config)
+        return _split_settings(self.config, self.patients, self.slides)
 
     def genes_job(self, selection: str | None = None) -> Job:
         """A fold's expression matrix: tables, gene lists, and of the patients' sheet who is in which cohort."""
@@ -670,6 +691,7 @@ class Plan:
             "may_fail": model not in names("method"),
             "model": shape,
             "training": training,
+            "seeds": len(self.seeds),
             "tensorboard": self.config["training"]["tensorboard"],
             "network": network,
             "gene_groups": _file_hash(network.get("gene_groups")) if not own else None,
@@ -717,6 +739,7 @@ class Plan:
         return {
             **self._sections("protocol", "seed"),
             "bootstrap": self.config["evaluation"]["bootstrap"],
+            "seeds": len(self.seeds),
             "gain_over": self.config["evaluation"]["gain_over"],
             "tasks": {name: task.to_plain() for name, task in self.tasks.items() if one.task in ("", name)},
             "catalogue": self.catalogue_settings(),
@@ -823,9 +846,13 @@ def _manifests(results: Results, batch: str) -> list[Path]:
     return [results.batch(stage, batch) for stage in ("tile", "foreign_features")]
 
 
-def _split_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+def _split_settings(
+    config: Mapping[str, Any], patients: pd.DataFrame, slides: Sequence[SlideRow]
+) -> dict[str, Any]:
+    internal = patients.index[patients["cohort"].isin(config["cohorts"]["internal"])]
     return {
         **config["split"],
+        "sites": sites_of(internal, slides) if config["split"]["site_preserving"] else None,
         "seed": config["seed"],
         "protocol": config["protocol"],
         "internal": config["cohorts"]["internal"],

@@ -357,7 +357,17 @@ def _cohort_lines(plan: Plan) -> list[str]:
     counted = Counter(files.values())
     if twice := [slide for slide, file in files.items() if counted[file] > 1]:
         lines.append(f"warning: slides that name a file that another names, too: {_shown(twice)}")
-    return lines
+    return [*lines, *site_warnings(plan)]
+
+
+def site_warnings(plan: Plan) -> list[str]:
+    """Return a warning where a model may know patients of the test part by their hospital; at most one."""
+    if not (sites := plan.divided_sites):
+        return []
+    return [
+        f"warning: patients of {len(sites)} sites ({_shown(sites)}) are on both sides of folds: a model may know a hospital by its "
+        "stain. Set split.site_preserving: true"
+    ]
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -1,0 +1,33 @@
+"""The corrected resampled t test (Nadeau, Bengio: Inference for the Generalization Error, Machine Learning 52, 2003)."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import t
+
+
+def corrected_resampled_p(differences: np.ndarray) -> float | None:
+    """Return the two-sided p of no difference between two models over the folds of a cross-validation.
+
+    Trainings on other folds share most of their training patients, so their differences are no independent cases: the variance of the mean is
+    ``(1 / J + n_test / n_train)`` times that of the J differences, not ``1 / J`` times. In a cross-validation with k folds the ratio is
+    ``1 / (k - 1)``, which stands for a correlation of 1 / k between any two. Trainings on one fold that differ in their seed alone are
+    covered: were they all alike and the folds independent, the mean correlation over all pairs would be less, (s - 1) / (ks - 1).
+
+    Parameters
+    ----------
+    differences : (k, s) array
+        By fold and seed, k >= 2 for a test.
+
+    Returns
+    -------
+    float or None
+        By Student's t with J - 1 degrees of freedom; None for one fold, an undefined difference, or one that never varies.
+    """
+    folds, n = len(differences), differences.size
+    if folds < 2 or not np.isfinite(differences).all():
+        return None
+    mean, variance = float(differences.mean()), float(differences.var(ddof=1))
+    if variance == 0:
+        return 1.0 if mean == 0 else None
+    return float(2 * t.sf(abs(mean) / np.sqrt((1 / n + 1 / (folds - 1)) * variance), n - 1))
