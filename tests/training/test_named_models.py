@@ -223,6 +223,23 @@ def test_settings_of_the_comparison_touch_only_the_models_they_are_about(tmp_pat
     assert after.training_settings("survival", "snn")["training"]["epochs"] == 3
 
 
+def test_every_seed_of_a_network_is_evaluated_and_explanations_take_the_first(tmp_path: Path) -> None:
+    once, thrice = plan(tmp_path), plan(tmp_path, training={"seeds": 3})
+    layout = thrice.results
+    files = set(thrice.evaluated_files("survival"))
+    assert {layout.model("survival", "student", 1, seed) / "predictions.tsv" for seed in range(3)} <= files
+    assert len(files - set(once.evaluated_files("survival"))) == 2 * 2 * len(thrice.networks)
+    regression = thrice.regressions("survival")[0]
+    assert thrice.of_folds([("survival", regression)], "predictions.tsv", seeds=thrice.seeds) == [
+        layout.model("survival", regression, fold) / "predictions.tsv" for fold in thrice.folds
+    ]
+    explained = [thrice.of_folds(p.explained_models("survival"), "predictions.tsv") for p in (once, thrice)]
+    assert explained[0] == explained[1]
+    assert (
+        once.train_job("survival", "student").decided_by != thrice.train_job("survival", "student").decided_by
+    )
+
+
 def test_a_setting_of_the_method_does_not_train_baselines_again(tmp_path: Path) -> None:
     before, after = plan(tmp_path), plan(tmp_path, model={"width": 64}, training={"teacher": {"epochs": 3}})
     assert before.training_settings("survival", "abmil") == after.training_settings("survival", "abmil")

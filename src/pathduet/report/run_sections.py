@@ -146,6 +146,7 @@ def run(found: Findings) -> Section:
         ["Preset", config["preset"] or "none"],
         ["Seed", config["seed"]],
         ["Folds", len(found.folds)],
+        ["Trainings of a network on each fold", config["training"]["seeds"]],
         ["Bootstrap resamples", config["evaluation"]["bootstrap"]],
     ]
     section.blocks.append(table("facts", ["Setting", "Value"], facts))
