@@ -214,7 +214,7 @@ def test_settings_of_the_comparison_touch_only_the_models_they_are_about(tmp_pat
         comparison={"settings": {"abmil": {"width": 64}}, "models": ["abmil", "snn"], "tables": ["ablation"]},
         training={"baseline": {"epochs": 3}},
     )
-    for model in ("teacher", "student", "distilled", "teacher-no-cgc"):
+    for model in ("teacher", "student", "distilled", "teacher-cgc-igc"):
         assert before.training_settings("survival", model) == after.training_settings("survival", model)
     for stage in ("tile", "stain", "features"):
         assert before.stage_job(stage, "0000") == after.stage_job(stage, "0000")
@@ -248,8 +248,8 @@ def test_a_setting_of_the_method_does_not_train_baselines_again(tmp_path: Path) 
 
 def test_a_variation_resolves_to_its_base_with_its_own_change(tmp_path: Path) -> None:
     made = plan(tmp_path)
-    base, arm = (made.training_settings("survival", name) for name in ("teacher", "teacher-no-cgc"))
-    assert arm["training"] == {**base["training"], "cgc": False}
+    base, arm = (made.training_settings("survival", name) for name in ("teacher", "teacher-cgc-igc"))
+    assert arm["training"] == {**base["training"], "cgc": True}
     own = ("training", "may_fail")
     assert {key: arm[key] for key in arm if key not in own} == {
         key: base[key] for key in base if key not in own
@@ -261,7 +261,7 @@ def test_a_variation_resolves_to_its_base_with_its_own_change(tmp_path: Path) ->
     assert made.gene_settings("random30")["expression"]["hvg_flavor"] == "random"
     assert [
         made.training_settings("survival", name)["may_fail"]
-        for name in ("teacher", "teacher-no-cgc", "abmil")
+        for name in ("teacher", "teacher-cgc-igc", "abmil")
     ] == [False, True, True]
 
 

@@ -33,7 +33,8 @@ def sites_of(patients: Iterable[str], slides: Iterable[SlideRow]) -> dict[str, s
             found.setdefault(slide.patient_id, set()).add(slide.site)
     sites, problems = {}, Problems()
     for patient in patients:
-        if len(of := sorted(found.get(patient, ()))) > 1:
+        of = sorted(found.get(patient, ()))
+        if len(of) > 1:
             problems.add(
                 f"slides of patient {patient}", f"sites {', '.join(of)}", "give all of them one site"
             )
@@ -60,10 +61,10 @@ def deal_sites(table: pd.DataFrame, folds: int, seed: int, sites: Mapping[str, s
     counts = pd.crosstab(pd.Series(site, name="site"), table["label"])
     fewest = (counts > 0).sum()
     problems = Problems()
-    for label, sites in fewest.items():
-        if label != UNLABELLED and sites < folds:
+    for label, count in fewest.items():
+        if label != UNLABELLED and count < folds:
             advice = "lower split.folds, or set split.site_preserving: false"
-            problems.add(f"split, class {label}", f"patients of {sites} sites for {folds} folds", advice)
+            problems.add(f"split, class {label}", f"patients of {count} sites for {folds} folds", advice)
     problems.check()
     drawn = np.random.default_rng(seed).permutation(len(counts))
     largest_first = drawn[np.argsort(-counts.sum(axis=1).to_numpy()[drawn], kind="stable")]
