@@ -52,7 +52,7 @@ except PathDuetError as error:
 # Scripts see the complete configuration.
 config.update(plan.config)
 RESULTS = plan.results
-# Shows one line a stage while jobs run; set when the run starts.
+# Shows how far each stage is while jobs run; set when the run starts.
 watch = None
 
 
@@ -214,9 +214,10 @@ def released_models(wildcards):
 def start():
     """One run at a time in a results folder; the lock goes with this process, however it ends."""
     from pathduet.core.run_lock import hold_run
+    from pathduet.workflow.console import RunConsole
     from pathduet.workflow.earlier_results import set_back_dates
-    from pathduet.workflow.status import write_plan
     from pathduet.workflow.run_watch import RunWatch
+    from pathduet.workflow.status import write_plan
 
     global watch
     try:
@@ -227,12 +228,12 @@ def start():
             print(warning, file=sys.stderr)
     except PathDuetError as error:
         raise WorkflowError(str(error)) from None
-    watch = RunWatch(RESULTS.root).start()
+    watch = RunWatch(RESULTS.root, RunConsole.active).start()
 
 
 def same_run():
     """The words of a command line that make it one of this run: its Snakefile, configuration and environments."""
-    from pathduet.workflow.status import same_run_words
+    from pathduet.workflow.failures import same_run_words
 
     return same_run_words(
         Path.cwd(),
@@ -247,7 +248,8 @@ def finish(succeeded, snakemake_log):
     """Say where the report is, what it found and what was lost; the exit status says the latter, too."""
     from pathduet.report.summary import closing_lines
     from pathduet.core.files import write_text
-    from pathduet.workflow.status import failed_jobs, failure_lines, failures_path
+    from pathduet.workflow.failures import failed_jobs, failure_lines
+    from pathduet.workflow.status import failures_path
 
     if watch is not None:
         watch.stop()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pathduet.workflow.job import job
 
-with job(snakemake, "crate") as results:
+with job(snakemake) as results:
     from pathduet.workflow.crate import write_crate
 
     ended = datetime.fromtimestamp(Path(snakemake.input.report).stat().st_mtime, UTC)

@@ -2,7 +2,7 @@
 
 from pathduet.workflow.job import job
 
-with job(snakemake, f"table {snakemake.params.settings['table']['name']}") as results:
+with job(snakemake) as results:
     from pathduet.evaluation.evaluate_table import evaluate_table
     from pathduet.result_tables import ResultTable
 

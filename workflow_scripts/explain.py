@@ -2,7 +2,7 @@
 
 from pathduet.workflow.job import job
 
-with job(snakemake, f"explain {snakemake.params.settings['task']['name']}") as results:
+with job(snakemake) as results:
     from pathduet.catalogue import catalogue_of
     from pathduet.cohort.tasks import Task
     from pathduet.explain.fold_results import TaskRun

@@ -2,7 +2,7 @@
 
 from pathduet.workflow.job import job
 
-with job(snakemake, f"export {snakemake.wildcards.model}") as results:
+with job(snakemake) as results:
     from pathduet.release.export import export_release
 
     model = snakemake.wildcards.model

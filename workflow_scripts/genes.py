@@ -2,7 +2,7 @@
 
 from pathduet.workflow.job import job
 
-with job(snakemake, f"genes fold {snakemake.wildcards.fold}"):
+with job(snakemake):
     from pathduet.cohort.folds import read_folds
     from pathduet.cohort.sheets import read_patients
     from pathduet.expression.fold_matrix import write

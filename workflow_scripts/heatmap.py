@@ -5,7 +5,7 @@ from pathlib import Path
 from pathduet.workflow.job import job
 
 wildcards = snakemake.wildcards
-with job(snakemake, f"heatmap {wildcards.slide}") as results:
+with job(snakemake) as results:
     from pathduet.cohort.sheets import SlideRow
     from pathduet.explain.viewer.slide_heatmaps import (
         explain_slide,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pathduet.workflow.job import logged
 
-with logged(snakemake.log[0], f"import {snakemake.wildcards.cohort}", snakemake.threads):
+with logged(snakemake.log[0], snakemake.threads):
     from pathduet.importers.cli import run_entry
 
     run_entry(

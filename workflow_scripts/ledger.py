@@ -5,7 +5,7 @@ from pathlib import Path
 from pathduet.core.files import write_tsv
 from pathduet.workflow.job import job
 
-with job(snakemake, "ledger"):
+with job(snakemake):
     from pathduet.cohort.ledger import build_ledger, summarise
     from pathduet.cohort.sheets import SlideRow
 

@@ -2,7 +2,7 @@
 
 from pathduet.workflow.job import job
 
-with job(snakemake, f"slide {snakemake.wildcards.slide}") as results:
+with job(snakemake) as results:
     from pathduet.cohort.sheets import SlideRow
     from pathduet.slides.batch import make_artifact
     from pathduet.slides.settings import SlideSettings

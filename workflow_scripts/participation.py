@@ -3,7 +3,7 @@
 from pathduet.core.files import write_tsv
 from pathduet.workflow.job import job
 
-with job(snakemake, "participation"):
+with job(snakemake):
     import pandas as pd
 
     from pathduet.cohort.labels import known_labels, task_labels

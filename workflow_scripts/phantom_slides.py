@@ -5,7 +5,7 @@ from pathlib import Path
 if __name__ == "__main__":  # the processes that draw import this file again
     from pathduet.workflow.job import job
 
-    with job(snakemake, "phantom"):
+    with job(snakemake):
         from pathduet.phantom.cohort import draw_slides
 
         draw_slides(Path(snakemake.params.folder), snakemake.threads)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pathduet.workflow.job import job
 
-with job(snakemake, "predict"):
+with job(snakemake):
     from pathduet.release.new_slides import predict_configured
 
     predict_configured(

@@ -3,7 +3,7 @@
 from pathduet.core.files import write_json
 from pathduet.workflow.job import job
 
-with job(snakemake, "provenance"):
+with job(snakemake):
     from pathduet.core.provenance import run_record
 
     write_json(

@@ -2,7 +2,7 @@
 
 from pathduet.workflow.job import job
 
-with job(snakemake, "regressions") as results:
+with job(snakemake) as results:
     from pathduet.cohort.folds import read_folds
     from pathduet.cohort.ledger import read_ledger
     from pathduet.cohort.sheets import read_patients

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pathduet.workflow.job import job
 
-with job(snakemake, "report") as results:
+with job(snakemake) as results:
     from pathduet.report.build import build_report
 
     settings = snakemake.params.settings

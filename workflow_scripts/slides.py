@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pathduet.workflow.job import job
 
-with job(snakemake, f"{snakemake.params.settings['stage']} {snakemake.wildcards.batch}") as results:
+with job(snakemake) as results:
     from pathduet.cohort.sheets import SlideRow
     from pathduet.slides.batch import run_batch
     from pathduet.slides.settings import SlideSettings

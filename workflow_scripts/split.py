@@ -2,7 +2,7 @@
 
 from pathduet.workflow.job import job
 
-with job(snakemake, "split"):
+with job(snakemake):
     from pathduet.cohort.folds import write_folds
     from pathduet.cohort.make_folds import folds_of
     from pathduet.cohort.sheets import read_patients

@@ -2,7 +2,7 @@
 
 from pathduet.workflow.job import job
 
-with job(snakemake, "subspaces"):
+with job(snakemake):
     from pathduet.core.files import write_tsv
     from pathduet.expression.gene_sets import gene_lists
     from pathduet.expression.subspace_table import subspace_table

@@ -2,7 +2,7 @@
 
 from pathduet.workflow.job import job
 
-with job(snakemake, " ".join(snakemake.wildcards)) as results:
+with job(snakemake) as results:
     from pathduet.cohort.tasks import Task
     from pathduet.training.fold_jobs import FoldJob, run_fold
 

@@ -29,8 +29,12 @@ def test_the_last_lines_name_report_numbers_and_lost_slides(
     assert f"Report: {report}" in lines
     survival = pd.read_csv(folder / "tables" / "survival.tsv", sep="\t")
     survival = survival[survival["metric"] == "c_index"].set_index("model")
-    teacher = next(line for line in lines[lines.index("Survival, C-index") :] if "Teacher" in line)
+    first = next(number for number, line in enumerate(lines) if line.startswith("Survival, C-index"))
+    teacher = next(line for line in lines[first:] if "Teacher" in line)
     assert f"{survival.loc['teacher', 'mean']:.3f} ± {survival.loc['teacher', 'sd']:.3f}" in teacher
+    external = pd.read_csv(folder / "tables" / "external_survival.tsv", sep="\t")
+    ensemble = external[external["metric"] == "c_index"].set_index("model").loc["teacher", "ensemble"]
+    assert f"  {ensemble:.3f} [" in teacher and "external cohort" in lines[first]
 
 
 def test_missing_pieces_are_named(tmp_path: Path):
@@ -76,7 +80,10 @@ def test_each_task_is_told_by_the_first_metric_of_its_kind(expression_only: tupl
     page, config = expression_only
     lines, lost = closing_lines(page.parents[1], config, True)
     assert lost == 0 and lines[0] == "Slides: none in this run"
-    assert [line for line in lines if not line.startswith(" ")][1:3] == ["Ki67, R²", "OS, C-index"]
+    assert [line.split("  ")[0] for line in lines if not line.startswith(" ")][1:3] == [
+        "Ki67, R²",
+        "OS, C-index",
+    ]
 
 
 @pytest.mark.slow

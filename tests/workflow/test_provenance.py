@@ -62,7 +62,7 @@ def test_a_job_leaves_a_record_of_all_it_read_and_made(
         config={"seed": 1, "results": "results"}, threads=1, input=[str(sheet)], output=[str(made)],
         log=["results/logs/train/m.log"],
     )  # fmt: skip
-    with job(given, "train") as results:
+    with job(given) as results:
         write_json(made, {"fold": 0})
     assert results == Results(Path("results"))
     record = json.loads((tmp_path / "results/provenance/train/m.json").read_text())

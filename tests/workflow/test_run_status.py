@@ -10,15 +10,8 @@ from typer.testing import CliRunner
 
 from pathduet.cli import app
 from pathduet.results import Results
-from pathduet.workflow.status import (
-    failed_jobs,
-    failure_lines,
-    failures_path,
-    read_progress,
-    same_run_words,
-    status_lines,
-    write_plan,
-)
+from pathduet.workflow.failures import failed_jobs, failure_lines, same_run_words
+from pathduet.workflow.status import failures_path, read_progress, status_lines, write_plan
 
 LOG = """\
 [Mon Nov 23 17:33:27 2026]
@@ -44,7 +37,7 @@ def plan(slides: int) -> SimpleNamespace:
         results=layout, tasks=["survival"], folds=range(2), tables=["survival"], trained=[("survival", "teacher")],
         of_folds=lambda models, file: [layout.model(*model, fold) / file for model in models for fold in range(2)],
         genes_of=lambda model, fold: layout.genes(fold), record={"slides": [f"S{i}" for i in range(slides)]},
-        heatmaps=[("survival", "distilled", 1, "S0")],
+        heatmaps=[("survival", "distilled", 1, "S0")], drawn_from="", slides=[],
     )  # fmt: skip
 
 
@@ -62,6 +55,9 @@ def test_progress_counts_what_is_there_and_estimates_from_this_start(tmp_path: P
     assert "4/10" in steps["tile"].line() and "3.00/min, 2 min left" in steps["tile"].line()
     assert (steps["train"].total, steps["tables"].total, steps["genes"].done) == (2, 1, 0)
     assert "left" not in steps["genes"].line()
+    # a run at work that made nothing new for 100 s is slower than its last file says
+    slower = {step.name: step for step in read_progress(tmp_path, until=started + 1120)}
+    assert "1.20/min, 5 min left" in slower["tile"].line()
     assert [*steps][3:] == ["genes", "train", "tables", "explain", "heatmaps", "report"]
     folder = tmp_path / "explanations/survival/distilled/fold-1/S0/viewer"
     folder.mkdir(parents=True)
@@ -95,20 +91,30 @@ def test_status_says_that_a_folder_holds_no_run(tmp_path: Path) -> None:
         assert not (tmp_path / "none").exists() and not list(tmp_path.iterdir())
 
 
-def test_a_failure_is_told_once_with_the_end_of_its_log_and_its_command(tmp_path: Path) -> None:
+def test_a_failure_is_told_once_with_its_reason_its_log_and_its_command(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
-    log.write_text("".join(f"line {i}\n" for i in range(30)))
+    log.write_text("ERROR: of an earlier attempt\nepoch 1\nTraceback ...\nERROR: S1: no tiles\nadd tissue\n")
     run = tmp_path / "run.log"
     run.write_text(LOG.format(output=tmp_path / "weights", folder=tmp_path, log=log))
     jobs = failed_jobs(run)
     assert [job.rule for job in jobs] == ["train", "report"]
-    lines = failure_lines(jobs)
-    assert "    line 29" in lines and "    line 18" in lines and "    line 17" not in lines
-    assert f"  run it alone again: snakemake --cores 1 {tmp_path / 'weights'}" in lines
+    assert failure_lines(jobs) == [
+        f"FAILED: train ({tmp_path / 'weights'})",
+        "  S1: no tiles",
+        "  add tissue",
+        f"  log: {log}",
+        f"  run it alone again: snakemake --cores 1 {tmp_path / 'weights'}",
+        "FAILED: report (report.html)",
+        "  run it alone again: snakemake --cores 1 report.html",
+    ]
     # a run that was given a configuration needs it again; the target stands before an option that takes many words
     lines = failure_lines(jobs, ["--configfile", "my own.yaml"])
     assert "  run it alone again: snakemake --cores 1 report.html --configfile 'my own.yaml'" in lines
     assert failed_jobs(tmp_path / "none") == []
+    log.write_text("epoch 1\n\n")
+    assert failure_lines(jobs)[1] == "  killed; its log ends with: epoch 1"
+    log.unlink()
+    assert failure_lines(jobs)[1] == "  it wrote no log: it was killed before it began"
 
 
 def test_a_command_of_the_same_run_names_what_the_run_was_given() -> None:

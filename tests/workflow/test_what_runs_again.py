@@ -411,7 +411,7 @@ def test_a_job_refuses_a_file_that_changed_since_the_start(
         log=[str(results / "logs/split.log")],
         params={"files": {"patients": str(cohort / "patients.tsv"), "own": []}, "settings": {}},
     )  # fmt: skip
-    with job(given, "split"):
+    with job(given):
         pass
     edit("patients.tsv", cell("P03", "remark", "x"))(cohort)
     with pytest.raises(SystemExit), job(given, "split"):

@@ -9,19 +9,6 @@ from typing import TextIO, TypeVar
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 10.0
-_echo: tuple[TextIO, str] | None = None
-
-
-def echo_to(stream: TextIO | None, label: str = "") -> None:
-    """Repeat the plain progress lines on `stream` too, each after ``[label]``; None stops it."""
-    global _echo
-    _echo = (stream, label) if stream is not None else None
-
-
-def _line(text: str, stream: TextIO) -> None:
-    print(text, file=stream, flush=True)
-    if _echo is not None:
-        print(f"[{_echo[1]}] {text}", file=_echo[0], flush=True)
 
 
 def _clock(seconds: float) -> str:
@@ -50,11 +37,13 @@ def track(
         if now - last >= _SECONDS_BETWEEN_LINES and done < total:
             rate = done / (now - start)
             left = _clock((total - done) / rate)
-            _line(f"{label}: {done}/{total} {unit}, {rate:.2f} {unit}/s, {left} left", stream)
+            print(
+                f"{label}: {done}/{total} {unit}, {rate:.2f} {unit}/s, {left} left", file=stream, flush=True
+            )
             last = now
     seconds = time.monotonic() - start
     speed = f", {done / seconds:.2f} {unit}/s" if done and seconds > 0.005 else ""
-    _line(f"{label}: {done}/{total} {unit} in {_clock(seconds)}{speed}", stream)
+    print(f"{label}: {done}/{total} {unit} in {_clock(seconds)}{speed}", file=stream, flush=True)
 
 
 def _bar(items: Iterable[T], total: int, label: str, unit: str, stream: TextIO) -> Iterator[T]:

@@ -11,12 +11,12 @@ import pandas as pd
 
 from pathduet.catalogue import Model, catalogue_of, named
 from pathduet.cohort.ledger import lost_slides, read_ledger, summarise
-from pathduet.cohort.tasks import tasks_of
+from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError
 from pathduet.core.provenance import read_run_record
 from pathduet.evaluation.metrics import METRIC_NAMES, metric_names
-from pathduet.evaluation.table_sections import with_spread
+from pathduet.evaluation.table_sections import with_interval, with_spread
 from pathduet.result_tables import whole_run_tables
 from pathduet.results import Results
 
@@ -54,18 +54,34 @@ def left_out_text(left_out: pd.DataFrame, catalogue: Mapping[str, Model]) -> str
     )
 
 
-def _table_lines(title: str, metric: str, table: pd.DataFrame, catalogue: Mapping[str, Model]) -> list[str]:
-    rows = table[table["metric"] == metric].to_dict("records")
-    titles = [named(row["model"], catalogue).full_title for row in rows]
-    lines = [f"{title}, {METRIC_NAMES[metric]}"]
-    for name, row in zip(titles, rows, strict=True):
-        text = with_spread(row)
-        if row.get("ensemble") is not None and not pd.isna(row.get("ensemble")):
-            text += f", ensemble {row['ensemble']:.3f}"
-        if row["holes"]:
-            text += f"  ({row['holes']})"
-        lines.append(f"  {name:<{max(map(len, titles))}}  {text}")
-    return lines
+def _task_lines(
+    task: Task, folds: pd.DataFrame | None, external: pd.DataFrame | None, catalogue: Mapping[str, Model]
+) -> list[str]:
+    """Return a line a model: its value over the folds, and that of their ensemble on external cohorts."""
+    metric = metric_names(task)[0]
+    cells: dict[str, list[str]] = {}
+    holes: dict[str, str] = {}
+    heads: list[str] = []
+    for head, table, cell in (
+        ("cross-validation", folds, with_spread),
+        ("external cohort, ensemble", external, with_interval),
+    ):
+        if table is None:
+            continue
+        for row in table[table["metric"] == metric].to_dict("records"):
+            cells.setdefault(row["model"], [""] * len(heads)).append(cell(row))
+            holes[row["model"]] = holes.get(row["model"]) or row["holes"]
+        heads.append(head)
+        for texts in cells.values():
+            texts += [""] * (len(heads) - len(texts))
+    lines = [[f"{task.title}, {METRIC_NAMES[metric]}", *heads]]
+    lines += [[f"  {named(model, catalogue).full_title}", *texts] for model, texts in cells.items()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    notes = ["", *(f"  ({holes[model]})" if holes[model] else "" for model in cells)]
+    return [
+        "  ".join(f"{text:<{width}}" for text, width in zip(line, widths, strict=True)).rstrip() + note
+        for line, note in zip(lines, notes, strict=True)
+    ]
 
 
 def headline(results: str | os.PathLike[str], config: Mapping[str, Any] | None) -> list[str]:
@@ -82,18 +98,19 @@ def headline(results: str | os.PathLike[str], config: Mapping[str, Any] | None) 
     """
     folder = Path(results)
     lines = _slide_lines(folder) or ["Slides: no ledger was written"]
-    spread, left_out = False, ""
+    left_out = ""
     if config is not None:
-        tasks, catalogue = tasks_of(config), catalogue_of(config)
+        catalogue = catalogue_of(config)
         left_out = left_out_text(read_left_out(folder), catalogue)
-        for wanted in (one for one in whole_run_tables(config).values() if one.task):
-            table, task = read_table(Results(folder).table(wanted.name)), tasks[wanted.task]
-            if table is not None:
-                title = wanted.title if wanted.external else task.title
-                lines += _table_lines(title, metric_names(task)[0], table, catalogue)
-                spread = True
-    if spread:
-        lines.append("(mean ± SD over folds [95 % patient bootstrap interval])")
+        kept = [one for one in whole_run_tables(config).values() if one.task]
+        for name, task in tasks_of(config).items():
+            read = {
+                one.external: read_table(Results(folder).table(one.name)) for one in kept if one.task == name
+            }
+            if any(table is not None for table in read.values()):
+                lines += _task_lines(task, read.get(False), read.get(True), catalogue)
+    if len(lines) > 1:
+        lines.append("(mean ± SD over folds; [95 % patient bootstrap interval])")
     else:
         lines.append("Tables: none was written")
     if left_out:

@@ -9,18 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from pathduet.core import checksums, progress, provenance, run_lock
+from pathduet.core import checksums, provenance, run_lock
 from pathduet.core.errors import PathDuetError, Problems, shown
 from pathduet.core.file_content import CONTENTS, FileContents
 from pathduet.core.parent_process import end_with_workflow
 from pathduet.results import DESCRIPTION, Results
 from pathduet.workflow.earlier_results import started_with
+from pathduet.workflow.failures import ERROR
 
 
 @contextmanager
-def job(snakemake: Any, label: str) -> Iterator[Results]:
+def job(snakemake: Any) -> Iterator[Results]:
     """Run a workflow script's body: alone on its outputs, from intact inputs, ending with its workflow.
 
     Everything printed goes to the job's log (:func:`logged`). Inputs that another job made are compared with the
@@ -31,8 +32,6 @@ def job(snakemake: Any, label: str) -> Iterator[Results]:
     ----------
     snakemake : object
         What Snakemake gives to a script.
-    label : str
-        Put before progress lines on the terminal.
 
     Yields
     ------
@@ -41,7 +40,7 @@ def job(snakemake: Any, label: str) -> Iterator[Results]:
     """
     end_with_workflow()
     results, log = Results(Path(snakemake.config["results"])), Path(snakemake.log[0])
-    with logged(log, label, snakemake.threads, results.root):
+    with logged(log, snakemake.threads, results.root):
         checksums.forget(snakemake.output)
         inputs = checksums.verify(snakemake.input) | _own_inputs(snakemake.params.get("files"), results)
         yield results
@@ -68,10 +67,8 @@ def _own_inputs(files: Mapping[str, str | Sequence[str]] | None, results: Result
 
 
 @contextmanager
-def logged(
-    log: str | os.PathLike[str], label: str, threads: int = 1, results: Path | None = None
-) -> Iterator[None]:
-    """Send everything this process prints to `log`; progress lines also go to the terminal.
+def logged(log: str | os.PathLike[str], threads: int = 1, results: Path | None = None) -> Iterator[None]:
+    """Send everything this process prints to `log`.
 
     Native libraries print to the file descriptors, so these are redirected, not just ``sys.stderr``. A
     :class:`PathDuetError` becomes its message and exit status 1; any other error its traceback.
@@ -80,8 +77,6 @@ def logged(
     ----------
     log : path
         The log file; its folder is made.
-    label : str
-        Put before progress lines on the terminal, e.g. ``features 003``.
     threads : int
         What numerical libraries loaded later may use.
     results : Path, optional
@@ -95,23 +90,19 @@ def logged(
     sys.stderr.flush()
     if results is not None:
         run_lock.hold_job(results, path.relative_to(results).as_posix())
-    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
     path.unlink(missing_ok=True)  # a link in its place is not followed
     with path.open("x", buffering=1, encoding="utf-8") as handle:
         os.dup2(handle.fileno(), 1)
         os.dup2(handle.fileno(), 2)
-        progress.echo_to(terminal, label)
         try:
             yield
         except PathDuetError as error:
-            _fail(terminal, label, path, str(error))
+            _fail(str(error))
         except Exception as error:
             traceback.print_exc()
-            _fail(terminal, label, path, f"{type(error).__name__}: {error}")
+            _fail(f"{type(error).__name__}: {error}")
 
 
-def _fail(terminal: object, label: str, path: Path, message: str) -> None:
-    message = shown(message)
-    print(f"ERROR: {message}", file=sys.stderr, flush=True)
-    print(f"[{label}] {message}\n[{label}] the whole log: {path}", file=terminal, flush=True)  # type: ignore[call-overload]
+def _fail(message: str) -> NoReturn:
+    print(f"{ERROR}{shown(message)}", file=sys.stderr, flush=True)
     sys.exit(1)

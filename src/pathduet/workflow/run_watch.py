@@ -1,17 +1,27 @@
-"""One line a stage while a run is at work, told from its files alone: bars in a terminal, plain lines in a log."""
+"""How far a run is, while it is at work: a page in a terminal, a line a stage and minute in a file; told from its files alone."""
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from pathduet.results import Results
 from pathduet.workflow.status import StageProgress, read_progress
 
-#: Seconds between looks, in a terminal and in a log.
-TERMINAL_S, LOG_S = 15.0, 60.0
+if TYPE_CHECKING:
+    from pathduet.workflow.console import RunConsole
+
+#: Seconds between looks, in a terminal and in a file.
+TERMINAL_S, LOG_S = 2.0, 60.0
 #: A look may take this share of the time at most: with 30,000 slides on a slow file server it takes seconds.
 _SHARE = 0.02
 
@@ -21,22 +31,12 @@ def moving(steps: list[StageProgress], before: dict[str, int]) -> list[StageProg
     return [s for s in steps if s.done != before.get(s.name, 0) or (s.recent and s.done < s.total)]
 
 
-def show(steps: list[StageProgress], stream: TextIO) -> None:
-    """Print one line a step; with a bar where `stream` is a terminal."""
-    if not stream.isatty():
-        for step in steps:
-            print(f"progress: {step.line()}", file=stream, flush=True)
-        return
-    from rich.console import Console
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-
+def page(steps: list[StageProgress]) -> Table:
+    """Return all steps with a bar each."""
     table = Table.grid(padding=(0, 1))
     for step in steps:
-        table.add_row(
-            "progress", ProgressBar(total=max(step.total, 1), completed=step.done, width=24), step.line()
-        )
-    Console(file=stream).print(table)
+        table.add_row(ProgressBar(total=max(step.total, 1), completed=step.done, width=24), step.line())
+    return table
 
 
 class RunWatch:
@@ -46,15 +46,18 @@ class RunWatch:
     ----------
     results : Path
         Where the run that just started has written its plan.
-    stream : TextIO, optional
-        stderr.
+    console : RunConsole, optional
+        Where it is shown; stderr without it, as lines.
     every : float, optional
-        Seconds between looks; default 15 in a terminal, 60 in a log. More where a look takes long.
+        Seconds between looks; default 2 on a page, 60 in a file. More where a look takes long.
     """
 
-    def __init__(self, results: Path, stream: TextIO | None = None, every: float | None = None) -> None:
-        self._results, self._stream = results, stream or sys.stderr
-        self._every = every or (TERMINAL_S if self._stream.isatty() else LOG_S)
+    def __init__(self, results: Path, console: RunConsole | None = None, every: float | None = None) -> None:
+        self._results, self._console = results, console
+        self._screen = console.screen if console else Console(file=sys.stderr, highlight=False)
+        paged = console is not None and not console.complete and self._screen.is_terminal
+        self._live = Live(console=self._screen, auto_refresh=False, redirect_stderr=False) if paged else None
+        self._every = every or (TERMINAL_S if paged else LOG_S)
         self._over = threading.Event()
         # a daemon: a workflow that ends in any way is not held up by it
         self._thread = threading.Thread(target=self._run, name="run-watch", daemon=True)
@@ -62,17 +65,27 @@ class RunWatch:
 
     def start(self) -> RunWatch:
         """Begin to look."""
+        if self._console:
+            self._console.start_jobs(Results(self._results).log("run"))
+        if self._live:
+            self._live.start()
         self._thread.start()
+        atexit.register(self.stop)
         return self
 
     def stop(self) -> None:
         """Show what changed since the last look, and end."""
+        atexit.unregister(self.stop)
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._live:
+            self._live.stop()
+        if self._console:
+            self._console.end_jobs()
 
     def _run(self) -> None:
-        wait = self._every
+        wait = 0.0 if self._live else self._every
         while not self._over.wait(wait):
             wait = max(self._every, self._look() / _SHARE)
         self._look()
@@ -80,8 +93,12 @@ class RunWatch:
     def _look(self) -> float:
         began = time.monotonic()
         try:
-            steps = read_progress(self._results)
-            show(moving(steps, self._before), self._stream)
+            steps = read_progress(self._results, until=time.time())
+            if self._live:
+                self._live.update(page(steps), refresh=True)
+            else:
+                for step in moving(steps, self._before):
+                    self._screen.print(f"progress: {step.line()}", soft_wrap=True, markup=False)
             self._before = {step.name: step.done for step in steps}
         except (OSError, ValueError):  # a file server that hiccups, a closed terminal: not the run's concern
             pass
