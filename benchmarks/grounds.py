@@ -83,20 +83,19 @@ def arms_of(ground: str) -> set[str]:
 
 def pooled(run: Run) -> np.ndarray:
     """Return what a penalised regression on components of mean features and expression predicts of the test half's slides."""
-    from pathduet.evaluation.components import Components
+    from pathduet.evaluation.components import Components, joined
     from pathduet.evaluation.regressions import fit_regression
 
     phantom, task = run.phantom, PHANTOM_TASKS[run.task]
-    blocks = [tokens.mean(dim=1).numpy() for tokens in phantom.tokens.values()]
-    blocks = [
-        np.concatenate(blocks, axis=1),
-        np.concatenate([x.numpy() for x in phantom.genes.values()], axis=1),
-    ]
     train = phantom.train & phantom.labelled & phantom.paired
-    scaled = [(x - x[train].mean(0)) / x[train].std(0) / x.shape[1] ** 0.5 for x in blocks]
-    values = (
-        pd.DataFrame(np.concatenate(scaled, axis=1), index=phantom.patients.index).groupby(level=0).mean()
-    )
+    blocks = {
+        "slides": [x.mean(dim=1) for x in phantom.tokens.values()],
+        "expression": list(phantom.genes.values()),
+    }
+    values = joined(**{
+        what: pd.DataFrame(np.concatenate(block, axis=1), index=phantom.patients.index).groupby(level=0).mean()
+        for what, block in blocks.items()
+    })  # fmt: skip
     known = phantom.patients[train].loc[lambda rows: ~rows.index.duplicated()]
     if task.kind == "classification":
         known = known.assign(

@@ -1,7 +1,7 @@
 # Metrics and tables from predictions: an edit of what is computed here trains nothing again.
 
 
-# Cox, logistic and ridge regressions on clinical covariates and on principal components of the expression: what any network
+# Cox, logistic and ridge regressions on clinical covariates and on principal components of expression and slides: what any network
 # has to beat. Fast, so all in one job.
 rule regressions:
     input:

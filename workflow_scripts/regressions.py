@@ -7,6 +7,7 @@ with job(snakemake) as results:
     from pathduet.cohort.ledger import read_ledger
     from pathduet.cohort.sheets import read_patients
     from pathduet.evaluation.regressions import predicted_by_networks, write_regressions
+    from pathduet.features.feature_file import usable_slides
 
     settings = snakemake.params.settings
     genes = dict(enumerate(snakemake.input.genes))
@@ -20,4 +21,5 @@ with job(snakemake) as results:
         settings["external_cohorts"],
         predicted_by_networks(read_ledger(snakemake.input.ledger), genes),
         genes,
+        usable_slides(results.root),
     )

@@ -41,7 +41,7 @@ class Model:
         In files, and for readers.
     kind : {"method", "baseline", "released", "components", "clinical", "own"}
         The paper's networks, networks that others proposed, the paper's as its authors' public code runs them, regressions on
-        principal components of the expression and on clinical covariates, a user's own network.
+        principal components and on clinical covariates, a user's own network.
     source : str
         Authors, title, venue, year; of a clinical model, the library that fits it.
     learns_from, predicts_from : tuple of str
@@ -183,6 +183,11 @@ def _late_fusion(name: str, how: str, settings: str = "LateFusionConfig") -> Mod
     )
 
 
+def _components(name: str, title: str, what: str, reads: tuple[Modality, ...]) -> Model:
+    source = f"ridge-penalised Cox, logistic or linear regression on principal components of {what} (lifelines, scikit-learn)"
+    return Model(name, title, "components", source, reads, reads)
+
+
 #: By name, in the order in which tables of everything show them; the clinical ones are a configuration's (:func:`clinical_models`).
 CATALOGUE: dict[str, Model] = {
     model.name: model
@@ -245,11 +250,9 @@ CATALOGUE: dict[str, Model] = {
         _released("teacher", BOTH, BOTH),
         _released("student", SLIDES, SLIDES),
         _released("distilled", BOTH, SLIDES, trained_after=("released_teacher", "released_student")),
-        Model(
-            "components", "Principal components", "components",
-            "ridge-penalised Cox, logistic or linear regression on principal components (lifelines, scikit-learn)",
-            EXPRESSION, EXPRESSION,
-        ),
+        _components("components", "Principal components", "the expression", EXPRESSION),
+        _components("pooled_features", "Pooled features", "the slides' mean features", SLIDES),
+        _components("pooled_components", "Pooled features + components", "the slides' mean features and the expression", BOTH),
     )
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 
 from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
-from pathduet.evaluation.components import Components
+from pathduet.evaluation.components import Components, joined, patient_features
 from pathduet.evaluation.covariates import Covariates, covariate_values
 from pathduet.evaluation.cox import CoxModel
 from pathduet.evaluation.regressions import fit_regression, write_regressions
@@ -26,6 +26,7 @@ SCORE = Task.of("score", {"kind": "regression", "column": "score"})
 COVARIATES = {"age": "numeric", "sex": "categorical", "grade": "ordered"}
 SETS = {"age": ["age"], "age_sex": ["age", "sex"], "all": ["age", "sex", "grade"]}
 SETTINGS = {
+    "magnifications": ["10x", "20x"],
     "tasks": {task.name: task.to_plain() for task in (SURVIVAL, GRADING, SCORE)},
     "catalogue": {
         "comparison": {"own_models": {}}, "evaluation": {"clinical_baselines": SETS}, "covariates": COVARIATES,
@@ -279,13 +280,78 @@ def test_components_find_what_genes_say_of_every_kind_of_task(
 
 
 def test_components_are_the_training_patients_alone() -> None:
-    values = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 8)))
+    values = joined(expression=pd.DataFrame(np.random.default_rng(0).normal(size=(40, 8))))
     inputs = Components.of(values.iloc[:20])
     np.testing.assert_allclose(inputs.train.mean(), 0, atol=1e-12)
     np.testing.assert_allclose(inputs.train.std(), 1)
     assert inputs.standardised(values.iloc[20:]).shape == (20, 8)
     assert Components.of(values.iloc[:5]).train.shape == (5, 4)
     assert Components.of(values.iloc[:1]).train.shape == (1, 0)
+
+
+def test_modalities_count_alike_however_many_columns_they_have_and_features_whatever_their_unit() -> None:
+    rng = np.random.default_rng(0)
+    genes, features = pd.DataFrame(rng.normal(size=(40, 3))), pd.DataFrame(rng.normal(size=(40, 30)))
+    features[7] = 5.0  # says nothing
+    inputs = Components.of(joined(slides=features, expression=genes))
+    scaled = inputs._scaled(joined(slides=features, expression=genes))
+    variance = scaled.var(axis=0)
+    assert variance[:30].sum() == pytest.approx(1) and variance[30:].sum() == pytest.approx(1)
+    np.testing.assert_allclose(variance[[0, 29]], 1 / 29)
+    other = Components.of(joined(slides=features * np.geomspace(1e-3, 1e3, 30), expression=genes))
+    np.testing.assert_allclose(other.train.abs(), inputs.train.abs(), atol=1e-6)
+    assert inputs.notes["components"].startswith("32 of 30 features and 3 genes in 40")
+
+
+def write_slides(folder: Path, values: pd.DataFrame) -> pd.DataFrame:
+    """Write a slide for each row, its tiles at two magnifications around the row's halves; return the table of slides."""
+    from pathduet.features.feature_file import TileFeatures, write_features
+
+    results, rows = Results(folder), []
+    for i, (patient, row) in enumerate(values.iterrows()):
+        path = results.features(f"s{i}")
+        path.parent.mkdir(parents=True)
+        tiles = {
+            m: np.stack([half - 1, half + 1]).astype(np.float16)
+            for m, half in zip(("10x", "20x"), np.split(row.to_numpy(), 2), strict=True)
+        }
+        place = np.zeros((2, 2), np.int32)
+        write_features(path, {}, {m: TileFeatures(x, place, place, {}) for m, x in tiles.items()})
+        rows.append({"slide_id": f"s{i}", "patient_id": patient, "features": str(path)})
+    return pd.DataFrame(rows)
+
+
+def test_a_patients_features_are_the_mean_of_the_slides_means(tmp_path: Path) -> None:
+    values = pd.DataFrame([[1.0, 2, 3, 4], [3, 4, 5, 6], [9, 9, 9, 9]], index=["b", "b", "a"])
+    slides = write_slides(tmp_path, values)
+    found = patient_features(slides, ("10x", "20x"))
+    assert found.to_numpy().tolist() == [[9, 9, 9, 9], [2, 3, 4, 5]] and list(found.index) == ["a", "b"]
+    assert patient_features(slides, ("20x",)).to_numpy().tolist() == [[9, 9], [4, 5]]
+    narrow = write_slides(tmp_path / "narrow", values.iloc[:, :2])
+    with pytest.raises(InputError, match="s0: 2 mean features"):
+        patient_features(pd.concat([slides, narrow]), ("10x", "20x"))
+
+
+def test_pooled_components_predict_whoever_has_both_and_hear_of_either(tmp_path: Path) -> None:
+    patients, rng = cohort(), np.random.default_rng(1)
+    signal = -patients["days"].astype(float).rank().to_numpy()[:, None]
+    part = rng.permutation(signal)  # what the genes do not know
+    patients["score"] = (signal + part)[:, 0].astype(str)
+    features = pd.DataFrame(part / 20 + 0.3 * rng.normal(size=(90, 4)), patients.index)
+    genes = pd.DataFrame(signal * rng.normal(size=6) + 5 * rng.normal(size=(90, 6)), patients.index)
+    genes.columns = [f"g{i}" for i in range(6)]
+    files = {fold: tmp_path / f"{fold}.h5ad" for fold in range(3)}
+    for path in files.values():
+        write_genes(path, genes.iloc[:-3])
+    slides, agrees = write_slides(tmp_path, features.iloc[4:]), {}
+    for model in ("components", "pooled_features", "pooled_components"):
+        found = predicted(tmp_path, patients, 0, model, SCORE, genes=files, slides=slides).test
+        agrees[model] = np.corrcoef(found["prediction"], patients.loc[found.index, "score"].astype(float))[
+            0, 1
+        ]
+    there = set(patients.index[4:-3]) & set(folds(patients).query("fold == 0")["patient_id"])
+    assert set(found.index) == there
+    assert agrees["pooled_components"] > 0.8 > max(agrees["components"], agrees["pooled_features"])
 
 
 @pytest.mark.data

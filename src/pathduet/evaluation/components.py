@@ -1,19 +1,25 @@
-"""Principal components of the expression: few enough columns for a regression on some hundred patients.
+"""Principal components of expression and of slides' mean features: few enough columns for a regression on some hundred patients.
 
-All genes of the subspaces' lists that are measured enter, selected or not, scaled by the training part. The components are the
-training patients' (50 of them, or fewer), each of variance 1 there.
+Of the expression, all genes of the subspaces' lists that are measured enter, selected or not, scaled by the training part; of slides, the
+features' means over a slide's tiles at each magnification, then over a patient's slides, of variance 1 in the training part. Where a model reads
+both, either has the same total variance. The components are the training patients' (50 of them, or fewer), each of variance 1 there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from pathduet.core.errors import InputError
 from pathduet.expression.fold_matrix import read_values
+from pathduet.features.feature_file import open_features
 
 COMPONENTS = 50
 
@@ -25,6 +31,33 @@ def patient_expression(path: str | PathLike[str]) -> pd.DataFrame:
     return table.groupby(level=0).mean().rename_axis("patient_id")
 
 
+def patient_features(slides: pd.DataFrame, magnifications: Sequence[str]) -> pd.DataFrame:
+    """Return mean features, shape (patients, features of all magnifications), by patient_id, sorted.
+
+    Parameters
+    ----------
+    slides : DataFrame
+        ``slide_id``, ``patient_id`` and ``features`` (path), as from :func:`pathduet.features.feature_file.usable_slides`.
+    magnifications : sequence of str
+        Which ones are read.
+
+    Raises
+    ------
+    InputError
+        If a slide's features are not finite, or not as many as the first slide's.
+    """
+    rows: list[NDArray[np.float64]] = []
+    for slide, path in zip(slides["slide_id"], slides["features"], strict=True):
+        with open_features(Path(path)) as file:
+            row = np.concatenate([file.features(m).mean(axis=0, dtype=np.float64) for m in magnifications])
+        if not np.isfinite(row).all() or (rows and len(row) != len(rows[0])):
+            found = f"{len(row)} mean features, {int(np.isfinite(row).sum())} finite; of the first slide {len((rows or [row])[0])}"
+            raise InputError.of(f"features of slide {slide}", found, "extract them again")
+        rows.append(row)
+    table = pd.DataFrame(rows, index=slides["patient_id"].astype(str).to_numpy())
+    return table.groupby(level=0).mean().rename_axis("patient_id")
+
+
 @dataclass(frozen=True)
 class Components:
     """The components of a training part.
@@ -33,40 +66,70 @@ class Components:
     ----------
     train : DataFrame
         Of the training patients.
+    scales : dict of str to (width,) array
+        What each modality's columns are multiplied with.
     fitted : PCA or None
         None where there are fewer than three patients.
+    count : int
+        Components that vary; what others say is rounding.
     notes : dict of str to str
-        How many components of how many genes.
+        How many components of how many columns.
     """
 
     train: pd.DataFrame
+    scales: dict[str, NDArray[np.float64]]
     fitted: Any
+    count: int
     notes: dict[str, str] = field(default_factory=dict)
     #: Of a Cox or ridge regression, per patient; stronger than a covariate's, for 50 columns.
     penalty: float = 0.1
 
     @classmethod
-    def of(cls, expression: pd.DataFrame) -> Components:
-        """Return those of the training patients (rows; columns are genes)."""
+    def of(cls, read: pd.DataFrame) -> Components:
+        """Return those of the training patients (rows); columns are ``expression`` and ``slides`` at the first level, as from :func:`joined`."""
         from sklearn.decomposition import PCA
 
-        count = min(COMPONENTS, len(expression) - 1, expression.shape[1])
-        notes = {
-            "components": f"{max(count, 0)} of {expression.shape[1]} genes in {len(expression)} training patients"
-        }
-        if count < 2:
-            return cls(pd.DataFrame(index=expression.index), None, notes)
-        fitted = PCA(count, svd_solver="full", whiten=True).fit(expression.to_numpy())
-        made = cls(pd.DataFrame(index=expression.index), fitted, notes)
-        return cls(made.standardised(expression), fitted, notes)
+        empty = pd.DataFrame(index=read.index)
+        parts = {str(modality): read.loc[:, [modality]] for modality in read.columns.unique(level=0)}
+        scales = {modality: _scale(part, modality == "slides") for modality, part in parts.items()}
+        count, fitted = min(COMPONENTS, len(read) - 1, read.shape[1]), None
+        if count > 1:
+            fitted = PCA(count, svd_solver="full", whiten=True).fit(cls(empty, scales, None, 0)._scaled(read))
+            count = int((fitted.explained_variance_ > 1e-9 * fitted.explained_variance_[0]).sum())
+        named = {"expression": "genes", "slides": "features"}
+        columns = " and ".join(f"{part.shape[1]} {named[modality]}" for modality, part in parts.items())
+        notes = {"components": f"{max(count, 0)} of {columns} in {len(read)} training patients"}
+        made = cls(empty, scales, fitted, count, notes)
+        return cls(made.standardised(read), scales, fitted, count, notes)
 
-    def standardised(self, expression: pd.DataFrame) -> pd.DataFrame:
+    def _scaled(self, read: pd.DataFrame) -> NDArray[np.float64]:
+        return np.concatenate(
+            [read[modality].to_numpy() * scale for modality, scale in self.scales.items()], axis=1
+        )
+
+    def standardised(self, read: pd.DataFrame) -> pd.DataFrame:
         """Return patients' components, each of variance 1 in the training part."""
-        if self.fitted is None or expression.empty:
-            return pd.DataFrame(index=expression.index)
-        values = self.fitted.transform(expression.to_numpy())
-        return pd.DataFrame(values, expression.index, [f"component {i + 1}" for i in range(values.shape[1])])
+        if self.fitted is None or read.empty:
+            return pd.DataFrame(index=read.index)
+        values = self.fitted.transform(self._scaled(read))[:, : self.count]
+        return pd.DataFrame(values, read.index, [f"component {i + 1}" for i in range(values.shape[1])])
 
-    def missing(self, expression: pd.DataFrame) -> dict[str, str]:
-        """Return no notes: who is predicted has expression."""
+    def missing(self, read: pd.DataFrame) -> dict[str, str]:
+        """Return no notes: who is predicted has all that is read."""
         return {}
+
+
+def joined(**read: pd.DataFrame) -> pd.DataFrame:
+    """Return the patients that all tables have, by modality: the tables side by side under their names."""
+    return pd.concat(read, axis=1, join="inner").sort_index()
+
+
+def _scale(part: pd.DataFrame, each: bool) -> NDArray[np.float64]:
+    """Return factors that give columns a total variance of 1; with `each`, columns that vary have the same variance."""
+    variance = part.to_numpy().var(axis=0)
+    varies = variance > 1e-12
+    factors = (
+        np.where(varies, 1 / np.sqrt(np.where(varies, variance, 1)), 0.0) if each else np.ones(len(variance))
+    )
+    total = float((variance * factors**2).sum())
+    return factors / np.sqrt(total) if total else factors

@@ -1,4 +1,4 @@
-"""Regressions on the same folds as the networks: on clinical covariates, and on principal components of the expression.
+"""Regressions on the same folds as the networks: on clinical covariates, and on principal components of expression and slides.
 
 Cox models for survival, logistic regressions for classes, ridge regressions for numbers. Which covariates a model reads, and for
 which tasks it is, says the catalogue; how they enter, :mod:`pathduet.evaluation.covariates` and
@@ -17,13 +17,14 @@ from pathduet.catalogue import catalogue_of
 from pathduet.cohort.labels import TRUTH, known_labels, task_labels
 from pathduet.cohort.tasks import Task
 from pathduet.core.files import write_json, write_tsv
-from pathduet.evaluation.components import Components, patient_expression
+from pathduet.evaluation.components import Components, joined, patient_expression, patient_features
 from pathduet.evaluation.covariates import Covariates, covariate_values
 from pathduet.evaluation.cox import CoxModel, fit_cox
 from pathduet.evaluation.logistic import LogisticModel, fit_logistic
 from pathduet.evaluation.regression_inputs import Inputs
 from pathduet.evaluation.ridge import RidgeModel, fit_ridge
 from pathduet.expression.fold_matrix import read_values
+from pathduet.features.check import verify_features
 from pathduet.results import DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
 
 
@@ -76,6 +77,7 @@ def write_regressions(
     external_cohorts: Iterable[str] = (),
     only: Iterable[str] | None = None,
     genes: Mapping[int, str | PathLike[str]] | None = None,
+    slides: pd.DataFrame | None = None,
 ) -> None:
     """Write the predictions of all tasks' regressions in every fold, and on the external cohorts.
 
@@ -89,21 +91,23 @@ def write_regressions(
     folds : DataFrame
         ``patient_id``, ``fold``.
     models_by_task : mapping of str to sequence of str
-        Clinical models, and ``components``.
+        Clinical models, and those on principal components.
     settings : mapping
-        ``tasks`` (name to its plain form) and ``catalogue`` (the sections that :func:`pathduet.catalogue.catalogue_of` needs).
+        ``tasks`` (name to its plain form), ``magnifications`` (of the slides that are read) and ``catalogue`` (the sections that :func:`pathduet.catalogue.catalogue_of` needs).
     external_cohorts : iterable of str
         Predicted for every task; of a task that nobody there has a label of, the files hold no rows.
     only : iterable of str, optional
         Restrict the patients whom clinical models predict to these (those whom the networks predict), so that the rows of a table
-        are about the same patients. ``components`` predicts whoever has expression.
+        are about the same patients. Models on components predict whoever has what they read.
     genes : mapping of int to path
-        Each fold's expression matrix; for ``components`` alone.
+        Each fold's expression matrix; for models on components alone.
+    slides : DataFrame, optional
+        Slides that have features, as :func:`~pathduet.evaluation.components.patient_features` reads them; the same.
 
     Raises
     ------
     InputError
-        Listing labels and covariates that cannot be read.
+        Listing labels, covariates and features that cannot be read.
     """
     catalogue = catalogue_of(settings["catalogue"])
     external = list(external_cohorts)
@@ -111,17 +115,29 @@ def write_regressions(
     values = covariate_values(patients, settings["catalogue"]["covariates"], tasks.values())
     predicted = patients.index if only is None else patients.index[patients.index.isin(list(only))]
     labels = {name: known_labels(task_labels(patients, tasks[name])) for name in models_by_task}
-    with_components = any(
-        not catalogue[model].covariates for models in models_by_task.values() for model in models
-    )
+    used = {
+        what
+        for models in models_by_task.values()
+        for model in models
+        for what in catalogue[model].learns_from
+    }
+    read: dict[str, pd.DataFrame] = {}
+    if "slides" in used and slides is not None:
+        verify_features(results, slides["slide_id"])
+        read["slides"] = patient_features(slides, settings["magnifications"])
     for fold in range(n_folds):
-        expression = patient_expression(genes[fold]) if genes and with_components else pd.DataFrame()
+        if "expression" in used and genes:
+            read["expression"] = patient_expression(genes[fold])
         for name, models in models_by_task.items():
             task, truth = tasks[name], labels[name][list(TRUTH[tasks[name].kind])]
             parts = parts_of_fold(patients, truth.index, folds, fold, external)
             for model in models:
                 columns = list(catalogue[model].covariates)
-                table, whom = (values[columns], predicted) if columns else (expression, expression.index)
+                if columns:
+                    table, whom = values[columns], predicted
+                else:
+                    table = joined(**{what: read[what] for what in catalogue[model].learns_from})
+                    whom = table.index
                 rows = {
                     part: table.loc[ids[ids.isin(whom)]] for part, ids in parts.items() if part != "train"
                 }

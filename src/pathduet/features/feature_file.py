@@ -8,17 +8,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pathduet.cohort.ledger import read_ledger
 from pathduet.core.checksums import checked
 from pathduet.core.files import atomic_path, stamp
 from pathduet.features.foreign_tiles import ForeignTiles
 from pathduet.features.layout import open_tiles
 from pathduet.features.layouts.pathduet import FeatureReader
 from pathduet.results import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _CHUNK_ROWS = 256
 
@@ -195,6 +199,15 @@ def features_in(folder: Path) -> Path:
 def features_of(results: Results, slide_id: str) -> Path:
     """Return where a slide's features are, see :func:`features_in`."""
     return features_in(results.slide(slide_id))
+
+
+def usable_slides(results: Path) -> pd.DataFrame:
+    """Return the ledger's slides that have features, with the path of their feature file."""
+    layout = Results(results)
+    ledger = read_ledger(layout.ledger)
+    slides = ledger.loc[ledger["status"] == "ok", ["slide_id", "patient_id", "cohort"]].copy()
+    slides["features"] = [str(features_of(layout, slide)) for slide in slides["slide_id"]]
+    return slides
 
 
 @contextmanager

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pathduet.catalogue import find, own_model
 from pathduet.cohort.folds import read_folds
 from pathduet.cohort.labels import task_labels
-from pathduet.cohort.ledger import read_ledger
 from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.tasks import Task
 from pathduet.core.checksums import forget
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_tsv
 from pathduet.features.check import verify_features
-from pathduet.features.feature_file import features_of
+from pathduet.features.feature_file import usable_slides
 from pathduet.results import PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS, Results
 from pathduet.training.config import TrainingConfig
 from pathduet.training.failures import failure_of, reason_of, write_failed_model, write_no_predictions
@@ -30,16 +29,7 @@ from pathduet.training.search import SEARCH, search_settings
 from pathduet.training.train import ModelToTrain, train_model
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-
-def usable_slides(results: Path) -> pd.DataFrame:
-    """Return the ledger's slides that have features, with the path of their feature file."""
-    layout = Results(results)
-    ledger = read_ledger(layout.ledger)
-    slides = ledger.loc[ledger["status"] == "ok", ["slide_id", "patient_id", "cohort"]].copy()
-    slides["features"] = [str(features_of(layout, slide)) for slide in slides["slide_id"]]
-    return slides
+    pass
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import PACKAGE, code_version
 from pathduet.explain.files import files_of
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
+from pathduet.features.layouts.pathduet import MAGNIFICATIONS
 from pathduet.result_tables import ResultTable, external_table, result_tables, whole_run_tables
 from pathduet.results import COST, DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS, Results
 from pathduet.slides.cache_keys import settings_of
@@ -221,21 +222,27 @@ class Plan:
     @cached_property
     def left_out(self) -> dict[str, str]:
         """Models of the tasks' tables that this run cannot train, and why."""
-        wanted = [*(row.base for row in table_rows("main", self.config)), *self._compared("components")]
+        wanted = [*(row.base for row in table_rows("main", self.config)), *self._components()]
         reasons = {name: self._lacks(self.catalogue[name]) for name in wanted}
         return {name: reason for name, reason in reasons.items() if reason}
 
-    def _compared(self, kind: str) -> list[str]:
-        """Configured models of a kind of the catalogue."""
-        return [name for name in self.config["comparison"]["models"] if self.catalogue[name].kind == kind]
-
-    def regressions(self, task: str) -> list[str]:
-        """A task's models that a library fits: on principal components of the expression, on clinical covariates."""
-        clinical = [name for name, model in self.catalogue.items() if model.kind == "clinical"]
-        fitted = [*self._compared("components"), *clinical]
+    def _components(self) -> list[str]:
+        """Regressions on principal components: of all that the run reads, and those that are configured."""
+        there = {"slides": self.has_slides, "expression": self.has_expression}
+        read = tuple(what for what, is_there in there.items() if is_there)
+        configured = self.config["comparison"]["models"]
         return [
             name
-            for name in fitted
+            for name in names("components")
+            if name in configured or self.catalogue[name].learns_from == read
+        ]
+
+    def regressions(self, task: str) -> list[str]:
+        """A task's models that a library fits: on principal components, on clinical covariates."""
+        clinical = [name for name, model in self.catalogue.items() if model.kind == "clinical"]
+        return [
+            name
+            for name in (*self._components(), *clinical)
             if name not in self.left_out and self.catalogue[name].fits(self.tasks[task])
         ]
 
@@ -547,11 +554,13 @@ class Plan:
 
     def regressions_job(self) -> Job:
         """The models that a library fits: labels and covariates."""
+        read = self.config["slides"]["magnifications"]
         settings = {
             **self._sections("seed", "protocol", "covariates"),
             "tasks": {name: task.to_plain() for name, task in self.tasks.items()},
             "catalogue": self.catalogue_settings(),
             "models": {task: self.regressions(task) for task in self.tasks},
+            "magnifications": list(MAGNIFICATIONS) if read == "both" else [read],
             "n_folds": len(self.folds),
             "external_cohorts": self.external_cohorts,
         }
