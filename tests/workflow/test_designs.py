@@ -87,7 +87,7 @@ def left_out(results: Path) -> pd.DataFrame:
 def test_a_breast_cohort_with_every_kind_of_task(finished: Callable[[str], Run]) -> None:
     results, tasks = finished("breast")
     assert {task.kind for task in tasks.values()} == {"classification", "regression", "survival"}
-    check_tables(results, tasks, {"teacher", "student", "distilled", "abmil"}, external=True)
+    check_tables(results, tasks, {"teacher", "student", "distilled", "abmil", "pooled_components"}, external=True)
     check_report(results, tasks, "A simulated breast cohort")
     assert left_out(results).empty
     who = pd.read_csv(results / "participation.tsv", sep="\t").set_index("patient_id")
@@ -114,7 +114,7 @@ def test_each_model_of_a_mixed_cohort_uses_whom_it_can(finished: Callable[[str],
 
 def test_slides_and_labels_alone(finished: Callable[[str], Run]) -> None:
     results, tasks = finished("slides_only")
-    check_tables(results, tasks, {"student", "abmil"}, external=False)
+    check_tables(results, tasks, {"student", "abmil", "pooled_features"}, external=False)
     page = check_report(results, tasks, "Slides and labels alone")
     out = left_out(results)
     assert set(out["model"]) == {"teacher", "distilled"} and out["reason"].str.contains("expression").all()
