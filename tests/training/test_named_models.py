@@ -329,8 +329,26 @@ def test_an_edited_file_of_gene_groups_trains_again(tmp_path: Path) -> None:
     assert seen[0] != seen[1] and seen[0]["network"] == seen[1]["network"]
 
 
+def test_prototypes_are_of_the_training_parts_tiles(cohort: fake_cohort.FakeCohort) -> None:
+    outcome = fold_target(fake_cohort.TASKS["diagnosis"], cohort.labels("diagnosis"), cohort.folds, 0)
+    cases = fold_samples(cohort.slides, cohort.labels("diagnosis"), cohort.folds, 0, outcome)
+    parts = [[c for c in cases if c.part == part] for part in ("train", "test")]
+    fitted = []
+    for part in (parts[0], parts[0], parts[1]):
+        network = choose("mmp").build(
+            NetworkSizes(fake_cohort.FEATURES, {"tumor": ("A", "B"), "tme": ("C", "D")}, 4)
+        )
+        start_tokens(network, SlideDataset(part, fake_cohort.SMALL, None, 16, MAGNIFICATIONS))
+        fitted.append({n: t for n, t in network.state_dict().items() if n.endswith("centres")})
+    assert len(fitted[0]) == 2
+    for name, centres in fitted[0].items():
+        assert torch.equal(centres, fitted[1][name]) and not torch.equal(centres, fitted[2][name])
+
+
 @pytest.mark.parametrize("start", ["principal", "random"])
-@pytest.mark.parametrize("base", [n for n in names("baseline") if "slides" in find(n).learns_from])
+@pytest.mark.parametrize(
+    "base", [n for n in names("baseline") if hasattr(find(n).load_settings(), "patch_start")]
+)
 def test_every_baseline_starts_its_patch_tokens_as_it_is_told(
     cohort: fake_cohort.FakeCohort, base: str, start: str
 ) -> None:

@@ -87,7 +87,9 @@ def left_out(results: Path) -> pd.DataFrame:
 def test_a_breast_cohort_with_every_kind_of_task(finished: Callable[[str], Run]) -> None:
     results, tasks = finished("breast")
     assert {task.kind for task in tasks.values()} == {"classification", "regression", "survival"}
-    check_tables(results, tasks, {"teacher", "student", "distilled", "abmil", "pooled_components"}, external=True)
+    check_tables(
+        results, tasks, {"teacher", "student", "distilled", "abmil", "pooled_components"}, external=True
+    )
     check_report(results, tasks, "A simulated breast cohort")
     assert left_out(results).empty
     who = pd.read_csv(results / "participation.tsv", sep="\t").set_index("patient_id")
