@@ -329,6 +329,7 @@ def test_an_edited_file_of_gene_groups_trains_again(tmp_path: Path) -> None:
     assert seen[0] != seen[1] and seen[0]["network"] == seen[1]["network"]
 
 
+@pytest.mark.slow
 def test_prototypes_are_of_the_training_parts_tiles(cohort: fake_cohort.FakeCohort) -> None:
     outcome = fold_target(fake_cohort.TASKS["diagnosis"], cohort.labels("diagnosis"), cohort.folds, 0)
     cases = fold_samples(cohort.slides, cohort.labels("diagnosis"), cohort.folds, 0, outcome)
