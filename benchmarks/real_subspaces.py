@@ -56,6 +56,7 @@ from pathduet.evaluation.bootstrap import draw, interval, replicates
 from pathduet.evaluation.components import Components
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.regressions import fit_regression
+from pathduet.evaluation.resampled_t_test import corrected_resampled_p
 from pathduet.expression.fold_matrix import FoldExpression, selected
 from pathduet.expression.gene_sets import gene_lists
 from pathduet.expression.prepare import MatrixSettings, build
@@ -102,7 +103,7 @@ class Cancer:
         """Return stratified folds of a seed."""
         return folds_of(
             self.patients,
-            {"folds": FOLDS, "file": None, "site_preserving": False, "seed": seed, "protocol": "strict",
+            {"folds": FOLDS, "file": None, "sites": None, "seed": seed, "protocol": "strict",
              "internal": [self.table.cohort], "tasks": [self.task.to_plain()]},
         )  # fmt: skip
 
@@ -264,17 +265,11 @@ def execute(arguments: argparse.Namespace) -> None:
                 print(row["cancer"], row["task"], row["cpu_s"], {m: np.mean(x).round(3) for m, x in row["scores"].items()}, flush=True)  # fmt: skip
 
 
-def corrected(differences: Sequence[float], folds: int) -> tuple[float, float, float, float | None]:
-    """Return mean, 95 % interval and two-sided p of differences over repeated cross-validation.
-
-    The corrected resampled t test of Nadeau and Bengio (Machine Learning 2003): splits share most of their training patients, so the variance
-    of the mean is (1 / splits + test share / training share) times that of a split.
-    """
-    values = np.asarray(differences)
-    error = values.std(ddof=1) * np.sqrt(1 / len(values) + 1 / (folds - 1))
-    half = t.ppf(0.975, len(values) - 1) * error
-    p = float(2 * t.sf(abs(values.mean()) / error, len(values) - 1)) if error else None
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half), p
+def corrected_interval(differences: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of differences (folds, seeds): that of :func:`corrected_resampled_p`'s test."""
+    error = differences.std(ddof=1) * np.sqrt(1 / differences.size + 1 / (len(differences) - 1))
+    half = t.ppf(0.975, differences.size - 1) * error
+    return float(differences.mean() - half), float(differences.mean() + half)
 
 
 def gaps(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -282,12 +277,13 @@ def gaps(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     found = []
     for row in rows:
         for a, b in CONTRASTS:
-            one, other = (np.array(row["scores"][name]) for name in (a, b))
-            mean, low, high, p = corrected(one - other, row["folds"])
+            one, other = (np.reshape(row["scores"][name], (-1, row["folds"])).T for name in (a, b))
+            low, high = corrected_interval(one - other)
             below, above = row["patient_intervals"][f"{a} - {b}"]
             found.append(
                 {"cancer": row["cancer"].upper(), "task": row["task"], "metric": row["metric"], "contrast": f"{a} - {b}",
-                 "mean": mean, "low": low, "high": high, "patients_low": below, "patients_high": above, "p": p}
+                 "mean": (one - other).mean(), "low": low, "high": high, "patients_low": below, "patients_high": above,
+                 "p": corrected_resampled_p(one - other)}
             )  # fmt: skip
     table = pd.DataFrame(found)
     return table.assign(holm=holm(table["p"].tolist()))
@@ -455,7 +451,7 @@ def report(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Read the command line."""
     line = CommandLine(__doc__)
-    runs = line.runs(execute)
+    runs = line.runs(execute, range(3))
     runs.add_argument("--cancers", choices=CANCERS, nargs="+", default=list(CANCERS))
     line.reports(report, "python benchmarks/real_subspaces.py run --out real_subspaces.jsonl")
     line.execute()

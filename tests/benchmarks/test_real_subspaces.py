@@ -26,14 +26,12 @@ def test_a_shuffle_keeps_the_sizes_of_the_subspaces_and_how_many_genes_they_shar
     assert set(shuffled["tumor"]) != set(groups["tumor"])
 
 
-def test_the_interval_over_splits_counts_the_training_patients_that_splits_share(benchmark: Any) -> None:
-    # sd 1; variance of the mean 1 / 3 + 1 / 2 with three folds; t quantile of 2 degrees of freedom 4.3027
-    mean, low, high, p = benchmark.corrected([1.0, 2.0, 3.0], 3)
-    half = 4.302653 * (5 / 6) ** 0.5
-    assert (mean, low, high) == pytest.approx((2, 2 - half, 2 + half))
-    # of t with 2 degrees of freedom: 1 - t / sqrt(2 + t^2)
-    t = 2 / (5 / 6) ** 0.5
-    assert p == pytest.approx(1 - t / (2 + t**2) ** 0.5)
+def test_the_interval_over_splits_is_that_of_the_corrected_test(benchmark: Any) -> None:
+    differences = np.array([[1.0, 2.0], [2.5, 1.5], [3.0, 2.0]])
+    low, high = benchmark.corrected_interval(differences)
+    assert low + high == pytest.approx(2 * differences.mean())
+    # shifted so that it ends at 0, a difference is on the edge of significance
+    assert benchmark.corrected_resampled_p(differences - low) == pytest.approx(0.05)
 
 
 @pytest.mark.data
