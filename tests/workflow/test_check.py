@@ -93,6 +93,22 @@ def test_samples_and_files_that_are_there_twice_are_told(cohort: Path) -> None:
     assert f"the mean counts: {names[1]}\n" in text and "the sheet does not have: gone\n" in text
 
 
+def test_folds_that_divide_hospitals_are_told_until_they_keep_them_together(cohort: Path) -> None:
+    edit(
+        cohort / "slides.tsv",
+        lambda t: t.assign(site=t["patient_id"].map(lambda p: "Graz" if int(p[-3:]) % 2 else "Oslo")),
+    )
+
+    def said(**split: Any) -> str:
+        return preflight(
+            configuration(cohort, tasks=tiny_cohort.ONLY_SURVIVAL, split={"folds": 2, **split}),
+            open_slides=False,
+        ).text()
+
+    assert "warning: patients of 2 sites (Graz, Oslo) are on both sides of folds" in said()
+    assert "sites" not in said(site_preserving=True)
+
+
 def test_a_covariate_that_no_column_has_is_told(cohort: Path) -> None:
     said = preflight(configuration(cohort, covariates={"age_yaers": "numeric"}), open_slides=False)
     assert (
