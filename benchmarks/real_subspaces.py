@@ -315,10 +315,17 @@ def p_cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def findings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what the rows say, as lines of a list."""
+    """Return what the rows say, the answer first."""
     table = gaps(rows)
-    lines = []
-    for pooled in over_cancers(table).to_dict("records"):
+    means = over_cancers(table)
+    splits = means[~means["contrast"].str.contains("components")]
+    better = ", ".join(splits.loc[splits["low"] > 0, "contrast"]) or "none"
+    most = splits.loc[splits["high"].idxmax()]
+    lines = [
+        f"**Differences of a split that lie above 0 over cancers: {better}** (of {len(splits)}; the largest gain that an interval still holds is {most['high']:+.3f}, {most['contrast']}).",
+        "",
+    ]
+    for pooled in means.to_dict("records"):
         inside = table[(table["contrast"] == pooled["contrast"]) & (table["metric"] == METRICS["survival"])]
         said = "above 0" if pooled["low"] > 0 else "below 0" if pooled["high"] < 0 else "no difference shown"
         p, adjusted = p_cells(pooled)

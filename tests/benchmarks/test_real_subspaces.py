@@ -1,8 +1,9 @@
-"""Subspaces on real expression: what a shuffle keeps, the interval over splits, one real split."""
+"""Subspaces on real expression: what a shuffle keeps, the interval over splits, one real split, and the page against its rows."""
 
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ def benchmark(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The script as a module."""
     monkeypatch.syspath_prepend(str(repository / "benchmarks"))
     return importlib.import_module("real_subspaces")
+
+
+def test_the_page_says_what_its_rows_hold(benchmark: Any, repository: Path) -> None:
+    folder = repository / "docs" / "results"
+    rows = [json.loads(line) for line in (folder / "real_subspaces.jsonl").read_text().splitlines()]
+    assert len(rows) == len(benchmark.CANCERS) + len(benchmark.CLASSES)
+    assert "\n".join(benchmark.body(rows)) in (folder / "real_subspaces.md").read_text(encoding="utf-8")
 
 
 def test_a_shuffle_keeps_the_sizes_of_the_subspaces_and_how_many_genes_they_share(benchmark: Any) -> None:
