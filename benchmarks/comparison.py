@@ -49,6 +49,7 @@ from known_truth import (
     append_rows,
     codes_of,
     paired,
+    pooled_components,
     read_rows,
     refuse_mixed,
     table_head,
@@ -168,6 +169,10 @@ def rows_of(run: Run, done: set[str], arguments: argparse.Namespace) -> Iterator
             "start": tokens or "-",
             "peak": rate,
         }
+    if "pooled_components" not in done:
+        start = time.process_time()
+        found = scores(run.phantom, run.phantom.part(False), pooled_components(run))
+        yield {"model": "pooled_components", **found, "cpu_s": round(time.process_time() - start, 2)}
     missing = {"logistic_age_sex", "cox_age", "true_hazard"} - done
     if missing & ({"logistic_age_sex"} if run.task == "diagnosis" else {"cox_age", "true_hazard"}):
         for name, found in clinical_scores(run):

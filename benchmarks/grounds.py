@@ -33,6 +33,7 @@ from known_truth import (
     append_rows,
     codes_of,
     paired,
+    pooled_components,
     read_rows,
     refuse_mixed,
     table_head,
@@ -81,36 +82,6 @@ def arms_of(ground: str) -> set[str]:
     }
 
 
-def pooled(run: Run) -> np.ndarray:
-    """Return what a penalised regression on components of mean features and expression predicts of the test half's slides."""
-    from pathduet.evaluation.components import Components, joined
-    from pathduet.evaluation.regressions import fit_regression
-
-    phantom, task = run.phantom, PHANTOM_TASKS[run.task]
-    train = phantom.train & phantom.labelled & phantom.paired
-    blocks = {
-        "slides": [x.mean(dim=1) for x in phantom.tokens.values()],
-        "expression": list(phantom.genes.values()),
-    }
-    values = joined(**{
-        what: pd.DataFrame(np.concatenate(block, axis=1), index=phantom.patients.index).groupby(level=0).mean()
-        for what, block in blocks.items()
-    })  # fmt: skip
-    known = phantom.patients[train].loc[lambda rows: ~rows.index.duplicated()]
-    if task.kind == "classification":
-        known = known.assign(
-            label=[
-                task.classes[k]
-                for k in phantom.label[train].numpy()[~phantom.patients[train].index.duplicated()]
-            ]
-        )
-    inputs = Components.of(values.loc[known.index])
-    fitted = fit_regression(inputs, known, task)
-    said = fitted.predict(values.loc[phantom.patients.index[~phantom.train].unique()])
-    found = said.drop(columns="predicted", errors="ignore").to_numpy()
-    return found[:, 0] if task.kind == "survival" else found
-
-
 def arms(run: Run, wanted: set[str]) -> Iterator[tuple[str, Callable[[], nn.Module | np.ndarray]]]:
     """Yield each arm and what trains it; what arms share is trained once."""
     learn = run.phantom.part(True, run.phantom.labelled & run.phantom.paired)
@@ -120,7 +91,7 @@ def arms(run: Run, wanted: set[str]) -> Iterator[tuple[str, Callable[[], nn.Modu
         **{name: partial(method.teacher, **changes) for name, changes in VARIED.items()},
         "mcat": lambda: run.baseline("mcat", learn),
         "bilinear": lambda: run.baseline("bilinear", learn),
-        "pooled": lambda: pooled(run),
+        "pooled": lambda: pooled_components(run),
     }
     yield from ((name, make) for name, make in known.items() if name in wanted)
 

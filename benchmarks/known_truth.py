@@ -113,6 +113,36 @@ class Run:
         return self.fit(network, objective, self.config, name, part)
 
 
+def pooled_components(run: Run) -> np.ndarray:
+    """Return what a penalised regression on principal components of mean features and expression predicts of the test half's slides."""
+    from pathduet.evaluation.components import Components, joined
+    from pathduet.evaluation.regressions import fit_regression
+
+    phantom, task = run.phantom, TASKS[run.task]
+    train = phantom.train & phantom.labelled & phantom.paired
+    blocks = {
+        "slides": [x.mean(dim=1) for x in phantom.tokens.values()],
+        "expression": list(phantom.genes.values()),
+    }
+    values = joined(**{
+        what: pd.DataFrame(np.concatenate(block, axis=1), index=phantom.patients.index).groupby(level=0).mean()
+        for what, block in blocks.items()
+    })  # fmt: skip
+    known = phantom.patients[train].loc[lambda rows: ~rows.index.duplicated()]
+    if task.kind == "classification":
+        known = known.assign(
+            label=[
+                task.classes[k]
+                for k in phantom.label[train].numpy()[~phantom.patients[train].index.duplicated()]
+            ]
+        )
+    inputs = Components.of(values.loc[known.index])
+    fitted = fit_regression(inputs, known, task)
+    said = fitted.predict(values.loc[phantom.patients.index[~phantom.train].unique()])
+    found = said.drop(columns="predicted", errors="ignore").to_numpy()
+    return found[:, 0] if task.kind == "survival" else found
+
+
 def out_of_fold(run: Run, train: Callable[[Part], nn.Module], asked: Part, inner: int) -> TeacherTargets:
     """Return what teachers say that have not seen the slides, as `pathduet.training.out_of_fold` has it.
 
