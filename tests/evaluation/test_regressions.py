@@ -332,6 +332,7 @@ def test_a_patients_features_are_the_mean_of_the_slides_means(tmp_path: Path) ->
         patient_features(pd.concat([slides, narrow]), ("10x", "20x"))
 
 
+@pytest.mark.slow
 def test_pooled_components_predict_whoever_has_both_and_hear_of_either(tmp_path: Path) -> None:
     patients, rng = cohort(), np.random.default_rng(1)
     signal = -patients["days"].astype(float).rank().to_numpy()[:, None]

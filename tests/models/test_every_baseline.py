@@ -35,6 +35,7 @@ def test_answer_has_the_logits_and_the_representation_that_the_last_layer_reads(
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_eight_samples_are_learned_by_heart(name: str) -> None:
     model, items = small_cohort.small(name), small_cohort.batch()
     objective = BaselineObjective(OBJECTIVES["classes"], TrainingConfig())
