@@ -66,7 +66,7 @@ def task_labels(patients: pd.DataFrame, task: Task) -> pd.DataFrame:
         task = replace(task, censored=task.censored or _other_status(patients, task))
     rows: list[tuple[Any, ...]] = []
     problems = Problems()
-    for patient_id, patient in zip(patients.index, patients.to_dict("records")):
+    for patient_id, patient in zip(patients.index, cells_by_patient(patients, label_columns(task))):
         try:
             rows.append(read(patient, task))
         except ValueError as error:
@@ -134,6 +134,12 @@ def natural_order(value: str) -> tuple[Any, ...]:
     """Return a sorting key under which ``G2`` comes before ``G10``."""
     parts = re.split(r"(\d+(?:\.\d+)?)", value)
     return tuple((0, float(part), "") if i % 2 else (1, 0.0, part) for i, part in enumerate(parts))
+
+
+def cells_by_patient(patients: pd.DataFrame, columns: Iterable[str]) -> list[dict[str, Any]]:
+    """Return each patient's cells of those columns that are there; `DataFrame.to_dict` takes four times as long."""
+    there = [column for column in dict.fromkeys(columns) if column in patients]
+    return [dict(zip(there, row)) for row in patients[there].to_numpy(dtype=object).tolist()]
 
 
 def cell_of(patient: Mapping[Any, Any], column: str, task: Task) -> str | None:
@@ -215,7 +221,7 @@ def _same(cell: str, value: str) -> bool:
 
 def _other_status(patients: pd.DataFrame, task: Task) -> str:
     """Return the value of the event column that is not `observed`, which then means censored."""
-    cells = [cell_of(patient, task.event, task) for patient in patients.to_dict("records")]
+    cells = [cell_of(patient, task.event, task) for patient in cells_by_patient(patients, [task.event])]
     others = sorted({cell for cell in cells if cell is not None and not _same(cell, task.observed)})
     if len({float(o) if o.replace(".", "", 1).isdigit() else o for o in others}) > 1:
         where = f"tasks.{task.name}.event"

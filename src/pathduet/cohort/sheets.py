@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ class SlideRow:
 
 
 def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dict[str, Any]]]:
-    """Read a sheet and validate each row by its schema; rows are numbered as an editor numbers lines.
+    """Read a sheet and validate its cells by the schema; rows are numbered as an editor numbers lines.
 
     Columns that the schema does not name keep their cells as text. A sheet without the column `cohort` is of one cohort.
     """
@@ -119,7 +120,8 @@ def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dic
     if not lines or not _check_header(header, rules, label, problems):
         return []
     rows: list[tuple[int, dict[str, Any]]] = []
-    validator = Draft202012Validator(rules)
+    # by column, each value once: a validator of whole rows takes half of the time that planning 30,000 slides takes
+    valid = {column: cache(Draft202012Validator(of).is_valid) for column, of in known.items()}
     for number, cells in rows_below(header, lines[1:], label, problems):
         row = {
             column: _number(cell) if column in _NUMERIC and column in known else cell or None
@@ -128,13 +130,13 @@ def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dic
         }
         if "cohort" not in header:
             row["cohort"] = ONE_COHORT
-        for violation in validator.iter_errors(row):
-            if violation.validator == "required":
-                missing = [c for c in rules["required"] if c not in row]
-                column, found = next(c for c in missing if repr(c) in violation.message), "empty"
-            else:
-                column = str(violation.absolute_path[0]) if violation.absolute_path else ""
-                found = f"found {row.get(column)!r}"
+        missing = {column: "empty" for column in rules["required"] if column not in row}
+        wrong = {
+            column: f"found {cell!r}"
+            for column, cell in row.items()
+            if column in known and not valid[column](cell)
+        }
+        for column, found in (missing | wrong).items():
             problems.add(f"{label} row {number}, {column}", found, known[column]["description"])
         rows.append((number, row))
     if not rows:
@@ -230,7 +232,7 @@ def _parse_slides(
     slides = []
     rows = _read_rows(path, "slides", problems)
     _check_ids(rows, "slide_id", path.name, problems)
-    known = schema("slides")["properties"]
+    known, folder = schema("slides")["properties"], path.resolve().parent
     if (
         rows
         and not features_elsewhere
@@ -259,14 +261,14 @@ def _parse_slides(
             if column not in row:
                 continue
             # an absolute path stays as it is
-            file = path.resolve().parent / row[column]
+            file = folder / row[column]
             expected = not (row.get("exclude") or (column == "path" and files_to_come))
             if expected and not file.is_file():
                 advice = f"correct it (relative to the sheet, or absolute), or {other_way}"
                 problems.add(f"{where}, {column}", f"no file {row[column]!r}", advice)
             row[column] = file
         # a missing file of features loses its slide, with a reason in the ledger
-        row |= {column: path.resolve().parent / row[column] for column in given}
+        row |= {column: folder / row[column] for column in given}
         slides.append(SlideRow(**row))
     return slides
 
@@ -381,9 +383,9 @@ def check_own_folder(slides: Iterable[SlideRow], folder: Path, key: str) -> None
         If it does; `key` is what named the folder.
     """
     own = folder.resolve()
-    for slide in slides:
-        place = slide.path.parent.resolve()
-        if slide.has_raw and (own.is_relative_to(place) or place.is_relative_to(own)):
+    for parent, slide in {slide.path.parent: slide for slide in slides if slide.has_raw}.items():
+        place = parent.resolve()
+        if own.is_relative_to(place) or place.is_relative_to(own):
             found = f"{folder} holds raw slides, or lies among them ({slide.path.name})"
             raise InputError.of(key, found, "give a folder of its own: nothing is written beside raw slides")
 
@@ -392,12 +394,13 @@ def _compare(
     slides: Iterable[SlideRow], patients: pd.DataFrame, sheet: str, other: str, problems: Problems
 ) -> None:
     """Note slides of patients that are not there, or are of another cohort."""
+    cohorts = patients["cohort"].to_dict()
     for slide in slides:
         where = f"{sheet}, slide {slide.slide_id}"
-        if slide.patient_id not in patients.index:
+        if slide.patient_id not in cohorts:
             found = f"patient {slide.patient_id!r} has no row in {other}"
             problems.add(f"{where}, patient_id", found, "add the row")
-        elif (cohort := patients.at[slide.patient_id, "cohort"]) != slide.cohort:
+        elif (cohort := cohorts[slide.patient_id]) != slide.cohort:
             found = f"{slide.cohort!r}, but the patient's is {cohort!r}"
             problems.add(f"{where}, cohort", found, "make them agree")
 

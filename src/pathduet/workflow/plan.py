@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.catalogue import Model, catalogue_of, names, opponent_of
-from pathduet.cohort.labels import label_columns, task_labels
+from pathduet.cohort.labels import cells_by_patient, label_columns, task_labels
 from pathduet.cohort.sheets import FEATURES, SlideRow, read_sheets, read_slides
 from pathduet.cohort.site_folds import divided_sites, sites_of
 from pathduet.cohort.tasks import Task, tasks_of
@@ -544,9 +544,9 @@ class Plan:
         return self._cells(label_columns(self.tasks[task]), cohorts)
 
     def _cells(self, columns: Iterable[str], cohorts: Sequence[str]) -> str:
-        there = [column for column in dict.fromkeys(["cohort", *columns]) if column in self.patients]
-        rows = self.patients.loc[self.patients["cohort"].isin(cohorts), there]
-        return settings_hash(rows.to_dict("index"))
+        rows = self.patients[self.patients["cohort"].isin(cohorts)]
+        cells = cells_by_patient(rows, ["cohort", *columns])
+        return settings_hash(dict(zip(rows.index, cells, strict=True)))
 
     @property
     def _every_cohort(self) -> list[str]:

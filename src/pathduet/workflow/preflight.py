@@ -151,13 +151,14 @@ def _check_folds(plan: Plan, tables: Sequence[ExpressionTable], lost: Collection
     folds, protocol = plan.fold_table, plan.config["protocol"]
     with_slides = {s.patient_id for s in plan.slides if not s.exclude and s.slide_id not in lost}
     with_expression = {patient for table in tables for patient in table.samples["patient_id"]}
+    parts = {fold: fold_parts(folds, fold) for fold in plan.folds}
     for task in plan.tasks.values():
         labels = task_labels(plan.patients, task)
         known = known_labels(labels)
         for fold in plan.folds:
             where = f"task {task.name}, training part of fold {fold}"
             fitted = fitted_labels(labels, folds, fold, protocol)
-            trained = {p for p, part in fold_parts(folds, fold).items() if part == "train"} & set(known.index)
+            trained = {p for p, part in parts[fold].items() if part == "train"} & set(known.index)
             if task.kind == "survival":
                 with problems.collected(where):
                     discretize(fitted["survival_days"], fitted["event"], task.bins)
