@@ -242,7 +242,6 @@ class Part:
             label=p.label[at],
             event=p.event[at],
             value=torch.zeros(len(at)),
-            all_labelled=bool((p.label[at] >= 0).all()),
         )
 
 

@@ -52,12 +52,16 @@ def coordinate_gradients(
     """
     if len({gradient.shape for gradient in gradients}) > 1:
         raise ValueError(f"gradients of different shapes: {[tuple(g.shape) for g in gradients]}")
-    sums = [float(torch.as_tensor(confidence).sum()) for confidence in confidences]
-    from_surest = sorted(range(len(sums)), key=lambda i: -sums[i])
-    return [
-        _coordinated(gradient, [gradients[i] for i in from_surest if sums[i] > own], times)
-        for gradient, own in zip(gradients, sums, strict=True)
-    ]
+    like = gradients[0]
+    sure = torch.stack([_total(confidence, like) for confidence in confidences])
+    from_surest = torch.argsort(sure, descending=True, stable=True)
+    ranked = torch.stack(list(gradients))[from_surest]
+    surer = sure[from_surest] > sure.unsqueeze(1)  # (K, K): of each gradient, which of `ranked` are surer
+    return [_coordinated(*pair, ranked, times) for pair in zip(gradients, surer, strict=True)]
+
+
+def _total(confidence: float | Tensor, like: Tensor) -> Tensor:
+    return torch.as_tensor(confidence, dtype=torch.float64, device=like.device).sum()
 
 
 def coordinate_classifier(
@@ -65,46 +69,48 @@ def coordinate_classifier(
     confidences: Sequence[float | Tensor] | Tensor,
     times: int = 1,
     by_row: bool = False,
-) -> bool:
-    """Coordinate the blocks of a classifier's gradient (outputs, K c) in place; return whether any two were in conflict.
+) -> Tensor:
+    """Coordinate the blocks of a classifier's gradient (outputs, K c) in place; return (bool) whether any two were in conflict.
 
     `by_row`: each output's row for itself, as the authors' public code does.
     """
-    conflict = False
+    conflicts = []
     for part in gradient.split(1 if by_row else len(gradient)):
         blocks = part.chunk(len(confidences), dim=1)
-        if any_conflict(blocks):
-            part.copy_(torch.cat(coordinate_gradients(blocks, confidences, times), dim=1))
-            conflict = True
-    return conflict
+        conflicts.append(any_conflict(blocks))
+        part.copy_(torch.cat(coordinate_gradients(blocks, confidences, times), dim=1))
+    return torch.stack(conflicts).any()
 
 
-def any_conflict(gradients: Sequence[Tensor]) -> bool:
-    """Return whether the cosine of any two gradients is below 0."""
-    return any(in_conflict(one, other) for one, other in combinations(gradients, 2))
+def any_conflict(gradients: Sequence[Tensor]) -> Tensor:
+    """Return (bool) whether the cosine of any two gradients is below 0."""
+    pairs = [in_conflict(one, other) for one, other in combinations(gradients, 2)]
+    return torch.stack(pairs).any() if pairs else torch.zeros((), dtype=torch.bool)
 
 
-def in_conflict(one: Tensor, other: Tensor) -> bool:
-    """Return whether the cosine of two gradients of the same shape is below 0; it is not where one of them is zero."""
-    # The sign of a product of tiny (or huge) gradients would be lost to underflow (or overflow).
-    sizes = one.abs().max(), other.abs().max()
-    if not (sizes[0] > 0 and sizes[1] > 0):
-        return False
-    return bool((one / sizes[0] * (other / sizes[1])).sum() < 0)
+def in_conflict(one: Tensor, other: Tensor) -> Tensor:
+    """Return (bool) whether the cosine of two gradients of the same shape is below 0; it is not where one of them is zero."""
+    # The sign of a product of tiny (or huge) gradients would be lost to underflow (or overflow). 0 / 0 is not below 0.
+    return (one / one.abs().max() * (other / other.abs().max())).sum() < 0
 
 
-def _coordinated(gradient: Tensor, surer: list[Tensor], times: int) -> Tensor:
-    """Return the gradient without its component along those of `surer`, the surest first, that it conflicts with."""
-    taken: list[Tensor] = []
-    while conflicting := [other for other in surer if in_conflict(gradient, other)]:
-        along = conflicting[0]
-        surer = [other for other in surer if other is not along]
+def _coordinated(gradient: Tensor, surer: Tensor, ranked: Tensor, times: int) -> Tensor:
+    """Return the gradient without its component along those of `ranked` (the surest first) that are `surer` and that it conflicts with.
+
+    All cases are computed and one is taken: to ask a GPU which one would mean to wait for it.
+    """
+    taken: list[tuple[Tensor, Tensor]] = []  # direction, whether it was taken out
+    for _ in range(len(ranked) - 1):
+        conflicting = surer & torch.stack([in_conflict(gradient, other) for other in ranked])
+        at = conflicting.int().argmax()
+        surer = surer & (torch.arange(len(ranked), device=surer.device) != at)
+        along = ranked.index_select(0, at.view(1)).squeeze(0)
         size = along.abs().max()
-        for earlier in taken:
-            along = _without_component(along, earlier, 1)
-        if along.abs().max() > _ROUNDING * size:
-            gradient = _without_component(gradient, along, times)
-            taken.append(along)
+        for earlier, was_taken in taken:
+            along = torch.where(was_taken, _without_component(along, earlier, 1), along)
+        take = conflicting.any() & (along.abs().max() > _ROUNDING * size)
+        gradient = torch.where(take, _without_component(gradient, along, times), gradient)
+        taken.append((along, take))
     return gradient
 
 

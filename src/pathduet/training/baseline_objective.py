@@ -65,22 +65,21 @@ class BaselineObjective:
         self._confidence.setdefault(name, []).append(torch.stack(sums))
 
     def _paired_loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        known = batch.has_expression
-        if not bool(known.any()):
+        known = batch.paired
+        if not len(known):
             return logits.new_zeros(())
         return self.target.loss(logits[known], batch.observed.of(known), self.class_weights)
 
     @torch.no_grad()
-    def coordinate(self, model: nn.Module) -> float | None:
+    def coordinate(self, model: nn.Module) -> Tensor | None:
         """Coordinate the gradients of a model with subspaces (eq. 6 of the paper); None for all others."""
         if not self._confidence:
             return None
-        conflicts = 0
+        conflicts = []
         for name, expert in experts_of(model).items():
             assert isinstance(expert, CoordinatedSubspaces)
             gradient = expert.subspace_classifier().weight.grad  # (outputs, K c)
             assert gradient is not None
-            conflicts += coordinate_classifier(gradient, torch.stack(self._confidence[name]).sum(dim=0))
-        count = len(self._confidence)
+            conflicts.append(coordinate_classifier(gradient, torch.stack(self._confidence[name]).sum(dim=0)))
         self._confidence.clear()
-        return conflicts / count
+        return torch.stack(conflicts).double().mean()

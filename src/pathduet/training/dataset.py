@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -78,13 +79,21 @@ class Batch:
     index: Tensor  #: (B,) positions in the dataset
     slide_ids: tuple[str, ...]  #: for errors; the patient where there is no slide
     patches: dict[str, Tensor]  #: (B, N, d) float32 by magnification
-    repeats: dict[str, Tensor]  #: (B,) int64: how often a tile stands among the tokens, at most
+    repeats: dict[
+        str, Tensor
+    ]  #: (B,) int64: how often a tile stands among the tokens, at most; always on the CPU
     genes: dict[str, Tensor]  #: (B, G) by subspace, zeros where there is no expression
     has_expression: Tensor  #: (B,) bool
     label: Tensor  #: (B,) int64
     event: Tensor  #: (B,) float32
     value: Tensor  #: (B,) float32
-    all_labelled: bool = True  #: whether no label is -1; known without asking the device
+    #: Positions in the batch of the items with a label, and of those with expression: how many is known without asking a GPU.
+    labelled: Tensor = field(init=False)
+    paired: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labelled", (self.label >= 0).nonzero().squeeze(1))
+        object.__setattr__(self, "paired", self.has_expression.nonzero().squeeze(1))
 
     @property
     def observed(self) -> Observed:
@@ -95,13 +104,13 @@ class Batch:
         """Return the batch on another device."""
         if device.type == "cpu":
             return self
-        moved: dict[str, Any] = {}
+        moved = copy(self)
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
-                moved[name] = value.to(device)
-            elif isinstance(value, dict):
-                moved[name] = {m: tensor.to(device) for m, tensor in value.items()}
-        return replace(self, **moved)
+                object.__setattr__(moved, name, value.to(device))
+            elif isinstance(value, dict) and name != "repeats":  # they are asked for on the host
+                object.__setattr__(moved, name, {m: tensor.to(device) for m, tensor in value.items()})
+        return moved
 
 
 class _Tiles(NamedTuple):
@@ -240,7 +249,6 @@ class SlideDataset:
             label=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
             event=torch.tensor([sample.event for sample in samples], dtype=torch.float32),
             value=torch.tensor([sample.value for sample in samples], dtype=torch.float32),
-            all_labelled=all(sample.label >= 0 for sample in samples),
         )
 
     def feature_moments(self, most: int = 256) -> Mapping[str, tuple[Tensor, Tensor]]:

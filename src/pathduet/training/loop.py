@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pathduet.core.errors import PathDuetError
 from pathduet.core.progress import track
@@ -39,6 +39,8 @@ class TrainingItems(Protocol):
         """Return some items stacked, with `slide_ids` (to name them in errors) and `to(device)`."""
 
 
+#: Steps after which losses and gradients are read from the device and must be finite; an epoch's end comes first, too.
+READ_EVERY = 20
 #: Learning rate of a step (from 0) of all steps.
 Schedule = Callable[[int, int, TrainingConfig], float]
 
@@ -209,10 +211,7 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
     plan = epoch_batches(dataset.patients, training.items, config, epoch)
     batches = read_ahead(dataset, plan)
     sizes = iter([len(indices) for indices in plan])
-    sums: dict[str, float] = {}
-    weights: dict[str, int] = {}
-    norms: list[float] = []
-    conflicts: list[float] = []
+    curves = _Curves(epoch)
     rate = 0.0
     for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
         group = list(itertools.islice(sizes, config.accumulation))
@@ -230,36 +229,61 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
             values = {"loss": loss.total, **loss.parts}
             if len(loss.probability):
                 values["observed_probability"] = loss.probability.mean()
-            numbers = {name: float(value.detach()) for name, value in values.items()}
-            if not math.isfinite(numbers["loss"]):
-                shown = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
-                raise _not_finite(f"the loss ({shown})", epoch, batch.slide_ids)
-            for name, value in numbers.items():
-                sums[name] = sums.get(name, 0.0) + value * count
-                weights[name] = weights.get(name, 0) + count
+            curves.add(values, count, batch.slide_ids)
             (loss.total * (count / slides)).backward()
         conflict = objective.coordinate(model)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
+        curves.add({"gradient_norm": norm}, 1, names)
         if conflict is not None:
-            conflicts.append(conflict)
-        norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf))
-        if not math.isfinite(norm):
-            raise _not_finite("the gradient", epoch, names)
-        norms.append(norm)
+            curves.add({"conflict_rate": conflict}, 1, names)
         optimizer.step()
+        if (step + 1) % READ_EVERY == 0:
+            curves.read()
         yield
-    row: dict[str, float] = {"epoch": epoch + 1, "learning_rate": rate}
-    row |= {name: value / weights[name] for name, value in sums.items()}
-    row["gradient_norm"] = sum(norms) / len(norms)
-    if conflicts:
-        row["conflict_rate"] = sum(conflicts) / len(conflicts)
-    return row
+    return {"epoch": epoch + 1, "learning_rate": rate, **curves.means()}
 
 
-def _not_finite(what: str, epoch: int, slide_ids: Sequence[str]) -> TrainingError:
-    return TrainingError(
-        f"{what} is not finite in epoch {epoch + 1}, at slides {', '.join(slide_ids)}; "
-        "look at their features and expression, or lower training.learning_rate"
-    )
+class _Curves:
+    """Means of an epoch's values. They stay on the device until they are read, all at once: a GPU need not be waited for in each step."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.sums: dict[str, float] = {}
+        self.weights: dict[str, int] = {}
+        self._unread: list[tuple[dict[str, Tensor], int, Sequence[str]]] = []
+
+    def add(self, values: Mapping[str, Tensor], weight: int, slide_ids: Sequence[str]) -> None:
+        """Take in values, each with the same weight, of some slides."""
+        self._unread.append(({name: value.detach() for name, value in values.items()}, weight, slide_ids))
+
+    def read(self) -> None:
+        """Add up what was taken in; TrainingError at the first loss or gradient that is not finite."""
+        if not self._unread:
+            return
+        tensors = [value.double() for values, _, _ in self._unread for value in values.values()]
+        numbers = iter(torch.stack(tensors).tolist())
+        for values, weight, slide_ids in self._unread:
+            found = {name: next(numbers) for name in values}
+            if not math.isfinite(found.get("loss", 0.0)):
+                shown = ", ".join(f"{name} {value:g}" for name, value in found.items())
+                raise self._not_finite(f"the loss ({shown})", slide_ids)
+            if not math.isfinite(found.get("gradient_norm", 0.0)):
+                raise self._not_finite("the gradient", slide_ids)
+            for name, value in found.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value * weight
+                self.weights[name] = self.weights.get(name, 0) + weight
+        self._unread.clear()
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each value."""
+        self.read()
+        return {name: total / self.weights[name] for name, total in self.sums.items()}
+
+    def _not_finite(self, what: str, slide_ids: Sequence[str]) -> TrainingError:
+        return TrainingError(
+            f"{what} is not finite in epoch {self.epoch + 1}, at slides {', '.join(slide_ids)}; "
+            "look at their features and expression, or lower training.learning_rate"
+        )
 
 
 def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:

@@ -46,7 +46,7 @@ class Objective(Protocol):
     def loss(self, model: nn.Module, batch: Any) -> Loss:
         """Return the loss of a batch."""
 
-    def coordinate(self, model: nn.Module) -> float | None:
+    def coordinate(self, model: nn.Module) -> Tensor | None:
         """Change gradients before a step; return the share of magnifications in conflict, None if not looked at."""
 
 
@@ -69,11 +69,10 @@ def _task_loss(
     Without any, the loss is 0 and there is no probability.
     """
     both = [expert.float() for expert in logits.values()]
-    observed = batch.observed
-    if not batch.all_labelled:
-        chosen = (batch.label >= 0).nonzero().squeeze(1)
-        if not len(chosen):
-            return torch.stack([x.sum() for x in both]).sum() * 0, both[0].new_zeros(0)
+    observed, chosen = batch.observed, batch.labelled
+    if not len(chosen):
+        return torch.stack([x.sum() for x in both]).sum() * 0, both[0].new_zeros(0)
+    if len(chosen) < len(batch.label):
         both, observed = [x[chosen] for x in both], observed.of(chosen)
     loss = torch.stack([target.loss(x, observed, weights) for x in both]).sum()
     with torch.no_grad():
@@ -151,25 +150,25 @@ class TeacherObjective:
             self._confidence.setdefault(m, []).append(torch.stack(sums))
 
     @torch.no_grad()
-    def coordinate(self, model: nn.Module) -> float | None:
+    def coordinate(self, model: nn.Module) -> Tensor | None:
         """Apply CGC to the gradients of the experts' classifiers, or of the patch tokens that all branches read."""
         assert isinstance(model, Teacher)
         if not self.config.cgc:
             return None
-        conflicts = 0
+        conflicts = []
         for m in model.config.experts:
             sure = torch.stack(self._confidence[m]).sum(dim=0)
             if m in self._shared:
-                conflicts += self._coordinate_shared(model.patch_tokens(m), self._shared[m], sure)
+                conflicts.append(self._coordinate_shared(model.patch_tokens(m), self._shared[m], sure))
                 continue
             gradient = model.expert(m).weight.grad  # (outputs, K c)
             assert gradient is not None
-            conflicts += coordinate_classifier(gradient, sure, self.projections, self.by_row)
+            conflicts.append(coordinate_classifier(gradient, sure, self.projections, self.by_row))
         self._confidence.clear()
         self._shared.clear()
-        return conflicts / len(model.config.experts)
+        return torch.stack(conflicts).double().mean()
 
-    def _coordinate_shared(self, block: nn.Module, read: Sequence[SharedTokens], sure: Tensor) -> bool:
+    def _coordinate_shared(self, block: nn.Module, read: Sequence[SharedTokens], sure: Tensor) -> Tensor:
         """Set the gradients of a block to the sum of what the branches ask of it, coordinated; return whether any two conflicted."""
         parameters = [parameter for parameter in block.parameters() if parameter.requires_grad]
         wanted = []
@@ -180,8 +179,7 @@ class TeacherObjective:
             ]
             wanted.append(torch.cat([torch.stack(found).sum(dim=0).flatten() for found in zip(*parts)]))
         conflict = any_conflict(wanted)
-        if conflict:
-            wanted = coordinate_gradients(wanted, sure, self.projections)
+        wanted = coordinate_gradients(wanted, sure, self.projections)
         whole = torch.stack(wanted).sum(dim=0).split([parameter.numel() for parameter in parameters])
         for parameter, gradient in zip(parameters, whole, strict=True):
             parameter.grad = gradient.view_as(parameter).to(parameter.dtype)
@@ -203,7 +201,7 @@ class StudentObjective:
         task, probability = _task_loss(self.target, output.logits, batch, self.class_weights)
         return Loss(task, {"task": task}, probability)
 
-    def coordinate(self, model: nn.Module) -> float | None:
+    def coordinate(self, model: nn.Module) -> Tensor | None:
         """Leave the gradients as they are."""
         return None
 
@@ -252,8 +250,8 @@ class DistilledObjective:
         parts = {"task": task}
         zero = task.new_zeros(())
         parts |= {"mse": zero, "kl": zero, "order": zero}
-        taught = batch.has_expression
-        if bool(taught.any()):
+        taught = batch.paired
+        if len(taught):
             rows = batch.index[taught]
             for m in model.config.experts:
                 prototypes = output.prototypes[m][taught].float()  # (b, K, c)
@@ -271,6 +269,6 @@ class DistilledObjective:
                     parts["order"] = parts["order"] + self.config.w_order * order
         return Loss(torch.stack(list(parts.values())).sum(), parts, probability)
 
-    def coordinate(self, model: nn.Module) -> float | None:
+    def coordinate(self, model: nn.Module) -> Tensor | None:
         """Leave the gradients as they are."""
         return None

@@ -6,12 +6,20 @@ distances are divided by the width, so that densities do not depend on it, and t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pathduet.models.precision import at_least_float32
+
+#: Slides that a GPU clusters at once.
+_SLIDES = 8
+#: Rows that are worked on at once: a block of 2,500 columns fits a core's cache.
+_ROWS = 128
+#: Columns that are looked at together for the nearest neighbours.
+_GROUP = 25
 
 
 class Clusters(NamedTuple):
@@ -47,7 +55,7 @@ def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> C
         K, between 1 and N.
     n_neighbors : int or Tensor
         Nearest neighbours in the density, the token itself included; one number, or (B,) one per slide (where
-        tokens are repeated, a token's own copies use up neighbours). More than N counts as N.
+        tokens are repeated, a token's own copies use up neighbours). More than N counts as N. A tensor on a GPU has to be waited for.
 
     Returns
     -------
@@ -62,9 +70,9 @@ def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> C
 
     Notes
     -----
-    Slides are done one after the other with one N x N matrix: memory does not grow with B or C. Ties are exact for
-    copies of a token and for tokens of small whole numbers. Densities are compared by their exponents, so
-    that tokens far apart are told apart where the density itself is 0 in floating point.
+    Memory is that of one N x N matrix on the CPU, of up to eight on a GPU, whatever B and C. The matrix is symmetric bit by
+    bit; ties are exact for copies of a token and for tokens of small whole numbers. Densities are compared by their
+    exponents, so that tokens far apart are told apart where the density itself is 0 in floating point. Nothing is read back from a GPU.
 
     References
     ----------
@@ -80,71 +88,119 @@ def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> C
     if len(neighbors) != B or min(neighbors, default=1) < 1:
         raise ValueError(f"n_neighbors must be at least 1, one number or {B}; found {n_neighbors}")
     tokens = at_least_float32(tokens)
-    clusters = Clusters(
-        torch.empty(B, N, dtype=torch.int64, device=tokens.device),
-        torch.empty(B, n_clusters, dtype=torch.int64, device=tokens.device),
-        torch.empty(B, N, dtype=tokens.dtype, device=tokens.device),
-        torch.empty(B, N, dtype=tokens.dtype, device=tokens.device),
-    )
+    slides = 1 if tokens.device.type == "cpu" else _SLIDES
+    squared = tokens.new_empty(min(slides, B), N, N)
+    counts = [neighbors[i : i + slides] or [1] for i in range(0, max(B, 1), slides)]
     # Distances between neighbours are lost in bfloat16.
     with torch.autocast(tokens.device.type, enabled=False):
-        for b in range(B):
-            found = _cluster_slide(tokens[b], n_clusters, min(neighbors[b], N))
-            for whole, part in zip(clusters, found, strict=True):
-                whole[b] = part
-    return clusters
+        found = [
+            _cluster_slides(part, n_clusters, [min(k, N) for k in of_part], squared[: len(part)])
+            for part, of_part in zip(tokens.split(slides), counts, strict=True)
+        ]
+    return Clusters(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
-def _cluster_slide(tokens: Tensor, n_clusters: int, n_neighbors: int) -> Clusters:
+def _cluster_slides(tokens: Tensor, n_clusters: int, neighbors: Sequence[int], squared: Tensor) -> Clusters:
+    """Cluster (S, N, C) tokens; `squared` (S, N, N) is overwritten."""
+    S, N, C = tokens.shape
+    positions = torch.arange(N, device=tokens.device)
     # Rounding of |a|^2 + |b|^2 - 2ab grows with |a|: centre first, on a token, so that whole numbers stay whole.
-    middle = (tokens - tokens.mean(dim=0)).square().sum(dim=1).argmin()
-    moved = tokens - tokens[middle]
-    norm, C = moved.square().sum(dim=1), tokens.shape[1]
-    squared = _squared_distances(moved, norm)  # (N, N), times the width
+    middle = (tokens - tokens.mean(dim=1, keepdim=True)).square().sum(dim=2).argmin(dim=1)
+    moved = tokens - _rows(tokens, middle.unsqueeze(1))
+    norm = moved.square().sum(dim=2)
+    _squared_distances(moved, norm, out=squared)  # times the width
     # What tells copies of a token apart is rounding.
     first = _first_copies(moved, norm)
-    copied = first != torch.arange(len(first), device=first.device)
-    if bool(copied.any()):
-        squared.masked_fill_(first.unsqueeze(0) == first.unsqueeze(1), 0)
-    nearest, at = torch.topk(squared, n_neighbors, dim=1, largest=False, sorted=False)
-    # The same both ways: where two tokens are each other's nearest, their densities tie.
-    nearest = torch.minimum(nearest, squared[at, torch.arange(len(at), device=at.device).unsqueeze(1)])
-    # Minus the exponent of eq. 10.
-    spread = (nearest.sum(dim=1) / (n_neighbors * C))[first]
+    copied = first != positions
+    if tokens.device.type != "cpu" or bool(copied.any()):  # a GPU fills sooner than it answers
+        squared.masked_fill_(first.unsqueeze(1) == first.unsqueeze(2), 0)
+    nearest = _smallest(squared, max(neighbors))  # (S, N, k)
+    if min(neighbors) == max(neighbors):
+        spread = nearest.sum(dim=2) / (neighbors[0] * C)
+    else:
+        used = torch.tensor(neighbors).to(tokens.device, non_blocking=True).view(S, 1, 1)
+        beyond = positions[: nearest.shape[2]] >= used
+        spread = nearest.masked_fill(beyond, 0).sum(dim=2) / (used.squeeze(2) * C)
+    spread = spread.gather(1, first)  # minus the exponent of eq. 10
 
     # From the densest down; a stable sort puts the lower index first among equals.
-    order = torch.argsort(spread, stable=True)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device)
-    not_denser = rank.unsqueeze(0) >= rank.unsqueeze(1)  # (N, N): token j is not denser than token i
-    farthest = squared[order[0]].max()
-    separation = squared.masked_fill_(not_denser, torch.inf).amin(dim=1)  # in place: 25 MB at 2,500 tokens
-    separation[order[0]] = farthest
-    separation /= C  # eq. 11
-    separation[copied] = 0
+    order = torch.argsort(spread, dim=1, stable=True)
+    rank = torch.empty_like(order).scatter_(1, order, positions.expand(S, N))
+    densest = order[:, :1]
+    farthest = _rows(squared, densest).amax(dim=2)
+    separation = _nearest_before(squared, rank).scatter_(1, densest, farthest) / C  # eq. 11
+    separation.masked_fill_(copied, 0)
 
     score = separation.log() - spread  # log of density times separation
-    centers = torch.argsort(score, descending=True, stable=True)[:n_clusters]
+    centers = torch.argsort(score, dim=1, descending=True, stable=True)[:, :n_clusters]
     assignment = torch.zeros_like(order)
     best = torch.full_like(spread, torch.inf)
-    for k, center in enumerate(centers):
-        distance = (moved - moved[center]).square().sum(dim=1)
+    for k in range(n_clusters):
+        distance = (moved - _rows(moved, centers[:, k : k + 1])).square().sum(dim=2)
         closer = distance < best  # strictly: ties stay with the earlier centre
-        assignment[closer] = k
+        assignment.masked_fill_(closer, k)
         best = torch.where(closer, distance, best)
-    assignment[centers] = torch.arange(n_clusters, device=centers.device)
+    assignment.scatter_(1, centers, positions[:n_clusters].expand(S, n_clusters))
     return Clusters(assignment, centers, torch.exp(-spread), separation)
 
 
+def _rows(x: Tensor, at: Tensor) -> Tensor:
+    """Return of each (N, C) of a stack x (S, N, C) the rows (S, K, C) at (S, K)."""
+    return x.gather(1, at.unsqueeze(2).expand(-1, -1, x.shape[2]))
+
+
 def _first_copies(tokens: Tensor, norm: Tensor) -> Tensor:
-    """Return for each of (N, C) tokens the first that equals it; `norm` (N,) is equal where tokens are."""
-    order = torch.argsort(norm, stable=True)
-    ordered = tokens[order]
-    new = torch.ones_like(order, dtype=torch.bool)
-    new[1:] = (ordered[1:] != ordered[:-1]).any(dim=1)
-    first = torch.empty_like(order)
-    first[order] = order[new][new.cumsum(dim=0) - 1]
-    return first
+    """Return for each of (S, N, C) tokens the first of its slide that equals it; `norm` (S, N) is equal where tokens are."""
+    order = torch.argsort(norm, dim=1, stable=True)
+    ordered = _rows(tokens, order)
+    start = torch.arange(order.shape[1], device=order.device).repeat(len(order), 1)  # of each run of copies
+    start[:, 1:].masked_fill_((ordered[:, 1:] == ordered[:, :-1]).all(dim=2), 0)
+    start = start.cummax(dim=1).values
+    return torch.empty_like(order).scatter_(1, order, order.gather(1, start))
+
+
+def _squared_distances(x: Tensor, norm: Tensor, *, out: Tensor) -> None:
+    """Write |a - b|^2 of all pairs of rows of (S, N, C) with squared norms (S, N): symmetric, never negative, diagonal 0."""
+    N = x.shape[1]
+    norm = norm.unsqueeze(2)
+    ones = torch.ones_like(norm)
+    left, right = torch.cat([-2 * x, norm, ones], dim=2), torch.cat([x, ones, norm], dim=2).mT
+    for start in range(0, N, _ROWS):  # half of the products; a block stays in the cache
+        end = min(start + _ROWS, N)
+        block = torch.bmm(left[:, start:end], right[:, :, start:]).clamp_(min=0)
+        square = block[:, :, : end - start]
+        square.copy_(torch.minimum(square, square.mT))
+        out[:, start:end, start:] = block
+        out[:, end:, start:end] = block[:, :, end - start :].mT
+    out.diagonal(dim1=1, dim2=2).zero_()
+
+
+def _smallest(squared: Tensor, count: int) -> Tensor:
+    """Return the `count` smallest of each row of (S, N, N), ascending."""
+    N = squared.shape[2]
+    groups = N // _GROUP
+    inside = groups * _GROUP
+    if 2 * count > groups:
+        return torch.topk(squared, count, dim=2, largest=False).values
+    found = []
+    for rows in squared.split(_ROWS, dim=1):
+        # The smallest are among the groups with the smallest minima; a group is every `groups`-th column.
+        apart = rows[..., :inside].unflatten(2, (_GROUP, groups))
+        chosen = torch.topk(apart.amin(dim=2), count, dim=2, largest=False, sorted=False).indices
+        candidates = apart.gather(3, chosen.unsqueeze(2).expand(-1, -1, _GROUP, -1)).flatten(2)
+        candidates = torch.cat([candidates, rows[..., inside:]], dim=2)
+        found.append(torch.topk(candidates, count, dim=2, largest=False).values)
+    return torch.cat(found, dim=1)
+
+
+def _nearest_before(squared: Tensor, rank: Tensor) -> Tensor:
+    """Return (S, N): of each row of (S, N, N) the smallest number in a column of lower rank (S, N); a huge one where there is none."""
+    # One pass less than with a mask: where the rank is not lower, the smaller of two numbers is above all distances.
+    step = torch.finfo(squared.dtype).max / (4 * rank.shape[1])
+    height = (rank.to(squared.dtype) * step).unsqueeze(1)  # (S, 1, N)
+    below = height.mT - step / 2
+    blocks = zip(squared.split(_ROWS, dim=1), below.split(_ROWS, dim=1), strict=True)
+    return torch.cat([torch.maximum(rows, height - own).amin(dim=2) for rows, own in blocks], dim=1)
 
 
 @torch.no_grad()
@@ -182,12 +238,6 @@ def refine_clusters(tokens: Tensor, assignment: Tensor, centers: Tensor, rounds:
     return assignment
 
 
-def _squared_distances(x: Tensor, norm: Tensor) -> Tensor:
-    """Return |a - b|^2 for all pairs of rows of (N, C) with squared norms (N,): never negative, diagonal 0."""
-    squared = norm.unsqueeze(1) + norm
-    return squared.addmm_(x, x.T, alpha=-2).clamp_(min=0).fill_diagonal_(0)
-
-
 def merge_tokens(tokens: Tensor, assignment: Tensor, weights: Tensor, n_clusters: int) -> Tensor:
     """Merge each cluster into the weighted mean of its tokens (eq. 12).
 
@@ -223,7 +273,7 @@ def merge_tokens(tokens: Tensor, assignment: Tensor, weights: Tensor, n_clusters
     if not tokens.is_floating_point():
         tokens = tokens.float()
     B, N, _ = tokens.shape
-    members = torch.nn.functional.one_hot(assignment.long(), n_clusters).to(tokens.dtype)  # (B, N, K)
+    members = tokens.new_zeros(B, N, n_clusters).scatter_(2, assignment.long().unsqueeze(2), 1)
     shares = members * weights.reshape(B, N, 1).to(tokens.dtype)
     total = shares.sum(dim=1, keepdim=True)  # (B, 1, K)
     shares = shares / torch.where(total > 0, total, torch.ones_like(total))
