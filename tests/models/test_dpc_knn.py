@@ -13,6 +13,7 @@ from sklearn.metrics import pairwise_distances
 from torch.profiler import ProfilerActivity, profile
 
 from pathduet.models import dpc_knn, merge_tokens
+from pathduet.models.method.dpc_knn import _cluster_slides
 
 
 def reference(tokens: torch.Tensor, n_clusters: int, n_neighbors: int) -> tuple[list, list, list, list]:
@@ -268,3 +269,35 @@ def test_merging_passes_gradcheck() -> None:
     weights = (torch.rand(2, 7, dtype=torch.float64) + 0.5).requires_grad_()
     assignment = torch.tensor([[0, 1, 0, 1, 1, 0, 0], [1, 1, 0, 1, 1, 1, 1]])
     assert torch.autograd.gradcheck(lambda t, w: merge_tokens(t, assignment, w, 2), (tokens, weights))
+
+
+@pytest.mark.parametrize("N", [260, 400])
+def test_many_tokens_are_clustered_as_the_equations_say(N: int) -> None:
+    """Blocks of rows and groups of columns change nothing: whole numbers, so that all distances are exact and many tie."""
+    K, k = 3, 5
+    tokens = torch.randint(-4, 5, (2, N, 5), generator=torch.Generator().manual_seed(N)).float()
+    found = dpc_knn(tokens, K, k)
+    for b, x in enumerate(tokens.double()):
+        distance = (x.unsqueeze(1) - x).square().sum(dim=2)
+        spread = distance.sort(dim=1).values[:, :k].sum(dim=1)
+        rank = torch.argsort(torch.argsort(spread, stable=True))
+        separation = distance.masked_fill(rank >= rank.unsqueeze(1), torch.inf).amin(dim=1)
+        densest = int(rank.argmin())
+        separation[densest] = distance[densest].max()
+        assert torch.equal(found.separation[b].double() * 5, separation)
+        score = (separation / 5).log() - spread / (k * 5)
+        centers = torch.argsort(score, descending=True, stable=True)[:K]
+        assert torch.allclose(score[found.centers[b]], score[centers], atol=1e-6)
+        nearest = distance[:, found.centers[b]]
+        chosen = nearest.gather(1, found.assignment[b].unsqueeze(1)).squeeze(1)
+        assert torch.equal(chosen, nearest.amin(dim=1))
+
+
+def test_slides_together_are_clustered_as_each_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens, neighbors = torch.randn(3, 300, 8, generator=generator), [5, 4, 7]
+    tokens[1, 100:] = tokens[1, :100].repeat(2, 1)
+    together = _cluster_slides(tokens, 2, neighbors, torch.empty(3, 300, 300))
+    alone = dpc_knn(tokens, 2, torch.tensor(neighbors))
+    assert torch.equal(together.assignment, alone.assignment) and torch.equal(together.centers, alone.centers)
+    assert torch.allclose(together.density, alone.density)

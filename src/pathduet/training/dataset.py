@@ -79,9 +79,8 @@ class Batch:
     index: Tensor  #: (B,) positions in the dataset
     slide_ids: tuple[str, ...]  #: for errors; the patient where there is no slide
     patches: dict[str, Tensor]  #: (B, N, d) float32 by magnification
-    repeats: dict[
-        str, Tensor
-    ]  #: (B,) int64: how often a tile stands among the tokens, at most; always on the CPU
+    #: (B,) int64: how often a tile stands among the tokens, at most; always on the CPU
+    repeats: dict[str, Tensor]
     genes: dict[str, Tensor]  #: (B, G) by subspace, zeros where there is no expression
     has_expression: Tensor  #: (B,) bool
     label: Tensor  #: (B,) int64
