@@ -69,7 +69,9 @@ def step(kind: str, batch: Batch) -> tuple[torch.nn.Module, Objective]:
         return student, StudentObjective(CLASSES, CONFIG)
     with torch.no_grad():
         said = teacher(*teacher_inputs(batch))
-    return student, DistilledObjective(CLASSES, CONFIG, None, TeacherTargets(said.logits, said.representation))
+    return student, DistilledObjective(
+        CLASSES, CONFIG, None, TeacherTargets(said.logits, said.representation)
+    )
 
 
 @pytest.mark.parametrize("kind", ["teacher", "student", "distilled"])
