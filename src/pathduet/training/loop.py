@@ -39,7 +39,7 @@ class TrainingItems(Protocol):
         """Return some items stacked, with `slide_ids` (to name them in errors) and `to(device)`."""
 
 
-#: Steps after which losses and gradients are read from the device and must be finite; an epoch's end comes first, too.
+#: Steps after which losses and gradients are read from a GPU and must be finite; they are at an epoch's end, too.
 READ_EVERY = 20
 #: Learning rate of a step (from 0) of all steps.
 Schedule = Callable[[int, int, TrainingConfig], float]
@@ -230,6 +230,8 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
             if len(loss.probability):
                 values["observed_probability"] = loss.probability.mean()
             curves.add(values, count, batch.slide_ids)
+            if device.type == "cpu":  # it costs nothing there, and to sample at points that are not numbers would crash
+                curves.read()
             (loss.total * (count / slides)).backward()
         conflict = objective.coordinate(model)
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
