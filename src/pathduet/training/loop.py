@@ -230,7 +230,9 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
             if len(loss.probability):
                 values["observed_probability"] = loss.probability.mean()
             curves.add(values, count, batch.slide_ids)
-            if device.type == "cpu":  # it costs nothing there, and to sample at points that are not numbers would crash
+            if (
+                device.type == "cpu"
+            ):  # it costs nothing there, and to sample at points that are not numbers would crash
                 curves.read()
             (loss.total * (count / slides)).backward()
         conflict = objective.coordinate(model)
