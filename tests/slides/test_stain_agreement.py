@@ -9,8 +9,16 @@ import pytest
 from PIL import Image
 
 from pathduet.slides.settings import StainSettings
-from pathduet.slides.stain.colour_table import normalizer, tabulated
-from pathduet.slides.stain.stain_matrix import fit_stains, stained_pixels, target_stains
+from pathduet.slides.stain import vahadane
+from pathduet.slides.stain.colour_table import normalizer
+from pathduet.slides.stain.stain_matrix import (
+    WHITE,
+    Stains,
+    fit_stains,
+    stained_pixels,
+    target_stains,
+    white_table,
+)
 
 from .synthetic_slides import stained_image
 
@@ -84,11 +92,22 @@ def test_pixels_are_staintools_to_a_level_on_real_tissue(test_data: Path, name: 
         agreement(np.asarray(picture.convert("RGB"))[:300, :300])
 
 
-def test_the_table_of_all_colours_is_the_closed_form() -> None:
-    image = golden_input()
-    settings = StainSettings()
-    change = normalizer(fit_stains(stained_pixels(image, settings), settings), target_stains(settings))
+@pytest.mark.parametrize("white", [WHITE, (250.0, 238.0, 205.0)])
+def test_colours_become_what_the_closed_form_says_whenever_they_are_met(
+    white: tuple[float, float, float],
+) -> None:
+    target = target_stains(StainSettings())
+    source = Stains(target.matrix[:, [0, 2, 1]], np.array([1.2, 0.9]), 1, white=white)
     noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
-    table = tabulated(change)
-    for rgb in (image, noise, np.full((2, 2, 3), 255, np.uint8)):
-        assert np.array_equal(table(rgb), change(rgb))
+    colours = np.concatenate([noise, golden_input()[:, :200]])
+    balanced = np.take_along_axis(white_table(white), colours.reshape(-1, 3), axis=0)
+    amounts = vahadane.concentrations(vahadane.optical_density(balanced), source.matrix)
+    ratio = target.max_concentrations / source.max_concentrations
+    expected = 255 * np.exp(-(amounts * ratio) @ target.matrix).reshape(colours.shape)
+    change = normalizer(source, target)
+    first = change(colours)
+    assert np.abs(first - expected).max() < 0.501
+    assert np.array_equal(change(colours), first)  # from the table
+    assert np.array_equal(change(colours[::-1, ::-1]), first[::-1, ::-1])
+    assert np.array_equal(normalizer(source, target)(colours[7:]), first[7:])  # met in another order
+    assert first.flags.c_contiguous and change(colours[0, 0]).shape == (3,)

@@ -20,7 +20,6 @@ from pathduet.slides import tile_loader
 from pathduet.slides.features_stage import encode_slide
 from pathduet.slides.isolation import resident_bytes
 from pathduet.slides.stages import run_stage
-from pathduet.slides.stain.colour_table import tabulated
 from pathduet.slides.stain_stage import load_normalizer
 from pathduet.slides.tile_loader import Loader, ProcessTileLoader, TileLoader
 from pathduet.slides.tiles_file import read_tiles
@@ -51,22 +50,21 @@ def tiles_of(loader: Loader, folder: Path) -> dict[tuple[str, int], bytes]:
     return {(t.magnification, t.row): b"" if t.image is None else t.image.tobytes() for t in found}
 
 
-@pytest.mark.parametrize("table", [True, False])
-def test_processes_and_threads_load_the_same_tiles(prepared: tuple[SlideRow, Path], table: bool) -> None:
+def test_processes_and_threads_load_the_same_tiles(prepared: tuple[SlideRow, Path]) -> None:
     slide, folder = prepared
     change, _, _ = load_normalizer(folder / "stain.json")
-    threads = TileLoader(slide, read_tiles(folder / "tiles.h5"), tabulated(change) if table else change, 2)
+    threads = TileLoader(slide, read_tiles(folder / "tiles.h5"), change, 2)
     expected = tiles_of(threads, folder)
-    assert tiles_of(ProcessTileLoader(slide, folder, 2, table), folder) == expected
+    assert tiles_of(ProcessTileLoader(slide, folder, 2), folder) == expected
     # and the next slide is read by the processes that are there
     before = {child.pid for child in multiprocessing.active_children()}
-    assert tiles_of(ProcessTileLoader(slide, folder, 2, table), folder) == expected
+    assert tiles_of(ProcessTileLoader(slide, folder, 2), folder) == expected
     assert before == {child.pid for child in multiprocessing.active_children()} and len(before) == 2
 
 
 def test_a_reader_process_that_dies_costs_its_slide_and_no_other(prepared: tuple[SlideRow, Path]) -> None:
     slide, folder = prepared
-    loader = ProcessTileLoader(slide, folder, 1, False)
+    loader = ProcessTileLoader(slide, folder, 1)
     rows = {name: np.arange(len(table.grid)) for name, table in read_tiles(folder / "tiles.h5").items()}
     with loader, pytest.raises(SlideError, match="reader process ended") as error:
         for i, _ in enumerate(loader.tiles(rows, 1)):
@@ -75,7 +73,7 @@ def test_a_reader_process_that_dies_costs_its_slide_and_no_other(prepared: tuple
                     os.kill(child.pid or 0, signal.SIGSEGV)
                     child.join()
     assert error.value.reason == "failed"
-    assert len(tiles_of(ProcessTileLoader(slide, folder, 1, False), folder)) == sum(map(len, rows.values()))
+    assert len(tiles_of(ProcessTileLoader(slide, folder, 1), folder)) == sum(map(len, rows.values()))
 
 
 class OnTheGpu:

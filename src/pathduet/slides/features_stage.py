@@ -24,15 +24,13 @@ from pathduet.slides.encoders.encoder import load_encoder
 from pathduet.slides.encoders.engines import Encoder
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.source import SOURCE, read_content, slide_files
-from pathduet.slides.stain.colour_table import Normalizer, tabulated
+from pathduet.slides.stain.colour_table import Normalizer
 from pathduet.slides.stain_stage import load_normalizer
 from pathduet.slides.status import StageResult
 from pathduet.slides.tile_loader import LoadedTile, Loader, ProcessTileLoader, TileLoader
 from pathduet.slides.tiles_file import TileTable, read_tiles
 
 _MAX_FLOAT16 = 65504.0
-#: Tiles from which on a table of all colours is quicker to fill than to do without.
-TABLE_PAYS = 200
 
 
 def encoded_rows(
@@ -109,9 +107,7 @@ def encode_slide(
     tables = read_tiles(folder / "tiles.h5")
     normalise, matrix, backend = load_normalizer(folder / "stain.json")
     most = settings.tile.max_tiles
-    count = sum(min(len(tiles.grid), most) for tiles in tables.values())
-    table = backend == "closed_form" and count >= TABLE_PAYS
-    with _loader(slide, settings, folder, tables, normalise, table, threads, encoder) as loader:
+    with _loader(slide, settings, folder, tables, normalise, threads, encoder) as loader:
         encoded = encode_tiles(
             slide, tables, most, loader, encoder, settings.encoder.batch_size, settings.tile.max_failed_tiles
         )
@@ -165,14 +161,12 @@ def _loader(
     folder: Path,
     tables: Mapping[str, TileTable],
     normalise: Normalizer,
-    table: bool,
     threads: int,
     encoder: Encoder,
 ) -> Loader:
     if threads > 1 and encoder.device.startswith("cuda"):
-        return ProcessTileLoader(slide, folder, threads, table, settings.tile.min_sharpness)
-    change = tabulated(normalise) if table else normalise
-    return TileLoader(slide, tables, change, threads, settings.tile.min_sharpness)
+        return ProcessTileLoader(slide, folder, threads, settings.tile.min_sharpness)
+    return TileLoader(slide, tables, normalise, threads, settings.tile.min_sharpness)
 
 
 def _check_enough(slide: SlideRow, encoded: Mapping[str, EncodedTiles], min_tiles: int) -> None:

@@ -96,6 +96,8 @@ def box_means(
     -------
     (n,) array
     """
+    if not values.any():
+        return np.zeros(len(boxes))
     height, width = values.shape
     exact = np.asarray(values).dtype == np.bool_  # counts need half the memory of sums
     integral = np.zeros((height + 1, width + 1), np.int32 if exact else np.float64)

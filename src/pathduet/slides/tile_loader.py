@@ -27,7 +27,7 @@ from pathduet.core.faults import MachineFault
 from pathduet.slides.blur import flaw
 from pathduet.slides.isolation import CRASHES
 from pathduet.slides.readers.reader import SlideReader
-from pathduet.slides.stain.colour_table import Normalizer, tabulated
+from pathduet.slides.stain.colour_table import Normalizer
 from pathduet.slides.stain_stage import load_normalizer
 from pathduet.slides.tile_blocks import Block, ReadTile, plan_blocks, read_block, share_pixels
 from pathduet.slides.tiles_file import TileTable, read_tiles
@@ -155,7 +155,6 @@ class _Job:
     token: str
     slide: SlideRow
     folder: Path
-    table: bool
     min_sharpness: float
     shared: bool
 
@@ -169,8 +168,6 @@ class ProcessTileLoader(Loader):
     folder : Path
         Where the slide's tiles.h5 and stain.json are.
     processes : int
-    table : bool
-        Whether each process makes the colour map a table.
     min_sharpness : float
 
     Raises
@@ -179,14 +176,12 @@ class ProcessTileLoader(Loader):
         ``failed`` from :meth:`tiles` if a reader process ends in the middle of the slide; the next slide gets new ones.
     """
 
-    def __init__(
-        self, slide: SlideRow, folder: Path, processes: int, table: bool, min_sharpness: float = 0.0
-    ) -> None:
+    def __init__(self, slide: SlideRow, folder: Path, processes: int, min_sharpness: float = 0.0) -> None:
         tables = read_tiles(folder / "tiles.h5")
         with SlideReader(slide.slide_id, slide.path, slide.scene) as reader:
             shared = share_pixels(tables, reader)
         super().__init__(tables, shared, processes)
-        self._job = _Job(uuid.uuid4().hex, slide, folder, table, min_sharpness, shared)
+        self._job = _Job(uuid.uuid4().hex, slide, folder, min_sharpness, shared)
 
     def _submit(self, block: Block) -> Future[list[LoadedTile]]:
         return _processes(self._count).submit(_load_in_process, self._job, block)
@@ -245,7 +240,7 @@ def _load_in_process(job: _Job, block: Block) -> list[LoadedTile]:
         normalise, _, _ = load_normalizer(job.folder / "stain.json")
         preparation = _Preparation(
             read_tiles(job.folder / "tiles.h5"),
-            tabulated(normalise) if job.table else normalise,
+            normalise,
             job.min_sharpness,
             job.shared,
         )

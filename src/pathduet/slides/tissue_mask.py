@@ -132,6 +132,8 @@ def _spread(planes: Planes) -> NDArray[np.float32]:
 def _without_small(mask: NDArray[np.bool_], min_pixels: float) -> NDArray[np.bool_]:
     from scipy import ndimage
 
+    if not mask.any():
+        return mask
     labels, _ = ndimage.label(mask)
     keep = np.bincount(labels.ravel()) >= min_pixels
     keep[0] = False
@@ -140,9 +142,13 @@ def _without_small(mask: NDArray[np.bool_], min_pixels: float) -> NDArray[np.boo
 
 def _even(plane: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return where neighbours hardly differ: on glass and on ink."""
-    from scipy import ndimage
 
-    return np.asarray(ndimage.maximum_filter(plane, 3) - ndimage.minimum_filter(plane, 3) <= _EVEN)
+    def extreme(of: np.ufunc) -> NDArray[np.uint8]:  # of 3 x 3 pixels, many times as fast as scipy's filters
+        rows = of(of(padded[:-2], padded[1:-1]), padded[2:])
+        return np.asarray(of(of(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]))
+
+    padded = np.pad(plane, 1, mode="edge")
+    return np.asarray(extreme(np.maximum) - extreme(np.minimum) <= _EVEN)
 
 
 def _pen(ink: NDArray[np.bool_], image: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
