@@ -133,7 +133,7 @@ def _without_small(mask: NDArray[np.bool_], min_pixels: float) -> NDArray[np.boo
     from scipy import ndimage
 
     if not mask.any():
-        return mask
+        return np.zeros_like(mask)
     labels, _ = ndimage.label(mask)
     keep = np.bincount(labels.ravel()) >= min_pixels
     keep[0] = False
