@@ -22,7 +22,8 @@ BOTH: tuple[Modality, ...] = ("slides", "expression")
 CLINICAL: tuple[Modality, ...] = ("clinical",)
 _PAPER = "Zhang, Wang, Liu, Yu, Li: Disentangled Multi-modal Learning of Histology and Transcriptomics"
 _NETWORKS = "pathduet.models.baselines"
-_GREY = "#6b7177"
+#: Of clinical models: no network's colour, and not the grey of axes.
+_BROWN = "#8a6d3b"
 _TITLES = {
     "teacher": "Teacher",
     "student": "Student",
@@ -344,7 +345,7 @@ def clinical_models(config: Mapping[str, Any]) -> dict[str, Model]:
             said = " + ".join(_covariate_title(config, column) for column in columns)
             models[f"{name}_{chosen}"] = Model(
                 f"{name}_{chosen}", f"{title}: {said}", "clinical", source, CLINICAL, CLINICAL, task_kinds=(kind,),
-                covariates=tuple(columns), covariate_set=chosen, colour=_GREY, short=f"{short}: {said}",
+                covariates=tuple(columns), covariate_set=chosen, colour=_BROWN, short=f"{short}: {said}",
             )  # fmt: skip
     return models
 

@@ -105,7 +105,6 @@ def spread(table: pd.DataFrame, metrics: Sequence[str], catalogue: Catalogue) ->
                 axis.axvline(CHANCE[metric], color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
             axis.set_title(METRIC_NAMES[metric])
             axis.set_ylim(len(keys) - 0.4, -0.6)
-            axis.grid(axis="y", visible=False)
         for axis in grid[:, 0]:
             axis.set_yticks(range(len(keys)), [short_name(model, catalogue) for model, _, _ in keys])
         return figure
@@ -133,7 +132,6 @@ def endpoints(tables: Mapping[str, pd.DataFrame], metric: str, catalogue: Catalo
                 axis.axvline(CHANCE[metric], color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
             axis.set_title(textwrap.fill(title, 26))
             axis.set_ylim(len(models) - 0.4, -0.6)
-            axis.grid(axis="y", visible=False)
         axes[0].set_yticks(range(len(models)), [short_name(model, catalogue) for model in models])
         return figure
 

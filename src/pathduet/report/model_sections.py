@@ -34,6 +34,8 @@ _CURVES = {
     "survival": survival_blocks,
     "regression": regression_blocks,
 }
+#: Columns of metrics that fit beside each other on the page.
+_METRICS_A_TABLE = 6
 _SPREAD_CAPTION = (
     "Open dots: folds. Diamond: their mean. Band: 95 % patient bootstrap interval of the mean. Dashed: a model that "
     "knows nothing."
@@ -266,24 +268,23 @@ def _by_reason(reasons: Mapping[int | str, str]) -> list[tuple[str, str]]:
     return [(f"fold{'s' if len(of) > 1 else ''} {', '.join(of)}", reason) for reason, of in folds.items()]
 
 
-def _metrics_table(found: Findings, name: str, rows: pd.DataFrame, metrics: list[str]) -> Block:
+def _metrics_tables(found: Findings, name: str, rows: pd.DataFrame, metrics: list[str]) -> list[Block]:
+    """Return the first metrics, the gain and the counts of each model, and folded the other metrics: tables that fit the page."""
     heads, models = metric_cells(rows, metrics, Words(found.tasks, found.catalogue))
     # what all rows share is said once, below
     units = dict.fromkeys(str(unit) for unit in rows["unit"] if unit)
     variants = dict.fromkeys(str(v) for v in rows["variant"].dropna() if v not in ("", "clinical"))
     apart = [name for name, known in (("unit", units), ("variant", variants)) if len(known) > 1]
     reference = gain_over(rows)
-    if reference:
-        heads[-1] = "Gain"
+    columns = {head: [_two_lines(cells[place]) for *_, cells in models] for place, head in enumerate(heads)}
+    gain = {"Gain": columns.pop(heads.pop())} if reference else {}
+    first = {head: columns.pop(head) for head in heads[: _METRICS_A_TABLE - 2]} | gain
     counts = (
-        {"Patients": "n_patients", "Slides": "n_slides"} if found.has_slides else {"Patients": "n_patients"}
+        {"n_patients": "Patients", "n_slides": "Slides"} if found.has_slides else {"n_patients": "Patients"}
     )
-    columns = ["Model", *heads, *counts, *(name.capitalize() for name in apart)]
-    body = [
-        [short_name(first["model"], found.catalogue), *map(_two_lines, cells),
-         *(first[part] for part in (*counts.values(), *apart))]
-        for _, first, cells in models
-    ]  # fmt: skip
+    first |= {
+        counts.get(part, part.capitalize()): [row[part] for _, row, _ in models] for part in (*counts, *apart)
+    }
     said = "Mean ± SD (ddof 0) over folds [95 % patient bootstrap interval of the mean]."
     if len(units) == 1:
         said += f" One case is one {next(iter(units))}."
@@ -294,16 +295,29 @@ def _metrics_table(found: Findings, name: str, rows: pd.DataFrame, metrics: list
             f" Gain: over {named(reference, found.catalogue).full_title}, on the patients that both predict, positive = better, "
             "interval from paired draws."
         )
-    if len({first["n_patients"] for _, first, _ in models if first["n_folds"]}) > 1:
+    if len({row["n_patients"] for _, row, _ in models if row["n_folds"]}) > 1:
         said += " Not every row is about the same patients (see the counts): compare rows with that in mind."
-    numbers = [column for column in columns[1:] if column.lower() not in apart]
-    return table(f"metrics-{name}", columns, body, numbers=numbers, title="Metrics with their spread",
-                 note=said, source=f"tables/{name}.tsv (also .md)")  # fmt: skip
+    titles = [short_name(row["model"], found.catalogue) for _, row, _ in models]
+    others = list(columns)
+    parts = [first]
+    parts += [
+        {head: columns[head] for head in others[start : start + _METRICS_A_TABLE]}
+        for start in range(0, len(others), _METRICS_A_TABLE)
+    ]
+    return [
+        table(
+            f"metrics-{name}" + (f"-{number}" if number else ""), ["Model", *part],
+            list(zip(titles, *part.values(), strict=True)), numbers=[head for head in part if head.lower() not in apart],
+            title=f"Further metrics: {', '.join(part)}" if number else "Metrics with their spread",
+            folded=number > 0, note="" if number else said, source=f"tables/{name}.tsv (also .md)",
+        )
+        for number, part in enumerate(parts)
+    ]  # fmt: skip
 
 
 def _two_lines(cell: str) -> str:
-    """Put the interval below the value: five metrics then fit beside each other."""
-    return cell.replace(" [", "\n[", 1)
+    """Put the interval below the value, and a gain's patients below that."""
+    return cell.replace(" [", "\n[", 1).replace(" (n", "\n(n")
 
 
 def _published(found: Findings, name: str, rows: pd.DataFrame) -> list[Block]:
@@ -361,7 +375,7 @@ def task_section(found: Findings, name: str, drawer: Drawer) -> Section:
     else:
         rows = found.tables[name]
         metrics = list(metric_names(task))
-        section.blocks.append(_metrics_table(found, name, rows, list(dict.fromkeys(rows["metric"]))))
+        section.blocks += _metrics_tables(found, name, rows, list(dict.fromkeys(rows["metric"])))
         section.blocks.append(
             drawer.draw(
                 f"spread-{name}", figures.spread, {"table": rows, "metrics": metrics, "catalogue": found.catalogue},
