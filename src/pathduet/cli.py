@@ -249,6 +249,17 @@ def status(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
+    second: Annotated[Path, typer.Argument(help="Results folder of another.")],
+) -> None:
+    """Compare two runs: which settings differ, and by how much each model differs on the same patients."""
+    from pathduet.evaluation.compare_runs import compare_runs
+
+    typer.echo(shown("\n".join(compare_runs(first, second))))
+
+
+@app.command()
 def models(
     name: Annotated[str | None, typer.Argument(help="One model: each of its settings explained.")] = None,
 ) -> None:
