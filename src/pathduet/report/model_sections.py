@@ -41,7 +41,7 @@ _SPREAD_CAPTION = (
     "knows nothing."
 )
 #: Models named in a sentence.
-_TOLD = 3
+_TOLD = 4
 
 
 def lead_of(found: Findings, name: str) -> str:
