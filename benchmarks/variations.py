@@ -176,6 +176,7 @@ class TrainedModels:
         released = base.kind == "released"
         objective: Any
         if base.role == "teacher":
+            config = replace(config, cgc=config.cgc or released)
             network = run.teacher(base.load_network(), sizes.patch_start)
             objective = (ReleasedTeacherObjective if released else TeacherObjective)(outcome, config, weights)
         else:

@@ -48,10 +48,12 @@ def test_a_variation_that_changes_nothing_is_the_base_model() -> None:
 
 def test_gradient_coordination_and_consistency_are_crossed() -> None:
     rows = [row for row in table_rows("ablation", resolved()) if row.group.startswith("gradient")]
-    assert {(row.training["cgc"], row.training["igc"]) for row in rows} == {
+    crossed = [row for row in rows if "cgc" in row.training]
+    assert {(row.training["cgc"], row.training["igc"]) for row in crossed} == {
         (c, i) for c in (0, 1) for i in (0, 1)
     }
-    assert [row.name for row in rows if row.training["cgc"] and row.training["igc"]] == ["teacher"]
+    assert [row.training for row in rows if row.name == "teacher"] == [{"cgc": False, "igc": True}]
+    assert [row.training["lambda_level"] for row in rows if row not in crossed] == [0.0]
 
 
 def test_every_variation_table_compares_at_least_two_rows_a_group() -> None:

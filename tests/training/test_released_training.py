@@ -38,7 +38,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> fake_cohort.FakeCohort:
 
 def train(cohort: fake_cohort.FakeCohort, out: Path, model: str, **folders: Path) -> Path:
     training = TrainingConfig.start_values(
-        fake_cohort.TASKS["diagnosis"], model, epochs=2, learning_rate=1e-3
+        fake_cohort.TASKS["diagnosis"], model, epochs=2, learning_rate=1e-3, cgc=True, min_steps=0
     )
     released = fake_cohort.to_train("diagnosis", f"released_{model}", training, RELEASED, **folders)
     train_model(released, cohort.data("diagnosis"), out, device="cpu")

@@ -297,7 +297,7 @@ def test_coordination_leaves_no_conflict_between_the_classifiers_blocks(
     for seed in range(10):
         torch.manual_seed(seed)
         teacher = Teacher(fake_cohort.SMALL, fake_cohort.FEATURES, fake_cohort.GENES, 4)
-        objective = TeacherObjective(outcome, TrainingConfig())
+        objective = TeacherObjective(outcome, TrainingConfig(cgc=True))
         batch = dataset.batch(range(4))
         objective.loss(teacher, batch).total.backward()
         before = {m: teacher.expert(m).weight.grad.clone() for m in MAGNIFICATIONS}
@@ -329,7 +329,7 @@ def test_coordination_of_what_the_branches_share_adds_up_to_the_plain_gradient_a
         teacher = make_teacher()  # without dropout
         gradients: dict[tuple[str, str], torch.Tensor] = {}
         for scope in ("classifier", "shared"):
-            objective = TeacherObjective(outcome, TrainingConfig(cgc_scope=scope))
+            objective = TeacherObjective(outcome, TrainingConfig(cgc=True, cgc_scope=scope, lambda_level=0.0))
             teacher.zero_grad()
             for batch in batches:
                 objective.loss(teacher, batch).total.backward()
@@ -367,7 +367,7 @@ def test_confidence_is_what_each_block_alone_gives_to_the_observed_outcome(
     cohort: fake_cohort.FakeCohort, outcome: ClassTarget | SurvivalTarget
 ) -> None:
     dataset, teacher = slide_dataset(cohort), make_teacher().eval()
-    objective, batch = TeacherObjective(outcome, TrainingConfig()), dataset.batch(range(5))
+    objective, batch = TeacherObjective(outcome, TrainingConfig(cgc=True)), dataset.batch(range(5))
     output = teacher(batch.patches["10x"], batch.patches["20x"], batch.genes)
     objective.loss(teacher, batch)
     layer = teacher.expert("10x")
@@ -385,10 +385,10 @@ def test_confidence_is_what_each_block_alone_gives_to_the_observed_outcome(
 
 def test_switches_of_coordination_and_consistency(cohort: fake_cohort.FakeCohort, tmp_path: Path) -> None:
     off = pd.read_csv(train(cohort, tmp_path / "off", cgc=False, igc=False) / "history.tsv", sep="\t")
-    on = pd.read_csv(train(cohort, tmp_path / "on") / "history.tsv", sep="\t")
+    on = pd.read_csv(train(cohort, tmp_path / "on", cgc=True) / "history.tsv", sep="\t")
     assert {"dev", "conflict_rate"} <= set(on) and not {"dev", "conflict_rate"} & set(off)
     assert on["conflict_rate"].between(0, 1).all() and (on["dev"] > 0).all()
-    assert np.allclose(on["loss"], on["task"] + on["dev"])
+    assert np.allclose(on["loss"], on["task"] + on["dev"] + on["level"])
 
 
 def test_distillation_pulls_the_student_to_the_teacher(

@@ -681,8 +681,9 @@ class Plan:
         training = {
             **configuration.training_settings(self.config["training"], base.role, task, self.tasks[task].kind),
             **planned.training,
-            # its schedule is one of so many epochs
+            # as the public code: a schedule of so many epochs, gradients coordinated
             **({"min_steps": 0} if base.kind == "released" else {}),
+            **({"cgc": True} if (base.kind, base.role) == ("released", "teacher") else {}),
         }  # fmt: skip
         shape = configuration.merge(self.config["model"], planned.model)
         if base.role == "baseline":
