@@ -53,7 +53,7 @@ from pathduet.core.config import resolve
 from pathduet.core.files import atomic_path
 from pathduet.core.source_code import code_version
 from pathduet.evaluation.bootstrap import draw, interval, replicates
-from pathduet.evaluation.components import Components
+from pathduet.evaluation.components import Components, joined
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.regressions import fit_regression
 from pathduet.evaluation.resampled_t_test import corrected_resampled_p
@@ -203,7 +203,8 @@ class Split:
     def components(self) -> pd.DataFrame:
         """Return the predictions of the regression on principal components of the same genes."""
         [values] = self.whole.values.values()
-        rows = pd.DataFrame(values.astype(np.float64), index=self.whole.patients).groupby(level=0).mean()
+        genes = pd.DataFrame(values.astype(np.float64), index=self.whole.patients).groupby(level=0).mean()
+        rows = joined(expression=genes)
         part = self.folds.set_index("patient_id")["fold"].reindex(rows.index)
         fitted = fit_regression(Components.of(rows[part != self.fold]), self.cancer.labels, self.cancer.task)
         said = fitted.predict(rows[part == self.fold])
