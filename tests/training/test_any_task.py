@@ -55,7 +55,7 @@ def history(folder: Path) -> pd.DataFrame:
 def test_a_number_is_learned_in_its_own_unit_and_distilled(
     cohort: fake_cohort.FakeCohort, tmp_path: Path
 ) -> None:
-    teacher = train(cohort, tmp_path / "teacher", "teacher")
+    teacher = train(cohort, tmp_path / "teacher", "teacher", cgc=True)
     student = train(cohort, tmp_path / "student", "student", epochs=45)
     distilled = train(
         cohort, tmp_path / "distilled", "distilled", teacher_dir=teacher, student_dir=student, epochs=45
