@@ -119,6 +119,10 @@ def test_a_failed_job_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     log.write_text("epoch 1\nERROR: S1: no tiles\nmore\n")
     failed = {"rule_name": "train", "output": ["weights", "model.json"], "log": [str(log)]}
     logger = console(shown, monkeypatch)
+    logger.handle(record("as Snakemake tells it", logging.ERROR, event=LogEvent.JOB_ERROR, **failed))
+    assert shown.getvalue() == "as Snakemake tells it\n"  # of a workflow that is not a run
+    shown.seek(shown.truncate(0))
+    logger._jobs_run = True
     logger.handle(record("x", logging.ERROR, event=LogEvent.JOB_ERROR, **failed))
     logger.handle(record("x", logging.ERROR, event=LogEvent.GROUP_ERROR, job_error_info=[failed]))
     assert shown.getvalue().splitlines() == [f"failed: train (weights); S1: no tiles; log: {log}"] * 2

@@ -60,6 +60,8 @@ class RunConsole(LogHandlerBase):
 
     def _brief(self, record: logging.LogRecord) -> str:
         event = getattr(record, "event", None)
+        if not self._jobs_run and event in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR):
+            return self.format(record)  # of another workflow, whose failures nobody else tells
         if event == LogEvent.JOB_ERROR:
             return FailedJob.of_record(vars(record)).line()
         if event == LogEvent.GROUP_ERROR:
