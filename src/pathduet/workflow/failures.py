@@ -49,7 +49,7 @@ class FailedJob:
     def line(self) -> str:
         """Return one line: rule, output, reason, log."""
         parts = [f"failed: {self.rule} ({', '.join(self.outputs[:1])})", *self.reason()[:1]]
-        return "; ".join([*parts, *(f"log: {log}" for log in self.logs[:1])])
+        return "; ".join([*parts, *([f"log: {', '.join(self.logs)}"] if self.logs else [])])
 
 
 def failed_jobs(*snakemake_logs: str | os.PathLike[str]) -> list[FailedJob]:
@@ -123,7 +123,7 @@ def failure_lines(jobs: Iterable[FailedJob], options: Sequence[str] = (), most: 
     for job in jobs[:most]:
         lines.append(f"FAILED: {job.rule} ({', '.join(job.outputs[:1])})")
         lines += [f"  {line}" for line in job.reason()]
-        lines += [f"  log: {log}" for log in job.logs[:1]]
+        lines += [f"  log: {log}" for log in job.logs]  # a cluster's own log, too
         if job.outputs:
             # the target first: --configfile takes every word that follows
             words = ["snakemake", "--cores", "1", job.outputs[0], *options]
