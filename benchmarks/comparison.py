@@ -107,10 +107,9 @@ def networks(
 ) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
     """Yield each network's name and what trains it; ours share the teacher and the student they learn from."""
     chosen = dict.fromkeys([*OURS, *BASELINES], (None, run.config.learning_rate)) | dict(settings or {})
-    ours, teachers = (Method(with_setting(run, chosen[name])) for name in ("student", "teacher"))
-    ours.teacher = teachers.teacher  # type: ignore[method-assign]
+    method = Method(*(with_setting(run, chosen[name]) for name in ("student", "teacher")))
     for name in OURS:
-        yield name, partial((teachers if name == "teacher" else ours).network, name)
+        yield name, partial(method.network, name)
     for name in BASELINES:
         yield name, partial(trained, run, name, chosen[name])
 

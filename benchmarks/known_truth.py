@@ -182,6 +182,8 @@ class Method:
     """
 
     run: Run
+    #: As teachers are trained; default: as the others.
+    teachers: Run | None = None
     trained: dict[str, nn.Module] = field(default_factory=dict)
 
     def network(self, name: str) -> nn.Module:
@@ -197,7 +199,7 @@ class Method:
 
     def teacher(self, part: Part | None = None, **changes: Any) -> nn.Module:
         """Return a teacher, trained on all slides with label and expression, or on a part of them, with changed settings."""
-        run, phantom = self.run, self.run.phantom
+        run, phantom = self.teachers or self.run, self.run.phantom
         shape = {key: changes.pop(key) for key in list(changes) if hasattr(run.sizes, key)}
         config = replace(run.config, **changes)
         network = replace(run, sizes=replace(run.sizes, **shape)).teacher()

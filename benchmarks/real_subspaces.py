@@ -56,7 +56,7 @@ from pathduet.evaluation.bootstrap import draw, interval, replicates
 from pathduet.evaluation.components import Components, joined
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.regressions import fit_regression
-from pathduet.evaluation.resampled_t_test import corrected_resampled_p
+from pathduet.evaluation.resampled_t_test import corrected_error, corrected_resampled_p
 from pathduet.expression.fold_matrix import FoldExpression, selected
 from pathduet.expression.gene_sets import gene_lists
 from pathduet.expression.prepare import MatrixSettings, build
@@ -268,8 +268,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
 def corrected_interval(differences: np.ndarray) -> tuple[float, float]:
     """Return the 95 % interval of the mean of differences (folds, seeds): that of :func:`corrected_resampled_p`'s test."""
-    error = differences.std(ddof=1) * np.sqrt(1 / differences.size + 1 / (len(differences) - 1))
-    half = t.ppf(0.975, differences.size - 1) * error
+    half = t.ppf(0.975, differences.size - 1) * corrected_error(differences)
     return float(differences.mean() - half), float(differences.mean() + half)
 
 

@@ -27,7 +27,7 @@ _BROWN = "#8a6d3b"
 _TITLES = {
     "teacher": "Teacher",
     "student": "Student",
-    "student_longer": "Student, trained as long as the distilled",
+    "student_longer": "Student trained as long as the distilled",
     "distilled": "Distilled student",
 }
 

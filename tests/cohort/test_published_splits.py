@@ -60,14 +60,24 @@ def test_a_site_is_the_sheets_or_else_the_barcodes() -> None:
     }  # fmt: skip
     with pytest.raises(InputError, match="patient P2: sites Graz, Oslo"):
         sites_of(["P1", "P2"], slides)
+
+    def at(sites: dict[str, str]) -> list[SlideRow]:
+        return [
+            SlideRow(f"s{i}", p, "x", site=one)
+            for i, (p, of) in enumerate(sites.items())
+            for one in of.split()
+        ]
+
     folds = pd.DataFrame({"patient_id": list("abcdef"), "fold": [0, 1, 0, 0, 1, 0]})
-    assert divided_sites(folds, {"a": "x", "b": "x", "c": "y", "d": "y"}) == ["x"]
-    assert divided_sites(folds, dict.fromkeys("abcd", "x")) == []  # one hospital is on every side
+    assert divided_sites(folds, at({"a": "x", "b": "x", "c": "y", "d": "y"})) == ["x"]
+    assert divided_sites(folds, at(dict.fromkeys("abcd", "x"))) == []  # one hospital is on every side
+    # a patient of two hospitals is told, not refused, while folds are not by site
+    assert divided_sites(folds, at({"a": "x", "b": "x y", "c": "z"})) == ["x"]
     patients = pd.DataFrame({"cohort": "x"}, index=[f"P{i:02d}" for i in range(12)])
-    sites = {patient: f"site {i // 3}" for i, patient in enumerate(patients.index)}
+    sites = {patient: f"site-{i // 3}" for i, patient in enumerate(patients.index)}
     labels = pd.Series("a", index=patients.index)
-    assert divided_sites(make_folds(patients, labels, folds=3, seed=1), sites) != []
-    assert divided_sites(make_folds(patients, labels, folds=3, seed=1, sites=sites), sites) == []
+    assert divided_sites(make_folds(patients, labels, folds=3, seed=1), at(sites)) != []
+    assert divided_sites(make_folds(patients, labels, folds=3, seed=1, sites=sites), at(sites)) == []
 
 
 def test_a_label_of_too_few_sites_and_the_papers_protocol_are_refused() -> None:

@@ -102,7 +102,7 @@ def test_a_run_without_slides_says_so_once_and_has_no_gap(expression_only: Repor
     sections = [a["id"] for a in page.all("section")]
     assert "slides" in sections and not {"gallery", "stain", "ledger", "heatmaps"} & set(sections)
     assert (
-        "Left out: Teacher, Student, Student, trained as long as the distilled, Distilled student (no slides)."
+        "Left out: Teacher, Student, Student trained as long as the distilled, Distilled student (no slides)."
         in page.text
     )
     assert "72 patients in the sheet" in re.sub(

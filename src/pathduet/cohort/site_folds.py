@@ -27,28 +27,32 @@ def sites_of(patients: Iterable[str], slides: Iterable[SlideRow]) -> dict[str, s
     InputError
         If a patient has slides of several sites.
     """
-    found: dict[str, set[str]] = {}
-    for slide in slides:
-        if slide.site:
-            found.setdefault(slide.patient_id, set()).add(slide.site)
     sites, problems = {}, Problems()
-    for patient in patients:
-        of = sorted(found.get(patient, ()))
+    for patient, of in _every_site(patients, slides).items():
         if len(of) > 1:
             problems.add(
                 f"slides of patient {patient}", f"sites {', '.join(of)}", "give all of them one site"
             )
         elif of:
             sites[patient] = of[0]
-        elif barcode := parse_barcode(patient):
-            sites[patient] = barcode.site
     problems.check()
     return sites
 
 
-def divided_sites(folds: pd.DataFrame, sites: Mapping[str, str]) -> list[str]:
-    """Return the sites whose patients are on both sides of some fold, where there are several sites."""
-    known = folds.assign(site=folds["patient_id"].map(sites)).dropna(subset=["site"])
+def _every_site(patients: Iterable[str], slides: Iterable[SlideRow]) -> dict[str, list[str]]:
+    named: dict[str, set[str]] = {}
+    for slide in slides:
+        if slide.site:
+            named.setdefault(slide.patient_id, set()).add(slide.site)
+    found = {patient: sorted(named.get(patient, ())) for patient in patients}
+    barcodes = {patient: parse_barcode(patient) for patient, of in found.items() if not of}
+    return found | {patient: [barcode.site] for patient, barcode in barcodes.items() if barcode}
+
+
+def divided_sites(folds: pd.DataFrame, slides: Iterable[SlideRow]) -> list[str]:
+    """Return the sites whose patients are on both sides of some fold, where there are several sites; a patient may be of several."""
+    every = _every_site(folds["patient_id"], slides)
+    known = folds.assign(site=folds["patient_id"].map(every)).explode("site").dropna(subset=["site"])
     counts = known.groupby("site")["fold"].nunique()
     return sorted(counts.index[counts > 1]) if len(counts) > 1 else []
 

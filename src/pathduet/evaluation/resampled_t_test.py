@@ -6,6 +6,11 @@ import numpy as np
 from scipy.stats import t
 
 
+def corrected_error(differences: np.ndarray) -> float:
+    """Return the corrected standard error of the mean of differences (k, s), see :func:`corrected_resampled_p`."""
+    return float(differences.std(ddof=1) * np.sqrt(1 / differences.size + 1 / (len(differences) - 1)))
+
+
 def corrected_resampled_p(differences: np.ndarray) -> float | None:
     """Return the two-sided p of no difference between two models over the folds of a cross-validation.
 
@@ -24,10 +29,9 @@ def corrected_resampled_p(differences: np.ndarray) -> float | None:
     float or None
         By Student's t with J - 1 degrees of freedom; None for one fold, an undefined difference, or one that never varies.
     """
-    folds, n = len(differences), differences.size
-    if folds < 2 or not np.isfinite(differences).all():
+    if len(differences) < 2 or not np.isfinite(differences).all():
         return None
-    mean, variance = float(differences.mean()), float(differences.var(ddof=1))
-    if variance == 0:
+    mean, error = float(differences.mean()), corrected_error(differences)
+    if error == 0:
         return 1.0 if mean == 0 else None
-    return float(2 * t.sf(abs(mean) / np.sqrt((1 / n + 1 / (folds - 1)) * variance), n - 1))
+    return float(2 * t.sf(abs(mean) / error, differences.size - 1))

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pathduet.catalogue import find, own_model
 from pathduet.cohort.folds import read_folds
@@ -27,9 +27,6 @@ from pathduet.training.networks import ModelSettings, choose
 from pathduet.training.predict import predict_model, write_representations
 from pathduet.training.search import SEARCH, search_settings
 from pathduet.training.train import ModelToTrain, train_model
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -230,9 +230,8 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
             if len(loss.probability):
                 values["observed_probability"] = loss.probability.mean()
             curves.add(values, count, batch.slide_ids)
-            if (
-                device.type == "cpu"
-            ):  # it costs nothing there, and to sample at points that are not numbers would crash
+            # it costs nothing on a CPU, which would crash sampling at points that are not numbers
+            if device.type == "cpu":
                 curves.read()
             (loss.total * (count / slides)).backward()
         conflict = objective.coordinate(model)

@@ -164,7 +164,7 @@ class Plan:
         """Sites on both sides of folds that were made here and could have kept them together."""
         if self.config["split"]["file"] or self.config["protocol"] == "paper":
             return []
-        return divided_sites(self.fold_table, sites_of(self.fold_table["patient_id"], self.slides))
+        return divided_sites(self.fold_table, self.slides)
 
     @property
     def seeds(self) -> range:
