@@ -75,14 +75,17 @@ class Run:
         known = [label for label in self.phantom.label[torch.tensor(first)].tolist() if label >= 0]
         return class_weights(known, self.outputs)
 
-    def teacher(self, kind: Any = Teacher, start: str | None = None) -> nn.Module:
+    def teacher(self, kind: Any = Teacher) -> nn.Module:
         """Return a teacher with fresh weights."""
         genes = {s: values.shape[1] for s, values in self.phantom.genes.items()}
-        return fresh(lambda: kind(self.sizes, FEATURES, genes, self.outputs), self.train, self.seed, start)
+        return self._fresh(lambda: kind(self.sizes, FEATURES, genes, self.outputs))
 
-    def student(self, kind: Any = Student, start: str | None = None) -> nn.Module:
+    def student(self, kind: Any = Student) -> nn.Module:
         """Return a student with fresh weights."""
-        return fresh(lambda: kind(self.sizes, FEATURES, self.outputs), self.train, self.seed, start)
+        return self._fresh(lambda: kind(self.sizes, FEATURES, self.outputs))
+
+    def _fresh(self, build: Callable[[], nn.Module]) -> nn.Module:
+        return fresh(build, self.train, self.seed, self.sizes.patch_start)
 
     def fit(
         self,

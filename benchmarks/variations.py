@@ -127,6 +127,7 @@ class TrainedModels:
         )
         decay = config["training"]["weight_decay"].get(task, self.training.weight_decay)
         self.training = replace(self.training, weight_decay=decay)
+        self.distilled_steps = TrainingConfig.start_values(tasks_of(config)[task], "distilled").min_steps
 
     def sizes(self, model: PlannedModel) -> ModelConfig:
         """Return a model's sizes: the benchmark's, with its own laid over them."""
@@ -172,18 +173,19 @@ class TrainedModels:
         base = find(model.base)
         if base.role == "baseline":
             return run.baseline(model.base, **model.settings)
-        sizes, outcome, weights, config = run.sizes, run.phantom.outcome, run.weights, run.config
+        outcome, weights, config = run.phantom.outcome, run.weights, run.config
         released = base.kind == "released"
         objective: Any
         if base.role == "teacher":
             config = replace(config, cgc=config.cgc or released)
-            network = run.teacher(base.load_network(), sizes.patch_start)
+            network = run.teacher(base.load_network())
             objective = (ReleasedTeacherObjective if released else TeacherObjective)(outcome, config, weights)
         else:
-            network = run.student(base.load_network(), sizes.patch_start)
+            network = run.student(base.load_network())
             objective = StudentObjective(outcome, config, weights)
         if base.role == "distilled":
-            config = replace(config, learning_rate=config.learning_rate / 2)
+            steps = 0 if released else self.distilled_steps
+            config = replace(config, learning_rate=config.learning_rate / 2, min_steps=steps)
             network.load_state_dict(others["student"].state_dict())
             if isinstance(network, Student) and network.learns_order:
                 order_prototypes(network, run.train, list(range(len(run.train))), BATCH, CPU)
@@ -302,7 +304,7 @@ def report(arguments: argparse.Namespace) -> None:
         f"    {arguments.command}", "    python benchmarks/variations.py report variations.jsonl --out docs/results/variations.md", "",
         where(machine, table.iloc[0]["code"]), "",
         f"Phantom and training as in [the comparison](comparison.md), but {PATIENTS} patients a seed, half to train and half to test, {table.iloc[0]['tokens']} tokens of {FEATURES} features at both "
-        f"magnifications, {GENES['tumor']} tumour and {GENES['tme']} TME genes, width {SIZES.width}, {EPOCHS} epochs in batches of {BATCH} (the distilled student's as well), peak rate {RATE:g}. "
+        f"magnifications, {GENES['tumor']} tumour and {GENES['tme']} TME genes, width {SIZES.width}, {EPOCHS} epochs in batches of {BATCH} (distilled students at least the package's fewest steps), peak rate {RATE:g}. "
         f"Gene selection has {SPARE_GENES} spare genes beside each of those, which know nothing and on average vary less; genes are ranked by the range between "
         "deciles on the training half. Everything but what a row is named after is the package's default.", "",
         "Mean over seeds and its 95 % t interval. Difference: to the row of the same group that is the default, paired by seed, p of the paired t test, Holm's correction within the "
