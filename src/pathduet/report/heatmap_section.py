@@ -28,7 +28,7 @@ def heatmaps(found: Findings) -> Section:
     section = Section(
         "heatmaps", "Heatmaps",
         "Where a model looked on single slides. A slide of the cross-validation is shown by the model of the fold that never saw "
-        "its patient. Definitions and limits: docs/heatmaps.md.",
+        "its patient. Definitions and limits: docs/explanations.md.",
     )  # fmt: skip
     section.blocks += _instead(found)
     pictures = sorted(
