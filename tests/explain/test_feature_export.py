@@ -296,3 +296,6 @@ def test_features_without_a_command_still_encodes(monkeypatch: pytest.MonkeyPatc
     ):
         assert CliRunner().invoke(app, ["features", *arguments]).exit_code == 0
     assert asked == [("features", Path("slides"), Path("results"), None, 2)] * 3
+    more = ["slides.tsv", "--results", "try", "--configfile", "mine.yaml"]
+    assert CliRunner().invoke(app, ["features", *more]).exit_code == 0
+    assert asked[-1] == ("features", Path("slides.tsv"), Path("try"), [Path("mine.yaml")], 1)

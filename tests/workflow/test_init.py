@@ -231,7 +231,8 @@ def test_cohorts_of_the_table_are_kept_apart(tmp_path: Path) -> None:
         f"P{i},{'ours' if i < 6 else 'theirs'},{'ab'[i % 2]}" for i in range(8)
     ]
     (tmp_path / "l.csv").write_text("\n".join(lines))
-    init(tmp_path / "l.csv", tmp_path / "o", slides=tmp_path / "s")
+    words = ["init", "--slides", tmp_path / "s", "--labels", tmp_path / "l.csv", "--out", tmp_path / "o"]
+    assert CliRunner().invoke(app, list(map(str, words))).exit_code == 0
     assert resolve(read(tmp_path / "o" / "config.yaml"))["cohorts"] == {
         "internal": ["ours", "theirs"],
         "external": [],

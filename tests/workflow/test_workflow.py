@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 import tiny_cohort
+from core.test_docs_commands import every_command, targets
 from pathduet.core.files import sha256_file
 from pathduet.evaluation.collect import read_metrics
 from pathduet.results import Results
@@ -137,7 +139,7 @@ def test_a_second_run_does_nothing_and_says_so(finished: Path) -> None:
 
 def test_one_fold_reruns_alone(finished: Path) -> None:
     target = "results/models/survival/teacher/fold-2/predictions.tsv"
-    assert dry_run(finished, target, "--forcerun", "train") == {"train": 1}
+    assert dry_run(finished, "--force", target) == {"train": 1}
 
 
 def test_a_learning_rate_retrains_and_leaves_slides_alone(finished: Path) -> None:
@@ -181,6 +183,18 @@ def test_a_slides_artifact_is_a_target(finished: Path) -> None:
     result = tiny_cohort.snakemake(finished, config_of(finished), f"results/slides/{slide}/features.h5")
     assert result.returncode in (0, 3), result.stdout[-3000:]
     assert artifact.read_bytes() == content
+
+
+def test_documented_targets_can_be_planned(finished: Path) -> None:
+    slide = pd.read_csv(finished / "cohort/slides.tsv", sep="\t").loc[3, "slide_id"]
+    documented = {target for _, words in every_command("snakemake") for target in targets(words)}
+    needs_more = {
+        "results/models/survival/mean_max/fold-0/predictions.tsv",
+        "results/new_slides/predictions.tsv",
+    }
+    assert needs_more < documented
+    wanted = {re.sub(r"SLIDE(_ID)?", slide, target) for target in documented - needs_more}
+    dry_run(finished, *sorted(wanted))
 
 
 def test_metrics_say_where_they_come_from(finished: Path) -> None:

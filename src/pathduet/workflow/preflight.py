@@ -215,7 +215,9 @@ def _check_stain_target(plan: Plan) -> None:
     try:
         target_stains(settings)
     except PathDuetError as error:
-        raise InputError.of("stain.target", str(error), "name an image (PNG, JPEG) with tissue, or `shipped`") from None
+        raise InputError.of(
+            "stain.target", str(error), "name an image (PNG, JPEG) with tissue, or `shipped`"
+        ) from None
 
 
 def _check_packages(plan: Plan, encodes: bool) -> None:
