@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# The package itself, from the checkout the workflow comes from; its dependencies stand in the environment file, locked
-# versions of them in envs/locks.
+# The package itself, linked to where this workflow's one is; its dependencies stand in the environment file, locked versions of
+# them in envs/locks.
 set -euo pipefail
-checkout="${PATHDUET_CHECKOUT:-$PWD}"
-bash "$checkout/envs/locks/install.sh" slides
-pip install --no-deps --no-build-isolation --quiet -e "$checkout"
+bash "$PATHDUET_WORKFLOW/envs/locks/install.sh" slides
+ln -sfn "$PATHDUET_PACKAGE" "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pathduet"

@@ -10,7 +10,7 @@ from pathlib import Path
 from pathduet.core.config import is_demo, read_all
 from pathduet.core.errors import PathDuetError
 from pathduet.core.parent_process import VARIABLE
-from pathduet.core.source_code import code_version
+from pathduet.core.source_code import PACKAGE, code_version
 from pathduet.result_tables import external_table
 from pathduet.results import (
     COST,
@@ -74,8 +74,8 @@ wildcard_constraints:
 
 # Jobs end when the workflow's process does, even if that is killed.
 os.environ[VARIABLE] = str(os.getpid())
-# Where envs/*.post-deploy.sh finds the package, wherever the run's own folder is.
-os.environ.update(PATHDUET_CHECKOUT=str(workflow.basedir))
+# Where envs/*.post-deploy.sh finds locks and package, wherever the run's own folder is.
+os.environ.update(PATHDUET_WORKFLOW=str(workflow.basedir), PATHDUET_PACKAGE=str(PACKAGE))
 
 
 def code(script):

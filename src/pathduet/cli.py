@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Whole-slide images and transcriptomes in, trustworthy results out. The whole pipeline runs with `snakemake`.",
+    help="Whole-slide images and transcriptomes in, trustworthy results out. `pathduet run` runs the whole pipeline.",
 )
 
 app.add_typer(import_app, name="import")
@@ -78,7 +78,7 @@ def simulate(
     make(out, workers, overwrite=overwrite, design_file=design, **numbers)
     typer.echo(f"The phantom cohort is in {out} (sheets, slides, expression, truth).")
     if design:
-        typer.echo(f"Run it: snakemake --cores 4 --configfile {out / 'config.yaml'}")
+        typer.echo(f"Run it: pathduet run -c {out / 'config.yaml'}")
 
 
 @app.command()
@@ -135,6 +135,31 @@ def check(
         report = preflight(value, open_slides=slides)
     typer.echo(shown(report.text()))
     raise typer.Exit(3 if report.lost_slides else 0)
+
+
+@app.command()
+def run(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TARGET",
+            help="Files or rules to make, all without; after `--`, options for snakemake.",
+        ),
+    ] = None,
+    config: Config = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="Cores to use; all without.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="How jobs run: slurm, or the folder of a profile of your own.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would run.")] = False,
+) -> None:
+    """Run the pipeline in this folder; without a configuration, the demo. Same as `snakemake` in a checkout.
+
+    Exit status: 0 done; 1 failed; 3 done, but some slides were lost.
+    """
+    from pathduet.workflow.run import run as start
+
+    start(targets or [], configfiles=config or [], cores=cores, profile=profile, dry_run=dry_run)
 
 
 def _run_stages(last: str, source: Path, results: Path, config: list[Path] | None, workers: int) -> None:
@@ -300,7 +325,11 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text
     try:
-        app()
+        app(prog_name="pathduet")
     except PathDuetError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

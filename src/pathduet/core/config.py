@@ -6,13 +6,13 @@ import copy
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pathduet.core.errors import InputError, Problem, Problems
+from pathduet.core.shipped import WORKFLOW
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -22,20 +22,20 @@ _REPLACED = ("subspaces",)
 
 
 def _shipped(name: str) -> dict[str, Any]:
-    text = (resources.files("pathduet") / name).read_text(encoding="utf-8")
+    text = (WORKFLOW / name).read_text(encoding="utf-8")
     return dict(yaml.load(text, Loader=_Loader))
 
 
 @lru_cache
 def schema(name: str) -> dict[str, Any]:
     """Return a shipped schema: ``config``, ``slides``, ``patients`` or ``design``."""
-    return _shipped(f"_schemas/{name}.schema.yaml")
+    return _shipped(f"schemas/{name}.schema.yaml")
 
 
 @lru_cache
 def defaults() -> dict[str, Any]:
     """Return the shipped config.yaml, the only place where a default stands. Not to be changed."""
-    return _shipped("_config.yaml")
+    return _shipped("config.yaml")
 
 
 def default(key: str) -> Any:
@@ -60,13 +60,12 @@ def preset(name: str) -> dict[str, Any]:
     if name not in known:
         advice = f"{did_you_mean(name, known)}use {', '.join(known)}, or a YAML file of your own"
         raise InputError.of("preset", f"{name!r} is unknown", advice)
-    return _shipped(f"_presets/{name}.yaml")
+    return _shipped(f"presets/{name}.yaml")
 
 
 def preset_names() -> list[str]:
     """Return the names of the shipped presets."""
-    folder = resources.files("pathduet") / "_presets"
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(path.stem for path in (WORKFLOW / "presets").glob("*.yaml"))
 
 
 class _UniqueKeyLoader(_Loader):  # type: ignore[misc]
@@ -129,7 +128,7 @@ def merge(
 
 def demo() -> dict[str, Any]:
     """Return the shipped examples/demo.yaml."""
-    return _shipped("_demo.yaml")
+    return _shipped("examples/demo.yaml")
 
 
 def is_demo(value: Mapping[str, Any]) -> bool:

@@ -7,16 +7,15 @@ locks a file named after the GPU it takes; the kernel lets go of it when the job
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
-import resource
 import sys
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 from pathduet.core.errors import PathDuetError
+from pathduet.core.file_locks import file_locks
 
 _held: list[int] = []
 
@@ -32,6 +31,7 @@ def free_gpu() -> int:
     count = torch.cuda.device_count()
     if count < 2:
         return 0
+    locks = file_locks()
     folder = Path(tempfile.gettempdir()) / f"pathduet-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
@@ -41,7 +41,7 @@ def free_gpu() -> int:
         name = str(getattr(torch.cuda.get_device_properties(number), "uuid", number))
         handle = os.open(folder / re.sub(r"[^A-Za-z0-9-]", "_", name), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.flock(handle, locks.LOCK_EX | locks.LOCK_NB)
         except OSError:
             os.close(handle)
             continue
@@ -104,5 +104,7 @@ def peak_memory_mib() -> float:
     status = Path("/proc/self/status")
     if status.is_file():
         return int(status.read_text(encoding="ascii").split("VmHWM:")[1].split()[0]) / 2**10
+    import resource  # not on Windows
+
     # kibibytes elsewhere, bytes on macOS
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pathduet import __version__
 from pathduet.core.files import sha256_file, write_json
 from pathduet.core.source_code import PACKAGE, whole_version
 
@@ -46,10 +47,10 @@ def git_commit(folder: Path = PACKAGE) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of Python, the platform, PathDuet and what its numbers depend on."""
     names = (
-        "pathduet", "snakemake", "torch", "torchvision", "numpy", "scipy", "pandas", "scanpy", "anndata", "scikit-learn", "lifelines",
+        "snakemake", "torch", "torchvision", "numpy", "scipy", "pandas", "scanpy", "anndata", "scikit-learn", "lifelines",
         "h5py", "openslide-python", "openslide-bin", "pillow", "tifffile", "staintools", "spams-bin", "safetensors", "matplotlib",
     )  # fmt: skip
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    found = {"python": platform.python_version(), "platform": platform.platform(), "pathduet": __version__}
     for name in names:
         try:
             found[name] = metadata.version(name)

@@ -9,7 +9,6 @@ Record locks (``fcntl``) also work between the machines of an NFS or Lustre disk
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ import sys
 from pathlib import Path
 
 from pathduet.core.errors import PathDuetError
+from pathduet.core.file_locks import file_locks
 
 _BUSY = (errno.EACCES, errno.EAGAIN)
 _RECORD_BYTES = 512
@@ -78,12 +78,12 @@ def hold_run(results: str | os.PathLike[str]) -> None:
     FolderInUse
         If another run holds it, with that run's process and machine.
     PathDuetError
-        If the folder cannot be written.
+        If the folder cannot be written; on Windows, which has no record locks.
     """
-    folder = Path(results)
+    locks, folder = file_locks(), Path(results)
     handle = _open_or_make(folder)
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+        locks.lockf(handle, locks.LOCK_EX | locks.LOCK_NB, 1, 0)
     except OSError as error:
         if error.errno not in _BUSY:
             _without_locks(error)
@@ -101,15 +101,15 @@ def hold_run(results: str | os.PathLike[str]) -> None:
 
 def hold_job(results: str | os.PathLike[str], name: str) -> None:
     """Hold one job's outputs until this process ends; wait for a job of the same name that is still at work."""
-    handle = _handle(Path(results))
+    locks, handle = file_locks(), _handle(Path(results))
     try:
         try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(name))
+            locks.lockf(handle, locks.LOCK_EX | locks.LOCK_NB, 1, _place(name))
         except OSError as error:
             if error.errno not in _BUSY:
                 raise
             print("an earlier run's job is still at work on these outputs: waiting for it", file=sys.stderr)
-            fcntl.lockf(handle, fcntl.LOCK_EX, 1, _place(name))
+            locks.lockf(handle, locks.LOCK_EX, 1, _place(name))
     except OSError as error:
         _without_locks(error)
 
@@ -129,11 +129,11 @@ def _handle(results: Path) -> int:
 def run_owner(results: str | os.PathLike[str]) -> str | None:
     """Return who is at work in a results folder (``process 7 on node3``), None if nobody."""
     try:
-        handle = _open(Path(results), 0)
+        locks, handle = file_locks(), _open(Path(results), 0)
     except (OSError, PathDuetError):
         return None
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+        locks.lockf(handle, locks.LOCK_EX | locks.LOCK_NB, 1, 0)
     except OSError as error:
         return (_owner(handle) or None) if error.errno in _BUSY else None
     finally:

@@ -15,10 +15,12 @@ NEUTRAL = frozenset(
     {
         "pathduet.core.config",
         "pathduet.core.errors",
+        "pathduet.core.file_locks",
         "pathduet.core.parent_process",
         "pathduet.core.progress",
         "pathduet.core.provenance",
         "pathduet.core.run_lock",
+        "pathduet.core.shipped",
         "pathduet.core.source_code",
         "pathduet.results",
         "pathduet.slides.encoders.registry",
@@ -54,7 +56,8 @@ def code_version(*starts: str | Path) -> str:
 def whole_version() -> str:
     """Return a short hash of the whole package's source."""
     digest = hashlib.sha256()
-    for file in sorted(PACKAGE.rglob("*.py")):
+    # in a wheel the workflow lies inside the package, in a checkout beside it
+    for file in sorted(set(PACKAGE.rglob("*.py")) - set((PACKAGE / "_workflow").rglob("*.py"))):
         digest.update(f"{file.relative_to(PACKAGE).as_posix()} {_file_hash(file)}\n".encode())
     return digest.hexdigest()[:12]
 

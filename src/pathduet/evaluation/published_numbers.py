@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pathduet.core.errors import InputError
+from pathduet.core.shipped import WORKFLOW
 
 _COLUMNS = ["table", "task", "model", "metric", "mean", "sd", "cohort"]
 
@@ -69,7 +69,7 @@ def published_numbers(published: Mapping[str, Any] | None) -> PublishedNumbers:
         return NONE
     name, preset = published["numbers"], str(published["preset"])
     own = preset.endswith((".yaml", ".yml"))
-    place = Path(preset).parent / name if own else resources.files("pathduet").joinpath("_presets", name)
+    place = Path(preset).parent / name if own else WORKFLOW / "presets" / name
     try:
         with place.open(encoding="utf-8") as file:
             table = pd.read_csv(file, sep="\t", comment="#")

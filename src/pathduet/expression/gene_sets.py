@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathduet.core.config import did_you_mean
 from pathduet.core.errors import InputError, Problems
+from pathduet.core.shipped import GENE_SETS
 from pathduet.expression.identifiers import harmonised_symbols
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 SHARED = "shared"
 #: Words with a meaning of their own where a subspace is named.
 RESERVED = ("drop", "all", SHARED, "concat", "parallel")
-_SHIPPED = files("pathduet") / "_genesets"
 
 
 def gene_lists(subspaces: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -67,7 +65,7 @@ def _genes_of(name: str, source: str | Mapping[str, Any]) -> list[str]:
 
 def shipped_names() -> list[str]:
     """Return the names of the shipped gene lists."""
-    return sorted(entry.name[:-4] for entry in _SHIPPED.iterdir() if entry.name.endswith(".txt"))
+    return sorted(path.stem for path in GENE_SETS.glob("*.txt"))
 
 
 def shipped(name: str) -> list[str]:
@@ -89,7 +87,7 @@ def shipped(name: str) -> list[str]:
             f"{did_you_mean(name, known)}shipped are {', '.join(known)}; give a file of your own otherwise"
         )
         raise InputError.of(f"subspaces.{name}", "no gene list of this name is shipped", advice)
-    return _parse(_SHIPPED / f"{name}.txt", f"{name}.txt")
+    return _parse(GENE_SETS / f"{name}.txt", f"{name}.txt")
 
 
 def read_gene_set(path: str | PathLike[str]) -> list[str]:
@@ -108,7 +106,7 @@ def read_gene_set(path: str | PathLike[str]) -> list[str]:
     return _parse(path, path.name)
 
 
-def _parse(source: Traversable, name: str) -> list[str]:
+def _parse(source: Path, name: str) -> list[str]:
     genes: dict[str, int] = {}
     problems = Problems()
     for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1):
@@ -135,7 +133,7 @@ def _known_as(genes: Iterable[str]) -> list[str]:
 
 def shipped_gmt() -> dict[str, tuple[str, ...]]:
     """Return the sets of the shipped ``groups.gmt``: six groups of the genes of the lists ``tumor`` and ``tme``."""
-    return _parse_gmt(_SHIPPED / "groups.gmt")
+    return _parse_gmt(GENE_SETS / "groups.gmt")
 
 
 def read_gmt(path: str | PathLike[str]) -> dict[str, tuple[str, ...]]:
@@ -152,7 +150,7 @@ def read_gmt(path: str | PathLike[str]) -> dict[str, tuple[str, ...]]:
     return _parse_gmt(path)
 
 
-def _parse_gmt(source: Traversable) -> dict[str, tuple[str, ...]]:
+def _parse_gmt(source: Path) -> dict[str, tuple[str, ...]]:
     lines = [line.split("\t") for line in source.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     return named_sets(((name, genes) for name, _, *genes in ([*line, ""] for line in lines)), source.name)
 

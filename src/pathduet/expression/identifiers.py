@@ -6,7 +6,8 @@ import gzip
 import re
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
+
+from pathduet.core.shipped import GENE_SETS
 
 _ENSEMBL = re.compile(r"(ENSG\d{11})(?:\.\d+)?(?:_PAR_Y)?")
 
@@ -14,7 +15,7 @@ _ENSEMBL = re.compile(r"(ENSG\d{11})(?:\.\d+)?(?:_PAR_Y)?")
 @cache
 def _identifiers() -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
     """Return all symbols, {Ensembl or NCBI gene id: symbol} and {other name of a gene: symbol}."""
-    packed = (files("pathduet") / "_genesets" / "identifiers.tsv.gz").read_bytes()
+    packed = (GENE_SETS / "identifiers.tsv.gz").read_bytes()
     symbols: list[str] = []
     by_id: dict[str, str] = {}
     by_other: dict[str, str] = {}

@@ -7,7 +7,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from pathduet.cohort.tcga_barcode import patient_of
 from pathduet.core.config import default
 from pathduet.core.errors import InputError, shown
 from pathduet.core.files import write_text, write_tsv
+from pathduet.core.shipped import WORKFLOW
 from pathduet.importers.clinical_values import PATIENT_ID, column_of, read_table
 from pathduet.importers.cohort_sheets import CohortExpression, write_expression
 from pathduet.importers.ids import ids_of, safe_id
@@ -174,14 +174,14 @@ def init(
         f"written: {', '.join(path.name for path in targets if path.name != 'slides.tsv' or rows)} in {out}",
         f"next: read {config}, delete the tasks that you do not want (each trains every model), then",
         f"  pathduet check -c {config}",
-        f"  snakemake --cores 8 --configfile {config}",
+        f"  pathduet run -c {config}",
     ]
     write_text(out / "init_report.txt", found.text() + "\n")
     return found.text(SHOWN)
 
 
 def _check_targets(targets: Iterable[Path], force: bool) -> None:
-    shipped = Path(str(files("pathduet") / "_config.yaml")).resolve()
+    shipped = WORKFLOW / "config.yaml"
     there = [path for path in targets if path.exists()]
     if any(path.resolve() == shipped for path in there):
         raise InputError.of(

@@ -22,7 +22,8 @@ from pathduet.core.errors import InputError
 from pathduet.core.file_content import CONTENTS, FileContents
 from pathduet.core.files import sha256_file, stamp
 from pathduet.core.provenance import settings_hash
-from pathduet.core.source_code import PACKAGE, code_version
+from pathduet.core.shipped import GENE_SETS
+from pathduet.core.source_code import code_version
 from pathduet.explain.files import files_of
 from pathduet.explain.targets import heatmap_problems, heatmap_targets
 from pathduet.features.layouts.pathduet import MAGNIFICATIONS
@@ -515,8 +516,8 @@ class Plan:
             "lists": self.subspace_files(),
         }
         cohorts = settings_hash(self.patients["cohort"].to_dict())
-        order, shipped = list(self.config["subspaces"]), PACKAGE / "_genesets"
-        return self._job(settings, files, order=order, shipped=shipped, cohorts=cohorts)
+        order = list(self.config["subspaces"])
+        return self._job(settings, files, order=order, shipped=GENE_SETS, cohorts=cohorts)
 
     def gene_settings(self, selection: str | None = None) -> dict[str, Any]:
         """Settings of gene selection and scaling: as configured, or with another selection of genes."""

@@ -9,7 +9,6 @@ API: https://docs.gdc.cancer.gov/API/Users_Guide/ (data endpoint, X-Auth-Token).
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import math
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.core.errors import InputError
+from pathduet.core.file_locks import file_locks
 from pathduet.core.files import write_tsv
 from pathduet.core.progress import track
 from pathduet.importers.download.http import Client, DownloadError
@@ -124,7 +124,7 @@ def fetch_file(
     arrived : queue, optional
         Gets the number of bytes of each block that came in.
     """
-    path, part = target(out, row), _part(out, row)
+    path, part, locks = target(out, row), _part(out, row), file_locks()
     if _is_there(out, row):
         return Fetched(row, "there")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def fetch_file(
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         with os.fdopen(os.open(part, flags, 0o666), "ab") as handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locks.flock(handle, locks.LOCK_EX | locks.LOCK_NB)
             except OSError:
                 return Fetched(row, "failed", "another process is fetching it")
             if _is_there(out, row):

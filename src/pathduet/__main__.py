@@ -1,0 +1,5 @@
+"""``python -m pathduet`` is the command ``pathduet``."""
+
+from pathduet.cli import main
+
+main()
