@@ -44,9 +44,12 @@ def test_selection_equals_scanpys_own(flavor: str, counts: pd.DataFrame, log2: p
         adata.X = adata.X * np.log(2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        scanpy.pp.highly_variable_genes(adata, flavor=flavor, n_top_genes=120)
-    ours = top_share(rank(log2, flavor, counts=counts), log2.columns, 0.30)  # type: ignore[arg-type]
-    assert ours == sorted(adata.var_names[adata.var["highly_variable"]])
+        theirs = scanpy.pp.highly_variable_genes(adata, flavor=flavor, n_top_genes=120, inplace=False)
+    statistic = rank(log2, flavor, counts=counts)  # type: ignore[arg-type]
+    column = "variances_norm" if flavor == "seurat_v3" else "dispersions_norm"
+    np.testing.assert_allclose(statistic, theirs[column].to_numpy(), rtol=1e-9)
+    ours = top_share(statistic, log2.columns, 0.30)
+    assert ours == sorted(adata.var_names[theirs["highly_variable"]])
 
 
 def test_forgetting_the_base_of_the_logarithm_would_pick_other_genes(log2: pd.DataFrame) -> None:

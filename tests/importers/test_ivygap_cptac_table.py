@@ -70,7 +70,7 @@ def test_several_samples_of_a_tumour_meet_the_slides_of_their_block(tmp_path: Pa
         (slides / f"{name}.svs").write_bytes(b"x")
     out = tmp_path / "out"
     import_ivygap(out, archive(tmp_path / "ivy"), slides=slides, assume_died=True)
-    table = read_expression(out / "expression_ivygap.parquet", "fpkm", "ivygap", out / "samples_ivygap.tsv")
+    table = read_expression(out / "expression_ivygap.h5ad", "fpkm", "ivygap", out / "samples_ivygap.tsv")
     own = table.samples
     assert own["patient_id"].tolist() == ["W1-1-2"] * 3 + ["W10-1-1"]
     # .01 and .02 of A.1: the specimen itself, or its sub-block; block G and tumour W10-1-1's block B have no slide
@@ -256,7 +256,7 @@ def test_a_table_with_its_own_column_names_and_an_array_matrix_with_samples_in_r
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     table = read_expression(
-        tmp_path / "o" / "expression_arr.parquet", "zscore", "arr", tmp_path / "o" / "samples_arr.tsv"
+        tmp_path / "o" / "expression_arr.h5ad", "zscore", "arr", tmp_path / "o" / "samples_arr.tsv"
     )
     np.testing.assert_allclose(table.values.mean(axis=1), 0, atol=1e-12)
     np.testing.assert_allclose(table.values.std(axis=1, ddof=0), 1)

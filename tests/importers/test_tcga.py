@@ -86,7 +86,7 @@ def test_the_quantity_asked_for_is_read_by_gene_id(download: GdcFolder, quantity
     download.expression("TCGA-HT-7470-01A-11R-2027-07", star_table([5, 4, 1, 2, 3, 0], shuffled))
     out = run(download, quantity=quantity)
     unit = QUANTITIES[quantity][1]
-    table = read_expression(out / "expression_tcga.parquet", unit, "tcga", out / "samples_tcga.tsv")
+    table = read_expression(out / "expression_tcga.h5ad", unit, "tcga", out / "samples_tcga.tsv")
     assert table.samples["patient_id"].tolist() == [A, B, "TCGA-HT-7470"]
     genes = ["TP53", "PTTG1", "IFNGR2", "EGFR", "CD99"]
     expected = np.array([[10, 20, 30, 40, 50], [11, 21, 31, 41, 51], [1, 2, 3, 4, 5]]).T * factor
@@ -104,7 +104,7 @@ def test_the_choice_among_aliquots_is_stated_and_the_others_are_named(download: 
     for rest, value in values.items():
         download.expression(f"{A}-{rest}", star_table([value] * 5 + [1]))
     out = run(download, sample_sheet=None, metadata=download.metadata)
-    table = read_expression(out / "expression_tcga.parquet", "tpm", "tcga", out / "samples_tcga.tsv")
+    table = read_expression(out / "expression_tcga.h5ad", "tpm", "tcga", out / "samples_tcga.tsv")
     assert table.values[f"{A}-01A-01R-2027-07"]["TP53"] == 6.75
     lost = dropped(out)
     lost = lost[lost["kind"] == "sample"].set_index("name")
@@ -290,7 +290,7 @@ def test_a_cbioportal_study_keeps_one_primary_sample_a_patient(tmp_path: Path) -
     assert patients.loc[A, ["survival_days", "event", "grade"]].tolist() == ["304.38", "1", "G4"]
     assert patients.loc[B, "survival_days"] is None
     assert ("value", "survival is not above 0 days", 1) in report.reasons()
-    table = read_expression(out / "expression_tcga.parquet", "tpm", "tcga", out / "samples_tcga.tsv")
+    table = read_expression(out / "expression_tcga.h5ad", "tpm", "tcga", out / "samples_tcga.tsv")
     # the gene without a symbol came by its Entrez id
     found = table.values.loc[["TP53", "PTTG1", "EGFR"], f"{A}-01"].to_numpy()
     np.testing.assert_allclose(found, np.array([1.5, 2.5, 3]) / 7 * 1e6)
@@ -324,7 +324,7 @@ def test_the_real_star_counts_file_is_read_whole(test_data: Path, tmp_path: Path
     folder.expression(f"{A}-01A-01R-1849-01", text)
     (tmp_path / "clinical.tsv").write_text(GDC_CLINICAL)
     out = run(folder, quantity="tpm")
-    table = read_expression(out / "expression_tcga.parquet", "tpm", "tcga", out / "samples_tcga.tsv")
+    table = read_expression(out / "expression_tcga.h5ad", "tpm", "tcga", out / "samples_tcga.tsv")
     assert table.counts["rows_read"] == 60660
     assert table.values.sum().iloc[0] == pytest.approx(1e6, rel=1e-4)
     by_hand = pd.read_csv(source, sep="\t", comment="#").set_index("gene_name")["tpm_unstranded"]

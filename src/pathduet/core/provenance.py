@@ -47,7 +47,7 @@ def git_commit(folder: Path = PACKAGE) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of Python, the platform, PathDuet and what its numbers depend on."""
     names = (
-        "snakemake", "torch", "torchvision", "numpy", "scipy", "pandas", "scanpy", "anndata", "scikit-learn", "lifelines",
+        "snakemake", "torch", "torchvision", "numpy", "scipy", "pandas", "anndata", "scikit-learn", "lifelines",
         "h5py", "openslide-python", "openslide-bin", "pillow", "tifffile", "staintools", "spams-bin", "safetensors", "matplotlib",
     )  # fmt: skip
     found = {"python": platform.python_version(), "platform": platform.platform(), "pathduet": __version__}

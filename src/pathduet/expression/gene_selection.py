@@ -1,18 +1,18 @@
 """Highly variable genes: a statistic over all genes, and the top share of each subspace's list by it.
 
-The paper keeps 30 % of each list (59 of 197 tumor and 361 of 1,203 TME genes). scanpy's three flavors are
-called as they are; what is ours is which values they see, and what happens when a table is z-scored.
+The paper keeps 30 % of each list (59 of 197 tumor and 361 of 1,203 TME genes). The three flavors are
+scanpy's (:mod:`pathduet.expression.normalised_dispersion`); a z-scored table is ranked otherwise.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from pathduet.core.errors import InputError
+from pathduet.expression import normalised_dispersion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,8 +91,14 @@ def rank(
         values = np.array([draws[str(gene)] for gene in log2.columns])
     elif statistic == "interdecile_range":
         values = interdecile_range(log2.to_numpy(dtype=np.float64))
+    elif statistic == "seurat":
+        values = normalised_dispersion.seurat(log2)
+    elif statistic == "cell_ranger":
+        values = normalised_dispersion.cell_ranger(log2)
     else:
-        values = _scanpy(log2 if statistic != "seurat_v3" else counts, statistic)
+        if counts is None:
+            raise ValueError("seurat_v3 needs counts")
+        values = normalised_dispersion.seurat_v3(counts)
     return pd.Series(np.where(varies, values, np.nan), index=log2.columns, name="dispersion_norm")
 
 
@@ -116,31 +122,6 @@ def interdecile_range(values: np.ndarray) -> np.ndarray:
     tenth, ninetieth = np.percentile(values, [10, 90], axis=0)
     result: np.ndarray = ninetieth - tenth
     return result
-
-
-def _scanpy(values: pd.DataFrame | None, flavor: str) -> np.ndarray:
-    import anndata
-
-    if values is None:
-        raise ValueError("seurat_v3 needs counts")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        import scanpy
-    adata = anndata.AnnData(values.astype(np.float64).reset_index(drop=True).rename(index=str))
-    # The seurat flavor undoes the logarithm, with base e unless told otherwise: silently other genes.
-    adata.uns["log1p"] = {"base": 2}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            table = scanpy.pp.highly_variable_genes(
-                adata, flavor=flavor, n_top_genes=max(1, values.shape[1] // 2), inplace=False
-            )  # fmt: skip
-        except ValueError as error:
-            found = f"{flavor} fails on {values.shape[0]} samples x {values.shape[1]} genes ({error})"
-            raise InputError.of("expression.hvg_flavor", found, "use seurat") from error
-    column = "variances_norm" if flavor == "seurat_v3" else "dispersions_norm"
-    ranked: np.ndarray = table.loc[values.columns, column].to_numpy(dtype=np.float64)
-    return ranked
 
 
 def top_share(statistic: pd.Series, genes: Iterable[str], fraction: float) -> list[str]:

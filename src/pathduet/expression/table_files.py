@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from io import TextIOBase
 from itertools import islice
 from pathlib import Path
@@ -96,6 +97,9 @@ def read_table(path: Path) -> tuple[list[str], pd.DataFrame, int]:
                 [[cell or None for cell in row] for row in rows], columns=range(width), dtype=object
             )
         elif name.endswith(".parquet"):
+            if find_spec("pyarrow") is None:
+                advice = "pip install 'pathduet[parquet]', or hand in .tsv.gz or .h5ad"
+                raise InputError.of(f"expression table {path.name}", "Parquet needs pyarrow", advice)
             frame, first_row = pd.read_parquet(path), 2
             if frame.index.name in GENE_COLUMNS:
                 frame = frame.reset_index()

@@ -113,7 +113,7 @@ def write_cohort(
     slides : sequence of mapping
         Columns of slides.tsv but the cohort; paths absolute.
     expression : CohortExpression, optional
-        Written as ``expression_{cohort}.parquet`` and ``samples_{cohort}.tsv``.
+        Written as ``expression_{cohort}.h5ad`` and ``samples_{cohort}.tsv``.
 
     Raises
     ------
@@ -197,12 +197,25 @@ def _write_slides(
 
 def write_expression(out: Path, cohort: str, expression: CohortExpression) -> dict[str, Any]:
     """Write a cohort's table and its samples into a folder; return the configuration's entry for them."""
-    table, samples = out / f"expression_{cohort}.parquet", out / f"samples_{cohort}.tsv"
-    with atomic_path(table) as temporary:
-        expression.table.to_parquet(temporary, index=False)
+    table, samples = out / f"expression_{cohort}.h5ad", out / f"samples_{cohort}.tsv"
+    _write_h5ad(table, expression.table)
     ordered = expression.samples[["sample_id", "patient_id", "slide_id"]].sort_values("sample_id")
     write_tsv(samples, ordered)
     return {"cohort": cohort, "path": str(table), "unit": expression.unit, "samples": str(samples)}
+
+
+def _write_h5ad(path: Path, table: pd.DataFrame) -> None:
+    """Write genes in rows as AnnData has them, in columns; names of columns have to differ, symbols need not."""
+    import anndata
+    import pandas as pd
+
+    values = table.set_index("gene_symbol").T.astype("float64")
+    genes = pd.DataFrame(
+        {"gene_symbol": values.columns.astype(str)}, index=list(map(str, range(values.shape[1])))
+    )
+    samples = pd.DataFrame(index=values.index.astype(str))
+    with atomic_path(path) as temporary:
+        anndata.AnnData(values.to_numpy(), obs=samples, var=genes).write_h5ad(temporary, compression="lzf")
 
 
 def _replace_rows(path: Path, cohort: str, rows: pd.DataFrame, first: Iterable[str]) -> None:

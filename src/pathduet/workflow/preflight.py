@@ -222,15 +222,16 @@ def _check_stain_target(plan: Plan) -> None:
 
 def _check_packages(plan: Plan, encodes: bool) -> None:
     config, problems = plan.config, Problems()
-    for key, wanted, package in (
-        ("training.tensorboard", config["training"]["tensorboard"], "tensorboard"),
-        ("stain.backend", encodes and config["stain"]["backend"] == "staintools", "staintools"),
-        ("encoder.engine", encodes and config["encoder"]["engine"] == "onnxruntime", "onnxruntime"),
+    for key, wanted, package, extra in (
+        ("training.tensorboard", config["training"]["tensorboard"], "tensorboard", "tensorboard"),
+        ("stain.backend", encodes and config["stain"]["backend"] == "staintools", "staintools", "staintools"),
+        ("encoder.engine", encodes and config["encoder"]["engine"] == "onnxruntime", "onnxruntime", "onnx"),
+        ("expression.hvg_flavor", config["expression"]["hvg_flavor"] == "seurat_v3", "skmisc", "seurat-v3"),
+        ("explanations.embedding", config["explanations"]["embedding"] == "umap", "umap", "umap"),
     ):
         if wanted and find_spec(package) is None:
-            problems.add(
-                key, f"the package {package} is not installed", f"pip install {package}, or change it"
-            )
+            advice = f"pip install 'pathduet[{extra}]', or change it"
+            problems.add(key, f"the package {package} is not installed", advice)
     problems.check()
 
 
