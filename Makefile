@@ -6,37 +6,48 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+DEMO := $(VENV)/.demo
+DEV := $(VENV)/.dev
+DEV_EXTRAS := demo timm staintools seurat-v3 umap parquet slurm s3 tensorboard crate docs dev
 # Threads are dealt out by the workflow; libraries must not multiply them.
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test quick lint docs vendor format install locks pan-cancer clean-demo
+.PHONY: demo test quick lint docs vendor format install install-dev locks pan-cancer clean-demo
 .DEFAULT_GOAL := demo
 
-install: $(READY)
+# What a run and the demo need (docs/installation.md), and what tests, lint and documentation need beside it: as locked in uv.lock.
+install: $(DEMO)
 
-$(READY): pyproject.toml
+install-dev: $(DEV)
+
+$(DEMO): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	@echo "Setting up $(VENV) (a few minutes, several GB because of torch) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,onnx,timm,staintools,slurm,s3,tensorboard,crate,docs,dev]'
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --extra demo
 	@touch $@
 
-demo: $(READY)
+$(DEV): $(DEMO)
+	@echo "Adding what tests, lint and documentation need ..."
+	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode $(addprefix --extra ,$(DEV_EXTRAS))
+	@touch $@
+
+demo: $(DEMO)
 	@$(BIN)/snakemake --cores $(CORES)
 
-test: $(READY)
+test: $(DEV)
 	@$(BIN)/pytest -n $(CORES) --dist loadfile
 
-quick: $(READY)
+quick: $(DEV)
 	@$(BIN)/pytest -n $(CORES) --dist loadfile -m "not slow"
 
 # Fourteen TCGA cohorts without slides: results/pan_cancer/table.md, figure.svg. PATHDUET_TEST_DATA names the tables.
-pan-cancer: $(READY)
+pan-cancer: $(DEV)
 	@$(BIN)/python examples/pan_cancer/run.py --cores $(CORES)
 
-lint: $(READY)
+lint: $(DEV)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -45,18 +56,19 @@ lint: $(READY)
 	@$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml
 
 # The pinned OpenSeadragon again from npm, compared with its checksum (the file is in the repository).
-vendor: $(READY)
+vendor: $(DEV)
 	@$(BIN)/python -m pathduet.explain.viewer.vendor.fetch
 
 # The documentation as a site in results/site, every link checked.
-docs: $(READY)
+docs: $(DEV)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -f docs/site/mkdocs.yml
 
-# Exact versions and hashes of what pip installs in each conda environment, of this environment's versions: envs/locks.
-locks: $(READY)
+# Exact versions and hashes: uv.lock for this environment, envs/locks for the conda environments, of this environment's versions.
+locks: $(DEV)
+	@$(BIN)/uv lock --quiet
 	@$(BIN)/python envs/refresh_locks.py
 
-format: $(READY)
+format: $(DEV)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@$(BIN)/snakefmt Snakefile rules examples

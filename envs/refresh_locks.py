@@ -1,9 +1,9 @@
 """Write envs/locks: for every environment and platform, each package that pip installs, with its version and hashes.
 
-    make locks                               needs uv: pip install uv
+    make locks                               needs uv, which `make install` brings
 
 Versions are those of the environment that runs this, the one that passed `make test`, wherever a platform has them; what is
-not installed here is the newest within the bounds. So the way to newer versions is: `make install` anew, `make test`, `make locks`.
+not installed here is the newest within the bounds. So the way to newer versions is: `make install-dev` anew, `make test`, `make locks`.
 conda's own part (Python, pip, setuptools) is not in here, see docs/cluster.md.
 """
 
