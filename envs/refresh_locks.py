@@ -1,6 +1,6 @@
 """Write envs/locks: for every environment and platform, each package that pip installs, with its version and hashes.
 
-    make locks                               needs uv, which `make install` brings
+    make locks                               needs uv: pip install uv
 
 Versions are those of the environment that runs this, the one that passed `make test`, wherever a platform has them; what is
 not installed here is the newest within the bounds. So the way to newer versions is: `make install-dev` anew, `make test`, `make locks`.

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 ENVIRONMENTS = ["slides", "expression", "learning", "report"]
 
@@ -42,22 +40,3 @@ def test_every_rule_that_runs_a_script_has_an_existing_environment(repository: P
 def test_scripts_stay_a_page(repository: Path) -> None:
     for script in (repository / "workflow_scripts").glob("*.py"):
         assert len(script.read_text().splitlines()) <= 50, script.name
-
-
-def test_uv_lock_is_of_the_dependencies_as_declared(repository: Path) -> None:
-    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    groups = {"": project["dependencies"], **project["optional-dependencies"]}
-    declared = {
-        (canonicalize_name(need.name), extra, need.specifier)
-        for extra, needs in groups.items()
-        for need in map(Requirement, needs)
-        if need.name != "pathduet"
-    }
-    packages = tomllib.loads((repository / "uv.lock").read_text())["package"]
-    (own,) = [package for package in packages if package["name"] == "pathduet"]
-    locked = set()
-    for need in own["metadata"]["requires-dist"]:
-        extra = re.search(r"extra == '([\w-]+)'", need.get("marker", ""))
-        specifier = Requirement(f"x{need.get('specifier', '')}").specifier
-        locked.add((need["name"], extra[1] if extra else "", specifier))
-    assert {entry for entry in locked if entry[0] != "pathduet"} == declared, "run `make locks`"

@@ -29,6 +29,7 @@ LAYERS = (
     ("release",),
     ("workflow",),
     ("cli",),
+    ("__main__",),
 )
 #: Packages of one package that do not know each other, in either direction.
 APART = (
