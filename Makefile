@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+DEV_EXTRAS := demo timm staintools seurat-v3 umap parquet slurm s3 tensorboard crate docs dev
 # Threads are dealt out by the workflow; libraries must not multiply them.
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -16,21 +16,22 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo test quick lint docs vendor format install install-dev locks pan-cancer clean-demo
 .DEFAULT_GOAL := demo
 
-# What a run and the demo need (docs/installation.md), and what tests, lint and documentation need beside it.
+# What a run and the demo need (docs/installation.md), and what tests, lint and documentation need beside it: as locked in uv.lock.
 install: $(DEMO)
 
 install-dev: $(DEV)
 
-$(DEMO): pyproject.toml
+$(DEMO): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	@echo "Setting up $(VENV) (a few minutes, several GB because of torch) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) -e '.[demo]'
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --extra demo
 	@touch $@
 
 $(DEV): $(DEMO)
 	@echo "Adding what tests, lint and documentation need ..."
-	@$(PIP) -e '.[demo,timm,staintools,seurat-v3,umap,parquet,slurm,s3,tensorboard,crate,docs,dev]'
+	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode $(addprefix --extra ,$(DEV_EXTRAS))
 	@touch $@
 
 demo: $(DEMO)
@@ -62,8 +63,9 @@ vendor: $(DEV)
 docs: $(DEV)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -f docs/site/mkdocs.yml
 
-# Exact versions and hashes of what pip installs in each conda environment, of this environment's versions: envs/locks.
+# Exact versions and hashes: uv.lock for this environment, envs/locks for the conda environments, of this environment's versions.
 locks: $(DEV)
+	@$(BIN)/uv lock --quiet
 	@$(BIN)/python envs/refresh_locks.py
 
 format: $(DEV)
