@@ -6,9 +6,12 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 VENV := .venv
 BIN := $(VENV)/bin
+UV := $(BIN)/uv
 DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
 DEV_EXTRAS := demo timm staintools seurat-v3 umap parquet slurm s3 tensorboard crate docs dev
+# Inexact: what else is in .venv stays.
+SYNC := VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --frozen --inexact --compile-bytecode
 # Threads are dealt out by the workflow; libraries must not multiply them.
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -21,18 +24,20 @@ install: $(DEMO)
 
 install-dev: $(DEV)
 
-$(DEMO): pyproject.toml uv.lock
+$(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
-	@echo "Setting up $(VENV) (a few minutes, several GB because of torch) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
-	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode --extra demo
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+
+$(DEMO): pyproject.toml uv.lock | $(UV)
+	@echo "Setting up $(VENV) (a few minutes, 6 GB because of torch and CUDA) ..."
+	@$(SYNC) --extra demo
 	@touch $@
 
-$(DEV): $(DEMO)
-	@echo "Adding what tests, lint and documentation need ..."
-	@VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --frozen --inexact --compile-bytecode $(addprefix --extra ,$(DEV_EXTRAS))
-	@touch $@
+$(DEV): pyproject.toml uv.lock | $(UV)
+	@echo "Setting up $(VENV) with what tests, lint and documentation need (a few minutes, 7 GB because of torch and CUDA) ..."
+	@$(SYNC) $(addprefix --extra ,$(DEV_EXTRAS))
+	@touch $(DEMO) $@
 
 demo: $(DEMO)
 	@$(BIN)/snakemake --cores $(CORES)

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from pathduet.core.checksums import checked
-from pathduet.core.provenance import read_run_record
 from pathduet.results import Results
 from pathduet.slides.readers.frame import FrameName
 
@@ -176,6 +174,8 @@ def export_features(
 
 def _configuration(results: Path) -> dict[str, Any]:
     """Return the configuration that a run was made with."""
+    from pathduet.core.provenance import read_run_record
+
     return dict(read_run_record(Results(results).provenance)["config"])
 
 
@@ -224,6 +224,7 @@ def view(
     import webbrowser
     from urllib.parse import quote
 
+    from pathduet.core.checksums import checked
     from pathduet.explain.viewer.serve import door, pages_below, server
 
     pages = pages_below(folder)

@@ -1,6 +1,6 @@
 """How much more a gene varies than its mean lets expect: scanpy's flavors of highly variable genes, with the same numbers.
 
-scanpy itself would bring 400 MB of packages for these lines; ``tests/expression/test_gene_selection.py`` compares the two.
+scanpy brings numba, UMAP and statsmodels, which no run needs; ``tests/expression/test_gene_selection.py`` compares the numbers.
 
 seurat: Satija et al. 2015; cell_ranger: Zheng et al. 2017; seurat_v3: Stuart et al. 2019.
 """
