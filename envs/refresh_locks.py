@@ -1,10 +1,10 @@
 """Write envs/locks: for every environment and platform, each package that pip installs, with its version and hashes.
 
-    make locks                               needs uv: pip install uv
+    make locks
 
 Versions are those of the environment that runs this, the one that passed `make test`, wherever a platform has them; what is
 not installed here is the newest within the bounds. So the way to newer versions is: `make install-dev` anew, `make test`, `make locks`.
-conda's own part (Python, pip, setuptools) is not in here, see docs/cluster.md.
+conda's own part (Python, pip) is not in here, see docs/cluster.md.
 """
 
 from __future__ import annotations

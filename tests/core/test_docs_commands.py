@@ -64,11 +64,11 @@ def subcommand(words: list[str]) -> tuple[Command, list[str], list[str]]:
     from pathduet.cli import app
 
     command: Command = typer.main.get_command(app)
-    name = []
-    while words and hasattr(command, "commands"):
-        known = words[0] in command.commands
+    context, name = Context(command), []
+    while words and isinstance(command, typer.core.TyperGroup):
+        known = words[0] in command.list_commands(context)
         name.append(words[0] if known else "encode")  # `pathduet features SLIDES`
-        command, words = command.commands[name[-1]], words[known:]
+        command, words = command.get_command(context, name[-1]), words[known:]
     return command, name, words
 
 

@@ -67,6 +67,11 @@ app = typer.Typer(
 )
 
 
+@app.callback()
+def _group() -> None:
+    """Make Typer accept a group without registered commands."""
+
+
 def run_entry(entry: Mapping[str, Any], *, cohort: str, out: Path) -> None:
     """Run one import described by values: what a workflow's configuration holds for it.
 

@@ -205,17 +205,20 @@ def write_expression(out: Path, cohort: str, expression: CohortExpression) -> di
 
 
 def _write_h5ad(path: Path, table: pd.DataFrame) -> None:
-    """Write genes in rows as AnnData has them, in columns; names of columns have to differ, symbols need not."""
+    """Write genes in rows as AnnData has them, in columns; var is numbered, since symbols may occur twice."""
     import anndata
     import pandas as pd
 
-    values = table.set_index("gene_symbol").T.astype("float64")
-    genes = pd.DataFrame(
-        {"gene_symbol": values.columns.astype(str)}, index=list(map(str, range(values.shape[1])))
-    )
+    from pathduet.expression.table_files import GENE_COLUMNS, gene_of
+
+    named = [column for column in GENE_COLUMNS if column in table]
+    values = table.drop(columns=named).T
+    genes = {column: list(map(gene_of, table[column])) for column in named}
+    var = pd.DataFrame({"gene_symbol": genes[named[0]], **genes}, index=list(map(str, range(len(table)))))
     samples = pd.DataFrame(index=values.index.astype(str))
+    adata = anndata.AnnData(values.to_numpy(float), obs=samples, var=var)
     with atomic_path(path) as temporary:
-        anndata.AnnData(values.to_numpy(), obs=samples, var=genes).write_h5ad(temporary, compression="lzf")
+        adata.write_h5ad(temporary, compression="lzf")
 
 
 def _replace_rows(path: Path, cohort: str, rows: pd.DataFrame, first: Iterable[str]) -> None:
