@@ -89,6 +89,6 @@ def test_a_table_of_labels_becomes_a_checked_run_in_any_folder(
     planned = run(pathduet, "run", "-n", *configs, folder=tmp_path)
     assert "train" in planned and "report" in planned
     # a rule's script, Snakemake's own options after `--`
-    folds = "mine/results/split/folds.tsv"
-    run(pathduet, "run", *configs, "--cores", 1, folds, "--", "--keep-going", folder=tmp_path)
-    assert set(pd.read_csv(tmp_path / folds, sep="\t")["patient_id"]) == set(patients)
+    run(pathduet, "run", *configs, "--cores", 1, "split", "--", "--keep-going", folder=tmp_path)
+    folds = pd.read_csv(tmp_path / "mine/results/split/folds.tsv", sep="\t")
+    assert set(folds["patient_id"]) == set(patients)
