@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import multiprocessing
 import os
 import platform
 import statistics
@@ -38,10 +39,11 @@ from pathduet.slides.stain.colour_table import normalizer
 from pathduet.slides.stain.stain_matrix import fit_stains, stained_pixels, target_stains
 from pathduet.slides.stain_stage import load_normalizer
 from pathduet.slides.status import STAGES
-from pathduet.slides.tile_loader import TileLoader
-from pathduet.slides.tiles_file import read_tiles
+from pathduet.slides.tile_loader import ProcessTileLoader, TileLoader, end_processes
+from pathduet.slides.tiles_file import TileTable, read_tiles
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+GPU_TILES_A_SECOND = 2_000  # of a ResNet50 on a fast GPU
 
 
 def cpu(action: Callable[[], object], repeats: int = 3) -> float:
@@ -54,30 +56,37 @@ def cpu(action: Callable[[], object], repeats: int = 3) -> float:
     return statistics.median(taken)
 
 
-def made_slide(path: Path, edge: int, texture: np.ndarray) -> Path:
-    """Write an Aperio-like slide of `edge` pixels at 0.5 um whose tissue repeats a texture at random offsets."""
+def made_slide(
+    path: Path, edge: int, texture: np.ndarray, mpp: float = 0.5, factors: tuple[int, ...] = (1, 4, 16)
+) -> Path:
+    """Write an Aperio-like slide of `edge` pixels, a disk of tissue that repeats a texture at random offsets.
+
+    Coarser levels are means of level 0's pixels, so that all levels show the same tissue. `edge` is a multiple of 4,096, the
+    texture larger than 256 pixels.
+    """
     rng = np.random.default_rng(edge)
     height, width = texture.shape[:2]
+    reduced = {f: np.empty((edge // f, edge // f, 3), np.uint8) for f in factors[1:]}
+    place = (np.arange(edge) + 0.5) / edge - 0.5
 
-    def tiles(factor: int) -> Iterator[np.ndarray]:
-        size = edge // factor
-        count = -(-size // 256)
-        place = (np.arange(count * 256) + 0.5) / size - 0.5
-        for row in range(count):
-            for column in range(count):
+    def base() -> Iterator[np.ndarray]:
+        for top in range(0, edge, 256):
+            for left in range(0, edge, 256):
                 x, y = rng.integers(0, width - 256), rng.integers(0, height - 256)
-                part = texture[y : y + 256, x : x + 256]
-                across, down = place[column * 256 :][:256], place[row * 256 :][:256]
-                inside = np.hypot(across[None], down[:, None]) < 0.46
-                yield np.where(inside[..., None], part, np.uint8(244))
+                inside = np.hypot(place[left : left + 256], place[top : top + 256, None]) < 0.46
+                tile = np.where(inside[..., None], texture[y : y + 256, x : x + 256], np.uint8(244))
+                for f, level in reduced.items():
+                    mean = tile.reshape(256 // f, f, 256 // f, f, 3).mean((1, 3))
+                    level[top // f : (top + 256) // f, left // f : (left + 256) // f] = np.rint(mean)
+                yield tile
 
     with tifffile.TiffWriter(path) as writer:
-        for factor in (1, 4, 16):
+        for factor in factors:
             size = edge // factor
             writer.write(
-                tiles(factor), shape=(size, size, 3), dtype=np.uint8, tile=(256, 256), photometric="rgb",
-                compression="jpeg", compressionargs={"level": 80}, metadata=None,
-                description=f"Aperio Image Library v12.0.0\n{edge}x{edge}|AppMag = 20|MPP = 0.5000",
+                reduced.get(factor, base()), shape=(size, size, 3), dtype=np.uint8, tile=(256, 256),
+                photometric="rgb", compression="jpeg", compressionargs={"level": 80}, metadata=None,
+                description=f"Aperio Image Library v12.0.0\n{edge}x{edge}|AppMag = {10 / mpp:g}|MPP = {mpp:.4f}",
             )  # fmt: skip
     return path
 
@@ -89,14 +98,12 @@ def stain_times(tiles: list[np.ndarray], say: Callable[[str], None]) -> None:
     pixels = stained_pixels(np.concatenate([tile.reshape(-1, 3) for tile in tiles]), settings)
     stains = fit_stains(pixels, settings)
     ours = cpu(lambda: _stacked(normalizer(stains, target), tiles), 5) / len(tiles)
-    change = normalizer(stains, target)
-    _stacked(change, tiles)
-    again = cpu(lambda: _stacked(change, tiles), 5) / len(tiles)
+    table = cpu(lambda: normalizer(stains, target), 5)
     fit = cpu(lambda: fit_stains(pixels, settings))
     say(f"fit of a slide ({len(pixels):,} pixels): {fit * 1e3:.0f} ms")
     say(
-        f"closed form, {len(tiles)} distinct tiles, put together as batches: {ours * 1e3:.3f} ms a tile, all its colours met once; "
-        f"{again * 1e3:.3f} ms when they are known"
+        f"closed form, {len(tiles)} distinct tiles, put together as batches: {ours * 1e3:.3f} ms a tile, of which the table "
+        f"{table / len(tiles) * 1e3:.3f} (filled once a slide, {table * 1e3:.0f} ms)"
     )
     try:
         import staintools
@@ -158,9 +165,55 @@ def reading_times(
         f"OpenSlide, 20x tiles one by one, nothing else: {400 / cpu(openslide_alone):,.0f} tiles per CPU second"
     )
     source.close()
-    best = rates["read + resample + check + normalise"]
-    say(f"8 cores at that rate: {8 * best:,.0f} tiles/s (2,000 feed a fast GPU); not run on 8 cores")
-    return best
+    return rates["read + resample + check + normalise"]
+
+
+def readers_for_a_gpu(
+    slide: SlideRow, results: Path, tables: dict[str, TileTable], readers: int, say: Callable[[str], None]
+) -> None:
+    """Run the reader processes that feed a GPU, a sleep in its place, and say what a tile costs on each side of the pipe."""
+    rows = {name: encoded_rows(table, 10**9) for name, table in tables.items()}
+    total, batch, asleep = sum(map(len, rows.values())), 256, 0.0
+
+    def consumed(some: dict[str, np.ndarray]) -> None:
+        nonlocal asleep
+        images: list[np.ndarray] = []
+        with ProcessTileLoader(slide, results / "slides" / slide.slide_id, readers, 0.45) as loader:
+            for tile in loader.tiles(some, 2 * batch):
+                if tile.image is not None:
+                    images.append(tile.image)
+                if len(images) == batch:
+                    np.stack(images)
+                    began = time.perf_counter()
+                    time.sleep(batch / GPU_TILES_A_SECOND)
+                    asleep += time.perf_counter() - began
+                    images.clear()
+
+    consumed({name: some[:64] for name, some in rows.items()})  # the processes start
+    asleep, before = 0.0, (time.perf_counter(), time.process_time(), _children_cpu())
+    consumed(rows)
+    wall, ours, theirs = (
+        now - then for now, then in zip((time.perf_counter(), time.process_time(), _children_cpu()), before)
+    )
+    end_processes()
+    cores = GPU_TILES_A_SECOND * (theirs + ours) / total
+    say(
+        f"{readers} reader processes, {total} tiles: {theirs / total * 1e3:.2f} CPU ms a tile = {total / theirs:,.0f} tiles/s a core; in the "
+        f"process of the encoder {ours / total * 1e3:.2f} ms"
+    )
+    say(
+        f"a GPU of {GPU_TILES_A_SECOND:,} tiles/s (a sleep in its place, batches of {batch}) was busy {100 * asleep / wall:.0f} % of {wall:.1f} s "
+        f"on these {os.cpu_count()} shared cores; by CPU time it takes {cores:.1f} cores to keep it busy (extrapolated)"
+    )
+
+
+def _children_cpu() -> float:
+    """Return the CPU seconds of the processes that this one has started and that still run."""
+    ticks = 0
+    for child in multiprocessing.active_children():
+        fields = Path(f"/proc/{child.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def real_slide(
@@ -314,6 +367,8 @@ def main() -> None:
         stain_times(raw, say)
         say("\nReading")
         rate = reading_times(slide, results, settings, say)
+        say("\nReaders in front of a GPU")
+        readers_for_a_gpu(slide, results, tables, os.cpu_count() or 1, say)
         say("\nEncoder and the whole way")
         encoder = load_encoder(settings.encoder)
         batch = np.stack((raw * 4)[:32])

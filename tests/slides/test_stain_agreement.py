@@ -93,21 +93,28 @@ def test_pixels_are_staintools_to_a_level_on_real_tissue(test_data: Path, name: 
 
 
 @pytest.mark.parametrize("white", [WHITE, (250.0, 238.0, 205.0)])
-def test_colours_become_what_the_closed_form_says_whenever_they_are_met(
+def test_colours_come_out_as_the_closed_form_of_their_step_of_two_levels(
     white: tuple[float, float, float],
 ) -> None:
     target = target_stains(StainSettings())
     source = Stains(target.matrix[:, [0, 2, 1]], np.array([1.2, 0.9]), 1, white=white)
-    noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
-    colours = np.concatenate([noise, golden_input()[:, :200]])
-    balanced = np.take_along_axis(white_table(white), colours.reshape(-1, 3), axis=0)
-    amounts = vahadane.concentrations(vahadane.optical_density(balanced), source.matrix)
     ratio = target.max_concentrations / source.max_concentrations
-    expected = 255 * np.exp(-(amounts * ratio) @ target.matrix).reshape(colours.shape)
+
+    def closed_form(density_of_value: np.ndarray) -> np.ndarray:
+        density = np.take_along_axis(density_of_value, colours.reshape(-1, 3), axis=0)
+        amounts = vahadane.concentrations(density, source.matrix)
+        return 255 * np.exp(-(amounts * ratio) @ target.matrix).reshape(colours.shape)
+
+    noise = np.random.default_rng(0).integers(0, 256, (60, 200, 3), dtype=np.uint8)
+    colours = np.concatenate([noise, golden_input()[:60, :200]])
+    exact = vahadane.optical_density(white_table(white))
+    below, above = exact[32::2], exact[33::2]
+    step = np.where(above > vahadane.MIN_DENSITY, (below + above) / 2, above)  # white stays white
+    stepped = np.concatenate([exact[:32], np.repeat(step, 2, axis=0)])
     change = normalizer(source, target)
-    first = change(colours)
-    assert np.abs(first - expected).max() < 0.501
-    assert np.array_equal(change(colours), first)  # from the table
-    assert np.array_equal(change(colours[::-1, ::-1]), first[::-1, ::-1])
-    assert np.array_equal(normalizer(source, target)(colours[7:]), first[7:])  # met in another order
-    assert first.flags.c_contiguous and change(colours[0, 0]).shape == (3,)
+    found = change(colours)
+    assert np.abs(found - closed_form(stepped)).max() < 0.501
+    difference = np.abs(found - closed_form(exact))[60:]  # of H&E, one stain raised 2.5 times
+    assert difference.mean() < 0.7 and difference.max() < 3
+    assert np.array_equal(change(colours[::-1, ::-1]), found[::-1, ::-1])
+    assert found.flags.c_contiguous and change(colours[0, 0]).shape == (3,)

@@ -14,7 +14,8 @@ from pathduet.slides.stain import vahadane
 from pathduet.slides.stain.stain_matrix import Stains, white_table
 
 Normalizer = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-_KNOWN = 1 << 24
+_EXACT = 32  # levels below go in steps of one: a step of two is a large share of them
+_STEPS = _EXACT + (256 - _EXACT) // 2
 
 
 def normalizer(source: Stains, target: Stains, backend: str = "closed_form") -> Normalizer:
@@ -55,10 +56,11 @@ def normalizer(source: Stains, target: Stains, backend: str = "closed_form") -> 
 
 
 class ColourTable:
-    """The map of a slide's colours by the closed form of its concentrations, worked out once for each colour that is met.
+    """The map of a slide's colours by the closed form of its concentrations, as a table that fits a processor's cache.
 
-    A slide has some 100,000 of the 256^3 colours: little of the table's 64 MiB is ever touched. Threads may share a table, as
-    two that meet the same colour write the same.
+    Levels of 32 and more go in steps of two, each at its mean density; white stays white. So a colour comes out as the closed
+    form makes one less than a level away in each channel: half a level off on average, of which rounding is a quarter. A table of
+    all 256^3 colours, 64 MiB, would be exact, but its look-ups wait for memory.
 
     Parameters
     ----------
@@ -70,53 +72,52 @@ class ColourTable:
     def __init__(self, source: Stains, scaled: NDArray[np.float64]) -> None:
         overlap = float(source.matrix[0] @ source.matrix[1])
         gram = np.linalg.inv(np.array([[1.0, overlap], [overlap, 1.0]]))
-        density = vahadane.optical_density(white_table(source.white)).T
-        table = (gram @ source.matrix)[:, :, None] * density
-        table[:, 0] -= (gram @ np.full(2, vahadane.CONCENTRATION_REGULARIZER))[:, None]
-        self._of_value = table.astype(np.float32)  # (stain, channel, value)
-        self._overlap, self._mix = np.float32(overlap), scaled.astype(np.float32)
-        # what becomes of a colour, by its bytes read as one number; the last byte tells that it is known
-        self._table = np.zeros(1 << 24, "<u4")
+        density = vahadane.optical_density(white_table(source.white))
+        pairs = density[_EXACT:].reshape(-1, 2, 3)
+        steps = np.where(pairs[:, 1] > vahadane.MIN_DENSITY, pairs.mean(1), pairs[:, 1])
+        parts = (gram @ source.matrix)[:, :, None] * np.concatenate([density[:_EXACT], steps]).T
+        parts[:, 0] -= (gram @ np.full(2, vahadane.CONCENTRATION_REGULARIZER))[:, None]
+        parts = parts.astype(np.float32)  # (stain, channel, step)
+        # by the three steps' bytes read as one number
+        table = np.zeros((_STEPS, 256, 256, 4), np.uint8)
+        for blue in range(_STEPS):
+            first, second = (one[2, blue] + one[1][:, None] + one[0] for one in parts)
+            result = table[blue, :_STEPS, :_STEPS, :3]
+            _mix(first, second, np.float32(overlap), scaled.astype(np.float32), result)
+        self._table = table.view("<u4").reshape(-1)
 
     def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Map (..., 3) uint8 colours to a new array of the same shape."""
         # four bytes from every third one, the fourth masked: padding pixels to four bytes took longer than all the rest
         padded = np.append(rgb.reshape(-1), np.uint8(0))
-        colours = np.ndarray(rgb.size // 3, "<u4", padded, strides=(3,)) & np.uint32(0xFFFFFF)
-        found = self._table.take(colours, mode="clip")
-        new = found < _KNOWN
-        if new.any():
-            met = colours[new]
-            self._table[met] = found[new] = self._mapped(met)
-        result = np.empty((len(found), 3), np.uint8)
-        # channel by channel: an array that skips each fourth byte takes three times as long, here or where it is copied
-        for channel in range(3):
-            result[:, channel] = found.view(np.uint8)[channel::4]
-        return result.reshape(rgb.shape)
+        steps = np.minimum(padded, (padded >> 1) + np.uint8(_EXACT // 2))
+        colours = np.ndarray(rgb.size // 3, "<u4", steps, strides=(3,)) & np.uint32(0xFFFFFF)
+        # and back: each pixel's fourth byte is overwritten by the next one's first
+        np.ndarray(len(colours), "<u4", padded, strides=(3,))[:] = self._table.take(colours, mode="clip")
+        return padded[:-1].reshape(rgb.shape)
 
-    def _mapped(self, colours: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        red, green, blue = colours & 255, colours >> 8 & 255, colours >> 16
-        first, second = (one[0][red] + one[1][green] + one[2][blue] for one in self._of_value)
-        result = np.full((len(colours), 4), 255, np.uint8)
-        self._mixed(first, second, result[:, :3])
-        return result.view("<u4")[:, 0]
 
-    def _mixed(
-        self, first: NDArray[np.float32], second: NDArray[np.float32], result: NDArray[np.uint8]
-    ) -> None:
-        # the four active sets in one formula, as in vahadane.concentrations; in place, since memory is what this waits for
-        amounts, other = [], np.empty_like(first)
-        for own, counter in ((first, second), (second, first)):
-            amount = np.minimum(counter, 0)
-            amount *= self._overlap
-            amount += own
-            amounts.append(np.maximum(amount, 0, out=amount))
-        light = np.empty_like(first)
-        for channel in range(3):
-            np.multiply(amounts[0], -self._mix[0, channel], out=light)
-            np.multiply(amounts[1], self._mix[1, channel], out=other)
-            light -= other
-            np.exp(light, out=light)
-            light *= np.float32(255.0)
-            light += np.float32(0.5)
-            result[..., channel] = light
+def _mix(
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    overlap: np.float32,
+    scaled: NDArray[np.float32],
+    result: NDArray[np.uint8],
+) -> None:
+    """Write the colours of two stains' concentrations, still without their constraint, into `result`."""
+    # the four active sets in one formula, as in vahadane.concentrations; in place, since memory is what this waits for
+    amounts, other = [], np.empty_like(first)
+    for own, counter in ((first, second), (second, first)):
+        amount = np.minimum(counter, 0)
+        amount *= overlap
+        amount += own
+        amounts.append(np.maximum(amount, 0, out=amount))
+    light = np.empty_like(first)
+    for channel in range(3):
+        np.multiply(amounts[0], -scaled[0, channel], out=light)
+        np.multiply(amounts[1], scaled[1, channel], out=other)
+        light -= other
+        np.exp(light, out=light)
+        light *= np.float32(255.0)
+        light += np.float32(0.5)
+        result[..., channel] = light
