@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from pathduet.slides.tile_grid import lattice
 from pathduet.slides.tile_stage import keep_tiles
-from pathduet.slides.tissue_mask import glass_colour, otsu, tissue_mask
+from pathduet.slides.tissue_mask import dilated, eroded, glass_colour, otsu, tissue_mask
 
 from .synthetic_slides import stained_image
 
@@ -85,6 +86,13 @@ def test_specks_are_dropped_and_small_holes_filled() -> None:
     image[100:103, 100:103] = pink
     tissue = tissue_mask(image, 8.0).tissue
     assert tissue[22:78, 22:78].all() and not tissue[90:, 90:].any()
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_masks_grow_and_shrink_as_scipys(share: float) -> None:
+    mask = np.random.default_rng(0).random((37, 53)) < share
+    assert np.array_equal(dilated(mask), ndimage.binary_dilation(mask))
+    assert np.array_equal(eroded(np.pad(mask, 1)), ndimage.binary_erosion(mask))
 
 
 def test_what_could_not_be_read_is_never_tissue() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pathduet.core.files import atomic_path
+from pathduet.slides.tissue_mask import eroded
 
 MAX_EDGE = 512
 _OUTLINE, _PEN, _TILE_20X, _TILE_10X = (0, 120, 60), (230, 60, 0), (20, 90, 200), (255, 140, 0)
@@ -29,7 +30,7 @@ def save_png(path: Path, image: NDArray[np.uint8] | Image.Image) -> None:
     with atomic_path(path) as temporary:
         # 39 dB in 1 ms; median cut's 40 dB take 200 ms and twice the bytes
         small = picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        small.save(temporary, compress_level=4)  # 2 % more bytes than the best, a fifth of the time
+        small.save(temporary, compress_level=1)  # 3 % more bytes than the best, half the time of most levels
 
 
 def _resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -38,9 +39,7 @@ def _resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.b
 
 
 def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    from scipy import ndimage
-
-    return mask & ~ndimage.binary_erosion(mask, border_value=0)
+    return mask & ~eroded(np.pad(mask, 1))
 
 
 def mask_preview(
