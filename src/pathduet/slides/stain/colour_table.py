@@ -77,11 +77,11 @@ class ColourTable:
         steps = np.where(pairs[:, 1] > vahadane.MIN_DENSITY, pairs.mean(1), pairs[:, 1])
         parts = (gram @ source.matrix)[:, :, None] * np.concatenate([density[:_EXACT], steps]).T
         parts[:, 0] -= (gram @ np.full(2, vahadane.CONCENTRATION_REGULARIZER))[:, None]
-        parts = parts.astype(np.float32)  # (stain, channel, step)
+        stains = parts.astype(np.float32)  # (stain, channel, step)
         # by the three steps' bytes read as one number
         table = np.zeros((_STEPS, 256, 256, 4), np.uint8)
         for blue in range(_STEPS):
-            first, second = (one[2, blue] + one[1][:, None] + one[0] for one in parts)
+            first, second = (one[2, blue] + one[1][:, None] + one[0] for one in stains)
             result = table[blue, :_STEPS, :_STEPS, :3]
             _mix(first, second, np.float32(overlap), scaled.astype(np.float32), result)
         self._table = table.view("<u4").reshape(-1)
