@@ -16,7 +16,7 @@ SYNC := VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --frozen 
 export OMP_NUM_THREADS ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test quick lint docs vendor format install install-dev locks pan-cancer clean-demo
+.PHONY: demo test quick lint docs vendor format install install-dev locks pan-cancer gpu-check clean-demo
 .DEFAULT_GOAL := demo
 
 # What a run and the demo need (docs/installation.md), and what tests, lint and documentation need beside it: as locked in uv.lock.
@@ -51,6 +51,10 @@ quick: $(DEV)
 # Fourteen TCGA cohorts without slides: results/pan_cancer/table.md, figure.svg. PATHDUET_TEST_DATA names the tables.
 pan-cancer: $(DEV)
 	@$(BIN)/python examples/pan_cancer/run.py --cores $(CORES)
+
+# Every path that a GPU takes, compared with the CPU and timed: docs/results/gpu.md.
+gpu-check: $(DEV)
+	@$(BIN)/python benchmarks/gpu_check.py --out docs/results/gpu.md
 
 lint: $(DEV)
 	@$(BIN)/ruff check .

@@ -106,8 +106,10 @@ def make_cohort(folder: Path, size: Size) -> list[SlideSample]:
                 group = file.create_group(m)
                 values = rng.standard_normal((n, size.features)).astype(np.float16)
                 group.create_dataset("features", data=values, chunks=(min(256, n), size.features))
-                side = int(np.ceil(n**0.5))
+                side, edge = int(np.ceil(n**0.5)), 1024 if m == "10x" else 512
                 group["grid"] = np.stack(np.divmod(np.arange(n), side)[::-1], axis=1).astype(np.int32)
+                group["coords"] = group["grid"][:] * edge
+                group.attrs.update(tile_level0_px_x=edge, tile_level0_px_y=edge)
         cases.append(SlideSample(f"s{i}", f"p{i}", "made", "train", path, i % len(CLASSES)))
     return cases
 

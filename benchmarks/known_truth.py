@@ -233,7 +233,7 @@ class Method:
         run, phantom, (network, config) = self.run, self.run.phantom, self._goes_on()
         # a slide can teach by its label, or by what a teacher says of its expression
         taught = phantom.part(True, phantom.labelled | phantom.paired)
-        order_prototypes(network, taught, np.flatnonzero(phantom.paired[taught.rows]).tolist(), BATCH, CPU)
+        order_prototypes(network, taught, np.flatnonzero(phantom.paired[taught.rows]).tolist(), BATCH)
         train = self.teacher if inner > 1 else lambda part: self.network("teacher")
         targets = out_of_fold(run, train, taught, inner)
         objective = DistilledObjective(phantom.outcome, config, run.weights, targets)

@@ -181,25 +181,15 @@ def peak() -> float:
 
 def loader_part(slides: int) -> dict[str, float]:
     """Time reading batches of 4 from HDF5, first from the files and then from the cache, at full size."""
-    import h5py
-    import numpy as np
+    from epoch import Size, make_cohort
 
     from pathduet.models import ModelConfig
-    from pathduet.training.dataset import SlideDataset, SlideSample
+    from pathduet.training.dataset import SlideDataset
 
-    rng = np.random.default_rng(0)
+    size = Size(slides, (TOKENS, TOKENS), FEATURES, GENES, ModelConfig())
     with tempfile.TemporaryDirectory() as folder:
-        cases = []
-        for i in range(slides):
-            path = Path(folder) / f"s{i}.h5"
-            with h5py.File(path, "w") as file:
-                for m in ("10x", "20x"):
-                    group = file.create_group(m)
-                    values = rng.standard_normal((TOKENS, FEATURES)).astype(np.float16)
-                    group.create_dataset("features", data=values, chunks=(256, FEATURES))
-                    group["grid"] = np.stack(np.divmod(np.arange(TOKENS), 50)[::-1], axis=1).astype(np.int32)
-            cases.append(SlideSample(f"s{i}", f"p{i}", "c", "train", path, i % CLASSES))
-        dataset = SlideDataset(cases, ModelConfig(), cache_mib=512)
+        cases = make_cohort(Path(folder), size)
+        dataset = SlideDataset(cases, size.config, cache_mib=512)
         found = {}
         for name in ("file", "cache"):
             seconds = []

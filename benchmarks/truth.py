@@ -238,7 +238,7 @@ def experiments(seed: int, task: str, look: str, chosen: Settings, parts: str) -
         if start is not None:
             network.load_state_dict(start.state_dict())
             if isinstance(objective, DistilledObjective) and chosen.oriented:
-                order_prototypes(network, train, list(range(len(train))), 20, cpu)  # type: ignore[arg-type]
+                order_prototypes(network, train, list(range(len(train))), 20)  # type: ignore[arg-type]
         fit(network, objective, train, settings, device=cpu, label=f"{task} {seed} {arm}")
         return network
 

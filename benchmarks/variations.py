@@ -37,7 +37,6 @@ from feature_phantom import (
 )
 from known_truth import (
     BATCH,
-    CPU,
     EPOCHS,
     RATE,
     CommandLine,
@@ -188,7 +187,7 @@ class TrainedModels:
             config = replace(config, learning_rate=config.learning_rate / 2, min_steps=steps)
             network.load_state_dict(others["student"].state_dict())
             if isinstance(network, Student) and network.learns_order:
-                order_prototypes(network, run.train, list(range(len(run.train))), BATCH, CPU)
+                order_prototypes(network, run.train, list(range(len(run.train))), BATCH)
             targets = self._targets(model, run, 0 if released else config.inner_folds, others["teacher"])
             objective = DistilledObjective(outcome, config, weights, targets)
         schedule = released_learning_rate if released else learning_rate

@@ -1,8 +1,9 @@
-"""What a training step asks of its device: on a GPU, each answer is a wait for all that was asked of it before."""
+"""What a training step sends to its device and asks of it: on a GPU, each answer is a wait for all that was asked of it before."""
 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pathduet.losses.cgc import coordinate_gradients
 from pathduet.models import MAGNIFICATIONS, Student, Teacher
 from pathduet.training import TrainingConfig
-from pathduet.training.dataset import Batch, SlideDataset
+from pathduet.training.dataset import CPU, Batch, SlideDataset, gathered
 from pathduet.training.objectives import (
     DistilledObjective,
     Objective,
@@ -47,8 +48,26 @@ class HostReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+#: A device that is not the CPU, computes shapes only, and refuses to be read: `meta` stands in for a GPU.
+ELSEWHERE = torch.device("meta")
+
+
+class Sent(TorchDispatchMode):
+    """Note what is copied to another device: type, numbers, and whether somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[torch.dtype, int, bool]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if func._schema.name == "aten::_to_copy" and given.get("device") not in (None, args[0].device):
+            self.found.append((args[0].dtype, args[0].numel(), not given.get("non_blocking", False)))
+        return func(*args, **given)
+
+
 @pytest.fixture(scope="module")
-def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> SlideDataset:
     """Return five slides, one without a label, one without expression."""
     from pathduet.expression.fold_matrix import load
 
@@ -56,7 +75,12 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
     samples = list(cohort.data("diagnosis").samples(0, ClassTarget(fake_cohort.KINDS), "train"))[:5]
     samples[3] = replace(samples[3], label=-1)
     assert cohort.expression is not None
-    return SlideDataset(samples, fake_cohort.SMALL, load(Path(cohort.expression))).batch(range(5))
+    return SlideDataset(samples, fake_cohort.SMALL, load(Path(cohort.expression)))
+
+
+@pytest.fixture(scope="module")
+def batch(dataset: SlideDataset) -> Batch:
+    return dataset.batch(range(5))
 
 
 def step(kind: str, batch: Batch) -> tuple[torch.nn.Module, Objective]:
@@ -105,3 +129,48 @@ def test_coordination_of_three_subspaces_asks_nothing() -> None:
     with HostReads() as reads:
         coordinate_gradients(gradients, torch.tensor([0.2, 0.9, 0.5]))
     assert not reads.found
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student", "distilled"])
+def test_a_step_away_from_the_cpu_reads_nothing_back(
+    batch: Batch, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the branches that a GPU takes; an answer, or an operator of tensors of two devices, is an error."""
+    autocast = torch.autocast
+
+    def none_on_meta(device: str, *args: Any, **kwargs: Any) -> Any:
+        return nullcontext() if device == "meta" else autocast(device, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "autocast", none_on_meta)
+    if kind == "teacher":
+        batch = replace(batch, label=batch.label.clamp(min=0))
+    batch = replace(batch, repeats={m: torch.tensor([1, 2, 1, 3, 1]) for m in MAGNIFICATIONS}).to(ELSEWHERE)
+    with ELSEWHERE:
+        model, objective = step(kind, batch)
+    with HostReads() as reads, Sent() as sent:
+        objective.loss(model.train(), batch).total.backward()
+        objective.coordinate(model)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    assert not reads.found
+    # each slide's number of neighbours, at both magnifications
+    assert sent.found == ([] if kind == "teacher" else [(torch.int64, 5, False)] * 2)
+    with pytest.raises(RuntimeError, match="meta"):
+        float(batch.value.sum())
+
+
+def test_a_device_is_sent_each_tile_once_in_half_precision(dataset: SlideDataset) -> None:
+    elsewhere = SlideDataset(dataset.samples, dataset.config, device=ELSEWHERE)
+    slides = [2, 0, 2]
+    tiles = {m: [dataset.tiles(i, m) for i in slides] for m in MAGNIFICATIONS}
+    with Sent() as sent:
+        batch = elsewhere.batch(slides)
+    assert {x.device.type for x in (*batch.patches.values(), batch.label, batch.labelled)} == {"meta"}
+    assert {x.device for x in batch.repeats.values()} == {CPU}
+    assert not any(waited for *_, waited in sent.found)
+    halves = [numbers for dtype, numbers, _ in sent.found if dtype == torch.float16]
+    assert halves == [sum(t.features.size for t in tiles[m]) for m in MAGNIFICATIONS]
+    others = [numbers for dtype, numbers, _ in sent.found if dtype != torch.float16]
+    assert max(others) == len(slides) * dataset.config.tokens  # which tile each token is
+    # what it makes of them is what the CPU has
+    expected = dataset.batch(slides).patches
+    assert all(torch.equal(gathered(tiles[m], CPU), expected[m]) for m in MAGNIFICATIONS)

@@ -125,9 +125,7 @@ def test_orientation_puts_the_tissue_first_that_moves_with_the_tumour_genes(seed
     network = student(seed)
     patches, latents = two_tissues(60, seed)
     tumor, tme = (genes(z, 9) for z in (latents if sign > 0 else latents.flip(1)).T)
-    order_prototypes(
-        network, Slides(patches[:40], (tumor[:40], tme[:40])), list(range(40)), 7, torch.device("cpu")
-    )
+    order_prototypes(network, Slides(patches[:40], (tumor[:40], tme[:40])), list(range(40)), 7)
     assert not network.training
     for m in MAGNIFICATIONS:
         assert (sign * tissue_put_first(network, patches[40:], m) > 0).float().mean() > 0.9
@@ -138,9 +136,7 @@ def test_the_order_found_does_not_depend_on_the_one_before() -> None:
     slides = Slides(patches, (genes(latents[:, 0], 1), genes(latents[:, 1], 2)))
     one, other = student(3), student(3)
     other.reorder("10x", (1, 0))
-    found = [
-        order_prototypes(network, slides, list(range(40)), 7, torch.device("cpu")) for network in (one, other)
-    ]
+    found = [order_prototypes(network, slides, list(range(40)), 7) for network in (one, other)]
     assert found[0]["10x"] == pytest.approx(-found[1]["10x"]) and found[0]["20x"] == pytest.approx(
         found[1]["20x"]
     )
@@ -156,7 +152,7 @@ def test_a_weak_witness_follows_the_magnification_that_says_more() -> None:
     slides = Slides(patches, (genes(latents[:, 0], 1), genes(latents[:, 1], 2)), hidden)
     for seed in range(4):
         network = student(seed)
-        order_prototypes(network, slides, list(range(40)), 7, torch.device("cpu"))
+        order_prototypes(network, slides, list(range(40)), 7)
         assert (tissue_put_first(network, hidden, "20x") > 0).float().mean() > 0.9
 
 
@@ -184,9 +180,7 @@ def test_each_of_three_subspaces_gets_the_tissue_that_moves_with_its_genes(
     patches, latents, kind = three_tissues(60, 3)
     expressed = tuple(genes(latents[:40, k], k) for k in order)
     before = network(patches, patches).logits
-    evidence = order_prototypes(
-        network, Slides(patches[:40], expressed), list(range(40)), 7, torch.device("cpu")
-    )
+    evidence = order_prototypes(network, Slides(patches[:40], expressed), list(range(40)), 7)
     output = network(patches, patches)
     for m in MAGNIFICATIONS:
         assignment = output.aggregation[m].assignment
@@ -219,5 +213,5 @@ def test_too_few_slides_with_expression_leave_the_order_alone() -> None:
     network = student(2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     slides = Slides(torch.randn(4, 36, 10), (torch.randn(4, 5), torch.randn(4, 6)))
-    assert order_prototypes(network, slides, [0, 1], 2, torch.device("cpu")) == {"10x": 0.0, "20x": 0.0}
+    assert order_prototypes(network, slides, [0, 1], 2) == {"10x": 0.0, "20x": 0.0}
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())

@@ -167,10 +167,10 @@ def fold_gene_attention(
         raise InputError.of(where, "no test slide with expression", "see participation.tsv")
     chosen = torch.device(pick_device(device))
     network.to(chosen)
-    dataset = SlideDataset(cases, description.config, expression, cache_mib=0)
+    dataset = SlideDataset(cases, description.config, expression, cache_mib=0, device=chosen)
     tables = []
     for i, case in track(enumerate(cases), len(cases), "gene attention", "slides"):
-        batch = dataset.batch([i]).to(chosen)
+        batch = dataset.batch([i])
         branches = network(*teacher_inputs(batch), need_selection=True).branches
         maps = {m: _cells(case, m, description.config, regions) for m in branches}
         for s, genes in description.genes.items():

@@ -60,6 +60,8 @@ class TrainingConfig:
         Of initial weights, batch order and dropout.
     cache_mib : int
         Memory in MiB that may hold features between epochs.
+    compile : bool
+        Compile the network by ``torch.compile`` before it is trained.
     """
 
     epochs: int = default("training.epochs")
@@ -83,6 +85,7 @@ class TrainingConfig:
     temperature: float = default("training.distilled.temperature")
     seed: int = default("seed")
     cache_mib: int = default("training.cache_mib")
+    compile: bool = default("training.compile")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation"):

@@ -26,6 +26,8 @@ from pathduet.training.task_targets import Observed
 if TYPE_CHECKING:
     from pathduet.models.method.config import ModelConfig
 
+CPU = torch.device("cpu")
+
 
 class ExpressionSource(Protocol):
     """What a dataset needs of a fold's expression matrix."""
@@ -100,16 +102,23 @@ class Batch:
         return Observed(self.label, self.event, self.value)
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on another device."""
+        """Return the batch on a device; nothing is waited for."""
         if device.type == "cpu":
             return self
         moved = copy(self)
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
-                object.__setattr__(moved, name, value.to(device))
+                object.__setattr__(moved, name, sent(value, device))
             elif isinstance(value, dict) and name != "repeats":  # they are asked for on the host
-                object.__setattr__(moved, name, {m: tensor.to(device) for m, tensor in value.items()})
+                object.__setattr__(moved, name, {m: sent(tensor, device) for m, tensor in value.items()})
         return moved
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device; a copy to a GPU goes through pinned memory, so that nothing waits for it."""
+    if tensor.device.type != "cpu":
+        return tensor
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 class _Tiles(NamedTuple):
@@ -132,6 +141,8 @@ class SlideDataset:
         Memory for features between epochs, in MiB.
     magnifications : sequence of str, optional
         Which ones are read; none for a network of expression alone. Default: those of `config`.
+    device : torch.device
+        Where batches are wanted.
 
     Raises
     ------
@@ -146,8 +157,9 @@ class SlideDataset:
         expression: ExpressionSource | None = None,
         cache_mib: int = 512,
         magnifications: Sequence[str] | None = None,
+        device: torch.device = CPU,
     ) -> None:
-        self.samples = list(samples)
+        self.samples, self.device = list(samples), device
         self.magnifications = tuple(config.experts if magnifications is None else sorted(magnifications))
         self.config = config
         self.expression: list[dict[str, Tensor] | None] = [None] * len(self.samples)
@@ -225,15 +237,12 @@ class SlideDataset:
         return _Tiles(features, rows.astype(np.int64))
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Return the items of some positions as one batch."""
+        """Return the items of some positions as one batch, on :attr:`device`."""
         patches: dict[str, Tensor] = {}
         repeats: dict[str, Tensor] = {}
         for m in self.magnifications:
             tiles = [self.tiles(i, m) for i in indices]
-            # Gathered as float16 and widened into place: every other order copies the batch once more.
-            patches[m] = torch.empty(len(tiles), self.config.tokens, tiles[0].features.shape[1])
-            for slide, t in zip(patches[m], tiles, strict=True):
-                slide.copy_(torch.from_numpy(t.features)[torch.from_numpy(t.rows)])
+            patches[m] = self._tokens(tiles)
             repeats[m] = torch.tensor([np.bincount(t.rows).max() for t in tiles])
         blank = {subspace: torch.zeros(len(genes)) for subspace, genes in self.genes.items()}
         rows = [self.expression[i] or blank for i in indices]
@@ -248,7 +257,17 @@ class SlideDataset:
             label=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
             event=torch.tensor([sample.event for sample in samples], dtype=torch.float32),
             value=torch.tensor([sample.value for sample in samples], dtype=torch.float32),
-        )
+        ).to(self.device)
+
+    def _tokens(self, tiles: Sequence[_Tiles]) -> Tensor:
+        """Return the tokens (B, N, d) of some slides."""
+        if self.device.type != "cpu":
+            return gathered(tiles, self.device)
+        # Gathered as float16 and widened into place: every other order copies the batch once more.
+        tokens = torch.empty(len(tiles), self.config.tokens, tiles[0].features.shape[1])
+        for slide, t in zip(tokens, tiles, strict=True):
+            slide.copy_(torch.from_numpy(t.features)[torch.from_numpy(t.rows)])
+        return tokens
 
     def feature_moments(self, most: int = 256) -> Mapping[str, tuple[Tensor, Tensor]]:
         """Return mean and standard deviation (d,) of each feature by magnification.
@@ -300,6 +319,14 @@ class SlideDataset:
                 gram += (x.T @ x).double() / len(x)
             axes[m] = principal_axes(gram)
         return axes
+
+
+def gathered(tiles: Sequence[_Tiles], device: torch.device) -> Tensor:
+    """Return the tokens (B, N, d) float32 of some slides on a device, which is sent each tile once, as float16."""
+    first = np.cumsum([0, *(len(t.features) for t in tiles[:-1])])
+    features = torch.from_numpy(np.concatenate([t.features for t in tiles]))
+    rows = torch.from_numpy(np.stack([t.rows + start for t, start in zip(tiles, first, strict=True)]))
+    return sent(features, device)[sent(rows, device)].float()
 
 
 def principal_axes(gram: Tensor) -> Tensor:

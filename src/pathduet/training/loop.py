@@ -36,7 +36,7 @@ class TrainingItems(Protocol):
         """Positions of each patient's items."""
 
     def batch(self, indices: Sequence[int], /) -> Any:
-        """Return some items stacked, with `slide_ids` (to name them in errors) and `to(device)`."""
+        """Return some items stacked, on the device that is trained on, with `slide_ids` to name them in errors."""
 
 
 #: Steps after which losses and gradients are read from a GPU and must be finite; they are at an epoch's end, too.
@@ -222,7 +222,7 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
         optimizer.zero_grad(set_to_none=True)
         names: list[str] = []
         for count in group:
-            batch = next(batches).to(device)
+            batch = next(batches)
             names += batch.slide_ids
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 loss = objective.loss(model, batch)

@@ -22,7 +22,7 @@ from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.experts import combine_hazards, combine_probabilities
 from pathduet.models.method.student import Student
 from pathduet.models.method.teacher import Teacher
-from pathduet.training.dataset import Batch, ExpressionSource, SlideDataset, SlideSample
+from pathduet.training.dataset import CPU, Batch, ExpressionSource, SlideDataset, SlideSample
 from pathduet.training.fold_data import FoldData
 from pathduet.training.model_folder import ModelDescription, load_model
 from pathduet.training.objectives import student_inputs, teacher_inputs
@@ -121,7 +121,7 @@ def predict_samples(
     *,
     expression: ExpressionSource | None = None,
     batch_size: int = 8,
-    device: torch.device | None = None,
+    device: torch.device = CPU,
     where: str = "model",
     show_progress: bool = True,
 ) -> Predictions:
@@ -130,7 +130,7 @@ def predict_samples(
     Parameters
     ----------
     network : Module
-        On `device`, in evaluation mode.
+        In evaluation mode.
     description : ModelDescription
         What it is made for.
     samples : sequence of SlideSample
@@ -141,17 +141,16 @@ def predict_samples(
         z-scores of the teacher's genes in token order.
     batch_size : int
         Slides at a time.
-    device : torch.device, optional
-        The CPU if not given.
+    device : torch.device
+        Where the network is.
     where : str
         What errors call the model.
     show_progress : bool
         Whether to say how far it is.
     """
-    chosen = device or torch.device("cpu")
     choice, experts = description.choice, description.config.experts
     read = choice.magnifications(description.config)
-    dataset = SlideDataset(samples, description.config, expression, cache_mib=0, magnifications=read)
+    dataset = SlideDataset(samples, description.config, expression, 0, read, device)
     check_features(dataset, description, where)
     names, seen = (experts, experts) if choice.has_experts else (("",), ("representation",))
     logits: dict[str, list[torch.Tensor]] = {m: [] for m in names}
@@ -159,7 +158,7 @@ def predict_samples(
     starts = range(0, len(dataset), batch_size)
     label = f"predicting {description.task.name} {description.model}"
     for start in track(starts, len(starts), label, "batches") if show_progress else starts:
-        batch = dataset.batch(range(start, min(start + batch_size, len(dataset)))).to(chosen)
+        batch = dataset.batch(range(start, min(start + batch_size, len(dataset))))
         said_of_both = _answer(network, batch, description.target)
         for collected, said in zip((logits, representations), said_of_both, strict=True):
             for name, value in said.items():

@@ -143,7 +143,6 @@ def order_prototypes(
     dataset: TrainingItems,
     paired: list[int],
     batch_size: int,
-    device: torch.device,
 ) -> dict[str, float]:
     """Order the prototypes alike on every slide, each at its own subspace as far as the expression can tell.
 
@@ -158,13 +157,11 @@ def order_prototypes(
     student : Student
         Trained; changed in place.
     dataset : TrainingItems
-        The training slides.
+        The training slides, on the student's device.
     paired : list of int
         Positions of the slides that have expression.
     batch_size : int
         Slides at a time.
-    device : torch.device
-        Where the student is.
 
     Returns
     -------
@@ -178,7 +175,7 @@ def order_prototypes(
     seen = {m: _Seen([], [], []) for m in student.config.experts}
     genes: list[list[Tensor]] = []
     for start in range(0, len(paired), batch_size):
-        batch = dataset.batch(paired[start : start + batch_size]).to(device)
+        batch = dataset.batch(paired[start : start + batch_size])
         genes.append([batch.genes[s] for s in subspaces])
         output = student(*student_inputs(batch))
         for m, parts in seen.items():

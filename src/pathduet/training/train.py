@@ -137,16 +137,18 @@ def train_model(
     limit_threads(threads)
     chosen = torch.device(pick_device(device))
     target = model.target or data.target(model.fold)
-    dataset, record = _training_set(model, data, target)
+    dataset, record = _training_set(model, data, target, chosen)
     description = _describe(model, target, dataset)
     key = _run_key(description, record, dataset.samples)
     if _trained_already(out_dir, key):
         return
     network = _fresh_network(model, description, dataset)
     with Cost(chosen, threads) as cost:
-        teacher = _learn_from(model, data, description, network, dataset, chosen, record, out_dir, threads)
-        objective = _objective(model, target, dataset, teacher, chosen)
+        teacher = _learn_from(model, data, description, network, dataset, record, out_dir, threads)
+        objective = _objective(model, target, dataset, teacher)
         released = model.settings.network.variant == "released"
+        if model.settings.training.compile:
+            network.compile()
         history = fit(
             network.to(chosen), objective, dataset, model.settings.training,
             device=chosen, checkpoint=out_dir / CHECKPOINT, key=key,
@@ -159,7 +161,7 @@ def train_model(
 
 
 def _training_set(
-    model: ModelToTrain, data: FoldData, target: TaskTarget
+    model: ModelToTrain, data: FoldData, target: TaskTarget, device: torch.device
 ) -> tuple[SlideDataset, dict[str, Any]]:
     """Return the labelled samples of the training part that the network can use, and what model.json says about them."""
     from pathduet import __version__
@@ -185,7 +187,7 @@ def _training_set(
         found = f"genes of {', '.join(expression.genes)}, subspaces {', '.join(settings.model.subspaces)}"
         raise InputError.of(model.label, found, "make the fold's expression matrix with these subspaces")
     read = network.magnifications(settings.model)
-    dataset = SlideDataset(usable, settings.model, expression, settings.training.cache_mib, read)
+    dataset = SlideDataset(usable, settings.model, expression, settings.training.cache_mib, read, device)
     record = {
         "package_version": __version__,
         "training_config": asdict(settings.training),
@@ -250,7 +252,6 @@ def _learn_from(
     description: ModelDescription,
     network: nn.Module,
     dataset: SlideDataset,
-    device: torch.device,
     record: dict[str, Any],
     out_dir: Path,
     threads: int,
@@ -267,11 +268,11 @@ def _learn_from(
         return None
     if model.teacher_dir is None:
         raise ValueError("a distilled model needs a teacher: give teacher_dir")
-    targets = _targets(model, data, description, dataset, device, record, out_dir, threads)
+    targets = _targets(model, data, description, dataset, record, out_dir, threads)
     if model.student_dir is not None and isinstance(network, Student) and network.learns_order:
         paired = [i for i, row in enumerate(dataset.expression) if row is not None]
         batch_size = model.settings.training.batch_size
-        evidence = order_prototypes(network.to(device), dataset, paired, batch_size, device)
+        evidence = order_prototypes(network.to(dataset.device), dataset, paired, batch_size)
         record["order_evidence"] = evidence
     return targets
 
@@ -281,7 +282,6 @@ def _targets(
     data: FoldData,
     description: ModelDescription,
     dataset: SlideDataset,
-    device: torch.device,
     record: dict[str, Any],
     out_dir: Path,
     threads: int,
@@ -294,7 +294,6 @@ def _targets(
         description=description,
         dataset=dataset,
         batch_size=training.batch_size,
-        device=device,
     )
     labelled = {
         sample.patient_id
@@ -318,7 +317,11 @@ def _targets(
             target=found.target,
         )
         train_model(
-            teacher, inner_data(data, model.fold, inner, part), folder, threads=threads, device=str(device)
+            teacher,
+            inner_data(data, model.fold, inner, part),
+            folder,
+            threads=threads,
+            device=str(dataset.device),
         )
         answers.append(ask(folder))
     record["inner_teachers"] = {"folds": parts, "patients": len(inner)}
@@ -330,13 +333,12 @@ def _objective(
     target: TaskTarget,
     dataset: SlideDataset,
     teacher: TeacherTargets | None,
-    device: torch.device,
 ) -> Objective:
     network, training = model.settings.network, model.settings.training
     weights: Tensor | None = None
     if training.class_weights and isinstance(target, ClassTarget):
         labels = [dataset.samples[slides[0]].label for slides in dataset.patients]
-        weights = class_weights([label for label in labels if label >= 0], target.outputs).to(device)
+        weights = class_weights([label for label in labels if label >= 0], target.outputs).to(dataset.device)
     if teacher is not None:
         return DistilledObjective(target, training, weights, teacher)
     if not network.has_experts:
@@ -408,7 +410,6 @@ def teacher_targets(
     description: ModelDescription,
     dataset: SlideDataset,
     batch_size: int,
-    device: torch.device,
 ) -> TeacherTargets:
     """Return what the teacher says about each slide of a dataset that has expression.
 
@@ -418,16 +419,16 @@ def teacher_targets(
     _check_same_fold(description, taught, teacher_dir, "teacher", SAME_TEACHER)
     if dataset.genes != taught.genes:
         raise InputError.of(f"model {teacher_dir}", "made for other genes", "train the teacher again")
-    network.to(device)
+    network.to(dataset.device)
     n, outputs = len(dataset), taught.target.outputs
     width = len(taught.config.subspaces) * taught.config.width
     experts = taught.config.experts
-    logits = {m: torch.zeros(n, outputs, device=device) for m in experts}
-    representation = {m: torch.zeros(n, width, device=device) for m in experts}
+    logits = {m: torch.zeros(n, outputs, device=dataset.device) for m in experts}
+    representation = {m: torch.zeros(n, width, device=dataset.device) for m in experts}
     paired = [i for i, row in enumerate(dataset.expression) if row is not None]
     for start in range(0, len(paired), batch_size):
         rows = paired[start : start + batch_size]
-        batch = dataset.batch(rows).to(device)
+        batch = dataset.batch(rows)
         output = network(*teacher_inputs(batch), need_attention=False)
         for m in experts:
             logits[m][rows] = output.logits[m]
