@@ -20,7 +20,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ from known_truth import (
 )
 from torch import nn
 
-from pathduet.catalogue import clinical_models, named, names, opponent_of
+from pathduet.catalogue import Model, catalogue_of, clinical_models, named, names, opponent_of
 from pathduet.cohort.tasks import tasks_of
 from pathduet.core.config import resolve
 from pathduet.core.errors import PathDuetError
@@ -70,6 +70,7 @@ from pathduet.training.config import TrainingConfig
 
 TASKS = {"diagnosis": ("auc", "accuracy", "f1"), "survival": ("c_index",)}
 OURS = names("method")
+GLIOMA = {"preset": "glioma", "sheets": {"patients": "patients.tsv"}}
 #: Whose setting a network has that starts as another one.
 STARTS_AS = {"student_longer": "student", "distilled": "student"}
 RATES, RATES_ALONE = (1e-3, 2e-3), (5e-4, 1e-3, 2e-3, 4e-3)
@@ -119,7 +120,7 @@ def clinical_scores(run: Run) -> Iterator[tuple[str, dict[str, float]]]:
     from pathduet.evaluation.covariates import Covariates, covariate_values
     from pathduet.evaluation.regressions import fit_regression
 
-    config = resolve({"preset": "glioma", "sheets": {"patients": "patients.tsv"}})
+    config = resolve(GLIOMA)
     task, train, patients = tasks_of(config)[run.task], run.phantom.train, run.phantom.patients
     values, part = covariate_values(patients.astype(object), config["covariates"]), run.phantom.part(False)
     truth = patients.rename(columns={task.column: "label"}) if task.column else patients
@@ -242,7 +243,13 @@ def execute(arguments: argparse.Namespace) -> None:
 
 def title(name: str) -> str:
     """Return a model's name for readers."""
-    return "True hazard (upper bound)" if name == "true_hazard" else named(name).full_title
+    return "True hazard (upper bound)" if name == "true_hazard" else named(name, catalogue()).full_title
+
+
+@cache
+def catalogue() -> Mapping[str, Model]:
+    """Return every model by name, the clinical ones of gliomas too."""
+    return catalogue_of(resolve(GLIOMA))
 
 
 def search_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -283,7 +290,7 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
     for name in order:
         against = "student_longer" if name == "distilled" else None
         if name not in ("teacher", "distilled", "student_longer", "true_hazard"):
-            against = opponent_of(name, name, named(name).reads)
+            against = opponent_of(name, name, named(name, catalogue()).reads)
         if against in first:
             tests[name] = (against, *paired((first[name] - first[against]).dropna().to_numpy()))
     adjusted = dict(zip(tests, holm([p for _, _, p in tests.values()])))
@@ -293,7 +300,7 @@ def task_table(rows: pd.DataFrame, task: str) -> list[str]:
     for name in order:
         mine = rows[rows["model"] == name]
         against, gap, p = tests.get(name, ("", "", None))
-        reads = "-" if name == "true_hazard" else named(name).reads
+        reads = "-" if name == "true_hazard" else named(name, catalogue()).reads
         cost = mine[["parameters", "cpu_s"]].mean() if "cpu_s" in mine else pd.Series(dtype=float)
         numbers = [f"{cost[k]:.{d}f}" if k in cost and pd.notna(cost[k]) else "-" for k, d in (("parameters", 0), ("cpu_s", 1))]  # fmt: skip
         cells = [
@@ -331,7 +338,7 @@ def report(arguments: argparse.Namespace) -> None:
         "its control, the student trained on untaught. CPU s: that stage's training alone, with the three teachers in the distilled student's.", "",
         "Mean over seeds and its 95 % t interval. Difference: to the teacher for models that read expression or clinical data, to the "
         "distilled student for models that read slides alone, the distilled student itself to its untaught control; paired by seed, "
-        "p of the paired t test, Holm's correction within the table. So few seeds tell large differences only.", "",
+        "p of the paired t test, Holm's correction within the table. Few seeds show large differences only.", "",
     ]  # fmt: skip
     if arguments.message:
         lines += ["## What it says", "", arguments.message.read_text().strip(), ""]

@@ -307,7 +307,7 @@ class CommandLine:
         self.commands = self.parser.add_subparsers(required=True)
 
     def runs(
-        self, call: Any, seeds: Iterable[int] = range(5), name: str = "run", **defaults: Any
+        self, call: Any, seeds: Iterable[int] = range(10), name: str = "run", **defaults: Any
     ) -> argparse.ArgumentParser:
         """Add a command that appends rows."""
         command = self.commands.add_parser(name)

@@ -1,6 +1,6 @@
 """Four subspaces against known truth: does each one's representation hold its own programme, and its own only?
 
-    python benchmarks/subspace_latents.py run --seeds 0 1 2 3 4 --out subspace_latents.jsonl
+    python benchmarks/subspace_latents.py run --out subspace_latents.jsonl
     python benchmarks/subspace_latents.py report subspace_latents.jsonl --out docs/results/subspace_latents.md
 
 The phantom is `feature_phantom`'s with four independent programmes: each drives half of its subspace's genes and shows in a channel of
@@ -167,7 +167,7 @@ def report(arguments: argparse.Namespace) -> None:
         where(f"{arguments.machine}; {seconds.mean():.0f} CPU s a seed and task", first["code"], "scikit-learn"), "",
         f"Each seed: {first['patients']} patients, half to train and half to test, one slide each of {SIZES.tokens} tokens at both magnifications, {FOUR.genes['cells']} genes a subspace, "
         f"half of which follow its programme. Programmes are independent; each shows in one channel of the slides. {EPOCHS} epochs in batches of {BATCH}, peak rate {RATE:g}; the distilled student goes on "
-        "from the student for as many again, at half the rate. A row is one subspace's part of X_R (both magnifications), a column R2 of a programme on the test half by ridge regression, mean over seeds; "
+        "from the student for 200 steps, at half the rate, taught by three teachers out of fold. A row is one subspace's part of X_R (both magnifications), a column R2 of a programme on the test half by ridge regression, mean over seeds; "
         "its own in bold. Own minus cross, mean over seeds and its 95 % t interval, in two ways: of one programme, the R2 from its own part minus the mean R2 from the other parts (a column); and of one "
         "part, the R2 of its own programme minus the mean R2 of the others (a row), which also depends on how well each programme can be seen at all.", "",
     ]  # fmt: skip

@@ -307,7 +307,7 @@ def report(arguments: argparse.Namespace) -> None:
         f"Gene selection has {SPARE_GENES} spare genes beside each of those, which know nothing and on average vary less; genes are ranked by the range between "
         "deciles on the training half. Everything but what a row is named after is the package's default.", "",
         "Mean over seeds and its 95 % t interval. Difference: to the row of the same group that is the default, paired by seed, p of the paired t test, Holm's correction within the "
-        "table. A default that stands in several groups is one training. Few seeds tell large differences only.", "",
+        "table. A default that stands in several groups is one training. Few seeds show large differences only.", "",
     ]  # fmt: skip
     if arguments.message:
         lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
