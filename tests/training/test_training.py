@@ -259,6 +259,23 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(
         assert not list(folder.glob(".*"))
 
 
+@pytest.mark.slow
+def test_a_compiled_training_gives_the_same_model(
+    cohort: fake_cohort.FakeCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced as for a GPU, but run by torch itself: generating code takes minutes."""
+    compile_module, compiled = torch.nn.Module.compile, []
+
+    def traced(network: torch.nn.Module) -> None:
+        compiled.append(type(network))
+        compile_module(network, backend="eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    one, two = train(cohort, tmp_path / "a"), train(cohort, tmp_path / "b", compile=True)
+    assert compiled == [Teacher]
+    assert (one / "weights.safetensors").read_bytes() == (two / "weights.safetensors").read_bytes()
+
+
 def slide_dataset(cohort: fake_cohort.FakeCohort, task: str = "diagnosis", **changes) -> SlideDataset:
     from pathduet.expression.fold_matrix import load
 
