@@ -14,6 +14,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 #: Leaves one of the preset's tasks, where a test needs no more.
 ONLY_SURVIVAL: dict[str, None] = {"diagnosis": None, "grading": None}
+#: A process for all networks of a task and fold, where a test asks for no model alone: half of a small training is starting.
+TOGETHER: dict[str, Any] = {"models_per_job": "all"}
 #: Small settings: every step is the real one.
 SMALL: dict[str, Any] = {
     "preset": "glioma",

@@ -39,6 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
                 key: value for key, value in tiny_cohort.SMALL.items() if key not in ("cohorts", "preset")
             }
             # what the design says itself is tested; its sizes are not
+            small = merge(small, {"training": tiny_cohort.TOGETHER})
             config = merge(made, merge(small, {key: made[key] for key in ("comparison",) if key in made}))
             path = folder / "config.yaml"
             path.write_text(yaml.safe_dump(config))

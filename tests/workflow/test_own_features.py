@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 SMALL = {
     "tasks": tiny_cohort.ONLY_SURVIVAL,
     "split": {"folds": 2},
+    "training": tiny_cohort.TOGETHER,
     "explanations": {"heatmaps": {"slides": 1, "models": ["student"]}},
 }
 

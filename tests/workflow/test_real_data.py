@@ -38,7 +38,8 @@ def test_the_whole_workflow_runs_on_real_expression_and_survival(test_data: Path
     }
     from pathduet.core.config import merge
 
-    small = merge(merge(tiny_cohort.SMALL, own), {"slides": {"max_tiles": 24, "slides_per_job": 20}})
+    changes = {"slides": {"max_tiles": 24, "slides_per_job": 20}, "training": tiny_cohort.TOGETHER}
+    small = merge(merge(tiny_cohort.SMALL, own), changes)
     config.write_text(yaml.safe_dump(small))
     before = sorted(p.name for p in (cohort / "slides").iterdir())
     result = tiny_cohort.snakemake(tmp_path, config)
