@@ -43,7 +43,7 @@ demo: $(DEMO)
 	@$(BIN)/snakemake --cores $(CORES)
 
 test: $(DEV)
-	@$(BIN)/pytest -n $(CORES) --dist loadfile
+	@$(BIN)/pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 quick: $(DEV)
 	@$(BIN)/pytest -n $(CORES) --dist loadfile -m "not slow"

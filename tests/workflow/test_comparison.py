@@ -130,3 +130,22 @@ def test_settings_of_the_comparison_leave_slides_and_the_method_alone(compared: 
     finally:
         path.write_text(before)
     assert jobs == {"train": 2, "evaluate": 1, "tables": 1}
+
+
+def test_one_fold_reruns_alone(compared: Path) -> None:
+    target = "results/models/survival/teacher/fold-1/predictions.tsv"
+    assert dry_run(compared, "--force", target) == {"train": 1}
+
+
+def test_a_learning_rate_retrains_and_leaves_slides_alone(compared: Path) -> None:
+    path = config_of(compared)
+    before = path.read_text()
+    try:
+        config = yaml.safe_load(before)
+        config["training"]["distilled"]["learning_rate"] = 3.0e-4
+        path.write_text(yaml.safe_dump(config))
+        jobs = dry_run(compared, "tables")
+    finally:
+        path.write_text(before)
+    # the distilled student and the one that trains as long
+    assert jobs == {"train": 4, "evaluate": 1, "tables": 1}

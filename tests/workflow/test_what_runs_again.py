@@ -167,6 +167,7 @@ def reordered(value: Any) -> Any:
         ({"encoder": {"batch_size": 8, "device": "cpu", "engine": "torch"}}, SHOWN),
         ({"training": {"teacher": {"cache_mib": 64}, "cache_mib": 100, "tensorboard": True}}, SHOWN),
         ({"report": {"title": "Mine"}}, SHOWN),
+        ({"encoder": {"stage": 4}}, SHOWN),  # of ResNet50 alone
         ({"explanations": {"heatmaps": {"models": ["student"]}}}, SHOWN),
         ({"labels": {"survival_bins": 3}}, SHOWN | {"train survival", "table survival", "table external_survival",
                                                      "explain survival", "regressions", "participation"}),
@@ -182,6 +183,25 @@ def test_a_setting_reruns_what_it_can_change(
 ) -> None:
     before = decided(plan_of(cohort))
     assert rerun(before, decided(plan_of(cohort, merge(config_of(cohort), change)))) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "trained"),
+    [
+        ({"neighbors": 6}, {"student", "student_longer", "distilled"}),
+        ({"aggregation": "mean"}, {"student", "student_longer", "distilled"}),
+        # a distilled student's job trains teachers of its own
+        ({"gene_input": "vector"}, {"teacher", "distilled"}),
+        ({"heads": 4}, {"teacher", "student", "student_longer", "distilled"}),
+    ],
+)
+def test_a_network_s_setting_trains_the_networks_that_read_it(
+    cohort: Path, change: dict[str, Any], trained: set[str]
+) -> None:
+    before = decided(plan_of(cohort))
+    after = decided(plan_of(cohort, merge(config_of(cohort), {"model": change})))
+    changed = {name.split()[2] for name in after if after[name] != before[name] and name.startswith("train")}
+    assert changed == trained
 
 
 def test_keys_tasks_and_tables_in_another_order_are_the_same_configuration(cohort: Path) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import h5py
 import pandas as pd
 import pytest
-import yaml
 
 import tiny_cohort
 from core.test_docs_commands import every_command, targets
@@ -45,7 +44,7 @@ def finished(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts.drop(columns=slides.loc[1, "patient_id"]).to_csv(
         mine / "expression_phantom.tsv.gz", sep="\t", index=False
     )
-    config = tiny_cohort.write_config(folder, mine)
+    config = tiny_cohort.write_config(folder, mine, training=tiny_cohort.TOGETHER)
     result = tiny_cohort.snakemake(folder, config)
     assert result.returncode == 3, result.stdout[-5000:]
     (folder / "output.txt").write_text(result.stdout)
@@ -137,25 +136,6 @@ def test_a_second_run_does_nothing_and_says_so(finished: Path) -> None:
     assert "Nothing to be done" in result.stdout
 
 
-def test_one_fold_reruns_alone(finished: Path) -> None:
-    target = "results/models/survival/teacher/fold-2/predictions.tsv"
-    assert dry_run(finished, "--force", target) == {"train": 1}
-
-
-def test_a_learning_rate_retrains_and_leaves_slides_alone(finished: Path) -> None:
-    path = config_of(finished)
-    before = path.read_text()
-    try:
-        config = yaml.safe_load(before)
-        config["training"]["distilled"]["learning_rate"] = 3.0e-4
-        path.write_text(yaml.safe_dump(config))
-        jobs = dry_run(finished)
-    finally:
-        path.write_text(before)
-    assert jobs["train"] == 18  # the distilled student and the one that trains as long
-    assert not {"tile", "stain", "features", "genes", "split", "ledger"} & set(jobs)
-
-
 def test_a_new_slide_row_computes_that_slide_alone(finished: Path) -> None:
     sheet = finished / "cohort/slides.tsv"
     before = sheet.read_text()
@@ -220,7 +200,7 @@ def test_every_result_says_what_it_was_made_of(finished: Path) -> None:
         # the ledger only puts the slides' own records together
         assert record["settings"] or record["rule"] == "ledger"
     # a chain: what evaluation read is what training wrote
-    trained = json.loads((results / "provenance/train/survival/teacher/fold-0.json").read_text())["outputs"]
+    trained = json.loads((results / "provenance/train/survival/fold-0.json").read_text())["outputs"]
     read = json.loads((results / "provenance/evaluate/survival.json").read_text())["inputs"]
     predictions = "results/models/survival/teacher/fold-0/predictions.tsv"
     assert read[predictions] == trained[predictions] == sha256_file(finished / predictions)

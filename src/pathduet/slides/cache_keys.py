@@ -58,7 +58,7 @@ def settings_of(stage: str, settings: SlideSettings) -> Any:
     # Device, engine and batch size do not count: they change last bits only. No code here: an encoder's change reruns slides of that one.
     entry = REGISTRY.get(encoder.name)
     return {
-        "name": encoder.name, "entry": asdict(entry) if entry else None, "stage": encoder.stage, "precision": encoder.precision,
+        "name": encoder.name, "entry": asdict(entry) if entry else None, "stage": encoder.stage if encoder.name in ("resnet50", CONTROL) else None, "precision": encoder.precision,
         "options": encoder.options, "input_px": encoder.input_px, "mean": encoder.mean, "std": encoder.std,
         "max_tiles": tile.max_tiles, "max_failed_tiles": tile.max_failed_tiles, "min_sharpness": tile.min_sharpness,
         "weights": Path(encoder.weights) if encoder.weights else None,

@@ -18,6 +18,7 @@ from pathduet.core.progress import track
 from pathduet.training.checkpoint import History, load_checkpoint, save_checkpoint
 from pathduet.training.config import TrainingConfig
 from pathduet.training.objectives import Objective
+from pathduet.training.optimizer import adamw
 from pathduet.training.tensorboard import ScalarWriter
 
 
@@ -149,7 +150,7 @@ def fit(
     """
     if not len(dataset):
         raise ValueError("no slide to train on")
-    optimizer = _optimizer(model, config)
+    optimizer = adamw(model, config)
     training = _Training(
         model, objective, dataset, config, optimizer, device, schedule, items or len(dataset)
     )
@@ -287,12 +288,3 @@ class _Curves:
             f"{what} is not finite in epoch {self.epoch + 1}, at slides {', '.join(slide_ids)}; "
             "look at their features and expression, or lower training.learning_rate"
         )
-
-
-def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)

@@ -536,7 +536,7 @@ class Plan:
             "patients": self.patients_sheet,
             "networks": [file for model in settings for file in self.network_files(model)],
         }
-        facts = {model: _learned(one) for model, one in settings.items()}
+        facts = {model: _learned(one, self._base(model)) for model, one in settings.items()}
         labels = self._labels(task, self.config["cohorts"]["internal"])
         return Job(settings, files, self._decisive([facts, labels]))
 
@@ -835,8 +835,15 @@ def _own_network(own: Mapping[str, Any], model: Model) -> dict[str, Any]:
     }
 
 
-def _learned(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _learned(settings: Mapping[str, Any], base: Model) -> dict[str, Any]:
     """Return those settings of a training that its result depends on."""
+    unread: tuple[str, ...] = ()
+    if base.kind == "method":
+        # those of the students' clusters, and of the genes' tokens
+        if base.role == "teacher":
+            unread = ("neighbors", "refinements", "aggregation")
+        elif "expression" not in base.learns_from:
+            unread = ("gene_input",)
 
     def without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
         return {key: value for key, value in mapping.items() if key not in keys}
@@ -845,6 +852,7 @@ def _learned(settings: Mapping[str, Any]) -> dict[str, Any]:
         **without(settings, "tensorboard"),
         # the rest of a task is for evaluation
         "task": without(settings["task"], "clinical_baselines", "external", "malignancy_score"),
+        "model": without(settings["model"], *unread),
         "training": without(settings["training"], "cache_mib"),
     }
 
