@@ -23,6 +23,7 @@ from pathduet.evaluation.metrics import CENSORING_METRICS, metric_names
 from pathduet.evaluation.model_summary import ModelSummary
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.paired import PairedDifference, paired_differences
+from pathduet.evaluation.predictions import at_unit
 from pathduet.evaluation.published_numbers import NONE, PublishedNumbers
 from pathduet.result_tables import external_table
 
@@ -131,7 +132,7 @@ class _Parts:
         return parts
 
     def cases(self, model: str, fold: int, unit: str) -> tuple[list[pd.DataFrame], dict[str, str]]:
-        """Return the predictions of a fold's trainings, with the shares in the censoring-corrected metrics for survival."""
+        """Return the predictions of a fold's trainings, of patients averaged once; for survival with the shares in the censoring-corrected metrics."""
         key = model, fold, unit
         if key not in self._cases:
             self._cases[key] = self._make_cases(*key)
@@ -139,9 +140,11 @@ class _Parts:
 
     def _make_cases(self, model: str, fold: int, unit: str) -> tuple[list[pd.DataFrame], dict[str, str]]:
         tables = self.found.trainings(model, fold)
-        if self.found.task.kind != "survival":
-            return tables, {}
-        if self.found.external:
+        if self.found.task.kind != "survival" or self.found.external:
+            if unit == "patient":
+                tables = [at_unit(table, unit).assign(slide_id="") for table in tables]
+            if self.found.task.kind != "survival":
+                return tables, {}
             # the training part's censoring says nothing about a cohort with a follow-up of its own
             reason = "the censoring of the training part is not that of the external cohort"
             return tables, dict.fromkeys(CENSORING_METRICS, reason)
