@@ -6,9 +6,9 @@ The Snakefile asks this object and nothing else, so that its answers can be test
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -537,12 +537,13 @@ class Plan:
             "networks": [file for model in settings for file in self.network_files(model)],
         }
         facts = {model: _learned(one, self._base(model)) for model, one in settings.items()}
-        labels = self._labels(task, self.config["cohorts"]["internal"])
+        labels = self._labels(task, tuple(self.config["cohorts"]["internal"]))
         return Job(settings, files, self._decisive([facts, labels]))
 
-    def _labels(self, task: str, cohorts: Sequence[str]) -> str:
-        """Return a hash of what the sheet says about a task's label, of the patients of some cohorts."""
-        return self._cells(label_columns(self.tasks[task]), cohorts)
+    @cached_property
+    def _labels(self) -> Callable[[str, tuple[str, ...]], str]:
+        """A hash of what the sheet says about a task's label, of the patients of some cohorts; the same for all of its models."""
+        return cache(lambda task, cohorts: self._cells(label_columns(self.tasks[task]), cohorts))
 
     def _cells(self, columns: Iterable[str], cohorts: Sequence[str]) -> str:
         rows = self.patients[self.patients["cohort"].isin(cohorts)]
@@ -603,7 +604,7 @@ class Plan:
             "gene_sets": self.files("explanations.gene_sets"),
         }
         settings, drawn = self.explanation_settings(task), self._annotations()
-        return self._job(settings, files, labels=self._labels(task, self._every_cohort), drawn=drawn)
+        return self._job(settings, files, labels=self._labels(task, tuple(self._every_cohort)), drawn=drawn)
 
     def heatmap_job(self, slide_id: str) -> Job:
         """Heatmaps of a slide, drawn over its pixels."""

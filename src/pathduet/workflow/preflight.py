@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -448,7 +448,9 @@ def _encoder_lines(plan: Plan) -> list[str]:
     from pathduet.slides.encoders.encoder import load_encoder
     from pathduet.slides.settings import SlideSettings
 
-    encoder = load_encoder(SlideSettings.from_mapping(plan.config).encoder)
+    settings = SlideSettings.from_mapping(plan.config).encoder
+    # `auto` exports only networks that can be: half a second that says nothing new
+    encoder = load_encoder(replace(settings, engine="torch") if settings.engine == "auto" else settings)
     return [f"{encoder.name}, {encoder.dim} numbers a tile, weights {encoder.weights_source}"]
 
 

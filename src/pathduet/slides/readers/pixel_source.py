@@ -116,8 +116,9 @@ def positive(value: Any) -> float | None:
 
 def mirax_folder(path: Path) -> Path | None:
     """Return the folder of a MIRAX slide's files, beside its name or beside what that is a link to; None if there is none."""
-    names = (name for name in (path, path.resolve()) if name.suffix.lower() == ".mrxs")
-    return next((name.with_suffix("") for name in names if name.with_suffix("").is_dir()), None)
+    names = [path, path.resolve()] if path.is_symlink() else [path]
+    folders = [name.with_suffix("") for name in names if name.suffix.lower() == ".mrxs"]
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def hamamatsu_files(path: Path) -> list[Path]:
