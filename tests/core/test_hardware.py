@@ -60,3 +60,10 @@ def test_a_named_gpu_and_an_only_one_are_taken_as_they_are(monkeypatch: pytest.M
 def let_go() -> object:
     yield
     hardware.free_gpu.cache_clear()
+
+
+def test_compiling_for_a_gpu_needs_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware.importlib.util, "find_spec", lambda name: None)
+    hardware.require_compiler("training.compile", "cpu")
+    with pytest.raises(hardware.PathDuetError, match="training.compile: torch.compile needs triton"):
+        hardware.require_compiler("training.compile", "cuda:1")

@@ -7,6 +7,7 @@ locks a file named after the GPU it takes; the kernel lets go of it when the job
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import sys
@@ -48,6 +49,14 @@ def free_gpu() -> int:
         _held.append(handle)
         return number
     return os.getpid() % count
+
+
+def require_compiler(setting: str, device: str) -> None:
+    """Refuse a setting that compiles networks for a GPU where triton, which generates their code, is not installed."""
+    if device.startswith("cuda") and importlib.util.find_spec("triton") is None:
+        raise PathDuetError(
+            f"{setting}: torch.compile needs triton on a GPU: pip install triton, or set it to false"
+        )
 
 
 def pick_device(wanted: str) -> str:

@@ -18,7 +18,7 @@ from pathduet.cohort.tasks import Task
 from pathduet.core.checksums import forget
 from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import sha256_file, write_tsv
-from pathduet.core.hardware import limit_threads, pick_device
+from pathduet.core.hardware import limit_threads, pick_device, require_compiler
 from pathduet.losses.class_weights import class_weights
 from pathduet.models.method.config import ModelConfig
 from pathduet.models.method.patch_tokens import PatchTokens
@@ -136,6 +136,8 @@ def train_model(
         require_tensorboard()
     limit_threads(threads)
     chosen = torch.device(pick_device(device))
+    if model.settings.training.compile:
+        require_compiler("training.compile", chosen.type)
     target = model.target or data.target(model.fold)
     dataset, record = _training_set(model, data, target, chosen)
     description = _describe(model, target, dataset)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pathduet.core.errors import PathDuetError
 from pathduet.core.faults import raise_machine_fault
-from pathduet.core.hardware import cpu_has_bfloat16, pick_device
+from pathduet.core.hardware import cpu_has_bfloat16, pick_device, require_compiler
 from pathduet.slides.encoders.weights import EncoderUnavailable, Weights
 from pathduet.slides.settings import EncoderSettings
 
@@ -87,6 +87,7 @@ class Encoder:
         if self._session is None:
             self.engine = "torch"
             if settings.compile:
+                require_compiler("encoder.compile", self.device)
                 self._model.compile()
 
     def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
