@@ -65,5 +65,5 @@ def let_go() -> object:
 def test_compiling_for_a_gpu_needs_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware.importlib.util, "find_spec", lambda name: None)
     hardware.require_compiler("training.compile", "cpu")
-    with pytest.raises(hardware.PathDuetError, match="training.compile: torch.compile needs triton"):
+    with pytest.raises(hardware.PathDuetError, match="needs triton"):
         hardware.require_compiler("training.compile", "cuda:1")
