@@ -75,7 +75,9 @@ wildcard_constraints:
 # Jobs end when the workflow's process does, even if that is killed.
 os.environ[VARIABLE] = str(os.getpid())
 # Where envs/*.post-deploy.sh finds locks and package, wherever the run's own folder is.
-os.environ.update(PATHDUET_WORKFLOW=str(workflow.basedir), PATHDUET_PACKAGE=str(PACKAGE))
+os.environ.update(
+    PATHDUET_WORKFLOW=str(workflow.basedir), PATHDUET_PACKAGE=str(PACKAGE)
+)
 
 
 def code(script):
