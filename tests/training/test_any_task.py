@@ -295,7 +295,7 @@ def settings(base: str, search: bool = False) -> dict[str, Any]:
     return {
         "protocol": "strict", "seed": 1, "base": base, "seeds": 1, "may_fail": False, "network": {}, "own": None, "lineage": {},
         "model": shape if base == "student" else {"tokens": 16, "token_order": "hilbert"},
-        "training": {"epochs": 5, "batch_size": 4, "learning_rate": 1e-2}, "tensorboard": False,
+        "training": {"epochs": 5, "batch_size": 4, "learning_rate": 1e-2}, "logger": "none",
         "search": {"trials": 2, "inner_fraction": 0.3, **ranges} if search else None,
     }  # fmt: skip
 

@@ -165,7 +165,7 @@ def reordered(value: Any) -> Any:
         ({"slides": {"memory_limit_mib": 9000, "time_limit_s": 10}}, SHOWN),
         ({"slides": {"lost_slides_exit_status": 0}}, SHOWN),
         ({"encoder": {"batch_size": 8, "device": "cpu", "engine": "torch"}}, SHOWN),
-        ({"training": {"teacher": {"cache_mib": 64}, "cache_mib": 100, "tensorboard": True}}, SHOWN),
+        ({"training": {"teacher": {"cache_mib": 64}, "cache_mib": 100, "logger": "tensorboard"}}, SHOWN),
         ({"report": {"title": "Mine"}}, SHOWN),
         ({"encoder": {"stage": 4}}, SHOWN),  # of ResNet50 alone
         ({"explanations": {"heatmaps": {"models": ["student"]}}}, SHOWN),

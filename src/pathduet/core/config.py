@@ -211,7 +211,7 @@ def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 #: Keys of ``training`` that say how its jobs run.
-_NOT_OPTIMISATION = ("seeds", "models_per_job", "tensorboard")
+_NOT_OPTIMISATION = ("seeds", "models_per_job", "logger")
 
 
 def training_settings(training: Mapping[str, Any], role: str, task: str, kind: str) -> dict[str, Any]:

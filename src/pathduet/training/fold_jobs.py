@@ -169,7 +169,7 @@ def _train(job: FoldJob, settings: Mapping[str, Any], data: FoldData, model: Mod
         model, settings=seeded, teacher_dir=sources.get("teacher"), student_dir=sources.get("student")
     )
     out_dir = job.model_dir(seed)
-    train_model(model, data, out_dir, threads=job.threads, tensorboard=settings["tensorboard"])
+    train_model(model, data, out_dir, threads=job.threads, logger=settings["logger"])
 
 
 def _predict(job: FoldJob, data: FoldData, model: ModelToTrain, seed: int) -> None:

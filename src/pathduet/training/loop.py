@@ -17,9 +17,9 @@ from pathduet.core.errors import PathDuetError
 from pathduet.core.progress import track
 from pathduet.training.checkpoint import History, load_checkpoint, save_checkpoint
 from pathduet.training.config import TrainingConfig
+from pathduet.training.loggers import Logger
 from pathduet.training.objectives import Objective
 from pathduet.training.optimizer import adamw
-from pathduet.training.tensorboard import ScalarWriter
 
 
 class TrainingError(PathDuetError):
@@ -104,7 +104,7 @@ def fit(
     key: str = "",
     label: str = "training",
     schedule: Schedule = learning_rate,
-    scalars: Path | None = None,
+    logger: Logger | None = None,
     items: int | None = None,
 ) -> History:
     """Train `model` in place; the last epoch is the model.
@@ -130,8 +130,8 @@ def fit(
         Shown with the progress.
     schedule : callable
         Learning rate of each step.
-    scalars : Path, optional
-        Folder for TensorBoard's event files with the history's rows (:mod:`pathduet.training.tensorboard`).
+    logger : Logger, optional
+        Gets the history's rows, and is closed at the end.
     items : int, optional
         How many an epoch has; default: as many as the dataset.
 
@@ -159,14 +159,15 @@ def fit(
         torch.manual_seed(config.seed)
         history = load_checkpoint(checkpoint, key, model, optimizer, device)
         start = len(history)
-        curves = ScalarWriter(scalars, history) if scalars is not None else None
+        for row in history if logger is not None else ():
+            logger.add(row)
 
         def run() -> Iterator[None]:
             for epoch in range(start, training.epochs):
                 row = yield from _epoch(training, epoch)
                 history.append(row)
-                if curves is not None:
-                    curves.add(row)
+                if logger is not None:
+                    logger.add(row)
                 if checkpoint is not None and epoch + 1 < training.epochs:
                     save_checkpoint(checkpoint, key, model, optimizer, history, device)
 
@@ -175,8 +176,8 @@ def fit(
             for _ in track(run(), remaining, label, "steps"):
                 pass
         finally:
-            if curves is not None:
-                curves.close()
+            if logger is not None:
+                logger.close()
     return history
 
 

@@ -30,6 +30,8 @@ from pathduet.training.config import TrainingConfig
 from pathduet.training.cost import Cost
 from pathduet.training.dataset import SlideDataset, SlideSample
 from pathduet.training.fold_data import FoldData
+from pathduet.training.loggers import logger as open_logger
+from pathduet.training.loggers import require_logger
 from pathduet.training.loop import fit, learning_rate
 from pathduet.training.model_folder import ModelDescription, load_model, save_model
 from pathduet.training.networks import ModelSettings
@@ -45,7 +47,6 @@ from pathduet.training.out_of_fold import inner_data, inner_parts, join_targets,
 from pathduet.training.prototype_order import order_prototypes
 from pathduet.training.released import ReleasedTeacherObjective, released_learning_rate
 from pathduet.training.task_targets import ClassTarget, TaskTarget
-from pathduet.training.tensorboard import require_tensorboard
 
 #: What a student shares with its teacher: the slides' tokens, the experts and the width of X_R.
 SAME_TEACHER = ("tokens", "token_order", "width", "magnifications", "subspaces")
@@ -103,7 +104,7 @@ def train_model(
     *,
     threads: int = 1,
     device: str = "auto",
-    tensorboard: bool = False,
+    logger: str = "none",
 ) -> None:
     """Train a model on the training part of a fold; write weights.safetensors, model.json, history.tsv and cost.json.
 
@@ -122,8 +123,8 @@ def train_model(
         Threads of torch.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    tensorboard : bool
-        Also write the history as TensorBoard scalars into `out_dir`/tensorboard.
+    logger : {"none", "tensorboard", "mlflow", "wandb"}
+        Where else the history goes (:mod:`pathduet.training.loggers`).
 
     Raises
     ------
@@ -132,8 +133,7 @@ def train_model(
     TrainingError
         If the loss stops being finite.
     """
-    if tensorboard:
-        require_tensorboard()
+    require_logger(logger)
     limit_threads(threads)
     chosen = torch.device(pick_device(device))
     if model.settings.training.compile:
@@ -155,7 +155,7 @@ def train_model(
             network.to(chosen), objective, dataset, model.settings.training,
             device=chosen, checkpoint=out_dir / CHECKPOINT, key=key,
             label=model.label, schedule=released_learning_rate if released else learning_rate,
-            scalars=out_dir / "tensorboard" if tensorboard else None, items=record["training_part"]["epoch_items"],
+            logger=open_logger(logger, out_dir, model.label), items=record["training_part"]["epoch_items"],
         )  # fmt: skip
     shutil.rmtree(out_dir / "teachers", ignore_errors=True)
     cost.write(out_dir, network)

@@ -704,7 +704,7 @@ class Plan:
             "model": shape,
             "training": training,
             "seeds": len(self.seeds),
-            "tensorboard": self.config["training"]["tensorboard"],
+            "logger": self.config["training"]["logger"],
             "network": network,
             "gene_groups": _file_hash(network.get("gene_groups")) if not own else None,
             "own": _own_network(own, base) if own else None,
@@ -850,7 +850,7 @@ def _learned(settings: Mapping[str, Any], base: Model) -> dict[str, Any]:
         return {key: value for key, value in mapping.items() if key not in keys}
 
     return {
-        **without(settings, "tensorboard"),
+        **without(settings, "logger"),
         # the rest of a task is for evaluation
         "task": without(settings["task"], "clinical_baselines", "external", "malignancy_score"),
         "model": without(settings["model"], *unread),

@@ -222,8 +222,9 @@ def _check_stain_target(plan: Plan) -> None:
 
 def _check_packages(plan: Plan, encodes: bool) -> None:
     config, problems = plan.config, Problems()
+    logger = config["training"]["logger"]
     for key, wanted, package, extra in (
-        ("training.tensorboard", config["training"]["tensorboard"], "tensorboard", "tensorboard"),
+        ("training.logger", logger != "none", logger, logger),
         ("stain.backend", encodes and config["stain"]["backend"] == "staintools", "staintools", "staintools"),
         ("encoder.engine", encodes and config["encoder"]["engine"] == "onnxruntime", "onnxruntime", "onnx"),
         ("expression.hvg_flavor", config["expression"]["hvg_flavor"] == "seurat_v3", "skmisc", "seurat-v3"),
