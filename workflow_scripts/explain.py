@@ -12,6 +12,7 @@ with job(snakemake) as results:
     settings = snakemake.params.settings
     task = Task.of(settings["task"]["name"], settings["task"])
     folder = results.explanations(task.name)
-    run = TaskRun(task, results, settings, snakemake.params.files["patients"], folder)
+    files = snakemake.params.files
+    run = TaskRun(task, results, settings, files["patients"], folder, *files["slides"])
     explain_task(run, threads=snakemake.threads)
     draw_explanations(folder, catalogue_of(settings["catalogue"]))

@@ -53,7 +53,7 @@ def test_the_page_holds_names_as_data_only() -> None:
 
 
 def test_every_explanation_without_numbers_still_leaves_its_figures_with_the_reason(tmp_path: Path) -> None:
-    headers = {"gene_attention_sets.tsv": ["set", "subspace"], "embedding_scores.tsv": ["model", "value"],
+    headers = {"top_tiles.tsv": ["group", "subspace"], "gene_attention_sets.tsv": ["set", "subspace"], "embedding_scores.tsv": ["model", "value"],
                "region_agreement.tsv": ["measure", "value"], "gene_correlation.tsv": list(correlations())}  # fmt: skip
     entries = []
     for name in explanations_of(SURVIVAL, True, True):
@@ -118,7 +118,7 @@ def test_times_are_shown_in_the_tasks_unit() -> None:
     assert axis.get_xlabel() == "months" and axis.lines[0].get_xdata()[0] == pytest.approx(12, abs=0.1)
 
 
-SLIDES, GENES = ["region_agreement"], ["gene_correlation"]
+SLIDES, GENES = ["region_agreement", "top_tiles"], ["gene_correlation"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from pathlib import Path
@@ -20,6 +22,8 @@ from pathduet.core import config
 from pathduet.explain.files import files_of
 from pathduet.explain.fold_results import TaskRun
 from pathduet.explain.task_explanations import explain_task
+from pathduet.explain.tile_maps import slide_maps
+from pathduet.explain.top_tiles import SLIDES
 from pathduet.expression import fold_matrix
 from pathduet.report.explanation_pages import draw_explanations
 from pathduet.results import Results
@@ -29,6 +33,14 @@ from pathduet.training.predict import write_representations
 from training import fake_cohort
 
 TILE, SURVIVAL, SIZE = 100.0, fake_cohort.TASKS["survival"], fake_cohort.TASKS["size"]
+
+
+def slide_picture(results: Path, slide_id: str) -> Path:
+    """A raw slide: each 50 x 50 cell has a grey level of its own, by which its place is known."""
+    levels = (np.arange(12)[None, :] * 16 + np.arange(10)[:, None]).astype(np.uint8)
+    path = results / "slides" / slide_id / "raw.png"
+    Image.fromarray(levels.repeat(50, 0).repeat(50, 1)).convert("RGB").save(path)
+    return path
 
 
 def tables_and_features(results: Path, cohort: fake_cohort.FakeCohort) -> None:
@@ -61,6 +73,9 @@ def tables_and_features(results: Path, cohort: fake_cohort.FakeCohort) -> None:
             (60, 50), Image.Resampling.NEAREST
         )
         picture.save(results / "regions" / f"{row['slide_id']}.png")
+    raw = cohort.slides[["slide_id", "patient_id", "cohort"]].assign(mpp=0.5)
+    raw["path"] = [str(slide_picture(results, slide)) for slide in raw["slide_id"]]
+    raw.to_csv(results / "slides.tsv", sep="\t", index=False)
     legend = {"regions": {"1": {"name": "leading_edge"}, "2": {"name": "cellular_tumor"}}}
     (results / "legend.json").write_text(json.dumps(legend))
 
@@ -109,7 +124,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str,
 def explained(
     task: Task, results: Path, patients: Path, settings: dict[str, Any], out: Path
 ) -> dict[str, Any]:
-    summary = explain_task(TaskRun(task, Results(results), settings, patients, out))
+    summary = explain_task(TaskRun(task, Results(results), settings, patients, out, results / "slides.tsv"))
     draw_explanations(out, catalogue_of(settings["catalogue"]))
     return summary
 
@@ -137,6 +152,30 @@ def test_every_file_is_there_and_only_test_patients_are_in_it(run: tuple[Path, P
     measured = ["tumor_gain_10x", "tme_gain_20x", "similarity", "selection_20x"]
     assert attention[measured].notna().all(axis=None)
     assert attention.groupby("subspace")["selection_10x"].mean().round(6).le(1 + 1e-6).all()
+    tiles = pd.read_csv(out / "top_tiles.tsv", sep="\t")
+    assert list(tiles["group"].unique()) == ["highest risk", "lowest risk"] and set(tiles["model"]) == {
+        "student"
+    }
+    risk = (
+        pd.read_csv(results / "models/survival/student/fold-0/predictions.tsv", sep="\t")
+        .groupby("patient_id")["risk"]
+        .mean()
+    )
+    assert list(tiles[tiles["group"] == "highest risk"]["patient_id"].unique()) == list(
+        risk.nlargest(SLIDES).index
+    )
+    assert list(tiles[tiles["group"] == "lowest risk"]["patient_id"].unique()) == list(
+        risk.nsmallest(SLIDES).index
+    )
+    for row in tiles.to_dict("records"):  # the pixels are those of the tile's place
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(row["picture"]))))
+        assert picture[10, 10, 0] == int(row["x"] // 50) * 16 + int(row["y"] // 50)
+    first = tiles.iloc[0]
+    maps = slide_maps(
+        results / "models/survival/student/fold-0", results / "slides" / first["slide_id"] / "features.h5"
+    ).tiles
+    weights = maps.loc[maps["magnification"] == "20x", f"merge_weight_{first['subspace']}"]
+    assert first["weight"] == pytest.approx(weights.max()) and first["magnification"] == "20x"
     members = pd.read_csv(out / "risk_group_patients.tsv", sep="\t")
     assert set(members.loc[members["part"] == "test", "patient_id"]) == test
     genes = pd.read_csv(out / "gene_correlation.tsv", sep="\t")
@@ -177,7 +216,11 @@ def test_a_regression_without_expression_has_what_slides_can_tell(
     settings = settings | {"models": ["student"], "has_expression": False}
     summary = explained(SIZE, results, patients, settings, out)
     assert {path.name for path in out.iterdir()} == set(files_of(SIZE, True, False))
-    assert [entry["name"] for entry in summary["explanations"]] == ["embedding", "region_agreement"]
+    assert [entry["name"] for entry in summary["explanations"]] == [
+        "embedding",
+        "region_agreement",
+        "top_tiles",
+    ]
     why = "the run has no expression"
     assert summary["left_out"] == {"gene_correlation": why, "gene_attention": why}
     points = pd.read_csv(out / "embedding.tsv", sep="\t")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core.files import write_json, write_tsv
@@ -96,6 +99,11 @@ def _tables(
     sets = pd.DataFrame(rng.random((2, len(names))), columns=names).assign(
         set=["cells", "vessels"], subspace=[first, last], genes=9
     )
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 120, 180)).save(buffer, "PNG")
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    tiles = pd.DataFrame([(group, s, picture) for group in ("highest", "lowest") for s in subspaces for _ in range(6)],
+                         columns=["group", "subspace", "picture"])  # fmt: skip
     days, ends = (365.0, 730.0), ("test", "external")
     groups = pd.DataFrame(
         [
@@ -111,6 +119,6 @@ def _tables(
                        columns=["part", "model", "day", "auc", "sd", "folds", "reason"])  # fmt: skip
     return {
         "embedding.tsv": points, "embedding_scores.tsv": scores, "gene_correlation.tsv": genes,
-        "gene_correlation_summary.tsv": summary, "region_agreement.tsv": regions, "gene_attention.tsv": attention,
+        "gene_correlation_summary.tsv": summary, "region_agreement.tsv": regions, "top_tiles.tsv": tiles, "gene_attention.tsv": attention,
         "gene_attention_sets.tsv": sets, "calibration.tsv": groups, "dynamic_auc.tsv": auc,
     }  # fmt: skip

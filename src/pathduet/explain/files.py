@@ -25,6 +25,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "embedding": ("embedding.tsv", "embedding_scores.tsv"),
     "gene_correlation": ("gene_correlation.tsv", "gene_correlation_summary.tsv"),
     "region_agreement": ("region_agreement.tsv", "region_agreement_slides.tsv"),
+    "top_tiles": ("top_tiles.tsv",),
     "gene_attention": ("gene_attention.tsv", "gene_attention_sets.tsv"),
     "survival": ("risk_groups.tsv", "risk_group_patients.tsv", "calibration.tsv", "dynamic_auc.tsv"),
 }
@@ -33,6 +34,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
     "embedding": ("embedding.svg", "embedding_scores.svg"),
     "gene_correlation": ("gene_correlation.svg", "gene_correlation.html"),
     "region_agreement": ("region_agreement.svg",),
+    "top_tiles": ("top_tiles.svg",),
     "gene_attention": ("gene_attention.svg",),
     "survival": ("risk_groups.svg", "calibration.svg", "dynamic_auc.svg"),
 }
@@ -45,7 +47,7 @@ def explanations_of(task: Task, has_slides: bool, has_expression: bool) -> dict[
     lacking = {"embedding": ""}
     if score_of(task):
         lacking["gene_correlation"] = expression
-    lacking |= {"region_agreement": slides, "gene_attention": slides or expression}
+    lacking |= {"region_agreement": slides, "top_tiles": slides, "gene_attention": slides or expression}
     return lacking | ({"survival": ""} if task.kind == "survival" else {})
 
 

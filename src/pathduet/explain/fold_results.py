@@ -79,6 +79,8 @@ class TaskRun:
     patients : path
         The patients' sheet.
     out_dir : Path
+    slides_sheet : path
+        The slides' sheet; empty in a run without slides.
     """
 
     task: Task
@@ -86,6 +88,7 @@ class TaskRun:
     settings: Mapping[str, Any]
     patients: str | Path
     out_dir: Path
+    slides_sheet: str | Path = ""
 
     @property
     def models(self) -> list[str]:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Roles of the models that divide a slide into prototypes, the one that the summary speaks of first.
-_WITH_PROTOTYPES = ("distilled", "student")
+WITH_PROTOTYPES = ("distilled", "student")
 
 
 def slide_scores(tiles: pd.DataFrame, subspace: str) -> dict[str, float | int]:
@@ -178,7 +178,7 @@ def explain_region_agreement(run: TaskRun) -> dict[str, Any]:
     annotated, slides = AnnotatedSlides(run.chosen["regions"]), run.slides
     features = {str(row["slide_id"]): Path(row["features"]) for row in slides.to_dict("records")}
     known = [slide for slide, path in features.items() if annotated.structures(slide, path) is not None]
-    models = [model for model in run.models if run.role(model) in _WITH_PROTOTYPES]
+    models = [model for model in run.models if run.role(model) in WITH_PROTOTYPES]
     jobs = [(model, fold) for model in models for fold in run.folds]
     rows: list[dict[str, object]] = []
     parts: list[pd.DataFrame] = []
@@ -263,7 +263,7 @@ def _not_annotated(template: str | None, annotated: int, slides: int) -> list[st
 
 def _message(run: TaskRun, table: pd.DataFrame) -> str:
     rows = table[(table["part"] == "test") & (table["measure"] != "structure") & table["value"].notna()]
-    there = sorted(rows["model"].unique(), key=lambda model: _WITH_PROTOTYPES.index(run.role(model)))
+    there = sorted(rows["model"].unique(), key=lambda model: WITH_PROTOTYPES.index(run.role(model)))
     if not there:
         return "Prototypes could not be compared with regions."
     parts = []

@@ -19,12 +19,14 @@ from pathduet.explain.gene_attention import explain_gene_attention
 from pathduet.explain.gene_correlation import explain_gene_correlation
 from pathduet.explain.region_agreement import explain_region_agreement
 from pathduet.explain.survival_explanations import explain_survival
+from pathduet.explain.top_tiles import explain_top_tiles
 
 #: Each writes its tables and returns its entry of ``summary.json``: `message`, `reasons`, and what captions need.
 _EXPLANATIONS: dict[str, Callable[[TaskRun], dict[str, Any]]] = {
     "embedding": explain_embedding,
     "gene_correlation": explain_gene_correlation,
     "region_agreement": explain_region_agreement,
+    "top_tiles": explain_top_tiles,
     "gene_attention": explain_gene_attention,
     "survival": explain_survival,
 }

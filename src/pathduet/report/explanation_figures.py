@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -286,6 +288,30 @@ def _against_chance(axis: Axes, row: dict[Any, Any], y: float, colour: str) -> N
         axis.plot([row["chance"]], [y], "|", color=INK, ms=8, mew=1.4, zorder=3)
 
 
+def top_tiles(tiles: pd.DataFrame, about: About) -> Figure:
+    """Rows of tiles, a row for each group of slides and prototype."""
+    from PIL import Image
+
+    tiles = _need(tiles)
+    rows = list(tiles.groupby(["group", "subspace"], sort=False))
+    columns = max(len(row) for _, row in rows)
+    with style():
+        figure = new_figure(2.2 + columns, 0.3 + 1.06 * len(rows))
+        axes = figure.subplots(len(rows), columns, squeeze=False)
+        for row, ((group, subspace), found) in zip(axes, rows, strict=True):
+            for axis in row:
+                axis.set_axis_off()
+            for axis, picture in zip(row, found["picture"], strict=False):
+                axis.imshow(
+                    np.asarray(Image.open(io.BytesIO(base64.b64decode(picture)))), interpolation="none"
+                )
+            row[0].text(
+                -0.08, 0.5, f"{group}\n{subspace_word(str(subspace))}", transform=row[0].transAxes, ha="right", va="center",
+                color=about.colours[str(subspace)],
+            )  # fmt: skip
+        return figure
+
+
 def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame, about: About) -> Figure:
     """Weight in the selection at both magnifications, agreement of the magnifications, and means of gene sets."""
     genes = _need(genes)
@@ -431,6 +457,7 @@ FIGURES: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
     "embedding_scores.svg": (embedding_scores, ("embedding_scores.tsv",)),
     "gene_correlation.svg": (gene_correlation, ("gene_correlation.tsv",)),
     "region_agreement.svg": (region_agreement, ("region_agreement.tsv",)),
+    "top_tiles.svg": (top_tiles, ("top_tiles.tsv",)),
     "gene_attention.svg": (gene_attention, ("gene_attention.tsv", "gene_attention_sets.tsv")),
     "risk_groups.svg": (risk_groups, ("risk_group_patients.tsv",)),
     "calibration.svg": (calibration, ("calibration.tsv",)),

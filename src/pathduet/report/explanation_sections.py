@@ -22,6 +22,7 @@ _TITLES = {
     "embedding": "Representations",
     "gene_correlation": "Genes and predicted malignancy",
     "region_agreement": "Prototypes and regions",
+    "top_tiles": "Tiles of the prototypes",
     "gene_attention": "Gene attention",
     "survival": "Survival at chosen days",
 }
@@ -35,6 +36,8 @@ _CAPTIONS = {
     "interactive page.",
     "region_agreement.svg": "Diamonds: mean over patients with its 95 % interval. Upright marks: a division of the same size that "
     "knows nothing.",
+    "top_tiles.svg": "The tiles with the greatest weight in each prototype's mean (eq. 12), two a slide, as scanned. Slides of test patients, ranked "
+    "within their fold by what is predicted.",
     "gene_attention.svg": "A dot a gene, mean over test patients and folds. 1 = as much as any other gene, or as much as the tiles' "
     "share.",
     "calibration.svg": "Groups of like predicted probability to be free of the event; the dashed line is perfect calibration. Bars: "

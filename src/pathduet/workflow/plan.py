@@ -600,6 +600,7 @@ class Plan:
         """A task's explanations: its labels, region annotations, gene sets."""
         files = {
             "patients": self.patients_sheet,
+            "slides": _named(self.config["sheets"]["slides"]),
             "annotations": self.annotation_paths(),
             "gene_sets": self.files("explanations.gene_sets"),
         }
