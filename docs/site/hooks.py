@@ -88,8 +88,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _LINK.sub(moved, markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show names in docstrings without the roles that Sphinx gives them."""
+    return re.sub(r":(?:attr|class|data|func|meth|mod):<code>~?", "<code>", html)
+
+
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Search from file:// needs a small script that the theme would fetch from a server; ours lies beside the pages."""
+    output = output.replace("<pre><span></span><code>", '<pre><span></span><code tabindex="0">')  # keys scroll it, too
     depth = page.url.count("/")
     return output.replace("https://unpkg.com/iframe-worker/shim", "../" * depth + f"assets/{_SHIM}")
 

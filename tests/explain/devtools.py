@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import hashlib
 import json
 import os
 import select
@@ -12,6 +13,21 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+#: axe-core 4.10.3 (MPL-2.0), as `npm pack axe-core@4.10.3` has it.
+AXE = Path(__file__).parent.parent / "vendor" / "axe.min.js"
+AXE_SHA256 = "880970c081707360e64f34cea25ff91892f5bc95675b0776925b9709dd8a68bb"
+# A figure with a name counts as one picture: its tens of thousands of paths, put aside meanwhile, would take minutes.
+_SEVERE = """(() => {
+  const figures = [...document.querySelectorAll("svg[aria-label]")].map((svg) => [svg, [...svg.childNodes]]);
+  figures.forEach(([svg]) => svg.replaceChildren());
+  const wanted = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"];
+  return axe.run({resultTypes: ["violations"], elementRef: false, runOnly: wanted}).then((found) => {
+    figures.forEach(([svg, parts]) => svg.replaceChildren(...parts));
+    return found.violations.filter((rule) => ["serious", "critical"].includes(rule.impact)).flatMap(
+      (rule) => rule.nodes.map((node) => rule.id + ": " + node.target.join(" ") + ": " + node.html.slice(0, 150)));
+  });
+})()"""
 
 
 class Browser:
@@ -63,7 +79,7 @@ class Browser:
             message["sessionId"] = self._session
         os.write(self._out, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._receive(60)
+            answer = self._receive(300)
             if answer.get("id") == self._number:
                 assert "error" not in answer, answer["error"]
                 return answer["result"]
@@ -126,6 +142,22 @@ class Browser:
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.mouse(kind, *box, button="left", clickCount=1)
+
+    def press(self, key: str, code: int) -> None:
+        """Press a key, such as ``Tab`` (9), ``Enter`` (13) or ``ArrowDown`` (40)."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text
+            )
+
+    def inaccessible(self) -> list[str]:
+        """Return what axe-core calls serious or critical on the page."""
+        source = AXE.read_bytes()
+        assert hashlib.sha256(source).hexdigest() == AXE_SHA256
+        self.call("Runtime.evaluate", expression=source.decode())
+        found = self.call("Runtime.evaluate", expression=_SEVERE, awaitPromise=True, returnByValue=True)
+        return list(found["result"]["value"])
 
     def screenshot(self) -> bytes:
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])

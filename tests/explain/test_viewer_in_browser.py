@@ -179,6 +179,40 @@ def test_dragging_moves_the_slide_and_the_overlay_with_it(browser: Browser):
     assert np.abs(np.subtract(pixel(browser, 1100, 1500)[:3], TME)).max() <= 3
 
 
+def test_keys_alone_reach_every_control_and_work_it(browser: Browser):
+    browser.value("document.activeElement.blur()")
+    seen = []
+    for _ in range(20):
+        browser.press("Tab", 9)
+        name = browser.value("document.activeElement.id || document.activeElement.name")
+        seen.append(name)
+        if name == "home":
+            browser.press("Enter", 13)
+            still(browser)
+            whole = browser.value("pathduet.placement().k")
+        elif name == "zoom-in":
+            before = browser.value("pathduet.placement().k")
+            browser.press("Enter", 13)
+            browser.wait(f"pathduet.placement().k > 1.2 * {before}")
+        elif name == "layer":
+            before = browser.value("document.querySelector('input[name=layer]:checked').value")
+            browser.press("ArrowDown", 40)
+            assert browser.value("document.querySelector('input[name=layer]:checked').value") != before
+        elif name == "opacity":
+            before = browser.value("document.getElementById('opacity').value")
+            browser.press("ArrowLeft", 37)
+            assert browser.value("document.getElementById('opacity').value") != before
+        elif name == "points":
+            break
+    # in the order of the page, none skipped
+    wanted = ["slide", "zoom-in", "zoom-out", "home", "ground", "layer", "opacity", "points"]
+    assert [name for name in seen if name in wanted] == wanted and whole > 0
+
+
+def test_axe_finds_nothing_serious(browser: Browser):
+    assert browser.inaccessible() == []
+
+
 def test_nothing_was_complained_about_nothing_came_from_elsewhere_and_no_id_became_markup(
     browser: Browser, folder: Path
 ):

@@ -15,6 +15,7 @@ import pytest
 import tiny_run
 from typer.testing import CliRunner
 
+from explain.devtools import Browser
 from pathduet.cli import app
 from pathduet.core.errors import InputError
 from pathduet.evaluation.predictions import read_predictions
@@ -251,3 +252,15 @@ def test_other_encoder_weights_than_those_of_training_are_refused(
     forge(copy)
     with pytest.raises(InputError, match=r"encoder random.*those of training"):
         call(run.slide("P0"), "--model", copy, "--out", tmp_path / "out")
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing_serious_on_a_prediction(chromium: str, predicted: Path, tmp_path: Path):
+    with Browser(chromium, tmp_path, (1300, 900)) as browser:
+        for name in ("P1", "damaged"):
+            browser.open((predicted / "out" / "slides" / name / "prediction.html").as_uri())
+            browser.wait("document.readyState === 'complete'")
+            browser.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+            assert browser.inaccessible() == []
+            assert browser.value("document.documentElement.scrollWidth") <= 1300
+        assert browser.complaints == []

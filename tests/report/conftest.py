@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever draws a whole report takes more than a few seconds."""
     for item in items:
         here = Path(__file__).parent in item.path.parents
-        if here and {"report", "breast", "copy"} & set(getattr(item, "fixturenames", ())):
+        if here and {"report", "breast", "copy", "fifteen_models"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
 
@@ -51,6 +51,12 @@ def slides_only(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
 def expression_only(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The report of a run without slides, and its configuration."""
     return reported(tmp_path_factory.mktemp("expression") / "results", "expression_only")
+
+
+@pytest.fixture(scope="session")
+def fifteen_models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The report of a run with as many networks, and its configuration."""
+    return reported(tmp_path_factory.mktemp("fifteen") / "results", "fifteen_models")
 
 
 def reported(folder: Path, design: str) -> tuple[Path, dict[str, Any]]:

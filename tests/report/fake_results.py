@@ -56,6 +56,10 @@ DESIGNS: dict[str, dict[str, Any]] = {
         "covariates": {"age_years": "numeric", "stage": "ordered"},
         "subspaces": {"tumor": "shipped", "immune": "immune.txt", "stroma": "stroma.txt"},
     },
+    "fifteen_models": {
+        "tasks": {"receptor": BREAST["receptor"]}, "cohorts": {"external": []},
+        "comparison": {"models": ["abmil", "transmil", "snn", "mcat", "cmta", "survpath", "mmp", "sml", "lm", "concat", "add", "bilinear"]},
+    },
     "slides_only": {"tasks": {"receptor": BREAST["receptor"]}, "expression": {"tables": []},
                     "cohorts": {"external": []}},
     "expression_only": {

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_report_page import FIGURES
+
+from explain.devtools import Browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -54,3 +59,72 @@ def test_a_script_that_got_into_the_page_would_not_run(chromium: str, report: Pa
     page.write_text(html)
     dom, console = open_page(chromium, page, tmp_path / "profile")
     assert "<title>taken" not in dom and any("Content Security Policy" in line for line in console)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str, report: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The report on a small laptop's screen, with everything unfolded."""
+    with Browser(chromium, tmp_path_factory.mktemp("laptop"), (1300, 900)) as browser:
+        browser.open(report.as_uri())
+        browser.wait("document.documentElement.dataset.pictures")
+        browser.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        yield browser
+
+
+def test_no_table_is_cut_on_a_small_laptop(browser: Browser):
+    wider = "(box) => box.scrollWidth > box.clientWidth"
+    tables = "[...document.querySelectorAll('.scroll')]"
+    assert browser.value(f"{tables}.length") > 20
+    assert browser.value(f"{tables}.filter({wider}).map((box) => box.querySelector('table').id)") == []
+    assert not browser.value(f"({wider})(document.documentElement)")
+    # the check can fail
+    browser.value("document.body.style.width = '600px'")
+    assert browser.value(f"{tables}.filter({wider}).length") > 0
+    browser.value("document.body.style.width = ''")
+
+
+def test_fifteen_models_are_readable_on_a_small_laptop(
+    chromium: str, fifteen_models: tuple[Path, dict[str, Any]], tmp_path: Path
+):
+    with Browser(chromium, tmp_path, (1300, 900)) as browser:
+        browser.open(fifteen_models[0].as_uri())
+        browser.wait("document.documentElement.dataset.pictures")
+        rows = browser.value("document.querySelector('#table-receptor').tBodies[0].rows.length")
+        assert rows >= 15
+        assert (
+            browser.value(
+                "[...document.querySelectorAll('.scroll')].filter((b) => b.scrollWidth > b.clientWidth).length"
+            )
+            == 0
+        )
+        # the figure is as wide as it was drawn, and no model's name lies on another
+        names = browser.value(
+            "[...document.querySelectorAll('#figure-spread-receptor svg text')].map((t) => [t.textContent, t.getBoundingClientRect()])"
+            ".map(([text, b]) => [text, b.left, b.top, b.bottom, b.height])"
+        )
+        left = min(one[1] for one in names)
+        column = sorted((one for one in names if one[1] < left + 150), key=lambda one: one[2])
+        models = [one for one in column if one[0] and not one[0].replace(".", "").isdigit()]
+        assert len(models) >= 15
+        assert min(one[4] for one in models) >= 10
+        assert all(low[2] >= high[3] - 2 for high, low in itertools.pairwise(models))
+
+
+def test_keys_alone_skip_the_navigation_and_sort_a_table(browser: Browser):
+    browser.press("Tab", 9)
+    assert browser.value("document.activeElement.className") == "skip"
+    browser.press("Enter", 13)
+    browser.wait("location.hash === '#main'")
+    for _ in range(200):
+        browser.press("Tab", 9)
+        if browser.value("document.activeElement.matches('main th button')"):
+            break
+    browser.press("Enter", 13)
+    assert browser.value("document.activeElement.closest('th').getAttribute('aria-sort')") == "ascending"
+
+
+def test_axe_finds_nothing_serious(browser: Browser):
+    assert browser.inaccessible() == []
+    # the check can fail
+    browser.value("document.querySelector('main').insertAdjacentHTML('beforeend', '<img id=\"no-text\">')")
+    assert any("image-alt: #no-text" in line for line in browser.inaccessible())
