@@ -25,7 +25,7 @@ LAYERS = (
     ("evaluation",),
     ("training",),
     ("explain",),
-    ("report",),
+    ("loaded_run", "report"),
     ("release",),
     ("workflow",),
     ("cli",),

@@ -1,0 +1,29 @@
+"""Public names of a package that are imported when they are first asked for, so that importing the package costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy_names(package: str, module_of: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's ``__getattr__``.
+
+    Modules are named by strings: what imports a module of the package does not depend on its public names
+    (:mod:`pathduet.core.source_code`).
+
+    Parameters
+    ----------
+    package : str
+        Its ``__name__``.
+    module_of : mapping of str to str
+        Module of each public name, relative to the package.
+    """
+
+    def find(name: str) -> Any:
+        if name not in module_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{module_of[name]}"), name)
+
+    return find
