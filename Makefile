@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
-DEV_EXTRAS := demo timm staintools seurat-v3 umap parquet slurm s3 tensorboard crate docs dev
+DEV_EXTRAS := demo timm staintools seurat-v3 umap parquet slurm s3 tensorboard mlflow crate docs dev
 # Inexact: what else is in .venv stays.
 SYNC := VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --frozen --inexact --compile-bytecode
 # Threads are dealt out by the workflow; libraries must not multiply them.

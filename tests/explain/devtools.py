@@ -119,7 +119,7 @@ class Browser:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 20) -> Any:
+    def wait(self, expression: str, seconds: float = 120) -> Any:
         """Return an expression's first true value."""
         end = time.monotonic() + seconds
         while not (

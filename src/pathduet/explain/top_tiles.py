@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from torch import nn
 
 from pathduet.cohort.sheets import SlideRow, read_slides
 from pathduet.cohort.tasks import Task
@@ -28,7 +29,7 @@ from pathduet.explain.fold_results import FoldResult, TaskRun
 from pathduet.explain.region_agreement import WITH_PROTOTYPES
 from pathduet.explain.tile_maps import loaded_slide_maps
 from pathduet.slides.readers.reader import RegionError, SlideReader
-from pathduet.training.model_folder import load_model
+from pathduet.training.model_folder import ModelDescription, load_model
 
 #: Slides of each group, tiles of each slide and prototype, and edge of a picture in pixels.
 SLIDES, TILES, EDGE_PX = 3, 2, 72
@@ -97,23 +98,22 @@ def _rows(run: TaskRun, model: str) -> tuple[list[list[Any]], list[str]]:
     except InputError as error:  # raw slides may be gone by now
         return [], [str(problem) for problem in error.problems]
     raw = {row.slide_id: row for row in sheet if row.path.is_file()}
-    slides = (
-        run.slides[run.slides["slide_id"].isin(raw)].drop_duplicates("patient_id").set_index("patient_id")
-    )
-    rows, reasons = [], [] if len(slides) else ["no raw slide is there to read tiles from"]
-    networks: dict[int, Any] = {}
-    for one in chosen_patients(run.task, run.networks[model], set(slides.index)):
-        slide, fold = slides.loc[one.patient_id], one.found.fold
+    usable = run.slides[run.slides["slide_id"].isin(raw)].drop_duplicates("patient_id")
+    slides = {str(row["patient_id"]): row for row in usable.to_dict("records")}
+    rows, reasons = [], [] if slides else ["no raw slide is there to read tiles from"]
+    networks: dict[int, tuple[nn.Module, ModelDescription]] = {}
+    for one in chosen_patients(run.task, run.networks[model], set(slides)):
+        slide, fold = str(slides[one.patient_id]["slide_id"]), one.found.fold
         if fold not in networks:
             networks[fold] = load_model(run.results.model(run.task.name, model, fold))[:2]
-        about = [model, one.group]
+        network, description = networks[fold]
         try:
-            tiles = loaded_slide_maps(*networks[fold], Path(slide["features"])).tiles
-            for row in _pictures(raw[slide["slide_id"]], tiles, run.subspaces):
-                rows.append([*about, row[0], slide["slide_id"], one.patient_id, fold, *row[1:]])
+            tiles = loaded_slide_maps(network, description, Path(slides[one.patient_id]["features"])).tiles
+            for subspace, *found in _pictures(raw[slide], tiles, run.subspaces):
+                rows.append([model, one.group, subspace, slide, one.patient_id, fold, *found])
         except (InputError, SlideError, RegionError) as error:
-            raise_machine_fault(error, f"slide {slide['slide_id']}")
-            reasons.append(f"{slide['slide_id']}: {error}")
+            raise_machine_fault(error, f"slide {slide}")
+            reasons.append(f"{slide}: {error}")
     return rows, reasons
 
 

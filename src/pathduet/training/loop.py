@@ -159,8 +159,9 @@ def fit(
         torch.manual_seed(config.seed)
         history = load_checkpoint(checkpoint, key, model, optimizer, device)
         start = len(history)
-        for row in history if logger is not None else ():
-            logger.add(row)
+        if logger is not None:
+            for row in history:
+                logger.add(row)
 
         def run() -> Iterator[None]:
             for epoch in range(start, training.epochs):
