@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from pathduet import __version__
 
 ENVIRONMENTS = ["slides", "expression", "learning", "report"]
 
@@ -40,3 +44,26 @@ def test_every_rule_that_runs_a_script_has_an_existing_environment(repository: P
 def test_scripts_stay_a_page(repository: Path) -> None:
     for script in (repository / "workflow_scripts").glob("*.py"):
         assert len(script.read_text().splitlines()) <= 50, script.name
+
+
+def test_the_citation_names_the_packages_version(repository: Path) -> None:
+    assert yaml.safe_load((repository / "CITATION.cff").read_text())["version"] == __version__
+
+
+def test_uv_lock_is_of_the_dependencies_as_declared(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = set()
+    for extra, needs in {"": project["dependencies"], **extras}.items():
+        for need in map(Requirement, needs):
+            # uv writes what `pathduet[onnx]` stands for
+            meant = map(Requirement, extras[need.extras.pop()]) if need.name == "pathduet" else [need]
+            declared |= {(canonicalize_name(one.name), extra, str(one.specifier)) for one in meant}
+    packages = tomllib.loads((repository / "uv.lock").read_text())["package"]
+    (own,) = [package for package in packages if package["name"] == "pathduet"]
+    locked = set()
+    for need in own["metadata"]["requires-dist"]:
+        extra = re.search(r"extra == '([\w-]+)'", need.get("marker", ""))
+        specifier = str(Requirement(f"x{need.get('specifier', '')}").specifier)
+        locked.add((need["name"], extra[1] if extra else "", specifier))
+    assert locked == declared, "run `make locks`"
