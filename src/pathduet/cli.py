@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Whole-slide images and transcriptomes in, trustworthy results out. `pathduet run` runs the whole pipeline.",
+    help="Train and evaluate models on whole-slide images and transcriptomes. `pathduet run` runs the whole pipeline.",
 )
 
 app.add_typer(import_app, name="import")
@@ -50,12 +50,10 @@ def _configuration(files: list[Path] | None) -> dict[str, Any]:
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="Folder for the cohort; made if it is not there.")],
+    out: Annotated[Path, typer.Option(help="Folder for the cohort; created if missing.")],
     design: Annotated[
         Path | None,
-        typer.Option(
-            help="YAML that says tasks, subspaces and shares (examples/designs); gliomas without it."
-        ),
+        typer.Option(help="YAML with tasks, subspaces and shares (examples/designs); default: gliomas."),
     ] = None,
     patients: Annotated[
         int | None, typer.Option(min=12, help="Patients of the internal cohort; 36, or the design's.")
@@ -83,18 +81,22 @@ def simulate(
 
 @app.command()
 def init(
-    labels: Annotated[Path, typer.Option(help="Table with a row a patient or a slide (.csv, .tsv, .xlsx).")],
+    labels: Annotated[
+        Path, typer.Option(help="Table with one row per patient or slide (.csv, .tsv, .xlsx).")
+    ],
     slides: Annotated[
-        Path | None, typer.Option(help="Folder of the whole-slide images; subfolders count.")
+        Path | None, typer.Option(help="Folder of the whole-slide images, with subfolders.")
     ] = None,
     expression: Annotated[Path | None, typer.Option(help="Matrix of genes and samples.")] = None,
-    unit: Annotated[str, typer.Option(help="Of it: counts, tpm, fpkm, log2_tpm or zscore.")] = "",
+    unit: Annotated[
+        str, typer.Option(help="Unit of the matrix: counts, tpm, fpkm, log2_tpm or zscore.")
+    ] = "",
     out: Annotated[Path, typer.Option(help="Folder for the sheets and the configuration.")] = Path(),
     cohort: Annotated[str, typer.Option(help="Name of the cohort.")] = "cohort",
     id_column: Annotated[
-        str, typer.Option(help="Column of patient ids, if it is not found by its values.")
+        str, typer.Option(help="Column of patient ids, if it is not found automatically.")
     ] = "",
-    force: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
+    force: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
     """Start with a folder of slides and a table of labels: writes slides.tsv, patients.tsv and config.yaml, and says what it found."""
     from pathduet.workflow.init import init as start
@@ -116,7 +118,7 @@ def init(
 def check(
     config: Config = None,
     slides: Annotated[
-        bool, typer.Option(help="Open every slide; --no-slides looks at the tables alone.")
+        bool, typer.Option(help="Open every slide; --no-slides checks the tables only.")
     ] = True,
     directory: Annotated[
         Path, typer.Option(exists=True, file_okay=False, help="Working directory of the run, as snakemake's.")
@@ -197,9 +199,9 @@ def _engine_configuration(files: list[Path] | None) -> dict[str, Any]:
 
 
 Source = Annotated[
-    Path, typer.Argument(help="A folder of slides (subfolders count), one slide, or a slides.tsv.")
+    Path, typer.Argument(help="A folder of slides (with subfolders), one slide, or a slides.tsv.")
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Slides worked on at a time.")]
+Workers = Annotated[int, typer.Option(min=1, help="Slides processed at a time.")]
 
 
 @app.command()
@@ -276,7 +278,7 @@ def status(
 @app.command()
 def compare(
     first: Annotated[Path, typer.Argument(help="Results folder of a finished run.")],
-    second: Annotated[Path, typer.Argument(help="Results folder of another.")],
+    second: Annotated[Path, typer.Argument(help="Results folder of another run.")],
 ) -> None:
     """Compare two runs: which settings differ, and by how much each model differs on the same patients."""
     from pathduet.evaluation.compare_runs import compare_runs
@@ -286,7 +288,7 @@ def compare(
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help="One model: each of its settings explained.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One model, to explain each of its settings.")] = None,
 ) -> None:
     """List the models of the comparison: what each learns from and predicts from, its settings, whose idea it is."""
     from rich.console import Console
@@ -301,7 +303,7 @@ def models(
 
 @app.command()
 def encoders() -> None:
-    """List the tile encoders by name: numbers a tile, tiles, licence, and whether packages and weights are on this machine."""
+    """List the tile encoders by name: numbers per tile, tiles, licence, and whether packages and weights are on this machine."""
     from rich.console import Console
 
     from pathduet.slides.encoders.listing import encoders_table

@@ -46,15 +46,15 @@ def test_several_endpoints_keep_to_their_own() -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"OS__time": TIMES, "OS": ["1", "0"] * 3}, "does not say its unit"),
-        ({"os_days": TIMES, "os_status": ["1", "2"] * 3}, "which of them means that it happened"),
+        ({"OS__time": TIMES, "OS": ["1", "0"] * 3}, "does not state its unit"),
+        ({"os_days": TIMES, "os_status": ["1", "2"] * 3}, "which value means that the event happened"),
         ({"os_days": TIMES, "os_censor": ["1", "0"] * 3}, "either meaning of 1"),
         (
             {"os_months": ["300", "900", "1448"] * 2, "os_event": ["1", "0"] * 3},
             "says months, but holds 1448",
         ),
-        ({"os_days": TIMES, "os_months": TIMES, "os_event": ["1", "0"] * 3}, "are all times"),
-        ({"pfs_days": TIMES, "event": ["1", "0"] * 3}, "do not say that they belong together"),
+        ({"os_days": TIMES, "os_months": TIMES, "os_event": ["1", "0"] * 3}, "are times"),
+        ({"pfs_days": TIMES, "event": ["1", "0"] * 3}, "do not show that they belong together"),
     ],
 )
 def test_an_endpoint_that_can_be_read_in_two_ways_is_doubtful(

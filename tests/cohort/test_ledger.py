@@ -66,5 +66,5 @@ def test_an_id_that_no_sheet_can_have_is_refused(tmp_path: Path, slide_id: str) 
     assert is_id("S1") and not is_id(slide_id)
     table = pd.DataFrame({"slide_id": [slide_id], "status": ["ok"], "n_10x": ["1"], "n_20x": ["1"]})
     table.to_csv(tmp_path / "ledger.tsv", sep="\t", index=False)
-    with pytest.raises(LedgerError, match="is no slide_id"):
+    with pytest.raises(LedgerError, match="is not a slide_id"):
         read_ledger(tmp_path / "ledger.tsv")

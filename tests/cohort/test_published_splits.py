@@ -117,7 +117,7 @@ def test_clams_slides_are_read_by_patient_and_written_back(tmp_path: Path) -> No
     # slides of one patient on both sides, and a slide that the sheet does not have
     moved = paths[0].read_text().replace("C-s1", "A-s1").replace("D-s1", "Z-s1")
     paths[0].write_text(moved)
-    with pytest.raises(InputError, match="patient A: stands twice"):
+    with pytest.raises(InputError, match="patient A: appears twice"):
         import_splits(tmp_path, patient_of)
 
 
@@ -127,7 +127,9 @@ def test_splits_drawn_anew_are_refused_in_a_few_lines(tmp_path: Path) -> None:
         (tmp_path / f"splits_{k}.csv").write_text(
             ",train,test\n" + "\n".join(f"{i},{p},{ids[i] if i < 30 else ''}" for i, p in enumerate(ids[30:]))
         )
-    with pytest.raises(InputError, match="splits drawn anew for each file are no cross-validation") as found:
+    with pytest.raises(
+        InputError, match="splits drawn anew for each file are not a cross-validation"
+    ) as found:
         import_splits(tmp_path)
     assert len(found.value.problems) == 2 and "270 patients (P030, P031" in str(found.value)
 
@@ -135,13 +137,13 @@ def test_splits_drawn_anew_are_refused_in_a_few_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["0,A,B\n", "0,B,B\n"], "stands twice"),
+        (["0,A,B\n", "0,B,B\n"], "appears twice"),
         (["0,A,B\n1,C,\n", "0,B,A\n1,C,\n"], "patient C: tested in 0 folds"),
         (["0,A,B\n1,C,\n", "0,B,A\n1,,C\n", "0,A,C\n1,B,\n"], "patient C: tested in 2 folds"),
         (["0,A,B\n1,C,\n", "0,B,A\n1,,C\n"], None),
-        (["0,A,B\n1,C,\n", "0,C,A\n1,,C\n"], "stands twice"),
+        (["0,A,B\n1,C,\n", "0,C,A\n1,,C\n"], "appears twice"),
         (["0,A,B\n", "0,B,A\n1,C,\n", "0,A,C\n1,B,\n"], "splits_0.csv, patient C: in neither part"),
-        (["0,A,B\n"], "without a gap"),
+        (["0,A,B\n"], "without gaps"),
     ],
 )  # fmt: skip
 def test_split_files_that_leak_or_forget_patients_are_refused(

@@ -54,8 +54,8 @@ def test_all_problems_come_in_one_message(folder: Path) -> None:
     rows = ["s1\tp1\tc\ta.svs\t0.5", "s1\tp1\tc\ta.svs\t99", "S1\tp1\tc\tnone.svs\t", "s4\t\tc\ta.svs\tx"]
     path = write(folder, "slides.tsv", "slide_id\tpatient_id\tcohort\tpath\tmpp\n" + "\n".join(rows) + "\n")
     text = problems(read_slides, path)
-    assert "row 3, slide_id: 's1' stands already in row 2" in text
-    assert "row 4, slide_id: 'S1' stands already in row 2" in text
+    assert "row 3, slide_id: 's1' is already in row 2" in text
+    assert "row 4, slide_id: 'S1' is already in row 2" in text
     assert "row 3, mpp: found 99.0" in text
     assert "row 4, path: no file 'none.svs'" in text
     assert "row 5, patient_id: empty" in text

@@ -195,7 +195,7 @@ def test_an_own_model_that_is_no_python_is_told_before_the_run_and_not_executed(
 def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("seed: 1\nseed: 2\n")
-    with pytest.raises(InputError, match="'seed' stands twice"):
+    with pytest.raises(InputError, match="'seed' appears twice"):
         configuration.read(path)
 
 
@@ -314,7 +314,9 @@ def test_gene_input_names_a_subspace_of_the_configuration(minimal: dict[str, Any
         "comparison": {"settings": {"snn": {"genes": "tumour"}, "add": {"genes": "stroma"}}},
     }
     (found,) = problems(minimal)
-    assert found.startswith("comparison.settings.snn.genes: 'tumour' is no subspace; use one of tumor, tme")
+    assert found.startswith(
+        "comparison.settings.snn.genes: 'tumour' is not a subspace; use one of tumor, tme"
+    )
 
 
 @pytest.mark.parametrize(

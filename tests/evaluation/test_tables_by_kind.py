@@ -124,7 +124,7 @@ def test_a_cross_validated_table_has_every_metric_interval_test_and_section(resu
     for section in (
         f"# {task.title}, x",
         "## Paired differences from ours",
-        "they need 3 trainings a fold",
+        "they need 3 trainings per fold",
         "## Calibration",
         "## Every fold",
     ):

@@ -175,7 +175,7 @@ def test_without_bounds_in_the_artifacts_geojson_says_that_it_counts_from_level_
     assert status == 0, text
     assert json.loads((tmp_path / "o/20x/S1.geojson").read_text())["pathduet"]["frame"] == "level0"
     status, text = export(results, tmp_path / "p", "geojson", "--slides", "S1", "--frame", "qupath")
-    assert status == 3 and "nothing says where QuPath counts from" in text
+    assert status == 3 and "QuPath's frame is unknown" in text
 
 
 def test_spatialdata_reads_tiles_table_and_picture(run: Path, tmp_path: Path):
@@ -219,7 +219,7 @@ def test_spatialdata_reads_tiles_table_and_picture(run: Path, tmp_path: Path):
         (["clam", "--slides", "S7"], "slide 'S7': not in the run"),
         (["trident", "--frame", "qupath"], "trident has no place for them"),
         (["anndata", "--model", "abmil"], "not trained"),
-        (["anndata", "--model", "distilled", "--task", "grading"], "'grading' is no task"),
+        (["anndata", "--model", "distilled", "--task", "grading"], "'grading' is not a task"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(

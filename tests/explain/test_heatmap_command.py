@@ -85,7 +85,7 @@ def test_a_run_s_slide_gets_its_three_files_and_a_lost_one_a_reason(run: Path, t
     [
         (["S9"], "slide 'S9': not in the sheet"),
         (["S1", "--model", "nothing"], "not trained"),
-        (["S1", "--task", "receptor"], "'receptor' is no task of the run; one of diagnosis, ki67"),
+        (["S1", "--task", "receptor"], "'receptor' is not a task of the run; one of diagnosis, ki67"),
         (["S1", "--fold", "7"], r"'7'; one of \[0, 1\], or ensemble"),
         (["../S1"], "not in the sheet"),
     ],

@@ -262,7 +262,7 @@ def test_an_annotation_beside_the_tiles_is_a_problem_that_names_the_bounds(tmp_p
             annotated.problems,
         )
     assert found["level0"] == (True, [])
-    assert not found[None][0] and "does not say where it counts from" in found[None][1][0]
+    assert not found[None][0] and "does not state its frame" in found[None][1][0]
     assert found["qupath"][1] == [
         "slide S1: none of its tiles lies in S1.geojson; the slide declares a scanned part of 900 x 900 pixels at (3000, 2000) of level 0"
     ]

@@ -202,7 +202,7 @@ def run_with_kills(
 
 
 def born(pid: int) -> int:
-    """Return when a process started, in ticks since boot (ids are given again); 0 if there is none, or a zombie."""
+    """Return when a process started, in ticks since boot (ids given again); 0 if there is none, or a zombie."""
     try:
         facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, IndexError):

@@ -87,7 +87,7 @@ def test_a_slide_changed_between_stages_ends_the_job(slide: Path, tmp_path: Path
     results = tmp_path / "r"
     run(slide, results, ("tile",))
     write_svs(slide, stained_image(384, 384, 9))
-    with pytest.raises(checksums.CorruptArtifact, match="is of another state of the slide"):
+    with pytest.raises(checksums.CorruptArtifact, match="is from another state of the slide"):
         run(slide, results, ("stain",))
     fresh = tmp_path / "fresh"
     for folder in (results, fresh):

@@ -314,7 +314,7 @@ def test_a_refused_import_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
         import_table(
             tmp_path / "o", tmp_path / "p.tsv", cohort="a", expression=tmp_path / "m.tsv", unit="tpm"
         )
-    with pytest.raises(InputError, match="stands already"):
+    with pytest.raises(InputError, match="is already in row"):
         import_table(tmp_path / "o", tmp_path / "p.tsv", cohort="b")
     assert {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir()} == before
 

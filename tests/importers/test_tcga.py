@@ -264,7 +264,7 @@ def test_two_cohorts_share_a_folder_and_importing_again_changes_nothing(
 
 def test_a_patient_of_two_cohorts_is_refused(download: GdcFolder) -> None:
     run(download)
-    with pytest.raises(InputError, match="stands already"):
+    with pytest.raises(InputError, match="is already in row"):
         run(download, cohort="again")
 
 

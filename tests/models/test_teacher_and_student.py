@@ -146,7 +146,7 @@ def test_what_is_not_given_or_makes_no_map_is_refused() -> None:
     for network, more in ((teacher, (genes,)), (student, ())):
         with pytest.raises(ValueError, match="no features at 20x"):
             network(patches_10x, None, *more)
-        with pytest.raises(ValueError, match="35 patch tokens make no square map"):
+        with pytest.raises(ValueError, match="35 patch tokens do not form a square map"):
             network(patches_10x[:, 1:], patches_20x, *more)
     with pytest.raises(ValueError, match="6 genes given to a network made for 7"):
         teacher(patches_10x, patches_20x, genes | {"tumor": genes["tumor"][:, 1:]})

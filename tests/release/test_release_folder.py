@@ -290,7 +290,7 @@ def test_a_release_names_no_file_of_gene_groups(copy: Path, forge: Callable[[Pat
 
 def test_a_folder_with_something_else_in_it_is_not_overwritten(run: tiny_run.TinyRun, tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match="no release"):
+    with pytest.raises(InputError, match="not a release"):
         export_release(run.results, "student", tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 

@@ -128,7 +128,7 @@ def test_ids_of_a_run_lead_nowhere_else(run: tiny_run.TinyRun, foreign: Path, tm
     for name, words in commands(run, foreign, tmp_path / "a").items():
         said = call(words)
         if name.startswith(("export", "features", "predict")):
-            assert "'../P0-s' is no slide_id" in said, (name, said)
+            assert "'../P0-s' is not a slide_id" in said, (name, said)
 
 
 def test_another_stain_target_than_that_of_the_run_is_not_taken_along(

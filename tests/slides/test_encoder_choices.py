@@ -131,7 +131,7 @@ def test_a_timm_name_is_an_architecture_and_its_weights_are_the_named_file(
     """timm reads those places whatever file is named beside them."""
     (tmp_path / "w.pth").write_bytes(b"checked")
     settings = EncoderSettings(f"timm:{place.format(tmp_path)}", weights=str(tmp_path / "w.pth"))
-    with pytest.raises(EncoderUnavailable, match="is a place, not an architecture"):
+    with pytest.raises(EncoderUnavailable, match="is a location, not a timm architecture"):
         load_encoder(settings)
     problems = list(schema_problems({"encoder": {"name": settings.name}}))
     assert [problem.where for problem in problems] == ["encoder.name"]

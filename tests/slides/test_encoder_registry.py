@@ -256,7 +256,7 @@ def test_a_gated_answer_gives_the_page_to_ask_at(
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
     with pytest.raises(
-        EncoderUnavailable, match=r"ask for access at https://huggingface\.co/someone/small.*HF_TOKEN"
+        EncoderUnavailable, match=r"request access at https://huggingface\.co/someone/small.*HF_TOKEN"
     ):
         find_weights(EncoderSettings("lunit_s16"))
 

@@ -105,7 +105,7 @@ def test_a_download_that_arrives_damaged_is_not_kept(tmp_path: Path, monkeypatch
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     (tmp_path / "served.pth").write_bytes(b"half a file")
     monkeypatch.setattr(encoder_weights, "RESNET50_URL", (tmp_path / "served.pth").as_uri())
-    with pytest.raises(EncoderUnavailable, match="not what its name says"):
+    with pytest.raises(EncoderUnavailable, match="does not match its name"):
         find_weights(EncoderSettings())
     assert not list((tmp_path / "home").rglob("*.pth"))
 

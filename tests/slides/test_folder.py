@@ -122,9 +122,13 @@ def test_every_file_of_a_folder_is_a_slide_part_of_one_or_passed_over_with_a_rea
     assert set(others) == {
         "a.svs.md5", "._a.svs", ".DS_Store", "notes.txt", "2f0c/logs/x.parcel", "macro.jpg", "f.bmp", "round", "out",
     }  # fmt: skip
-    assert all(others.values()) and others["out"] == "the results' own folder"
+    assert all(others.values()) and others["out"] == "the results folder"
     said = "\n".join(found.lines())
-    assert "Olympus VSI is read by no library here" in said and "in/g.vsi" in said and "in/macro.jpg" in said
+    assert (
+        "Olympus VSI is not readable by any library here" in said
+        and "in/g.vsi" in said
+        and "in/macro.jpg" in said
+    )
     found.write(tmp_path / "files.tsv")
     assert len((tmp_path / "files.tsv").read_text().splitlines()) == 1 + len(files)
 
@@ -175,7 +179,7 @@ def test_files_of_one_dicom_series_are_one_slide(tmp_path: Path) -> None:
         "IM3",
     ]
     assert [file.passed_over for file in found.files if "ct.dcm" in file.file] == [
-        "DICOM, but no whole-slide images"
+        "DICOM that is not a whole-slide image"
     ]
     (one,) = find_slides(tmp_path / "flat/b.dcm").slides
     assert (one.slide_id, one.path.name) == ("1.2.5", "c.dcm")
@@ -276,7 +280,7 @@ def test_a_folder_without_slides_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     (tmp_path / "a.vsi").touch()
     with pytest.raises(
-        InputError, match=r"no slides there, of 2 files; passed over, Olympus VSI.*a\.vsi.*notes\.txt"
+        InputError, match=r"no slides among 2 files; skipped, Olympus VSI.*a\.vsi.*notes\.txt"
     ):
         find_slides(tmp_path)
     with pytest.raises(InputError, match="Olympus VSI"):

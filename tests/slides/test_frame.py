@@ -49,7 +49,7 @@ def test_written_coordinates_are_qupath_s_where_that_is_known():
     )
     assert frame_of("level0", "S1", bounds) == frame_of(None, "S1", None) == LEVEL0
     assert frame_of(None, "S1", ()) == Frame("qupath")
-    with pytest.raises(InputError, match="slide S1: nothing says where QuPath counts from"):
+    with pytest.raises(InputError, match="slide S1: QuPath's frame is unknown"):
         frame_of("qupath", "S1", None)
 
 
@@ -61,10 +61,10 @@ def test_a_drawing_counts_as_is_stated_or_as_it_says_and_nothing_is_guessed():
     for there_is_one_corner in ((), (0, 0, *size0), None):
         assert stated_frame("", "", there_is_one_corner, size0) == LEVEL0
     for stated, own, known, said in (
-        ("", "", bounds, "does not say where it counts from.*30 x 40 pixels at .10, 20."),
+        ("", "", bounds, "does not state its frame.*30 x 40 pixels at .10, 20."),
         ("level0", "qupath", bounds, "frame is qupath, but level0 is stated"),
         ("", "omero", bounds, "'omero'"),
-        ("qupath", "", None, "no raw slide says from where"),
+        ("qupath", "", None, "there is no raw slide to say where that starts"),
     ):
         with pytest.raises(ValueError, match=said):
             stated_frame(stated, own, known, size0)
@@ -122,7 +122,7 @@ def test_a_mask_that_does_not_say_its_frame_or_falls_on_glass_is_refused_with_th
     slide = slide_row(scn, mask=mask)
     status = run_stage(slide, "tile", tmp_path / "r", small_settings())
     assert (status.status, status.reason) == ("failed", "failed")
-    assert "m.geojson: does not say where it counts from" in status.message
+    assert "m.geojson: does not state its frame" in status.message
     assert "768 x 640 pixels at (500, 300)" in status.message and "mask_frame" in status.message
     assert check_slide(slide, None).reason == "failed"
     status = run_stage(

@@ -182,4 +182,4 @@ def test_more_pen_than_tissue_is_noted_for_a_blue_or_green_stain_looks_like_pen(
         blue[:, : round(share * 1024)] = blue[:, : round(share * 1024), ::-1] * (0.5, 1.0, 1.0)
         row = slide_row(write_svs(tmp_path / f"{noted}.svs", np.rint(blue).astype(np.uint8)))
         status = run_stage(row, "tile", tmp_path / "r", small_settings())
-        assert status.status == "ok" and ("taken for pen" in status.notes) == noted
+        assert status.status == "ok" and ("rejected as pen" in status.notes) == noted

@@ -103,7 +103,7 @@ def test_a_page_described_as_a_label_is_no_scene(tmp_path: Path, text: str) -> N
 def test_a_small_picture_without_a_name_is_left_out_with_a_note(tmp_path: Path) -> None:
     with SlideReader("S1", write_scenes(tmp_path / "a.tif", {"": A, " ": MACRO}, ome=False)) as reader:
         assert reader.dimensions == (960, 640)
-        assert reader.notes == ["a picture of 428 x 144 px in the file is taken for a label"]
+        assert reader.notes == ["a picture of 428 x 144 px in the file is treated as a label"]
 
 
 @pytest.mark.parametrize("axes", ["ZYXS", "TYXS", "CYX", "ZYX"])

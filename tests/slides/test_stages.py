@@ -312,7 +312,7 @@ def test_a_damaged_status_is_not_believed(finished: tuple[Path, Path], tmp_path:
         status.write_bytes(damaged)
         assert read_status(tmp_path / "r", "good", "tile") is None
         with pytest.raises(
-            PathDuetError, match=r"tile\.status\.json is gone or damaged.*--forcerun one_slide"
+            PathDuetError, match=r"tile\.status\.json is missing or damaged.*--forcerun one_slide"
         ):
             run_stage(slide_row(path), "stain", tmp_path / "r", small_settings())
         assert run_stage(slide_row(path), "tile", tmp_path / "r", small_settings()).status == "ok"

@@ -221,9 +221,9 @@ def test_a_cohort_of_excluded_slides_is_refused(cohort: Path) -> None:
 @pytest.mark.parametrize(
     ("results", "said"),
     [
-        ("cohort/slides/results", "holds raw slides, or lies among them"),
-        ("cohort/slides", "holds raw slides, or lies among them"),
-        ("cohort", "holds raw slides, or lies among them"),
+        ("cohort/slides/results", "holds raw slides, or is inside their folder"),
+        ("cohort/slides", "holds raw slides, or is inside their folder"),
+        ("cohort", "holds raw slides, or is inside their folder"),
         ("cohort/slides.tsv", "is a file; name a folder"),
         ("cohort/slides.tsv/results", "is a file; name a folder"),
         ("res{ults}", "has braces"),
@@ -258,7 +258,10 @@ def test_a_class_that_a_fold_is_not_trained_on_is_told(cohort: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model": {"width": 18, "offset_groups": 4}}, "model.width: 18 is no multiple of offset_groups 4"),
+        (
+            {"model": {"width": 18, "offset_groups": 4}},
+            "model.width: 18 is not a multiple of offset_groups 4",
+        ),
         ({"model": {"offset_kernel": 1, "stride": 2}}, "model.offset_kernel: 1 is smaller than stride 2"),
         ({"slides": {"min_tiles": 9000}}, "slides.min_tiles: 9000, above slides.max_tiles: 2500"),
         ({"predict": {"model": "studnet"}}, "predict.model: 'studnet' is unknown; did you mean student?"),

@@ -63,7 +63,7 @@ def test_progress_counts_what_is_there_and_estimates_from_this_start(tmp_path: P
     folder.mkdir(parents=True)
     (folder / "index.html").touch()
     assert {s.name: s.done for s in read_progress(tmp_path)}["heatmaps"] == 1
-    assert status_lines(tmp_path)[-1].startswith("No run is at work")
+    assert status_lines(tmp_path)[-1].startswith("No run is active")
 
 
 def plan_started(folder: Path) -> float:

@@ -395,7 +395,7 @@ def test_features_of_another_tool_may_move_and_are_known_by_content(tmp_path: Pa
     assert taken(moved) == (status, known)
     assert str(moved) in Results(results).feature_pointer("S1").read_text()
     foreign_files.trident(moved, np.full((12, 8), 2, np.float32), coords)
-    with pytest.raises(InputError, match="has changed since the run read it"):
+    with pytest.raises(InputError, match="changed after the run read it"):
         taken(moved)
     assert known_by(SlideRow("S1", "P1", "c", features_20x=moved), results, planned_as) != known
 

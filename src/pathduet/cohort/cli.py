@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    no_args_is_help=True, help="Folds in the field's splits_k.csv format (MCAT, SurvPath, CLAM)."
+    no_args_is_help=True, help="Published folds in the splits_k.csv format (MCAT, SurvPath, CLAM)."
 )
 
 
 Slides = Annotated[
-    Path | None, typer.Option(help="A slides.tsv, where the files list slides in place of patients (CLAM).")
+    Path | None, typer.Option(help="A slides.tsv, if the files list slides instead of patients (CLAM).")
 ]
 
 
@@ -22,7 +22,7 @@ def read(
     folder: Annotated[Path, typer.Argument(help="Folder with splits_0.csv, splits_1.csv ...")],
     out: Annotated[Path, typer.Option(help="File for `split.file`: patient_id, fold.")],
     patients: Annotated[
-        Path | None, typer.Option(help="A patients.tsv: keep its patients alone, and say who is missing.")
+        Path | None, typer.Option(help="A patients.tsv: keep only its patients, and list who is missing.")
     ] = None,
     slides: Slides = None,
 ) -> None:
@@ -35,7 +35,9 @@ def read(
         from pathduet.cohort.sheets import read_patients
 
         known, listed = set(read_patients(patients).index), set(folds["patient_id"])
-        typer.echo(f"{len(listed - known)} patients of the splits are not in {patients.name}: left out")
+        typer.echo(
+            f"{len(listed - known)} patients of the splits are not in {patients.name} and were dropped"
+        )
         typer.echo(f"{len(known - listed)} patients of {patients.name} are in no split")
         folds = folds[folds["patient_id"].isin(known)]
     write_tsv(out, folds)

@@ -179,7 +179,7 @@ def _doubt(name: set[str], flags: set[str]) -> str:
     if not flags:
         return ""
     if not flags <= YES | NO:
-        return "which of them means that it happened?"
+        return "which value means that the event happened?"
     says_event, says_none = name & _SAYS_EVENT, name & _SAYS_NONE
     if (says_event and says_none) or name & {"not", "non"}:
         return "its name says both, or denies it"

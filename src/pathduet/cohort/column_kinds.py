@@ -154,7 +154,7 @@ def _endpoints(table: Mapping[str, Sequence[str]]) -> list[ColumnKind]:
     )
     if len(alone) == len(without) == 1:
         key = alone[0] or without[0]
-        doubt = "their names do not say that they belong together"
+        doubt = "their names do not show that they belong together"
         pairs.append(_survival(key, times[alone[0]], events[without[0]], table, doubt))
     return pairs
 
@@ -187,14 +187,14 @@ def _survival(
     time, event = times[0], events[0]
     doubts = list(doubts_before)
     if len(times) > 1:
-        doubts.append(f"{', '.join(times)} are all times that could belong to it")
+        doubts.append(f"{', '.join(times)} are times that could belong to it")
     if len(events) > 1:
-        doubts.append(f"{', '.join(events)} could all say whether it happened")
+        doubts.append(f"{', '.join(events)} could each be its event")
     unit = unit_of(time)
     pairs = [(float(t), e) for t, e in zip(table[time], table[event]) if t and e and float(t) > 0]
     if unit is None:
         middle = sorted(t for t, _ in pairs)[len(pairs) // 2] if pairs else 0
-        doubts.append(f"{time} does not say its unit: days, months or years? Its median is {middle:g}")
+        doubts.append(f"{time} does not state its unit: days, months or years? Its median is {middle:g}")
     elif pairs and unit not in possible_units(largest := max(t for t, _ in pairs), LONGEST_SURVIVAL):
         doubts.append(f"{time} says {unit}, but holds {largest:g}")
     values = sorted(set(_known(table[event])), key=natural_order)
@@ -204,7 +204,9 @@ def _survival(
     if coding.doubt:
         doubts.append(coding.doubt)
     elif sorted(coding.happened.values()) != [False, True]:
-        doubts.append(f"{event} has {' and '.join(map(repr, values))}: which of them means that it happened?")
+        doubts.append(
+            f"{event} has {' and '.join(map(repr, values))}: which value means that the event happened?"
+        )
     plain = (as_number(observed), as_number(censored)) == (1, 0)
     entry = {
         "kind": "survival",
@@ -242,7 +244,7 @@ def _single(name: str, cells: Sequence[str], folds: int) -> ColumnKind:
     if called & {"sex", "gender", "female", "male"} and len(counted) <= 3:
         return ColumnKind((name,), "covariate", _shares(counted), "covariates", name, "categorical")
     if called & {"race", "ethnicity"} and len(counted) <= MOST_CLASSES:
-        doubt = "a covariate, if you want to compare with it"
+        doubt = "a possible covariate"
         return ColumnKind((name,), "background", _shares(counted), "covariates", name, "categorical", doubt)
     if called & _NO_FINDINGS:
         return ColumnKind((name,), "description", spread)
@@ -252,7 +254,7 @@ def _single(name: str, cells: Sequence[str], folds: int) -> ColumnKind:
         return ColumnKind((name,), "source, no finding", spread)
     doubts = []
     if _is_event(name, cells) and called & _EVENT:
-        doubts.append("it is called like the event of a survival task, but no time belongs to it")
+        doubts.append("it is named like the event of a survival task, but no time belongs to it")
     if len(counted) > MOST_CLASSES and len(known) < 20 * len(counted):
         return _text(name, task, known, spread)
     return _classes(name, task, counted, folds, doubts)
@@ -263,7 +265,7 @@ def _text(name: str, task: str, known: Sequence[str], spread: str) -> ColumnKind
     if len(others) <= len(known) / 5:
         shown = ", ".join(repr(cell) for cell in dict.fromkeys(others[:5]))
         entry = {"kind": "regression", "column": name, "missing_values": sorted(set(others))}
-        doubt = f"{len(others)} of {len(known)} cells are no numbers ({shown}): correct them, or let them count as empty"
+        doubt = f"{len(others)} of {len(known)} cells are not numbers ({shown}): correct them, or treat them as empty"
         return ColumnKind((name,), "numbers and texts", spread, "tasks", task, entry, doubt)
     return ColumnKind((name,), "text", spread)
 
@@ -293,18 +295,18 @@ def _classes(name: str, task: str, counted: Counter[str], folds: int, doubts: li
     rare = [value for value in order if counted[value] < folds]
     counts = _shares(counted, order)
     if unassessed:
-        counts += f"; {_shares(counted, unassessed)} counts as empty: could not be assessed"
+        counts += f"; {_shares(counted, unassessed)} counts as empty: not assessable"
     kept = [value for value in order if value not in rare]
     if rare:
         few = ", ".join(f"{value} ({counted[value]})" for value in rare)
         doubts = [
             *doubts,
-            f"a class needs {folds} patients with slides or expression, one a fold; fewer have {few}",
+            f"a class needs {folds} patients with slides or expression, one per fold; fewer have {few}",
         ]
     if len(kept) < 2:
         return ColumnKind((name,), "classes", counts, doubt="; ".join(doubts))
     if rare:
-        doubts[-1] += ": join classes (classes: {name: [values]}), or let these count as empty, as here"
+        doubts[-1] += ": join classes (classes: {name: [values]}), or treat these as empty, as here"
     entry: dict[str, Any] = {"kind": "classification", "column": name, "classes": kept}
     if rare or unassessed:
         entry["missing_values"] = [*rare, *unassessed]

@@ -52,7 +52,7 @@ def read_fold_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         numbers = sorted(set(table["fold"]))
         if len(numbers) < 2 or numbers != list(range(len(numbers))):
             shown = ", ".join(map(str, numbers)) or "none"
-            problems.add(path.name, f"folds {shown}", "number them 0, 1, ... without a gap, at least two")
+            problems.add(path.name, f"folds {shown}", "number them 0, 1, ... without gaps, at least two")
     problems.check()
     return table.reset_index(drop=True)
 

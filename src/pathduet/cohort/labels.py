@@ -186,7 +186,7 @@ def _survival(patient: Mapping[Any, Any], task: Task) -> tuple[float, float, str
     seen = [_same(event, value) for value in (task.observed, task.censored)]
     if not any(seen):
         known = f"{task.observed} (happened) nor {task.censored} (censored)"
-        advice = f"say what it means: tasks.{task.name}.event: {{column: {task.event}, observed: ..., censored: ...}}"
+        advice = f"state what it means: tasks.{task.name}.event: {{column: {task.event}, observed: ..., censored: ...}}"
         raise ValueError(f"{task.event} is {event!r}, neither {known}", advice)
     days = _number(time, task.time) * DAYS_IN[task.unit]
     if days <= 0:
@@ -206,7 +206,7 @@ def _number(cell: str, column: str) -> float:
         return number_in(cell)
     except ValueError:
         found = f"{column} is {cell!r}, no number"
-        raise ValueError(found, "correct it, clear it, or list it in `missing_values`") from None
+        raise ValueError(found, "correct or clear it, or list it in `missing_values`") from None
 
 
 def _same(cell: str, value: str) -> bool:
@@ -225,9 +225,9 @@ def _other_status(patients: pd.DataFrame, task: Task) -> str:
     others = sorted({cell for cell in cells if cell is not None and not _same(cell, task.observed)})
     if len({float(o) if o.replace(".", "", 1).isdigit() else o for o in others}) > 1:
         where = f"tasks.{task.name}.event"
-        found = f"column {task.event!r} holds {', '.join(others)} beside {task.observed}"
+        found = f"column {task.event!r} holds {', '.join(others)} besides {task.observed}"
         raise InputError.of(
-            where, found, "say which of them means censored: {column: ..., observed: ..., censored: ...}"
+            where, found, "state which of them means censored: {column: ..., observed: ..., censored: ...}"
         )
     return others[0] if others else "0"
 

@@ -91,7 +91,7 @@ def read_ledger(path: str | Path) -> pd.DataFrame:
 
     table = pd.read_csv(checked(path), sep="\t", dtype=str, keep_default_na=False)
     if strange := [slide for slide in table["slide_id"] if not is_id(slide)]:
-        raise LedgerError(f"{path}: {strange[0]!r} is no slide_id; name the results folder of a run")
+        raise LedgerError(f"{path}: {strange[0]!r} is not a slide_id; name the results folder of a run")
     for column in ("n_10x", "n_20x"):
         table[column] = pd.to_numeric(table[column], errors="coerce").astype("Int64")
     return table

@@ -145,7 +145,7 @@ def make_folds(
     if not ids:
         problems.add("split", "no patient in the internal cohorts", "check cohorts.internal")
     for twice in sorted(patient for patient, count in Counter(ids).items() if count > 1):
-        problems.add("split", f"patient {twice} twice", "patient ids are unique over all cohorts")
+        problems.add("split", f"patient {twice} twice", "patient ids unique over all cohorts")
     problems.check()
     table = _labelled(patients, labels)
     for label, count in table["label"].value_counts().sort_index().items():

@@ -86,7 +86,7 @@ def import_splits(folder: str | PathLike[str], patient_of: Mapping[str, str] | N
     paths = {int(p.stem.split("_")[1]): p for p in folder.glob("splits_*.csv") if p.stem[7:].isdigit()}
     if sorted(paths) != list(range(len(paths))) or len(paths) < 2:
         found = ", ".join(p.name for _, p in sorted(paths.items())) or "no splits_k.csv"
-        raise InputError.of(folder.name, found, "needs splits_0.csv, splits_1.csv, ... without a gap")
+        raise InputError.of(folder.name, found, "needs splits_0.csv, splits_1.csv, ... without gaps")
     problems = Problems()
     train: dict[int, list[str]] = {}
     tested: dict[int, list[str]] = {}
@@ -107,15 +107,15 @@ def import_splits(folder: str | PathLike[str], patient_of: Mapping[str, str] | N
             problems,
             path.name,
             twice,
-            "stands twice",
-            "keep one: in one part only, all slides of a patient in the same",
+            "appears twice",
+            "keep one: each patient, with all slides, in one part only",
         )
         train[fold], tested[fold] = parts["train"], parts[name]
     everyone = {patient for patients in [*train.values(), *tested.values()] for patient in patients}
     times = Counter(patient for patients in tested.values() for patient in set(patients))
     for count in sorted({times[patient] for patient in everyone} - {1}):
         wrong = sorted(patient for patient in everyone if times[patient] == count)
-        advice = "test each exactly once: splits drawn anew for each file are no cross-validation"
+        advice = "test each exactly once: splits drawn anew for each file are not a cross-validation"
         _add(problems, folder.name, wrong, f"tested in {count} folds", advice)
     for fold, path in sorted(paths.items()):
         left_out = sorted(everyone - set(train[fold]) - set(tested[fold]))

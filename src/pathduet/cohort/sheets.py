@@ -147,10 +147,10 @@ def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dic
 def _check_header(header: list[str], rules: Mapping[str, Any], label: str, problems: Problems) -> bool:
     known, before = rules["properties"], len(problems)
     for column in sorted({c for c in header if c and header.count(c) > 1}):
-        problems.add(f"{label} header", f"column {column!r} stands twice", "keep one")
+        problems.add(f"{label} header", f"column {column!r} appears twice", "keep one")
     absent = [column for column in known if column not in header]
     for column in filter(None, header):
-        # a further column is the user's own, but a misspelt one would be passed over without a word
+        # a further column is the user's own, but a misspelt one would be skipped without a word
         near = (
             [] if column in known else difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=0.8)
         )
@@ -158,7 +158,7 @@ def _check_header(header: list[str], rules: Mapping[str, Any], label: str, probl
             problems.add(
                 f"{label} header",
                 f"column {column!r}",
-                f"did you mean {near[0]}? rename it, or call it otherwise",
+                f"did you mean {near[0]}? rename it, or choose another name",
             )
     for column in rules["required"]:
         if column not in header and column != "cohort":
@@ -185,8 +185,8 @@ def _check_ids(
         # files of one id must not collide on case-insensitive disks either
         before = first.setdefault(row[column].casefold(), number)
         if before != number:
-            found = f"{row[column]!r} stands already in row {before}"
-            advice = "ids are unique (upper and lower case aside)"
+            found = f"{row[column]!r} is already in row {before}"
+            advice = "ids must be unique, ignoring case"
             problems.add(f"{label} row {number}, {column}", found, advice)
 
 
@@ -322,7 +322,7 @@ def _patients_of_slides(
             known[column] = cell if known.get(column) is None else known[column]
             if cell is not None and known[column] != cell:
                 found = f"{cell!r}, but {known[column]!r} in row {first} of the same patient"
-                problems.add(f"{label} row {number}, {column}", found, "make them agree, or clear one")
+                problems.add(f"{label} row {number}, {column}", found, "correct or clear one")
     return list(patients.values())
 
 
@@ -356,7 +356,7 @@ def read_sheets(
     """
     sheet = patients_path or slides_path
     if sheet is None:
-        raise InputError.of("sheets", "neither slides nor patients", "name at least one of both sheets")
+        raise InputError.of("sheets", "neither slides nor patients", "name at least one of the two sheets")
     problems = Problems()
     slides = []
     if slides_path is not None:
@@ -386,8 +386,8 @@ def check_own_folder(slides: Iterable[SlideRow], folder: Path, key: str) -> None
     for parent, slide in {slide.path.parent: slide for slide in slides if slide.has_raw}.items():
         place = parent.resolve()
         if own.is_relative_to(place) or place.is_relative_to(own):
-            found = f"{folder} holds raw slides, or lies among them ({slide.path.name})"
-            raise InputError.of(key, found, "give a folder of its own: nothing is written beside raw slides")
+            found = f"{folder} holds raw slides, or is inside their folder ({slide.path.name})"
+            raise InputError.of(key, found, "give another folder: nothing is written beside raw slides")
 
 
 def _compare(

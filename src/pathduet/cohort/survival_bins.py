@@ -47,7 +47,7 @@ def discretize(times: ArrayLike, events: ArrayLike, n_bins: int = 4) -> NDArray[
     seen = np.asarray(events, dtype=np.float64).ravel()
     if len(seen) != len(days):
         found = f"{len(seen)} for {len(days)} survival times"
-        raise InputError.of("survival events", found, "give one status a patient")
+        raise InputError.of("survival events", found, "give one status per patient")
     unknown = int((~np.isin(seen, (0, 1))).sum())
     if unknown:
         found = f"{unknown} of {len(seen)} neither 0 nor 1"

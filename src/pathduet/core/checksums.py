@@ -18,7 +18,7 @@ from pathduet.core.errors import PathDuetError
 from pathduet.core.files import remove_leftovers, sha256_file, write_json, write_text
 from pathduet.results import STAGE_ARTIFACTS, STATUS
 
-DAMAGED = "is not what was written (a damaged disk, or edited by hand)"
+DAMAGED = "is not what was written (the disk is damaged, or the file was edited)"
 _OWN = "checksum"
 #: Files that were found intact in this process: what the disk said of them then.
 _intact: dict[Path, tuple[int, int, int]] = {}
@@ -77,7 +77,7 @@ def checked(path: str | os.PathLike[str]) -> Path:
     if is_damaged(path):
         raise CorruptArtifact(f"{path} {DAMAGED}; {remedy(path)}")
     if not path.exists() and recorded(path):
-        raise CorruptArtifact(f"{path} is gone; {remedy(path)}")
+        raise CorruptArtifact(f"{path} is missing; {remedy(path)}")
     return path
 
 
@@ -137,7 +137,7 @@ def verify(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
             found[str(path)] = recorded(path) or sha256_file(path)
     if broken:
         raise CorruptArtifact(
-            f"{', '.join(map(str, broken))} {DAMAGED}, and therefore removed: start the run again, it is made anew"
+            f"{', '.join(map(str, broken))} {DAMAGED}, and was removed: start the run again to make it anew"
         )
     return found
 

@@ -9,16 +9,16 @@ from typing import Any
 
 #: Why a slide did not go all the way; the only values the ledger's `reason` column can hold.
 SLIDE_REASONS = {
-    "no_mpp": "no believable pixel size in the sheet, the file or the configuration",
+    "no_mpp": "no plausible pixel size in the sheet, the file or the configuration",
     "unreadable": "the file cannot be opened or decoded",
-    "no_features": "the file of features that another tool made is not there",
+    "no_features": "the file of features of another tool is missing",
     "no_tissue": "no tissue was found on the thumbnail",
     "too_few_tiles": "fewer tissue tiles than `slides.min_tiles`",
-    "other_stain": "its colours are not those of haematoxylin and eosin (`stain.other_stains`)",
+    "other_stain": "the colours are not those of haematoxylin and eosin (`stain.other_stains`)",
     "time_limit": "a stage took longer than `slides.time_limit_s`",
     "memory_limit": "a stage took more memory than `slides.memory_limit_mib`",
     "excluded": "excluded by the `exclude` column of slides.tsv",
-    "failed": "an unexpected error; the message and the log say which",
+    "failed": "an unexpected error; see the message and the log",
 }
 
 

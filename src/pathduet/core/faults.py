@@ -105,9 +105,9 @@ def _number(error: BaseException) -> int | None:
 
 def _advice(error: BaseException) -> str:
     if _number(error) in _UNWRITABLE:
-        return "make room (or give access)"
+        return "free space (or give access)"
     if lacks_memory(error):
-        return "give the job more memory, or less to do at once (fewer cores, smaller batches)"
+        return "give the job more memory, or less work at once (fewer cores, smaller batches)"
     if isinstance(error, ImportError):
         return "repair the installation"
-    return "look after the disk, the GPU or the installation"
+    return "check the disk, the GPU or the installation"

@@ -43,7 +43,7 @@ class Polygon:
 def read_polygons(path: Path) -> tuple[list[Polygon], str]:
     """Return the polygons of a file, in its order, and the frame that it says it counts in; "" if it does not say.
 
-    Points and lines, which have no area, are passed over.
+    Points and lines, which have no area, are skipped.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def read_polygons(path: Path) -> tuple[list[Polygon], str]:
         size = path.stat().st_size
         value = json.loads(path.read_text(encoding="utf-8")) if size <= _MAX_BYTES else None
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"is no JSON ({type(error).__name__})") from error
+        raise ValueError(f"is not JSON ({type(error).__name__})") from error
     if size > _MAX_BYTES:
         raise ValueError(f"has {size:,} bytes, more than {_MAX_BYTES:,}")
     about = value.get("pathduet") if isinstance(value, dict) else None
@@ -90,7 +90,7 @@ def _ring(points: Any) -> Ring:
     try:
         ring = [(float(point[0]), float(point[1])) for point in points]
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise ValueError("has a ring that is no list of points") from error
+        raise ValueError("has a ring that is not a list of points") from error
     if len(ring) < 3 or not all(math.isfinite(v) for point in ring for v in point):
-        raise ValueError("has a ring of fewer than three points, or of no numbers")
+        raise ValueError("has a ring of fewer than three points, or without numbers")
     return ring

@@ -36,7 +36,7 @@ def free_gpu() -> int:
     folder = Path(tempfile.gettempdir()) / f"pathduet-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise PathDuetError(f"{folder} is another user's: remove it, or set TMPDIR")
+        raise PathDuetError(f"{folder} belongs to another user: remove it, or set TMPDIR")
     for number in range(count):
         # numbers depend on CUDA_VISIBLE_DEVICES, the identifier does not
         name = str(getattr(torch.cuda.get_device_properties(number), "uuid", number))
@@ -78,7 +78,7 @@ def pick_device(wanted: str) -> str:
     if wanted == "auto":
         return f"cuda:{free_gpu()}" if available else "cpu"
     if wanted.startswith("cuda") and not available:
-        raise PathDuetError(f"encoder.device: {wanted} was asked for, but torch sees no GPU; use auto or cpu")
+        raise PathDuetError(f"encoder.device: {wanted} is set, but torch finds no GPU; use auto or cpu")
     return wanted
 
 

@@ -53,7 +53,7 @@ def _open_or_make(results: Path) -> int:
         return _open(results)
     except OSError as error:
         raise PathDuetError(
-            f"the results folder {results} cannot be written ({error.strerror}): give one that can be (`results`)"
+            f"the results folder {results} cannot be written ({error.strerror}): choose another one (`results`)"
         ) from None
 
 
@@ -67,7 +67,9 @@ def _owner(handle: int) -> str:
 
 
 def _without_locks(error: OSError) -> None:
-    print(f"this disk knows no locks ({error.strerror}): start only one run at a time", file=sys.stderr)
+    print(
+        f"this disk does not support locks ({error.strerror}): start only one run at a time", file=sys.stderr
+    )
 
 
 def hold_run(results: str | os.PathLike[str]) -> None:
@@ -88,10 +90,10 @@ def hold_run(results: str | os.PathLike[str]) -> None:
         if error.errno not in _BUSY:
             _without_locks(error)
             return
-        who = _owner(handle) or "a process that does not say which"
+        who = _owner(handle) or "an unknown process"
         os.close(handle)
         raise FolderInUse(
-            f"another run is at work in {folder} ({who}): wait for it, stop it, or give this one another `results`"
+            f"another run is active in {folder} ({who}): wait for it, stop it, or set another `results`"
         ) from None
     # always of one length: nobody meets a part of it, and nothing is cut off
     owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()[:255]})
@@ -108,7 +110,7 @@ def hold_job(results: str | os.PathLike[str], name: str) -> None:
         except OSError as error:
             if error.errno not in _BUSY:
                 raise
-            print("an earlier run's job is still at work on these outputs: waiting for it", file=sys.stderr)
+            print("a job of an earlier run still writes these outputs: waiting for it", file=sys.stderr)
             locks.lockf(handle, locks.LOCK_EX, 1, _place(name))
     except OSError as error:
         _without_locks(error)

@@ -32,7 +32,7 @@ def read_columns(
     Raises
     ------
     InputError
-        If the file or a column is missing, a column stands twice, or a row has more cells than the header.
+        If the file or a column is missing, a column appears twice, or a row has more cells than the header.
     """
     import pandas as pd
 
@@ -43,7 +43,7 @@ def read_columns(
     problems = Problems()
     for name in (*columns, *optional):
         if header.count(name) > 1:
-            problems.add(f"{path.name} header", f"column {name!r} stands twice", "keep one")
+            problems.add(f"{path.name} header", f"column {name!r} appears twice", "keep one")
     rows = dict(rows_below(header, lines, path.name, problems))
     problems.check()
     table = pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype=str)

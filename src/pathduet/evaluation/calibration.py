@@ -3,7 +3,7 @@
 Brier score (Monthly Weather Review 1950) and expected calibration error (Naeini et al., AAAI 2015), a class against the
 rest, of two classes the positive one; for survival, at each inner edge of the model's intervals, the mean predicted survival against Kaplan-Meier's, and the
 calibration slope (Cox, Biometrika 1958: 1 = right spread, below 1 = too extreme); for values, slope and intercept of the observed
-on the predicted ones, and the mean of both in groups of like predictions.
+on the predicted ones, and the mean of both in groups of similar predictions.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def calibration_slope(time: np.ndarray, event: np.ndarray, survival: np.ndarray)
 
 
 def regression_calibration(predictions: pd.DataFrame, task: Task, unit: str) -> list[dict[str, Any]]:
-    """Return slope and intercept of the observed on the predicted values, and the means of both in groups of like predictions.
+    """Return slope and intercept of the observed on the predicted values, and the means of both in groups of similar predictions.
 
     Groups are quantiles of the predictions, at most :data:`GROUPS`, each with :data:`LEAST_IN_GROUP` cases or more. Empty for
     fewer than three labelled cases, or predictions that are all alike or not finite.

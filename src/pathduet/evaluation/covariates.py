@@ -74,7 +74,7 @@ def _numbers(cells: pd.Series, name: str, problems: Problems) -> pd.Series:
         except ValueError:
             values.append(np.nan)
             advice = f"correct or clear it, or say `covariates: {{{name}: categorical}}`"
-            problems.add(f"covariate {name}, patient {patient}", f"{cell!r} is no number", advice)
+            problems.add(f"covariate {name}, patient {patient}", f"{cell!r} is not a number", advice)
     return pd.Series(values, cells.index, dtype=float)
 
 

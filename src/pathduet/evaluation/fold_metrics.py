@@ -95,7 +95,7 @@ def evaluate_predictions(
         rows = at_unit(test, level)
         known = labelled(rows, task)
         if level == "slide" and rows.empty:
-            scores = Scores.undefined(metric_names(task), "no slides: one prediction a patient")
+            scores = Scores.undefined(metric_names(task), "no slides: one prediction per patient")
         else:
             several = [score(at_unit(table, level), task) for table in trainings]
             scores = Scores.mean(several)

@@ -28,7 +28,7 @@ _CALIBRATION_NOTES = {
     "survival": "At the inner edges of the survival intervals (mean {unit}): mean predicted survival, Kaplan-Meier's, and their "
     "difference; slope: Cox coefficient of log(-log S) (1 = right spread, below 1 = too extreme).",
     "regression": "Slope and intercept of the line through observed against predicted values (1 and 0 = right; slope below 1 = "
-    "predictions too extreme); mean of both in groups of like predictions, the lowest first.",
+    "predictions too extreme); mean of both in groups of similar predictions, the lowest first.",
 }
 
 
@@ -217,7 +217,7 @@ def _tests(table: pd.DataFrame, metrics: Sequence[str], words: Words) -> TableSe
     )
     header = ["Model", "Tested against", *heads]
     if table["p"].isna().all():
-        note += f"No p values: they need {LEAST_TRAININGS} trainings a fold (training.seeds), since one may be lucky."
+        note += f"No p values: they need {LEAST_TRAININGS} trainings per fold (training.seeds), because one may be lucky."
         return TableSection(
             "Paired differences from ours", header, [row[: len(header)] for row in rows], note
         )
@@ -272,7 +272,7 @@ def _costs(table: pd.DataFrame, words: Words) -> TableSection | None:
         if pd.notna(first["parameters"])
     ]
     note = "Means over folds. Seconds: wall clock of this machine, whatever else ran on it; memory: of the whole process."
-    return TableSection("Costs", ["Model", "Parameters", "Training, s a fold", "Memory, MiB"], rows, note)
+    return TableSection("Costs", ["Model", "Parameters", "Training, s per fold", "Memory, MiB"], rows, note)
 
 
 def calibration_section(calibration: pd.DataFrame, task: Task, words: Words) -> TableSection | None:

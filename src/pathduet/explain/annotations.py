@@ -146,9 +146,7 @@ def read_annotation(
     ) as error:
         advice = "give GeoJSON polygons in level-0 pixels, or a label picture with a legend"
         if bounds:
-            advice = (
-                f"say which corner it counts from in explanations.regions.frame, level0 or qupath; {advice}"
-            )
+            advice = f"state its frame in explanations.regions.frame, level0 or qupath; {advice}"
         found = f"{type(error).__name__}: {str(error)[:200]}"
         raise InputError.of(f"annotation of slide {slide_id}, {path.name}", found, advice) from None
 

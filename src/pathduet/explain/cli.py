@@ -24,7 +24,9 @@ Frame = Annotated[
 
 def heatmap(
     slides: Annotated[list[str], typer.Argument(metavar="SLIDE_ID...", help="Slides of the run, by id.")],
-    out: Annotated[Path, typer.Option(help="Folder for one folder a slide; never the raw slides' own.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder that gets one folder per slide; never the raw slides' own.")
+    ],
     results: Annotated[Path, typer.Option("--results", help="A run's results folder.")] = Path("results"),
     task: Annotated[
         str | None, typer.Option(help="A task of the run; else its first survival task, or its first task.")
@@ -55,7 +57,7 @@ def heatmap(
     products = [name for name in PRODUCTS if asked[name]]
     config = _configuration(results)
     if task is not None and task not in (known := tasks_of(config)):
-        raise InputError.of("--task", f"{task!r} is no task of the run", f"one of {', '.join(known)}")
+        raise InputError.of("--task", f"{task!r} is not a task of the run", f"one of {', '.join(known)}")
     task = task or heatmap_task(config).name
     rows = {
         row.slide_id: row for row in read_slides(sheet or _sheet_of(results, config), features_elsewhere=True)
@@ -144,7 +146,7 @@ def export_features(
     if model:
         config = _configuration(results)
         if task is not None and task not in (known := tasks_of(config)):
-            raise InputError.of("--task", f"{task!r} is no task of the run", f"one of {', '.join(known)}")
+            raise InputError.of("--task", f"{task!r} is not a task of the run", f"one of {', '.join(known)}")
         chosen = tasks_of(config)[task] if task else heatmap_task(config)
         folds = _folds(run, chosen.name, model, "ensemble")
     job = ExportJob(
@@ -189,7 +191,7 @@ def _sheet_of(results: Path, config: dict[str, Any]) -> Path:
     for candidate in (named, results.resolve().parent / named):
         if candidate.is_file():
             return candidate
-    raise InputError.of(str(results), f"its sheet {named} is not here", "give --sheet")
+    raise InputError.of(str(results), f"its sheet {named} is missing", "give --sheet")
 
 
 def _trained_folds(run: Results, task: str, model: str) -> list[int]:

@@ -4,7 +4,7 @@ All of test patients (each predicted by the fold that did not see them) and of e
 
 - Kaplan-Meier curves of predicted risk groups with numbers at risk, and the log-rank test
   (:mod:`pathduet.evaluation.survival_curves`);
-- calibration: patients are put in groups of like predicted probability to be free of the event at a day; the mean prediction of
+- calibration: patients are put in groups of similar predicted probability to be free of the event at a day; the mean prediction of
   a group beside its Kaplan-Meier estimate, and observed over expected events by that day;
 - AUC(t): the probability that of a patient with the event by day t and one without, the former has the higher risk; censoring is
   weighted with the training part's censoring distribution (cumulative/dynamic AUC of scikit-survival).

@@ -152,13 +152,13 @@ class GeneScaling:
         scored = {unit == "zscore" for unit in self.units.values()}
         if scored != {table.unit == "zscore"}:
             found = f"{table.unit}; the model was trained on {', '.join(sorted(set(self.units.values())))}"
-            problems.add("expression", found, "hand in the unit it was trained on")
+            problems.add("expression", found, "give the unit it was trained on")
         for name, genes in self.genes.items():
             lacking = self._lacking(name, table)
             if len(lacking) > MOST_MISSING * len(genes):
                 where = f"expression, {name} genes of fold {self.fold}"
                 found = f"{len(lacking)} of {len(genes)} are not in the table ({', '.join(lacking[:5])} ...)"
-                advice = "hand in a whole transcriptome with gene symbols or Ensembl ids"
+                advice = "give a whole transcriptome with gene symbols or Ensembl ids"
                 problems.add(where, found, advice)
         problems.check()
         log2, _ = to_log2(table)

@@ -50,7 +50,7 @@ def statistic_for(flavor: Flavor, units: Iterable[str]) -> tuple[Statistic, str]
     if flavor != "random" and "zscore" in units:
         warning = (
             "z-scored expression has no dispersion to rank genes by: the range between the deciles took the "
-            f"place of hvg_flavor {flavor}; hand in TPM or counts for the paper's selection"
+            f"place of hvg_flavor {flavor}; give TPM or counts for the paper's selection"
         )
         return "interdecile_range", warning
     return flavor, ""

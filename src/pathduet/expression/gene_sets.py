@@ -115,13 +115,13 @@ def _parse(source: Path, name: str) -> list[str]:
             continue
         where = f"gene list {name} line {number}"
         if len(symbol.split()) > 1 or "," in symbol:
-            problems.add(where, f"{symbol!r}", "write one symbol a line")
+            problems.add(where, f"{symbol!r}", "write one symbol per line")
         elif symbol in genes:
-            problems.add(where, f"{symbol} stands on line {genes[symbol]} too", "remove one of them")
+            problems.add(where, f"{symbol} is on line {genes[symbol]} too", "remove one of them")
         else:
             genes[symbol] = number
     if not genes and not problems:
-        problems.add(f"gene list {name}", "no gene", "write one symbol a line")
+        problems.add(f"gene list {name}", "no gene", "write one symbol per line")
     problems.check()
     return _known_as(genes)
 
@@ -171,7 +171,7 @@ def named_sets(pairs: Iterable[tuple[str, Iterable[str]]], file: str) -> dict[st
         if not name:
             problems.add(where, f"set {number} has no name", "name it")
         elif name in sets:
-            problems.add(where, f"set {name!r} stands there twice", "join the two")
+            problems.add(where, f"set {name!r} appears twice", "join the two")
         elif not found:
             problems.add(where, f"set {name!r} holds no gene", "remove it")
         sets[name] = found

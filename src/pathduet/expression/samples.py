@@ -17,16 +17,16 @@ def check_tables(tables: Sequence[ExpressionTable], patients: pd.DataFrame) -> N
     problems = Problems()
     cohorts = [table.cohort for table in tables]
     if not tables:
-        problems.add("expression.tables", "none", "give one table a cohort")
+        problems.add("expression.tables", "none", "give one table per cohort")
     for cohort in sorted({cohort for cohort in cohorts if cohorts.count(cohort) > 1}):
-        problems.add("expression.tables", f"cohort {cohort} twice", "give one table a cohort")
+        problems.add("expression.tables", f"cohort {cohort} twice", "give one table per cohort")
     scored = sorted({table.cohort for table in tables if table.unit == "zscore"})
     if scored and len(scored) < len(set(cohorts)):
         others = ", ".join(sorted(set(cohorts) - set(scored)))
         problems.add(
             "expression.tables",
             f"{', '.join(scored)} z-scored, {others} not",
-            "z-scores share no scale with the others: hand in all z-scored, or none",
+            "z-scores share no scale with the others: give all z-scored, or none",
         )
     cohort_of = patients["cohort"].to_dict()
     for table in tables:

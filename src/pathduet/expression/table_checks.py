@@ -42,7 +42,7 @@ def check_samples(samples: list[str], name: str) -> list[Problem]:
         if not sample
     ]
     problems += [
-        Problem(f"{name} header, sample {sample}", "more than one column", "keep one column a sample")
+        Problem(f"{name} header, sample {sample}", "more than one column", "keep one column per sample")
         for sample, n in sorted(Counter(samples).items())
         if sample and n > 1
     ]
@@ -212,7 +212,7 @@ def _sum(logarithms: np.ndarray, base: float) -> float:
 def _no_linear(values: np.ndarray, unit: str) -> tuple[str, str] | None:
     sums = np.array([np.nansum(column[~np.isinf(column)]) for column in values.T])
     if unit in ("tpm", "fpkm") and np.nanmax(values) > 1 and all(_whole(column) for column in values.T):
-        return "only whole numbers: these look like counts", "declare counts, or hand in what was not rounded"
+        return "only whole numbers: these look like counts", "declare counts, or give the unrounded values"
     if unit == "tpm" and sums.max() > _MILLION:
         found = f"a sample adds up to {sums.max():.3g}, where TPM make a million"
         return (

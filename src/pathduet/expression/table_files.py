@@ -116,7 +116,7 @@ def read_table(path: Path) -> tuple[list[str], pd.DataFrame, int]:
         advice = "check that the file is whole, and that every row has as many cells as the header"
         raise InputError.of(f"expression table {path.name}", found, advice) from error
     if frame.empty:
-        raise InputError.of(path.name, "no row below the header", "add one row a gene")
+        raise InputError.of(path.name, "no row below the header", "add one row per gene")
     # spreadsheets leave empty columns behind
     kept = [i for i, title in enumerate(header) if title or frame[i].notna().any()]
     frame = frame[kept]
@@ -149,14 +149,16 @@ def _read_text(path: Path) -> tuple[list[str], pd.DataFrame, int]:
         if not line.strip():
             raise InputError.of(path.name, "empty file, or no header in its first line", "add the header")
         if line.startswith("!"):
-            advice = "name the rows by genes (its platform's annotation has them) and hand in genes x samples alone"
+            advice = (
+                "name the rows by genes (its platform's annotation has them) and give genes x samples only"
+            )
             raise InputError.of(path.name, "a GEO series matrix: its rows are probes of an array", advice)
         if line.startswith("# gene-model"):
             advice = "join the samples' files: pathduet import tcga"
             raise InputError.of(path.name, "the GDC's STAR counts of one sample", advice)
         if line.startswith("#1.") and not line.startswith("#1.2"):
             found = f"GCT {line.strip()[1:]}, with rows and columns of annotation"
-            raise InputError.of(path.name, found, "hand in genes x samples alone, or GCT 1.2")
+            raise InputError.of(path.name, found, "give genes x samples only, or GCT 1.2")
         if gct := line.startswith("#1.2"):
             skipped, line = 2, [handle.readline(), handle.readline()][1]
         while line.startswith("#"):
@@ -278,7 +280,7 @@ def from_frame(
 
     columns = [i for i, title in enumerate(header) if title not in GENE_COLUMNS]
     if not columns:
-        raise InputError.of(f"{name} header", "no sample column", "add one column a sample")
+        raise InputError.of(f"{name} header", "no sample column", "add one column per sample")
     genes = list(map(gene_of, frame[gene_column]))
     bad, total, worded = Problems(), 0, []
     advice = "needs a number or an empty cell"
@@ -322,13 +324,13 @@ def read_sample_sheet(path: Path) -> pd.DataFrame:
     sheet = read_columns(path, ids, ["slide_id"], label=label, advice="give its path")
     problems = Problems()
     if sheet.empty:
-        problems.add(label, "no row below the header", "add one row a sample")
+        problems.add(label, "no row below the header", "add one row per sample")
     for column in ids:
         for row in sheet.index[sheet[column] == ""]:
             problems.add(f"{path.name} row {row}, {column}", "empty", "give the id")
     twice = sheet.loc[sheet["sample_id"].duplicated() & (sheet["sample_id"] != ""), "sample_id"]
     for sample in sorted(set(twice)):
-        problems.add(f"{path.name}, sample {sample}", "more than one row", "keep one row a sample")
+        problems.add(f"{path.name}, sample {sample}", "more than one row", "keep one row per sample")
     problems.check()
     return sheet.set_index("sample_id")
 

@@ -72,7 +72,7 @@ def read_expression(
         Name of the cohort.
     sample_sheet : path, optional
         TSV with `sample_id`, `patient_id` and optionally `slide_id`; samples of the table that it does not
-        name are left out and counted. Without it, sample ids are patient ids.
+        name are left out and counted. Without it, sample ids patient ids.
 
     Raises
     ------

@@ -51,8 +51,8 @@ def _verify_foreign(slide_id: str, pointer: Path, problems: Problems) -> None:
     for magnification, name in known["files"].items():
         file, where = Path(name), f"slide {slide_id}, {Path(name).name}"
         if not file.is_file():
-            problems.add(where, "is gone", "put it back, or correct slides.tsv")
+            problems.add(where, "is gone", "restore it, or correct slides.tsv")
         elif stamp(file) != known["stamps"][magnification] and (
             sha256_file(file) != known["sha256"][magnification]
         ):
-            problems.add(where, "has changed since the run read it", "start the run again")
+            problems.add(where, "changed after the run read it", "start the run again")

@@ -187,7 +187,7 @@ def read_pointer(path: Path) -> dict[str, Any]:
         found = json.loads(checked(path).read_text(encoding="utf-8"))
         return {key: found[key] for key in ("layout", "files", "sha256", "stamps", "runs", "attributes")}
     except (ValueError, KeyError, TypeError) as error:
-        raise OSError(f"{path.name} is no pointer to features ({error})") from None
+        raise OSError(f"{path.name} is not a pointer to features ({error})") from None
 
 
 def features_in(folder: Path) -> Path:

@@ -93,7 +93,7 @@ def magnifications_in(path: Path, layout: str | None = None) -> tuple[str, ...]:
 def files_in(folder: Path, layout: str | None = None) -> dict[str, Path]:
     """Return the feature files below a folder by slide id: the file's name, of our own its folder's.
 
-    A tensor beside an HDF5 file of the same name is passed over: it has no coordinates.
+    A tensor beside an HDF5 file of the same name is skipped: it has no coordinates.
 
     Raises
     ------

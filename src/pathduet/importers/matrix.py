@@ -104,7 +104,7 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
     others = {c for c in table.columns if str(c).lower() in {*names, "description", "cytoband"}}
     values = [c for c in table.columns if c != gene and c not in others]
     if not values:
-        raise InputError.of(path.name, "no sample column", "add one column a sample")
+        raise InputError.of(path.name, "no sample column", "add one column per sample")
     renamed = table[[gene, *values]].rename(columns={gene: "gene_symbol"})
     renamed["gene_symbol"] = renamed["gene_symbol"].map(gene_of)
     return renamed

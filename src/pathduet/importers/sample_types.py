@@ -117,7 +117,7 @@ def tumour_samples(
                 report.drop("sample", sample, source, "another sample of the patient was taken", first)
     if not several:
         order = " before ".join(types)
-        report.choose(f"one sample a patient: of sample type {order}, of several the first vial or id")
+        report.choose(f"one sample per patient: of sample type {order}, of several the first vial or id")
     elif more := [f"{patient} ({n})" for patient, n in Counter(kept.values()).items() if n > 1]:
         report.choose(f"patients with several samples, all of which are used: {', '.join(more)}")
     return kept

@@ -29,7 +29,7 @@ QUANTITIES: dict[str, tuple[str, str]] = {
 }
 STAR_ENDING = (".augmented_star_gene_counts.tsv", ".augmented_star_gene_counts.tsv.gz")
 ALIQUOT_RULE = (
-    "one expression file a patient: of sample type {types}; of several the first vial, then analyte R (RNA) before "
+    "one expression file per patient: of sample type {types}; of several the first vial, then analyte R (RNA) before "
     "others, then the latest plate, then the first file name"
 )
 

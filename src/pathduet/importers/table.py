@@ -86,7 +86,7 @@ def _owners(path: Path, report: ImportReport, types: Sequence[str]) -> dict[str,
             report.drop("sample", name, where, reason)
         elif owners.setdefault(name, known) != known:
             raise InputError.of(
-                where, f"sample {name} is of {owners[name]} and of {known}", "keep one row a sample"
+                where, f"sample {name} is of {owners[name]} and of {known}", "keep one row per sample"
             )
     return owners
 

@@ -170,7 +170,7 @@ def read_endpoints(
             try:
                 days, happened = float(row[time]), float(row[event])
             except ValueError:
-                report.drop("value", f"{patient}.{name}", where, f"{name} is no number", found)
+                report.drop("value", f"{patient}.{name}", where, f"{name} is not a number", found)
                 continue
             if not days > 0 or happened not in (0, 1):
                 reason = f"{name}: time not above 0, or event neither 0 nor 1"

@@ -67,7 +67,7 @@ class ReleasedConfig(ModelConfig):
         super().__post_init__()
         if self.heads % self.offset_groups:
             raise ValueError(
-                f"model.heads {self.heads} is no multiple of offset_groups {self.offset_groups}, as the released networks need"
+                f"model.heads {self.heads} is not a multiple of offset_groups {self.offset_groups}, as the released networks need"
             )
         if len(self.subspaces) != 2:
             raise ValueError(f"the released networks have two subspaces, not {len(self.subspaces)}")

@@ -60,9 +60,9 @@ class Design:
     def __post_init__(self) -> None:
         problems = Problems()
         if self.patients < 4:
-            problems.add("patients", str(self.patients), "give at least 4, one a diagnosis")
+            problems.add("patients", str(self.patients), "give at least 4, one per diagnosis")
         if self.external != 0 and self.external < 4:
-            problems.add("external", str(self.external), "give 0, or at least 4, one a diagnosis")
+            problems.add("external", str(self.external), "give 0, or at least 4, one per diagnosis")
         if self.seed < 0:
             problems.add("seed", str(self.seed), "give 0 or more")
         if self.slide_px < 512 or self.slide_px % 128:
@@ -180,9 +180,9 @@ class FileDesign(Design):
             sub for subspace in self.plan["subspaces"].values() for sub in subspace.get("subprogrammes", ())
         ]
         for name in sorted({name for name in given if given.count(name) > 1}):
-            problems.add("subspaces", f"sub-programme {name} stands twice", "give each a name of its own")
+            problems.add("subspaces", f"sub-programme {name} appears twice", "give each its own name")
         if self.sheets["slides"] is None and self.sheets["patients"] is None:
-            problems.add("sheets", "neither slides nor patients", "name at least one of both sheets")
+            problems.add("sheets", "neither slides nor patients", "name at least one of the two sheets")
         if not self.sheets["slides"] and not self.expression:
             problems.add("expression", "neither slides nor expression", "give at least one of both")
         apart = self.plan.get("without_slides", 0.0) + self.plan.get("without_expression", 0.0)

@@ -89,7 +89,7 @@ def simulate_patients(
     import pandas as pd
 
     if n < 4:
-        raise ValueError(f"a cohort needs at least 4 patients, one a diagnosis; got {n}")
+        raise ValueError(f"a cohort needs at least 4 patients, one per diagnosis; got {n}")
     effects = effects or Effects()
     rng = generator(seed, "patients", cohort)
     z_tumor, z_tme = stratified_normal(n, rng), stratified_normal(n, rng)

@@ -40,7 +40,7 @@ def predict(
     sources: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[SLIDE]...", help="Slides, folders of slides (subfolders count), or slides.tsv sheets."
+            metavar="[SLIDE]...", help="Slides, folders of slides (with subfolders), or slides.tsv sheets."
         ),
     ] = None,
     sheet: Annotated[

@@ -149,7 +149,7 @@ def _records(
             problems.add(str(folder), f"its training failed: {record['failed']}", "remove the cause first")
         elif record.get("own_network"):
             found = "a network from a user's own file: a release holds no code"
-            problems.add(str(folder), found, "hand on the file and the run instead")
+            problems.add(str(folder), found, "pass on the file and the run instead")
         elif any(record["genes"].values()) and not scalings[fold].fits(record["genes"]):
             found = "trained on another gene selection than the run's first"
             problems.add(str(folder), found, "export a model of the first selection")
@@ -169,7 +169,7 @@ def _encoder(records: Records) -> dict[str, Any]:
 def _emptied(out: Path) -> Iterator[None]:
     """Empty a folder of an older release while the new one is written, and again if that fails."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file())):
-        raise InputError.of(str(out), "holds something that is no release", "give an empty or new folder")
+        raise InputError.of(str(out), "holds files that are not a release", "give an empty or new folder")
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
     try:

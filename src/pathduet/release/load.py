@@ -250,7 +250,7 @@ def check_encoder(release: Release) -> None:
         known = release.encoder
         said = (
             f"its models were trained on features that another tool made ({known['encoder']}, {known['feature_dim']} "
-            f"numbers a tile, at {' and '.join(release.magnifications)}), so it cannot encode slides"
+            f"numbers per tile, at {' and '.join(release.magnifications)}), so it cannot encode slides"
         )
         advice = (
             "make the new slides' features with that tool, and name them in a slides.tsv (column features)"

@@ -210,7 +210,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         )
     lines += [
         "## Tile encoder", "",
-        f"`{encoder['encoder']}`, {encoder['feature_dim']} numbers a tile{said}", "",
+        f"`{encoder['encoder']}`, {encoder['feature_dim']} numbers per tile{said}", "",
         "## Versions", "", *_table(("what", "version"), sorted(card["versions"].items())), "",
         f"Code: {card['git_commit']}, source hash {card['source_sha256']}. "
         "The whole configuration and the inputs' checksums: model_card.json.", "",

@@ -50,7 +50,7 @@ def check_folder(slides: Sequence[SlideRow], out: Path) -> None:
     beside = [slide for slide in raw if slide.path.resolve().parent == out.resolve()]
     if inside or beside:
         found = f"raw slides are in it ({(inside or beside)[0].path.name})"
-        raise InputError.of(f"--out {out}", found, "give a folder of its own")
+        raise InputError.of(f"--out {out}", found, "give another folder")
 
 
 def predict_slides(

@@ -58,7 +58,7 @@ def classification_blocks(found: Findings, name: str, drawer: Drawer) -> list[Bl
         blocks.append(
             drawer.draw(
                 f"reliability-{name}", prediction_figures.reliability, {"predictions": curves, **shown}, message="",
-                caption=f"{about}: up to five equally large groups of like probability, their mean probability against the share "
+                caption=f"{about}: up to five equally large groups of similar probability, their mean probability against the share "
                 f"of the class, by {unit}{'' if external else ', all folds together'}. On the dashed line a probability happens as "
                 "often as it says.",
                 source=source,

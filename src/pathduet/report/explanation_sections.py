@@ -40,7 +40,7 @@ _CAPTIONS = {
     "within their fold by what is predicted.",
     "gene_attention.svg": "A dot a gene, mean over test patients and folds. 1 = as much as any other gene, or as much as the tiles' "
     "share.",
-    "calibration.svg": "Groups of like predicted probability to be free of the event; the dashed line is perfect calibration. Bars: "
+    "calibration.svg": "Groups of similar predicted probability to be free of the event; the dashed line is perfect calibration. Bars: "
     "95 % intervals.",
     "dynamic_auc.svg": "Chance that of a patient with the event by then and one without, the former has the higher risk. Bars: SD "
     "over folds.",

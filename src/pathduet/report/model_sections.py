@@ -250,7 +250,7 @@ def training(found: Findings, drawer: Drawer) -> Section:
                     f"training-{task.name}", figures.training,
                     {"histories": histories, "loss": "loss", "catalogue": found.catalogue},
                     message=f"{task.title}: the loss fell in {sum(fell)} of {len(fell)} trainings.",
-                    caption="Mean training loss an epoch, one line a fold. A model's loss has its own terms (that of a distilled "
+                    caption="Mean training loss by epoch, one line per fold. A model's loss has its own terms (that of a distilled "
                     "model adds those of distillation), so compare shapes, not heights.",
                     source=f"models/{task.name}/<model>/fold-*/history.tsv",
                 )

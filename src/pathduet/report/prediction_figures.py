@@ -109,13 +109,13 @@ def confusion(matrices: Mapping[str, np.ndarray], task: Task, catalogue: Catalog
 
 
 def like_predictions(predicted: np.ndarray, levels: int = _LEVELS) -> list[np.ndarray]:
-    """Return the indices of groups of like prediction, equally large, lowest first; fewer groups of few cases."""
+    """Return the indices of groups of similar prediction, equally large, lowest first; fewer groups of few cases."""
     count = max(1, min(levels, len(predicted) // _LEAST_CASES))
     return [part for part in np.array_split(np.argsort(predicted, kind="stable"), count) if len(part)]
 
 
 def reliability(predictions: FoldPredictions, task: Task, catalogue: Catalogue) -> Figure:
-    """How often a class came true where it was given a probability: groups of like probability, one panel a model."""
+    """How often a class came true where it was given a probability: groups of similar probability, one panel a model."""
     with style():
         figure, axes = panels(len(predictions), 3, 3.15, 3.3 + 0.1 * max(0, len(task.classes) - 6))
         for axis, (model, folds) in zip(axes, predictions.items(), strict=True):
@@ -161,7 +161,7 @@ def predicted_observed(values: Values, catalogue: Catalogue) -> Figure:
 
 
 def residuals(values: Values, catalogue: Catalogue) -> Figure:
-    """Observed minus predicted values by prediction; diamonds: mean and 95 % interval of groups of like prediction."""
+    """Observed minus predicted values by prediction; diamonds: mean and 95 % interval of groups of similar prediction."""
     with style():
         figure, axes = panels(len(values), 3, 3.15, 2.8)
         reach = 1.08 * max(float(np.abs(o - p).max()) for o, p in values.values()) or 1.0

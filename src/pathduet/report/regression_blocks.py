@@ -32,7 +32,7 @@ def regression_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]
         ),
         drawer.draw(
             f"residuals-{name}", prediction_figures.residuals, shown, message="",
-            caption="What prediction leaves. Diamonds: mean and 95 % interval of up to five equally large groups of like prediction; "
+            caption="What prediction leaves. Diamonds: mean and 95 % interval of up to five equally large groups of similar prediction; "
             "away from the dashed line predictions of that size are too low (above) or too high (below).",
             source=source,
         ),

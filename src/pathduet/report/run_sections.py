@@ -95,7 +95,7 @@ _ARTIFACTS = [
     ("models/<task>/<model>/fold-<k>/", "weights, history, predictions, representations", ""),
     ("external/<task>/<model>/", "the same on the external cohorts, by fold and as ensemble", "external"),
     ("metrics/<table>.json", "metrics of every model and fold, per patient and per slide", ""),
-    ("tables/<table>.tsv, .md, .html, .svg", "metrics over folds: a table a task, and external_<task>", ""),
+    ("tables/<table>.tsv, .md, .html, .svg", "metrics over folds: one table per task, and external_<task>", ""),
     ("explanations/<task>/", "tables, figures and a summary of what the models looked at", ""),
     ("explanations/<task>/<model>/fold-<k>/<slide_id>/",
      "heatmap.png, tiles.geojson for QuPath, viewer/index.html to zoom into", "slides"),

@@ -22,7 +22,7 @@ _PICTURES = (("thumbnail", "Thumbnail"), ("mask", "Tissue and tiles"), ("stain",
 def ledger(found: Findings, drawer: Drawer) -> Section:
     """Every slide that did not make it, and the used ones."""
     section = Section(
-        "ledger", "Slide ledger", "One row a slide; each slide of the sheet is in exactly one state."
+        "ledger", "Slide ledger", "One row per slide; each slide of the sheet is in exactly one state."
     )
     rows = found.ledger
     if rows is None:
@@ -123,7 +123,7 @@ def stain(found: Findings, drawer: Drawer) -> Section:
     section = Section(
         "stain",
         "Stain",
-        "Vahadane normalisation learns two stain vectors a slide and maps both to the same target.",
+        "Vahadane normalisation learns two stain vectors per slide and maps both to the same target.",
     )
     measured = found.stains[found.stains["cohort"] != figures.TARGET]
     if measured.empty:

@@ -46,7 +46,7 @@ def survival_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
             drawer.draw(
                 f"kaplan-meier-{name}-{kind}", figures.risk_group_curves,
                 {"curves": curves, "task": task, "catalogue": found.catalogue}, message=message,
-                caption=f"{task.title}: share without the event by predicted risk, one case a patient, time in {task.unit}; bands "
+                caption=f"{task.title}: share without the event by predicted risk, one case per patient, time in {task.unit}; bands "
                 f"are 95 % intervals, ticks censored patients. {cut} p values are not corrected for the number of models.{few}",
                 source=source,
             )

@@ -86,9 +86,9 @@ def run_batch(
                     ended[lost.slide_id] = _lost(lost, stage, results, last)
         if faults:
             raise MachineFault(
-                f"{stage}: a fault of the machine, also with one slide at a time: {'; '.join(faults)}. Nothing is marked as lost; start the "
-                "run again when it is mended. A slide that needs too much memory is given up by a lower slides.memory_limit_mib; "
-                "one whose file alone is at fault by `exclude` in slides.tsv"
+                f"{stage}: a fault of the machine, also with one slide at a time: {'; '.join(faults)}. Nothing is marked as lost: "
+                "fix the cause and start the run again. If one slide needs too much memory, lower slides.memory_limit_mib to give it up; if its "
+                "file is the cause, exclude it in slides.tsv (`exclude`)"
             )
     finally:
         worker_pool.end(stop=True)
@@ -169,10 +169,10 @@ def _tell(status: StageStatus) -> None:
 def _lost(slide: SlideRow, stage: str, results: Path, cause: WorkerDied) -> StageStatus:
     """Write down that a slide ended its worker process."""
     if cause.reason == "failed":
-        message = f"it ended its worker process twice ({cause}); the file is probably damaged"
+        message = f"it crashed its worker process twice ({cause}); the file is probably damaged"
     else:
         key = {"time_limit": "slides.time_limit_s", "memory_limit": "slides.memory_limit_mib"}[cause.reason]
-        message = f"stopped: {cause}; raise {key} if the file is sound"
+        message = f"stopped: {cause}; raise {key} if the file is intact"
     status = StageStatus(slide.slide_id, stage, "failed", cause.reason, message, failed_stage=stage)
     remove_artifacts(results, slide.slide_id, stage)
     write_status(results, status)

@@ -173,7 +173,7 @@ def _check_enough(slide: SlideRow, encoded: Mapping[str, EncodedTiles], min_tile
     if all(len(tiles.rows) >= min_tiles for tiles in encoded.values()):
         return
     found = "; ".join(
-        f"{len(t.rows)} tiles left at {name} ({t.flaws['blurred']} blurred, {t.flaws['blank']} blank, "
+        f"{len(t.rows)} tiles remain at {name} ({t.flaws['blurred']} blurred, {t.flaws['blank']} blank, "
         f"{t.flaws['failed']} damaged)"
         for name, t in encoded.items()
     )
@@ -196,8 +196,8 @@ def _result(encoded: Mapping[str, EncodedTiles], left_out: Mapping[str, int]) ->
         counts[f"rejected_blurred_{name}"] = tiles.flaws["blurred"]
     flawed = {
         "tiles could not be decoded": "failed",
-        "blurred tiles left out": "blurred",
-        "blank tiles left out": "blank",
+        "blurred tiles dropped": "blurred",
+        "blank tiles dropped": "blank",
     }
     totals = {text: sum(t.flaws[flaw] for t in encoded.values()) for text, flaw in flawed.items()}
     return StageResult(counts, tuple(f"{n} {text}" for text, n in totals.items() if n))
@@ -324,7 +324,9 @@ def _take_in(
 ) -> None:
     for tile, vector in zip(batch, wait()):
         if not (np.abs(vector) <= _MAX_FLOAT16).all():
-            raise SlideError(slide.slide_id, "failed", "the encoder gave numbers that float16 cannot hold")
+            raise SlideError(
+                slide.slide_id, "failed", "the encoder returned numbers that float16 cannot hold"
+            )
         found[tile.magnification].keep(tile.row, vector)
 
 

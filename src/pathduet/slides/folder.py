@@ -69,13 +69,13 @@ class FoundSlides:
         return [file for file in self.files if file.lost]
 
     def lines(self) -> list[str]:
-        """Return what was passed over, a line a reason, with the first names of each."""
+        """Return what was skipped, a line a reason, with the first names of each."""
         names: dict[str, list[str]] = defaultdict(list)
         for file in sorted(self.files, key=lambda file: not file.lost):
             if file.passed_over:
                 names[file.passed_over].append(file.file)
         return [
-            f"passed over, {reason}: {', '.join(some[:_SHOWN])}"
+            f"skipped, {reason}: {', '.join(some[:_SHOWN])}"
             + (f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else "")
             for reason, some in names.items()
         ]
@@ -122,7 +122,7 @@ def find_slides(source: Path, results: Path | None = None) -> FoundSlides:
         search.take_one(source)
     found = search.finish()
     if not found.slides:
-        seen = f"no slides there, of {len(found.files)} files" if found.files else "no slides there"
+        seen = f"no slides among {len(found.files)} files" if found.files else "no slides there"
         raise InputError([Problem(str(source), "; ".join([seen, *found.lines()]), advice)])
     return found
 
@@ -141,15 +141,13 @@ class _Search:
         """Sort every file of the folder and its subfolders."""
 
         def closed(error: OSError) -> None:
-            self._pass_over(
-                Path(error.filename), f"cannot be looked into ({os.strerror(error.errno or 0)})", True
-            )
+            self._pass_over(Path(error.filename), f"cannot be opened ({os.strerror(error.errno or 0)})", True)
 
         seen: set[str] = set()
         for place, folders, names in os.walk(self._top, onerror=closed, followlinks=True):
             here, real = Path(place), os.path.realpath(place)
             if real in seen:
-                self._pass_over(here, "a folder that was searched under another name")
+                self._pass_over(here, "a folder already searched under another name")
                 folders.clear()
                 continue
             seen.add(real)
@@ -213,7 +211,7 @@ class _Search:
         for file in (file for file in files if file not in of_others):
             suffix = file.suffix.lower()
             if file.name.startswith("._"):
-                self._pass_over(file, "what macOS keeps beside files")
+                self._pass_over(file, "macOS metadata files")
             elif why := _unread(file):
                 self._pass_over(file, *why)
             elif suffix in PICTURE_SUFFIXES:
@@ -225,7 +223,7 @@ class _Search:
             elif suffix == ".dcm":
                 self._slides.append((file, file.stem, [file]))
             else:
-                self._pass_over(file, "not named like slides")
+                self._pass_over(file, "not a slide's file name")
         for members in series.values():
             self._take_series(members)
 
@@ -234,7 +232,7 @@ class _Search:
         assert instance is not None
         if instance.sop_class not in ("", WHOLE_SLIDE):
             for file in members:
-                self._pass_over(file, "DICOM, but no whole-slide images")
+                self._pass_over(file, "DICOM that is not a whole-slide image")
             return
         largest = max(members, key=lambda file: file.stat().st_size)
         alone = largest.stem if largest.suffix.lower() == ".dcm" else largest.name
@@ -243,7 +241,7 @@ class _Search:
     def _closed_folder(self, folder: Path) -> tuple[str, bool] | None:
         """Return why a subfolder is not looked into, and whether that loses a slide."""
         if self._results is not None and folder.resolve() == self._results:
-            return "the results' own folder", False
+            return "the results folder", False
         return ("hidden folders", False) if folder.name.startswith(".") else _unread(folder)
 
     def _pass_over(self, file: Path, why: str, lost: bool = False) -> None:
@@ -262,10 +260,10 @@ def _unread(path: Path) -> tuple[str, bool] | None:
     """Return why a file that is a slide by its name cannot be one here."""
     suffix, inner = path.suffix.lower(), Path(path.stem).suffix.lower()
     if suffix in UNREAD:
-        return f"{UNREAD[suffix]} is read by no library here (convert to OME-TIFF)", True
+        return f"{UNREAD[suffix]} is not readable by any library here (convert to OME-TIFF)", True
     if inner in (*SLIDE_SUFFIXES, *UNREAD):
         if suffix in _PACKED:
             return "packed (unpack them)", True
         if suffix in _UNFINISHED:
-            return "unfinished downloads (finish them)", True
+            return "unfinished downloads", True
     return None

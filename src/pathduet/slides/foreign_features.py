@@ -235,6 +235,6 @@ def _raw_slide(
                 size = pixel_size(slide.slide_id, reader.properties, slide.mpp, settings.default_mpp)
                 return size, reader.dimensions, bounds, []
             except SlideError:
-                return None, reader.dimensions, bounds, ["the raw slide does not say its pixel size"]
+                return None, reader.dimensions, bounds, ["the raw slide does not state its pixel size"]
     except SlideError as error:
         return None, None, None, [f"raw slide not used: {error.found}"]

@@ -64,7 +64,7 @@ def given_mask(
     except ValueError as error:
         advice = "give GeoJSON polygons in level-0 pixels, or a PNG of the whole slide"
         if bounds:
-            advice = f"say which corner it counts from in the column `mask_frame`, level0 or qupath; {advice}"
+            advice = f"state its frame in the column `mask_frame`, level0 or qupath; {advice}"
         raise SlideError(slide_id, "failed", f"mask {path.name}: {error}", advice) from error
 
 
@@ -102,7 +102,7 @@ def check_on_tissue(
         advice = "correct the mask; coordinates are level-0 pixels"
         if bounds:
             found += f". The slide declares {bounds_in_words(bounds)}"
-            advice = "correct the mask, or the column `mask_frame`, which says the corner it counts from: level0 or qupath"
+            advice = "correct the mask, or the column `mask_frame` (level0 or qupath)"
         raise SlideError(slide_id, "failed", found, advice)
 
 

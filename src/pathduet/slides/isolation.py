@@ -112,7 +112,7 @@ class Worker:
                 env={**os.environ, **blas},
             )
         except OSError as error:
-            raise MachineFault(f"no slide worker can be started: {error}; no slide is to blame") from error
+            raise MachineFault(f"no slide worker can be started: {error}; no slide is the cause") from error
         self._relay = threading.Thread(target=self._pass_on_errors, daemon=True)
         self._relay.start()
 
@@ -143,7 +143,7 @@ class Worker:
                 self._relay.join(2)
                 said = "".join(self._tail).strip() or "it said nothing"
                 raise MachineFault(
-                    f"the slide worker cannot start ({died}), no slide is to blame; its last words:\n{said}"
+                    f"the slide worker cannot start ({died}), no slide is the cause; its last output:\n{said}"
                 ) from died
             self._order = None
         reply = json.loads(self._ask(slide.to_plain(), self._limits.time_limit_s))

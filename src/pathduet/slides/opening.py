@@ -46,7 +46,7 @@ def check_slides(slides: Sequence[SlideRow], settings: SlideSettings) -> Iterato
     Raises
     ------
     MachineFault
-        If no slide is to blame.
+        If no slide is the cause.
     """
     limits = LimitSettings(LONGEST_S, settings.limits.memory_limit_mib)
     workers = Workers(STAGE, Path(), replace(settings, limits=limits), 1)

@@ -96,9 +96,7 @@ def _run(
         keys = stage_keys(slide, identity, settings, stage)
         key = keys[stage]
         if upstream is not None and upstream.key != keys[upstream.stage]:
-            found = (
-                f"{STAGE_ARTIFACTS[upstream.stage][0]} is of another state of the slide, or of other settings"
-            )
+            found = f"{STAGE_ARTIFACTS[upstream.stage][0]} is from another state of the slide, or from other settings"
             raise _corrupt(slide, upstream.stage, results, found)
         if before is not None and _is_current(before, key, results):
             return before
@@ -134,7 +132,7 @@ def _upstream(slide: SlideRow, stage: str, results: Path) -> StageStatus | None:
     earlier = STAGES[STAGES.index(stage) - 1]
     status = read_status(results, slide.slide_id, earlier)
     if status is None:
-        raise _corrupt(slide, earlier, results, f"{earlier}.status.json is gone or damaged")
+        raise _corrupt(slide, earlier, results, f"{earlier}.status.json is missing or damaged")
     if status.status == "ok" and (problems := broken_artifacts(results, status)):
         raise _corrupt(slide, earlier, results, "; ".join(problems))
     return status

@@ -74,7 +74,7 @@ def stain_slide(slide: SlideRow, settings: SlideSettings, folder: Path, key: str
         source = replace(fit_slide(pixels, settings.stain, target), white=white)
         notes = [source.note, faint_stain(tissue, source, target)]
         if white != WHITE:
-            notes.append("tinted glass ({:.0f}, {:.0f}, {:.0f}) taken as white".format(*white))
+            notes.append("tinted glass ({:.0f}, {:.0f}, {:.0f}) is used as white".format(*white))
         counts["sampled_pixels"] = source.pixels
     other = other_stain(pixels, source)
     if other and settings.stain.other_stains == "refuse":

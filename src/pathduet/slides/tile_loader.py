@@ -198,7 +198,7 @@ class ProcessTileLoader(Loader):
             raise SlideError(
                 self._job.slide.slide_id,
                 "failed",
-                "a reader process ended in the middle of it",
+                "a reader process ended while reading it",
                 "the file is probably damaged",
             ) from error
 

@@ -144,7 +144,7 @@ def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) 
 def _mostly_pen(tiles: KeptTiles) -> str:
     pen, kept = tiles.counts["rejected_pen"], len(tiles.grid)
     return (
-        f"{pen} tiles taken for pen, {kept} kept: look at mask.png, it may be another stain"
+        f"{pen} tiles rejected as pen, {kept} kept: look at mask.png, it may be another stain"
         if pen > kept
         else ""
     )
@@ -168,7 +168,7 @@ def _check_size(slide: SlideRow, size0: tuple[int, int], size: PixelSize, settin
             slide.slide_id,
             "unreadable",
             f"{slide.path.name} declares {width:,} x {height:,} pixels of {size.x:.4g} um ({size.source}): "
-            f"{width * size.x / 1000:,.0f} x {height * size.y / 1000:,.0f} mm, more than a slide holds",
+            f"{width * size.x / 1000:,.0f} x {height * size.y / 1000:,.0f} mm, more than fits on a slide",
             "copy the file again; if the pixel size is wrong, give `mpp` in slides.tsv",
         )
 
@@ -242,7 +242,7 @@ def _check_tissue(slide: SlideRow, mask: TissueMask, kept: dict[str, KeptTiles],
     look = f"look at {TOO_LITTLE_TISSUE} in its folder"
     if not mask.tissue.any():
         found = "no stained tissue on the thumbnail"
-        advice = f"{look}; give a mask of your own, or exclude it"
+        advice = f"{look}; give your own mask, or exclude it"
         if slide.mask is not None:
             found, advice = f"nothing marked in {slide.mask.name}", "correct the mask"
         raise SlideError(slide.slide_id, "no_tissue", found, advice)
@@ -250,7 +250,7 @@ def _check_tissue(slide: SlideRow, mask: TissueMask, kept: dict[str, KeptTiles],
         found = ", ".join(
             f"{len(tiles.grid)} of {tiles.counts['lattice']} tiles kept at {name}"
             + (
-                f" ({tiles.counts['rejected_pen']} taken for pen, or of another stain)"
+                f" ({tiles.counts['rejected_pen']} rejected as pen, or of another stain)"
                 if tiles.counts["rejected_pen"]
                 else ""
             )

@@ -123,7 +123,7 @@ def load_model(
     Raises
     ------
     InputError
-        If a file is missing, damaged, of another format, the weights are not those that the description speaks of, or the
+        If a file is missing, damaged, of another format, the weights are not those that the description states, or the
         training of the model failed.
     """
     from safetensors import SafetensorError

@@ -53,7 +53,7 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("cohorts", f"{cohort!r} is both internal and external", "list it once")
     tables = [table["cohort"] for table in config["expression"]["tables"]]
     for cohort in sorted({c for c in tables if tables.count(c) > 1}):
-        yield Problem("expression.tables", f"cohort {cohort!r} stands twice", "one table per cohort")
+        yield Problem("expression.tables", f"cohort {cohort!r} appears twice", "one table per cohort")
     for cohort in sorted(set(tables) - set(internal) - set(external)) if internal else ():
         yield Problem(
             "expression.tables",
@@ -74,13 +74,13 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     if math.isqrt(tokens) ** 2 != tokens:
         below = math.isqrt(tokens)
         yield Problem(
-            "model.tokens", f"{tokens} is no square number", f"use {below**2} or {(below + 1) ** 2}"
+            "model.tokens", f"{tokens} is not a square number", f"use {below**2} or {(below + 1) ** 2}"
         )
     model = config["model"]
     if model["width"] % model["offset_groups"]:
         yield Problem(
             "model.width",
-            f"{model['width']} is no multiple of offset_groups {model['offset_groups']}",
+            f"{model['width']} is not a multiple of offset_groups {model['offset_groups']}",
             "change one",
         )
     if model["offset_kernel"] < model["stride"]:
@@ -88,7 +88,7 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("model.offset_kernel", found, "change one")
     released = [name for name in config["comparison"]["models"] if name in names("released")]
     if released and model["heads"] % model["offset_groups"]:
-        found = f"{model['heads']} is no multiple of offset_groups {model['offset_groups']}"
+        found = f"{model['heads']} is not a multiple of offset_groups {model['offset_groups']}"
         yield Problem("model.heads", found, f"change one, or leave out {', '.join(released)}")
     if config["predict"]["expression"] and not config["predict"]["unit"]:
         yield Problem("predict.unit", "not set", "say what predict.expression holds, e.g. counts")
@@ -125,7 +125,7 @@ def _tile_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 def _task_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with tasks: none at all, keys that their kind needs or does not know, names that others have."""
     if not config["sheets"]["slides"] and not config["sheets"]["patients"]:
-        yield Problem("sheets", "neither slides nor patients", "name at least one of both sheets")
+        yield Problem("sheets", "neither slides nor patients", "name at least one of the two sheets")
     tasks = tasks_of(config)
     if not tasks:
         advice = f"say what to predict (config.yaml shows each kind), or name a preset: {', '.join(preset_names())}"
@@ -154,12 +154,14 @@ def _task_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(f"{where}.classes", "missing", "list them, the lowest first")
         if task.positive and task.classes and task.positive not in task.classes:
             yield Problem(
-                f"{where}.positive", f"{task.positive!r} is no class", f"one of {', '.join(task.classes)}"
+                f"{where}.positive", f"{task.positive!r} is not a class", f"one of {', '.join(task.classes)}"
             )
         counted = task.malignancy_score
         if isinstance(counted, str) and task.classes and counted not in task.classes:
             yield Problem(
-                f"{where}.malignancy_score", f"{counted!r} is no class", f"one of {', '.join(task.classes)}"
+                f"{where}.malignancy_score",
+                f"{counted!r} is not a class",
+                f"one of {', '.join(task.classes)}",
             )
         sets = clinical_sets(config)
         for chosen in task.clinical_baselines or ():
@@ -191,12 +193,12 @@ def _subspace_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     names_there, shared = list(config["subspaces"]), config["expression"]["shared_genes"]
     if shared not in ("drop", "all", *names_there):
         known = ", ".join(["drop", "all", *names_there])
-        yield Problem("expression.shared_genes", f"{shared!r} is no subspace", f"use one of {known}")
+        yield Problem("expression.shared_genes", f"{shared!r} is not a subspace", f"use one of {known}")
     forms = [*names_there, "concat", "parallel"]
     for model, changes in config["comparison"]["settings"].items():
         if changes.get("genes", "concat") not in forms:
             where, advice = f"comparison.settings.{model}.genes", f"use one of {', '.join(forms)}"
-            yield Problem(where, f"{changes['genes']!r} is no subspace", advice)
+            yield Problem(where, f"{changes['genes']!r} is not a subspace", advice)
     structures = config["explanations"]["regions"]["structures"]
     # a preset's are an offer for its own subspaces
     offered = preset(config["preset"]) if config["preset"] else {}

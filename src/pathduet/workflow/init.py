@@ -106,7 +106,7 @@ def init(
     out : Path
         Folder; made if it is not there.
     slides : Path, optional
-        Folder of the whole-slide images; subfolders count.
+        Folder of the whole-slide images, with subfolders.
     expression : Path, optional
         Matrix of genes and samples, either way round; taken with `unit` only.
     unit : str
@@ -116,7 +116,7 @@ def init(
     id_column : str
         Column of patient ids, where it is not found by its values.
     force : bool
-        Replace files that are there.
+        Replace existing files.
 
     Raises
     ------

@@ -45,7 +45,7 @@ def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, 
             if config["covariates"].get(column) is None:
                 key = f"evaluation.clinical_baselines.{name}"
                 known = ", ".join(config["covariates"]) or "none"
-                problems.add(key, f"{column!r} is no covariate", f"add it to `covariates`; known: {known}")
+                problems.add(key, f"{column!r} is not a covariate", f"add it to `covariates`; known: {known}")
             elif column not in patients.columns and column not in from_preset:
                 problems.append(missing_column(column, patients.columns, f"covariates.{column}", sheet))
     problems.check()

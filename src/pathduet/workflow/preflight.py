@@ -452,7 +452,7 @@ def _encoder_lines(plan: Plan) -> list[str]:
     settings = SlideSettings.from_mapping(plan.config).encoder
     # `auto` exports only networks that can be: half a second that says nothing new
     encoder = load_encoder(replace(settings, engine="torch") if settings.engine == "auto" else settings)
-    return [f"{encoder.name}, {encoder.dim} numbers a tile, weights {encoder.weights_source}"]
+    return [f"{encoder.name}, {encoder.dim} numbers per tile, weights {encoder.weights_source}"]
 
 
 def _slide_lines(slides: Sequence[StageStatus]) -> list[str]:

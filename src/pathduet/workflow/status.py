@@ -138,9 +138,9 @@ def status_lines(results: Path) -> list[str]:
     owner = run_owner(results)
     lines = [step.line() for step in steps]
     if owner:
-        lines.append(f"A run is at work: {owner}.")
+        lines.append(f"A run is active: {owner}.")
     elif steps and any(step.done < step.total for step in steps):
         with contextlib.suppress(OSError):
             lines += failures_path(results).read_text(encoding="utf-8").splitlines()
-        lines.append("No run is at work; start it again and it goes on where it stopped.")
+        lines.append("No run is active; start it again to continue where it stopped.")
     return lines

@@ -23,7 +23,7 @@ def objects_to_stage(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     Parameters
     ----------
     rows : iterable of mapping
-        Of :func:`pathduet.cohort.sheets.read_slide_rows`, so that ids are fit for file names; excluded slides are left alone.
+        Of :func:`pathduet.cohort.sheets.read_slide_rows`, so that ids fit for file names; excluded slides are left alone.
 
     Raises
     ------

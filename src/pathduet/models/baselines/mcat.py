@@ -50,7 +50,7 @@ class McatConfig(BagConfig):
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
 
 
 class SetPooling(nn.Module):

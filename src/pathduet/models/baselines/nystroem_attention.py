@@ -3,7 +3,7 @@
 Xiong et al.: Nystromformer: A Nystrom-based Algorithm for Approximating Self-Attention, AAAI 2021 (eq. 13 and algorithm 1);
 the pseudoinverse by the iteration of Razavi et al., Abstract and Applied Analysis 2014. Where this deviates:
 
-- A landmark is the mean of a segment of adaptive average pooling: where N is no multiple of the landmarks, neighbouring segments
+- A landmark is the mean of a segment of adaptive average pooling: where N is not a multiple of the landmarks, neighbouring segments
   share a token, and nothing has to be padded. With as many landmarks as tokens it is exact attention.
 - The iteration starts from each matrix's own norms (the authors' code takes the largest of the batch, so that a slide's
   answer depends on its neighbours in the batch).

@@ -125,10 +125,12 @@ class ModelConfig:
         if math.isqrt(self.tokens) ** 2 != self.tokens:
             below = math.isqrt(self.tokens)
             raise ValueError(
-                f"model.tokens is {self.tokens}, no square number; use {below**2} or {(below + 1) ** 2}"
+                f"model.tokens is {self.tokens}, not a square number; use {below**2} or {(below + 1) ** 2}"
             )
         if self.width % self.offset_groups:
-            raise ValueError(f"model.width {self.width} is no multiple of offset_groups {self.offset_groups}")
+            raise ValueError(
+                f"model.width {self.width} is not a multiple of offset_groups {self.offset_groups}"
+            )
         if self.offset_kernel < self.stride:
             raise ValueError(f"model.offset_kernel {self.offset_kernel} is smaller than stride {self.stride}")
         if not 0 <= self.dropout < 1:

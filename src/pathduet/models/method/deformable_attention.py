@@ -54,11 +54,11 @@ def reference_points(
 
 
 def map_side(tokens: int, what: str) -> int:
-    """Return n of n x n tokens; ValueError if `tokens` is no square number."""
+    """Return n of n x n tokens; ValueError if `tokens` is not a square number."""
     n = math.isqrt(tokens)
     if n * n != tokens or n == 0:
         raise ValueError(
-            f"{tokens} {what} make no square map; the nearest squares are {n**2} and {(n + 1) ** 2}"
+            f"{tokens} {what} do not form a square map; the nearest squares are {n**2} and {(n + 1) ** 2}"
         )
     return n
 
@@ -81,7 +81,7 @@ def sample_map(patches: Tensor, points: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If N is no square number.
+        If N is not a square number.
     """
     B, N, c = patches.shape
     _, groups, h, w, _ = points.shape
@@ -185,7 +185,7 @@ class DeformableAttention(nn.Module):
         Raises
         ------
         ValueError
-            If Q or N is no square number, or the numbers of slides differ.
+            If Q or N is not a square number, or the numbers of slides differ.
         """
         if len(queries) != len(patches):
             raise ValueError(f"queries of {len(queries)} slides and patches of {len(patches)}")

@@ -93,7 +93,7 @@ class SubspaceFusion(nn.Module):
         Raises
         ------
         ValueError
-            If G or N is no square number.
+            If G or N is not a square number.
         """
         deformed = self.deformation(
             genes, patches, query_mask=gene_mask, need_attention=need_attention or self.always_attention
@@ -142,7 +142,7 @@ class DisentangledFusion(nn.Module):
         Raises
         ------
         ValueError
-            If a number of tokens is no square number.
+            If a number of tokens is not a square number.
         """
         branches = {
             name: branch(genes[name], masks[name], patches[name], need_selection, need_attention)

@@ -123,7 +123,7 @@ class Student(nn.Module):
         Raises
         ------
         ValueError
-            If a magnification that is read is not given, or N is no square number.
+            If a magnification that is read is not given, or N is not a square number.
         """
         features = {"10x": patches_10x, "20x": patches_20x}
         repeats = {"10x": repeats_10x, "20x": repeats_20x}

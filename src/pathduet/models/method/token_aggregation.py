@@ -74,7 +74,7 @@ class TokenAggregation(nn.Module):
         Raises
         ------
         ValueError
-            If N is no square number, or smaller than the number of prototypes.
+            If N is not a square number, or smaller than the number of prototypes.
         """
         tokens = self.norm(patches + self.deformation(patches, patches).tokens)  # eq. 8-9
         clusters = dpc_knn(tokens, self.prototypes, self.neighbor_counts(repeats))

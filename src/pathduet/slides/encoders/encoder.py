@@ -174,8 +174,8 @@ def _torch_export(settings: EncoderSettings, weights: Weights) -> TileNetwork:
         raise
     except Exception as error:
         raise EncoderUnavailable(
-            f"{name} does not take any number of tiles of {edge} pixels ({type(error).__name__}): export it with "
-            "dynamic_shapes for the first dimension, and say encoder.input_px"
+            f"{name} does not accept any number of tiles of {edge} pixels ({type(error).__name__}): export it with "
+            "dynamic_shapes for the first dimension, and set encoder.input_px"
         ) from error
     return TileNetwork(model, dim, fuse=False)
 

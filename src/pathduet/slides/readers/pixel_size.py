@@ -113,8 +113,8 @@ def _notes(taken: PixelSize, others: Sequence[PixelSize], properties: Mapping[st
     actual = _size(properties, "openslide.level[0].width", "openslide.level[0].height")
     if declared and actual and taken.source != "sheet" and max(declared) > _QUITE_ANOTHER * max(actual):
         notes.append(
-            f"the description speaks of {declared[0]} x {declared[1]} pixels, level 0 has {actual[0]} x {actual[1]}: "
-            "if the finest level was dropped, the pixel size is larger than said; give `mpp` in slides.tsv"
+            f"the description states {declared[0]} x {declared[1]} pixels, level 0 has {actual[0]} x {actual[1]}: "
+            "if the finest level was dropped, the pixel size is larger than stated; give `mpp` in slides.tsv"
         )
     return "; ".join(notes)
 
@@ -139,7 +139,7 @@ def pixel_size(
 
     The last thing a file can tell is the nominal power of its objective; that is marked as an inference.
 
-    A value outside 0.05-5 um in the file is passed over (the next source is asked); one in the sheet
+    A value outside 0.05-5 um in the file is skipped (the next source is asked); one in the sheet
     is refused, because somebody meant it.
 
     Parameters
@@ -175,7 +175,7 @@ def pixel_size(
         return PixelSize(default_mpp, default_mpp, "config")
     if candidates:
         found = ", ".join(f"{s.source.removeprefix('file:')} = {s.x:.4g} x {s.y:.4g} um" for s in candidates)
-        found = f"the file's pixel size is not believable ({found}; allowed {MIN_MPP:g}-{MAX_MPP:g})"
+        found = f"the file's pixel size is not plausible ({found}; allowed {MIN_MPP:g}-{MAX_MPP:g})"
     else:
-        found = "neither the sheet nor the file gives a pixel size"
+        found = "neither the sheet nor the file states a pixel size"
     raise SlideError(slide_id, "no_mpp", found, advice)

@@ -116,7 +116,7 @@ class SlideReader:
             self._agrees[level] = self._levels_agree(level, finer)
         if not self._agrees[level]:
             width, height = self.level_dimensions[level]
-            note = f"level {level} ({width} x {height} px) does not show what level 0 shows there: a finer one is read"
+            note = f"level {level} ({width} x {height} px) differs from level 0: a finer one is read"
             self.notes += [note] if note not in self.notes else []
         return self._agrees[level]
 

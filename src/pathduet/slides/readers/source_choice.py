@@ -108,7 +108,7 @@ def open_source(slide_id: str, path: Path, scene: str = "") -> PixelSource:
     found = found.replace(str(path), path.name).replace(f"{path.parent}/", "")
     advice = "compare size and checksum with the source; copy it again or convert it"
     if isinstance(refusals[-1], SeveralPictures):
-        advice = "say which one in the column `scene` of slides.tsv, by number or name; of one picture leave it empty"
+        advice = "select one in the column `scene` of slides.tsv, by number or name; leave it empty for a file of one picture"
     elif isinstance(refusals[-1], Claimed):
         advice = "copy it again with all files that belong to it, or convert it to a tiled TIFF"
     size = path.stat().st_size
@@ -133,7 +133,7 @@ def _same_colours(one: PixelSource, other: PixelSource) -> bool:
 def _implausible(source: PixelSource) -> str:
     for width, height in source.level_dimensions:
         if not (0 < width <= MAX_EDGE and 0 < height <= MAX_EDGE):
-            return f"declares a level of {width:,} x {height:,} pixels; at most {MAX_EDGE:,} are believed"
+            return f"declares a level of {width:,} x {height:,} pixels; at most {MAX_EDGE:,} are accepted"
     downsamples = source.level_downsamples
     if any(not 0.99 <= d < float("inf") for d in downsamples):
         return f"declares levels reduced by {', '.join(f'{d:.3g}' for d in downsamples)}"

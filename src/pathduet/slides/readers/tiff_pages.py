@@ -122,7 +122,7 @@ class TiffPage:
         self.columns, self.rows = -(-self.width // self.tile_w), -(-self.height // self.tile_h)
         needed = self.columns * self.rows * self.planes
         if not self._virtual_rows and (len(self.offsets) < needed or len(self.counts) < needed):
-            raise Unsupported(f"{len(self.offsets):,} of the {needed:,} tiles that its size asks for")
+            raise Unsupported(f"{len(self.offsets):,} of the {needed:,} tiles that its size requires")
 
     def _cut_strips(self, pixel_bytes: int) -> None:
         """Read uncompressed strips in small pieces if the page lies in the file in one piece."""
@@ -171,7 +171,7 @@ class TiffPage:
         raw = np.concatenate(planes, axis=-1) if self.planes > 1 else planes[0]
         width = min(self.tile_w, self.width - column * self.tile_w)
         if raw.shape[0] < height or raw.shape[1] < width or raw.shape[2] < self.samples:
-            raise DecodeError(f"a tile of {raw.shape} pixels where {height} x {width} belong")
+            raise DecodeError(f"a tile of {raw.shape} pixels instead of {height} x {width}")
         return self._rgb(raw[:height, :width])
 
     def _rgb(self, raw: NDArray[Any]) -> NDArray[np.uint8]:

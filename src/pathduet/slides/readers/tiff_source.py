@@ -103,7 +103,7 @@ class TiffSource:
             for page in levels
         )
         self.notes: tuple[str, ...] = tuple(
-            f"a picture of {one} in the file is taken for a label" for one in beside
+            f"a picture of {one} in the file is treated as a label" for one in beside
         )
         self.jpeg = base.compression == 7
         self._pixels = TiffPixels(file, levels)
@@ -164,7 +164,7 @@ def _pictures(file: tifffile.TiffFile) -> tuple[list[Picture], list[Picture]]:
     if len(found) == 1 and (file.is_imagej or file.is_shaped):
         planes = file.series[0].size // max(1, found[0].page.size)  # the others have no pages of their own
         if planes > 1:
-            raise Unsupported(f"a TIFF of {planes} planes in one page: a stack; save the plane that is meant")
+            raise Unsupported(f"a TIFF of {planes} planes in one page: a stack; save the intended plane")
     found = [one for one in found if not _BESIDE.search(one.name or _title(one.page))] or found
     largest = max(found, key=lambda one: one.size[0] * one.size[1])
     pictures: list[Picture] = []

@@ -115,7 +115,7 @@ def other_stain(pixels: NDArray[np.uint8], stains: Stains | None) -> str:
         no_eosin |= (red + blue) / max(green, 1e-6) > _MAX_EOSIN
     if no_eosin or (pinkest > _LITTLE_EOSIN and bluest > _BLUE_OF_HE):
         return (
-            "hardly anything absorbs green as eosin does (relative to green, the pinkest tenth of the stained pixels absorbs red "
+            "hardly anything absorbs green like eosin (relative to green, the pinkest tenth of the stained pixels absorbs red "
             f"{pinkest:.2f} times, a stain blue {bluest:.2f} times): another stain"
         )
     if 0 < blueness < _MAGENTA:
@@ -149,7 +149,7 @@ def faint_stain(tissue: NDArray[np.uint8], stains: Stains, target: Stains) -> st
     share = stains.max_concentrations / target.max_concentrations
     if share.min() < _FAINT_SHARE:
         which = ("haematoxylin", "eosin")[int(share.argmin())]
-        return f"faint stain: {which} is raised {1 / share.min():.1f} times to the target's, noise with it"
+        return f"faint stain: {which} is amplified {1 / share.min():.1f} times to reach the target, noise included"
     return ""
 
 
@@ -220,7 +220,7 @@ def target_stains(settings: StainSettings) -> Stains:
         if shipped["settings"] != wanted:
             raise PathDuetError(
                 f"the shipped stain target was derived with {shipped['settings']}, the configuration says {wanted}; "
-                "keep these, or name an image of your own as stain.target"
+                "keep these, or name your own image as stain.target"
             )
         return Stains(np.array(shipped["matrix"]), np.array(shipped["max_concentrations"]), shipped["pixels"])
     from PIL import Image
