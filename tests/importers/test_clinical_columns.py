@@ -136,7 +136,7 @@ def test_times_are_in_the_unit_that_their_names_or_values_say(
         (
             "OS.time",
             ["3", "20", "96"],
-            "survival_days='OS.time' or --column survival_months='OS.time';|its name says no unit",
+            "survival_days='OS.time' or --column survival_months='OS.time';|its name states no unit",
         ),
         ("survival", ["3", "12", "40"], "survival_years='survival'"),
         ("OS_MONTHS", ["300", "900", "1448"], "holds up to 1448 months"),
@@ -217,7 +217,7 @@ def test_findings_of_public_codings(name: str, cells: list[str], field: str, exp
 def test_numbers_without_a_legend_are_not_handed_on_under_a_name_of_ours(name: str, cells: list[str]) -> None:
     report = ImportReport("x")
     assert values_of(report, **{name: cells}) == {"P1": {}, "P2": {}}
-    assert "no legend says what" in report.columns["t.tsv"]["not used"][name]
+    assert "no legend explains what" in report.columns["t.tsv"]["not used"][name]
 
 
 def test_every_column_is_read_kept_or_said_to_be_unused(tmp_path: Path) -> None:

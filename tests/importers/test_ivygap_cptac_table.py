@@ -283,10 +283,10 @@ def test_a_table_import_checks_slides_samples_and_the_unit(tmp_path: Path) -> No
     import_table(tmp_path / "o", tmp_path / "p.tsv", cohort="c", unit="tpm", **options)  # type: ignore[arg-type]
     lost = dropped(tmp_path / "o", "c")
     assert lost["reason"].to_dict() == {
-        "S2": "its patient was not taken over",
-        "S9": "no patient of this id was taken over",
+        "S2": "its patient was not imported",
+        "S9": "no patient of this id was imported",
         "B": "no such file",
-        "C": "its patient was not taken over",
+        "C": "its patient was not imported",
     }
     assert [s.slide_id for s in read_slides(tmp_path / "o" / "slides.tsv")] == ["A"]
 

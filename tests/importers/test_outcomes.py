@@ -129,5 +129,5 @@ def test_a_biotab_file_is_read_by_its_barcodes_and_tables_that_contradict_it_are
     )
     assert found["1"] == ("358.0", "1")
     lost = {one.name: (one.reason, one.found) for one in report.dropped}
-    reason = "tables contradict each other in sex: the first counts"
+    reason = "tables contradict each other in sex: the first one counts"
     assert lost["TCGA-02-0001.sex"] == (reason, "female, then male")

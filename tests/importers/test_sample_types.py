@@ -62,7 +62,7 @@ def test_of_several_tumours_one_is_taken_and_the_others_are_named() -> None:
     reasons = {lost.name: lost.reason for lost in report.dropped}
     assert "solid tissue normal" in reasons["P2.N"] and "not known" in reasons["P5-rep2"]
     assert (
-        reasons["P1-T2"] == reasons["P1-met"] == reasons["P4-T"] == "another sample of the patient was taken"
+        reasons["P1-T2"] == reasons["P1-met"] == reasons["P4-T"] == "another sample of the patient was used"
     )
 
 

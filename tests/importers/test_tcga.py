@@ -109,7 +109,7 @@ def test_the_choice_among_aliquots_is_stated_and_the_others_are_named(download: 
     lost = dropped(out)
     lost = lost[lost["kind"] == "sample"].set_index("name")
     others = [f"{A}-01A-01R-1849-01", f"{A}-01B-01R-9999-01", f"{A}-01A-01T-9999-01"]
-    assert (lost.loc[others, "reason"] == "another aliquot of the patient was taken").all()
+    assert (lost.loc[others, "reason"] == "another aliquot of the patient was used").all()
     assert lost.loc[others, "found"].str.startswith(f"{A}-01A-01R-2027-07").all()
     assert "recurrent" in lost.loc[f"{A}-02A-01R-9999-01", "reason"]
     assert "normal" in lost.loc[f"{A}-11A-01R-9999-01", "reason"]

@@ -65,7 +65,7 @@ def test_the_page_says_which_columns_were_read_and_which_were_not(breast: Report
     assert {"her2", "stage", "ki67_percent", "os_months, os_status", "pfi_days, pfi_censorship"} <= set(cells)
     assert (
         "age_years" in cells
-        and "Columns of the sheet that nothing reads: grade, sex, survival_days, event, diagnosis."
+        and "Columns of the sheet that are not used: grade, sex, survival_days, event, diagnosis."
         in page.text
     )
     assert "binary" in cells and "ordered, 4 classes" in cells and "months missing" in page.text

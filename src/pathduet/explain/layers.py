@@ -121,6 +121,6 @@ def naming_note(maps: SlideMaps) -> str:
         return ""
     words = listed([subspace_word(name) for name in maps.subspaces])
     return {
-        "task": f"Without a teacher the names {words} are only stable sides of the classifier.",
+        "task": f"Without a teacher the names {words} only denote two sides of the classifier.",
         "nothing": "In the released variant the prototypes' order has no meaning: the names are arbitrary.",
     }.get(maps.tiles.attrs.get("named_by", ""), "")

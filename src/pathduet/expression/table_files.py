@@ -113,7 +113,7 @@ def read_table(path: Path) -> tuple[list[str], pd.DataFrame, int]:
     # gzip, the parsers of text and Parquet's reader raise of every kind on a damaged file
     except Exception as error:
         found = f"cannot be read ({type(error).__name__}: {str(error).strip()})"
-        advice = "check that the file is whole, and that every row has as many cells as the header"
+        advice = "check that the file is complete, and that every row has as many cells as the header"
         raise InputError.of(f"expression table {path.name}", found, advice) from error
     if frame.empty:
         raise InputError.of(path.name, "no row below the header", "add one row per gene")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _IMPORTERS = {
     "tcga": "TCGA from a GDC download or a cBioPortal study.",
     "ivygap": "IvyGAP: laser-dissected RNA samples and slides, matched by specimen block.",
-    "cptac": "CPTAC: expression matrix and clinical sheet; survival of 0 days or less, or none, is refused by row.",
+    "cptac": "CPTAC: expression matrix and clinical sheet; rows with missing survival or 0 days or less are refused.",
     "table": "Any other cohort: a table of patients, a matrix, a list of slides.",
 }
 
@@ -62,7 +62,7 @@ def _print(report: ImportReport) -> None:
 app = typer.Typer(
     cls=_Importers,
     no_args_is_help=True,
-    help="Turn a downloaded cohort into the input sheets; what is left out is listed with the reason.",
+    help="Convert a downloaded cohort into input sheets; dropped items are listed with the reason.",
     result_callback=_print,
 )
 

@@ -118,10 +118,10 @@ def _durations(longest_years: float, field: str, usual: str) -> Callable[[str, C
         )
         if said not in possible:
             found = f"{column} holds up to {max(bare):g}" + (
-                f" {said}" if said else ", its name says no unit"
+                f" {said}" if said else ", its name states no unit"
             )
             options = " or ".join(f"--column {field}_{one}={column!r}" for one in possible)
-            raise UnclearError(found, f"say the unit: {options}" if options else "correct what cannot be")
+            raise UnclearError(found, f"state the unit: {options}" if options else "correct what cannot be")
         return {cell: _converted(number, own or said, field) for cell, number, own in read}
 
     return decode
@@ -209,7 +209,7 @@ def events(means: Mapping[str, bool]) -> Callable[[str, Collection[str], str], V
         coding = event_coding(column, cells, means, happened=DEAD | {"event"}, not_happened=ALIVE)
         if coding.doubt:
             raise UnclearError(
-                coding.doubt, "say it of each: --event-means VALUE=dead, --event-means VALUE=alive"
+                coding.doubt, "state it for each value: --event-means VALUE=dead, --event-means VALUE=alive"
             )
         return {cell: float(happened) for cell, happened in coding.happened.items()}
 

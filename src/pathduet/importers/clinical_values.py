@@ -117,7 +117,7 @@ def read_table(path: str | PathLike[str], *, comment: str | None = None) -> pd.D
     if comment:
         lines = {number: line for number, line in lines.items() if not line[0].startswith(comment)}
     if not lines:
-        raise InputError.of(path.name, "no header", "check that the file is whole")
+        raise InputError.of(path.name, "no header", "check that the file is complete")
     header = lines.pop(min(lines))
     for number, row in lines.items():
         if len(row) > len(header):
@@ -297,9 +297,7 @@ def _compare(
             number, *cells = differing[0]
             where = f"{source} row {number}, columns {first.name} and {other.name}"
             more = f", and {len(differing) - 1} more rows" if len(differing) > 1 else ""
-            advice = (
-                f"say which is the {name}: --column {name}={first.name!r} or --column {name}={other.name!r}"
-            )
+            advice = f"choose the {name}: --column {name}={first.name!r} or --column {name}={other.name!r}"
             problems.add(where, f"{' and '.join(map(repr, cells))} contradict each other{more}", advice)
 
 
@@ -335,7 +333,7 @@ def _further_columns(table: pd.DataFrame, used: set[str]) -> tuple[list[str], di
                 unused[column] = "this name means something else in patients.tsv"
         elif column in _CODED and any(plain_cell(cell).lstrip("-").isdigit() for cell in cells):
             unused[column] = (
-                f"no legend says what {', '.join(cells[:4])} mean: put it into the name, {_CODED[column]}"
+                f"no legend explains what {', '.join(cells[:4])} mean: put it into the name, {_CODED[column]}"
             )
         else:
             further.append(column)
@@ -397,7 +395,7 @@ def merge_values(
         for name in (*_CODED, "grade"):
             known, told = first[patient].get(name), more[patient].get(name)
             if known is not None and told is not None and known != told:
-                reason = f"tables contradict each other in {name}: the first counts"
+                reason = f"tables contradict each other in {name}: the first one counts"
                 report.drop("value", f"{patient}.{name}", "", reason, f"{known}, then {told}")
     ids = [*more, *first] if new_patients else first
     return {patient: {**more.get(patient, {}), **first.get(patient, {})} for patient in ids}

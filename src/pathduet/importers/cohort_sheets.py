@@ -190,7 +190,7 @@ def _write_slides(
             kept.append({**slide, "cohort": report.cohort})
         else:
             name = Path(slide["path"]).name
-            report.drop("slide", slide["slide_id"], name, "its patient was not taken over")
+            report.drop("slide", slide["slide_id"], name, "its patient was not imported")
     _replace_rows(path, report.cohort, pd.DataFrame(kept, dtype=object), schema("slides")["properties"])
     return len(kept)
 

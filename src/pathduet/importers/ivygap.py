@@ -60,7 +60,7 @@ def import_ivygap(
     slide_table: Annotated[Path | None, typer.Option(help="Or a table: path, sub_block_name.")] = None,
     labels: Labels = None,
     assume_died: Annotated[
-        bool, typer.Option(help="The tables have no vital status: take all patients to have died.")
+        bool, typer.Option(help="Assume that all patients have died: the tables have no vital status.")
     ] = False,
 ) -> ImportReport:
     """Turn the Institute's tables into sheets; a patient is a tumour.
@@ -89,7 +89,7 @@ def import_ivygap(
                 for one in outcomes
             ]
         report.choose(
-            "no vital status in the tables: every patient with a survival time is taken to have died (asked for)"
+            "no vital status in the tables: every patient with a survival time is taken to have died (requested)"
         )
     rows = _slides(slides, slide_table, report)
     expression = _expression(folder, report)

@@ -160,9 +160,9 @@ def _samples_of(
         beginnings = [".".join(parts[:n]) for n in range(len(parts), 0, -1)][: 1 if exact else None]
         name = owner.get(sample) or next((by_key[begin] for begin in beginnings if begin in by_key), None)
         if name is None:
-            report.drop("sample", sample, source, "no patient of this id was taken over")
+            report.drop("sample", sample, source, "no patient of this id was imported")
         elif name not in known:
-            report.drop("sample", sample, source, "its patient was not taken over", name)
+            report.drop("sample", sample, source, "its patient was not imported", name)
         else:
             owners[sample] = name
     owners = tumour_samples(owners, source, report, types, several=exact)

@@ -12,7 +12,7 @@ Cohort = Annotated[str, typer.Option(help="Name of the cohort.")]
 Labels = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Table with molecular findings (.tsv, .csv, .xlsx); repeatable, the first that knows a value wins."
+        help="Table with molecular findings (.tsv, .csv, .xlsx); repeatable, the first with a value wins."
     ),
 ]
 Matrix = Annotated[Path | None, typer.Option(help="Genes x samples.")]
@@ -30,7 +30,7 @@ EventMeans = Annotated[
 SampleTypes = Annotated[
     list[str] | None,
     typer.Option(
-        help="Sample types to take, the preferred first; repeatable. Default 01, primary solid tumour; 03 blood (LAML), "
+        help="Sample types to use, the preferred first; repeatable. Default 01, primary solid tumour; 03 blood (LAML), "
         "06 metastatic (SKCM), 02 recurrent.",
     ),
 ]

@@ -114,7 +114,7 @@ def tumour_samples(
             if sample == first or (several and rank == best):
                 kept[sample] = patient
             else:
-                report.drop("sample", sample, source, "another sample of the patient was taken", first)
+                report.drop("sample", sample, source, "another sample of the patient was used", first)
     if not several:
         order = " before ".join(types)
         report.choose(f"one sample per patient: of sample type {order}, of several the first vial or id")

@@ -87,7 +87,7 @@ def find_star_files(
         kept.append(first)
         for file in rest:
             chosen = f"{first.barcode.text} ({first.path.name}) was taken"
-            where, reason = str(file.path.relative_to(folder)), "another aliquot of the patient was taken"
+            where, reason = str(file.path.relative_to(folder)), "another aliquot of the patient was used"
             report.drop("sample", file.barcode.text, where, reason, chosen)
     return kept
 
@@ -167,7 +167,7 @@ def read_star_file(path: Path, column: str) -> tuple[list[str], list[str], np.nd
     table = table[~table["gene_id"].astype(str).str.startswith("N_")]
     values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
     if not len(table) or np.isnan(values).any() or table["gene_name"].isna().any():
-        raise ValueError("rows without gene or value: the file is not whole")
+        raise ValueError("rows without gene or value: the file is not complete")
     return table["gene_id"].tolist(), table["gene_name"].tolist(), values
 
 

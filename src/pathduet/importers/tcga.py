@@ -51,13 +51,15 @@ def import_tcga(
         list[Path] | None, typer.Option(help="GDC clinical.tsv or biotab; repeatable.")
     ] = None,
     labels: Labels = None,
-    cbioportal: Annotated[Path | None, typer.Option(help="A cBioPortal study folder instead.")] = None,
+    cbioportal: Annotated[
+        Path | None, typer.Option(help="A cBioPortal study folder instead of a download.")
+    ] = None,
     quantity: Annotated[str, typer.Option(help="counts, tpm, fpkm or fpkm_uq.")] = "tpm",
-    frozen: Annotated[bool, typer.Option(help="Frozen sections (TS, BS, MS), too.")] = False,
+    frozen: Annotated[bool, typer.Option(help="Also use frozen sections (TS, BS, MS).")] = False,
     endpoints: Annotated[
         Path | None,
         typer.Option(
-            help="TCGA-CDR or alike (.xlsx, .tsv, .csv): OS, OS.time, DSS, DFI, PFI ... by barcode."
+            help="TCGA-CDR or similar (.xlsx, .tsv, .csv): OS, OS.time, DSS, DFI, PFI ... by barcode."
         ),
     ] = None,
     sample_type: SampleTypes = None,

@@ -59,8 +59,7 @@ def classification_blocks(found: Findings, name: str, drawer: Drawer) -> list[Bl
             drawer.draw(
                 f"reliability-{name}", prediction_figures.reliability, {"predictions": curves, **shown}, message="",
                 caption=f"{about}: up to five equally large groups of similar probability, their mean probability against the share "
-                f"of the class, by {unit}{'' if external else ', all folds together'}. On the dashed line a probability happens as "
-                "often as it says.",
+                f"of the class, by {unit}{'' if external else ', all folds together'}. On the dashed line, predicted probabilities equal observed shares.",
                 source=source,
             )
         )  # fmt: skip
@@ -109,7 +108,7 @@ def _roc_message(found: Findings, curves: FoldPredictions, task: Task) -> str:
         return ""
     best, worst = max(areas, key=lambda n: areas[n]), min(areas, key=lambda n: areas[n])
     return (
-        f"{short_name(model, found.catalogue)}: {task.class_title(best)} is told from the rest best (AUC {areas[best]:.2f}), "
+        f"{short_name(model, found.catalogue)}: {task.class_title(best)} is separated best from the rest (AUC {areas[best]:.2f}), "
         f"{task.class_title(worst)} worst ({areas[worst]:.2f})."
     )
 

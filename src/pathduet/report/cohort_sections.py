@@ -16,7 +16,7 @@ from pathduet.report.findings import Findings
 _REASON_TITLES = {
     "no_mpp": "no pixel size",
     "time_limit": "took too long",
-    "memory_limit": "took too much memory",
+    "memory_limit": "used too much memory",
 }
 _STATES = {
     "both": "Slides + expression",
@@ -38,7 +38,9 @@ def reason_title(reason: str) -> str:
 def flow(found: Findings) -> Section:
     """Slides and patients in, out and why."""
     section = Section(
-        "flow", "Cohort flow", "Who came in, who took part, and what happened to everybody else."
+        "flow",
+        "Cohort flow",
+        "Which patients and slides were included, which were used, and what happened to the others.",
     )
     ledger, people = found.ledger, found.participation
     if not found.has_slides:
@@ -123,7 +125,7 @@ def _cohorts(found: Findings, ledger: pd.DataFrame | None) -> Block:
 def _participation(found: Findings) -> Block:
     people = found.participation
     if people is None:
-        return found.gap("Who took part in which task is not known.", "participation.tsv")
+        return found.gap("Participation in the tasks is not known.", "participation.tsv")
     there = [task.name for task in found.tasks.values() if task.name in people]
     states = {key: title for key, title in _STATES.items() if people[there].isin([key]).any(axis=None)}
     columns = ["Cohort", "Task", *states.values()]
@@ -133,8 +135,8 @@ def _participation(found: Findings) -> Block:
         for cohort, group in people.groupby("cohort", sort=False)
     ]
     return table("participation", columns, rows, numbers=columns[2:], title="Patients by task",
-                 note="A model takes part with what it reads: slides, expression or both; a patient without the task's label "
-                 "takes part in neither training nor metrics of that task.",
+                 note="A model uses patients that have what it reads: slides, expression or both. "
+                    "A patient without the task's label is in neither training nor metrics of that task.",
                  source="participation.tsv")  # fmt: skip
 
 
@@ -145,14 +147,14 @@ def data(found: Findings, drawer: Drawer) -> Section:
     """Which columns of the sheet became labels and covariates, and what is in them."""
     preset = found.config["preset"]
     words = (
-        f"Tasks and words come from the preset {preset}, and the configuration's own."
+        f"Tasks and titles come from the preset {preset} and from the configuration."
         if preset
-        else "Tasks are the configuration's own."
+        else "Tasks come from the configuration."
     )
     section = Section(
         "data",
         "Labels and covariates",
-        f"What the sheet says about the patients, and what was made of it. {words}",
+        f"What the sheet contains, and how tasks and covariates use it. {words}",
     )
     if found.patients is None or not found.labels:
         section.blocks.append(found.gap("Labels and covariates are not known.", found.sheet))
@@ -187,7 +189,7 @@ def _tasks(found: Findings, known: dict[str, pd.DataFrame]) -> Block:
         "Columns",
         "Internal",
         "External",
-        "What they say (internal)",
+        "Values (internal)",
         "Without a label",
     ]
     there = [
@@ -197,7 +199,7 @@ def _tasks(found: Findings, known: dict[str, pd.DataFrame]) -> Block:
     ]
     return table("tasks", [columns[i] for i in there], [[row[i] for i in there] for row in rows],
                  numbers=["Internal", "External"], title="Tasks", source=found.sheet,
-                 note="Counted are labelled patients, whether they have slides or expression or not.")  # fmt: skip
+                 note="Counts include all labelled patients, with or without slides or expression.")  # fmt: skip
 
 
 def kind_title(task: Task) -> str:
@@ -270,4 +272,4 @@ def _unread(found: Findings) -> Block | None:
         if found.patients is not None
         else []
     )
-    return note(f"Columns of the sheet that nothing reads: {', '.join(left)}.") if left else None
+    return note(f"Columns of the sheet that are not used: {', '.join(left)}.") if left else None

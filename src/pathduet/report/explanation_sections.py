@@ -27,22 +27,19 @@ _TITLES = {
     "survival": "Survival at chosen days",
 }
 _CAPTIONS = {
-    "embedding.svg": "Test patients of each fold (one network a fold), placed by {method}; colours: {classes}. Distances between "
+    "embedding.svg": "Test patients of each fold (one network per fold), placed by {method}; colours: {classes}. Distances between "
     "clouds mean little: read the scores.",
     "embedding_scores.svg": "In the representation space itself. Open dots: folds. Diamond: their mean. Band: 95 % patient "
-    "bootstrap interval. Dashed: what knows nothing.",
-    "gene_correlation.svg": "A dot a gene; filled: q < 0.05. Score: the {score_name}; test patients only, r within folds, combined by "
-    "Fisher's z. A teacher reads the expression, a student only slides. To hover, filter and compare: the "
-    "interactive page.",
-    "region_agreement.svg": "Diamonds: mean over patients with its 95 % interval. Upright marks: a division of the same size that "
-    "knows nothing.",
-    "top_tiles.svg": "The tiles with the greatest weight in each prototype's mean (eq. 12), two a slide, as scanned. Slides of test patients, ranked "
-    "within their fold by what is predicted.",
-    "gene_attention.svg": "A dot a gene, mean over test patients and folds. 1 = as much as any other gene, or as much as the tiles' "
-    "share.",
+    "bootstrap interval. Dashed: no better than chance.",
+    "gene_correlation.svg": "One dot per gene; filled: q < 0.05. Score: the {score_name}; test patients only, r within folds, combined by "
+    "Fisher's z. A teacher reads the expression, a student only slides. The interactive page has filters and details.",
+    "region_agreement.svg": "Diamonds: mean over patients with its 95 % interval. Vertical marks: a random division of the same size.",
+    "top_tiles.svg": "The tiles with the greatest weight in each prototype's mean (eq. 12), two per slide, as scanned. Slides of test patients, "
+    "ranked within their fold by their prediction.",
+    "gene_attention.svg": "One dot per gene, mean over test patients and folds. 1 = the same as every other gene, or as the tiles' share.",
     "calibration.svg": "Groups of similar predicted probability to be free of the event; the dashed line is perfect calibration. Bars: "
     "95 % intervals.",
-    "dynamic_auc.svg": "Chance that of a patient with the event by then and one without, the former has the higher risk. Bars: SD "
+    "dynamic_auc.svg": "Probability that a patient with the event by then has a higher risk than one without. Bars: SD "
     "over folds.",
 }
 _METHODS = {"tsne": "t-SNE", "umap": "UMAP"}
@@ -114,7 +111,7 @@ class _Explanation:
             left = len(self.reasons) - _REASONS
             more = f" ({left} more in {self.folder}/summary.json)" if left > 0 else ""
             told = "; ".join(self.reasons[:_REASONS])
-            blocks.append(note(f"{self.title}, left out or not defined: {told}{more}."))
+            blocks.append(note(f"{self.title}, omitted or undefined: {told}{more}."))
         return blocks
 
     def _figure(self, name: str) -> Block:

@@ -27,8 +27,8 @@ def heatmaps(found: Findings) -> Section:
     """Return the section of every heatmap in ``explanations/<task>/<model>/fold-<k>/<slide>/``."""
     section = Section(
         "heatmaps", "Heatmaps",
-        "Where a model looked on single slides. A slide of the cross-validation is shown by the model of the fold that never saw "
-        "its patient. Definitions and limits: docs/explanations.md.",
+        "Where a model looked on single slides. Slides of the cross-validation are shown by the model of the fold that never saw the patient. "
+        "Definitions and limits: docs/explanations.md.",
     )  # fmt: skip
     section.blocks += _instead(found)
     pictures = sorted(
@@ -39,7 +39,7 @@ def heatmaps(found: Findings) -> Section:
     if not pictures:
         section.blocks.append(
             text(
-                "This run drew none. explanations.heatmaps names slides and models; or draw one now: "
+                "This run drew none. Set slides and models in explanations.heatmaps, or draw one now: "
                 "pathduet heatmap SLIDE_ID --out heatmaps, then pathduet view heatmaps."
             )
         )

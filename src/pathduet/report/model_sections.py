@@ -36,10 +36,7 @@ _CURVES = {
 }
 #: Columns of metrics that fit beside each other on the page.
 _METRICS_A_TABLE = 6
-_SPREAD_CAPTION = (
-    "Open dots: folds. Diamond: their mean. Band: 95 % patient bootstrap interval of the mean. Dashed: a model that "
-    "knows nothing."
-)
+_SPREAD_CAPTION = "Open dots: folds. Diamond: their mean. Band: 95 % patient bootstrap interval of the mean. Dashed: chance."
 #: Models named in a sentence.
 _TOLD = 4
 
@@ -50,12 +47,14 @@ def lead_of(found: Findings, name: str) -> str:
     if found.wanted[name].external:
         return f"Zero-shot: the models of every fold on patients of {' and '.join(found.config['cohorts']['external'])}, nothing refitted."
     if task.kind == "survival":
-        return f"Who has the event earlier (column {task.event}, {task.observed} = it happened); times in {task.unit}."
+        return f"Which patient has the event earlier (column {task.event}, {task.observed} = it happened); times in {task.unit}."
     if task.kind == "regression":
         return f"Values of the column {task.column}."
     classes = "; ".join(map(task.class_title, task.classes))
-    what = "Steps of a scale, the lowest first" if task.ordered else "Classes"
-    positive = f" Metrics of one class are about {task.class_title(task.positive)}." if task.is_binary else ""
+    what = "Ordered classes, the lowest first" if task.ordered else "Classes"
+    positive = (
+        f" Metrics of one class are those of {task.class_title(task.positive)}." if task.is_binary else ""
+    )
     return f"{what}: {classes}.{positive}"
 
 
@@ -108,7 +107,8 @@ def _gains(found: Findings) -> list[Block]:
     titles = [short_name(model, found.catalogue) for model in models]
     return [
         table("gains", ["Task", "Metric", "Clinical baseline", *titles], rows, numbers=titles, title="Gain over a clinical baseline",
-              note="Difference in the metric on the patients that both predict, positive = better [95 % interval of paired draws]; how many those are stands in each task's own table.",
+              note="Difference in the metric on the patients that both predict, positive = better [95 % interval of paired draws]; "
+                "each task's own table gives their number.",
               source="tables/")
     ]  # fmt: skip
 
@@ -168,9 +168,7 @@ def endpoints(found: Findings, drawer: Drawer) -> list[Section]:
     ]
     best = [_best(found, title, rows, metric) for title, rows in tables.items()]
     source = ", ".join(f"tables/{name}.tsv" for name in names)
-    section = Section(
-        "endpoints", "Survival endpoints", "The same models on every endpoint, beside each other."
-    )
+    section = Section("endpoints", "Survival endpoints", "The same models on every endpoint, side by side.")
     section.blocks = [
         drawer.draw(
             "endpoints", figures.endpoints, {"tables": tables, "metric": metric, "catalogue": found.catalogue},
@@ -224,7 +222,7 @@ def _told(found: Findings, name: str) -> list[str]:
 def training(found: Findings, drawer: Drawer) -> Section:
     """Loss curves."""
     section = Section(
-        "training", "Training", "The last epoch is the model: no epoch was chosen by looking at a test part."
+        "training", "Training", "The last epoch is the model; no epoch was chosen on a test part."
     )
     for task in found.tasks.values():
         histories: dict[str, list[pd.DataFrame]] = {}
@@ -256,7 +254,7 @@ def training(found: Findings, drawer: Drawer) -> Section:
                 )
             )  # fmt: skip
     if not section.blocks:
-        section.blocks.append(text("No network was trained: every model of this run is fitted at once."))
+        section.blocks.append(text("No network was trained: all models of this run are regressions."))
     return section
 
 
@@ -296,7 +294,7 @@ def _metrics_tables(found: Findings, name: str, rows: pd.DataFrame, metrics: lis
             "interval from paired draws."
         )
     if len({row["n_patients"] for _, row, _ in models if row["n_folds"]}) > 1:
-        said += " Not every row is about the same patients (see the counts): compare rows with that in mind."
+        said += " Rows differ in their patients (see the counts): consider this when you compare them."
     titles = [short_name(row["model"], found.catalogue) for _, row, _ in models]
     others = list(columns)
     parts = [first]

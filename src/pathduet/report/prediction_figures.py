@@ -133,7 +133,7 @@ def reliability(predictions: FoldPredictions, task: Task, catalogue: Catalogue) 
             axis.set(title=short_name(model, catalogue), xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal",
                      xlabel="predicted probability")  # fmt: skip
             axis.legend(loc="upper left", handlelength=1.2, fontsize=7.5, borderaxespad=0.2)
-        axes[0].set_ylabel("share that was so")
+        axes[0].set_ylabel("observed share")
         return figure
 
 

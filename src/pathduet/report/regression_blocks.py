@@ -28,11 +28,11 @@ def regression_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]
     return [
         drawer.draw(
             f"predicted-{name}", prediction_figures.predicted_observed, shown, message=_slope_message(found, values),
-            caption=f"A dot a {unit}, predictions {of}. Dashed: perfect prediction.", source=source,
+            caption=f"One dot per {unit}, predictions {of}. Dashed: perfect prediction.", source=source,
         ),
         drawer.draw(
             f"residuals-{name}", prediction_figures.residuals, shown, message="",
-            caption="What prediction leaves. Diamonds: mean and 95 % interval of up to five equally large groups of similar prediction; "
+            caption="Residuals. Diamonds: mean and 95 % interval of up to five equally large groups of similar prediction; "
             "away from the dashed line predictions of that size are too low (above) or too high (below).",
             source=source,
         ),

@@ -14,28 +14,28 @@ from pathduet.report.findings import Findings
 
 #: What a number means, and of which kind of task it is; empty = every kind.
 _METRIC_TERMS = [
-    ("classification", "AUC", "Area under the ROC curve: of the positive class, or of more than two classes each against the rest, averaged "
+    ("classification", "AUC", "Area under the ROC curve: for the positive class, or for more than two classes each against the rest, averaged "
      "over the classes with test cases. 0.5 = chance, 1 = perfect."),
     ("classification", "Average precision", "Mean precision over the recall: the area under the precision-recall curve in steps. The share of "
      "the class = chance."),
     ("classification", "Accuracy, balanced accuracy", "Share of cases whose most probable class is the true one; the mean of that share over the "
      "classes."),
-    ("classification", "Sensitivity, specificity, F1", "Of two classes about the positive one; of more, per class and then averaged over the "
+    ("classification", "Sensitivity, specificity, F1", "For two classes, those of the positive one; for more, per class and then averaged over the "
      "classes with test cases (macro): a rare class counts as much as a frequent one."),
     ("classification", "Quadratic kappa", "Agreement of ordered classes beyond chance; a mistake counts by the square of its steps. 1 = perfect, "
      "0 = chance."),
     ("survival", "C-index", "Of all pairs of patients of whom one is known to have had the event before the other, the share in which the "
      "model gave the earlier event the higher risk (ties half). Harrell's, on original survival times. 0.5 = chance."),
     ("survival", "IPCW C-index", "Uno's: like the C-index, but pairs are weighted by how likely patients were to be censored that early "
-     "(from the training part), so that long and short follow-up compare."),
-    ("survival", "Integrated Brier score", "Mean squared distance between predicted survival and what happened, over the follow-up, weighted "
-     "for censoring. 0 = perfect, 0.25 = a model that always says one half. Only for models that predict a curve."),
+     "(from the training part), so that long and short follow-up are comparable."),
+    ("survival", "Integrated Brier score", "Mean squared difference between predicted and observed survival over the follow-up, weighted "
+     "for censoring. 0 = perfect, 0.25 = a model that always predicts one half. Only for models that predict a curve."),
     ("survival", "Risk", "Higher = worse: minus the sum of the predicted survival curve; for Cox the log partial hazard."),
     ("survival", "Log-rank p", "Test that the groups' survival is equal; not corrected for several models or cuts."),
     ("regression", "R²", "Share of the test cases' variance that the prediction explains. 1 = perfect, 0 = as good as their mean, below 0 = worse."),
     ("regression", "Spearman, MAE", "Correlation of the ranks of predicted and observed values; mean absolute difference, in the label's unit."),
     ("", "Unit", "strict protocol: the patient (slides averaged); paper protocol: the slide. metrics/<task>.json has both."),
-    ("", "Mean ± SD", "Over the folds' test parts; SD with ddof 0. Few folds: a rough number."),
+    ("", "Mean ± SD", "Over the folds' test parts; SD with ddof 0. With few folds it is a rough number."),
     ("", "95 % interval", "Percentiles of a bootstrap: within each fold its test patients are drawn with replacement, the "
      "metric is computed, the folds are averaged. It covers the choice of test patients, not of training sets."),
 ]  # fmt: skip
@@ -59,7 +59,7 @@ def _terms(found: Findings) -> list[tuple[str, str]]:
         terms += [
             ("Clinical baselines", "Cox, logistic or ridge regressions (ridge penalty) on covariates of the sheet, fitted on each fold's "
              "training part; categories are indicators, a missing value is the training part's mean."),
-            ("Gain", "A model's first metric minus that of the clinical baseline it is held against, on the patients that both predict; "
+            ("Gain", "A model's first metric minus that of the clinical baseline it is compared with, on the patients that both predict; "
              "the interval draws the same patients for both."),
         ]  # fmt: skip
     if any(table.external for table in found.wanted.values()):
@@ -80,7 +80,7 @@ def _terms(found: Findings) -> list[tuple[str, str]]:
              "the annotated tiles that it holds."),
             ("10x, 20x", "Tiles at exact pixel sizes (slides.mpp_10x, slides.mpp_20x in micrometres), whatever the scanner used."),
         ]  # fmt: skip
-    return [*terms, ("Gap", "A dashed box: a piece that should be here and is not, with the reason.")]
+    return [*terms, ("Gap", "A dashed box: something is missing here, with the reason.")]
 
 
 #: Files, what they hold, and what a run needs to have them.
@@ -107,8 +107,7 @@ _ARTIFACTS = [
 
 def times(found: Findings, drawer: Drawer) -> Section:
     """Time and memory of each rule."""
-    section = Section("times", "Time and memory", "Of the jobs that ran; what the cache served cost nothing and keeps "
-                      "the numbers of the run that made it.")  # fmt: skip
+    section = Section("times", "Time and memory", "Covers the jobs that ran; reused results keep the numbers of the run that made them.")  # fmt: skip
     jobs = found.benchmarks
     if jobs.empty:
         section.blocks.append(gap("No times.", "There is no file in benchmarks/."))
@@ -139,7 +138,7 @@ def times(found: Findings, drawer: Drawer) -> Section:
 
 def run(found: Findings) -> Section:
     """Configuration, seeds, versions, inputs."""
-    section = Section("run", "This run", "What would have to be the same to get the same numbers.")
+    section = Section("run", "This run", "What determines these numbers.")
     config = found.config
     facts = [
         ["Protocol", config["protocol"]],

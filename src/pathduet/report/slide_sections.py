@@ -65,13 +65,11 @@ def ledger(found: Findings, drawer: Drawer) -> Section:
 def gallery(found: Findings) -> Section:
     """Pictures of failed slides and of the first used ones of every cohort."""
     section = Section(
-        "gallery", "Slide gallery", "What the pipeline saw: the slide, its tissue and tiles, its stain."
+        "gallery", "Slide gallery", "What the pipeline processed: the slide, its tissue and tiles, its stain."
     )
     rows = found.ledger
     if rows is None:
-        section.blocks.append(
-            gap("No slide ledger.", "Without it the page does not know which slides there are.")
-        )
+        section.blocks.append(gap("No slide ledger.", "Without it this page has no list of slides."))
         return section
     total = int(found.config["report"]["gallery_slides"])
     cohorts = list(dict.fromkeys(rows["cohort"]))
@@ -139,8 +137,8 @@ def stain(found: Findings, drawer: Drawer) -> Section:
             "stain-vectors", figures.stain_vectors, {"stains": found.stains},
             message=_stain_message(measured),
             caption=f"Both stain vectors of {slides} slides, each dot in the colour that the stain has on its slide. "
-            "Position is hue, free of how much stain there is (van der Laak's c_x, c_y). Cohorts that lie "
-            "apart were stained or scanned differently: this is what normalisation removes.",
+            "Position is hue, free of how much stain there is (van der Laak's c_x, c_y). "
+            "Separate cohorts were stained or scanned differently: normalisation removes this.",
             source="slides/<slide_id>/stain.json",
         )
     )  # fmt: skip

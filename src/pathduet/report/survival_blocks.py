@@ -41,7 +41,9 @@ def survival_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
             cut = f"Cuts: quantiles of each fold's model on the {where}; then the groups of all folds are pooled."
             source = f"models/{name}/<model>/fold-*/predictions.tsv and metrics/{name}.json"
         smallest = min(curve.n for group, _ in curves.values() for curve in group)
-        few = f" The smallest group has {smallest} patients: read p with care." if smallest < _FEW else ""
+        few = (
+            f" The smallest group has {smallest} patients: interpret p with care." if smallest < _FEW else ""
+        )
         blocks.append(
             drawer.draw(
                 f"kaplan-meier-{name}-{kind}", figures.risk_group_curves,

@@ -205,7 +205,7 @@ def _find_slides(folder: Path, found: Written) -> list[SlideRow]:
     unwritable = [image for image in there.slides if not _is_text(str(image.path))]
     if unwritable:
         names = [shown(str(image.path)) for image in unwritable]
-        found.lists.append(("slides whose names are not UTF-8, left out: rename them", names))
+        found.lists.append(("slides whose names are not UTF-8, skipped: rename them", names))
     return [image for image in there.slides if image not in unwritable]
 
 

@@ -40,10 +40,10 @@ def gdc(
     token_file: Annotated[
         Path | None, typer.Option(help="Token of the portal, for controlled files.")
     ] = None,
-    retries: Annotated[int, typer.Option(min=0, help="Failures in a row before a file is given up.")] = 6,
-    recheck: Annotated[
-        bool, typer.Option(help="Compare the checksums of files that are there, too.")
-    ] = False,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Failures in a row after which a file is given up.")
+    ] = 6,
+    recheck: Annotated[bool, typer.Option(help="Also compare the checksums of existing files.")] = False,
     base_url: BaseUrl = _API,
     backoff: Annotated[
         float, typer.Option(min=0.0, help="Seconds before the first retry; doubled each time.")
@@ -60,7 +60,7 @@ def gdc(
     if recheck:
         for row in commons.recheck(out, rows):
             typer.echo(
-                f"{row.filename}: the file there does not have the manifest's checksum; it comes again",
+                f"{row.filename}: the existing file does not have the manifest's checksum; it is downloaded again",
                 err=True,
             )
     results = commons.fetch(client, rows, out, jobs=jobs)
@@ -70,5 +70,5 @@ def gdc(
     for result in failed:
         typer.echo(f"  {result.row.id} {result.row.filename}: {result.message}")
     if failed:
-        typer.echo(f"run it again, or with --manifest {out / 'failed_manifest.tsv'}")
+        typer.echo(f"run it again, or use --manifest {out / 'failed_manifest.tsv'}")
     raise typer.Exit(3 if failed else 0)
