@@ -160,7 +160,7 @@ def _ablation(config: Mapping[str, Any]) -> Iterator[PlannedModel]:
         said = _named({"CGC": cgc, "IGC": igc})
         yield _varied("teacher", name, said, group, training={"cgc": cgc, "igc": igc})
     alone = {"igc": True, "lambda_level": 0.0}
-    yield _varied("teacher", "eq7", "IGC as eq. 7, without its level", group, training=alone)
+    yield _varied("teacher", "eq7", "IGC as eq. 7, without the level term", group, training=alone)
     for base, key, group, options in (
         (
             "teacher",

@@ -95,11 +95,11 @@ def test_each_form_is_accepted_as_what_it_is_only(forms: Forms) -> None:
         ("ln(CP10K + 1)", "log2_tpm", "scanpy's normalize_total"),
         ("norm_count", "tpm", "declare fpkm, which scales each sample to a million"),
         ("z-scores", "tpm", "tpm are never negative, "),
-        ("TPM with negatives", "tpm", "set what a batch correction left below 0 to 0"),
+        ("TPM with negatives", "tpm", "set negative values of a batch correction to 0"),
         ("scored by sample", "zscore", "of the variance lies between genes"),
         ("some samples in logarithms", "tpm", "in 5 of 12 samples (P0, P1, P2): these look like logarithms"),
         ("rounded TPM", "counts", "look like TPM"),
-        ("tpm", "log2_tpm", "the largest values are far above the others: no logarithms; declare counts"),
+        ("tpm", "log2_tpm", "the largest values are far above the others: not logarithms; declare counts"),
     ],
 )
 def test_a_refusal_says_what_the_numbers_look_like(forms: Forms, form: str, unit: str, said: str) -> None:

@@ -133,7 +133,7 @@ def test_a_link_out_of_the_folder_is_refused(copy: Path, tmp_path: Path):
     outside.write_bytes((copy / "settings.json").read_bytes())
     (copy / "settings.json").unlink()
     (copy / "settings.json").symlink_to(outside)
-    with pytest.raises(InputError, match="leads out of the folder"):
+    with pytest.raises(InputError, match="leaves the folder"):
         load_release(copy)
 
 
@@ -160,7 +160,7 @@ def test_a_pickle_in_place_of_weights_is_refused_and_never_loaded(
     record["weights_sha256"] = hashlib.sha256(data).hexdigest()
     (copy / WEIGHTS).with_name("model.json").write_text(json.dumps(record))
     forge(copy)
-    with pytest.raises(InputError, match="no model that can be loaded"):
+    with pytest.raises(InputError, match="a model that cannot be loaded"):
         load_release(copy).networks("receptor", "student")
     assert not fired.exists()
 
@@ -258,7 +258,7 @@ def test_settings_beyond_the_schema_are_refused(
         (("model_config", "width"), 1024, "do not belong together"),
         (("encoder", "feature_dim"), 10**12, "do not belong together"),
         (("target", "classes"), ["a"] * 5, "do not belong together"),
-        (("genes",), [], "no model that can be loaded"),
+        (("genes",), [], "a model that cannot be loaded"),
         (("own_network",), {"file": "net.py"}, "a network of its own"),
         (("base",), "os.system", "os.system"),
     ],

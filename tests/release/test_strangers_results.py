@@ -72,7 +72,7 @@ def test_no_command_runs_the_code_that_a_results_folder_names(
         said = call(words)
         assert not fired.exists(), name
         if name in ("predict", "export", "export the teacher"):
-            assert "a release holds no code" in said, (name, said)
+            assert "a release contains no code" in said, (name, said)
         if name in ("heatmap", "features export"):
             assert "a network of its own" in said, (name, said)
 
@@ -141,7 +141,7 @@ def test_another_stain_target_than_that_of_the_run_is_not_taken_along(
     record = json.loads((foreign / "provenance.json").read_text())
     record["config"]["stain"]["target"] = str(private)
     rewrite(foreign / "provenance.json", **record)
-    with pytest.raises(PathDuetError, match=r"private\.png.*is not the image that the run was made with"):
+    with pytest.raises(PathDuetError, match=r"private\.png.*is not the image that the run used"):
         export_release(foreign, "student", tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.png"))
 

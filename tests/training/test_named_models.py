@@ -163,7 +163,11 @@ def test_own_code_runs_only_where_it_is_allowed_and_unchanged(
     [
         ("import nowhere_to_be_found", "X", "cannot be imported: ModuleNotFoundError"),
         ("X = 3", "X", "no torch.nn.Module named 'X'"),
-        ("from torch import nn\nclass X(nn.Module):\n    def __init__(self): pass", "X", "X cannot be made"),
+        (
+            "from torch import nn\nclass X(nn.Module):\n    def __init__(self): pass",
+            "X",
+            "X cannot be created",
+        ),
     ],
 )
 def test_a_file_that_holds_no_network_is_named(

@@ -89,8 +89,11 @@ def test_samples_and_files_that_are_there_twice_are_told(cohort: Path) -> None:
     changed = unit(cohort)
     changed["expression"]["tables"][0]["samples"] = "samples.tsv"
     text = preflight(changed, open_slides=False).text()
-    assert "name a file that another names, too: PH001-1, PH002-1\n" in text
-    assert f"the mean counts: {names[1]}\n" in text and "the sheet does not have: gone\n" in text
+    assert "share a file with another: PH001-1, PH002-1\n" in text
+    assert (
+        f"samples of a patient are averaged: {names[1]}\n" in text
+        and "that are not in the sheet: gone\n" in text
+    )
 
 
 def test_folds_that_divide_hospitals_are_told_until_they_keep_them_together(cohort: Path) -> None:
@@ -111,9 +114,7 @@ def test_folds_that_divide_hospitals_are_told_until_they_keep_them_together(coho
 
 def test_a_covariate_that_no_column_has_is_told(cohort: Path) -> None:
     said = preflight(configuration(cohort, covariates={"age_yaers": "numeric"}), open_slides=False)
-    assert (
-        "covariates that are no column of the sheet: age_yaers" in said.sections["Labels (internal cohorts)"]
-    )
+    assert "covariates without a column in the sheet: age_yaers" in said.sections["Labels (internal cohorts)"]
 
 
 def test_ties_in_survival_times_are_found_before_any_training(cohort: Path) -> None:
@@ -215,7 +216,7 @@ def test_a_stain_target_that_is_no_image_is_refused(cohort: Path) -> None:
 
 def test_a_cohort_of_excluded_slides_is_refused(cohort: Path) -> None:
     edit(cohort / "slides.tsv", lambda table: table.assign(exclude="blurred"))
-    assert "slides are excluded; clear `exclude` of some" in refusal(configuration(cohort))
+    assert "slides are excluded; clear `exclude` for some" in refusal(configuration(cohort))
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_models_follow_the_one_magnification_that_the_files_have(folder: Path) -
     assert [slide.foreign for slide in slides] == [{"20x": folder / "S1.h5"}, {"20x": folder / "S2.h5"}]
     for section in ("slides", "model"):
         with pytest.raises(
-            InputError, match=f"{section}.magnifications: both, but the features that are given are at 20x"
+            InputError, match=f"{section}.magnifications: both, but the given features are at 20x"
         ):
             with_features(config(folder=str(folder)), {section: {"magnifications": "both"}}, rows)
 

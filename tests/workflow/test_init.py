@@ -86,7 +86,7 @@ def test_nothing_is_replaced_unless_asked_for(breast: Path) -> None:
 
 
 def test_the_defaults_of_the_checkout_are_never_replaced(breast: Path, repository: Path) -> None:
-    with pytest.raises(InputError, match=r"PathDuet's own config\.yaml"):
+    with pytest.raises(InputError, match=r"PathDuet's config\.yaml"):
         init(breast / "labels.csv", repository, slides=breast / "slides", force=True)
 
 

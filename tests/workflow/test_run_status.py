@@ -114,7 +114,7 @@ def test_a_failure_is_told_once_with_its_reason_its_log_and_its_command(tmp_path
     log.write_text("epoch 1\n\n")
     assert failure_lines(jobs)[1] == "  killed; its log ends with: epoch 1"
     log.unlink()
-    assert failure_lines(jobs)[1] == "  it wrote no log: it was killed before it began"
+    assert failure_lines(jobs)[1] == "  it wrote no log: it was killed before it started"
 
 
 def test_a_command_of_the_same_run_names_what_the_run_was_given() -> None:

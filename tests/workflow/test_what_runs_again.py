@@ -436,7 +436,7 @@ def test_a_job_refuses_a_file_that_changed_since_the_start(
     edit("patients.tsv", cell("P03", "remark", "x"))(cohort)
     with pytest.raises(SystemExit), job(given):
         raise AssertionError("it read another file than was planned")
-    assert "patients.tsv: has changed since this run was started" in capfd.readouterr().err
+    assert "patients.tsv: changed after this run started" in capfd.readouterr().err
 
 
 def test_results_without_records_are_refused(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:

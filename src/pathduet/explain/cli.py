@@ -10,14 +10,11 @@ import typer
 from pathduet.results import Results
 from pathduet.slides.readers.frame import FrameName
 
-Sheet = Annotated[
-    Path | None, typer.Option(help="slides.tsv with the raw slides; else the one the run was made with.")
-]
+Sheet = Annotated[Path | None, typer.Option(help="slides.tsv with the raw slides; default: the run's.")]
 Frame = Annotated[
     FrameName | None,
     typer.Option(
-        help="Where coordinates count from: level0, or qupath, the part it shows of slides that declare bounds. "
-        "Of GeoJSON qupath where that is known, else level0."
+        help="Frame of the coordinates: level0, or qupath, which starts at the scanned part of slides that declare bounds. Default for GeoJSON: qupath where the bounds are known, else level0."
     ),
 ]
 
@@ -29,7 +26,8 @@ def heatmap(
     ],
     results: Annotated[Path, typer.Option("--results", help="A run's results folder.")] = Path("results"),
     task: Annotated[
-        str | None, typer.Option(help="A task of the run; else its first survival task, or its first task.")
+        str | None,
+        typer.Option(help="A task of the run; default: its first survival task, or its first task."),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="distilled (the default; student in a run without it), teacher ...")
@@ -39,7 +37,7 @@ def heatmap(
     ] = "ensemble",
     png: Annotated[bool, typer.Option(help="heatmap.png.")] = True,
     geojson: Annotated[bool, typer.Option(help="tiles.geojson, for QuPath.")] = True,
-    viewer: Annotated[bool, typer.Option(help="viewer/index.html, to zoom and pan.")] = True,
+    viewer: Annotated[bool, typer.Option(help="Write viewer/index.html, to zoom and pan.")] = True,
     viewer_mpp: Annotated[
         float, typer.Option(min=0.1, help="um per pixel of the viewer's finest picture.")
     ] = 2.0,
@@ -106,13 +104,13 @@ def export_features(
     out: Annotated[Path, typer.Option(help="Folder for the files; never the run's own.")],
     results: Annotated[Path, typer.Option("--results", help="A run's results folder.")] = Path("results"),
     magnification: Annotated[
-        list[str] | None, typer.Option(help="10x or 20x, repeatable; else all that a slide has.")
+        list[str] | None, typer.Option(help="10x or 20x, repeatable; default: all that a slide has.")
     ] = None,
-    slides: Annotated[list[str] | None, typer.Option(help="A slide's id, repeatable; else all.")] = None,
+    slides: Annotated[list[str] | None, typer.Option(help="A slide's id, repeatable; default: all.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="distilled, student, teacher ...: its maps and predictions go along.")
+        str | None, typer.Option(help="distilled, student, teacher ...: also write its maps and predictions.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Of that model; else as for heatmaps.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task of that model; default: as for heatmaps.")] = None,
     frame: Frame = None,
 ) -> None:
     """Write the tiles of a run's slides in the layout of another tool. Exit status 3 if a slide was lost or cannot be written."""
@@ -218,7 +216,7 @@ def _folds(run: Results, task: str, model: str, fold: str) -> list[int]:
 
 
 def view(
-    folder: Annotated[Path, typer.Argument(help="A viewer's folder, or one with several below it.")],
+    folder: Annotated[Path, typer.Argument(help="A viewer's folder, or a folder that contains several.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
@@ -236,9 +234,7 @@ def view(
     running = server(folder, port)
     addresses = [running.address(quote(page)) for page in pages]
     typer.echo(
-        "\n".join(
-            [*addresses, "The address is the key: give it to nobody else on this machine. Ctrl-C ends it."]
-        )
+        "\n".join([*addresses, "The address contains a secret token: do not share it. Press Ctrl-C to stop."])
     )
     try:
         with door(addresses[0]) as page:

@@ -55,14 +55,12 @@ def location_scale(
     mean, sd = mean_and_sd(numbers[fitted])
     present = sorted(set(names[fitted]))
     if len(present) < 2:
-        return values, ["batch correction has nothing to do: the training samples are of one cohort"]
+        return values, ["batch correction has no effect: the training samples are from one cohort"]
     for cohort in present:
         own = names == cohort
         count = int((own & fitted).sum())
         if count < FEWEST_SAMPLES:
-            remarks.append(
-                f"{cohort}: {count} training samples, too few for the batch correction: left as it is"
-            )
+            remarks.append(f"{cohort}: {count} training samples, too few for the batch correction: unchanged")
             continue
         own_mean, own_sd = mean_and_sd(numbers[own & fitted])
         factor = np.where(own_sd == 0, 1.0, sd)

@@ -63,7 +63,7 @@ def scale_fold(
     scaled, remarks = z_scores(log2, mean, sd), []
     if (sd == 0).any():
         remarks.append(
-            f"{(sd == 0).sum()} genes do not vary in the training samples: scaled values are 0 there"
+            f"{(sd == 0).sum()} genes do not vary in the training samples: their scaled values are 0"
         )
     if external_scaling == "own":
         for cohort in sorted(set(obs.loc[obs["part"] == "external", "cohort"])):
@@ -188,14 +188,12 @@ class GeneScaling:
         trained = set(self.units.values())
         if table.unit not in trained and table.unit != "zscore":
             notes.append(
-                f"the table's unit is {table.unit}, the model was trained on {', '.join(sorted(trained))}: long genes "
-                "shift against each other"
+                f"the table's unit is {table.unit}, the model was trained on {', '.join(sorted(trained))}: long genes are shifted"
             )
         for name, genes in self.genes.items():
             if lacking := self._lacking(name, table):
                 notes.append(
-                    f"{len(lacking)} of {len(genes)} {name} genes are not in the table and stand at the "
-                    f"training mean: {', '.join(lacking[:10])}"
+                    f"{len(lacking)} of {len(genes)} {name} genes are not in the table and are set to the training mean: {', '.join(lacking[:10])}"
                 )
         if self.batch_correction != "none":
             notes.append(

@@ -49,8 +49,8 @@ def statistic_for(flavor: Flavor, units: Iterable[str]) -> tuple[Statistic, str]
         raise InputError.of("expression.hvg_flavor", found, "seurat_v3 needs counts; use seurat")
     if flavor != "random" and "zscore" in units:
         warning = (
-            "z-scored expression has no dispersion to rank genes by: the range between the deciles took the "
-            f"place of hvg_flavor {flavor}; give TPM or counts for the paper's selection"
+            f"z-scored expression has no dispersion to rank genes by: the range between the deciles replaces hvg_flavor {flavor}; "
+            "give TPM or counts for the paper's selection"
         )
         return "interdecile_range", warning
     return flavor, ""

@@ -45,7 +45,7 @@ def gene_lists(subspaces: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def _genes_of(name: str, source: str | Mapping[str, Any]) -> list[str]:
     if name in RESERVED:
-        raise InputError.of(f"subspaces.{name}", "a word with a meaning of its own", "choose another name")
+        raise InputError.of(f"subspaces.{name}", "a reserved word", "choose another name")
     if source == "shipped":
         return shipped(name)
     if isinstance(source, str) and not source.endswith(".gmt"):

@@ -112,7 +112,7 @@ def check_matrices(
         samples = list(table.samples["patient_id"])
         if not known & set(samples):
             found = f"no sample is of a patient of the cohort (samples of {', '.join(samples[:3])}, ...)"
-            advice = "spell patient ids alike, or give a sample sheet (expression.tables: samples)"
+            advice = "use the same patient ids, or give a sample sheet (expression.tables: samples)"
             problems.add(f"expression of {table.cohort}", found, advice)
     with problems.collected():
         common = common_genes({table.cohort: table.values for table in tables})
@@ -316,8 +316,8 @@ def _candidates(subspace: pd.Series, name: str, own: Sequence[str]) -> list[str]
         found = f"none of the {len(set(own))} {name} genes is in all expression tables"
         advice = f"check the gene names: the tables have {', '.join(subspace.index[:3])}, ..."
         if measured:
-            found = f"all {measured} measured {name} genes are in other subspaces' lists, too"
-            advice = "say where they go: expression.shared_genes"
+            found = f"all {measured} measured {name} genes are also in other subspaces' lists"
+            advice = "set expression.shared_genes"
         raise InputError.of(f"genes, {name}", found, advice)
     return candidates
 

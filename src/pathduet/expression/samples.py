@@ -33,7 +33,7 @@ def check_tables(tables: Sequence[ExpressionTable], patients: pd.DataFrame) -> N
         for sample, patient in table.samples["patient_id"].items():
             if cohort_of.get(patient, table.cohort) != table.cohort:
                 where = f"expression of {table.cohort}, sample {sample}"
-                found = f"patient {patient} is of cohort {cohort_of[patient]}"
+                found = f"patient {patient} belongs to cohort {cohort_of[patient]}"
                 problems.add(where, found, "correct the sample sheet or patients.tsv")
     problems.check()
 

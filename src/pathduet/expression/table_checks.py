@@ -76,7 +76,7 @@ def check_values(raw: RawTable, unit: str, name: str) -> list[Problem]:
         return [*problems, Problem(f"{name}, unit {unit}", *looks)]
     problems += _cells(raw, infinite, name, "needs a finite number or an empty cell")
     advice = "log2(TPM + 1) is never negative" if unit == "log2_tpm" else f"{unit} are never negative"
-    advice += "; declare the right unit or correct the value (set what a batch correction left below 0 to 0)"
+    advice += "; declare the right unit or correct the value (set negative values of a batch correction to 0)"
     problems += _cells(raw, negative, name, advice)
     advice = "counts are whole: round expected counts (RSEM, Salmon), or declare the right unit"
     return problems + _cells(raw, fraction, name, advice)
@@ -88,9 +88,7 @@ def _looks_like(raw: RawTable, unit: str) -> tuple[str, str] | None:
     if not np.isfinite(values).any():
         return None
     if (found := _floor(values)) is not None:
-        undo = (
-            "undo the logarithm, set what is left below 0 to 0, and declare what it was taken of (TPM: tpm)"
-        )
+        undo = "undo the logarithm, set negative values to 0, and declare the original unit (TPM: tpm)"
         return f"the lowest value, {found[0]:g}, stands in {found[1]:.0%} of the cells: {found[2]}", undo
     finite = np.isfinite(values)
     below = float((finite & (values < 0)).sum() / max(finite.sum(), 1))
@@ -98,7 +96,7 @@ def _looks_like(raw: RawTable, unit: str) -> tuple[str, str] | None:
         return _no_z_scores(values, below)
     if below > _NEGATIVES and len(values) >= _ENOUGH_GENES:
         what = "log2(TPM + 1) is" if unit == "log2_tpm" else f"{unit} are"
-        advice = "declare zscore; or undo the centring and the logarithm, and declare what it was taken of"
+        advice = "declare zscore; or undo the centring and the logarithm, and declare the original unit"
         return f"{what} never negative, {below:.0%} of these are: z-scores, or centred logarithms", advice
     logs = {
         sample: is_log
@@ -114,10 +112,10 @@ def _looks_like(raw: RawTable, unit: str) -> tuple[str, str] | None:
         )
         if unit == "log2_tpm":
             return (
-                f"the largest values are far above the others{some}: no logarithms",
+                f"the largest values are far above the others{some}: not logarithms",
                 "declare counts, tpm or fpkm",
             )
-        advice = "declare log2_tpm if they are log2(TPM + 1); else undo the logarithm and declare what it was taken of"
+        advice = "declare log2_tpm if they are log2(TPM + 1); else undo the logarithm and declare the original unit"
         return f"no value is far above the others{some}: these look like logarithms", advice
     if unit == "log2_tpm":
         return _no_log2_tpm(values)
@@ -167,7 +165,7 @@ def _logarithms(sample: np.ndarray) -> bool | None:
 
 
 def _no_log2_tpm(values: np.ndarray) -> tuple[str, str] | None:
-    advice = "undo the logarithm and declare what it was taken of: counts, tpm or fpkm"
+    advice = "undo the logarithm and declare the original unit: counts, tpm or fpkm"
     if counted := next((name for name, base in _BASES.items() if _of_counts(values, base)), ""):
         return (
             f"{counted}(x + 1) of whole numbers: logarithms of counts",

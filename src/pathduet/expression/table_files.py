@@ -242,7 +242,7 @@ def _gene_column(header: list[str], name: str) -> int:
         if wanted in header:
             return header.index(wanted)
     found = f"columns {', '.join(header[:5])}{' ...' if len(header) > 5 else ''}" if header else "empty file"
-    advice = f"name the column with the genes {' or '.join(GENE_COLUMNS)} (genes are rows, samples columns)"
+    advice = f"name the gene column {' or '.join(GENE_COLUMNS)} (genes are rows, samples columns)"
     if 2 * len(known_identifiers(header[1:])) > len(header) > 2:
         found = f"samples in rows: its columns are genes, {', '.join(header[1:4])}, ..."
         advice = "transpose it: genes are rows, samples columns"
@@ -262,7 +262,7 @@ def _leave_out_no_genes(raw: RawTable) -> None:
     ]  # fmt: skip
     for rows, what in (
         (summaries, "summaries of a read counter"),
-        (dates, "no genes but dates or numbers, as Excel makes them of MARCH1 or SEPT2"),
+        (dates, "dates or numbers, which Excel makes of genes such as MARCH1 or SEPT2"),
     ):
         if rows:
             shown = ", ".join(raw.genes[i] for i in rows[:3])
@@ -310,7 +310,7 @@ def from_frame(
         where = f"{name}, column {', '.join(samples[i] for i in worded[:3])}"
         where += f" and {len(worded) - 3} more" if len(worded) > 3 else ""
         some = ", ".join(map(repr, frame[columns[worded[0]]].dropna()[:3]))
-        advice = "remove it, if it is no sample's; write numbers with decimal points"
+        advice = "remove it if it is not a sample; write numbers with decimal points"
         bad.add(where, f"no cell is a number ({some[:80]}, ...)", advice)
         samples = [sample for i, sample in enumerate(samples) if i not in worded]
         numbers = np.delete(numbers, worded, axis=1)

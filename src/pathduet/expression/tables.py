@@ -116,7 +116,7 @@ def _assemble(
         advice = "sample_id must be spelled as the table's columns"
         raise InputError.of(name, "no sample of the table is in the sample sheet", advice)
     if len(wanted) < len(raw.samples):
-        warnings.append(f"{len(raw.samples) - len(wanted)} samples are not in the sample sheet: left out")
+        warnings.append(f"{len(raw.samples) - len(wanted)} samples are not in the sample sheet: dropped")
 
     symbols = harmonised_symbols(raw.genes)
     named = np.array([bool(symbol) for symbol in symbols])
@@ -126,14 +126,14 @@ def _assemble(
     incomplete = frame.index[frame.isna().any(axis=1)].unique()
     counts["genes_with_missing_values"] = len(incomplete)
     if len(incomplete):
-        warnings.append(f"{len(incomplete)} genes miss a value in some sample: left out")
+        warnings.append(f"{len(incomplete)} genes lack a value in some sample: dropped")
         frame = frame[~frame.index.isin(incomplete)]
     counts["rows_merged"] = int(frame.index.duplicated().sum())
     if counts["rows_merged"]:
         rows = frame.groupby(level=0, sort=False)
         frame = rows.sum() if unit in ADDITIVE else rows.mean()
         if unit not in ADDITIVE:
-            warnings.append(f"{counts['rows_merged']} rows of genes that stand several times: averaged")
+            warnings.append(f"{counts['rows_merged']} rows of repeated genes: averaged")
     if frame.empty:
         raise InputError.of(name, "no gene without missing values", "impute or remove the samples")
     counts |= {"genes": len(frame), "samples": frame.shape[1]}

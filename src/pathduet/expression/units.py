@@ -48,12 +48,11 @@ def to_log2(table: ExpressionTable) -> tuple[pd.DataFrame, list[str]]:
         values = _per_million(values)
     if table.unit in ("counts", "fpkm") and len(values) < _WHOLE_TRANSCRIPTOME:
         warnings.append(
-            f"the per-million sums were taken over the table's {len(values)} genes, fewer than a transcriptome"
+            f"the per-million sums were computed over the table's {len(values)} genes, fewer than a transcriptome"
         )
     if table.unit == "zscore":
         warnings.append(
-            "z-scored values cannot be brought back to log2(TPM + 1) and are used as they are; if they were scored "
-            "over all patients, tested patients took part in that"
+            "z-scored values cannot be brought back to log2(TPM + 1) and are used unchanged; if they were computed over all patients, test patients influenced them"
         )
     if table.unit in ("counts", "tpm", "fpkm"):
         values = values.add(1.0).transform(np.log2)

@@ -102,7 +102,7 @@ def slide_answer(
         if model is not None:  # else a teacher's release, and no expression of this slide
             answer["tasks"][task] = {"model": model, **_task(release, task, model, case, expression, device)}
     if not answer["tasks"]:
-        found = "no expression, and the release has no model of slides alone"
+        found = "no expression, and the release has no model that reads slides only"
         raise InputError.of(
             f"slide {slide.slide_id}", found, "give --expression with a sample of this slide's patient"
         )
@@ -130,7 +130,9 @@ def _task(
         ).table  # fmt: skip
         numbers = table.select_dtypes("number").drop(columns=["bin", *truth], errors="ignore")
         if not np.isfinite(numbers.to_numpy(dtype=float)).all():
-            raise PathDuetError(f"the {model} of {task}, fold {description.fold}, gave no finite numbers")
+            raise PathDuetError(
+                f"the {model} of {task}, fold {description.fold}, gave values that are not finite"
+            )
         tables.append(table)
         targets.append(description.target)
     if isinstance(targets[0], ClassTarget):

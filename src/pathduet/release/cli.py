@@ -60,18 +60,20 @@ def predict(
         typer.Option(help="sample_id, patient_id[, slide_id], if samples are not named by patient."),
     ] = None,
     mpp: Annotated[
-        float | None, typer.Option(min=0.05, max=5.0, help="um per pixel of slides that do not say theirs.")
+        float | None, typer.Option(min=0.05, max=5.0, help="um per pixel of slides that do not state theirs.")
     ] = None,
     name: Annotated[str, typer.Option(help="Which model, where --model is a results folder.")] = "distilled",
     encoder_weights: Annotated[
-        Path | None, typer.Option(help="The tile encoder's weights, if not where they are usually found.")
+        Path | None, typer.Option(help="The tile encoder's weights, if they are not found by name.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     heatmaps: Annotated[
-        bool, typer.Option(help="Where the models looked: pictures, GeoJSON for QuPath, pages to zoom into.")
+        bool, typer.Option(help="Where the models looked: pictures, GeoJSON for QuPath, zoomable pages.")
     ] = True,
     frame: Frame = None,
-    workers: Annotated[int, typer.Option(min=1, help="Slides tiled at a time, threads of the encoder.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Slides tiled at a time, and threads of the encoder.")
+    ] = 1,
 ) -> None:
     """Predict new slides with a released model. Research use only; not for diagnosis.
 
@@ -95,13 +97,13 @@ def predict(
         unit = release.unit
         table = read_table(expression, unit, samples)
         typer.echo(
-            f"{expression.name} is read as {unit}, the unit of the training tables (--unit says otherwise)"
+            f"{expression.name} is read as {unit}, the unit of the training tables (--unit sets another)"
         )
     ledger = predict_slides(found.slides, release, out, table, workers, device, heatmaps, frame)
     typer.echo(shown("\n".join([*found.lines(), *lines(ledger)])))
     if (ledger["reason"] == "no_mpp").any():
         typer.echo(
-            "If you know the scanner: --mpp says the pixel size of slides that do not, or a sheet's column mpp."
+            "If you know the scanner, give the pixel size with --mpp, or in the column mpp of a sheet."
         )
     typer.echo(
         f"{release.manifest['notice']} Pages: {out}/slides/<slide_id>/prediction.html; table: {out}/predictions.tsv"

@@ -22,7 +22,7 @@ MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 #: Kinds of file that a release may hold; none of them can carry code that loading would run.
 SUFFIXES = (".json", ".safetensors", ".md", ".tsv", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_ADVICE = "fetch or export the release again"
+_ADVICE = "download or export the release again"
 
 
 def write_manifest(folder: Path, more: Mapping[str, Any]) -> None:
@@ -100,14 +100,14 @@ def _fault(folder: Path, name: str, entry: Any) -> str:
     if not plain or any(part in ("..", ".") for part in path.parts):
         return "no path inside the folder"
     if path.suffix.lower() not in SUFFIXES:
-        return f"a kind of file that a release does not hold ({', '.join(SUFFIXES)})"
+        return f"a kind of file that a release does not contain ({', '.join(SUFFIXES)})"
     if not isinstance(entry, dict) or not _SHA256.fullmatch(str(entry.get("sha256"))):
         return "listed without a SHA-256"
     file = folder / path
     if not file.is_file():
         return "missing"
     if not file.resolve().is_relative_to(folder.resolve()):
-        return "a link that leads out of the folder"
+        return "a link that leaves the folder"
     if file.stat().st_size != entry.get("bytes") or sha256_file(file) != entry["sha256"]:
         return "altered: its checksum is not the manifest's"
     return ""

@@ -146,9 +146,9 @@ def _records(
     records = [json.loads(checked(folder / DESCRIPTION).read_text(encoding="utf-8")) for folder in folders]
     for folder, record, fold in zip(folders, records, folds):
         if "failed" in record:
-            problems.add(str(folder), f"its training failed: {record['failed']}", "remove the cause first")
+            problems.add(str(folder), f"its training failed: {record['failed']}", "fix the cause first")
         elif record.get("own_network"):
-            found = "a network from a user's own file: a release holds no code"
+            found = "a network from a user's own file: a release contains no code"
             problems.add(str(folder), found, "pass on the file and the run instead")
         elif any(record["genes"].values()) and not scalings[fold].fits(record["genes"]):
             found = "trained on another gene selection than the run's first"
@@ -208,8 +208,8 @@ def _settings(provenance: Mapping[str, Any], encoder: Mapping[str, Any], out: Pa
         return settings
     known = provenance["inputs"].values()
     if image != "shipped" and not (Path(image).is_file() and sha256_file(image) in known):
-        found = "is not the image that the run was made with"
-        raise InputError.of(f"stain.target {image}", found, "put that one back")
+        found = "is not the image that the run used"
+        raise InputError.of(f"stain.target {image}", found, "restore that image")
     target = target_stains(SlideSettings.from_mapping(config).stain)
     settings["stain_target"] = {
         "matrix": target.matrix.tolist(), "max_concentrations": target.max_concentrations.tolist(),

@@ -20,7 +20,7 @@ from pathduet.slides.encoders.registry import SOURCE_OPTIONS, known
 from pathduet.slides.settings import SlideSettings
 from pathduet.training.model_folder import ModelDescription, load_model
 
-_ADVICE = "fetch or export the release again"
+_ADVICE = "download or export the release again"
 #: Settings that name a file or describe a machine: those are this machine's to say, never a release's.
 LOCAL_SETTINGS = ("weights", "device", "engine", "compile", "batch_size")
 
@@ -83,8 +83,8 @@ class Release:
         """
         units = sorted({unit for scaling in self.scalings.values() for unit in scaling.units.values()})
         if len(units) != 1:
-            found = f"not given, and the training tables were {' and '.join(units)}"
-            raise InputError.of("--unit", found, "say what the table holds")
+            found = f"missing, and the training tables were {' and '.join(units)}"
+            raise InputError.of("--unit", found, "give its unit")
         return units[0]
 
     def model_for(self, task: str, kind: str) -> str | None:
@@ -131,7 +131,7 @@ class Release:
         if dict(description.encoder) != self.encoder:
             problems.add(where, "trained on another encoder's features than settings.json says", _ADVICE)
         if any(description.genes.values()) and not (scaling and scaling.fits(description.genes)):
-            problems.add(where, "made for other genes than the fold's scaler", _ADVICE)
+            problems.add(where, "made for other genes than those of the fold's scaler", _ADVICE)
         problems.check()
 
 
@@ -215,7 +215,7 @@ def _refuse_sources(folder: Path, encoder: Mapping[str, Any]) -> None:
     named += [f"options.{key}" for key in SOURCE_OPTIONS if key in (encoder.get("options") or {})]
     problems = Problems()
     for key in named:
-        found = f"it sets encoder.{key}, which is this machine's to say"
+        found = f"it sets encoder.{key}, which only this machine may set"
         problems.add(f"release {folder}, settings.json", found, _ADVICE)
     problems.check()
 

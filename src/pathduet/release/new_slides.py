@@ -61,7 +61,7 @@ def read_table(path: Path | None, unit: str | None, samples: Path | None) -> Exp
             raise InputError.of("--unit, --samples", "given without a table", "add --expression")
         return None
     if unit is None:
-        raise InputError.of("--unit", "not given", f"say what the table holds: {', '.join(UNITS)}")
+        raise InputError.of("--unit", "not given", f"give its unit: {', '.join(UNITS)}")
     return read_expression(path, unit, "new", samples)
 
 

@@ -145,7 +145,7 @@ def load_model(
         if hashlib.sha256(data).hexdigest() != record["weights_sha256"]:
             raise InputError.of(where, "weights and description do not belong together", "train it again")
         if record["own_network"] and record["own_network"] != (asdict(own) if own else None):
-            found = f"a network of its own, from {record['own_network'].get('file')!r}"
+            found = f"a user's own network, from {record['own_network'].get('file')!r}"
             raise InputError.of(where, found, "only the workflow that trained it can load it")
         description, tensors = _description(record, where), load(data)
         if not description.choice.own:
@@ -156,7 +156,7 @@ def load_model(
     except (
         SafetensorError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError
     ) as error:  # fmt: skip
-        found = f"no model that can be loaded ({type(error).__name__}: {str(error)[:200]})"
+        found = f"a model that cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
         raise InputError.of(where, found, "train or fetch it again") from error
     return network.eval(), description, record
 

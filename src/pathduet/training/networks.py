@@ -109,8 +109,8 @@ class NetworkChoice:
         try:
             return own(sizes, **self.settings)
         except TypeError as error:
-            found = f"{self.own.network} cannot be made: {error}"
-            advice = "it is called with the sizes and the configured settings"
+            found = f"{self.own.network} cannot be created: {error}"
+            advice = "it is called with the sizes and the settings of the configuration"
             raise InputError.of(f"own model {self.own.file}", found, advice) from error
 
     def record(self) -> dict[str, Any]:

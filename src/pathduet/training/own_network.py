@@ -63,7 +63,7 @@ def load_network(own: OwnNetwork) -> type[nn.Module]:
     where = f"own model {own.file}"
     if source_sha256(own.file) != own.sha256:
         found = "changed since the model was trained"
-        raise InputError([Problem(where, found, "train the model again, or bring the old file back")])
+        raise InputError([Problem(where, found, "train the model again, or restore the old file")])
     name = f"pathduet_own_{own.sha256[:16]}"
     module = sys.modules.get(name)
     if module is None:

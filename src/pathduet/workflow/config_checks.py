@@ -61,10 +61,10 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             "correct the name, or add it to cohorts",
         )
     if internal and tables and not set(internal) & set(tables):
-        yield Problem("expression.tables", "none of an internal cohort", "add one, or leave out the tables")
+        yield Problem("expression.tables", "none of an internal cohort", "add one, or remove the tables")
     if config["features"]["folder"] and not config["sheets"]["slides"]:
         yield Problem(
-            "features.folder", "no sheet of slides", "sheets.slides lists the slides that the files are of"
+            "features.folder", "no sheet of slides", "sheets.slides must list the slides of these files"
         )
     yield from _task_problems(config)
     yield from _subspace_problems(config)
@@ -89,9 +89,9 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     released = [name for name in config["comparison"]["models"] if name in names("released")]
     if released and model["heads"] % model["offset_groups"]:
         found = f"{model['heads']} is not a multiple of offset_groups {model['offset_groups']}"
-        yield Problem("model.heads", found, f"change one, or leave out {', '.join(released)}")
+        yield Problem("model.heads", found, f"change one, or remove {', '.join(released)}")
     if config["predict"]["expression"] and not config["predict"]["unit"]:
-        yield Problem("predict.unit", "not set", "say what predict.expression holds, e.g. counts")
+        yield Problem("predict.unit", "not set", "give the unit of predict.expression, e.g. counts")
     yield from _tile_problems(config)
 
 
@@ -128,7 +128,9 @@ def _task_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("sheets", "neither slides nor patients", "name at least one of the two sheets")
     tasks = tasks_of(config)
     if not tasks:
-        advice = f"say what to predict (config.yaml shows each kind), or name a preset: {', '.join(preset_names())}"
+        advice = (
+            f"name what to predict (config.yaml shows each kind), or a preset: {', '.join(preset_names())}"
+        )
         yield Problem("tasks", "none", advice)
     tables = [*VARIATION_TABLES, "main", *map(external_table, tasks)]
     for name, task in tasks.items():
@@ -137,7 +139,7 @@ def _task_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(where, "the name of a table", "choose another name")
         for key in _KEYS_OF[task.kind][0]:
             if not given.get(key) and not (key == "column" and task.derive):
-                yield Problem(f"{where}.{key}", "missing", f"a {task.kind} needs it")
+                yield Problem(f"{where}.{key}", "missing", f"required for a {task.kind}")
         for key in given:
             if any(key in keys[0] + keys[1] for keys in _KEYS_OF.values()) and key not in sum(
                 _KEYS_OF[task.kind], ()
@@ -210,8 +212,8 @@ def _subspace_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     for subspace in names_there:
         for name in sorted(set(map(plain_name, structures.get(subspace, ())))):
             if sides.setdefault(name, subspace) != subspace:
-                found = f"{name!r} is listed for {sides[name]} and {subspace}"
-                yield Problem("explanations.regions.structures", found, "list a structure once")
+                found = f"{name!r} is listed for both {sides[name]} and {subspace}"
+                yield Problem("explanations.regions.structures", found, "list each structure once")
 
 
 def _name_problems(config: Mapping[str, Any]) -> Iterator[Problem]:

@@ -53,6 +53,6 @@ def prepare(**design: int) -> str:
     if not all((folder() / row["path"]).is_file() for row in read_slide_rows(folder() / "slides.tsv")):
         drawn_table().unlink(missing_ok=True)
     return (
-        f"No sheets are named, so this is the demo: a phantom cohort, drawn into {folder()}/ (examples/demo.yaml). "
-        "Your own: --configfile, see examples/own_cohort.yaml."
+        f"No sheets are named, so this is the demo: a simulated cohort, written to {folder()}/ (examples/demo.yaml). "
+        "For your own cohort use --configfile; see examples/own_cohort.yaml."
     )

@@ -45,10 +45,10 @@ def refuse_unrecorded(results: Results) -> None:
     names = [urlsafe_b64encode(str(path).encode()).decode() for path in made]
     if any(len(name) > 250 or (RECORDS / name).is_file() for name in names):
         return
-    found = f"Snakemake has no record of how they were made in {Path.cwd() / RECORDS}, so that no change could be noticed"
+    found = f"Snakemake has no record of how they were made in {Path.cwd() / RECORDS}, so no change could be noticed"
     advice = (
-        "start where the run was started before, with `results` written alike; or name another results folder; or add "
-        "--forceall to make everything again, or --forceall --touch to take the results as they are"
+        "start in the same folder as before, with `results` spelled the same; or set another results folder; or add "
+        "--forceall to make everything again, or --forceall --touch to accept the results"
     )
     raise InputError.of(f"results in {results.root}", found, advice)
 

@@ -37,7 +37,7 @@ class FailedJob:
         try:
             text = Path(self.logs[0]).read_text(encoding="utf-8", errors="replace")
         except OSError:
-            return ["it wrote no log: it was killed before it began"]
+            return ["it wrote no log: it was killed before it started"]
         lines = shown(text).splitlines()
         began = [number for number, line in enumerate(lines) if line.startswith(ERROR)]
         if began:

@@ -57,17 +57,15 @@ def with_features(
             f"{' and '.join(one)}: {len(ids)} slides ({', '.join(ids[:5])}, ...)"
             for one, ids in counts.items()
         )
-        raise InputError.of(
-            "features", f"at different magnifications ({listed})", "give every slide the same"
-        )
+        raise InputError.of("features", f"at different magnifications ({listed})", "give all slides the same")
     (there,) = sets
     if len(there) > 1:
         return dict(config), slides
     for section in ("slides", "model"):
         said = (given.get(section) or {}).get("magnifications")
         if said not in (None, *there):
-            found = f"{said}, but the features that are given are at {there[0]}"
-            problems.add(f"{section}.magnifications", found, "leave it out: it follows the features")
+            found = f"{said}, but the given features are at {there[0]}"
+            problems.add(f"{section}.magnifications", found, "remove it: it follows the features")
     problems.check()
     read = {"magnifications": there[0]}
     return merge(config, {"slides": read, "model": read}), slides

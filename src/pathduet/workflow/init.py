@@ -172,7 +172,7 @@ def init(
     write_text(config, _configuration(out.resolve(), bool(rows), cohorts, kinds, tables))
     found.next = [
         f"written: {', '.join(path.name for path in targets if path.name != 'slides.tsv' or rows)} in {out}",
-        f"next: read {config}, delete the tasks that you do not want (each trains every model), then",
+        f"next: read {config}, delete the tasks that you do not need (each trains every model), then",
         f"  pathduet check -c {config}",
         f"  pathduet run -c {config}",
     ]
@@ -185,11 +185,11 @@ def _check_targets(targets: Iterable[Path], force: bool) -> None:
     there = [path for path in targets if path.exists()]
     if any(path.resolve() == shipped for path in there):
         raise InputError.of(
-            "--out", "the folder of PathDuet's own config.yaml", "give another folder, such as mine"
+            "--out", "the folder of PathDuet's config.yaml", "give another folder, such as mine"
         )
     if there and not force:
         raise InputError.of(
-            "--out", f"{', '.join(map(str, there))} there already", "give another folder, or --force"
+            "--out", f"{', '.join(map(str, there))} exist already", "give another folder, or --force"
         )
 
 
@@ -200,7 +200,7 @@ def _find_slides(folder: Path, found: Written) -> list[SlideRow]:
     kinds = Counter(image.path.suffix.lower() for image in there.slides)
     found.lines.append(f"{folder}: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}")
     if passed_over := [f"{file.file}: {file.passed_over}" for file in there.files if file.passed_over]:
-        found.lists.append(("files not taken for slides", passed_over))
+        found.lists.append(("files that are not slides", passed_over))
     # a sheet is UTF-8
     unwritable = [image for image in there.slides if not _is_text(str(image.path))]
     if unwritable:
@@ -392,7 +392,7 @@ def _patients(table: pd.DataFrame, link: Link, cohort: str, found: Written) -> d
         found.lists.append(("rows without a usable patient id, left out", lost))
     if differ:
         said = [f"{p}, {name}: {', '.join(sorted(values))}" for (p, name), values in differ.items()]
-        found.lists.append(("cells that a patient's rows disagree about, left empty", said))
+        found.lists.append(("cells in which a patient's rows disagree, left empty", said))
     return patients
 
 
@@ -453,7 +453,7 @@ def _expression(
         part = matrix.iloc[:2000, 1:].apply(pd.to_numeric, errors="coerce").to_numpy()
         kind = "Whole numbers" if (part % 1 == 0).all() else "Numbers with fractions"
         seen = f"{kind} from {part.min():g} to {part.max():g}: --unit counts, tpm, fpkm, log2_tpm or zscore?"
-        found.lines.append(f"{shape}; not taken, because its unit is not said. {seen}")
+        found.lines.append(f"{shape}; not used, because its unit is not given. {seen}")
         return None
     report = ImportReport("init")
     measured = expression_of(matrix, unit, owners, report, TUMOURS, source=source, exact=True)
@@ -532,7 +532,7 @@ def _configuration(
 ) -> str:
     """Return the configuration as text: what is clear as entries, what is not as comments with the reason."""
     lines = [
-        "# Written by `pathduet init` and laid over the defaults, PathDuet's config.yaml, which says when to change what.",
+        "# Written by `pathduet init` and laid over the defaults, PathDuet's config.yaml, whose comments say when to change a key.",
         f"#     pathduet check -c {folder / 'config.yaml'}",
         f"results: {_yaml(str(folder / 'results'))}",
         "sheets:",
@@ -541,11 +541,11 @@ def _configuration(
     ]
     if len(cohorts) > 1:
         lines += [
-            f"# Patients: {', '.join(f'{name} {n}' for name, n in cohorts.items())}. Cohorts to be predicted only go to external.",
+            f"# Patients: {', '.join(f'{name} {n}' for name, n in cohorts.items())}. List cohorts that are only predicted under external.",
             f"cohorts: {{internal: {_yaml(list(cohorts))}, external: []}}",
         ]
-    lines += _entries("tasks", kinds, "What to predict; every task trains every model.")
-    lines += _entries("covariates", kinds, "What clinical baselines read.")
+    lines += _entries("tasks", kinds, "What to predict; each task trains every model.")
+    lines += _entries("covariates", kinds, "Covariates of the clinical baselines.")
     if not tables:
         lines.append(
             "# No expression: models of slides and covariates run. `pathduet init --expression FILE --unit tpm` adds it."
@@ -562,7 +562,8 @@ def _entries(section: str, kinds: Sequence[ColumnKind], about: str) -> list[str]
     entries = [kind for kind in kinds if kind.section == section]
     clear = any(not kind.doubt for kind in entries)
     lines = [
-        f"# {about}" + (" Entries behind # need your decision." if any(k.doubt for k in entries) else "")
+        f"# {about}"
+        + (" Entries commented out with # need your decision." if any(k.doubt for k in entries) else "")
     ]
     lines.append(f"{section}:" if clear else f"# {section}:")
     for kind in entries:

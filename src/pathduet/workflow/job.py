@@ -61,7 +61,7 @@ def _own_inputs(files: Mapping[str, str | Sequence[str]] | None, results: Result
     for path in dict.fromkeys(chain.from_iterable(named)):
         found[path] = FileContents(results.root / CONTENTS).of(path)
         if known.get(path, found[path]) != found[path]:
-            problems.add(path, "has changed since this run was started", "start it again")
+            problems.add(path, "changed after this run started", "start it again")
     problems.check()
     return found
 

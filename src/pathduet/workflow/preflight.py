@@ -89,7 +89,7 @@ def check_inputs(
     encodes = any(not slide.foreign for slide in used)
     problems.ask(_check_results, plan)
     if plan.slides and not used:
-        advice = "clear `exclude` of some, or leave the sheet out"
+        advice = "clear `exclude` for some, or remove the sheet"
         problems.add("sheets.slides", f"all {len(plan.slides)} slides are excluded", advice)
     problems.ask(check_series, used)
     known = started_with(plan.results.root, "checked").get("expression") == plan.expression_key
@@ -121,7 +121,9 @@ def check_series(slides: Iterable[SlideRow]) -> None:
         if instance is not None and instance.series:
             other = first.setdefault((slide.path.parent, instance.series), slide)
             if other is not slide:
-                found = f"{other.path.name} and {slide.path.name} are of one DICOM series, which is one slide"
+                found = (
+                    f"{other.path.name} and {slide.path.name} belong to one DICOM series, which is one slide"
+                )
                 problems.add(f"slides {other.slide_id} and {slide.slide_id}, path", found, "keep one row")
     problems.check()
 
@@ -130,7 +132,7 @@ def _check_results(plan: Plan) -> None:
     root = plan.results.root
     if set("{}") & set(str(root)):
         raise InputError.of(
-            "results", f"{str(root)!r} has braces", "Snakemake takes them for wildcards: rename it"
+            "results", f"{str(root)!r} has braces", "Snakemake treats them as wildcards: rename it"
         )
     there = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     if not there.is_dir():
@@ -163,7 +165,7 @@ def _check_folds(plan: Plan, tables: Sequence[ExpressionTable], lost: Collection
                 with problems.collected(where):
                     discretize(fitted["survival_days"], fitted["event"], task.bins)
             elif task.kind == "regression" and fitted["value"].nunique() < 2:
-                problems.add(where, "no two values that differ", "a regression needs some")
+                problems.add(where, "no two values that differ", "a regression needs them")
             for needed, those in (("slide", with_slides), ("expression", with_expression)):
                 if (plan.has_slides if needed == "slide" else tables) and not trained & those:
                     problems.add(where, f"no patient with a label and {needed}", "check ids and folds")
@@ -329,7 +331,11 @@ def check_features(
             continue
         parts = []
         for m, tiles in found.items():
-            at = f"{tiles.mpp:.3g} um/px, read as {m}" if tiles.mpp else f"unsaid, read as {m}"
+            at = (
+                f"{tiles.mpp:.3g} um/px, read as {m}"
+                if tiles.mpp
+                else f"magnification not stated, read as {m}"
+            )
             parts.append(f"{tiles.n} tiles of {tiles.width} numbers, {tiles.layout}, {tiles.encoder}, {at}")
             said[slide.slide_id] = {
                 "encoder": tiles.encoder,
@@ -361,7 +367,7 @@ def _cohort_lines(plan: Plan) -> list[str]:
     files = {s.slide_id: (s.path, s.scene, s.mask) for s in plan.slides if s.has_raw and not s.exclude}
     counted = Counter(files.values())
     if twice := [slide for slide, file in files.items() if counted[file] > 1]:
-        lines.append(f"warning: slides that name a file that another names, too: {_shown(twice)}")
+        lines.append(f"warning: slides that share a file with another: {_shown(twice)}")
     return [*lines, *site_warnings(plan)]
 
 
@@ -370,8 +376,8 @@ def site_warnings(plan: Plan) -> list[str]:
     if not (sites := plan.divided_sites):
         return []
     return [
-        f"warning: patients of {len(sites)} sites ({_shown(sites)}) are on both sides of folds: a model may know a hospital by its "
-        "stain. Set split.site_preserving: true"
+        f"warning: patients of {len(sites)} sites ({_shown(sites)}) are on both sides of folds: a model may recognise a hospital by its stain. "
+        "Set split.site_preserving: true"
     ]
 
 
@@ -404,10 +410,10 @@ def _label_lines(plan: Plan) -> list[str]:
             learned = set(fitted_labels(labels, plan.fold_table, fold, "strict")["label"])
             if absent := [name for name in task.classes if name not in learned]:
                 lines.append(f"  warning: fold {fold} is trained without {', '.join(absent)}")
-    lines += [f"{model} is left out: {reason}" for model, reason in plan.left_out.items()]
+    lines += [f"{model} is omitted: {reason}" for model, reason in plan.left_out.items()]
     covariates = [name for name, kind in plan.config["covariates"].items() if kind is not None]
     if absent := [name for name in covariates if name not in plan.patients.columns]:
-        lines.append(f"covariates that are no column of the sheet: {', '.join(absent)}")
+        lines.append(f"covariates without a column in the sheet: {', '.join(absent)}")
     return lines
 
 
@@ -430,16 +436,16 @@ def _expression_lines(plan: Plan, tables: Sequence[ExpressionTable]) -> list[str
             f"{len(patients & sampled & with_slides)} patients with slides and expression, "
             f"{len((patients & with_slides) - sampled)} slide-only, "
             f"{len((patients & sampled) - with_slides)} expression-only, "
-            f"{len(sampled - patients)} samples' patients unknown to the sheet"
+            f"{len(sampled - patients)} samples of patients that are not in the sheet"
         )
         lines += [f"  warning: {warning}" for warning in table.warnings]
         used = table.samples[table.samples["patient_id"].isin(patients)]
         counted = Counter(zip(used["patient_id"], used["slide_id"]))
         if several := sorted({patient for (patient, _), n in counted.items() if n > 1}):
-            lines.append(f"  warning: of several samples of a patient the mean counts: {_shown(several)}")
+            lines.append(f"  warning: several samples of a patient are averaged: {_shown(several)}")
         elsewhere = sorted(set(used["slide_id"]) - {"", *(slide.slide_id for slide in plan.slides)})
         if plan.has_slides and elsewhere:
-            lines.append(f"  warning: samples of slides that the sheet does not have: {_shown(elsewhere)}")
+            lines.append(f"  warning: samples of slides that are not in the sheet: {_shown(elsewhere)}")
     found = (f"{len(common & set(genes))}/{len(genes)} {name}" for name, genes in listed.items())
     lines.append(f"{len(common)} genes in all tables; of the gene lists {', '.join(found)}")
     return lines
