@@ -68,7 +68,7 @@ def simulate(
     workers: Annotated[int, typer.Option(min=1, help="Processes that render slides.")] = 2,
     overwrite: Annotated[bool, typer.Option(help="Replace a cohort made with other parameters.")] = False,
 ) -> None:
-    """Write a phantom cohort with known truth: slides, expression, survival, and what they were made from."""
+    """Write a simulated cohort with known truth: slides, expression, survival and the latent variables."""
     from pathduet.phantom import simulate as make
 
     given = {"patients": patients, "external": external, "seed": seed}
@@ -98,7 +98,7 @@ def init(
     ] = "",
     force: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
-    """Start with a folder of slides and a table of labels: writes slides.tsv, patients.tsv and config.yaml, and says what it found."""
+    """Start with a folder of slides and a table of labels: write slides.tsv, patients.tsv, config.yaml and a report."""
     from pathduet.workflow.init import init as start
 
     told = start(
@@ -124,7 +124,7 @@ def check(
         Path, typer.Option(exists=True, file_okay=False, help="Working directory of the run, as snakemake's.")
     ] = Path(),
 ) -> None:
-    """Look at everything a run would read and say what will be used, what will be skipped, and why.
+    """Check everything that a run would read: what will be used, what will be skipped, and why.
 
     Exit status: 0 ready; 2 the input has problems; 3 ready, but some slides will be lost.
     """
@@ -208,7 +208,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Slides processed at a time.")
 def tile(
     source: Source, results: ResultsFolder = Path("results"), config: Config = None, workers: Workers = 1
 ) -> None:
-    """Find tissue and lay the 10x and 20x tiles. Exit status 3 if slides were lost."""
+    """Find tissue and place the 10x and 20x tiles. Exit status 3 if slides were lost."""
     _run_stages("tile", source, results, config, workers)
 
 
@@ -252,7 +252,7 @@ def status(
         typer.Option("--verify", help="Compare every file with its checksum; exit status 5 if one differs."),
     ] = False,
 ) -> None:
-    """Say how far a run is, from its files. Exit status: 0 complete; 3 complete, but slides were lost; 4 not complete."""
+    """Show how far a run is, from its files. Exit status: 0 complete; 3 complete, but slides were lost; 4 not complete."""
     from pathduet.report.summary import headline, lost_in, recorded_config
     from pathduet.results import Results
     from pathduet.workflow.status import read_progress, status_lines
@@ -290,7 +290,7 @@ def compare(
 def models(
     name: Annotated[str | None, typer.Argument(help="One model, to explain each of its settings.")] = None,
 ) -> None:
-    """List the models of the comparison: what each learns from and predicts from, its settings, whose idea it is."""
+    """List the models of the comparison: what each learns from and predicts from, its settings and its source."""
     from rich.console import Console
 
     from pathduet.catalogue import find

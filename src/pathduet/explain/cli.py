@@ -220,7 +220,7 @@ def view(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
-    """Show viewer pages from a small server on this machine alone, until Ctrl-C."""
+    """Show viewer pages from a local server until Ctrl-C."""
     import webbrowser
     from urllib.parse import quote
 

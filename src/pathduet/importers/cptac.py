@@ -40,7 +40,7 @@ def import_cptac(
         bool, typer.Option(help="Keep patients without a usable survival for the other tasks.")
     ] = False,
 ) -> ImportReport:
-    """Turn a clinical sheet, an expression matrix and a folder of slides into sheets.
+    """Convert a clinical sheet, an expression matrix and a folder of slides to sheets.
 
     The clinical sheet has one row a slide or a patient: Patient ID, WSI_ID, event, OS (days), molecular findings. Samples are
     case ids (``C3L-00104``), or begin with one and say what they are (``C3L-00104-T``; ``.N``, ``-NAT`` and ``-A`` are normal tissue);

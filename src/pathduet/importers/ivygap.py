@@ -63,7 +63,7 @@ def import_ivygap(
         bool, typer.Option(help="Assume that all patients have died: the tables have no vital status.")
     ] = False,
 ) -> ImportReport:
-    """Turn the Institute's tables into sheets; a patient is a tumour.
+    """Convert the Institute's tables to sheets; a patient is a tumour.
 
     The folder holds ``fpkm_table.csv``, ``columns-samples.csv`` and ``rows-genes.csv`` (the RNA archive; without it,
     there are clinical values and slides only), and ``tumor_details.csv`` or ``sub_block_details.csv``. The archive has no IDH

@@ -37,7 +37,7 @@ def import_table(
     samples: Annotated[Path | None, typer.Option(help="Table: sample_id, patient_id.")] = None,
     slides: Annotated[Path | None, typer.Option(help="Table: slide_id, patient_id, path.")] = None,
 ) -> ImportReport:
-    """Turn a table of patients, an expression matrix and a list of slides into sheets.
+    """Convert a table of patients, an expression matrix and a list of slides to sheets.
 
     Patients have one or several rows; columns have their usual names, or those that `column` says. Without `samples` a sample is
     named like its patient, or begins with that name and says what it is (``P1-T``, ``P1.N``); one a patient is taken.

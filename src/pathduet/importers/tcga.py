@@ -66,7 +66,7 @@ def import_tcga(
     column: Column = None,
     event_means: EventMeans = None,
 ) -> ImportReport:
-    """Turn downloads of any TCGA project into sheets.
+    """Convert downloads of any TCGA project to sheets.
 
     Whose a STAR-counts file is stands in the sample sheet or in the cart's metadata: at least one of them is needed where there
     are such files. Of several clinical tables the first wins where two know a value; of survival, the latest follow-up of all

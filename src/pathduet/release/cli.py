@@ -21,7 +21,7 @@ def export(
         str, typer.Option(help="distilled, student, teacher, or another trained model.")
     ] = "distilled",
 ) -> None:
-    """Put a trained model into one folder: all that `pathduet predict` needs, with checksums and a model card."""
+    """Export a trained model as one folder: everything that `pathduet predict` needs, with checksums and a model card."""
     from pathduet.release.contents import MANIFEST, verify
     from pathduet.release.export import export_release
 

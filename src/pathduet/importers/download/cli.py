@@ -49,7 +49,7 @@ def gdc(
         float, typer.Option(min=0.0, help="Seconds before the first retry; doubled each time.")
     ] = 1.0,
 ) -> None:
-    """Fetch a manifest's files; run it again to go on. Exit status: 0 all there; 3 some failed (listed)."""
+    """Download a manifest's files; run it again to continue. Exit status: 0 complete; 3 some failed (listed)."""
     from pathduet.importers.download import gdc as commons
     from pathduet.importers.download.http import Client
     from pathduet.importers.download.manifest import read_manifest
