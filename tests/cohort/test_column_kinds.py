@@ -31,7 +31,7 @@ def test_endpoints_are_pairs_of_one_name(event: str, cells: list[str], entry: ob
     kind = only(os_months=TIMES, **{event: cells * 3})
     assert kind.entry == {"kind": "survival", "time": "os_months", "event": entry, "unit": "months"}
     assert (kind.name, kind.doubt) == ("os", "")
-    assert f"it happened to 3 ({event} = {cells[0]})" in kind.counts
+    assert f"3 events ({event} = {cells[0]})" in kind.counts
 
 
 def test_several_endpoints_keep_to_their_own() -> None:

@@ -217,7 +217,7 @@ def _survival(
         "unit": unit or "days",
     }
     happened = sum(e == observed for _, e in pairs)
-    counts = f"{len(pairs)} patients, it happened to {happened} ({event} = {observed})"
+    counts = f"{len(pairs)} patients, {happened} events ({event} = {observed})"
     return ColumnKind(
         (time, event),
         "survival",
