@@ -62,7 +62,7 @@ def test_a_drawing_counts_as_is_stated_or_as_it_says_and_nothing_is_guessed():
         assert stated_frame("", "", there_is_one_corner, size0) == LEVEL0
     for stated, own, known, said in (
         ("", "", bounds, "does not state its frame.*30 x 40 pixels at .10, 20."),
-        ("level0", "qupath", bounds, "frame is qupath, but level0 is stated"),
+        ("level0", "qupath", bounds, "frame qupath, but level0 is given"),
         ("", "omero", bounds, "'omero'"),
         ("qupath", "", None, "there is no raw slide to say where that starts"),
     ):

@@ -150,7 +150,7 @@ def test_a_dicom_series_is_one_slide_and_found_by_its_folder(tmp_path: Path) -> 
     check_series(slides)
     twice = [SlideRow(f"S{i}", "P1", "c", tmp_path / f"s/P1/{i}.dcm") for i in range(2)]
     with pytest.raises(
-        InputError, match=r"slides S0 and S1, path: 0\.dcm and 1\.dcm are of one DICOM series"
+        InputError, match=r"slides S0 and S1, path: 0\.dcm and 1\.dcm belong to one DICOM series"
     ):
         check_series(twice)
 
@@ -192,7 +192,7 @@ def matrix(path: Path, samples: list[str], *, turned: bool = False) -> Path:
 def test_expression_is_taken_either_way_round_once_its_unit_is_said(breast: Path, turned: bool) -> None:
     table = matrix(breast / "m.tsv", [f"P{i:02d}" for i in range(3, 26)], turned=turned)
     text = init(breast / "labels.csv", breast / "no", slides=breast / "slides", expression=table)
-    assert "its unit is not said" in text
+    assert "its unit is not given" in text
     assert resolve(read(breast / "no" / "config.yaml"))["expression"]["tables"] == []
     text = init(breast / "labels.csv", breast / "o", slides=breast / "slides", expression=table, unit="tpm")
     assert "23 of them of 23 patients" in text
