@@ -180,7 +180,7 @@ def report(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Read the command line."""
     line = CommandLine(__doc__)
-    runs = line.runs(execute, range(10))
+    runs = line.runs(execute)
     runs.add_argument("--grounds", choices=list(GROUNDS), nargs="+", default=list(GROUNDS))
     runs.add_argument("--arms", nargs="+", help="only these")
     runs.add_argument("--patients", type=int, default=240)
