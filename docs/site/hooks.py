@@ -95,9 +95,6 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Search from file:// needs a small script that the theme would fetch from a server; ours lies beside the pages."""
-    output = output.replace(
-        "<pre><span></span><code>", '<pre><span></span><code tabindex="0">'
-    )  # keys scroll it, too
     depth = page.url.count("/")
     return output.replace("https://unpkg.com/iframe-worker/shim", "../" * depth + f"assets/{_SHIM}")
 
