@@ -58,7 +58,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     },
     "fifteen_models": {
         "tasks": {"receptor": BREAST["receptor"]}, "cohorts": {"external": []},
-        "comparison": {"models": ["abmil", "transmil", "snn", "mcat", "cmta", "survpath", "mmp", "sml", "lm", "concat", "add", "bilinear"]},
+        "comparison": {"models": ["abmil", "transmil", "snn", "mcat", "cmta", "survpath", "mmp", "sml", "lm", "concat", "add"]},
     },
     "slides_only": {"tasks": {"receptor": BREAST["receptor"]}, "expression": {"tables": []},
                     "cohorts": {"external": []}},
@@ -133,7 +133,7 @@ def fake_predictions(
     rows = rows[rows["patient_id"].isin(truth.index)]
     facts = truth.loc[rows["patient_id"]]
     table = rows[["slide_id", "patient_id", "cohort"]].reset_index(drop=True).assign(part=part, fold=fold)
-    n, signal = len(table), SIGNAL[model]
+    n, signal = len(table), SIGNAL.get(model, 0.7)
     if task.kind == "survival":
         time = facts["survival_days"].to_numpy(dtype=float)
         table["survival_days"], table["event"] = time, facts["event"].to_numpy()
