@@ -151,7 +151,7 @@ def run(
     config: Config = None,
     cores: Annotated[int | None, typer.Option(min=1, help="Cores to use; all without.")] = None,
     profile: Annotated[
-        str | None, typer.Option(help="How jobs run: slurm, or the folder of a profile of your own.")
+        str | None, typer.Option(help="How jobs run: slurm, or the folder of your own profile.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would run.")] = False,
 ) -> None:

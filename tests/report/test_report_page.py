@@ -285,7 +285,7 @@ def test_failed_models_missing_files_and_broken_files_are_gaps_with_reasons(
         "Teacher (slides + expression): no result in fold 1.", "Student (slides only): no result in folds 0, 1, 2.",
         "genes/fold-2.h5ad: cannot be read", "Teacher (slides + expression): no result in fold 0. Cannot be read: ParserError", "mask.png: UnidentifiedImageError",
         "thumbnail.png is not there", "tables/external_survival.tsv: not there", "provenance.json: not there", "patients.tsv: not there",
-        "participation.tsv: not there", "There is no file in benchmarks/",
+        "participation.tsv: not there", "There are no files in benchmarks/",
         "No training curve of survival, Teacher, fold 1.",
     ):  # fmt: skip
         assert words in gaps, words

@@ -341,7 +341,7 @@ def _every_fold(table: pd.DataFrame, words: Words) -> Iterator[TableSection]:
     heads = [name.replace("fold_", "Fold ") for name in folds]
     yield TableSection("Every fold", [*first, "Model", "Metric", *heads], values)
     if missing:
-        yield TableSection("Holes", [*first, "Model", "Metric", "Why there is no number"], missing)
+        yield TableSection("Holes", [*first, "Model", "Metric", "Why a number is missing"], missing)
 
 
 def _cell(text: str) -> str:

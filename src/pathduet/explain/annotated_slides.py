@@ -87,7 +87,9 @@ class AnnotatedSlides:
             return None
         legend, (grids, about) = self._legend(), read_grids(features)
         if not about["width"]:
-            self.problems.append(f"slide {slide_id}: no tiles.h5 beside its features says how large it is")
+            self.problems.append(
+                f"slide {slide_id}: its size is unknown: there is no tiles.h5 beside its features"
+            )
             return None
         size = (about["width"], about["height"])
         annotation = read_annotation(slide_id, path, size, about["mpp"], legend, self._frame, about["bounds"])

@@ -339,7 +339,7 @@ def explain_gene_attention(run: TaskRun) -> dict[str, Any]:
         write_tsv(run.out_dir / name, one)
     gains = [f"{name}_gain_{m}" for name in run.subspaces for m in MAGNIFICATIONS]
     if len(table) and table[gains].isna().all(axis=None):
-        reasons.append("no annotated test slide: where genes look cannot be told by structure")
+        reasons.append("no annotated test slide: attention by structure is undefined")
     return {"message": _message(table), "reasons": list(dict.fromkeys([*reasons, *annotated.problems]))}
 
 

@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Expression = Mapping[str, NDArray[np.floating]]
-NO_PLACES = "nothing tells where its tiles lie"
-NO_PLACES_ADVICE = "there is no map of it: make features with coordinates, and give its mpp in slides.tsv if they are micrometres"
+NO_PLACES = "the positions of its tiles are unknown"
+NO_PLACES_ADVICE = (
+    "it has no map: make features with coordinates, and give its mpp in slides.tsv if they are micrometres"
+)
 POINT_COLUMNS = ("magnification", "attention", "group", "key", "tile", "x", "y", "mass")
 
 
@@ -201,7 +203,7 @@ def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
         elif checked(tiles).is_file():
             with h5py.File(tiles, "r") as file:
                 if str(file.attrs.get("slide_id", about["slide_id"])) != about["slide_id"]:
-                    raise KeyError("tiles.h5 beside it is another slide's")
+                    raise KeyError("the tiles.h5 beside it belongs to another slide")
                 about |= {"width": int(file.attrs["width"]), "height": int(file.attrs["height"])}
                 about["bounds"] = file.attrs.get("bounds")
         if about["bounds"] is not None:

@@ -89,7 +89,7 @@ def _looks_like(raw: RawTable, unit: str) -> tuple[str, str] | None:
         return None
     if (found := _floor(values)) is not None:
         undo = "undo the logarithm, set negative values to 0, and declare the original unit (TPM: tpm)"
-        return f"the lowest value, {found[0]:g}, stands in {found[1]:.0%} of the cells: {found[2]}", undo
+        return f"the lowest value, {found[0]:g}, is in {found[1]:.0%} of the cells: {found[2]}", undo
     finite = np.isfinite(values)
     below = float((finite & (values < 0)).sum() / max(finite.sum(), 1))
     if unit == "zscore":

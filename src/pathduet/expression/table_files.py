@@ -98,7 +98,7 @@ def read_table(path: Path) -> tuple[list[str], pd.DataFrame, int]:
             )
         elif name.endswith(".parquet"):
             if find_spec("pyarrow") is None:
-                advice = "pip install 'pathduet[parquet]', or hand in .tsv.gz or .h5ad"
+                advice = "pip install 'pathduet[parquet]', or give .tsv.gz or .h5ad"
                 raise InputError.of(f"expression table {path.name}", "Parquet needs pyarrow", advice)
             frame, first_row = pd.read_parquet(path), 2
             if frame.index.name in GENE_COLUMNS:

@@ -248,7 +248,7 @@ def _write_config(out: Path, cohort: str, entry: Mapping[str, Any] | None) -> No
     import yaml
 
     head = (
-        "# Written by `pathduet import`; move external cohorts to `external`. What to predict goes into a file beside it\n"
+        "# Written by `pathduet import`; move external cohorts to `external`. Put what to predict into a file beside it\n"
         "# (`preset: glioma`, or tasks of your own): snakemake --configfile this.yaml mine.yaml\n"
     )
     write_text(out / "cohorts.yaml", head + yaml.safe_dump(_config_of(out, cohort, entry), sort_keys=False))

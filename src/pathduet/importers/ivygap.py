@@ -225,4 +225,4 @@ def _match(samples: pd.DataFrame, slides: list[dict[str, Any]], report: ImportRe
         )
     alone = chosen.count("")
     if alone:
-        report.choose(f"{alone} RNA samples without a slide of their block stand for their patient")
+        report.choose(f"{alone} RNA samples without a slide of their block are assigned to their patient")

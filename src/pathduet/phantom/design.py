@@ -191,7 +191,7 @@ class FileDesign(Design):
                 "without_slides", f"{apart:g} with without_expression", "let both add up to 1 at most"
             )
         if self.plan.get("without_slides") and not self.sheets["patients"]:
-            problems.add("sheets.patients", "null", "patients without slides need a sheet of their own")
+            problems.add("sheets.patients", "null", "patients without slides need a separate sheet")
         problems += label_problems(self.plan)
         problems.check()
 

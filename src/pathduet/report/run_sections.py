@@ -72,9 +72,9 @@ def _terms(found: Findings) -> list[tuple[str, str]]:
     if found.has_slides:
         subspaces = list(found.config["subspaces"])
         terms += [
-            ("Silhouette", "How much closer a patient lies to its own class than to the next one in the representation, from -1 to 1; "
+            ("Silhouette", "How much closer a patient is to its own class than to the nearest other one in the representation, from -1 to 1; "
              "0 = classes overlap."),
-            ("Prototype", f"A slide-only model of the method gathers a slide's tiles into groups, one for each subspace ({', '.join(subspaces)}), "
+            ("Prototype", f"A slide-only model of the method groups a slide's tiles, one group for each subspace ({', '.join(subspaces)}), "
              "and predicts from their weighted means."),
             ("Dice, recall", "Overlap of a prototype's tiles with annotated tissue: 2 x common / (one + the other), and the share of "
              "the annotated tiles that it holds."),
@@ -110,7 +110,7 @@ def times(found: Findings, drawer: Drawer) -> Section:
     section = Section("times", "Time and memory", "Covers the jobs that ran; reused results keep the numbers of the run that made them.")  # fmt: skip
     jobs = found.benchmarks
     if jobs.empty:
-        section.blocks.append(gap("No times.", "There is no file in benchmarks/."))
+        section.blocks.append(gap("No times.", "There are no files in benchmarks/."))
         return section
     rules = (
         jobs.groupby("rule")

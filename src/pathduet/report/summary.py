@@ -163,6 +163,6 @@ def closing_lines(
         return lines, len(lost)
     lines = _slide_lines(folder)
     lines.append(
-        f"The run did not finish: see the error above and {folder / 'logs'}; start it again to go on."
+        f"The run did not finish: see the error above and {folder / 'logs'}; start it again to continue."
     )
     return lines, len(lost)

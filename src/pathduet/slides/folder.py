@@ -177,7 +177,7 @@ class _Search:
     def finish(self) -> FoundSlides:
         """Give ids, and decide about plain pictures."""
         if self._slides:
-            why = "plain pictures beside whole-slide images (a sheet, or a folder of their own, makes them slides)"
+            why = "plain pictures beside whole-slide images (use a sheet or a separate folder to make them slides)"
             for picture in self._pictures:
                 self._pass_over(picture, why)
         else:

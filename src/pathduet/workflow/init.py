@@ -307,7 +307,7 @@ def _link(table: pd.DataFrame, names: Mapping[str, set[str]], what: str, source:
         shown = "; ".join(
             f"{column}: {next(filter(None, values), '')}" for column, values in list(cells.items())[:6]
         )
-        advice = f"a column must hold the names of the {what}, or the patient ids that these names begin with"
+        advice = f"a column must hold the names of the {what}, or the patient ids at the start of these names"
         raise InputError.of(
             source, f"no column matches the {what} ({first} ...); its columns hold {shown}", advice
         )
@@ -322,11 +322,11 @@ def _link(table: pd.DataFrame, names: Mapping[str, set[str]], what: str, source:
         if patient:
             how += f", {patient!r} the patients"
         elif slide != named and not all(patient_of(cell[:12]) for cell in cells[slide] if cell):
-            how += "; no column of patients was found (--id-column names one), so each of them is a patient of its own"
+            how += "; no column of patients was found (--id-column names one), so each of them counts as a patient"
         matched, columns = exact[slide], [slide, patient]
     else:
         patient = chosen or (named if named in by_start else _only(by_start, begin, source))
-        how = f"column {patient!r} holds the patients, whose ids the names of the {what} begin with"
+        how = f"column {patient!r} holds the patient ids at the start of the names of the {what}"
         matched, columns = begin[patient], [patient, *(column for column in cells if exact[column])]
     called = {
         row: _patient_name(cell, whole=bool(patient)) for row, cell in enumerate(cells[patient or columns[0]])

@@ -108,7 +108,7 @@ def write_heatmaps(
         else:
             name = maps.tiles.attrs["slide_id"]
             _write_page(
-                out / "viewer", f"No viewer of slide {name}: there is no raw slide of known pixel size."
+                out / "viewer", f"No viewer of slide {name}: there is no raw slide with a known pixel size."
             )
         written.append(out / "viewer" / "index.html")
     return written
@@ -141,7 +141,7 @@ def lost_reason(results: Results, slide_id: str) -> str | None:
 
 
 def without_map(results: Results, slide_id: str) -> str | None:
-    """Return why there can be no map of a slide: it was lost, or nothing tells where its tiles lie; None if there can be one."""
+    """Return why there can be no map of a slide: it was lost, or the positions of its tiles are unknown; None if there can be one."""
     if reason := lost_reason(results, slide_id):
         return f"it was lost ({reason})"
     with open_features(features_of(results, slide_id)) as file:

@@ -80,8 +80,7 @@ def viewer_html(maps: SlideMaps, pyramid: Pyramid) -> str:
     library, script, css = vendor.openseadragon(), shipped(_HERE, "viewer.js"), shipped(_HERE, "viewer.css")
     about = maps.tiles.attrs
     notes = [
-        "1 = an equal share of all tiles; colours end at the 99th percentile. Tiles without colour are no tokens of "
-        "the model.",
+        "1 = an equal share of all tiles; colours end at the 99th percentile. Tiles without colour are not tokens of the model.",
         naming_note(maps),
         f"{pyramid.unreadable} parts of the slide cannot be decoded and are white."
         if pyramid.unreadable

@@ -15,7 +15,9 @@ _API = "https://api.gdc.cancer.gov"
 
 @app.command()
 def manifest(
-    out: Annotated[Path, typer.Option(help="Manifest to write; the sample sheet and metadata go beside it.")],
+    out: Annotated[
+        Path, typer.Option(help="Manifest to write; the sample sheet and metadata are written beside it.")
+    ],
     project: Annotated[list[str], typer.Option(help="Such as TCGA-BRCA; repeatable.")],
     kind: Annotated[
         list[str] | None,
