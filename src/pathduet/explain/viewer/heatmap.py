@@ -200,4 +200,7 @@ def maps_title(maps: SlideMaps) -> str:
 def maps_caption(maps: SlideMaps) -> str:
     """Return what the colours mean, and what the prototypes' names rest on."""
     points = f" Dots: the {POINTS} points read with most attention." if len(maps.points) else ""
-    return "1 = an equal share of all tiles; colours end at the 99th percentile. Tiles without colour are not tokens of the model.{points} {naming_note(maps)}"
+    return (
+        "1 = an equal share of all tiles; colours end at the 99th percentile. Tiles without colour are not tokens "
+        f"of the model.{points} {naming_note(maps)}"
+    )
