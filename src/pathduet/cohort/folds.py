@@ -59,13 +59,11 @@ def read_fold_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 def fold_parts(folds: pd.DataFrame, fold: int) -> dict[str, str]:
     """Return ``train`` or ``test`` of each patient in the cross-validation; all others are ``external``."""
-    known = sorted({int(value) for value in folds["fold"]})
-    if fold not in known:
-        raise InputError.of("folds", f"no fold {fold}", f"the folds are {known}")
-    return {
-        str(patient): "test" if int(value) == fold else "train"
-        for patient, value in zip(folds["patient_id"], folds["fold"], strict=True)
-    }
+    numbers = folds["fold"].astype(int)
+    if fold not in set(numbers):
+        raise InputError.of("folds", f"no fold {fold}", f"the folds are {sorted(set(numbers))}")
+    parts = (numbers == fold).map({True: "test", False: "train"})
+    return dict(zip(folds["patient_id"].astype(str), parts, strict=True))
 
 
 def fitted_labels(labels: pd.DataFrame, folds: pd.DataFrame, fold: int, protocol: str) -> pd.DataFrame:
