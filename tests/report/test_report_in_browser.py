@@ -89,7 +89,7 @@ def test_fifteen_models_are_readable_on_a_small_laptop(
     with Browser(chromium, tmp_path, (1300, 900)) as browser:
         browser.open(fifteen_models[0].as_uri())
         browser.wait("document.documentElement.dataset.pictures")
-        rows = browser.value("document.querySelector('#table-receptor').tBodies[0].rows.length")
+        rows = browser.value("document.querySelector('#table-metrics-receptor').tBodies[0].rows.length")
         assert rows >= 15
         assert (
             browser.value(
@@ -103,10 +103,10 @@ def test_fifteen_models_are_readable_on_a_small_laptop(
             ".map(([text, b]) => [text, b.left, b.top, b.bottom, b.height])"
         )
         left = min(one[1] for one in names)
-        column = sorted((one for one in names if one[1] < left + 150), key=lambda one: one[2])
+        column = sorted((one for one in names if one[1] < left + 75), key=lambda one: one[2])
         models = [one for one in column if one[0] and not one[0].replace(".", "").isdigit()]
         assert len(models) >= 15
-        assert min(one[4] for one in models) >= 10
+        assert min(one[4] for one in models) >= 9
         assert all(low[2] >= high[3] - 2 for high, low in itertools.pairwise(models))
 
 
