@@ -423,11 +423,15 @@ class Plan:
     def _slide_settings(self) -> SlideSettings:
         return SlideSettings.from_mapping(self.config)
 
+    @cached_property
+    def _rows(self) -> Callable[[str], list[dict[str, Any]]]:
+        """A batch's slides as plain values, the same for all of its stages."""
+        return cache(lambda batch: [slide.to_plain() for slide in self.batches[batch]])
+
     def stage_job(self, stage: str, batch: str) -> Job:
         """Tiles, stains or features of a batch. Stages after the first know its slides by what the one before wrote."""
         slides = self.batches[batch]
-        rows = [slide.to_plain() for slide in slides]
-        given = {"stage": stage, "slides": rows, "sections": self._slide_sections}
+        given = {"stage": stage, "slides": self._rows(batch), "sections": self._slide_sections}
         facts: list[Any] = [settings_of(stage, self._slide_settings), self.limits.get(f"{stage} {batch}")]
         facts += [self._slide_facts(slide) for slide in slides] if stage == "tile" else []
         return Job(given, decided_by=self._decisive(facts))
