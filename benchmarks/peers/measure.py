@@ -1,0 +1,108 @@
+"""Measures one peer on one slide, in the peer's own environment; its last line of output is JSON. Run by ../peers.py.
+
+An adapter beside this file hands over a class with
+
+    tile(slide)            tissue and tiles by the peer's defaults, written where the peer writes them: the object that `read` takes
+    count(tiles)           how many tiles these are
+    read(tiles, numbers)   yields some of the tiles as (224, 224, 3) uint8 arrays (or what the peer hands to its network)
+    whole(slide, network)  the peer's own way from the slide to features; returns how many tiles were encoded
+    normaliser(tiles)      optional, once fitted: a function that returns the function from tile to tile
+    network()              optional: a function that encodes ENCODED tiles, where it is not torch as it comes
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+READ, ENCODED, REPEATS = 400, 8, 3
+
+
+def timed(action: Callable[[], object], repeats: int = REPEATS) -> list[float]:
+    """Return the median CPU and wall seconds of an action."""
+    taken = []
+    for _ in range(repeats):
+        began = time.process_time(), time.perf_counter()
+        action()
+        taken.append((time.process_time() - began[0], time.perf_counter() - began[1]))
+    return [statistics.median(column) for column in zip(*taken)]
+
+
+def free_network() -> Any:
+    """Return a network that costs next to nothing: 4 x 4 means of each channel."""
+    from torch import nn
+
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten()).eval()
+
+
+def _resnet50() -> Callable[[], object]:
+    import torch
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    network = resnet50(weights=None).eval()
+    network.fc = torch.nn.Identity()
+    batch = torch.rand(ENCODED, 3, 224, 224)
+
+    def encode() -> object:
+        with torch.inference_mode():
+            return network(batch)
+
+    return encode
+
+
+def _spread(count: int, most: int) -> list[int]:
+    most = min(count, most)
+    return [i * count // most for i in range(most)]
+
+
+def slide_parts(peer: Any, slide: str) -> dict[str, Any]:
+    """Time the whole way and its parts, each after a first call that is not counted: imports and first touches are in `first`.
+
+    The whole way comes first, so that the peak of memory is its own; its network is free.
+    """
+    network = free_network()
+    found: dict[str, Any] = {"encoded": peer.whole(slide, network)}
+    found["whole"] = timed(lambda: peer.whole(slide, network))
+    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    tiles = peer.tile(slide)
+    found |= {"tile": timed(lambda: peer.tile(slide)), "tiles": peer.count(tiles)}
+    numbers = _spread(peer.count(tiles), READ)
+    images = list(peer.read(tiles, numbers))
+    found["read"] = [s / len(images) for s in timed(lambda: sum(1 for _ in peer.read(tiles, numbers)))]
+    if hasattr(peer, "normaliser"):
+        some = images[: getattr(peer, "NORMALISED", READ)]
+        normaliser = peer.normaliser(tiles)
+        # loaded anew each time, so that nothing of these tiles is known beforehand
+        found["normalise"] = [s / len(some) for s in timed(lambda: list(map(normaliser(), some)))]
+    return found
+
+
+def slide_and_encoder(peer: Any, slide: str) -> dict[str, Any]:
+    """Time the slide's parts, and a ResNet50 on tiles in memory by the engine that the peer runs it with."""
+    found = slide_parts(peer, slide)
+    encode = peer.network() if hasattr(peer, "network") else _resnet50()
+    encode()
+    return found | {"encode": [s / ENCODED for s in timed(encode)]}
+
+
+def first(peer: Any, slide: str) -> dict[str, Any]:
+    """Time from the start of the process to the first tile in memory."""
+    tiles = peer.tile(slide)
+    next(iter(peer.read(tiles, [0])))
+    return {"first": [time.process_time(), time.time() - float(os.environ["PEER_BEGAN"])]}
+
+
+def main(adapter: Callable[[], Any]) -> None:
+    """Run the part that the command line names: PART SLIDE."""
+    part, slide = sys.argv[1:3]
+    result = {"first": first, "slide": slide_parts, "slide-and-encoder": slide_and_encoder}[part](
+        adapter(), slide
+    )
+    print("\n" + json.dumps(result))
