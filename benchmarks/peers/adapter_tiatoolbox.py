@@ -70,7 +70,7 @@ class TIAToolbox:
         )
         import zarr
 
-        return len(zarr.open(str(next(iter(found.values()))))["features"])
+        return zarr.open(str(next(iter(found.values()))))["features"].shape[0]
 
 
 main(TIAToolbox)
