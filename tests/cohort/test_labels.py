@@ -87,7 +87,7 @@ def test_which_value_means_that_it_happened_is_the_users_to_say() -> None:
         words, task("survival", time="t", event="e")
     )
     three = cohort(t=["1", "2", "3"], e=["Dead", "Alive", "Lost"])
-    assert "Alive, Lost beside Dead" in refused(three, said)
+    assert "Alive, Lost besides Dead" in refused(three, said)
 
 
 @pytest.mark.parametrize(

@@ -301,7 +301,7 @@ def test_no_common_gene_no_listed_gene_and_no_training_sample_are_refused() -> N
     with pytest.raises(InputError, match="none of the 1 tumor genes"):
         listed = {"tumor": ["NONE"], "tme": TME}
         prepare.build(tables, patients, folds, 0, listed, prepare.MatrixSettings())
-    with pytest.raises(InputError, match=r"all 5 measured inner genes .* too; say where .*shared_genes"):
+    with pytest.raises(InputError, match=r"all 5 measured inner genes are also .*; set .*shared_genes"):
         listed = {"tumor": TUMOR, "inner": TUMOR[:5]}
         prepare.build(tables, patients, folds, 0, listed, prepare.MatrixSettings())
     with pytest.raises(InputError, match="samples to select"):

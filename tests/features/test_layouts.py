@@ -244,7 +244,7 @@ def test_a_batch_is_pointed_to_and_losses_have_reasons(
     assert (tmp_path / "m.tsv").read_text().split("\t")[-1] == first.split("\t")[-1]
     with h5py.File(good, "r+") as file:
         file["feats"][0] = 0
-    with pytest.raises(InputError, match=r"slide good, good\.h5: has changed since"):
+    with pytest.raises(InputError, match=r"slide good, good\.h5: changed after"):
         verify_features(out, ["good"])
     few = ForeignSettings(layout=None, min_tiles=1000, default_mpp=None)
     assert take_batch(rows[:1], out.root, few, tmp_path / "m.tsv")[0].reason == "too_few_tiles"

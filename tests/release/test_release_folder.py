@@ -176,7 +176,7 @@ def test_a_network_of_somebodys_own_code_is_refused_and_never_run(
     record |= {"learns_from": ["slides"], "predicts_from": ["slides"]}
     path.write_text(json.dumps(record))
     forge(copy)
-    with pytest.raises(InputError, match="a network of its own"):
+    with pytest.raises(InputError, match="a user's own network"):
         load_release(copy).networks("receptor", "student")
     assert not (tmp_path / "fired").exists()
 
@@ -194,7 +194,7 @@ def test_a_release_cannot_name_files_to_open(
     settings["encoder"] |= {"name": "torchscript" if key == "weights" else "timm:resnet18", key: value}
     (copy / "settings.json").write_text(json.dumps(settings))
     forge(copy)
-    with pytest.raises(InputError, match=rf"encoder\.{key}.*this machine's to say"):
+    with pytest.raises(InputError, match=rf"encoder\.{key}.*only this machine may set"):
         load_release(copy)
 
 
@@ -259,7 +259,7 @@ def test_settings_beyond_the_schema_are_refused(
         (("encoder", "feature_dim"), 10**12, "do not belong together"),
         (("target", "classes"), ["a"] * 5, "do not belong together"),
         (("genes",), [], "a model that cannot be loaded"),
-        (("own_network",), {"file": "net.py"}, "a network of its own"),
+        (("own_network",), {"file": "net.py"}, "a user's own network"),
         (("base",), "os.system", "os.system"),
     ],
 )

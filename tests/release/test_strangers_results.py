@@ -74,7 +74,7 @@ def test_no_command_runs_the_code_that_a_results_folder_names(
         if name in ("predict", "export", "export the teacher"):
             assert "a release contains no code" in said, (name, said)
         if name in ("heatmap", "features export"):
-            assert "a network of its own" in said, (name, said)
+            assert "a user's own network" in said, (name, said)
 
 
 class Bomb:

@@ -151,7 +151,7 @@ def test_own_code_runs_only_where_it_is_allowed_and_unchanged(
     assert network.own is not None
     other = replace(network.own, file=str(tmp_path / "other.py"))
     for configured in (None, other):
-        with pytest.raises(InputError, match="a network of its own"):
+        with pytest.raises(InputError, match="a user's own network"):
             load_model(folder, configured)
     file.write_text(EXAMPLE.read_text() + "\n# edited\n")
     with pytest.raises(InputError, match="changed since the model was trained"):

@@ -99,7 +99,7 @@ def test_tcga_slides_find_their_patients_by_barcode(tmp_path: Path) -> None:
     text = init(tmp_path / "l.xlsx", tmp_path / "o", slides=tmp_path / "s")
     slides, _ = read_sheets(tmp_path / "o" / "slides.tsv", tmp_path / "o" / "patients.tsv")
     assert [s.patient_id for s in slides] == patients
-    assert "'sample' holds the patients" in text
+    assert "'sample' holds the patient ids" in text
 
 
 def test_a_table_by_slide_takes_its_patients_from_their_column(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_two_columns_that_match_equally_well_need_a_word(tmp_path: Path) -> None
     slides_in(tmp_path / "s", "A-1-x.svs", "A-2-x.svs")
     (tmp_path / "l.csv").write_text("one,two,label\nA-1,A,p\nA-2,B,n\n")
     text = init(tmp_path / "l.csv", tmp_path / "o", slides=tmp_path / "s", id_column="one")
-    assert "column 'one' holds the patients" in text
+    assert "column 'one' holds the patient ids" in text
     with pytest.raises(InputError, match="--id-column"):
         init(tmp_path / "l.csv", tmp_path / "o2", slides=tmp_path / "s")
     with pytest.raises(InputError, match="no column 'three'"):
