@@ -114,6 +114,8 @@ def inline_svg(standalone: str, name: str, label: str) -> str:
     svg = standalone[standalone.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<style type="text/css">.*?</style>', "", svg, flags=re.DOTALL)
+    # named by their content, pictures that are alike would share an id
+    svg = re.sub(r'(<image\s[^>]*?)\sid="[^"]*"', r"\1", svg)
     svg = re.sub(r'(\sid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
