@@ -60,6 +60,13 @@ class Slide:
     ------
     SlideError
         Here and from its properties: ``unreadable``, ``no_mpp``, ``no_tissue``, ``too_few_tiles`` and the like, with what to do.
+
+    Examples
+    --------
+    >>> import pathduet.slides
+    >>> with pathduet.slides.open("CMU-1-Small-Region.svs") as slide:  # doctest: +SKIP
+    ...     print(slide.pixel_size.x, len(slide.tiles["20x"].grid))
+    ...     vectors = slide.features()["20x"].features
     """
 
     def __init__(
@@ -161,21 +168,5 @@ class Slide:
         self.close()
 
 
-def open(
-    path: str | os.PathLike[str],
-    *,
-    mpp: float | None = None,
-    scene: str = "",
-    config: Mapping[str, Any] | None = None,
-    folder: str | os.PathLike[str] | None = None,
-) -> Slide:
-    """Open a slide: see :class:`Slide`.
-
-    Examples
-    --------
-    >>> import pathduet.slides
-    >>> with pathduet.slides.open("CMU-1-Small-Region.svs") as slide:  # doctest: +SKIP
-    ...     print(slide.pixel_size.x, len(slide.tiles["20x"].grid))
-    ...     vectors = slide.features()["20x"].features
-    """
-    return Slide(path, mpp=mpp, scene=scene, config=config, folder=folder)
+#: ``with pathduet.slides.open(path) as slide``.
+open = Slide
