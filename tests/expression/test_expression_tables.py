@@ -251,7 +251,7 @@ GCT = "#1.2\n2\t2\nName\tDescription\tA\tB\nENSG00000164611.12\tPTTG1\t1.5\t2\nE
     ("name", "content"),
     [
         ("gtex.gct", GCT.encode()),
-        ("gtex.gct.gz", gzip.compress(GCT.encode())),
+        ("gtex.gct.gz", gzip.compress(GCT.encode(), mtime=0)),  # the time would be in the test's name
         ("utf16.tsv", "gene_symbol\tA\tB\nPTTG1\t1.5\t2\nCD44\t4.5\t5\n".encode("utf-16")),
         ("german.csv", b"gene_symbol;A;B\nPTTG1;1,5;2\nCD44;4,5;5\n"),
         ("german_zeros.csv", b'gene_symbol;A;B\n__unmapped;0;0\nPTTG1;"1,5";2\nCD44;4,5;5\n'),
