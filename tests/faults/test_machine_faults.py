@@ -175,7 +175,7 @@ def test_a_model_meets_a_full_disk_and_is_trained_when_there_is_room(
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 60 * 1024)
     job = FoldJob(SURVIVAL, "abmil", 0, small_disk / "r", "patients.tsv", None, may_fail=True)
-    with pytest.raises(MachineFault, match="No space left on device; make room"):
+    with pytest.raises(MachineFault, match="No space left on device; free space"):
         run_fold(job, {"seeds": 1})
     assert list(job.model_dir().iterdir()) == []  # nothing half-written, no failure recorded
     filler.unlink()

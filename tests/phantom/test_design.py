@@ -218,7 +218,7 @@ def test_the_command_takes_a_designs_numbers_unless_told_others(folder: Path, tm
     ]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
-    assert f"--configfile {out / 'config.yaml'}" in result.output
+    assert f"pathduet run -c {out / 'config.yaml'}" in result.output
     _, patients = read_sheets(None, out / "patients.xlsx")
     assert patients["cohort"].value_counts().to_dict() == {"kidney": 14, "kidney_external": 30}
     assert not (out / "slides").exists()

@@ -118,7 +118,7 @@ def test_faint_stain_is_noted() -> None:
 def test_one_stain_that_is_raised_much_is_noted() -> None:
     few = replace(TARGET, max_concentrations=TARGET.max_concentrations * (1.0, 0.2))
     tissue = np.full((100, 3), 100, np.uint8)
-    assert "eosin is raised 5.0 times" in faint_stain(tissue, few, TARGET)
+    assert "eosin is amplified 5.0 times" in faint_stain(tissue, few, TARGET)
 
 
 def test_plain_glass_counts_as_255_and_tinted_or_dim_glass_as_white() -> None:
