@@ -1,4 +1,4 @@
-"""``pathduet splits``: folds in the field's splits_k.csv format, read and written."""
+"""``pathduet splits``: read and write folds in the field's splits_k.csv format."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def write(
 
 
 def _patient_of(slides: Path | None) -> dict[str, str] | None:
-    """Return the patient of each slide of a sheet."""
+    """Return the patient of each slide in a sheet."""
     from pathduet.cohort.sheets import read_slide_rows
 
     return None if slides is None else {row["slide_id"]: row["patient_id"] for row in read_slide_rows(slides)}

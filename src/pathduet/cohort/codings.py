@@ -1,4 +1,4 @@
-"""What the cells of a clinical column mean, judged by the whole column and its name; what leaves room is said, never guessed."""
+"""Meaning of a clinical column's cells, inferred from the whole column and its name; doubts are reported, never guessed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathduet.cohort.labels import number_in
 from pathduet.cohort.tasks import DAYS_IN
 
-#: A name's words for units of time, and how many of each make a year.
+#: Words in a name that give its unit of time, and how many of each unit make a year.
 UNITS = {
     "days": {"day", "days"},
     "months": {"mo", "mos", "month", "months"},
@@ -21,25 +21,25 @@ LONGEST_SURVIVAL, HIGHEST_AGE = 60.0, 130.0
 
 DEAD = {"dead", "deceased", "died", "death", "expired", "dod", "doc"}
 ALIVE = {"alive", "living", "censored", "ned", "awd", "lost"}
-#: Of other endpoints, too.
+#: Includes words of other endpoints.
 HAPPENED = DEAD | {"event", "progressed", "progression", "recurred", "recurrence", "relapse", "relapsed"}
 NOT_HAPPENED = ALIVE | {"none", "free", "diseasefree", "tumorfree"}
 YES = {"1", "yes", "y", "true", "t"}
 NO = {"0", "no", "n", "false", "f"}
-#: Words of a name that say what its 1, or yes, means: the event, or that there was none.
+#: Words in a name that tell whether 1 or yes means the event or no event.
 _SAYS_EVENT = HAPPENED | {"events", "observed"}
 _SAYS_NONE = {"alive", "living", "censored", "censorship"}
-#: Published tables use these for either: CGGA's Censor is 1 for the dead, NCDB's vital status 1 for the living.
+#: Published tables use these for both: CGGA's Censor is 1 for the dead, NCDB's vital status 1 for the living.
 _SAYS_EITHER = {"censor", "censoring", "cens", "vital", "survival", "survived", "surviving", "survivor"}
-#: Words of a name that make it an event's, never a time's.
+#: Words in a name that mark an event column, never a time column.
 CENSOR_NAMES = _SAYS_NONE | {"censor", "censoring", "cens"}
-#: Words of a cell that deny the next one, after what denies the one before: event-free, death not observed.
+#: Phrases that negate the preceding word (event-free, death not observed), and phrases that negate the next.
 _DENIED_BEFORE = r"\b(event|death|progression|recurrence|relapse) free\b|\b(\w+) not (?:yet )?(?:observed|reached|occurred)\b"
 _DENY = r"\b(?:never|not yet|not|without|non|free (?:of|from))\b"
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words of a column's name in lower case: ``OS.time`` and ``OsTime`` are os, time."""
+    """Return the words of a column's name in lower case: ``OS.time`` and ``OsTime`` give os, time."""
     return re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
 
 
@@ -52,35 +52,35 @@ def as_number(cell: str) -> float | None:
 
 
 def plain_cell(cell: str) -> str:
-    """Return a cell as codings compare it: ``1.0`` is ``1``, case and surrounding blanks aside."""
+    """Return a cell normalised for comparison: ``1.0`` becomes ``1``, text loses case and extra blanks."""
     number = as_number(cell)
     return " ".join(cell.lower().split()) if number is None else f"{number:g}"
 
 
 def unit_of(name: str) -> str | None:
-    """Return the unit of time that a name says: ``OS_MONTHS`` is in months."""
+    """Return the unit of time that a name states: ``OS_MONTHS`` is in months."""
     words = set(words_of(name))
     return next((unit for unit, said in UNITS.items() if words & said), None)
 
 
 def possible_units(largest: float, longest_years: float) -> list[str]:
-    """Return the units in which a column's largest time is not longer than so many years."""
+    """Return the units in which a column's largest time is at most `longest_years`."""
     return [unit for unit, a_year in A_YEAR.items() if largest / a_year <= longest_years]
 
 
 def legend_of(name: str, meaning: Callable[[str], object]) -> dict[str, object]:
-    """Return what a name says of its numbers: ``Censor (alive=0; dead=1)`` -> {"0": alive, "1": dead}.
+    """Return the meaning of a name's numbers: ``Censor (alive=0; dead=1)`` -> {"0": alive, "1": dead}.
 
     Parameters
     ----------
     name : str
     meaning : callable
-        What a word of the name means, None for nothing.
+        Meaning of a word of the name, None if it has none.
     """
     parts = [
         part for part in re.findall(r"[^\W_]+", name.lower()) if part.isdigit() or meaning(part) is not None
     ]
-    # in front of the legend, a name may be such a word itself: death (1=dead, 0=alive)
+    # the name before the legend may itself be such a word: death (1=dead, 0=alive)
     parts = parts[len(parts) % 2 :]
     pairs = list(zip(parts[0::2], parts[1::2]))
     if all(number.isdigit() for _, number in pairs):
@@ -99,7 +99,7 @@ class EventCoding:
     happened : dict of str to bool
         Cell -> whether the event happened; cells that are not understood are missing.
     doubt : str
-        Why a person must say it; "" where nobody must.
+        Why a person must decide; "" if nobody must.
     """
 
     happened: dict[str, bool]
@@ -116,19 +116,19 @@ def event_coding(
 ) -> EventCoding:
     """Return what the cells of an event column mean.
 
-    Words are understood by themselves. Numbers, yes and no are by the legend in the column's name, or as 0 and 1 of a name that
-    says which is which (``dead``, ``censored``). Other numbers (R's 1 and 2) are doubtful.
+    Words have their own meaning. Numbers, yes and no are read by the legend in the column's name, or as 0 and 1 if the name
+    states the event (``dead``, ``censored``). Other numbers (R's 1 and 2) are doubtful.
 
     Parameters
     ----------
     name : str
-        The column's.
+        The column's name.
     cells : collection of str
-        Its different cells, none empty.
+        Its distinct cells, none empty.
     means : mapping, optional
-        Cell as :func:`plain_cell` gives it -> whether it happened, as a person said.
+        Cell as :func:`plain_cell` returns it -> whether the event happened, as a person stated.
     happened, not_happened : collection of str
-        Words of cells that mean it.
+        Words in cells that mean so.
     """
 
     def word(text: str) -> bool | None:
@@ -165,7 +165,7 @@ def event_coding(
 
 
 def _said(words: list[str], meaning: Callable[[str], bool | None]) -> bool | None:
-    """Return what a cell's words say; None if nothing, or both."""
+    """Return whether a cell's words state the event; None if neither or both."""
     said, negated = set(), False
     text = re.sub(_DENIED_BEFORE, r"no \1\2", " ".join(words))
     for word in re.sub(_DENY, "no", text).split():

@@ -1,6 +1,6 @@
-"""What the columns of a table of labels hold, by their names and values, and how a configuration would name them.
+"""What the columns of a label table hold, inferred from names and values, and their entries for a configuration.
 
-What can be read in several ways is told with its reason, never decided.
+Ambiguous columns are reported with the reason, never decided.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathduet.cohort.codings import (
 )
 from pathduet.cohort.labels import natural_order, number_in
 
-#: Cells that say that nothing is known, beside those that every sheet's reader takes for empty.
+#: Cells that mean unknown, besides those that every sheet reader treats as empty.
 UNKNOWN = {"unknown", "not known", "?", "??", "--", "'--", "missing", "not done"}
 _TIME = {"time", "survival", "duration"}.union(*UNITS.values())
 _EVENT = {
@@ -31,7 +31,7 @@ _EVENT = {
 }  # fmt: skip
 #: Names of endpoints: overall survival, disease-specific survival, progression-free interval ...
 _ENDPOINTS = {"os", "dss", "dfi", "pfi", "dfs", "pfs", "rfs", "efs", "mfs", "css", "ttp"}
-#: Words of a name that do not say which endpoint it is.
+#: Words in a name that do not identify the endpoint.
 _NO_ENDPOINT = {
     "to", "in", "at", "of", "is", "last", "follow", "up", "followup", "contact", "indicator", "ind", "flag", "patient", *_TIME, *_EVENT,
 }  # fmt: skip
@@ -47,7 +47,7 @@ _WORDS = [
     ("negative", "low", "medium", "high"), ("low", "moderate", "high"), ("low", "intermediate", "high"), ("none", "mild", "moderate", "severe"),
     ("absent", "weak", "moderate", "strong"),
 ]  # fmt: skip
-#: Of two classes, words of the one that is not the positive one.
+#: Words for the negative one of two classes.
 _NEGATIVE = {
     "negative", "neg", "no", "non", "not", "n", "wt", "wild", "wildtype", "absent", "low", "false", "benign",
     "normal", "stable",
@@ -62,20 +62,20 @@ MOST_CLASSES = 10
 
 @dataclass(frozen=True)
 class ColumnKind:
-    """What one column holds, or two that make an endpoint.
+    """What one column holds, or the two columns of an endpoint.
 
     Attributes
     ----------
     columns : tuple of str
-        One; of an endpoint the time and the event.
+        One column; for an endpoint, time and event.
     what : str
         For readers: ``two classes``, ``survival``.
     counts : str
-        For readers: each class with its patients, or the range.
+        For readers: the patients of each class, or the range.
     section : {"tasks", "covariates", ""}
-        Where a configuration would name it; "" nowhere.
+        Section of a configuration for it; "" for none.
     name : str
-        Of the task or covariate.
+        Name of the task or covariate.
     entry : object
         Its entry in the configuration.
     doubt : str
@@ -97,9 +97,9 @@ def column_kinds(table: Mapping[str, Sequence[str]], folds: int) -> list[ColumnK
     Parameters
     ----------
     table : mapping of str to sequence of str
-        Cells of each column, a patient each, "" where empty.
+        Cells of each column, one per patient, "" if empty.
     folds : int
-        A class needs as many patients.
+        A class needs at least as many patients.
     """
     kinds = _endpoints(table)
     used = {column for kind in kinds for column in kind.columns}
@@ -125,7 +125,7 @@ def _known(cells: Iterable[str]) -> list[str]:
 
 
 def _numbers(cells: Iterable[str]) -> list[float] | None:
-    """Return all numbers, None if a cell is none."""
+    """Return all numbers, None if a cell holds none."""
     try:
         return [number_in(cell) for cell in cells]
     except ValueError:
@@ -139,7 +139,7 @@ def _endpoint(name: str) -> tuple[str, ...]:
 
 
 def _endpoints(table: Mapping[str, Sequence[str]]) -> list[ColumnKind]:
-    """Return the pairs of a time and an event whose names say that they belong together, or the one pair that is left."""
+    """Return the pairs of time and event columns with matching names, and the one pair that is left over."""
     times: dict[tuple[str, ...], list[str]] = {}
     events: dict[tuple[str, ...], list[str]] = {}
     for name, cells in table.items():
@@ -167,7 +167,7 @@ def _is_time(name: str, cells: Sequence[str]) -> bool:
 
 
 def _is_event(name: str, cells: Sequence[str]) -> bool:
-    """Whether a column of two values says whether something happened: by its own name, or as dead and alive."""
+    """Whether a column of two values records an event: by its name, or by cells such as dead and alive."""
     words = set(words_of(name))
     said = {word for cell in set(_known(cells)) for word in words_of(cell)}
     return bool(
@@ -319,9 +319,9 @@ def _classes(name: str, task: str, counted: Counter[str], folds: int, doubts: li
 
 
 def _in_order(values: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return values that are steps of a scale from the lowest to the highest, and those that mean that none was found (GX).
+    """Return the values that are steps of a scale, lowest first, and those that mean not assessable (GX).
 
-    Both are empty where the values are no such steps.
+    Both are empty if the values form no scale.
     """
     values = list(values)
     numbers = _numbers(values)

@@ -1,4 +1,4 @@
-"""folds.tsv: in which fold's test part each internal patient is; read, checked and written."""
+"""Read, check and write folds.tsv: the fold whose test part holds each internal patient."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_folds(path: str | PathLike[str]) -> pd.DataFrame:
 
 
 def read_fold_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read and check some columns of a table, patient_id and fold among them."""
+    """Read and check some columns of a table, including patient_id and fold."""
     table = read_columns(path, columns, advice="give a TSV with patient_id and fold")
     problems = Problems()
     for row, patient, fold in zip(table.index, table["patient_id"], table["fold"]):
@@ -58,7 +58,7 @@ def read_fold_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def fold_parts(folds: pd.DataFrame, fold: int) -> dict[str, str]:
-    """Return ``train`` or ``test`` of each patient in the cross-validation; all others are ``external``."""
+    """Return ``train`` or ``test`` for each patient in the cross-validation; all others are ``external``."""
     numbers = folds["fold"].astype(int)
     if fold not in set(numbers):
         raise InputError.of("folds", f"no fold {fold}", f"the folds are {sorted(set(numbers))}")
@@ -67,9 +67,9 @@ def fold_parts(folds: pd.DataFrame, fold: int) -> dict[str, str]:
 
 
 def fitted_labels(labels: pd.DataFrame, folds: pd.DataFrame, fold: int, protocol: str) -> pd.DataFrame:
-    """Return the known labels that a fold's survival intervals, means and SDs come from.
+    """Return the known labels for a fold's survival intervals, means and SDs.
 
-    Those of the training part's patients (``strict``), or of all patients of the cross-validation (``paper``).
+    ``strict``: labels of the training part; ``paper``: labels of all patients in the cross-validation.
     """
     parts, known = fold_parts(folds, fold), known_labels(labels)
     wanted = ("train", "test") if protocol == "paper" else ("train",)

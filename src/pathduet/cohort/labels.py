@@ -1,4 +1,4 @@
-"""Labels of a task from the patients' sheet; a missing value gives a missing label and a reason, an unusable one an error."""
+"""A task's labels from the patients' sheet; a missing value gives a reason instead of a label, an invalid one an error."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Derivation:
-    """How a label follows from other columns.
+    """How to derive a label from other columns.
 
     Attributes
     ----------
     label : callable
-        (patient, **options) -> the class or None, and the reason for None; ValueError for values that it does not know.
+        (patient, **options) -> the class or None, and the reason for None; ValueError for unknown values.
     columns : tuple of str
-        What it reads.
+        Columns that it reads.
     """
 
     label: Callable[..., tuple[str | None, str]]
     columns: tuple[str, ...]
 
 
-#: By the name that a preset refers to.
+#: By the name that presets use.
 DERIVATIONS = {"who2021": Derivation(who2021, ("idh", "codel_1p19q", "cdkn2a", "grade"))}
-#: Columns of a table of labels, by the kind of task.
+#: Columns of a label table, by kind of task.
 TRUTH = {"classification": ("label",), "survival": ("survival_days", "event"), "regression": ("value",)}
 
 
@@ -46,18 +46,18 @@ def task_labels(patients: pd.DataFrame, task: Task) -> pd.DataFrame:
     patients : DataFrame
         Indexed by patient_id, cells as text, None where empty (:func:`pathduet.cohort.sheets.read_patients`).
     task : Task
-        What to label. A classification without classes takes every value for one (:func:`with_classes`).
+        A classification without classes treats every value as a class (:func:`with_classes`).
 
     Returns
     -------
     DataFrame
         Index as `patients`. Classification: `label` (a class name or None); survival: `survival_days` and `event` (1 =
-        happened, 0 = censored); regression: `value`; numbers are NaN where unknown. And `reason`, "" for the labelled.
+        happened, 0 = censored); regression: `value`; unknown numbers are NaN. `reason` is "" for labelled patients.
 
     Raises
     ------
     InputError
-        If values cannot be read as what they should be; all such patients are listed.
+        If values are invalid; lists all such patients.
     """
     import pandas as pd
 
@@ -78,7 +78,7 @@ def task_labels(patients: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 
 def known_labels(labels: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a table of labels whose label is known."""
+    """Return the rows of a label table whose label is known."""
     return labels[labels["reason"] == ""]
 
 
@@ -89,7 +89,7 @@ def label_columns(task: Task) -> tuple[str, ...]:
 
 
 def column_problems(patients: pd.DataFrame, task: Task, sheet: str) -> list[Problem]:
-    """Return columns that a task needs and the sheet lacks; of a derived label, either the column or its sources must be there."""
+    """Return a problem per column that a task needs and the sheet lacks; a derived label needs its column or its sources."""
     if task.derive and set(DERIVATIONS[task.derive["name"]].columns) & set(patients.columns):
         return []
     return [
@@ -100,19 +100,19 @@ def column_problems(patients: pd.DataFrame, task: Task, sheet: str) -> list[Prob
 
 
 def missing_column(column: str, known: Iterable[str], key: str, sheet: str) -> Problem:
-    """Return the problem of a column that the configuration names and the sheet lacks, with the nearest name."""
+    """Return the problem that the sheet lacks a configured column, with the nearest name."""
     there = [str(name) for name in known]
     advice = f"{did_you_mean(column, there)}columns there: {', '.join(there)}"
     return Problem(key, f"{sheet} has no column {column!r}", advice)
 
 
 def with_classes(task: Task, patients: pd.DataFrame) -> Task:
-    """Return a classification with its classes: as listed, or else every value of its column, in natural order.
+    """Return a classification with its classes: those listed, else all values of its column in natural order.
 
     Raises
     ------
     InputError
-        If there are fewer than two, or more than a quarter of the labelled patients (an id or a number, no class).
+        If there are fewer than two, or more than a quarter of the labelled patients (ids or numbers).
     """
     if task.kind != "classification" or task.classes:
         return task
@@ -137,7 +137,7 @@ def natural_order(value: str) -> tuple[Any, ...]:
 
 
 def cells_by_patient(patients: pd.DataFrame, columns: Iterable[str]) -> list[dict[str, Any]]:
-    """Return each patient's cells of those columns that are there; `DataFrame.to_dict` takes four times as long."""
+    """Return each patient's cells in the columns that exist; `DataFrame.to_dict` takes four times as long."""
     there = [column for column in dict.fromkeys(columns) if column in patients]
     return [dict(zip(there, row)) for row in patients[there].to_numpy(dtype=object).tolist()]
 
@@ -152,7 +152,7 @@ def cell_of(patient: Mapping[Any, Any], column: str, task: Task) -> str | None:
 
 
 def number_in(text: str) -> float:
-    """Return a cell's number; ValueError if it holds none (infinities and NaN are none)."""
+    """Return a cell's number; ValueError if it holds none, NaN or infinity."""
     value = float(text)
     if value - value != 0:
         raise ValueError(text)
@@ -220,7 +220,7 @@ def _same(cell: str, value: str) -> bool:
 
 
 def _other_status(patients: pd.DataFrame, task: Task) -> str:
-    """Return the value of the event column that is not `observed`, which then means censored."""
+    """Return the event column's value other than `observed`; it means censored."""
     cells = [cell_of(patient, task.event, task) for patient in cells_by_patient(patients, [task.event])]
     others = sorted({cell for cell in cells if cell is not None and not _same(cell, task.observed)})
     if len({float(o) if o.replace(".", "", 1).isdigit() else o for o in others}) > 1:

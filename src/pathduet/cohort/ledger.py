@@ -1,4 +1,4 @@
-"""The slide ledger: every slide of the sheet ends in exactly one row, with a reason if it went no further."""
+"""The slide ledger: exactly one row per slide of the sheet, with a reason if the slide was not used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 class LedgerError(PathDuetError):
-    """The counts do not add up: a slide is missing, twice, or in a state nobody knows."""
+    """The counts do not add up: a slide is missing, listed twice or in an unknown state."""
 
 
 def build_ledger(slides: Sequence[SlideRow], manifests: Iterable[Path]) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def build_ledger(slides: Sequence[SlideRow], manifests: Iterable[Path]) -> pd.Da
     slides : sequence of SlideRow
         The whole sheet.
     manifests : iterable of Path
-        One TSV a batch, one row a slide.
+        One TSV per batch, one row per slide.
 
     Returns
     -------
@@ -43,8 +43,8 @@ def build_ledger(slides: Sequence[SlideRow], manifests: Iterable[Path]) -> pd.Da
     Raises
     ------
     LedgerError
-        If a slide of the sheet has no row, more than one, or one that contradicts itself, or if a manifest
-        speaks of a slide that the sheet does not have.
+        If a slide of the sheet has no row, several rows or a contradictory row, or if a manifest lists a
+        slide that is not in the sheet.
     """
     import pandas as pd
 
@@ -85,7 +85,7 @@ def read_ledger(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     LedgerError
-        If an id is none that a sheet can have: files are named by them.
+        If an id is not valid in a sheet: ids become file names.
     """
     import pandas as pd
 
@@ -98,7 +98,7 @@ def read_ledger(path: str | Path) -> pd.DataFrame:
 
 
 def summarise(ledger: pd.DataFrame) -> str:
-    """Return one line: how many slides were used, and how many of each reason were not.
+    """Return one line: how many slides were used, and how many were not, by reason.
 
     >>> import pandas as pd
     >>> summarise(pd.DataFrame({"status": ["ok", "failed"], "reason": ["", "no_mpp"]}))
@@ -113,7 +113,7 @@ def summarise(ledger: pd.DataFrame) -> str:
 
 
 def lines(ledger: pd.DataFrame) -> list[str]:
-    """Return :func:`summarise`, then a line a lost slide."""
+    """Return the line of :func:`summarise`, then one line per lost slide."""
     lost = lost_slides(ledger).to_dict("records")
     return [summarise(ledger), *(f"  {row['slide_id']}: {row['reason']}: {row['message']}" for row in lost)]
 

@@ -1,4 +1,4 @@
-"""Cross-validation folds by patient: those that a configuration asks for, made from a seed or the user's own."""
+"""Cross-validation folds by patient, as configured: drawn from a seed, or the user's own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the folds of the internal patients: the user's own, or made from the seed.
+    """Return the folds of the internal patients: the user's own, or drawn from the seed.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
     ------
     InputError
         If a class of a configured task has fewer patients than folds (each fold's training and test part needs
-        some), or the user's own folds do not fit.
+        some), or the user's own folds do not match.
     """
     internal = patients[patients["cohort"].isin(settings["internal"])]
     tasks = [Task.of(entry["name"], entry) for entry in settings["tasks"]]
@@ -67,7 +67,7 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
 
 
 def _groups(task: Task, known: pd.DataFrame) -> dict[str, int]:
-    """Return how many patients there are of what every fold needs some of."""
+    """Return the number of patients in each group that every fold needs."""
     if task.kind == "survival":
         return {"events": int((known["event"] == 1).sum())}
     if task.kind == "regression":
@@ -76,7 +76,7 @@ def _groups(task: Task, known: pd.DataFrame) -> dict[str, int]:
 
 
 def _strata(tasks: Sequence[Task], labels: Mapping[str, pd.DataFrame], folds: int) -> pd.Series:
-    """Return what folds are made even by: the first classification's classes, else events, else thirds of a number."""
+    """Return the groups to balance: the first classification's classes, else events, else thirds of a number."""
     first = min(tasks, key=lambda task: KINDS.index(task.kind))
     table = labels[first.name]
     if first.kind == "classification":
@@ -103,7 +103,7 @@ def make_folds(
 ) -> pd.DataFrame:
     """Put each patient into the test part of one fold.
 
-    ``strict``: the patients of each label and cohort are shuffled and dealt to the folds in turn, going on
+    ``strict``: the patients of each label and cohort are shuffled and dealt to the folds in turn, continuing
     where the last group stopped, so that every cohort's share of a label, every label and the fold sizes
     are even to within one patient. ``paper``: scikit-learn's ``KFold(folds, shuffle=True,
     random_state=seed)`` over each cohort's sorted patient ids, not stratified. With `sites`, sites instead of
@@ -115,7 +115,7 @@ def make_folds(
     patients : pandas.DataFrame
         The internal cohorts' patients: index patient_id, column `cohort`.
     labels : pandas.Series
-        Class (or another group) by patient_id; missing where unknown (such patients are dealt out as one more label).
+        Class (or another group) by patient_id; missing where unknown (such patients are dealt as one more label).
     folds : int
         Number of folds, >= 2.
     seed : int
@@ -123,7 +123,7 @@ def make_folds(
     protocol : {"strict", "paper"}
         See above.
     sites : mapping of str to str, optional
-        Patient to site, from :func:`~pathduet.cohort.site_folds.sites_of`: patients of a site stay together, others count as a site each.
+        Patient to site, from :func:`~pathduet.cohort.site_folds.sites_of`: patients of a site stay together, others count as one each.
         Not with ``paper``.
 
     Returns
@@ -168,7 +168,7 @@ def _deal(table: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     """Deal the patients, grouped by label and then cohort, to the folds in turn."""
     order: list[int] = []
     rng = np.random.default_rng(seed)
-    # Groups of one label are neighbours in this order, so the turn evens out labels as well as cohorts.
+    # Groups of one label are adjacent, so dealing in turn balances labels as well as cohorts.
     for _, rows in table.groupby(["label", "cohort"], sort=True):
         order.extend(rng.permutation(rows.index.to_numpy()))
     fold = np.empty(len(table), dtype=np.int64)
@@ -203,9 +203,9 @@ def import_folds(
     patients : pandas.DataFrame
         The internal cohorts' patients: index patient_id, column `cohort`.
     labels : pandas.Series
-        Class (or another group) by patient_id, missing where unknown; only named in `stratum`.
+        Class (or another group) by patient_id, missing where unknown; used only for `stratum`.
     folds : int
-        ``split.folds``, which must be the file's: patients of further folds would never be tested.
+        ``split.folds``, which must match the file: patients of further folds would never be tested.
 
     Returns
     -------
@@ -215,7 +215,7 @@ def import_folds(
     Raises
     ------
     InputError
-        Listing everything wrong: patients twice, missing or not internal, folds that are not 0 ... `folds` - 1.
+        Lists every problem: patients twice, missing or not internal, folds other than 0 ... `folds` - 1.
     """
     path = Path(path)
     table = read_fold_numbers(path, ("patient_id", "fold"))

@@ -1,4 +1,4 @@
-"""Who took part in what: one row a patient."""
+"""The data and labels that each patient has: one row per patient."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ def participation(
     with_expression: Iterable[str],
     labelled: Mapping[str, Iterable[str]],
 ) -> pd.DataFrame:
-    """Say for every patient who took part in what.
+    """Return which data and labels each patient has.
 
     Parameters
     ----------
     ledger : DataFrame
-        As from :func:`pathduet.cohort.ledger.build_ledger`.
+        From :func:`pathduet.cohort.ledger.build_ledger`.
     patients : DataFrame
         Indexed by patient_id, with a column `cohort`.
     with_expression : iterable of str
         Patients that have at least one expression sample.
     labelled : mapping of str to iterable of str
-        For each task the patients that have its label.
+        For each task, the patients that have its label.
 
     Returns
     -------
     DataFrame
-        patient_id, cohort, n_slides, n_slides_used, expression (yes/no), one column a task: ``both``
+        patient_id, cohort, n_slides, n_slides_used, expression (yes/no), one column per task: ``both``
         (slides and expression), ``slides``, ``expression``, ``no label`` or ``no data``.
     """
     import pandas as pd

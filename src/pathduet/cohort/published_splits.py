@@ -1,4 +1,4 @@
-"""Folds in the field's ``splits_k.csv`` format, read and written: by patient (MCAT, SurvPath) or by slide (CLAM)."""
+"""Read and write folds in the field's ``splits_k.csv`` format: by patient (MCAT, SurvPath) or by slide (CLAM)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pathduet.core.files import atomic_path
 if TYPE_CHECKING:
     import pandas as pd
 
-#: More patients than this with one fault are one problem, some of them named.
+#: If more patients than this share a fault, they are one problem that names some of them.
 _NAMED = 5
-#: CLAM chooses a model on slides of its own: one in so many patients of the training part.
+#: CLAM selects models on separate slides: one in this many patients of the training part.
 _CHOOSING = 10
 
 
 def export_splits(
     folder: str | PathLike[str], folds: pd.DataFrame, patient_of: Mapping[str, str] | None = None
 ) -> list[Path]:
-    """Write folds as ``splits_0.csv``, ``splits_1.csv`` ..., one a fold.
+    """Write folds as ``splits_0.csv``, ``splits_1.csv`` ..., one per fold.
 
-    Each file has an unnamed running number and columns that list ids. By patient, as MCAT, SurvPath and their heirs read them:
-    `train` and `val`; `val` holds the patients of this fold's test part, since what these projects call validation is what they
-    report. By slide, as CLAM reads them: `train`, `val` and `test`; `val` is every tenth patient of the training part,
-    since CLAM does not train without.
+    Each file has an unnamed index column and columns that list ids. By patient, for MCAT, SurvPath and their successors:
+    `train` and `val`; `val` holds the patients of this fold's test part, since these projects report their validation
+    results. By slide, for CLAM: `train`, `val` and `test`; `val` is every tenth patient of the training part,
+    since CLAM does not train without it.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def export_splits(
     folds : DataFrame
         patient_id, fold.
     patient_of : mapping, optional
-        Patient of each slide: write slide ids.
+        Patient of each slide; if given, the files list slides.
     """
     import pandas as pd
 
@@ -60,14 +60,14 @@ def export_splits(
 def import_splits(folder: str | PathLike[str], patient_of: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Read ``splits_0.csv`` ... of a folder (see :func:`export_splits`).
 
-    Where a file has a `test` column with ids in it (CLAM's layout), these are the tested ones, and `val` is part of the training
-    part: nothing is chosen on it here.
+    If a file has a `test` column with ids (CLAM's layout), those patients are tested and `val` joins the training part:
+    PathDuet selects nothing on it.
 
     Parameters
     ----------
     folder : path
     patient_of : mapping, optional
-        Patient of each slide, where the files list slide ids. Slides that it does not have are left out.
+        Patient of each slide, if the files list slide ids. Slides without an entry are skipped.
 
     Returns
     -------
@@ -77,8 +77,8 @@ def import_splits(folder: str | PathLike[str], patient_of: Mapping[str, str] | N
     Raises
     ------
     InputError
-        Listing everything wrong: files or columns missing, a patient in two parts of a fold, tested twice or never, or
-        left out of a fold's training part.
+        Lists every problem: missing files or columns, a patient in two parts of a fold, tested twice or never, or
+        missing from a fold's training part.
     """
     import pandas as pd
 
@@ -126,7 +126,7 @@ def import_splits(folder: str | PathLike[str], patient_of: Mapping[str, str] | N
 
 
 def _patients(table: pd.DataFrame, part: str, patient_of: Mapping[str, str] | None) -> list[str]:
-    """Return the patients that a column lists; of several slides once."""
+    """Return the patients that a column lists, once for several slides."""
     if part not in table.columns:
         return []
     ids = [str(one).strip() for one in table[part].dropna()]
@@ -136,7 +136,7 @@ def _patients(table: pd.DataFrame, part: str, patient_of: Mapping[str, str] | No
 
 
 def _add(problems: Problems, where: str, patients: Collection[str], found: str, advice: str) -> None:
-    """Note a fault of some patients: each, or all of them as one problem."""
+    """Add a fault of some patients: one problem each, or one for all."""
     if len(patients) <= _NAMED:
         for patient in patients:
             problems.add(f"{where}, patient {patient}", found, advice)

@@ -1,4 +1,4 @@
-"""The input sheets, slides and patients, read, validated and cross-checked; either may be left out."""
+"""Read, validate and cross-check the input sheets, slides and patients; either may be omitted."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NUMERIC = {"mpp"}
-#: Columns of features that another tool made, and all columns that name files.
+#: Columns that name another tool's features, and all columns that name files.
 FEATURES = ("features", "features_10x", "features_20x")
 FILES = ("path", "mask", *FEATURES)
-#: Cohort of every row where the sheet has no such column.
+#: Cohort of every row if the sheet has no such column.
 ONE_COHORT = "cohort"
 
 
@@ -33,7 +33,7 @@ class SlideRow:
     slide_id, patient_id, cohort : str
         Identifiers; safe as file names.
     path : Path
-        Absolute path of the raw slide; read only, never written beside. ``Path()`` where there is none.
+        Absolute path of the raw slide; read only, nothing is written beside it. ``Path()`` if none.
     mpp : float or None
         Pixel size at level 0 in micrometres, if the sheet gives one.
     scanner, site : str
@@ -41,15 +41,15 @@ class SlideRow:
     exclude : str
         A reason for leaving the slide out; empty to use it.
     mask : Path or None
-        A tissue mask of the user's, GeoJSON or PNG, in place of the automatic one.
+        The user's tissue mask, GeoJSON or PNG, instead of the automatic one.
     mask_frame : str
-        Where it counts from: level0, qupath, or empty if that is not said.
+        Its coordinate frame: level0, qupath, or empty if not given.
     features : Path or None
-        Features that another tool made, at one magnification that the file or the configuration says; read only.
+        Another tool's features, at one magnification that the file or the configuration states; read only.
     features_10x, features_20x : Path or None
         The same by magnification.
     scene : str
-        Which picture of a file that holds several, by name or number.
+        Which image of a file that holds several, by name or number.
     """
 
     slide_id: str
@@ -74,19 +74,19 @@ class SlideRow:
 
     @property
     def foreign(self) -> dict[str, Path]:
-        """Files of features that another tool made, by magnification; "" where the sheet does not say which."""
+        """Another tool's feature files by magnification; "" if the sheet does not state it."""
         named = {"": self.features, "10x": self.features_10x, "20x": self.features_20x}
         return {name: path for name, path in named.items() if path is not None}
 
     def at(self, magnifications: Iterable[str]) -> SlideRow:
-        """Return the row with its `features` named by the magnifications that their file holds."""
+        """Return the row with `features` assigned to the magnifications that their file holds."""
         if self.features is None:
             return self
         named: dict[str, Any] = {f"features_{name}": self.features for name in magnifications}
         return replace(self, features=None, **named)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return plain values, for JSON and for a rule's parameters; what is not there is left out of features and scene."""
+        """Return plain values for JSON and a rule's parameters, without missing features or scene."""
         return {
             k: str(v) if isinstance(v, Path) else v
             for k, v in self.__dict__.items()
@@ -101,9 +101,9 @@ class SlideRow:
 
 
 def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dict[str, Any]]]:
-    """Read a sheet and validate its cells by the schema; rows are numbered as an editor numbers lines.
+    """Read a sheet and validate its cells against the schema; rows have the line numbers of an editor.
 
-    Columns that the schema does not name keep their cells as text. A sheet without the column `cohort` is of one cohort.
+    Columns that are not in the schema keep their cells as text. A sheet without the column `cohort` is one cohort.
     """
     from jsonschema import Draft202012Validator
 
@@ -120,7 +120,7 @@ def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dic
     if not lines or not _check_header(header, rules, label, problems):
         return []
     rows: list[tuple[int, dict[str, Any]]] = []
-    # by column, each value once: a validator of whole rows takes half of the time that planning 30,000 slides takes
+    # by column, each value once: validating whole rows takes half of the time of planning 30,000 slides
     valid = {column: cache(Draft202012Validator(of).is_valid) for column, of in known.items()}
     for number, cells in rows_below(header, lines[1:], label, problems):
         row = {
@@ -150,7 +150,7 @@ def _check_header(header: list[str], rules: Mapping[str, Any], label: str, probl
         problems.add(f"{label} header", f"column {column!r} appears twice", "keep one")
     absent = [column for column in known if column not in header]
     for column in filter(None, header):
-        # a further column is the user's own, but a misspelt one would be skipped without a word
+        # an extra column is the user's own, but a misspelt one would be ignored silently
         near = (
             [] if column in known else difflib.get_close_matches(column.casefold(), absent, n=1, cutoff=0.8)
         )
@@ -171,7 +171,7 @@ def _number(text: str) -> float | str:
         value = float(text)
     except ValueError:
         return text
-    # NaN and infinities are no numbers a sheet may hold; left as text, they fail the schema's type
+    # a sheet may not hold NaN or infinity; left as text, they fail the schema's type
     return value if value - value == 0 else text
 
 
@@ -182,7 +182,7 @@ def _check_ids(
     for number, row in rows:
         if column not in row:
             continue
-        # files of one id must not collide on case-insensitive disks either
+        # files named by ids must not collide on case-insensitive disks
         before = first.setdefault(row[column].casefold(), number)
         if before != number:
             found = f"{row[column]!r} is already in row {before}"
@@ -197,13 +197,13 @@ def read_slides(path: str | Path, *, features_elsewhere: bool = False) -> list[S
     ----------
     path : path
     features_elsewhere : bool
-        Rows may name neither a raw slide nor features: a folder has them.
+        Rows may name neither a raw slide nor features: a folder holds them.
 
     Raises
     ------
     InputError
-        Listing every problem with row and column: unknown or missing columns, bad ids, ids twice, slide files
-        that do not exist (rows with `exclude` may miss theirs).
+        Lists every problem with row and column: unknown or missing columns, invalid or duplicate ids, slide
+        files that do not exist (rows with `exclude` need none).
     """
     problems = Problems()
     slides = _parse_slides(Path(path), problems, features_elsewhere=features_elsewhere)
@@ -212,12 +212,12 @@ def read_slides(path: str | Path, *, features_elsewhere: bool = False) -> list[S
 
 
 def read_slide_rows(path: str | Path) -> list[dict[str, Any]]:
-    """Read slides.tsv without asking for its files: each row's filled cells as they stand, by column.
+    """Read slides.tsv without checking its files: each row's filled cells, unchanged, by column.
 
     Raises
     ------
     InputError
-        As :func:`read_slides`, but for files that do not exist.
+        As :func:`read_slides`, except for files that do not exist.
     """
     problems = Problems()
     rows = _read_rows(Path(path), "slides", problems)
@@ -256,7 +256,7 @@ def _parse_slides(
             problems.add(
                 f"{where}, path", "empty", f"{known['path']['description']} Or {' or '.join(FEATURES)}"
             )
-        # DICOM slides are files too; MRXS keeps its folder beside the file that is named here
+        # DICOM slides are files too; MRXS keeps its folder beside the named file
         for column, other_way in (("path", "give a reason in `exclude`"), ("mask", "leave it empty")):
             if column not in row:
                 continue
@@ -267,25 +267,25 @@ def _parse_slides(
                 advice = f"correct it (relative to the sheet, or absolute), or {other_way}"
                 problems.add(f"{where}, {column}", f"no file {row[column]!r}", advice)
             row[column] = file
-        # a missing file of features loses its slide, with a reason in the ledger
+        # a slide without its feature file is lost, with a reason in the ledger
         row |= {column: folder / row[column] for column in given}
         slides.append(SlideRow(**row))
     return slides
 
 
 def read_patients(path: str | Path) -> pd.DataFrame:
-    """Read and validate the patients' sheet, or take the patients from a slides' sheet that stands for both.
+    """Read and validate the patients' sheet, or read the patients from a slides' sheet that serves as both.
 
     Returns
     -------
     DataFrame
         Indexed by patient_id: `cohort` and every further column of the sheet, cells as text, None where empty
-        (:data:`pathduet.core.sheet_file.MISSING`). What a column means is said by the task or covariate that names it.
+        (:data:`pathduet.core.sheet_file.MISSING`). The task or covariate that names a column defines its meaning.
 
     Raises
     ------
     InputError
-        Listing every problem with row and column. In a slides' sheet, a patient's rows must agree.
+        Lists every problem with row and column. In a slides' sheet, a patient's rows must agree.
     """
     problems = Problems()
     table = _parse_patients(Path(path), problems)
@@ -312,7 +312,7 @@ def _parse_patients(path: Path, problems: Problems) -> pd.DataFrame:
 def _patients_of_slides(
     rows: Iterable[tuple[int, dict[str, Any]]], label: str, problems: Problems
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Return one row a patient, made of the slides' rows; cells that a patient's slides disagree about are problems."""
+    """Return one row per patient, merged from the slides' rows; differing cells of a patient's slides are problems."""
     own = set(schema("slides")["properties"]) - {"patient_id", "cohort"}
     patients: dict[str, tuple[int, dict[str, Any]]] = {}
     for number, row in rows:
@@ -334,19 +334,19 @@ def read_sheets(
     files_to_come: bool = False,
     features_elsewhere: bool = False,
 ) -> tuple[list[SlideRow], pd.DataFrame]:
-    """Read both sheets, check them against each other and raise one error with everything that is wrong.
+    """Read both sheets, check them against each other and raise one error that lists every problem.
 
     Parameters
     ----------
     slides_path, patients_path : path or None
-        TSV, CSV or XLSX. Without slides there are patients alone; without patients, the slides' sheet stands for both and its
-        further columns are the patients'.
+        TSV, CSV or XLSX. Without slides, only patients are read; without patients, the slides' sheet serves as both and its
+        extra columns describe patients.
     cohorts : sequence of str, optional
-        The cohorts the configuration knows; rows of other cohorts are problems, and each must have a patient.
+        The configured cohorts; rows of other cohorts are problems, and each cohort must have a patient.
     files_to_come : bool
-        The slides need not be there yet.
+        The slides need not exist yet.
     features_elsewhere : bool
-        Rows may name neither a raw slide nor features: a folder has them.
+        Rows may name neither a raw slide nor features: a folder holds them.
 
     Returns
     -------
@@ -375,12 +375,12 @@ def read_sheets(
 
 
 def check_own_folder(slides: Iterable[SlideRow], folder: Path, key: str) -> None:
-    """Refuse a folder for results that holds raw slides, or lies in a folder of raw slides.
+    """Refuse a results folder that holds raw slides or is inside a folder of raw slides.
 
     Raises
     ------
     InputError
-        If it does; `key` is what named the folder.
+        If it is; `key` names the setting or option of the folder.
     """
     own = folder.resolve()
     for parent, slide in {slide.path.parent: slide for slide in slides if slide.has_raw}.items():
@@ -393,7 +393,7 @@ def check_own_folder(slides: Iterable[SlideRow], folder: Path, key: str) -> None
 def _compare(
     slides: Iterable[SlideRow], patients: pd.DataFrame, sheet: str, other: str, problems: Problems
 ) -> None:
-    """Note slides of patients that are not there, or are of another cohort."""
+    """Add problems for slides whose patient is missing or in another cohort."""
     cohorts = patients["cohort"].to_dict()
     for slide in slides:
         where = f"{sheet}, slide {slide.slide_id}"

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from pathduet.cohort.sheets import SlideRow
 
-#: Label of patients who have none.
+#: Label of patients without one.
 UNLABELLED = "unlabelled"
 
 
 def sites_of(patients: Iterable[str], slides: Iterable[SlideRow]) -> dict[str, str]:
-    """Return the patients' sites: of the slides' sheet, else the tissue source site of a TCGA barcode; patients without either are left out.
+    """Return the patients' sites: from the slides' sheet, else the tissue source site of a TCGA barcode; skip patients without either.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def _every_site(patients: Iterable[str], slides: Iterable[SlideRow]) -> dict[str
 
 
 def divided_sites(folds: pd.DataFrame, slides: Iterable[SlideRow]) -> list[str]:
-    """Return the sites whose patients are on both sides of some fold, where there are several sites; a patient may be of several."""
+    """Return the sites with patients on both sides of a fold, if there are several sites; a patient may have several."""
     every = _every_site(folds["patient_id"], slides)
     known = folds.assign(site=folds["patient_id"].map(every)).explode("site").dropna(subset=["site"])
     counts = known.groupby("site")["fold"].nunique()
@@ -58,7 +58,7 @@ def divided_sites(folds: pd.DataFrame, slides: Iterable[SlideRow]) -> list[str]:
 
 
 def deal_sites(table: pd.DataFrame, folds: int, seed: int, sites: Mapping[str, str]) -> np.ndarray:
-    """Deal whole sites, the largest first, each to the fold whose labels it leaves most even; a patient without one is one alone."""
+    """Deal whole sites, largest first, each to the fold that keeps labels most even; a patient without a site counts as one."""
     import pandas as pd
 
     site = [sites.get(patient, patient) for patient in table["patient_id"]]

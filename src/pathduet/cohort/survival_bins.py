@@ -21,8 +21,8 @@ def discretize(times: ArrayLike, events: ArrayLike, n_bins: int = 4) -> NDArray[
     times : array_like, shape (n,)
         Survival or follow-up times, all > 0; the edges have the same unit.
     events : array_like, shape (n,)
-        1 if the event was seen, 0 if censored. Both kinds count alike for the quantiles; a patient whose status
-        is unknown has no place in an interval.
+        1 if the event was observed, 0 if censored. Both count equally for the quantiles; leave out patients
+        with unknown status.
     n_bins : int
         Number of intervals, >= 2.
 
@@ -56,7 +56,7 @@ def discretize(times: ArrayLike, events: ArrayLike, n_bins: int = 4) -> NDArray[
         found = f"{len(days)} patients for {n_bins} intervals"
         raise InputError.of("survival times", found, "use fewer intervals (labels.survival_bins)")
     edges = np.quantile(days, np.arange(1, n_bins) / n_bins)
-    # An edge at the largest time leaves the last interval empty, one at the smallest is harmless: it is inclusive.
+    # An edge at the largest time empties the last interval; an edge at the smallest is harmless: it is inclusive.
     if (np.diff(edges) <= 0).any() or edges[-1] >= days.max():
         shown = ", ".join(f"{edge:g}" for edge in edges)
         raise InputError.of(

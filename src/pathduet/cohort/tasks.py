@@ -1,4 +1,4 @@
-"""A task: what is predicted, of which kind, and from which columns of the patients' sheet its labels come."""
+"""A task: what is predicted, its kind, and the columns of the patients' sheet that hold its labels."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ DAYS_IN = {"days": 1.0, "months": 30.4375, "years": 365.25}
 
 @dataclass(frozen=True)
 class Task:
-    """One task of a run. Everything that depends on what is predicted asks it, and nobody asks for its name.
+    """One task of a run. All code that depends on the target reads its attributes, never its name.
 
     Attributes
     ----------
     name : str
-        In files and configuration.
+        Name in files and configuration.
     kind : {"classification", "survival", "regression"}
     title : str
-        For readers, e.g. ``Overall survival``.
+        Title for readers, e.g. ``Overall survival``.
     column : str
-        Of a classification or regression: the column of the label.
+        For a classification or regression: the column of the label.
     derive : mapping
-        ``name`` of a function of :mod:`pathduet.cohort.labels` that makes the label where the column says nothing, and its
+        ``name`` of a function in :mod:`pathduet.cohort.labels` that derives the label if the column is empty, and its
         options; empty for none.
     classes : tuple of str
-        Of a classification, in the order of the networks' outputs; empty until they are found in the data.
+        For a classification, in the order of the networks' outputs; empty until they are read from the data.
     values : mapping of str to tuple of str
-        The cell values that stand for a class, where they are not its name alone.
+        Further cell values that stand for a class, besides its name.
     ordered : bool
         Whether the classes are steps of a scale, the lowest first.
     positive : str
-        Of two classes, the one that sensitivity, probability and score are about: the last, unless said otherwise.
+        For two classes, the class that sensitivity, probability and score refer to; the last by default.
     class_titles : mapping of str to str
-        For readers; a class without one is shown by its name.
+        Titles for readers; a class without one is shown by its name.
     time, event : str
-        Of a survival task: the columns of the time and of whether the event happened.
+        For a survival task: the columns of the time and of the event.
     observed, censored : str
-        Values of `event`; an empty `censored` stands for the one other value that the column holds.
+        Values of `event`; an empty `censored` means the column's only other value.
     unit : {"days", "months", "years"}
-        Of the column `time` and of figures. Inside, times are days.
+        Unit of the column `time` and of figures. Internally, times are in days.
     bins : int
-        Survival intervals of a network.
+        Number of a network's survival intervals.
     missing_values : tuple of str
         Cells that count as empty for this task.
     clinical_baselines : tuple of str or None
-        Sets of covariates that it is compared with; None: all that do not hold its own label.
+        Sets of covariates that it is compared with; None: all sets without its label.
     external : bool
         Whether it is evaluated on the external cohorts, too.
     malignancy_score : bool or str
-        Whether genes are correlated with what it predicts; of an unordered classification, the class whose probability counts.
+        Whether genes are correlated with its predictions; for an unordered classification, the class whose probability counts.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Task:
 
     @classmethod
     def of(cls, name: str, entry: Mapping[str, Any], bins: int | None = None) -> Task:
-        """Return a task as an entry of the configuration's ``tasks`` describes it, or as :meth:`to_plain` left it."""
+        """Return the task of an entry in the configuration's ``tasks``, or of a result of :meth:`to_plain`."""
         more = {key: value for key, value in entry.items() if key != "name"}
         classes = more.get("classes") or ()
         cells = classes if isinstance(classes, Mapping) else more.get("values") or {}
@@ -100,14 +100,14 @@ class Task:
         if bins is not None and more.get("kind") == "survival":
             more.setdefault("bins", bins)
         words = name.replace("_", " ")
-        # abbreviations, as endpoints have: OS, PFI
+        # abbreviations of endpoints: OS, PFI
         more["title"] = more.get("title") or (words.upper() if len(words) <= 3 else words.capitalize())
         if len(more["classes"]) == 2:
             more["positive"] = more.get("positive") or more["classes"][-1]
         return cls(name=name, **more)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return plain values, for JSON and for a rule's parameters: ``Task.of(plain["name"], plain)`` is this task again."""
+        """Return plain values for JSON and a rule's parameters: ``Task.of(plain["name"], plain)`` restores the task."""
         plain = {
             key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
         }
@@ -120,12 +120,12 @@ class Task:
 
     @property
     def scale(self) -> str:
-        """What its outcome is measured on: ``nominal`` or ``ordinal`` classes, ``survival``, or ``regression``."""
+        """Scale of its outcome: ``nominal`` or ``ordinal`` classes, ``survival``, or ``regression``."""
         return ("ordinal" if self.ordered else "nominal") if self.kind == "classification" else self.kind
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the sheet that hold its label; those that a derived label is made of are not among them."""
+        """Columns of the sheet that hold its label, without the sources of a derived label."""
         return tuple(filter(None, (self.column, self.time, self.event)))
 
     @property
@@ -139,11 +139,11 @@ class Task:
         return self.class_titles.get(name, name.replace("_", " "))
 
     def in_unit(self, days: Any) -> Any:
-        """Return a time, or an array of them, in the task's own unit."""
+        """Return a time, or an array of them, in the task's unit."""
         return days / DAYS_IN[self.unit]
 
 
 def tasks_of(config: Mapping[str, Any]) -> dict[str, Task]:
-    """Return the tasks of a complete configuration by name, in its order; entries of null are left out."""
+    """Return the tasks of a complete configuration by name, in its order; null entries are skipped."""
     bins = config["labels"]["survival_bins"]
     return {name: Task.of(name, entry, bins) for name, entry in config["tasks"].items() if entry is not None}

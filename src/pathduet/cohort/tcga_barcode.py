@@ -1,7 +1,7 @@
-"""TCGA barcodes taken apart: project, tissue source site, participant, sample, vial, portion, analyte, plate, centre.
+"""Parse TCGA barcodes: project, tissue source site, participant, sample, vial, portion, analyte, plate, centre.
 
-https://docs.gdc.cancer.gov/Encyclopedia/pages/TCGA_Barcode/ gives the fields; letters and digits only, so that ids made
-from them are safe as file names.
+https://docs.gdc.cancer.gov/Encyclopedia/pages/TCGA_Barcode/ defines the fields. They hold only letters and digits,
+so that ids built from them are safe as file names.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Barcode:
 
 
 def parse_barcode(text: str) -> Barcode | None:
-    """Return the fields of a TCGA barcode (of a patient, sample, portion, aliquot or slide), None if it is none.
+    """Return the fields of a TCGA barcode (of a patient, sample, portion, aliquot or slide), else None.
 
-    R writes dots for the hyphens of column names: ``TCGA.06.0125.01A`` is read, too.
+    R replaces hyphens in column names with dots: ``TCGA.06.0125.01A`` is accepted, too.
     """
     plain = text.strip().upper()
     match = _BARCODE.fullmatch(plain.replace(".", "-") if "-" not in plain else plain)
@@ -76,6 +76,6 @@ def parse_barcode(text: str) -> Barcode | None:
 
 
 def patient_of(text: str) -> str | None:
-    """Return the patient's part of a TCGA barcode, None if it is none."""
+    """Return the patient's part of a TCGA barcode, else None."""
     barcode = parse_barcode(text)
     return barcode.patient if barcode else None

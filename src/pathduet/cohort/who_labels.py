@@ -1,4 +1,4 @@
-"""The WHO 2021 diagnosis of a glioma from molecular findings; a missing one gives a missing label, never a guess."""
+"""The WHO 2021 diagnosis of a glioma from molecular findings; a missing finding gives no label, never a guess."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def who2021(patient: Mapping[Any, Any], cdkn2a_rule: Cdkn2aRule = "homozygous") 
     IDH wild type is a glioblastoma; IDH mutant and 1p/19q-codeleted an oligodendroglioma; IDH mutant without
     the codeletion an astrocytoma, of grade 4 if CDKN2A/B is lost or the grade is 4, else of low grade. One
     known sign of grade 4 suffices; without one, both copy number and grade must be known. A published table of 940 TCGA
-    patients holds these values and a label as a bare number. What the numbers mean is not stated there; read as the one
-    assignment of diagnoses to numbers that fits best (5 glioblastoma, 4 astrocytoma of grade 4, 2 and 3 of lower grade,
-    0 and 1 oligodendroglioma), ``any_loss`` agrees for all 940 and ``homozygous`` for 869: the other 71 have a
-    single-copy loss. So full agreement shows the rule that made the numbers, not that the diagnoses are right.
+    patients lists these values and a numeric label without a legend. With the best-fitting assignment of diagnoses to
+    numbers (5 glioblastoma, 4 astrocytoma of grade 4, 2 and 3 of lower grade, 0 and 1 oligodendroglioma), ``any_loss``
+    agrees for all 940 and ``homozygous`` for 869: the other 71 have a single-copy loss. Full agreement identifies the
+    rule behind the numbers; it does not show that the diagnoses are right.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def who2021(patient: Mapping[Any, Any], cdkn2a_rule: Cdkn2aRule = "homozygous") 
     Raises
     ------
     ValueError
-        If a value is none of the above.
+        If a value is not listed above.
 
     References
     ----------
@@ -82,7 +82,7 @@ def copy_number(patient: Mapping[Any, Any], name: str) -> float | None:
 
 
 def word_of(patient: Mapping[Any, Any], name: str, known: tuple[str, ...]) -> str | None:
-    """Return a word of patients.tsv, None if it is missing; ValueError if it is none of `known`."""
+    """Return a word of patients.tsv, None if it is missing; ValueError if it is not in `known`."""
     value = patient.get(name)
     # NaN is the only value that differs from itself
     if value is None or value != value or value == "":
