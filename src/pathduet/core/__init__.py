@@ -1,1 +1,1 @@
-"""The ground: errors, files, configuration, provenance, progress, hardware. It imports nothing of the other packages."""
+"""Foundations: errors, files, configuration, provenance, progress, hardware. It imports none of the other packages."""

@@ -1,8 +1,8 @@
-"""Checksums of artifacts: written beside them by the job that made them, compared by everybody who reads them.
+"""Checksums of artifacts: the job that writes a file records one beside it, and every reader compares it.
 
-A job's output ``x.tsv`` gets ``.x.tsv.sha256``; a slide's own artifacts have theirs in the stage's status, which holds one
-of its own. Whoever opens a file of a results folder opens what :func:`checked` returns. Files without a checksum (the
-user's sheets and slides) are taken as they are. Checksums show damage and edits; they are no signature.
+A job's output ``x.tsv`` gets ``.x.tsv.sha256``; those of a slide's artifacts are in the stage's status file, which also
+holds its own. Code that opens a file of a results folder opens the path that :func:`checked` returns. Files without a
+checksum (the user's sheets and slides) are not checked. Checksums reveal damage and edits; they are not signatures.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from pathduet.results import STAGE_ARTIFACTS, STATUS
 
 DAMAGED = "is not what was written (the disk is damaged, or the file was edited)"
 _OWN = "checksum"
-#: Files that were found intact in this process: what the disk said of them then.
+#: Files that this process found intact, with size, date and inode at that time.
 _intact: dict[Path, tuple[int, int, int]] = {}
 
 
 class CorruptArtifact(PathDuetError):
-    """A file is no longer what the job that made it wrote."""
+    """A file differs from what its job wrote."""
 
 
 def checksum_path(path: str | os.PathLike[str]) -> Path:
-    """Return where a file's checksum is kept."""
+    """Return the path of a file's checksum."""
     path = Path(path)
     return path.with_name(f".{path.name}.sha256")
 
 
 def forget(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Remove the checksums of files that are about to be made again, and what killed writers left of both."""
+    """Remove the checksums of files that will be rebuilt, and temporary files that killed writers left."""
     for path in paths:
         checksum_path(path).unlink(missing_ok=True)
         remove_leftovers(path)
@@ -55,7 +55,7 @@ def recorded(path: Path) -> str:
     Raises
     ------
     CorruptArtifact
-        If it is in a slide's status, and that is damaged.
+        If it is in a slide's status file, and that is damaged.
     """
     for stage, names in STAGE_ARTIFACTS.items():
         status = path.with_name(stage + STATUS)
@@ -66,12 +66,12 @@ def recorded(path: Path) -> str:
 
 
 def checked(path: str | os.PathLike[str]) -> Path:
-    """Return a file's path once the file is known to be what was written; it is read again only if its size or date changes.
+    """Return a file's path after comparing its checksum; the file is read again only if its size or date changes.
 
     Raises
     ------
     CorruptArtifact
-        If it is not, or is gone, naming the file and the command that makes it again.
+        If the file differs or is missing; names the file and the command that rebuilds it.
     """
     path = Path(path)
     if is_damaged(path):
@@ -82,7 +82,7 @@ def checked(path: str | os.PathLike[str]) -> Path:
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether a file, or a folder that a job made, differs from its recorded checksum."""
+    """Whether a file, or a folder that a job wrote, differs from its recorded checksum."""
     try:
         found = path.stat()
     except OSError:
@@ -100,7 +100,7 @@ def is_damaged(path: Path) -> bool:
 
 
 def remedy(path: Path) -> str:
-    """Return what makes a damaged artifact again."""
+    """Return how to rebuild a damaged artifact."""
     stage = next((s for s, names in STAGE_ARTIFACTS.items() if path.name in (s + STATUS, *names)), None)
     if path.name == "features.json":
         command = "snakemake --cores 1 --forcerun foreign_features"
@@ -112,17 +112,17 @@ def remedy(path: Path) -> str:
 
 
 def verify(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
-    """Compare a job's inputs with their checksums; remove those that differ, so that the next run makes them again.
+    """Compare a job's inputs with their checksums; remove those that differ, so that the next run rebuilds them.
 
     Returns
     -------
     dict
-        Every file and its SHA-256, those without a checksum (the user's own) too.
+        SHA-256 of every file, also of files without a checksum (the user's own).
 
     Raises
     ------
     CorruptArtifact
-        Naming every file that differs.
+        Names every file that differs.
     """
     broken = []
     found = {}
@@ -143,7 +143,7 @@ def verify(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
 
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON that holds a checksum of itself: for small files of which there are many."""
+    """Write JSON that holds its own checksum: for small files that are numerous."""
     write_json(path, {**value, _OWN: _seal(value)})
 
 
@@ -153,7 +153,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     Raises
     ------
     CorruptArtifact
-        If it is something else.
+        If the file differs from it.
     FileNotFoundError
     """
     try:
@@ -178,7 +178,7 @@ def _seal(value: Mapping[str, Any]) -> str:
 
 
 def _sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's list of files and theirs (Snakemake leaves a hidden one there)."""
+    """Return the SHA-256 of a file, or of a folder's list of files with theirs, without hidden ones (Snakemake's)."""
     if path.is_file():
         return sha256_file(path)
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))

@@ -1,4 +1,4 @@
-"""The configuration: defaults, a preset, the demo or the user's own file laid over each other, checked against the schema."""
+"""The configuration: defaults, a preset, the demo and the user's file, merged and checked against the schema."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def schema(name: str) -> dict[str, Any]:
 
 @lru_cache
 def defaults() -> dict[str, Any]:
-    """Return the shipped config.yaml, the only place where a default stands. Not to be changed."""
+    """Return the shipped config.yaml, the only place that sets defaults. Do not change it."""
     return _shipped("config.yaml")
 
 
@@ -47,12 +47,12 @@ def default(key: str) -> Any:
 
 
 def preset(name: str) -> dict[str, Any]:
-    """Return a shipped preset by its name, or one of the user's own by the path of its YAML file.
+    """Return a shipped preset by its name, or the user's own by the path of its YAML file.
 
     Raises
     ------
     InputError
-        If there is none.
+        If it does not exist.
     """
     if name.endswith((".yaml", ".yml")):
         return read(name)
@@ -69,7 +69,7 @@ def preset_names() -> list[str]:
 
 
 class _UniqueKeyLoader(_Loader):  # type: ignore[misc]
-    """Safe YAML that refuses a key given twice (YAML itself silently keeps the last)."""
+    """Safe YAML that rejects duplicate keys (YAML itself silently keeps the last)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -89,7 +89,7 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file is missing, is no YAML, holds a key twice or is no mapping.
+        If the file is missing, is not YAML, repeats a key or is not a mapping.
     """
     path = Path(path)
     try:
@@ -106,7 +106,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def read_all(paths: Iterable[str | Path]) -> dict[str, Any]:
-    """Read several YAML files, each laid over those before it as Snakemake's ``--configfile`` does."""
+    """Read several YAML files; each overrides those before it, as with Snakemake's ``--configfile``."""
     value: dict[str, Any] = {}
     for path in paths:
         value = merge(value, read(path), replaced=())
@@ -116,7 +116,7 @@ def read_all(paths: Iterable[str | Path]) -> dict[str, Any]:
 def merge(
     base: Mapping[str, Any], overlay: Mapping[str, Any], replaced: tuple[str, ...] = _REPLACED
 ) -> dict[str, Any]:
-    """Return `base` with `overlay` laid over it; mappings are merged (but for those `replaced`), everything else is replaced."""
+    """Return `base` overridden by `overlay`; mappings are merged (except those in `replaced`), all else is replaced."""
     merged = dict(copy.deepcopy(dict(base)))
     for key, value in overlay.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key not in replaced:
@@ -132,7 +132,7 @@ def demo() -> dict[str, Any]:
 
 
 def is_demo(value: Mapping[str, Any]) -> bool:
-    """Whether a configuration names no cohort of its own: no sheets, no cohorts, no expression tables."""
+    """Whether a configuration names no data: no sheets, no cohorts, no expression tables."""
 
     def said(part: Any) -> bool:
         return any(map(said, part.values())) if isinstance(part, Mapping) else bool(part)
@@ -150,17 +150,17 @@ def _key(path: Any) -> str:
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:
-    """Return ``did you mean X?`` and a space, for the nearest of the known names; nothing where none is near."""
+    """Return ``did you mean X?`` and a space for the nearest known name; "" if none is near."""
     near = difflib.get_close_matches(key, list(known), n=1)
     return f"did you mean {near[0]}? " if near else ""
 
 
 def schema_problems(value: Any, name: str = "config") -> Iterator[Problem]:
-    """Yield what a shipped schema does not allow in `value`, by key."""
+    """Yield what a shipped schema does not allow in `value`, sorted by key."""
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
-    # 42.0 is a whole number to a schema, and none to what takes a seed or counts epochs
+    # JSON Schema accepts 42.0 as an integer; seeds and epoch counts do not
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, x: type(x) is int)
     strict = extend(Draft202012Validator, type_checker=checker)
     for error in sorted(strict(schema(name)).iter_errors(value), key=lambda e: _key(e.path)):
@@ -174,7 +174,7 @@ def schema_problems(value: Any, name: str = "config") -> Iterator[Problem]:
                     f"{did_you_mean(key, known)}known here: {', '.join(known)}",
                 )
         elif error.validator == "required":
-            key = error.message.split("'")[1]  # one error a key; its name stands in the message only
+            key = error.message.split("'")[1]  # one error per key, named only in the message
             described = rule.get("properties", {}).get(key, {}).get("description", "")
             yield Problem(f"{where}.{key}", "missing", described)
         else:
@@ -183,17 +183,17 @@ def schema_problems(value: Any, name: str = "config") -> Iterator[Problem]:
 
 
 def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration laid over its preset and the defaults, and the demo's where it names no cohort, validated as a whole.
+    """Return a configuration completed by its preset and the defaults, and by the demo if it names no data, and validated.
 
     Parameters
     ----------
     value : mapping
-        The user's configuration as read from YAML (or as Snakemake hands it over); an already complete one stays as it is.
+        The user's configuration, from YAML or Snakemake; a complete one stays unchanged.
 
     Raises
     ------
     InputError
-        Listing every unknown key, wrong type, missing and impossible value.
+        Lists every unknown key, wrong type, missing value and invalid value.
     """
     layers = [value]
     if is_demo(value):
@@ -206,16 +206,16 @@ def resolve(value: Mapping[str, Any]) -> dict[str, Any]:
     for layer in ([preset(named[-1])] if named and named[-1] else []) + layers:
         config = merge(config, layer)
     Problems(schema_problems(config)).check()
-    # one name of a folder: Snakemake knows results by theirs
+    # one spelling per folder: Snakemake identifies results by path
     return config | {"results": str(Path(config["results"]).expanduser())}
 
 
-#: Keys of ``training`` that say how its jobs run.
+#: Keys of ``training`` that set how its jobs run.
 _NOT_OPTIMISATION = ("seeds", "models_per_job", "logger")
 
 
 def training_settings(training: Mapping[str, Any], role: str, task: str, kind: str) -> dict[str, Any]:
-    """Return a network's settings of training: those for all, its own section's laid over them, the task's number of each.
+    """Return a network's training settings: the common ones, overridden by its section, each with the task's value.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def training_settings(training: Mapping[str, Any], role: str, task: str, kind: s
     role : str
         The section: ``teacher``, ``student``, ``distilled`` or ``baseline``.
     task, kind : str
-        A number may be given by the task's name, or else by its kind.
+        A value may be given by the task's name, or else by its kind.
     """
     known = schema("config")["properties"]["training"]["properties"]
     common = [key for key in training if "properties" not in known[key] and key not in _NOT_OPTIMISATION]

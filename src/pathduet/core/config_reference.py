@@ -1,4 +1,4 @@
-"""The configuration's reference as Markdown, made from its schema and defaults, so that they cannot disagree."""
+"""The configuration reference as Markdown, generated from schema and defaults so that they cannot disagree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("
 
 
 def values_of(node: Mapping[str, Any]) -> str:
-    """Return in words what a key takes, e.g. ``integer, ≥ 1, ≤ 64``."""
+    """Return in words what a key accepts, e.g. ``integer, ≥ 1, ≤ 64``."""
     if "enum" in node:
         return " | ".join(_shown(value) for value in node["enum"])
     if "const" in node:
@@ -30,7 +30,7 @@ def values_of(node: Mapping[str, Any]) -> str:
 
 
 def keys(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each key's dotted path and its schema, sections before what is in them."""
+    """Yield each key's dotted path and its schema, sections before their keys."""
     for name, child in node.get("properties", {}).items():
         place = f"{path}.{name}" if path else name
         yield place, child
@@ -42,7 +42,7 @@ def keys(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping
 
 
 def _entry(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema of what a mapping holds under names of the user's own; empty where that has no keys."""
+    """Return the schema of a mapping's entries under user-chosen names; empty if they have no keys."""
     entry = node.get("additionalProperties")
     options = entry.get("anyOf", [entry]) if isinstance(entry, Mapping) else []
     return next((option for option in options if "properties" in option), {})
@@ -65,7 +65,7 @@ def _cell(text: str) -> str:
 def _default_of(path: str) -> str:
     try:
         return f"`{_cell(_shown(default(path)))}`"
-    except (KeyError, TypeError):  # an entry of a list, or what a network takes from `training`
+    except (KeyError, TypeError):  # an entry of a list, or a network's setting in `training`
         return ""
 
 

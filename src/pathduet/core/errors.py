@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-#: Why a slide did not go all the way; the only values the ledger's `reason` column can hold.
+#: Why a slide was not used; the only values of the ledger's `reason` column.
 SLIDE_REASONS = {
     "no_mpp": "no plausible pixel size in the sheet, the file or the configuration",
     "unreadable": "the file cannot be opened or decoded",
@@ -23,7 +23,7 @@ SLIDE_REASONS = {
 
 
 def shown(text: str) -> str:
-    """Return text from outside as a terminal may show it: control characters and other invisible ones become escapes."""
+    """Return external text made safe for a terminal: control and other invisible characters become escapes."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
@@ -36,16 +36,16 @@ class PathDuetError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with what the user handed in.
+    """One problem in the user's input.
 
     Attributes
     ----------
     where : str
         File, row and column (or configuration key), for example ``slides.tsv row 3, path``.
     found : str
-        What stands there.
+        What was found there.
     advice : str
-        What would be right.
+        How to correct it.
     """
 
     where: str
@@ -78,22 +78,22 @@ class InputError(PathDuetError):
 
 
 class Problems(list[Problem]):
-    """Problems as they are found, raised together."""
+    """Problems that are collected and raised together."""
 
     def add(self, where: str, found: str, advice: str) -> None:
-        """Add one."""
+        """Add a problem."""
         self.append(Problem(where, found, advice))
 
     @contextmanager
     def collected(self, within: str = "") -> Iterator[None]:
-        """Take in the problems of an InputError that is raised inside, and go on; they are `within` something."""
+        """Add the problems of an InputError that is raised inside, located `within` something, and continue."""
         try:
             yield
         except InputError as error:
             self += (replace(p, where=f"{within}: {p.where}") if within else p for p in error.problems)
 
     def ask(self, check: Callable[..., object], *about: Any) -> None:
-        """Call what may raise an InputError, and take in its problems."""
+        """Call a check that may raise an InputError, and add its problems."""
         with self.collected():
             check(*about)
 
@@ -104,7 +104,7 @@ class Problems(list[Problem]):
 
 
 class SlideError(PathDuetError):
-    """A slide that cannot be used. It ends that slide, never the run.
+    """A slide cannot be used. The error ends that slide, never the run.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Faults of the machine: a full disk, too little memory, a GPU error, a broken installation.
 
-They pass. A job that meets one fails and is done again by the next start; no slide and no model is blamed for it.
+They are temporary. A job that meets one fails and reruns at the next start; no slide or model counts as failed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MACHINE = {
     errno.EACCES, errno.EPERM, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNABORTED,
     errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
 }  # fmt: skip
-# HDF5, OpenSlide, torch and onnxruntime give the cause in their text alone.
+# HDF5, OpenSlide, torch and onnxruntime state the cause only in the message.
 _TEXTS = re.compile(
     "|".join(
         (
@@ -35,24 +35,24 @@ _TEXTS = re.compile(
 
 
 class MachineFault(PathDuetError):
-    """A fault of the machine, not of what was worked on.
+    """A fault of the machine, not of the data or model.
 
     Attributes
     ----------
     unwritable : bool
-        Whether the results cannot be written, so that nothing else can go well either.
+        Whether the results cannot be written, so that all other work would fail too.
     """
 
     unwritable = False
 
 
 def machine_fault(error: BaseException) -> BaseException | None:
-    """Return the fault of the machine that an error comes from (itself or one of its causes); None if there is none."""
+    """Return the machine fault behind an error (the error or one of its causes), None if there is none."""
     return next((cause for cause in _causes(error) if _is_fault(cause)), None)
 
 
 def raise_machine_fault(error: BaseException, what: str) -> None:
-    """Raise a :class:`MachineFault` if an error comes from one (`what` says what could not be done); or of a damaged artifact as it is."""
+    """Raise a :class:`MachineFault` if one caused an error (`what` states what failed); re-raise faults and damaged artifacts."""
     if isinstance(error, MachineFault | CorruptArtifact):
         raise error
     cause = machine_fault(error)
@@ -69,7 +69,7 @@ def raise_machine_fault(error: BaseException, what: str) -> None:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory could not be had."""
+    """Return whether an error reports a lack of memory."""
     return isinstance(error, MemoryError) or "memory" in str(error)
 
 
@@ -82,12 +82,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_fault(error: BaseException) -> bool:
-    if isinstance(error, ImportError):  # imagecodecs says so of a codec that it never has
+    if isinstance(error, ImportError):  # imagecodecs raises it for codecs it lacks
         return type(error).__name__ != "DelayedImportError"
     if isinstance(error, MachineFault | MemoryError) or _number(error) in _MACHINE:
         return True
     text = str(error)
-    # an index out of range on the GPU is the model's own mistake
+    # an index out of range on the GPU is the model's error
     return (
         not isinstance(error, PathDuetError)
         and bool(_TEXTS.search(text))

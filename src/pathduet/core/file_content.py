@@ -1,4 +1,4 @@
-"""What a user's file holds, as a hash: content decides what runs again, never a date or a place."""
+"""Hashes of the user's files: content decides what reruns, never a date or a path."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from pathduet.core.checksums import CorruptArtifact, read_sealed, write_sealed
 from pathduet.core.files import sha256_file, stamp
 
-#: Smaller files are read whenever a run is planned, larger ones again only when their size or date is another.
+#: Smaller files are read whenever a run is planned, larger files only when their size or date changes.
 ALWAYS_READ = 8 * 2**20
-#: Their place in a results folder.
+#: File of the hashes in a results folder.
 CONTENTS = ".contents.json"
 
 
@@ -22,7 +22,7 @@ class FileContents:
     Parameters
     ----------
     memory : Path
-        Where hashes of large files are kept beside their size and date, from one run to the next: :data:`CONTENTS`.
+        File that keeps hashes of large files with size and date between runs: :data:`CONTENTS`.
     """
 
     def __init__(self, memory: Path) -> None:
@@ -30,7 +30,7 @@ class FileContents:
         self._found: dict[str, str] = {}
 
     def of(self, path: str | os.PathLike[str]) -> str:
-        """Return the SHA-256 of a file, or of a folder's names and files; ``absent`` where there is none."""
+        """Return the SHA-256 of a file, or of a folder's names and files; ``absent`` if there is none."""
         path = Path(path)
         if str(path) not in self._found:
             self._found[str(path)] = self._hash(path)
@@ -52,7 +52,7 @@ class FileContents:
         if kept.get(name, ["", ""])[0] != now:
             kept[name] = [now, sha256_file(path)]
             if self._memory.parent.is_dir():
-                with contextlib.suppress(OSError):  # a results folder that is only looked at
+                with contextlib.suppress(OSError):  # a read-only results folder
                     write_sealed(self._memory, kept)
         return kept[name][1]
 

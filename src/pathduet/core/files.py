@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, flushed, then renamed."""
+"""Write files atomically: under a temporary name, flushed, then renamed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
-    The temporary name keeps the suffix (writers choose their format by it), starts with a dot and carries
-    a random part, so that two processes never share it. After an error it is removed and `path` is
-    as it was before.
+    The temporary name keeps the suffix (writers choose their format by it), starts with a dot and has a
+    random part, so that two processes never share it. After an error it is removed and `path` is
+    unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Remove temporary files of `path` that writers left who were killed; only where nobody writes it now."""
+    """Remove temporary files of `path` that killed writers left; only while no process writes it."""
     path = Path(path)
     for leftover in path.parent.glob(f".{glob.escape(path.stem)}.????????.tmp{glob.escape(path.suffix)}"):
         leftover.unlink(missing_ok=True)
@@ -56,7 +56,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-#: What a spreadsheet runs as it opens a table: a formula with a call, a program or another file in it.
+#: A formula that a spreadsheet runs when it opens a table: with a call, a program or another file.
 _FORMULA = re.compile(r"[=+@\t\r-][^\n]*[(|!#']")
 
 
@@ -65,9 +65,9 @@ def _inert(value: Any) -> Any:
 
 
 def write_tsv(path: str | os.PathLike[str], table: pd.DataFrame, *, index: bool = False) -> None:
-    """Write a data frame as TSV, atomically; floats with 10 significant digits, missing as empty.
+    """Write a data frame as TSV, atomically; floats with 10 significant digits, missing values empty.
 
-    Text that a spreadsheet would run as a formula gets an apostrophe in front, by which spreadsheets know text.
+    Text that a spreadsheet would run as a formula gets a leading apostrophe, which marks text.
     """
     for place, kind in enumerate(table.dtypes):
         cells = table.iloc[:, place]
@@ -86,7 +86,7 @@ def write_tsv(path: str | os.PathLike[str], table: pd.DataFrame, *, index: bool 
 
 
 def stamp(path: str | os.PathLike[str]) -> str:
-    """Return a file's size and date, ``absent`` without one: other ones mean that its content is worth reading again."""
+    """Return a file's size and date, or ``absent``; if they change, its content must be read again."""
     try:
         found = Path(path).stat()
     except OSError:

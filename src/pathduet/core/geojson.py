@@ -1,4 +1,4 @@
-"""Polygons of a GeoJSON file that a user hands in: features, collections and geometries, as QuPath exports them."""
+"""Read polygons of a user's GeoJSON file: features, collections and geometries, as QuPath exports them."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ class Polygon:
     rings : list of lists of (float, float)
         The outline, then the holes; x to the right, y down.
     properties : mapping
-        Of the feature that the polygon belongs to.
+        Properties of the polygon's feature.
     """
 
     rings: list[Ring]
     properties: Mapping[str, Any]
 
     def moved(self, dx: float, dy: float) -> Polygon:
-        """Return the polygon so far to the right and down."""
+        """Return the polygon shifted `dx` to the right and `dy` down."""
         return Polygon([[(x + dx, y + dy) for x, y in ring] for ring in self.rings], self.properties)
 
     def is_beside(self, size: tuple[int, int]) -> bool:
-        """Whether no part of its bounding box lies within so many pixels across and down."""
+        """Whether its bounding box lies outside an image of `size` (width, height) pixels."""
         xs, ys = zip(*(point for ring in self.rings for point in ring))
         return max(xs) <= 0 or max(ys) <= 0 or min(xs) >= size[0] or min(ys) >= size[1]
 
 
 def read_polygons(path: Path) -> tuple[list[Polygon], str]:
-    """Return the polygons of a file, in its order, and the frame that it says it counts in; "" if it does not say.
+    """Return the polygons of a file, in its order, and the coordinate frame that it states; "" if it states none.
 
     Points and lines, which have no area, are skipped.
 
     Raises
     ------
     ValueError
-        Saying what is wrong with the file.
+        States what is wrong with the file.
     """
     try:
         size = path.stat().st_size

@@ -1,7 +1,7 @@
-"""The machine: which GPU a job takes, how many threads, what bfloat16 costs, how much memory was used.
+"""The machine: a job's GPU and threads, bfloat16 support, compiler and peak memory.
 
-A cluster shows a job its own GPU only. On one machine with several, Snakemake runs several jobs at a time and all see all of them: each
-locks a file named after the GPU it takes; the kernel lets go of it when the job ends, however it ends.
+On a cluster, a job sees only its own GPU. On a machine with several, Snakemake runs several jobs at a time, and each sees all GPUs:
+a job locks a file named after the GPU that it uses; the kernel releases the lock when the job ends for any reason.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _held: list[int] = []
 
 @lru_cache(maxsize=1)
 def free_gpu() -> int:
-    """Return the number of a GPU that is free, held until this process ends; if none is, one is shared.
+    """Return the number of a free GPU, locked until this process ends; if none is free, one is shared.
 
-    The same one each time it is asked for in a process. There must be a GPU.
+    A process always gets the same GPU. There must be a GPU.
     """
     import torch
 
@@ -52,7 +52,7 @@ def free_gpu() -> int:
 
 
 def require_compiler(setting: str, device: str) -> None:
-    """Refuse a setting that compiles networks for a GPU where triton, which generates their code, is not installed."""
+    """Refuse a setting that compiles networks for a GPU if triton, which generates their code, is not installed."""
     if device.startswith("cuda") and importlib.util.find_spec("triton") is None:
         raise PathDuetError(
             f"{setting}: torch.compile needs triton on a GPU: pip install triton, or set it to false"
@@ -65,12 +65,12 @@ def pick_device(wanted: str) -> str:
     Parameters
     ----------
     wanted : str
-        ``auto`` (a GPU that no other job on this machine has, if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        ``auto`` (a GPU, if possible one that no other job uses, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises
     ------
     PathDuetError
-        If a GPU is asked for that is not there.
+        If a GPU is requested and there is none.
     """
     import torch
 
@@ -90,14 +90,14 @@ def limit_threads(threads: int) -> None:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Return whether this machine multiplies bfloat16 in hardware (AVX512-BF16, AMX; known on Linux only)."""
+    """Return whether this machine multiplies bfloat16 in hardware (AVX512-BF16, AMX; Linux only)."""
     cpu = Path("/proc/cpuinfo")
     flags = set(cpu.read_text(encoding="utf-8").split()) if cpu.is_file() else set()
     return not flags.isdisjoint({"avx512_bf16", "amx_bf16"})
 
 
 def reset_peak_memory() -> None:
-    """Let the peak start from what is resident now, where the system can (Linux): a process may train several networks."""
+    """Reset the peak to the memory resident now, where supported (Linux): a process may train several networks."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
@@ -107,8 +107,8 @@ def peak_memory_mib() -> float:
 
     Notes
     -----
-    Linux' ``VmHWM`` where there is one: ``getrusage`` carries the memory a parent had when it started this process
-    through the ``exec``, so that a small job of a large workflow would be counted as large.
+    Linux's ``VmHWM`` if available: ``getrusage`` includes the memory that the parent had when it started this
+    process, so that a small job of a large workflow would count as large.
     """
     status = Path("/proc/self/status")
     if status.is_file():

@@ -1,7 +1,7 @@
-"""What the project's HTML pages share: files shipped with the package, the palette, and the rules for scripts.
+"""Shared parts of the project's HTML pages: shipped files, the palette, and the rules for scripts.
 
-A page is one file that asks no server for anything. Its content security policy names the page's own scripts by their
-hashes and refuses every other, so that no text of a sheet or a file can become one.
+A page is one file that requests nothing from a server. Its content security policy allows the page's own scripts by
+their hashes and blocks all others, so that no text of a sheet or a file can run as a script.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def shipped(package: str, name: str) -> str:
 
 
 def page_style(package: str, name: str) -> str:
-    """Return a page's style: the palette of all pages, light and dark, before the style of its own."""
+    """Return a page's style: the palette of all pages, light and dark, then its own style."""
     return shipped("pathduet.core", "palette.css") + shipped(package, name)
 
 
 def fill(package: str, name: str, **values: Any) -> str:
-    """Fill in a page of a package's ``template`` folder; every text is escaped, and what it asks for must be given."""
+    """Fill in a page of a package's ``template`` folder; every text is escaped, and every variable must be given."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -37,19 +37,19 @@ def fill(package: str, name: str, **values: Any) -> str:
 
 
 def content_hash(text: str) -> str:
-    """Return the name by which a content security policy allows just this script or style."""
+    """Return the hash by which a content security policy allows exactly this script or style."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def script_data(data: Any) -> Markup:
     r"""Return data as JSON for a script element.
 
-    Nothing is unescaped there, and only ``<`` could end the element or start a comment: it stands as ``\u003c``.
+    Browsers unescape nothing there. Only ``<`` could end the element or start a comment: it becomes ``\u003c``.
 
     Raises
     ------
     ValueError
-        If a number is NaN or infinite, which JSON does not know.
+        If a number is NaN or infinite, which JSON does not allow.
     """
     from markupsafe import Markup
 

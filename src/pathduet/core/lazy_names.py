@@ -1,4 +1,4 @@
-"""Public names of a package that are imported when they are first asked for, so that importing the package costs nothing."""
+"""Public names of a package that are imported on first use, so that importing the package costs nothing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 def lazy_names(package: str, module_of: Mapping[str, str]) -> Callable[[str], Any]:
     """Return a package's ``__getattr__``.
 
-    Modules are named by strings: what imports a module of the package does not depend on its public names
+    Modules are named by strings, so that code that imports one of them does not depend on all public names
     (:mod:`pathduet.core.source_code`).
 
     Parameters
     ----------
     package : str
-        Its ``__name__``.
+        The package's ``__name__``.
     module_of : mapping of str to str
         Module of each public name, relative to the package.
     """

@@ -1,4 +1,4 @@
-"""A process that ends with another one: nothing that a killed run left behind goes on writing."""
+"""End a process together with another one, so that no job of a killed run keeps writing."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def ancestors() -> list[int]:
 
 
 def end_with(pid: int) -> bool:
-    """Kill this process as soon as process `pid`, one of its ancestors, ends however it ends.
+    """Kill this process as soon as process `pid`, one of its ancestors, ends for any reason.
 
     Returns
     -------
     bool
-        False where that cannot be watched: no Linux, another process namespace, or no ancestor.
+        False if `pid` cannot be watched: not Linux, another process namespace, or not an ancestor.
     """
     if not hasattr(os, "pidfd_open") or pid not in ancestors():
         return False
@@ -52,6 +52,6 @@ def end_with(pid: int) -> bool:
 
 
 def end_with_workflow() -> bool:
-    """Do so with the workflow that started this job, if there is one on this machine."""
+    """End this job with the workflow that started it, if that runs on this machine."""
     pid = os.environ.get(VARIABLE, "")
     return pid.isdigit() and end_with(int(pid))

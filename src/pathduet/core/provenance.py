@@ -1,4 +1,4 @@
-"""What a result came from: versions, commit, source code and input checksums."""
+"""The origin of a result: versions, commit, source code and input checksums."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def settings_hash(settings: Any) -> str:
 def git_commit(folder: Path = PACKAGE) -> str:
     """Return the checkout's commit (``-dirty`` when tracked files differ), or ``unknown``.
 
-    ``unknown`` also where the package is installed inside somebody else's checkout.
+    Also ``unknown`` if the package is installed inside another project's checkout.
     """
 
     def git(*command: str) -> str:
@@ -45,7 +45,7 @@ def git_commit(folder: Path = PACKAGE) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, the platform, PathDuet and what its numbers depend on."""
+    """Return the versions of Python, the platform, PathDuet and the packages that affect its results."""
     names = (
         "snakemake", "torch", "torchvision", "numpy", "scipy", "pandas", "anndata", "scikit-learn", "lifelines",
         "h5py", "openslide-python", "openslide-bin", "pillow", "tifffile", "staintools", "spams-bin", "safetensors", "matplotlib",
@@ -61,21 +61,21 @@ def versions() -> dict[str, str]:
 
 @lru_cache
 def origin() -> Mapping[str, Any]:
-    """Return which code makes a result here: commit, hash of the whole source, versions."""
+    """Return the code that computes results here: commit, hash of the whole source, versions."""
     return {"git_commit": git_commit(), "source_sha256": whole_version(), "versions": versions()}
 
 
 def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a job's results are made of: its settings, seed and code, and the checksums of what it reads.
+    """Return the origin of a job's results: its settings, seed and code, and the checksums of its inputs.
 
     Parameters
     ----------
     job : object
-        What Snakemake gives to a script: `rule`, `wildcards`, `params` and `config` are used.
+        Snakemake's object in a script: `rule`, `wildcards`, `params` and `config` are used.
     inputs : mapping
-        Each input and its SHA-256. Raw slides are not among them: their own artifacts have theirs.
+        SHA-256 of each input, without raw slides: their artifacts record it.
     """
-    # files are among the inputs, what decides is made of the settings
+    # files are among the inputs; `decided_by` derives from the settings
     apart = ("code", "files", "decided_by")
     named = {name: value for name, value in job.params.items() if name not in apart}
     settings = without_folders(json.loads(json.dumps(named, default=str)), Path(job.config["results"]))
@@ -93,10 +93,10 @@ def job_record(job: Any, inputs: Mapping[str, str]) -> dict[str, Any]:
 
 
 def shown_path(path: str | os.PathLike[str], results: Path) -> str:
-    """Return a path as a record shows it: of a result from the results folder on, of an absolute one its file name.
+    """Return a path as records show it: a result from the results folder on, other absolute paths as file names.
 
-    Results travel, also inside released models; where somebody keeps patients' files, and the user's name that such paths
-    hold, is nobody else's business.
+    Results are shared, also inside released models. Full paths would disclose where patients' files are stored, and user
+    names.
     """
     given, folder = Path(path), results.absolute()
     if given.absolute().is_relative_to(folder):
@@ -105,7 +105,7 @@ def shown_path(path: str | os.PathLike[str], results: Path) -> str:
 
 
 def shown_files(digests: Mapping[str, str], results: Path) -> dict[str, str]:
-    """Return checksums by paths as a record shows them; files of one name are numbered."""
+    """Return checksums by path as records show it; files of the same name are numbered."""
     found: dict[str, str] = {}
     for path, digest in digests.items():
         shown = name = shown_path(path, results)
@@ -117,7 +117,7 @@ def shown_files(digests: Mapping[str, str], results: Path) -> dict[str, str]:
 
 
 def without_folders(value: Any, results: Path) -> Any:
-    """Return JSON-like settings whose absolute paths are as a record shows them."""
+    """Return JSON-like settings with absolute paths as records show them."""
     if isinstance(value, Mapping):
         return {key: without_folders(inner, results) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -127,21 +127,21 @@ def without_folders(value: Any, results: Path) -> Any:
 
 
 def embed(description: Path, record: Mapping[str, Any]) -> None:
-    """Put a job's record into the ``model.json`` that the job wrote, as its key ``provenance``."""
+    """Write a job's record into its ``model.json``, under the key ``provenance``."""
     content = json.loads(description.read_text(encoding="utf-8"))
     write_json(description, {**content, "provenance": record})
 
 
 def run_record(config: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, Any]:
-    """Return what a run was made of: configuration, versions, commit, source hash, checksums of its tables.
+    """Return the origin of a run: configuration, versions, commit, source hash, checksums of its tables.
 
     Parameters
     ----------
     config : mapping
         The complete configuration.
     inputs : iterable of path
-        Files whose SHA-256 is recorded (sheets, expression tables, the slide ledger; raw slides have theirs in
-        their own artifacts).
+        Files whose SHA-256 is recorded (sheets, expression tables, the slide ledger; for raw slides, their
+        artifacts record it).
     """
     return {
         "config": config,
@@ -152,14 +152,14 @@ def run_record(config: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, An
 
 
 def read_run_record(path: Path) -> dict[str, Any]:
-    """Read what :func:`run_record` returned: whose results folder it is does not matter, its configuration is held to the schema.
+    """Read a record of :func:`run_record`, from any user's results folder; its configuration is checked against the schema.
 
     Raises
     ------
     InputError
-        If there is none, or its configuration is none of this version.
+        If it does not exist, or its configuration is not valid in this version.
     CorruptArtifact
-        If it is not what was written.
+        If it differs from what was written.
     """
     from pathduet.core.checksums import checked
     from pathduet.core.config import schema_problems

@@ -1,8 +1,8 @@
-"""Locks that the kernel lets go when a process dies, so that no killed run leaves one behind.
+"""Locks that the kernel releases when a process dies, so that no killed run leaves one behind.
 
-One file a results folder, ``.lock``. Its first byte is held by the workflow: two runs in one folder would undo each
-other's files. Each job holds a byte of its own, found from its log's name: when a killed cluster workflow is
-started again while its jobs are still at work elsewhere, the new job waits for the old one, then finds the work done.
+Each results folder has one file, ``.lock``. The workflow locks its first byte: two runs in one folder would overwrite
+each other's files. Each job locks another byte, derived from its log's name: if a killed cluster workflow is
+restarted while its jobs still run elsewhere, the new job waits for the old one, then finds the work done.
 Record locks (``fcntl``) also work between the machines of an NFS or Lustre disk.
 """
 
@@ -30,7 +30,7 @@ class FolderInUse(PathDuetError):
 
 
 def _open(results: Path, flags: int = os.O_CREAT) -> int:
-    """Open the lock file; refuse a link or anything else that is no lock file of ours, as it is written to."""
+    """Open the lock file; refuse a link or any file that PathDuet did not write, since it is written to."""
     path = results / ".lock"
     try:
         handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o666)
@@ -58,7 +58,7 @@ def _open_or_make(results: Path) -> int:
 
 
 def _owner(handle: int) -> str:
-    """Return who wrote the lock file, empty if nobody of ours."""
+    """Return the run that wrote the lock file, empty if none did."""
     try:
         owner = json.loads(os.pread(handle, _RECORD_BYTES + 1, 0))
         return f"process {int(owner['pid'])} on {owner['host']}" if set(owner) == {"pid", "host"} else ""
@@ -73,14 +73,14 @@ def _without_locks(error: OSError) -> None:
 
 
 def hold_run(results: str | os.PathLike[str]) -> None:
-    """Hold a results folder until this process ends.
+    """Lock a results folder until this process ends.
 
     Raises
     ------
     FolderInUse
-        If another run holds it, with that run's process and machine.
+        If another run holds it; names that run's process and machine.
     PathDuetError
-        If the folder cannot be written; on Windows, which has no record locks.
+        If the folder cannot be written, or on Windows, which has no record locks.
     """
     locks, folder = file_locks(), Path(results)
     handle = _open_or_make(folder)
@@ -95,14 +95,14 @@ def hold_run(results: str | os.PathLike[str]) -> None:
         raise FolderInUse(
             f"another run is active in {folder} ({who}): wait for it, stop it, or set another `results`"
         ) from None
-    # always of one length: nobody meets a part of it, and nothing is cut off
+    # fixed length: no reader sees a part of it, and no old text remains
     owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname()[:255]})
     os.pwrite(handle, owner.encode().ljust(_RECORD_BYTES), 0)
     _held[str(folder.resolve())] = handle
 
 
 def hold_job(results: str | os.PathLike[str], name: str) -> None:
-    """Hold one job's outputs until this process ends; wait for a job of the same name that is still at work."""
+    """Lock one job's outputs until this process ends; wait for a job of the same name that is still running."""
     locks, handle = file_locks(), _handle(Path(results))
     try:
         try:
@@ -121,7 +121,7 @@ def _place(name: str) -> int:
 
 
 def _handle(results: Path) -> int:
-    # one handle a file and process: closing any of several would let go all record locks of the file
+    # one handle per file and process: closing any of several would release all record locks of the file
     key = str(results.resolve())
     if key not in _held:
         _held[key] = _open_or_make(results)
@@ -129,7 +129,7 @@ def _handle(results: Path) -> int:
 
 
 def run_owner(results: str | os.PathLike[str]) -> str | None:
-    """Return who is at work in a results folder (``process 7 on node3``), None if nobody."""
+    """Return the run that is active in a results folder (``process 7 on node3``), None if none is."""
     try:
         locks, handle = file_locks(), _open(Path(results), 0)
     except (OSError, PathDuetError):

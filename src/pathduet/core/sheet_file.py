@@ -1,4 +1,4 @@
-"""A table as people keep it, TSV, CSV or XLSX by its suffix, read as text cell by cell."""
+"""Read a user's table, TSV, CSV or XLSX by its suffix, as text cells."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any, TextIO, cast
 
 from pathduet.core.errors import InputError, Problem, Problems
 
-#: Cells that say that there is no value, upper and lower case aside.
+#: Cells that mean a missing value, ignoring case.
 MISSING = frozenset(
     {"", "na", "n/a", "#n/a", "nan", "null", "not available", "[not available]", "[not applicable]", "[unknown]",
      "[discrepancy]", "[not evaluated]", "not reported"}
 )  # fmt: skip
 SUFFIXES = (".tsv", ".txt", ".csv", ".xlsx")
-#: A sheet of text is never larger once unpacked; a workbook that is would fill the memory.
+#: No text sheet is larger when unpacked; a larger workbook would fill the memory.
 _LARGEST_WORKBOOK_MIB = 256
-#: A cell's formula that nothing follows; its value would be read as empty. An empty text is a value.
+#: A cell with a formula but no value, which would be read as empty. An empty text is a value.
 _WITHOUT_VALUE = re.compile(
     rb'<c(?:(?! t="str")[^>])*>\s*<f(?:[^>]*/>|[^>]*>[^<]*</f>)\s*(?:<v>\s*</v>|<v\s*/>)?\s*</c>'
 )
 
 
 def open_text(path: Path) -> TextIO:
-    """Open a table of text, gzipped or not: UTF-8, or UTF-16 with its mark (Excel's "Unicode text"); line ends stay."""
+    """Open a table of text, gzipped or not: UTF-8, or UTF-16 with a BOM (Excel's "Unicode text"); keep line ends."""
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as handle:
         start = handle.read(4)
@@ -38,7 +38,7 @@ def open_text(path: Path) -> TextIO:
 def rows_below(
     header: Sequence[str], lines: Sequence[list[str]], label: str, problems: Problems
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield number in the file and cells of each row below a header, as long as that; empty ones aside. Longer ones are noted."""
+    """Yield line number and cells of each row below a header, padded to its length; skip empty rows, report longer ones."""
     for number, cells in enumerate(lines, 2):
         if any(cells) and len(cells) > len(header):
             problems.append(too_many_cells(cells, header, f"{label} row {number}"))
@@ -59,13 +59,13 @@ def too_many_cells(cells: Sequence[str], header: Sequence[str], where: str) -> P
 def read_lines(path: Path) -> list[list[str]]:
     """Return a table's lines, header first, every cell stripped; cells of :data:`MISSING` are empty.
 
-    A workbook's first sheet that is not hidden is read; its whole numbers lose their ``.0``. A CSV file without a comma in its header may be
+    Reads a workbook's first visible sheet; its whole numbers lose their ``.0``. A CSV file without a comma in its header may be
     separated by semicolons.
 
     Raises
     ------
     InputError
-        If the file is missing, of another kind, or no table.
+        If the file is missing, of another kind, or not a table.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError.of(path.name, f"ends in {path.suffix!r}", f"give one of {', '.join(SUFFIXES)}")
@@ -90,7 +90,7 @@ def _text(path: Path) -> list[list[str]]:
             delimiter = ";" if ";" in header and "," not in header else ","
         # strict: a quote that is never closed would swallow the rows below it
         lines = [
-            # the mark at the start is read again after seek
+            # the BOM at the start is read again after seek
             [cell.strip().lstrip("\ufeff") for cell in line]
             for line in csv.reader(handle, delimiter=delimiter, strict=True)
         ]
@@ -121,7 +121,7 @@ def _workbook(path: Path) -> list[list[str]]:
                 )
     except OSError:
         raise
-    # openpyxl lets through whatever its zip and XML readers raise on a damaged file
+    # openpyxl passes on whatever its zip and XML readers raise on a damaged file
     except Exception as broken:
         advice = "open it in a spreadsheet program and save it as .xlsx, or as CSV"
         raise InputError.of(path.name, f"not an Excel workbook that can be read: {broken}", advice) from None

@@ -1,4 +1,4 @@
-"""Which source code a result depends on, derived from imports: an edit reruns what it can change, and nothing else."""
+"""Source code that a result depends on, derived from imports: an edit reruns only what it can change."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
-#: Messages, progress lines, locks, records and paths change no result; what the configuration says is among a rule's
-#: parameters and a slide's keys, as is an encoder's entry of the registry. A module that is missing here costs a rerun, no more.
+#: Messages, progress lines, locks, records and paths change no result; configuration values are among a rule's
+#: parameters and a slide's keys, as is an encoder's registry entry. A module that is missing here costs only a rerun.
 NEUTRAL = frozenset(
     {
         "pathduet.core.config",
@@ -28,7 +28,7 @@ NEUTRAL = frozenset(
     }
 )
 _FROM = re.compile(r"^[ \t]*from (pathduet[.\w]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
-#: A docstring's word of what is loaded by name at run time: every module of a package.
+#: A docstring line that declares modules loaded by name at run time: all of a package.
 _LOADED = re.compile(r"^imports (pathduet[.\w]*)\.\*$", re.MULTILINE)
 _IMPORT = re.compile(r"^[ \t]*import (pathduet[.\w]*)", re.MULTILINE)
 #: The command of a process: ``[sys.executable, "-m", "pathduet.slides.worker"]``.
@@ -37,10 +37,10 @@ _RUN = re.compile(r"""["']-m["'], ["'](pathduet[.\w]*)["']""")
 
 @lru_cache
 def code_version(*starts: str | Path) -> str:
-    """Return a short hash of some modules or scripts and of all of the package that they import, at their top or later.
+    """Return a short hash of modules or scripts and all package modules that they import, at the top or in functions.
 
-    Whitespace at line ends does not count. Rules carry the hash as a parameter: Snakemake sees edits of scripts by
-    itself, but not of what they import.
+    Whitespace at line ends does not count. Rules carry the hash as a parameter: Snakemake detects edits of
+    scripts, but not of what they import.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def whole_version() -> str:
 
 
 def source_modules(*starts: str | Path) -> list[str]:
-    """Return the modules of the package that some modules or scripts need, sorted; :data:`NEUTRAL` ones are left out."""
+    """Return the package modules that some modules or scripts need, sorted, without those in :data:`NEUTRAL`."""
     found: set[str] = set()
     ahead: list[str] = []
     for start in starts:

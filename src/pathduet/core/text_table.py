@@ -1,4 +1,4 @@
-"""Some columns of a table that a user or a run wrote: those that must be there, cells as text."""
+"""Read required and optional columns of a user's or a run's table as text."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def read_columns(
     Parameters
     ----------
     path : Path
-        As :func:`pathduet.core.sheet_file.read_lines` reads it.
+        A table for :func:`pathduet.core.sheet_file.read_lines`.
     columns, optional : sequence of str
-        Those that must be there, and those that are empty if they are not; others are left out.
+        Required columns, and columns that are empty if missing; others are dropped.
     label : str
-        What to call a missing file; its name if empty.
+        Name of a missing file in the error; its file name if empty.
     advice : str
         What to do if the file is missing.
 
