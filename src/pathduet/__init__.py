@@ -10,6 +10,6 @@ def __getattr__(name: str) -> Any:
     if name == "load_run":
         from importlib import import_module
 
-        # named by a string: every module reads this one, and none depends on what a run is
+        # named by a string: every module imports this one, but does not depend on loaded_run
         return import_module("pathduet.loaded_run").load_run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

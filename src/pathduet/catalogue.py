@@ -1,7 +1,7 @@
-"""Every model once: what it is called, what it reads, whose idea it is, which tasks it is for, and what builds it.
+"""Catalogue of all models: names, inputs, source, tasks, and the code that builds each.
 
-Plan, tables, report, figures, schema and command line ask this catalogue; nobody takes a name apart. Importing it loads no
-library: networks are named as ``module:attribute`` and loaded when one is built.
+Plan, tables, report, figures, schema and command line read this catalogue; no code parses model names. Importing it loads
+no library: networks are named as ``module:attribute`` and loaded when one is built.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BOTH: tuple[Modality, ...] = ("slides", "expression")
 CLINICAL: tuple[Modality, ...] = ("clinical",)
 _PAPER = "Zhang, Wang, Liu, Yu, Li: Disentangled Multi-modal Learning of Histology and Transcriptomics"
 _NETWORKS = "pathduet.models.baselines"
-#: Of clinical models: no network's colour, and not the grey of axes.
+#: Colour of clinical models: unlike any network's and the grey of axes.
 _BROWN = "#8a6d3b"
 _TITLES = {
     "teacher": "Teacher",
@@ -39,26 +39,26 @@ class Model:
     Attributes
     ----------
     name, title : str
-        In files, and for readers.
+        Name in files, title for readers.
     kind : {"method", "baseline", "released", "components", "clinical", "own"}
-        The paper's networks, networks that others proposed, the paper's as its authors' public code runs them, regressions on
-        principal components and on clinical covariates, a user's own network.
+        The paper's networks, networks that others proposed, the paper's networks as in its authors' public code, regressions
+        on principal components and on clinical covariates, a user's own network.
     source : str
-        Authors, title, venue, year; of a clinical model, the library that fits it.
+        Authors, title, venue, year; for a clinical model, the library that fits it.
     learns_from, predicts_from : tuple of str
         ``slides``, ``expression`` or ``clinical``. A model that predicts from slides alone also predicts patients without
         expression.
     network : str
-        ``module:attribute`` of what builds it; empty for regressions and own models.
+        ``module:attribute`` that builds it; empty for regressions and own models.
     settings : str
-        ``module:attribute`` of the dataclass of its settings, defaults included; empty if it has none.
+        ``module:attribute`` of the dataclass of its settings with defaults; empty if it has none.
     role : str
-        Of the method's networks and their relatives: ``teacher``, ``student`` or ``distilled`` (a student that goes on from another one),
-        which names its section of the configuration's ``training``; ``baseline`` for all other networks.
+        For the method's networks and their variants: ``teacher``, ``student`` or ``distilled`` (continues the training of a student),
+        which is its section of the configuration's ``training``; ``baseline`` for all other networks.
     trained_after : tuple of str
         Models of the same fold that it learns from.
     inherits : tuple of str
-        Keys of the configuration's ``model`` that its settings take over unless they say otherwise.
+        Keys of the configuration's ``model`` that its settings inherit unless they set them.
     task_kinds : tuple of str
         ``classification``, ``survival``, ``regression``; empty = every kind.
     covariates : tuple of str
@@ -68,7 +68,7 @@ class Model:
     colour : str
         Its colour in every figure, as #rrggbb; empty = the next of the palette.
     short : str
-        The title where there is little room; empty = the title.
+        A title for narrow places; empty = the title.
     """
 
     name: str
@@ -90,12 +90,12 @@ class Model:
 
     @property
     def reads(self) -> str:
-        """What it predicts from, as tables say it: ``slides``, ``expression``, ``both`` or ``clinical``."""
+        """What it predicts from, as tables show it: ``slides``, ``expression``, ``both`` or ``clinical``."""
         return modality(self.predicts_from)
 
     @property
     def full_title(self) -> str:
-        """The title, and for the method's networks what they read: ``Student (slides only)``."""
+        """The title, with the inputs of the method's networks: ``Student (slides only)``."""
         said = {"slides": "slides only", "both": "slides + expression"}.get(self.reads, self.reads)
         return f"{self.title} ({said})" if self.kind == "method" else self.title
 
@@ -115,7 +115,7 @@ class Model:
         return self.kind not in ("components", "clinical")
 
     def fits(self, task: Task) -> bool:
-        """Whether it is a model of a task; of a clinical one, whether the task is compared with its set."""
+        """Whether it applies to a task; for a clinical model, whether the task is compared with its set."""
         if self.task_kinds and task.kind not in self.task_kinds:
             return False
         if self.kind != "clinical":
@@ -125,7 +125,7 @@ class Model:
         return not set(self.covariates) & set(task.columns)
 
     def load_network(self) -> Any:
-        """Import and return what builds the network."""
+        """Import and return the network's builder."""
         return _load(self.network)
 
     def load_settings(self) -> type[Any] | None:
@@ -139,7 +139,7 @@ def _load(place: str) -> Any:
 
 
 def modality(names: tuple[str, ...] | list[str]) -> str:
-    """Return ``both`` for slides and expression, else the one there is; empty for none."""
+    """Return ``both`` for slides and expression, else the first; empty for none."""
     return "both" if {"slides", "expression"} <= set(names) else "".join(names[:1])
 
 
@@ -189,13 +189,13 @@ def _components(name: str, title: str, what: str, reads: tuple[Modality, ...]) -
     return Model(name, title, "components", source, reads, reads)
 
 
-#: By name, in the order in which tables of everything show them; the clinical ones are a configuration's (:func:`clinical_models`).
+#: Models by name, in the order of tables that show all; a configuration adds the clinical models (:func:`clinical_models`).
 CATALOGUE: dict[str, Model] = {
     model.name: model
     for model in (
         _method("teacher", "teacher", BOTH, BOTH, colour="#0a7abf"),
         _method("student", "student", SLIDES, SLIDES, colour="#009e73"),
-        # the second stage without a teacher: what the distilled student owes to being taught is its lead over this one
+        # the second stage without a teacher: the distilled student's lead over this model is the teacher's effect
         _method(
             "student_longer", "distilled", SLIDES, SLIDES, trained_after=("student",), colour="#66c2a5", short="Student, longer"
         ),
@@ -269,7 +269,7 @@ def find(name: str) -> Model:
     Raises
     ------
     InputError
-        If there is none of that name.
+        If there is no such model.
     """
     if name not in CATALOGUE:
         raise InputError([Problem("model", f"{name!r} is unknown", f"use one of {', '.join(CATALOGUE)}")])
@@ -277,26 +277,26 @@ def find(name: str) -> Model:
 
 
 def named(name: str, catalogue: Mapping[str, Model] = CATALOGUE) -> Model:
-    """Return a model of a run's catalogue (:func:`catalogue_of`); of any other name, a variation, only the name is known."""
+    """Return a model of a run's catalogue (:func:`catalogue_of`); for any other name, a variation, only the name is set."""
     return catalogue.get(name) or Model(name, name, "own", "", (), ())
 
 
 def opponent_of(name: str, base: str, reads: str, left_out: Collection[str] = ()) -> str:
-    """Return the model that a model is tested against: a variation's base, else the one of ours that reads the same.
+    """Return the model that a model is tested against: a variation's base, else our model with the same inputs.
 
     Parameters
     ----------
     name, base : str
-        Base: of a variation, the model that it varies; else the model itself.
+        Base: for a variation, the model that it varies; else the model itself.
     reads : str
         As :attr:`Model.reads`.
     left_out : collection of str, optional
-        Models that the run cannot train; the student then stands for the other two.
+        Models that the run cannot train; the student then replaces the other two.
 
     Returns
     -------
     str
-        Empty for what others are tested against, and where none of ours is trained.
+        Empty for models that others are tested against, and if none of ours is trained.
     """
     varied = named(base).role if named(base).kind == "method" else base
     if varied != name and named(base).kind in ("method", "baseline"):
@@ -321,7 +321,7 @@ def own_model(name: str, entry: Mapping[str, Any]) -> Model:
     return Model(name, name, "own", "a network of your own", learns, reads)
 
 
-#: Name and title of what fits a clinical model, and where there is little room, by the kind of task.
+#: Name, title, short title and source of clinical models, by kind of task.
 _REGRESSIONS = {
     "survival": ("cox", "Cox", "Cox", "lifelines, ridge penalty"),
     "classification": ("logistic", "Logistic regression", "Logistic", "scikit-learn, ridge penalty"),
@@ -330,7 +330,7 @@ _REGRESSIONS = {
 
 
 def clinical_sets(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the sets of covariates of ``evaluation.clinical_baselines``; one of all covariates where it names none."""
+    """Return the sets of covariates of ``evaluation.clinical_baselines``; one of all covariates if it names none."""
     configured = config["evaluation"]["clinical_baselines"]
     sets = {name: list(columns) for name, columns in configured.items() if columns is not None}
     every = [column for column, entry in config["covariates"].items() if entry is not None]
@@ -351,19 +351,19 @@ def clinical_models(config: Mapping[str, Any]) -> dict[str, Model]:
 
 
 def reference_model(catalogue: Mapping[str, Model], task: Task, wanted: str | None) -> str:
-    """Return the clinical model that the others' gain is over: of the wanted set of covariates, else the first of the task.
+    """Return the clinical model over which gains are computed: of the wanted set of covariates, else the task's first.
 
     Parameters
     ----------
     catalogue : mapping
-        A run's (:func:`catalogue_of`).
+        A run's catalogue (:func:`catalogue_of`).
     wanted : str or None
         ``evaluation.gain_over``.
 
     Returns
     -------
     str
-        Its name; empty where the task has no clinical model.
+        Its name; empty if the task has no clinical model.
     """
     fitting = [model for model in catalogue.values() if model.kind == "clinical" and model.fits(task)]
     fitting.sort(key=lambda model: model.covariate_set != wanted)

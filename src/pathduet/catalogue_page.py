@@ -1,4 +1,4 @@
-"""The catalogue for people: what `pathduet models` prints, with every setting explained."""
+"""The catalogue as printed by `pathduet models`, with every setting explained."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def default_settings(model: Model) -> dict[str, Any]:
 
 
 def describe_settings(config: type[Any]) -> dict[str, str]:
-    """Return what the docstrings of a dataclass and its bases say about each setting, a sentence or two each."""
+    """Return the description of each setting from the docstrings of a dataclass and its bases."""
     found: dict[str, str] = {}
     for one in reversed(config.__mro__):
         found |= dict(_documented(inspect.getdoc(one) or "") if "__doc__" in vars(one) else ())

@@ -1,4 +1,4 @@
-"""The `pathduet` command: simulate a cohort, check inputs, run the slide engine alone, ask how far a run is."""
+"""The `pathduet` command: simulate a cohort, check inputs, run the slide engine alone, show run progress."""
 
 from __future__ import annotations
 
@@ -175,17 +175,17 @@ def _run_stages(last: str, source: Path, results: Path, config: list[Path] | Non
     if last == "features":
         from pathduet.slides.encoders.weights import find_weights
 
-        find_weights(settings.encoder)  # told before hours of tiling
+        find_weights(settings.encoder)  # fails before hours of tiling
     found = find_slides(source, results)
     found.write(Results(results).files)
     run_stages(found.slides, last, results, settings, workers)
-    ledger = build_ledger(found.slides, [Results(results).batch(last, "all")])  # or the counts do not add up
+    ledger = build_ledger(found.slides, [Results(results).batch(last, "all")])  # checks that counts add up
     typer.echo(shown("\n".join([*found.lines(), *lines(ledger)])))
     raise typer.Exit(3 if found.lost or (ledger["status"] == "failed").any() else 0)
 
 
 def _engine_configuration(files: list[Path] | None) -> dict[str, Any]:
-    """The slide sections of the configuration, checked; used alone, the engine needs no sheets or tables."""
+    """Return the checked slide sections of the configuration; the engine alone needs no sheets or tables."""
     from pathduet.core import config as configuration
 
     value = _configuration(files)
@@ -221,7 +221,7 @@ def stain(
 
 
 class _FeaturesGroup(typer.core.TyperGroup):
-    """What is no command of ``pathduet features`` is a source: ``pathduet features SLIDES`` encodes."""
+    """Treat an argument that is no command of ``pathduet features`` as a source to encode."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] != "--help":
@@ -296,7 +296,7 @@ def models(
     from pathduet.catalogue import find
     from pathduet.catalogue_page import models_table, settings_table
 
-    # Piped into a file there is no terminal whose width could be asked for.
+    # Output piped into a file has no terminal width.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(models_table() if name is None else settings_table(find(name)))
 
@@ -323,9 +323,9 @@ def version() -> None:
 
 
 def main() -> None:
-    """Entry point: a :class:`PathDuetError` is a message and exit status 2, not a traceback."""
+    """Entry point: a :class:`PathDuetError` gives a message and exit status 2, not a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may not be valid text
     try:
         app(prog_name="pathduet")
     except PathDuetError as error:

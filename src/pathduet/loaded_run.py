@@ -35,9 +35,9 @@ class Run:
     Attributes
     ----------
     results : Results
-        Where each of its files is.
+        Paths of its files.
     config : mapping
-        The complete configuration that it was made with.
+        The run's complete configuration.
     """
 
     results: Results
@@ -45,11 +45,11 @@ class Run:
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
-        """What is predicted, by name."""
+        """The run's tasks, by name."""
         return tasks_of(self.config)
 
     def models(self, task: str) -> list[str]:
-        """Return the models with predictions of a task: those of the catalogue in its order, then variations."""
+        """Return the models with predictions for a task: first the catalogue's in its order, then variations."""
         folder = self.results.models(self._task(task))
         found = sorted({path.parts[-3] for path in folder.glob(f"*/fold-*/{PREDICTIONS}")})
         order = list(catalogue_of(self.config))
@@ -57,12 +57,12 @@ class Run:
 
     @cached_property
     def slides(self) -> pd.DataFrame:
-        """The slide ledger: a row a slide, used or not, and why."""
+        """The slide ledger: one row per slide, used or not, and why."""
         return read_ledger(self.results.ledger)
 
     @cached_property
     def folds(self) -> pd.DataFrame:
-        """The fold in whose test part each internal patient is."""
+        """The fold whose test part holds each internal patient."""
         return read_folds(self.results.folds)
 
     def table(self, name: str) -> pd.DataFrame:
@@ -82,7 +82,7 @@ class Run:
         return pd.read_csv(path, sep="\t")
 
     def predictions(self, task: str, model: str, *, external: bool = False) -> pd.DataFrame:
-        """Return what a model predicts of patients that it never saw, a row a slide with its truth.
+        """Return a model's predictions for patients that it never saw, one row per slide with the truth.
 
         Parameters
         ----------
@@ -106,14 +106,14 @@ class Run:
         return pd.concat(tables, ignore_index=True)
 
     def representations(self, task: str, model: str) -> NDArray[np.float64]:
-        """Return what a network's last layer reads, (rows, width), a row for each of :meth:`predictions`.
+        """Return the input of a network's last layer, (rows, width), a row for each of :meth:`predictions`.
 
-        Each fold has a network of its own: compare rows within a fold.
+        Each fold has its own network: compare rows only within a fold.
 
         Raises
         ------
         InputError
-            If the model leaves none.
+            If the model has none.
         """
         parts = []
         for folder in self._fold_folders(task, model):

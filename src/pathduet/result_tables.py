@@ -1,4 +1,4 @@
-"""Which tables a run's results have: one a task, one a task on the external cohorts, and tables of variations."""
+"""The tables of a run's results: one per task, one per task on the external cohorts, and tables of variations."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class ResultTable:
     Attributes
     ----------
     name : str
-        In files: a task's name, ``external_<task>``, or one of the tables of variations.
+        Name in files: a task's name, ``external_<task>``, or one of the tables of variations.
     title : str
-        For readers.
+        Title for readers.
     task : str
-        Whose rows it holds; empty for all tasks (variations).
+        The task of its rows; empty for all tasks (variations).
     external : bool
-        Whether its numbers are about the external cohorts.
+        Whether its numbers are for the external cohorts.
     """
 
     name: str
@@ -44,7 +44,7 @@ def external_table(task: str) -> str:
 
 
 def result_tables(config: Mapping[str, Any]) -> dict[str, ResultTable]:
-    """Return every table that can be asked for by name; those of a whole run are :func:`whole_run_tables`."""
+    """Return every table that can be requested by name; a whole run has :func:`whole_run_tables`."""
     tables = []
     for task in tasks_of(config).values():
         tables.append(ResultTable(task.name, f"{task.title}, cross-validated", task.name))

@@ -1,7 +1,7 @@
-"""Every path under a results folder. Nobody else puts one together.
+"""Every path under a results folder. No other module builds these paths.
 
-Arguments may be Snakemake wildcards (``results.model("{task}", "{model}", "{fold}")``): rules and code then agree about a path.
-It imports nothing, so that everyone may ask it.
+Arguments may be Snakemake wildcards (``results.model("{task}", "{model}", "{fold}")``): rules and code then use the same paths.
+This module imports nothing, so that every other can use it.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from pathlib import Path
 
 #: Files of a trained model's folder.
 WEIGHTS, DESCRIPTION, HISTORY, COST = "weights.safetensors", "model.json", "history.tsv", "cost.json"
-#: What a model says about the test part (or an external cohort), about its own training part, and its representations.
+#: A model's predictions for the test part (or an external cohort) and for its training part, and its representations.
 PREDICTIONS, TRAINING_PREDICTIONS, REPRESENTATIONS = (
     "predictions.tsv",
     "training_predictions.tsv",
     "representations.h5",
 )
-#: What each stage of the slide engine leaves in a slide's folder; the first is what the next stage reads.
+#: Files that each stage of the slide engine writes to a slide's folder; the next stage reads the first.
 STAGE_ARTIFACTS = {
     "tile": ("tiles.h5", "mask.png", "thumbnail.png"),
     "stain": ("stain.json", "stain.png"),
     "features": ("features.h5",),
 }
-#: How the name of the file ends that says how a stage ended.
+#: Suffix of the file that records how a stage ended.
 STATUS = ".status.json"
-#: A result table's forms.
+#: A result table's formats.
 TABLE_SUFFIXES = (".tsv", ".md", ".html", ".svg")
 
 
@@ -44,7 +44,7 @@ class Results:
     # --- slides
 
     def slide(self, slide_id: str) -> Path:
-        """Folder of a slide's artifacts: tiles.h5, mask.png, thumbnail.png, stain.json, features.h5, and a status a stage."""
+        """Folder of a slide's artifacts: tiles.h5, mask.png, thumbnail.png, stain.json, features.h5, one status per stage."""
         return self.root / "slides" / slide_id
 
     def slide_status(self, slide_id: str, stage: str) -> Path:
@@ -56,21 +56,21 @@ class Results:
         return self.slide(slide_id) / "features.h5"
 
     def feature_pointer(self, slide_id: str) -> Path:
-        """What leads to a slide's features where another tool made them."""
+        """Pointer to a slide's features from another tool."""
         return self.slide(slide_id) / "features.json"
 
     def batch(self, stage: str, batch: str) -> Path:
-        """What became of a batch of slides in a stage."""
+        """Outcome of a batch of slides in a stage."""
         return self.root / "batches" / stage / f"{batch}.tsv"
 
     @property
     def files(self) -> Path:
-        """Of slides named by a folder: every file in it, with its slide or the reason why it is none."""
+        """For a folder of slides: every file in it, with its slide or the reason why it is not one."""
         return self.root / "files.tsv"
 
     @property
     def ledger(self) -> Path:
-        """The slide ledger: one row a slide of the sheet."""
+        """The slide ledger: one row per slide of the sheet."""
         return self.root / "ledger.tsv"
 
     # --- cohort and genes
@@ -82,7 +82,7 @@ class Results:
 
     @property
     def participation(self) -> Path:
-        """Who took part in what."""
+        """Each patient's data and labels."""
         return self.root / "participation.tsv"
 
     @property
@@ -91,12 +91,12 @@ class Results:
         return self.root / "left_out.tsv"
 
     def genes(self, fold: int | str, selection: str = "") -> Path:
-        """A fold's expression matrix, of the configured gene selection or of another one."""
+        """A fold's expression matrix, for the configured gene selection or another one."""
         return self.root / "genes" / selection / f"fold-{fold}.h5ad"
 
     @property
     def subspaces(self) -> Path:
-        """Which gene went into which subspace, and in which folds it was selected."""
+        """The subspace of each gene, and the folds in which it was selected."""
         return self.root / "genes" / "subspaces.tsv"
 
     # --- models
@@ -108,7 +108,7 @@ class Results:
     def model(self, task: str, model: str, fold: int | str, seed: int | str = 0) -> Path:
         """Folder of one model of one fold: weights, description, history, predictions of its test part.
 
-        Trainings with further seeds have a folder each in that of the first.
+        Each further seed has a subfolder in that of the first.
         """
         return self.models(task) / model / _training(fold, seed)
 
@@ -130,7 +130,7 @@ class Results:
         """A result table in one of :data:`TABLE_SUFFIXES`."""
         return self.root / "tables" / f"{table}{suffix}"
 
-    # --- explanations, report, what leaves the run
+    # --- explanations, report, exports
 
     def explanations(self, task: str) -> Path:
         """Folder of a task's explanations."""
@@ -147,7 +147,7 @@ class Results:
 
     @property
     def provenance(self) -> Path:
-        """What the run was made of."""
+        """The origin of the run."""
         return self.root / "provenance.json"
 
     @property
@@ -171,11 +171,11 @@ class Results:
         return self.root / "logs" / Path(*parts[:-1], f"{parts[-1]}.log")
 
     def benchmark(self, *parts: str) -> Path:
-        """What a job cost: time and memory, as Snakemake measures them."""
+        """A job's time and memory, as Snakemake measures them."""
         return self.root / "benchmarks" / Path(*parts[:-1], f"{parts[-1]}.tsv")
 
     def job_record(self, log: Path) -> Path:
-        """What a job's results are made of, under its log's name."""
+        """The origin of a job's results, under its log's name."""
         return (self.root / "provenance" / log.relative_to(self.root / "logs")).with_suffix(".json")
 
 

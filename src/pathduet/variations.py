@@ -1,8 +1,8 @@
-"""Every network that a run can be asked for: the catalogue's, the user's own, and variations of them (ablation, genes, findings).
+"""Every network that can be requested of a run: the catalogue's, the user's own, and variations (ablation, genes, findings).
 
-A variation is a model of its own, with a name of its own and its own folder in the results; the workflow trains it as
-it trains the teacher. Where a variation's settings are what the configuration says anyway, its row is the base model's.
-Nothing here imports the networks: the workflow asks for names before any job starts.
+A variation is a separate model with its own name and its own folder in the results; the workflow trains it like the
+teacher. If a variation's settings equal the configuration's, its row is the base model's.
+This module does not import the networks: the workflow needs the names before any job starts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathduet.catalogue import catalogue_of, find, names
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core.config import merge, training_settings
 
-#: Variation tables; "main" stands for the tasks' own tables and the external ones.
+#: Variation tables; "main" means the tables of the tasks and of the external cohorts.
 VARIATION_TABLES = ("ablation", "hvg", "findings")
 TABLES = ("main", *VARIATION_TABLES)
 
@@ -29,17 +29,17 @@ class PlannedModel:
     name : str
         Folder and wildcard, e.g. ``teacher-no-cgc``.
     base : str
-        The model that it is or varies: of the catalogue, or one of the user's own.
+        The model that it is or varies: from the catalogue, or the user's own.
     title : str
-        For readers.
+        Title for readers.
     group : str
         Rows of a table that are compared with each other, e.g. ``gene input``; empty in ``main``.
     model : mapping
-        Laid over the configuration's ``model``.
+        Overrides the configuration's ``model``.
     training : mapping
-        Laid over the configuration's training section of the base.
+        Overrides the base's training section in the configuration.
     settings : mapping
-        Laid over a baseline's settings.
+        Overrides a baseline's settings.
     genes : str
         Gene selection, a key of :func:`gene_selections`, or ``default``.
     trained_after : tuple of str
@@ -60,19 +60,19 @@ class PlannedModel:
     scales: tuple[str, ...] = ()
 
     def shown_for(self, tasks: Mapping[str, Task]) -> list[str]:
-        """Return the configured tasks for which a table shows it: those like the publication's, or else all."""
+        """Return the configured tasks for which a table shows it: those with one of its `scales`, else all."""
         return [name for name, task in tasks.items() if task.scale in self.scales] or list(tasks)
 
 
 def planned_models(config: Mapping[str, Any]) -> dict[str, PlannedModel]:
-    """Return every network that can be asked for, by name: of all tables, and those that no table shows."""
+    """Return every network that can be requested, by name, including those that no table shows."""
     varied = {row.name: row for table in VARIATION_TABLES for row in table_rows(table, config)}
     networks = [name for name, model in catalogue_of(config).items() if model.is_network]
     return {**varied, **{name: _as_configured(name, config) for name in networks}}
 
 
 def table_rows(table: str, config: Mapping[str, Any]) -> list[PlannedModel]:
-    """Return the rows of a table, in its order; every row once in each group.
+    """Return the rows of a table in order, each once per group.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _varied(base: str, name: str, said: str, group: str, **changes: Any) -> Plan
 
 
 def _or_base(row: PlannedModel, config: Mapping[str, Any]) -> PlannedModel:
-    """Return the base model's name in place of a variation that changes nothing."""
+    """Return the row under the base model's name if the variation changes nothing."""
     base = find(row.base)
     if base.role == "baseline":
         configured = config["comparison"]["settings"].get(row.base, {})
@@ -134,13 +134,13 @@ def _or_base(row: PlannedModel, config: Mapping[str, Any]) -> PlannedModel:
 
 
 def _training(config: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """Return a network's settings of training for the first task: whether a variation changes any is the same for all."""
+    """Return a network's training settings for the first task: a variation changes any of them for all tasks alike."""
     first = next(iter(tasks_of(config).values()))
     return training_settings(config["training"], role, first.name, first.kind)
 
 
 def gene_selections(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return each gene selection's changes of the configuration's ``expression``: shares, and the random control."""
+    """Return each gene selection's changes to the configuration's ``expression``: shares, and the random control."""
     flavor = config["expression"]["hvg_flavor"]
     ranked = "seurat" if flavor == "random" else flavor
     shares = {
