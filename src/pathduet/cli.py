@@ -221,7 +221,7 @@ def stain(
 
 
 class _FeaturesGroup(typer.core.TyperGroup):
-    """Treat an argument that is no command of ``pathduet features`` as a source to encode."""
+    """Treat an argument that is not a command of ``pathduet features`` as a source to encode."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] != "--help":

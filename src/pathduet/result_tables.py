@@ -44,7 +44,7 @@ def external_table(task: str) -> str:
 
 
 def result_tables(config: Mapping[str, Any]) -> dict[str, ResultTable]:
-    """Return every table that can be requested by name; a whole run has :func:`whole_run_tables`."""
+    """Return every table that can be requested by name; for a whole run, see :func:`whole_run_tables`."""
     tables = []
     for task in tasks_of(config).values():
         tables.append(ResultTable(task.name, f"{task.title}, cross-validated", task.name))

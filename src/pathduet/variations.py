@@ -134,7 +134,7 @@ def _or_base(row: PlannedModel, config: Mapping[str, Any]) -> PlannedModel:
 
 
 def _training(config: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """Return a network's training settings for the first task: a variation changes any of them for all tasks alike."""
+    """Return a network's training settings for the first task; a variation changes them for all tasks alike."""
     first = next(iter(tasks_of(config).values()))
     return training_settings(config["training"], role, first.name, first.kind)
 

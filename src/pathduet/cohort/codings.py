@@ -128,7 +128,7 @@ def event_coding(
     means : mapping, optional
         Cell as :func:`plain_cell` returns it -> whether the event happened, as a person stated.
     happened, not_happened : collection of str
-        Words in cells that mean so.
+        Words in cells for each meaning.
     """
 
     def word(text: str) -> bool | None:

@@ -99,7 +99,7 @@ def column_kinds(table: Mapping[str, Sequence[str]], folds: int) -> list[ColumnK
     table : mapping of str to sequence of str
         Cells of each column, one per patient, "" if empty.
     folds : int
-        A class needs at least as many patients.
+        Minimum number of patients per class.
     """
     kinds = _endpoints(table)
     used = {column for kind in kinds for column in kind.columns}

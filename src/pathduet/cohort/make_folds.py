@@ -123,7 +123,7 @@ def make_folds(
     protocol : {"strict", "paper"}
         See above.
     sites : mapping of str to str, optional
-        Patient to site, from :func:`~pathduet.cohort.site_folds.sites_of`: patients of a site stay together, others count as one each.
+        Patient to site, from :func:`~pathduet.cohort.site_folds.sites_of`: patients of a site stay together, others are single sites.
         Not with ``paper``.
 
     Returns

@@ -140,7 +140,7 @@ def run_record(config: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, An
     config : mapping
         The complete configuration.
     inputs : iterable of path
-        Files whose SHA-256 is recorded (sheets, expression tables, the slide ledger; for raw slides, their
+        Files whose SHA-256 is recorded (sheets, expression tables, the slide ledger; not raw slides, whose
         artifacts record it).
     """
     return {
