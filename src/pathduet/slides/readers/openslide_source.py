@@ -144,7 +144,7 @@ class OpenSlideSource:
             rgba = np.asarray(self._handle.read_region((x0, y0), level, (width - left, height - top)))
         except (openslide.OpenSlideError, OSError) as error:
             raise_fault(error, self._path)
-
+            # The handle cannot be used after a failure.
             self._handle.close()
             try:
                 self._handle = self._open()
