@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 def hilbert_order(grid: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return the permutation that puts grid cells in the order of a Hilbert curve.
 
-    The curve fills the smallest square with a power of two as its edge that contains all cells, placed at their
+    The curve fills the smallest square with a power-of-two edge that contains all cells, placed at their
     smallest column and row, so the order does not change if all cells are shifted.
 
     Parameters

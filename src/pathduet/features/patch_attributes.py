@@ -16,7 +16,7 @@ def patch_attributes(
     mpp: float,
     size0: tuple[int, int] | None,
 ) -> dict[str, Any]:
-    """Return the attributes that TRIDENT writes with coordinates, and that its slide encoders and viewers read.
+    """Return the attributes that TRIDENT writes with coordinates and that its encoders and viewers read.
 
     Its magnifications are integers, ours are derived from pixel sizes: 10 / um. `patch_size_level0` is truncated to whole
     pixels, so that dividing the corners by it never puts two tiles into one cell.

@@ -100,7 +100,7 @@ def take_batch(
     Raises
     ------
     InputError
-        If files state another magnification than they are read as, or a slide's magnifications have different encoders.
+        If files state another magnification than they are read as, or a slide's magnifications differ in encoder.
     """
     problems = Problems()
     statuses = [

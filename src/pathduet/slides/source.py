@@ -1,4 +1,4 @@
-"""The identity of a slide's files, by their whole content: read once, and again only if a size or date changes.
+"""The identity of a slide's files, by their content: read once, and again only if a size or date changes.
 
 A plan is created before slides are read. It identifies a slide by the sizes and dates of its first reading, as long as
 its content stays the same: a slide that is touched, moved or copied is the same slide, whatever its new dates.

@@ -1,8 +1,8 @@
-"""Reading the tiles of both magnifications in one pass: a 10x tile is the mean of the 20x pixels that it covers.
+"""Reading the tiles of both magnifications in one pass: a 10x tile is the mean of the 20x pixels below.
 
-A 10x tile covers exactly 2 x 2 tiles of 20x. Reading these 448 x 448 pixels once serves up to five tiles; and means of
-2 x 2 pixels are what a coarser detector would have recorded: compared with exact area integrals of a band-limited
-scene they give 48-52 dB, bicubic reduction straight from the base 43-46 dB.
+A 10x tile covers exactly 2 x 2 tiles of 20x. Reading these 448 x 448 pixels once serves up to five tiles; and means
+of 2 x 2 pixels are what a coarser detector would have recorded: compared with exact area integrals of a
+band-limited scene they give 48-52 dB, bicubic reduction straight from the base 43-46 dB.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ class Lattice:
     width0, height0 : float
         A tile's footprint in level-0 pixels.
     step_x0, step_y0 : float
-        Distance between neighbours in level-0 pixels: the footprint minus the overlap. Kept as floats: tile ``i`` starts
-        at ``i * step_x0``, so rounding errors do not accumulate over a slide.
+        Distance between neighbours in level-0 pixels: the footprint minus the overlap. Kept as floats: tile ``i``
+        starts at ``i * step_x0``, so rounding errors do not accumulate over a slide.
     """
 
     columns: int

@@ -96,7 +96,7 @@ def glass_colour(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 def _pen_pixels(image: Planes, density: Planes) -> NDArray[np.bool_]:
     """Return where each kind of ink certainly is and where it may be, (kind, certain or possible, rows, columns).
 
-    Haematoxylin and eosin absorb green most, and a section of a few micrometres has an optical density of little more than 1.
+    Haematoxylin and eosin absorb green most, and a section of a few micrometres has an optical density of little over 1.
 
     - by hue: green and blue ink absorb red most, yellow and orange ink blue;
     - red: eosin and packed red blood cells absorb green as well, but never as much of it while they transmit red;

@@ -183,7 +183,7 @@ def _torch_export(settings: EncoderSettings, weights: Weights) -> TileNetwork:
 def load_program(path: Path, device: str) -> nn.Module:
     """Return the module of a .pt2 file on a device; refuse a file with anything but a graph and plain tensors.
 
-    torch.export.load unpickles everything else: objects are refused here, and tensors are read with ``weights_only``.
+    torch.export.load unpickles all else: objects are refused here, and tensors are read with ``weights_only``.
     """
     import os
     import zipfile

@@ -1,4 +1,4 @@
-"""Engines that run an encoder: torch on a GPU or CPU, onnxruntime on a CPU; uint8 tiles to float32 features."""
+"""Engines of encoders: torch on a GPU or CPU, onnxruntime on a CPU; uint8 tiles to float32 features."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _WITHOUT_TIMM = ("resnet50", "efficientnet_lite0", "retccl")
 def encoders_table() -> Table:
     """Return the registry as a table for the terminal: every encoder, its tiles, its licence and its availability.
 
-    Weights are found here, available on request (at the page), downloaded when first needed, or fetched by hand.
+    Weights are found here, available on request (see page), downloaded on first use, or fetched by hand.
     """
     from rich.table import Table
 

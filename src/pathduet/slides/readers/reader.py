@@ -17,8 +17,8 @@ from pathduet.slides.readers.pixel_source import DecodeError, PixelSource
 from pathduet.slides.readers.pyramid_levels import PATCH_PX, agree, places, tells
 from pathduet.slides.readers.source_choice import open_source
 
-# Bicubic with antialiasing. Compared with exact area integrals of a band-limited scene, for 0.25-0.5 um read at 0.5 and
-# 1.0 um with odd offsets, it gives 43-51 dB; LANCZOS 34-51, HAMMING 32-49, BILINEAR 32-43 and BOX 24-35, because Pillow's
+# Bicubic with antialiasing. Compared with exact area integrals of a band-limited scene, for 0.25-0.5 um read at 0.5
+# and 1.0 um with odd offsets, it gives 43-51 dB; LANCZOS 34-51, HAMMING 32-49, BILINEAR 32-43 and BOX 24-35: Pillow's
 # BOX counts whole pixels and so shifts edges by up to half a pixel if the ratio is not an integer. If it is, and the
 # footprint lies on whole pixels, their plain mean is better still: 51-56 dB.
 _RESAMPLE = Image.Resampling.BICUBIC

@@ -162,7 +162,7 @@ def _pictures(file: tifffile.TiffFile) -> tuple[list[Picture], list[Picture]]:
     if not found:
         raise Unsupported("a TIFF without a page")
     if len(found) == 1 and (file.is_imagej or file.is_shaped):
-        planes = file.series[0].size // max(1, found[0].page.size)  # the others have no pages of their own
+        planes = file.series[0].size // max(1, found[0].page.size)  # the others lack their own pages
         if planes > 1:
             raise Unsupported(f"a TIFF of {planes} planes in one page: a stack; save the intended plane")
     found = [one for one in found if not _BESIDE.search(one.name or _title(one.page))] or found

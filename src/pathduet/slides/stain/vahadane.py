@@ -7,7 +7,7 @@ non-negative rows of norm 1) and concentrations a >= 0:
     min over D of  mean over pixels of  min over a >= 0 of  |x - a D|^2 / 2 + lambda (a_1 + a_2)
 
 With two stains the inner problem has four active sets, each solved in closed form, so all pixels are solved at once
-and exactly; the outer problem has four angles, and by the envelope theorem its gradient needs only the residuals of
+and exactly; the outer one has four angles, and by the envelope theorem its gradient needs only the residuals of
 the inner solution.
 """
 
@@ -34,7 +34,7 @@ class StainError(PathDuetError):
 
 
 def optical_density(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the natural optical density, ``-ln(rgb / 255)`` with 0 read as 1, at least 1e-6. Keeps the shape."""
+    """Return the natural optical density, ``-ln(rgb / 255)`` with 0 read as 1, at least 1e-6; same shape."""
     return np.maximum(-np.log(np.maximum(rgb, 1).astype(np.float64) / 255.0), MIN_DENSITY)
 
 
