@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import imagecodecs  # noqa: F401  (without it tifffile silently supports fewer codecs)
+import imagecodecs  # noqa: F401  (without it tifffile reads on with fewer codecs, and says nothing)
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
