@@ -1,1 +1,1 @@
-"""Feature files and the token map made of them."""
+"""Feature files and the token map built from them."""

@@ -1,4 +1,4 @@
-"""Whether slides' features belong together: one encoder, one width, one set of weights."""
+"""Whether slides' features are compatible: one encoder, one width, one set of weights."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 from pathduet.core.errors import Problem
 from pathduet.features.feature_file import SlideFeatures
 
-#: What our own features.h5 says about how it was made; files of other tools say the encoder's name.
+#: Attributes of our own features.h5 about its encoder; files of other tools state the encoder's name.
 ENCODER_ATTRIBUTES = ("encoder", "encoder_stage", "weights_sha256", "feature_dim", "tile_px", "stain_backend")
-#: What only features of other tools have.
+#: Attribute that only features of other tools have.
 FOREIGN = "magnification"
 
 Said = Mapping[str, str | int | float]
 
 
 def encoder_of(file: SlideFeatures, magnifications: tuple[str, ...]) -> dict[str, str | int | float]:
-    """Return what a slide's features say about their encoder.
+    """Return the attributes of a slide's features that describe their encoder.
 
-    Features of another tool say its name (``unknown`` if their file does not), how many numbers a tile has, and the magnifications
-    that are read of them.
+    For features of another tool, its name (``unknown`` if the file states none), the number of features per tile, and the
+    magnifications to read.
     """
     known = file.attributes
     found = {name: _plain(known[name]) for name in ENCODER_ATTRIBUTES if name in known}
@@ -32,27 +32,27 @@ def encoder_of(file: SlideFeatures, magnifications: tuple[str, ...]) -> dict[str
 
 
 def compared(one: Said, other: Said) -> list[str]:
-    """Return the names of what two encoders are compared by: if one is another tool's, what both say."""
+    """Return the attributes to compare of two encoders: if one is another tool's, only common ones."""
     alike = FOREIGN in one or FOREIGN in other
     return sorted(set(one) & set(other) if alike else set(one) | set(other))
 
 
 def usual_encoder(found: Mapping[str, Said]) -> dict[str, str | int | float]:
-    """Return what most slides' features say about their encoder, those of our own before those of other tools."""
+    """Return the most frequent encoder attributes, among our own features if any, else among other tools'."""
     own = [said for said in found.values() if FOREIGN not in said]
     counts = Counter(tuple(sorted(said.items())) for said in own or found.values())
     return dict(counts.most_common(1)[0][0])
 
 
 def disagreements(found: Mapping[str, Said], shown: int = 5) -> list[Problem]:
-    """Return a problem for each thing that slides' features say differently, with the slides that say each.
+    """Return a problem for each attribute that differs between slides, with the slides of each value.
 
     Parameters
     ----------
     found : mapping
-        Slide id to what its features say.
+        Slide id to the attributes of its encoder.
     shown : int
-        Slides named of each kind, at most.
+        Maximum number of slides to name for each value.
     """
     usual = usual_encoder(found) if found else {}
     problems = []

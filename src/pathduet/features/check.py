@@ -1,4 +1,4 @@
-"""Feature files compared with the checksums that were taken when they were written, or first read."""
+"""Comparison of feature files with the checksums recorded when they were written or first read."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathduet.results import Results
 def verify_features(results: Results, slide_ids: Iterable[str]) -> None:
     """Compare slides' features with their recorded checksums.
 
-    A features.h5 without a recorded checksum is taken as it is. Files of another tool are read for it only if their size or date
-    is another than when they were.
+    A features.h5 without a recorded checksum is accepted. Files of another tool are read again only if their size or date
+    changed.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def verify_features(results: Results, slide_ids: Iterable[str]) -> None:
     Raises
     ------
     InputError
-        Naming every file that is gone or differs, and the command that makes it again.
+        If files are missing or differ; names each of them and the command that creates it again.
     """
     problems = Problems()
     for slide_id in slide_ids:

@@ -17,7 +17,7 @@ from pathduet.features.feature_file import features_of, open_features
 from pathduet.features.patch_attributes import patch_attributes
 from pathduet.results import Results
 
-#: Of the two magnifications where nothing says how many pixels a tile had.
+#: Nominal pixel sizes in micrometres, used if the tile's edge in pixels is unknown.
 _NOMINAL = {"10x": 1.0, "20x": 0.5}
 
 
@@ -33,17 +33,17 @@ class SlideTiles:
     grid : (n, 2) int array
         Column and row on the lattice.
     corners : (n, 2) float64 array or None
-        Top-left corners in level-0 pixels; None if nothing tells them.
+        Top-left corners in level-0 pixels; None if unknown.
     size : (float, float)
         A tile's width and height in level-0 pixels.
     step : (float, float)
-        From a tile to the next, in level-0 pixels; less than their size where they overlap.
+        Distance from one tile to the next in level-0 pixels; less than the size if tiles overlap.
     mpp : (float, float) or None
-        Level-0 pixel size in micrometres, across and down; None if it is not known.
+        Level-0 pixel size in micrometres, across and down; None if unknown.
     tile_px : int
-        Edge of the picture that was encoded.
+        Edge of the encoded picture in pixels.
     size0 : (int, int) or None
-        Width and height of level 0; None if they are not known.
+        Width and height of level 0; None if unknown.
     """
 
     slide_id: str
@@ -65,7 +65,7 @@ class SlideTiles:
         Raises
         ------
         InputError
-            If nothing tells them.
+            If they are unknown.
         """
         if self.corners is None:
             raise InputError.of(
@@ -82,7 +82,7 @@ class SlideTiles:
         Raises
         ------
         InputError
-            If it is not known.
+            If it is unknown.
         """
         if self.mpp is None:
             raise InputError.of(
@@ -94,12 +94,12 @@ class SlideTiles:
 
 
 def slide_tiles(results: Results, slide_id: str, magnifications: tuple[str, ...] = ()) -> list[SlideTiles]:
-    """Return a slide's tiles by magnification: all that there are, or those asked for.
+    """Return a slide's tiles at the given magnifications, or at all that exist.
 
     Raises
     ------
     InputError
-        If the features cannot be read, or a magnification is not there.
+        If the features cannot be read, or lack a magnification.
     """
     path = features_of(results, slide_id)
     try:
@@ -127,7 +127,7 @@ def slide_tiles(results: Results, slide_id: str, magnifications: tuple[str, ...]
 
 
 def _size0(path: Path, known: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the size of level 0, as the features say or tiles.h5 beside them."""
+    """Return the size of level 0, from tiles.h5 beside the features or from the features."""
     import h5py
 
     if (tiles := checked(path.with_name("tiles.h5"))).is_file():
@@ -137,7 +137,7 @@ def _size0(path: Path, known: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def write_trident(out: Path, tiles: SlideTiles) -> Path:
-    """Write ``20x_224px_0px_overlap/features_<encoder>/<slide>.h5``, where TRIDENT's jobs put theirs."""
+    """Write ``20x_224px_0px_overlap/features_<encoder>/<slide>.h5``, the path that TRIDENT uses."""
     import h5py
 
     known = patch_attributes(
@@ -156,7 +156,7 @@ def write_trident(out: Path, tiles: SlideTiles) -> Path:
 
 
 def write_clam(out: Path, tiles: SlideTiles) -> Path:
-    """Write ``20x/h5_files/<slide>.h5`` and ``20x/pt_files/<slide>.pt``; the patches' size is in pixels of level 0."""
+    """Write ``20x/h5_files/<slide>.h5`` and ``20x/pt_files/<slide>.pt``; the patch size is in level-0 pixels."""
     import h5py
     import torch
 
@@ -177,7 +177,7 @@ def write_clam(out: Path, tiles: SlideTiles) -> Path:
 def write_stamp(out: Path, tiles: SlideTiles) -> Path:
     """Write ``20x/<slide>.h5``: `feats` in half precision and corners in micrometres.
 
-    No `stamp_version` is claimed: STAMP takes files without one.
+    Writes no `stamp_version`: STAMP accepts files without it.
     """
     import h5py
 
@@ -199,7 +199,7 @@ def write_stamp(out: Path, tiles: SlideTiles) -> Path:
     return path
 
 
-#: Layouts of one file a slide and magnification, made of its features alone.
+#: Layouts with one file per slide and magnification, built from the features alone.
 WRITERS: Mapping[str, Callable[[Path, SlideTiles], Path]] = {
     "trident": write_trident,
     "clam": write_clam,
@@ -208,5 +208,5 @@ WRITERS: Mapping[str, Callable[[Path, SlideTiles], Path]] = {
 
 
 def _file_name(text: str) -> str:
-    """Return a text as a part of a path: an encoder may be named after a file or a repository."""
+    """Return a text as a valid part of a path: an encoder may be named after a file or a repository."""
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in text)

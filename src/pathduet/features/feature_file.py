@@ -1,4 +1,4 @@
-"""A slide's tile features, whoever made them: our features.h5, or features.json that points to files of another tool."""
+"""A slide's tile features: our features.h5, or a features.json that points to files of another tool."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TileFeatures:
     attributes : mapping
         Pixel size and footprint of the tiles.
     patches : mapping
-        The same as TRIDENT writes it beside coordinates.
+        The same as TRIDENT's attributes of the coordinates.
     """
 
     features: NDArray[np.float16]
@@ -74,14 +74,14 @@ class SlideFeatures(Protocol):
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """What is known about the slide, its pixel size and the encoder."""
+        """Known attributes of the slide, its pixel size and the encoder."""
 
     @property
     def magnifications(self) -> tuple[str, ...]:
-        """Magnifications that there are, the coarser first."""
+        """Available magnifications, the coarser first."""
 
     def width(self, magnification: str) -> int:
-        """Return how many numbers a tile has."""
+        """Return the number of features per tile."""
 
     def features(self, magnification: str, rows: NDArray[np.integer] | None = None) -> NDArray[np.floating]:
         """Return the tiles' features (n, dim), or those of some ascending rows."""
@@ -90,24 +90,24 @@ class SlideFeatures(Protocol):
         """Return the tiles' columns and rows on a lattice, (n, 2)."""
 
     def coords(self, magnification: str) -> NDArray[np.float64] | None:
-        """Return the tiles' top-left corners in level-0 pixels, (n, 2); None if nothing tells them."""
+        """Return the tiles' top-left corners in level-0 pixels, (n, 2); None if unknown."""
 
     def tile_size(self, magnification: str) -> tuple[float, float]:
         """Return a tile's width and height in level-0 pixels."""
 
     def step(self, magnification: str) -> tuple[float, float]:
-        """Return how far tiles are apart in level-0 pixels, across and down: less than their size where they overlap."""
+        """Return the distance between tiles in level-0 pixels, across and down: less than their size if they overlap."""
 
 
 class PointedFeatures:
-    """Features that a features.json points to; each file is opened when it is first asked for.
+    """Features that a features.json points to; each file is opened on first access.
 
     Parameters
     ----------
     pointer : mapping
         `layout`, `files`, `stamps` and `runs` by magnification, `attributes`.
     stack : ExitStack
-        Closes what is opened.
+        Closes the opened files.
     """
 
     def __init__(self, pointer: Mapping[str, Any], stack: ExitStack) -> None:
@@ -116,24 +116,24 @@ class PointedFeatures:
 
     def _open(self, magnification: str) -> ForeignTiles:
         path = Path(self._pointer["files"][magnification])
-        # of another file they would lead to other rows
+        # in a changed file they would point to other rows
         same = stamp(path) == self._pointer["stamps"][magnification]
         runs = self._pointer["runs"].get(magnification) if same else None
         return self._stack.enter_context(open_tiles(path, magnification, self._pointer["layout"], runs))
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """Slide, encoder, and what is known of pixel size, width and height."""
+        """Slide, encoder, and pixel size, width and height where known."""
         attributes: Mapping[str, Any] = self._pointer["attributes"]
         return attributes
 
     @property
     def magnifications(self) -> tuple[str, ...]:
-        """Magnifications that there are files of, the coarser first."""
+        """Magnifications with a file, the coarser first."""
         return tuple(sorted(self._pointer["files"]))
 
     def width(self, magnification: str) -> int:
-        """Return how many numbers a tile has."""
+        """Return the number of features per tile."""
         return self._opened(magnification).width
 
     def features(self, magnification: str, rows: NDArray[np.integer] | None = None) -> NDArray[np.floating]:
@@ -145,7 +145,7 @@ class PointedFeatures:
         return self._opened(magnification).grid()
 
     def _pixels(self, tiles: ForeignTiles) -> tuple[float, float] | None:
-        """Return level-0 pixels per unit of the coordinates across and down; None if that is not known."""
+        """Return level-0 pixels per unit of the coordinates, across and down; None if unknown."""
         if tiles.unit == "px":
             return 1.0, 1.0
         sizes = [self.attributes.get(name) for name in ("mpp_x", "mpp_y")]
@@ -154,7 +154,7 @@ class PointedFeatures:
     def coords(self, magnification: str) -> NDArray[np.float64] | None:
         """Return the tiles' top-left corners in level-0 pixels, (n, 2).
 
-        None without coordinates, and where they are in micrometres and the slide's pixel size is not known.
+        None without coordinates, or if they are in micrometres and the slide's pixel size is unknown.
         """
         tiles = self._opened(magnification)
         scale = self._pixels(tiles)
@@ -166,7 +166,7 @@ class PointedFeatures:
         return self._in_pixels(tiles, tiles.size or tiles.spacing)
 
     def step(self, magnification: str) -> tuple[float, float]:
-        """Return how far tiles are apart in level-0 pixels; without coordinates, 1."""
+        """Return the distance between tiles in level-0 pixels; without coordinates, 1."""
         tiles = self._opened(magnification)
         return self._in_pixels(tiles, tiles.spacing or tiles.size)
 
@@ -181,7 +181,7 @@ def read_pointer(path: Path) -> dict[str, Any]:
     Raises
     ------
     OSError
-        If it cannot be read, or is no pointer.
+        If it cannot be read, or is not a pointer.
     """
     try:
         found = json.loads(checked(path).read_text(encoding="utf-8"))
@@ -191,13 +191,13 @@ def read_pointer(path: Path) -> dict[str, Any]:
 
 
 def features_in(folder: Path) -> Path:
-    """Return where the features are of a slide's folder: features.json where another tool made them, else features.h5."""
+    """Return the path of the features in a slide's folder: features.json if another tool's, else features.h5."""
     pointer = folder / "features.json"
     return pointer if pointer.is_file() else folder / "features.h5"
 
 
 def features_of(results: Results, slide_id: str) -> Path:
-    """Return where a slide's features are, see :func:`features_in`."""
+    """Return the path of a slide's features, see :func:`features_in`."""
     return features_in(results.slide(slide_id))
 
 
@@ -222,7 +222,7 @@ def open_features(path: Path) -> Iterator[SlideFeatures]:
     Raises
     ------
     OSError, KeyError, FeatureFileError
-        Here or from the reader, if the file cannot be read or has no such part.
+        Here or from the reader, if the file cannot be read or lacks a part.
     """
     import h5py
 

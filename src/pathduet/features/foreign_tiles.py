@@ -1,4 +1,4 @@
-"""One slide's tiles at one magnification as another tool's file holds them, and the lattice made of their coordinates."""
+"""One slide's tiles at one magnification from another tool's file, and the lattice derived from their coordinates."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 UNKNOWN = "unknown"
 Runs = Mapping[str, Sequence[Sequence[int]]]
-#: Largest value that half precision holds: tokens are kept in it.
+#: Largest value of half precision, in which tokens are stored.
 _LARGEST = 65504.0
 _BLOCK_ROWS = 4096
-#: Fewer rows than this share are picked one by one; else the whole array is read.
+#: Below this share of the rows, they are read one by one; else the whole array is read.
 _PICKED_SHARE = 1 / 8
 #: Micrometres per pixel of a scan at 1x: 0.25 um at 40x, 0.5 um at 20x.
 _UM_AT_1X = 10.0
@@ -24,39 +24,39 @@ _BETWEEN = 0.707
 
 
 class FeatureFileError(ValueError):
-    """A file of features that cannot be used; says what was found."""
+    """A file of features that cannot be used; the message states what was found."""
 
 
 @dataclass(frozen=True)
 class ForeignTiles:
-    """Features of one magnification, unread until asked for, and what the file says about its tiles.
+    """Features of one magnification, read on demand, and what the file states about its tiles.
 
     Attributes
     ----------
     layout : str
-        Whose form the file has, a key of :data:`pathduet.features.layout.LAYOUTS`.
+        The file's layout, a key of :data:`pathduet.features.layout.LAYOUTS`.
     array : array-like
-        (n, d), or (1, n, d); floating point. Of HDF5 valid while the file is open.
+        (n, d), or (1, n, d); floating point. An HDF5 dataset is valid only while the file is open.
     coords : (n, 2) float64 array or None
         Top-left corners in `unit`; None if the file has none.
     unit : {"px", "um"}
         Level-0 pixels or micrometres.
     size, step : float or None
-        A tile's edge, and the way from a tile to the next, in `unit`; None if the file does not say.
+        A tile's edge, and the distance from one tile to the next, in `unit`; None if the file states none.
     mpp : float or None
         Pixel size in micrometres at which the tiles were read.
     mpp0 : float or None
-        Level-0 pixel size in micrometres; from the scan's nominal power where the file has nothing better.
+        Level-0 pixel size in micrometres; from the scan's nominal power if the file has nothing better.
     size0 : (int, int) or None
         The slide's width and height in level-0 pixels.
     encoder : str
-        As the file names it, else ``unknown``.
+        As named in the file, else ``unknown``.
     notes : tuple of str
-        What was understood otherwise than usual.
+        Unusual interpretations of the file.
     runs : mapping
-        :func:`row_runs` of the datasets ``features`` and ``coords``, where they are stored so.
+        :func:`row_runs` of the datasets ``features`` and ``coords``, if they are stored that way.
     n, width : int
-        How many tiles, and how many numbers a tile has.
+        Number of tiles, and of features per tile.
     """
 
     layout: str
@@ -91,12 +91,12 @@ class ForeignTiles:
 
     @property
     def magnification(self) -> str:
-        """``10x`` or ``20x``, whichever is nearer to what the file says; empty if it says nothing."""
+        """``10x`` or ``20x``, whichever is nearer to the file's pixel size; empty if it states none."""
         return "" if self.mpp is None else "20x" if self.mpp <= _BETWEEN else "10x"
 
     @property
     def spacing(self) -> float | None:
-        """The way from a tile to the next in `unit`: as the file says, else the commonest one between neighbours."""
+        """Distance from one tile to the next in `unit`: from the file, else the most common between neighbours."""
         if self.step is not None or self.coords is None:
             return self.step
         return commonest_gap(self.coords)
@@ -116,12 +116,12 @@ class ForeignTiles:
         return read_runs(self.array, runs) if runs else None
 
     def grid(self) -> NDArray[np.int32]:
-        """Return the tiles' columns and rows on their lattice, (n, 2); without coordinates one row in the file's order."""
+        """Return the tiles' columns and rows on their lattice, (n, 2); without coordinates, one row in file order."""
         if self.coords is None:
             place = np.arange(self.n, dtype=np.int32)
             return np.stack([place, np.zeros_like(place)], axis=1)
         step = self.spacing or self.size or 1.0
-        # halves go up together: with an overlap of a third, columns lie between two places
+        # round all halves up: with an overlap of a third, columns lie halfway between two cells
         cells = np.floor((self.coords - self.coords.min(axis=0)) / step + 0.5 + 1e-6)
         return cells.astype(np.int32)
 
@@ -131,7 +131,7 @@ class ForeignTiles:
         Raises
         ------
         FeatureFileError
-            Naming the first tile with a value that is not finite, or too large for half precision.
+            If a value is not finite, or too large for half precision; names the first such tile.
         """
         whole = self._whole()
         for start in range(0, self.n, _BLOCK_ROWS):
@@ -140,7 +140,7 @@ class ForeignTiles:
                 block = whole[rows]
             else:
                 block = np.asarray(self.array[rows] if self.array.ndim == 2 else self.array[0, rows])
-            largest = np.abs(block).max(axis=1)  # NaN where there is one
+            largest = np.abs(block).max(axis=1)  # NaN if any value is NaN
             bad = np.flatnonzero(~(largest <= _LARGEST))
             if len(bad):
                 value = largest[bad[0]]
@@ -153,14 +153,14 @@ class ForeignTiles:
 
 
 def row_runs(dataset: Any) -> list[list[int]]:
-    """Return where an HDF5 dataset's rows are in its file, if it is stored uncompressed in a chunk a row, as TRIDENT and CLAM write.
+    """Return where an HDF5 dataset's rows are in its file, if stored uncompressed with one chunk per row, as by TRIDENT and CLAM.
 
-    HDF5 looks every chunk up before it reads it, which takes four times as long as reading.
+    HDF5 looks up every chunk before reading it, which takes four times as long as reading.
 
     Returns
     -------
     list of [int, int]
-        In the order of the rows: place of the first byte, and how many rows follow each other from there. Empty if it is stored otherwise.
+        In row order: offset of the first byte, and number of contiguous rows from there. Empty if stored otherwise.
     """
     shape, chunks = dataset.shape, getattr(dataset, "chunks", None)
     if chunks is None or chunks[-1] != shape[-1] or set(chunks[:-1]) != {1} or dataset.file.userblock_size:
@@ -179,10 +179,10 @@ def row_runs(dataset: Any) -> list[list[int]]:
 
 
 def read_runs(dataset: Any, runs: Sequence[Sequence[int]]) -> NDArray[Any]:
-    """Return all rows (n, d) of an HDF5 dataset whose rows are at these places, see :func:`row_runs`."""
+    """Return all rows (n, d) of an HDF5 dataset from their offsets in the file, see :func:`row_runs`."""
     values = np.empty(dataset.shape[-2:], dataset.dtype)
     into, filled = values.view(np.uint8).reshape(-1).data, 0
-    # buffered: a single read of the system ends at 2 GiB, this one does not
+    # buffered: a single system read is limited to 2 GiB, a buffered one is not
     with Path(dataset.file.filename).open("rb") as file:
         for place, rows in runs:
             size = rows * values.strides[0]
@@ -194,16 +194,16 @@ def read_runs(dataset: Any, runs: Sequence[Sequence[int]]) -> NDArray[Any]:
 
 
 def features_and_coords(file: Any, runs: Runs) -> tuple[Any, NDArray[Any], Runs]:
-    """Return the dataset `features`, all of `coords`, and their :func:`row_runs`, which `runs` holds if they are known."""
+    """Return the dataset `features`, all of `coords`, and their :func:`row_runs`: `runs` if known, else determined."""
     runs = runs or {name: found for name in ("features", "coords") if (found := row_runs(file[name]))}
     coords = file["coords"]
     return file["features"], read_runs(coords, runs["coords"]) if "coords" in runs else coords[:], runs
 
 
 def commonest_gap(coords: NDArray[np.float64]) -> float | None:
-    """Return the commonest distance between neighbours in a row or a column; None if no two share one.
+    """Return the most common distance between neighbours in a row or a column; None if there are none.
 
-    Tools that lay tiles by pieces of tissue have no lattice over the whole slide, but one step.
+    Tools that place tiles per piece of tissue have no lattice over the whole slide, but a single step.
     """
     gaps = []
     for along, across in ((0, 1), (1, 0)):
@@ -220,7 +220,7 @@ def pixel_size_at(power: float | None) -> float | None:
 
 
 def number(attributes: Any, name: str) -> float | None:
-    """Return a positive number among attributes; None if there is none of that name."""
+    """Return a positive number among attributes; None if there is none with that name."""
     try:
         value = float(np.ravel(attributes[name])[0])
     except (KeyError, ValueError, TypeError, IndexError):
@@ -229,13 +229,13 @@ def number(attributes: Any, name: str) -> float | None:
 
 
 def text(attributes: Any, name: str) -> str:
-    """Return a text among attributes; empty if there is none of that name."""
+    """Return a text among attributes; empty if there is none with that name."""
     value = attributes.get(name, "")
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _checked(coords: NDArray[Any], n: int) -> NDArray[np.float64]:
-    """Return coordinates as (n, 2), none twice."""
+    """Return coordinates as (n, 2); refuse duplicates."""
     found = np.asarray(coords, np.float64)
     found = found[0] if found.ndim == 3 and len(found) == 1 else found
     if found.shape != (n, 2):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 def hilbert_order(grid: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return the permutation that puts grid cells in the order of a Hilbert curve.
 
-    The curve fills the smallest square with a power of two as its edge that holds all cells, laid at their
-    smallest column and row, so the order does not change when the whole set is shifted.
+    The curve fills the smallest square with a power-of-two edge that contains all cells, placed at their
+    smallest column and row, so the order does not change if all cells are shifted.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def _even_half(size: int) -> int:
 def square_walk(side: int) -> NDArray[np.int64]:
     """Return a walk over a `side` x `side` square that steps only to edge neighbours, for any `side`.
 
-    A generalised Hilbert curve: rectangles are cut into two or three smaller ones which are walked so that one
-    ends where the next begins.
+    A generalised Hilbert curve: rectangles are cut into two or three smaller ones, each walked so that it ends
+    where the next begins.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Files of features that other tools wrote: whose form one has, what it holds, and which file of a folder is a slide's."""
+"""Feature files of other tools: detects their layout, opens them, and finds the files of slides in a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathduet.core.errors import InputError
 from pathduet.features.foreign_tiles import FeatureFileError, ForeignTiles, Runs
 from pathduet.features.layouts import arrays, clam, pathduet, stamp, trident
 
-#: By name, in the order in which a file is recognised: CLAM's has the fewest marks.
+#: By name, in order of detection: CLAM's layout is the least specific.
 LAYOUTS = {"pathduet": pathduet, "stamp": stamp, "trident": trident, "clam": clam, "arrays": arrays}
 _HDF5 = (".h5", ".hdf5")
 
@@ -27,25 +27,25 @@ def open_tiles(
     path : Path
         HDF5 (.h5, .hdf5), or a tensor or array (.pt, .pth, .npy, .npz).
     magnification : str, optional
-        Which one, of a file that holds several.
+        Which one, if the file holds several.
     layout : str, optional
-        The form that the file must have, a key of :data:`LAYOUTS`.
+        The layout that the file must have, a key of :data:`LAYOUTS`.
     runs : mapping, optional
-        :attr:`ForeignTiles.runs` of this very file, known from before.
+        :attr:`ForeignTiles.runs` of this file, if already known.
 
     Raises
     ------
     FeatureFileError
-        If it cannot be read, or has another form.
+        If it cannot be read, or has another layout.
     FileNotFoundError
-        If it is not there.
+        If it does not exist.
     """
     import h5py
 
     if not path.is_file():
         raise FileNotFoundError(path.name)
     if path.suffix in arrays.SUFFIXES:
-        # CLAM's and TRIDENT's tensors have no form of their own
+        # CLAM's and TRIDENT's tensors have no specific layout
         if layout not in (None, "arrays", "clam", "trident"):
             raise FeatureFileError(f"{path.suffix}, where HDF5 of {layout} is expected")
         yield arrays.tiles(path)
@@ -67,7 +67,7 @@ def _tiles(file: Any, path: Path, magnification: str | None, layout: str | None,
     if not found:
         held = ", ".join(file) or "nothing"
         raise FeatureFileError(f"it holds {held}: no layout of {', '.join(forms)}")
-    # a file without its marks may still be what the user says it is
+    # a file may match several layouts: the user's choice takes precedence
     if layout is not None and layout not in found:
         raise FeatureFileError(f"the layout is {found[0]}'s, not {layout}'s")
     name = layout or found[0]
@@ -79,7 +79,7 @@ def _tiles(file: Any, path: Path, magnification: str | None, layout: str | None,
 
 
 def magnifications_in(path: Path, layout: str | None = None) -> tuple[str, ...]:
-    """Return the magnifications that a file says it holds; none if it says nothing. Raises as :func:`open_tiles`."""
+    """Return the magnifications that a file states; () if it states none. Raises like :func:`open_tiles`."""
     import h5py
 
     if path.suffix in _HDF5 and path.is_file() and h5py.is_hdf5(path):
@@ -91,14 +91,14 @@ def magnifications_in(path: Path, layout: str | None = None) -> tuple[str, ...]:
 
 
 def files_in(folder: Path, layout: str | None = None) -> dict[str, Path]:
-    """Return the feature files below a folder by slide id: the file's name, of our own its folder's.
+    """Return the feature files below a folder by slide id: the file's name, or the folder's of a features.h5.
 
     A tensor beside an HDF5 file of the same name is skipped: it has no coordinates.
 
     Raises
     ------
     InputError
-        If two files of one kind have one name, as those of two encoders have.
+        If two files of one kind share a name, like those of two encoders.
     """
     found: dict[str, Path] = {}
     kinds = arrays.SUFFIXES if layout == "arrays" else (*_HDF5, *arrays.SUFFIXES)

@@ -1,4 +1,4 @@
-"""Attributes beside tiles' coordinates, by the names of TRIDENT: our own features.h5 carries them, too."""
+"""Attributes of tiles' coordinates, with TRIDENT's names: our own features.h5 has them, too."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def patch_attributes(
     mpp: float,
     size0: tuple[int, int] | None,
 ) -> dict[str, Any]:
-    """Return what TRIDENT writes beside coordinates, and what its slide encoders and viewers look for.
+    """Return the attributes that TRIDENT writes with coordinates and that its encoders and viewers read.
 
-    Its magnifications are whole numbers, ours follow from pixel sizes: 10 / um. `patch_size_level0` is cut to whole pixels, so
-    that dividing the corners by it never puts two tiles into one cell.
+    Its magnifications are integers, ours are derived from pixel sizes: 10 / um. `patch_size_level0` is truncated to whole
+    pixels, so that dividing the corners by it never puts two tiles into one cell.
 
     Parameters
     ----------
     tile_px : int
-        Edge of the picture that was encoded.
+        Edge of the encoded picture in pixels.
     size, step : float
-        A tile's width and the way to the next one, in level-0 pixels.
+        A tile's width and the distance to the next tile, in level-0 pixels.
     mpp : float
         Level-0 pixel size in micrometres, across.
     size0 : (int, int) or None
-        Width and height of level 0, if they are known.
+        Width and height of level 0, if known.
     """
     extent = {"level0_width": size0[0], "level0_height": size0[1]} if size0 else {}
     return {

@@ -1,9 +1,9 @@
-"""A slide's patch tokens: a fixed number from any number of tiles, laid on a square map.
+"""A slide's patch tokens: a fixed number from any number of tiles, placed on a square map.
 
-The rule is deterministic. Fewer tiles than tokens are repeated; of more, evenly spaced ones are picked. In Hilbert order the tiles follow a
-curve over the tissue, which is laid along a curve over the map, copies beside their original. Where two magnifications are read, the finer map
-is then nested in the coarser: cell by cell it shows a tile inside the one that the coarser map shows there. In raster order, the
-one of the authors' public code, tiles are taken as they are listed, each magnification for itself.
+The rule is deterministic. Fewer tiles than tokens are repeated; from more tiles, evenly spaced ones are selected. In Hilbert order
+the tiles follow a curve over the tissue, which is placed along a curve over the map, copies beside their original. If two
+magnifications are read, the finer map is nested in the coarser: each cell shows a tile inside the tile that the coarser map
+shows there. In raster order, that of the authors' public code, tiles are taken as listed, separately for each magnification.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = [
 
 
 def token_indices(n: int, n_tokens: int) -> NDArray[np.int64]:
-    """Return which of `n` list items becomes each of `n_tokens` tokens.
+    """Return for each of `n_tokens` tokens which of `n` list items it takes.
 
-    ``n < n_tokens``: the list repeated whole, then its beginning; ``n > n_tokens``: item ``round(i n / n_tokens)``.
+    ``n < n_tokens``: the whole list repeated, then its beginning; ``n > n_tokens``: item ``round(i n / n_tokens)``.
 
     >>> token_indices(3, 8).tolist(), token_indices(8, 3).tolist()
     ([0, 1, 2, 0, 1, 2, 0, 1], [0, 3, 5])
@@ -56,7 +56,7 @@ def map_order(side: int, order: Order = "hilbert") -> NDArray[np.int64]:
 
 
 def token_rows(grid: NDArray[np.integer], n_tokens: int, order: Order = "hilbert") -> NDArray[np.int64]:
-    """Return for each cell of the token map, row by row, the row of the tile that lies there.
+    """Return for each cell of the token map, row by row, the row of its tile.
 
     ``features[token_rows(grid, 2500)].reshape(50, 50, -1)`` is the slide's token map.
 
@@ -67,7 +67,7 @@ def token_rows(grid: NDArray[np.integer], n_tokens: int, order: Order = "hilbert
     n_tokens : int
         A square number.
     order : {"hilbert", "raster"}
-        How tiles are put in a sequence, and the sequence on the map.
+        The order of the tiles in a sequence, and of the sequence on the map.
 
     Returns
     -------
@@ -88,15 +88,15 @@ def nested_token_rows(
 ) -> NDArray[np.int64]:
     """Return for each cell of the finer map the row of its tile: a child of the tile that ``token_rows(coarse, n_tokens)`` has there.
 
-    Copies of a coarse tile show its children in their order along the curve, evenly spaced if there are more of them. A coarse tile without
-    children shows those of the nearest one before it on the curve that has some (or, at the beginning, after it).
+    Copies of a coarse tile show its children in order along the curve, evenly spaced if there are more children than copies. A coarse
+    tile without children shows those of the nearest tile with children before it on the curve (or, at the beginning, after it).
 
     Parameters
     ----------
     coarse, fine : (n, 2), (m, 2) integer array
-        (column, row) of the tiles of either magnification on its lattice.
+        (column, row) of the tiles of each magnification on its lattice.
     parent : (m,) integer array
-        Row of `coarse` that each of `fine` belongs to, see :func:`parents`.
+        Row of `coarse` that each row of `fine` belongs to, see :func:`parents`.
     n_tokens : int
         A square number.
 
@@ -105,7 +105,7 @@ def nested_token_rows(
     (n_tokens,) int64 array
     """
     sequence = hilbert_order(coarse)
-    place = np.empty(len(sequence), np.int64)  # of each coarse tile on the curve
+    place = np.empty(len(sequence), np.int64)  # position of each coarse tile on the curve
     place[sequence] = np.arange(len(sequence))
     along = hilbert_order(fine)
     children = along[np.argsort(place[parent[along]], kind="stable")]  # parent by parent
@@ -113,7 +113,7 @@ def nested_token_rows(
     first = np.cumsum(counts) - counts
     filled = np.flatnonzero(counts)
     stand_in = filled[np.maximum(np.searchsorted(filled, np.arange(len(sequence)), side="right") - 1, 0)]
-    shown = _along_the_curve(len(sequence), n_tokens)  # place on the curve of each token
+    shown = _along_the_curve(len(sequence), n_tokens)  # position of each token on the curve
     copies = np.bincount(shown, minlength=len(sequence))[shown]
     copy = np.arange(n_tokens) - np.searchsorted(shown, shown)
     tile = stand_in[shown]
@@ -127,7 +127,7 @@ def parents(coarse: NDArray[np.floating], fine: NDArray[np.floating]) -> NDArray
     Parameters
     ----------
     coarse, fine : (n, 2), (m, 2) array
-        Centres of tiles in one unit.
+        Centres of tiles in the same unit.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def _along_the_curve(n: int, n_tokens: int) -> NDArray[np.int64]:
 
 
 def _on_map(sequence: NDArray[np.int64], order: Order = "hilbert") -> NDArray[np.int64]:
-    """Lay a sequence of tokens on the map; return it row by row."""
+    """Place a sequence of tokens on the map; return it row by row."""
     side = math.isqrt(len(sequence))
     if side * side != len(sequence):
         raise ValueError(f"{len(sequence)} tokens do not fill a square map")

@@ -1,8 +1,8 @@
 """A batch of slides through one stage, or a folder of slides through all of them.
 
-A slide that ends its worker process, or meets a fault of the machine, is tried once more, alone, when the others are done.
-If it crashes its worker again, it is marked ``failed``; if the fault is still there, the batch ends and no slide is marked.
-A slide that takes longer, or more memory, than configured is stopped and not tried again.
+A slide that ends its worker process, or hits a machine fault, is retried once, alone, after the others are done.
+If it crashes its worker again, it is marked ``failed``; if the fault persists, the batch ends and no slide is marked.
+A slide that exceeds the configured time or memory is stopped and not retried.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def run_batch(
 ) -> list[StageStatus]:
     """Run one stage for a batch of slides and write the batch manifest last.
 
-    Slides that are current are skipped; each finished slide is on disk at once, so an interrupted batch goes on where
-    it stopped. Tiles and stains use `workers` processes; features use one process (one copy of
-    the encoder) with `workers` threads, or reader processes of its own where the encoder is on a GPU.
+    Slides that are current are skipped; each finished slide is written at once, so an interrupted batch resumes where
+    it stopped. The tile and stain stages use `workers` processes; the features stage uses one process (one copy of
+    the encoder) with `workers` threads, or with `workers` reader processes if the encoder is on a GPU.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ def run_batch(
         The results folder.
     settings : SlideSettings
     manifest : Path, optional
-        TSV to write, one row a slide in the order of `slides`.
+        TSV to write, one row per slide in the order of `slides`.
     workers : int
-        Processes or threads, at least 1.
+        Number of processes or threads, at least 1.
 
     Returns
     -------
@@ -62,8 +62,8 @@ def run_batch(
     Raises
     ------
     PathDuetError
-        For what is wrong with the whole run (encoder weights, settings, what an earlier stage wrote) or with the machine; no
-        manifest is written then.
+        For errors of the whole run (encoder weights, settings, artifacts of an earlier stage) or of the machine; no manifest
+        is then written.
     """
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}; known: {STAGES}")
@@ -73,11 +73,11 @@ def run_batch(
     ended: dict[str, StageStatus] = {}
     try:
         crashed = _run_all(slides, worker_pool, processes, ended, stage)
-        worker_pool.end()  # a slide that is tried again has the machine to itself
+        worker_pool.end()  # a retried slide has the machine to itself
         faults = []
         for slide, cause in crashed:
             again = [(slide, cause)]
-            if cause.reason in ("failed", "fault"):  # else it would take as long, or as much, again
+            if cause.reason in ("failed", "fault"):  # a limit would be exceeded again
                 again = _run_all([slide], worker_pool, 1, ended, f"{stage}, {slide.slide_id} again, alone")
             for lost, last in again:
                 if last.reason == "fault":
@@ -101,7 +101,7 @@ def run_batch(
 def run_stages(
     slides: Sequence[SlideRow], last: str, results: Path, settings: SlideSettings, workers: int = 1
 ) -> list[StageStatus]:
-    """Run the stages up to `last`, one after the other, for all slides of a folder; see :func:`run_batch`.
+    """Run the stages up to `last`, one after another, for all slides of a folder; see :func:`run_batch`.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def _tell(status: StageStatus) -> None:
 
 
 def _lost(slide: SlideRow, stage: str, results: Path, cause: WorkerDied) -> StageStatus:
-    """Write down that a slide ended its worker process."""
+    """Record that a slide ended its worker process."""
     if cause.reason == "failed":
         message = f"it crashed its worker process twice ({cause}); the file is probably damaged"
     else:
@@ -181,7 +181,7 @@ def _lost(slide: SlideRow, stage: str, results: Path, cause: WorkerDied) -> Stag
 
 
 def write_manifest(path: Path, statuses: Sequence[StageStatus]) -> None:
-    """Write the batch manifest: one row a slide, no times, so that unchanged results give unchanged bytes."""
+    """Write the batch manifest: one row per slide, no times, so unchanged results give unchanged bytes."""
     import pandas as pd
 
     rows = [

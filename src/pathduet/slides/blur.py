@@ -1,8 +1,8 @@
-"""Which tiles show nothing, or tissue out of focus.
+"""Detection of blank tiles and of tiles out of focus.
 
-Defocus removes detail below some size. The ratio of second differences at 1 um to those at 2 um tells how much there is
-left, whatever the contrast: sharp tiles of four scanners (452 tiles) gave 0.63-1.10, the same ones blurred with a Gaussian of
-1 um or more (SD) 0.31-0.44 but for the strongest (2.5 um, up to 0.48), after JPEG compression.
+Defocus removes detail below some size. The ratio of second differences at 1 um to those at 2 um measures how much detail is
+left, independently of contrast: sharp tiles of four scanners (452 tiles) gave 0.63-1.10, the same tiles blurred with a
+Gaussian of 1 um or more (SD) 0.31-0.44, except the strongest (2.5 um, up to 0.48), after JPEG compression.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _second_differences(grey: NDArray[np.float32]) -> float:
 
 
 def sharpness(tile: NDArray[np.uint8], mpp: float) -> float:
-    """Return how much detail there is at 1 um relative to 2 um; NaN for a tile without any.
+    """Return the amount of detail at 1 um relative to 2 um; NaN for a tile without detail.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def _ratio(grey: NDArray[np.float32]) -> float:
 
 
 def flaw(tile: NDArray[np.uint8], mpp: float, min_sharpness: float) -> str:
-    """Return why a tile is not worth encoding: ``blank``, ``blurred``, or empty if it is.
+    """Return why a tile should not be encoded: ``blank`` or ``blurred``; empty if it should be.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def flaw(tile: NDArray[np.uint8], mpp: float, min_sharpness: float) -> str:
     mpp : float
         Its pixel size in micrometres.
     min_sharpness : float
-        Least :func:`sharpness`; 0 takes every tile.
+        Minimum :func:`sharpness`; 0 accepts every tile.
     """
     if min_sharpness <= 0:
         return ""

@@ -1,6 +1,6 @@
-"""Keys of the slide cache: a stage is repeated only for slides whose key changed.
+"""Keys of the slide cache: a stage is rerun only for slides whose key changed.
 
-A key covers the slide's content, the settings that matter to the stage, the key of the stage before, and the source code
+A key covers the slide's content, the settings that affect the stage, the key of the previous stage, and the source code
 of the modules that do the work.
 """
 
@@ -46,16 +46,16 @@ def stage_keys(slide: SlideRow, identity: str, settings: SlideSettings, stage: s
 
 
 def settings_of(stage: str, settings: SlideSettings) -> Any:
-    """Return those settings that a stage's artifacts depend on, and no others; files that they name are paths."""
+    """Return only the settings that a stage's artifacts depend on; files that they name are paths."""
     tile, stain, encoder = settings.tile, settings.stain, settings.encoder
-    if stage == "tile":  # every tissue tile is listed; the rest is the encoder's
+    if stage == "tile":  # lists every tissue tile; the encoder selects
         return {
             key: value for key, value in asdict(tile).items() if key not in ("max_tiles", "min_sharpness")
         }
     if stage == "stain":
         target = Path(stain.target) if stain.target != "shipped" else stain.target
         return asdict(stain) | {"target": target}
-    # Device, engine and batch size do not count: they change last bits only. No code here: an encoder's change reruns slides of that one.
+    # Device, engine and batch size do not count: they change last bits only. No code: a changed entry reruns only its encoder's slides.
     entry = REGISTRY.get(encoder.name)
     return {
         "name": encoder.name, "entry": asdict(entry) if entry else None, "stage": encoder.stage if encoder.name in ("resnet50", CONTROL) else None, "precision": encoder.precision,

@@ -1,4 +1,4 @@
-"""Which series a DICOM file belongs to: the head of the file is read, no pixels."""
+"""Which series a DICOM file belongs to, read from the head of the file, without pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _IMPLICIT = "1.2.840.10008.1.2"
-# value representations whose length takes four bytes, after two that are empty
+# value representations whose length takes four bytes, after two reserved bytes
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 _SYNTAX, _CLASS, _SERIES = (0x0002, 0x0010), (0x0008, 0x0016), (0x0020, 0x000E)
 _ITEM, _ITEM_END, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
@@ -18,16 +18,16 @@ _MOST_ELEMENTS = 10_000
 
 
 class Instance(NamedTuple):
-    """What the head of a DICOM file says: SOP class and SeriesInstanceUID, empty where it does not."""
+    """SOP class and SeriesInstanceUID from the head of a DICOM file; empty if missing."""
 
     sop_class: str
     series: str
 
 
 def read_instance(path: Path) -> Instance | None:
-    """Return what a DICOM file is; None for a file that is none, or cannot be read."""
+    """Return the class and series of a DICOM file; None if it is not DICOM or cannot be read."""
     try:
-        if not path.is_file():  # a pipe would wait
+        if not path.is_file():  # a pipe would block
             return None
         with path.open("rb") as file:
             return _head(file) if file.read(132)[128:] == b"DICM" else None
@@ -36,13 +36,13 @@ def read_instance(path: Path) -> Instance | None:
 
 
 def may_be_instance(path: Path) -> bool:
-    """Whether a file's name is one that DICOM files have: often a UID, which ends in a number."""
+    """Return whether a file name could be that of a DICOM file: often a UID, which ends in a number."""
     suffix = path.suffix.lower()
     return suffix in ("", ".dcm", ".dicom") or suffix[1:].isdigit()
 
 
 def series_files(path: Path) -> list[Path]:
-    """Return the files beside a DICOM file that belong to its series, itself among them; [] for a file that is none."""
+    """Return the files of a DICOM file's series in its folder, itself included; [] if it is not DICOM."""
     instance = read_instance(path)
     if instance is None or not instance.series:
         return []
@@ -51,7 +51,7 @@ def series_files(path: Path) -> list[Path]:
 
 @lru_cache(maxsize=16)
 def _by_series(folder: Path, changed: int) -> dict[Instance, list[Path]]:
-    """Return a folder's DICOM files by series: read once, not once a slide. `changed` is the folder's date, part of the key."""
+    """Return a folder's DICOM files by series, read once per folder. `changed`, the folder's date, is part of the cache key."""
     found: dict[Instance, list[Path]] = {}
     for file in sorted(folder.iterdir()):
         if (instance := read_instance(file)) is not None:
@@ -60,7 +60,7 @@ def _by_series(folder: Path, changed: int) -> dict[Instance, list[Path]]:
 
 
 def _head(file: BinaryIO) -> Instance:
-    """Walk the elements up to the series. Within sequences of undefined length `depth` is above 0: theirs are other images'."""
+    """Walk the elements up to the series. Those at `depth` above 0, in sequences of undefined length, describe other images."""
     found: dict[tuple[int, int], str] = {}
     explicit, depth = True, 0
     try:

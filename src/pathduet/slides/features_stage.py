@@ -1,4 +1,4 @@
-"""Stage ``features``: every kept tile read, normalised and encoded; written as features.h5."""
+"""Stage ``features``: reads, normalises and encodes every kept tile and writes features.h5."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _MAX_FLOAT16 = 65504.0
 def encoded_rows(
     tiles: TileTable, max_tiles: int, tried: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Return which tiles are encoded, row by row: all, or evenly spaced ones along the tissue's Hilbert order.
+    """Return the rows of the tiles to encode: all, or evenly spaced along the tissue's Hilbert order.
 
-    Rows that were `tried` before are left out.
+    Rows already `tried` are left out.
     """
     order = hilbert_order(tiles.grid)
     if tried is not None:
@@ -55,11 +55,11 @@ class EncodedTiles:
     ----------
     features : (n, dim) float16 array
     rows : (n,) int64 array
-        Rows of the tile table that were encoded, ascending.
+        Encoded rows of the tile table, ascending.
     flaws : dict of str to int
-        How many tiles were left out as ``failed``, ``blank`` and ``blurred``.
+        Number of tiles left out as ``failed``, ``blank`` and ``blurred``.
     tried : int
-        How many tiles were read.
+        Number of tiles read.
     """
 
     features: NDArray[np.float16]
@@ -83,19 +83,19 @@ def encode_slide(
     slide : SlideRow
     settings : SlideSettings
     folder : Path
-        Where tiles.h5 and stain.json are.
+        Folder of tiles.h5 and stain.json.
     key : str
-        Cache key, recorded.
+        Cache key to record.
     threads : int
-        Threads that read and normalise tiles; processes where the encoder is on a GPU.
+        Threads that read and normalise tiles; processes if the encoder is on a GPU.
     encoder : Encoder, optional
-        Else the configured one.
+        The configured encoder by default.
 
     Returns
     -------
     StageResult
-        Counts: encoded tiles of each magnification (n_20x); failed_tiles; rejected_blank_10x and the like; tiles_left_out (beyond
-        ``max_tiles``).
+        Counts: encoded tiles of each magnification (n_20x); failed_tiles; rejected_blank_10x and so on; tiles_left_out
+        (beyond ``max_tiles``).
 
     Raises
     ------
@@ -212,14 +212,14 @@ def encode_tiles(
     batch_size: int,
     max_failed: float,
 ) -> dict[str, EncodedTiles]:
-    """Encode tiles of each magnification as they come; flawed ones are left out and counted.
+    """Encode the tiles of each magnification as they arrive; leave out and count flawed tiles.
 
-    Where there are more tiles than `max_tiles`, others take the place of flawed ones: blank glass uses up none of them.
+    If there are more tiles than `max_tiles`, others replace the flawed tiles, so blank glass does not use up the limit.
 
     Raises
     ------
     SlideError
-        ``unreadable`` if more than the share `max_failed` of a magnification's tiles fails to decode; ``failed`` if
+        ``unreadable`` if more than the share `max_failed` of a magnification's tiles fail to decode; ``failed`` if
         features are not finite in float16.
     """
     rows = {name: encoded_rows(tiles, max_tiles) for name, tiles in tables.items()}
@@ -248,14 +248,14 @@ def _encode_rows(
     for batch in _batches(slide, loader.tiles(rows, 2 * batch_size), found, batch_size, max_failed):
         images = np.stack([tile.image for tile in batch if tile.image is not None])
         pending.append((batch, encoder.start(images)))
-        if len(pending) > 1:  # the one before is taken in only now: a GPU is never left waiting for that
+        if len(pending) > 1:  # collects the previous batch only now, so that the GPU never waits
             _take_in(slide, *pending.pop(0), found)
     for batch, wait in pending:
         _take_in(slide, batch, wait, found)
 
 
 class _Collected:
-    """What has been found so far about the wanted tiles of one magnification."""
+    """What is known so far about the wanted tiles of one magnification."""
 
     def __init__(self, dim: int) -> None:
         self.rows, self.flaws = np.empty(0, np.int64), dict.fromkeys(("failed", "blank", "blurred"), 0)
@@ -265,7 +265,7 @@ class _Collected:
 
     @property
     def count(self) -> int:
-        """How many tiles were kept."""
+        """Number of tiles kept."""
         return int(self._kept.sum())
 
     def want(self, rows: NDArray[np.int64]) -> None:
@@ -280,7 +280,7 @@ class _Collected:
         self._features[self._place[row]], self._kept[self._place[row]] = vector, True
 
     def encoded(self) -> EncodedTiles:
-        """Return what was kept, row by row."""
+        """Return the kept tiles, sorted by row."""
         order = np.argsort(self.rows)
         order = order[self._kept[order]]
         return EncodedTiles(self._features[order], self.rows[order], self.flaws, len(self.rows))
@@ -293,7 +293,7 @@ def _batches(
     batch_size: int,
     max_failed: float,
 ) -> Iterator[list[LoadedTile]]:
-    """Yield the tiles that are worth encoding in batches; count the others."""
+    """Yield the tiles to encode in batches; count the others."""
     batch: list[LoadedTile] = []
     for tile in tiles:
         if tile.flaw:
@@ -331,7 +331,7 @@ def _take_in(
 
 
 def _made_of(slide: SlideRow, settings: SlideSettings, folder: Path) -> dict[str, Any]:
-    """Return what a slide's features come from: its file, settings, seed and code; the encoder has attributes of its own."""
+    """Return the provenance of a slide's features: its file, settings, seed and code; the encoder has its own attributes."""
     return {
         "inputs": {slide.path.name: read_content(slide_files(slide.path), folder / SOURCE)},
         "settings": {

@@ -1,4 +1,4 @@
-"""Slides named by a folder, one file or a sheet: every file of a folder is a slide, part of one, or listed with the reason why not."""
+"""The slides of a folder, a file or a sheet: every file of a folder is a slide, part of one, or listed with a reason."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pathduet.slides.dicom_series import WHOLE_SLIDE, Instance, read_instance, s
 from pathduet.slides.readers.pixel_source import hamamatsu_files
 from pathduet.slides.readers.source_choice import PICTURE_SUFFIXES, TIFF_SUFFIXES
 
-#: Endings of slides that are looked for in a folder (a sheet may name any file): OpenSlide's list, and TIFF under other names.
+#: Suffixes of slides that are searched for in a folder (a sheet may name any file): OpenSlide's list, and other TIFF suffixes.
 SLIDE_SUFFIXES = (
     ".svs", *TIFF_SUFFIXES, ".qptiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm", ".czi", ".avs",
 )  # fmt: skip
-#: Slides that no library here reads: a run says so, and does not open what lies in them.
+#: Slide formats that no library here reads: a run reports them, and does not search such folders.
 UNREAD = {
     ".vsi": "Olympus VSI", ".ets": "Olympus VSI", ".isyntax": "Philips iSyntax", ".i2syntax": "Philips iSyntax",
     ".jp2": "JPEG 2000", ".j2k": "JPEG 2000", ".jpx": "JPEG 2000", ".jpf": "JPEG 2000", ".ndpis": "Hamamatsu NDPIS",
@@ -41,13 +41,13 @@ class FoundFile:
     Attributes
     ----------
     file : str
-        Its place, from the folder's name on.
+        Its path, starting with the folder's name.
     slide_id : str
         The slide that it is or belongs to; empty if none.
     passed_over : str
-        Why it is none.
+        Why it is not a slide.
     lost : bool
-        Whether it is a slide all the same, which is not read.
+        Whether it is a slide that cannot be read.
     """
 
     file: str
@@ -58,18 +58,18 @@ class FoundFile:
 
 @dataclass
 class FoundSlides:
-    """The slides of a source, and all files that were looked at."""
+    """The slides of a source, and all files that were examined."""
 
     slides: list[SlideRow] = field(default_factory=list)
     files: list[FoundFile] = field(default_factory=list)
 
     @property
     def lost(self) -> list[FoundFile]:
-        """Files that are slides, but are not read."""
+        """Files that are slides but cannot be read."""
         return [file for file in self.files if file.lost]
 
     def lines(self) -> list[str]:
-        """Return what was skipped, a line a reason, with the first names of each."""
+        """Return what was skipped, one line per reason, with the first file names of each."""
         names: dict[str, list[str]] = defaultdict(list)
         for file in sorted(self.files, key=lambda file: not file.lost):
             if file.passed_over:
@@ -81,7 +81,7 @@ class FoundSlides:
         ]
 
     def write(self, path: Path) -> None:
-        """Write a row a file: `file`, `slide_id`, `passed_over`."""
+        """Write one row per file: `file`, `slide_id`, `passed_over`."""
         import pandas as pd
 
         rows = [(file.file, file.slide_id, file.passed_over) for file in self.files]
@@ -91,21 +91,22 @@ class FoundSlides:
 def find_slides(source: Path, results: Path | None = None) -> FoundSlides:
     """Return the slides of a folder and its subfolders, of one file, or of a sheet.
 
-    Without a sheet a slide's id is its file name without the ending (:func:`pathduet.core.ids.id_of`), whatever else lies there; a name
-    that two files share becomes neither's: both get a mark made of their places. A DICOM series of several files is one slide, its
-    SeriesInstanceUID the id. Whatever is named like a slide is one, also a broken link: the ledger then says why it cannot be read.
-    Plain pictures are slides where there are no others.
+    Without a sheet a slide's id is its file name without the suffix (:func:`pathduet.core.ids.id_of`), regardless of other
+    files; if two files share a name, both ids get a mark derived from their paths. A DICOM series of several files is one slide,
+    with its SeriesInstanceUID as id. Every file with a slide's suffix is a slide, even a broken link: the ledger states why it
+    cannot be read.
+    Plain pictures are slides only if there are no other slides.
 
     Parameters
     ----------
     source : Path
     results : Path, optional
-        Folder that is not looked into.
+        Folder that is not searched.
 
     Raises
     ------
     InputError
-        If there is nothing to read.
+        If there are no slides.
     """
     if source.suffix.lower() in SHEET_SUFFIXES and not source.is_dir():
         rows = read_slides(source)
@@ -128,12 +129,12 @@ def find_slides(source: Path, results: Path | None = None) -> FoundSlides:
 
 
 class _Search:
-    """One look through a folder."""
+    """One search through a folder."""
 
     def __init__(self, top: Path, results: Path | None) -> None:
         self._top, self._name = top, top.resolve().name
         self._results = results.resolve() if results is not None else None
-        self._slides: list[tuple[Path, str, list[Path]]] = []  # path, name that the id is made of, parts
+        self._slides: list[tuple[Path, str, list[Path]]] = []  # path, name that the id is derived from, parts
         self._pictures: list[Path] = []
         self._files: list[FoundFile] = []
 
@@ -166,7 +167,7 @@ class _Search:
             self._take(files, parts)
 
     def take_one(self, file: Path) -> None:
-        """Take one file, whatever it is called; with an instance of a DICOM series the others beside it."""
+        """Take one file, whatever its name; for a DICOM instance, also the other files of its series."""
         if why := _unread(file):
             self._pass_over(file, *why)
         elif series := series_files(file):
@@ -175,7 +176,7 @@ class _Search:
             self._slides.append((file, file.stem, [file]))
 
     def finish(self) -> FoundSlides:
-        """Give ids, and decide about plain pictures."""
+        """Assign ids, and decide whether plain pictures are slides."""
         if self._slides:
             why = "plain pictures beside whole-slide images (use a sheet or a separate folder to make them slides)"
             for picture in self._pictures:
@@ -185,13 +186,13 @@ class _Search:
         self._slides.sort(key=lambda slide: slide[0])
         slides = []
         for slide_id, (file, _, parts) in zip(self._ids(), self._slides, strict=True):
-            # a link keeps its own name: by that OpenSlide finds what lies beside it
+            # a link keeps its own name: OpenSlide uses it to find the files beside it
             slides.append(SlideRow(slide_id, slide_id, "folder", file.absolute()))
             self._files += [FoundFile(self._shown(one), slide_id) for one in parts]
         return FoundSlides(slides, sorted(self._files, key=lambda file: file.file))
 
     def _ids(self) -> list[str]:
-        """Return the slides' ids, unique even where upper and lower case are the same."""
+        """Return the slides' ids, unique even if case is ignored."""
         plain = [id_of(name) for _, name, _ in self._slides]
         often = Counter(name.casefold() for name in plain)
         ids = [
@@ -205,7 +206,7 @@ class _Search:
         return ids
 
     def _take(self, files: Sequence[Path], parts: Mapping[Path, list[Path]]) -> None:
-        """Sort the files of one folder; `parts` are files that belong to a slide, by that slide."""
+        """Sort the files of one folder; `parts` maps a slide to the other files that belong to it."""
         series: dict[Instance, list[Path]] = defaultdict(list)
         of_others = {part for some in parts.values() for part in some}
         for file in (file for file in files if file not in of_others):
@@ -239,7 +240,7 @@ class _Search:
         self._slides.append((largest, alone if len(members) == 1 else instance.series, members))
 
     def _closed_folder(self, folder: Path) -> tuple[str, bool] | None:
-        """Return why a subfolder is not looked into, and whether that loses a slide."""
+        """Return why a subfolder is not searched, and whether that loses a slide."""
         if self._results is not None and folder.resolve() == self._results:
             return "the results folder", False
         return ("hidden folders", False) if folder.name.startswith(".") else _unread(folder)
@@ -252,12 +253,12 @@ class _Search:
 
 
 def _printable(name: str) -> str:
-    """Return a file name as one line of text, whatever bytes it has."""
+    """Return a file name as one line of text, whatever bytes it contains."""
     return shown(name).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _unread(path: Path) -> tuple[str, bool] | None:
-    """Return why a file that is a slide by its name cannot be one here."""
+    """Return why a file named like a slide cannot be read, and whether that loses a slide; None if it can."""
     suffix, inner = path.suffix.lower(), Path(path.stem).suffix.lower()
     if suffix in UNREAD:
         return f"{UNREAD[suffix]} is not readable by any library here (convert to OME-TIFF)", True

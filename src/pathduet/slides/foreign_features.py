@@ -1,4 +1,4 @@
-"""Slides whose features another tool made: looked through once and pointed to. Nothing of them is copied or written to."""
+"""Slides whose features were created by another tool: checked once and referenced, never copied or modified."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pathduet.slides.readers.reader import SlideReader
 from pathduet.slides.source import known_by, read_content
 from pathduet.slides.status import StageStatus, read_status, write_status
 
-#: The stage that such a slide starts and ends with.
+#: The only stage of such a slide.
 _STAGE = "features"
 
 
@@ -40,11 +40,11 @@ class ForeignSettings:
     Attributes
     ----------
     layout : str or None
-        The form that every file must have; None = whichever is recognised.
+        The layout that every file must have; None = detected for each file.
     min_tiles : int
         A slide with fewer is lost.
     default_mpp : float or None
-        Level-0 pixel size in micrometres of slides that do not say theirs.
+        Level-0 pixel size in micrometres of slides that do not state theirs.
     """
 
     layout: str | None
@@ -55,17 +55,17 @@ class ForeignSettings:
 def look_at(
     slide_id: str, magnification: str, path: Path, layout: str | None, *, thoroughly: bool = False
 ) -> ForeignTiles:
-    """Return what a file says about its tiles, without their features; `thoroughly` reads all of it.
+    """Return what a file states about its tiles, without features; `thoroughly` reads all of it.
 
     Parameters
     ----------
     magnification : str
-        As which the file is read.
+        The magnification that the file is read as.
 
     Raises
     ------
     SlideError
-        ``no_features`` if the file is not there, ``unreadable`` if it cannot be used.
+        ``no_features`` if the file does not exist, ``unreadable`` if it cannot be used.
     """
     try:
         with open_tiles(path, magnification, layout) as tiles:
@@ -84,8 +84,8 @@ def take_batch(
 ) -> list[StageStatus]:
     """Check the features of a batch of slides, write a features.json and a status for each, and the batch manifest last.
 
-    A slide whose features are missing or cannot be used is a row of the manifest with a reason, and ends nothing else. Files that
-    have not changed are not read again.
+    A slide whose features are missing or cannot be used gets a row with a reason in the manifest; the batch continues.
+    Unchanged files are not read again.
 
     Parameters
     ----------
@@ -95,12 +95,12 @@ def take_batch(
         The results folder.
     settings : ForeignSettings
     manifest : Path
-        TSV to write, one row a slide.
+        TSV to write, one row per slide.
 
     Raises
     ------
     InputError
-        If files say another magnification than they are read as, or a slide's two magnifications are of two encoders.
+        If files state another magnification than they are read as, or a slide's magnifications differ in encoder.
     """
     problems = Problems()
     statuses = [
@@ -137,18 +137,16 @@ def _take(slide: SlideRow, results: Path, settings: ForeignSettings, problems: P
 
 
 def _key(slide: SlideRow, results: Path, settings: ForeignSettings) -> str:
-    """Return a hash of what the pointer depends on, but for where the files lie."""
+    """Return a hash of everything that the pointer depends on except the files' paths."""
     code = code_version("pathduet.slides.foreign_features")
     known = [sorted(slide.foreign), known_by(slide, results, read_content)]
     return settings_hash([slide.slide_id, slide.mpp, known, vars(settings), code])
 
 
 def point_anew(slide: SlideRow, results: Path) -> None:
-    """Let a slide's pointer lead to where its features lie now; whoever reads them compares their content."""
+    """Update a slide's pointer to the current paths of its features; readers check the content."""
     path, files = Results(results).feature_pointer(slide.slide_id), _places(slide)
-    with contextlib.suppress(
-        OSError, CorruptArtifact
-    ):  # there is none yet, or it is damaged: its job makes it
+    with contextlib.suppress(OSError, CorruptArtifact):  # missing or damaged: its job writes it
         known = read_pointer(path)
         if known["files"] != files and set(known["files"]) == set(files):
             write_sealed(path, known | {"files": files})
@@ -203,13 +201,13 @@ def _look_through(
         slide.slide_id, _STAGE, "ok", key=key, counts={f"n_{name}": tiles.n for name, tiles in found.items()},
         mpp=(size.x + size.y) / 2 if size else None, mpp_source=size.source if size else "",
         notes="; ".join(dict.fromkeys(notes)),
-        # of what it leads to: another place or date is no other content
+        # of the files that it points to: a new path or date does not change their content
         sha256={"features.json": content},
     )  # fmt: skip
 
 
 def _compare(slide: SlideRow, found: Mapping[str, ForeignTiles], problems: Problems) -> None:
-    """Note files that say another magnification than they are read as, and two magnifications of two encoders."""
+    """Note files that state another magnification than they are read as, and slides with two encoders."""
     for name, tiles in found.items():
         if tiles.magnification not in ("", name):
             said = f"tiles of {tiles.mpp:.3g} um per pixel, which is nearer to {tiles.magnification} than to {name}"
@@ -223,7 +221,7 @@ def _compare(slide: SlideRow, found: Mapping[str, ForeignTiles], problems: Probl
 def _raw_slide(
     slide: SlideRow, results: Path, settings: ForeignSettings
 ) -> tuple[PixelSize | None, tuple[int, int] | None, list[int] | None, list[str]]:
-    """Return a raw slide's pixel size, dimensions and declared bounds and write its thumbnail, as ground of heatmaps; what fails is a note."""
+    """Return a raw slide's pixel size, dimensions and declared bounds, and write its thumbnail for heatmaps; failures become notes."""
     if not slide.has_raw:
         return None, None, None, []
     try:

@@ -1,4 +1,4 @@
-"""A tissue mask handed in by the user: GeoJSON polygons in level-0 pixels, or a picture, of level 0 or of what QuPath shows."""
+"""A tissue mask supplied by the user: GeoJSON polygons in level-0 pixels, or a picture of level 0 or of what QuPath shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathduet.slides.readers.frame import Frame, bounds_in_words, stated_frame
 
 _MAX_PICTURE_PIXELS = 100_000_000
 _SMALL_THUMBNAIL = 4_000_000
-#: Glass is nearly as bright as the slide's brightest pixels; a mask marks tissue if so much of it is darker.
+#: Glass is nearly as bright as the brightest pixels; at least the last share of a mask must be darker.
 _GLASS, _LEAST_WHITE, _LEAST_TISSUE = 0.9, 200, 0.05
 
 
@@ -36,16 +36,16 @@ def given_mask(
         For messages.
     path : Path
         ``.geojson`` or ``.json``: Polygons and MultiPolygons (features, collections, geometries) in level-0 pixels, x
-        to the right and y down, as QuPath exports them; holes are kept. Else a picture of all that its frame shows, at any
-        size: what is not black (and not transparent) is tissue.
+        to the right and y down, as QuPath exports them; holes are kept. Otherwise a picture of its whole frame, at any
+        size: pixels that are neither black nor transparent are tissue.
     size0 : (int, int)
         Width and height of level 0.
     shape : (int, int)
         Width and height of the result.
     stated : str
-        The frame that the mask counts in, see :func:`pathduet.slides.readers.frame.stated_frame`.
+        The frame of the mask's coordinates, see :func:`pathduet.slides.readers.frame.stated_frame`.
     bounds : sequence of int
-        What the slide declares as scanned.
+        The bounds that the slide declares as scanned.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def check_on_tissue(
     image : (h, w, 3) uint8 array
         The slide's thumbnail.
     bounds : sequence of int
-        What the slide declares as scanned.
+        The bounds that the slide declares as scanned.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def check_on_tissue(
     """
     if not marked.any():
         return
-    seen = image[(image < 255).any(axis=2)]  # beyond the scanned part all is white
+    seen = image[(image < 255).any(axis=2)]  # everything outside the scanned part is white
     white = np.percentile(seen, 99, axis=0) if len(seen) else np.full(3, 255.0)
     tissue = float((image[marked] < _GLASS * np.maximum(white, _LEAST_WHITE)).any(axis=1).mean())
     if tissue < _LEAST_TISSUE:
@@ -135,7 +135,7 @@ def _unfit(size: tuple[int, int], shown: tuple[int, int]) -> str:
     width, height = size
     if width * height > _MAX_PICTURE_PIXELS:
         return f"{width:,} x {height:,} pixels, more than {_MAX_PICTURE_PIXELS:,}"
-    # a pixel of rounding is no other aspect
+    # allow for a pixel of rounding
     if abs(width / height - shown[0] / shown[1]) * height > 0.03 * width + 2:
         return f"{width} x {height} pixels do not have the slide's shape, {shown[0]} x {shown[1]}"
     return ""
@@ -150,7 +150,7 @@ def _draw(
         raise ValueError(
             f"{beside} of {len(polygons)} polygons lie beside the slide's {size0[0]} x {size0[1]} pixels"
         )
-    # Pillow draws outlines too, half a pixel beyond the polygon: drawn larger and reduced, that is an eighth
+    # Pillow draws outlines too, half a pixel beyond the polygon; drawn larger and reduced, an eighth
     finer = 4 if shape[0] * shape[1] <= _SMALL_THUMBNAIL else 2
     size = shape[0] * finer, shape[1] * finer
     scale = size[0] / size0[0], size[1] / size0[1]

@@ -1,6 +1,6 @@
-"""Slides in worker processes, seen from outside: a crash, a hang or too much memory costs one slide, never the batch.
+"""Slides in supervised worker processes: a crash, a hang or too much memory costs one slide, never the batch.
 
-A worker serves one slide at a time, so when it dies it is known which slide it died on.
+A worker processes one slide at a time, so if it dies the slide is known.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from pathduet.core.faults import MachineFault
 from pathduet.slides.settings import LimitSettings, SlideSettings
 from pathduet.slides.status import StageStatus
 
-_START_S = 600.0  # to load its libraries, on the slowest disk
+_START_S = 600.0  # to load the libraries, on the slowest disk
 _LOOK_EVERY_S = 0.1
-_LONGEST_LOOK_S = 1.0  # a longer one means that this process was suspended
+_LONGEST_LOOK_S = 1.0  # a longer interval means that this process was suspended
 
 
-#: Signals that a decoder's crash gives; any other one comes from outside, as the kernel's SIGKILL where memory is short.
+#: Signals of a crashing decoder; any other comes from outside, such as the kernel's SIGKILL when memory is short.
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGTRAP}
 _TAIL_LINES = 12  # of a worker's standard error, shown when it cannot start
 
 
 class WorkerDied(Exception):
-    """The worker process ended in the middle of a slide, or met a fault of the machine.
+    """The worker process ended during a slide, or hit a machine fault.
 
     Attributes
     ----------
     reason : str
-        ``time_limit`` or ``memory_limit`` if it was ended for that, ``fault`` for one of the machine, else ``failed``.
+        ``time_limit`` or ``memory_limit`` if it exceeded one, ``fault`` for a machine fault, else ``failed``.
     """
 
     def __init__(self, message: str, reason: str = "failed") -> None:
@@ -56,7 +56,7 @@ def worker_command() -> list[str]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process and its children (reader processes); 0 where there is no /proc."""
+    """Return the resident memory in bytes of a process and its children (reader processes); 0 without /proc."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
         lists = [path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/task").glob("*/children")]
@@ -67,7 +67,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def is_suspended(pid: int) -> bool:
-    """Return whether a process is stopped (SIGSTOP, a frozen cgroup's is not seen); False where there is no /proc."""
+    """Return whether a process is stopped (SIGSTOP; a frozen cgroup is not detected); False without /proc."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "Tt"
     except (OSError, IndexError):
@@ -117,12 +117,12 @@ class Worker:
         self._relay.start()
 
     def _pass_on_errors(self) -> None:
-        """Print the worker's standard error as it comes, and remember its last lines."""
+        """Print the worker's standard error as it arrives, and keep its last lines."""
         assert self._process.stderr is not None
         with contextlib.suppress(OSError, ValueError):  # closed with the worker
             for line in self._process.stderr:
                 self._tail.append(line)
-                sys.stderr.write(shown(line))  # decoders quote what is in a file
+                sys.stderr.write(shown(line))  # decoders quote a file's content
                 sys.stderr.flush()
 
     def run(self, slide: SlideRow) -> StageStatus:
@@ -131,11 +131,11 @@ class Worker:
         Raises
         ------
         WorkerDied
-            If the process ends over it, meets a fault of the machine, or was ended because it went beyond a limit.
+            If the slide crashes the process or exceeds a limit, or the process hits a machine fault.
         PathDuetError
-            For what must end the whole batch, also if the process cannot start.
+            For errors that must end the whole batch, also if the process cannot start.
         """
-        if self._order is not None:  # loading libraries is nothing that a slide is to be blamed for
+        if self._order is not None:  # a slide is not to blame for the loading of libraries
             limit = self._limits.time_limit_s
             try:
                 self._ask(self._order, limit and max(limit, _START_S))
@@ -154,12 +154,12 @@ class Worker:
         return StageStatus(**reply["status"])
 
     def _ask(self, request: Mapping[str, Any], limit_s: float) -> str:
-        """Send a line and return the line that comes back."""
+        """Send a line and return the reply."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(OSError):  # it died: the answer will be an empty one
+        with contextlib.suppress(OSError):  # it died: the reply will be empty
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        # Time counts while both this process and the worker run: a suspended job is not a hung one.
+        # Time counts only while both this process and the worker run: a suspended job has not hung.
         seconds, before = 0.0, time.monotonic()
         while not select.select([self._process.stdout], [], [], _LOOK_EVERY_S)[0]:
             now = time.monotonic()
@@ -180,9 +180,9 @@ class Worker:
         self._process.kill()
 
     def end(self) -> None:
-        """End the process at once and let go of it."""
+        """End the process at once and release its resources."""
         self.kill()
-        self._relay.join(2)  # what it said last
+        self._relay.join(2)  # for its last output
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -200,7 +200,7 @@ def _beyond(limits: LimitSettings, limit_s: float, seconds: float, pid: int) -> 
 
 
 def _died(code: int) -> WorkerDied:
-    """Return what a worker's exit status says."""
+    """Return the error that a worker's exit status means."""
     if code >= 0:
         return WorkerDied(f"exit status {code}")
     name = f"signal {-code}"
@@ -213,7 +213,7 @@ def _died(code: int) -> WorkerDied:
 
 
 class Workers:
-    """Workers of one stage, started as they are needed, for the threads of a batch.
+    """Workers of one stage, started as needed, for the threads of a batch.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ class Workers:
         self._stopped = False
 
     def run(self, slide: SlideRow) -> StageStatus:
-        """Run a slide in a worker that has nothing to do; see :meth:`Worker.run`."""
+        """Run a slide in an idle worker; see :meth:`Worker.run`."""
         with self._lock:
             if self._stopped:
                 raise WorkerDied("the batch was stopped")
@@ -256,5 +256,5 @@ class Workers:
             busy = list(self._busy)
         for worker in idle:
             worker.end()
-        for worker in busy:  # their threads see them end
+        for worker in busy:  # their threads notice
             worker.kill()

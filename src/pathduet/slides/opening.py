@@ -1,4 +1,4 @@
-"""A slide opened for a look: whether a library reads it, its size and pixel size. What ``pathduet check`` asks of each."""
+"""The check of one slide by ``pathduet check``: whether a library reads it, its size and pixel size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathduet.slides.settings import LimitSettings, SlideSettings
 from pathduet.slides.status import StageStatus
 
 STAGE = "check"
-LONGEST_S = 120.0  # opening is done in well under a second
+LONGEST_S = 120.0  # opening takes well under a second
 
 
 def check_slide(slide: SlideRow, default_mpp: float | None) -> StageStatus:
@@ -41,7 +41,7 @@ def check_slide(slide: SlideRow, default_mpp: float | None) -> StageStatus:
 
 
 def check_slides(slides: Sequence[SlideRow], settings: SlideSettings) -> Iterator[StageStatus]:
-    """Yield what :func:`check_slide` says of each slide, in a worker process: one that hangs or crashes costs itself.
+    """Yield :func:`check_slide` of each slide, run in a worker process: a hang or crash costs only that slide.
 
     Raises
     ------

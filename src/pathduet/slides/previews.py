@@ -1,4 +1,4 @@
-"""Small pictures of what was done to a slide, for the report: at most 512 pixels, PNGs of 256 colours."""
+"""Small pictures of a slide's processing, for the report: PNGs of at most 512 pixels and 256 colours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathduet.slides.tissue_mask import eroded
 
 MAX_EDGE = 512
 _OUTLINE, _PEN, _TILE_20X, _TILE_10X = (0, 120, 60), (230, 60, 0), (20, 90, 200), (255, 140, 0)
-_MIN_CELL = 5.0  # preview pixels: below, a lattice is a grey smear
+_MIN_CELL = 5.0  # preview pixels: a finer lattice would be a grey smear
 _TILE_EDGE, _GAP = 112, 4
 
 
@@ -28,9 +28,9 @@ def save_png(path: Path, image: NDArray[np.uint8] | Image.Image) -> None:
     """Save an RGB picture as a small palette PNG, atomically."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     with atomic_path(path) as temporary:
-        # 39 dB in 1 ms; median cut's 40 dB take 200 ms and twice the bytes
+        # 39 dB in 1 ms; median cut gives 40 dB, but takes 200 ms and twice the bytes
         small = picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        small.save(temporary, compress_level=1)  # 3 % more bytes than the best, half the time of most levels
+        small.save(temporary, compress_level=1)  # 3 % larger than the best level, in half the time of most
 
 
 def _resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -86,7 +86,7 @@ def mask_preview(
 
 
 def stain_preview(before: Sequence[NDArray[np.uint8]], after: Sequence[NDArray[np.uint8]]) -> Image.Image:
-    """Show tiles above and their normalised selves below."""
+    """Show tiles in the upper row and their normalised versions in the lower."""
     step = _TILE_EDGE + _GAP
     picture = Image.new("RGB", (step * len(before) - _GAP, 2 * step - _GAP), "white")
     for row, tiles in enumerate((before, after)):

@@ -1,6 +1,6 @@
-"""Settings of the slide stages, as frozen dataclasses made from the configuration.
+"""Settings of the slide stages, as frozen dataclasses built from the configuration.
 
-What a field means, its unit and its range stand in the configuration's schema, under the key that it has here and there.
+The configuration's schema documents each field's meaning, unit and range, under the same key.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ S = TypeVar("S")
 
 
 def _pick(cls: type[S], mapping: Mapping[str, Any]) -> S:
-    """Build `cls` from the keys it knows; the configuration schema has already refused unknown ones."""
+    """Build `cls` from the keys of its fields; the configuration schema has already refused unknown keys."""
     known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
     return cls(**{key: value for key, value in mapping.items() if key in known})
 
 
 def fitted(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration whose tiles are its encoder's where it does not say otherwise.
+    """Return a configuration with its encoder's tile size and pixel sizes where it sets none.
 
     Parameters
     ----------
     config : mapping
-        With the sections ``slides`` and ``encoder``, either may lack keys. ``slides.tile_px`` and ``slides.mpp_20x`` become the
-        encoder's, ``slides.mpp_10x`` twice the latter.
+        With the sections ``slides`` and ``encoder``; either may lack keys. ``slides.tile_px`` and ``slides.mpp_20x`` default
+        to the encoder's, ``slides.mpp_10x`` to twice the latter.
     """
     slides = dict(config.get("slides", {}))
     tile_px, mpp = tile_of(config.get("encoder", {}).get("name", default("encoder.name")))
@@ -59,7 +59,7 @@ class TileSettings:
 
     @property
     def pixel_sizes(self) -> dict[str, float]:
-        """Name of each magnification that is read and its target pixel size in micrometres, the coarser first."""
+        """Magnifications to read and their target pixel sizes in micrometres, the coarser first."""
         sizes = {"10x": self.mpp_10x, "20x": self.mpp_20x}
         return sizes if self.magnifications == "both" else {self.magnifications: sizes[self.magnifications]}
 
@@ -79,7 +79,7 @@ class StainSettings:
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """The tile encoder: section ``encoder``, its `options` as pairs and its `seed` that of the run."""
+    """The tile encoder: section ``encoder``, with its `options` as pairs and the run's `seed`."""
 
     name: str = default("encoder.name")
     stage: int = default("encoder.stage")
@@ -96,7 +96,7 @@ class EncoderSettings:
     seed: int = default("seed")
 
     def __post_init__(self) -> None:
-        # from YAML and JSON come lists and mappings; settings are keys of caches
+        # YAML and JSON give lists and mappings; settings must be hashable, as cache keys
         options = self.options.items() if isinstance(self.options, Mapping) else self.options or ()
         object.__setattr__(self, "options", tuple(sorted((str(k), v) for k, v in options)))
         for name in ("mean", "std"):
@@ -106,7 +106,7 @@ class EncoderSettings:
 
 @dataclass(frozen=True)
 class LimitSettings:
-    """What a slide may cost; beyond, its worker process is ended and the slide is lost: section ``slides``."""
+    """Limits of a slide; beyond them its worker is killed and the slide is lost: section ``slides``."""
 
     time_limit_s: float = default("slides.time_limit_s")
     memory_limit_mib: int = default("slides.memory_limit_mib")
@@ -134,7 +134,7 @@ class SlideSettings:
 
     @classmethod
     def from_plain(cls, parts: Mapping[str, Mapping[str, Any]]) -> SlideSettings:
-        """Undo :func:`dataclasses.asdict`, also after a way through JSON."""
+        """Invert :func:`dataclasses.asdict`, also after a JSON round trip."""
         return cls(
             TileSettings(**parts["tile"]),
             StainSettings(**parts["stain"]),

@@ -1,4 +1,4 @@
-"""One slide outside of a run: its pixel size, thumbnail, tiles, stain and features, by the stages of the workflow."""
+"""One slide outside of a run: its pixel size, thumbnail, tiles, stain and features, from the workflow's stages."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from pathduet.slides.tiles_file import TileTable, read_tiles
 
 
 class Slide:
-    """A slide opened for reading; each of its properties is worked out when it is first asked for.
+    """A slide opened for reading; each property is computed on first access.
 
     Parameters
     ----------
     path : path
-        The raw slide; only read.
+        The raw slide; never written.
     mpp : float, optional
-        Pixel size at level 0 in micrometres, where the file does not say it, or says a wrong one.
+        Pixel size at level 0 in micrometres, if the file states none or a wrong one.
     scene : str
         Which picture of a file that holds several, by name or number.
     config : mapping, optional
         Sections ``slides``, ``stain`` and ``encoder`` and ``seed`` of a configuration, for example :attr:`pathduet.loaded_run.Run.config`.
-        What it does not say is as in ``config.yaml``.
+        Missing keys default to those of ``config.yaml``.
     folder : path, optional
-        A results folder for what is worked out, which a second opening finds again. By default a temporary one, removed when the
-        slide is closed.
+        A results folder, which is reused when the slide is opened again. By default a temporary folder, removed when the slide
+        is closed.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Slide:
     Raises
     ------
     SlideError
-        Here and from its properties: ``unreadable``, ``no_mpp``, ``no_tissue``, ``too_few_tiles`` and the like, with what to do.
+        Here and from its properties: ``unreadable``, ``no_mpp``, ``no_tissue``, ``too_few_tiles`` and so on, with advice.
 
     Examples
     --------
@@ -93,7 +93,7 @@ class Slide:
 
     @cached_property
     def pixel_size(self) -> PixelSize:
-        """Level-0 pixel size in micrometres, and where it is from."""
+        """Level-0 pixel size in micrometres, and its source."""
         return pixel_size(
             self.slide_id, self.reader.properties, self._row.mpp, self.settings.tile.default_mpp
         )
@@ -105,12 +105,12 @@ class Slide:
 
     @cached_property
     def tiles(self) -> dict[str, TileTable]:
-        """Tiles that hold tissue, by magnification, the coarser first."""
+        """Tiles with tissue, by magnification, the coarser first."""
         return read_tiles(self._through("tile") / "tiles.h5")
 
     @cached_property
     def tissue(self) -> NDArray[np.bool_]:
-        """The tissue mask, over all of the slide."""
+        """The tissue mask of the whole slide."""
         with h5py.File(checked(self._through("tile") / "tiles.h5"), "r") as file:
             return np.asarray(file["mask"][:], dtype=bool)
 
@@ -132,7 +132,7 @@ class Slide:
     def features(self, threads: int = 1) -> dict[str, SlideTiles]:
         """Return the encoded tiles by magnification: features (n, dim) and corners in level-0 pixels.
 
-        Blank, blurred and unreadable tiles of :attr:`tiles` are left out, and all beyond ``slides.max_tiles``.
+        Blank, blurred and unreadable :attr:`tiles` are left out, as are tiles beyond ``slides.max_tiles``.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class Slide:
         return self._through("features") / "features.h5"
 
     def _through(self, last: str, threads: int = 1) -> Path:
-        """Run the stages up to one, those that are current excepted, and return the folder of their files."""
+        """Run the stages up to `last`, except current ones, and return the folder of their files."""
         for stage in STAGES[: STAGES.index(last) + 1]:
             status = run_stage(self._row, stage, self._results.root, self.settings, threads)
             if status.status != "ok":

@@ -1,7 +1,7 @@
-"""A slide's own files, known by their whole content: read once, and again only when a size or date is another.
+"""The identity of a slide's files, by their content: read once, and again only if a size or date changes.
 
-A plan is made before slides are read. It knows one by its sizes and dates when it was first read, as long as its content
-stays the same: a slide that is touched, moved or copied is the same slide, whatever its dates say then.
+A plan is created before slides are read. It identifies a slide by the sizes and dates of its first reading, as long as
+its content stays the same: a slide that is touched, moved or copied is the same slide, whatever its new dates.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from pathduet.results import Results
 from pathduet.slides.dicom_series import may_be_instance, series_files
 from pathduet.slides.readers.pixel_source import hamamatsu_files, mirax_folder
 
-#: In a slide's folder of results: how its content is known.
+#: Record of a slide's content, in its results folder.
 SOURCE = "source.json"
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is known of some files.
+    """What is recorded of a slide's files.
 
     Attributes
     ----------
     first : str
         Their sizes and dates when this content was first read.
     seen : str
-        Those when the content was last found to be the same.
+        Their sizes and dates when this content was last confirmed.
     sha256 : str
-        Of all of their bytes.
+        Hash of all their bytes.
     """
 
     first: str
@@ -55,12 +55,12 @@ def slide_files(path: Path) -> list[Path]:
 
 
 def read_content(files: Sequence[Path], record: Path) -> str:
-    """Return the SHA-256 of files, and write down how it is known.
+    """Return the SHA-256 of files, and record it with their sizes and dates.
 
     Parameters
     ----------
     files : sequence of Path
-        From :func:`slide_files`; companions count with their names.
+        From :func:`slide_files`; the names of companion files count too.
     record : Path
         The slide's :data:`SOURCE`.
     """
@@ -74,7 +74,7 @@ def read_content(files: Sequence[Path], record: Path) -> str:
 
 
 def planned_as(files: Sequence[Path], record: Path) -> str:
-    """Return what a plan knows files by: it changes when their content does. They are read only if their dates say so."""
+    """Return a plan's identifier of files: it changes with their content. Reads them only if a size or date changed."""
     known, now = _known(record), _of_all(files, stamp)
     if known is None or known.seen == now:
         return now if known is None else known.first
@@ -85,7 +85,7 @@ def planned_as(files: Sequence[Path], record: Path) -> str:
 
 
 def known_by(slide: SlideRow, results: Path, content: Callable[[Sequence[Path], Path], str]) -> list[str]:
-    """Return what a slide with features of another tool is known by: `content` of these, size and date of its raw file, which is not read.
+    """Return the identity of a slide with another tool's features: their `content`, and size and date of its raw file, which is not read.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def known_by(slide: SlideRow, results: Path, content: Callable[[Sequence[Path], 
 
 
 def _write(record: Path, source: Source) -> None:
-    # a full disk is told by who writes results; here it only means that the files are read again
+    # whoever writes results reports a full disk; here it only means that the files are read again
     with contextlib.suppress(OSError):
         write_sealed(record, asdict(source))
 
@@ -111,7 +111,7 @@ def _known(record: Path) -> Source | None:
 
 
 def content_of(files: Sequence[Path]) -> str:
-    """Return the SHA-256 of a slide's files, of companions with their names."""
+    """Return the SHA-256 of a slide's files, including the names of companion files."""
     return _of_all(files, sha256_file)
 
 

@@ -36,7 +36,7 @@ def run_stage(
 ) -> StageStatus:
     """Run one stage of one slide, unless its artifacts are current.
 
-    A slide that fails gets a status with a reason; older artifacts of the stage are removed, so that nobody reads them.
+    A slide that fails gets a status with a reason; older artifacts of the stage are removed, so that they are not read.
     A slide that failed or was excluded before keeps that reason.
 
     Parameters
@@ -52,9 +52,9 @@ def run_stage(
     Raises
     ------
     CorruptArtifact
-        If what the stage before wrote is gone, damaged, or of another state of the slide.
+        If the previous stage's artifacts are missing, damaged, or from another state of the slide.
     PathDuetError
-        For what is wrong with the whole run, such as encoder weights that cannot be had, or with the machine.
+        For errors of the whole run, such as unavailable encoder weights, or of the machine.
     """
     place = Results(results)
     folder = place.slide(slide.slide_id)
@@ -63,7 +63,7 @@ def run_stage(
         place.slide_status(slide.slide_id, stage),
     ):
         remove_leftovers(path)
-    if stage == STAGES[-1]:  # the slide's features were another tool's before
+    if stage == STAGES[-1]:  # the slide may have had another tool's features
         place.feature_pointer(slide.slide_id).unlink(missing_ok=True)
     before = read_status(results, slide.slide_id, stage)
     status = _run(slide, stage, results, settings, threads, before)
@@ -82,7 +82,7 @@ def _run(
     threads: int,
     before: StageStatus | None,
 ) -> StageStatus:
-    """Return how the stage ends for a slide, after its work if there is any to do."""
+    """Do the stage's work if needed, and return its status."""
     folder = Results(results).slide(slide.slide_id)
     if slide.exclude:
         (folder / TOO_LITTLE_TISSUE).unlink(missing_ok=True)
@@ -126,7 +126,7 @@ def _run(
 
 
 def _upstream(slide: SlideRow, stage: str, results: Path) -> StageStatus | None:
-    """Return how the stage before ended; None if there is none before."""
+    """Return the status of the previous stage; None for the first stage."""
     if stage == STAGES[0]:
         return None
     earlier = STAGES[STAGES.index(stage) - 1]
@@ -159,14 +159,14 @@ def _identity(slide: SlideRow, folder: Path) -> str:
     Raises
     ------
     SlideError
-        ``unreadable`` if there is no such file, or it may not be read.
+        ``unreadable`` if the file does not exist, or its permissions forbid reading.
     """
     try:
         if slide.path.is_file():
             return read_content(slide_files(slide.path), folder / SOURCE)
         found, advice = f"no file {slide.path.name}".rstrip(), "check the path in slides.tsv"
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM):  # else it is this file's
+        if error.errno not in (errno.EACCES, errno.EPERM):  # those are the file's own
             raise_machine_fault(error, f"slide {slide.slide_id}, {slide.path.name}")
         found = f"{slide.path.name}: {os.strerror(error.errno or errno.EIO)}"
         advice = "check its permissions"

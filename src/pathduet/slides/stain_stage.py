@@ -1,4 +1,4 @@
-"""Stage ``stain``: a slide's stain matrix from a pixel sample over its tissue, as stain.json with a preview."""
+"""Stage ``stain``: fits a slide's stain matrix to sampled tissue pixels; writes stain.json and a preview."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from pathduet.slides.tiles_file import TileTable, read_glass, read_tiles
 
 SAMPLED_TILES = 64
 _PREVIEW_TILES = 6
-_CANDIDATES_PER_PIXEL = 4  # read per wanted pixel: many are too bright
+_CANDIDATES_PER_PIXEL = 4  # sampled per wanted pixel: many are too bright
 
 
 def sample_tiles(tiles: TileTable, most: int = SAMPLED_TILES) -> NDArray[np.int64]:
@@ -52,13 +52,14 @@ def stain_slide(slide: SlideRow, settings: SlideSettings, folder: Path, key: str
     Returns
     -------
     StageResult
-        Counts: tiles of each magnification (n_20x), sampled_tiles, sampled_pixels, failed_tiles; as a note what was done instead of the usual fit.
+        Counts: tiles of each magnification (n_20x), sampled_tiles, sampled_pixels, failed_tiles; notes on deviations from
+        the usual fit.
 
     Raises
     ------
     SlideError
-        ``unreadable`` if none, or too few, of the sampled tiles can be decoded; ``other_stain`` if its colours are not those of
-        haematoxylin and eosin and that is to be refused.
+        ``unreadable`` if none, or too few, of the sampled tiles can be decoded; ``other_stain`` if the colours are not those of
+        haematoxylin and eosin and ``stain.other_stains`` is ``refuse``.
     """
     tables = read_tiles(folder / "tiles.h5")
     images, failed = _read_sample(slide, list(tables.values())[-1], settings.tile.max_failed_tiles)
@@ -103,7 +104,7 @@ def stain_slide(slide: SlideRow, settings: SlideSettings, folder: Path, key: str
 
 
 def _read_sample(slide: SlideRow, tiles: TileTable, max_failed: float) -> tuple[list[NDArray[np.uint8]], int]:
-    """Return the sampled tiles' images, and how many could not be decoded."""
+    """Return the sampled tiles' images, and how many tiles could not be decoded."""
     rows = sample_tiles(tiles)
     images = []
     with SlideReader(slide.slide_id, slide.path, slide.scene) as reader:
@@ -124,7 +125,7 @@ def _read_sample(slide: SlideRow, tiles: TileTable, max_failed: float) -> tuple[
 def _sample_pixels(
     images: list[NDArray[np.uint8]], white: tuple[float, float, float], rows: int, settings: StainSettings
 ) -> NDArray[np.uint8]:
-    """Return pixels from all over the slide, relative to its white: as many candidates from each tile."""
+    """Return pixels from all over the slide, relative to its white, with equal quotas per tile."""
     quota = -(-_CANDIDATES_PER_PIXEL * settings.sample_pixels // rows)
     rng = np.random.default_rng(0)
     flat = [image.reshape(-1, 3) for image in images]

@@ -12,7 +12,7 @@ from pathduet.core.files import sha256_file
 from pathduet.results import STAGE_ARTIFACTS, Results
 
 STAGES = tuple(STAGE_ARTIFACTS)
-#: Mask and tiles of a slide that has too little tissue: what to look at before excluding it.
+#: Mask and tiles of a slide with too little tissue, to inspect before excluding it.
 TOO_LITTLE_TISSUE = "refused.png"
 
 
@@ -33,14 +33,14 @@ class StageStatus:
     counts : mapping of str to int
         For instance n_10x, n_20x, failed_tiles.
     failed_stage : str
-        The stage at which the slide was lost, maybe an earlier one; empty if ok.
+        The stage at which the slide was lost, possibly an earlier one; empty if ok.
     mpp : float or None
-        Level-0 pixel size in micrometres (mean of x and y), if it got that far.
+        Level-0 pixel size in micrometres (mean of x and y), if it was determined.
     mpp_source : str
     notes : str
-        Anything done otherwise than usual.
+        Any deviation from the usual processing.
     sha256 : mapping of str to str
-        Checksum of each artifact by file name; whoever reads an artifact compares it.
+        Checksum of each artifact by file name, compared before the artifact is read.
     """
 
     slide_id: str
@@ -57,20 +57,20 @@ class StageStatus:
     sha256: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # both may hold what a file says, and end in tables and on terminals
+        # both may quote a file, and are shown in tables and on terminals
         object.__setattr__(self, "message", shown(self.message))
         object.__setattr__(self, "notes", shown(self.notes))
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage says of a slide that it has finished.
+    """The result of a stage that finished a slide.
 
     Attributes
     ----------
     counts : dict of str to int
     notes : tuple of str
-        Anything done otherwise than usual; empty ones do not count.
+        Any deviation from the usual processing; empty strings are ignored.
     mpp : float or None
         Level-0 pixel size in micrometres, from the stage that finds it.
     mpp_source : str
@@ -88,7 +88,7 @@ def write_status(results: Path, status: StageStatus) -> None:
 
 
 def read_status(results: Path, slide_id: str, stage: str) -> StageStatus | None:
-    """Return a stage's status, None where there is none or it is damaged."""
+    """Return a stage's status; None if it is missing or damaged."""
     try:
         return StageStatus(**read_sealed(Results(results).slide_status(slide_id, stage)))
     except (OSError, TypeError, CorruptArtifact):
@@ -96,7 +96,7 @@ def read_status(results: Path, slide_id: str, stage: str) -> StageStatus | None:
 
 
 def remove_artifacts(results: Path, slide_id: str, stage: str) -> None:
-    """Remove what a stage left of a slide."""
+    """Remove a stage's artifacts of a slide."""
     for name in STAGE_ARTIFACTS[stage]:
         (Results(results).slide(slide_id) / name).unlink(missing_ok=True)
 
@@ -107,7 +107,7 @@ def artifact_checksums(results: Path, slide_id: str, stage: str) -> dict[str, st
 
 
 def broken_artifacts(results: Path, status: StageStatus) -> list[str]:
-    """Return what is wrong with the artifacts that a status speaks of; empty if they are whole."""
+    """Return what is wrong with the artifacts of a status; empty if they are intact."""
     problems = []
     for name in STAGE_ARTIFACTS[status.stage]:
         path = Results(results).slide(status.slide_id) / name

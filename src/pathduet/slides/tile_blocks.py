@@ -1,8 +1,8 @@
-"""Reading the tiles of both magnifications in one pass: a 10x tile is the mean of the 20x pixels below it.
+"""Reading the tiles of both magnifications in one pass: a 10x tile is the mean of the 20x pixels below.
 
-A 10x tile covers just 2 x 2 tiles of 20x. Reading these 448 x 448 pixels once serves up to five tiles; and means of
-2 x 2 pixels are what a coarser detector would have seen: against exact area integrals of a band-limited scene they
-give 48-52 dB, bicubic reduction straight from the base 43-46 dB.
+A 10x tile covers exactly 2 x 2 tiles of 20x. Reading these 448 x 448 pixels once serves up to five tiles; and means
+of 2 x 2 pixels are what a coarser detector would have recorded: compared with exact area integrals of a
+band-limited scene they give 48-52 dB, bicubic reduction straight from the base 43-46 dB.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Block:
     rows_20x : list of (int, int, int)
         Row of the 20x table, and column and line (0 or 1) within the block.
     cell : (int, int)
-        Column and row on the 10x lattice; meaningless for a single tile that is read alone.
+        Column and row on the 10x lattice; meaningless for a tile that is read alone.
     """
 
     cell: tuple[int, int]
@@ -42,7 +42,7 @@ class Block:
 
 @dataclass(frozen=True)
 class ReadTile:
-    """One tile as read: None in place of pixels that cannot be decoded."""
+    """One tile as read; `image` is None if it cannot be decoded."""
 
     magnification: str
     row: int
@@ -50,9 +50,9 @@ class ReadTile:
 
 
 def share_pixels(tables: Mapping[str, TileTable], reader: SlideReader) -> bool:
-    """Return whether 10x tiles are made of 20x pixels.
+    """Return whether 10x tiles are computed from 20x pixels.
 
-    They are if the lattices fit and no coarser level would do for 10x alone: the nearest finer level is read, not a finer one.
+    They are if the lattices match and 10x has no coarser level of its own: each tile is read from its nearest finer level.
     """
     if tables.keys() != {"10x", "20x"}:
         return False
@@ -69,14 +69,14 @@ def share_pixels(tables: Mapping[str, TileTable], reader: SlideReader) -> bool:
 def plan_blocks(
     tables: Mapping[str, TileTable], rows: Mapping[str, NDArray[np.int64]], shared: bool
 ) -> list[Block]:
-    """Group tiles into blocks, neighbours after one another (so that decoded tiles of the file are used again).
+    """Group tiles into blocks, with neighbours in succession (so that decoded tiles of the file are reused).
 
     Parameters
     ----------
     tables, rows : mapping of "10x" and "20x", or of one of them
-        Tile tables, and which of their rows are wanted.
+        Tile tables, and their wanted rows.
     shared : bool
-        As from :func:`share_pixels`; if not, each tile is a block of its own.
+        From :func:`share_pixels`; if False, each tile is a separate block.
     """
     blocks: list[Block] = []
     if not shared:
@@ -102,7 +102,7 @@ def plan_blocks(
 def read_block(
     block: Block, tables: Mapping[str, TileTable], reader: SlideReader, shared: bool
 ) -> list[ReadTile]:
-    """Read a block's tiles; what cannot be decoded as a whole is tried tile by tile."""
+    """Read a block's tiles; if it cannot be decoded as a whole, try tile by tile."""
     if shared and (block.row_10x is not None or len(block.rows_20x) > 1):
         try:
             return _read_together(block, tables["20x"], reader)
@@ -112,7 +112,7 @@ def read_block(
     for row, _, _ in block.rows_20x:
         found.append(ReadTile("20x", row, _read_alone(tables["20x"], row, reader)))
     if block.row_10x is not None:
-        # A shared block has just failed, and the 10x tile is all of it.
+        # A shared block has just failed, and the 10x tile is the whole block.
         alone = None if shared else _read_alone(tables["10x"], block.row_10x, reader)
         found.append(ReadTile("10x", block.row_10x, alone))
     return found
@@ -129,7 +129,7 @@ def _read_together(block: Block, fine: TileTable, reader: SlideReader) -> list[R
     edge = fine.tile_px
     columns: Sequence[int] = [0, 1]
     lines: Sequence[int] = [0, 1]
-    if block.row_10x is None:  # only as much as is wanted
+    if block.row_10x is None:  # only the part that is wanted
         columns = sorted({column for _, column, _ in block.rows_20x})
         lines = sorted({line for _, _, line in block.rows_20x})
     across, down = columns[-1] - columns[0] + 1, lines[-1] - lines[0] + 1

@@ -1,6 +1,6 @@
 """Geometry of tiles: an exact, gap-free lattice at a target pixel size. Pure functions, no slide needed.
 
-Names say the unit: ``_um`` micrometres, ``0`` level-0 pixels, ``_px`` tile pixels.
+Names state the unit: ``_um`` micrometres, ``0`` level-0 pixels, ``_px`` tile pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _WHOLE = 1e-6  # of a tile: rounding must not cost the last column
 
 @dataclass(frozen=True)
 class Lattice:
-    """A lattice of square tiles from the slide's top-left corner; only whole tiles belong to it.
+    """A lattice of square tiles from the slide's top-left corner; it contains only whole tiles.
 
     Attributes
     ----------
@@ -24,8 +24,8 @@ class Lattice:
     width0, height0 : float
         A tile's footprint in level-0 pixels.
     step_x0, step_y0 : float
-        From a tile to the next, in level-0 pixels: the footprint less the overlap. Kept as floats: tile ``i`` starts at
-        ``i * step_x0``, so no rounding error adds up over a slide.
+        Distance between neighbours in level-0 pixels: the footprint minus the overlap. Kept as floats: tile ``i``
+        starts at ``i * step_x0``, so rounding errors do not accumulate over a slide.
     """
 
     columns: int
@@ -61,7 +61,7 @@ def lattice(
     mpp : (float, float)
         Level-0 pixel size in micrometres, x and y (they may differ).
     target_mpp : float
-        Wanted pixel size in micrometres.
+        Target pixel size in micrometres.
     tile_px : int
         Tile edge in pixels.
     overlap_px : int

@@ -1,7 +1,7 @@
-"""Tiles on their way to the encoder: read, checked and normalised ahead of it, by threads or by processes.
+"""Loading of tiles: they are read, checked and normalised ahead of the encoder, by threads or by processes.
 
-Threads share one decoder cache budget and one copy of everything: for CPUs, where the encoder is what all wait for. In front of
-a GPU each reader is a process, so that Python's lock is no limit; readers stay from slide to slide.
+Threads share one decoder cache budget and one copy of everything; they suit CPUs, where the encoder is the bottleneck. For
+a GPU each reader is a process, so that Python's lock does not limit it; reader processes are reused for the next slide.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class LoadedTile:
     ----------
     magnification : {"10x", "20x"}
     row : int
-        In the magnification's tile table.
+        Row of the magnification's tile table.
     image : (tile_px, tile_px, 3) uint8 array or None
         Normalised; None if it is not to be encoded.
     flaw : str
-        Why not: ``failed`` (cannot be decoded), ``blank`` or ``blurred``; empty otherwise.
+        Why it is not encoded: ``failed`` (cannot be decoded), ``blank`` or ``blurred``; empty otherwise.
     """
 
     magnification: str
@@ -56,7 +56,7 @@ class LoadedTile:
 
 @dataclass(frozen=True)
 class _Preparation:
-    """What is done to the tiles of one slide."""
+    """How the tiles of one slide are prepared."""
 
     tables: Mapping[str, TileTable]
     normalise: Normalizer
@@ -75,7 +75,7 @@ class _Preparation:
 
 
 class Loader(ABC):
-    """Yields a slide's tiles in the order of :func:`pathduet.slides.tile_blocks.plan_blocks`, whoever reads them."""
+    """Yields a slide's tiles in the order of :func:`pathduet.slides.tile_blocks.plan_blocks`."""
 
     def __init__(self, tables: Mapping[str, TileTable], shared: bool, readers: int) -> None:
         self._tables, self._shared, self._count = tables, shared, max(1, readers)
@@ -97,7 +97,7 @@ class Loader(ABC):
             yield from self._waiting.popleft().result()
 
     def close(self) -> None:
-        """Give up what is still waiting."""
+        """Cancel pending reads."""
         while self._waiting:
             self._waiting.popleft().cancel()
 
@@ -109,7 +109,7 @@ class Loader(ABC):
 
 
 class TileLoader(Loader):
-    """Reads in threads, each with a reader of its own; decoders and resampling release the interpreter's lock."""
+    """Reads in threads, each with its own reader; decoders and resampling release the interpreter's lock."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class TileLoader(Loader):
 
 @dataclass(frozen=True)
 class _Job:
-    """What a reader process must know of a slide to prepare its tiles by itself."""
+    """What a reader process needs to prepare a slide's tiles."""
 
     token: str
     slide: SlideRow
@@ -160,20 +160,20 @@ class _Job:
 
 
 class ProcessTileLoader(Loader):
-    """Reads in processes of their own that stay for the next slide.
+    """Reads in separate processes, which are reused for the next slide.
 
     Parameters
     ----------
     slide : SlideRow
     folder : Path
-        Where the slide's tiles.h5 and stain.json are.
+        Folder of the slide's tiles.h5 and stain.json.
     processes : int
     min_sharpness : float
 
     Raises
     ------
     SlideError
-        ``failed`` from :meth:`tiles` if a reader process ends in the middle of the slide; the next slide gets new ones.
+        ``failed`` from :meth:`tiles` if a reader process ends during the slide; the next slide gets new processes.
     """
 
     def __init__(self, slide: SlideRow, folder: Path, processes: int, min_sharpness: float = 0.0) -> None:
@@ -210,7 +210,7 @@ def _processes(count: int) -> ProcessPoolExecutor:
     global _pool
     if _pool is None or _pool[0] != count:
         end_processes()
-        # spawned, not forked: a fork of a process that uses a GPU is none of its own
+        # spawned, not forked: a fork of a process that uses a GPU cannot use it
         context = multiprocessing.get_context("spawn")
         watch = parent_process.end_with, (os.getpid(),)
         _pool = (count, ProcessPoolExecutor(count, context, *watch))
@@ -218,7 +218,7 @@ def _processes(count: int) -> ProcessPoolExecutor:
 
 
 def end_processes() -> set[int]:
-    """End the reader processes, if there are any; return the signals that ended some before."""
+    """End the reader processes, if any; return the signals that ended some of them before."""
     global _pool
     if _pool is None:
         return set()

@@ -1,4 +1,4 @@
-"""Stage ``tile``: pixel size, tissue mask and the tiles that are kept, written as tiles.h5 with previews."""
+"""Stage ``tile``: finds pixel size, tissue mask and the tiles to keep; writes tiles.h5 and previews."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pathduet.slides.tissue_mask import TissueMask, tissue_mask
 MAX_UPSAMPLING = 1.25
 MAX_PEN = 0.1  # share of a tile
 MAX_LATTICE = 2_000_000  # 20x tiles: 158 x 158 mm
-# pixels: 40 x 25 mm at 8 um; a larger slide gets a coarser one, so that memory is bounded
+# pixels: 40 x 25 mm at 8 um; a larger slide gets a coarser thumbnail, so that memory is bounded
 MAX_THUMBNAIL = 16_000_000
 
 
@@ -46,7 +46,7 @@ def keep_tiles(
     pixel0 : (float, float)
         Width and height of a thumbnail pixel in level-0 pixels.
     min_tissue : float
-        Least share of a tile that must be tissue.
+        Minimum share of tissue in a tile.
     """
     grid = tiles.all_tiles()
     corner = tiles.origin0(grid) / pixel0
@@ -66,7 +66,7 @@ def keep_tiles(
 def thumbnail_shape(
     size0: tuple[int, int], size: PixelSize, thumbnail_mpp: float
 ) -> tuple[tuple[int, int], float]:
-    """Return the thumbnail's width and height and its pixel size: the one asked for, coarser on huge slides."""
+    """Return the thumbnail's width, height and pixel size: `thumbnail_mpp`, or coarser on huge slides."""
     area = size0[0] * size.x * size0[1] * size.y
     mpp = max(thumbnail_mpp, (area / MAX_THUMBNAIL) ** 0.5)
     return (max(1, round(size0[0] * size.x / mpp)), max(1, round(size0[1] * size.y / mpp))), mpp
@@ -98,7 +98,7 @@ class Thumbnail:
 def tile_slide(slide: SlideRow, settings: TileSettings, folder: Path, key: str) -> StageResult:
     """Find a slide's tissue and tiles; write tiles.h5, mask.png and thumbnail.png into `folder`, or refused.png.
 
-    The latter shows a slide of too little tissue.
+    The latter shows a slide with too little tissue.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def _mostly_pen(tiles: KeptTiles) -> str:
 
 
 def _check_size(slide: SlideRow, size0: tuple[int, int], size: PixelSize, settings: TileSettings) -> None:
-    """Refuse a slide scanned too coarsely, and one larger than glass."""
+    """Refuse a slide that is scanned too coarsely or is larger than a glass slide."""
     finest = min(settings.pixel_sizes.values())
     if max(size.x, size.y) > finest * MAX_UPSAMPLING:
         raise SlideError(
@@ -161,7 +161,7 @@ def _check_size(slide: SlideRow, size0: tuple[int, int], size: PixelSize, settin
             "use a scan at 20x or more; if the pixel size is wrong, give `mpp` in slides.tsv",
         )
     width, height = size0
-    # without overlap: it is the glass that is measured
+    # without overlap: this measures the glass
     tiles = lattice(size0, (size.x, size.y), finest, settings.tile_px)
     if tiles.columns * tiles.rows > MAX_LATTICE:
         raise SlideError(
@@ -218,7 +218,7 @@ def _keep_tiles(
 
 
 def _preview(reader: SlideReader, thumbnail: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the slide at preview size: from the thumbnail where that is larger, else read anew."""
+    """Return the slide at preview size: from the thumbnail if that is larger, else read again."""
     size = previews.preview_size(*reader.dimensions)
     if (thumbnail.shape[1], thumbnail.shape[0]) == size:
         return thumbnail

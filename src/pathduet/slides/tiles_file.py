@@ -1,4 +1,4 @@
-"""tiles.h5: which tiles a slide has, as the tile stage writes it and later stages read it."""
+"""tiles.h5: a slide's tiles, written by the tile stage and read by later stages."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TileTable:
     width0, height0 : float
         Exact footprint in level-0 pixels.
     step_x0, step_y0 : float
-        From a tile to the next in level-0 pixels; tile ``i`` starts at ``grid[i] * (step_x0, step_y0)``.
+        Distance between neighbours in level-0 pixels; tile ``i`` starts at ``grid[i] * (step_x0, step_y0)``.
     mpp : float
         Target pixel size in micrometres.
     tile_px : int
@@ -132,7 +132,7 @@ def write_tiles(
     thumbnail_mpp: float,
     key: str,
 ) -> None:
-    """Write a slide's kept tiles of each magnification, and the tissue mask that they share."""
+    """Write a slide's kept tiles of each magnification, and their common tissue mask."""
     width, height = reader.dimensions
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(

@@ -1,8 +1,8 @@
-"""Where on a slide there is tissue, from a thumbnail.
+"""Tissue detection on a slide's thumbnail.
 
 Tissue absorbs light and has a colour; paper, glass and dust are bright or grey; pen has a hue that haematoxylin and
-eosin do not. Thresholds follow the slide (Otsu) within absolute bounds, so that neither a slide full of tissue nor an
-empty one sets its own rule.
+eosin lack. Thresholds adapt to the slide (Otsu) within absolute bounds, so that neither a slide full of tissue nor an
+empty slide gets an extreme threshold.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 # Glass and JPEG noise stay below 0.03; pale eosin such as (230, 210, 222) reaches 0.09.
 MIN_COLOUR, MAX_COLOUR = 0.04, 0.09
 MIN_DENSITY = 0.03  # mean optical density relative to the glass
-MIN_SATURATION = 0.03  # (max - min) / 255: black dust has a large ratio of its channels but hardly a colour
+MIN_SATURATION = 0.03  # (max - min) / 255: black dust has a large ratio of its channels but hardly any colour
 PIGMENT_DENSITY = 0.7  # mean optical density of carbon
 _STRIP_ROWS = 256
 MIN_AREA_UM2 = 6_000.0  # specks and holes below about half a 20x tile are noise
-# of ink by hue, red ink, black ink: a vessel full of blood or a patch of pigment is smaller than a stroke
+# for ink by hue, red ink, black ink: a vessel full of blood or a patch of pigment is smaller than a stroke
 _SMALLEST_INK_UM2 = (0.25 * MIN_AREA_UM2, 50_000.0, 50_000.0)
-_STROKE_UM = 120.0  # least width of black ink
-_EVEN = 6  # grey levels between a pixel's neighbours
+_STROKE_UM = 120.0  # minimum width of black ink
+_EVEN = 6  # largest difference in grey levels among a pixel's neighbours
 _MIN_GLASS = 0.01  # share of the slide
-# lowest channel of tinted glass, the same on a slide that has white, too, and its saturation in grey levels
+# lowest channel of tinted glass, the same on a slide that also has white, and its saturation in grey levels
 _DARKEST_GLASS, _DARKEST_BESIDE_WHITE, _MAX_TINT = 100, 180, 100
-PEN_HALO_UM = 64.0  # how far thinned ink reaches beyond what its hue betrays: about 80 um around red pen
+PEN_HALO_UM = 64.0  # how far thin ink extends beyond the part detected by hue: about 80 um around red pen
 Planes = Sequence[NDArray[np.float32]]
 
 
@@ -65,15 +65,15 @@ def otsu(values: NDArray[np.floating], bins: int = 256) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
     best = np.nanmax(between[:-1])
-    # Between two well-separated classes every empty bin is as good: take the middle of that plateau.
+    # Between two well-separated classes every empty bin is equally good: take the middle of that plateau.
     return float(edges[1:-1][np.isclose(between[:-1], best, rtol=1e-9)].mean())
 
 
 def glass_colour(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the colour of empty glass: the median of bright, nearly grey pixels; white if there are few.
 
-    Where there is more tinted glass than grey, it is that: bright and even, as tissue never is (of 20 regions and slides the
-    evenest has 0.2 % of such pixels). White that was never scanned is no glass.
+    If tinted glass exceeds grey glass, its colour is returned: it is bright and even, as tissue never is (of 20 regions and
+    slides the most even has 0.2 % of such pixels). White that was never scanned is not glass.
     """
     red, green, blue = planes = np.ascontiguousarray(np.moveaxis(image, -1, 0))
     lowest = np.minimum(np.minimum(red, green), blue)
@@ -94,14 +94,14 @@ def glass_colour(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _pen_pixels(image: Planes, density: Planes) -> NDArray[np.bool_]:
-    """Return where each kind of ink is for certain and where it may be, (kind, certain or possible, rows, columns).
+    """Return where each kind of ink certainly is and where it may be, (kind, certain or possible, rows, columns).
 
-    Haematoxylin and eosin absorb green most, and a section of some micrometres takes little more than 1 of optical density.
+    Haematoxylin and eosin absorb green most, and a section of a few micrometres has an optical density of little over 1.
 
     - by hue: green and blue ink absorb red most, yellow and orange ink blue;
-    - red: eosin and packed red blood cells take green as well, but never as much of it while red passes;
-    - black: next to nothing passes in any channel. Pigment is browner, dense nuclei let blue pass; navy ink takes red as much
-      as green, far beyond what nuclei take.
+    - red: eosin and packed red blood cells absorb green as well, but never as much of it while they transmit red;
+    - black: transmits almost nothing in any channel. Pigment is browner, dense nuclei transmit blue; navy ink absorbs as
+      much red as green, far more than nuclei do.
     """
     red, green, blue = (plane.astype(np.uint8).astype(np.float32) + 1.0 for plane in image)
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
@@ -111,7 +111,7 @@ def _pen_pixels(image: Planes, density: Planes) -> NDArray[np.bool_]:
     by_hue |= (spread > 40) & (blue > red * 1.6) & (green > red * 1.1)
     by_hue |= no_blue - no_green > 1.2
     maybe_hue = (spread > 12) & (green > red * 1.03)
-    # differences, so that what tissue takes below the ink hardly counts: it takes at most 1.0, blood included, and ink 1.2 to 2.6
+    # differences, so that tissue below the ink hardly counts: tissue absorbs at most 1.0, blood included, and ink 1.2 to 2.6
     depth, rest = no_green - no_red, no_blue - no_red
     red_ink = (depth > 1.5) & (rest > 0.3 * depth)
     red_ink |= (depth > 1.15) & (rest > 0.5 * depth) & (no_red < 0.15 * no_green)
@@ -130,14 +130,14 @@ def _spread(planes: Planes) -> NDArray[np.float32]:
 
 
 def dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return a mask grown by a cross of five pixels, as scipy's `binary_dilation`, which takes ten times as long."""
+    """Dilate a mask by a cross of five pixels, like scipy's `binary_dilation`, which takes ten times as long."""
     inner = np.pad(mask, 1)
     rows = inner[:-2, 1:-1] | inner[1:-1, 1:-1] | inner[2:, 1:-1]
     return np.asarray(rows | inner[1:-1, :-2] | inner[1:-1, 2:])
 
 
 def eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return a mask without its outermost pixels, smaller by one pixel on each side than what is given."""
+    """Return a mask eroded by a cross of five pixels; the array is smaller by one pixel on each side."""
     rows = mask[:-2, 1:-1] & mask[1:-1, 1:-1] & mask[2:, 1:-1]
     return np.asarray(rows & mask[1:-1, :-2] & mask[1:-1, 2:])
 
@@ -154,7 +154,7 @@ def _without_small(mask: NDArray[np.bool_], min_pixels: float) -> NDArray[np.boo
 
 
 def _even(plane: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return where neighbours hardly differ: on glass and on ink."""
+    """Return where neighbours hardly differ, as on glass and on ink."""
 
     def extreme(of: np.ufunc) -> NDArray[np.uint8]:  # of 3 x 3 pixels, many times as fast as scipy's filters
         rows = of(of(padded[:-2], padded[1:-1]), padded[2:])
@@ -165,7 +165,7 @@ def _even(plane: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _pen(ink: NDArray[np.bool_], image: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
-    """Return where pen is, with a rim, from what :func:`_pen_pixels` says of the whole thumbnail."""
+    """Return where pen is, with a margin, from the :func:`_pen_pixels` of the whole thumbnail."""
     from scipy import ndimage
 
     by_hue, red, black = (
@@ -180,7 +180,7 @@ def _pen(ink: NDArray[np.bool_], image: NDArray[np.uint8], mpp: float) -> NDArra
         core = ndimage.binary_erosion(black, iterations=max(1, round(_STROKE_UM / 2 / mpp)))
         core = _without_small(core & _even(image[..., 1]), 4.0)
         pen = pen | ndimage.binary_propagation(core, mask=ink[2, 1])
-    if pen.any():  # do not trust what borders it or lies in its gaps
+    if pen.any():  # pixels at its border or in its gaps are not reliable
         pen = ndimage.binary_dilation(pen, iterations=max(2, round(PEN_HALO_UM / mpp)))
     return pen
 
@@ -207,7 +207,7 @@ def tissue_mask(
     ink = np.empty((len(_SMALLEST_INK_UM2), 2, *image.shape[:2]), bool)
     for top in range(
         0, len(image), _STRIP_ROWS
-    ):  # in strips: the intermediate numbers of a large slide are gigabytes
+    ):  # in strips: the intermediate arrays of a large slide take gigabytes
         above, below = max(top - 1, 0), min(top + _STRIP_ROWS + 1, len(image))
         rows = slice(top, min(top + _STRIP_ROWS, len(image)))
         inner = slice(top - above, top - above + rows.stop - top)
@@ -228,7 +228,7 @@ def tissue_mask(
     usable = np.ones(colour.shape, bool) if readable is None else readable
     threshold = float(np.clip(otsu(colour[usable]), MIN_COLOUR, MAX_COLOUR)) if usable.any() else MAX_COLOUR
     stained = usable & (colour > threshold) & dense
-    if (dark & usable & ~stained).any():  # carbon has no colour: what tissue surrounds is tissue
+    if (dark & usable & ~stained).any():  # carbon has no colour: if tissue surrounds it, it is tissue
         stained |= dark & usable & ndimage.binary_fill_holes(stained)
     pen = _pen(ink, image, mpp)
     small = max(2.0, MIN_AREA_UM2 / mpp**2)

@@ -1,6 +1,6 @@
-"""The process that runs slides for :mod:`pathduet.slides.batch`: one JSON line in, one JSON answer a line out.
+"""The process that runs slides for :mod:`pathduet.slides.batch`: one JSON line in per slide, one out.
 
-A process of its own, so that a crash inside a native library costs one slide and not the batch.
+It is a separate process so that a crash inside a native library costs one slide and not the batch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathduet.slides import opening
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.stages import run_stage
 
-# loaded before the first slide, whose time is limited
+# loaded before the first slide, as a slide's time is limited
 _LIBRARIES = {
     "check": ("readers.reader",),
     "tile": ("tile_stage",),
@@ -32,7 +32,7 @@ _LIBRARIES = {
 
 
 def answer(row: dict[str, Any], stage: str, results: Path, settings: SlideSettings, threads: int) -> Any:
-    """Run one slide; ``{"status": ...}``, ``{"fault": ...}`` of the machine, ``{"error": ...}`` for what must end the whole batch."""
+    """Run one slide; return ``{"status": ...}``, ``{"fault": ...}`` of the machine, or ``{"error": ...}``, which ends the batch."""
     try:
         slide = SlideRow.from_plain(row)
         if stage == opening.STAGE:
@@ -43,17 +43,17 @@ def answer(row: dict[str, Any], stage: str, results: Path, settings: SlideSettin
         return {"error" if error.unwritable else "fault": str(error)}
     except PathDuetError as error:
         return {"error": str(error)}
-    except Exception as error:  # outside a slide's own work, such as its status that cannot be written
+    except Exception as error:  # outside a slide's own work, for example if its status cannot be written
         traceback.print_exc()
         return {"error": f"slide {row.get('slide_id')}, {stage}: {type(error).__name__}: {error}"}
     return {"status": asdict(status)}
 
 
 def main() -> None:
-    """Serve one stage's slides until standard input ends (also when the parent dies); its first line says which stage."""
-    # A slide in work when the batch is killed would be written after the batch's next start.
+    """Run one stage's slides until standard input ends (also when the parent dies); its first line names the stage."""
+    # If the batch is killed, a slide in progress would otherwise be written after the batch has restarted.
     parent_process.end_with(os.getppid())
-    # Libraries may print: what they send to standard output goes to the log, the answers to the pipe.
+    # Libraries may print: their standard output goes to the log, the replies to the pipe.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     order = json.loads(sys.stdin.readline())

@@ -1,1 +1,1 @@
-"""Forms in which tools write the features of a slide's tiles, one file a form."""
+"""Layouts in which tools write the features of a slide's tiles, one module per layout."""

@@ -1,4 +1,4 @@
-"""A tensor or array of features alone: .pt as CLAM and MCAT write them, .npy, .npz; or a dictionary of it and coordinates."""
+"""A tensor or array of features: .pt as written by CLAM and MCAT, .npy, .npz; or a dictionary with coordinates."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _NAMES, _PLACES = ("features", "feats", "arr_0"), ("coords",)
 
 
 def tiles(path: Path) -> ForeignTiles:
-    """Return the tiles of a file. Nothing in it is executed: tensors alone are unpickled, arrays of objects are refused.
+    """Return the tiles of a file. No code in it is executed: only tensors are unpickled, arrays of objects are refused.
 
     Raises
     ------
     FeatureFileError
-        If it holds neither an array nor a dictionary with one.
+        If it contains neither an array nor a dictionary with one.
     """
     try:
         if path.suffix in (".pt", ".pth"):
@@ -46,7 +46,7 @@ def tiles(path: Path) -> ForeignTiles:
 
 
 def _tensors(path: Path) -> Any:
-    """Return what torch saved, tensors as arrays on the file's own pages where they can be."""
+    """Return what torch saved, with tensors as arrays, memory-mapped if possible."""
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""CLAM's HDF5 (`h5_files/`): `features`, and `coords` in level-0 pixels, as a rule without attributes."""
+"""CLAM's HDF5 (`h5_files/`): `features`, and `coords` in level-0 pixels, usually without attributes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathduet.features.foreign_tiles import UNKNOWN, ForeignTiles, Runs, feature
 
 
 def recognises(file: Any) -> bool:
-    """Whether an open HDF5 file has this form."""
+    """Return whether an open HDF5 file has this layout."""
     return "features" in file and "coords" in file
 
 
 def tiles(file: Any, path: Path, runs: Runs) -> ForeignTiles:
     """Return the tiles of an open file.
 
-    A patch's size is in pixels of its level, and `downsample` leads from there to level 0; files that carry neither have the
-    size that the coordinates' spacing gives. Nothing says the magnification.
+    A patch's size is in pixels of its level, and `downsample` converts it to level 0; if the file has neither, the spacing
+    of the coordinates gives the size. The magnification is unknown.
     """
     known = file["coords"].attrs
     features, coords, runs = features_and_coords(file, runs)

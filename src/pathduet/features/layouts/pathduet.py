@@ -32,7 +32,7 @@ class FeatureReader:
         return tuple(name for name in MAGNIFICATIONS if name in self._file)
 
     def width(self, magnification: str) -> int:
-        """Return how many numbers a tile has."""
+        """Return the number of features per tile."""
         return int(self._file[magnification]["features"].shape[1])
 
     def features(self, magnification: str, rows: NDArray[np.integer] | None = None) -> NDArray[np.floating]:
@@ -54,7 +54,7 @@ class FeatureReader:
         return float(attributes["tile_level0_px_x"]), float(attributes["tile_level0_px_y"])
 
     def step(self, magnification: str) -> tuple[float, float]:
-        """Return how far tiles are apart in level-0 pixels, across and down: less than their size where they overlap."""
+        """Return the distance between tiles in level-0 pixels, across and down: less than their size if they overlap."""
         attributes, (width, height) = self._file[magnification].attrs, self.tile_size(magnification)
         return (
             float(attributes.get("step_level0_px_x", width)),
@@ -63,17 +63,17 @@ class FeatureReader:
 
 
 def recognises(file: Any) -> bool:
-    """Whether an open HDF5 file has this form."""
+    """Return whether an open HDF5 file has this layout."""
     return any(name in file and "features" in file[name] for name in MAGNIFICATIONS)
 
 
 def tiles(file: Any, path: Path, magnification: str | None) -> ForeignTiles:
-    """Return the tiles of one magnification of an open file; the only one's where none is asked for.
+    """Return the tiles of one magnification of an open file; by default of the only one.
 
     Raises
     ------
     FeatureFileError
-        If it holds both and none is asked for, or not the one that is.
+        If it has both and none is requested, or lacks the requested one.
     """
     reader = FeatureReader(file)
     there = reader.magnifications
@@ -87,7 +87,7 @@ def tiles(file: Any, path: Path, magnification: str | None) -> ForeignTiles:
     known = file[name].attrs
     size = number(known, "tile_level0_px_x")
     mpp0 = number(file.attrs, "mpp_x")
-    # the name says it: a run's 10x and 20x may be of other pixel sizes
+    # from the name: a run's 10x and 20x may have other pixel sizes
     return ForeignTiles(
         "pathduet",
         file[name]["features"],

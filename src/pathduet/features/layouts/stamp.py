@@ -13,17 +13,17 @@ _V1_PX, _V1_UM = 224.0, 256.0
 
 
 def recognises(file: Any) -> bool:
-    """Whether an open HDF5 file has this form."""
+    """Return whether an open HDF5 file has this layout."""
     return "feats" in file
 
 
 def tiles(file: Any) -> ForeignTiles:
-    """Return the tiles of an open file; those of version 1, which says no unit, in micrometres too.
+    """Return the tiles of an open file in micrometres, including those of version 1, which states no unit.
 
     Raises
     ------
     FeatureFileError
-        If the file holds features of a whole slide or patient.
+        If the file contains features of a whole slide or patient.
     """
     known = file.attrs
     if (kind := text(known, "feat_type")) not in ("", "tile"):

@@ -20,13 +20,13 @@ _FOLDER = "features_"
 
 
 def recognises(file: Any) -> bool:
-    """Whether an open HDF5 file has this form."""
+    """Return whether an open HDF5 file has this layout."""
     said = ("target_magnification", "patch_size_level0")
     return "features" in file and "coords" in file and any(name in file["coords"].attrs for name in said)
 
 
 def tiles(file: Any, path: Path, runs: Runs) -> ForeignTiles:
-    """Return the tiles of an open file; the encoder is the folder's where no attribute names it."""
+    """Return the tiles of an open file; the folder's name gives the encoder if no attribute does."""
     known = file["coords"].attrs
     features, coords, runs = features_and_coords(file, runs)
     patch, overlap = number(known, "patch_size"), number(known, "overlap") or 0.0

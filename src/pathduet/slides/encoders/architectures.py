@@ -1,4 +1,4 @@
-"""Networks of the registry's encoders, untrained: timm's where it has them, else the few layers that it lacks."""
+"""Untrained networks of the registry's encoders: timm's if available, plus the few layers that it lacks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathduet.slides.encoders.weights import import_timm
 
 
 def build(entry: EncoderEntry) -> nn.Module:
-    """Return an entry's network with random weights; on the meta device it costs neither time nor memory.
+    """Return an entry's network with random weights; on the meta device it takes neither time nor memory.
 
     Raises
     ------
     EncoderUnavailable
-        If it needs timm and that is not installed.
+        If it needs timm, which is not installed.
     """
     own = {"conch": Conch, "conch_v1_5": ConchV15, "ctranspath": ctranspath, "resnet50": _resnet50}
     if entry.architecture in own:
@@ -46,13 +46,13 @@ def _resnet50() -> nn.Module:
 
 
 class Tokens(nn.Module):
-    """A vision transformer and what of its last layer describes the tile.
+    """A vision transformer and the outputs of its last layer that describe the tile.
 
     Parameters
     ----------
     trunk : timm's VisionTransformer
     output : {"class", "class_and_mean"}
-        The class token (through the head, where the trunk has one), or beside it the mean of the patch tokens.
+        The class token (through the head, if the trunk has one), or it and the mean of the patch tokens.
     """
 
     def __init__(self, trunk: Any, output: str) -> None:
@@ -64,13 +64,13 @@ class Tokens(nn.Module):
         tokens = self.trunk.forward_features(x)
         if self.output == "class":
             return self.trunk.forward_head(tokens)
-        # after the class token come registers, which are no patches
+        # register tokens follow the class token; they are not patches
         patches = tokens[:, self.trunk.num_prefix_tokens :]
         return torch.cat([tokens[:, 0], patches.mean(1)], 1)
 
 
 class Conch(nn.Module):
-    """CONCH's vision tower up to its contrastive pooling, before the projection that it shares with texts: (B, 512)."""
+    """CONCH's vision tower up to its contrastive pooling, before the projection to the space of texts: (B, 512)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class _BiaslessPooler(nn.Module):
 
 
 def ctranspath() -> nn.Module:
-    """Return CTransPath: Swin-T whose patch embedding is three convolutions; (B, 3, 224, 224) to (B, 768)."""
+    """Return CTransPath: Swin-T with three convolutions as patch embedding; (B, 3, 224, 224) to (B, 768)."""
     stem: list[nn.Module] = []
     channels = 3
     with torch.device("cpu"):  # its window masks are computed, not loaded

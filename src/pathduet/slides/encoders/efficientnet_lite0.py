@@ -48,7 +48,7 @@ def _unit(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) 
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project; the input is added where the shape allows it."""
+    """Expand, filter each channel, project; add the input if the shapes match."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -88,17 +88,17 @@ class EfficientNetLite0(nn.Module):
 
 
 def load_in_order(model: EfficientNetLite0, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Load a checkpoint whose tensors come in the order of this model's, whatever their names.
+    """Load a checkpoint whose tensors have this model's order, whatever their names.
 
     Returns
     -------
     weight, bias : Tensor
-        The checkpoint's classifier, (classes, 1280) and (classes,), which the model itself does not have.
+        The checkpoint's classifier, (classes, 1280) and (classes,), which the model itself lacks.
 
     Raises
     ------
     ValueError
-        If number or shapes differ.
+        If the number of tensors or their shapes differ.
     """
     tensors = [t for name, t in state.items() if not name.endswith("num_batches_tracked")]
     own = {name: t for name, t in model.state_dict().items() if not name.endswith("num_batches_tracked")}

@@ -1,6 +1,6 @@
-"""Tile encoders by name: the network with its weights, on its engine.
+"""Loading of tile encoders by name: the network with its weights, on its engine.
 
-Every encoder records which file its weights came from and that file's SHA-256.
+Every encoder records the file of its weights and that file's SHA-256.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RESNET50 = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "l
 
 
 def resnet50_trunk(stage: int) -> tuple[nn.Module, int]:
-    """Return an uninitialised ResNet50 cut after `stage` (3 or 4) with global average pool, and its width."""
+    """Return an untrained ResNet50 cut after `stage` (3 or 4) with global average pool, and its width."""
     from torch import nn
     from torchvision.models import resnet50
 
@@ -88,11 +88,11 @@ def _from_timm(settings: EncoderSettings, weights: Weights) -> TileNetwork:
     timm = import_timm()
     assert weights.path is not None
     model_name = settings.name.removeprefix(TIMM)
-    # the state is read here, without unpickling, and handed over: timm fits heads and old names
+    # the state is read here, without unpickling, and passed to timm, which adapts heads and old names
     state = load_state(weights.path)
     held = sum(tensor.numel() for tensor in state.values() if torch.is_tensor(tensor))
     try:
-        # options that ask for more memory than the weights' own are refused before any is taken
+        # options that need more memory than the weights are refused before it is allocated
         with torch.device("meta"):
             wanted = timm.create_model(model_name, num_classes=0, **dict(settings.options))
         size = sum(parameter.numel() for parameter in wanted.parameters())
@@ -118,7 +118,7 @@ def _from_timm(settings: EncoderSettings, weights: Weights) -> TileNetwork:
 
 
 def _classes(state: dict[str, Any]) -> int:
-    """Return how many classes a checkpoint's head has; 0 without a head."""
+    """Return the number of classes of a checkpoint's head; 0 without a head."""
     for head in ("head.weight", "fc.weight", "classifier.weight", "head.fc.weight"):
         if head in state:
             return int(state[head].shape[0])
@@ -133,7 +133,7 @@ def _registered(settings: EncoderSettings, weights: Weights) -> TileNetwork:
 
     assert weights.path is not None
     entry = REGISTRY[settings.name]
-    # no memory, and no random numbers, for weights that are replaced at once
+    # no memory or random numbers for weights that are replaced at once
     with torch.device("meta"):
         network = build(entry)
     load_published(network, entry, load_state(weights.path), weights.path.name)
@@ -181,9 +181,9 @@ def _torch_export(settings: EncoderSettings, weights: Weights) -> TileNetwork:
 
 
 def load_program(path: Path, device: str) -> nn.Module:
-    """Return the module of a .pt2 file on a device; refuse one that holds anything but a graph and plain tensors.
+    """Return the module of a .pt2 file on a device; refuse a file with anything but a graph and plain tensors.
 
-    torch.export.load unpickles what is neither: objects are refused here, and tensors read with ``weights_only``.
+    torch.export.load unpickles all else: objects are refused here, and tensors are read with ``weights_only``.
     """
     import os
     import zipfile
@@ -196,7 +196,7 @@ def load_program(path: Path, device: str) -> nn.Module:
         )
     with zipfile.ZipFile(path) as archive:
         parts = archive.namelist()
-    # older archives lack the mark, and were pickles
+    # older archives lack this marker, and were pickles
     marked = any(part.endswith("/archive_format") for part in parts)
     if not marked or any(kind in part for part in parts for kind in ("custom_obj_", "opaque_obj_")):
         raise EncoderUnavailable(
@@ -211,7 +211,7 @@ def load_program(path: Path, device: str) -> nn.Module:
             del os.environ[_WEIGHTS_ONLY]
         else:
             os.environ[_WEIGHTS_ONLY] = before
-    if device != "cpu":  # a graph has places of its own
+    if device != "cpu":  # a graph records its own devices
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, device)
@@ -229,14 +229,14 @@ _BUILDERS: dict[str, Callable[[EncoderSettings, Weights], TileNetwork]] = {
 
 @lru_cache(maxsize=2)
 def load_encoder(settings: EncoderSettings) -> Encoder:
-    """Return the configured encoder, ready on its device; loaded once a process.
+    """Return the configured encoder, ready on its device; loaded once per process.
 
     Raises
     ------
     EncoderUnavailable
-        If its weights cannot be had.
+        If its weights are not available.
     PathDuetError
-        If the settings contradict the machine (a GPU that is not there, bfloat16 on a CPU).
+        If the settings do not fit the machine (no GPU, bfloat16 on a CPU).
     """
     weights = find_weights(settings)
     if settings.name == "onnx":

@@ -1,4 +1,4 @@
-"""What runs an encoder: torch on a GPU or CPU, onnxruntime on a CPU; uint8 tiles in, float32 features out."""
+"""Engines of encoders: torch on a GPU or CPU, onnxruntime on a CPU; uint8 tiles to float32 features."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_SESSION_BATCH = 8  # tiles onnxruntime sees at once: as fast as 32 on CPUs, in half a gigabyte less memory
+_SESSION_BATCH = 8  # tiles per onnxruntime call: as fast as 32 on CPUs, with half a gigabyte less memory
 
 
 @dataclass(frozen=True)
 class TileNetwork:
-    """A network before it is put on a device and an engine.
+    """A network before it is placed on a device and an engine.
 
     Attributes
     ----------
     model : Module
     dim : int
-        Numbers a tile.
+        Features per tile.
     mean, std : tuple of float
         Normalisation of RGB in [0, 1] that it was trained with.
     stage : int
@@ -42,7 +42,7 @@ class TileNetwork:
     input_px : int, optional
         Edge that tiles are resized to; None = not resized.
     fuse : bool
-        Whether its batch normalisations may be folded into its convolutions.
+        Whether batch normalisations may be folded into convolutions.
     """
 
     model: nn.Module
@@ -55,7 +55,7 @@ class TileNetwork:
 
 
 class Encoder:
-    """A frozen encoder of tiles.
+    """A frozen tile encoder.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Encoder:
     stage : int
         The stage after which a ResNet50 is cut; 0 for other encoders.
     dim : int
-        Numbers a tile.
+        Features per tile.
     weights_sha256, weights_source : str
     mean, std : (float, float, float)
         Preprocessing: ``(rgb / 255 - mean) / std``.
@@ -91,7 +91,7 @@ class Encoder:
                 self._model.compile()
 
     def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ``(rgb / 255 - mean) / std`` as one multiplication and one addition."""
+        """Return scale and shift that compute ``(rgb / 255 - mean) / std``."""
         import torch
 
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
@@ -101,7 +101,7 @@ class Encoder:
         )
 
     def _exported(self, wanted: str) -> Any:
-        """Return an onnxruntime session; None where the export fails and any engine will do."""
+        """Return an onnxruntime session; None if the export fails and `wanted` is ``auto``."""
         try:
             return self._export()
         except Exception as error:
@@ -119,9 +119,9 @@ class Encoder:
         return self.start(tiles)()
 
     def start(self, tiles: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
-        """Start encoding; the call that is returned waits for the features.
+        """Start encoding; the returned function waits for the features.
 
-        On a GPU the work goes on meanwhile, so that the next batch can be put together.
+        On a GPU the work continues meanwhile, so that the next batch can be assembled.
         """
         import torch
 
@@ -156,7 +156,7 @@ class Encoder:
         return x.round().clamp(0, 255).to(batch.dtype).permute(0, 2, 3, 1).contiguous()
 
     def _export(self) -> Any:
-        """Return an onnxruntime session of preprocessing and network; twice as fast as torch on CPUs."""
+        """Return an onnxruntime session of preprocessing and network, twice as fast as torch on CPUs."""
         import io
         import warnings
 
@@ -197,7 +197,7 @@ class Encoder:
 
 
 class OnnxEncoder(Encoder):
-    """An ONNX file of the user's: normalised (n, 3, h, w) float32 in, (n, dim) out."""
+    """A user's ONNX file: normalised (n, 3, h, w) float32 in, (n, dim) out."""
 
     def __init__(self, settings: EncoderSettings, weights: Weights) -> None:
         import torch
@@ -221,7 +221,7 @@ class OnnxEncoder(Encoder):
         return np.asarray(self._session.run(None, {self._input: x})[0], np.float32)
 
     def start(self, tiles: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
-        """Encode at once."""
+        """Encode immediately."""
         import torch
 
         batch = torch.from_numpy(np.ascontiguousarray(tiles))
@@ -260,7 +260,7 @@ def _onnx_session(path: Path, device: str) -> Any:
 
 
 def feature_dim(name: str, model: Callable[[torch.Tensor], torch.Tensor], edge: int) -> int:
-    """Return how many numbers a model gives for one tile of `edge` pixels; refuse anything but (1, features)."""
+    """Return the number of features that a model returns for one tile of `edge` pixels; refuse other shapes."""
     import torch
 
     with torch.inference_mode():
@@ -281,7 +281,7 @@ def _check_precision(precision: str, device: str) -> None:
 
 
 def _placed(network: TileNetwork, device: str) -> nn.Module:
-    """Return the network on its device, in the form that is fastest there."""
+    """Return the network on its device, in its fastest form."""
     import torch
 
     if not network.fuse:
@@ -291,8 +291,8 @@ def _placed(network: TileNetwork, device: str) -> nn.Module:
 
 
 def pick_engine(settings: EncoderSettings, device: str) -> str:
-    """Return ``onnxruntime`` or ``torch``: as asked for; ``auto`` is onnxruntime for float32 on CPUs where it is installed."""
-    # the export is torch's, and needs onnx
+    """Return ``onnxruntime`` or ``torch`` as configured; ``auto`` is onnxruntime for float32 on CPUs if it is installed."""
+    # torch's export needs onnx
     installed = all(importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime"))
     if settings.engine == "onnxruntime":
         if not installed:

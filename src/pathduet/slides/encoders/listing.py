@@ -1,4 +1,4 @@
-"""The registry for people: what `pathduet encoders` prints, and what of it is on this machine."""
+"""The table that `pathduet encoders` prints: the registry, and what is available on this machine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _WITHOUT_TIMM = ("resnet50", "efficientnet_lite0", "retccl")
 
 
 def encoders_table() -> Table:
-    """Return the registry as a table for the terminal: every encoder, its tiles and terms, and what of it is on this machine.
+    """Return the registry as a table for the terminal: every encoder, its tiles, its licence and its availability.
 
-    Weights are found here, on request (ask at the page), downloaded when first needed, or fetched by hand.
+    Weights are found here, available on request (see page), downloaded on first use, or fetched by hand.
     """
     from rich.table import Table
 
@@ -32,7 +32,7 @@ def encoders_table() -> Table:
 
 
 def tiles(entry: EncoderEntry) -> str:
-    """Return an encoder's tiles in words.
+    """Return a description of an encoder's tiles.
 
     >>> tiles(REGISTRY["uni"])
     '256 px of 0.5 um, resized to 224'
@@ -42,12 +42,12 @@ def tiles(entry: EncoderEntry) -> str:
 
 
 def installed(entry: EncoderEntry) -> bool:
-    """Whether the packages are there that build an encoder."""
+    """Return whether the packages that an encoder needs are installed."""
     return entry.name in _WITHOUT_TIMM or importlib.util.find_spec("timm") is not None
 
 
 def weights(entry: EncoderEntry) -> str:
-    """Return how an encoder's weights are had here."""
+    """Return how to obtain an encoder's weights."""
     if cached_weights(entry) is not None:
         return "found here"
     if entry.gated:

@@ -1,4 +1,4 @@
-"""Published files of weights, their tensors renamed to those of the registry's networks and loaded strictly."""
+"""Loading of published weights: tensors are renamed to those of the registry's networks and loaded strictly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathduet.slides.encoders.weights import EncoderUnavailable, import_timm
 State = dict[str, Tensor]
 Rules = tuple[tuple[str, str | None], ...]
 
-# None: the published file has it, the network does not need it
+# None: a tensor of the published file that the network does not need
 _TRANSFORMERS: Rules = (
     (r"^(?:vit|dinov2)\.", ""),
     (r"^embeddings\.mask_token$", None),
@@ -70,14 +70,14 @@ def load_published(network: nn.Module, entry: EncoderEntry, state: Mapping[str, 
         As :func:`pathduet.slides.encoders.architectures.build` returns it, on any device or the meta device.
     entry : EncoderEntry
     state : mapping
-        The file's content; tensors by name, or a mapping of these under ``state_dict`` or ``model``.
+        The file's content: tensors by name, or a mapping of these under ``state_dict`` or ``model``.
     file : str
-        Its name, for the error.
+        Its name, for error messages.
 
     Raises
     ------
     EncoderUnavailable
-        If names or shapes are not those of the network.
+        If names or shapes do not match the network.
     """
     found = translated(network, entry, _tensors(state))
     own = network.state_dict()
@@ -104,7 +104,7 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _tensors(state: Mapping[str, Any]) -> State:
-    """Return the tensors of a file, also from below ``state_dict`` or ``model``, without the prefix of data parallelism."""
+    """Return the tensors of a file, also those under ``state_dict`` or ``model``, without the data-parallel prefix."""
     for key in ("state_dict", "model"):
         if isinstance(state.get(key), Mapping):
             state = state[key]
@@ -132,7 +132,7 @@ def _renamed(state: State, rules: Rules) -> State:
 
 
 def _joined(state: State) -> State:
-    """Return the state with queries', keys' and values' projections as one, as timm has them."""
+    """Return the state with the projections of queries, keys and values joined, as in timm."""
     found, parts = {}, {}
     for name, tensor in state.items():
         if match := _QKV.match(name):
@@ -146,14 +146,14 @@ def _joined(state: State) -> State:
 
 
 def _in_trunk(network: Any, state: State) -> State:
-    """Return a transformer's tensors as those of ``network.trunk``."""
+    """Return a transformer's tensors under the names of ``network.trunk``."""
     return {f"trunk.{name}": tensor for name, tensor in state.items()}
 
 
 def _positions(network: Any, state: State, resample: Callable[[Tensor, int, int], Tensor]) -> State:
-    """Return the state with positions for the trunk's grid of patches, where the file's are for another one.
+    """Return the state with position embeddings resampled to the trunk's grid of patches, if that differs.
 
-    `resample` takes the file's positions, how many of them are none of patches, and the grid's edge.
+    `resample` takes the file's positions, the number of those that are not patches, and the grid's edge.
     """
     trunk, positions = network.trunk, state.get("pos_embed")
     if positions is None or positions.shape[1] == trunk.pos_embed.shape[1]:
@@ -170,7 +170,7 @@ def _as_timm(positions: Tensor, prefix: int, edge: int) -> Tensor:
 
 
 def _as_transformers(positions: Tensor, prefix: int, edge: int, offset: float = 0.0) -> Tensor:
-    """Resample as transformers' models do for tiles of another size: bicubic, not antialiased."""
+    """Resample like the models of transformers for tiles of another size: bicubic, without antialiasing."""
     side = round((positions.shape[1] - prefix) ** 0.5)
     patches = positions[:, prefix:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
     size: dict[str, Any] = {"scale_factor": (edge + offset) / side} if offset else {"size": (edge, edge)}
@@ -179,7 +179,7 @@ def _as_transformers(positions: Tensor, prefix: int, edge: int, offset: float = 
 
 
 def _as_dino(positions: Tensor, prefix: int, edge: int) -> Tensor:
-    """The same with the tenth of a patch that DINO's code adds to the size."""
+    """Resample likewise, with the tenth of a patch that DINO's code adds to the size."""
     return _as_transformers(positions, prefix, edge, 0.1)
 
 
@@ -190,7 +190,7 @@ def _timm(network: Any, state: State) -> State:
 def _transformers(network: Any, state: State) -> State:
     found = _joined(_renamed(state, _TRANSFORMERS))
     if network.trunk.no_embed_class and {"cls_token", "pos_embed"} <= found.keys():
-        # timm gives registers and class token no position; the class token's is added to it here
+        # timm gives registers and class token no position: the class token's position is added here
         found["cls_token"] = found["cls_token"] + found["pos_embed"][:, :1]
         found["pos_embed"] = found["pos_embed"][:, 1:]
     return _in_trunk(network, _positions(network, found, _as_transformers))
@@ -202,7 +202,7 @@ def _clip(network: Any, state: State) -> State:
         found["cls_token"] = found["cls_token"].reshape(1, 1, -1)
     if "pos_embed" in found:
         found["pos_embed"] = found["pos_embed"][None]
-    if "head.weight" in found:  # timm's head has a bias, CLIP's projection none
+    if "head.weight" in found:  # timm's head has a bias, CLIP's projection does not
         found["head.bias"] = torch.zeros(len(found["head.weight"]))
     return _in_trunk(network, _positions(network, found, _as_transformers))
 
@@ -222,7 +222,7 @@ def _tower(network: Any, state: State, resample: Callable[[Tensor, int, int], Te
 
 
 def _swin(network: Any, state: State) -> State:
-    # timm moved each merging of patches from the end of a stage to the start of the next
+    # timm moved each patch merging from the end of a stage to the start of the next
     found = {}
     for name, tensor in state.items():
         if name.endswith(("attn_mask", "relative_position_index")):
@@ -234,7 +234,7 @@ def _swin(network: Any, state: State) -> State:
 
 
 def _torchvision(network: Any, state: State) -> State:
-    # files of before 2018 do not count batches; nothing is computed from the count
+    # files from before 2018 lack the batch counters, which do not affect the output
     counters = {n: t for n, t in network.state_dict().items() if n.endswith("num_batches_tracked")}
     zero = {name: torch.zeros((), dtype=torch.long) for name in counters}
     return zero | _renamed(state, _RESNET)

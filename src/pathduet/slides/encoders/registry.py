@@ -1,6 +1,6 @@
-"""Tile encoders by name, one small table: what each is built of, what tiles it was trained on, where its weights are asked for.
+"""Table of tile encoders by name: the architecture of each, the tiles that it was trained on, and the source of its weights.
 
-No weights are shipped. Where the values come from, and what was checked against what, stands in docs/encoders.md.
+No weights are shipped. docs/encoders.md documents where the values come from and what they were checked against.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ class EncoderEntry:
     name, title : str
         As configured, and as its authors write it.
     width : int
-        Numbers a tile.
+        Features per tile.
     licence : str
     architecture : str
-        A model of timm's, or the name of an own builder (:mod:`pathduet.slides.encoders.architectures`).
+        A timm model, or the name of a builder in :mod:`pathduet.slides.encoders.architectures`.
     arguments : mapping
-        Of the architecture, as plain values; ``swiglu`` and ``norm_eps`` stand for layers.
+        Arguments of the architecture, as plain values; ``swiglu`` and ``norm_eps`` stand for layers.
     output : {"class", "class_and_mean", "pooled"}
-        What of the last layer describes the tile: the class token; it and the mean of the patch tokens beside each
-        other (register tokens left out); what the network pools by itself.
+        The outputs of the last layer that describe the tile: the class token; the class token and the mean of the
+        patch tokens (without register tokens), concatenated; or the network's own pooling.
     published : {"timm", "vit", "dinov2", "clip", "conch", "conch_v1_5", "swin", "torchvision", ""}
-        Whose names the tensors of the published file have; empty where the weights are not such a file.
+        Naming scheme of the tensors in the published file; empty if the weights are not such a file.
     input_px : int or None
         Edge that tiles are resized to; None = not resized.
     tile_px, mpp : int, float
-        Edge and pixel size (um) of the tiles that it is used with, unless the configuration says otherwise.
+        Default edge and pixel size (um) of its tiles.
     colours : (mean, std)
         Normalisation of RGB in [0, 1].
     repository : str
-        On Hugging Face; empty where the weights lie elsewhere.
+        On Hugging Face; empty if the weights are elsewhere.
     files : tuple of str
-        What the weights are called there, the first that exists.
+        File names of the weights there; the first that exists is used.
     gated : bool
-        Whether access must be asked for.
+        Whether access must be requested.
     page : str
-        Where to ask for the weights, or to read about them.
+        Where to request the weights or read about them.
     """
 
     name: str
@@ -79,7 +79,7 @@ class EncoderEntry:
 
     @property
     def weights_page(self) -> str:
-        """Where the weights are, or are asked for."""
+        """Where to get or request the weights."""
         return self.page or f"https://huggingface.co/{self.repository}"
 
 
@@ -123,7 +123,7 @@ _ENTRIES = (
         {"init_values": 1e-5, "mlp_ratio": 5.3375, "reg_tokens": 4, "swiglu": True}, "class_and_mean",
         repository="paige-ai/Virchow2", gated=True,
     ),
-    # its authors cut 224 pixels out of the middle of tiles of 256: the same pixels as a tile of 224
+    # its authors crop the central 224 pixels of tiles of 256: the same pixels as a tile of 224
     EncoderEntry(
         "prov_gigapath", "Prov-GigaPath", 1536, "Apache-2.0 with conditions", "vit_giant_patch14_dinov2",
         {"img_size": 224, "patch_size": 16, "mlp_ratio": 5.33334}, repository="prov-gigapath/prov-gigapath",
@@ -193,23 +193,23 @@ _ENTRIES = (
     ),
 )  # fmt: skip
 
-#: Every encoder with a name of its own.
+#: Every named encoder.
 REGISTRY: Mapping[str, EncoderEntry] = {entry.name: entry for entry in _ENTRIES}
-#: Names of encoders that are a file of the user's, or a control.
+#: Names of encoders that are a user's file, and of the control.
 OWN_FILES = ("torchscript", "torch_export", "onnx")
 CONTROL = "random"
-#: How names of timm's models begin.
+#: Prefix of timm models.
 TIMM = "timm:"
-#: Arguments of timm.create_model that would read another file or address than the encoder's weights.
+#: Arguments of timm.create_model that would read another file or URL than the encoder's weights.
 SOURCE_OPTIONS = ("cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay")
 
 
 def known(name: str) -> bool:
-    """Whether an encoder may be configured by this name."""
+    """Return whether an encoder may be configured by this name."""
     return name in REGISTRY or name in (*OWN_FILES, CONTROL) or name.startswith(TIMM)
 
 
 def tile_of(name: str) -> tuple[int, float]:
-    """Return edge (pixels) and pixel size (um) of the tiles that an encoder is used with."""
+    """Return edge (pixels) and pixel size (um) of an encoder's tiles."""
     entry = REGISTRY.get(name, REGISTRY["resnet50"])
     return entry.tile_px, entry.mpp

@@ -1,6 +1,6 @@
-"""Where an encoder's weights come from: a file of the user's, a cache, a package, a download; each with its SHA-256.
+"""The source of an encoder's weights: a user's file, a cache, a package or a download; each with its SHA-256.
 
-Where weights cannot be had, an error names the ways out; nothing is replaced silently.
+If weights are not available, an error names the options; nothing is replaced silently.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pathduet.core.files import atomic_path, sha256_file
 from pathduet.slides.encoders.registry import CONTROL, OWN_FILES, REGISTRY, SOURCE_OPTIONS, TIMM, EncoderEntry
 from pathduet.slides.settings import EncoderSettings
 
-# IMAGENET1K_V1: the weights that "ResNet50 pre-trained on ImageNet" has meant since 2015, and those with the more
-# transferable features; V2's training recipe trades these for accuracy on ImageNet.
+# IMAGENET1K_V1: the usual "ResNet50 pre-trained on ImageNet" since 2015, with the more transferable features;
+# V2's training recipe trades these for accuracy on ImageNet.
 RESNET50_FILE = "resnet50-0676ba61.pth"
 RESNET50_URL = f"https://download.pytorch.org/models/{RESNET50_FILE}"
 _DOWNLOAD_TIMEOUT_S = 20
 
 
 class EncoderUnavailable(PathDuetError):
-    """The encoder asked for cannot be had here; the message names the ways out."""
+    """The requested encoder is not available here; the message names the options."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Weights:
         None for untrained weights.
     source : str
         ``file:<name>``, ``torch_hub:<name>``, ``hf_hub:<repository>/<name>``, ``package:<name> <version>`` or
-        ``seed:<n>``; no folders.
+        ``seed:<n>``; without folders.
     sha256 : str
-        Of the file; for untrained weights of the seed's description.
+        Of the file; for untrained weights, of the seed's description.
     """
 
     path: Path | None
@@ -67,7 +67,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def _checked_sha256(path: Path) -> str:
-    """Return a file's SHA-256; the part of it that torch puts into file names must match."""
+    """Return a file's SHA-256, which must match the prefix of it that torch puts into file names."""
     digest = sha256_file(path)
     named = re.search(r"-([0-9a-f]{8,})\.", path.name)
     if named and not digest.startswith(named[1]):
@@ -78,7 +78,7 @@ def _checked_sha256(path: Path) -> str:
 
 
 def _configured(settings: EncoderSettings) -> Path | None:
-    """Return the file that the configuration names; None if it names none."""
+    """Return the weights file of the configuration; None if none is configured."""
     if not settings.weights:
         return None
     path = Path(settings.weights)
@@ -88,7 +88,7 @@ def _configured(settings: EncoderSettings) -> Path | None:
 
 
 def _resnet50_weights(settings: EncoderSettings) -> Weights:
-    """Return the ImageNet weights: the configured file, torch's cache, else a download into that cache."""
+    """Return the ImageNet weights: the configured file, else torch's cache, else a download into it."""
     if (own := _configured(settings)) is not None:
         return Weights(own, f"file:{own.name}", _checked_sha256(own))
     path = _torch_cache() / RESNET50_FILE
@@ -107,7 +107,7 @@ def _resnet50_weights(settings: EncoderSettings) -> Weights:
 
 
 def _torch_cache() -> Path:
-    """Return torch's cache of checkpoints, without the seconds that importing torch takes."""
+    """Return torch's checkpoint cache, without importing torch, which takes seconds."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
     return Path(home).expanduser() / "hub" / "checkpoints"
 
@@ -143,7 +143,7 @@ def _lite0_weights() -> Weights:
 
 
 def _file_weights(settings: EncoderSettings) -> Weights:
-    """Return the file that ``torchscript``, ``torch_export`` and ``onnx`` encoders are."""
+    """Return the file of a ``torchscript``, ``torch_export`` or ``onnx`` encoder."""
     path = _configured(settings)
     if path is None:
         raise EncoderUnavailable(
@@ -174,7 +174,7 @@ def _timm_weights(settings: EncoderSettings) -> Weights:
     model = settings.name.removeprefix(TIMM)
     if (
         ":" in model or "/" in model
-    ):  # timm would read weights and settings from there, whatever file is checked here
+    ):  # timm would read weights and settings from there, ignoring the file checked here
         raise EncoderUnavailable(
             f"encoder.name: {settings.name} is a location, not a timm architecture; name the architecture "
             "(timm:<architecture>), and the file of its weights as encoder.weights"
@@ -203,7 +203,7 @@ def _timm_weights(settings: EncoderSettings) -> Weights:
 
 
 def cached_weights(entry: EncoderEntry) -> Path | None:
-    """Return an encoder's weights if they are on this machine, without a download: in a cache, or in a package."""
+    """Return an encoder's weights if they are in a cache or a package on this machine; never download."""
     if entry.name == "resnet50":
         path = _torch_cache() / RESNET50_FILE
         return path if path.is_file() else None
@@ -223,7 +223,7 @@ def cached_weights(entry: EncoderEntry) -> Path | None:
 
 
 def _published_weights(entry: EncoderEntry, settings: EncoderSettings) -> Weights:
-    """Return the weights of an encoder of the registry: the configured file or folder, else Hugging Face's cache or download."""
+    """Return the weights of a registry encoder: from the configured file or folder, else Hugging Face's cache or download."""
     if settings.weights:
         own = file_in(Path(settings.weights), entry)
         return Weights(own, f"file:{own.name}", sha256_file(own))
@@ -232,12 +232,12 @@ def _published_weights(entry: EncoderEntry, settings: EncoderSettings) -> Weight
 
 
 def file_in(place: Path, entry: EncoderEntry) -> Path:
-    """Return the file of weights that a path names or, being a folder, holds; what else lies there does not matter.
+    """Return the weights file at a path: the file itself, or one in a folder, possibly among other files.
 
     Raises
     ------
     EncoderUnavailable
-        If there is none, or none of the encoder's names and several others.
+        If there is no such file, or a folder has several weights files but none with a name of the encoder's.
     """
     if place.is_file():
         return place
@@ -254,7 +254,7 @@ def file_in(place: Path, entry: EncoderEntry) -> Path:
 
 
 def _from_hub(entry: EncoderEntry) -> Path:
-    """Download an encoder's weights into Hugging Face's cache, with the user's token if there is one."""
+    """Download an encoder's weights into Hugging Face's cache, with the user's token if it is set."""
     files, page = " or ".join(entry.files), entry.weights_page
     by_hand = f"fetch {files} from {page} on any machine and name the file, or its folder, as encoder.weights"
     if not entry.repository:
@@ -296,7 +296,7 @@ def find_weights(settings: EncoderSettings) -> Weights:
     Raises
     ------
     EncoderUnavailable
-        If they cannot be had, naming the ways out.
+        If they are not available, naming the options.
     """
     if settings.name == "resnet50":
         return _resnet50_weights(settings)

@@ -1,7 +1,7 @@
-"""Where coordinates on a slide count from: the corner of level 0, or of the part that a file declares as scanned.
+"""The origin of coordinates on a slide: the corner of level 0, or of the part that a file declares as scanned.
 
 MIRAX, Leica, some Ventana and Zeiss files declare bounds (``openslide.bounds-x`` and so on): level 0 is the whole glass, the scanned
-part a rectangle in it. QuPath, which opens them with OpenSlide, shows that part alone and counts from its corner
+part a rectangle in it. QuPath, which opens them with OpenSlide, shows only that part and counts from its corner
 (qupath/qupath, ``OpenslideImageServer.java``, the same in 0.2 at commit 0e0ee194 and in 0.5 at 052a2854), unless opened with ``--no-crop``.
 """
 
@@ -20,15 +20,15 @@ _BOUNDS = tuple(f"openslide.bounds-{name}" for name in ("x", "y", "width", "heig
 
 @dataclass(frozen=True)
 class Frame:
-    """An origin of coordinates.
+    """A coordinate frame.
 
     Attributes
     ----------
     name : {"level0", "qupath"}
     x, y : int
-        Its place in level-0 pixels.
+        Its origin in level-0 pixels.
     size : (int, int) or None
-        Width and height of what is shown; None if that is all of level 0.
+        Width and height of the part shown; None if that is all of level 0.
     """
 
     name: FrameName = "level0"
@@ -38,7 +38,7 @@ class Frame:
 
     @property
     def about(self) -> dict[str, object]:
-        """What a file says about its coordinates."""
+        """Description of the coordinates, to record in a file."""
         return {"frame": self.name, "origin_level0_px": [self.x, self.y], "unit": "level-0 pixels"}
 
 
@@ -48,7 +48,7 @@ LEVEL0 = Frame()
 def declared_bounds(properties: Mapping[str, str]) -> tuple[int, ...]:
     """Return x, y, width and height of the part that a slide declares as scanned, in level-0 pixels; () if it declares none.
 
-    As QuPath's OpenSlide server decides: all four and whole numbers, or none.
+    As in QuPath's OpenSlide server, all four must be whole numbers.
     """
     try:
         return tuple(int(properties[name]) for name in _BOUNDS)
@@ -66,14 +66,14 @@ def frame_of(name: FrameName | None, slide_id: str, bounds: Sequence[int] | None
     Parameters
     ----------
     name : {"level0", "qupath"} or None
-        None: QuPath's where the slide's bounds are known, else level 0.
+        None: QuPath's if the slide's bounds are known, else level 0.
     bounds : sequence of int or None
-        Of :func:`declared_bounds`; None if they are not known.
+        From :func:`declared_bounds`; None if unknown.
 
     Raises
     ------
     InputError
-        If QuPath's is asked for and the bounds are not known.
+        If QuPath's frame is requested and the bounds are unknown.
     """
     if bounds is None and name == "qupath":
         found = "QuPath's frame is unknown: no raw slide, or tiles of an older version"
@@ -83,21 +83,21 @@ def frame_of(name: FrameName | None, slide_id: str, bounds: Sequence[int] | None
 
 
 def stated_frame(stated: str, own: str, bounds: Sequence[int] | None, size0: tuple[int, int]) -> Frame:
-    """Return the frame in which somebody's drawing counts; none is guessed where it matters.
+    """Return the frame of a drawing's coordinates; never guess if the frames differ.
 
     Parameters
     ----------
     stated, own : str
-        What sheet or configuration and the drawing itself say; empty if nothing.
+        The frame stated in the sheet or configuration, and in the drawing itself; empty if none is stated.
     bounds : sequence of int or None
-        Of :func:`declared_bounds`; None if they are not known.
+        From :func:`declared_bounds`; None if unknown.
     size0 : (int, int)
         Width and height of level 0.
 
     Raises
     ------
     ValueError
-        Saying what is wrong.
+        If the frame is unknown, contradictory or missing.
     """
     if stated and own and stated != own:
         raise ValueError(f"states the frame {own}, but {stated} is given for it")
@@ -117,6 +117,6 @@ def stated_frame(stated: str, own: str, bounds: Sequence[int] | None, size0: tup
 
 
 def bounds_in_words(bounds: Sequence[int]) -> str:
-    """Return declared bounds for a message."""
+    """Return a description of declared bounds, for messages."""
     x, y, width, height = bounds
     return f"a scanned part of {width} x {height} pixels at ({x}, {y}) of level 0"

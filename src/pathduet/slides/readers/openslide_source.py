@@ -1,4 +1,4 @@
-"""Slides through OpenSlide: the vendors' formats (SVS, NDPI, MRXS, SCN, BIF, VMS, DICOM, tiled TIFF)."""
+"""Slides read by OpenSlide: the vendors' formats (SVS, NDPI, MRXS, SCN, BIF, VMS, DICOM, tiled TIFF)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pathduet.slides.readers.pixel_source import (
 from pathduet.slides.readers.pyramid_levels import reduction
 from pathduet.slides.readers.tiff_pages import TiffPixels
 
-# Formats whose levels are plain TIFF pages: their tiles are decoded by tifffile.
+# Formats whose levels are plain TIFF pages: tifffile decodes their tiles.
 _PLAIN_TIFF = ("aperio",)
 _COMPARED_PX = 32
 
@@ -29,13 +29,13 @@ _COMPARED_PX = 32
 class OpenSlideSource:
     """A slide opened by OpenSlide; see :class:`pathduet.slides.readers.pixel_source.PixelSource`.
 
-    OpenSlide says what the levels are. Where each is one TIFF page with tiles of a common codec, tifffile decodes them: the
-    same pixels, several times faster, and a damaged tile does not end the handle.
+    OpenSlide determines the levels. If each is one TIFF page with tiles of a common codec, tifffile decodes them: the
+    same pixels, several times faster, and a damaged tile does not invalidate the handle.
 
     Raises
     ------
     Unsupported
-        If OpenSlide does not know the format; :class:`Claimed` if it does, and refuses the file.
+        If OpenSlide does not recognise the format; :class:`Claimed` if it does, but refuses the file.
     """
 
     def __init__(self, path: Path, direct: bool = True) -> None:
@@ -44,7 +44,7 @@ class OpenSlideSource:
         self._handle = self._open()
         self.level_dimensions: tuple[tuple[int, int], ...] = self._handle.level_dimensions
         self.properties: dict[str, str] = dict(self._handle.properties)
-        self._steps: tuple[float, ...] = self._handle.level_downsamples  # by these it is asked for a place
+        self._steps: tuple[float, ...] = self._handle.level_downsamples  # OpenSlide scales positions by these
         self.level_downsamples: tuple[float, ...] = tuple(
             reduction(self.level_dimensions[0], size, self._tile_size(level)) or step
             for level, (size, step) in enumerate(zip(self.level_dimensions, self._steps))
@@ -67,7 +67,7 @@ class OpenSlideSource:
 
     def _open(self) -> Any:
         refusal: Unsupported = Unsupported("OpenSlide does not know the format")
-        # a link is opened by its own name first: other files of the slide may lie beside it, or beside what it leads to
+        # a link is opened by its own name first: other files of the slide may be beside it, or beside its target
         for name in dict.fromkeys((self._mirax_name() or self._path, self._path.resolve())):
             try:
                 return openslide.OpenSlide(str(name))
@@ -83,7 +83,7 @@ class OpenSlideSource:
         raise refusal
 
     def _mirax_name(self) -> Path | None:
-        """Return a name by which OpenSlide finds the folder of a MIRAX slide: it asks for ``.mrxs`` in lower case."""
+        """Return a path by which OpenSlide finds the folder of a MIRAX slide: it requires ``.mrxs`` in lower case."""
         if self._path.suffix.lower() != ".mrxs":
             return None
         folder, index = mirax_folder(self._path), "Slidedat.ini"
@@ -106,9 +106,9 @@ class OpenSlideSource:
         return (width, height) if width and height else None
 
     def _decodes_alike(self, tiff: TiffPixels) -> bool:
-        """Return whether a tile of each level is decoded to OpenSlide's pixels: some files' tags and JPEG markers disagree."""
+        """Return whether a tile of each level decodes to OpenSlide's pixels: in some files tags and JPEG markers disagree."""
         for level, (width, height) in enumerate(self.level_dimensions):
-            # only at the corner does a level pixel surely lie on a level-0 pixel
+            # only at the corner is a level pixel certain to lie on a level-0 pixel
             for x, y in ((width // 2, height // 2), (0, 0)) if level == 0 else ((0, 0),):
                 box = (level, x, y, min(_COMPARED_PX, width - x), min(_COMPARED_PX, height - y))
                 try:
@@ -131,8 +131,8 @@ class OpenSlideSource:
     def _read(
         self, level: int, x: int, y: int, width: int, height: int
     ) -> tuple[NDArray[np.uint8], float, float]:
-        # OpenSlide takes level-0 integers; the level pixel that such a place falls on need not be an integer. Places
-        # left of the slide or above it are not asked for: there it rounds the distance down to whole level pixels.
+        # OpenSlide takes level-0 integers; the matching position in the level need not be an integer. Positions left
+        # of or above the slide are not read: there it rounds the distance down to whole level pixels.
         scale = self._steps[level]
         left, top = min(max(-x, 0), width), min(max(-y, 0), height)
         x0, y0 = round((x + left) * scale), round((y + top) * scale)
@@ -144,7 +144,7 @@ class OpenSlideSource:
             rgba = np.asarray(self._handle.read_region((x0, y0), level, (width - left, height - top)))
         except (openslide.OpenSlideError, OSError) as error:
             raise_fault(error, self._path)
-            # The handle is dead after a failure.
+            # The handle cannot be used after a failure.
             self._handle.close()
             try:
                 self._handle = self._open()

@@ -1,4 +1,4 @@
-"""Regions saved as PNG or JPEG (and TIFF in colours that tifffile does not decode), through Pillow: decoded whole."""
+"""Regions saved as PNG or JPEG (and TIFF in colours that tifffile does not decode), decoded whole by Pillow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PictureSource:
     Raises
     ------
     Unsupported
-        If Pillow does not open it, or if it is too large to be decoded whole (about 100 million pixels).
+        If Pillow does not open it, or if it is too large to be decoded whole (over about 100 million pixels).
     """
 
     library = "pillow"
@@ -91,7 +91,7 @@ class PictureSource:
         return image, x, y
 
     def close(self) -> None:
-        """Forget the pixels."""
+        """Release the pixels."""
         self._pixels = None
 
 

@@ -1,4 +1,4 @@
-"""The pixel size of a slide at level 0: where it comes from is recorded, and an absurd one is refused."""
+"""The pixel size of a slide at level 0: its source is recorded, and an absurd value is refused."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MIN_MPP, MAX_MPP = 0.05, 5.0
 _UM_AT_1X = 10.0  # 0.25 um at 40x, 0.5 um at 20x
 _POWER = "objective-power"
 _DICOM_SPACING = "dicom.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing"
-_QUITE_ANOTHER, _MEASURED = 1.3, 1.1  # times; nominal powers are up to a fifth off, what was measured is not
-_NOT_SQUARE, _IMPOSSIBLE = 1.05, 2.05  # times, x against y
+_QUITE_ANOTHER, _MEASURED = 1.3, 1.1  # factors; nominal powers are up to a fifth off, measurements are not
+_NOT_SQUARE, _IMPOSSIBLE = 1.05, 2.05  # factors between x and y
 # Aperio: "7200x8000 [0,0 7200x8000] (256x256) -> 1800x2000"; of "scanned [crop]" the crop counts
 _APERIO_SIZE = re.compile(r"^Aperio[^\n;]*?\n\s*(\d+)x(\d+)(?:\s*\[\d+,\d+[ ,]\s*(\d+)x(\d+)\])?")
 _UM_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}
@@ -32,7 +32,7 @@ class PixelSize:
     source : str
         ``sheet``, ``file:<property>``, ``inferred:objective-power`` (10 um / power) or ``config``.
     note : str
-        What the file says elsewhere, if that is quite another pixel size; and pixels that are not square.
+        Other values in the file, if they differ strongly; and pixels that are not square.
     """
 
     x: float
@@ -42,7 +42,7 @@ class PixelSize:
 
 
 def _from_file(properties: Mapping[str, str]) -> list[PixelSize]:
-    """Return what the file says, most trusted property first."""
+    """Return the pixel sizes that the file states, most trusted property first."""
     found = []
     x, y = (positive(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
     if x or y:
@@ -74,7 +74,7 @@ def _from_file(properties: Mapping[str, str]) -> list[PixelSize]:
         found.append(PixelSize(25_400.0 / x, 25_400.0 / y, "file:image.dpi-x"))
     power = positive(properties.get("openslide.objective-power"))
     if power:
-        # an inference, not a measurement: scanners of one nominal power differ by a few per cent
+        # an inference, not a measurement: scanners of the same nominal power differ by a few per cent
         found.append(PixelSize(_UM_AT_1X / power, _UM_AT_1X / power, f"inferred:{_POWER}"))
     return found
 
@@ -93,7 +93,7 @@ def _in_range(size: PixelSize) -> bool:
 
 
 def _notes(taken: PixelSize, others: Sequence[PixelSize], properties: Mapping[str, str]) -> str:
-    """Return what speaks against a pixel size; empty if nothing does."""
+    """Return evidence against a pixel size; empty if there is none."""
     notes = []
 
     def differs(other: PixelSize) -> bool:
@@ -105,7 +105,7 @@ def _notes(taken: PixelSize, others: Sequence[PixelSize], properties: Mapping[st
         said = ", ".join(f"{s.source.partition(':')[2]} says {s.x:.4g}" for s in odd)
         source = taken.source.partition(":")[2] or taken.source
         notes.append(f"pixel size {taken.x:.4g} um of {source} taken, although {said}")
-    # a sheet has one number for both: what the file says of them counts
+    # a sheet has one number for both directions: their ratio is the file's
     shape = others[0] if taken.source == "sheet" and others else taken
     if not 1 / _NOT_SQUARE < shape.x / shape.y < _NOT_SQUARE:
         notes.append(f"pixels are not square: {shape.x:.4g} x {shape.y:.4g} um")
@@ -137,10 +137,10 @@ def pixel_size(
 ) -> PixelSize:
     """Return the level-0 pixel size: sheet, then file, then the configured default.
 
-    The last thing a file can tell is the nominal power of its objective; that is marked as an inference.
+    The last resort in a file is the nominal power of its objective; that is marked as an inference.
 
-    A value outside 0.05-5 um in the file is skipped (the next source is asked); one in the sheet
-    is refused, because somebody meant it.
+    A value outside 0.05-5 um in the file is skipped (the next source is tried); in the sheet it is refused,
+    because it is intentional.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def pixel_size(
     Raises
     ------
     SlideError
-        ``no_mpp``, naming every value that was found and not believed.
+        ``no_mpp``, naming every implausible value that was found.
     """
     advice = "give `mpp` for it in slides.tsv, or `slides.default_mpp` in the configuration"
     candidates = _from_file(properties)

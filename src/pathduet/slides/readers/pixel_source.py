@@ -1,4 +1,4 @@
-"""What the reader needs of a slide file, whichever library decodes it, and what can go wrong."""
+"""The interface of an opened slide file, independent of the library that decodes it, and its errors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pathduet.core.faults import lacks_memory, machine_fault, raise_machine_fault
 
-#: The most a single tile, strip or undivided picture may take when decoded. Real tiles take 1 MB or less; a
-#: file that declares more is damaged, or made to exhaust the memory.
+#: Maximum decoded size of a single tile, strip or undivided picture. Real tiles take 1 MB or less; a
+#: file that declares more is damaged, or intended to exhaust the memory.
 MAX_DECODED_BYTES = 300 * 2**20
 
 
@@ -22,29 +22,29 @@ class DecodeError(Exception):
 
 
 class Unsupported(Exception):
-    """A file that this library does not read; the message says what was found, without folders."""
+    """A file that this library does not read; the message states what was found, without folders."""
 
 
 class UnknownColours(Unsupported):
-    """A sound file in colours or with a codec that this library does not decode; another may."""
+    """An intact file in colours or with a codec that this library does not decode; another library may."""
 
 
 class Claimed(Unsupported):
-    """A vendor's file that this vendor's reader refuses: what another library sees in it may be its label or preview."""
+    """A vendor's file that its vendor's reader refuses: another library might read its label or preview."""
 
 
 class SeveralPictures(Unsupported):
-    """A file of several pictures of which none, or none that is there, is chosen; the message lists them."""
+    """A file of several pictures without a valid choice of one; the message lists them."""
 
 
 class Absurd(Unsupported):
-    """A file that declares sizes no real one has: no library should try."""
+    """A file that declares sizes that no real file has: no library should open it."""
 
 
 def raise_fault(error: Exception, path: Path) -> None:
-    """Raise a fault of the machine that a library met, instead of blaming the file.
+    """Raise a machine fault that a library hit, instead of blaming the file.
 
-    A damaged file may ask for more memory than any machine has: it is the machine's fault only if there is little left.
+    A damaged file may request more memory than any machine has: that is a machine fault only if little memory is left.
     """
     cause = machine_fault(error)
     if cause is not None and (not lacks_memory(cause) or _memory_is_short()):
@@ -73,9 +73,9 @@ class PixelSource(Protocol):
     level_downsamples : tuple of float
         Level-0 pixels per pixel of each level.
     properties : dict of str to str
-        Pixel size and the like, under OpenSlide's names where it has one.
+        Pixel size and so on, under OpenSlide's names where they exist.
     notes : tuple of str
-        What the ledger should say of how the file is read.
+        Remarks for the ledger on how the file is read.
     """
 
     library: str
@@ -94,7 +94,7 @@ class PixelSource(Protocol):
         -------
         image : (height, width, 3) uint8 array
         x, y : float
-            Where its top-left corner really lies, in pixels of the level.
+            Actual position of its top-left corner, in pixels of the level.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class PixelSource(Protocol):
 
 
 def positive(value: Any) -> float | None:
-    """Return a number above 0 that a file says, in words or as a fraction (numerator, denominator); None if it says none."""
+    """Return a file's value, text or fraction (numerator, denominator), as a number above 0; None if it is not one."""
     try:
         number = float(value[0] / value[1] if isinstance(value, tuple) else value)
     except (TypeError, ValueError, ZeroDivisionError, IndexError):
@@ -115,14 +115,14 @@ def positive(value: Any) -> float | None:
 
 
 def mirax_folder(path: Path) -> Path | None:
-    """Return the folder of a MIRAX slide's files, beside its name or beside what that is a link to; None if there is none."""
+    """Return the folder of a MIRAX slide's files, beside the path or beside the target of a link; None if there is none."""
     names = [path, path.resolve()] if path.is_symlink() else [path]
     folders = [name.with_suffix("") for name in names if name.suffix.lower() == ".mrxs"]
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def hamamatsu_files(path: Path) -> list[Path]:
-    """Return the files beside a Hamamatsu VMS or VMU that it names, sorted; [] for any other file."""
+    """Return the files that a Hamamatsu VMS or VMU file names, sorted; [] for any other file."""
     if path.suffix.lower() not in (".vms", ".vmu") or not path.is_file():
         return []
     with path.open(encoding="latin-1") as handle:

@@ -1,4 +1,4 @@
-"""How much the levels of a pyramid are reduced, by their sizes and by what they show."""
+"""Reduction of a pyramid's levels, from their sizes, and whether their contents agree."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _STEPS = (0.7548776662466927, 0.5698402909980532)
 _LEAST_CONTRAST = 6.0  # grey levels, of means of 4 x 4 pixels
 _LARGEST_RMS = 255 * 10 ** (-25 / 20)  # 25 dB
 _ALIKE = 0.7  # correlation
-_MOST_SHIFT_PX = 0.6  # half a pixel, and what a fit of one patch may be off
+_MOST_SHIFT_PX = 0.6  # half a pixel, plus the error of a fit to one patch
 
 
 def reduction(size0: tuple[int, int], size: tuple[int, int], tile: tuple[int, int] | None = None) -> float:
-    """Return by how much a level is reduced, as far as sizes tell: 0 if they do not.
+    """Return the reduction of a level if the sizes determine it; 0 otherwise.
 
-    A whole number where its size is one over it, rounded. Libraries divide the sizes: a level of 1499 x 499 pixels made of
-    5999 x 1999 by fours is then reduced by 4.004, and at the far edge every pixel lies one and a half pixels beside its
-    place. A power of two where its size is one over it, padded to whole tiles, as Philips does.
+    An integer if the level's size is level 0's divided by it, rounded. Libraries divide the sizes: a level of 1499 x 499
+    pixels, a quarter of 5999 x 1999, would be reduced by 4.004, and at the far edge every pixel would be off by one and a
+    half pixels. A power of two if the divided size is padded to whole tiles, as Philips does.
 
     Parameters
     ----------
     size0, size : (int, int)
         Width and height of level 0 and of the level.
     tile : (int, int), optional
-        Of the level's tiles.
+        Width and height of the level's tiles.
 
     >>> reduction((5999, 1999), (1499, 499)), reduction((5999, 1999), (2400, 800))
     (4.0, 0.0)
@@ -48,7 +48,7 @@ def reduction(size0: tuple[int, int], size: tuple[int, int], tile: tuple[int, in
 
 
 def places(size: tuple[int, int], count: int) -> Iterator[tuple[int, int]]:
-    """Yield places for a patch all over a level, evenly however many are taken: the same ones every time.
+    """Yield positions for patches all over a level, evenly spread for any number of them and always the same.
 
     >>> next(places((1000, 500), 1))
     (706, 248)
@@ -58,15 +58,15 @@ def places(size: tuple[int, int], count: int) -> Iterator[tuple[int, int]]:
 
 
 def tells(patch: NDArray[np.uint8], times: float = 1.0) -> bool:
-    """Return whether there is enough on a patch of a level to see where it lies, or that many times as much."""
+    """Return whether a patch has enough contrast to locate it, or `times` as much."""
     return float(_coarse(patch).mean(-1).std()) >= times * _LEAST_CONTRAST
 
 
 def agree(patch: NDArray[np.uint8], finer: NDArray[np.uint8]) -> bool:
-    """Return whether a patch of a level shows what the finer level has there, read at the same size.
+    """Return whether a patch of a level shows the same as the finer level there, read at the same size.
 
-    Within 25 dB and half a pixel. Means of 4 x 4 pixels are compared, so that noise of JPEG, blur and levels made of every
-    n-th pixel do not count; the shift is fitted along with brightness, contrast and blur.
+    The tolerance is 25 dB and half a pixel. Means of 4 x 4 pixels are compared, to ignore JPEG noise, blur and
+    subsampling; the shift is fitted along with brightness, contrast and blur.
     """
     one, other = _coarse(patch), _coarse(finer)
     if np.sqrt(np.mean((one - other) ** 2)) > _LARGEST_RMS or np.ptp(other) == 0:

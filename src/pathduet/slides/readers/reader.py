@@ -1,4 +1,4 @@
-"""Reading regions of a slide at any pixel size, whichever library decodes it.
+"""Reading regions of a slide at any pixel size, with any decoding library.
 
 Coordinates are level-0 pixels (floats are fine); images are (height, width, 3) uint8 RGB.
 """
@@ -17,21 +17,21 @@ from pathduet.slides.readers.pixel_source import DecodeError, PixelSource
 from pathduet.slides.readers.pyramid_levels import PATCH_PX, agree, places, tells
 from pathduet.slides.readers.source_choice import open_source
 
-# Bicubic with antialiasing. Against exact area integrals of a band-limited scene, for 0.25-0.5 um read at 0.5 and
-# 1.0 um with odd offsets, it gives 43-51 dB; LANCZOS 34-51, HAMMING 32-49, BILINEAR 32-43 and BOX 24-35, because Pillow's
-# BOX counts pixels whole and so moves edges by up to half a pixel when the ratio is not an integer. Where it is one, and the
+# Bicubic with antialiasing. Compared with exact area integrals of a band-limited scene, for 0.25-0.5 um read at 0.5
+# and 1.0 um with odd offsets, it gives 43-51 dB; LANCZOS 34-51, HAMMING 32-49, BILINEAR 32-43 and BOX 24-35: Pillow's
+# BOX counts whole pixels and so shifts edges by up to half a pixel if the ratio is not an integer. If it is, and the
 # footprint lies on whole pixels, their plain mean is better still: 51-56 dB.
 _RESAMPLE = Image.Resampling.BICUBIC
 _SUPPORT = 2.0  # of the bicubic kernel, in output pixels
-_LEVEL_TOLERANCE = 1.01  # a level 1 % coarser than asked for still counts as fine enough
-_WHOLE = 1e-6  # level pixels: a footprint this close to whole pixels is on them
-_MAX_BLOCK = 4096  # longest edge in level pixels that is read at once
+_LEVEL_TOLERANCE = 1.01  # a level 1 % coarser than requested still counts as fine enough
+_WHOLE = 1e-6  # level pixels: a footprint this close to whole pixels lies on them
+_MAX_BLOCK = 4096  # longest edge in level pixels of a single read
 _MIN_BLOCK = 16  # thumbnail pixels below which an unreadable block is not split further
-_PLACES, _JUDGED = 400, 8  # of a level that are looked at, and that are compared with a finer one
+_PLACES, _JUDGED = 400, 8  # places of a level to examine, and to compare with a finer level
 _BLANK, _MISSING = (
     48,
     2,
-)  # of these first places blank ones are compared too; so many of them with tissue are too many
+)  # among so many first places blank ones are compared too; the level fails if so many have tissue
 _MAX_SPLITS = 200  # a failure may reopen the file: a mostly unreadable slide must not take minutes
 
 
@@ -40,7 +40,7 @@ class RegionError(Exception):
 
 
 class SlideReader:
-    """A slide opened for reading; threads take one reader each, because a failed read may replace the handle.
+    """A slide opened for reading; each thread needs its own, because a failed read may replace the handle.
 
     Parameters
     ----------
@@ -49,17 +49,17 @@ class SlideReader:
     path : path
         The raw slide; never written.
     scene : str
-        Which picture of a file that holds several, by name or number.
+        Which picture of a file with several, by name or number.
 
     Attributes
     ----------
     notes : list of str
-        What the ledger should say of how the file is read.
+        Remarks for the ledger on how the file is read.
 
     Raises
     ------
     SlideError
-        ``unreadable`` if no library can open the file; the message names the file, not its folder.
+        ``unreadable`` if no library can open the file; the message gives the file's name without its folder.
     """
 
     def __init__(self, slide_id: str, path: Path, scene: str = "") -> None:
@@ -75,7 +75,7 @@ class SlideReader:
 
     @property
     def library(self) -> str:
-        """Which library decodes the pixels."""
+        """The library that decodes the pixels."""
         return self._source.library
 
     @property
@@ -90,7 +90,7 @@ class SlideReader:
 
     @property
     def objective_power(self) -> float:
-        """Nominal objective power, NaN if the file does not say."""
+        """Nominal objective power; NaN if the file does not state it."""
         try:
             return float(self.properties["openslide.objective-power"])
         except (KeyError, ValueError):
@@ -99,7 +99,7 @@ class SlideReader:
     def best_level(self, downsample: float) -> int:
         """Return the coarsest level that is at least as fine as `downsample` (level-0 pixels per output pixel).
 
-        A level that shows something else than level 0 is not used, and noted.
+        A level whose content differs from level 0 is not used, and is noted.
         """
         fine = (
             i for i, d in enumerate(self.level_downsamples) if d <= max(1.0, downsample) * _LEVEL_TOLERANCE
@@ -108,7 +108,7 @@ class SlideReader:
         return next((level for level in ordered if self._usable(level)), 0)
 
     def _usable(self, level: int) -> bool:
-        """Return whether a level agrees with the next finer one that does; found out once, on a few places with tissue."""
+        """Return whether a level agrees with the next finer usable level; tested once, at a few places with tissue."""
         if level == 0:
             return True
         if level not in self._agrees:
@@ -127,7 +127,7 @@ class SlideReader:
             return True
         agreed: list[bool] = []
         missing = (
-            0  # blank places with tissue on the finer level: parts of a level may never have been written
+            0  # blank places with tissue on the finer level: parts of a level may be missing in the file
         )
         for i, (x, y) in enumerate(places((width, height), _PLACES)):
             if i >= _BLANK and len(agreed) == _JUDGED:
@@ -153,8 +153,8 @@ class SlideReader:
     ) -> NDArray[np.uint8]:
         """Read the footprint ``[x0, x0 + width0) x [y0, y0 + height0)`` resampled to `out_size` pixels.
 
-        Read from the nearest finer level, with enough pixels around the footprint for the resampling
-        kernel, so neighbouring tiles join without seams. What lies beyond the slide is white.
+        Reads from the nearest finer level, with enough pixels around the footprint for the resampling
+        kernel, so neighbouring tiles join without seams. The area beyond the slide is white.
 
         Parameters
         ----------
@@ -187,7 +187,7 @@ class SlideReader:
             and abs(width - times * out_w) < _WHOLE * out_w
             and abs(height - times * out_h) < _WHOLE * out_h
         ):
-            # On the level's pixels, each output pixel the mean of times x times of them: exact, and ten times faster.
+            # Aligned with the level's pixels: a mean of times x times of them is exact, and ten times faster.
             image, real_x, real_y = self._read(level, round(left), round(top), times * out_w, times * out_h)
             if _is_whole(real_x - left, real_y - top):
                 return image if times == 1 else np.asarray(Image.fromarray(image).reduce(times))
@@ -214,8 +214,8 @@ class SlideReader:
     def thumbnail(self, out_size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return the whole slide resampled to `out_size`, and where it could be read.
 
-        Read block by block, so memory does not grow with the slide; a block that fails is split into quarters, and
-        what remains unreadable is white and False in the second result.
+        Reads block by block, so memory does not grow with the slide; a failing block is split into quarters, and
+        unreadable parts are white, and False in the second result.
 
         Returns
         -------
@@ -265,7 +265,7 @@ class SlideReader:
 
 @lru_cache(maxsize=64)
 def _judgements(path: Path, scene: str, size: int, time: int) -> dict[int, bool]:
-    """Return which levels of a slide agree, as far as a reader in this process has found out."""
+    """Return which levels of a slide agree, as far as readers in this process have tested them."""
     return {}
 
 

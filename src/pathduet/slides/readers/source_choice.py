@@ -1,6 +1,6 @@
 """Which library reads a slide.
 
-OpenSlide knows the vendors' formats; tifffile reads what OpenSlide does not (OME-TIFF, striped and sparse TIFF) and decodes
+OpenSlide reads the vendors' formats; tifffile reads what OpenSlide does not (OME-TIFF, striped and sparse TIFF) and decodes
 plain TIFF tiles several times faster, to the same pixels; Pillow reads PNG and JPEG regions.
 """
 
@@ -25,11 +25,11 @@ from pathduet.slides.readers.pixel_source import (
 )
 from pathduet.slides.readers.tiff_source import TiffSource
 
-#: Longest edge a level may declare; at 0.25 um that is half a metre of glass.
+#: Longest edge that a level may declare; at 0.25 um that is half a metre of glass.
 MAX_EDGE = 2_000_000
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf2", ".tf8")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-#: Any other ending is a vendor's: what tifffile and Pillow see in such a file may be its label or preview.
+#: Any other suffix is a vendor's: tifffile and Pillow might read such a file's label or preview.
 PLAIN_SUFFIXES = TIFF_SUFFIXES + PICTURE_SUFFIXES
 _COMPARED_PX, _SAME_COLOUR = 32, 2.0  # grey levels, on average
 
@@ -37,7 +37,7 @@ _COMPARED_PX, _SAME_COLOUR = 32, 2.0  # grey levels, on average
 def open_source(slide_id: str, path: Path, scene: str = "") -> PixelSource:
     """Open a slide with the library that reads it best.
 
-    What a vendor's reader recognises and refuses, and what is named as a vendor's, is read by no other library.
+    No other library reads a file that a vendor's reader recognises but refuses, or that has a vendor's suffix.
 
     Parameters
     ----------
@@ -45,12 +45,12 @@ def open_source(slide_id: str, path: Path, scene: str = "") -> PixelSource:
         For messages.
     path : Path
     scene : str
-        Which picture of a TIFF that holds several, by name or number.
+        Which picture of a TIFF with several, by name or number.
 
     Raises
     ------
     SlideError
-        ``unreadable``; the message names the file, not its folder, and what each library said.
+        ``unreadable``; the message gives the file's name without its folder, and each library's error.
     """
     if not path.is_file():
         raise SlideError(slide_id, "unreadable", f"no file {path.name}", "check the path in slides.tsv")
@@ -65,7 +65,7 @@ def open_source(slide_id: str, path: Path, scene: str = "") -> PixelSource:
 
     opened = attempt(OpenSlideSource)
     plain = path.suffix.lower() in PLAIN_SUFFIXES
-    # Plain TIFF is tifffile's: OpenSlide takes an OME-TIFF for one, and sees neither its pyramid nor its pixel size.
+    # tifffile reads plain TIFF: OpenSlide mistakes OME-TIFF for it, and finds neither pyramid nor pixel size.
     generic = not isinstance(opened, Unsupported) and opened.vendor == "generic-tiff"
     if not plain and (generic or type(opened) is Unsupported):
         if not isinstance(opened, Unsupported):

@@ -1,6 +1,6 @@
-"""Pixels of TIFF pages, tile by tile or strip by strip, through tifffile and imagecodecs.
+"""Pixels of TIFF pages, tile by tile or strip by strip, decoded by tifffile and imagecodecs.
 
-Only the tiles a region touches are read and decoded, and the last ones are kept, so memory does not grow with the slide.
+Only the tiles that a region touches are decoded, and the most recent are cached, so memory does not grow with the slide.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from pathduet.slides.readers.pixel_source import (
 
 _CACHE_BYTES = 24 * 2**20
 _STRIP_BYTES = 2**20  # an undivided, uncompressed page is read in pieces of about this size
-# Codecs that tifffile and OpenSlide decode to the same pixels. JPEG 2000 is not among them: how its colours are meant
-# depends on the tag, which OpenSlide knows.
+# Codecs that tifffile and OpenSlide decode to the same pixels. JPEG 2000 is not among them: its colour space depends
+# on the tag, which OpenSlide interprets.
 _DIRECT = {1, 5, 7, 8, 32773, 32946}
 
 
@@ -38,7 +38,7 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
     Raises
     ------
     Unsupported
-        If it is none, or damaged.
+        If it is not a TIFF, or is damaged.
     """
     try:
         return tifffile.TiffFile(path)
@@ -53,12 +53,12 @@ def short(error: Exception) -> str:
 
 
 class TiffPage:
-    """One page: where its tiles or strips are, and how they become RGB.
+    """One page: the positions of its tiles or strips, and their conversion to RGB.
 
     Raises
     ------
     Unsupported
-        For what is no 8- or 16-bit grey, palette or RGB picture, or declares absurd sizes.
+        If it is not an 8- or 16-bit grey, palette or RGB picture, or declares absurd sizes.
     """
 
     def __init__(self, page: tifffile.TiffPage) -> None:
@@ -70,7 +70,7 @@ class TiffPage:
         self.planes = self.samples if int(page.planarconfig) == 2 and self.samples > 1 else 1
         self.tiled = bool(page.is_tiled)
         self.offsets, self.counts = page.dataoffsets, page.databytecounts
-        self._dtype: Any = page.dtype  # there is one: checked with the colours
+        self._dtype: Any = page.dtype  # not None: checked with the colours
         self._virtual_rows = 0
         self._measure_tiles()
         colormap = page.colormap if self.photometric == 3 else None
@@ -79,11 +79,11 @@ class TiffPage:
         self._palette = None if colormap is None else (np.asarray(colormap) >> 8).astype(np.uint8).T
         self._jpegtables, self._jpegheader = page.jpegtables, getattr(page, "jpegheader", None)
         self._white = self.photometric == 0
-        # Aperio's first JPEG 2000 tag means YCbCr, whatever the photometric tag says; 33005 and 34712 mean what that says.
+        # Aperio's first JPEG 2000 tag means YCbCr, whatever the photometric tag states; 33005 and 34712 follow that tag.
         self._ycbcr = self.compression == 33003 and self.samples == 3
 
     def _check_colours(self) -> None:
-        """Refuse what is no 8- or 16-bit grey, palette or RGB picture."""
+        """Refuse anything but 8- or 16-bit grey, palette and RGB pictures."""
         page = self.page
         if self.width < 1 or self.height < 1 or int(page.imagedepth) > 1:
             raise Unsupported(f"a TIFF page of {self.width} x {self.height} x {page.imagedepth} pixels")
@@ -101,7 +101,7 @@ class TiffPage:
             raise UnknownColours("a TIFF in YCbCr colours without JPEG")
 
     def _measure_tiles(self) -> None:
-        """Find the size of the tiles or strips, and refuse sizes that no real file has."""
+        """Determine the size of the tiles or strips, and refuse sizes that no real file has."""
         page = self.page
         if self.tiled:
             self.tile_w, self.tile_h = int(page.tilewidth), int(page.tilelength)
@@ -112,7 +112,7 @@ class TiffPage:
         pixel_bytes = self._dtype.itemsize * self.samples // self.planes
         if not self.tiled and self.compression == 1 and self.planes == 1 and self._dtype != np.bool_:
             self._cut_strips(pixel_bytes)
-        # JPEG and deflate hold at most about 1,000 times less than they say; the declared size is what is allocated.
+        # JPEG and deflate compress at most about 1,000 times, but the declared size is allocated.
         if self.tile_w * self.tile_h * pixel_bytes * self.planes > MAX_DECODED_BYTES:
             kind = "tiles" if self.tiled else "strips"
             raise Absurd(
@@ -125,7 +125,7 @@ class TiffPage:
             raise Unsupported(f"{len(self.offsets):,} of the {needed:,} tiles that its size requires")
 
     def _cut_strips(self, pixel_bytes: int) -> None:
-        """Read uncompressed strips in small pieces if the page lies in the file in one piece."""
+        """Read uncompressed strips in small pieces if the page is contiguous in the file."""
         row = self.width * pixel_bytes
         offsets, counts = np.asarray(self.offsets, np.int64), np.asarray(self.counts, np.int64)
         if not len(offsets) or not len(counts) or len(offsets) != len(counts):
@@ -135,11 +135,11 @@ class TiffPage:
 
     @property
     def sparse(self) -> bool:
-        """Whether some tiles are not in the file."""
+        """Whether some tiles are missing in the file."""
         return bool((np.asarray(self.counts) == 0).any())
 
     def tile(self, handle: Any, column: int, row: int) -> NDArray[np.uint8] | None:
-        """Decode one tile to (h, w, 3) uint8, cut at the page's edge; None if the file does not have it."""
+        """Decode one tile to (h, w, 3) uint8, cropped at the page's edge; None if the file lacks it."""
         page = self.page
         height = min(self.tile_h, self.height - row * self.tile_h)
         if self._virtual_rows:
@@ -205,20 +205,20 @@ class TiffPixels:
 
     @classmethod
     def matching(cls, path: Path, dimensions: Sequence[tuple[int, int]]) -> TiffPixels | None:
-        """Return the pixels of a TIFF whose tiled pages have just these sizes, None where it is not that simple.
+        """Return the pixels of a TIFF with exactly one plain tiled page of each of these sizes; None otherwise.
 
-        A file that lacks some tiles is none of the simple ones: what they show is the vendor's business.
+        A file that lacks some tiles is left to OpenSlide: what they show depends on the vendor.
 
         Parameters
         ----------
         path : Path
         dimensions : sequence of (int, int)
-            Wanted levels.
+            Width and height of the wanted levels.
 
         Raises
         ------
         Absurd
-            If its tiles are larger than any real ones.
+            If its tiles are larger than any real tiles.
         """
         try:
             file = open_tiff(path)
@@ -243,7 +243,7 @@ class TiffPixels:
         except Absurd:
             file.close()
             raise
-        except Exception as error:  # not that simple, or a damaged directory: leave the file to OpenSlide
+        except Exception as error:  # not that simple, or a damaged directory: OpenSlide reads the file
             file.close()
             raise_fault(error, path)
             return None

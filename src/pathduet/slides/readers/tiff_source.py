@@ -1,4 +1,4 @@
-"""TIFF that OpenSlide does not open, through tifffile: OME-TIFF, striped, planar, sparse, grey, 16 bits, BigTIFF."""
+"""TIFF that OpenSlide does not open, read by tifffile: OME-TIFF, striped, planar, sparse, grey, 16 bits, BigTIFF."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _UM_PER = {
     "micrometer": 1.0, "micrometre": 1.0, "in": 25_400.0, "inch": 25_400.0, "pt": 25_400.0 / 72.0,
 }  # fmt: skip
 _UNITS = {2: "inch", 3: "centimeter"}
-# Vendors whose TIFF is more than its pages, by tifffile's names: padded levels, several specimens, pixels in other files.
+# Vendors whose TIFF needs their own reader, by tifffile's names: padded levels, several specimens, pixels in other files.
 _VENDORS = ("bif", "ndpi", "philips", "qpi", "scn")
-# A name, or a line of a description, that says no more: "label image", "macro 1280x431".
+# A name, or a line of a description, that consists only of this: "label image", "macro 1280x431".
 _BESIDE = re.compile(
     r"^\s*(label|macro|overview|thumbnail|barcode|preview)( image)?( \d+x\d+)?\s*$", re.I | re.M
 )
-# What has fewer pixels than both, this share of the largest picture's, is no specimen, but a label or a thumbnail.
+# A picture below both limits (pixels, and share of the largest picture's pixels) is a label or a thumbnail.
 _SMALL_PX, _SMALL_SHARE = 2_000_000, 0.25
 _LISTED = 12
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a TIFF: its page, the smaller copies of it, and what OME-XML says of it."""
+    """A picture of a TIFF: its page, its smaller copies, and its attributes from OME-XML."""
 
     name: str
     page: tifffile.TiffPage
@@ -55,18 +55,18 @@ class Picture:
 
 
 class TiffSource:
-    """A picture of a TIFF and the smaller copies of it; see :class:`pathduet.slides.readers.pixel_source.PixelSource`.
+    """A picture of a TIFF and its smaller copies; see :class:`pathduet.slides.readers.pixel_source.PixelSource`.
 
     Parameters
     ----------
     path : Path
     scene : str
-        Which of several pictures: its name, or its number from 0 on; empty for a file of one picture.
+        Which of several pictures, by name or by number from 0; empty for a file of one picture.
 
     Raises
     ------
     Unsupported
-        If it is no TIFF, a vendor's, not in grey or RGB, or of several pictures of which none is chosen.
+        If it is not a TIFF, is a vendor's, is not grey or RGB, or has several pictures and none is chosen.
     """
 
     library = "tifffile"
@@ -120,7 +120,7 @@ class TiffSource:
 
 
 def _check_chain(file: tifffile.TiffFile, size: int) -> None:
-    """Refuse a file whose chain of directories is cut or goes in circles: pages are missing, perhaps the largest."""
+    """Refuse a file whose chain of directories is truncated or circular: pages are missing, perhaps the largest."""
     form, handle = file.tiff, file.filehandle
     handle.seek(8 if form.is_bigtiff else 4)
     seen: set[int] = set()
@@ -142,9 +142,9 @@ def _check_chain(file: tifffile.TiffFile, size: int) -> None:
 
 
 def _pictures(file: tifffile.TiffFile) -> tuple[list[Picture], list[Picture]]:
-    """Return the pictures of a TIFF in its order, each with its smaller copies, and those taken for labels.
+    """Return the pictures of a TIFF in file order, each with its smaller copies, and those treated as labels.
 
-    Pictures that are named as labels, macros or thumbnails, or marked as reduced copies, are neither.
+    Pictures that are named as labels, macros or thumbnails, or marked as reduced copies, are in neither list.
     """
     pages: list[Any] = []
     for page in file.pages:
@@ -162,7 +162,7 @@ def _pictures(file: tifffile.TiffFile) -> tuple[list[Picture], list[Picture]]:
     if not found:
         raise Unsupported("a TIFF without a page")
     if len(found) == 1 and (file.is_imagej or file.is_shaped):
-        planes = file.series[0].size // max(1, found[0].page.size)  # the others have no pages of their own
+        planes = file.series[0].size // max(1, found[0].page.size)  # the others lack their own pages
         if planes > 1:
             raise Unsupported(f"a TIFF of {planes} planes in one page: a stack; save the intended plane")
     found = [one for one in found if not _BESIDE.search(one.name or _title(one.page))] or found
@@ -188,18 +188,18 @@ def _pictures(file: tifffile.TiffFile) -> tuple[list[Picture], list[Picture]]:
 
 
 def _title(page: tifffile.TiffPage) -> str:
-    """Return what a page calls itself: its name and the beginning of its description."""
+    """Return a page's name and the beginning of its description."""
     name = page.tags.get("PageName")
     return "\n".join([str(name.value) if name is not None else "", (page.description or "")[:200]])
 
 
 def _chosen(pictures: Sequence[Picture], scene: str) -> Picture:
-    """Return the picture that is meant.
+    """Return the chosen picture.
 
     Raises
     ------
     Unsupported
-        Listing the pictures.
+        If none or several match; lists the pictures.
     """
     meant = (
         [one for i, one in enumerate(pictures) if scene in (str(i), one.name)] if scene else list(pictures)
@@ -214,7 +214,7 @@ def _chosen(pictures: Sequence[Picture], scene: str) -> Picture:
 
 
 def _is_level(finer: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:
-    """Return whether a page may be a smaller copy of another: reduced alike in both directions, or padded to whole tiles."""
+    """Return whether a page may be a smaller copy of another: reduced equally in both directions, or padded to tiles."""
     size0 = (int(finer.imagewidth), int(finer.imagelength))
     size = (int(page.imagewidth), int(page.imagelength))
     if not (0 < size[0] < size0[0] and 0 < size[1] < size0[1]) or bool(page.is_tiled) != bool(finer.is_tiled):
@@ -230,7 +230,7 @@ def _is_level(finer: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:
 
 
 def _properties(file: tifffile.TiffFile, picture: Picture) -> dict[str, str]:
-    """Return what the tags and the description say of the pixel size, under OpenSlide's names where there are."""
+    """Return the pixel size and so on from tags and description, under OpenSlide's names where they exist."""
     page, found = picture.page, {}
     for name in ("XResolution", "YResolution"):
         tag = page.tags.get(name)
@@ -247,13 +247,13 @@ def _properties(file: tifffile.TiffFile, picture: Picture) -> dict[str, str]:
         found["tiff.ImageDescription"] = text
         for name, key in (("MPP", "aperio.MPP"), ("AppMag", "openslide.objective-power")):
             match = re.search(rf"\|\s*{name}\s*=\s*([0-9.,eE+-]+)", text)
-            if match:  # some languages' decimal comma, as OpenSlide takes it
+            if match:  # accepts a decimal comma, as OpenSlide does
                 found[key] = match[1].replace(",", ".")
     return found
 
 
 def ome_images(xml: str) -> dict[int, dict[str, str]]:
-    """Return what OME-XML says of the pictures of a file: attributes of ``Pixels``, name and power, by number of the page.
+    """Return the pictures' attributes in OME-XML, by page number: those of ``Pixels``, name and power.
 
     >>> ome_images('<OME><Image Name="a"><Pixels SizeX="3"><TiffData IFD="4"/></Pixels></Image></OME>')
     {4: {'SizeX': '3', 'Name': 'a'}}
@@ -291,7 +291,7 @@ def ome_images(xml: str) -> dict[int, dict[str, str]]:
 
 
 def ome_pixel_size(about: dict[str, str]) -> dict[str, str]:
-    """Return the pixel size (um), objective power and size that OME-XML declares of a picture.
+    """Return the pixel size (um), objective power and size that OME-XML declares for a picture.
 
     >>> ome_pixel_size({"PhysicalSizeX": "0.00025", "PhysicalSizeXUnit": "mm", "PhysicalSizeY": "0,25"})
     {'ome.PhysicalSizeX': '0.25', 'ome.PhysicalSizeY': '0.25'}

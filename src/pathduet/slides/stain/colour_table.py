@@ -1,6 +1,6 @@
-"""The map of a slide's colours to the target's: a pure function of a pixel's colour, so that it can be a table.
+"""The map of a slide's colours to the target's: a pure function of a pixel's colour, so a table can hold it.
 
-The fit behind it is in :mod:`pathduet.slides.stain.stain_matrix`.
+The fit is in :mod:`pathduet.slides.stain.stain_matrix`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from pathduet.slides.stain import vahadane
 from pathduet.slides.stain.stain_matrix import Stains, white_table
 
 Normalizer = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-_EXACT = 32  # levels below go in steps of one: a step of two is a large share of them
+_EXACT = 32  # levels below go in steps of one: a step of two would be a large relative error
 _STEPS = _EXACT + (256 - _EXACT) // 2
 
 
 def normalizer(source: Stains, target: Stains, backend: str = "closed_form") -> Normalizer:
     """Return the function that maps a slide's colours to the target's.
 
-    Concentrations of the slide's stains (exact lasso), scaled by the ratio of maximum concentrations, are put back
-    together with the target's stains. The slide's white becomes white and nothing becomes NaN: no light is absorbed, so both
+    Concentrations of the slide's stains (exact lasso), scaled by the ratio of maximum concentrations, are recombined
+    with the target's stains. The slide's white becomes white, and nothing becomes NaN: white absorbs no light, so both
     concentrations are 0.
 
     Parameters
     ----------
     source, target : Stains
-        Of the slide and of what it is to look like.
+        Stains of the slide and of the target.
     backend : {"closed_form", "staintools", "none"}
-        Who solves for the concentrations.
+        Solver for the concentrations.
 
     Returns
     -------
@@ -56,10 +56,10 @@ def normalizer(source: Stains, target: Stains, backend: str = "closed_form") -> 
 
 
 class ColourTable:
-    """The map of a slide's colours by the closed form of its concentrations, as a table that fits a processor's cache.
+    """The closed-form map of a slide's colours, as a table that fits a processor's cache.
 
-    Levels of 32 and more go in steps of two, each at its mean density; white stays white. So a colour comes out as the closed
-    form makes one less than a level away in each channel: half a level off on average, of which rounding is a quarter. A table of
+    Levels of 32 and more go in steps of two, each at its mean density; white stays white. So a colour is mapped like one that
+    differs by less than a level in each channel: half a level off on average, a quarter of it from rounding. A table of
     all 256^3 colours, 64 MiB, would be exact, but its look-ups wait for memory.
 
     Parameters
@@ -78,7 +78,7 @@ class ColourTable:
         parts = (gram @ source.matrix)[:, :, None] * np.concatenate([density[:_EXACT], steps]).T
         parts[:, 0] -= (gram @ np.full(2, vahadane.CONCENTRATION_REGULARIZER))[:, None]
         stains = parts.astype(np.float32)  # (stain, channel, step)
-        # by the three steps' bytes read as one number
+        # indexed by the three steps' bytes, read as one number
         table = np.zeros((_STEPS, 256, 256, 4), np.uint8)
         for blue in range(_STEPS):
             first, second = (one[2, blue] + one[1][:, None] + one[0] for one in stains)
@@ -88,11 +88,11 @@ class ColourTable:
 
     def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Map (..., 3) uint8 colours to a new array of the same shape."""
-        # four bytes from every third one, the fourth masked: padding pixels to four bytes took longer than all the rest
+        # read four bytes at every third, mask the fourth: padding pixels to four bytes took longer than all the rest
         padded = np.append(rgb.reshape(-1), np.uint8(0))
         steps = np.minimum(padded, (padded >> 1) + np.uint8(_EXACT // 2))
         colours = np.ndarray(rgb.size // 3, "<u4", steps, strides=(3,)) & np.uint32(0xFFFFFF)
-        # and back: each pixel's fourth byte is overwritten by the next one's first
+        # write back: each pixel's fourth byte is overwritten by the next pixel's first
         np.ndarray(len(colours), "<u4", padded, strides=(3,))[:] = self._table.take(colours, mode="clip")
         return padded[:-1].reshape(rgb.shape)
 
@@ -104,8 +104,8 @@ def _mix(
     scaled: NDArray[np.float32],
     result: NDArray[np.uint8],
 ) -> None:
-    """Write the colours of two stains' concentrations, still without their constraint, into `result`."""
-    # the four active sets in one formula, as in vahadane.concentrations; in place, since memory is what this waits for
+    """Apply the constraint to two stains' concentrations and write their colours into `result`."""
+    # the four active sets in one formula, as in vahadane.concentrations; in place, as memory is the bottleneck
     amounts, other = [], np.empty_like(first)
     for own, counter in ((first, second), (second, first)):
         amount = np.minimum(counter, 0)

@@ -1,4 +1,4 @@
-"""A slide's stain matrix and maximum concentrations, fitted to a sample of its pixels, and those of the target."""
+"""Stain matrix and maximum concentrations of a slide, fitted to a sample of its pixels, and of the target."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _SAMPLE_SEED = 0
 WHITE = (255.0, 255.0, 255.0)
 _PLAIN_GLASS, _PLAIN_TINT = 205, 16
 _MAX_UNLIKE_HE = 0.05  # share of stained pixels
-#: What the second stain takes of red and blue together, relative to green: eosin 0.4 to 1.2 on real slides, haematoxylin 1.3.
+#: Absorption of red plus blue relative to green by the second stain: eosin 0.4 to 1.2 on real slides, haematoxylin 1.3.
 _MAX_EOSIN = 1.35
-#: Red relative to green in the pinkest tenth of the pixels: 0.2 to 0.76 on real slides, 0.86 and more without eosin. Blue where
-#: there is little eosin: 0.61 at most, of pixels and of stains.
+#: Red relative to green in the pinkest tenth of the pixels: 0.2 to 0.76 on real slides, 0.86 and more without eosin. Blue with
+#: little eosin: at most 0.61, for pixels and for stains.
 _NO_EOSIN, _LITTLE_EOSIN, _BLUE_OF_HE, _MAGENTA = 0.85, 0.5, 0.66, 0.36
-_FAINT_SHARE = 1 / 3  # of the target's concentrations: slides at hand have 0.44 and more
+_FAINT_SHARE = 1 / 3  # of the target's concentrations: available slides have 0.44 and more
 _FAINT_DENSITY = 0.45
 
 
 @dataclass(frozen=True)
 class Stains:
-    """Two stains and how much of each there is at most.
+    """Two stains and their maximum concentrations.
 
     Attributes
     ----------
@@ -41,9 +41,9 @@ class Stains:
     pixels : int
         Size of the sample.
     note : str
-        Empty, or what was done instead of the usual fit.
+        Empty, or any deviation from the usual fit.
     white : (3,) tuple of float
-        What counts as white, RGB: 255, or the colour of tinted glass. Densities are relative to it.
+        Reference white, RGB: 255, or the colour of tinted glass. Densities are relative to it.
     """
 
     matrix: NDArray[np.float64]
@@ -64,13 +64,13 @@ def stained_pixels(rgb: NDArray[np.uint8], settings: StainSettings) -> NDArray[n
 
 
 def white_point(glass: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Return what counts as white on a slide: 255, as where the method was published, unless its glass is tinted or dim."""
+    """Return a slide's reference white: 255, as in the published method, unless its glass is tinted or dim."""
     plain = min(glass) > _PLAIN_GLASS and max(glass) - min(glass) < _PLAIN_TINT
     return WHITE if plain else glass
 
 
 def white_table(white: tuple[float, float, float]) -> NDArray[np.uint8]:
-    """Return what becomes of each value of each channel where `white` counts as 255, (256, 3)."""
+    """Return a table of each channel's values, scaled so that `white` becomes 255, (256, 3)."""
     table = np.rint(np.arange(256)[:, None] * (255.0 / np.array(white)))
     return np.minimum(table, 255).astype(np.uint8)
 
@@ -78,9 +78,8 @@ def white_table(white: tuple[float, float, float]) -> NDArray[np.uint8]:
 def unlike_he(pixels: NDArray[np.uint8]) -> float:
     """Return the share of stained pixels whose colour haematoxylin and eosin cannot give.
 
-    Both absorb green most: no mixture absorbs green least (green, unless it is ink), or green alone (pure magenta). A file
-    whose colours are decoded the wrong way, or another stain, shows both; slides of six scanners gave less than 2 %, pen
-    included.
+    Both absorb green most: no mixture absorbs green least (green, unless it is ink), or green alone (pure magenta).
+    Wrongly decoded files and other stains show both; slides of six scanners gave less than 2 %, pen included.
     """
     red, green, blue = vahadane.optical_density(pixels).T
     greenish = green < np.minimum(red, blue) - 0.03
@@ -95,9 +94,9 @@ def _brown(pixels: NDArray[np.uint8]) -> float:
 
 
 def other_stain(pixels: NDArray[np.uint8], stains: Stains | None) -> str:
-    """Return why a slide is not stained with haematoxylin and eosin, by its colours; empty if it may be.
+    """Return why a slide's colours are not those of haematoxylin and eosin; empty if they may be.
 
-    Magenta and red dyes that absorb as eosin does (PAS, Fast Red) cannot be told from it.
+    Magenta and red dyes that absorb like eosin (PAS, Fast Red) cannot be distinguished from it.
     """
     odd, brown = unlike_he(pixels), _brown(pixels)
     if odd > _MAX_UNLIKE_HE:
@@ -127,7 +126,7 @@ def other_stain(pixels: NDArray[np.uint8], stains: Stains | None) -> str:
 
 
 def _hue(pixels: NDArray[np.uint8]) -> tuple[float, float]:
-    """Return what stained pixels absorb of red (their tenth percentile) and blue (median), relative to green."""
+    """Return how much red (tenth percentile) and blue (median) stained pixels absorb, relative to green."""
     if not len(pixels):
         return 0.0, 0.0
     red, green, blue = np.maximum(vahadane.optical_density(pixels), 0.01).T
@@ -135,12 +134,12 @@ def _hue(pixels: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def faint_stain(tissue: NDArray[np.uint8], stains: Stains, target: Stains) -> str:
-    """Return how faint a slide is where normalisation makes contrast out of little; empty if it is not.
+    """Return how faint a slide's stain is, if normalisation would amplify it strongly; empty otherwise.
 
     Parameters
     ----------
     tissue : (n, 3) uint8 array
-        Pixels of tissue tiles, pale ones too.
+        Pixels of tissue tiles, including pale ones.
     stains, target : Stains
     """
     densest = float(np.percentile(vahadane.optical_density(tissue[:, 1]), 90))
@@ -166,7 +165,7 @@ def fit_stains(pixels: NDArray[np.uint8], settings: StainSettings) -> Stains:
     Raises
     ------
     vahadane.StainError
-        If two stains cannot be told apart.
+        If two stains cannot be separated.
     """
     density = vahadane.optical_density(pixels)
     if settings.backend == "staintools":
@@ -181,9 +180,9 @@ def fit_stains(pixels: NDArray[np.uint8], settings: StainSettings) -> Stains:
 
 
 def fit_slide(pixels: NDArray[np.uint8], settings: StainSettings, target: Stains) -> Stains:
-    """Fit a slide's stains; where that fails, use the target's directions and say so in the note.
+    """Fit a slide's stains; if that fails, use the target's directions and record that in the note.
 
-    A stain that the slide does not have at all keeps the target's maximum, so that nothing is amplified.
+    A stain that is absent from the slide keeps the target's maximum, so that nothing is amplified.
     """
     try:
         return fit_stains(pixels, settings)
@@ -199,13 +198,12 @@ def fit_slide(pixels: NDArray[np.uint8], settings: StainSettings, target: Stains
 
 @lru_cache(maxsize=4)
 def target_stains(settings: StainSettings) -> Stains:
-    """Return the stains that every slide is mapped to: the shipped ones, or those of the user's image.
+    """Return the stains that every slide is mapped to: the shipped target, or the user's image.
 
     Raises
     ------
     PathDuetError
-        If the image cannot be read or has no two stains, or if the shipped numbers were derived with other
-        settings than these.
+        If the image cannot be read or does not show two stains, or if the shipped target has other settings.
     """
     if settings.target == "shipped":
         text = (

@@ -1,8 +1,8 @@
 """The reference implementation of Vahadane's stain separation, staintools on spams, if it is installed.
 
-staintools runs the dictionary learning for one second of wall time, so its answer depends on the machine's load; here it
-gets a fixed number of iterations instead. That is done in a copy of its module: whoever imports staintools beside this
-package gets it as it is.
+staintools runs the dictionary learning for one second of wall time, so its result depends on the machine's load; here it
+gets a fixed number of iterations instead. Only a private copy of its module is changed: other code that imports
+staintools gets the original.
 """
 
 from __future__ import annotations

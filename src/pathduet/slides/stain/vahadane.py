@@ -30,11 +30,11 @@ _ALIKE = 1e-12  # the search may try one direction twice
 
 
 class StainError(PathDuetError):
-    """No two stains can be told apart in the pixels given."""
+    """Two stains cannot be separated in the given pixels."""
 
 
 def optical_density(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the natural optical density, ``-ln(rgb / 255)`` with 0 read as 1, at least 1e-6. Shape is kept."""
+    """Return the natural optical density, ``-ln(rgb / 255)`` with 0 read as 1, at least 1e-6; same shape."""
     return np.maximum(-np.log(np.maximum(rgb, 1).astype(np.float64) / 255.0), MIN_DENSITY)
 
 
@@ -72,8 +72,8 @@ def concentrations(
     apart = max(1.0 - overlap**2, _ALIKE)
     first = (b[:, 0] - overlap * b[:, 1]) / apart
     second = (b[:, 1] - overlap * b[:, 0]) / apart
-    # All four active sets in one formula, as stains overlap by 0 <= overlap < 1: where one number of the
-    # solution without the constraint is negative, the other becomes its projection alone, at least 0.
+    # All four active sets in one formula, since 0 <= overlap < 1: where one component of the unconstrained
+    # solution is negative, the other becomes the projection on its stain alone, at least 0.
     result: NDArray[np.float64] = np.stack(
         [
             np.maximum(first + overlap * np.minimum(second, 0), 0),
@@ -104,7 +104,7 @@ def _to_angles(stains: Floats) -> NDArray[np.float64]:
 
 
 def _extreme_directions(density: Floats) -> NDArray[np.float64]:
-    """Return the two directions at the rim of the pixels' plane, as Macenko et al. (2009): another start."""
+    """Return the two extreme directions in the pixels' plane, as in Macenko et al. (2009): another start."""
     _, vectors = np.linalg.eigh(density.T @ density)
     plane = vectors[:, [2, 1]]
     plane *= np.where(plane.sum(0) < 0, -1.0, 1.0)
@@ -132,7 +132,7 @@ def stain_matrix(density: Floats, regularizer: float = 0.1) -> NDArray[np.float6
     Raises
     ------
     StainError
-        If there are too few pixels, or they show one stain only: the two rows fall together, or one of
+        If there are too few pixels, or they show only one stain: the two rows coincide, or one of
         them is hardly used.
     """
     from scipy.optimize import minimize
@@ -141,8 +141,8 @@ def stain_matrix(density: Floats, regularizer: float = 0.1) -> NDArray[np.float6
     if len(density) < 100:
         raise StainError(f"only {len(density)} tissue pixels to learn two stains from")
 
-    # One row a stain: three times as fast as one row a pixel. With a at its optimum, x D^T, a^T x and a^T a are all
-    # that the loss and its slope need of the pixels, so no residual is ever formed.
+    # One row per stain: three times as fast as one row per pixel. With a at its optimum, the loss and its gradient
+    # need only x D^T, a^T x and a^T a of the pixels, so no residual is computed.
     columns = np.ascontiguousarray(density.T)
     n, half_square = len(density), 0.5 * float((density**2).sum()) / len(density)
     a = np.empty((2, n))
