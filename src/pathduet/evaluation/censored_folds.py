@@ -15,7 +15,7 @@ from pathduet.evaluation.censoring import brier_contributions, interval_survival
 from pathduet.evaluation.patient_average import CASE_SHARES
 from pathduet.evaluation.predictions import at_unit, has_slides, with_outcome
 
-#: Both metrics look at the time up to this quantile of the training times: a discrete-time model with quartile
+#: Both metrics cover the time up to this quantile of the training times: a discrete-time model with quartile
 #: intervals predicts nothing beyond.
 HORIZON_QUANTILE = 0.75
 _GRID = 50

@@ -16,7 +16,7 @@ OUTPUTS = ("p_", "p10_", "p20_", "h_", "h10_", "h20_", "risk", "prediction")
 
 
 def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Average the slides of each patient: probabilities, hazards and predicted values, and risks as :func:`mean_risk` says.
+    """Average the slides of each patient: probabilities, hazards and predicted values; for risks see :func:`mean_risk`.
 
     Returns
     -------

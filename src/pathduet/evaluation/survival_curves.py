@@ -21,7 +21,7 @@ GROUPS = {"median": ("low risk", "high risk"), "tertiles": ("low risk", "middle"
 
 
 def risk_cuts(risk: np.ndarray) -> dict[str, Any]:
-    """Return the risks' ``median`` (float) and ``tertiles`` (two floats) as cut points; None without finite risks."""
+    """Return cut points of risks: ``median`` (float), ``tertiles`` (two floats); None if no risk is finite."""
     finite = risk[np.isfinite(risk)]
     if len(finite) == 0:
         return {"median": None, "tertiles": None}

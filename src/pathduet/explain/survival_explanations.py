@@ -374,7 +374,7 @@ def _known_patients(task: Task, results_of: Mapping[str, Sequence[FoldResult]]) 
 def _cut_parts(
     run: TaskRun, part: str, model: str, folds: Sequence[FoldResult]
 ) -> list[tuple[pd.DataFrame, Mapping[str, Any]]]:
-    """Return (predictions, cuts) to pool: each fold with its own cuts, external cohorts with their ensemble's."""
+    """Return (predictions, cuts) to pool: folds with their own cuts, external cohorts with the ensemble's."""
     if part != "external":
         return [(result.patients, result.risk_cuts) for result in folds if result.risk_cuts]
     path = run.results.ensemble(run.task.name, model) / PREDICTIONS

@@ -176,7 +176,7 @@ class _Run:
     def _maps(
         self, slide: SlideRow, folder: Path, answer: Mapping[str, Any], expression: NewExpression | None
     ) -> dict[str, list[SlideMaps]]:
-        """Return the folds' maps of all tasks that have any, or only the first task's (for the page) without heatmaps."""
+        """Return the folds' maps of all tasks that have any; without heatmaps only the first task's."""
         rows = {
             fold: one.row_for(slide.patient_id, slide.slide_id)
             for fold, one in (expression.folds.items() if expression else ())

@@ -17,7 +17,7 @@ KIND = "tertiles"
 
 
 def training_risks(folder: Path) -> list[float]:
-    """Return the risks that a fold's survival model predicts for its training patients, ascending (slides averaged)."""
+    """Return a fold's predicted risks of its own training patients, ascending (slides averaged)."""
     table = average_patients(read_predictions(folder / TRAINING_PREDICTIONS))
     return sorted(float(risk) for risk in table["risk"])
 

@@ -89,7 +89,7 @@ def _need(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def embedding(coordinates: pd.DataFrame, about: About) -> Figure:
-    """Test patients of each fold in the plane: a row per model, a column per fold, coloured by class or value.
+    """Test patients of each fold in the plane: a row per model, a column per fold, colour by class or value.
 
     Parameters
     ----------
@@ -386,7 +386,7 @@ def risk_groups(patients: pd.DataFrame, about: About, part: str = "test", split:
 
 
 def calibration(table: pd.DataFrame, about: About) -> Figure:
-    """Predicted against observed event-free share: a column per horizon, a row for test and one for external patients."""
+    """Predicted against observed event-free share: columns are horizons, rows test and external patients."""
     table = _need(
         table[table["group"].notna() & (table["group"] > 0)] if "group" in table else table.iloc[:0]
     )

@@ -195,7 +195,7 @@ def _no_table(found: Findings, name: str, title: str) -> Block:
 
 
 def gain_message(found: Findings, name: str, rows: pd.DataFrame) -> str:
-    """Return whether the networks beat the clinical reference, with the certainty that the intervals allow; empty without networks."""
+    """Return whether the networks beat the clinical reference, as far as the intervals allow; empty without networks."""
     metric = metric_names(found.task_of(name))[0]
     reference = gain_over(rows)
     if not reference:
