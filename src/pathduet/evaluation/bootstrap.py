@@ -1,11 +1,11 @@
 """95 % intervals by resampling patients.
 
-Within each fold its test patients are drawn with replacement, the fold's metric is computed on the draw, and
-the folds' values are averaged: the interval of exactly the mean that a table shows. Scores of different
+Within each fold, test patients are drawn with replacement, the fold's metric is computed on the draw, and
+the folds' values are averaged: the interval is that of the mean that a table shows. Scores of different
 folds come from different models and need not share a scale, so they are never ranked against each other, as
-one pooled AUC or C-index would do. Slides follow their patient (a cluster bootstrap), because two slides of one
-patient are no independent cases. The interval (percentiles of the replicates) covers the choice of test patients;
-what another training set would have changed shows in the spread over folds, not here.
+a pooled AUC or C-index would. Slides follow their patient (a cluster bootstrap), because two slides of one
+patient are not independent. The interval (percentiles of the replicates) covers the choice of test patients;
+the effect of another training set shows in the spread over folds, not here.
 
 A replicate is a vector of counts (how often each patient was drawn), so all replicates of a metric are a few
 matrix products.
@@ -25,7 +25,7 @@ from pathduet.evaluation.predictions import at_unit, class_names, label_indices,
 from pathduet.evaluation.survival_metrics import comparable_pairs
 
 LEVEL = 0.95
-#: Share of replicates that must be defined for an interval or a test.
+#: Minimum share of replicates that must be defined for an interval or a test.
 LEAST_DEFINED = 0.5
 _BLOCK = 2**24
 
@@ -71,7 +71,7 @@ def weighted_average_precision(positive: np.ndarray, score: np.ndarray, weight: 
     order = np.argsort(-score, kind="stable")
     score, positive, weight = score[order], positive[order], weight[:, order]
     up = weight * positive
-    # a threshold takes all cases of a score or none
+    # a threshold includes all cases with the same score or none
     last = np.searchsorted(-score, -score, side="right") - 1
     precision = _divide(up.cumsum(axis=1), weight.cumsum(axis=1))[:, last]
     return _divide(np.where(up > 0, up * precision, 0).sum(axis=1), up.sum(axis=1))
@@ -177,7 +177,7 @@ def regression_replicates(
 
 
 def _mean_ranks(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return each case's mean rank under each row of `weight`, but for a constant; shape (R, n)."""
+    """Return each case's mean rank under each row of `weight`, up to a constant; shape (R, n)."""
     order = np.argsort(values, kind="stable")
     known = values[order]
     below = np.concatenate([np.zeros((len(weight), 1)), weight[:, order].cumsum(axis=1)], axis=1)
@@ -212,8 +212,8 @@ def replicates(
     Returns
     -------
     dict of str to (resamples,) array
-        NaN where a replicate leaves a metric undefined. IPCW C-index and integrated Brier score are there if the table
-        holds each case's share in them (:func:`pathduet.evaluation.censored_folds.with_shares`).
+        NaN where a replicate leaves a metric undefined. IPCW C-index and integrated Brier score are included if
+        the table holds each case's share in them (:func:`pathduet.evaluation.censored_folds.with_shares`).
     """
     rows = labelled(at_unit(predictions, unit), task)
     if rows.empty:
@@ -294,10 +294,10 @@ def mean_interval(
     Parameters
     ----------
     parts : sequence of sequences of DataFrame
-        The predictions of each fold's trainings, which are about the same patients.
+        The predictions of each fold's trainings, all on the same patients.
     shared : bool
-        False: every fold has its own test patients, drawn independently. True: the folds' models saw
-        the same patients (an external cohort), so one draw serves them all.
+        False: every fold has its own test patients, drawn independently. True: the folds' models predict
+        the same patients (an external cohort), so all share one draw.
     """
     if not parts or resamples < 1:
         return dict.fromkeys(metric_names(task))
@@ -309,7 +309,7 @@ def mean_interval(
 def draws(
     parts: Sequence[pd.DataFrame], task: Task, resamples: int, seed: int, shared: bool
 ) -> list[pd.DataFrame]:
-    """Return one draw a part: independent ones, or one and the same if the parts share their patients."""
+    """Return one draw per part, or the same draw for all if the parts share their patients."""
     if shared:
         return [draw(parts, task, resamples, seed)] * len(parts)
     return [draw([part], task, resamples, [seed, i]) for i, part in enumerate(parts)]

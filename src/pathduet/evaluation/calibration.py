@@ -1,9 +1,9 @@
-"""Calibration of one fold's predictions: whether a stated probability happens as often as it says, a value is as large.
+"""Calibration of one fold's predictions: how well probabilities and values match the observations.
 
-Brier score (Monthly Weather Review 1950) and expected calibration error (Naeini et al., AAAI 2015), a class against the
-rest, of two classes the positive one; for survival, at each inner edge of the model's intervals, the mean predicted survival against Kaplan-Meier's, and the
-calibration slope (Cox, Biometrika 1958: 1 = right spread, below 1 = too extreme); for values, slope and intercept of the observed
-on the predicted ones, and the mean of both in groups of similar predictions.
+Brier score (Monthly Weather Review 1950) and expected calibration error (Naeini et al., AAAI 2015), each class against the rest,
+or only the positive one of two classes; for survival, at each inner edge of the model's intervals, the mean predicted survival
+against Kaplan-Meier's, and the calibration slope (Cox, Biometrika 1958: 1 = right spread, below 1 = too extreme); for values,
+slope and intercept of observed on predicted values, and the mean of both in groups of similar predictions.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from pathduet.evaluation.predictions import (
 )
 
 BINS = 10
-#: Groups of like predicted values, and the fewest cases of one.
+#: Number of groups of similar predicted values, and the minimum number of cases in each.
 GROUPS, LEAST_IN_GROUP = 4, 5
 
 
 def expected_calibration_error(happened: np.ndarray, probability: np.ndarray, bins: int = BINS) -> float:
-    """Return the mean distance of stated and observed frequency over bins of equal width, weighted by their cases.
+    """Return the mean distance of predicted and observed frequency over equal-width bins, weighted by their cases.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def expected_calibration_error(happened: np.ndarray, probability: np.ndarray, bi
 
 
 def classification_calibration(predictions: pd.DataFrame, task: Task, unit: str) -> list[dict[str, Any]]:
-    """Return Brier score and expected calibration error of each class, or the positive one; empty without a labelled case."""
+    """Return Brier score and expected calibration error of each class, or the positive one; empty without labelled cases."""
     rows = labelled(at_unit(predictions, unit), task)
     if rows.empty or not np.isfinite(probabilities(rows)).all():
         return []
@@ -54,7 +54,7 @@ def classification_calibration(predictions: pd.DataFrame, task: Task, unit: str)
     found = []
     for k, name in enumerate(class_names(rows)):
         if task.is_binary and name != task.positive:
-            continue  # its probability is what the other leaves
+            continue  # its probability is 1 minus the other's
         happened = truth == k
         found.append(
             {"of": name, "measure": "brier", "value": float(((probability[:, k] - happened) ** 2).mean())}
@@ -90,10 +90,10 @@ def survival_calibration(
     found = []
     for k, days in enumerate(edges):
         if days > time.max():
-            continue  # nobody was followed for so long: nothing observed to compare with
+            continue  # nobody was followed that long: nothing to compare with
         values = {"predicted survival": survival[:, k].mean(), "observed survival": curve.predict(days)}
         values["predicted - observed"] = values["predicted survival"] - values["observed survival"]
-        # the edges differ from fold to fold, so they are named by their place
+        # the edges differ from fold to fold, so they are named by position
         values = {"days": days, **values}
         found += [{"of": f"edge {k + 1}", "measure": m, "value": float(v)} for m, v in values.items()]
     slope = calibration_slope(time, event, survival[:, -1])
@@ -103,7 +103,7 @@ def survival_calibration(
 
 
 def calibration_slope(time: np.ndarray, event: np.ndarray, survival: np.ndarray) -> float | None:
-    """Return the Cox coefficient of log(-log S) of the predicted survival; None where it cannot be fitted."""
+    """Return the Cox coefficient of log(-log S) of the predicted survival; None if it cannot be fitted."""
     from lifelines import CoxPHFitter
     from lifelines.exceptions import ConvergenceError
 
@@ -120,8 +120,8 @@ def calibration_slope(time: np.ndarray, event: np.ndarray, survival: np.ndarray)
 def regression_calibration(predictions: pd.DataFrame, task: Task, unit: str) -> list[dict[str, Any]]:
     """Return slope and intercept of the observed on the predicted values, and the means of both in groups of similar predictions.
 
-    Groups are quantiles of the predictions, at most :data:`GROUPS`, each with :data:`LEAST_IN_GROUP` cases or more. Empty for
-    fewer than three labelled cases, or predictions that are all alike or not finite.
+    Groups are quantiles of the predictions, at most :data:`GROUPS`, each with at least :data:`LEAST_IN_GROUP` cases. Empty
+    for fewer than three labelled cases, or for predictions that are constant or not finite.
     """
     rows = labelled(at_unit(predictions, unit), task)
     observed, predicted = (rows[name].to_numpy(dtype=float) for name in ("value", "prediction"))
@@ -136,7 +136,7 @@ def regression_calibration(predictions: pd.DataFrame, task: Task, unit: str) -> 
     n_groups = min(GROUPS, len(rows) // LEAST_IN_GROUP)
     for g, members in enumerate(np.array_split(order, n_groups) if n_groups > 1 else []):
         means = {"predicted": predicted[members].mean(), "observed": observed[members].mean()}
-        # their limits differ from fold to fold, so they are named by their place
+        # the groups' limits differ from fold to fold, so they are named by position
         found += [{"of": f"group {g + 1}", "measure": m, "value": float(v)} for m, v in means.items()]
     return found
 
@@ -144,7 +144,7 @@ def regression_calibration(predictions: pd.DataFrame, task: Task, unit: str) -> 
 def calibration_rows(
     predictions: pd.DataFrame, task: Task, unit: str, edges: Sequence[float] | None
 ) -> list[dict[str, Any]]:
-    """Return of, measure and value of one fold's predictions; empty where there is nothing to calibrate."""
+    """Return of, measure and value of one fold's predictions; empty if nothing can be calibrated."""
     unit = unit if has_slides(predictions) else "patient"
     if task.kind == "survival":
         return survival_calibration(predictions, unit, edges) if edges else []

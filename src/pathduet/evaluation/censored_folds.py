@@ -1,7 +1,7 @@
 """Each case's share in the metrics that correct for censoring, from the predictions of all folds.
 
 Both metrics need the training part's censoring distribution. A fold's training part is the other folds' test parts, so
-the survival times of the other folds' predictions, of whichever models, are those of its training patients.
+the survival times in the other folds' predictions, of any model, are those of its training patients.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathduet.evaluation.censoring import brier_contributions, interval_survival
 from pathduet.evaluation.patient_average import CASE_SHARES
 from pathduet.evaluation.predictions import at_unit, has_slides, with_outcome
 
-#: Both metrics look at the time up to this quantile of the training times: a discrete-time model with quartile
-#: intervals says nothing beyond.
+#: Both metrics cover the time up to this quantile of the training times: a discrete-time model with quartile
+#: intervals predicts nothing beyond.
 HORIZON_QUANTILE = 0.75
 _GRID = 50
 
 
 def survival_times(predictions: Mapping[tuple[str, int], pd.DataFrame]) -> dict[int, pd.DataFrame]:
-    """Return survival_days and event by patient_id of each fold's test part, of all models together."""
+    """Return survival_days and event by patient_id of each fold's test part, from all models together."""
     parts: dict[int, list[pd.DataFrame]] = {}
     for (_, fold), table in predictions.items():
         rows = with_outcome(at_unit(table, "patient"))
@@ -37,7 +37,7 @@ def with_shares(
     training: pd.DataFrame | None,
     edges: Sequence[float] | None,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return one fold's predictions, a row a case, with ``ipcw_weight`` and ``brier``, and why one of them is empty.
+    """Return one fold's predictions, one row per case, with ``ipcw_weight`` and ``brier``, and why one is empty.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ def _outcome(time: Floats, event: Floats) -> NDArray:
 
 
 def _not_censored(train_time: Floats, train_event: Floats, at: Floats) -> Floats:
-    """Return G(t), the training part's probability not to be censored by `at`; 0 beyond the last training time's drop."""
+    """Return G(t), the training part's probability of no censoring by `at`; 0 beyond the last training time's drop."""
     from sksurv.nonparametric import CensoringDistributionEstimator
 
     estimator = CensoringDistributionEstimator().fit(_outcome(train_time, train_event))
@@ -43,9 +43,9 @@ def ipcw_weights(
     Parameters
     ----------
     train_time, train_event : (m,) arrays
-        The part that the censoring distribution is taken from.
+        The part from which the censoring distribution is estimated.
     time, event : (n,) arrays
-        Days, and 1 = it happened.
+        Days, and 1 = event.
     horizon : float
         Days; must not lie beyond the training part's follow-up.
     """
@@ -102,7 +102,7 @@ def brier_contributions(
     if (at_day <= 0).any():
         raise ValueError("nobody of the training part is under observation at the last day")
     happened = (time[:, None] <= days[None, :]) & (event[:, None] == 1)
-    # an event after the last training follow-up has no weight; sksurv calls it infinite censoring odds
+    # an event after the last training follow-up has no weight; sksurv assigns it infinite censoring odds
     weight_happened = np.divide(1.0, at_event, out=np.zeros(len(time)), where=at_event > 0)
     free = time[:, None] > days[None, :]
     score = survival**2 * happened * weight_happened[:, None] + (1 - survival) ** 2 * free / at_day[None, :]
@@ -113,7 +113,7 @@ def brier_contributions(
 def interval_survival(hazards: Floats, edges: Floats, days: Floats) -> Floats:
     """Return survival curves of a discrete-time model at days up to its last edge.
 
-    Within an interval the hazard is taken to be constant (S is log-linear); the last interval is open, so nothing is
+    The hazard is assumed constant within an interval (S is log-linear); the last interval is open, so nothing is
     known beyond its edge.
 
     Parameters

@@ -1,9 +1,9 @@
 """Metrics of class predictions (scikit-learn).
 
-Of two classes, sensitivity, specificity, F1 and average precision are about the positive one. Of more, they are averages over the
-classes that have test cases (macro). A class without one has no sensitivity, and calling it zero (or one) would be a number
-nobody measured; the classes left out stand in the notes. Balanced accuracy, the mean of the classes' sensitivities, is macro
-sensitivity where there are more than two.
+Of two classes, sensitivity, specificity, F1 and average precision describe the positive one. Of more, they are averages over the
+classes that have test cases (macro). A class without test cases has no sensitivity, and setting it to zero (or one) would report
+a number that nobody measured; the notes list the classes left out. Balanced accuracy, the mean of the classes' sensitivities, is
+macro sensitivity where there are more than two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLASSIFICATION_METRICS = (
 
 
 def classification_metrics(ordered: bool = False) -> tuple[str, ...]:
-    """Return the metrics of a classification; where classes are ordered, quadratic weighted kappa is one of them."""
+    """Return the metrics of a classification; ordered classes add quadratic weighted kappa."""
     return (*CLASSIFICATION_METRICS, "quadratic_kappa") if ordered else CLASSIFICATION_METRICS
 
 
@@ -33,7 +33,7 @@ def classification_scores(
 ) -> Scores:
     """Return the metrics of :func:`classification_metrics` and the confusion matrix; AUC is one-vs-rest.
 
-    The predicted class is the most probable one, the first of equals.
+    The predicted class is the most probable one; the first of several equally probable.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def classification_scores(
     classes : list of str, length K
         Class names.
     positive : int, optional
-        Of two classes, the index of the one that the metrics are about; None: macro averages.
+        Of two classes, the index of the one that the metrics describe; None: macro averages.
     ordered : bool
         Whether the classes are steps of a scale.
     """
@@ -111,7 +111,7 @@ def _macro(
 def _of_positive(
     truth: np.ndarray, probability: np.ndarray, predicted: np.ndarray, classes: list[str], positive: int
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the metrics of two classes, about the positive one, and why some are undefined."""
+    """Return the metrics of two classes, for the positive one, and why some are undefined."""
     from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
     happened, called = truth == positive, predicted == positive
@@ -134,7 +134,7 @@ def _of_positive(
 def _quadratic_kappa(
     truth: np.ndarray, predicted: np.ndarray, classes: list[str]
 ) -> tuple[float | None, str]:
-    """Return kappa with weights growing as the square of the distance in steps, or why it is undefined."""
+    """Return quadratic weighted kappa, or why it is undefined."""
     from sklearn.metrics import cohen_kappa_score
 
     if len({*truth, *predicted}) == 1:

@@ -1,4 +1,4 @@
-"""What a results folder holds of a table's models: predictions, metrics, and why there are none."""
+"""Predictions and metrics of a table's models, collected from a results folder, with reasons for gaps."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class Collected:
     ----------
     task : Task
     models : list of str
-        Those that a table shows, in its order.
+        Models that the table shows, in its order.
     n_folds : int
     external : bool
-        Whether the predictions are of the external cohorts.
+        Whether the predictions are on the external cohorts.
     truth : DataFrame, optional
-        Labels of these cohorts' patients, which predictions of them come without.
+        Labels of these cohorts' patients; their predictions contain none.
     seeds : int
         Trainings of a network on each fold.
     catalogue : mapping of str to Model
-        The run's, which says what is a network.
+        The run's; it tells which models are networks.
     predictions : dict of (model, fold) to DataFrame
-        Of the models, and of those that they are compared with; of several trainings the first's.
+        Of the models and of those they are compared with; with several trainings, the first's.
     repeats : dict of (model, fold) to list of DataFrame
-        Of the further trainings.
+        Predictions of the further trainings.
     metrics : dict of (model, fold) to dict
         From :func:`~pathduet.evaluation.fold_metrics.evaluate_predictions`; the fold may be ``"ensemble"``.
     failures : dict of (model, fold) to str
-        Why there are no predictions or no metrics.
+        Why predictions or metrics are missing.
     """
 
     task: Task
@@ -60,7 +60,7 @@ class Collected:
     failures: dict[tuple[str, int | str], str] = field(default_factory=dict)
 
     def add_predictions(self, results: Results, models: Sequence[str]) -> None:
-        """Read the predictions of models in every fold; those that cannot be read get their reason."""
+        """Read the predictions of models in every fold; record a reason for each that cannot be read."""
         for model in models:
             seeds = range(self.seeds if named(model, self.catalogue).is_network else 1)
             for fold in range(self.n_folds):
@@ -74,7 +74,7 @@ class Collected:
                 self.repeats[(model, fold)] = tables[1:]
 
     def trainings(self, model: str, fold: int) -> list[pd.DataFrame]:
-        """Return the predictions of every training of a model that has some in a fold."""
+        """Return the predictions of every training of a model that has predictions in a fold."""
         return [self.predictions[(model, fold)], *self.repeats.get((model, fold), ())]
 
     def _read(self, results: Results, model: str, fold: int, seed: int) -> pd.DataFrame | str:
@@ -87,14 +87,14 @@ class Collected:
 
 
 def _read(folder: Path) -> pd.DataFrame | str:
-    """Return a fold's predictions, or why there are none."""
+    """Return a fold's predictions, or why they are missing."""
     if not folder.is_dir():
         return "not run, or the training failed (no folder)"
     try:
         return read_predictions(folder / PREDICTIONS)
     except FileNotFoundError:
         return f"the training left no predictions (no {PREDICTIONS})"
-    # a broken table (pandas' ParserError is a ValueError) costs its fold only
+    # a broken table (pandas' ParserError is a ValueError) loses only its fold
     except (OSError, ValueError) as error:
         raise_machine_fault(error, str(folder))
         return f"cannot be read: {type(error).__name__}: {str(error)[:200]}"
@@ -120,7 +120,7 @@ def collect(
 def read_metrics(results: Results, table: str) -> dict[tuple[str, str, int | str], dict[str, Any]]:
     """Return the metrics of a table's models by task, model and fold (a number, or ``"ensemble"``).
 
-    A model without metrics has ``failed``, the reason, in place of them.
+    A model without metrics has ``failed``, the reason, instead.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Two runs against each other: which settings differ, and each model's paired difference on the patients of both."""
+"""Comparison of two runs: which settings differ, and each model's paired difference on the patients of both."""
 
 from __future__ import annotations
 

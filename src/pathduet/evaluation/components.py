@@ -1,8 +1,9 @@
-"""Principal components of expression and of slides' mean features: few enough columns for a regression on some hundred patients.
+"""Principal components of expression and of slides' mean features: few enough for regressions on a few hundred patients.
 
-Of the expression, all genes of the subspaces' lists that are measured enter, selected or not, scaled by the training part; of slides, the
-features' means over a slide's tiles at each magnification, then over a patient's slides, of variance 1 in the training part. Where a model reads
-both, either has the same total variance. The components are the training patients' (50 of them, or fewer), each of variance 1 there.
+For expression, all measured genes of the subspaces' lists are used, selected or not, scaled by the training part; for slides, the
+features' means over a slide's tiles at each magnification, then over a patient's slides, with variance 1 in the training part. If
+a model reads both, each has the same total variance. The components are the training patients' (at most 50), each with variance 1
+there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ COMPONENTS = 50
 
 
 def patient_expression(path: str | PathLike[str]) -> pd.DataFrame:
-    """Return a fold's scaled values, shape (patients, genes): the mean of each patient's samples, by patient_id, sorted."""
+    """Return a fold's scaled values (patients, genes): each patient's mean over samples, sorted by patient_id."""
     obs, values = read_values(path)
     table = pd.DataFrame(values.astype(np.float64), index=obs["patient_id"].astype(str))
     return table.groupby(level=0).mean().rename_axis("patient_id")
@@ -39,7 +40,7 @@ def patient_features(slides: pd.DataFrame, magnifications: Sequence[str]) -> pd.
     slides : DataFrame
         ``slide_id``, ``patient_id`` and ``features`` (path), as from :func:`pathduet.features.feature_file.usable_slides`.
     magnifications : sequence of str
-        Which ones are read.
+        Which magnifications to read.
 
     Raises
     ------
@@ -65,15 +66,15 @@ class Components:
     Attributes
     ----------
     train : DataFrame
-        Of the training patients.
+        Components of the training patients.
     scales : dict of str to (width,) array
-        What each modality's columns are multiplied with.
+        Factors for each modality's columns.
     fitted : PCA or None
         None where there are fewer than three patients.
     count : int
-        Components that vary; what others say is rounding.
+        Number of components that vary; the others are rounding errors.
     notes : dict of str to str
-        How many components of how many columns.
+        How many components were made from how many columns.
     """
 
     train: pd.DataFrame
@@ -81,12 +82,12 @@ class Components:
     fitted: Any
     count: int
     notes: dict[str, str] = field(default_factory=dict)
-    #: Of a Cox or ridge regression, per patient; stronger than a covariate's, for 50 columns.
+    #: Penalty of a Cox or ridge regression, per patient; stronger than for covariates, for 50 columns.
     penalty: float = 0.1
 
     @classmethod
     def of(cls, read: pd.DataFrame) -> Components:
-        """Return those of the training patients (rows); columns are ``expression`` and ``slides`` at the first level, as from :func:`joined`."""
+        """Return the components of the training patients (rows); first-level columns ``expression`` and ``slides``, as from :func:`joined`."""
         from sklearn.decomposition import PCA
 
         empty = pd.DataFrame(index=read.index)
@@ -108,24 +109,24 @@ class Components:
         )
 
     def standardised(self, read: pd.DataFrame) -> pd.DataFrame:
-        """Return patients' components, each of variance 1 in the training part."""
+        """Return patients' components, scaled to variance 1 in the training part."""
         if self.fitted is None or read.empty:
             return pd.DataFrame(index=read.index)
         values = self.fitted.transform(self._scaled(read))[:, : self.count]
         return pd.DataFrame(values, read.index, [f"component {i + 1}" for i in range(values.shape[1])])
 
     def missing(self, read: pd.DataFrame) -> dict[str, str]:
-        """Return no notes: who is predicted has all that is read."""
+        """Return no notes: every predicted patient has all inputs."""
         return {}
 
 
 def joined(**read: pd.DataFrame) -> pd.DataFrame:
-    """Return the patients that all tables have, by modality: the tables side by side under their names."""
+    """Return the patients that are in all tables: the tables side by side, under the modalities' names."""
     return pd.concat(read, axis=1, join="inner").sort_index()
 
 
 def _scale(part: pd.DataFrame, each: bool) -> NDArray[np.float64]:
-    """Return factors that give columns a total variance of 1; with `each`, columns that vary have the same variance."""
+    """Return factors that scale the total variance to 1; with `each`, all varying columns get the same variance."""
     variance = part.to_numpy().var(axis=0)
     varies = variance > 1e-12
     factors = (

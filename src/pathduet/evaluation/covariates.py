@@ -1,10 +1,10 @@
-"""Covariates as numbers, centred and scaled by the training part: what the clinical models read.
+"""Covariates as numbers, centred and scaled by the training part: the input of the clinical models.
 
-A numeric covariate enters as it is; an ordered one as the number of its step (one degree of freedom, so that small folds carry
-it); a categorical one as indicators of the training part's categories, the first in sorted order being the reference. A model is
-fitted on the training patients that have all covariates; a predicted patient's missing value, or a category that no training
-patient has, is replaced by the training mean (it then says nothing), so that every model is scored on the same patients. A
-covariate that is constant or absent in the training part is left out. All of it stands in the notes.
+A numeric covariate is used as it is; an ordered one as the number of its step (one degree of freedom, which small folds can
+support); a categorical one as indicators of the training part's categories, the first in sorted order being the reference. A
+model is fitted on the training patients that have all covariates; a predicted patient's missing value, or a category that no
+training patient has, is replaced by the training mean (so it has no effect), so that every model is scored on the same patients.
+A covariate that is constant or absent in the training part is left out. The notes record all of this.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def covariate_values(
     patients : DataFrame
         Indexed by patient_id, cells as text, None where empty.
     covariates : mapping
-        Column to its kind, or to ``{kind, title, levels}``, as the configuration has them.
+        Column to its kind, or to ``{kind, title, levels}``, as in the configuration.
     tasks : iterable of Task
         An ordered covariate without levels takes the classes of an ordered task on its column.
 
@@ -45,7 +45,7 @@ def covariate_values(
     Raises
     ------
     InputError
-        Listing every cell that is not what it should be, and every ordered covariate whose order cannot be told.
+        Listing every invalid cell, and every ordered covariate whose order is unknown.
     """
     tasks, problems = list(tasks), Problems()
     columns: dict[str, pd.Series] = {}
@@ -86,7 +86,7 @@ def _steps(
     tasks: Iterable[Task],
     problems: Problems,
 ) -> pd.Series:
-    """Return each patient's step, counted from 0, of levels that are listed, a task's classes, or told by their numbers."""
+    """Return each patient's step, counted from 0; levels come from the configuration, the task or their numbers."""
     own = next((task for task in tasks if task.ordered and task.column == name), None)
     if levels:
         steps = [str(level) for level in levels]
@@ -113,11 +113,11 @@ class Covariates:
     Attributes
     ----------
     train : DataFrame
-        Standardised, of the training patients that have them all.
+        Standardised covariates of the training patients that have them all.
     centre, scale : Series
-        By column of `train`.
+        Per column of `train`.
     categories : dict of str to list of str
-        Of each categorical covariate that is used; the first is the reference.
+        Categories of each categorical covariate that is used; the first is the reference.
     names : list of str
         Covariates that are used.
     notes : dict of str to str
@@ -130,12 +130,12 @@ class Covariates:
     categories: dict[str, list[str]]
     names: list[str]
     notes: dict[str, str] = field(default_factory=dict)
-    #: Of a Cox or ridge regression, per patient; a light one, for one column a covariate.
+    #: Penalty of a Cox or ridge regression, per patient; light, for one column per covariate.
     penalty: float = 0.01
 
     @classmethod
     def of(cls, values: pd.DataFrame) -> Covariates:
-        """Return those of the training patients (rows), of values as :func:`covariate_values` reads them."""
+        """Return the covariates of the training patients (rows), from values of :func:`covariate_values`."""
         notes: dict[str, str] = {}
         constant = [str(name) for name in values if values[name].nunique() < 2]
         if constant:
@@ -151,7 +151,7 @@ class Covariates:
         return cls((numbers - centre) / scale, centre, scale, categories, names, notes)
 
     def standardised(self, values: pd.DataFrame) -> pd.DataFrame:
-        """Return patients' covariates in the training part's units, missing ones as its mean."""
+        """Return patients' covariates in the training part's units; missing values become its mean."""
         numbers = _indicated(values[self.names], self.categories)
         return ((numbers - self.centre) / self.scale).fillna(0.0)
 
@@ -173,7 +173,7 @@ class Covariates:
 
 
 def _indicated(values: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Return values as numbers: a categorical covariate as indicators of all categories but the first, NaN where it has none."""
+    """Return values as numbers: a categorical covariate as indicators of all categories but the first, NaN where missing."""
     columns: dict[str, pd.Series] = {}
     for name in values:
         if name not in categories:

@@ -20,7 +20,7 @@ class CoxModel:
     ----------
     inputs : Inputs
     coefficients : Series or None
-        By column; None where nothing could be fitted (the inputs' notes say why).
+        Per column; None where nothing could be fitted (the inputs' notes say why).
     """
 
     inputs: Inputs
@@ -28,11 +28,11 @@ class CoxModel:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it has learned anything."""
+        """Whether the model could be fitted."""
         return self.coefficients is not None
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return ``risk``, the log partial hazard (higher = worse); NaN where the model could not be fitted."""
+        """Return ``risk``, the log partial hazard (higher = worse); NaN if the model could not be fitted."""
         risk = np.full(len(rows), np.nan)
         if self.coefficients is not None and len(rows):
             risk = self.inputs.standardised(rows).to_numpy() @ self.coefficients.to_numpy()
@@ -51,7 +51,7 @@ def fit_cox(inputs: Inputs, truth: pd.DataFrame) -> CoxModel:
     Returns
     -------
     CoxModel
-        Never raises for poor data: where nothing can be fitted, it carries no coefficients and a note.
+        Never raises for poor data: if nothing can be fitted, it has no coefficients and a note.
     """
     from lifelines import CoxPHFitter
     from lifelines.exceptions import ConvergenceError

@@ -11,14 +11,14 @@ from pathduet.core.errors import InputError, Problem
 from pathduet.evaluation.patient_average import OUTPUTS, mean_risk
 from pathduet.evaluation.predictions import class_names, evaluated_part
 
-#: Stands in place of a fold's number.
+#: Replaces a fold's number.
 ENSEMBLE = "ensemble"
 
 
 def ensemble_predictions(folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the mean prediction of the folds' models on the same (external) slides.
 
-    Probabilities, hazards and predicted values are averaged, risks as :func:`~pathduet.evaluation.patient_average.mean_risk` says.
+    Probabilities, hazards and predicted values are averaged; for risks see :func:`~pathduet.evaluation.patient_average.mean_risk`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Metrics of arrays with 95 % intervals: what the tables show of one fold, for predictions from anywhere."""
+"""Metrics of arrays with 95 % intervals: the tables' numbers for one fold, for predictions of any source."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def classification_estimates(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Return AUC, average precision, accuracy and their like of predicted classes.
+    """Return AUC, average precision, accuracy and the other metrics of predicted classes.
 
     Parameters
     ----------
@@ -49,11 +49,11 @@ def classification_estimates(
         Index of each case's class.
     probability : (n, classes) array
     positive : int, optional
-        Of two classes, the one that sensitivity, F1 and average precision are about; without it, means over the classes.
+        Of two classes, the one that sensitivity, F1 and average precision describe; if omitted, means over the classes.
     ordered : bool
         Whether the classes are steps of a scale: adds the quadratic kappa.
     patients : sequence of str, optional
-        Patient of each case. The bootstrap draws patients, their cases follow; by default each case is a patient.
+        Patient of each case. The bootstrap draws patients with their cases; by default each case is a patient.
     resamples, seed : int
         Of the bootstrap.
 
@@ -136,7 +136,7 @@ def regression_estimates(
     Parameters
     ----------
     truth, prediction : (n,) arrays
-        In one unit, which is that of the error.
+        In the same unit, which is also that of the error.
     patients, resamples, seed
         See :func:`classification_estimates`.
 
@@ -173,7 +173,7 @@ def _estimates(
     resamples: int,
     seed: int,
 ) -> dict[str, Estimate]:
-    """Return each metric with its interval over drawn patients, sorted by their ids."""
+    """Return each metric with its bootstrap interval; patients are sorted by id."""
     names, place = np.unique(
         np.arange(cases) if patients is None else np.asarray(patients), return_inverse=True
     )

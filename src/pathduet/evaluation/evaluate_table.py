@@ -35,8 +35,8 @@ def evaluate_table(
 ) -> pd.DataFrame:
     """Write a table's metrics and files, and return it.
 
-    Files: the metrics as JSON, the table as TSV, Markdown, HTML and SVG; of an external table also the predictions of every
-    model's ensemble. What is not there or failed is a hole with its reason.
+    Files: the metrics as JSON, the table as TSV, Markdown, HTML and SVG; for an external table also the predictions of
+    every model's ensemble. Missing or failed results leave a hole with its reason.
 
     Parameters
     ----------
@@ -44,18 +44,19 @@ def evaluate_table(
         Which table.
     rows : sequence of mapping
         ``task`` and ``model`` of each row; in a table of variations also ``group`` (rows that are compared with each other),
-        ``title`` and ``base`` (the model that is varied). A model that stands in two groups has a row in both.
+        ``title`` and ``base`` (the model that is varied). A model in two groups has a row in both.
     settings : mapping
-        ``protocol``, ``seed``, ``bootstrap`` (number of resamples), ``seeds`` (trainings of a network on a fold); ``tasks`` (by name, as :meth:`~pathduet.cohort.tasks.Task.to_plain`
-        leaves them); ``catalogue`` (what :func:`~pathduet.catalogue.catalogue_of` reads); ``published`` (see
-        :func:`~pathduet.evaluation.published_numbers.published_numbers`); where there is one, ``gain_over`` (see
+        ``protocol``, ``seed``, ``bootstrap`` (number of resamples), ``seeds`` (trainings of a network on a fold); ``tasks`` (by
+        name, as :meth:`~pathduet.cohort.tasks.Task.to_plain` returns them); ``catalogue`` (what
+        :func:`~pathduet.catalogue.catalogue_of` reads); ``published`` (see
+        :func:`~pathduet.evaluation.published_numbers.published_numbers`); optionally ``gain_over`` (see
         :func:`~pathduet.catalogue.reference_model`) and ``left_out`` (models that the run cannot train).
 
     Returns
     -------
     DataFrame
-        Columns of :func:`pathduet.evaluation.tables.result_table`; rows of groups have `group` before them. Holm's correction is
-        over all tests of the table.
+        Columns of :func:`pathduet.evaluation.tables.result_table`; rows of groups start with `group`. Holm's correction covers
+        all tests of the table.
     """
     grouped = any(row.get("group") for row in rows)
     parts: list[pd.DataFrame] = []
@@ -104,14 +105,14 @@ def _summarise(
     catalogue: Mapping[str, Model],
     left_out: Collection[str],
 ) -> dict[str, ModelSummary]:
-    """Return what is said about the rows' models, and read the predictions of those that they are tested against."""
+    """Return the summaries of the rows' models, and read the predictions of the models they are tested against."""
     bases = {row["model"]: row.get("base", "") for row in rows}
     # an external cohort's predictions come from the same models
     summaries = {
         name: summarise_model(results, found.task, name, range(found.n_folds), catalogue, base, left_out)
         for name, base in bases.items()
     }
-    # what a variation is tested against has to be there, whether the table shows it or not
+    # the model that a variation is tested against must be read, whether the table shows it or not
     others = {one.compared_with for one in summaries.values()} - {"", *bases}
     found.add_predictions(results, sorted(others))
     return summaries
@@ -120,7 +121,7 @@ def _summarise(
 def _compute_metrics(
     results: Results, found: Collected, catalogue: Mapping[str, Model], settings: Mapping[str, Any]
 ) -> None:
-    """Evaluate every fold of the table's models; what cannot be evaluated is a failure, but not of the method itself."""
+    """Evaluate every fold of the table's models; record what fails, but raise for the method's own models."""
     for (model, fold), table in list(found.predictions.items()):
         if evaluated_part(table).empty:
             found.failures[(model, fold)] = "nobody is predicted: no patient has what the model reads"
@@ -135,7 +136,7 @@ def _compute_metrics(
         try:
             found.metrics[(model, fold)] = evaluate_predictions(
                 table, found.task, model, fold, repeats=found.repeats.get((model, fold), ()),
-                # the model's own: a variation may be of another variant than the configuration
+                # the model's own: a variation may use another variant than the configuration
                 variant=record.get("variant", "paper" if one.is_network else one.kind),
                 protocol=settings["protocol"], resamples=settings["bootstrap"], seed=settings["seed"],
                 training=read_predictions(training) if checked(training).is_file() else None,
@@ -149,7 +150,7 @@ def _compute_metrics(
 
 
 def _add_ensembles(results: Results, found: Collected, settings: Mapping[str, Any]) -> None:
-    """Write the ensemble of every model's folds, each with its first training as in a release, and add its metrics; none where a fold failed."""
+    """Write each model's ensemble over folds (first trainings, as in a release) and add its metrics; skip models with a failed fold."""
     for model in found.models:
         folds = [(model, fold) for fold in range(found.n_folds)]
         tables = [found.predictions[key] for key in folds if key in found.predictions]

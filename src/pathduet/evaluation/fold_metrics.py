@@ -1,4 +1,4 @@
-"""The metrics of one model in one fold, per patient and per slide, with intervals and the cuts of its risk groups."""
+"""The metrics of one model in one fold, per patient and per slide, with intervals and risk group cut points."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pathduet.evaluation.predictions import at_unit, class_names, evaluated_part
 from pathduet.evaluation.scores import Scores
 from pathduet.evaluation.survival_curves import risk_cuts
 
-#: Which unit the headline numbers of a protocol are about.
+#: The unit of each protocol's headline numbers.
 PROTOCOL_UNIT = {"strict": "patient", "paper": "slide"}
-#: What a model predicts, by kind of task; of a classification a column a class.
+#: Columns that a model predicts, by kind of task; a classification has one per class instead.
 _PREDICTED: dict[Kind, tuple[str, ...]] = {
     "classification": (),
     "survival": ("risk",),
@@ -42,7 +42,7 @@ def evaluate_predictions(
     training: pd.DataFrame | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the metrics of one model in one fold; of several trainings their means.
+    """Return the metrics of one model in one fold; with several trainings, their means.
 
     Parameters
     ----------
@@ -53,18 +53,18 @@ def evaluate_predictions(
         Model name, e.g. ``teacher``.
     fold : int or "ensemble"
     repeats : sequence of DataFrame, optional
-        Predictions of trainings with further seeds, of the same patients. The confusion matrix and the cuts of risk groups are those
-        of `predictions`.
+        Predictions of trainings with further seeds, on the same patients. The confusion matrix and the risk groups' cut points
+        are those of `predictions`.
     protocol : {"strict", "paper"}
-        Sets the unit of the headline numbers: patient or slide (patient where no row is a slide). Both
-        are always there.
+        Sets the unit of the headline numbers: patient or slide (patient if no row is a slide). The
+        metrics of both units are always included.
     variant : str
-        Model variant, recorded.
+        Model variant; only recorded.
     resamples, seed : int
         Patient bootstrap; 0 resamples give no intervals.
     training : DataFrame, optional
-        Predictions of the training part: their risks give the cuts of the Kaplan-Meier groups, so that no test
-        patient takes part in choosing them.
+        Predictions of the training part: their risks determine the cut points of the Kaplan-Meier groups, so
+        that test patients do not influence them.
     notes : mapping, optional
         Further notes to keep (e.g. imputed covariates).
 

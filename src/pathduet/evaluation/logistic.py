@@ -1,7 +1,7 @@
 """Logistic regression (scikit-learn).
 
-Multinomial, with its usual ridge penalty (C = 1) on standardised columns, classes weighted by their inverse frequency, as
-the networks' are. The order of ordered classes is not used.
+Multinomial, with the default ridge penalty (C = 1) on standardised columns; classes are weighted by their inverse
+frequency, as in the networks. The order of ordered classes is not used.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class LogisticModel:
     inputs : Inputs
     classes : list of str
     fitted : LogisticRegression or None
-        None where nothing could be fitted (the inputs' notes say why).
+        None if nothing could be fitted (the inputs' notes say why).
     frequencies : Series
-        Share of each class among the labelled training patients, which is predicted then.
+        Share of each class among the labelled training patients; predicted if nothing could be fitted.
     """
 
     inputs: Inputs
@@ -37,7 +37,7 @@ class LogisticModel:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it has learned anything but frequencies."""
+        """Whether it predicts more than class frequencies."""
         return self.fitted is not None
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def fit_logistic(inputs: Inputs, truth: pd.DataFrame, classes: Sequence[str]) ->
     Returns
     -------
     LogisticModel
-        Never raises for poor data: where nothing can be fitted, it predicts frequencies and has a note.
+        Never raises for poor data: if nothing can be fitted, it predicts frequencies and has a note.
     """
     from sklearn.linear_model import LogisticRegression
 

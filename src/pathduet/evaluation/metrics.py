@@ -1,8 +1,8 @@
 """The metrics of each kind of task: their names, and their values for one set of predictions.
 
-One file a kind: :mod:`~pathduet.evaluation.classification_metrics`, :mod:`~pathduet.evaluation.survival_metrics` and
-:mod:`~pathduet.evaluation.regression_metrics`; metrics that correct for censoring, which need the training part, are in
-:mod:`~pathduet.evaluation.censoring`.
+Each kind has its own file: :mod:`~pathduet.evaluation.classification_metrics`,
+:mod:`~pathduet.evaluation.survival_metrics` and :mod:`~pathduet.evaluation.regression_metrics`; metrics that correct
+for censoring, which need the training part, are in :mod:`~pathduet.evaluation.censoring`.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ METRIC_NAMES = {
     "spearman": "Spearman",
     "mae": "MAE",
 }
-#: Metrics of which less is better.
+#: Metrics where lower is better.
 LOWER_IS_BETTER = ("integrated_brier", "mae")
-#: Metrics in the label's own unit; all others have none.
+#: Metrics in the label's own unit; all others are dimensionless.
 IN_LABEL_UNITS = ("mae",)
-#: What a model that knows nothing gets, where that is the same for every task.
+#: Values that an uninformative model reaches, where they are the same for every task.
 CHANCE = {"auc": 0.5, "c_index": 0.5, "ipcw_c_index": 0.5, "quadratic_kappa": 0.0, "r2": 0.0, "spearman": 0.0}
-#: Metrics that correct for censoring: they are in the tables only, since they need the other folds.
+#: Metrics that correct for censoring: only in the tables, since they need the other folds.
 CENSORING_METRICS = ("ipcw_c_index", "integrated_brier")
 
 
 def metric_names(task: Task) -> tuple[str, ...]:
-    """Return the metrics of a task, the first being the one to look at first, and the one that is tested.
+    """Return the metrics of a task; the first is the primary one, which is tested.
 
-    AUC and C-index need no threshold that somebody would have to choose; R2 counts what a value is off.
+    AUC and C-index need no arbitrary threshold; R2 reflects the size of errors.
     """
     if task.kind == "survival":
         return SURVIVAL_METRICS
@@ -53,12 +53,12 @@ def metric_names(task: Task) -> tuple[str, ...]:
 
 
 def positive_index(task: Task) -> int | None:
-    """Return the place of the class that sensitivity, F1 and average precision are about; None for more than two classes."""
+    """Return the index of the class that sensitivity, F1 and average precision describe; None for more than two classes."""
     return task.classes.index(task.positive) if task.is_binary else None
 
 
 def score(rows: pd.DataFrame, task: Task) -> Scores:
-    """Return the metrics of rows that are already one a case (see `predictions.at_unit`)."""
+    """Return the metrics of rows with one row per case (see `predictions.at_unit`)."""
     known = labelled(rows, task)
     if known.empty:
         return Scores.undefined(metric_names(task), "no case with a known outcome")

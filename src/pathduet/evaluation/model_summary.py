@@ -1,4 +1,4 @@
-"""What a table says about a model beside its numbers: what it reads and costs, and which of ours it is tested against."""
+"""A model's description in a table: what it reads and costs, and which of our models it is tested against."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class ModelSummary:
     Attributes
     ----------
     name, title : str
-        In files, and for readers.
+        In files, and for display.
     learns_from, reads : str
-        ``slides``, ``expression``, ``both`` or ``clinical``: in training, and to predict; empty where unknown.
+        ``slides``, ``expression``, ``both`` or ``clinical``: for training, for prediction; empty if unknown.
     compared_with : str
-        The model that it is tested against: a variation's base, or the one of ours that reads the same; empty for the latter.
+        The model that it is tested against: a variation's base, or our model that reads the same; empty for our models.
     magnifications : str
-        E.g. ``10x+20x``; empty for a model that reads no slides, or one without any trained fold.
+        E.g. ``10x+20x``; empty for a model that reads no slides or has no trained fold.
     parameters : int or None
     train_s, train_mib : float or None
-        Wall-clock seconds and largest memory of a fold's training, mean over the folds that are there.
+        Wall-clock seconds and peak memory of a fold's training, mean over the existing folds.
     edges : mapping of int to tuple of float
         Inner edges of the survival intervals in days, by fold.
     """
@@ -50,13 +50,13 @@ class ModelSummary:
     edges: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
     def columns(self) -> dict[str, Any]:
-        """Return what stands in a table's row."""
+        """Return the columns of a table's row."""
         names = ("title", "learns_from", "reads", "magnifications", "parameters", "train_s", "train_mib")
         return {name: getattr(self, name) for name in names}
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return a JSON file's mapping; empty where there is none or it is broken."""
+    """Return a JSON file's mapping; empty if the file is missing or broken."""
     try:
         record = json.loads(checked(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -74,14 +74,14 @@ def summarise_model(
     base: str = "",
     left_out: Collection[str] = (),
 ) -> ModelSummary:
-    """Return what the catalogue, and then the folds' model.json and cost.json, say about a model.
+    """Summarise a model from the catalogue and the folds' model.json and cost.json.
 
     Parameters
     ----------
     catalogue : mapping of str to Model
         The run's (:func:`pathduet.catalogue.catalogue_of`).
     base : str, optional
-        Of a variation, the model that it varies; a trained fold's model.json says so, too.
+        Of a variation, the model that it varies; a trained fold's model.json also records it.
     left_out : collection of str, optional
         Models that the run cannot train.
     """
@@ -112,7 +112,7 @@ def summarise_model(
 
 
 def _magnifications(record: Mapping[str, Any], reads: str) -> str:
-    """Return what a model's record says; one of ours reads both unless its settings say otherwise."""
+    """Return the magnifications in a model's record; our models read both unless their settings differ."""
     if reads not in ("slides", "both"):
         return ""
     own = record.get("network_settings") or {}

@@ -13,12 +13,12 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     Parameters
     ----------
     p_values : sequence of float or None
-        One a test of the family; None where a test could not be made, which then counts as no test.
+        One per test of the family; None for a test that could not be made, which does not count.
 
     Returns
     -------
     list of float or None
-        In the order given, each in [its own p, 1].
+        In the given order, each in [its own p, 1].
     """
     made = [i for i, p in enumerate(p_values) if p is not None and np.isfinite(p)]
     adjusted: list[float | None] = [None] * len(p_values)

@@ -1,4 +1,4 @@
-"""One model against another on the same patients: differences with intervals and a two-sided test."""
+"""Comparison of two models on the same patients: differences with intervals and a two-sided test."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from pathduet.evaluation.bootstrap import LEAST_DEFINED, draws, in_all, interval
 from pathduet.evaluation.predictions import at_unit, has_slides, labelled
 from pathduet.evaluation.resampled_t_test import corrected_resampled_p
 
-#: Trainings a fold that a p value needs: one or two tell nothing about how much is the seed's luck.
+#: Trainings per fold that a p value needs: one or two do not show how much depends on the seed.
 LEAST_TRAININGS = 3
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much one model's metric lies above another's on the same patients.
+    """The difference of two models in one metric on the same patients.
 
     Attributes
     ----------
     value : float
-        Mean over folds and trainings of the difference.
+        Mean difference over folds and trainings.
     low, high : float or None
-        95 % interval; None without resamples or where under half of them are defined.
+        95 % interval; None without resamples or if less than half of them are defined.
     p : float or None
         Two-sided, of no difference; None below :data:`LEAST_TRAININGS`. Over folds by the corrected resampled t test
-        (:func:`~pathduet.evaluation.resampled_t_test.corrected_resampled_p`); on an external cohort, whose patients are in no training
-        part, the difference over its bootstrap standard error, against the normal distribution (as pROC's bootstrap test does).
+        (:func:`~pathduet.evaluation.resampled_t_test.corrected_resampled_p`); on an external cohort, whose patients are in no
+        training part, the difference divided by its bootstrap standard error, against the normal distribution (as in pROC's
+        bootstrap test).
     n_patients : int
         In common.
     """
@@ -44,7 +45,7 @@ class PairedDifference:
 
 
 def two_sided_p(observed: float, replicated: np.ndarray | None) -> float | None:
-    """Return the two-sided p of a difference with bootstrap replicates; 1 where there is nothing that differs."""
+    """Return the two-sided p of a difference with bootstrap replicates; 1 if nothing differs."""
     if replicated is None:
         return None
     defined = replicated[np.isfinite(replicated)]
@@ -66,10 +67,10 @@ def paired_differences(
     seed: int,
     shared: bool = False,
 ) -> tuple[dict[str, PairedDifference], int]:
-    """Return how one model differs from another in every metric, on the patients that both predict.
+    """Return one model's difference from another in every metric, on the patients that both predict.
 
-    Paired: the same draw of patients serves both models, so what makes a draw easy for both cancels; trainings meet those with the same
-    seed, and a model that is fitted once meets each.
+    Paired: both models use the same draw of patients, so effects of the draw cancel; trainings are paired by
+    seed, and a model that is fitted once is paired with each.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def paired_differences(
     Returns
     -------
     differences : dict of str to PairedDifference
-        By metric, model minus reference; without the metrics that are undefined.
+        By metric, model minus reference; without undefined metrics.
     n_patients : int
         In common.
     """

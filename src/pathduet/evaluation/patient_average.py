@@ -1,4 +1,4 @@
-"""The average over a patient's slides: a patient is one case, however many slides there are."""
+"""The average over a patient's slides: a patient is one case, regardless of the number of slides."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathduet.core.errors import InputError, Problem
 CASE_SHARES = ("ipcw_weight", "brier")
 #: Columns of the truth, by kind of task.
 _TRUTH = ("label", "survival_days", "event", "bin", "value")
-#: How the columns start that a model predicts: probabilities, hazards, risks and values, of both magnifications and of each.
+#: Prefixes of prediction columns: probabilities, hazards, risks and values, of both magnifications and of each.
 OUTPUTS = ("p_", "p10_", "p20_", "h_", "h10_", "h20_", "risk", "prediction")
 
 
 def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Average the slides of each patient: probabilities, hazards and predicted values, and risks as :func:`mean_risk` says.
+    """Average the slides of each patient: probabilities, hazards and predicted values; for risks see :func:`mean_risk`.
 
     Returns
     -------
     DataFrame
-        One row a patient, sorted by patient_id; ``slide_id`` and per-slide choices are gone.
+        One row per patient, sorted by patient_id; without ``slide_id`` and per-slide choices.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
     truth = [name for name in _TRUTH if name in predictions]
     kept = [name for name in ("cohort", "part", "fold", *truth) if name in predictions]
     outputs = [name for name in predictions.columns if name.startswith((*OUTPUTS, *CASE_SHARES))]
-    if predictions["patient_id"].is_unique:  # nothing to average: the bootstrap asks for this very often
+    if predictions["patient_id"].is_unique:  # nothing to average: the bootstrap calls this very often
         return predictions[["patient_id", *kept, *outputs]].sort_values("patient_id", ignore_index=True)
     groups = predictions.groupby("patient_id", sort=True)
     spread = groups[truth].nunique(dropna=False) if truth else pd.DataFrame()
@@ -48,16 +48,16 @@ def average_patients(predictions: pd.DataFrame) -> pd.DataFrame:
         raise InputError(problems)
     first = predictions.drop_duplicates("patient_id").set_index("patient_id")[kept]
     means = groups[outputs].mean()
-    # A slide without a prediction must not vanish in its patient's mean.
+    # A slide without a prediction must not be dropped from its patient's mean.
     means = means.mask(predictions[outputs].isna().groupby(predictions["patient_id"], sort=True).any())
     return mean_risk(first.join(means).sort_index().reset_index())
 
 
 def mean_risk(means: pd.DataFrame) -> pd.DataFrame:
-    """Return averaged predictions with the risk that belongs to the averaged hazards.
+    """Return averaged predictions with the risk of the averaged hazards.
 
-    A survival curve has one definition wherever magnifications, slides or folds are averaged: that of the mean hazards h, S(t) the product of
-    1 - h up to t, the risk minus the sum of S. The mean of the risks would be the risk of another curve. Models that predict
+    Averages over magnifications, slides or folds all define survival by the mean hazards h: S(t) is the product of
+    1 - h up to t, and the risk is minus the sum of S. The mean of the risks would belong to another curve. Models that predict
     no hazards (Cox) keep the mean risk.
     """
     hazards = sorted((str(n) for n in means if str(n).startswith("h_")), key=lambda name: int(name[2:]))

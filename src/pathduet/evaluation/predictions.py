@@ -1,4 +1,4 @@
-"""The predictions table: read and checked, cut to the evaluated part and to one row a case."""
+"""The predictions table: read, checked, reduced to the evaluated part and to one row per case."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a slide (or a patient without slides: ``slide_id`` empty).
+        One row per slide (or per patient without slides: ``slide_id`` empty).
     """
     table = pd.read_csv(checked(path), sep="\t", dtype=_TEXT, keep_default_na=False, na_values=[""])
     table = table.astype({name: object for name in _TEXT if name in table})
@@ -32,9 +32,9 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def with_truth(predictions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
-    """Return predictions with the patients' labels of today (:func:`pathduet.cohort.labels.task_labels`) in their columns of truth.
+    """Return predictions with the patients' current labels (:func:`pathduet.cohort.labels.task_labels`) in their columns of truth.
 
-    Models of a fold know no label of an external patient: neither what they learn nor what they predict depends on one.
+    The models of a fold have no labels of external patients: neither training nor predictions depend on them.
     """
     truth = labels.reindex(predictions["patient_id"])
     known = [name for name in labels.columns if name in predictions]
@@ -42,12 +42,12 @@ def with_truth(predictions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
 
 
 def has_slides(predictions: pd.DataFrame) -> bool:
-    """Whether any row is a slide; clinical and expression models predict patients without slides, too."""
+    """Whether any row is a slide; clinical and expression models also predict patients without slides."""
     return bool((predictions["slide_id"].astype(str) != "").any())
 
 
 def class_names(predictions: pd.DataFrame) -> list[str]:
-    """Return the classes, in the order of the ``p_<class>`` columns (experts' ``p10_``, ``p20_`` aside)."""
+    """Return the classes, in the order of the ``p_<class>`` columns (not the experts' ``p10_``, ``p20_``)."""
     return [name[2:] for name in predictions.columns if name.startswith("p_")]
 
 

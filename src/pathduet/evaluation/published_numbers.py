@@ -1,7 +1,7 @@
-"""A publication's own numbers, of its own cohort, from a preset.
+"""A publication's own numbers, on its own cohort, from a preset.
 
-They stand beside ours in columns of their own and enter no mean, interval or test: other patients, slides and folds. They are shown
-only where the run's patients are the publication's.
+They have their own columns beside ours and enter no mean, interval or test: patients, slides and folds differ. They are shown
+only if the run's patients are the publication's.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ _COLUMNS = ["table", "task", "model", "metric", "mean", "sd", "cohort"]
 
 @dataclass(frozen=True)
 class PublishedNumbers:
-    """What a publication says.
+    """The numbers of a publication.
 
     Attributes
     ----------
     cohort : str
-        What it says its cohort was.
+        Its description of its cohort.
     table : DataFrame
-        table (of the publication), task, model, metric, mean and sd (as ours, not in per cent), cohort. `task` is a task's name or, on
-        external cohorts, ``external_<task>``; `model` is the name that the model or variation has here; `sd` is empty where
-        the publication gives none.
+        table (of the publication), task, model, metric, mean and sd (as ours, not in per cent), cohort. `task` is a task's name
+        or, on external cohorts, ``external_<task>``; `model` is the name of the model or variation here; `sd` is empty if the
+        publication gives none.
     """
 
     cohort: str
     table: pd.DataFrame
 
     def columns(self, task: str, model: str, metric: str) -> dict[str, float | str | None]:
-        """Return what stands beside a row: published_mean, published_sd, published_source; empty where there is none."""
+        """Return a row's published_mean, published_sd, published_source; empty if not published."""
         known = self.table
         rows = known[(known["task"] == task) & (known["model"] == model) & (known["metric"] == metric)]
         if rows.empty:
@@ -52,13 +52,13 @@ NONE = PublishedNumbers("", pd.DataFrame(columns=_COLUMNS))
 
 
 def published_numbers(published: Mapping[str, Any] | None) -> PublishedNumbers:
-    """Return a publication's numbers, or :data:`NONE` where none are to be shown.
+    """Return a publication's numbers, or :data:`NONE` if none are to be shown.
 
     Parameters
     ----------
     published : mapping or None
-        The configuration's ``published`` with ``preset`` (beside whose file the table lies) and ``shown``, whether the run's patients
-        are the publication's.
+        The configuration's ``published`` with ``preset`` (the table is in the same folder) and ``shown``, whether the run's
+        patients are the publication's.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a regression reads of a training part: covariates or principal components, by one interface."""
+"""The inputs of a regression: covariates or principal components, with one interface."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pandas as pd
 
 
 class Inputs(Protocol):
-    """Standardised columns of a training part, and the same of anyone else.
+    """Standardised columns of a training part, and the same columns for other patients.
 
     Attributes
     ----------
     train : DataFrame
-        Of the training patients that can be used, in columns of mean 0.
+        Training patients that can be used, in columns with mean 0.
     notes : dict of str to str
         What was left out and why; a fit adds to them.
     penalty : float
-        Ridge penalty per patient, as lifelines counts it.
+        Ridge penalty per patient, as defined by lifelines.
     """
 
     @property
@@ -28,7 +28,7 @@ class Inputs(Protocol):
     def penalty(self) -> float: ...  # noqa: D102
 
     def standardised(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the columns of `train` for other patients, nothing missing."""
+        """Return the columns of `train` for other patients, without missing values."""
 
     def missing(self, rows: pd.DataFrame) -> dict[str, str]:
-        """Return notes on what other patients lack."""
+        """Return notes on other patients' missing values."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from pathduet.evaluation.scores import Scores
 
-#: R2 first: what is predicted is a value, so its scale and offset count, not its rank alone; 0 is what the mean would get.
+#: R2 first: scale and offset of the predicted values count, not only their rank; predicting the mean gives 0.
 REGRESSION_METRICS = ("r2", "spearman", "mae")
 
 

@@ -1,8 +1,8 @@
 """Regressions on the same folds as the networks: on clinical covariates, and on principal components of expression and slides.
 
-Cox models for survival, logistic regressions for classes, ridge regressions for numbers. Which covariates a model reads, and for
-which tasks it is, says the catalogue; how they enter, :mod:`pathduet.evaluation.covariates` and
-:mod:`pathduet.evaluation.components`.
+Cox models for survival, logistic regressions for classes, ridge regressions for numbers. The catalogue defines which covariates
+a model reads, and for which tasks; :mod:`pathduet.evaluation.covariates` and :mod:`pathduet.evaluation.components` define how
+they are encoded.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def fit_regression(inputs: Inputs, truth: pd.DataFrame, task: Task) -> CoxModel 
 def parts_of_fold(
     patients: pd.DataFrame, known: pd.Index, folds: pd.DataFrame, fold: int, external: Iterable[str] = ()
 ) -> dict[str, pd.Index]:
-    """Return the labelled patients of ``train``, ``test`` and ``external``; the latter two sorted.
+    """Return the labelled patients of ``train``, ``test`` and ``external``; the last two sorted.
 
     Parameters
     ----------
     patients : DataFrame
         Indexed by patient_id, with `cohort`.
     known : Index
-        Patients whose label is known.
+        Patients with a known label.
     folds : DataFrame
-        ``patient_id``, ``fold``: the fold in whose test part the patient is.
+        ``patient_id``, ``fold``: the fold whose test part contains the patient.
     external : iterable of str
         Cohorts.
     """
@@ -61,7 +61,7 @@ def parts_of_fold(
 
 
 def predicted_by_networks(ledger: pd.DataFrame, genes: Mapping[int, str | PathLike[str]]) -> set[str] | None:
-    """Return the patients whom a run's networks predict: those with a used slide, else with expression; None for everyone."""
+    """Return the patients that a run's networks predict: with a used slide, or else with expression; None for everyone."""
     if len(ledger):
         return set(ledger.loc[ledger["status"] == "ok", "patient_id"])
     return set(read_values(genes[0])[0]["patient_id"]) if genes else None
@@ -79,10 +79,10 @@ def write_regressions(
     genes: Mapping[int, str | PathLike[str]] | None = None,
     slides: pd.DataFrame | None = None,
 ) -> None:
-    """Write the predictions of all tasks' regressions in every fold, and on the external cohorts.
+    """Write the predictions of all tasks' regressions in every fold and on the external cohorts.
 
-    Files: in a model's folder ``predictions.tsv``, ``training_predictions.tsv`` and ``model.json`` with its notes, in its external
-    folder ``predictions.tsv``.
+    Files: ``predictions.tsv``, ``training_predictions.tsv`` and ``model.json`` with its notes in a model's folder;
+    ``predictions.tsv`` in its external folder.
 
     Parameters
     ----------
@@ -95,14 +95,15 @@ def write_regressions(
     settings : mapping
         ``tasks`` (name to its plain form), ``magnifications`` (of the slides that are read) and ``catalogue`` (the sections that :func:`pathduet.catalogue.catalogue_of` needs).
     external_cohorts : iterable of str
-        Predicted for every task; of a task that nobody there has a label of, the files hold no rows.
+        Predicted for every task; if no patient there has a label for a task, its files hold no rows.
     only : iterable of str, optional
-        Restrict the patients whom clinical models predict to these (those whom the networks predict), so that the rows of a table
-        are about the same patients. Models on components predict whoever has what they read.
+        Restrict the patients that clinical models predict to these (those that the networks predict), so that the rows of a table
+        cover the same patients. Models on components predict every patient that has their inputs.
     genes : mapping of int to path
-        Each fold's expression matrix; for models on components alone.
+        Each fold's expression matrix; only for models on components.
     slides : DataFrame, optional
-        Slides that have features, as :func:`~pathduet.evaluation.components.patient_features` reads them; the same.
+        Slides that have features, see :func:`~pathduet.evaluation.components.patient_features`;
+        only for models on components.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def write_regressions(
 def _predictions(
     patients: pd.DataFrame, truth: pd.DataFrame, predicted: pd.DataFrame, part: str, fold: int
 ) -> pd.DataFrame:
-    """Return the predictions table of a part: one row a patient, ``slide_id`` empty."""
+    """Return the predictions table of a part: one row per patient, ``slide_id`` empty."""
     ids = predicted.index
     cohort = patients.loc[ids, ["cohort"]].astype(str)
     table = pd.concat([cohort, truth.loc[ids], predicted], axis=1).rename_axis("patient_id").reset_index()

@@ -14,10 +14,11 @@ def corrected_error(differences: np.ndarray) -> float:
 def corrected_resampled_p(differences: np.ndarray) -> float | None:
     """Return the two-sided p of no difference between two models over the folds of a cross-validation.
 
-    Trainings on other folds share most of their training patients, so their differences are no independent cases: the variance of the mean is
-    ``(1 / J + n_test / n_train)`` times that of the J differences, not ``1 / J`` times. In a cross-validation with k folds the ratio is
-    ``1 / (k - 1)``, which stands for a correlation of 1 / k between any two. Trainings on one fold that differ in their seed alone are
-    covered: were they all alike and the folds independent, the mean correlation over all pairs would be less, (s - 1) / (ks - 1).
+    Trainings on other folds share most of their training patients, so their differences are not independent: the variance of the
+    mean is ``(1 / J + n_test / n_train)`` times that of the J differences, not ``1 / J`` times. In a cross-validation with k
+    folds the ratio is ``1 / (k - 1)``, which corresponds to a correlation of 1 / k between any two. Trainings on one fold that
+    differ only in their seed are covered: if they were identical and the folds independent, the mean correlation over all pairs
+    would be lower, (s - 1) / (ks - 1).
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ def corrected_resampled_p(differences: np.ndarray) -> float | None:
     Returns
     -------
     float or None
-        By Student's t with J - 1 degrees of freedom; None for one fold, an undefined difference, or one that never varies.
+        By Student's t with J - 1 degrees of freedom; None for one fold, an undefined difference, or constant differences.
     """
     if len(differences) < 2 or not np.isfinite(differences).all():
         return None

@@ -1,4 +1,4 @@
-"""Ridge regression (scikit-learn) of a continuous label, its penalty counted per patient, as the Cox models' is."""
+"""Ridge regression (scikit-learn) of a continuous label, with a penalty per patient, as in the Cox models."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class RidgeModel:
     ----------
     inputs : Inputs
     fitted : Ridge or None
-        None where nothing could be fitted (the inputs' notes say why).
+        None if nothing could be fitted (the inputs' notes say why).
     mean : float
-        Of the labelled training patients, which is predicted then.
+        Mean of the labelled training patients; predicted if nothing could be fitted.
     """
 
     inputs: Inputs
@@ -32,7 +32,7 @@ class RidgeModel:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it has learned anything but the mean."""
+        """Whether it predicts more than the mean."""
         return self.fitted is not None
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +55,7 @@ def fit_ridge(inputs: Inputs, truth: pd.DataFrame) -> RidgeModel:
     Returns
     -------
     RidgeModel
-        Never raises for poor data: where nothing can be fitted, it predicts the mean and has a note.
+        Never raises for poor data: if nothing can be fitted, it predicts the mean and has a note.
     """
     from sklearn.linear_model import Ridge
 

@@ -9,16 +9,16 @@ from statistics import fmean
 
 @dataclass
 class Scores:
-    """Values of the metrics, None where undefined, and why.
+    """Values of the metrics, None where undefined, and the reasons.
 
     Attributes
     ----------
     values : dict of str to float, int or None
         Metric name to value.
     notes : dict of str to str
-        Metric name to the reason for a None or for a restriction.
+        Metric name to the reason for a None or a restriction.
     confusion : list of list of int or None
-        Rows are true classes, columns predicted ones, in the order of the classes.
+        Rows are true classes, columns predicted classes, in the order of the classes.
     """
 
     values: dict[str, float | int | None]
@@ -27,12 +27,12 @@ class Scores:
 
     @classmethod
     def undefined(cls, names: tuple[str, ...], reason: str) -> Scores:
-        """Return None for every metric, with one reason."""
+        """Return None for every metric, all with the same reason."""
         return cls(dict.fromkeys(names), dict.fromkeys(names, reason))
 
     @classmethod
     def mean(cls, trainings: Sequence[Scores]) -> Scores:
-        """Return each metric's mean over trainings, undefined where it is in one; the confusion matrix is the first's."""
+        """Return each metric's mean over trainings, undefined if it is in one; the confusion matrix is the first's."""
         first = trainings[0]
         if len(trainings) == 1:
             return first

@@ -1,7 +1,7 @@
 """Kaplan-Meier curves of predicted risk groups, and the log-rank test between them (lifelines).
 
-Where to cut is decided by the training part's risks: a cut at the test part's own median would always give two
-halves and can flatter a model whose risks have drifted. Folds are cut each by its own model's training risks,
+The cut points come from the training part's risks: a cut at the test part's own median would always give two
+halves and can flatter a model whose risks have drifted. Each fold is cut by its own model's training risks,
 and the groups (not the risks) are pooled.
 """
 
@@ -21,7 +21,7 @@ GROUPS = {"median": ("low risk", "high risk"), "tertiles": ("low risk", "middle"
 
 
 def risk_cuts(risk: np.ndarray) -> dict[str, Any]:
-    """Return where to cut risks: ``median`` (float) and ``tertiles`` (two floats), None for no finite risk."""
+    """Return cut points of risks: ``median`` (float), ``tertiles`` (two floats); None if no risk is finite."""
     finite = risk[np.isfinite(risk)]
     if len(finite) == 0:
         return {"median": None, "tertiles": None}
@@ -40,12 +40,12 @@ def risk_groups(risk: np.ndarray, cuts: Mapping[str, Any], kind: str) -> list[st
 def pool_groups(
     parts: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]], kind: str = "median"
 ) -> pd.DataFrame:
-    """Cut each fold's test patients by its own cuts and put the groups together.
+    """Divide each fold's test patients by the fold's own cut points and pool the groups.
 
     Parameters
     ----------
     parts : sequence of (predictions, risk_cuts)
-        One a fold; cuts from :func:`risk_cuts`.
+        One per fold; cuts from :func:`risk_cuts`.
     kind : {"median", "tertiles"}
 
     Returns
@@ -78,7 +78,7 @@ class SurvivalCurve:
     survival, low, high : (T,) arrays
         Share without the event and its 95 % interval (Greenwood's exponential formula).
     censored_at, exits : arrays
-        Times of censoring, and of leaving for either reason, days.
+        Times of censoring, and of censoring or event, in days.
     """
 
     group: str
@@ -97,7 +97,7 @@ class SurvivalCurve:
 
 
 def kaplan_meier(table: pd.DataFrame, kind: str = "median") -> list[SurvivalCurve]:
-    """Return one curve a group that has patients, lowest risk first.
+    """Return one curve per group with patients, lowest risk first.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def kaplan_meier(table: pd.DataFrame, kind: str = "median") -> list[SurvivalCurv
 
 
 def log_rank(table: pd.DataFrame) -> float | None:
-    """Return the p value of the log-rank test between the groups, None if fewer than two have patients."""
+    """Return the p value of the log-rank test between the groups, None if fewer than two contain patients."""
     from lifelines.statistics import multivariate_logrank_test
 
     if table["group"].nunique() < 2 or float(table["event"].astype(float).sum()) == 0:

@@ -15,9 +15,9 @@ def comparable_pairs(time: np.ndarray, event: np.ndarray) -> np.ndarray:
     Returns
     -------
     (n, n) bool array
-        ``[i, j]`` is true where i's event is known to have come before j's: i's was seen and j's time is later,
-        or equal with j censored (a censored patient outlasted those whose event came that day). Two events on the
-        same day are not comparable. Harrell's rule, as in lifelines.
+        ``[i, j]`` is true where i's event is known to precede j's: i's event was observed and j's time is later,
+        or equal with j censored (a censored patient outlasted those with the event on that day). Two events on
+        the same day are not comparable. Harrell's rule, as in lifelines.
     """
     happened = event.astype(bool)
     earlier = time[:, None] < time[None, :]
@@ -33,7 +33,7 @@ def survival_scores(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> Sc
     time, event : (n,) arrays
         Days to the event (1) or the last contact (0).
     risk : (n,) array
-        Higher = worse. lifelines expects the opposite direction, so its sign is changed here, once.
+        Higher = worse. lifelines expects the opposite direction; only this function changes the sign.
     """
     from lifelines.utils import concordance_index
 

@@ -1,4 +1,4 @@
-"""A result table as a figure: one panel a metric, one line a model, its interval and its folds."""
+"""A result table as a figure: one panel per metric, one line per model with its interval and folds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from pathduet.evaluation.metrics import CHANCE, LOWER_IS_BETTER, METRIC_NAMES
 
-# Okabe and Ito's colours, which those who do not see red or green can tell apart; shapes say the same again.
+# Okabe and Ito's colours, safe for red-green colour blindness; shapes repeat the information.
 _STYLE = {
     "both": ("#0072B2", "o", "slides + expression"),
     "slides": ("#D55E00", "s", "slides"),
@@ -29,7 +29,7 @@ def _labels(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what the figure shows, first of all which model has the highest mean."""
+    """Return the figure's caption; its first sentence names the model with the highest mean."""
     if table.empty:
         return "No results."
     metric = str(table["metric"].iloc[0])
@@ -54,7 +54,7 @@ def draw_table(table: pd.DataFrame, title: str, tasks: Mapping[str, str]) -> str
     table : DataFrame
         From :mod:`pathduet.evaluation.tables`.
     title : str
-        Heading; below it stands :func:`caption`'s first sentence.
+        Heading; :func:`caption`'s first sentence follows below.
     tasks : mapping of str to str
         Titles of the tasks.
     """
@@ -102,7 +102,7 @@ def draw_table(table: pd.DataFrame, title: str, tasks: Mapping[str, str]) -> str
 
 
 def _draw_row(axis: Any, row: dict[Any, Any], place: int) -> dict[str, Any]:
-    """Draw a row's folds, interval and mean; return its mark by what the model reads, for the legend."""
+    """Draw a row's folds, interval and mean; return its marker by the model's inputs, for the legend."""
     colour, marker, meaning = _STYLE[row["reads"] if row["reads"] in _STYLE else ""]
     if pd.isna(row["mean"]):
         axis.annotate(
@@ -118,7 +118,7 @@ def _draw_row(axis: Any, row: dict[Any, Any], place: int) -> dict[str, Any]:
 
 
 def _line_titles(table: pd.DataFrame, lines: list[tuple[str, str]], tasks: Mapping[str, str]) -> list[str]:
-    """Return what stands beside each line, with the task where there are several."""
+    """Return the label of each line, with the task if there are several."""
     several = len({task for task, _ in lines}) > 1
     titles = {(str(r["task"]), str(r["model"])): r["title"] or r["model"] for r in table.to_dict("records")}
     return [f"{tasks[line[0]]}: {titles[line]}" if several else str(titles[line]) for line in lines]

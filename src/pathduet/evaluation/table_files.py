@@ -1,4 +1,4 @@
-"""A result table on disk: TSV for machines, Markdown and a sortable HTML page for people, a figure."""
+"""A result table on disk: TSV for programs, Markdown and a sortable HTML page for people, a figure."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathduet.results import Results
 
 
 def page(title: str, sections: list[TableSection], svg: str | None = None, caption_text: str = "") -> str:
-    """Return a self-contained HTML page; everything it prints is escaped, and it loads nothing from elsewhere.
+    """Return a self-contained HTML page; all printed text is escaped, and nothing is loaded from elsewhere.
 
     Parameters
     ----------
     title : str
     sections : list of TableSection
     svg : str, optional
-        The figure. It is embedded as an image, where no script of it can run.
+        The figure. It is embedded as an image, so that its scripts cannot run.
     caption_text : str
-        Below the figure, and its text alternative.
+        Text below the figure, and its text alternative.
     """
     source = resources.files("pathduet.evaluation").joinpath("table_page.html").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
@@ -47,13 +47,13 @@ def write_table(
     Parameters
     ----------
     table : DataFrame
-        From :func:`pathduet.evaluation.tables.result_table`, or with `group` before its columns.
+        From :func:`pathduet.evaluation.tables.result_table`, optionally with a leading `group` column.
     name, title : str
-        In paths, and as heading.
+        Name in paths, and heading.
     words : Words
-        What tasks and models are called.
+        The names of tasks and models.
     calibration : DataFrame, optional
-        model, fold, of, measure, value: a section of the Markdown and of the page.
+        model, fold, of, measure, value: a section of the Markdown and of the HTML page.
     """
     svg = draw_table(table, title, {name: task.title for name, task in words.tasks.items()})
     sections = [] if table.empty else table_sections(table, words, calibration)

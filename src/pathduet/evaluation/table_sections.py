@@ -1,4 +1,4 @@
-"""Result tables for people: their sections as text cells, which Markdown and the HTML page both show."""
+"""Result tables for people: sections of text cells, which Markdown and the HTML page both show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathduet.evaluation.metrics import IN_LABEL_UNITS, LOWER_IS_BETTER, METRIC_
 from pathduet.evaluation.paired import LEAST_TRAININGS
 
 NONE = "–"
-#: What the reader of a metric must know.
+#: What readers need to know about a metric.
 _METRIC_NOTES = {
     "c_index": "C-index: higher risk = earlier event, original times.",
     "ipcw_c_index": "IPCW C-index and integrated Brier score (lower is better): up to the upper quartile of the training times, "
@@ -34,7 +34,7 @@ _CALIBRATION_NOTES = {
 
 @dataclass(frozen=True)
 class Words:
-    """What tables call things.
+    """Display names in tables.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Words:
     catalogue : mapping of str to Model
         The run's.
     published_cohort : str
-        Of whom a publication's numbers are.
+        The cohort of a publication's numbers.
     """
 
     tasks: Mapping[str, Task]
@@ -50,7 +50,7 @@ class Words:
     published_cohort: str = ""
 
     def model(self, name: str) -> str:
-        """Return a model's title, with what it reads."""
+        """Return a model's title, with its inputs."""
         return named(name, self.catalogue).full_title
 
     def task(self, name: str) -> str:
@@ -68,7 +68,7 @@ class TableSection:
     header : list of str
     rows : list of list of str
     note : str
-        What the reader must know to read it.
+        What readers need to know about the table.
     """
 
     title: str
@@ -78,12 +78,12 @@ class TableSection:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Return a number for people; an en dash where there is none."""
+    """Return a number for display; an en dash if there is none."""
     return NONE if value is None or pd.isna(value) else f"{float(value):.{digits}f}"
 
 
 def with_spread(row: Mapping[Any, Any]) -> str:
-    """Return ``mean ± SD [low, high]``, with ``(2 of 3 folds)`` where a fold is missing."""
+    """Return ``mean ± SD [low, high]``, with ``(2 of 3 folds)`` if a fold is missing."""
     if row["mean"] is None or pd.isna(row["mean"]):
         return NONE
     digits = _digits(row)
@@ -105,14 +105,14 @@ def with_interval(row: Mapping[Any, Any]) -> str:
 
 
 def _digits(row: Mapping[Any, Any]) -> int:
-    """Return how many decimals a row's numbers have: three significant digits of what is in the label's own unit, else three."""
+    """Return how many decimals a row's numbers have: three significant digits for values in the label's own unit, else three."""
     if row["metric"] not in IN_LABEL_UNITS or pd.isna(row["mean"]) or row["mean"] == 0:
         return 3
     return max(0, 2 - floor(log10(abs(row["mean"]))))
 
 
 def difference_text(row: Mapping[Any, Any], name: str = "difference") -> str:
-    """Return ``+difference [low, high] (n patients)``, or the ``gain``; an en dash where nothing is compared."""
+    """Return ``+difference [low, high] (n patients)``, or the ``gain``; an en dash if nothing is compared."""
     if row[name] is None or pd.isna(row[name]):
         return NONE
     low, high = row[f"{name}_ci_low"], row[f"{name}_ci_high"]
@@ -122,7 +122,7 @@ def difference_text(row: Mapping[Any, Any], name: str = "difference") -> str:
 
 
 def p_text(value: Any) -> str:
-    """Return a p value for people."""
+    """Return a p value for display."""
     if value is None or pd.isna(value):
         return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
@@ -143,7 +143,7 @@ def _models(
 def metric_cells(
     table: pd.DataFrame, metrics: Sequence[str], words: Words
 ) -> tuple[list[str], list[tuple[str, dict[Any, Any], list[str]]]]:
-    """Return heads and cells of the metrics, of the ensemble's and of the gain; each model's name, first row and cells."""
+    """Return the headers, and each model's name, first row and cells: metrics, the ensemble's and the gain."""
     external, gain = "ensemble" in table, gain_over(table)
     heads = [METRIC_NAMES[m] for m in metrics]
     heads += [f"{head}, ensemble" for head in heads] if external else []
@@ -158,7 +158,7 @@ def metric_cells(
 
 
 def gain_over(table: pd.DataFrame) -> str:
-    """Return the model that the table's gain is over; empty where it has none."""
+    """Return the reference model of the table's gain; empty if there is none."""
     known = table["gain_over"].dropna() if "gain_over" in table else pd.Series(dtype=object)
     return str(known.iloc[0]) if len(known) else ""
 
@@ -276,7 +276,7 @@ def _costs(table: pd.DataFrame, words: Words) -> TableSection | None:
 
 
 def calibration_section(calibration: pd.DataFrame, task: Task, words: Words) -> TableSection | None:
-    """Return the means over folds of each model's calibration in a task; None without any."""
+    """Return the means over folds of each model's calibration in a task; None if there are none."""
     if calibration.empty:
         return None
     measures = [str(name) for name in dict.fromkeys(calibration["measure"])]
@@ -297,7 +297,7 @@ def table_sections(
 ) -> list[TableSection]:
     """Return the sections of a table from :mod:`pathduet.evaluation.tables`: numbers, tests, costs, folds.
 
-    Rows with a `group` (tables of variations) make sections of their own, by task and group.
+    Rows with a `group` (tables of variations) get their own sections, by task and group.
     """
     if "group" in table:
         parts = [
@@ -323,7 +323,7 @@ def table_sections(
 
 
 def _every_fold(table: pd.DataFrame, words: Words) -> Iterator[TableSection]:
-    """Yield every fold's value, and why there is none where one is missing."""
+    """Yield every fold's value, or why it is missing."""
     folds = [str(name) for name in table if str(name).startswith("fold_")]
     values, missing = [], []
     tasks = set(table["task"])
@@ -349,7 +349,7 @@ def _cell(text: str) -> str:
 
 
 def markdown(title: str, sections: Sequence[TableSection]) -> str:
-    """Return a page of sections for people."""
+    """Return the sections as one Markdown page."""
     lines = [f"# {title}", ""]
     for section in sections:
         if section.title:

@@ -1,7 +1,7 @@
-"""Tables over folds: mean, SD, interval, every fold's value and paired tests, with holes where a fold has no number.
+"""Tables over folds: mean, SD, interval, every fold's value and paired tests, with holes where a fold has no value.
 
-One row a model and metric (tidy, for machines); :mod:`pathduet.evaluation.table_sections` renders them for people. Results of
-different variants or protocols never share a row.
+One row per model and metric (tidy, for programs); :mod:`pathduet.evaluation.table_sections` renders them for people. Results
+of different variants or protocols never share a row.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathduet.evaluation.predictions import at_unit
 from pathduet.evaluation.published_numbers import NONE, PublishedNumbers
 from pathduet.result_tables import external_table
 
-#: What tells the tests of a table apart.
+#: Columns that identify a test of a table.
 _KEYS = ["task", "model", "variant", "protocol", "metric"]
 
 Differences = dict[str, PairedDifference]
@@ -42,35 +42,34 @@ def result_table(
     resamples: int = 1000,
     seed: int = 42,
 ) -> pd.DataFrame:
-    """Return one row a model and metric over the folds of the cross-validation, or on the external cohorts.
+    """Return one row per model and metric over the folds of the cross-validation, or on the external cohorts.
 
     Parameters
     ----------
     found : Collected
-        With its metrics. Without predictions there are no intervals and no tests.
+        With metrics. Without predictions, intervals and tests are empty.
     summaries : mapping of str to ModelSummary
         What the models read and cost, and which model they are tested against.
     reference : str, optional
-        The clinical model that the gain is over (:func:`pathduet.catalogue.reference_model`); none where the table does not show it.
+        The clinical model that the gain is over (:func:`pathduet.catalogue.reference_model`); none if the table does not show it.
     published : PublishedNumbers, optional
-        What stands beside the rows.
+        Published numbers beside the rows.
     resamples, seed : int
         Of the patient bootstrap.
 
     Returns
     -------
     DataFrame
-        task, model, variant, protocol, metric, unit, mean, sd (ddof 0), ci_low, ci_high, fold_0... (mean of the fold's trainings), n_folds
-        (with a value), folds_expected, trainings (of a fold), n_patients and n_slides (with a known outcome, all folds together), holes;
-        on external cohorts ensemble, ensemble_ci_low, ensemble_ci_high;
-        gain, gain_ci_low, gain_ci_high in the task's first metric over gain_over, the reference, on gain_n common patients; title,
-        learns_from, reads, magnifications, parameters, train_s, train_mib; compared_with (a model of ours), difference
-        (this model minus that one) with its interval on difference_n common patients, p of the task's first
-        metric and p_holm, corrected for all tests of the table; published_mean, published_sd, published_source: a
-        publication's, of other patients.
-        The mean is over the folds that have a value; n_folds < folds_expected and ``holes`` say where
-        that is not all of them. On external cohorts all folds' models see the same patients: n_patients is their number once,
-        and the interval of the mean draws them once for all folds.
+        task, model, variant, protocol, metric, unit, mean, sd (ddof 0), ci_low, ci_high, fold_0... (mean of the fold's
+        trainings), n_folds (with a value), folds_expected, trainings (per fold), n_patients and n_slides (with a known outcome,
+        all folds together), holes; on external cohorts ensemble, ensemble_ci_low, ensemble_ci_high; gain, gain_ci_low,
+        gain_ci_high in the task's first metric over gain_over, the reference, on gain_n common patients; title, learns_from,
+        reads, magnifications, parameters, train_s, train_mib; compared_with (a model of ours), difference (this model minus that
+        one) with its interval on difference_n common patients, p of the task's first metric and p_holm, corrected for all tests
+        of the table; published_mean, published_sd, published_source: published numbers, of other patients. The mean is over the
+        folds that have a value; if n_folds < folds_expected, ``holes`` explains the missing ones. On external cohorts all folds'
+        models predict the same patients: n_patients counts them once, and the interval of the mean uses one draw of patients for
+        all folds.
     """
     reference = reference if reference in found.models else ""
     parts = _Parts(found, summaries, reference, published, resamples, seed)
@@ -84,7 +83,7 @@ def result_table(
 
 
 def correct_for_tests(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with p_holm over all its tests; a model that stands in two groups is tested once."""
+    """Return the table with p_holm over all its tests; a model in two groups is tested once."""
     if table.empty:
         return table
     once = table.drop_duplicates(_KEYS).set_index(_KEYS)["p"]
@@ -95,7 +94,7 @@ def correct_for_tests(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _variants(found: Collected, model: str) -> list[dict[int | str, Mapping[str, Any]]]:
-    """Return a model's metrics by fold, apart for each variant and protocol; one empty mapping for a model without any."""
+    """Return a model's metrics by fold, one mapping per variant and protocol; one empty mapping if there are none."""
     groups: dict[tuple[str, str], dict[int | str, Mapping[str, Any]]] = {}
     for (name, fold), metrics in found.metrics.items():
         if name == model:
@@ -119,7 +118,7 @@ class _Parts:
 
     @cached_property
     def training(self) -> dict[int, pd.DataFrame]:
-        """Each fold's training patients' survival times, if every other fold has predictions of some model."""
+        """Each fold's training patients' survival times, if all other folds have predictions of some model."""
         if self.found.task.kind != "survival" or self.found.external:
             return {}
         times = survival_times(self.found.predictions)
@@ -132,7 +131,7 @@ class _Parts:
         return parts
 
     def cases(self, model: str, fold: int, unit: str) -> tuple[list[pd.DataFrame], dict[str, str]]:
-        """Return the predictions of a fold's trainings, of patients averaged once; for survival with the shares in the censoring-corrected metrics."""
+        """Return the predictions of a fold's trainings, averaged by patient once; for survival with the shares in the censoring-corrected metrics."""
         key = model, fold, unit
         if key not in self._cases:
             self._cases[key] = self._make_cases(*key)
@@ -145,7 +144,7 @@ class _Parts:
                 tables = [at_unit(table, unit).assign(slide_id="") for table in tables]
             if self.found.task.kind != "survival":
                 return tables, {}
-            # the training part's censoring says nothing about a cohort with a follow-up of its own
+            # the training part's censoring says nothing about a cohort with its own follow-up
             reason = "the censoring of the training part is not that of the external cohort"
             return tables, dict.fromkeys(CENSORING_METRICS, reason)
         edges = self.summaries[model].edges if model in self.summaries else {}
@@ -155,7 +154,7 @@ class _Parts:
     def differences(
         self, model: str, other: str, unit: str, folds: Sequence[int]
     ) -> tuple[Differences, int | None]:
-        """Return the paired differences over the folds that both models have; None patients where there are none."""
+        """Return the paired differences over the folds that both models have; None patients if there are none."""
         known = self.found.predictions
         both = [f for f in folds if (other, f) in known and (model, f) in known]
         if not both or other == model:
@@ -169,7 +168,7 @@ class _Parts:
 
 @dataclass
 class _ModelRows:
-    """One model, variant and protocol, one row a metric."""
+    """The rows of one model, variant and protocol, one per metric."""
 
     parts: _Parts
     model: str
@@ -185,12 +184,12 @@ class _ModelRows:
         self.summary = self.parts.summaries[self.model]
         self.names = metric_names(self.found.task)
         self.survival = self.found.task.kind == "survival"
-        #: Values of the censoring-corrected metrics, and why there is none, by fold.
+        #: Values of the censoring-corrected metrics by fold, and reasons for missing ones.
         self.corrected: dict[int, dict[str, float]] = {}
         self.uncorrected: dict[int | str, dict[str, str]] = {}
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Return the rows, every metric of the task once."""
+        """Yield one row for every metric of the task."""
         task = self.found.task.name
         corrected = self.survival and not self.found.external and self.found.predictions
         intervals = self._intervals()
@@ -212,7 +211,7 @@ class _ModelRows:
             against = difference.get(metric)
             row |= {**self.summary.columns(), "compared_with": self.summary.compared_with if against else ""}
             row |= _columns(against, "difference", n_difference)
-            # one test a model: five metrics of the same predictions are no five questions
+            # one test per model: five metrics of the same predictions are not five questions
             row["p"] = against.p if against and metric == self.names[0] else None
             row["p_holm"] = None
             published = external_table(task) if self.found.external else task
@@ -221,7 +220,7 @@ class _ModelRows:
             yield row
 
     def _intervals(self) -> Mapping[str, tuple[float, float] | None]:
-        """Return the interval of each metric's mean; on the way, compute the metrics that correct for censoring."""
+        """Return the interval of each metric's mean; also compute the metrics that correct for censoring."""
         cases = []
         for fold in self.done if self.found.predictions else ():
             tables, self.uncorrected[fold] = self.parts.cases(self.model, fold, self.unit)
@@ -233,7 +232,7 @@ class _ModelRows:
         )  # fmt: skip
 
     def _gain(self) -> tuple[PairedDifference | None, int | None]:
-        """Return the gain in the first metric over the reference, and on how many patients; none for clinical models."""
+        """Return the first metric's gain over the reference and its number of patients; none for clinical models."""
         if not self.parts.reference or self.summary.reads == "clinical":
             return None, None
         over, n_patients = self.parts.differences(self.model, self.parts.reference, self.unit, self.done)
@@ -249,7 +248,7 @@ class _ModelRows:
         return None if value is None or not np.isfinite(value) else value
 
     def _reason(self, fold: int | str, metric: str) -> str:
-        """Return why a fold has no number."""
+        """Return why a fold has no value."""
         if fold not in self.metrics:
             return self.found.failures.get((self.model, fold), "no result")
         if metric in CENSORING_METRICS:
@@ -260,7 +259,7 @@ class _ModelRows:
         self, values: Mapping[int, float | None], interval: tuple[float, float] | None
     ) -> dict[str, Any]:
         known = np.array([v for v in values.values() if v is not None], dtype=float)
-        # An interval of a mean over other folds than the shown mean's would be another quantity's.
+        # The interval would not match the shown mean if it covered other folds.
         low, high = (interval if len(known) == len(self.done) else None) or (None, None)
         return {
             "mean": known.mean() if len(known) else None,
@@ -271,7 +270,7 @@ class _ModelRows:
         }  # fmt: skip
 
     def _counts(self) -> dict[str, int]:
-        """Return how many cases have a known outcome; the external ones, which every fold sees, once."""
+        """Return how many cases have a known outcome; external cases, predicted in every fold, count once."""
         found = {}
         for level in ("patient", "slide"):
             counts = [self.metrics[f]["n_labelled"][level] for f in self.done]
@@ -279,7 +278,7 @@ class _ModelRows:
         return found
 
     def _ensemble(self, metric: str, missing: list[str]) -> dict[str, Any]:
-        """Return the ensemble's value and interval; why there is none joins what is missing."""
+        """Return the ensemble's value and interval; add the reason to `missing` if there is none."""
         ensemble = self.metrics.get(ENSEMBLE)
         value = ensemble[self.unit].get(metric) if ensemble else None
         low, high = (ensemble["bootstrap"]["interval"].get(metric) if ensemble else None) or (None, None)

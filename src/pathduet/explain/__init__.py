@@ -1,1 +1,1 @@
-"""Where on a slide a model looked: prototypes, merge weights and attention of its tokens, mapped back to tiles."""
+"""Parts of a slide that a model weighted: prototypes, merge weights and attention, mapped back to tiles."""

@@ -1,4 +1,4 @@
-"""The slides of a run that somebody annotated: which structure, and which subspace, each of their tiles shows."""
+"""The annotated slides of a run: the structure, and the subspace, of each of their tiles."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def annotate(
 
 
 class AnnotatedSlides:
-    """Annotations of slides, read when first asked for.
+    """Annotations of slides, read on first use.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class AnnotatedSlides:
     template : str or None
         The configured path.
     problems : list of str
-        Why slides have no annotation although there is a file.
+        Why slides with an annotation file have no annotation.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -104,6 +104,6 @@ class AnnotatedSlides:
         return found
 
     def subspaces(self, slide_id: str, features: Path, magnification: str) -> NDArray[np.str_] | None:
-        """Return the subspace of every tile of a slide ("" = of none), None without annotation."""
+        """Return the subspace of every tile of a slide ("" = none), None without annotation."""
         structures = self.structures(slide_id, features)
         return None if structures is None else structures[magnification]["subspace"].to_numpy(dtype=str)

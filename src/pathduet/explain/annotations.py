@@ -1,11 +1,11 @@
-"""Regions that somebody drew on a slide, as the structure under each tile: GeoJSON polygons or a label picture.
+"""Regions drawn on a slide, as the structure under each tile: GeoJSON polygons or a label picture.
 
-GeoJSON in level-0 pixels, in a stated frame (:mod:`pathduet.slides.readers.frame`): a feature's structure is its classification's ``name`` (or ``names``,
-joined by ``: ``, as QuPath shows derived classes), else its own ``properties.name``; later features lie over
-earlier ones. A picture is indexed or grey (its numbers are looked up in the legend) or in colours (looked up as
-``#rrggbb``); it covers what its frame shows from the top-left corner, at the legend's ``micrometres_per_pixel`` if given, else from
-edge to edge. A legend is JSON: ``{"regions": {"1": {"name": "leading_edge"}, ...}}``. Glass and whatever the legend does
-not name is not annotated.
+GeoJSON is in level-0 pixels, in a stated frame (:mod:`pathduet.slides.readers.frame`): a feature's structure is its
+classification's ``name`` (or ``names``, joined by ``: ``, as QuPath shows derived classes), else its own ``properties.name``;
+later features cover earlier ones. A picture is indexed or grey (its numbers are looked up in the legend) or in colour (looked up
+as ``#rrggbb``); it covers what its frame shows from the top-left corner, at the legend's ``micrometres_per_pixel`` if given, else
+from edge to edge. A legend is JSON: ``{"regions": {"1": {"name": "leading_edge"}, ...}}``. Glass and everything that the legend
+does not name is not annotated.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from pathduet.core.geojson import Polygon, read_polygons
 from pathduet.slides.readers.frame import LEVEL0, Frame, stated_frame
 
 _MAX_PIXELS = 400_000_000
-#: Largest edge of the raster that polygons are drawn on.
+#: Longest edge, in pixels, of the raster that polygons are drawn on.
 _RASTER_EDGE = 4096
-#: A tile is named by its most frequent structure if at least this share of it is annotated.
+#: A tile gets the name of its most frequent structure if at least this share of it is annotated.
 _LEAST_ANNOTATED = 0.5
 _NAMED_COLOUR = re.compile(r"#[0-9a-f]{6}")
 
@@ -48,7 +48,7 @@ class Annotation:
     scale : (float, float)
         Level-0 pixels per raster pixel, along x and y.
     frame : Frame
-        Where the raster begins.
+        Origin of the raster.
     """
 
     labels: NDArray[np.int32]
@@ -75,7 +75,7 @@ def read_legend(path: Path | None) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is no legend.
+        If the file is not a legend.
     """
     if path is None:
         return {"names": {}, "mpp": None}
@@ -120,14 +120,14 @@ def read_annotation(
     legend : mapping
         From :func:`read_legend`.
     stated : str
-        The frame that it counts in, see :func:`pathduet.slides.readers.frame.stated_frame`.
+        The annotation's frame, see :func:`pathduet.slides.readers.frame.stated_frame`.
     bounds : sequence of int or None
-        What the slide declares as scanned; None if that is not known.
+        The scanned area that the slide declares; None if unknown.
 
     Raises
     ------
     InputError
-        If the file cannot be understood.
+        If the file cannot be parsed.
     """
     try:
         if path.suffix.lower() in (".geojson", ".json"):
@@ -196,7 +196,7 @@ def _draw(polygons: Sequence[Polygon], frame: Frame, size0: tuple[int, int]) -> 
 
 
 def _structure(properties: Mapping[str, Any]) -> str:
-    """Return the structure that a feature's properties name; empty if none."""
+    """Return the structure that a feature's properties name; empty if they name none."""
     given = properties.get("classification") or {}
     joined = ": ".join(map(str, given.get("names") or ()))
     return str(given.get("name") or joined or properties.get("name") or "")

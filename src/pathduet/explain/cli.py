@@ -173,14 +173,14 @@ def export_features(
 
 
 def _configuration(results: Path) -> dict[str, Any]:
-    """Return the configuration that a run was made with."""
+    """Return the configuration of a run."""
     from pathduet.core.provenance import read_run_record
 
     return dict(read_run_record(Results(results).provenance)["config"])
 
 
 def _sheet_of(results: Path, config: dict[str, Any]) -> Path:
-    """Return the sheet a run was made with: as written, relative to here or to the results' parent."""
+    """Return a run's slide sheet; its path is relative to the working directory or to the results' parent."""
     from pathduet.core.errors import InputError
 
     if not config["sheets"]["slides"]:

@@ -1,17 +1,17 @@
-"""Colours of subspaces and of values: one choice for heatmaps, viewer and report. It imports nothing, so that everyone may ask it."""
+"""Colours of subspaces and of values: the same for heatmaps, viewer and report. Imports no other module of the package."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: Of values: equal lightness steps, no red against green (Nuñez, Anderton and Renslow, PLOS ONE 2018).
+#: For values: equal lightness steps, no red against green (Nuñez, Anderton and Renslow, PLOS ONE 2018).
 COLOUR_MAP = "cividis"
-#: Okabe and Ito's, vermilion and blue first: told apart with every kind of colour blindness, and on haematoxylin and eosin.
+#: Okabe and Ito's, vermilion and blue first: safe for all kinds of colour blindness, and visible on haematoxylin and eosin.
 _COLOURS = ("#d55e00", "#0a7abf", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#7a4a1e", "#4d4d4d")
 
 
 def subspace_colours(names: Iterable[str]) -> dict[str, str]:
-    """Return a colour (#rrggbb) for each subspace by its place in the configuration.
+    """Return a colour (#rrggbb) for each subspace by its position in the configuration.
 
     >>> subspace_colours(["tumor", "tme"])
     {'tumor': '#d55e00', 'tme': '#0a7abf'}
@@ -20,7 +20,7 @@ def subspace_colours(names: Iterable[str]) -> dict[str, str]:
 
 
 def lighter(colour: str, part: float) -> str:
-    """Return a colour (#rrggbb) so far on its way to white.
+    """Return a colour (#rrggbb) lightened by the fraction `part`.
 
     >>> lighter("#000000", 0.2)
     '#333333'

@@ -1,12 +1,12 @@
-"""How well representations tell classes or values apart: a picture in two dimensions, and numbers that do not come from it.
+"""How well representations separate classes or values: a two-dimensional picture, and scores computed without it.
 
-The picture (t-SNE or UMAP) is fitted to each fold's test patients alone; distances in it mean little, so the scores
+The picture (t-SNE or UMAP) is fitted to each fold's test patients only; distances in it mean little, so the scores
 are computed in the representation space itself: the silhouette, the balanced accuracy of a nearest-neighbour vote
-that leaves the patient out, and that of a cross-validated linear classifier. Folds have different networks and so
+that excludes the patient, and that of a cross-validated linear classifier. Folds have different networks and thus
 different spaces: scores are computed within a fold and averaged.
 
-Each score is a mean of one number a patient (macro over classes for the accuracies), so patients can be resampled for
-an interval: it says how much the test patients' choice matters, given the fold's representations. Where a task's labels are
+Each score is a mean of one number per patient (macro over classes for the accuracies), so patients can be resampled for
+an interval, which covers the choice of test patients, given the fold's representations. If a task's labels are
 numbers, the same neighbours and a linear regression predict each patient from the others; scores are Spearman's correlation of
 the neighbours' mean with the truth (ranks among all scored patients) and the R2 of the regression.
 
@@ -58,7 +58,7 @@ def embed(values: Floats, method: str, seed: int) -> Floats:
         # Imported here: compiling it takes longer than anything else in this package.
         from umap import UMAP
 
-        # its spectral start needs more neighbours than components, which few patients do not have
+        # its spectral initialisation needs more neighbours than components, which few patients do not have
         reducer = UMAP(n_neighbors=min(15, n - 1), random_state=seed, n_jobs=1, init="pca")
         return np.asarray(reducer.fit_transform(values), dtype=float)
     from sklearn.manifold import TSNE
@@ -94,10 +94,10 @@ def neighbour_hits(values: Floats, labels: NDArray, neighbours: int = NEIGHBOURS
 
 
 def linear_hits(values: Floats, labels: NDArray, seed: int) -> Floats:
-    """Return 1 where a linear classifier that was not shown the row gives its label, else 0, shape (n,).
+    """Return 1 where a linear classifier trained without the row predicts its label, else 0, shape (n,).
 
-    Logistic regression on standardised columns, classes weighted alike; stratified cross-validation with as many parts
-    as the smallest class allows, at most five. Every class needs two rows.
+    Logistic regression on standardised columns, with equal class weights; stratified cross-validation with at most
+    five parts, fewer if the smallest class is smaller. Every class needs two rows.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -120,7 +120,7 @@ def neighbour_means(values: Floats, numbers: Floats, neighbours: int = NEIGHBOUR
 
 
 def linear_predictions(values: Floats, numbers: Floats, seed: int) -> Floats:
-    """Return what a ridge regression that was not shown the row predicts of it, shape (n,).
+    """Return the prediction of each row by a ridge regression trained without it, shape (n,).
 
     On standardised columns, penalty 1 as in the classifier; cross-validation in at most five parts.
     """
@@ -153,10 +153,10 @@ def scored_rows(labels: Sequence[object]) -> tuple[NDArray[np.bool_], str]:
 
 
 def true_labels(result: FoldResult) -> tuple[list[Any], str]:
-    """Return each patient's class or number, None where it is not known, and what they are.
+    """Return each patient's class or number, None if unknown, and what the labels are.
 
-    For survival: with the event or free of it at the middle edge of the model's intervals (from the training part); patients
-    censored before are in neither class.
+    For survival: with the event or event-free at the middle edge of the model's intervals (from the training part); patients
+    censored earlier are in neither class.
     """
     rows, task = result.patients, result.task
     if task.kind == "regression":
@@ -211,18 +211,18 @@ def _weighted_fit(measure: str, predicted: Floats, truth: Floats, weight: Floats
 
 @dataclass(frozen=True)
 class FoldScores:
-    """How well one fold's representations tell classes or values apart.
+    """How well one fold's representations separate classes or values.
 
     Attributes
     ----------
     patients : int
-        How many are scored.
+        Number of scored patients.
     reason : str
-        Why the others are not.
+        Why the others are not scored.
     chance : float
-        What knows nothing reaches: the accuracy, or 0 of a regression; NaN where nobody is scored.
+        What an uninformative model reaches: the accuracy, or 0 for a regression; NaN if no patient is scored.
     values : dict of str to float
-        By measure; empty where nobody is scored.
+        By measure; empty if no patient is scored.
     draws : dict of str to array
         Values under resampled patients, by measure.
     """
@@ -235,7 +235,7 @@ class FoldScores:
 
 
 def score_fold(values: Floats, labels: Sequence[Any], seed: int, fold: int, resamples: int) -> FoldScores:
-    """Return the scores of one fold's representations (patients, r) of classes."""
+    """Return the scores of one fold's representations (patients, r) for classes."""
     kept, reason = scored_rows(labels)
     if not kept.any():
         return FoldScores(0, reason)
@@ -257,7 +257,7 @@ def score_fold(values: Floats, labels: Sequence[Any], seed: int, fold: int, resa
 def score_values(
     values: Floats, numbers: Sequence[float | None], seed: int, fold: int, resamples: int
 ) -> FoldScores:
-    """Return the scores of one fold's representations (patients, r) of numbers."""
+    """Return the scores of one fold's representations (patients, r) for numbers."""
     truth = np.array([np.nan if number is None else number for number in numbers])
     kept = np.isfinite(truth)
     truth, used = truth[kept], values[kept]
@@ -294,7 +294,7 @@ def _scores(
 
 
 def _chance(measure: str, chance: float) -> float:
-    """Return what knows nothing reaches: a silhouette of 0, or the accuracy."""
+    """Return what an uninformative model reaches: a silhouette of 0, or the accuracy."""
     return 0.0 if measure == "silhouette" and np.isfinite(chance) else chance
 
 
@@ -323,10 +323,10 @@ def embedding_tables(
     Returns
     -------
     coordinates : DataFrame
-        One row a test patient: model, fold, patient_id, class (empty if unknown) or value, x, y.
+        One row per test patient: model, fold, patient_id, class (empty if unknown) or value, x, y.
     scores : DataFrame
-        One row a model, measure and fold, and one with fold ``mean``: value, ci_low, ci_high (of the mean), chance,
-        n_patients, classes, reason.
+        One row per model, measure and fold, and one with fold ``mean``: value, ci_low, ci_high (of the mean),
+        chance, n_patients, classes, reason.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Features of a run's slides for other tools, slide by slide; what a model made of them goes along where the format can hold it."""
+"""Features of a run's slides for other tools, slide by slide, with a model's maps if the format can hold them."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ from pathduet.slides.readers.frame import FrameName, frame_of
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Formats that say what a model made of tiles, and in whose frame.
+#: Formats that can hold a model's maps of the tiles, and a frame.
 WITH_MODEL = ("anndata", "spatialdata", "geojson")
 FORMATS = (*WRITERS, *WITH_MODEL)
 
 
 @dataclass(frozen=True)
 class ExportJob:
-    """What is exported.
+    """Settings of an export.
 
     Attributes
     ----------
     results : Results
     out : Path
-        Folder for one folder a magnification.
+        Folder that gets one folder per magnification.
     format : str
         One of :data:`FORMATS`.
     magnifications : tuple of str
-        All that a slide has, if empty.
+        Empty: all magnifications of a slide.
     task : Task or None
     model : str
-        Whose maps go along; none if empty. Patients in a test part get the model of that fold, which never saw them, others the
-        mean over all folds.
+        The model whose maps are exported; none if empty. Patients in a test part get the model of that fold, which was trained
+        without them, others the mean over all folds.
     folds : tuple of int
-        Folds that the model was trained in.
+        Folds in which the model was trained.
     frame : {"level0", "qupath"} or None
-        None: of GeoJSON where QuPath counts from, as far as that is known; of the others level 0.
+        None: for GeoJSON QuPath's frame, if known; for the other formats level 0.
     """
 
     results: Results
@@ -71,23 +71,23 @@ class ExportJob:
 
     @cached_property
     def fold_of(self) -> dict[str, int]:
-        """In which fold's test part each internal patient is."""
+        """The fold whose test part contains each internal patient."""
         folds = read_folds(self.results.folds)
         return {str(patient): int(fold) for patient, fold in zip(folds["patient_id"], folds["fold"])}
 
     @cached_property
     def predictions(self) -> dict[Path, pd.DataFrame]:
-        """Tables of predictions by their files, each read once."""
+        """Tables of predictions by file, each read once."""
         return {}
 
 
 def slides_to_export(results: Results, wanted: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the patient of each slide to export, and the reason of each that was lost; all slides of the run if none is named.
+    """Return each exported slide's patient, and each lost slide's reason; the run's slides if `wanted` is empty.
 
     Raises
     ------
     InputError
-        If the run has no ledger, or not the slides that are named.
+        If the run has no ledger, or lacks a wanted slide.
     """
     if not checked(results.ledger).is_file():
         raise InputError.of(str(results.root), "no ledger.tsv", "name the results folder of a run")
@@ -106,7 +106,7 @@ def slides_to_export(results: Results, wanted: Sequence[str]) -> tuple[dict[str,
 
 
 def export_slides(job: ExportJob, patients: dict[str, str]) -> Iterator[tuple[str, list[Path] | str]]:
-    """Yield each slide with the files that were written, or with the reason why there are none."""
+    """Yield each slide with its written files, or with the reason why there are none."""
     for slide_id, patient_id in patients.items():
         try:
             yield slide_id, _export(job, slide_id, patient_id)
@@ -115,7 +115,7 @@ def export_slides(job: ExportJob, patients: dict[str, str]) -> Iterator[tuple[st
 
 
 def export_model(job: ExportJob) -> Path:
-    """Write a model's slides, their predictions and representations, as ``<task>-<model>.h5ad``."""
+    """Write a model's slides with their predictions and representations, as ``<task>-<model>.h5ad``."""
     assert job.task is not None
     path = job.out / f"{job.task.name}-{job.model}.h5ad"
     write_anndata(path, slides_anndata(job.results, job.task, job.model, job.folds))
@@ -153,7 +153,7 @@ def _view(job: ExportJob, slide_id: str, patient_id: str) -> ModelView:
 
 
 def _prediction(job: ExportJob, slide_id: str, folds: Sequence[int]) -> dict[str, Any]:
-    """Return what the model says of a slide: the row of its fold, of an external patient that of the folds' ensemble."""
+    """Return the model's prediction of a slide: the row of its fold, or the folds' ensemble for an external patient."""
     assert job.task is not None
     one = len(folds) == 1
     folder = (

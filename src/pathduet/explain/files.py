@@ -1,4 +1,4 @@
-"""Which explanations a task has, and the files they leave in ``results/explanations/<task>/``."""
+"""A task's explanations, and their files in ``results/explanations/<task>/``."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _CLASS_MEASURES = {
     "neighbours": "Nearest neighbours (balanced accuracy)",
     "linear": "Linear classifier (balanced accuracy)",
 }
-#: How the separation of classes, and of patients with and without an event, or the order of values is measured.
+#: Measures of the separation of classes, or of patients with and without an event, and of the order of values.
 EMBEDDING_MEASURES: dict[Kind, dict[str, str]] = {
     "classification": _CLASS_MEASURES,
     "survival": _CLASS_MEASURES,
     "regression": {"neighbours": "Nearest neighbours (Spearman)", "linear": "Linear regression (R2)"},
 }
-#: Patients without and with the event at a day, as tables and legends call them.
+#: Patients without and with the event by a day, as named in tables and legends.
 EVENT_CLASSES = ("event-free", "with event")
-#: How a subspace's prototype is held against its regions.
+#: Measures that compare a subspace's prototype with its regions.
 REGION_MEASURES = {"dice": "Dice", "recall": "Recall"}
 #: Tables by explanation.
 TABLES: dict[str, tuple[str, ...]] = {
@@ -29,7 +29,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "gene_attention": ("gene_attention.tsv", "gene_attention_sets.tsv"),
     "survival": ("risk_groups.tsv", "risk_group_patients.tsv", "calibration.tsv", "dynamic_auc.tsv"),
 }
-#: Figures and pages by explanation, drawn from the tables.
+#: Figures and pages by explanation, drawn from its tables.
 FIGURES: dict[str, tuple[str, ...]] = {
     "embedding": ("embedding.svg", "embedding_scores.svg"),
     "gene_correlation": ("gene_correlation.svg", "gene_correlation.html"),
@@ -41,7 +41,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
 
 
 def explanations_of(task: Task, has_slides: bool, has_expression: bool) -> dict[str, str]:
-    """Return a task's explanations, each with what the run lacks for it: empty where it can be made."""
+    """Return a task's explanations, each with what the run lacks for it; empty if nothing is missing."""
     slides = "" if has_slides else "the run has no slides"
     expression = "" if has_expression else "the run has no expression"
     lacking = {"embedding": ""}

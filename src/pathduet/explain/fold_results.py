@@ -1,7 +1,7 @@
-"""What the models of a task predict of their own test patients: predictions and representations, read and checked.
+"""The models' predictions and representations of a task's own test patients, read and checked.
 
-Every explanation reads its patients through here, so that none of them sees a patient whom the model was trained
-on: a prediction counts only in the fold whose test part its patient is in.
+Every explanation reads its patients through this module, so that none uses a patient that the model was trained
+on: a prediction counts only in the fold whose test part contains its patient.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """One model's predictions in one fold, a row a patient of the fold's test part, sorted by patient id.
+    """One model's predictions in one fold: one row per patient of the fold's test part, sorted by patient id.
 
     Attributes
     ----------
@@ -48,11 +48,11 @@ class FoldResult:
     patients : DataFrame
         As from :func:`pathduet.evaluation.predictions.average_patients`.
     representation : (patients, r) array or None
-        Mean over the patient's slides of what the last linear layer reads; None if the model leaves none.
+        Mean over the patient's slides of the input of the last linear layer; None if the model saves none.
     edges : tuple of float
         Inner edges of the survival intervals in days; empty for other tasks and models.
     risk_cuts : dict
-        Where the training part's risks are cut into groups; empty for other tasks.
+        Cut points of the training part's risks, for risk groups; empty for other tasks.
     """
 
     task: Task
@@ -66,7 +66,7 @@ class FoldResult:
 
 @dataclass(frozen=True)
 class TaskRun:
-    """One task of a run: what its explanations read, and where they are written.
+    """One task of a run: the inputs of its explanations, and where they are written.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class TaskRun:
 
     @cached_property
     def catalogue(self) -> dict[str, Model]:
-        """Every model that the run knows."""
+        """Every model of the run."""
         return catalogue_of(self.settings["catalogue"])
 
     @property
@@ -117,7 +117,7 @@ class TaskRun:
 
     @cached_property
     def split(self) -> pd.DataFrame:
-        """Fold of each patient."""
+        """The fold of each patient."""
         return read_folds(self.results.folds)
 
     @cached_property
@@ -134,19 +134,19 @@ class TaskRun:
 
     @cached_property
     def read(self) -> tuple[dict[str, list[FoldResult]], dict[str, list[str]]]:
-        """Every model's folds that can be read, and a reason for each that cannot."""
+        """Every model's readable folds, and a reason for each unreadable one."""
         both = {model: read_folds_of(self.results, self.task, model, self.folds) for model in self.models}
         return {m: found for m, (found, _) in both.items()}, {m: reasons for m, (_, reasons) in both.items()}
 
     @property
     def networks(self) -> dict[str, list[FoldResult]]:
-        """The folds of the models that are networks: a regression has no representation to explain."""
+        """The folds of the networks among the models: a regression has no representation to explain."""
         found = self.read[0].items()
         return {model: folds for model, folds in found if named(model, self.catalogue).is_network}
 
     @property
     def no_network(self) -> list[str]:
-        """The reason why nothing is explained, where none of the explained models is a network."""
+        """The reason why nothing is explained, if none of the explained models is a network."""
         return [] if self.networks else ["none of explanations.models is a network of this run"]
 
     def role(self, model: str) -> str:
@@ -171,12 +171,12 @@ def patients_of_test_part(folds: pd.DataFrame, fold: int) -> set[str]:
 def read_representations(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     """Return slide ids and representations (slides, r) of a ``representations.h5``.
 
-    A dataset `representation` if there is one, else the magnifications' X_R beside each other.
+    The dataset `representation` if it exists, else the magnifications' X_R side by side.
 
     Raises
     ------
     InputError
-        If the file cannot be read or its rows do not fit its slides.
+        If the file cannot be read or its rows do not match its slides.
     """
     import h5py
 
@@ -199,12 +199,12 @@ def read_representations(path: Path) -> tuple[list[str], NDArray[np.float64]]:
 
 
 def read_fold(results: Results, task: Task, model: str, fold: int) -> FoldResult:
-    """Return a model's predictions of the test part of a fold.
+    """Return a model's predictions for the test part of a fold.
 
     Raises
     ------
     InputError
-        If the predictions are missing or none is about a test patient of the fold.
+        If the predictions are missing, or include no test patient of the fold.
     """
     folder, where = results.model(task.name, model, fold), f"{task.name}, {model}, fold {fold}"
     failed = failure_of(folder)
@@ -229,7 +229,7 @@ def read_fold(results: Results, task: Task, model: str, fold: int) -> FoldResult
 
 
 def training_cuts(folder: Path) -> Mapping[str, Any]:
-    """Return where a survival model's training risks are cut into groups; {} without predictions of its training part."""
+    """Return the cut points of a survival model's training risks; {} without predictions of its training part."""
     path = folder / TRAINING_PREDICTIONS
     if not checked(path).is_file():
         return {}
@@ -237,7 +237,7 @@ def training_cuts(folder: Path) -> Mapping[str, Any]:
 
 
 def patient_means(patients: pd.Series, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of the rows of `values` of each patient, patients sorted by id."""
+    """Return each patient's mean of the rows of `values`, sorted by patient id."""
     groups = patients.groupby(patients.to_numpy(), sort=True).indices
     return np.stack([values[rows].mean(axis=0) for rows in groups.values()])
 
@@ -245,7 +245,7 @@ def patient_means(patients: pd.Series, values: NDArray[np.float64]) -> NDArray[n
 def _readable(
     read: Callable[[int], FoldResult], folds: Sequence[int], where: str
 ) -> tuple[list[FoldResult], list[str]]:
-    """Return the folds that can be read, and a reason for each that cannot."""
+    """Return the readable folds, and a reason for each unreadable one."""
     found, reasons = [], []
     for fold in folds:
         try:
@@ -262,14 +262,14 @@ def _readable(
 def read_folds_of(
     results: Results, task: Task, model: str, folds: Sequence[int]
 ) -> tuple[list[FoldResult], list[str]]:
-    """Return the folds of a model that can be read, and a reason for each that cannot."""
+    """Return a model's readable folds, and a reason for each unreadable one."""
     return _readable(lambda fold: read_fold(results, task, model, fold), folds, f"{task.name}, {model}")
 
 
 def read_external_of(
     results: Results, task: Task, model: str, folds: Sequence[int], labels: pd.DataFrame
 ) -> tuple[list[FoldResult], list[str]]:
-    """Return what each fold's model predicts of the external cohorts, beside their labels, and reasons for what is missing."""
+    """Return each fold's predictions of the external cohorts, with their labels, and reasons for what is missing."""
 
     def read(fold: int) -> FoldResult:
         table = read_predictions(results.external(task.name, model, fold) / PREDICTIONS)

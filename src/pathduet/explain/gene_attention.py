@@ -1,21 +1,21 @@
 """Which gene tokens of a teacher attend where: focus, place, agreement of magnifications, and weight in the selection.
 
-Of every gene token, over the slides of a fold's test part (patients with expression), by magnification:
+For every gene token, over the slides of a fold's test part (patients with expression), by magnification:
 
-- `focus`: 1 - H / log(keys), H the entropy of the head-averaged attention over the sampled points (eq. 2): 0 = looks
-  everywhere alike, 1 = at one point;
+- `focus`: 1 - H / log(keys), H the entropy of the head-averaged attention over the sampled points (eq. 2):
+  0 = uniform, 1 = at one point;
 - `<subspace>_gain`: attention on points over the structures of a subspace divided by those structures' share of the annotated
-  points, where slides are annotated (1 = no preference). A key is read at one point per offset group; it counts with the mean
-  over the groups, and points between two tiles count in parts, as bilinear sampling reads them;
+  points, if slides are annotated (1 = no preference). A key is read at one point per offset group; the mean over the
+  groups counts, and points between two tiles are split between them, as in bilinear sampling;
 - `selection`: attention that the gene receives from all fused tokens of its subspace in the selection (eq. 4), times the number of
-  genes (1 = as much as any other);
+  genes (1 = average);
 
 and between the magnifications:
 
 - `similarity`: the gene's part in C_ii of eq. 7 (cosine of its attention rows at 10x and 20x, mean over heads). Its mean over genes
-  is the slide's C_ii, whose variance over slides the consistency loss (IGC) lowers; near 1 for rows that are spread out, whatever they show;
+  is the slide's C_ii, whose variance over slides the consistency loss (IGC) lowers; near 1 for diffuse rows, whatever their target;
 - `agreement`: Pearson r over keys of the gene's head-averaged attention at 10x and 20x. Key k lies near the same place of
-  the slide at both, since the token map of 20x is nested in that of 10x.
+  the slide in both, since the token map of 20x is nested in that of 10x.
 
 A gene's numbers are averaged over the slides of a patient, the patients of a fold, then the folds that selected it.
 """
@@ -60,7 +60,7 @@ TileSubspaces = Callable[[str, str], NDArray[np.str_] | None]
 
 
 def focus(attention: Floats) -> Floats:
-    """Return 1 - entropy / log(keys) of each row (G, keys); 1 where there is one key only."""
+    """Return 1 - entropy / log(keys) of each row (G, keys); 1 if there is only one key."""
     keys = attention.shape[1]
     if keys < 2:
         return np.ones(len(attention))
@@ -83,12 +83,12 @@ def row_correlation(first: Floats, second: Floats) -> Floats:
 
 
 def region_gain(attention: Floats, inside: Floats, annotated: Floats) -> Floats:
-    """Return how much more attention (G, keys) lies on the points of some structures than their share, shape (G,).
+    """Return the attention (G, keys) on the points of some structures relative to their share, shape (G,).
 
     Parameters
     ----------
     inside, annotated : (keys,) arrays
-        Of each key, the part of its reading that lies on the structures, and on annotated tiles at all.
+        For each key, the fraction of its reading that lies on the structures, and on annotated tiles.
     """
     if not (inside.sum() > 0 and annotated.sum() > inside.sum()):
         return np.full(len(attention), np.nan)
@@ -98,7 +98,7 @@ def region_gain(attention: Floats, inside: Floats, annotated: Floats) -> Floats:
 
 
 def key_part(offsets: torch.Tensor, inside: NDArray[np.bool_]) -> Floats:
-    """Return, of each key, the part of its reading on some cells of the token map, (keys,).
+    """Return, for each key, the fraction of its reading on some cells of the token map, (keys,).
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def fold_gene_attention(
     model_dir : Path
         The fold's teacher.
     slides : DataFrame
-        slide_id, patient_id, cohort and features (path) of the slides to look at: those of test patients.
+        slide_id, patient_id, cohort and features (path) of the slides to use: those of test patients.
     expression : FoldExpression
         The fold's expression.
     regions : callable, optional
@@ -140,8 +140,8 @@ def fold_gene_attention(
     Returns
     -------
     DataFrame
-        One row a gene and subspace: gene, subspace, patients, similarity, agreement, and focus, selection and
-        <subspace>_gain with ``_10x`` and ``_20x``.
+        One row per gene and subspace: gene, subspace, patients, similarity, agreement, and focus, selection
+        and <subspace>_gain with ``_10x`` and ``_20x``.
 
     Raises
     ------
@@ -213,7 +213,7 @@ def _slide_columns(
         mean[m] = by_head[m].mean(axis=0)
         columns[f"focus_{m}"] = focus(mean[m])
         if selection is not None:
-            # rows of padding tokens ask, too, but nobody listens to them
+            # rows of padding tokens also attend, but their attention is not used
             received = selection[0, :, :genes, :genes].double().mean(dim=(0, 1)).cpu().numpy()
             columns[f"selection_{m}"] = received * genes
         offsets = getattr(branch, "offsets", None)
@@ -238,15 +238,15 @@ def _gain(
 
 
 def measures(subspaces: Iterable[str]) -> list[str]:
-    """Return the names of a gene's numbers."""
+    """Return the column names of a gene's measures."""
     by_magnification = ("focus", *(f"{name}_gain" for name in subspaces), "selection")
     return [*(f"{name}_{m}" for name in by_magnification for m in MAGNIFICATIONS), "similarity", "agreement"]
 
 
 def attention_table(folds: Mapping[int, pd.DataFrame], subspaces: Sequence[str]) -> pd.DataFrame:
-    """Return the genes' numbers over folds: gene, subspace, folds (that selected it), patients, then the measures.
+    """Return the genes' measures over folds: gene, subspace, folds (that selected it), patients, measures.
 
-    Subspaces in the given order; within a subspace, genes with the largest weight in the selection (mean of the magnifications) come first.
+    Subspaces keep the given order; within a subspace, genes are sorted by decreasing selection weight (mean of the magnifications).
     """
     import pandas as pd
 

@@ -1,12 +1,13 @@
-"""Which genes go with the predicted malignancy: Pearson r of a score with the expression of test patients.
+"""Correlation of genes with predicted malignancy: Pearson r of a score with the expression of test patients.
 
-The score is the task's (:mod:`pathduet.explain.malignancy_score`). Each fold has its own network, and scores of different networks share no scale, so r is
-computed within each fold's test patients; Fisher's z = atanh(r) of the folds is averaged with weights n - 3, the
-inverse of its variance, which also gives the p value (two-sided, normal). Correlating all patients at once
-would count differences between networks as differences between patients.
+The score is the task's (:mod:`pathduet.explain.malignancy_score`). Each fold has its own network, and scores of different
+networks have no common scale, so r is computed within each fold's test patients; Fisher's z = atanh(r) of the folds is averaged
+with weights n - 3, the inverse of its variance, which also gives the p value (two-sided, normal). Correlating all patients
+together would count differences between networks as differences between patients.
 
 q values are Benjamini and Hochberg's, over all genes of all subspaces within a model. A teacher reads the
-expression, so its correlations say what it uses; those of a student, which sees slides only, say what slides show.
+expression, so its correlations show what it uses; those of a student, which reads slides only, show what slides
+contain.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-#: atanh(r) of fewer has no variance.
+#: atanh(r) of fewer patients has no variance.
 FEWEST_PATIENTS = 4
 _LEVEL = 0.05
 
@@ -51,15 +52,15 @@ def combine_folds(r: Floats, n: NDArray[np.integer]) -> tuple[Floats, Floats]:
     Parameters
     ----------
     r : (F, G) array
-        NaN where undefined: the fold then has no weight for the gene.
+        NaN where undefined: the gene then has weight 0 in that fold.
     n : (F,) array
-        Patients of each fold; folds of three or fewer have no weight.
+        Patients of each fold; folds with three or fewer have weight 0.
     """
     from scipy.stats import norm
 
     usable = np.isfinite(r) & (n[:, None] >= FEWEST_PATIENTS)
     weight = np.where(usable, n[:, None] - 3, 0)
-    # atanh(1) is infinite; correlations of floats this close to one are one
+    # atanh(1) is infinite; correlations this close to one are rounded to it
     z = np.arctanh(np.clip(np.where(usable, r, 0), -1 + 1e-12, 1 - 1e-12))
     total = weight.sum(axis=0)
     mean = np.divide((weight * z).sum(axis=0), total, out=np.full(r.shape[1], np.nan), where=total > 0)
@@ -81,7 +82,7 @@ def false_discovery(p: Floats) -> Floats:
 def expression_of_test_part(adata: AnnData) -> pd.DataFrame:
     """Return the scaled expression of a fold's test patients, patients x genes of all subspaces.
 
-    The mean over a patient's samples.
+    Values are means over a patient's samples.
     """
     import pandas as pd
 
@@ -117,11 +118,11 @@ def correlation_table(
     Returns
     -------
     table : DataFrame
-        One row a model and gene, models in order, genes from highest to lowest r: model, score, rank (1 = highest r
-        among the subspace's genes), gene, subspace, selected (in how many folds the model's kind reads it), r, p, q,
-        r_fold_<k>, n_patients, pointed_out.
+        One row per model and gene, models in order, genes from highest to lowest r: model, score, rank (1 = highest
+        r among the subspace's genes), gene, subspace, selected (in how many folds the model's kind reads it), r, p,
+        q, r_fold_<k>, n_patients, pointed_out.
     reasons : dict
-        Model to what could not be used.
+        Model to its unusable inputs.
     """
     import pandas as pd
 
@@ -154,12 +155,12 @@ def correlation_table(
 def fold_correlation(
     score: MalignancyScore, result: FoldResult, adata: AnnData, genes: Sequence[str]
 ) -> tuple[Floats, int]:
-    """Return r (G,) of one fold's score with each of `genes`, and of how many test patients.
+    """Return r (G,) of one fold's score with each of `genes`, and the number of test patients.
 
     Raises
     ------
     ValueError
-        If too few test patients have prediction and expression.
+        If too few test patients have both prediction and expression.
     """
     values = expression_of_test_part(adata)
     rows = result.patients[result.patients["patient_id"].isin(values.index)]

@@ -1,7 +1,7 @@
-"""What can be drawn over a slide: which column, in which colours, in which words.
+"""Layers that can be drawn over a slide: their column, colours and texts.
 
-Shares of a whole depend on how many tiles a slide has, so they are drawn as multiples of an equal share: 1 is what every
-tile would have if all had the same, 3 is three times that.
+Shares of a whole depend on the slide's number of tiles, so they are drawn as multiples of an equal share: 1 is what each
+tile would have if all had the same, 3 is three times as much.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pathduet.explain.tile_maps import SlideMaps
 
-#: Between two subspaces' colours, where folds disagree.
+#: Midway between two subspaces' colours, where folds disagree.
 NEUTRAL = "#f2f2f2"
 _LEAST_TOP = 2.0
 _PERCENTILE = 99
@@ -39,7 +39,7 @@ class Layer:
     legend : str
         What the colours mean.
     points : str
-        Name of the attention whose sampled points belong to it; empty if none do.
+        Name of the attention whose sampled points belong to the layer; empty if it has none.
     """
 
     column: str
@@ -49,17 +49,17 @@ class Layer:
 
     @property
     def is_membership(self) -> bool:
-        """Whether the colours are the prototypes'; otherwise they are multiples of an equal share."""
+        """Whether the colours are those of the prototypes; otherwise they are multiples of an equal share."""
         return self.column == "prototype"
 
     @property
     def in_sentence(self) -> str:
-        """The title inside a sentence."""
+        """The title, worded for use inside a sentence."""
         return self.title[:1].lower() + self.title[1:]
 
 
 def layers_of(maps: SlideMaps) -> list[Layer]:
-    """Return the layers that maps have; one prototype is no division and is not drawn."""
+    """Return the layers of maps; a single prototype divides nothing and is not drawn."""
     times, subspaces = "times an equal share", maps.subspaces
     layers = [
         Layer("prototype", "Prototype", "prototype the tile went into"),
@@ -75,10 +75,10 @@ def layers_of(maps: SlideMaps) -> list[Layer]:
 
 
 def layer_values(maps: SlideMaps, layer: Layer) -> NDArray[np.float64]:
-    """Return what is drawn of each tile: a place between prototypes, or a multiple of an equal share.
+    """Return the drawn value of each tile: a position between prototypes, or a multiple of an equal share.
 
-    Of two prototypes the share of folds that say the first (0 to 1), of more the place of the tile's own in the order of the
-    subspaces.
+    With two prototypes, the share of folds that assign the first (0 to 1); with more, the index of the tile's own prototype
+    in the order of the subspaces.
     """
     tiles, subspaces = maps.tiles, maps.subspaces
     if layer.is_membership and len(subspaces) == 2:
@@ -92,9 +92,9 @@ def layer_values(maps: SlideMaps, layer: Layer) -> NDArray[np.float64]:
 
 
 def membership_scale(subspaces: tuple[str, ...]) -> tuple[list[str], list[str], bool]:
-    """Return colours and names from the lowest value of the prototype layer to the highest, and whether values lie between.
+    """Return colours and names from the lowest to the highest value of the prototype layer, and whether it is continuous.
 
-    Two prototypes are two ends, with a neutral middle for folds that disagree; more are steps without anything between.
+    Two prototypes are two ends, with a neutral middle for folds that disagree; more are discrete steps.
     """
     colours = subspace_colours(subspaces)
     if len(subspaces) == 2:
@@ -104,19 +104,19 @@ def membership_scale(subspaces: tuple[str, ...]) -> tuple[list[str], list[str], 
 
 
 def top_of(values: NDArray[np.float64]) -> float:
-    """Return the value of the last colour: the 99th percentile, at least 2; higher ones get the same colour."""
+    """Return the value of the last colour: the 99th percentile, at least 2; larger values share its colour."""
     return max(_LEAST_TOP, float(np.percentile(values, _PERCENTILE))) if len(values) else _LEAST_TOP
 
 
 def strongest_points(maps: SlideMaps, attention: str, magnification: str, most: int) -> pd.DataFrame:
-    """Return the `most` sampled points with the greatest mass, greatest first; of equal ones the first."""
+    """Return the `most` sampled points with the greatest mass, in decreasing order; ties keep their order."""
     points = maps.points
     chosen = points[(points["attention"] == attention) & (points["magnification"] == magnification)]
     return chosen.sort_values("mass", ascending=False, kind="stable").head(most)
 
 
 def naming_note(maps: SlideMaps) -> str:
-    """Return what the names of a student's prototypes rest on, where it is not a teacher; else nothing."""
+    """Return the basis of the names of a student's prototypes, if it is not a teacher; else nothing."""
     if len(maps.subspaces) < 2:
         return ""
     words = listed([subspace_word(name) for name in maps.subspaces])

@@ -1,4 +1,4 @@
-"""The malignancy score of a task: one number a patient, made of the predictions, that rises with what is feared."""
+"""The malignancy score of a task: one number per patient, from the predictions; higher = more malignant."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathduet.cohort.tasks import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Of ordered classes. A correlation does not ask where steps begin, but for the rounding of probabilities in predictions.tsv: 2
-#: keeps the numbers of grades 2 to 4.
+#: Of ordered classes. The first step does not affect a correlation, except through the rounding of probabilities in
+#: predictions.tsv: 2 keeps the numbers of grades 2 to 4.
 _FIRST_STEP = 2
 
 
@@ -28,7 +28,7 @@ class MalignancyScore:
     name : str
         In tables: ``risk``, ``prediction``, ``expected_step`` or ``p_<class>``.
     title : str
-        Inside a sentence.
+        Title, worded for use inside a sentence.
     weights : mapping of str to float
         Weight of each column of the predictions.
     """
@@ -38,7 +38,7 @@ class MalignancyScore:
     weights: Mapping[str, float]
 
     def of(self, patients: pd.DataFrame) -> NDArray[np.float64]:
-        """Return the score (n,) of each row of the predictions; NaN where a prediction is missing."""
+        """Return the score (n,) of each row of the predictions; NaN if a prediction is missing."""
         values = patients[list(self.weights)].to_numpy(dtype=float)
         return np.asarray(values @ np.array(list(self.weights.values())))
 
@@ -47,8 +47,8 @@ def score_of(task: Task) -> MalignancyScore | None:
     """Return a task's score, or None if it has none.
 
     Survival: the risk. Regression: the prediction. Ordered classes: the expected step, sum of p_k k. Two classes: the
-    probability of the positive one. Classes without an order have a score only if ``malignancy_score`` names one of
-    them, whose probability it then is.
+    probability of the positive one. Unordered classes have a score only if ``malignancy_score`` names one of
+    them; the score is then its probability.
     """
     chosen = task.malignancy_score
     if not chosen:

@@ -1,4 +1,4 @@
-"""One map of several folds' models: the mean, tile by tile."""
+"""The mean, tile by tile, of several folds' maps."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathduet.explain.tile_maps import SlideMaps
 def mean_of_folds(maps: Sequence[SlideMaps]) -> SlideMaps:
     """Return the mean of the folds' maps of one slide.
 
-    A tile's `p_<subspace>` is then the share of folds that put it into that prototype, and `prototype` what most of them say
-    (of equal ones the first). Means of shares still add up to 1. The points are those of all folds, each with its part
-    of the mass.
+    A tile's `p_<subspace>` is then the share of folds that assign it to that prototype, and `prototype` the most frequent
+    one (the first on ties). Means of shares still add up to 1. The points are those of all folds, each with its share of the
+    mass.
 
     Raises
     ------
     InputError
-        If the models do not read the same tiles, or are not of one kind.
+        If the models do not read the same tiles, or are of different kinds.
     """
     import pandas as pd
 

@@ -1,15 +1,15 @@
-"""Whether a student's prototypes lie where experts see the structures they are named after: Dice and recall.
+"""Agreement of a student's prototypes with the annotated structures they are named after: Dice and recall.
 
-The student divides each slide's tiles into a prototype a subspace; an annotation says which structure a tile shows,
-and the configuration which structures belong to which subspace. Of the annotated tiles of a slide and magnification, with
+The student divides each slide's tiles into one prototype per subspace; an annotation gives the structure of each tile,
+and the configuration the structures of each subspace. For the annotated tiles of a slide and magnification, with
 T = tiles of a subspace's structures and P = tiles of its prototype:
 
 - Dice = 2 |T and P| / (|T| + |P|), recall = |T and P| / |T|; the paper's measures are Dice and recall of the tumor, and
   as "accuracy" of the TME the recall of the TME;
-- by structure: share of its tiles in the prototype it belongs to.
+- by structure: share of its tiles in its own prototype.
 
-Slides are averaged by patient, patients are resampled for the interval. Beside each number stands what a
-division of the same size that knows nothing would reach, since a prototype that swallows the slide has a recall of 1.
+Slides are averaged by patient, patients are resampled for the interval. Each number is reported with that of a
+random division of the same size, since a prototype that covers the whole slide has a recall of 1.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from pathduet.training.model_folder import load_model
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Roles of the models that divide a slide into prototypes, the one that the summary speaks of first.
+#: Roles of the models that divide a slide into prototypes, in the order of preference.
 WITH_PROTOTYPES = ("distilled", "student")
 
 
@@ -65,14 +65,14 @@ def slide_scores(tiles: pd.DataFrame, subspace: str) -> dict[str, float | int]:
         "subspace_tiles": n_inside,
         "dice": ratio(2 * hit, n_inside + n_called),
         "recall": ratio(hit, n_inside),
-        # tiles of the prototype dealt at random over the annotated ones
+        # expected value if the prototype's tiles were random among the annotated ones
         "dice_chance": ratio(2 * n_inside * share, n_inside + n_called),
         "recall_chance": share,
     }
 
 
 def structure_scores(tiles: pd.DataFrame) -> pd.DataFrame:
-    """Return, by structure, its tiles, the share of them in the prototype it belongs to, and that prototype's share of all."""
+    """Return, by structure, its tiles, their share in its own prototype, and that prototype's share of all tiles."""
     import pandas as pd
 
     counted = tiles[tiles["subspace"] != ""]
@@ -108,8 +108,8 @@ def agreement_table(
     Parameters
     ----------
     slides : DataFrame
-        One row a slide, model, fold, magnification and subspace: model, part, magnification, subspace, patient_id, and
-        :func:`slide_scores`.
+        One row per slide, model, fold, magnification and subspace: model, part, magnification, subspace, patient_id,
+        and :func:`slide_scores`.
     structures : DataFrame
         The same with :func:`structure_scores`.
 
@@ -170,8 +170,8 @@ def score_slide(
 def explain_region_agreement(run: TaskRun) -> dict[str, Any]:
     """Compare prototypes with annotated regions; write the tables and return the summary's entry.
 
-    Of internal cohorts only slides of test patients, each by the model that did not see it; of external ones every
-    slide, by each fold's model.
+    For internal cohorts only slides of test patients, each by the model trained without it; for external ones
+    every slide, by each fold's model.
     """
     import pandas as pd
 
@@ -227,7 +227,7 @@ def explain_region_agreement(run: TaskRun) -> dict[str, Any]:
 
 
 def _seen_slides(run: TaskRun, slides: pd.DataFrame, model: str, fold: int) -> Iterator[dict[str, Any]]:
-    """Yield what is known of each slide that a fold's model may be judged by: test patients', then external ones."""
+    """Yield the keys of each slide on which a fold's model may be tested: test patients', then external."""
     patients = slides["patient_id"].astype(str)
     internal = set(run.split["patient_id"].astype(str))
     for part, chosen in (
@@ -252,7 +252,7 @@ def _with_structures(tiles: pd.DataFrame, structures: Mapping[str, pd.DataFrame]
 
 
 def _not_annotated(template: str | None, annotated: int, slides: int) -> list[str]:
-    """Return what is to be said about slides without annotation."""
+    """Return messages about slides without annotation."""
     if template is None:
         return ["no region annotations: explanations.regions.annotations is not set"]
     if not annotated:

@@ -1,8 +1,8 @@
-"""Where deformable attention read the patch map, and how much attention each place got.
+"""Where deformable attention sampled the patch map, and how much attention each position got.
 
-A key of the attention is read at one point per offset group (each group of channels at a point of its own), and bilinear
+A key of the attention is sampled at one point per offset group (each group of channels at its own point), and bilinear
 sampling reads up to four cells at each point. So a key's attention is shared equally by its points, and a
-point's by its cells in the proportions in which they are read.
+point's attention by its cells in proportion to their weights.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ class Sampling:
         return splat(self.points.reshape(-1, 2), share.ravel(), self.side)
 
     def nearest_cells(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the cell of each point, (groups, keys), and the point's place in it, (groups, keys, 2) in [0, 1]."""
+        """Return each point's cell, (groups, keys), and position in it, (groups, keys, 2) in [0, 1]."""
         position = np.clip((self.points + 1) * self.side / 2, 0, self.side)  # cell i spans [i, i + 1]
         cell = np.minimum(position.astype(np.int64), self.side - 1)
         return cell[..., 1] * self.side + cell[..., 0], position - cell
 
 
 def splat(points: NDArray[np.floating], mass: NDArray[np.floating], side: int) -> NDArray[np.float64]:
-    """Spread the mass of points over the cells that bilinear sampling reads there.
+    """Distribute the mass of points over the cells that bilinear sampling reads there.
 
-    The transpose of :func:`pathduet.models.method.deformable_attention.sample_map`: same convention, border cells for points beyond.
+    The transpose of :func:`pathduet.models.method.deformable_attention.sample_map`: same convention, border cells for
+    points outside.
 
     Parameters
     ----------

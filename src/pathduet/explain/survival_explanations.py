@@ -1,16 +1,16 @@
-"""What a survival model's predictions are worth: risk groups, calibration and AUC at chosen days.
+"""Evaluation of a survival model's predictions: risk groups, calibration and AUC at chosen days.
 
-All of test patients (each predicted by the fold that did not see them) and of external cohorts:
+For test patients (each predicted by the fold that was trained without them) and external cohorts:
 
 - Kaplan-Meier curves of predicted risk groups with numbers at risk, and the log-rank test
   (:mod:`pathduet.evaluation.survival_curves`);
-- calibration: patients are put in groups of similar predicted probability to be free of the event at a day; the mean prediction of
-  a group beside its Kaplan-Meier estimate, and observed over expected events by that day;
-- AUC(t): the probability that of a patient with the event by day t and one without, the former has the higher risk; censoring is
+- calibration: patients are grouped by similar predicted probability of being event-free at a day; each group's mean prediction
+  beside its Kaplan-Meier estimate, and observed over expected events by that day;
+- AUC(t): the probability that a patient with the event by day t has a higher risk than one without; censoring is
   weighted with the training part's censoring distribution (cumulative/dynamic AUC of scikit-survival).
 
-A discrete-time model says nothing beyond the last edge of its intervals, and nobody can be compared after the
-follow-up has ended: such horizons are not filled in but carry their reason.
+A discrete-time model predicts nothing beyond the last edge of its intervals, and patients cannot be compared
+after the end of follow-up: such horizons have a reason instead of a value.
 
 Uno et al. 2007 and Hung and Chiang 2010 (dynamic AUC); Royston and Altman 2013 (calibration of survival models).
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _QUANTILES = (0.25, 0.5, 0.75)
-#: A calibration group smaller than this has a Kaplan-Meier estimate of no use.
+#: The Kaplan-Meier estimate of a smaller calibration group is too unreliable.
 _LEAST_IN_GROUP = 5
 _MOST_GROUPS = 4
 _FEWEST_COMPARED = 2
@@ -49,14 +49,14 @@ Floats = NDArray[np.float64]
 
 
 def horizons(days: Sequence[float], time: Floats, event: Floats) -> tuple[list[float], str]:
-    """Return the days to look at, and why they are not the wanted ones if they are not.
+    """Return the days to evaluate, and why they differ from the requested ones, if they do.
 
     Parameters
     ----------
     days : sequence of float
-        Wanted days; those after the last seen event are dropped.
+        Requested days; those after the last observed event are dropped.
     time, event : (n,) arrays
-        The patients' outcomes. If all wanted days are dropped, quartiles of the times of the events are taken.
+        The patients' outcomes. If all requested days are dropped, quartiles of the event times are used.
     """
     seen = time[event == 1]
     if len(seen) < _FEWEST_COMPARED:
@@ -80,7 +80,7 @@ def risk_group_table(
     Parameters
     ----------
     parts : sequence of (predictions, risk_cuts)
-        One a fold.
+        One per fold.
     kind : {"median", "tertiles"}
     at : sequence of float
         Days.
@@ -92,7 +92,7 @@ def risk_group_table(
     patients : DataFrame
         From :func:`pathduet.evaluation.survival_curves.pool_groups`.
     p : float or None
-        None if it is not defined.
+        None if undefined.
     """
     import pandas as pd
 
@@ -113,12 +113,12 @@ def risk_group_table(
 
 
 def predicted_survival(result: FoldResult, days: Floats) -> Floats:
-    """Return the probability (patients, T) to be free of the event at each of `days`.
+    """Return the probability (patients, T) of being event-free at each of `days`.
 
     Raises
     ------
     ValueError
-        If the model predicts no hazards (a Cox regression's risk is no probability), or says nothing so late.
+        If the model predicts no hazards (a Cox regression's risk is no probability), or not that far.
     """
     columns = [name for name in result.patients.columns if name.startswith("h_")]
     if not columns or not result.edges:
@@ -132,15 +132,15 @@ def predicted_survival(result: FoldResult, days: Floats) -> Floats:
 def calibration_groups(
     predicted: Floats, time: Floats, event: Floats, day: float, groups: int | None = None
 ) -> pd.DataFrame:
-    """Return predicted and observed survival at a day, by group of like prediction.
+    """Return predicted and observed survival at a day, by group of similar prediction.
 
     Parameters
     ----------
     predicted : (n,) array
-        Probability to be free of the event at `day`.
+        Probability of being event-free at `day`.
     time, event : (n,) arrays
     groups : int, optional
-        By default as many as leave five patients in each, at most four.
+        Default: as many as leave five patients in each, at most four.
 
     Returns
     -------
@@ -176,19 +176,19 @@ def calibration_groups(
 def dynamic_auc(
     train: tuple[Floats, Floats], test: tuple[Floats, Floats], risk: Floats, days: Sequence[float]
 ) -> dict[float, float]:
-    """Return AUC(t) at each day that can be looked at; the others are absent.
+    """Return AUC(t) at each day on which it is defined; the others are absent.
 
     Parameters
     ----------
     train, test : (time, event)
-        The training part gives the censoring distribution.
+        The training part provides the censoring distribution.
     risk : (n,) array
         Higher = earlier event.
 
     Notes
     -----
-    Who has the event after the last day is free of it until then, whatever came later; this changes no AUC(t), but asks
-    nothing of the training part's follow-up beyond that day.
+    Patients with the event after the last day are event-free until then, whatever their event time; this changes no
+    AUC(t), and needs no follow-up of the training part beyond that day.
     """
     from sksurv.metrics import cumulative_dynamic_auc
     from sksurv.util import Surv
@@ -209,20 +209,20 @@ def dynamic_auc(
 
 
 def time_and_event(rows: pd.DataFrame) -> tuple[Floats, Floats]:
-    """Return times in days and whether the event was seen, of patients of whom both are known."""
+    """Return times in days and whether the event was observed, for patients with both."""
     return rows["survival_days"].to_numpy(dtype=float), rows["event"].to_numpy(dtype=float)
 
 
 def calibration_table(results_of: Mapping[str, Sequence[FoldResult]], days: Sequence[float]) -> pd.DataFrame:
-    """Return the calibration of every model, all its folds' patients together.
+    """Return the calibration of every model, over the patients of all its folds together.
 
-    A prediction is a probability whatever fold it comes from, so patients of all folds can share groups. A patient whom
-    several folds predict (external cohorts) counts once, with the mean of the predictions.
+    Predictions are probabilities in every fold, so patients of all folds can share groups. A patient predicted by
+    several folds (external cohorts) counts once, with the mean of the predictions.
 
     Returns
     -------
     DataFrame
-        model, day and the columns of :func:`calibration_groups`; a day that cannot be judged has one row with `reason`.
+        model, day and the columns of :func:`calibration_groups`; a day without calibration has one row with `reason`.
     """
     import pandas as pd
 
@@ -243,7 +243,7 @@ def calibration_table(results_of: Mapping[str, Sequence[FoldResult]], days: Sequ
 
 
 def _calibration_of(folds: Sequence[FoldResult], day: float) -> pd.DataFrame:
-    """Return a model's calibration at one day; a ValueError says why there is none."""
+    """Return a model's calibration at one day; raise ValueError with the reason if there is none."""
     import pandas as pd
 
     parts, reason = [], "" if folds else "no predictions"
@@ -363,7 +363,7 @@ def _training_outcomes(run: TaskRun) -> dict[int, tuple[Floats, Floats]]:
 
 
 def _known_patients(task: Task, results_of: Mapping[str, Sequence[FoldResult]]) -> pd.DataFrame | None:
-    """Return the patients with a known outcome whom any model predicts, each once; None if there are none."""
+    """Return the patients with a known outcome that any model predicts, each once; None if there are none."""
     import pandas as pd
 
     everybody = [result.patients for folds in results_of.values() for result in folds]
@@ -374,7 +374,7 @@ def _known_patients(task: Task, results_of: Mapping[str, Sequence[FoldResult]]) 
 def _cut_parts(
     run: TaskRun, part: str, model: str, folds: Sequence[FoldResult]
 ) -> list[tuple[pd.DataFrame, Mapping[str, Any]]]:
-    """Return (predictions, cuts) to pool: each fold by its own cuts, an external cohort by its ensemble's."""
+    """Return (predictions, cuts) to pool: folds with their own cuts, external cohorts with the ensemble's."""
     if part != "external":
         return [(result.patients, result.risk_cuts) for result in folds if result.risk_cuts]
     path = run.results.ensemble(run.task.name, model) / PREDICTIONS
@@ -385,7 +385,7 @@ def _cut_parts(
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return tables below each other, what they are about first."""
+    """Return the tables concatenated, their key columns first."""
     import pandas as pd
 
     filled = [table for table in tables if len(table)]

@@ -1,4 +1,4 @@
-"""Which slides of a run get heatmaps, by which models."""
+"""The slides of a run that get heatmaps, and the models they show."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def heatmap_task(config: Mapping[str, Any]) -> Task:
-    """Return the task whose models are drawn: the first survival task, or else the first."""
+    """Return the task whose models are drawn: the first survival task, or else the first task."""
     tasks = list(tasks_of(config).values())
     return next((task for task in tasks if task.kind == "survival"), tasks[0])
 
 
 def heatmap_models(wanted: Sequence[str], networks: Collection[str]) -> list[str]:
-    """Return the models that are drawn: those wanted, the student once in place of those that a run leaves out.
+    """Return the models to draw: the wanted ones, with the student once in place of those the run left out.
 
     Parameters
     ----------
@@ -45,11 +45,12 @@ def heatmap_targets(
     Parameters
     ----------
     config : mapping
-        The configuration; `explanations.heatmaps` and `tasks` are read.
+        The configuration; only `explanations.heatmaps` and `tasks` are read.
     slides : sequence of SlideRow
         The sheet.
     fold_of : mapping
-        The fold in whose test part each internal patient is: its model never saw them. For other patients fold 0.
+        The fold whose test part contains each internal patient: its model was trained without the patient.
+        Other patients: fold 0.
     networks : collection of str
         See :func:`heatmap_models`.
     """
@@ -68,7 +69,7 @@ def heatmap_targets(
 def heatmap_problems(
     config: Mapping[str, Any], slides: Sequence[SlideRow], planned: Mapping[str, PlannedModel]
 ) -> list[Problem]:
-    """Return what is wrong with the configured slides and models; nothing in a run without slides."""
+    """Return the problems of the configured slides and models; none in a run without slides."""
     if not slides:
         return []
     wanted, known = config["explanations"]["heatmaps"], {slide.slide_id for slide in slides}

@@ -1,8 +1,8 @@
-"""The explanations of one task as files: what the workflow's job calls, and what it leaves behind.
+"""The explanations of one task as files: the function that the workflow's job calls, and its outputs.
 
-Everything lands in ``results/explanations/<task>/``; ``summary.json`` says of each explanation what it found, from whom,
-and what it could not do and why, and which ones the run has not the data for. A table that could not be filled is there
-with its header only.
+All files are written to ``results/explanations/<task>/``; ``summary.json`` records for each explanation what it found,
+for which patients, what could not be done and why, and which ones the run lacks the data for. A table that could not be
+filled has only its header.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathduet.explain.region_agreement import explain_region_agreement
 from pathduet.explain.survival_explanations import explain_survival
 from pathduet.explain.top_tiles import explain_top_tiles
 
-#: Each writes its tables and returns its entry of ``summary.json``: `message`, `reasons`, and what captions need.
+#: Each writes its tables and returns its ``summary.json`` entry: `message`, `reasons`, caption values.
 _EXPLANATIONS: dict[str, Callable[[TaskRun], dict[str, Any]]] = {
     "embedding": explain_embedding,
     "gene_correlation": explain_gene_correlation,

@@ -1,4 +1,4 @@
-"""A slide's tiles with what a model made of them as AnnData, SpatialData and GeoJSON for QuPath; a model's slides as AnnData."""
+"""A slide's tiles with a model's maps as AnnData, SpatialData and GeoJSON for QuPath; a model's slides as AnnData."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-#: Columns of the maps that say what a model made of a tile; the others say where it lies.
+#: Columns of the maps that a model computed for a tile; the others give its position.
 _OF_MODEL = ("cells", "prototype", "p_", "merge_weight", "attention_")
 
 
 @dataclass(frozen=True)
 class ModelView:
-    """What a model made of a slide.
+    """A model's results for a slide.
 
     Attributes
     ----------
@@ -52,18 +52,18 @@ def tile_anndata(
     view: ModelView | None = None,
     thumbnail: Path | None = None,
 ) -> AnnData:
-    """Return a slide's tiles as AnnData: observations are tiles, variables the features' numbers.
+    """Return a slide's tiles as AnnData: observations are tiles, variables are feature dimensions.
 
     Parameters
     ----------
     tiles : SlideTiles
         With coordinates.
     frame : Frame
-        Where coordinates count from.
+        The frame of the coordinates.
     view : ModelView, optional
-        Adds the maps' columns (missing for tiles that are no token) and the prediction, as ``slide_<column>``.
+        Adds the maps' columns (missing for non-token tiles) and the prediction, as ``slide_<column>``.
     thumbnail : Path, optional
-        A picture of all of level 0, for plots.
+        A picture of the whole of level 0, for plots.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def tile_anndata(
 
 
 def _of_model(maps: SlideMaps, magnification: str, names: list[str]) -> pd.DataFrame:
-    """Return the maps' columns of one magnification, a row for each tile that is a token."""
+    """Return the maps' columns of one magnification, one row for each tile that is a token."""
     table = maps.tiles[maps.tiles["magnification"] == magnification]
     chosen = table[[c for c in table if str(c).startswith(_OF_MODEL)]]
     chosen.index = [names[row] for row in table["tile"]]
@@ -129,7 +129,7 @@ def _of_model(maps: SlideMaps, magnification: str, names: list[str]) -> pd.DataF
 
 
 def _picture(thumbnail: Path, size0: tuple[int, int], frame: Frame) -> tuple[NDArray[np.uint8], float]:
-    """Return what the frame shows of a slide's picture, and its pixels per level-0 pixel."""
+    """Return the part of a slide's picture that the frame shows, and its pixels per level-0 pixel."""
     picture = read_picture(thumbnail)
     scale = picture.shape[1] / size0[0]
     if frame.size is not None:
@@ -139,7 +139,7 @@ def _picture(thumbnail: Path, size0: tuple[int, int], frame: Frame) -> tuple[NDA
 
 
 def write_anndata(path: Path, found: AnnData) -> None:
-    """Write AnnData as h5ad, compressed."""
+    """Write AnnData as compressed h5ad."""
     with atomic_path(path) as temporary:
         found.write_h5ad(temporary, compression="gzip")
 
@@ -152,9 +152,9 @@ def write_spatialdata(path: Path, found: AnnData) -> None:
     Parameters
     ----------
     path : Path
-        Folder ``*.zarr``; replaced if it is there.
+        Folder ``*.zarr``; replaced if it exists.
     found : AnnData
-        Of :func:`tile_anndata`.
+        From :func:`tile_anndata`.
     """
     import geopandas
     from shapely import box
@@ -193,7 +193,7 @@ def write_spatialdata(path: Path, found: AnnData) -> None:
 def write_objects(
     path: Path, tiles: SlideTiles, frame: Frame = LEVEL0, view: ModelView | None = None
 ) -> None:
-    """Write a slide's tiles at one magnification as QuPath objects: with a model's maps, else as outlines."""
+    """Write a slide's tiles at one magnification as QuPath objects: with a model's maps, or as outlines."""
     import pandas as pd
 
     if view is not None:
@@ -216,13 +216,13 @@ def write_objects(
 
 
 def slides_anndata(results: Results, task: Task, model: str, folds: Sequence[int]) -> AnnData:
-    """Return a model's slides as AnnData: each by the fold whose test part it is in.
+    """Return a model's slides as AnnData, each from the fold whose test part contains it.
 
     Returns
     -------
     AnnData
-        ``X``: representations, float32 (no variables if the model has none); ``obs``: the columns of predictions.tsv, `fold`
-        among them. Representations of different folds come from different networks: compare them within a fold.
+        ``X``: representations, float32 (no variables if the model has none); ``obs``: the columns of predictions.tsv,
+        including `fold`. Representations of different folds come from different networks: compare them within a fold.
     """
     import pandas as pd
     from anndata import AnnData

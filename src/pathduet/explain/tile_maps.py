@@ -1,8 +1,8 @@
-"""What a model made of each tile of a slide: prototype, merge weight, attention.
+"""A model's results for each tile of a slide: prototype, merge weight, attention.
 
-A network sees a square map of tokens, not the slide. Few tiles stand in several of its cells, and of many tiles only
-some stand in it (:mod:`pathduet.features.token_map`). What the network computed is mapped back by adding up a tile's
-cells; tiles that are no token have no row here: nothing is made up for them.
+A network reads a square map of tokens, not the slide. If a slide has few tiles, each fills several of its cells; if
+it has many, only some are on it (:mod:`pathduet.features.token_map`). Results are mapped back by summing over a
+tile's cells; tiles that are not tokens have no row.
 """
 
 from __future__ import annotations
@@ -42,26 +42,27 @@ POINT_COLUMNS = ("magnification", "attention", "group", "key", "tile", "x", "y",
 
 
 class SlideMaps(NamedTuple):
-    """What a model made of the tiles of a slide.
+    """A model's results for the tiles of a slide.
 
     Attributes
     ----------
     tiles : DataFrame
-        One row a tile and magnification, for tiles among the model's tokens: `magnification`, `tile` (row of the
-        magnification's datasets in features.h5), `x`, `y` (top-left corner), `size` (width) and `size_y`, in level-0
-        pixels, `cells` (how often it stands on the token map). Of a student: `prototype` (the subspace that the
-        slide's learned order names it after), by subspace `p_<subspace>` (share of the tile's cells that went into its
-        prototype) and `merge_weight_<subspace>` (share in the mean of eq. 12; each adds up to 1 over a magnification's
-        tiles), `merge_weight` (the one of the tile's own prototype) and `attention_patches`. Of a teacher:
-        `attention_<subspace>`. Each attention adds up to 1. ``attrs``: `slide_id`, `width`, `height` (level 0; None
-        without tiles.h5), `bounds` (declared, see :mod:`pathduet.slides.readers.frame`), `mpp` (x, y), `task` (its title inside a sentence), `model`, `fold`, `subspaces`; of students
-        `named_by`: ``teacher``, ``task`` (the order then has a stable meaning, but not the subspaces') or ``nothing``.
+        One row per tile and magnification, for tiles among the model's tokens: `magnification`, `tile` (row of the
+        magnification's datasets in features.h5), `x`, `y` (top-left corner), `size` (width) and `size_y`, in level-0 pixels,
+        `cells` (how many cells of the token map it fills). For a student: `prototype` (the subspace that the slide's learned
+        order assigns to it), by subspace `p_<subspace>` (share of the tile's cells that went into its prototype) and
+        `merge_weight_<subspace>` (share in the mean of eq. 12; each adds up to 1 over a magnification's tiles), `merge_weight`
+        (that of the tile's own prototype) and `attention_patches`. For a teacher: `attention_<subspace>`. Each attention adds up
+        to 1. ``attrs``: `slide_id`, `width`, `height` (level 0; None without tiles.h5), `bounds` (declared, see
+        :mod:`pathduet.slides.readers.frame`), `mpp` (x, y), `task` (its title inside a sentence), `model`, `fold`, `subspaces`;
+        for students `named_by`: ``teacher``, ``task`` (the order then has a stable meaning, but not the subspaces') or
+        ``nothing``.
     points : DataFrame
-        One row a point at which deformable attention read the slide: `magnification`, `attention` (a
+        One row per point at which deformable attention read the slide: `magnification`, `attention` (a
         subspace, or ``patches`` for a student), `group` (of channels), `key`, `tile`, `x`, `y` (level-0 pixels), `mass`
-        (adds up to 1 over a magnification and attention). A point is drawn in the tile of the cell it
-        fell in, at the place it has in that cell: neighbouring cells are mostly neighbouring tiles, but not
-        everywhere, so there is no place on the slide between two of them.
+        (adds up to 1 over a magnification and attention). A point is drawn in the tile of its cell,
+        at its position in that cell: neighbouring cells are mostly neighbouring tiles, but not
+        everywhere, so positions between two of them do not exist on the slide.
     """
 
     tiles: pd.DataFrame
@@ -84,7 +85,7 @@ class TileGrid:
     corners : (n, 2) array
         Exact top-left corners in level-0 pixels.
     width0, height0 : float
-        A tile's footprint in level-0 pixels.
+        A tile's size in level-0 pixels.
     """
 
     grid: NDArray[np.int64]
@@ -96,23 +97,23 @@ class TileGrid:
 def slide_maps(
     model_dir: Path, features: Path, expression: Expression | None = None, device: str = "auto"
 ) -> SlideMaps:
-    """Return what a trained model made of each tile of a slide, and the points that its attention sampled.
+    """Return a trained model's results for each tile of a slide, and the points that its attention sampled.
 
     Parameters
     ----------
     model_dir : Path
         Folder with ``model.json`` and ``weights.safetensors``.
     features : Path
-        The slide's ``features.h5``, with ``tiles.h5`` beside it that says how large the slide is; or its ``features.json``.
+        The slide's ``features.h5``, with ``tiles.h5`` beside it for the slide's size; or its ``features.json``.
     expression : mapping of str to array, optional
-        z-scores of each subspace's genes in token order: what a teacher needs.
+        z-scores of each subspace's genes in token order; required by a teacher.
     device : str
         ``auto``, ``cpu``, ``cuda`` ...
 
     Raises
     ------
     InputError
-        If model and features do not belong together, or a teacher gets no expression.
+        If model and features do not match, or a teacher gets no expression.
     """
     network, description, _ = load_model(model_dir)
     return loaded_slide_maps(network, description, features, expression, device)
@@ -125,7 +126,7 @@ def loaded_slide_maps(
     expression: Expression | None = None,
     device: str = "auto",
 ) -> SlideMaps:
-    """Return :func:`slide_maps` of a network that is loaded already: for many slides of one model."""
+    """Return :func:`slide_maps` of a loaded network, for many slides of one model."""
     import pandas as pd
     import torch
 
@@ -146,7 +147,7 @@ def loaded_slide_maps(
         with open_features(Path(features)) as slide:
             rows = map_rows(slide, m, config.experts, config)
         tiles.append(tile_rows(m, grids[m], rows, maps, config.subspaces))
-        # plain attention samples nothing: it looks at every cell
+        # plain attention does not sample: it reads every cell
         if config.attention == "deformable":
             points += [point_rows(m, name, grids[m], rows, s) for name, s in maps.samplings.items()]
     table = pd.concat(tiles, ignore_index=True)
@@ -164,15 +165,15 @@ def loaded_slide_maps(
 
 
 def read_grids(features: Path) -> tuple[dict[str, TileGrid], dict[str, Any]]:
-    """Return a slide's tiles by magnification, and `slide_id`, `mpp`, `width`, `height` and declared `bounds` (None: not known).
+    """Return a slide's tiles by magnification, and `slide_id`, `mpp`, `width`, `height` and declared `bounds` (None: unknown).
 
-    Of a slide with features of another tool, `mpp` is NaN where nothing tells it, and width and height are those of its tiles'
+    For a slide with features of another tool, `mpp` is NaN if unknown, and width and height are those of its tiles'
     extent.
 
     Raises
     ------
     InputError
-        If the features cannot be read, have no coordinates, or tiles.h5 beside them is another slide's.
+        If the features cannot be read or have no coordinates, or the tiles.h5 beside them is another slide's.
     """
     import h5py
 
@@ -225,9 +226,9 @@ def tile_rows(
     rows : (N,) int array
         Tile of each cell of the token map.
     maps : TokenMaps
-        What the network computed at the cells.
+        The network's results at the cells.
     subspaces : sequence of str
-        Names of the prototypes, in the order of the places in `maps`.
+        Names of the prototypes, in the order of the indices in `maps`.
     """
     import pandas as pd
 
@@ -251,7 +252,7 @@ def tile_rows(
         members = [maps.prototype == place for place in range(len(subspaces))]
         share = np.stack([total(inside) / cells[used] for inside in members])
         weight = np.stack([total(maps.weight * inside) for inside in members])
-        # copies in several prototypes (only where equal tokens get different positions): the greater part names the tile
+        # copies in several prototypes (only if equal tokens get different positions): the majority names the tile
         named = np.where(share == share.max(axis=0), weight, -1.0).argmax(axis=0)
         columns |= {
             "prototype": np.array(subspaces)[named],
@@ -288,7 +289,7 @@ def point_rows(
 
 
 class _GivenExpression:
-    """One slide's expression, as :class:`SlideDataset` asks for it."""
+    """One slide's expression, with the interface that :class:`SlideDataset` needs."""
 
     def __init__(self, description: ModelDescription, rows: Expression) -> None:
         self.genes, self.rows = description.genes, rows
@@ -320,7 +321,7 @@ def _one_slide(
 
 
 def _counts(genes: Mapping[str, int]) -> str:
-    """Return numbers of genes in words: ``5 tumor and 7 TME genes``."""
+    """Return numbers of genes as text: ``5 tumor and 7 TME genes``."""
     return listed([f"{count} {subspace_word(name)}" for name, count in genes.items()]) + " genes"
 
 

@@ -1,4 +1,4 @@
-"""What a network computed at each cell of its token maps, for one slide."""
+"""A network's results at each cell of its token maps, for one slide."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class TokenMaps:
     Attributes
     ----------
     prototype : (N,) int array or None
-        A student's: the subspace, by its place, after which the slide's order names the prototype that the cell went into.
+        For a student: index of the subspace that the slide's order assigns to the cell's prototype.
     weight : (N,) array or None
-        A student's: the cell's share in its prototype (eq. 12); adds up to 1 over each prototype's cells.
+        For a student: the cell's share in its prototype (eq. 12); adds up to 1 over each prototype's cells.
     samplings : dict
-        Attention to the patches by name: the subspaces' of a teacher, ``patches`` of a student. Plain attention has a point
-        on every cell.
+        Attention to the patches by name: the subspaces' for a teacher, ``patches`` for a student. Plain attention has one
+        point per cell.
     """
 
     prototype: NDArray[np.int64] | None = None
@@ -54,7 +54,7 @@ def _teacher(network: Teacher, batch: Batch) -> dict[str, TokenMaps]:
         for s, branch in branches.items():
             attention, offsets = branch.attention, branch.offsets
             assert attention is not None
-            # the released teacher's queries are the cells of a map, all of them valid
+            # the released teacher's queries are the cells of a map, all valid
             mask = network.gene_mask(s)
             asked = attention[:, :, mask] if attention.shape[2] == len(mask) else attention
             samplings[s] = _sampling(asked, offsets, batch.patches[m].shape[1])
@@ -66,7 +66,7 @@ def _student(network: Student, batch: Batch) -> dict[str, TokenMaps]:
     output = network(*student_inputs(batch))
     maps = {}
     for m, aggregation in output.aggregation.items():
-        # which of the given prototypes comes first, second ...; the inverse is the place of each given one
+        # order of the given prototypes; its inverse is the position of each given prototype
         place = np.argsort(output.order[m][0].cpu().numpy())
         prototype = place[aggregation.assignment[0].cpu().numpy()]
         weight = aggregation.weights[0].double().cpu().numpy()

@@ -1,8 +1,8 @@
-"""A contact sheet: the tiles that weigh most in each prototype, on the slides at either end of what is predicted.
+"""A contact sheet: the tiles with the largest weight in each prototype, on slides with extreme predictions.
 
-Of each class the slides with the highest probability of it, of survival and regressions those with the highest and the lowest
-prediction; test patients only, each by the model that never saw them. Folds have different networks, so patients are ranked within their
-fold, and the folds' first ones are shown before their second ones.
+For each class the slides with its highest probability, for survival and regressions those with the highest and the lowest
+prediction; test patients only, each by the model trained without them. Folds have different networks, so patients are ranked
+within their fold, and the first of each fold are shown before the second.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class _Chosen:
-    """A patient who stands for a group."""
+    """A patient who represents a group."""
 
     group: str
     found: FoldResult
@@ -48,7 +48,7 @@ class _Chosen:
 
 
 def groups_of(task: Task, patients: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return what patients are ranked by for each group, highest first: its name for readers and a value a patient."""
+    """Return the ranking of patients for each group, highest first: its display name and one value per patient."""
     if task.kind == "classification":
         return {task.class_title(name): patients[f"p_{name}"] for name in task.classes}
     value = patients["risk" if task.kind == "survival" else "prediction"]
@@ -57,12 +57,12 @@ def groups_of(task: Task, patients: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def chosen_patients(task: Task, folds: Sequence[FoldResult], having: set[str]) -> list[_Chosen]:
-    """Return :data:`SLIDES` patients of each group: the first of each fold, then the second ones.
+    """Return :data:`SLIDES` patients of each group: the first of each fold, then the second.
 
     Parameters
     ----------
     having : set of str
-        Patients who may be chosen: those with a raw slide.
+        Patients that may be chosen: those with a raw slide.
     """
     ranked: dict[str, list[tuple[int, int, _Chosen]]] = {}
     for found in folds:
@@ -95,7 +95,7 @@ def explain_top_tiles(run: TaskRun) -> dict[str, Any]:
 def _rows(run: TaskRun, model: str) -> tuple[list[list[Any]], list[str]]:
     try:
         sheet = read_slides(run.slides_sheet, features_elsewhere=True)
-    except InputError as error:  # raw slides may be gone by now
+    except InputError as error:  # raw slides may have been removed since
         return [], [str(problem) for problem in error.problems]
     raw = {row.slide_id: row for row in sheet if row.path.is_file()}
     usable = run.slides[run.slides["slide_id"].isin(raw)].drop_duplicates("patient_id")
@@ -118,7 +118,7 @@ def _rows(run: TaskRun, model: str) -> tuple[list[list[Any]], list[str]]:
 
 
 def _pictures(slide: SlideRow, tiles: pd.DataFrame, subspaces: Sequence[str]) -> Iterator[list[Any]]:
-    """Yield subspace, magnification, tile, x, y, weight and picture of a slide's heaviest tiles at its finest magnification."""
+    """Yield subspace, magnification, tile, x, y, weight and picture of a slide's top tiles at its finest magnification."""
     finest = tiles[tiles["magnification"] == max(tiles["magnification"])]
     with SlideReader(slide.slide_id, slide.path, slide.scene) as reader:
         for subspace in subspaces:

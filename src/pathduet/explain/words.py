@@ -1,4 +1,4 @@
-"""How subspaces are called in headings and sentences."""
+"""Display names of subspaces in headings and sentences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def subspace_word(name: str) -> str:
-    """Return a subspace's name inside a sentence; up to three letters are an abbreviation.
+    """Return a subspace's name inside a sentence; names of up to three letters are abbreviations.
 
     >>> subspace_word("tumor"), subspace_word("tme"), subspace_word("blood_vessels")
     ('tumor', 'TME', 'blood vessels')
@@ -26,7 +26,7 @@ def subspace_title(name: str) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Return words as a sentence lists them.
+    """Return words as a list in a sentence.
 
     >>> listed(["tumor", "TME"]), listed(["tumor", "immune", "stroma"])
     ('tumor and TME', 'tumor, immune and stroma')

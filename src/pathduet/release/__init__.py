@@ -1,1 +1,1 @@
-"""A trained model as one folder (`pathduet export`), and what it says of new slides (`pathduet predict`)."""
+"""A trained model as one folder (`pathduet export`), and its use on new slides (`pathduet predict`)."""

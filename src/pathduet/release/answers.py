@@ -1,4 +1,4 @@
-"""One slide's prediction: what the folds' models predict, their ensemble, how far they agree, and hints beside it."""
+"""One slide's prediction: the folds' predictions, their ensemble, their agreement, and hints about the slide."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def slide_answer(
     Parameters
     ----------
     slide, status : SlideRow, StageStatus
-        A slide that was lost gets its reason and no predictions.
+        A lost slide gets its reason and no predictions.
     release : Release
     expression : NewExpression or None
-        None if it has no sample of the slide.
+        None if it has no sample for the slide.
     folder : Path
         The slide's artifacts.
     device : torch.device
     key : str
-        What the prediction depends on.
+        Hash of the prediction's inputs.
 
     Raises
     ------
     PathDuetError
-        If no model of the release can predict the slide, or one gives no finite numbers.
+        If no model of the release can predict the slide, or a model returns non-finite numbers.
     """
     answer: dict[str, Any] = {
         "format": FORMAT,
@@ -99,7 +99,7 @@ def slide_answer(
     for task in release.tasks:
         with_expression = release.model_for(task, "expression") if expression is not None else None
         model = with_expression or release.model_for(task, "slides")
-        if model is not None:  # else a teacher's release, and no expression of this slide
+        if model is not None:  # otherwise a teacher's release, and the slide has no expression
             answer["tasks"][task] = {"model": model, **_task(release, task, model, case, expression, device)}
     if not answer["tasks"]:
         found = "no expression, and the release has no model that reads slides only"
@@ -117,7 +117,7 @@ def _task(
     expression: NewExpression | None,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Return what the folds' models of a task predict of one slide."""
+    """Return the folds' predictions of a task for one slide."""
     truth = TRUTH[release.tasks[task].kind]
     unknown = pd.DataFrame({column: [] for column in truth})
     tables, targets = [], []
@@ -152,19 +152,19 @@ def _likeliest(probabilities: Mapping[str, float]) -> str:
 
 
 def _agreeing(said: Sequence[Sequence[str]]) -> int | None:
-    """Return in how many folds both magnifications say the same; None where a model has not one answer of each."""
+    """Return in how many folds both magnifications agree; None if a model does not predict each of them."""
     if any(len(names) < 2 for names in said):
         return None
     return sum(len(set(names)) == 1 for names in said)
 
 
 def class_answer(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> dict[str, Any]:
-    """Put the folds' class probabilities of one slide together.
+    """Combine the folds' class probabilities of one slide.
 
     Parameters
     ----------
     tables : sequence of DataFrame
-        One row each, from :func:`pathduet.training.predict.predict_samples`, one a fold.
+        One row each, from :func:`pathduet.training.predict.predict_samples`, one per fold.
     classes : sequence of str
 
     Returns
@@ -208,12 +208,12 @@ def class_answer(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> dict
 
 
 def value_answer(tables: Sequence[pd.DataFrame]) -> dict[str, Any]:
-    """Put the folds' predicted numbers of one slide together: their mean, in the label's own unit.
+    """Combine the folds' predicted numbers of one slide: their mean, in the label's own unit.
 
     Parameters
     ----------
     tables : sequence of DataFrame
-        One row each, one a fold.
+        One row each, one per fold.
     """
     members: list[dict[str, Any]] = [
         {
@@ -243,15 +243,15 @@ def survival_answer(
     targets: Sequence[SurvivalTarget],
     training_risks: Mapping[str, Sequence[float]],
 ) -> dict[str, Any]:
-    """Put the folds' hazards of one slide together.
+    """Combine the folds' hazards of one slide.
 
-    A fold's risks are compared with its own training patients', since each fold has intervals and a scale of its own;
-    the percentiles are averaged, and the group is the third of the training cohort that this mean lies in.
+    A fold's risks are compared with its own training patients', since each fold has its own intervals and scale;
+    the percentiles are averaged, and the group is the third of the training cohort that contains this mean.
 
     Parameters
     ----------
     tables : sequence of DataFrame
-        One row each, one a fold.
+        One row each, one per fold.
     targets : sequence of SurvivalTarget
         The folds' intervals.
     training_risks : mapping
@@ -302,10 +302,10 @@ def survival_answer(
 
 
 def mean_curve(members: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
-    """Return the mean of the folds' survival curves: days from 0, and the share alive.
+    """Return the mean of the folds' survival curves: days from 0, and the surviving share.
 
-    Each fold's curve joins its values at the interval edges by lines; the mean is taken at every fold's edges, as far
-    as all folds reach.
+    Each fold's curve is interpolated linearly between the interval edges; the mean is evaluated at every fold's
+    edges, up to the last day that all folds cover.
     """
     last = min(member["edges_days"][-1] for member in members)
     days = sorted({0.0, *(float(e) for member in members for e in member["edges_days"] if e <= last)})
@@ -317,7 +317,7 @@ def mean_curve(members: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[
 
 
 def median_days(days: Sequence[float], survival: Sequence[float]) -> float | None:
-    """Return when the curve falls to one half; None if it does not as far as it reaches."""
+    """Return when the curve falls to one half; None if it stays above."""
     below = [i for i, share in enumerate(survival) if share <= 0.5]
     if not below:
         return None

@@ -1,8 +1,8 @@
-"""What a released folder holds and whether it is still that: manifest.json and SHA256SUMS.
+"""The contents of a released folder and their verification: manifest.json and SHA256SUMS.
 
-The checksums show damage and edits; they are no signature: who rewrites a file can rewrite its checksum. The release's
-id is the manifest's own SHA-256: compare it with the one its authors publish. Nothing in the folder is ever executed or
-unpickled: weights are safetensors, everything else is JSON, text or a picture.
+The checksums detect damage and edits; they are not a signature: whoever rewrites a file can rewrite its checksum. The
+release's id is the manifest's own SHA-256: compare it with the id that its authors publish. Nothing in the folder is
+ever executed or unpickled: weights are safetensors, everything else is JSON, text or a picture.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pathduet.core.files import sha256_file, write_json, write_text
 
 FORMAT = 2
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
-#: Kinds of file that a release may hold; none of them can carry code that loading would run.
+#: File types that a release may contain; none of them can carry code that loading would run.
 SUFFIXES = (".json", ".safetensors", ".md", ".tsv", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ADVICE = "download or export the release again"
 
 
 def write_manifest(folder: Path, more: Mapping[str, Any]) -> None:
-    """List every file of a folder with size and SHA-256; `more` (JSON-ready) is written beside the list."""
+    """List every file of a folder with size and SHA-256; `more` (JSON-ready) is written with the list."""
     listed = {
         name: {"sha256": sha256_file(folder / name), "bytes": (folder / name).stat().st_size}
         for name in _contents(folder)
@@ -36,13 +36,13 @@ def write_manifest(folder: Path, more: Mapping[str, Any]) -> None:
 
 
 def _contents(folder: Path) -> list[str]:
-    """Return the files of a release but for the two lists; hidden ones, as file browsers leave, are none."""
+    """Return the files of a release, without the two lists and hidden files, as left by file browsers."""
     found = (path for path in folder.rglob("*") if not path.is_dir() and not path.name.startswith("."))
     return sorted({path.relative_to(folder).as_posix() for path in found} - {MANIFEST, SUMS})
 
 
 def _sums(listed: Mapping[str, Mapping[str, Any]], manifest: str) -> str:
-    """Return SHA256SUMS, as sha256sum writes and checks it."""
+    """Return SHA256SUMS in the format of sha256sum."""
     sums = {name: entry["sha256"] for name, entry in listed.items()} | {MANIFEST: manifest}
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
 
@@ -53,12 +53,12 @@ def is_release(folder: Path) -> bool:
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Compare the manifest with SHA256SUMS and every file with the manifest; return it, `id` (its SHA-256) put in.
+    """Compare the manifest with SHA256SUMS and all files with the manifest; return it with `id` (its SHA-256).
 
     Raises
     ------
     InputError
-        Naming every file that is missing, altered, not listed, of a kind that a release does not hold, or not in the folder.
+        Naming every file that is missing, altered, not listed, of a forbidden type, or outside the folder.
     """
     where = f"release {folder}"
     try:
@@ -94,7 +94,7 @@ def verify(folder: Path) -> dict[str, Any]:
 
 
 def _fault(folder: Path, name: str, entry: Any) -> str:
-    """Return what is wrong with one listed file; empty if nothing is."""
+    """Return the fault of one listed file; empty if it has none."""
     path = PurePosixPath(name)
     plain = re.fullmatch(r"[A-Za-z0-9._/+ -]+", name) and not path.is_absolute() and name == path.as_posix()
     if not plain or any(part in ("..", ".") for part in path.parts):

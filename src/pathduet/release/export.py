@@ -1,4 +1,4 @@
-"""A run's trained models as one folder that holds everything a new slide's prediction needs."""
+"""A run's trained models as one folder with everything needed to predict new slides."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pathduet.slides.settings import SlideSettings
 from pathduet.slides.stain.stain_matrix import target_stains
 from pathduet.training.fold_jobs import usable_slides
 
-#: Configuration keys that say how fast a slide is worked on, not what comes out.
+#: Configuration keys that affect the speed of processing, not the results.
 _MACHINE = {
     "slides": ("slides_per_job", "lost_slides_exit_status", "time_limit_s", "memory_limit_mib"),
     "stain": (),
@@ -38,15 +38,15 @@ _MACHINE = {
 }
 _ARTIFACTS = "export needs a finished run: snakemake --cores N"
 
-#: By task and model the folds' model.json.
+#: The folds' model.json, by task and model.
 Records = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 
 
 def export_release(results: Path, model: str, out: Path, *, replace_all: bool = False) -> None:
-    """Write the release of a model: its folds' weights, and what predicting and judging a new slide needs.
+    """Write the release of a model: its folds' weights, and everything needed to predict and judge slides.
 
-    A model of slides alone is released with the run's teacher beside it, which predicts where a slide's expression
-    is given. The same run gives the same bytes. An older release in `out` is replaced, anything else there is refused.
+    A model that reads only slides is released with the run's teacher, which predicts slides with
+    expression. The same run gives the same bytes. An older release in `out` is replaced; other contents are refused.
 
     Parameters
     ----------
@@ -57,12 +57,12 @@ def export_release(results: Path, model: str, out: Path, *, replace_all: bool = 
     out : Path
         The release's folder.
     replace_all : bool
-        The folder is the caller's own: whatever is in it goes.
+        The caller owns the folder: any contents are removed.
 
     Raises
     ------
     InputError
-        If the run lacks something, or `out` holds anything but a release.
+        If the run lacks something, or `out` contains anything but a release.
     """
     run = Results(results)
     provenance = read_run_record(run.provenance)
@@ -109,7 +109,7 @@ def _predictors(
     folds: Sequence[int],
     scalings: Mapping[int, GeneScaling],
 ) -> tuple[dict[str, dict[str, str]], Records]:
-    """Return by task which model predicts from ``slides`` and which with ``expression``, and these models' records."""
+    """Return by task the models that predict from ``slides`` and with ``expression``, and these models' records."""
     teacher = next(name for name, entry in CATALOGUE.items() if entry.role == "teacher")
     predictors: dict[str, dict[str, str]] = {}
     records: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -134,7 +134,7 @@ def _predictors(
 def _records(
     run: Results, task: str, model: str, folds: Sequence[int], scalings: Mapping[int, GeneScaling]
 ) -> list[dict[str, Any]]:
-    """Return the folds' model.json of a trained model; [] if there is none, an error if a release cannot hold it."""
+    """Return the folds' model.json of a trained model; [] if there is none; raise if a release cannot include it."""
     folders = [run.model(task, model, fold) for fold in folds]
     missing = [f for f in folders if not all(checked(f / name).is_file() for name in (WEIGHTS, DESCRIPTION))]
     if len(missing) == len(folders):
@@ -158,7 +158,7 @@ def _records(
 
 
 def _encoder(records: Records) -> dict[str, Any]:
-    """Return the encoder that every released model was trained on; different ones are an error."""
+    """Return the encoder of every released model; different encoders are an error."""
     found = [dict(record["encoder"]) for one in records.values() for record in one]
     if any(encoder != found[0] for encoder in found):
         raise InputError.of("models", "trained on the features of several encoders", _ARTIFACTS)
@@ -167,7 +167,7 @@ def _encoder(records: Records) -> dict[str, Any]:
 
 @contextmanager
 def _emptied(out: Path) -> Iterator[None]:
-    """Empty a folder of an older release while the new one is written, and again if that fails."""
+    """Empty the folder of an older release before the new one is written, and again if that fails."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file())):
         raise InputError.of(str(out), "holds files that are not a release", "give an empty or new folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def _emptied(out: Path) -> Iterator[None]:
 
 
 def _clear(out: Path) -> None:
-    # the manifest first: a release that is cut short here is none
+    # the manifest first: without it, an interrupted release does not count as one
     for name in (MANIFEST, SUMS, "settings.json", "model_card.json", "MODEL_CARD.md"):
         (out / name).unlink(missing_ok=True)
     for name in ("models", "genes", "reference", "survival"):
@@ -195,7 +195,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _settings(provenance: Mapping[str, Any], encoder: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Return how slides were tiled, normalised and encoded; the user's own target image is taken along."""
+    """Return how slides were tiled, normalised and encoded; copy the user's own target image."""
     config = provenance["config"]
     settings: dict[str, Any] = {
         name: {key: value for key, value in config[name].items() if key not in left_out}
@@ -221,7 +221,7 @@ def _settings(provenance: Mapping[str, Any], encoder: Mapping[str, Any], out: Pa
 
 
 def _write_reference(run: Results, folder: Path) -> None:
-    """Measure every internal slide that has features."""
+    """Profile every internal slide that has features."""
     slides, folds = usable_slides(run.root), read_folds(run.folds)
     test_fold = {str(p): int(f) for p, f in zip(folds["patient_id"], folds["fold"], strict=True)}
     rows = [row for row in slides.to_dict("records") if row["patient_id"] in test_fold]
@@ -236,7 +236,7 @@ def _write_reference(run: Results, folder: Path) -> None:
 
 
 def _training(records: Records) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the training part by task, model and fold, as the models' own records say."""
+    """Return the training part by task, model and fold, from the models' own records."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for (task, model), folds in sorted(records.items(), key=lambda item: item[0][1]):
         found.setdefault(task, {})[model] = {str(r["fold"]): r["training_part"] for r in folds}

@@ -1,4 +1,4 @@
-"""Where the models of a release looked on a new slide: the mean of the folds' maps, a picture, GeoJSON and a page a task."""
+"""Heatmaps of a release's models on a new slide: the mean of the folds' maps, a picture, GeoJSON and a page per task."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pathduet.explain.viewer.viewer_page import write_viewer
 from pathduet.release.load import Release
 from pathduet.slides.readers.frame import FrameName
 
-#: Folder beside prediction.json, and micrometres per pixel of the finest picture that can be zoomed to.
+#: Folder beside prediction.json, and micrometres per pixel of the finest zoom level.
 FOLDER, VIEWER_MPP = "heatmaps", 2.0
 
 
 def fold_maps(
     features: Path, release: Release, task: str, model: str, expression: Mapping[int, Expression | None]
 ) -> list[SlideMaps]:
-    """Return each fold's maps; [] for a model without prototypes and deformable attention, which has nothing to show.
+    """Return each fold's maps; [] for a model without prototypes and deformable attention, which has no maps.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def fold_maps(
 
 
 def heatmap_bytes(folder: Path, maps: Sequence[SlideMaps], files: Mapping[str, str] | None) -> bytes:
-    """Return the PNG of the folds' mean maps: the one that is written already, or drawn now."""
+    """Return the PNG of the folds' mean maps: the existing file, or drawn now."""
     if files:
         return (folder / files["picture"]).read_bytes()
     return heatmap_png(mean_of_folds(maps), read_picture(folder / "thumbnail.png"))
@@ -57,19 +57,19 @@ def write_heatmaps(
 ) -> dict[str, Any]:
     """Write ``heatmaps/`` into a slide's folder and return its files by task, relative to that folder.
 
-    The pages of all tasks share one pyramid of the slide; ``viewer/index.html`` is the first task's. Without a raw slide there
-    are no pages.
+    The pages of all tasks share one pyramid of the slide; ``viewer/index.html`` is the first task's. Without a raw slide, no
+    pages are written.
 
     Parameters
     ----------
     folder : Path
-        The slide's artifacts; its thumbnail is the pictures' ground.
+        The slide's artifacts; its thumbnail is the pictures' background.
     maps : mapping
         Task to the folds' maps.
     slide : SlideRow
         Its raw slide is only read.
     frame : {"level0", "qupath"} or None
-        Where the GeoJSON's coordinates count from, see :func:`pathduet.slides.readers.frame.frame_of`.
+        Origin of the GeoJSON's coordinates, see :func:`pathduet.slides.readers.frame.frame_of`.
     """
     means = {task: mean_of_folds(found) for task, found in maps.items() if found}
     out, written = folder / FOLDER, {}

@@ -1,4 +1,4 @@
-"""A released folder, verified and opened: settings, yardsticks, and networks that are loaded when first asked for."""
+"""A released folder, verified and opened: settings, reference data, and networks that are loaded on first use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pathduet.slides.settings import SlideSettings
 from pathduet.training.model_folder import ModelDescription, load_model
 
 _ADVICE = "download or export the release again"
-#: Settings that name a file or describe a machine: those are this machine's to say, never a release's.
+#: Settings that name a file or describe a machine: only this machine may set them, never a release.
 LOCAL_SETTINGS = ("weights", "device", "engine", "compile", "batch_size")
 
 
@@ -37,7 +37,7 @@ class Release:
     settings : SlideSettings
         How slides are tiled, normalised and encoded.
     encoder : dict
-        What the models' features must say about their encoder.
+        The encoder that the models' features must record.
     reference : Reference
         The training slides.
     scalings : dict of int to GeneScaling
@@ -64,7 +64,7 @@ class Release:
 
     @property
     def folds(self) -> list[int]:
-        """Folds whose models are in here."""
+        """Folds whose models are included."""
         return [int(fold) for fold in self.manifest["folds"]]
 
     @property
@@ -79,7 +79,7 @@ class Release:
         Raises
         ------
         InputError
-            If they had several.
+            If they had several units.
         """
         units = sorted({unit for scaling in self.scalings.values() for unit in scaling.units.values()})
         if len(units) != 1:
@@ -92,12 +92,12 @@ class Release:
         return self.manifest["tasks"][task].get(kind)
 
     def networks(self, task: str, model: str) -> list[tuple[nn.Module, ModelDescription]]:
-        """Return the folds' networks, on the CPU, loaded when first asked for.
+        """Return the folds' networks, on the CPU, loaded on first use.
 
         Raises
         ------
         InputError
-            If a file is not what a model's should be.
+            If a file is not a valid model file.
         """
         if (task, model) not in self._networks:
             loaded = []
@@ -114,7 +114,7 @@ class Release:
         return self._networks[(task, model)]
 
     def summary(self) -> dict[str, Any]:
-        """Return what a prediction records about the release that made it."""
+        """Return the release's entry in a prediction."""
         return {
             "name": self.manifest["name"],
             "id": self.id,
@@ -143,14 +143,14 @@ def load_release(folder: Path, encoder: Mapping[str, Any] | None = None, mpp: fl
     folder : Path
         The release.
     encoder : mapping, optional
-        This machine's choices, laid over the encoder's settings: weights, device, engine, batch_size.
+        This machine's settings, which override the encoder's: weights, device, engine, batch_size.
     mpp : float, optional
-        Level-0 pixel size in micrometres of slides that do not say theirs.
+        Level-0 pixel size in micrometres, for slides that do not record it.
 
     Raises
     ------
     InputError
-        If a file is altered or missing, or the encoder's weights here are not those of training.
+        If a file is altered or missing, or the encoder's weights here differ from those used in training.
     """
     folder = folder.resolve()
     manifest = verify(folder)
@@ -210,7 +210,7 @@ def _slide_settings(
 
 
 def _refuse_sources(folder: Path, encoder: Mapping[str, Any]) -> None:
-    """Refuse a release that says which files to open: weights may be in a format that carries code."""
+    """Refuse a release that names files to open: weights may be in a format that carries code."""
     named = [key for key in LOCAL_SETTINGS if encoder.get(key) is not None]
     named += [f"options.{key}" for key in SOURCE_OPTIONS if key in (encoder.get("options") or {})]
     problems = Problems()
@@ -221,7 +221,7 @@ def _refuse_sources(folder: Path, encoder: Mapping[str, Any]) -> None:
 
 
 def _check_target(release: Release, plain: Mapping[str, Any]) -> None:
-    """Refuse a PathDuet whose shipped stain target is another one than the models were trained with."""
+    """Refuse a PathDuet whose shipped stain target differs from the one the models were trained with."""
     wanted = plain.get("stain_target")
     if wanted is None:
         return
@@ -237,12 +237,12 @@ def _check_target(release: Release, plain: Mapping[str, Any]) -> None:
 
 
 def check_encoder(release: Release) -> None:
-    """Find the encoder's weights and refuse others than those of training.
+    """Find the encoder's weights, and refuse weights that differ from those used in training.
 
     Raises
     ------
     PathDuetError
-        If they cannot be had (the message names the ways out), or are others.
+        If they are unavailable (the message lists the remedies), or differ.
     """
     from pathduet.slides.encoders.weights import find_weights
 

@@ -1,4 +1,4 @@
-"""The model card of a release: what it is for, what it was made of, how well it did, in JSON and in Markdown."""
+"""The model card of a release: its purpose, training data and performance, in JSON and in Markdown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_INTENDED = (
 
 
 def _counted(path: Path, columns: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Count the values of some columns of a TSV; {} where the file is not there."""
+    """Count the values of some columns of a TSV; {} if the file is missing."""
     import pandas as pd
 
     if not checked(path).is_file():
@@ -64,7 +64,7 @@ def _metrics(run: Results, tables: Iterable[str], models: Sequence[str]) -> list
 
 
 def _simulated(results: Path, cohort: Path) -> bool:
-    """Return whether the cohort is a phantom; a relative path was meant from where the run was started."""
+    """Return whether the cohort is simulated; a relative path refers to where the run was started."""
     return any((place / "simulation.json").is_file() for place in (cohort, results.resolve().parent / cohort))
 
 
@@ -87,11 +87,11 @@ def make_card(
     model : str
         Name of the release.
     predictors : mapping
-        By task, what predicts without and with expression: ``slides`` and ``expression`` to a model's name.
+        By task, the models without and with expression: ``slides`` and ``expression`` to a model's name.
     training : mapping
         The training part of every task, model and fold, from the models' own records.
     encoder : mapping
-        The tile encoder, as the models' records say.
+        The tile encoder, from the models' records.
     """
     models = {kind: name for one in predictors.values() for kind, name in one.items()}
     config = provenance["config"]
@@ -144,7 +144,7 @@ def _spread(row: Mapping[str, Any]) -> str:
 
 
 def markdown(card: Mapping[str, Any]) -> str:
-    """Return the card for readers."""
+    """Return the card as Markdown."""
     lines = [f"# Model card: {card['name']}", "", f"**{card['notice']}**", ""]
     if card["simulated_cohort"]:
         lines += [

@@ -1,4 +1,4 @@
-"""New slides' expression in the scale of every fold's teacher."""
+"""New slides' expression on the scale of every fold's teacher."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathduet.release.load import Release
 
 @dataclass(frozen=True)
 class NewExpression:
-    """A table of expression, scaled as each fold's teacher takes it.
+    """A table of expression, scaled for each fold's teacher.
 
     Attributes
     ----------
     folds : mapping of int to FoldExpression
-        The whole table in each fold's scale.
+        The whole table on each fold's scale.
     unit : str
-        What the table was read as.
+        The unit that the table was read in.
     notes : tuple of str
-        What the reader should know about it.
+        Remarks for the reader.
     """
 
     folds: Mapping[int, FoldExpression]
@@ -42,12 +42,12 @@ class NewExpression:
 
 
 def scale_expression(release: Release, table: ExpressionTable | None) -> NewExpression | None:
-    """Bring a table to every fold's scale.
+    """Transform a table to every fold's scale.
 
     Raises
     ------
     InputError
-        If the release has no model that reads expression, or the table does not fit its genes and units.
+        If the release has no model that reads expression, or the table does not match its genes and units.
     """
     if table is None:
         return None
@@ -60,7 +60,7 @@ def scale_expression(release: Release, table: ExpressionTable | None) -> NewExpr
 
 
 def named_by_samples(slides: Sequence[SlideRow], table: ExpressionTable | None) -> list[SlideRow]:
-    """Give slides that came without a sheet the patient whom a sample sheet names for them."""
+    """Assign slides that came without a sheet the patients that a sample sheet names for them."""
     if table is None:
         return list(slides)
     patients = {s: p for p, s in zip(table.samples["patient_id"], table.samples["slide_id"]) if s}

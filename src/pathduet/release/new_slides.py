@@ -1,4 +1,4 @@
-"""What `pathduet predict` is handed: slides in any form, a table of expression, a release or the run it comes from."""
+"""The inputs of `pathduet predict`: slides in any form, a table of expression, a release or the run it comes from."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from pathduet.slides.readers.frame import FrameName
 
 
 def gather(sources: Sequence[Path], out: Path | None = None) -> FoundSlides:
-    """Return the slides of files, folders and sheets together; one that is named twice is one.
+    """Return the slides of files, folders and sheets together; duplicates count once.
 
     Parameters
     ----------
     sources : sequence of Path
     out : Path, optional
-        Folder that is not looked into.
+        Folder that is not searched.
 
     Raises
     ------
     InputError
-        With the problems of all sources; also if two slides would get the same id.
+        With the problems of all sources; also if two slides would have the same id.
     """
     found, problems = FoundSlides(), Problems()
     for source in sources:
@@ -66,7 +66,7 @@ def read_table(path: Path | None, unit: str | None, samples: Path | None) -> Exp
 
 
 def release_folder(model: Path, name: str, out: Path) -> Path:
-    """Return the release to use: `model` itself, or one made of the run in it, kept as ``out/release``.
+    """Return the release to use: `model` itself, or one exported from the run in it, kept as ``out/release``.
 
     Raises
     ------
@@ -98,10 +98,10 @@ def predict_configured(
         The section: slides, expression, unit, samples, heatmaps.
     release, out : Path
     encoder : mapping
-        This machine's choices for the encoder, see :func:`pathduet.release.load.load_release`.
+        This machine's settings for the encoder, see :func:`pathduet.release.load.load_release`.
     workers : int
     frame : {"level0"} or None
-        Of the GeoJSON, ``explanations.heatmaps.frame``.
+        Frame of the GeoJSON, ``explanations.heatmaps.frame``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One slide's prediction as one page that needs nothing else: no script, no request, every text escaped."""
+"""One slide's prediction as one self-contained page: no script, no request, all text escaped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HINTS = {
 
 @lru_cache
 def source_hash() -> str:
-    """Return a hash of what decides how the page looks."""
+    """Return a hash of the sources that determine the page's appearance."""
     text = (
         shipped("pathduet.release", "prediction.html")
         + page_style("pathduet.release", "prediction.css")
@@ -41,7 +41,7 @@ def source_hash() -> str:
 def pictures(
     folder: Path, release: Release, answer: Mapping[str, Any], maps: Mapping[str, Sequence[SlideMaps]]
 ) -> list[dict[str, Any]]:
-    """Return the page's pictures: the slide, its tiles, where the first task's model looked, the survival curve.
+    """Return the page's pictures: the slide, its tiles, the first task's heatmap, the survival curve.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def pictures(
         from markupsafe import Markup
 
         task, observed = release.tasks[name], release.risks[name, said["model"]]["observed_groups"]
-        # Safe as markup: matplotlib escapes every text that it draws.
+        # Safe as markup: matplotlib escapes all text that it draws.
         svg = Markup(survival_svg(said, observed, task))
         found.append({"svg": svg, "title": task.title, "observed": bool(observed)})
     return found

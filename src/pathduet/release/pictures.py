@@ -1,4 +1,4 @@
-"""Pictures of one slide's prediction: the slide, where the model looked, and the survival curve."""
+"""Pictures of one slide's prediction: the slide, the heatmap, and the survival curve."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Picture = dict[str, str]
 
 
 def slide_pictures(folder: Path) -> list[Picture]:
-    """Return the thumbnail and the tile map, as far as they are there."""
+    """Return the thumbnail and the tile map, if they exist."""
     named = {
         "thumbnail.png": ("The slide", "As scanned."),
         "mask.png": ("Tissue and tiles", "Green: tissue. Blue: 20x tiles. Orange frames: 10x tiles, where they are large enough."),
@@ -48,7 +48,7 @@ def heatmap_picture(drawn: bytes, task: Task, model: str, folds: int) -> Picture
 
 
 def survival_svg(found: dict[str, Any], observed: list[dict[str, Any]], task: Task) -> str:
-    """Return the predicted survival curve beside what the cross-validation's risk groups lived, as SVG for the page."""
+    """Return the predicted survival curve with the cross-validation's observed risk groups, as SVG for the page."""
     from pathduet.report import drawing
 
     line: dict[str, Any]

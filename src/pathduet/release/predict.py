@@ -1,4 +1,4 @@
-"""New slides through the engine and a release's models: one prediction.json and one page a slide, one table for all."""
+"""Prediction of new slides with a release's models: one prediction.json and page per slide, one table for all."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PREDICTION, PAGE = "prediction.json", "prediction.html"
 
 
 def check_folder(slides: Sequence[SlideRow], out: Path) -> None:
-    """Refuse an output folder that holds raw slides."""
+    """Refuse an output folder that contains raw slides."""
     raw = [slide for slide in slides if slide.has_raw]
     inside = [slide for slide in raw if slide.path.resolve().is_relative_to(out.resolve())]
     beside = [slide for slide in raw if slide.path.resolve().parent == out.resolve()]
@@ -63,26 +63,26 @@ def predict_slides(
     heatmaps: bool = True,
     frame: FrameName | None = None,
 ) -> pd.DataFrame:
-    """Predict slides; a slide that fails is a row of the ledger and ends nothing else.
+    """Predict slides; a slide that fails becomes a row of the ledger and does not stop the others.
 
-    Slides whose prediction is there and was made from the same features, expression, release and code are kept.
+    Existing predictions from the same features, expression, release and code are kept.
 
     Parameters
     ----------
     slides : sequence of SlideRow
     release : Release
     out : Path
-        Gets slides/<slide_id>/, predictions.tsv and ledger.tsv.
+        Receives slides/<slide_id>/, predictions.tsv and ledger.tsv.
     expression : ExpressionTable, optional
-        Slides that it has a sample for are predicted by the models that read expression.
+        Slides with a sample in it are predicted by the models that read expression.
     workers : int
-        Processes or threads of the slide stages.
+        Processes or threads for the slide stages.
     device : str
         For the models.
     heatmaps : bool
-        Whether each slide gets heatmaps/: pictures, GeoJSON for QuPath and pages to zoom into.
+        Whether to write heatmaps/ for each slide: pictures, GeoJSON for QuPath and zoomable pages.
     frame : {"level0", "qupath"} or None
-        Where the GeoJSON's coordinates count from, see :func:`pathduet.slides.readers.frame.frame_of`.
+        Origin of the GeoJSON's coordinates, see :func:`pathduet.slides.readers.frame.frame_of`.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def predict_slides(
 
 
 def _features(slides: Sequence[SlideRow], release: Release, out: Path, workers: int) -> list[StageStatus]:
-    """Encode slides; look through the features of those that another tool made."""
+    """Encode slides; check the features that another tool computed."""
     tile = release.settings.tile
     raw, given = [s for s in slides if not s.foreign], [s for s in slides if s.foreign]
     found = run_stages(raw, "features", out, release.settings, workers) if raw else []
@@ -124,7 +124,7 @@ def _features(slides: Sequence[SlideRow], release: Release, out: Path, workers: 
 
 @dataclass(frozen=True)
 class _Run:
-    """What every slide is predicted with."""
+    """The shared inputs of all slides' predictions."""
 
     release: Release
     expression: NewExpression | None
@@ -134,7 +134,7 @@ class _Run:
     frame: FrameName | None
 
     def predict(self, slide: SlideRow, status: StageStatus) -> tuple[StageStatus, dict[str, Any]]:
-        """Predict one slide, and return how it ended and the content of its prediction.json."""
+        """Predict one slide; return its status and the content of its prediction.json."""
         folder = self.out.slide(slide.slide_id)
         known = self.expression
         expression = known if known is not None and known.covers(slide) else None
@@ -148,7 +148,7 @@ class _Run:
             if self.heatmaps:
                 _add_heatmaps(folder, answer, maps, slide, self.frame)
             pictures = page.pictures(folder, self.release, answer, maps)
-        # Whatever goes wrong with one slide is recorded; the others are predicted.
+        # Any error with one slide is recorded; the others are predicted.
         except Exception as error:
             raise_machine_fault(error, f"slide {slide.slide_id}")
             if not isinstance(error, PathDuetError):
@@ -161,11 +161,11 @@ class _Run:
             answer, pictures = slide_answer(slide, status, self.release, None, folder, self.device, ""), []
         write_text(folder / PAGE, page.render(answer, pictures, self.release.tasks))
         write_json(folder / PREDICTION, answer)
-        record(_files(folder, answer))  # last: with it the slide is done
+        record(_files(folder, answer))  # last: it marks the slide as done
         return status, answer
 
     def _key(self, slide: SlideRow, status: StageStatus, expression: NewExpression | None) -> str:
-        """Return a hash of all that the slide's prediction depends on."""
+        """Return a hash of all inputs of the slide's prediction."""
         parts: list[Any] = [
             self.release.id, status.key, dict(status.sha256), slide.patient_id, status.notes, self.heatmaps, self.frame,
             page.source_hash(), code_version("pathduet.release.predict"),
@@ -176,7 +176,7 @@ class _Run:
     def _maps(
         self, slide: SlideRow, folder: Path, answer: Mapping[str, Any], expression: NewExpression | None
     ) -> dict[str, list[SlideMaps]]:
-        """Return the folds' maps of every task that has any; without heatmaps of the first one, for the page."""
+        """Return the folds' maps of all tasks that have any; without heatmaps only the first task's."""
         rows = {
             fold: one.row_for(slide.patient_id, slide.slide_id)
             for fold, one in (expression.folds.items() if expression else ())
@@ -191,7 +191,7 @@ class _Run:
 
 
 def _without_folders(error: Exception, slide: SlideRow, folder: Path) -> str:
-    """Return an error as text without this machine's folders."""
+    """Return an error as text without the names of this machine's folders."""
     text = str(error).replace(str(folder.parents[1]), "")
     if slide.has_raw:
         text = text.replace(str(slide.path.parent), "")
@@ -205,7 +205,7 @@ def _add_heatmaps(
     slide: SlideRow,
     frame: FrameName | None,
 ) -> None:
-    """Write the heatmaps; what cannot be drawn is a note, since the prediction stands without it."""
+    """Write the heatmaps; a failure becomes a note, since the prediction remains valid without them."""
     try:
         answer["heatmaps"] = write_heatmaps(folder, maps, slide, frame) or None
     except (PathDuetError, OSError) as error:
@@ -216,7 +216,7 @@ def _add_heatmaps(
 
 
 def _kept(folder: Path, key: str) -> dict[str, Any] | None:
-    """Return a slide's earlier prediction, if it depends on the same and all its files are there and whole."""
+    """Return a slide's earlier prediction, if its inputs are the same and all its files are intact."""
     try:
         found: dict[str, Any] = json.loads(checked(folder / PREDICTION).read_text(encoding="utf-8"))
     except (OSError, ValueError, CorruptArtifact):
@@ -233,7 +233,7 @@ def _files(folder: Path, answer: Mapping[str, Any]) -> list[Path]:
 
 
 def predictions_table(answers: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return one row a slide: what is predicted, how far the folds agree, and the verdict on the slide."""
+    """Return one row per slide: what is predicted, how far the folds agree, and the verdict on the slide."""
     import pandas as pd
 
     rows = []

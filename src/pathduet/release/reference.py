@@ -1,9 +1,9 @@
-"""The training slides as a yardstick: how unusual a new slide's stain, features and size are.
+"""The training slides as a reference: how unusual a new slide's stain, features and size are.
 
-Of at most 512 training slides the mean feature vector, the stain vectors and the tile counts are kept. A new slide's
+The mean feature vector, the stain vectors and the tile counts of at most 512 training slides are kept. A new slide's
 feature distance is that to its fifth-nearest training slide, each feature standardised by its mean and SD over training
-slides, per feature (root mean square). Training slides are measured the same way, their own patient left out, which
-gives the percentiles. Slides are told by a fingerprint of their tissue, never by id.
+slides, per feature (root mean square). Training slides are measured the same way, without their own patient, which
+gives the percentiles. Slides are identified by a fingerprint of their tissue, never by id.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from pathduet.core.files import atomic_path
 from pathduet.features.feature_file import features_in, open_features
 
 MOST_SLIDES, NEIGHBOURS = 512, 5
-#: Above this percentile of the training slides a value is at their edge; above all of them it is outside.
+#: A value above this percentile of the training slides is at their edge; one above all of them is outside.
 EDGE = 95.0
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class SlideProfile:
-    """What a slide is compared by.
+    """The quantities by which slides are compared.
 
     Attributes
     ----------
     fingerprint : str
-        Hash of its size, tissue mask and encoded tiles: the same for the same slide, whatever it is called.
+        Hash of its size, tissue mask and encoded tiles: the same for the same slide, whatever its name.
     means : dict of str to (d,) float32 array
         Mean feature vector by magnification.
     tiles : dict of str to int
@@ -56,13 +56,13 @@ class SlideProfile:
 def slide_profile(folder: Path) -> SlideProfile:
     """Read a slide's profile from its artifacts: features.h5, tiles.h5, and stain.json (which may be absent).
 
-    Of a slide with features of another tool there is only where they are.
+    For a slide with features of another tool, only the tiles' positions are available.
     """
     import h5py
 
     digest = hashlib.sha256()
     means, tiles = {}, {}
-    # Engines and devices change features in their last bits; tissue mask and encoded tiles are the same everywhere.
+    # Engines and devices change features in their last bits; tissue mask and encoded tiles are always the same.
     path = features_in(folder)
     foreign = path.suffix == ".json"
     if not foreign:
@@ -75,7 +75,7 @@ def slide_profile(folder: Path) -> SlideProfile:
             values = slide.features(m)
             means[m] = values.astype(np.float64).mean(axis=0).astype(np.float32)
             tiles[m] = len(values)
-            if foreign:  # without a tissue mask, the grid alone is not one slide's
+            if foreign:  # without a tissue mask, the grid alone does not identify a slide
                 digest.update(means[m].tobytes())
     matrix, strength = np.full((2, 3), np.nan), np.full(2, np.nan)
     if not foreign and (stain := checked(folder / "stain.json")).is_file():
@@ -92,11 +92,11 @@ class Reference:
     Attributes
     ----------
     fingerprints : tuple of str
-        Of all training slides.
+        Of all training slides, including those not kept.
     folds : tuple of int
-        In whose test part each of them was.
+        The fold whose test part contained each of them.
     patients : (n,) int array
-        Number that slides of one patient share, of the n slides kept below.
+        Patient number of each of the n slides kept below.
     kept : tuple of str
         Fingerprints of those n slides.
     means : dict of str to (n, d) float32 array
@@ -116,7 +116,7 @@ class Reference:
 
     @classmethod
     def of(cls, slides: Sequence[tuple[SlideProfile, str, int]]) -> Reference:
-        """Gather training slides: (profile, patient id, fold of the test part)."""
+        """Build the reference from training slides: (profile, patient id, fold of the test part)."""
         ordered = sorted(slides, key=lambda one: one[0].fingerprint)
         count = min(len(ordered), MOST_SLIDES)
         kept = [ordered[i * len(ordered) // count] for i in range(count)]
@@ -164,7 +164,7 @@ class Reference:
         )  # fmt: skip
 
     def test_fold(self, fingerprint: str) -> int | None:
-        """Return the fold in whose test part a training slide was; None for a slide that is not among them."""
+        """Return the fold whose test part contained a training slide; None if the slide is not among them."""
         known = dict(zip(self.fingerprints, self.folds, strict=True))
         return known.get(fingerprint)
 
@@ -176,11 +176,11 @@ class Reference:
         dict
             JSON-ready: ``feature_distance`` by magnification, ``stain_angle_degrees`` of haematoxylin and eosin to the
             training slides' mean vectors, ``stain_strength`` and ``tiles``; each with value, training quantiles,
-            percentile among training slides and verdict (``within``, ``edge``, ``outside``; None where it cannot
-            be said); ``verdict``: the worst of them.
+            percentile among training slides and verdict (``within``, ``edge``, ``outside``; None if
+            unknown); ``verdict``: the worst of them.
         """
         others = self.patients == -1
-        if slide.fingerprint in self.kept:  # a training slide is compared with the other patients'
+        if slide.fingerprint in self.kept:  # compare a training slide with other patients' slides
             others = self.patients == self.patients[self.kept.index(slide.fingerprint)]
         found: dict[str, Any] = {
             "feature_distance": {m: self._distance(slide, m, others) for m in self.means},
@@ -214,7 +214,7 @@ class Reference:
 
 
 def _nearest(point: Floats, cloud: Floats) -> float:
-    """Return the distance (per feature) to the fifth-nearest point, or to the farthest of fewer; NaN of none."""
+    """Return the distance (per feature) to the fifth-nearest point, or the farthest of fewer; NaN if none."""
     if not len(cloud):
         return float("nan")
     distances = np.sort(np.sqrt(np.square(cloud - point).mean(axis=1)))
@@ -236,12 +236,12 @@ def _angles(training: Floats, own: Floats) -> tuple[Floats, float]:
 def ranked(
     value: float, training: NDArray[Any], *, lowest: bool = False, highest: bool = False
 ) -> dict[str, Any]:
-    """Return a value's place among training values.
+    """Return a value's rank among training values.
 
     Parameters
     ----------
     lowest, highest : bool
-        Which end is unusual: low values, high ones, or both; by default high ones.
+        Which values are unusual: low, high, or both; by default high.
     """
     known = np.sort(np.asarray(training, dtype=np.float64))
     known = known[np.isfinite(known)]

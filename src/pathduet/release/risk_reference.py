@@ -1,4 +1,4 @@
-"""What a new risk is compared with: each fold's training risks, and how the cross-validation's risk groups lived."""
+"""Reference for a new risk: each fold's training risks, and the cross-validation's risk groups' survival."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ KIND = "tertiles"
 
 
 def training_risks(folder: Path) -> list[float]:
-    """Return the risks of the patients that a fold's survival model trained on, ascending (slides averaged)."""
+    """Return a fold's predicted risks of its own training patients, ascending (slides averaged)."""
     table = average_patients(read_predictions(folder / TRAINING_PREDICTIONS))
     return sorted(float(risk) for risk in table["risk"])
 
 
 def observed_groups(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the Kaplan-Meier curves of the groups that the folds' models put their own test patients in.
+    """Return the Kaplan-Meier curves of the groups that the folds' models assign to their own test patients.
 
     Parameters
     ----------
     folders : sequence of Path
-        One model's, one a fold.
+        Folders of one model, one per fold.
 
     Returns
     -------

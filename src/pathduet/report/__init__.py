@@ -1,1 +1,1 @@
-"""The report: one self-contained HTML page about a run, and the lines that end it on the terminal."""
+"""The report: one self-contained HTML page about a run, and the final lines on the terminal."""

@@ -1,4 +1,4 @@
-"""What a section of the page is made of: plain values that the template renders (and escapes)."""
+"""The building blocks of a section: plain values that the template renders (and escapes)."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ _PATH = re.compile(
     r"\w[\w./<>*-]*\.(?:tsv|json|h5ad|h5|md|html|svg|zip)(?![\w.]*[\w*<])|\w[\w/-]*/(?=$|[ ,;])"
 )
 _WILD = re.compile(r"<\w+>|\*")
-#: More files than this are no command line any more.
+#: Maximum number of files in a command line.
 _MOST_TARGETS = 60
 
 
 @dataclass(frozen=True)
 class Linked:
-    """A table's cell with the artifact it comes from: a path below the results folder."""
+    """A table's cell with its source artifact: a path below the results folder."""
 
     text: str
     path: str
 
 
 class Origin(NamedTuple):
-    """A piece of a source's text.
+    """A piece of a source's text, with its link.
 
     Attributes
     ----------
     text : str
     path : str
-        The artifact or folder it leads to, below the results folder; empty for plain text.
+        The linked artifact or folder, below the results folder; empty for plain text.
     target : str
-        What Snakemake makes it again by, below the results folder, braces for several files; empty if it cannot.
+        Snakemake target that recreates it, below the results folder, braces for several files; empty if none.
     """
 
     text: str
@@ -55,7 +55,7 @@ class Origin(NamedTuple):
 def artifacts(source: str, results: Path) -> list[Origin]:
     """Split a source such as ``tables/diagnosis.tsv (also .md)`` into pieces with their artifacts.
 
-    ``models/survival/<model>/fold-*/predictions.tsv`` leads to the folder that all of them lie in.
+    ``models/survival/<model>/fold-*/predictions.tsv`` links to the common folder of all these files.
     """
     parts: list[Origin] = []
     end = 0
@@ -74,7 +74,7 @@ def artifacts(source: str, results: Path) -> list[Origin]:
 
 
 def _several(pattern: str, results: Path) -> Origin | None:
-    """Return the folder of a pattern's files, and all of them in braces if they are every combination."""
+    """Return the folder of a pattern's files, and all files in braces if they are all combinations."""
     pieces = _WILD.sub("*", pattern).split("/")
     matches = [path.relative_to(results).parts for path in sorted(results.glob("/".join(pieces)))]
     if not matches:
@@ -93,7 +93,7 @@ def _several(pattern: str, results: Path) -> Origin | None:
 
 @dataclass
 class Section:
-    """A section: heading, one introducing sentence, blocks."""
+    """A section: heading, introductory sentence, blocks."""
 
     id: str
     title: str
@@ -102,12 +102,12 @@ class Section:
 
     @property
     def parts(self) -> list[tuple[str, str]]:
-        """Return (id, title) of the headings inside, for the navigation."""
+        """Return (id, title) of the section's headings, for the navigation."""
         return [(block["id"], block["text"]) for block in self.blocks if block["kind"] == "heading"]
 
     @property
     def gaps(self) -> int:
-        """How many pieces are missing."""
+        """The number of missing pieces."""
         return sum(block["kind"] == "gap" for block in self.blocks)
 
 
@@ -117,7 +117,7 @@ def gap(title: str, reason: str) -> Block:
 
 
 def heading(identity: str, content: str) -> Block:
-    """Return a heading inside a section, which the navigation leads to."""
+    """Return a heading inside a section, linked from the navigation."""
     return {"kind": "heading", "id": identity, "text": content}
 
 
@@ -149,11 +149,11 @@ def table(
     Parameters
     ----------
     numbers : sequence of str
-        Columns that hold numbers (aligned right).
+        Columns that contain numbers (aligned right).
     marks : sequence of str, optional
         A class for each row (``failed``, ``excluded`` or empty).
     filterable, folded : bool
-        With a box to filter rows; shown only when opened.
+        With a box to filter rows; collapsed by default.
     """
     return {
         "kind": "table", "name": name, "title": title, "note": note, "source": source, "filter": filterable, "folded": folded,
@@ -172,12 +172,12 @@ def _cell(value: Any) -> dict[str, str]:
 
 
 class Drawer:
-    """Turns figures into blocks, and writes each also as an SVG file.
+    """Turns figures into blocks, and also writes each as an SVG file.
 
     Parameters
     ----------
     folder : Path
-        Where the files go; figures of an earlier run that are drawn no more are removed.
+        Output folder; figures of an earlier run that are no longer drawn are removed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -194,12 +194,12 @@ class Drawer:
         caption: str,
         source: str,
     ) -> Block:
-        """Return the figure ``make(**arguments)`` as a block; a figure that cannot be drawn is a gap.
+        """Return the figure ``make(**arguments)`` as a block; a figure that cannot be drawn becomes a gap.
 
         Raises
         ------
         NothingToDraw
-            If the function says so.
+            If the function raises it.
         """
         from markupsafe import Markup
 
@@ -207,7 +207,7 @@ class Drawer:
             svg = standalone_svg(make(**arguments), name)
         except NothingToDraw:
             raise
-        # One odd file must not cost the reader the rest of the page.
+        # One broken file must not cost the reader the rest of the page.
         except Exception as error:
             raise_machine_fault(error, f"figure {name}")
             return gap(
@@ -215,7 +215,7 @@ class Drawer:
             )
         write_text(self.folder / f"{name}.svg", svg)
         self.written.add(f"{name}.svg")
-        # Safe as markup: matplotlib escapes every text that it draws.
+        # Safe as markup: matplotlib escapes all text that it draws.
         drawn = Markup(inline_svg(svg, name, message or caption))
         shown = {"svg": drawn, "message": message, "caption": caption, "source": source}
         return {"kind": "figure", "name": name, **shown}

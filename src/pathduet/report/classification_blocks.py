@@ -1,4 +1,4 @@
-"""Curves of a classification: how classes are told apart, which are mistaken for each other, how often a probability is right."""
+"""Curves of a classification: separation of classes, confusion between them, reliability of probabilities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathduet.report.prediction_figures import FoldPredictions, told_classes
 
 
 def classification_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
-    """Return ROC curves, confusion matrices and reliability of a classification's models, or on the external cohorts."""
+    """Return ROC curves, confusion matrices and reliability of a classification's models, or on external cohorts."""
     task, external = found.task_of(name), found.wanted[name].external
     metrics = found.collected[name].metrics.values()
     unit = next((m["unit"] for m in metrics), "patient")
@@ -90,7 +90,7 @@ def _confusion(found: Findings, name: str, model: str, unit: str) -> np.ndarray 
 
 
 def _roc_message(found: Findings, curves: FoldPredictions, task: Task) -> str:
-    """Say which class a model tells best and worst, for the model that stands first."""
+    """Name the classes that the first model separates best and worst."""
     from sklearn.metrics import roc_auc_score
 
     model, folds = next(iter(curves.items()))

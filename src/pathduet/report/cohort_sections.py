@@ -1,4 +1,4 @@
-"""Sections about the cohort: who came in and took part, and what the sheet says about them."""
+"""Sections about the cohort: included and excluded slides and patients, and the contents of the sheet."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _STATES = {
 
 
 def reason_title(reason: str) -> str:
-    """Return why a slide was lost in a few words."""
+    """Return a short title for the reason a slide was lost."""
     return _REASON_TITLES.get(reason, reason.replace("_", " "))
 
 
-# --- who took part
+# --- participation
 
 
 def flow(found: Findings) -> Section:
-    """Slides and patients in, out and why."""
+    """Included and excluded slides and patients, with reasons."""
     section = Section(
         "flow",
         "Cohort flow",
@@ -140,11 +140,11 @@ def _participation(found: Findings) -> Block:
                  source="participation.tsv")  # fmt: skip
 
 
-# --- what the sheet says
+# --- contents of the sheet
 
 
 def data(found: Findings, drawer: Drawer) -> Section:
-    """Which columns of the sheet became labels and covariates, and what is in them."""
+    """The sheet's columns that became labels and covariates, and their contents."""
     preset = found.config["preset"]
     words = (
         f"Tasks and titles come from the preset {preset} and from the configuration."
@@ -203,14 +203,14 @@ def _tasks(found: Findings, known: dict[str, pd.DataFrame]) -> Block:
 
 
 def kind_title(task: Task) -> str:
-    """Return the kind of a task for readers."""
+    """Return the display name of a task's kind."""
     if task.kind != "classification":
         return task.kind
     return "binary" if task.is_binary else f"{'ordered, ' if task.ordered else ''}{len(task.classes)} classes"
 
 
 def _columns(found: Findings, task: Task) -> str:
-    """Return the columns that a task's labels come from, and of derived labels, how many are."""
+    """Return the columns that a task's labels come from, and how many labels are derived."""
     there: Any = found.patients
     own = [column for column in task.columns if column in there]
     if not task.derive:
@@ -224,7 +224,7 @@ def _columns(found: Findings, task: Task) -> str:
 
 
 def _said(task: Task, rows: pd.DataFrame) -> str:
-    """Return what the labels of some patients are, in a few words."""
+    """Return a short summary of some patients' labels."""
     if rows.empty:
         return ""
     if task.kind == "classification":
@@ -264,7 +264,7 @@ def _covariates(found: Findings) -> Block | None:
 
 
 def _unread(found: Findings) -> Block | None:
-    """Return which columns nothing reads."""
+    """Return the columns that are not used."""
     read = {column for task in found.tasks.values() for column in label_columns(task)}
     read |= {column for column, entry in found.config["covariates"].items() if entry is not None}
     left = (

@@ -1,7 +1,7 @@
-"""From a matplotlib figure to SVG that follows the page's light or dark theme.
+"""Conversion of a matplotlib figure to SVG that follows the page's light or dark theme.
 
-Text and axes are drawn in four marker colours that no series uses; in the page they become CSS variables, so one
-drawing is readable on both grounds. The same figure can be written as a file of its own, on white.
+Text and axes are drawn in four marker colours that no series uses; in the page they become CSS variables, so the
+same drawing is readable on both backgrounds. The same figure can be written as a separate file, on white.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 INK, MUTED, GRID, PAPER = "#16191d", "#6b7177", "#d9dcdf", "#fdfdfe"
 _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", PAPER: "var(--paper)"}
 
-#: Okabe and Ito's palette (readable with every kind of colour blindness), without its yellow and black.
+#: Okabe and Ito's palette (readable with all kinds of colour blindness), without its yellow and black.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0a7abf", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 
-# Any: matplotlib types its settings one by one.
+# Any: matplotlib types each setting separately.
 _STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -55,17 +55,17 @@ _STYLE: Any = {
 }
 
 
-#: To which part of its size a drawing may shrink.
+#: Smallest scale to which a drawing may shrink.
 _LEAST = 0.7
 
 
 class NothingToDraw(Exception):
-    """There is nothing that a figure could show, and who asked for it says why."""
+    """A figure has nothing to show; the caller states the reason."""
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw within the page's style."""
+    """Apply the page's style while drawing."""
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
@@ -73,7 +73,7 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of `width` x `height` inches; it belongs to no window and needs no display."""
+    """Return an empty figure of `width` x `height` inches, without a window or display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -102,31 +102,31 @@ def standalone_svg(figure: Figure, name: str) -> str:
 
 
 def inline_svg(standalone: str, name: str, label: str) -> str:
-    """Return a file's SVG for the page: ids made unique by `name`, colours by CSS variables, no own style sheet.
+    """Return a file's SVG for the page: ids made unique by `name`, colours by CSS variables, no style sheet.
 
     Parameters
     ----------
     label : str
-        What a screen reader says.
+        Text for screen readers.
     """
     from markupsafe import escape
 
     svg = standalone[standalone.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<style type="text/css">.*?</style>', "", svg, flags=re.DOTALL)
-    # named by their content, pictures that are alike would share an id
+    # if ids came from the content, identical pictures would share an id
     svg = re.sub(r'(<image\s[^>]*?)\sid="[^"]*"', r"\1", svg)
     svg = re.sub(r'(\sid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     svg = re.sub(r"'DejaVu Sans'(, [^;\"]*)?", "var(--font)", svg)
-    # The ground of the file; the page has its own.
+    # The file's background; the page has its own.
     svg = re.sub(r"style=\"fill: #ffffff\"", 'style="fill: none"', svg, count=1)
     width = re.search(r'width="([\d.]+)pt"', svg)
     points = float(width.group(1)) if width else 500.0
     svg = re.sub(r'\s(width|height)="[\d.]+pt"', "", svg, count=2)
     pixels = points * 4 / 3
-    # a narrow screen scrolls sideways rather than shrink the lettering beyond reading
+    # on a narrow screen, scroll sideways rather than shrink the text until it is unreadable
     size = f"width: 100%; min-width: {_LEAST * pixels:.0f}px; max-width: {pixels:.0f}px"
     head = f'<svg role="img" aria-label="{escape(label)}" style="{size}"'
     return svg.replace("<svg", head, 1)

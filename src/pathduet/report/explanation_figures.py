@@ -1,4 +1,4 @@
-"""Figures of the explanations, drawn from the tables in ``results/explanations/<task>/`` and nothing else."""
+"""Figures of the explanations, drawn only from the tables in ``results/explanations/<task>/``."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LEVEL = 0.05
-#: Genes labelled in a figure beside those pointed out.
+#: Genes labelled in a figure, besides those pointed out.
 _LABELLED = 3
 _MARKERS = "os^Dv*"
 
 
 @dataclass(frozen=True)
 class About:
-    """What a task's figures need to know beside their tables.
+    """The data that a task's figures need besides their tables.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class About:
         return short_name(model, self.catalogue)
 
     def colour(self, model: str, models: Sequence[str]) -> str:
-        """Return a model's colour among others."""
+        """Return a model's colour among `models`."""
         return colour_of(model, self.catalogue, models)
 
     @property
@@ -72,7 +72,7 @@ class About:
         return subspace_colours(self.subspaces)
 
     def genes_of(self, group: str) -> str:
-        """Return how the genes of a subspace are called; of any other group, that several subspaces have them."""
+        """Return the display name of a subspace's genes; for other groups, that several subspaces share them."""
         if group in self.subspaces:
             return f"{subspace_title(group)} genes"
         return f"Genes of {'both' if len(self.subspaces) == 2 else 'several'} lists"
@@ -89,7 +89,7 @@ def _need(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def embedding(coordinates: pd.DataFrame, about: About) -> Figure:
-    """Test patients of each fold on the plane, a row a model, a column a fold, coloured by class or by value.
+    """Test patients of each fold in the plane: a row per model, a column per fold, colour by class or value.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def _by_class(axis: Axes, points: pd.DataFrame, task: Task) -> None:
 
 
 def _by_value(axis: Axes, points: pd.DataFrame, values: pd.Series) -> None:
-    """Draw a fold's patients in colours that mean the same in every panel; those without a value are open."""
+    """Draw a fold's patients on the same colour scale in every panel; those without a value are open."""
     known = points[points["value"].notna()]
     rest = points[points["value"].isna()]
     axis.plot(rest["x"], rest["y"], "o", ms=5, mfc="none", mec=MUTED, mew=0.8)
@@ -149,7 +149,7 @@ def _by_value(axis: Axes, points: pd.DataFrame, values: pd.Series) -> None:
 
 
 def embedding_scores(scores: pd.DataFrame, about: About) -> Figure:
-    """Separation in the representation space: folds, their mean and its interval, a panel a measure."""
+    """Separation in the representation space: folds, their mean and its interval, one panel per measure."""
     table, measures = _need(scores[scores["value"].notna()]), EMBEDDING_MEASURES[about.task.kind]
     models = _order(table["model"])
     with style():
@@ -180,10 +180,10 @@ def _spread(axis: Axes, own: pd.DataFrame, y: float, colour: str) -> None:
 
 
 def gene_correlation(table: pd.DataFrame, about: About) -> Figure:
-    """Pearson r of every gene, a panel a subspace, a column a model; genes with q < 0.05 are filled."""
+    """Pearson r of every gene, one panel per subspace, a column per model; genes with q < 0.05 are filled."""
     table = _need(table[table["r"].notna()])
     models, there = _order(table["model"]), _order(table["subspace"])
-    # genes of several subspaces stand under a name of their own
+    # genes of several subspaces are grouped under their own name
     subspaces = [*(s for s in about.subspaces if s in there), *(s for s in there if s not in about.subspaces)]
     with style():
         figure = new_figure(1.0 + (0.6 + 1.25 * len(models)) * len(subspaces), 4.2)
@@ -203,7 +203,7 @@ def gene_correlation(table: pd.DataFrame, about: About) -> Figure:
 
 
 def _genes_of(axis: Axes, own: pd.DataFrame, x: int, colour: str) -> None:
-    """Draw one model's genes of one subspace in a column; the first and those pointed out are named."""
+    """Draw one model's genes of one subspace in a column; label the first and those pointed out."""
     place = x + _scatter(own["r"].to_numpy())
     sure = (own["q"] < _LEVEL).to_numpy()
     axis.plot(place[~sure], own["r"][~sure], "o", ms=2.2, mfc="none", mec=colour, mew=0.5, alpha=0.45,
@@ -217,7 +217,7 @@ def _genes_of(axis: Axes, own: pd.DataFrame, x: int, colour: str) -> None:
 
 
 def _scatter(values: np.ndarray) -> np.ndarray:
-    """Return horizontal offsets that spread points of like value: wide where there are many."""
+    """Return horizontal offsets that spread points with similar values: wide where there are many."""
     if not len(values):
         return np.zeros(0)
     counts, edges = np.histogram(values, bins=40)
@@ -289,7 +289,7 @@ def _against_chance(axis: Axes, row: dict[Any, Any], y: float, colour: str) -> N
 
 
 def top_tiles(tiles: pd.DataFrame, about: About) -> Figure:
-    """Rows of tiles, a row for each group of slides and prototype."""
+    """Rows of tiles, one row for each group of slides and prototype."""
     from PIL import Image
 
     tiles = _need(tiles)
@@ -353,7 +353,7 @@ def gene_attention(genes: pd.DataFrame, sets: pd.DataFrame, about: About) -> Fig
 
 
 def _label_apart(axis: Axes, named: Sequence[Sequence[Any]]) -> None:
-    """Write names beside points, above or below them; a name that would lie on another one is left out."""
+    """Write names beside points, above or below them; skip a name that would overlap another."""
     (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
     taken: list[tuple[float, float]] = []
     for text, x, y in named:
@@ -366,7 +366,7 @@ def _label_apart(axis: Axes, named: Sequence[Sequence[Any]]) -> None:
 
 
 def risk_groups(patients: pd.DataFrame, about: About, part: str = "test", split: str = "median") -> Figure:
-    """Kaplan-Meier curves of predicted risk groups, a panel a model.
+    """Kaplan-Meier curves of predicted risk groups, one panel per model.
 
     Parameters
     ----------
@@ -386,7 +386,7 @@ def risk_groups(patients: pd.DataFrame, about: About, part: str = "test", split:
 
 
 def calibration(table: pd.DataFrame, about: About) -> Figure:
-    """Predicted against observed share without the event, a column a horizon, a row test and external patients."""
+    """Predicted against observed event-free share: columns are horizons, rows test and external patients."""
     table = _need(
         table[table["group"].notna() & (table["group"] > 0)] if "group" in table else table.iloc[:0]
     )
@@ -423,7 +423,7 @@ def calibration(table: pd.DataFrame, about: About) -> Figure:
 
 
 def dynamic_auc(table: pd.DataFrame, about: About) -> Figure:
-    """AUC(t) by model with the SD over folds, a panel test and external patients."""
+    """AUC(t) by model with the SD over folds, one panel each for test and external patients."""
     table = _need(table[table["auc"].notna()] if "auc" in table else table.iloc[:0])
     parts, models, task = _order(table["part"]), _order(table["model"]), about.task
     with style():
@@ -451,7 +451,7 @@ def _time(day: float, task: Task) -> str:
     return f"{number} {task.unit.removesuffix('s') if number == '1' else task.unit}"
 
 
-#: Figure file to its function and the tables that it takes, before what it is about.
+#: Figure file to its function and the tables that it takes, before the :class:`About`.
 FIGURES: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
     "embedding.svg": (embedding, ("embedding.tsv",)),
     "embedding_scores.svg": (embedding_scores, ("embedding_scores.tsv",)),

@@ -1,8 +1,8 @@
-"""The files beside an explanation's tables: SVG figures, and the interactive page of gene correlations.
+"""The files drawn from an explanation's tables: SVG figures, and the interactive page of gene correlations.
 
-The page is one HTML file that asks no server for anything: data, styles and script are inside, and a content security
-policy forbids everything else. Gene and model names come from users' tables: they are data to the script, which puts
-them in the page as text only.
+The page is one HTML file that requests nothing from any server: data, styles and script are embedded, and a content
+security policy forbids everything else. Gene and model names come from users' tables: the script treats them as data
+and inserts them into the page only as text.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LIGHTER = 0.35
 
 
 def about_of(summary: Mapping[str, Any], catalogue: Mapping[str, Model]) -> About:
-    """Return what the figures of a ``summary.json`` are about."""
+    """Return the :class:`About` of a ``summary.json``'s figures."""
     task = Task.of(summary["task"]["name"], summary["task"])
     return About(task, tuple(summary["subspaces"]), catalogue)
 
@@ -38,7 +38,7 @@ def about_of(summary: Mapping[str, Any], catalogue: Mapping[str, Model]) -> Abou
 def draw_explanations(folder: Path, catalogue: Mapping[str, Model]) -> None:
     """Draw every figure and page of a task's folder that ``summary.json`` names.
 
-    A figure whose table is empty says so, with the reasons.
+    A figure whose table is empty shows the reasons.
     """
     summary = json.loads(checked(folder / "summary.json").read_text(encoding="utf-8"))
     about = about_of(summary, catalogue)
@@ -57,7 +57,7 @@ def draw_explanations(folder: Path, catalogue: Mapping[str, Model]) -> None:
 
 
 def reason_figure(reasons: list[str]) -> Any:
-    """Return a figure that says why there is none."""
+    """Return a figure that shows why the real one is missing."""
     import textwrap
 
     with style():

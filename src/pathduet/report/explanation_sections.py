@@ -1,4 +1,4 @@
-"""The section about what models looked at: the figures, numbers and gaps of ``results/explanations``."""
+"""The section about the explanations: the figures, numbers and gaps of ``results/explanations``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathduet.report.explanation_figures import About
 from pathduet.report.explanation_pages import about_of
 from pathduet.report.findings import Findings, read_json
 
-#: A row of a table -> what a cell shows.
+#: A row of a table -> the content of a cell.
 Cell = Callable[[Mapping[Any, Any], About], Any]
 _TITLES = {
     "embedding": "Representations",
@@ -43,9 +43,9 @@ _CAPTIONS = {
     "over folds.",
 }
 _METHODS = {"tsne": "t-SNE", "umap": "UMAP"}
-#: Figures that the survival section of the report has already.
+#: Figures that the survival section of the report already shows.
 _ELSEWHERE = ("risk_groups.svg",)
-#: More reasons than this are in the file only.
+#: Maximum number of reasons shown; the file lists all.
 _REASONS = 8
 
 
@@ -72,7 +72,7 @@ def explanations(found: Findings, drawer: Drawer) -> Section:
 
 
 def _joined(reasons: Sequence[str], models: Sequence[str], about: About) -> list[str]:
-    """Say once what several models have in common: ``teacher: x``, ``abmil: x`` becomes ``Teacher, ABMIL: x``."""
+    """Merge messages that several models share: ``teacher: x``, ``abmil: x`` becomes ``Teacher, ABMIL: x``."""
     whose: dict[str, list[str]] = {}
     for reason in reasons:
         model, _, rest = str(reason).partition(": ")
@@ -88,7 +88,7 @@ def _joined(reasons: Sequence[str], models: Sequence[str], about: About) -> list
 
 
 class _Explanation:
-    """One explanation of a task: its figures, its numbers, and what it lacks."""
+    """One explanation of a task: its figures, its numbers, and its gaps."""
 
     def __init__(
         self, found: Findings, drawer: Drawer, about: About, entry: Mapping[str, Any], models: Sequence[str]
@@ -98,11 +98,11 @@ class _Explanation:
         self.title = f"{about.task.title}: {_TITLES[entry['name']].lower()}"
         self.folder = f"explanations/{self.task}"
         self.message = entry["message"]
-        #: Those that no block has said yet.
+        #: Reasons that no block has shown yet.
         self.reasons = _joined(entry["reasons"], models, about)
 
     def blocks(self) -> list[Block]:
-        """Return what the page shows of it."""
+        """Return the explanation's blocks for the page."""
         names = [n for n in self.entry["files"] if n in explanation_figures.FIGURES and n not in _ELSEWHERE]
         blocks = [self._figure(name) for name in names]
         if self.entry["name"] in _NUMBERS and (numbers := self._numbers(*_NUMBERS[self.entry["name"]])):
@@ -132,20 +132,20 @@ class _Explanation:
             )  # fmt: skip
         except NothingToDraw:
             return self._nothing()
-        self.message = ""  # said once
+        self.message = ""  # shown once
         return block
 
     def _nothing(self) -> Block:
         why = "; ".join(self.reasons[:_REASONS]) or self.message
         self.reasons = self.reasons[_REASONS:]
         regions = self.found.config["explanations"].get("regions", {}).get("annotations")
-        # what was not asked for is not missing
+        # what was not requested is not missing
         if self.entry["name"] == "region_agreement" and not regions:
             return note(f"{self.title}: {why}.")
         return gap(f"{self.title}: nothing to draw.", why)
 
     def _numbers(self, file: str, columns: Mapping[str, Cell]) -> Block | None:
-        """Return the explanation's numbers as a folded table, where a figure alone does not give them."""
+        """Return the explanation's numbers as a collapsed table, if a figure alone does not show them."""
         path = f"{self.folder}/{file}"
         rows = self.found.read(path, explanation_figures.read_table)
         if rows is None or rows.empty:
@@ -176,7 +176,7 @@ def _model(row: Mapping[Any, Any], about: About) -> str:
     return about.name(row["model"])
 
 
-#: By explanation, the file of its numbers and what each column shows of a row.
+#: By explanation, the file of its numbers and the cell content of each column.
 _NUMBERS: dict[str, tuple[str, dict[str, Cell]]] = {
     "embedding": ("embedding_scores.tsv", {
         "Model": _model,

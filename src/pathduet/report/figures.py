@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GROUP_COLOURS = {"low risk": BLUE, "middle": ORANGE, "high risk": RED}
-#: The "cohort" of the stain vectors that all slides are mapped to; no cohort can be called so (it has a blank).
+#: The "cohort" of the target stain vectors; no real cohort can have this name (it contains a blank).
 TARGET = "target of normalisation"
-#: Metrics beside each other; more go into further rows.
+#: Metrics side by side; more go into further rows.
 _METRICS_A_ROW = 5
 
 Catalogue = Mapping[str, Model]
@@ -48,7 +48,7 @@ def short_name(model: str, catalogue: Catalogue) -> str:
 
 
 def colour_of(model: str, catalogue: Catalogue, models: Sequence[str] = ()) -> str:
-    """Return a model's colour: its own, or one of the palette by its place among the others of `models`."""
+    """Return a model's colour: its own, or one of the palette by its position among others in `models`."""
     if named(model, catalogue).colour:
         return named(model, catalogue).colour
     others = [name for name in models if not named(name, catalogue).colour]
@@ -57,7 +57,7 @@ def colour_of(model: str, catalogue: Catalogue, models: Sequence[str] = ()) -> s
 
 
 def panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure of `count` panels of `width` x `height` inches, at most so many beside each other."""
+    """Return a figure of `count` panels of `width` x `height` inches, at most `columns` side by side."""
     columns = 2 if count == 4 else min(columns, count)
     rows = -(-count // columns)
     figure = new_figure(width * columns, height * rows)
@@ -69,7 +69,7 @@ def panels(count: int, columns: int, width: float, height: float) -> tuple[Figur
 
 
 def spread(table: pd.DataFrame, metrics: Sequence[str], catalogue: Catalogue) -> Figure:
-    """Every fold's value, their mean and its interval, models below each other, one panel a metric.
+    """Every fold's value, their mean and its interval, one line per model, one panel per metric.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def spread(table: pd.DataFrame, metrics: Sequence[str], catalogue: Catalogue) ->
 
 
 def endpoints(tables: Mapping[str, pd.DataFrame], metric: str, catalogue: Catalogue) -> Figure:
-    """A metric of several tasks beside each other: models below each other, one panel a task, one scale.
+    """A metric of several tasks: one line per model, one panel per task, one scale.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def risk_group_curves(
     ----------
     curves : mapping of model to (curves, log-rank p)
     task : Task
-        Times are shown in its unit.
+        Its unit is used for times.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -187,14 +187,14 @@ def _events(count: int) -> str:
 
 
 def log_rank_text(p_value: float | None) -> str:
-    """Return the log-rank test's p for people."""
+    """Return the log-rank test's p as text."""
     if p_value is None:
         return "log-rank: not defined"
     return "log-rank p < 0.0001" if p_value < 1e-4 else f"log-rank p = {p_value:.2g}"
 
 
 def training(histories: Mapping[str, Sequence[pd.DataFrame]], loss: str, catalogue: Catalogue) -> Figure:
-    """Training loss by epoch, one line a fold, one panel a model.
+    """Training loss by epoch, one line per fold, one panel per model.
 
     Parameters
     ----------
@@ -220,14 +220,14 @@ def gene_selection(var: pd.DataFrame, subspaces: Sequence[str]) -> Figure:
     Parameters
     ----------
     var : DataFrame
-        Of a fold's expression file; genes of several subspaces, whatever stands in ``subspace`` for them, come last.
+        From a fold's expression file; genes of several subspaces, whatever their ``subspace``, come last.
     """
     groups = list(dict.fromkeys([*subspaces, *var["subspace"].astype(str)]))
     colours = subspace_colours(subspaces) | dict.fromkeys(groups[len(subspaces) :], MUTED)
     with style():
         figure = new_figure(6.6, 3.6)
         axis = figure.subplots()
-        # the largest first, so that its dots do not hide the others
+        # the largest group first, so that its dots do not hide the others
         for name in sorted(groups, key=lambda group: -int((var["subspace"] == group).sum())):
             rows = var[var["subspace"] == name]
             if rows.empty:
@@ -244,10 +244,10 @@ def gene_selection(var: pd.DataFrame, subspaces: Sequence[str]) -> Figure:
 
 
 def stain_vectors(stains: pd.DataFrame) -> Figure:
-    """Each slide's two stain vectors in hue-saturation-density coordinates, in the colour they stand for.
+    """Each slide's two stain vectors in hue-saturation-density coordinates, in the colour they represent.
 
     Coordinates after van der Laak et al. (2000): c_x = OD_R / D - 1, c_y = (OD_G - OD_B) / (sqrt(3) D), with
-    D the mean optical density; they do not depend on how much stain there is.
+    D the mean optical density; they do not depend on the amount of stain.
 
     Parameters
     ----------
@@ -311,7 +311,7 @@ def tiles_per_slide(ledger: pd.DataFrame) -> Figure:
 
 
 def time_by_rule(times: pd.DataFrame) -> Figure:
-    """Seconds that each rule took, all its jobs together.
+    """Seconds per rule, summed over its jobs.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Everything the report shows, read from a results folder; what is missing or broken becomes a gap with a reason."""
+"""All contents of the report, read from a results folder; missing or broken files become gaps with a reason."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ T = TypeVar("T")
 
 
 class Findings:
-    """What a results folder holds.
+    """The contents of a results folder.
 
     Parameters
     ----------
     results : Path
     config : mapping
-        The complete configuration, with the classes that the plan found: it tells what should be there.
+        The complete configuration, with the classes that the plan found: it determines the expected files.
 
     Attributes
     ----------
@@ -45,11 +45,11 @@ class Findings:
     catalogue : dict of str to Model
         Every model of the run.
     wanted : dict of str to ResultTable
-        The tables that the page shows: one a task, then one a task on the external cohorts.
+        The tables on the page: one per task, then one per task on the external cohorts.
     has_slides, has_expression : bool
         Whether the configuration names slides, and expression.
     gaps : dict of str to str
-        File (relative to the results) to what is wrong with it.
+        File (relative to the results) to its problem.
     """
 
     def __init__(self, results: Path, config: Mapping[str, Any]) -> None:
@@ -64,16 +64,16 @@ class Findings:
         self._predictions: dict[str, dict[str, list[pd.DataFrame]]] = {}
 
     def read(self, relative: str, reader: Callable[[Path], T]) -> T | None:
-        """Return ``reader(results / relative)``, or None and a gap if it is not there or broken."""
+        """Return ``reader(results / relative)``, or None and a gap if it is missing or broken."""
         return self._read(relative, self.results / relative, reader)
 
     def _read(self, name: str, path: Path, reader: Callable[[Path], T]) -> T | None:
-        if not checked(path).is_file():  # a damaged file is to be made again, not left out
+        if not checked(path).is_file():  # a damaged file must be recreated, not left out
             self.gaps[name] = "not there"
             return None
         try:
             return reader(path)
-        # A report is the place to say that a file is broken, whatever broke it.
+        # The report must show that a file is broken, whatever the cause.
         except Exception as error:
             raise_machine_fault(error, name)
             self.gaps[name] = f"cannot be read: {type(error).__name__}: {str(error)[:200]}"
@@ -83,7 +83,7 @@ class Findings:
         """Return a visible gap for files that could not be read, with the reason of each."""
         return gap(title, "; ".join(f"{path}: {self.gaps.get(path, otherwise)}" for path in paths))
 
-    # --- what should be there
+    # --- expected contents
 
     def task_of(self, name: str) -> Task:
         """Return the task of a table."""
@@ -100,7 +100,7 @@ class Findings:
         return range(self.config["split"]["folds"])
 
     def models(self, name: str) -> list[str]:
-        """Return the models that a table should have: those that fit its task and were not left out of it."""
+        """Return the models that a table should contain: those that suit its task and were not left out."""
         task, compared, left_out = self.task_of(name), self.config["comparison"], set(self.left_out["model"])
         wanted = [
             *names("method"),
@@ -114,7 +114,7 @@ class Findings:
         return [model.name for model in models if model.fits(task)]
 
     def networks(self, name: str) -> list[str]:
-        """Return the networks of a table, those of the method first."""
+        """Return the networks of a table, the method's first."""
         return [model for model in self.models(name) if self.catalogue[model].is_network]
 
     @cached_property
@@ -122,7 +122,7 @@ class Findings:
         """Models that the run could not train: model, reason."""
         return read_left_out(self.results)
 
-    # --- what is there
+    # --- existing contents
 
     @cached_property
     def ledger(self) -> pd.DataFrame | None:
@@ -131,17 +131,17 @@ class Findings:
 
     @cached_property
     def participation(self) -> pd.DataFrame | None:
-        """Who took part in what."""
+        """Participation of patients and slides."""
         return self.read("participation.tsv", _read_text_tsv)
 
     @property
     def sheet(self) -> str:
-        """The patients' sheet, or the slides' where it stands for both, as the page shows it."""
+        """The patients' sheet, or the slides' if it serves as both, as shown on the page."""
         return shown_path(self._sheet, self.results)
 
     @property
     def _sheet(self) -> Path:
-        """Where the sheet is; the path leads from where the run was started."""
+        """Path of the sheet; it is relative to the folder where the run was started."""
         return Path(self.config["sheets"]["patients"] or self.config["sheets"]["slides"])
 
     @cached_property
@@ -165,7 +165,7 @@ class Findings:
 
     @cached_property
     def provenance(self) -> dict[str, Any] | None:
-        """What the run was made of."""
+        """The run's inputs, settings and versions."""
         return self.read("provenance.json", read_json)
 
     @cached_property
@@ -222,7 +222,7 @@ class Findings:
 
     @cached_property
     def stains(self) -> pd.DataFrame:
-        """slide_id, cohort, stain, r, g, b; the target of normalisation too."""
+        """slide_id, cohort, stain, r, g, b; including the target of normalisation."""
         rows: list[list[Any]] = []
         targets = set()
         used = [] if self.ledger is None else self.ledger[self.ledger["status"] == "ok"].to_dict("records")
@@ -238,7 +238,7 @@ class Findings:
 
     @cached_property
     def benchmarks(self) -> pd.DataFrame:
-        """rule, job, seconds, max_rss_mb: of ``benchmarks/<rule>/<job>.tsv`` or ``benchmarks/<rule>.tsv``."""
+        """rule, job, seconds, max_rss_mb: ``benchmarks/<rule>/<job>.tsv`` or ``benchmarks/<rule>.tsv``."""
         rows = []
         parent = self.results / "benchmarks"
         for path in sorted(parent.rglob("*.tsv")):

@@ -1,4 +1,4 @@
-"""The section about genes: what each fold selected for each subspace."""
+"""The section about genes: each fold's selection for each subspace."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def genes(found: Findings, drawer: Drawer) -> Section:
         )
     )  # fmt: skip
     rows = []
-    # genes of several subspaces stand under a name of their own
+    # genes of several subspaces are grouped under their own name
     for name in dict.fromkeys(
         [*subspaces, *(group for v in found.genes.values() for group in v["subspace"].astype(str))]
     ):

@@ -1,4 +1,4 @@
-"""The section with single slides' heatmaps, and the links to their viewer pages."""
+"""The section with heatmaps of single slides, and links to their viewer pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathduet.report.figures import short_name
 from pathduet.report.findings import Findings
 from pathduet.report.pictures import data_uri
 
-#: Heatmaps shown as pictures (each some 100 kB of the page), and their longest edge in pixels.
+#: Heatmaps shown as pictures (each about 100 kB of the page), and their longest edge in pixels.
 PICTURES, EDGE_PX = 12, 1100
 _PARTS = (
     ("viewer/index.html", "Zoom into it"),
@@ -60,7 +60,7 @@ def heatmaps(found: Findings) -> Section:
 
 
 def _instead(found: Findings) -> Iterator[Block]:
-    """Yield what is said where the student stands for models that the run leaves out."""
+    """Yield a note where the student replaces models that the run leaves out."""
     wanted, reasons = found.config["explanations"]["heatmaps"]["models"], found.left_out
     reason_of = dict(zip(reasons["model"], reasons["reason"], strict=True))
     drawn = heatmap_models(wanted, [name for name in found.catalogue if name not in reason_of])

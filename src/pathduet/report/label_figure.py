@@ -1,4 +1,4 @@
-"""The figure of what the patients' labels are."""
+"""The figure of the patients' labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INTERNAL, _EXTERNAL = BLUE, SKY
 
 
 def labels(known: Mapping[str, tuple[Task, pd.DataFrame]]) -> Figure:
-    """What the patients' labels are: classes counted, time to the event, values; one panel a task.
+    """The patients' labels: class counts, time to the event, values; one panel per task.
 
     Parameters
     ----------

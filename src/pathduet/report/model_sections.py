@@ -1,4 +1,4 @@
-"""Sections about models: headline numbers, training, and one section a task with tables, curves and gaps."""
+"""Sections about models: headline numbers, training, and one section per task: tables, curves and gaps."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _CURVES = {
     "survival": survival_blocks,
     "regression": regression_blocks,
 }
-#: Columns of metrics that fit beside each other on the page.
+#: Maximum number of metric columns on the page.
 _METRICS_A_TABLE = 6
 _SPREAD_CAPTION = "Open dots: folds. Diamond: their mean. Band: 95 % patient bootstrap interval of the mean. Dashed: chance."
-#: Models named in a sentence.
+#: Maximum number of models named in a sentence.
 _TOLD = 4
 
 
 def lead_of(found: Findings, name: str) -> str:
-    """Return what a table is about in a sentence."""
+    """Return a sentence on the table's content."""
     task = found.task_of(name)
     if found.wanted[name].external:
         return f"Zero-shot: the models of every fold on patients of {' and '.join(found.config['cohorts']['external'])}, nothing refitted."
@@ -59,7 +59,7 @@ def lead_of(found: Findings, name: str) -> str:
 
 
 def headline(found: Findings) -> Section:
-    """The numbers to look at first."""
+    """The headline numbers."""
     section = Section("headline", "Headline numbers")
     cards = _counts(found)
     if found.has_slides and found.ledger is None:
@@ -86,7 +86,7 @@ def headline(found: Findings) -> Section:
 
 
 def _gains(found: Findings) -> list[Block]:
-    """Return what the models that sentences are about gain over the clinical baselines; nothing where there are none."""
+    """Return the gains of the models named in sentences over the clinical baselines; nothing if there are none."""
     models = list(dict.fromkeys(model for name in found.tables for model in _told(found, name)))
     rows = []
     for name, whole in found.tables.items():
@@ -146,7 +146,7 @@ def _counts(found: Findings) -> list[dict[str, Any]]:
 
 
 def endpoints(found: Findings, drawer: Drawer) -> list[Section]:
-    """Return the section that shows several survival endpoints beside each other; none for fewer than two."""
+    """Return the section that compares several survival endpoints; none for fewer than two."""
     names = [
         name
         for name in found.tables
@@ -195,7 +195,7 @@ def _no_table(found: Findings, name: str, title: str) -> Block:
 
 
 def gain_message(found: Findings, name: str, rows: pd.DataFrame) -> str:
-    """Say whether the networks beat the clinical reference, with no more certainty than the intervals allow; empty without any."""
+    """Return whether the networks beat the clinical reference, as far as the intervals allow; empty without networks."""
     metric = metric_names(found.task_of(name))[0]
     reference = gain_over(rows)
     if not reference:
@@ -213,7 +213,7 @@ def gain_message(found: Findings, name: str, rows: pd.DataFrame) -> str:
 
 
 def _told(found: Findings, name: str) -> list[str]:
-    """Return the models that sentences are about: those of the method, or the first networks, or whatever there is."""
+    """Return the models named in sentences: those of the method, or else the first networks, or any models."""
     models = found.models(name)
     ours = [model for model in models if found.catalogue[model].kind == "method"]
     return (ours or found.networks(name) or models)[:_TOLD]
@@ -259,7 +259,7 @@ def training(found: Findings, drawer: Drawer) -> Section:
 
 
 def _by_reason(reasons: Mapping[int | str, str]) -> list[tuple[str, str]]:
-    """Return each reason once, with the folds that it is about: ``folds 0, 2``."""
+    """Return each reason once, with its folds: ``folds 0, 2``."""
     folds: dict[str, list[str]] = {}
     for fold, reason in reasons.items():
         folds.setdefault(reason, []).append(str(fold))
@@ -267,9 +267,9 @@ def _by_reason(reasons: Mapping[int | str, str]) -> list[tuple[str, str]]:
 
 
 def _metrics_tables(found: Findings, name: str, rows: pd.DataFrame, metrics: list[str]) -> list[Block]:
-    """Return the first metrics, the gain and the counts of each model, and folded the other metrics: tables that fit the page."""
+    """Return tables that fit the page: first metrics, gain and counts of each model, and collapsed the other metrics."""
     heads, models = metric_cells(rows, metrics, Words(found.tasks, found.catalogue))
-    # what all rows share is said once, below
+    # content that all rows share is shown once, below
     units = dict.fromkeys(str(unit) for unit in rows["unit"] if unit)
     variants = dict.fromkeys(str(v) for v in rows["variant"].dropna() if v not in ("", "clinical"))
     apart = [name for name, known in (("unit", units), ("variant", variants)) if len(known) > 1]
@@ -314,12 +314,12 @@ def _metrics_tables(found: Findings, name: str, rows: pd.DataFrame, metrics: lis
 
 
 def _two_lines(cell: str) -> str:
-    """Put the interval below the value, and a gain's patients below that."""
+    """Put the interval below the value, and a gain's number of patients below that."""
     return cell.replace(" [", "\n[", 1).replace(" (n", "\n(n")
 
 
 def _published(found: Findings, name: str, rows: pd.DataFrame) -> list[Block]:
-    """Return a publication's own numbers beside ours, where the table has any."""
+    """Return a publication's own numbers beside ours, if the table has any."""
     if "published_mean" not in rows:
         return []
     body = [
@@ -352,7 +352,7 @@ def _fold_table(found: Findings, name: str, rows: pd.DataFrame) -> Block:
 
 
 def _gaps(found: Findings, name: str) -> list[Block]:
-    """Return one gap for each model of a task with what its folds lack."""
+    """Return one gap for each model of a task, listing what its folds lack."""
     failures = found.collected[name].failures
     return [
         gap(

@@ -1,4 +1,4 @@
-"""Pictures of slides, made small and put into the page itself."""
+"""Pictures of slides, downscaled and embedded in the page."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from pathduet.core.checksums import checked
 
-#: Longest edge in pixels and JPEG quality: about 10-25 kB a picture.
+#: Longest edge in pixels and JPEG quality: about 10-25 kB per picture.
 EDGE_PX, QUALITY = 360, 78
 
 
 def data_uri(path: Path, edge_px: int = EDGE_PX) -> str:
-    """Return a picture as a JPEG ``data:`` address, at most `edge_px` on its longer side.
+    """Return a picture as a JPEG ``data:`` URI, at most `edge_px` on its longer side.
 
     Raises
     ------
     OSError
-        If the file is no readable picture (Pillow's UnidentifiedImageError is one).
+        If the file is not a readable picture (Pillow's UnidentifiedImageError is one).
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Figures of predictions held against the truth: classes and values."""
+"""Figures that compare predictions with the truth: classes and values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathduet.report.figures import Catalogue, colour_of, panels, short_name
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Groups of like prediction, and the fewest cases in one, where predictions are held against what was observed.
+#: Number of groups of similar prediction and the minimum number of cases in each, to compare with observations.
 _LEVELS, _LEAST_CASES = 5, 5
-#: Truth (n,) int and probability (n, K) of each fold, at the unit of the table; by model.
+#: Truth (n,) int and probability (n, K) of each fold, at the table's unit; by model.
 FoldPredictions = Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]
 
 
@@ -26,15 +26,15 @@ Values = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def class_style(place: int) -> dict[str, Any]:
-    """Return colour and dashes of a class's line by the class's place; no two of 18 classes look alike."""
+    """Return colour and dashes of a class's line by the class's index; distinct for up to 18 classes."""
     dashes = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
     return {"color": PALETTE[place % len(PALETTE)], "ls": dashes[place // len(PALETTE) % len(dashes)]}
 
 
 def roc(predictions: FoldPredictions, task: Task, catalogue: Catalogue) -> Figure:
-    """ROC curves: thin a fold, thick their mean at each false-positive rate; one panel a model.
+    """ROC curves: thin lines are folds, thick ones the mean at each false-positive rate; a panel per model.
 
-    Of two classes the positive one's, else each class's against the rest.
+    With two classes, the positive one's; with more, each class against the rest.
     """
     from sklearn.metrics import auc, roc_curve
 
@@ -69,12 +69,12 @@ def roc(predictions: FoldPredictions, task: Task, catalogue: Catalogue) -> Figur
 
 
 def told_classes(task: Task) -> tuple[str, ...]:
-    """Return the classes that are told from the rest: the positive one of two, else all."""
+    """Return the classes with a one-vs-rest curve: the positive one of two, else all."""
     return (task.positive,) if task.is_binary else task.classes
 
 
 def confusion(matrices: Mapping[str, np.ndarray], task: Task, catalogue: Catalogue) -> Figure:
-    """Counts of true (rows) against predicted classes, shaded by the share of the row; one panel a model."""
+    """Counts of true (rows) against predicted classes, shaded by share of the row; one panel per model."""
     from matplotlib.patches import Rectangle
 
     labels = [textwrap.fill(task.class_title(name), 14, break_long_words=False) for name in task.classes]
@@ -109,13 +109,13 @@ def confusion(matrices: Mapping[str, np.ndarray], task: Task, catalogue: Catalog
 
 
 def like_predictions(predicted: np.ndarray, levels: int = _LEVELS) -> list[np.ndarray]:
-    """Return the indices of groups of similar prediction, equally large, lowest first; fewer groups of few cases."""
+    """Return the indices of equally large groups of similar prediction, lowest first; fewer groups of few cases."""
     count = max(1, min(levels, len(predicted) // _LEAST_CASES))
     return [part for part in np.array_split(np.argsort(predicted, kind="stable"), count) if len(part)]
 
 
 def reliability(predictions: FoldPredictions, task: Task, catalogue: Catalogue) -> Figure:
-    """How often a class came true where it was given a probability: groups of similar probability, one panel a model."""
+    """Observed frequency of a class by predicted probability, in groups of similar probability; one panel per model."""
     with style():
         figure, axes = panels(len(predictions), 3, 3.15, 3.3 + 0.1 * max(0, len(task.classes) - 6))
         for axis, (model, folds) in zip(axes, predictions.items(), strict=True):
@@ -138,7 +138,7 @@ def reliability(predictions: FoldPredictions, task: Task, catalogue: Catalogue) 
 
 
 def predicted_observed(values: Values, catalogue: Catalogue) -> Figure:
-    """Observed against predicted values, on one scale; dashed the line of perfect prediction; one panel a model."""
+    """Observed against predicted values on one scale; dashed: perfect prediction; one panel per model."""
     every = np.concatenate([part for pair in values.values() for part in pair])
     low, high = float(every.min()), float(every.max())
     margin = 0.04 * (high - low) or 1.0

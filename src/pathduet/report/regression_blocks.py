@@ -1,4 +1,4 @@
-"""Figures of a regression: predicted against observed values, and what is left."""
+"""Figures of a regression: predicted against observed values, and the residuals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathduet.report.prediction_figures import Values
 
 
 def regression_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
-    """Return predicted against observed values and the residuals of a regression's models, or on the external cohorts."""
+    """Return predicted against observed values and residuals of a regression's models, or on external cohorts."""
     task, external = found.task_of(name), found.wanted[name].external
     unit = next((m["unit"] for m in found.collected[name].metrics.values()), "patient")
     source = f"models/{name}/<model>/fold-*/predictions.tsv"
@@ -40,7 +40,7 @@ def regression_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]
 
 
 def _values(found: Findings, name: str, unit: str) -> Values:
-    """Return each model's observed and predicted values, all folds together or of the ensemble."""
+    """Return each model's observed and predicted values, over all folds or of the ensemble."""
     task, values = found.task_of(name), {}
     for model, parts in found.predictions(name).items():
         rows = pd.concat([labelled(at_unit(part, unit), task) for part in parts])
@@ -51,7 +51,7 @@ def _values(found: Findings, name: str, unit: str) -> Values:
 
 
 def _slope_message(found: Findings, values: Values) -> str:
-    """Say how observed values rise with predicted ones, for the model that stands first."""
+    """Return how observed values rise with predicted ones, for the first model."""
     model, (observed, predicted) = next(iter(values.items()))
     title = short_name(model, found.catalogue)
     if np.ptp(predicted) == 0:

@@ -1,4 +1,4 @@
-"""Sections about the run itself: settings, versions, inputs, times, and what the words mean."""
+"""Sections about the run itself: settings, versions, inputs, times, and a glossary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathduet.report import figures
 from pathduet.report.blocks import Drawer, Section, gap, table
 from pathduet.report.findings import Findings
 
-#: What a number means, and of which kind of task it is; empty = every kind.
+#: The meaning of each number, and the kind of task it belongs to; empty = every kind.
 _METRIC_TERMS = [
     ("classification", "AUC", "Area under the ROC curve: for the positive class, or for more than two classes each against the rest, averaged "
      "over the classes with test cases. 0.5 = chance, 1 = perfect."),
@@ -42,7 +42,7 @@ _METRIC_TERMS = [
 
 
 def _terms(found: Findings) -> list[tuple[str, str]]:
-    """Return what the words on this page mean; what the run has not is not explained."""
+    """Return the meaning of the terms on this page; skip those that do not apply to the run."""
     kinds = {task.kind for task in found.tasks.values()}
     terms = [(term, meaning) for kind, term, meaning in _METRIC_TERMS if not kind or kind in kinds]
     models = {model for name in found.wanted for model in found.models(name)}
@@ -83,7 +83,7 @@ def _terms(found: Findings) -> list[tuple[str, str]]:
     return [*terms, ("Gap", "A dashed box: something is missing here, with the reason.")]
 
 
-#: Files, what they hold, and what a run needs to have them.
+#: Files, their contents, and what a run needs to produce them.
 _ARTIFACTS = [
     ("ledger.tsv", "every slide of the sheet, its state and reason", "slides"),
     ("participation.tsv", "every patient and the tasks they took part in", ""),
@@ -177,7 +177,7 @@ def _flat(value: Any) -> str:
 
 
 def glossary(found: Findings) -> Section:
-    """What every number means and where it lies."""
+    """The meaning and the file of every number."""
     there = {
         "": True, "slides": found.has_slides, "expression": found.has_expression,
         "external": any(table.external for table in found.wanted.values()),

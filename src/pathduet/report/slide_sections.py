@@ -20,7 +20,7 @@ _PICTURES = (("thumbnail", "Thumbnail"), ("mask", "Tissue and tiles"), ("stain",
 
 
 def ledger(found: Findings, drawer: Drawer) -> Section:
-    """Every slide that did not make it, and the used ones."""
+    """Every slide that was excluded or failed, and the used ones."""
     section = Section(
         "ledger", "Slide ledger", "One row per slide; each slide of the sheet is in exactly one state."
     )
@@ -33,7 +33,7 @@ def ledger(found: Findings, drawer: Drawer) -> Section:
     columns = [c for c in rows.columns if c in shown and not (shown[c].astype(str) == "").all()]
     titles = [c.replace("_", " ") for c in columns]
     if "features_sha256" in shown:
-        shown["features_sha256"] = shown["features_sha256"].astype(str).str[:12]  # the file has all of it
+        shown["features_sha256"] = shown["features_sha256"].astype(str).str[:12]  # the file has the full hash
     note = "" if len(shown) == len(rows) else (
         f"Shown: all {len(lost)} slides that were not used and the first {LEDGER_ROWS} of {len(used)} used ones; "
         "the file has every row."
@@ -74,7 +74,7 @@ def gallery(found: Findings) -> Section:
     total = int(found.config["report"]["gallery_slides"])
     cohorts = list(dict.fromkeys(rows["cohort"]))
     failed = rows[rows["status"] == "failed"]
-    # The limit is dealt out evenly over the cohorts, in their order.
+    # The limit is divided evenly among the cohorts, in their order.
     each = {c: total // len(cohorts) + (i < total % len(cohorts)) for i, c in enumerate(cohorts)}
     used = [rows[(rows["cohort"] == c) & (rows["status"] == "ok")].head(each[c]) for c in cohorts]
     chosen = pd.concat([failed, *used]).to_dict("records")
@@ -96,13 +96,13 @@ def _card(found: Findings, row: dict[Any, Any], with_pictures: bool) -> dict[str
     for stem, name in _PICTURES if with_pictures else ():
         folder = found.results / "slides" / str(row["slide_id"])
         paths = [path for path in (folder / f"{stem}.png", folder / f"{stem}.jpg") if checked(path).is_file()]
-        # A slide that failed early has no later pictures, nor one whose features another tool made: that is no gap.
+        # A slide that failed early, or whose features another tool computed, has no later pictures: that is no gap.
         if not paths and (failed or (folder / "features.json").is_file()):
             continue
         picture = {"name": name, "uri": "", "gap": f"{stem}.png is not there"}
         if paths:
             try:
-                # The stain picture is a strip of tiles, and wide.
+                # The stain picture is a wide strip of tiles.
                 picture["uri"] = data_uri(paths[0], 2 * EDGE_PX if stem == "stain" else EDGE_PX)
             except (OSError, ValueError) as error:
                 raise_machine_fault(error, str(paths[0]))

@@ -1,4 +1,4 @@
-"""What a run says at its end: where the report is, the headline numbers, what was left out, how many slides were used."""
+"""The final message of a run: where the report is, the headline numbers, what was left out, how many slides were used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pathduet.results import Results
 
 
 def read_table(path: Path) -> pd.DataFrame | None:
-    """Read one of ``results/tables/*.tsv``; None if it is not there or empty."""
+    """Read one of ``results/tables/*.tsv``; None if it is missing or empty."""
     if not checked(path).is_file():
         return None
     text = {"variant": str, "protocol": str, "unit": str, "holes": str}
@@ -31,7 +31,7 @@ def read_table(path: Path) -> pd.DataFrame | None:
 
 
 def read_left_out(results: Path) -> pd.DataFrame:
-    """Return the models that a run could not train: model and reason; none where no file says so."""
+    """Return the models that a run could not train: model and reason; none if the file is missing."""
     path = Results(results).left_out
     if not checked(path).is_file():
         return pd.DataFrame(columns=["model", "reason"], dtype=str)
@@ -39,7 +39,7 @@ def read_left_out(results: Path) -> pd.DataFrame:
 
 
 def recorded_config(results: Path) -> dict[str, Any] | None:
-    """Return the configuration that a finished run was made with; None without ``provenance.json``, or of another version."""
+    """Return the configuration of a finished run; None without ``provenance.json``, or of another version."""
     try:
         return dict(read_run_record(Results(results).provenance)["config"])
     except InputError:
@@ -57,7 +57,7 @@ def left_out_text(left_out: pd.DataFrame, catalogue: Mapping[str, Model]) -> str
 def _task_lines(
     task: Task, folds: pd.DataFrame | None, external: pd.DataFrame | None, catalogue: Mapping[str, Model]
 ) -> list[str]:
-    """Return a line a model: its value over the folds, and that of their ensemble on external cohorts."""
+    """Return one line per model: its value over the folds, and its ensemble's value on external cohorts."""
     metric = metric_names(task)[0]
     cells: dict[str, list[str]] = {}
     holes: dict[str, str] = {}
@@ -87,14 +87,14 @@ def _task_lines(
 def headline(results: str | os.PathLike[str], config: Mapping[str, Any] | None) -> list[str]:
     """Return the last lines of a run: ledger counts, the first metric of each table, what was left out, where the report is.
 
-    Missing pieces are named, never skipped silently.
+    Missing pieces are named, never silently skipped.
 
     Parameters
     ----------
     results : path
         The results folder.
     config : mapping or None
-        The run's complete configuration (:func:`recorded_config`); without it the tables cannot be told.
+        The run's complete configuration (:func:`recorded_config`); without it the tables are unknown.
     """
     folder = Path(results)
     lines = _slide_lines(folder) or ["Slides: no ledger was written"]
@@ -126,7 +126,7 @@ def _ledger(folder: Path) -> pd.DataFrame | None:
 
 
 def _slide_lines(folder: Path) -> list[str]:
-    """Return what became of the slides, in a line; none where no ledger was written."""
+    """Return the number of used and lost slides in one line; none if no ledger was written."""
     ledger = _ledger(folder)
     if ledger is None:
         return []
@@ -142,7 +142,7 @@ def lost_in(results: str | os.PathLike[str]) -> int:
 def closing_lines(
     results: str | os.PathLike[str], config: Mapping[str, Any], succeeded: bool
 ) -> tuple[list[str], int]:
-    """Return what the workflow prints when it ends, and how many slides failed.
+    """Return the workflow's final lines, and how many slides failed.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def closing_lines(
     config : mapping
         The run's complete configuration.
     succeeded : bool
-        Whether the workflow finished; if not, only the slides and the advice to read the logs are given.
+        Whether the workflow finished; if not, only the slides and the advice to read the logs are included.
     """
     folder = Path(results)
     ledger = _ledger(folder)

@@ -1,4 +1,4 @@
-"""Curves of a survival task: what became of patients of like predicted risk."""
+"""Curves of a survival task: the outcomes of patients with similar predicted risk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathduet.report import figures
 from pathduet.report.blocks import Block, Drawer, gap
 from pathduet.report.findings import Findings
 
-#: A log-rank test of smaller groups is rough.
+#: A log-rank test of smaller groups is unreliable.
 _FEW = 10
 
 
@@ -57,7 +57,7 @@ def survival_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
 
 
 def _groups_of(found: Findings, name: str, model: str) -> tuple[list[tuple[pd.DataFrame, Any]], str]:
-    """Return (predictions, cuts) to pool for a model, and where the cuts come from."""
+    """Return (predictions, cuts) to pool for a model, and the origin of the cuts."""
     if found.wanted[name].external:
         ensemble = found.predictions(name).get(model, [])
         risks = [at_unit(rows, "patient")["risk"].to_numpy(dtype=float) for rows in ensemble]

@@ -1,1 +1,1 @@
-"""Heatmaps of one slide: pictures, GeoJSON, a page to zoom into."""
+"""Heatmaps of one slide: pictures, GeoJSON and a zoomable page."""

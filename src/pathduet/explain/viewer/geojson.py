@@ -1,8 +1,8 @@
 """A slide's maps as GeoJSON that QuPath (0.4 and newer) opens: tiles as detections with measurements.
 
-Coordinates are level-0 pixels from the corner of level 0, or from the corner of what QuPath shows of a slide that declares bounds; the
-collection's member `pathduet` says which. Ids are UUIDs derived from slide, model and tile, so that the same maps give the same bytes.
-A class has two parts, as QuPath's derived classes: ``Tumor: 10x``.
+Coordinates are level-0 pixels from the corner of level 0, or, for a slide that declares bounds, from the corner of QuPath's view;
+the collection's member `pathduet` records which. Ids are UUIDs derived from slide, model and tile, so that the same maps give the
+same bytes. A class has two parts, like QuPath's derived classes: ``Tumor: 10x``.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from pathduet.slides.readers.frame import LEVEL0, Frame, FrameName, frame_of
 #: Sampled points written per attention and magnification.
 POINTS = 100
 _SPACE = uuid.UUID("4b2a6f0e-6f0d-5d0c-9a60-2f4e1c7d9b11")
-#: Of tiles without a prototype, and of the points that patches sample.
+#: Colours of tiles without a prototype, and of the points that patches sample.
 _TILE, _PATCHES = "#6b7177", "#f0e442"
-#: How far a subspace's sampled points are lighter than its tiles.
+#: How much lighter a subspace's sampled points are than its tiles.
 _LIGHTER = 0.55
 
 
 def maps_frame(name: FrameName | None, maps: SlideMaps) -> Frame:
-    """Return the frame of a name for the slide of maps, see :func:`pathduet.slides.readers.frame.frame_of`."""
+    """Return the frame `name` for the maps' slide, see :func:`pathduet.slides.readers.frame.frame_of`."""
     return frame_of(name, maps.tiles.attrs["slide_id"], maps.tiles.attrs.get("bounds"))
 
 
 def feature_collection(maps: SlideMaps, points: int = POINTS, frame: Frame = LEVEL0) -> dict[str, Any]:
-    """Return a FeatureCollection: a polygon per tile and magnification, and the strongest sampled points.
+    """Return a FeatureCollection: one polygon per tile and magnification, and the strongest sampled points.
 
     Parameters
     ----------
@@ -46,13 +46,14 @@ def feature_collection(maps: SlideMaps, points: int = POINTS, frame: Frame = LEV
     points : int
         Points per attention and magnification, those with the greatest mass.
     frame : Frame
-        Where coordinates count from.
+        The frame of the coordinates.
 
     Returns
     -------
     dict
         JSON-ready. Measurements of a tile: its row in features.h5, cells on the token map, and the columns of
-        :attr:`pathduet.explain.tile_maps.SlideMaps.tiles` in words, each share also as a multiple of an equal share.
+        :attr:`pathduet.explain.tile_maps.SlideMaps.tiles` under readable names, each share also as a multiple of an
+        equal share.
     """
     maps = SlideMaps(*(table.assign(x=table["x"] - frame.x, y=table["y"] - frame.y) for table in maps))
     features = [*_tiles(maps)]
@@ -64,7 +65,7 @@ def feature_collection(maps: SlideMaps, points: int = POINTS, frame: Frame = LEV
 
 
 def write_geojson(path: Path, maps: SlideMaps, points: int = POINTS, frame: Frame = LEVEL0) -> None:
-    """Write :func:`feature_collection` atomically; gzip if the name ends in ``.gz``."""
+    """Write :func:`feature_collection` atomically; compressed if the name ends in ``.gz``."""
     text = json.dumps(feature_collection(maps, points, frame), separators=(",", ":"), allow_nan=False) + "\n"
     data = text.encode()
     if path.suffix == ".gz":
@@ -86,7 +87,7 @@ def _tiles(maps: SlideMaps) -> list[dict[str, Any]]:
         measured["Cells on the token map"] = tiles["cells"].tolist()
     for layer in layers_of(maps):
         if layer.is_membership:
-            # of two shares one says both
+            # with two shares, one determines the other
             shown = maps.subspaces[:1] if len(maps.subspaces) == 2 else maps.subspaces
             measured |= {f"{subspace_title(s)} prototype (share)": tiles[f"p_{s}"].tolist() for s in shown}
             continue

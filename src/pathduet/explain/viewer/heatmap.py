@@ -1,4 +1,4 @@
-"""A slide's maps as one PNG: a row per magnification, a column per quantity, over the thumbnail."""
+"""A slide's maps as one PNG: one row per magnification, one column per quantity, over the thumbnail."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from pathduet.explain.tile_maps import SlideMaps
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: How much of the tissue shows through, sampled points per panel, inches of a panel's longer edge and pixels per inch.
+#: Opacity of the maps, sampled points per panel, inches of a panel's longer edge and pixels per inch.
 ALPHA, POINTS, PANEL_INCHES, DPI = 0.62, 60, 3.3, 110
 _CHARACTERS = 17  # per inch at 8 points
 _INK, _MUTED = "#16191d", "#5d656e"
-# Any: matplotlib types its settings one by one.
+# Any: matplotlib types each setting separately.
 _STYLE: Any = {"font.family": ["DejaVu Sans"], "font.size": 9, "text.parse_math": False, "text.color": _INK}
 
 
@@ -48,7 +48,7 @@ def heatmap_png(maps: SlideMaps, thumbnail: NDArray[np.uint8]) -> bytes:
     Raises
     ------
     InputError
-        If the slide's size is not known (``tiles.h5`` is missing).
+        If the slide's size is unknown (``tiles.h5`` is missing).
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -89,7 +89,7 @@ def heatmap_png(maps: SlideMaps, thumbnail: NDArray[np.uint8]) -> bytes:
     size = figure.canvas.get_width_height()
     picture = Image.frombytes("RGBA", size, buffer.getvalue()).convert("RGB")
     out = io.BytesIO()
-    # a fifth of the bytes; the octree of the slides' previews would tint the white ground
+    # a fifth of the bytes; the octree quantiser of the slides' previews would tint the white background
     picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return out.getvalue()
 
@@ -104,7 +104,7 @@ def slide_size(maps: SlideMaps) -> tuple[int, int]:
 
 
 def tissue_window(maps: SlideMaps) -> tuple[float, float, float, float]:
-    """Return left, top, right, bottom (level-0 pixels) of what is drawn: the tiles and half a tile around them."""
+    """Return left, top, right, bottom (level-0 pixels) of the drawn area: the tiles and half a tile around."""
     tiles = maps.tiles
     width0, height0 = slide_size(maps)
     margin = 0.5 * float(tiles["size"].max()) if len(tiles) else 0.0
@@ -127,7 +127,7 @@ def _draw(axes: Axes, maps: SlideMaps, layer: Layer, magnification: str) -> None
     tiles, values = maps.tiles[chosen], values[chosen]
     x, y, w, h = (tiles[name].to_numpy(np.float64) for name in ("x", "y", "size", "size_y"))
     corners = np.stack([np.stack(p, -1) for p in ((x, y), (x + w, y), (x + w, y + h), (x, y + h))], 1)
-    steps: list[str] = []  # names of the prototypes, where nothing lies between them
+    steps: list[str] = []  # names of the prototypes, if discrete
     legend = layer.legend
     if layer.is_membership:
         ends, names, between = membership_scale(maps.subspaces)
@@ -142,7 +142,7 @@ def _draw(axes: Axes, maps: SlideMaps, layer: Layer, magnification: str) -> None
     else:
         colours, scale = COLOUR_MAP, Normalize(0, top_of(values))
     drawn = PolyCollection(corners, array=values, cmap=colours, norm=scale, alpha=ALPHA, linewidths=0)  # type: ignore[arg-type]
-    drawn.set_antialiased(False)  # else the gaps between tiles show
+    drawn.set_antialiased(False)  # otherwise gaps show between tiles
     axes.add_collection(drawn)
     if layer.points:
         points = strongest_points(maps, layer.points, magnification, POINTS)
@@ -191,14 +191,14 @@ def round_length(most_um: float) -> float:
 
 
 def maps_title(maps: SlideMaps) -> str:
-    """Return the slide, task, model and fold in words."""
+    """Return the title: slide, task, model and fold."""
     about = maps.tiles.attrs
     fold = "mean of the folds" if about["fold"] == "ensemble" else f"fold {about['fold']}"
     return f"{about['slide_id']}: {about['task']}, {about['model']}, {fold}"
 
 
 def maps_caption(maps: SlideMaps) -> str:
-    """Return what the colours mean, and what the prototypes' names rest on."""
+    """Return the meaning of the colours, and the basis of the prototypes' names."""
     points = f" Dots: the {POINTS} points read with most attention." if len(maps.points) else ""
     return (
         "1 = an equal share of all tiles; colours end at the 99th percentile. Tiles without colour are not tokens "

@@ -1,8 +1,8 @@
 """A slide as a Deep Zoom pyramid of JPEG tiles, written strip by strip.
 
 Format: Deep Zoom Image, ``<name>_files/<level>/<column>_<row>.jpeg``, tiles of 256 pixels without overlap; level 0 is one
-pixel, each next one twice as large, the last one the picture itself. A strip of the finest level is read,
-cut into tiles, halved, and handed to the next coarser level, so that memory grows with the slide's width only.
+pixel, each next level is twice as large, the last is the picture itself. A strip of the finest level is read,
+cut into tiles, halved, and passed to the next coarser level, so that memory grows only with the slide's width.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DZI = """<?xml version="1.0" encoding="UTF-8"?>
 
 @dataclass(frozen=True)
 class Pyramid:
-    """What was written.
+    """The written pyramid.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ def write_pyramid(folder: Path, name: str, reader: SlideReader, mpp: float, fine
     Parameters
     ----------
     folder : Path
-        Made if it is not there.
+        Created if missing.
     name : str
         File name without ending.
     reader : SlideReader
@@ -103,7 +103,7 @@ def write_pyramid(folder: Path, name: str, reader: SlideReader, mpp: float, fine
     if final.is_dir():
         shutil.rmtree(final)
     unfinished.replace(final)
-    # last: it says that the pyramid is whole
+    # last: its existence marks the pyramid as complete
     write_text(folder / f"{name}.dzi", _DZI.format(tile=TILE_PX, width=width, height=height))
     record([folder / f"{name}.dzi", final])
     return Pyramid(width, height, levels, scale, failed)
@@ -120,7 +120,7 @@ def _strips(
 
 
 class _Level:
-    """One level of a pyramid: takes rows from above, writes tiles, passes halved rows on to the next coarser level."""
+    """One level of a pyramid: receives rows, writes tiles, passes halved rows to the next coarser level."""
 
     def __init__(self, folder: Path, number: int, width: int, height: int) -> None:
         self.folder, self.width = folder / str(number), width
@@ -132,14 +132,14 @@ class _Level:
         )
 
     def add(self, rows: NDArray[np.uint8]) -> None:
-        """Take the next rows, (n, width, 3)."""
+        """Add the next rows, (n, width, 3)."""
         self.waiting = np.concatenate([self.waiting, rows])
         while len(self.waiting) >= TILE_PX:
             self._write(self.waiting[:TILE_PX])
             self.waiting = self.waiting[TILE_PX:]
 
     def finish(self) -> None:
-        """Write what is left, here and in all coarser levels."""
+        """Write the remaining rows, in this and all coarser levels."""
         if len(self.waiting):
             self._write(self.waiting)
         if self.coarser is not None:
@@ -155,7 +155,7 @@ class _Level:
 
 
 def _halved(strip: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return means of 2 x 2 pixels; an odd edge counts twice."""
+    """Return means of 2 x 2 pixels; an odd edge is counted twice."""
     height, width, _ = strip.shape
     even = np.pad(strip, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge").astype(np.uint16)
     total = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]

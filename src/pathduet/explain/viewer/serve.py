@@ -1,8 +1,8 @@
-"""A page's folder over HTTP, for this machine only: browsers that do not open local files, or a remote desktop's tunnel.
+"""A page's folder over HTTP, on this machine only, for browsers that do not open local files or for a tunnel.
 
-Listens on 127.0.0.1 alone and answers only requests that name it so (a page elsewhere cannot have its own name point
-here). Every user of this machine can reach that address, so each path begins with a random token. Gives out files below one
-folder, links that lead out of it refused; lists no folders; only reads.
+Listens on 127.0.0.1 only and answers only requests with that host name (which prevents DNS rebinding by other pages).
+Every user of this machine can reach that address, so each path begins with a random token. Serves files below one
+folder, refuses links that lead out of it, lists no folders, and only reads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Server(ThreadingHTTPServer):
     Attributes
     ----------
     token : str
-        First part of every path that is answered.
+        First part of every valid path.
     """
 
     daemon_threads = True
@@ -39,12 +39,12 @@ class Server(ThreadingHTTPServer):
         super().__init__((HOST, port), partial(_Handler, directory=str(folder.resolve())))
 
     def address(self, page: str = "") -> str:
-        """Return the address of a page, token included."""
+        """Return the address of a page, including the token."""
         return f"http://{HOST}:{self.server_port}/{self.token}/{page}"
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Files below `directory`, and nothing else."""
+    """Serves only files below `directory`."""
 
     timeout = 60
 
@@ -62,7 +62,7 @@ class _Handler(SimpleHTTPRequestHandler):
         return super().send_head()
 
     def translate_path(self, path: str) -> str:
-        """Return the file of a path, which begins with the token."""
+        """Return the file for a path that begins with the token."""
         return super().translate_path("/" + urlsplit(path).path.lstrip("/").partition("/")[2])
 
     def _is_given_out(self, path: Path) -> bool:
@@ -82,16 +82,16 @@ class _Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def pages_below(folder: Path) -> list[str]:
-    """Return the pages of a folder, relative to it: its own ``index.html``, else all below it.
+    """Return the pages of a folder, relative to it: its own ``index.html``, or else all below it.
 
     Raises
     ------
     InputError
-        If there is none.
+        If there are none.
     """
     if (folder / "index.html").is_file():
         return [""]
@@ -102,7 +102,7 @@ def pages_below(folder: Path) -> list[str]:
 
 
 def server(folder: Path, port: int = 0) -> Server:
-    """Return a server of `folder` on 127.0.0.1, listening; 0 takes any free port.
+    """Return a server of `folder` that listens on 127.0.0.1; port 0 picks any free port.
 
     Raises
     ------
@@ -117,9 +117,9 @@ def server(folder: Path, port: int = 0) -> Server:
 
 @contextmanager
 def door(address: str) -> Iterator[str]:
-    """Yield the ``file://`` address of a page that leads to `address` and that only this user can read.
+    """Yield the ``file://`` address of a page, readable only by this user, that redirects to `address`.
 
-    Other users see the arguments of the browser's process, and with them any address that it is started with.
+    Other users can see the arguments of the browser's process, and so any address passed to it.
     """
     with tempfile.TemporaryDirectory(prefix="pathduet-view-") as folder:
         page = Path(folder) / "index.html"

@@ -1,4 +1,4 @@
-"""Heatmaps of a slide of a results folder: PNG, GeoJSON and viewer page from one reading of the model."""
+"""Heatmaps of a slide of a results folder: PNG, GeoJSON and viewer page from one pass of the model."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PRODUCTS: tuple[Product, ...] = ("png", "geojson", "viewer")
 def explain_slide(
     results: Results, slide_id: str, patient_id: str, task: str, model: str, folds: Sequence[int]
 ) -> SlideMaps:
-    """Return the maps of a slide by a trained model of a run; of several folds their mean.
+    """Return a trained model's maps of a slide; for several folds, their mean.
 
     Raises
     ------
     InputError
-        If the model is not there, the slide has no features, or a teacher's patient has no expression.
+        If the model does not exist, the slide has no features, or a teacher's patient has no expression.
     """
     found = []
     for fold in folds:
@@ -49,7 +49,7 @@ def explain_slide(
 def _expression(
     results: Results, description: ModelDescription, slide_id: str, patient_id: str
 ) -> Expression | None:
-    """Return what a model that reads expression needs: the row from the fold's matrix with the model's own genes."""
+    """Return the input of a model that reads expression: the row of the fold's matrix for the model's own genes."""
     from pathduet.expression.fold_matrix import load
 
     genes = {name: list(symbols) for name, symbols in description.genes.items()}
@@ -80,20 +80,20 @@ def write_heatmaps(
     Parameters
     ----------
     out : Path
-        Made if it is not there.
+        Created if missing.
     maps : SlideMaps
     thumbnail : Path
-        A picture of the whole slide, under the PNG; where there is none, the ground is blank.
+        A picture of the whole slide, drawn under the maps; if it is missing, the background is blank.
     slide : Path
-        The raw slide, for the viewer; only read. Where there is none, the page says so.
+        The raw slide, for the viewer; only read. If it is missing, the page states that.
     products : iterable of str
         Which of ``png``, ``geojson`` and ``viewer``.
     scene : str
-        Which of the raw slide's pictures, where it holds several.
+        Which of the raw slide's pictures, if it contains several.
     viewer_mpp : float
-        Micrometres per pixel of the finest picture of the viewer.
+        Micrometres per pixel of the viewer's finest level.
     frame : {"level0", "qupath"} or None
-        Where the GeoJSON's coordinates count from, see :func:`pathduet.slides.readers.frame.frame_of`.
+        Origin of the GeoJSON's coordinates, see :func:`pathduet.slides.readers.frame.frame_of`.
     """
     wanted, written = set(products), []
     if "png" in wanted:
@@ -121,7 +121,7 @@ def write_picture(path: Path, maps: SlideMaps, thumbnail: Path) -> None:
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Return a picture, (h, w, 3); one light grey pixel where there is none."""
+    """Return a picture, (h, w, 3); one light grey pixel if it is missing."""
     if not checked(path).is_file():
         return np.full((1, 1, 3), 240, np.uint8)
     with Image.open(path) as picture:
@@ -141,7 +141,7 @@ def lost_reason(results: Results, slide_id: str) -> str | None:
 
 
 def without_map(results: Results, slide_id: str) -> str | None:
-    """Return why there can be no map of a slide: it was lost, or the positions of its tiles are unknown; None if there can be one."""
+    """Return why a slide can have no map: it was lost, or its tiles' positions are unknown; None if it can have one."""
     if reason := lost_reason(results, slide_id):
         return f"it was lost ({reason})"
     with open_features(features_of(results, slide_id)) as file:
@@ -149,7 +149,7 @@ def without_map(results: Results, slide_id: str) -> str | None:
 
 
 def write_absence(out: Path, slide_id: str, why: str) -> None:
-    """Write the three files for a slide that has no map: they say so, and no slide of the cohort ends a run."""
+    """Write the three files for a slide without a map; they state why, and the run continues."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -166,7 +166,7 @@ def write_absence(out: Path, slide_id: str, why: str) -> None:
 
 
 def _write_page(folder: Path, text: str) -> None:
-    """Write a page of one sentence in place of a viewer."""
+    """Write a page with one sentence in place of a viewer."""
     import html
 
     (folder / f"{PYRAMID}_files").mkdir(parents=True, exist_ok=True)

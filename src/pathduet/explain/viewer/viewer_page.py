@@ -1,7 +1,7 @@
-"""The deep-zoom viewer of one slide's maps: one page with its script, styles and data in it, and the slide's pyramid.
+"""The deep-zoom viewer of one slide's maps: one page with its script, styles and data inside, and the pyramid.
 
-The page asks for nothing but the pyramid's pictures beside it, so it works from ``file://``. Its policy refuses every
-script but its own two (by their hashes) and every address but those pictures. What comes from users is escaped.
+The page requests only the pyramid's pictures beside it, so it works from ``file://``. Its policy refuses all
+scripts except its own two (by their hashes) and all addresses except those pictures. User input is escaped.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ _HERE = "pathduet.explain.viewer"
 def write_viewer(
     folder: Path, pages: Mapping[str, SlideMaps], slide: Path, *, scene: str = "", finest_mpp: float = 2.0
 ) -> None:
-    """Write a page a map of one slide, and below them ``slide.dzi`` and ``slide_files/``, into `folder`.
+    """Write one page per map of a slide, and next to them ``slide.dzi`` and ``slide_files/``, into `folder`.
 
     Parameters
     ----------
     folder : Path
-        Made if it is not there.
+        Created if missing.
     pages : mapping
-        File name to what the page shows, e.g. ``index.html``.
+        File name to the page's maps, e.g. ``index.html``.
     slide : Path
         The raw slide; only read.
     scene : str
-        Which of its pictures, where it holds several.
+        Which of its pictures, if it contains several.
     finest_mpp : float
-        Micrometres per pixel of the finest level that can be zoomed to.
+        Micrometres per pixel of the finest zoom level.
 
     Raises
     ------
     SlideError
         If the slide cannot be opened.
     InputError
-        If its size is not that of the slide the features came from.
+        If its size differs from that of the slide the features came from.
     """
     maps = next(iter(pages.values()))
     about = maps.tiles.attrs
@@ -74,7 +74,7 @@ def write_viewer(
 
 
 def viewer_html(maps: SlideMaps, pyramid: Pyramid) -> str:
-    """Return the page for maps of a slide whose pyramid is written."""
+    """Return the page for the maps of a slide whose pyramid has been written."""
     from markupsafe import Markup
 
     library, script, css = vendor.openseadragon(), shipped(_HERE, "viewer.js"), shipped(_HERE, "viewer.css")
@@ -107,7 +107,7 @@ def viewer_html(maps: SlideMaps, pyramid: Pyramid) -> str:
 
 
 def viewer_data(maps: SlideMaps, pyramid: Pyramid) -> dict[str, Any]:
-    """Return what the page's script reads; JSON-ready, lengths in level-0 pixels."""
+    """Return the data for the page's script; JSON-ready, lengths in level-0 pixels."""
     tiles = maps.tiles
     magnifications = [str(m) for m in dict.fromkeys(tiles["magnification"])]
     return {
@@ -133,7 +133,7 @@ def _tiles(maps: SlideMaps, magnification: str) -> dict[str, Any]:
             words = [subspace_word(name) for name in maps.subspaces]
             named = tiles["prototype"].map(places)
             shown.append({"name": "prototype", "values": named.tolist(), "words": words})
-            # of two shares one says both
+            # with two shares, one determines the other
             for name in (maps.subspaces[:1] if len(places) == 2 else maps.subspaces) if averaged else ():
                 share = _rounded(tiles[f"p_{name}"].to_numpy())
                 shown.append({"name": f"share of folds: {subspace_word(name)}", "values": share})
