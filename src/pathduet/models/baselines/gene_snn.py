@@ -22,7 +22,8 @@ class GeneSnnConfig:
     Attributes
     ----------
     genes : str
-        A subspace's name: its genes alone; ``concat``: one branch for all; ``parallel``: a branch each.
+        A subspace's name: its genes alone; ``concat``: one branch for all; ``parallel``: one branch per
+        subspace.
     hidden : tuple of int
         Width of each hidden layer of a branch.
     dropout : float
