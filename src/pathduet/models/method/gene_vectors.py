@@ -1,4 +1,4 @@
-"""Expression as vectors: one subspace's genes alone, all in one vector, or each in its own (figure 2b of the paper)."""
+"""Expression as vectors: one subspace's genes alone, all in one vector, or one each (figure 2b of the paper)."""
 
 from __future__ import annotations
 
