@@ -39,7 +39,7 @@ def known_identifiers(names: Iterable[str]) -> list[str]:
 
 
 def harmonised_symbols(genes: Iterable[str]) -> list[str]:
-    """Return the symbol of each gene in ``presets/genesets/identifiers.tsv.gz``; genes not listed there as given.
+    """Return each gene's symbol in ``presets/genesets/identifiers.tsv.gz``; unlisted genes stay as given.
 
     The symbols are GENCODE v36's, which the GDC uses, or HGNC's for genes that GENCODE v36 names differently or
     lacks. Ensembl ids lose their version (``ENSG00000091831.24`` -> ESR1; unknown ones stay, without version). NCBI

@@ -1,4 +1,4 @@
-"""What a task predicts: how its outputs become a loss, a probability of the observed outcome, a divergence."""
+"""Target of a task: turns outputs into a loss, a probability of the observed outcome, a divergence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathduet.losses.survival import log_likelihood
 
 
 class Observed(NamedTuple):
-    """What was observed of B samples; each kind of target looks at its own part.
+    """Observed outcomes of B samples; each kind of target reads its own part.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Observed(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassTarget:
-    """One of several classes. Steps of a scale are classes like others: their order is the metrics' business.
+    """One of several classes. Steps of a scale are treated as classes; only the metrics use their order.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class SurvivalTarget:
         return -log_likelihood(logits, observed.label, observed.event).mean()
 
     def probability(self, logits: Tensor, observed: Observed) -> Tensor:
-        """Return the likelihood (B,) of what was observed: the event in the interval, or survival through it."""
+        """Return the likelihood (B,) of the outcome: the event in the interval, or survival through it."""
         return log_likelihood(logits, observed.label, observed.event).exp()
 
     def averaged(self, experts: Sequence[Tensor]) -> Tensor:
@@ -115,12 +115,12 @@ class SurvivalTarget:
 
 @dataclass(frozen=True)
 class RegressionTarget:
-    """A number. The network predicts its z-score by mean and standard deviation of the patients it learns from.
+    """A number. The network predicts its z-score, from mean and standard deviation of the training patients.
 
     Attributes
     ----------
     mean, sd : float
-        In the unit of the label.
+        Mean and standard deviation in the unit of the label.
     """
 
     mean: float
