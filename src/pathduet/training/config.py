@@ -18,11 +18,9 @@ class TrainingConfig:
     Attributes
     ----------
     epochs : int
-        Passes over the training part; the last epoch's weights are the model (nothing is chosen on the test
-        part).
+        Passes over the training part; the last epoch is the model (nothing is chosen on the test part).
     min_steps : int
-        Fewest steps: where `epochs` give fewer, more epochs are trained, so that a small cohort's network gets
-        enough.
+        Fewest steps: where `epochs` give fewer, more epochs are trained (small cohorts).
     batch_size : int
         Slides per step.
     accumulation : int

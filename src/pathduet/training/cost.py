@@ -47,7 +47,7 @@ class Cost:
         self.seconds = time.perf_counter() - self._start
 
     def record(self, network: nn.Module) -> dict[str, Any]:
-        """Return seconds, peak_memory_mib (of the whole process, since the start), peak_gpu_memory_mib (of tensors), and by what."""
+        """Return the record; peak_memory_mib is of the whole process since the start, peak_gpu_memory_mib of tensors."""
         gpu = self.device.type == "cuda"
         return {
             "seconds": round(self.seconds, 3),

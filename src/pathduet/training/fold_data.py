@@ -123,8 +123,7 @@ def fold_samples(
     target : TaskTarget
         Class names, edges, or mean and standard deviation.
     expression : FoldExpression, optional
-        Its patients without a slide are appended, ordered by patient id, for networks that read expression
-        alone.
+        Its patients without a slide are appended, ordered by patient id, for networks of expression alone.
     """
     missing = sorted({"slide_id", "patient_id", "cohort", "features"} - set(slides.columns))
     if missing:

@@ -128,7 +128,7 @@ class TeacherObjective:
         coarse, fine = (output.branches[m][subspace].attention for m in model.config.experts)
         assert coarse is not None and fine is not None
         if model.config.attention == "plain":
-            # pooled to the cells around the reference points: lambda then means the same as for deformable attention
+            # pooled to cells around the reference points: lambda then means the same as for deformable attention
             side = max(math.isqrt(model.config.tokens) // model.config.stride, 1)
             coarse, fine = pool_keys(coarse, side), pool_keys(fine, side)
         return self.consistency_losses(coarse, fine, model.gene_mask(subspace))

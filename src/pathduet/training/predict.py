@@ -41,7 +41,7 @@ class Predictions(NamedTuple):
     table : DataFrame
         One row a slide, in the order of slide ids: slide_id, patient_id, cohort, part, fold; then for
         classification label, predicted, expert (``10x`` or ``20x``, the more confident one), p_<class>, and the
-        experts' own p10_<class>, p20_<class> (or those of the only one); for survival survival_days, event,
+        experts' own p10_<class>, p20_<class> (or those of the only expert); for survival survival_days, event,
         bin (from 0), risk (higher = the event comes earlier), h_1 ... h_K (hazards), risk_10x, risk_20x; for regression value,
         prediction, prediction_10x, prediction_20x in the label's unit. Unknown truth is missing. Models that are not the
         method's have no experts. For models that read expression alone, patients without slides follow with an empty

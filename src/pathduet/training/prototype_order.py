@@ -8,8 +8,8 @@ fixed here:
 - *the same order on every slide*: the scorer is set to the directions in which a slide's prototypes differ most, over
   all slides: the clustering divides tissue along them. The task alone does not determine it where other orders
   predict equally well.
-- *the right prototype for each subspace*: tissue and expression vary over the same patients, so the prototypes go to the
-  subspaces whose genes they predict best. The encoder's features of each prototype's tiles describe the tissue:
+- *the right prototype for each subspace*: tissue and expression differ between the same patients, so the prototypes go to
+  the subspaces whose genes they predict best. The encoder's features of each prototype's tiles describe the tissue:
   the teacher's and the student's representations are weaker evidence, because all of their parts have learned the
   outcome of the same slides. Two magnifications of a slide show the same tissue, so their evidence is added up.
 """
@@ -145,7 +145,7 @@ def order_prototypes(
     paired: list[int],
     batch_size: int,
 ) -> dict[str, float]:
-    """Order the prototypes equally on every slide, each at its own subspace as far as the expression shows.
+    """Order the prototypes alike on every slide, each at its own subspace as far as the expression shows.
 
     The scorers are replaced (:func:`consistent_scorer`); predictions of slides that had another order change a
     little. Where the expression supports it, the prototypes are exchanged, in the scorer and in the classifier,

@@ -115,7 +115,7 @@ class SurvivalTarget:
 
 @dataclass(frozen=True)
 class RegressionTarget:
-    """A number. The network predicts its z-score, from mean and standard deviation of the training patients.
+    """A number. The network predicts its z-score, by this mean and standard deviation.
 
     Attributes
     ----------
