@@ -110,7 +110,7 @@ def interdecile_range(values: np.ndarray) -> np.ndarray:
     spread counts too. It was chosen among about eleven statistics by how well linear models on the kept 30 % of each
     list predict diagnosis and survival of 557 z-scored TCGA gliomas in cross-validation: balanced accuracy of the
     WHO diagnosis 0.605 over three repeats (random genes 0.561, variance 0.588, bimodality coefficient 0.512), C-index 0.789
-    in a single one (0.717, 0.767, 0.730); after z-scoring these patients anew, the variance did better there (0.742
+    in a single one (0.717, 0.767, 0.730); after re-scoring these patients, the variance did better there (0.742
     against 0.731). With eleven candidates and a single repeat of the C-index, it is established that it beats random genes,
     but not that it beats the variance. These patients are the gliomas of ``examples/pan_cancer``.
 

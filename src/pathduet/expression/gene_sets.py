@@ -79,7 +79,7 @@ def shipped(name: str) -> list[str]:
     Raises
     ------
     InputError
-        If there is no such list.
+        If the list does not exist.
     """
     known = shipped_names()
     if name not in known:

@@ -17,7 +17,7 @@ def cross_scale_similarity(
 ) -> Tensor:
     """Return C_ii (B,): how alike a slide's gene-to-histology attention is at the two magnifications.
 
-    The cosine of the two attention rows, averaged over heads and genes: in [0, 1] whatever the number of genes and keys. Only the
+    The cosine of the two attention rows, averaged over heads and genes: in [0, 1] for any number of genes and keys. Only the
     diagonal of C is ever computed.
 
     Parameters
@@ -87,7 +87,7 @@ def level_loss(
     """Return `weight` times the mean over the batch of 1 - correlation of the two magnifications' attention.
 
     Adds what equation 7 leaves out and figure 4 of the paper shows: both magnifications attend to the same places. Equation 7
-    only makes slides differ little in how far they do.
+    only makes this similarity vary little between slides.
 
     Parameters
     ----------

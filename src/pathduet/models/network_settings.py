@@ -14,7 +14,7 @@ from pathduet.models.method.config import MAGNIFICATIONS, PATCH_STARTS
 
 
 def network_settings(model: Model, changes: Mapping[str, Any] | None = None) -> Any:
-    """Return a model's settings: its defaults with `changes` laid over them.
+    """Return a model's settings: its defaults with `changes` applied.
 
     The same call reads a configuration's settings and those that ``dataclasses.asdict`` recorded: lists
     become tuples, and `gene_groups` given as a file become the groups in it, so that a trained model does not need the file.

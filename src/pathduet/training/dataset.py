@@ -225,7 +225,7 @@ class SlideDataset:
         try:
             with open_features(_features(sample)) as file:
                 rows = map_rows(file, magnification, self.magnifications, self.config)
-                used, rows = np.unique(rows, return_inverse=True)  # tiles that are no token need no memory
+                used, rows = np.unique(rows, return_inverse=True)  # tiles without a token need no memory
                 features = file.features(magnification, used)
         except (OSError, KeyError, ValueError) as error:
             raise _unreadable(sample, f", {magnification}", error) from None
@@ -273,7 +273,7 @@ class SlideDataset:
     def feature_moments(self, most: int = 256) -> Mapping[str, tuple[Tensor, Tensor]]:
         """Return mean and standard deviation (d,) of each feature by magnification.
 
-        Every slide counts the same, whatever its number of tiles; of more than `most` slides, evenly spaced
+        Every slide counts the same, regardless of its tiles; of more than `most` slides, evenly spaced
         slides are used.
         """
         count = min(len(self), most)

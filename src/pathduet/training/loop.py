@@ -138,8 +138,8 @@ def fit(
     Returns
     -------
     list of dict
-        One row an epoch: epoch (from 1), learning_rate of its last step, loss and its terms (means over slides),
-        gradient_norm (before clipping), conflict_rate (share of magnifications and steps in which the
+        One row per epoch: epoch (from 1), learning_rate of its last step, loss and its terms (means over
+        slides), gradient_norm (before clipping), conflict_rate (share of magnifications and steps in which the
         subspaces' gradients conflicted, if that was checked), observed_probability (mean probability
         of the observed outcome, dropout on).
 

@@ -79,7 +79,7 @@ class NetworkChoice:
         return tuple(self.settings.get("magnifications", config.experts))
 
     def token_config(self, shape: Mapping[str, Any]) -> ModelConfig:
-        """Return the ``model`` part of a configuration or record: all sizes of a teacher or student, else how tokens are made.
+        """Return the ``model`` part of a configuration or record: all sizes of a teacher or student, else those of the tokens.
 
         Raises
         ------

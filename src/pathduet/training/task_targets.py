@@ -71,7 +71,7 @@ class ClassTarget:
         return distillation_loss(student, teacher, temperature)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what model.json says."""
+        """Return the entry in model.json."""
         return {"kind": "classification", "classes": list(self.classes)}
 
 
@@ -109,7 +109,7 @@ class SurvivalTarget:
         return hazard_distillation_loss(student, teacher, temperature)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what model.json says."""
+        """Return the entry in model.json."""
         return {"kind": "survival", "edges_days": list(self.edges)}
 
 
@@ -144,11 +144,11 @@ class RegressionTarget:
         return torch.stack([x.double() for x in experts]).mean(dim=0)
 
     def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Return half the squared difference of the predictions, batch mean, whatever the temperature."""
+        """Return half the squared difference of the predictions, batch mean, regardless of the temperature."""
         return regression_distillation_loss(student.squeeze(1), teacher.squeeze(1))
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what model.json says."""
+        """Return the entry in model.json."""
         return {"kind": "regression", **asdict(self)}
 
 

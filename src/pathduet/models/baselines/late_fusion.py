@@ -95,7 +95,7 @@ class GatedBilinear(nn.Module):
 def outer_with_ones(first: Tensor, second: Tensor) -> Tensor:
     """Return the outer product (B, p + 1, q + 1) of [x; 1] and [y; 1] for x (B, p), y (B, q).
 
-    The ones keep the vectors themselves beside their products.
+    The ones keep the vectors themselves along with their products.
     """
     one = first.new_ones(len(first), 1)
     return torch.einsum("bp,bq->bpq", torch.cat([first, one], dim=1), torch.cat([second, one], dim=1))

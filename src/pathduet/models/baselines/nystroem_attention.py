@@ -44,7 +44,7 @@ def nystroem_attention(
     queries, keys, values : Tensor
         (B, heads, N, d).
     landmarks : int
-        Number of segments whose means stand for all tokens; at most N are used.
+        Number of segments whose means represent all tokens; at most N are used.
     iterations : int
         Iterations of the pseudoinverse; 6 in the paper.
 

@@ -51,7 +51,7 @@ class MultiHeadAttention(nn.Module):
         source_mask : Tensor, optional
             (S,) or (B, S) bool, True where a source token counts.
         need_attention : bool
-            Return the attention matrix too (computed in float32 whatever the precision around it).
+            Return the attention matrix too (always computed in float32).
 
         Returns
         -------

@@ -70,7 +70,7 @@ def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> C
 
     Notes
     -----
-    Memory is that of one N x N matrix on the CPU, of up to eight on a GPU, whatever B and C. The matrix is symmetric bit by
+    Memory is that of one N x N matrix on the CPU, of up to eight on a GPU, for any B and C. The matrix is symmetric bit by
     bit; ties are exact for copies of a token and for tokens of small whole numbers. Densities are compared by their
     exponents, so that distant tokens differ even where the density itself is 0 in floating point. Nothing is read back from a GPU.
 

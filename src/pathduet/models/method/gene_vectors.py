@@ -14,7 +14,7 @@ def gene_counts(sizes: NetworkSizes, genes: str) -> list[int]:
     Raises
     ------
     ValueError
-        If `genes` is no subspace, ``concat`` or ``parallel``.
+        If `genes` is not a subspace, ``concat`` or ``parallel``.
     """
     known = [*sizes.genes, "concat", "parallel"]
     if genes not in known:
