@@ -193,8 +193,7 @@ class ReleasedFusion(nn.Module):
 class ReleasedTeacher(Teacher):
     """The teacher of the public code; see :class:`Teacher` for parameters and results.
 
-    Its attention to the histology is (B, heads, N, keys): one row per position of the query map, not per
-    gene.
+    Its attention to the histology is (B, heads, N, keys): one row per query position, not per gene.
     """
 
     def __init__(self, config: ModelConfig, feature_dim: int, genes: Mapping[str, int], outputs: int) -> None:

@@ -1,4 +1,4 @@
-"""Training curves for other tools: every row of the history, one step per epoch, to TensorBoard, MLflow or Weights & Biases.
+"""Training curves for other tools: rows of the history, one step per epoch, to TensorBoard, MLflow or Weights & Biases.
 
 The history is the source. A training resumed from a checkpoint logs its earlier epochs again: TensorBoard's files are
 rewritten, the others get a new run.

@@ -144,7 +144,7 @@ class RegressionTarget:
         return torch.stack([x.double() for x in experts]).mean(dim=0)
 
     def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Return half the squared difference of the predictions, batch mean, regardless of the temperature."""
+        """Return half the squared difference of the predictions, batch mean; temperature has no effect."""
         return regression_distillation_loss(student.squeeze(1), teacher.squeeze(1))
 
     def to_plain(self) -> dict[str, Any]:

@@ -4,8 +4,8 @@ Shao et al.: TransMIL: Transformer based Correlated Multiple Instance Learning f
 (algorithm 2): tokens padded to a square by repeating the first ones, a class token in front; Nystroem attention, PPEG,
 Nystroem attention; the class token is classified. Layers have no feed-forward part, as in the paper.
 
-Deviations: width 128 instead of 512, as in all models of the comparison; two magnifications read as one bag are two maps, padded and encoded
-separately.
+Deviations: width 128 instead of 512, as in all models of the comparison; two magnifications in one bag are separately padded and
+encoded maps.
 """
 
 from __future__ import annotations

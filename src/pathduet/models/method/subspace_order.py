@@ -49,8 +49,7 @@ class SubspaceOrder(nn.Module):
         prototypes : Tensor
             (B, K, c).
         through_task : bool
-            Let the task's gradient reach the scorer (straight-through); False where a teacher determines the
-            order.
+            Let the task's gradient reach the scorer (straight-through); False where a teacher sets the order.
 
         Returns
         -------

@@ -136,8 +136,7 @@ class Teacher(nn.Module):
         Raises
         ------
         ValueError
-            If a magnification that is read is not given, N is not a square number or the number of genes is not the
-            network's.
+            If a magnification that is read is not given, N is not a square number or the number of genes is wrong.
         """
         features = {"10x": patches_10x, "20x": patches_20x}
         gene_tokens = {s: block(genes[s]) for s, block in self.genes.items()}
