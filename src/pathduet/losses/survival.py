@@ -63,8 +63,7 @@ def survival_nll(logits: Tensor, bin: Tensor, event: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If the shapes do not fit, a bin is outside [0, K) or not a whole number, or an event is neither 0 nor
-        1.
+        If the shapes do not fit, a bin is outside [0, K) or not whole, or an event is neither 0 nor 1.
 
     Notes
     -----

@@ -18,7 +18,7 @@ from pathduet.training.task_targets import TaskTarget
 
 @dataclass
 class BaselineObjective:
-    """Task loss of a baseline's outputs plus its auxiliary losses; an ``Objective`` for ``trainer.fit``.
+    """Task loss of a baseline's outputs plus its auxiliary losses; an ``Objective`` for ``loop.fit``.
 
     Attributes
     ----------
