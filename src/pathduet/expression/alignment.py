@@ -22,7 +22,7 @@ def align(values: Mapping[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], 
     Returns
     -------
     tuple of (dict, dict)
-        Cohort -> (common genes, samples), all with the same index; cohort -> number of its genes lost.
+        Cohort -> (common genes, samples), all with the same index; cohort -> number of its genes left out.
 
     Raises
     ------

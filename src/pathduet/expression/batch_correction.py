@@ -1,14 +1,14 @@
-"""Differences of location and scale between cohorts, gene by gene, learned on training samples alone.
+"""Differences of location and scale between cohorts, gene by gene, learned from training samples alone.
 
-What is possible without looking where one must not:
+What is possible without leakage:
 
 - **Internal cohorts** have training samples. With ``location_scale`` each gene's mean and SD among a cohort's
   training samples become those of all training samples; the cohort's test samples move by the same numbers.
-- **An external cohort** has none. By default (``external_scaling: training``) nothing of it is used: its values
-  meet the training part's means and SDs as they are. ``own`` scales it by the means and SDs of its own
-  samples: no label or outcome is looked at, but a prediction then depends on the other samples of the cohort, a
-  single new patient cannot be scored, and a cohort of other composition (only glioblastomas, say) loses
-  what sets it apart as a whole. It is the only choice for tables without a common unit (arrays, z-scores).
+- **An external cohort** has none. By default (``external_scaling: training``) nothing is learned from it: its
+  values are scaled by the training part's means and SDs. ``own`` scales it by the means and SDs of its own
+  samples: no label or outcome is used, but a prediction then depends on the other samples of the cohort, a
+  single new patient cannot be scored, and a cohort of different composition (only glioblastomas, say) loses
+  what distinguishes it as a whole. It is the only choice for tables without a common unit (arrays, z-scores).
 
 A cohort that *is* a diagnosis (TCGA-GBM beside TCGA-LGG) must not be corrected: its mean is biology.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BatchCorrection = Literal["none", "location_scale"]
-#: A cohort with fewer training samples has no mean and SD worth the name and is left as it is.
+#: A cohort with fewer training samples has no reliable mean and SD and is not corrected.
 FEWEST_SAMPLES = 3
 
 
@@ -41,7 +41,7 @@ def location_scale(
     cohorts : Series
         Cohort of each sample, rows as in `values`.
     fitted : (samples,) bool array
-        The samples that may be looked at.
+        The samples that may be used.
 
     Returns
     -------

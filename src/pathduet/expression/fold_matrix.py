@@ -1,6 +1,6 @@
-"""The expression matrix of one fold: what its file (``genes/fold-K.h5ad``) holds, written and read.
+"""The expression matrix of one fold: reading and writing its file (``genes/fold-K.h5ad``).
 
-Reading takes h5py alone: every training job does it, and importing anndata costs each of them a second.
+Reading uses h5py alone: every training job reads it, and importing anndata takes a second.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoldExpression:
-    """Expression of one fold as the networks take it.
+    """Expression of one fold as the networks read it.
 
     Attributes
     ----------
     samples, patients, slides, cohorts, parts : list of str, length S
-        Of each sample: id, patient, slide ("" if it stands for the patient), cohort, and
+        Id, patient, slide ("" if the sample represents the patient), cohort of each sample, and
         ``train`` | ``test`` | ``external``.
     values : dict of str to numpy.ndarray of float32, shape (S, G)
         Scaled expression of each subspace's selected genes in token order; subspaces in the configuration's order.
     genes : dict of str to list of str
         The genes of the columns.
     settings : dict
-        How the matrix was made (see :func:`pathduet.expression.prepare.build`).
+        How the matrix was built (see :func:`pathduet.expression.prepare.build`).
     """
 
     samples: list[str]
@@ -58,7 +58,7 @@ class FoldExpression:
     def row_for(self, patient_id: str, slide_id: str) -> dict[str, np.ndarray] | None:
         """Return the expression (G,) of each subspace for a slide, or None if its patient has none.
 
-        The mean of the slide's own samples if there are any, else of all samples of the patient.
+        The mean of the slide's own samples if it has any, else of all samples of the patient.
         """
         own = [i for i, patient in enumerate(self.patients) if patient == patient_id]
         rows = [i for i in own if slide_id and self.slides[i] == slide_id] or own
@@ -89,13 +89,13 @@ def load(path: str | PathLike[str]) -> FoldExpression:
 
 
 def read_genes(path: str | PathLike[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return what a fold's matrix says of its genes (`var`, by symbol), and how it was made."""
+    """Return the gene table (`var`, by symbol) of a fold's matrix, and the settings it was built with."""
     with _opened(path) as file:
         return _frame(file["var"]), json.loads(file["uns/pathduet"].asstr()[()])
 
 
 def read_values(path: str | PathLike[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return whose samples a fold's matrix has (`obs`), and the scaled values of all its genes, shape (S, G)."""
+    """Return the sample table (`obs`) of a fold's matrix, and the scaled values of all genes, shape (S, G)."""
     with _opened(path) as file:
         return _frame(file["obs"]), file["X"][()]
 
@@ -161,6 +161,6 @@ def _column(stored: h5py.Dataset | h5py.Group) -> np.ndarray:
     if isinstance(stored, h5py.Group):
         if "categories" in stored:
             return _column(stored["categories"])[stored["codes"][()]]
-        return _column(stored["values"])  # nullable strings; ours have no gap
+        return _column(stored["values"])  # nullable strings; ours have no missing values
     values: np.ndarray = (stored.asstr() if h5py.check_string_dtype(stored.dtype) else stored)[()]
     return values

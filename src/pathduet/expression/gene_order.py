@@ -1,8 +1,8 @@
 """Order of gene tokens: neighbours in the sequence are co-expressed.
 
-The networks lay the sequence on a square grid and let a depthwise convolution look at grid neighbours
-(eq. 1-3 of the paper take h x w gene maps without saying how genes are placed). Neighbours should mean
-something, so genes follow a hierarchical clustering by co-expression with its leaves ordered optimally.
+The networks lay the sequence on a square grid and apply a depthwise convolution to grid neighbours
+(eq. 1-3 of the paper take h x w gene maps without defining where each gene goes). Neighbours should be
+related, so genes follow a hierarchical clustering by co-expression with its leaves ordered optimally.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def coexpression_order(values: pd.DataFrame) -> list[str]:
-    """Return the genes so that neighbours are co-expressed.
+    """Order the genes so that neighbours are co-expressed.
 
     Average-linkage clustering of 1 - Pearson correlation; of all leaf orders the dendrogram allows, the one
     with the smallest sum of distances between neighbours (Bar-Joseph et al., Bioinformatics 2001). The end
     with the alphabetically smaller symbol comes first. Genes that do not vary have no correlation and
-    stand at the end, by symbol. The order of rows and columns does not matter.
+    come last, by symbol. The order of rows and columns does not matter.
 
     Parameters
     ----------
     values : pandas.DataFrame, shape (samples, genes)
         Expression in any unit that is linear in the one of interest (z-scoring changes nothing); only samples
-        that may be looked at.
+        that may be used.
 
     Returns
     -------

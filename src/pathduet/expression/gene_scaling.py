@@ -1,4 +1,4 @@
-"""Scaling of genes: z-scores by the means and SDs of the training part, of a fold and of new samples alike."""
+"""Scaling of genes: z-scores by the means and SDs of the training part, for a fold and for new samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ExternalScaling = Literal["training", "own"]
-#: Of each subspace's genes, the share that a table may lack; those genes stand at the training mean.
+#: Share of each subspace's genes that a table may lack; they are set to the training mean.
 MOST_MISSING = 0.1
 TRANSFORMATION = (
     "counts: log2(1e6 counts / sum + 1), the sum over all genes of the sample; tpm: log2(tpm + 1); fpkm: "
@@ -43,7 +43,7 @@ def z_scores(values: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray
 def scale_fold(
     log2: np.ndarray, obs: pd.DataFrame, mean: np.ndarray, sd: np.ndarray, external_scaling: ExternalScaling
 ) -> tuple[np.ndarray, list[str]]:
-    """Scale a fold's samples by the training part's numbers.
+    """Scale a fold's samples by the training part's means and SDs.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def scale_fold(
     Returns
     -------
     tuple of (ndarray, list of str)
-        Scaled values, and what the user should know.
+        Scaled values, and notes for the user.
     """
     scaled, remarks = z_scores(log2, mean, sd), []
     if (sd == 0).any():
@@ -75,13 +75,13 @@ def scale_fold(
 
 @dataclass(frozen=True)
 class GeneScaling:
-    """The genes of one fold and how they are scaled: a new sample's expression becomes what the teacher takes.
+    """The genes of one fold and how they are scaled: turns a new sample's expression into the teacher's input.
 
     Attributes
     ----------
     fold : int
     subspaces : dict of str to DataFrame
-        Of each, in their order: genes in token order (index), `mean` and `sd` of the training part, log2 scale.
+        Per subspace, in order: genes in token order (index), `mean` and `sd` of the training part, log2 scale.
     units : dict of str to str
         Unit of each cohort's table in training.
     batch_correction, external_scaling : str
@@ -100,12 +100,12 @@ class GeneScaling:
         return {name: tuple(map(str, part.index)) for name, part in self.subspaces.items()}
 
     def fits(self, genes: Mapping[str, Sequence[str]]) -> bool:
-        """Whether a model's genes by subspace are these, in their order."""
+        """Whether a model's genes by subspace equal these, in the same order."""
         return {name: tuple(listed) for name, listed in genes.items()} == self.genes
 
     @classmethod
     def from_matrix(cls, path: Path) -> GeneScaling:
-        """Take them from a fold's matrix (``genes/fold-K.h5ad``)."""
+        """Read genes and scaling from a fold's matrix (``genes/fold-K.h5ad``)."""
         var, settings = read_genes(path)
         parts: dict[str, pd.DataFrame] = {
             name: var.iloc[token_columns(var, name)] for name in settings["subspaces"]
@@ -140,7 +140,7 @@ class GeneScaling:
         return cls(**{key: value[key] for key in cls.__dataclass_fields__} | {"subspaces": parts})
 
     def apply(self, table: ExpressionTable) -> FoldExpression:
-        """Scale a new table's samples by this fold's numbers.
+        """Scale a new table's samples by this fold's means and SDs.
 
         Raises
         ------
@@ -183,7 +183,7 @@ class GeneScaling:
         return [gene for gene in self.genes[subspace] if gene not in table.values.index]
 
     def notes(self, table: ExpressionTable) -> list[str]:
-        """Return what the reader of a prediction should know about its expression."""
+        """Return notes on the expression for the reader of a prediction."""
         notes = []
         trained = set(self.units.values())
         if table.unit not in trained and table.unit != "zscore":

@@ -1,7 +1,7 @@
-"""Highly variable genes: a statistic over all genes, and the top share of each subspace's list by it.
+"""Highly variable genes: a statistic of every gene, and the top share of each subspace's list.
 
 The paper keeps 30 % of each list (59 of 197 tumor and 361 of 1,203 TME genes). The three flavors are
-scanpy's (:mod:`pathduet.expression.normalised_dispersion`); a z-scored table is ranked otherwise.
+scanpy's (:mod:`pathduet.expression.normalised_dispersion`); a z-scored table is ranked differently.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Statistic = Literal["seurat", "seurat_v3", "cell_ranger", "random", "interdecile
 
 
 def statistic_for(flavor: Flavor, units: Iterable[str]) -> tuple[Statistic, str]:
-    """Return the statistic that fits the tables' units, and a warning if it is not the flavor asked for.
+    """Return the statistic that fits the tables' units, and a warning if it is not the requested flavor.
 
-    Dispersion ranks genes by how much more they vary than their mean lets expect. Z-scored values have no mean
-    left and (nearly) the same variance for every gene: a dispersion computed on them is noise, and scanpy
-    computes it without a word. Genes are then ranked by :func:`interdecile_range`.
+    Dispersion ranks genes by how much more they vary than expected from their mean. Z-scored values have lost
+    their mean and have (nearly) the same variance for every gene: their dispersion is noise, and scanpy
+    computes it without a warning. Genes are then ranked by :func:`interdecile_range`.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def rank(
     Parameters
     ----------
     log2 : pandas.DataFrame, shape (samples, genes)
-        log2(TPM + 1), or z-scores for ``interdecile_range`` and ``random``; only samples that may be looked at.
+        log2(TPM + 1), or z-scores for ``interdecile_range`` and ``random``; only samples that may be used.
     statistic : {"seurat", "cell_ranger", "seurat_v3", "random", "interdecile_range"}
         Normalised dispersion of the flavor; for ``seurat_v3`` the variance of standardised counts; ``random``
         is a uniform number, a control.
@@ -105,14 +105,14 @@ def rank(
 def interdecile_range(values: np.ndarray) -> np.ndarray:
     """Return the distance between the 10th and the 90th percentile of each column.
 
-    Of genes with the same variance, those score high whose variance is spread over many samples, and those low that
-    owe it to a few outlying ones; where z-scores were taken against another group, what remains of the true
-    spread counts too. It was chosen among about eleven statistics by how linear models on the kept 30 % of each list
-    predict diagnosis and survival of 557 z-scored TCGA gliomas in cross-validation: balanced accuracy of the WHO
-    diagnosis 0.605 over three repeats (random genes 0.561, variance 0.588, bimodality coefficient 0.512), C-index 0.789
-    in a single one (0.717, 0.767, 0.730), where after z-scoring these patients anew the variance did better (0.742
-    against 0.731). With eleven candidates and a single repeat of the C-index, that it beats random genes is established, that
-    it beats the variance is not. The same patients are the gliomas of ``examples/pan_cancer``.
+    Among genes of the same variance, those whose variance is spread over many samples score high, and those that
+    owe it to a few outliers score low; where z-scores were computed against another group, what remains of the true
+    spread counts too. It was chosen among about eleven statistics by how well linear models on the kept 30 % of each
+    list predict diagnosis and survival of 557 z-scored TCGA gliomas in cross-validation: balanced accuracy of the
+    WHO diagnosis 0.605 over three repeats (random genes 0.561, variance 0.588, bimodality coefficient 0.512), C-index 0.789
+    in a single one (0.717, 0.767, 0.730); after re-scoring these patients, the variance did better there (0.742
+    against 0.731). With eleven candidates and a single repeat of the C-index, it is established that it beats random genes,
+    but not that it beats the variance. These patients are the gliomas of ``examples/pan_cancer``.
 
     Parameters
     ----------
@@ -130,12 +130,12 @@ def top_share(statistic: pd.Series, genes: Iterable[str], fraction: float) -> li
     Parameters
     ----------
     statistic : pandas.Series
-        By gene, from :func:`rank`; genes with NaN (constant ones) come last.
+        By gene, from :func:`rank`; genes with NaN (constant genes) come last.
     genes : iterable of str
         A subspace's genes, all in the index of `statistic`.
     fraction : float
-        In (0, 1]. ``round(fraction * number of genes)`` are kept, at least one. Ties go to the symbol that
-        is first in the alphabet.
+        In (0, 1]. ``round(fraction * number of genes)`` are kept, at least one. Ties go to the
+        alphabetically first symbol.
     """
     if not 0 < fraction <= 1:
         raise InputError.of("expression.hvg_fraction", str(fraction), "use a number in (0, 1]")

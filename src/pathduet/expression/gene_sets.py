@@ -15,9 +15,9 @@ from pathduet.expression.identifiers import harmonised_symbols
 if TYPE_CHECKING:
     import pandas as pd
 
-#: In place of a subspace, for a gene that stays in several.
+#: Used instead of a subspace for a gene that stays in several.
 SHARED = "shared"
-#: Words with a meaning of their own where a subspace is named.
+#: Reserved words where a subspace is named.
 RESERVED = ("drop", "all", SHARED, "concat", "parallel")
 
 
@@ -33,7 +33,7 @@ def gene_lists(subspaces: Mapping[str, Any]) -> dict[str, list[str]]:
     Raises
     ------
     InputError
-        With the problems of all subspaces.
+        Lists the problems of all subspaces.
     """
     lists, problems = {}, Problems()
     for name, source in subspaces.items():
@@ -79,7 +79,7 @@ def shipped(name: str) -> list[str]:
     Raises
     ------
     InputError
-        If there is no such list.
+        If the list does not exist.
     """
     known = shipped_names()
     if name not in known:
@@ -91,9 +91,10 @@ def shipped(name: str) -> list[str]:
 
 
 def read_gene_set(path: str | PathLike[str]) -> list[str]:
-    """Read a gene list: one symbol or Ensembl id a line, ``#`` starts a comment, order kept.
+    """Read a gene list: one symbol or Ensembl id per line, ``#`` starts a comment, order kept.
 
-    Genes come by the symbols that expression tables get (:func:`pathduet.expression.identifiers.harmonised_symbols`).
+    Genes are named by the symbols that expression tables get
+    (:func:`pathduet.expression.identifiers.harmonised_symbols`).
 
     Raises
     ------
@@ -127,7 +128,7 @@ def _parse(source: Path, name: str) -> list[str]:
 
 
 def _known_as(genes: Iterable[str]) -> list[str]:
-    """Return genes by the symbols that expression tables get, each once."""
+    """Return genes by the symbols that expression tables get, without duplicates."""
     return list(dict.fromkeys(harmonised_symbols(genes)))
 
 
@@ -142,7 +143,7 @@ def read_gmt(path: str | PathLike[str]) -> dict[str, tuple[str, ...]]:
     Raises
     ------
     InputError
-        If the file is missing, or holds no set, an empty one, or a name twice.
+        If the file is missing, or holds no set, an empty set, or a duplicate name.
     """
     path = Path(path)
     if not path.is_file():
@@ -156,12 +157,12 @@ def _parse_gmt(source: Path) -> dict[str, tuple[str, ...]]:
 
 
 def named_sets(pairs: Iterable[tuple[str, Iterable[str]]], file: str) -> dict[str, tuple[str, ...]]:
-    """Return gene sets by name as a file lists them, each gene once and by the symbol that expression tables get.
+    """Return gene sets by name in the file's order, each gene once and by the symbol that expression tables get.
 
     Raises
     ------
     InputError
-        If there is no set, an empty one, one without a name, or a name twice.
+        If there is no set, an empty set, one without a name, or a duplicate name.
     """
     sets: dict[str, tuple[str, ...]] = {}
     problems, where = Problems(), f"gene sets {file}"
@@ -194,7 +195,7 @@ def assign_subspaces(
         Subspace to its gene list.
     shared_genes : str
         Where a gene of several lists goes: into none (``drop``), into each of them (``all``), or into the subspace of this
-        name; of a gene of several lists that this one does not hold, into none.
+        name; a gene that this subspace's list does not hold goes into none.
 
     Returns
     -------
@@ -204,7 +205,7 @@ def assign_subspaces(
     Raises
     ------
     InputError
-        If `shared_genes` is no such word.
+        If `shared_genes` is none of these.
     """
     import pandas as pd
 

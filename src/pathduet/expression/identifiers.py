@@ -1,4 +1,4 @@
-"""Gene identifiers: Ensembl and NCBI (Entrez) ids, former symbols and aliases become one symbol a gene."""
+"""Gene identifiers: Ensembl and NCBI (Entrez) ids, former symbols and aliases become one symbol per gene."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _identifiers() -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
     symbols: list[str] = []
     by_id: dict[str, str] = {}
     by_other: dict[str, str] = {}
-    # every job that reads expression comes here: cells hold no quotes, and csv would take twice as long
+    # called by every job that reads expression: cells hold no quotes, and csv would take twice as long
     for line in gzip.decompress(packed).decode().splitlines()[1:]:
         symbol, ensembl, entrez, others = line.split("\t")
         symbols.append(symbol)
@@ -33,19 +33,19 @@ def _identifiers() -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
 
 
 def known_identifiers(names: Iterable[str]) -> list[str]:
-    """Return those of some names that are genes: symbols, former ones, aliases, Ensembl ids; not bare numbers."""
+    """Return the names that are genes: current and former symbols, aliases, Ensembl ids; not bare numbers."""
     symbols, _, by_other = _identifiers()
     return [name for name in names if name in symbols or name in by_other or _ENSEMBL.fullmatch(name)]
 
 
 def harmonised_symbols(genes: Iterable[str]) -> list[str]:
-    """Return each gene by the symbol of ``presets/genesets/identifiers.tsv.gz``, if that knows it, else as given.
+    """Return each gene's symbol in ``presets/genesets/identifiers.tsv.gz``; unlisted genes stay as given.
 
-    The symbols are GENCODE v36's, which the GDC uses, or HGNC's for genes that GENCODE v36 calls otherwise or lacks.
-    Ensembl ids lose their version (``ENSG00000091831.24`` -> ESR1; unknown ones stay, without version). NCBI gene
-    (Entrez) ids, bare numbers, become symbols too (``2099`` -> ESR1; unknown ones stay numbers). Of several names in one
-    (``TP53|7157``, ``ENSG00000141510.18|TP53``) an id that is known counts, else the first. A former or newer symbol
-    (IL8 -> CXCL8), an alias that only one gene has (HER2 -> ERBB2), or a symbol whose hyphens R turned into dots (HLA.A),
+    The symbols are GENCODE v36's, which the GDC uses, or HGNC's for genes that GENCODE v36 names differently or
+    lacks. Ensembl ids lose their version (``ENSG00000091831.24`` -> ESR1; unknown ones stay, without version). NCBI
+    gene (Entrez) ids, bare numbers, become symbols too (``2099`` -> ESR1; unknown ones stay numbers). Of several names in
+    one (``TP53|7157``, ``ENSG00000141510.18|TP53``), a known id is used, else the first name. A former or newer symbol
+    (IL8 -> CXCL8), an alias of only one gene (HER2 -> ERBB2), or a symbol whose hyphens R turned into dots (HLA.A),
     is replaced only if the symbol itself is not among `genes`.
     """
     genes = list(genes)

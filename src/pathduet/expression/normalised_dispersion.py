@@ -1,6 +1,6 @@
-"""How much more a gene varies than its mean lets expect: scanpy's flavors of highly variable genes, with the same numbers.
+"""How much more a gene varies than expected from its mean: scanpy's flavors of highly variable genes, same results.
 
-scanpy brings numba, UMAP and statsmodels, which no run needs; ``tests/expression/test_gene_selection.py`` compares the numbers.
+scanpy brings numba, UMAP and statsmodels, which no run needs; ``tests/expression/test_gene_selection.py`` compares the results.
 
 seurat: Satija et al. 2015; cell_ranger: Zheng et al. 2017; seurat_v3: Stuart et al. 2019.
 """
@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 def seurat(log2: pd.DataFrame) -> Floats:
     """Return log(variance / mean) on the natural scale, standardised among genes of similar log mean.
 
-    A gene alone in its bin gets 1; a constant one NaN.
+    A gene alone in its bin gets 1; a constant gene NaN.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def seurat(log2: pd.DataFrame) -> Floats:
 
 
 def cell_ranger(log2: pd.DataFrame) -> Floats:
-    """Return variance / mean, as distance from the median of genes of similar mean, in their median absolute deviations.
+    """Return variance / mean as the distance from the median of genes of similar mean, in median absolute deviations.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def cell_ranger(log2: pd.DataFrame) -> Floats:
 
 
 def seurat_v3(counts: pd.DataFrame) -> Floats:
-    """Return the variance of counts standardised by what a loess of log variance on log mean expects, clipped at sqrt(samples).
+    """Return the variance of counts standardised by a loess of log variance on log mean and clipped at sqrt(samples).
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def seurat_v3(counts: pd.DataFrame) -> Floats:
     Raises
     ------
     InputError
-        If scikit-misc is not installed, or the regression fails, as on very few genes.
+        If scikit-misc is not installed, or the regression fails, for example on very few genes.
     """
     try:
         from skmisc.loess import loess

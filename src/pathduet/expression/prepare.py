@@ -1,4 +1,4 @@
-"""A gene's way into the networks: tables -> units -> alignment -> selection -> scaling -> the fold's matrix."""
+"""From tables to networks: tables -> units -> alignment -> selection -> scaling -> the fold's matrix."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-#: Fewer training samples than this have no correlation worth the name.
+#: Fewer training samples give no reliable correlation.
 _FEWEST_SAMPLES = 3
 
 
 @dataclass(frozen=True)
 class MatrixSettings:
-    """What decides a fold's matrix beside its inputs.
+    """What determines a fold's matrix besides its inputs.
 
     Attributes
     ----------
     shared_genes : str
-        What becomes of genes in several lists: ``drop``, ``all`` (they compete in each), or the subspace that keeps them.
+        What happens to genes in several lists: ``drop``, ``all`` (they compete in each), or the subspace that keeps them.
     flavor : str
         How genes are ranked by their variability.
     fraction : float
@@ -47,7 +47,7 @@ class MatrixSettings:
     batch_correction : {"none", "location_scale"}
         Between internal cohorts, before genes are ranked; see ``pathduet.expression.batch_correction``.
     external_scaling : {"training", "own"}
-        Whose means and SDs scale external cohorts; see there.
+        Whose means and SDs scale external cohorts; see the same module.
     seed : int
         Used by the flavor ``random`` only.
     """
@@ -76,7 +76,7 @@ def read_tables(expression: Mapping[str, Any]) -> list[ExpressionTable]:
     Raises
     ------
     InputError
-        With the problems of all tables, not of the first bad one.
+        Lists the problems of all tables, not only of the first bad one.
     """
     tables, problems = [], Problems()
     for entry in expression["tables"]:
@@ -93,7 +93,7 @@ def check_matrices(
     folds: pd.DataFrame,
     settings: Mapping[str, Any],
 ) -> None:
-    """Refuse tables of which some fold's matrix could not be made, without making one.
+    """Refuse tables from which some fold's matrix could not be built, without building one.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def check_matrices(
     Raises
     ------
     InputError
-        As :func:`build` would for some fold; and if no sample of a table is of a patient of its cohort.
+        As :func:`build` would for some fold; also if no sample of a table belongs to a patient of its cohort.
     """
     check_tables(tables, patients)
     problems, expression = Problems(), settings["expression"]
@@ -133,7 +133,7 @@ def check_matrices(
 def prepare_fold(
     settings: Mapping[str, Any], patients: pd.DataFrame, folds: pd.DataFrame, fold: int
 ) -> AnnData:
-    """Make the matrix of one fold as the configuration's ``expression``, ``subspaces``, ``protocol`` and ``seed`` say."""
+    """Build the matrix of one fold from the configuration's ``expression``, ``subspaces``, ``protocol`` and ``seed``."""
     expression = settings["expression"]
     chosen = MatrixSettings(
         shared_genes=expression["shared_genes"],
@@ -155,21 +155,21 @@ def build(
     listed: Mapping[str, Sequence[str]],
     settings: MatrixSettings,
 ) -> AnnData:
-    """Make the expression matrix of one fold.
+    """Build the expression matrix of one fold.
 
-    External cohorts take part in nothing that is fitted: they only decide, by what they measured, which genes are common to all
+    Nothing is fitted on external cohorts: their measured genes only limit which genes are common to all
     (and, with ``external_scaling="own"``, their own scaling).
 
     Parameters
     ----------
     tables : sequence of ExpressionTable
-        One a cohort, in any order.
+        One per cohort, in any order.
     patients : pandas.DataFrame
         Index patient_id, column `cohort`. Samples of patients that it does not list are left out and counted.
     folds : pandas.DataFrame
         Columns patient_id, cohort, fold; cohorts without a row are external.
     fold : int
-        Whose matrix to make; its test part are the patients with this number.
+        Fold of the matrix; its test part is the patients with this number.
     listed : mapping
         Subspace -> its genes; the order is that of the networks.
     settings : MatrixSettings
@@ -179,9 +179,9 @@ def build(
     anndata.AnnData
         Samples x (genes of any list that all cohorts have). `X`: scaled, float32; ``layers["log2"]``:
         before scaling; `obs`: patient_id, slide_id, cohort, part; `var`: subspace, highly_variable,
-        dispersion_norm, token_order (-1 = not selected; of a gene of several subspaces, its place in the first that
-        selected it), for each subspace ``token_order_<subspace>``, mean, sd; ``uns["pathduet"]``: JSON text with settings,
-        counts by subspace (in their order) and warnings.
+        dispersion_norm, token_order (-1 = not selected; for a gene of several subspaces, its place in the first
+        that selected it), for each subspace ``token_order_<subspace>``, mean, sd; ``uns["pathduet"]``: JSON text with
+        settings, counts by subspace (in their order) and warnings.
 
     Raises
     ------
@@ -241,7 +241,7 @@ def build(
 
 
 def _common_genes(tables: Sequence[ExpressionTable]) -> tuple[pd.DataFrame, dict[str, int], list[str]]:
-    """Return log2 values ((cohort, sample), genes of all tables), each cohort's number of lost genes, and remarks."""
+    """Return log2 values ((cohort, sample), genes of all tables), genes left out per cohort, and remarks."""
     import pandas as pd
 
     log2, remarks = {}, []
@@ -253,7 +253,7 @@ def _common_genes(tables: Sequence[ExpressionTable]) -> tuple[pd.DataFrame, dict
 
 
 def _fitted(obs: pd.DataFrame, fold: int, protocol: str) -> np.ndarray:
-    """Mark the samples that selection and scaling may look at."""
+    """Mark the samples that selection and scaling may use."""
     fitted: np.ndarray = (
         obs["part"] == "train" if protocol == "strict" else obs["part"] != "external"
     ).to_numpy()
@@ -308,7 +308,7 @@ def _token_order(
 
 
 def _candidates(subspace: pd.Series, name: str, own: Sequence[str]) -> list[str]:
-    """Return the genes of a subspace that all tables have; there must be some."""
+    """Return the genes of a subspace that all tables have; InputError if there is none."""
     several = (subspace == SHARED) & subspace.index.isin(own)
     candidates = list(subspace.index[(subspace == name) | several])
     if not candidates:

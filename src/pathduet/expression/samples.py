@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_tables(tables: Sequence[ExpressionTable], patients: pd.DataFrame) -> None:
-    """Raise InputError unless the tables can be combined: one a cohort, on one scale, of the cohort's patients."""
+    """Raise InputError unless the tables can be combined: one per cohort, on one scale, with its patients."""
     problems = Problems()
     cohorts = [table.cohort for table in tables]
     if not tables:
@@ -41,7 +41,7 @@ def check_tables(tables: Sequence[ExpressionTable], patients: pd.DataFrame) -> N
 def samples_of_fold(
     tables: Sequence[ExpressionTable], patients: pd.DataFrame, folds: pd.DataFrame, fold: int
 ) -> tuple[pd.DataFrame, int]:
-    """Return one row a usable sample, in the order of the tables and of sample ids, and how many are not usable.
+    """Return one row per usable sample, ordered by table and sample id, and the number of unusable samples.
 
     Index sample_id; columns patient_id, slide_id, cohort, part (``train`` | ``test`` | ``external``).
     """

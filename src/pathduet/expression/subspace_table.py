@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def subspace_table(
     matrices: Sequence[str | PathLike[str]], listed: Mapping[str, Iterable[str]], shared_genes: str
 ) -> pd.DataFrame:
-    """Say of every listed gene where it went and in which folds it was selected.
+    """Tabulate for every listed gene its subspace and the folds in which it was selected.
 
     Parameters
     ----------
@@ -25,14 +25,14 @@ def subspace_table(
     listed : mapping
         Subspace -> its genes.
     shared_genes : str
-        What became of genes of several lists: ``drop``, ``all``, or the subspace that kept them.
+        What happened to genes of several lists: ``drop``, ``all``, or the subspace that kept them.
 
     Returns
     -------
     DataFrame
-        One row a gene, sorted by symbol: for each subspace in_{subspace}_list (0 or 1), subspace ("shared" = in each of its lists;
-        "" = dropped because several lists hold it), measured (1 if all cohorts have it), folds_selected, fold_{k} (0 or 1), dispersion_norm (mean over
-        folds; empty where not measured).
+        One row per gene, sorted by symbol: for each subspace in_{subspace}_list (0 or 1), subspace ("shared" = in each of its
+        lists; "" = dropped because several lists hold it), measured (1 if all cohorts have it), folds_selected, fold_{k} (0 or 1), dispersion_norm
+        (mean over folds; empty where not measured).
     """
     import pandas as pd
 

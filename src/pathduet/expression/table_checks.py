@@ -1,4 +1,4 @@
-"""Whether a table's numbers can be what its unit says: judged by their distribution in each sample, not by single values."""
+"""Checks whether a table's numbers fit its unit: by their distribution in each sample, not by single values."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathduet.expression.table_files import SHOWN, RawTable, more_cells
 
 Unit = Literal["counts", "tpm", "fpkm", "log2_tpm", "zscore"]
 UNITS: tuple[str, ...] = get_args(Unit)
-#: Units whose rows add up when a gene has several; the others are averaged.
+#: Units in which several rows of a gene are summed; in others they are averaged.
 ADDITIVE = frozenset({"counts", "tpm", "fpkm"})
-#: Fewer genes than this say little about the distribution of a sample.
+#: Fewer genes than this do not show the distribution of a sample.
 _ENOUGH_GENES = 500
 #: Rows of a whole transcriptome, whose TPM add up to nearly a million.
 _TRANSCRIPTOME = 15000
-#: Of TPM over such a table; without mitochondrial or ribosomal genes the sum is lower.
+#: Bounds of the sum of TPM over such a table; without mitochondrial or ribosomal genes the sum is lower.
 _LEAST_SUM, _MILLION = 4e5, 1.02e6
 #: The largest value over the 90 % quantile of those above 0: at most 3.4 for logarithms of real samples (and of 500 of their
 #: genes), at least 5.9 for counts, TPM and FPKM.
@@ -35,7 +35,7 @@ _Hits = list[tuple[int, np.ndarray]]
 
 
 def check_samples(samples: list[str], name: str) -> list[Problem]:
-    """Return what is wrong with a table's sample ids: missing ones, and those that occur twice."""
+    """Return the problems of a table's sample ids: missing and duplicate ids."""
     problems = [
         Problem(f"{name} header, column {position + 1}", "no sample id", "name the sample")
         for position, sample in enumerate(samples)
@@ -50,9 +50,9 @@ def check_samples(samples: list[str], name: str) -> list[Problem]:
 
 
 def check_values(raw: RawTable, unit: str, name: str) -> list[Problem]:
-    """List what cannot be: numbers that are of another unit as a whole, or else single values.
+    """Return the problems of the numbers: a table of another unit as a whole, else single impossible values.
 
-    Sample by sample (a whole transcriptome is large: no full-size temporaries).
+    Works sample by sample to avoid full-size temporaries of a whole transcriptome.
     """
     problems = Problems()
     infinite: _Hits = []
@@ -83,7 +83,7 @@ def check_values(raw: RawTable, unit: str, name: str) -> list[Problem]:
 
 
 def _looks_like(raw: RawTable, unit: str) -> tuple[str, str] | None:
-    """Return what numbers look like that are not what they are declared as, and what to do; None if they can be."""
+    """Return what numbers look like if not the declared unit, and what to do; None if they fit it."""
     values = raw.values
     if not np.isfinite(values).any():
         return None
@@ -123,7 +123,7 @@ def _looks_like(raw: RawTable, unit: str) -> tuple[str, str] | None:
 
 
 def _floor(values: np.ndarray) -> tuple[float, float, str] | None:
-    """Return the logarithm that zeros became in log(x + 0.001), the share of cells that hold it, and the formula."""
+    """Return the value of zeros after log(x + 0.001), the share of cells that hold it, and the formula."""
     known = values[np.isfinite(values)]
     lowest, share = float(known.min()), float((known == known.min()).mean())
     clipped = float((known == known.max()).mean()) > 0.001
@@ -157,7 +157,7 @@ def _no_z_scores(values: np.ndarray, below: float) -> tuple[str, str] | None:
 
 
 def _logarithms(sample: np.ndarray) -> bool | None:
-    """Whether one sample's values are logarithms, by how far the largest is above the others; None if too few genes say."""
+    """Whether one sample's values are logarithms, by how far the largest is above the others; None with too few genes."""
     positive = sample[np.isfinite(sample) & (sample > 0)]
     if np.isfinite(sample).sum() < _ENOUGH_GENES or len(positive) < _ENOUGH_GENES / 5:
         return None
@@ -196,7 +196,7 @@ def _no_log2_tpm(values: np.ndarray) -> tuple[str, str] | None:
 
 
 def _of_counts(logarithms: np.ndarray, base: float) -> bool:
-    """Whether the small values were whole numbers before the logarithm (those of four decimals can be told)."""
+    """Whether the small values were whole numbers before the logarithm (four decimals are enough to tell)."""
     small = logarithms[(logarithms > 0.5) & (logarithms < math.log(20, base))]
     numbers = np.expm1(small * math.log(base))
     return len(small) > 100 and float((np.abs(numbers - np.round(numbers)) < 0.02).mean()) > 0.9
@@ -221,7 +221,7 @@ def _no_linear(values: np.ndarray, unit: str) -> tuple[str, str] | None:
         found = f"samples add up to {np.median(sums):.3g}, where TPM make a million"
         return f"{found}: FPKM?", "declare fpkm, which scales each sample to a million"
     million = len(values) >= _ENOUGH_GENES and len(sums) > 2 and np.allclose(sums, 1e6, rtol=0.02)
-    if unit == "counts" and million and len(set(sums)) > 1:  # not drawn down to a million reads
+    if unit == "counts" and million and len(set(sums)) > 1:  # not downsampled to a million reads
         return (
             "every sample adds up to about a million: these look like TPM",
             "declare tpm",

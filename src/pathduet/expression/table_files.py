@@ -1,4 +1,4 @@
-"""Files with one cohort's expression, read as they are: genes, samples, numbers, and every cell that is no number."""
+"""Files with one cohort's expression, read unchanged: genes, samples, numbers, and every non-numeric cell."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 #: Column names that hold the gene; the first one present is used, the others are ignored.
 GENE_COLUMNS = ("gene_symbol", "gene_name", "ensembl_id", "entrez_id", "gene_id")
-#: Cells of one kind that an error lists.
+#: Most cells of one kind that an error lists.
 SHOWN = 20
 _TEXT = (".tsv", ".txt", ".tab", ".csv", ".gct", ".cct")
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
-#: What HTSeq and STAR count beside genes.
+#: Summary rows of HTSeq and STAR.
 _SUMMARY_ROW = re.compile(r"__\w+|N_(unmapped|multimapping|noFeature|ambiguous)")
-#: What Excel makes of MARCH1, SEPT2, DEC1: 1-Mar, Mar-01, 01.03.2021, 2021-03-01.
+#: Dates that Excel makes of MARCH1, SEPT2, DEC1: 1-Mar, Mar-01, 01.03.2021, 2021-03-01.
 _DATE = re.compile(
     r"\d{1,2}-[A-Z][a-z]{2}(-\d{2,4})?|[A-Z][a-z]{2}-\d{1,2}|\d{4}-\d\d-\d\d( 00:00:00)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}"
 )
@@ -38,9 +38,9 @@ _DAY = re.compile(r"3[6-9]\d{3}|4\d{4}|5[0-4]\d{3}")
 
 @dataclass
 class RawTable:
-    """What a file holds, before it is judged: gene of each row, sample of each column, numbers.
+    """Contents of a file before any check: gene of each row, sample of each column, numbers.
 
-    Rows that are no gene's have an empty one and no numbers.
+    Rows without a gene have an empty gene and no numbers.
     """
 
     genes: list[str]
@@ -53,7 +53,7 @@ class RawTable:
 
 
 def read_raw(path: Path) -> RawTable:
-    """Read a file by its ending."""
+    """Read a file by its extension."""
     if path.name.lower().endswith(".h5ad"):
         raw = _read_h5ad(_there(path))
     else:
@@ -64,10 +64,11 @@ def read_raw(path: Path) -> RawTable:
 
 
 def read_table(path: Path) -> tuple[list[str], pd.DataFrame, int]:
-    """Read a matrix of genes and samples as it stands in a file of text, a workbook or Parquet.
+    """Read a matrix of genes and samples unchanged from a text file, a workbook or Parquet.
 
-    Text is UTF-8, or UTF-16 with its mark, gzipped or not, with tabs, commas or semicolons between cells (what the header has
-    most of); in a file with semicolons, numbers may have decimal commas. GCT 1.2 is text with two lines before its header.
+    Text is UTF-8, or UTF-16 with a byte-order mark, gzipped or not, with tabs, commas or semicolons between cells (the most
+    frequent in the header); in a file with semicolons, numbers may have decimal commas. GCT 1.2 is text with two lines before
+    its header.
 
     Returns
     -------
@@ -110,7 +111,7 @@ def read_table(path: Path) -> tuple[list[str], pd.DataFrame, int]:
             raise InputError.of(f"expression table {path.name}", "unknown kind of file", advice)
     except (InputError, MemoryError):
         raise
-    # gzip, the parsers of text and Parquet's reader raise of every kind on a damaged file
+    # gzip, the text parsers and the Parquet reader raise all kinds of errors on a damaged file
     except Exception as error:
         found = f"cannot be read ({type(error).__name__}: {str(error).strip()})"
         advice = "check that the file is complete, and that every row has as many cells as the header"
@@ -170,7 +171,7 @@ def _read_text(path: Path) -> tuple[list[str], pd.DataFrame, int]:
             [cell.strip() for cell in next(csv.reader([text], delimiter=separator), [])]
             for text in (line, second)
         )
-        # a gene's zeros have no comma: the rows below tell
+        # a gene's zeros have no comma: check the rows below
         comma = separator == ";" and any(
             _DECIMAL_COMMA.fullmatch(cell.strip(' "\r\n'))
             for text in (second, *islice(handle, 200))
@@ -192,7 +193,7 @@ def _read_text(path: Path) -> tuple[list[str], pd.DataFrame, int]:
 
 
 class _Checked(TextIOBase):
-    """Text for pandas, which would end a cell at a NUL byte without a word."""
+    """Text for pandas, which would silently end a cell at a NUL byte."""
 
     def __init__(self, text: TextIO) -> None:
         self.text = text
@@ -216,7 +217,7 @@ def _read_h5ad(path: Path) -> RawTable:
         values = values.T.astype(np.float64)
     except MemoryError:
         raise
-    # HDF5 and its readers raise of every kind on other files
+    # HDF5 and its readers raise all kinds of errors on other files
     except Exception as error:
         found = f"no AnnData file with samples, genes and numbers ({type(error).__name__}: {error})"
         raise InputError.of(path.name, found, "write it with AnnData.write_h5ad") from error
@@ -250,7 +251,7 @@ def _gene_column(header: list[str], name: str) -> int:
 
 
 def _leave_out_no_genes(raw: RawTable) -> None:
-    """Take gene and numbers from rows that are no gene's: counters' summaries, and genes that Excel took for dates.
+    """Clear gene and numbers of rows that are not genes: counters' summaries, and symbols that Excel read as dates.
 
     Where genes are symbols, a number of the years 2000 to 2049, in days since 1900, is such a date unless it is an Entrez id.
     """
@@ -275,7 +276,7 @@ def _leave_out_no_genes(raw: RawTable) -> None:
 def from_frame(
     frame: pd.DataFrame, header: list[str], gene_column: int, name: str, first_row: int
 ) -> RawTable:
-    """Split a frame with numbered columns into genes and numbers, noting every cell that is no number."""
+    """Split a frame with numbered columns into genes and numbers, recording every non-numeric cell."""
     import pandas as pd
 
     columns = [i for i, title in enumerate(header) if title not in GENE_COLUMNS]

@@ -32,12 +32,12 @@ class ExpressionTable:
         float64; index gene symbols (Ensembl ids where no symbol is known), columns sample ids, both unique
         and sorted.
     samples : pandas.DataFrame
-        Index sample id (as the columns of `values`): `patient_id`, `slide_id` ("" if the sample stands for
+        Index sample id (as the columns of `values`): `patient_id`, `slide_id` ("" if the sample represents
         the patient).
     counts : dict of str to int
         What was read, left out and merged.
     warnings : tuple of str
-        What the user should know.
+        Notes for the user.
     """
 
     cohort: str
@@ -56,28 +56,28 @@ def read_expression(
 ) -> ExpressionTable:
     """Read and check one expression table.
 
-    Genes that miss a value in any sample are dropped and counted. Rows of one gene are merged: their sum for
-    counts, TPM and FPKM, their mean for log2 and z-scored values. Ensembl ids (without version) and Entrez ids become
-    symbols where ``presets/genesets/identifiers.tsv.gz`` knows one; so do former and newer symbols and aliases.
+    Genes with a missing value in any sample are dropped and counted. Rows of one gene are merged: their sum
+    for counts, TPM and FPKM, their mean for log2 and z-scored values. Ensembl ids (without version) and Entrez ids
+    become symbols where ``presets/genesets/identifiers.tsv.gz`` has one; so do former and newer symbols and aliases.
 
     Parameters
     ----------
     path : path
         Text, ``.xlsx`` or ``.parquet`` (:func:`pathduet.expression.table_files.read_table`) with genes in rows, one column named
-        as in ``table_files.GENE_COLUMNS``, and one column a sample; or ``.h5ad`` with samples in obs and genes in var (var
-        names, or ``var["gene_symbol"]``), where ``obs["patient_id"]`` and ``obs["slide_id"]`` map the samples.
+        as in ``table_files.GENE_COLUMNS``, and one column per sample; or ``.h5ad`` with samples in obs and genes in var
+        (var names, or ``var["gene_symbol"]``), where ``obs["patient_id"]`` and ``obs["slide_id"]`` map the samples.
     unit : str
-        What the numbers are; one of ``table_checks.UNITS``.
+        Unit of the numbers; one of ``table_checks.UNITS``.
     cohort : str
         Name of the cohort.
     sample_sheet : path, optional
         TSV with `sample_id`, `patient_id` and optionally `slide_id`; samples of the table that it does not
-        name are left out and counted. Without it, sample ids patient ids.
+        name are left out and counted. Without it, sample ids are patient ids.
 
     Raises
     ------
     InputError
-        Listing everything wrong with the table: its form, samples twice, cells that are no numbers, values
+        Lists everything wrong with the table: its form, duplicate samples, non-numeric cells, values
         that the unit forbids or that look like another unit.
     """
     path = Path(path)

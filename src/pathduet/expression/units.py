@@ -1,4 +1,4 @@
-"""From the unit a table was declared in to log2(TPM + 1)."""
+"""Conversion from a table's declared unit to log2(TPM + 1)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathduet.expression.tables import ExpressionTable
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Tables with fewer genes can hardly be whole transcriptomes, whose sum the renormalisation relies on.
+#: Tables with fewer genes are hardly whole transcriptomes, whose sum the renormalisation needs.
 _WHOLE_TRANSCRIPTOME = 5000
 
 
@@ -27,7 +27,7 @@ def to_log2(table: ExpressionTable) -> tuple[pd.DataFrame, list[str]]:
     tpm         log2(TPM + 1)
     fpkm        log2(TPM + 1), with TPM = 1e6 FPKM / sum of the sample's FPKM (Li & Dewey 2011)
     log2_tpm    unchanged
-    zscore      unchanged, with a warning: the scale is gone
+    zscore      unchanged, with a warning: the scale is lost
     =========== ==================================================================================
 
     Parameters
@@ -38,7 +38,7 @@ def to_log2(table: ExpressionTable) -> tuple[pd.DataFrame, list[str]]:
     Returns
     -------
     tuple of (pandas.DataFrame, list of str)
-        Values (genes, samples), and what the user should know about the conversion.
+        Values (genes, samples), and notes on the conversion for the user.
     """
     values, warnings = table.values, []
     if table.unit == "counts":

@@ -1,4 +1,4 @@
-"""One loss a file; each takes logits (slides, outputs) or gradients and returns a scalar, lower = better."""
+"""One loss per file; takes logits (slides, outputs) or gradients and returns a scalar, lower = better."""
 
 from pathduet.losses.cgc import coordinate_gradients
 from pathduet.losses.class_weights import class_weights

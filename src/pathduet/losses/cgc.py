@@ -1,8 +1,8 @@
 """Confidence-guided gradient coordination (CGC): equation 6 and figure 3 of the paper, for any number of subspaces.
 
 The classifier's weight has one block per subspace, of the same shape, so the cosine of their gradients is
-defined. Where they conflict, the gradient of the less confident subspace loses its component along the other's. Of more than
-two, each loses its component along every more confident one that it conflicts with.
+defined. Where they conflict, the gradient of the less confident subspace loses its component along the other's. Among more
+than two, each loses its component along every more confident gradient that it conflicts with.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-#: Of a direction, what is left after others were taken out of it is rounding below this share of it.
+#: What remains of a direction after removing others counts as rounding error below this share of it.
 _ROUNDING = 1e-5
 
 
@@ -25,21 +25,21 @@ def coordinate_gradients(
     Parameters
     ----------
     gradients : sequence of Tensor
-        One a subspace, all of the same shape.
+        One per subspace, all of the same shape.
     confidences : sequence of float or Tensor
-        Batch sum of the probability that each subspace alone gives to what was observed; a tensor of one probability a
-        sample is added up.
+        Batch sum of the probability that each subspace alone gives to the observed outcome; a tensor of one
+        probability per sample is summed.
     times : int
-        2: the component along the other is taken away twice, so the gradient is reflected: of two, the cosine changes
-        its sign and the norm stays.
+        2: the component along the other is subtracted twice, which reflects the gradient: with two gradients, the
+        cosine changes its sign and the norm stays.
 
     Returns
     -------
     list of Tensor
-        The gradients; each untouched if its cosine with those of higher confidence is at least 0 (which it counts as
-        where one is zero). Equal confidences leave each other alone (eq. 6 has no case for that). What is taken away is
-        the component in the span of the conflicting ones, and of those that come into conflict by that: afterwards, no
-        cosine with a more confident gradient, as it was given, is below 0. The inputs are not changed.
+        The gradients; each unchanged if its cosine with those of higher confidence is at least 0 (a zero gradient never
+        conflicts). Gradients of equal confidence do not change each other (eq. 6 has no such case). The component
+        removed is that in the span of the conflicting gradients, and of those that conflict as a result: afterwards, no
+        cosine with a more confident input gradient is below 0. The inputs are not changed.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def coordinate_gradients(
     sure = torch.stack([_total(confidence, like) for confidence in confidences])
     from_surest = torch.argsort(sure, descending=True, stable=True)
     ranked = torch.stack(list(gradients))[from_surest]
-    surer = sure[from_surest] > sure.unsqueeze(1)  # (K, K): of each gradient, which of `ranked` are surer
+    surer = sure[from_surest] > sure.unsqueeze(1)  # (K, K): for each gradient, which of `ranked` are surer
     return [_coordinated(*pair, ranked, times) for pair in zip(gradients, surer, strict=True)]
 
 
@@ -72,7 +72,7 @@ def coordinate_classifier(
 ) -> Tensor:
     """Coordinate the blocks of a classifier's gradient (outputs, K c) in place; return (bool) whether any two were in conflict.
 
-    `by_row`: each output's row for itself, as the authors' public code does.
+    `by_row`: each output's row separately, as in the authors' public code.
     """
     conflicts = []
     for part in gradient.split(1 if by_row else len(gradient)):
@@ -89,7 +89,7 @@ def any_conflict(gradients: Sequence[Tensor]) -> Tensor:
 
 
 def in_conflict(one: Tensor, other: Tensor) -> Tensor:
-    """Return (bool) whether the cosine of two gradients of the same shape is below 0; it is not where one of them is zero."""
+    """Return (bool) whether the cosine of two gradients of the same shape is below 0; False if one of them is zero."""
     # The sign of a product of tiny (or huge) gradients would be lost to underflow (or overflow). 0 / 0 is not below 0.
     return (one / one.abs().max() * (other / other.abs().max())).sum() < 0
 
@@ -97,9 +97,9 @@ def in_conflict(one: Tensor, other: Tensor) -> Tensor:
 def _coordinated(gradient: Tensor, surer: Tensor, ranked: Tensor, times: int) -> Tensor:
     """Return the gradient without its component along those of `ranked` (the surest first) that are `surer` and that it conflicts with.
 
-    All cases are computed and one is taken: to ask a GPU which one would mean to wait for it.
+    Computes all cases and selects one: branching on a value on a GPU would wait for it.
     """
-    taken: list[tuple[Tensor, Tensor]] = []  # direction, whether it was taken out
+    taken: list[tuple[Tensor, Tensor]] = []  # direction, whether it was removed
     for _ in range(len(ranked) - 1):
         conflicting = surer & torch.stack([in_conflict(gradient, other) for other in ranked])
         at = conflicting.int().argmax()
@@ -122,7 +122,7 @@ def _without_component(gradient: Tensor, along: Tensor, times: int) -> Tensor:
 
 
 def subspace_logits(representation: Tensor, weight: Tensor, bias: Tensor, subspaces: int) -> list[Tensor]:
-    """Return what each subspace's block of a linear classifier says alone, with its share of the bias.
+    """Return the logits of each subspace's block of a linear classifier, with its share of the bias.
 
     Parameters
     ----------

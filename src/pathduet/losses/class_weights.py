@@ -1,4 +1,4 @@
-"""Weights of classes against their different frequency."""
+"""Class weights that balance unequal class frequencies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def class_weights(labels: Sequence[int], classes: int) -> Tensor:
-    """Return weights (K,) inverse to how often each class occurs, with mean 1 over the samples; 0 for absent ones."""
+    """Return weights (K,), inverse to class frequency, with mean 1 over the samples; 0 for absent classes."""
     counts = torch.bincount(torch.tensor(labels), minlength=classes).float()
     present = counts > 0
     return torch.where(present, len(labels) / (present.sum() * counts.clamp(min=1)), torch.zeros_like(counts))

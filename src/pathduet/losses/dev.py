@@ -17,18 +17,18 @@ def cross_scale_similarity(
 ) -> Tensor:
     """Return C_ii (B,): how alike a slide's gene-to-histology attention is at the two magnifications.
 
-    The cosine of the two attention rows, averaged over heads and genes: in [0, 1] whatever the number of genes and keys. Only the
+    The cosine of the two attention rows, averaged over heads and genes: in [0, 1] for any number of genes and keys. Only the
     diagonal of C is ever computed.
 
     Parameters
     ----------
     attention_10x, attention_20x : Tensor
-        (B, heads, G, keys), rows summing to one; the same genes and as many keys at both. Half precision is computed
-        with as float32.
+        (B, heads, G, keys), rows summing to one; the same genes and as many keys at both. Half precision is
+        converted to float32.
     gene_mask : Tensor, optional
-        (G,) or (B, G) bool, True where a gene token counts. A slide of which none counts has similarity 0.
+        (G,) or (B, G) bool, True where a gene token counts. A slide without any has similarity 0.
     centred : bool
-        Pearson's correlation in place of the cosine, in [-1, 1]: uniform attention, whose cosine with anything is high, has 0.
+        Pearson's correlation instead of the cosine, in [-1, 1]: uniform attention, whose cosine with anything is high, has 0.
 
     Raises
     ------
@@ -74,8 +74,8 @@ def dev_loss(
 
     References
     ----------
-    Equation 7 of the paper. Of rows that sum to one, the plain product A(10x) . A(20x) is of the order of 1 / keys, and its variance of the
-    order of 1e-10 with 144 keys; the cosine has no such scale, so that one lambda serves any number of keys and genes.
+    Equation 7 of the paper. For rows that sum to one, the plain product A(10x) . A(20x) is of the order of 1 / keys, and its variance of
+    the order of 1e-10 with 144 keys; the cosine has no such scale, so one lambda serves any number of keys and genes.
     """
     similarity = cross_scale_similarity(attention_10x, attention_20x, gene_mask)
     return weight * similarity.var(unbiased=False)
@@ -86,15 +86,15 @@ def level_loss(
 ) -> Tensor:
     """Return `weight` times the mean over the batch of 1 - correlation of the two magnifications' attention.
 
-    What equation 7 leaves out and figure 4 of the paper shows: that both magnifications look at the same places, not merely that slides differ
-    little in how far they do.
+    Adds what equation 7 leaves out and figure 4 of the paper shows: both magnifications attend to the same places. Equation 7
+    only makes this similarity vary little between slides.
 
     Parameters
     ----------
     attention_10x, attention_20x, gene_mask
         See :func:`cross_scale_similarity`.
     weight : float
-        Of the term.
+        Weight of the term.
 
     Returns
     -------

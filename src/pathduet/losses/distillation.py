@@ -14,7 +14,7 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
     Parameters
     ----------
     student_logits, teacher_logits : Tensor
-        (B, K). The teacher's get no gradient. Half precision is computed with as float32.
+        (B, K). The teacher's get no gradient. Half precision is converted to float32.
     temperature : float
         tau, on both sides; above 0.
 
@@ -44,8 +44,8 @@ def hazard_distillation_loss(
 ) -> Tensor:
     """Return tau^2 times the KL divergence of softened hazards, summed over the intervals, batch mean.
 
-    Hazards are no distribution over the intervals, so a softmax over them would compare nothing: each is a
-    Bernoulli probability of its own, sigmoid(logit / tau), and the divergences of independent Bernoulli
+    Hazards are not a distribution over the intervals, so a softmax over them would be meaningless: each is a
+    separate Bernoulli probability, sigmoid(logit / tau), and the divergences of independent Bernoulli
     variables add up.
 
     Parameters

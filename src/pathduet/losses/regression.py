@@ -1,7 +1,7 @@
 """Regression of a z-score: the Gaussian likelihood with unit variance, and the divergence of two such predictions.
 
 With one variance for all, minus the log-likelihood is half the squared error, up to a constant. The constant is left out, so
-that the density of a prediction that hits is 1.
+that the density of an exact prediction is 1.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathduet.models.precision import at_least_float32
 
 
 def log_density(prediction: Tensor, value: Tensor) -> Tensor:
-    """Return minus half the squared error, elementwise: at most 0. Half precision is computed with as float32."""
+    """Return minus half the squared error, elementwise: at most 0. Half precision is converted to float32."""
     return -(at_least_float32(prediction) - value).square() / 2
 
 
 def squared_error(prediction: Tensor, value: Tensor) -> Tensor:
-    """Return half the squared error, batch mean: the negative log-likelihood but for a constant.
+    """Return half the squared error, batch mean: the negative log-likelihood up to a constant.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def squared_error(prediction: Tensor, value: Tensor) -> Tensor:
 def regression_distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the KL divergence of two Gaussians of unit variance, batch mean: half the squared difference of their means.
 
-    A temperature would change nothing: tau squared times the divergence of means that were divided by tau is the same.
+    A temperature would change nothing: tau squared times the divergence of means divided by tau is the same.
 
     Parameters
     ----------

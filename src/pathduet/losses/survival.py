@@ -44,12 +44,12 @@ def log_likelihood(logits: Tensor, bin: Tensor, event: Tensor) -> Tensor:
 
 
 def survival_nll(logits: Tensor, bin: Tensor, event: Tensor) -> Tensor:
-    """Return the batch mean of the negative log-likelihood of what was observed (eq. 17).
+    """Return the batch mean of the negative log-likelihood of the observed outcomes (eq. 17).
 
     Parameters
     ----------
     logits : Tensor
-        (B, K) logits of the hazards, one an interval. Half precision is computed with as float32.
+        (B, K) logits of the hazards, one per interval. Half precision is converted to float32.
     bin : Tensor
         (B,) whole numbers in [0, K): interval of the event or of the last visit.
     event : Tensor
@@ -63,12 +63,12 @@ def survival_nll(logits: Tensor, bin: Tensor, event: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If the shapes do not fit, a bin is outside [0, K) or no whole number, or an event is neither 0 nor 1.
+        If the shapes do not fit, a bin is outside [0, K) or not whole, or an event is neither 0 nor 1.
 
     Notes
     -----
-    Event in interval t: S(t-1) h(t); censored in it: S(t), that is, t was outlived. No extra weight for uncensored
-    patients (the alpha of some implementations is 0).
+    Event in interval t: S(t-1) h(t); censored in it: S(t), that is, the patient outlived t. No extra weight for
+    uncensored patients (the alpha of some implementations is 0).
 
     References
     ----------
@@ -94,7 +94,7 @@ def _check_shapes(logits: Tensor, bin: Tensor, event: Tensor) -> None:
 
 
 def survival_curve(hazards: Tensor) -> Tensor:
-    """Return S(t), (..., K), the probability to outlive each interval, from hazards (..., K) in [0, 1]."""
+    """Return S(t), (..., K), the probability of outliving each interval, from hazards (..., K) in [0, 1]."""
     return (1 - hazards).cumprod(dim=-1)
 
 
@@ -114,6 +114,6 @@ def survival_risk(logits: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (B,), or (...), in [-K, 0]. Higher = the event comes earlier: minus the expected number of intervals that are outlived.
+        (B,), or (...), in [-K, 0]. Higher = the event comes earlier: minus the expected number of intervals survived.
     """
     return risk_from_hazards(logits.sigmoid())

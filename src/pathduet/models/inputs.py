@@ -1,4 +1,4 @@
-"""What a network reads of a batch, and what it answers: the one interface of every model of the comparison."""
+"""Input and output of a network: the interface shared by all models of the comparison."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """What data and task say about a network's shape.
+    """Sizes of a network that data and task determine.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class NetworkSizes:
     outputs : int
         Classes, survival intervals, or 1.
     magnifications : tuple of str
-        Those of the patches that it is given; empty if the model does not read slides.
+        Magnifications of its patches; empty if the model does not read slides.
     """
 
     feature_dim: int
@@ -55,7 +55,7 @@ class NetworkSizes:
 
 
 class Answer(NamedTuple):
-    """What a model of the comparison answers.
+    """Output of a model of the comparison.
 
     Attributes
     ----------
@@ -64,10 +64,10 @@ class Answer(NamedTuple):
     representation : Tensor
         (B, r), what the last linear layer reads.
     auxiliary : dict of str to Tensor
-        Scalar losses of the model's own (alignment, reconstruction), weighted, added to the task's loss in training;
+        The model's own scalar losses (alignment, reconstruction), weighted, added to the task's loss in training;
         empty in evaluation.
     paired_logits : Tensor, optional
-        (B, outputs), in training only: what an imputing model says with the real expression. The task's loss on the slides that have any
+        (B, outputs), in training only: an imputing model's logits with the real expression. The task's loss on the slides that have any
         is added.
     """
 
@@ -96,10 +96,10 @@ class SlideConfig:
     Attributes
     ----------
     magnifications : tuple of str
-        Which ones are read.
+        Magnifications that are read.
     experts : bool
-        A network of its own for each magnification, their predictions averaged, as the method has two experts; else both are read as one bag
-        of tokens (SML attends to each apart).
+        One network per magnification, predictions averaged, like the method's two experts; else both are read as one bag
+        of tokens (SML attends to each separately).
     """
 
     magnifications: tuple[str, ...] = ("10x", "20x")
@@ -113,8 +113,8 @@ class BagConfig(SlideConfig):
     Attributes
     ----------
     patch_start : str
-        Where the map from features to tokens starts: ``principal`` (the training features' principal axes) or ``random``;
-        the better of both on phantoms kept for tuning (docs/results/comparison.md).
+        Initial map from features to tokens: ``principal`` (the training features' principal axes) or ``random``;
+        the better of the two on phantoms kept for tuning (docs/results/comparison.md).
     """
 
     patch_start: str = "principal"
@@ -130,9 +130,9 @@ class Bag(nn.Module):
     width : int
         Width of a token.
     magnifications : tuple of str
-        Which ones are read, e.g. ``("10x", "20x")``.
+        Magnifications that are read, e.g. ``("10x", "20x")``.
     start : str
-        Where training starts their maps, see :class:`~pathduet.models.method.patch_tokens.PatchTokens`.
+        Their maps' initial weights, see :class:`~pathduet.models.method.patch_tokens.PatchTokens`.
     """
 
     def __init__(

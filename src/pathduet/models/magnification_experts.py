@@ -1,7 +1,7 @@
-"""A network that others proposed, once a magnification: two experts, as the method has them.
+"""A baseline network for each magnification: two experts, like the method's.
 
-Averaging two experts is worth more than most of what tells the models of a comparison apart, so that a table in which one model
-has two experts and the others one head compares the experts.
+Averaging two experts gains more than most differences between the models of a comparison, so a table in which one model
+has two experts and the others one head would compare the experts.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathduet.models.inputs import Answer, Inputs
 
 
 class MagnificationExperts(nn.Module):
-    """Networks that share nothing, each of which reads one magnification.
+    """Networks that share no weights and read one magnification each.
 
-    Their losses are added up in training; what they predict is averaged (:meth:`pathduet.training.task_targets.ClassTarget.averaged`).
+    Their losses are added up in training; their predictions are averaged
+    (:meth:`pathduet.training.task_targets.ClassTarget.averaged`).
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class MagnificationExperts(nn.Module):
 
 
 def experts_of(network: nn.Module) -> dict[str, nn.Module]:
-    """Return a network's experts by magnification; a network that has none is one, without a magnification."""
+    """Return a network's experts by magnification; without any, the network is one, without magnification."""
     return dict(network.experts.items()) if isinstance(network, MagnificationExperts) else {"": network}
 
 

@@ -1,4 +1,4 @@
-"""Settings of a network that others proposed: what a configuration or a trained model's record says, completed and checked."""
+"""Settings of a baseline from a configuration or a trained model's record, completed and checked."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathduet.models.method.config import MAGNIFICATIONS, PATCH_STARTS
 
 
 def network_settings(model: Model, changes: Mapping[str, Any] | None = None) -> Any:
-    """Return a model's settings: its defaults with `changes` laid over them.
+    """Return a model's settings: its defaults with `changes` applied.
 
-    The same call makes settings of what a configuration says and of what ``dataclasses.asdict`` recorded: lists
+    The same call reads a configuration's settings and those that ``dataclasses.asdict`` recorded: lists
     become tuples, and `gene_groups` given as a file become the groups in it, so that a trained model does not need the file.
 
     Parameters
     ----------
     model : Model
-        Of the catalogue.
+        Entry of the catalogue.
     changes : mapping, optional
         Setting to value.
 
@@ -34,7 +34,7 @@ def network_settings(model: Model, changes: Mapping[str, Any] | None = None) -> 
     Raises
     ------
     InputError
-        If a setting is unknown, or a value cannot be.
+        If a setting is unknown or a value invalid.
     """
     config = model.load_settings()
     assert config is not None, f"{model.name} has no settings"

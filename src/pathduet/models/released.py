@@ -2,7 +2,7 @@
 
 Where that code departs from the paper's equations, these networks follow it:
 
-- genes: a self-normalising network turns a subspace's vector into c numbers, which stand at all N positions of the
+- genes: a self-normalising network turns a subspace's vector into c numbers, which fill all N positions of the
   query map, so every query is the same;
 - attention carries a learned position bias (a small network over log-scaled distances between every query and
   every moved key, as in Swin Transformer V2): most of a step's time and memory;
@@ -48,7 +48,7 @@ _SWITCHES = {
 
 @dataclass(frozen=True)
 class ReleasedConfig(ModelConfig):
-    """Shape of these networks: the configuration's ``model``, but for what the public code does in one way only.
+    """Shape of these networks: the configuration's ``model``, without choices that the public code lacks.
 
     Attributes
     ----------
@@ -173,7 +173,7 @@ class ReleasedFusion(nn.Module):
         need_selection: bool = False,
         need_attention: bool = True,
     ) -> FusionOutput:
-        """Return X_R for patch tokens (B, N, c), as each branch reads them, and gene vectors (B, 1, c); the masks have nothing to hide."""
+        """Return X_R for patch tokens (B, N, c), as each branch reads them, and gene vectors (B, 1, c); `masks` are not used."""
         deformed = {
             s: block(genes[s].expand(-1, patches[s].shape[1], -1), patches[s])
             for s, block in self.deformation.items()
@@ -193,7 +193,7 @@ class ReleasedFusion(nn.Module):
 class ReleasedTeacher(Teacher):
     """The teacher of the public code; see :class:`Teacher` for parameters and results.
 
-    Its attention to the histology is (B, heads, N, keys): one row a position of the query map, not a gene.
+    Its attention to the histology is (B, heads, N, keys): one row per query position, not per gene.
     """
 
     def __init__(self, config: ModelConfig, feature_dim: int, genes: Mapping[str, int], outputs: int) -> None:
@@ -213,14 +213,14 @@ class ReleasedAggregation(TokenAggregation):
         self.deformation = BiasedDeformableAttention(config)
 
     def neighbor_counts(self, repeats: Tensor | None) -> int | Tensor:
-        """Return the configured number whatever the copies."""
+        """Return the configured number, regardless of copies."""
         return self.neighbors
 
 
 class ReleasedStudent(Student):
     """The student of the public code; see :class:`Student` for parameters and results.
 
-    Its prototypes keep the order of their cluster scores: none is learned.
+    Its prototypes keep the order of their cluster scores: no order is learned.
     """
 
     def __init__(self, config: ModelConfig, feature_dim: int, outputs: int) -> None:

@@ -1,4 +1,4 @@
-"""Self-normalising networks on gene vectors: one for all genes, or one a subspace, fused by an MLP.
+"""Self-normalising networks on gene vectors: one for all genes, or one per subspace, fused by an MLP.
 
 Klambauer et al., Self-Normalizing Neural Networks, NeurIPS 2017: SELU activations, alpha dropout, weights drawn
 with variance 1 / fan-in, so that activations keep mean 0 and variance 1 from layer to layer. The paper uses it as
@@ -50,7 +50,7 @@ def snn_branch(inputs: int, config: SnnConfig) -> nn.Sequential:
 
 
 class SnnEncoder(nn.Module):
-    """One branch a gene vector; several are concatenated and fused by one more SELU layer.
+    """One branch per gene vector; several are concatenated and fused by one more SELU layer.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class SnnEncoder(nn.Module):
             self.fusion = nn.Sequential(joined, nn.SELU(), nn.AlphaDropout(config.dropout))
 
     def represent(self, vectors: Sequence[Tensor]) -> Tensor:
-        """Return (B, hidden[-1]) of one (B, genes) tensor a branch."""
+        """Return (B, hidden[-1]) from one (B, genes) tensor per branch."""
         if len(vectors) != len(self.branches):
             raise ValueError(f"{len(vectors)} gene vectors for {len(self.branches)} branches")
         hidden = [branch(vector) for branch, vector in zip(self.branches, vectors)]
@@ -102,6 +102,6 @@ class Snn(SnnEncoder):
         self.head = _lecun_normal(nn.Linear(self.width, outputs))
 
     def forward(self, vectors: Sequence[Tensor]) -> Tensor:
-        """Return logits (B, outputs) from one (B, genes) tensor a branch."""
+        """Return logits (B, outputs) from one (B, genes) tensor per branch."""
         logits: Tensor = self.head(self.represent(vectors))
         return logits

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 class TilePrototypes(nn.Module):
     """Features (B, N, d) to weight, mean and diagonal variance of each prototype's component, (B, K, 1 + 2 d).
 
-    One step of expectation maximisation from equal weights, the prototypes as means and variance 1, which also are the prior, of
-    as much weight as one tile: a prototype that no tile is close to keeps its place. Nothing here is learned by gradients.
+    One step of expectation maximisation from equal weights, the prototypes as means and variance 1. These are also the prior,
+    which weighs as much as one tile: a prototype with no tile nearby keeps its place. Nothing is learned by gradients.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class TilePrototypes(nn.Module):
 
     @torch.no_grad()
     def fit(self, tiles: Tensor) -> None:
-        """Take mean, standard deviation and k-means' centres of the training part's tiles (n, d); fewer tiles than prototypes are repeated."""
+        """Set mean, standard deviation and k-means centres from the training part's tiles (n, d); fewer tiles than prototypes are repeated."""
         from scipy.cluster.vq import kmeans2
 
         sd = tiles.std(dim=0)

@@ -1,4 +1,4 @@
-"""Training and inference: losses, gradient coordination, the trainer, and runs from artifacts to artifacts."""
+"""Training and inference: losses, gradient coordination, the trainer, and runs on earlier steps' artifacts."""
 
 from typing import TYPE_CHECKING, Any
 

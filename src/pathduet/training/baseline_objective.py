@@ -1,4 +1,4 @@
-"""What every model of the comparison is trained for: the task's loss, and the model's own beside it."""
+"""Training objective of the models of the comparison: the task's loss plus the model's own losses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathduet.training.task_targets import TaskTarget
 
 @dataclass
 class BaselineObjective:
-    """Task loss of the answers a baseline gives, plus its auxiliary losses; an ``Objective`` for ``trainer.fit``.
+    """Task loss of a baseline's outputs plus its auxiliary losses; an ``Objective`` for ``loop.fit``.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class BaselineObjective:
     _confidence: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        """Return the loss of a batch; several experts' are added up."""
+        """Return the loss of a batch, summed over experts."""
         parts: dict[str, Tensor] = {}
         probabilities = []
         experts = experts_of(model)

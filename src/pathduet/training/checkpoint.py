@@ -1,7 +1,7 @@
-"""The state of an unfinished training, so that going on gives the same weights as never having stopped.
+"""The state of an unfinished training; resuming gives the same weights as an uninterrupted training.
 
 Plain safetensors (no pickle): the network's tensors, AdamW's moments and the random generators' states, with the key
-and the history as JSON beside them. The schedule and the batch order are functions of the step and the epoch.
+and the history as JSON metadata. The schedule and the batch order are functions of the step and the epoch.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path | None, key: str, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> History:
-    """Restore what :func:`save_checkpoint` wrote and return its history; [] if there is none of this key, or no whole one."""
+    """Restore what :func:`save_checkpoint` wrote and return its history; [] if none has this key, or the file is damaged."""
     if path is None or not path.is_file() or not recorded(path) or is_damaged(path):
         return []
     from safetensors import safe_open

@@ -1,4 +1,4 @@
-"""How a network is trained; recorded with every model."""
+"""Training settings; recorded with every model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TrainingConfig:
     epochs : int
         Passes over the training part; the last epoch is the model (nothing is chosen on the test part).
     min_steps : int
-        Where `epochs` make fewer steps than these, more epochs: a small cohort's network is not left short of steps.
+        Fewest steps: where `epochs` give fewer, more epochs are trained (small cohorts).
     batch_size : int
         Slides per step.
     accumulation : int
@@ -28,7 +28,7 @@ class TrainingConfig:
     learning_rate : float
         Peak of the schedule.
     weight_decay : float
-        AdamW's, on matrices only (biases and norms are left alone).
+        AdamW's, on matrices only (not on biases and norms).
     warmup_fraction : float
         Share of all steps with a linearly rising learning rate; a cosine to zero follows.
     clip_norm : float
@@ -39,7 +39,7 @@ class TrainingConfig:
         Confidence-guided gradient coordination (eq. 6); teacher only.
     cgc_scope : str
         Whose gradients: ``classifier`` (the subspaces' blocks of each expert's classifier, which share nothing) or ``shared`` (the patch
-        tokens' parameters, which all branches read).
+        tokens' parameters, which all branches share).
     igc : bool
         Inter-magnification consistency, the DEV loss (eq. 7); teacher only.
     lambda_dev : float
@@ -47,8 +47,8 @@ class TrainingConfig:
     lambda_level : float
         Weight of 1 - correlation of the two magnifications' attention, which eq. 7 does not have; 0 = without.
     inner_folds : int
-        Parts of the training part, by patient, that as many teachers are not trained on but asked about; 0 = the fold's own teacher is asked
-        about slides whose labels it knows by heart; distilled only.
+        Parts of the training part, by patient: each has a teacher trained without it that predicts it. 0 = the fold's own teacher predicts
+        its training slides, whose labels it has memorised; distilled only.
     w_mse, w_kl : float
         Weights of the representation and prediction terms (eq. 18); distilled only.
     w_order : float
@@ -57,11 +57,11 @@ class TrainingConfig:
     temperature : float
         tau of eq. 13, on both sides; distilled only.
     seed : int
-        Of initial weights, batch order and dropout.
+        Seed of initial weights, batch order and dropout.
     cache_mib : int
         Memory in MiB that may hold features between epochs.
     compile : bool
-        Compile the network by ``torch.compile`` before it is trained.
+        Compile the network with ``torch.compile`` before training.
     """
 
     epochs: int = default("training.epochs")
@@ -107,5 +107,5 @@ class TrainingConfig:
 
     @classmethod
     def start_values(cls, task: Task, role: str, **changes: Any) -> TrainingConfig:
-        """Return the defaults for a task and a role (``teacher``, ``student``, ...), with `changes` laid over them."""
+        """Return the defaults for a task and a role (``teacher``, ``student``, ...), with `changes` applied."""
         return cls(**{**training_settings(default("training"), role, task.name, task.kind), **changes})

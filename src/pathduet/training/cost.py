@@ -1,4 +1,4 @@
-"""What a training cost: time, memory, parameters; beside the model, as it is no function of the inputs."""
+"""Cost of a training: time, memory, parameters; beside the model, as it is not a function of the inputs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pathduet.results import COST
 
 
 class Cost:
-    """Measures what happens inside a ``with``.
+    """Measures the cost of a ``with`` block.
 
     Parameters
     ----------
     device : torch.device
-        Where the network is.
+        Device of the network.
     threads : int
         Threads of torch.
 
     Attributes
     ----------
     seconds : float
-        Wall time of the last steps: a training that went on from a checkpoint counts only what it did itself.
+        Wall time of the last steps: a training resumed from a checkpoint counts only its own part.
     """
 
     def __init__(self, device: torch.device, threads: int) -> None:
@@ -47,7 +47,7 @@ class Cost:
         self.seconds = time.perf_counter() - self._start
 
     def record(self, network: nn.Module) -> dict[str, Any]:
-        """Return seconds, peak_memory_mib (of the whole process, since the start), peak_gpu_memory_mib (of tensors), and by what."""
+        """Return the record; peak_memory_mib is of the whole process since the start, peak_gpu_memory_mib of tensors."""
         gpu = self.device.type == "cuda"
         return {
             "seconds": round(self.seconds, 3),

@@ -1,6 +1,7 @@
 """Slides, or patients without one, as training items: features from HDF5, token maps, expression and labels.
 
-Features are read when first needed and kept (as float16, each tile once) while the cache has room; the oldest go first.
+Features are read when first needed and kept (as float16, each tile once) while the cache has room; the oldest are
+evicted first.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 class ExpressionSource(Protocol):
-    """What a dataset needs of a fold's expression matrix."""
+    """Interface to a fold's expression matrix."""
 
     @property
     def genes(self) -> Mapping[str, Sequence[str]]:
@@ -42,19 +43,19 @@ class ExpressionSource(Protocol):
 
 @dataclass(frozen=True)
 class SlideSample:
-    """One slide with what is known about it, or one patient who has none.
+    """One slide with its metadata, or one patient without slides.
 
     Attributes
     ----------
     slide_id, patient_id, cohort, part : str
-        Who it is, and its part in the fold: ``train``, ``test`` or ``external``. `slide_id` is empty for a patient without
+        Identity, and part in the fold: ``train``, ``test`` or ``external``. `slide_id` is empty for a patient without
         slides.
     features : Path or None
         The slide's features.h5.
     label : int
         Class index or survival interval, 0 in regression; -1 if unknown.
     event : float
-        1 if the event was seen, 0 if censored (and where the task is no survival).
+        1 if the event was seen, 0 if censored (and where the task is not survival).
     value : float
         z-score of a regression's value.
     """
@@ -70,7 +71,7 @@ class SlideSample:
 
     @property
     def name(self) -> str:
-        """What errors call it: the slide, or the patient."""
+        """Name in errors: the slide, or the patient."""
         return self.slide_id or self.patient_id
 
 
@@ -79,16 +80,16 @@ class Batch:
     """Items stacked: B slides, N tokens, d features, G genes."""
 
     index: Tensor  #: (B,) positions in the dataset
-    slide_ids: tuple[str, ...]  #: for errors; the patient where there is no slide
+    slide_ids: tuple[str, ...]  #: for errors; the patient if there is no slide
     patches: dict[str, Tensor]  #: (B, N, d) float32 by magnification
-    #: (B,) int64: how often a tile stands among the tokens, at most; always on the CPU
+    #: (B,) int64: how often a tile occurs among the tokens, at most; always on the CPU
     repeats: dict[str, Tensor]
     genes: dict[str, Tensor]  #: (B, G) by subspace, zeros where there is no expression
     has_expression: Tensor  #: (B,) bool
     label: Tensor  #: (B,) int64
     event: Tensor  #: (B,) float32
     value: Tensor  #: (B,) float32
-    #: Positions in the batch of the items with a label, and of those with expression: how many is known without asking a GPU.
+    #: Positions in the batch of the items with a label, and of those with expression: their number needs no GPU read.
     labelled: Tensor = field(init=False)
     paired: Tensor = field(init=False)
 
@@ -98,24 +99,24 @@ class Batch:
 
     @property
     def observed(self) -> Observed:
-        """What a target compares predictions with."""
+        """Observed outcomes that a target compares predictions with."""
         return Observed(self.label, self.event, self.value)
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device; nothing is waited for."""
+        """Return the batch on a device, without waiting for the copy."""
         if device.type == "cpu":
             return self
         moved = copy(self)
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 object.__setattr__(moved, name, sent(value, device))
-            elif isinstance(value, dict) and name != "repeats":  # they are asked for on the host
+            elif isinstance(value, dict) and name != "repeats":  # the host reads them
                 object.__setattr__(moved, name, {m: sent(tensor, device) for m, tensor in value.items()})
         return moved
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on a device; a copy to a GPU goes through pinned memory, so that nothing waits for it."""
+    """Return a tensor on a device; a copy to a GPU goes through pinned memory and is asynchronous."""
     if tensor.device.type != "cpu":
         return tensor
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
@@ -134,20 +135,20 @@ class SlideDataset:
     samples : sequence of SlideSample
         The slides, in a fixed order.
     config : ModelConfig
-        Number and order of tokens, and the magnifications that are read.
+        Number and order of tokens, and the magnifications.
     expression : ExpressionSource, optional
-        The fold's expression; without it no item has any.
+        The fold's expression; without it, no item has any.
     cache_mib : int
         Memory for features between epochs, in MiB.
     magnifications : sequence of str, optional
-        Which ones are read; none for a network of expression alone. Default: those of `config`.
+        Magnifications to read; none for a network of expression alone. Default: those of `config`.
     device : torch.device
-        Where batches are wanted.
+        Device of the batches.
 
     Raises
     ------
     InputError
-        From :meth:`encoder`, if the feature files do not belong together.
+        From :meth:`encoder`, if the feature files are inconsistent.
     """
 
     def __init__(
@@ -176,19 +177,19 @@ class SlideDataset:
 
     @property
     def patients(self) -> list[list[int]]:
-        """Positions of each patient's slides, patients in the order in which they come."""
+        """Positions of each patient's slides, patients in order of first appearance."""
         found: dict[str, list[int]] = {}
         for i, sample in enumerate(self.samples):
             found.setdefault(sample.patient_id, []).append(i)
         return list(found.values())
 
     def encoder(self) -> dict[str, str | int | float]:
-        """Return what all feature files say about their encoder; {} if no magnification is read, so that none is opened.
+        """Return the encoder metadata of all feature files; {} if no magnification is read and so no file is opened.
 
         Raises
         ------
         InputError
-            Naming the slides of each kind where encoders, widths, weights, stain backends or tile sizes differ.
+            If encoders, widths, weights, stain backends or tile sizes differ; names the slides of each kind.
         """
         found: dict[str, dict[str, str | int | float]] = {}
         for sample in self.samples if self.magnifications else ():
@@ -205,7 +206,7 @@ class SlideDataset:
         return usual_encoder(found)
 
     def tiles(self, index: int, magnification: str) -> _Tiles:
-        """Return a slide's features (n, d) and the tile of each map cell, from the cache if there."""
+        """Return a slide's features (n, d) and the tile of each map cell, from the cache if present."""
         key = (index, magnification)
         if key in self._cache:
             self._cache.move_to_end(key)
@@ -224,11 +225,11 @@ class SlideDataset:
         try:
             with open_features(_features(sample)) as file:
                 rows = map_rows(file, magnification, self.magnifications, self.config)
-                used, rows = np.unique(rows, return_inverse=True)  # tiles that became no token need no memory
+                used, rows = np.unique(rows, return_inverse=True)  # tiles without a token need no memory
                 features = file.features(magnification, used)
         except (OSError, KeyError, ValueError) as error:
             raise _unreadable(sample, f", {magnification}", error) from None
-        with np.errstate(over="ignore"):  # what half precision does not hold is no longer finite
+        with np.errstate(over="ignore"):  # values beyond half precision become infinite
             features = features.astype(np.float16, copy=False)
         if not all_finite(features):
             found = "values that are not finite in half precision"
@@ -263,7 +264,7 @@ class SlideDataset:
         """Return the tokens (B, N, d) of some slides."""
         if self.device.type != "cpu":
             return gathered(tiles, self.device)
-        # Gathered as float16 and widened into place: every other order copies the batch once more.
+        # Gathered as float16 and widened in place: any other order copies the batch once more.
         tokens = torch.empty(len(tiles), self.config.tokens, tiles[0].features.shape[1])
         for slide, t in zip(tokens, tiles, strict=True):
             slide.copy_(torch.from_numpy(t.features)[torch.from_numpy(t.rows)])
@@ -272,8 +273,8 @@ class SlideDataset:
     def feature_moments(self, most: int = 256) -> Mapping[str, tuple[Tensor, Tensor]]:
         """Return mean and standard deviation (d,) of each feature by magnification.
 
-        Every slide counts the same, whatever its number of tiles; of more than `most` slides, evenly spaced
-        ones are taken.
+        Every slide counts the same, regardless of its tiles; of more than `most` slides, evenly spaced
+        slides are used.
         """
         count = min(len(self), most)
         picks = [i * len(self) // count for i in range(count)]
@@ -322,7 +323,7 @@ class SlideDataset:
 
 
 def gathered(tiles: Sequence[_Tiles], device: torch.device) -> Tensor:
-    """Return the tokens (B, N, d) float32 of some slides on a device, which is sent each tile once, as float16."""
+    """Return the tokens (B, N, d) float32 of some slides on a device; each tile is sent once, as float16."""
     first = np.cumsum([0, *(len(t.features) for t in tiles[:-1])])
     features = torch.from_numpy(np.concatenate([t.features for t in tiles]))
     rows = torch.from_numpy(np.stack([t.rows + start for t, start in zip(tiles, first, strict=True)]))
@@ -330,7 +331,7 @@ def gathered(tiles: Sequence[_Tiles], device: torch.device) -> Tensor:
 
 
 def principal_axes(gram: Tensor) -> Tensor:
-    """Return the eigenvectors (k, d) of a (d, d) second moment, largest first, none of negligible variance.
+    """Return the eigenvectors (k, d) of a (d, d) second moment, largest first; negligible ones are left out.
 
     Signs are fixed by the largest entry, so that they do not depend on the library.
     """
@@ -345,7 +346,7 @@ def all_finite(values: NDArray[np.floating]) -> bool:
     """Return whether no value is infinite or NaN."""
     if values.dtype != np.float16:
         return bool(np.isfinite(values).all())
-    # Such a float16 has all five exponent bits set. numpy.isfinite widens each value first: ten times slower.
+    # A non-finite float16 has all five exponent bits set. numpy.isfinite widens each value: ten times slower.
     exponent = np.uint16(0x7C00)
     return not bool(((values.view(np.uint16) & exponent) == exponent).any())
 
@@ -360,9 +361,9 @@ def map_rows(
     file : SlideFeatures
         The slide's features, opened.
     magnification : str
-        Of the map.
+        Magnification of the map.
     read : sequence of str
-        Magnifications that the network reads, the coarser first: in Hilbert order the map of the second is nested in that of the first.
+        Magnifications that the network reads, the coarser first: in Hilbert order, the second's map is nested in the first's.
     config : ModelConfig
         Number and order of tokens.
     """
@@ -374,7 +375,7 @@ def map_rows(
         return token_rows(grid, config.tokens, order)
     centres = [_centres(file, m) for m in (read[0], magnification)]
     coarse = file.grid(read[0])
-    if centres[0] is None or centres[1] is None:  # one list each, in one order
+    if centres[0] is None or centres[1] is None:  # one list each, in the same order
         parent = np.arange(len(grid)) * len(coarse) // len(grid)
     else:
         parent = parents(centres[0], centres[1])

@@ -1,6 +1,6 @@
-"""A model that could not be trained or evaluated, written down so that tables show a gap with its reason.
+"""Records models that could not be trained or evaluated, so that tables show a gap with the reason.
 
-Only variations, baselines and users' own models may fail this way: what the method itself cannot do ends the run, and so
+Only variations, baselines and users' own models may fail this way: a failure of the method itself ends the run, and so
 does a fault of the machine (:mod:`pathduet.core.faults`). A failure stays until its inputs or settings change, its folder is removed, or the job is forced (`--force`).
 """
 
@@ -44,7 +44,7 @@ def failure_of(folder: Path) -> str | None:
 
 
 def write_failed_model(folder: Path, who: Mapping[str, Any], reason: str) -> None:
-    """Write a model's files without a model: `who` (task as plain values, model, fold) and the reason; no weights, history or predictions."""
+    """Write the files of a failed model: `who` (task as plain values, model, fold) and the reason; no weights, history or predictions."""
     import pandas as pd
     from safetensors.torch import save
 
@@ -58,7 +58,7 @@ def write_failed_model(folder: Path, who: Mapping[str, Any], reason: str) -> Non
 
 
 def write_no_predictions(folder: Path) -> None:
-    """Write tables of predictions and representations without a row."""
+    """Write empty tables of predictions and representations."""
     import h5py
     import pandas as pd
 

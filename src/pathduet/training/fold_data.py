@@ -1,4 +1,4 @@
-"""What a fold's models are trained on and predict: slides, folds and labels joined, and the fold's expression."""
+"""Inputs and targets of a fold's models: slides, folds and labels joined, and the fold's expression."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class FoldData:
     task : Task
         What is predicted.
     slides : DataFrame
-        Slides that have features: slide_id, patient_id, cohort, features (path of features.h5); of a run without slides,
-        no row.
+        Slides that have features: slide_id, patient_id, cohort, features (path of features.h5); no rows in a run
+        without slides.
     labels : DataFrame
         From :func:`pathduet.cohort.labels.task_labels`, indexed by patient_id.
     folds : DataFrame
         Columns patient_id and fold.
     expression_path : Path, optional
-        The fold's .h5ad. Who reads slides alone does not look at it.
+        The fold's .h5ad. Models of slides alone do not read it.
     protocol : str
         ``strict``: survival intervals, mean and standard deviation from the training part; ``paper``: from all patients of
-        the folds.
+        the cross-validation.
     """
 
     task: Task
@@ -49,7 +49,7 @@ class FoldData:
     protocol: str = "strict"
 
     def target(self, fold: int) -> TaskTarget:
-        """Return what the fold's models predict, see :func:`fold_target`."""
+        """Return the target of the fold's models, see :func:`fold_target`."""
         return fold_target(self.task, self.labels, self.folds, fold, protocol=self.protocol)
 
     def samples(
@@ -71,7 +71,7 @@ class FoldData:
 def fold_target(
     task: Task, labels: pd.DataFrame, folds: pd.DataFrame, fold: int, *, protocol: str = "strict"
 ) -> TaskTarget:
-    """Return what a fold's models predict: the task's classes, survival intervals, or z-scores of a number.
+    """Return the target of a fold's models: the task's classes, survival intervals, or z-scores of a number.
 
     The edges of the intervals, and mean and standard deviation of a number, come from the training part's patients (``strict``)
     or from all patients of the cross-validation (``paper``).
@@ -79,7 +79,7 @@ def fold_target(
     Raises
     ------
     InputError
-        If these patients' labels give no intervals, or no standard deviation.
+        If these patients' labels define no intervals or no standard deviation.
     """
     from pathduet.cohort.survival_bins import discretize
 
@@ -108,7 +108,7 @@ def fold_samples(
     target: TaskTarget,
     expression: FoldExpression | None = None,
 ) -> list[SlideSample]:
-    """Return every slide as a sample of the fold, ordered by slide id, the label -1 where it is unknown.
+    """Return every slide as a sample of the fold, ordered by slide id; unknown labels are -1.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def fold_samples(
     target : TaskTarget
         Class names, edges, or mean and standard deviation.
     expression : FoldExpression, optional
-        Its patients without a slide follow, ordered by patient id: for networks that read expression alone.
+        Its patients without a slide are appended, ordered by patient id, for networks of expression alone.
     """
     missing = sorted({"slide_id", "patient_id", "cohort", "features"} - set(slides.columns))
     if missing:
@@ -150,7 +150,7 @@ def fold_samples(
 
 
 def _numbers(labels: pd.DataFrame, target: TaskTarget) -> dict[str, dict[str, Any]]:
-    """Return the label, event and value of each patient whose label is known, as a sample has them."""
+    """Return the label, event and value of each patient with a known label, as stored in a sample."""
     from pathduet.cohort.survival_bins import bin_index
 
     known = known_labels(labels)

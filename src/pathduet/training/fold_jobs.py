@@ -1,4 +1,4 @@
-"""One model of one fold from the files of a results folder: trained, and what it predicts; what the workflow's jobs call."""
+"""Train one model of one fold from the files of a results folder, and predict; called by the workflow's jobs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pathduet.training.train import ModelToTrain, train_model
 
 @dataclass(frozen=True)
 class FoldJob:
-    """One model of one task and fold, and where the workflow keeps what it needs.
+    """One model of one task and fold, and the locations of its inputs in the workflow.
 
     Attributes
     ----------
@@ -41,15 +41,15 @@ class FoldJob:
         The named model, e.g. ``teacher-no-cgc``.
     fold : int
     results : Path
-        The results folder: ledger, folds and, for distilled models, teacher and student are read from it.
+        The results folder: contains the ledger, folds and, for distilled models, teacher and student.
     patients : path
         patients.tsv.
     expression : path or None
         The fold's .h5ad of the model's gene selection; None in a run without expression.
     may_fail : bool
-        Write a failure down instead of raising it: for all but the method's own models.
+        Record a failure instead of raising it: for all but the method's own models.
     external : bool
-        Predict the external cohorts, too.
+        Also predict the external cohorts.
     threads : int
         Threads of torch.
     """
@@ -66,19 +66,19 @@ class FoldJob:
 
     @property
     def who(self) -> dict[str, Any]:
-        """Task, model and fold, as every record names them."""
+        """Task, model and fold, as recorded everywhere."""
         return {"task": self.task.to_plain(), "model": self.model, "fold": self.fold}
 
     def model_dir(self, seed: int = 0, model: str | None = None) -> Path:
-        """Return the folder of this model, or of another one of the same task, fold and seed."""
+        """Return the folder of this model, or of another model of the same task, fold and seed."""
         return Results(self.results).model(self.task.name, model or self.model, self.fold, seed)
 
     def external_dir(self, seed: int = 0) -> Path:
-        """Return the folder of the predictions of the external cohorts."""
+        """Return the folder of the predictions for the external cohorts."""
         return Results(self.results).external(self.task.name, self.model, self.fold, seed)
 
     def data(self, settings: Mapping[str, Any]) -> FoldData:
-        """Return what training and prediction read, the features compared with their checksums if they are among it."""
+        """Return the inputs of training and prediction; features are verified by their checksums if they are used."""
         slides = usable_slides(self.results)
         base, own = settings["base"], settings["own"]
         if "slides" in (own_model(base, own) if own else find(base)).learns_from:
@@ -90,7 +90,7 @@ class FoldJob:
             slides,
             labels[
                 labels.index.isin(folds["patient_id"])
-            ],  # evaluation alone looks at external patients' labels
+            ],  # only the evaluation reads the external patients' labels
             folds,
             None if self.expression is None else Path(self.expression),
             settings["protocol"],
@@ -98,7 +98,7 @@ class FoldJob:
 
 
 def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
-    """Train one model with every seed; predict the test part, its own training part and, if asked, the external cohorts.
+    """Train one model with every seed; predict the test part, its training part and, if requested, the external cohorts.
 
     A model that fails with one seed has failed: a mean over the others would be another quantity.
 
@@ -110,9 +110,9 @@ def run_fold(job: FoldJob, settings: Mapping[str, Any]) -> None:
     Raises
     ------
     MachineFault
-        For a full disk, too little memory and the like: that is no failure of the model, and the next start tries again.
+        For a full disk, too little memory and the like: not a failure of the model; the next start retries.
     """
-    data = job.data(settings)  # what is wrong with the inputs is no failure of the model
+    data = job.data(settings)  # an error in the inputs is not a failure of the model
     seeds = range(settings["seeds"])
     try:
         model = _chosen(job, settings, data)
@@ -141,7 +141,7 @@ def _sources(job: FoldJob, settings: Mapping[str, Any], seed: int) -> dict[str, 
 
 
 def _chosen(job: FoldJob, settings: Mapping[str, Any], data: FoldData) -> ModelToTrain:
-    """Return the model that the configuration names, its settings searched if there is a search: once, for all seeds."""
+    """Return the configured model; a search of its settings, if configured, runs once for all seeds."""
     out_dir = job.model_dir(0)
     network = choose(settings["base"], settings["network"], settings["own"])
     configured = ModelSettings(
@@ -162,7 +162,7 @@ def _chosen(job: FoldJob, settings: Mapping[str, Any], data: FoldData) -> ModelT
 
 
 def _train(job: FoldJob, settings: Mapping[str, Any], data: FoldData, model: ModelToTrain, seed: int) -> None:
-    """Train with the run's seed plus `seed`, after the models of the same seed that it learns from."""
+    """Train with the run's seed plus `seed`, from the models of the same seed that it learns from."""
     sources, training = _sources(job, settings, seed), model.settings.training
     seeded = replace(model.settings, training=replace(training, seed=training.seed + seed))
     model = replace(
@@ -173,9 +173,9 @@ def _train(job: FoldJob, settings: Mapping[str, Any], data: FoldData, model: Mod
 
 
 def _predict(job: FoldJob, data: FoldData, model: ModelToTrain, seed: int) -> None:
-    """Write what the trained model predicts.
+    """Write the trained model's predictions.
 
-    The training part's risks cut survival into groups, so that no test patient takes part in choosing them.
+    The training part's risks define the survival groups, so that no test patient influences them.
     """
     model_dir, own = job.model_dir(seed), model.settings.network.own
     external = [("external", job.external_dir(seed))] if job.external else []

@@ -1,7 +1,7 @@
-"""Training curves for other tools: every row of the history, one step an epoch, to TensorBoard, MLflow or Weights & Biases.
+"""Training curves for other tools: rows of the history, one step per epoch, to TensorBoard, MLflow or Weights & Biases.
 
-The history is the source. A training that goes on from a checkpoint hands over its earlier epochs again: TensorBoard's files are
-written anew, the others get a run of their own.
+The history is the source. A training resumed from a checkpoint logs its earlier epochs again: TensorBoard's files are
+rewritten, the others get a new run.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathduet.core.errors import InputError
 
 #: Packages of ``training.logger``; each is also the name of an extra.
 LOGGERS = ("tensorboard", "mlflow", "wandb")
-#: Experiment of MLflow, project of Weights & Biases.
+#: Name of the MLflow experiment and the Weights & Biases project.
 PROJECT = "pathduet"
 
 
 class Logger(Protocol):
-    """What one training tells another tool."""
+    """Interface through which a training logs to another tool."""
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Hand over an epoch's row of the history, and make it visible."""
+        """Log an epoch's row of the history, and flush it."""
 
     def close(self) -> None:
-        """Say that there will be no more."""
+        """End the log."""
 
 
 def require_logger(name: str) -> None:
@@ -37,7 +37,7 @@ def require_logger(name: str) -> None:
 
 
 def logger(name: str, folder: Path, label: str) -> Logger | None:
-    """Return where a training's history goes, None for ``none``.
+    """Return the logger of a training's history, None for ``none``.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def logger(name: str, folder: Path, label: str) -> Logger | None:
     folder : Path
         The model's: TensorBoard's event files go into ``tensorboard/``, those of an earlier run in it are removed.
     label : str
-        Name of the run in MLflow and Weights & Biases, which find their server as they do everywhere: by environment variables.
+        Name of the run in MLflow and Weights & Biases, which find their server by their usual environment variables.
     """
     require_logger(name)
     made: dict[str, Callable[[], Logger]] = {

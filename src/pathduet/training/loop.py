@@ -23,26 +23,26 @@ from pathduet.training.optimizer import adamw
 
 
 class TrainingError(PathDuetError):
-    """Training cannot go on: a loss or gradient is no longer finite."""
+    """Training cannot continue: a loss or gradient is no longer finite."""
 
 
 class TrainingItems(Protocol):
-    """What is trained on, such as a ``SlideDataset``."""
+    """Training items, such as a ``SlideDataset``."""
 
     def __len__(self) -> int:
-        """Return how many items there are."""
+        """Return the number of items."""
 
     @property
     def patients(self) -> Sequence[Sequence[int]]:
         """Positions of each patient's items."""
 
     def batch(self, indices: Sequence[int], /) -> Any:
-        """Return some items stacked, on the device that is trained on, with `slide_ids` to name them in errors."""
+        """Return some items stacked, on the training device, with `slide_ids` to name them in errors."""
 
 
-#: Steps after which losses and gradients are read from a GPU and must be finite; they are at an epoch's end, too.
+#: Steps after which losses and gradients are read from a GPU and checked to be finite; also after each epoch.
 READ_EVERY = 20
-#: Learning rate of a step (from 0) of all steps.
+#: Learning rate, given the step (from 0), the number of steps and the configuration.
 Schedule = Callable[[int, int, TrainingConfig], float]
 
 
@@ -60,15 +60,15 @@ def epoch_batches(
 ) -> list[list[int]]:
     """Return one epoch's batches of dataset positions; they depend on the seed and the epoch only.
 
-    Patients take turns in rounds, in a new order each round, and a patient's slides take turns too: whoever has many slides counts no more
-    than others, as in evaluation. A round that an epoch ends in goes on in the next one.
+    Patients take turns in rounds, in a new order each round, and a patient's slides take turns too: patients with many slides count no
+    more than others, as in evaluation. A round unfinished at an epoch's end continues in the next epoch.
 
     Parameters
     ----------
     patients : sequence of sequence of int
         Positions of each patient's slides.
     items : int
-        How many an epoch has.
+        Number of items in an epoch.
     """
     start, count = epoch * items, len(patients)
     drawn: list[int] = []
@@ -81,7 +81,7 @@ def epoch_batches(
 
 
 def read_ahead(dataset: TrainingItems, batches: Iterable[Sequence[int]]) -> Iterator[Any]:
-    """Yield the dataset's batches in order, reading the next one in a thread while the last one is computed with."""
+    """Yield the dataset's batches in order, reading the next one in a thread while the current one is processed."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
         waiting = None
         for indices in batches:
@@ -107,7 +107,7 @@ def fit(
     logger: Logger | None = None,
     items: int | None = None,
 ) -> History:
-    """Train `model` in place; the last epoch is the model.
+    """Train `model` in place; it keeps the last epoch's weights.
 
     Parameters
     ----------
@@ -120,28 +120,28 @@ def fit(
     config : TrainingConfig
         Optimisation.
     device : torch.device
-        A GPU computes in bfloat16 where that is safe.
+        Device of the batches; a GPU computes in bfloat16 where that is safe.
     checkpoint : Path, optional
-        Written after every epoch but the last; if it is there and its key fits, training goes on from it, to
-        the same weights as without the interruption (bit by bit on the CPU).
+        Written after every epoch but the last; if it exists and its key matches, training resumes from it,
+        with the same weights as without the interruption (bit by bit on the CPU).
     key : str
-        What the checkpoint belongs to; with another key it is ignored.
+        Identifies the run of the checkpoint; a checkpoint with another key is ignored.
     label : str
         Shown with the progress.
     schedule : callable
         Learning rate of each step.
     logger : Logger, optional
-        Gets the history's rows, and is closed at the end.
+        Receives the history's rows and is closed at the end.
     items : int, optional
-        How many an epoch has; default: as many as the dataset.
+        Number of items in an epoch; default: that of the dataset.
 
     Returns
     -------
     list of dict
-        One row an epoch: epoch (from 1), learning_rate of its last step, loss and its terms (means over slides),
-        gradient_norm (before clipping), conflict_rate (share of magnifications and steps in which the
-        subspaces' gradients conflicted, if that was looked at), observed_probability (mean probability
-        given to what was observed, dropout on).
+        One row per epoch: epoch (from 1), learning_rate of its last step, loss and its terms (means over
+        slides), gradient_norm (before clipping), conflict_rate (share of magnifications and steps in which the
+        subspaces' gradients conflicted, if that was checked), observed_probability (mean probability
+        of the observed outcome, dropout on).
 
     Raises
     ------
@@ -184,7 +184,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Training:
-    """What every epoch of one training works with."""
+    """State shared by all epochs of one training."""
 
     model: nn.Module
     objective: Objective
@@ -202,7 +202,7 @@ class _Training:
 
     @property
     def epochs(self) -> int:
-        """As many as the settings say, or more for their fewest steps."""
+        """Configured number, or more to reach `min_steps`."""
         return max(self.config.epochs, math.ceil(self.config.min_steps / self.steps_per_epoch))
 
 
@@ -233,7 +233,7 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
             if len(loss.probability):
                 values["observed_probability"] = loss.probability.mean()
             curves.add(values, count, batch.slide_ids)
-            # it costs nothing on a CPU, which would crash sampling at points that are not numbers
+            # costs nothing on a CPU, where sampling at NaN points would crash
             if device.type == "cpu":
                 curves.read()
             (loss.total * (count / slides)).backward()
@@ -250,7 +250,7 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
 
 
 class _Curves:
-    """Means of an epoch's values. They stay on the device until they are read, all at once: a GPU need not be waited for in each step."""
+    """Means of an epoch's values. They stay on the device until all are read at once, so that no step waits for a GPU."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
@@ -259,11 +259,11 @@ class _Curves:
         self._unread: list[tuple[dict[str, Tensor], int, Sequence[str]]] = []
 
     def add(self, values: Mapping[str, Tensor], weight: int, slide_ids: Sequence[str]) -> None:
-        """Take in values, each with the same weight, of some slides."""
+        """Add values of some slides, all with the same weight."""
         self._unread.append(({name: value.detach() for name, value in values.items()}, weight, slide_ids))
 
     def read(self) -> None:
-        """Add up what was taken in; TrainingError at the first loss or gradient that is not finite."""
+        """Sum the added values; TrainingError at the first loss or gradient that is not finite."""
         if not self._unread:
             return
         tensors = [value.double() for values, _, _ in self._unread for value in values.values()]

@@ -1,4 +1,4 @@
-"""A trained model on disk: weights.safetensors, and model.json with all that is needed to rebuild it and predict."""
+"""A trained model on disk: weights.safetensors, and model.json with everything needed to rebuild it and predict."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FORMAT = 3
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What a network is made for.
+    """Task, fold, inputs and settings of a network.
 
     Attributes
     ----------
@@ -40,15 +40,15 @@ class ModelDescription:
     fold : int
         The fold whose test part the model never saw.
     config : ModelConfig
-        Sizes of the method's networks; of the others only what concerns the tokens they read.
+        Sizes of the method's networks; for others, only what concerns the tokens they read.
     target : ClassTarget, SurvivalTarget or RegressionTarget
         Class names, edges of the survival intervals, or mean and standard deviation.
     encoder : dict
-        What the feature files say about their encoder; `feature_dim` among it. Empty for a network that reads no slides.
+        Encoder metadata of the feature files, including `feature_dim`. Empty for a network that reads no slides.
     genes : mapping of str to tuple of str
         Genes of each subspace in token order; empty for a histology-only model.
     network : NetworkChoice, optional
-        Which network it is; without it, the one of the method that `model` names.
+        The network; by default the method's network that `model` names.
     """
 
     task: Task
@@ -62,7 +62,7 @@ class ModelDescription:
 
     @property
     def choice(self) -> NetworkChoice:
-        """Which network it is."""
+        """The network and its settings."""
         return self.network or choose(self.model)
 
     def build(self) -> nn.Module:
@@ -79,7 +79,7 @@ class ModelDescription:
 def save_model(
     folder: Path, description: ModelDescription, network: nn.Module, more: Mapping[str, Any]
 ) -> None:
-    """Write weights and description; `more` (JSON-ready) is recorded beside what rebuilds the model.
+    """Write weights and description; `more` (JSON-ready) is added to the record.
 
     The same weights give the same bytes.
     """
@@ -117,13 +117,13 @@ def load_model(
     folder : Path
         Folder of the model.
     own : OwnNetwork, optional
-        The user's own network that the run's configuration names. A record that names another one, or any without this, is
-        refused: nothing in a results folder or a release says which code is run.
+        The user's own network that the run's configuration names. A record that names another one, or any if this is None,
+        is refused: a results folder or a release must not choose the code that runs.
 
     Raises
     ------
     InputError
-        If a file is missing, damaged, of another format, the weights are not those that the description states, or the
+        If a file is missing, damaged, of another format, the weights do not match the description, or the
         training of the model failed.
     """
     from safetensors import SafetensorError
@@ -152,7 +152,7 @@ def load_model(
             _check_sizes(description, tensors, where)
         network = description.build()
         network.load_state_dict(tensors)
-    # whatever an intact but malformed file makes go wrong; nothing of it has been executed
+    # any error of an intact but malformed file; none of its content has been executed
     except (
         SafetensorError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError
     ) as error:  # fmt: skip
@@ -162,7 +162,7 @@ def load_model(
 
 
 def _description(record: Mapping[str, Any], where: str) -> ModelDescription:
-    """Return what a record says of its model, sizes held to the bounds of the configuration."""
+    """Return the description in a record; sizes must respect the bounds of the configuration."""
     sizes = dict(record["model_config"])
     subspaces = sizes.pop("subspaces")
     problems = Problems(schema_problems({"model": sizes, "subspaces": dict.fromkeys(subspaces, "shipped")}))
@@ -170,7 +170,7 @@ def _description(record: Mapping[str, Any], where: str) -> ModelDescription:
         raise InputError.of(where, "; ".join(map(str, problems)), "train or fetch it again")
     choice = NetworkChoice.from_record(record)
     config = choice.token_config(record["model_config"])
-    # keys of a record are sorted: the configuration has the order
+    # keys of a record are sorted: take the order from the configuration
     task, genes = record["task"], record["genes"]
     return ModelDescription(
         Task.of(task["name"], task), record["model"], record["fold"], config, target_of(record["target"]),
@@ -179,7 +179,7 @@ def _description(record: Mapping[str, Any], where: str) -> ModelDescription:
 
 
 def _check_sizes(description: ModelDescription, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Refuse a description of another network than the weights', before any memory is taken for it."""
+    """Refuse a description that does not match the weights, before allocating memory for it."""
     try:
         with torch.device("meta"):
             wanted = {name: tensor.shape for name, tensor in description.build().state_dict().items()}

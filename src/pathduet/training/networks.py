@@ -1,4 +1,4 @@
-"""Which network a named model is, with its settings.
+"""The network of a named model, with its settings.
 
 The catalogue names networks that are loaded when they are needed; so that an edit of one counts as an edit of what trains it:
 imports pathduet.models.*
@@ -30,12 +30,12 @@ class NetworkChoice:
     Attributes
     ----------
     model : Model
-        Of the catalogue, or a user's own.
+        Entry of the catalogue, or a user's own model.
     settings : mapping
         Complete settings of a baseline or an own model, JSON-ready; empty for networks whose settings are a
         :class:`~pathduet.models.method.config.ModelConfig`.
     own : OwnNetwork, optional
-        Where a user's own network is.
+        Location of a user's own network.
     """
 
     model: Model
@@ -54,23 +54,23 @@ class NetworkChoice:
 
     @property
     def reads_slides(self) -> bool:
-        """Whether it is given slides. One that is not, learns from and predicts patients without slides, too."""
+        """Whether it reads slides. If not, it also learns from and predicts patients without slides."""
         return "slides" in self.model.learns_from
 
     @property
     def needs_expression(self) -> bool:
-        """Whether it is trained on slides with expression only, as it predicts only those."""
+        """Whether it is trained only on slides with expression, as it predicts only those."""
         return "expression" in self.model.predicts_from
 
     @property
     def variant(self) -> str:
-        """``paper``, or ``released``: what the authors' public code does; as every record says it."""
+        """``paper``, or ``released`` (the authors' public code), as recorded everywhere."""
         return "released" if self.model.kind == "released" else "paper"
 
     def magnifications(self, config: ModelConfig) -> tuple[str, ...]:
         """Return the magnifications that the network reads: none if it reads no slides.
 
-        An own model that has no setting of that name reads those of the method's experts.
+        An own model without a setting of that name reads those of the method's experts.
         """
         if not self.reads_slides:
             return ()
@@ -79,7 +79,7 @@ class NetworkChoice:
         return tuple(self.settings.get("magnifications", config.experts))
 
     def token_config(self, shape: Mapping[str, Any]) -> ModelConfig:
-        """Return the ``model`` part of a configuration or record: all sizes of a teacher or student, else how tokens are made.
+        """Return the ``model`` part of a configuration or record: all sizes of a teacher or student, else those of the tokens.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class NetworkChoice:
             raise InputError.of(f"own model {self.own.file}", found, advice) from error
 
     def record(self) -> dict[str, Any]:
-        """Return what model.json says about it."""
+        """Return its entry in model.json."""
         return {
             "base": self.base,
             "network_settings": dict(self.settings),
@@ -135,7 +135,7 @@ class NetworkChoice:
 
 
 def build_baseline(model: Model, sizes: NetworkSizes, settings: Any) -> nn.Module:
-    """Return a baseline with fresh weights: one network, or with ``experts`` one a magnification that it reads."""
+    """Return a baseline with fresh weights: one network, or with ``experts`` one per magnification read."""
     build = model.load_network()
     read = getattr(settings, "magnifications", ())
     if len(read) > 1 and settings.experts:
@@ -146,7 +146,7 @@ def build_baseline(model: Model, sizes: NetworkSizes, settings: Any) -> nn.Modul
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What a model is trained with: the network, the sizes of teacher and student or how tokens are made, optimisation."""
+    """Settings of a training: the network, the sizes of teacher and student or of the tokens, and the optimisation."""
 
     network: NetworkChoice
     model: ModelConfig
@@ -159,7 +159,7 @@ class ModelSettings:
         return None if value is None else float(value)
 
     def with_dropout(self, rate: float) -> ModelSettings:
-        """Return these settings with another dropout; a network without one keeps having none."""
+        """Return these settings with another dropout; a network without dropout is unchanged."""
         if self.network.has_experts:
             return replace(self, model=replace(self.model, dropout=rate))
         if "dropout" not in self.network.settings:
@@ -178,7 +178,7 @@ def choose(
     base : str
         A name of the catalogue, or of an own model.
     settings : mapping, optional
-        Changes of a baseline's settings, or all of an own model's.
+        Changes to a baseline's settings, or all settings of an own model.
     own : mapping, optional
         ``file``, ``network``, ``sha256``, ``learns_from`` and ``predicts_from`` of an own model.
 

@@ -1,4 +1,4 @@
-"""What each model is trained for: the losses of both stages (eq. 15-18) and what happens to their gradients."""
+"""Training objectives: the losses of both stages (eq. 15-18) and the coordination of their gradients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Loss(NamedTuple):
     parts : dict of str to Tensor
         Its terms as they enter the total, by name.
     probability : Tensor
-        (B,) probability given to what was observed, mean of the two experts.
+        (B,) probability of the observed outcome, mean of the two experts.
     """
 
     total: Tensor
@@ -47,24 +47,24 @@ class Objective(Protocol):
         """Return the loss of a batch."""
 
     def coordinate(self, model: nn.Module) -> Tensor | None:
-        """Change gradients before a step; return the share of magnifications in conflict, None if not looked at."""
+        """Change gradients before a step; return the share of magnifications in conflict, None if not checked."""
 
 
 def teacher_inputs(batch: Batch) -> tuple[Tensor | None, Tensor | None, dict[str, Tensor]]:
-    """Return what a teacher reads: patches at 10x and 20x, then the genes of the subspaces."""
+    """Return a teacher's inputs: patches at 10x and 20x, then the genes of the subspaces."""
     coarse, fine = (batch.patches.get(m) for m in MAGNIFICATIONS)
     return coarse, fine, batch.genes
 
 
 def student_inputs(batch: Batch) -> tuple[Tensor | None, ...]:
-    """Return what a student reads: patches at 10x and 20x, then how often they are repeated."""
+    """Return a student's inputs: patches at 10x and 20x, then how often they are repeated."""
     return tuple(part.get(m) for part in (batch.patches, batch.repeats) for m in MAGNIFICATIONS)
 
 
 def _task_loss(
     target: TaskTarget, logits: dict[str, Tensor], batch: Batch, weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the sum of the experts' losses and the mean probability of what was observed, over the slides with a label.
+    """Return the sum of the experts' losses and the mean probability of the observed outcomes, over labelled slides.
 
     Without any, the loss is 0 and there is no probability.
     """
@@ -84,7 +84,7 @@ def _task_loss(
 class TeacherObjective:
     """The experts' task losses plus DEV for each subspace (eq. 15-17), with coordinated gradients (eq. 6).
 
-    DEV compares magnifications: a teacher that reads one has none, whatever `config.igc` says.
+    DEV compares magnifications: a teacher that reads one has no DEV loss, whatever `config.igc` is.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class TeacherObjective:
     class_weights: Tensor | None = None
     _confidence: dict[str, list[Tensor]] = field(default_factory=dict)
     _shared: dict[str, list[SharedTokens]] = field(default_factory=dict)
-    #: How often a conflicting gradient loses its component along the other, and whether each output's row is coordinated for itself.
+    #: How often a conflicting gradient loses its component along the other, and whether each output's row is coordinated separately.
     projections: ClassVar[int] = 1
     by_row: ClassVar[bool] = False
 
@@ -128,7 +128,7 @@ class TeacherObjective:
         coarse, fine = (output.branches[m][subspace].attention for m in model.config.experts)
         assert coarse is not None and fine is not None
         if model.config.attention == "plain":
-            # by the cells around the reference points: lambda then means what it means with deformable attention
+            # pooled to cells around the reference points: lambda then means the same as for deformable attention
             side = max(math.isqrt(model.config.tokens) // model.config.stride, 1)
             coarse, fine = pool_keys(coarse, side), pool_keys(fine, side)
         return self.consistency_losses(coarse, fine, model.gene_mask(subspace))
@@ -169,7 +169,7 @@ class TeacherObjective:
         return torch.stack(conflicts).double().mean()
 
     def _coordinate_shared(self, block: nn.Module, read: Sequence[SharedTokens], sure: Tensor) -> Tensor:
-        """Set the gradients of a block to the sum of what the branches ask of it, coordinated; return whether any two conflicted."""
+        """Set a block's gradients to the sum of the branches' coordinated gradients; return whether any two conflicted."""
         parameters = [parameter for parameter in block.parameters() if parameter.requires_grad]
         wanted = []
         for subspace in read[0].read:
@@ -207,7 +207,7 @@ class StudentObjective:
 
 
 class TeacherTargets(NamedTuple):
-    """What the frozen teacher says about every slide of a dataset, by magnification.
+    """The frozen teacher's outputs for every slide of a dataset, by magnification.
 
     Attributes
     ----------
@@ -226,7 +226,7 @@ class DistilledObjective:
     """Task loss, MSE to the teacher's X_R and KL to its predictions (eq. 18), and the prototypes' order.
 
     The scorer of the order learns the optimal assignment of the prototypes to the teacher's subspaces. The MSE is
-    taken in the order that the scorer gives, as at inference: under each slide's own optimal assignment, slides
+    computed in the scorer's order, as at inference: under each slide's own optimal assignment, slides
     would settle on different orders for the same tissue, and there would be nothing for the scorer to learn. Slides without expression take part in the task loss only.
 
     Attributes
@@ -234,7 +234,7 @@ class DistilledObjective:
     target, config, class_weights
         As for the other objectives.
     targets : TeacherTargets
-        The teacher's answers, indexed like the dataset.
+        The teacher's outputs, indexed like the dataset.
     """
 
     target: TaskTarget
@@ -243,7 +243,7 @@ class DistilledObjective:
     targets: TeacherTargets
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        """Return the experts' task losses and the distance from the teacher's representations and answers."""
+        """Return the experts' task losses and the distances from the teacher's representations and logits."""
         assert isinstance(model, Student)
         output = model(*student_inputs(batch), order_from_task=False)
         task, probability = _task_loss(self.target, output.logits, batch, self.class_weights)
@@ -260,7 +260,7 @@ class DistilledObjective:
                 divergence = self.target.divergence(
                     output.logits[m][taught].float(), self.targets.logits[m][rows], self.config.temperature
                 )
-                # slide by slide first: the sum's order is part of the numbers
+                # mean per slide first: the order of summation affects the result
                 parts["mse"] = parts["mse"] + self.config.w_mse * distance.mean(dim=(1, 2)).mean()
                 parts["kl"] = parts["kl"] + self.config.w_kl * divergence
                 if model.learns_order:

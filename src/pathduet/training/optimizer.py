@@ -1,4 +1,4 @@
-"""AdamW on matrices with weight decay, on biases and norms without."""
+"""AdamW, with weight decay on matrices and without on biases and norms."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What teachers say about slides that they were not trained on: the targets of distillation.
+"""Teachers' predictions for slides that they were not trained on: the targets of distillation.
 
-A teacher knows the labels of its own training slides by heart; what it says about them is little more than the label. So the training part is
-divided into inner folds by patient, a teacher is trained on all but each, and asked about the patients that it has not seen. Patients without
-the task's label, whom no teacher has seen, are answered by all of them, averaged.
+A teacher memorises the labels of its own training slides; its predictions for them are little more than the label. So the training part is
+divided into inner folds by patient; for each, a teacher is trained on all others and predicts the patients that it has not seen. For patients
+without the task's label, whom no teacher has seen, the predictions of all teachers are averaged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathduet.training.dataset import SlideDataset
     from pathduet.training.fold_data import FoldData
 
-#: Patients of a number are drawn from as many groups of like values.
+#: For a regression, patients are drawn from this many groups of similar values.
 _VALUE_GROUPS = 4
 
 
@@ -38,9 +38,9 @@ def inner_parts(
     labels : DataFrame
         From :func:`pathduet.cohort.labels.task_labels`.
     patients : sequence of str
-        Those that a teacher can learn from.
+        Patients that a teacher can learn from.
     parts : int
-        How many inner folds; fewer if there are fewer patients.
+        Number of inner folds; fewer if there are fewer patients.
     """
     import numpy as np
 
@@ -56,7 +56,7 @@ def inner_parts(
         for patient in rng.permutation(group.index.to_numpy()):
             found[str(patient)] = (
                 len(found) % parts
-            )  # goes on from group to group, so that folds are of equal size
+            )  # continues from group to group, so that folds have equal sizes
     return found
 
 
@@ -76,12 +76,12 @@ def inner_data(data: FoldData, fold: int, inner: Mapping[str, int], part: int) -
 def join_targets(
     answers: Sequence[TeacherTargets], dataset: SlideDataset, inner: Mapping[str, int]
 ) -> TeacherTargets:
-    """Return of each slide the answer of the teacher that has not seen its patient; of patients whom none has seen, the mean.
+    """Return for each slide the output of the teacher that has not seen its patient; the mean if no teacher has.
 
     Parameters
     ----------
     answers : sequence of TeacherTargets
-        One an inner fold, about all slides of `dataset`.
+        One per inner fold, for all slides of `dataset`.
     """
     share = torch.full((len(answers), len(dataset)), 1 / len(answers))
     for i, sample in enumerate(dataset.samples):
@@ -103,5 +103,5 @@ def join_targets(
 
 
 def teacher_folder(out_dir: Path, part: int) -> Path:
-    """Return where the teacher of an inner fold is kept while its student is trained."""
+    """Return the folder of an inner fold's teacher, kept while the student is trained."""
     return out_dir / "teachers" / str(part)

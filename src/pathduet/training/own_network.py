@@ -1,4 +1,4 @@
-"""A network from a user's own file: found, imported from its path, and known by the hash of its source."""
+"""A network from a user's own file, imported from its path and identified by the hash of its source."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _ADVICE = "see docs/adding_a_model.md"
 
 @dataclass(frozen=True)
 class OwnNetwork:
-    """Where a user's network is.
+    """Location of a user's network.
 
     Attributes
     ----------
     file : str
         Python file, absolute or relative to the working directory.
     network : str
-        Class in it.
+        Class in the file.
     sha256 : str
-        Of the file when the model was configured; another source is another model.
+        Hash of the file when the model was configured; a changed source is another model.
     """
 
     file: str
@@ -52,13 +52,13 @@ def source_sha256(file: str | Path) -> str:
 def load_network(own: OwnNetwork) -> type[nn.Module]:
     """Import a user's file and return its network's class.
 
-    The file is imported under a name of its source's hash, so that two files of one name do not meet; it may import
-    installed packages, and modules beside it only if they are on the path.
+    The file is imported under a name with its source's hash, so that files of the same name do not clash; it may
+    import installed packages, and modules beside it only if they are on the path.
 
     Raises
     ------
     InputError
-        If the file is missing, changed since it was configured, cannot be imported, or has no such network.
+        If the file is missing, has changed since it was configured, cannot be imported, or lacks the network.
     """
     where = f"own model {own.file}"
     if source_sha256(own.file) != own.sha256:
@@ -71,7 +71,7 @@ def load_network(own: OwnNetwork) -> type[nn.Module]:
         if spec is None or spec.loader is None:
             raise InputError([Problem(where, "no Python file", f"its name must end in .py; {_ADVICE}")])
         module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # dataclasses look their module up
+        sys.modules[name] = module  # dataclasses look up their module
         try:
             spec.loader.exec_module(module)
         except Exception as error:

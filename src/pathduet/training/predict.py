@@ -41,16 +41,16 @@ class Predictions(NamedTuple):
     table : DataFrame
         One row a slide, in the order of slide ids: slide_id, patient_id, cohort, part, fold; then for
         classification label, predicted, expert (``10x`` or ``20x``, the more confident one), p_<class>, and the
-        experts' own p10_<class>, p20_<class> (or those of the one that there is); for survival survival_days, event,
+        experts' own p10_<class>, p20_<class> (or those of the only expert); for survival survival_days, event,
         bin (from 0), risk (higher = the event comes earlier), h_1 ... h_K (hazards), risk_10x, risk_20x; for regression value,
         prediction, prediction_10x, prediction_20x in the label's unit. Unknown truth is missing. Models that are not the
-        method's have no experts. Of models that read expression alone, patients without slides follow, their slide_id
-        empty, in the order of patient ids.
+        method's have no experts. For models that read expression alone, patients without slides follow with an empty
+        slide_id, in the order of patient ids.
     representations : dict
-        (rows, K c) float32 by magnification: X_R, the subspaces in their order; rows as in the table. Of models that are not
-        the method's one matrix, ``representation``: what their last layer reads.
+        (rows, K c) float32 by magnification: X_R, the subspaces in their order; rows as in the table. Models that are not
+        the method's have one matrix, ``representation``: the input of their last layer.
     subspaces : tuple of str
-        Whose parts of X_R stand beside each other; empty for models that are not the method's.
+        Subspaces concatenated in X_R; empty for models that are not the method's.
     """
 
     table: pd.DataFrame
@@ -75,8 +75,8 @@ def predict_model(
     model_dir : Path
         Folder written by :func:`pathduet.training.train.train_model`.
     data : FoldData
-        As for training. A model that predicts from expression predicts only slides that have some, and one that reads
-        nothing else the patients without slides, too.
+        As for training. A model that predicts from expression predicts only slides with expression; one that reads
+        nothing else also predicts patients without slides.
     part : str or sequence of str
         ``test``, ``train``, ``external`` (patients outside the cross-validation), or several of them.
     batch_size : int
@@ -101,7 +101,7 @@ def predict_model(
     without_slides = None if choice.reads_slides else expression
     samples = data.samples(description.fold, description.target, *parts, expression=without_slides)
     if expression is not None:
-        # in the same order, too: networks put the subspaces' genes beside each other
+        # the order must match, too: networks concatenate the subspaces' genes
         if [(s, tuple(genes)) for s, genes in expression.genes.items()] != list(description.genes.items()):
             found = "trained on other genes than the fold's expression"
             raise InputError.of(f"model {model_dir}", found, "train it again")
@@ -132,21 +132,21 @@ def predict_samples(
     network : Module
         In evaluation mode.
     description : ModelDescription
-        What it is made for.
+        Description of the network.
     samples : sequence of SlideSample
         The slides; for a teacher only those with expression.
     labels : DataFrame
-        Truth to set beside the predictions, indexed by patient_id; may have no rows.
+        Truth for the predictions table, indexed by patient_id; may have no rows.
     expression : ExpressionSource, optional
         z-scores of the teacher's genes in token order.
     batch_size : int
         Slides at a time.
     device : torch.device
-        Where the network is.
+        Device of the network.
     where : str
-        What errors call the model.
+        Name of the model in errors.
     show_progress : bool
-        Whether to say how far it is.
+        Whether to show the progress.
     """
     choice, experts = description.choice, description.config.experts
     read = choice.magnifications(description.config)
@@ -174,7 +174,7 @@ def predict_samples(
 def _answer(
     network: nn.Module, batch: Batch, target: TaskTarget
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Return logits and representations, of teacher and student by magnification; of other experts the logits of their mean."""
+    """Return logits and representations: of teacher and student by magnification; of other experts, the averaged logits."""
     if isinstance(network, Teacher):
         output: Any = network(*teacher_inputs(batch), need_attention=False)
     elif isinstance(network, Student):
@@ -223,7 +223,7 @@ def _stack(rows: list[torch.Tensor], width: int) -> torch.Tensor:
 def _class_columns(
     logits: dict[str, torch.Tensor], target: ClassTarget, expert_rule: str, truth: pd.DataFrame
 ) -> dict[str, Any]:
-    # float64: probabilities of the table then add up to 1 to the last printed digit
+    # float64: the table's probabilities then add up to 1 to the last printed digit
     wide = {m: x.double() for m, x in logits.items()}
     more: dict[str, list[str]] = {}
     single: dict[str, torch.Tensor] = {}
@@ -269,7 +269,7 @@ def _regression_columns(
 
 
 def check_features(dataset: SlideDataset, description: ModelDescription, where: str) -> None:
-    """Refuse features of another encoder than those that a model was trained on."""
+    """Refuse features of another encoder than the one that a model was trained on."""
     found, problems = dataset.encoder() if len(dataset) else description.encoder, Problems()
     for name in compared(found, description.encoder):
         wanted, there = description.encoder.get(name), found.get(name)
@@ -280,7 +280,7 @@ def check_features(dataset: SlideDataset, description: ModelDescription, where: 
 
 
 def write_representations(path: Path, predictions: Predictions) -> None:
-    """Write the representations as HDF5: `slide_id`, `patient_id`, and a matrix (rows, width) float32 of each kind."""
+    """Write the representations as HDF5: `slide_id`, `patient_id`, and one matrix (rows, width) float32 per kind."""
     import h5py
 
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:

@@ -1,15 +1,16 @@
-"""Which prototype of a trained student is which subspace's: settled by the expression before distillation starts.
+"""Assigns the prototypes of a trained student to subspaces by the expression, before distillation starts.
 
-A student that was trained on the task alone tells its prototypes apart, on most slides in the same way, but which of
-them comes first is chance. Left to the assignment slide by slide, distillation would keep that chance order: its
-representation has a basis of its own, in which every order is as far from the teacher's. Two things are settled here:
+A student that was trained on the task alone distinguishes its prototypes, on most slides in the same way, but which
+of them comes first is random. With an assignment slide by slide, distillation would keep that random order: the
+student's representation has its own basis, in which every order is equally far from the teacher's. Two things are
+fixed here:
 
-- *alike on every slide*: the scorer is turned to the directions in which a slide's prototypes differ most, over all
-  slides: that is what the clustering divides tissue by. The task alone leaves it undecided where other orders predict
-  as well.
-- *each subspace its own*: what tissue and expression have in common is which patients differ, so the prototypes go to the
-  subspaces whose genes they say most about. The tissue is asked by the encoder's features of each prototype's tiles:
-  representations, the teacher's as the student's own, are worse witnesses, because all of their parts have learned the
+- *the same order on every slide*: the scorer is set to the directions in which a slide's prototypes differ most, over
+  all slides: the clustering divides tissue along them. The task alone does not determine it where other orders
+  predict equally well.
+- *the right prototype for each subspace*: tissue and expression differ between the same patients, so the prototypes go to
+  the subspaces whose genes they predict best. The encoder's features of each prototype's tiles describe the tissue:
+  the teacher's and the student's representations are weaker evidence, because all of their parts have learned the
   outcome of the same slides. Two magnifications of a slide show the same tissue, so their evidence is added up.
 """
 
@@ -30,12 +31,12 @@ from pathduet.models.method.subspace_order import best_order, in_order
 from pathduet.training.loop import TrainingItems
 from pathduet.training.objectives import student_inputs
 
-#: Ridge penalty in units of the mean squared singular value: tens of patients stand against hundreds of numbers.
+#: Ridge penalty in units of the mean squared singular value: there are tens of patients, hundreds of features.
 PENALTY = 10.0
-#: Starts of the search for three and more consistent groups of prototypes, and rounds of each.
+#: Starts of the search for three or more consistent groups of prototypes, and rounds of each.
 _STARTS, _ROUNDS = 8, 20
 
-#: Of each subspace the prototype that it gets.
+#: The prototype of each subspace.
 Order = tuple[int, ...]
 
 
@@ -53,21 +54,21 @@ def order_evidence(ordered: Tensor, genes: Sequence[Tensor]) -> dict[Order, floa
     Parameters
     ----------
     ordered : Tensor
-        (n, K, c) of n slides: what describes the tissue of each prototype.
+        (n, K, c) of n slides: features that describe the tissue of each prototype.
     genes : sequence of Tensor
         (n, G) z-scores of each of the K subspaces' genes.
 
     Returns
     -------
     dict
-        For every order the product, over the subspaces, of the share of its prototype in the subspace's genes: in [0, 1].
+        For every order, the product over the subspaces of its prototype's share in the subspace's genes: in [0, 1].
     """
     n, count, c = ordered.shape
     x = (ordered - ordered.mean(dim=0)).double()
-    # All prototypes weigh the same, however far they move between slides.
+    # All prototypes weigh the same, however much they vary between slides.
     x = x / x.square().sum(dim=(0, 2), keepdim=True).sqrt().clamp(min=1e-12)
     joint = x.flatten(1)  # (n, K c)
-    gram = joint @ joint.T  # between slides: there are fewer of them than numbers each
+    gram = joint @ joint.T  # between slides: there are fewer slides than features
     gram.diagonal().add_(PENALTY * gram.diagonal().sum() / min(n, count * c))
     shares = []
     for values in genes:
@@ -81,20 +82,20 @@ def order_evidence(ordered: Tensor, genes: Sequence[Tensor]) -> dict[Order, floa
 def consistent_scorer(given: Tensor, scorer: Tensor) -> Tensor | None:
     """Return the scorer (K - 1, c) of the directions in which the prototypes of a slide differ most, over all slides.
 
-    Of two prototypes it is the main direction of their difference. Of more, the prototypes of all slides are gathered around
-    K centres, one of each slide at each, by the order that brings them nearest.
+    With two prototypes, it is the main direction of their difference. With more, the prototypes of all slides are gathered
+    around K centres, one of each slide at each, in the order that brings them nearest.
 
     Parameters
     ----------
     given : Tensor
-        (n, K, c) prototypes in the order that the clustering gave them, which says nothing.
+        (n, K, c) prototypes in the clustering's order, which is arbitrary.
     scorer : Tensor
-        (K - 1, c) the scorer so far; of all ways to number what was found, the one nearest to it is taken.
+        (K - 1, c) current scorer; the groups found are numbered to match it best.
 
     Returns
     -------
     Tensor or None
-        As long as makes the score of the best order exceed the orders' mean score by 1/2, in the mean over slides; None if the
+        Scaled so that the best order's score exceeds the orders' mean score by 1/2, in the mean over slides; None if the
         prototypes do not differ.
     """
     if given.shape[1] == 2:
@@ -105,7 +106,7 @@ def consistent_scorer(given: Tensor, scorer: Tensor) -> Tensor | None:
     found = [_centres(x, start) for start in (in_order(x, before).mean(dim=0), *x[picks])]
     centres = max(found, key=lambda those: float(those.square().sum()))
     order = best_order(x @ centres.T)
-    # the orders' mean score is 0, as each slide's mean is
+    # the orders' mean score is 0, like each slide's mean
     lead = (in_order(x, order) * centres).sum(dim=(1, 2)).mean()
     if not lead > 0:
         return None
@@ -144,13 +145,13 @@ def order_prototypes(
     paired: list[int],
     batch_size: int,
 ) -> dict[str, float]:
-    """Order the prototypes alike on every slide, each at its own subspace as far as the expression can tell.
+    """Order the prototypes alike on every slide, each at its own subspace as far as the expression shows.
 
-    The scorers are replaced (:func:`consistent_scorer`); slides that stood in another order are predicted a little
-    differently then. Where the expression says so, the prototypes are exchanged, in the scorer and in the classifier,
+    The scorers are replaced (:func:`consistent_scorer`); predictions of slides that had another order change a
+    little. Where the expression supports it, the prototypes are exchanged, in the scorer and in the classifier,
     which changes no prediction. Both magnifications are judged together: where a slide's first prototype takes a
     large share of its tiles at 10x, that of the same tissue does so at 20x. The covariances of these shares over the slides
-    tell which prototypes show the same tissue, and the evidence of both is added up accordingly.
+    show which prototypes are the same tissue, and the evidence of both is added up accordingly.
 
     Parameters
     ----------
@@ -167,7 +168,8 @@ def order_prototypes(
     -------
     dict of str to float
         Evidence by magnification, :func:`order_evidence` of both added up: that for the order before the exchange minus that
-        for the best of all others; negative ones were exchanged. 0, and nothing done, with fewer than three slides.
+        for the best other order; orders with a negative value were exchanged. 0, and nothing done, with fewer than
+        three slides.
     """
     training = student.training
     student.eval()
@@ -210,7 +212,7 @@ def order_prototypes(
 
 
 class _Seen(NamedTuple):
-    """Of each batch, prototypes as given: (b, K, c); mean features of their tiles (b, K, d); their shares of the tiles (b, K, 1)."""
+    """Per batch: prototypes in the clustering's order (b, K, c), mean features (b, K, d) and shares (b, K, 1) of their tiles."""
 
     prototypes: list[Tensor]
     tissue: list[Tensor]
@@ -220,16 +222,16 @@ class _Seen(NamedTuple):
 def _settled(
     fits: dict[str, dict[Order, float]], shares: dict[str, Tensor]
 ) -> dict[str, tuple[Order, float]]:
-    """Return each magnification's best order, and the evidence for the order as it is against the best of all others.
+    """Return each magnification's best order, and the evidence for the current order against the best other one.
 
-    `fits` are added up over the magnifications, left apart where the prototypes' shares (n, K) do not vary together.
+    `fits` are added up over the magnifications, but kept separate if the prototypes' shares (n, K) do not covary.
     """
     if len(fits) == 2:
         first, second = fits
         moved = [shares[m] - shares[m].mean(dim=0) for m in (first, second)]
         together = moved[1].T @ moved[0]  # (K, K)
         if bool(together.any()):
-            # the prototype at `second` that shows the tissue of each at `first`
+            # the prototype at `second` with the tissue of each at `first`
             same = best_order(together.unsqueeze(0))[0].tolist()
             start = tuple(range(len(same)))
             fit = fits[first], fits[second]
@@ -237,7 +239,7 @@ def _settled(
                 order: (fit[0][start] - fit[0][order])
                 + (fit[1][_through(start, same)] - fit[1][_through(order, same)])
                 for order in fit[0]
-            }  # in differences, so that equal fits are told as equal
+            }  # as differences, so that equal fits compare as equal
             best = min(worse, key=lambda order: worse[order])
             return {
                 first: (best, _against_others(worse, start)),

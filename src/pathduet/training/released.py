@@ -29,7 +29,7 @@ class ReleasedTeacherObjective(TeacherObjective):
 
 
 def released_dev_loss(attention_10x: Tensor, attention_20x: Tensor, weight: float = 1.0) -> Tensor:
-    """Return the DEV loss as the authors' public code has it: all of C, rows L2-normalised, unbiased variance.
+    """Return the DEV loss as in the authors' public code: all of C, rows L2-normalised, unbiased variance.
 
     Parameters
     ----------

@@ -1,11 +1,11 @@
 """A random search of a model's settings inside the training part of a fold, the same for every model.
 
 The training part's patients are split once more; every trial trains on the larger share and is judged by the mean loss of
-what was observed on the smaller one. The candidates and the inner split follow from the seed, the task and the fold, not from
-the model: every model tries the same settings on the same patients, the configured ones first. The test part is not given to
-any function here. Genes and their scaling were chosen without labels on the whole training part; a distilled student
+the observed outcomes on the smaller one. The candidates and the inner split follow from the seed, the task and the fold, not
+from the model: every model tries the same settings on the same patients, the configured ones first. No function here receives
+the test part. Genes and their scaling were chosen without labels on the whole training part; a distilled student
 starts from fresh weights here, as the fold's trained student has seen the inner patients' labels (so has its teacher, but
-that is asked about the larger share only).
+it predicts the larger share only).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _VALUE_GROUPS = 4
 
 @dataclass(frozen=True)
 class Candidate:
-    """What one trial changes; None leaves a setting as it is configured."""
+    """Changes of one trial; None leaves a setting as configured."""
 
     learning_rate: float | None = None
     weight_decay: float | None = None
@@ -56,7 +56,7 @@ class Candidate:
 
 
 def with_candidate(settings: ModelSettings, candidate: Candidate) -> ModelSettings:
-    """Return settings with a candidate's laid over them."""
+    """Return settings with a candidate's changes applied."""
     rates = {
         name: value
         for name in ("learning_rate", "weight_decay")
@@ -121,14 +121,14 @@ def inner_folds(
 def observed_loss(predictions: pd.DataFrame, target: TaskTarget) -> float:
     """Return the mean over patients of minus the log-probability of what was observed; NaN without labelled patients.
 
-    Of a regression, half the mean squared error in standard deviations.
+    For a regression, half the mean squared error in standard deviations.
 
     Parameters
     ----------
     predictions : DataFrame
-        As :func:`pathduet.training.predict.predict_model` makes it; a patient's slides are averaged first.
+        From :func:`pathduet.training.predict.predict_model`; a patient's slides are averaged first.
     target : TaskTarget
-        What the model is made for.
+        Target of the model.
     """
     if isinstance(target, RegressionTarget):
         means = predictions.dropna(subset=["value"]).groupby("patient_id")[["value", "prediction"]].mean()
@@ -161,12 +161,12 @@ def search_settings(
 ) -> tuple[ModelSettings, dict[str, Any]]:
     """Try settings on an inner split of the training part; write search.tsv and return the best with a record.
 
-    Every trial that ended is kept in ``search/`` until all are done, so that an interrupted search goes on where it stopped.
+    Finished trials are kept in ``search/`` until all are done, so that an interrupted search resumes where it stopped.
 
     Parameters
     ----------
     configured : ModelToTrain
-        Its settings are tried first, and kept where every trial fails.
+        Its settings are tried first, and kept if every trial fails.
     data : FoldData
         Only the fold's training part is used.
     search : mapping
@@ -187,7 +187,7 @@ def search_settings(
     inner = inner_folds(data.folds, data.labels, task, fold, search["inner_fraction"], seed)
     target = data.target(fold)
     patients = set(inner["patient_id"])
-    # the fold's own intervals: those of the inner part would not be the teacher's
+    # the fold's own intervals: the inner part's would differ from the teacher's
     configured = replace(configured, target=target)
     trained = replace(
         data,
@@ -241,7 +241,7 @@ def _trial(tried: ModelToTrain, target: TaskTarget, data: FoldData, folder: Path
 
 
 def _kept(folder: Path, key: str, trial: Callable[[], float]) -> dict[str, Any]:
-    """Return what became of a trial, from its file if it ended before."""
+    """Return a trial's result, from its file if it finished before."""
     path = folder / "trial.json"
     try:
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a task predicts: how its outputs become a loss, a probability of the observed outcome, a divergence."""
+"""Target of a task: turns outputs into a loss, a probability of the observed outcome, a divergence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathduet.losses.survival import log_likelihood
 
 
 class Observed(NamedTuple):
-    """What was observed of B samples; each kind of target looks at its own part.
+    """Observed outcomes of B samples; each kind of target reads its own part.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Observed(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassTarget:
-    """One of several classes. Steps of a scale are classes like others: their order is the metrics' business.
+    """One of several classes. Steps of a scale are treated as classes; only the metrics use their order.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class ClassTarget:
         return distillation_loss(student, teacher, temperature)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what model.json says."""
+        """Return the entry in model.json."""
         return {"kind": "classification", "classes": list(self.classes)}
 
 
@@ -97,7 +97,7 @@ class SurvivalTarget:
         return -log_likelihood(logits, observed.label, observed.event).mean()
 
     def probability(self, logits: Tensor, observed: Observed) -> Tensor:
-        """Return the likelihood (B,) of what was observed: the event in the interval, or survival through it."""
+        """Return the likelihood (B,) of the outcome: the event in the interval, or survival through it."""
         return log_likelihood(logits, observed.label, observed.event).exp()
 
     def averaged(self, experts: Sequence[Tensor]) -> Tensor:
@@ -109,18 +109,18 @@ class SurvivalTarget:
         return hazard_distillation_loss(student, teacher, temperature)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what model.json says."""
+        """Return the entry in model.json."""
         return {"kind": "survival", "edges_days": list(self.edges)}
 
 
 @dataclass(frozen=True)
 class RegressionTarget:
-    """A number. The network predicts its z-score by mean and standard deviation of the patients it learns from.
+    """A number. The network predicts its z-score, by this mean and standard deviation.
 
     Attributes
     ----------
     mean, sd : float
-        In the unit of the label.
+        Mean and standard deviation in the unit of the label.
     """
 
     mean: float
@@ -144,11 +144,11 @@ class RegressionTarget:
         return torch.stack([x.double() for x in experts]).mean(dim=0)
 
     def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Return half the squared difference of the predictions, batch mean, whatever the temperature."""
+        """Return half the squared difference of the predictions, batch mean; temperature has no effect."""
         return regression_distillation_loss(student.squeeze(1), teacher.squeeze(1))
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what model.json says."""
+        """Return the entry in model.json."""
         return {"kind": "regression", **asdict(self)}
 
 

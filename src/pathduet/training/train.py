@@ -1,4 +1,4 @@
-"""Train one model of one fold from the artifacts of earlier steps, and write it down."""
+"""Train one model of one fold from the artifacts of earlier steps, and write it."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ from pathduet.training.prototype_order import order_prototypes
 from pathduet.training.released import ReleasedTeacherObjective, released_learning_rate
 from pathduet.training.task_targets import ClassTarget, TaskTarget
 
-#: What a student shares with its teacher: the slides' tokens, the experts and the width of X_R.
+#: Settings that a student shares with its teacher: the slides' tokens, the experts and the width of X_R.
 SAME_TEACHER = ("tokens", "token_order", "width", "magnifications", "subspaces")
-#: What a distilled student shares with the student it starts from: all but what only a teacher has, and what changes
-#: neither the shape nor the meaning of its weights.
+#: Settings in which a distilled student may differ from the student it starts from: those that only a teacher has,
+#: and those that change neither the shape nor the meaning of its weights.
 _FREE = ("gene_input", "dropout", "expert_rule")
 SAME_STUDENT = tuple(f.name for f in fields(ModelConfig) if f.name not in _FREE)
 CHECKPOINT = "checkpoint.safetensors"
@@ -64,11 +64,11 @@ class ModelToTrain:
     Attributes
     ----------
     task : Task
-        What it predicts.
+        Task to predict.
     model : str
         The planned model's name, e.g. ``teacher-no-cgc``.
     fold : int
-        Patients of this fold are the test part and are not looked at.
+        Patients of this fold are the test part and are not used.
     settings : ModelSettings
         Network, sizes and optimisation.
     teacher_dir : Path, optional
@@ -79,7 +79,7 @@ class ModelToTrain:
     target : TaskTarget, optional
         Classes, survival intervals or moments, where they are not those of this training part.
     record : mapping
-        More for model.json (how the settings were found), JSON-ready.
+        Additions to model.json (how the settings were found), JSON-ready.
     """
 
     task: Task
@@ -93,7 +93,7 @@ class ModelToTrain:
 
     @property
     def label(self) -> str:
-        """What progress and errors call it."""
+        """Name in progress and errors."""
         return f"{self.task.name} {self.model} fold {self.fold}"
 
 
@@ -108,15 +108,15 @@ def train_model(
 ) -> None:
     """Train a model on the training part of a fold; write weights.safetensors, model.json, history.tsv and cost.json.
 
-    An interrupted run leaves checkpoint.safetensors in `out_dir` and goes on from it when called again with the
+    An interrupted run leaves checkpoint.safetensors in `out_dir` and resumes from it when called again with the
     same inputs; it is removed at the end.
 
     Parameters
     ----------
     model : ModelToTrain
-        What to train.
+        Model to train.
     data : FoldData
-        On what.
+        Training data.
     out_dir : Path
         Folder of the model.
     threads : int
@@ -124,12 +124,12 @@ def train_model(
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     logger : {"none", "tensorboard", "mlflow", "wandb"}
-        Where else the history goes (:mod:`pathduet.training.loggers`).
+        Additional destination of the history (:mod:`pathduet.training.loggers`).
 
     Raises
     ------
     InputError
-        If there is nothing to train on, or files do not belong together.
+        If there is nothing to train on, or files are inconsistent.
     TrainingError
         If the loss stops being finite.
     """
@@ -165,7 +165,7 @@ def train_model(
 def _training_set(
     model: ModelToTrain, data: FoldData, target: TaskTarget, device: torch.device
 ) -> tuple[SlideDataset, dict[str, Any]]:
-    """Return the labelled samples of the training part that the network can use, and what model.json says about them."""
+    """Return the labelled samples of the training part that the network can use, and their entries in model.json."""
     from pathduet import __version__
 
     settings, network = model.settings, model.settings.network
@@ -178,7 +178,7 @@ def _training_set(
         paired = {s for s in training if expression.row_for(s.patient_id, s.slide_id) is not None}
         if network.needs_expression:
             usable = [s for s in labelled if s in paired]
-        if model.teacher_dir is not None:  # a teacher has something to say about slides without a label, too
+        if model.teacher_dir is not None:  # a teacher also gives targets for slides without a label
             usable = [s for s in training if s.label >= 0 or s in paired]
     if not any(sample.label >= 0 for sample in usable):
         items = "slides" if network.reads_slides else "slides and patients without any"
@@ -205,7 +205,7 @@ def _training_set(
             "slides_taught_without_label": sum(sample.label < 0 for sample in usable),
             "slides_without_expression": len(labelled) - sum(sample.label >= 0 for sample in usable),
             "slides_paired": sum(row is not None for row in dataset.expression),
-            # the same for a student with a teacher and without: what is compared is then never the number of steps
+            # the same for a student with and without a teacher, so that their numbers of steps are equal
             "epoch_items": len(training) if network.model.role == "distilled" else len(usable),
         },
         **{
@@ -220,9 +220,9 @@ def _training_set(
 
 def _describe(model: ModelToTrain, target: TaskTarget, dataset: SlideDataset) -> ModelDescription:
     choice, config = model.settings.network, model.settings.model
-    # a distilled student reads no genes: those that it learns from are its teacher's
+    # a distilled student reads no genes: its teacher does
     genes = dataset.genes if choice.model.role != "distilled" else {}
-    if genes:  # the subspaces of a baseline are those that it is given
+    if genes:  # a baseline's subspaces are those of its input
         config = replace(config, subspaces=tuple(genes))
     return ModelDescription(
         model.task,
@@ -258,7 +258,7 @@ def _learn_from(
     out_dir: Path,
     threads: int,
 ) -> TeacherTargets | None:
-    """Start from the student that a distilled model goes on from, and ask its teachers about each slide; None without a teacher."""
+    """Load the student that a distilled model starts from, and return its teachers' targets; None without a teacher."""
     if model.settings.network.model.role != "distilled":
         return None
     if model.student_dir is not None:
@@ -288,7 +288,7 @@ def _targets(
     out_dir: Path,
     threads: int,
 ) -> TeacherTargets:
-    """Return what teachers say that have not seen the slides, or with no inner folds what the fold's own teacher says."""
+    """Return outputs of teachers that have not seen the slides; without inner folds, those of the fold's own teacher."""
     assert model.teacher_dir is not None
     training = model.settings.training
     ask = partial(
@@ -352,18 +352,18 @@ def _objective(
 
 
 def start_tokens(network: nn.Module, dataset: SlideDataset, start: str | None = None) -> None:
-    """Set patch tokens' standardisation to a dataset's moments, and prototypes to its tiles' clusters, wherever a network has any.
+    """Set patch tokens' standardisation to a dataset's moments, and prototypes to its tiles' clusters, where a network has them.
 
     Parameters
     ----------
     network : nn.Module
-        Its :class:`~pathduet.models.method.patch_tokens.PatchTokens` and :class:`~pathduet.models.tile_prototypes.TilePrototypes` stand in
+        Its :class:`~pathduet.models.method.patch_tokens.PatchTokens` and :class:`~pathduet.models.tile_prototypes.TilePrototypes` are in
         module dictionaries by magnification.
     dataset : SlideDataset
         The training part.
     start : str, optional
-        ``principal``: the linear maps start at the principal axes of the standardised features; ``random``: as they are.
-        By default each block says so itself.
+        ``principal``: the linear maps start at the principal axes of the standardised features; ``random``: unchanged.
+        By default, each block's own setting.
     """
     moments = dataset.feature_moments()
     blocks = [
@@ -383,7 +383,7 @@ def start_tokens(network: nn.Module, dataset: SlideDataset, start: str | None = 
 
 
 def _trained_already(out_dir: Path, key: str) -> bool:
-    """Whether a folder holds the finished model of this key: one that a killed job had trained on its way to another."""
+    """Whether a folder holds the finished model of this key: one that a killed job had trained as a step to another."""
     try:
         return bool(json.loads((out_dir / DESCRIPTION).read_text(encoding="utf-8")).get("run_key") == key)
     except (OSError, ValueError):
@@ -413,9 +413,9 @@ def teacher_targets(
     dataset: SlideDataset,
     batch_size: int,
 ) -> TeacherTargets:
-    """Return what the teacher says about each slide of a dataset that has expression.
+    """Return the teacher's outputs for each slide of a dataset that has expression.
 
-    The teacher is frozen and a slide's tokens never change, so it is asked once, not in every epoch.
+    The teacher is frozen and a slide's tokens never change, so it runs once, not in every epoch.
     """
     network, taught, _ = load_model(teacher_dir)
     _check_same_fold(description, taught, teacher_dir, "teacher", SAME_TEACHER)

@@ -1,1 +1,1 @@
-"""Networks that others proposed."""
+"""Baselines: networks that others proposed."""

@@ -24,7 +24,7 @@ class AbmilConfig(BagConfig):
     attention_width : int
         Width of the gated attention's hidden layer.
     dropout : float
-        Before the classifier, in [0, 1).
+        Dropout before the classifier, in [0, 1).
     """
 
     patch_start: str = "random"
@@ -39,11 +39,11 @@ class GatedAttention(nn.Module):
     Parameters
     ----------
     width : int
-        Of a token.
+        Width of a token.
     hidden : int
-        Of V and U.
+        Width of V and U.
     dropout : float
-        Of what either says, in [0, 1).
+        Dropout of the outputs of V and U, in [0, 1).
     """
 
     def __init__(self, width: int, hidden: int, dropout: float = 0.0) -> None:

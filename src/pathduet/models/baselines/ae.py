@@ -1,8 +1,8 @@
-"""AE: the gene vector from a cross-modal autoencoder that is given the slide vector alone.
+"""AE: a cross-modal autoencoder imputes the gene vector from the slide vector alone.
 
 Dumpala, Sheikh, Chakraborty, Kopparapu: Audio-visual Fusion for Sentiment Classification using Cross-modal Autoencoder, NeurIPS workshop
 2018 (the paper's reference 31): an autoencoder of both modalities' vectors is trained with both, and with one replaced by zeros; it has to
-give back both. Unlike in the authors' public code of the method, what is imputed is used: see
+reconstruct both. Unlike in the authors' public code of the method, the imputed vector is used: see
 :mod:`pathduet.models.baselines.imputation`.
 """
 
@@ -38,9 +38,9 @@ class AutoencoderImputer(Imputer):
     Parameters
     ----------
     width : int
-        Of both vectors.
+        Width of both vectors.
     code : int
-        Of the code.
+        Width of the code.
     """
 
     def __init__(self, width: int, code: int) -> None:
@@ -49,7 +49,7 @@ class AutoencoderImputer(Imputer):
         self.decoder = nn.Sequential(nn.Linear(code, width), nn.ReLU(), nn.Linear(width, 2 * width))
 
     def autoencode(self, slide: Tensor, genes: Tensor) -> Tensor:
-        """Return both vectors as the code has them, (B, 2 width)."""
+        """Return both vectors reconstructed from the code, (B, 2 width)."""
         both: Tensor = self.decoder(self.encoder(torch.cat([slide, genes], dim=1)))
         return both
 
@@ -58,7 +58,7 @@ class AutoencoderImputer(Imputer):
         return self.autoencode(slide, torch.zeros_like(slide)).chunk(2, dim=1)[1]
 
     def reconstruction_loss(self, slide: Tensor, genes: Tensor) -> Tensor:
-        """Return the mean squared errors of both vectors, with the genes given and without, added up."""
+        """Return the mean squared errors of both vectors, summed over inputs with and without the genes."""
         genes = genes.detach()
         target = torch.cat([slide.detach(), genes], dim=1)
         with_genes = F.mse_loss(self.autoencode(slide, genes), target)

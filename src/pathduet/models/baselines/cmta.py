@@ -1,12 +1,12 @@
 """CMTA: two parallel encoder-decoders that translate each modality into the other.
 
 Zhou, Chen: Cross-Modal Translation and Alignment for Survival Analysis, ICCV 2023. Encoders give class tokens p and g and tokens P and G;
-cross-modal attention lets P ask G and G ask P; decoders turn what they got into class tokens p' and g'; the alignment loss
-|p' - stop(p)| + |g' - stop(g)| makes them what the encoders saw; [(p + p') / 2, (g + g') / 2] is classified.
+P attends to G and G to P (cross-modal attention); decoders turn the results into class tokens p' and g'; the alignment
+loss |p' - stop(p)| + |g' - stop(g)| draws them to the encoders' class tokens; [(p + p') / 2, (g + g') / 2] is classified.
 
-Layers, heads and losses are those of the public code. Deviations: width 128 instead of 256; dropout 0.1 everywhere, there 0.25 in the genes'
-networks; on the genes' side exact attention and no convolution of the values, whose window would span all of the few tokens in an order
-that means nothing; SELU, as self-normalising networks have it, for ELU; the patch tokens of all models; the groups
+Layers, heads and losses are those of the public code. Deviations: width 128 instead of 256; dropout 0.1 everywhere (0.25 in the code's gene
+networks); for the genes, exact attention and no convolution of the values, whose window would span all of the few tokens in a
+meaningless order; SELU, as in self-normalising networks, instead of ELU; the patch tokens of all models; the groups
 (:mod:`pathduet.models.baselines.gene_groups`).
 """
 
@@ -35,15 +35,15 @@ class CmtaConfig(BagConfig):
     width : int
         Width of a token.
     heads, head_dim : int
-        Of the encoders and decoders: attention heads and the width of each. Across modalities there is one head.
+        Attention heads of the encoders and decoders, and the width of each. Cross-modal attention has one head.
     landmarks, iterations : int
-        Of the Nystroem attention over tiles.
+        Settings of the Nystroem attention over tiles.
     gene_layers : int
         Layers of the gene encoder and of the gene decoder.
     alignment : float
         Weight of the alignment loss.
     dropout : float
-        After attention and in the genes' networks, in [0, 1).
+        Dropout after attention and in the genes' networks, in [0, 1).
     gene_groups : mapping or str, optional
         Symbols by group; the shipped groups by default. In a configuration also a file (.gmt, .csv, .tsv), or ``chunks``: six
         contiguous parts of the gene list, as in the public code of the method.

@@ -1,4 +1,4 @@
-"""One token a group of genes, each from a self-normalising network of its own (MCAT, section 3.2).
+"""One token per group of genes, each from its own self-normalising network (MCAT, section 3.2).
 
 Chen et al.: Multimodal Co-Attention Transformer for Survival Prediction in Gigapixel Whole Slide Images, ICCV 2021.
 """
@@ -15,7 +15,7 @@ from pathduet.models.snn import SnnConfig, snn_branch
 
 
 class GeneGroupTokens(nn.Module):
-    """Turn expression into one token a group.
+    """Turn expression into one token per group.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Groups of genes for models that read one token a group (MCAT, CMTA).
+"""Groups of genes for models that read one token per group (MCAT, CMTA).
 
 Chen et al. (ICCV 2021) give their co-attention transformer six functional families of MSigDB: tumor suppressors, oncogenes, protein kinases, cell differentiation
-markers, transcription factors, cytokines and growth factors. Their table may be given by file
-(:func:`read_gene_groups` reads it as it is). Without one, the six groups shipped in ``presets/genesets/groups.gmt`` serve: the freely licensed sources
-that the shipped gene lists are made of. A gene may be in several groups; genes in none go to one more group a subspace, so that no gene is lost.
+markers, transcription factors, cytokines and growth factors. Their table can be given as a file
+(:func:`read_gene_groups` reads it unchanged). The default is the six groups shipped in ``presets/genesets/groups.gmt``, from the freely licensed
+sources of the shipped gene lists. A gene may be in several groups; genes in none form one more group per subspace, so that no gene is lost.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathduet.models.inputs import NetworkSizes
 #: Gene symbols by group.
 Groups = Mapping[str, Sequence[str]]
 
-#: A group of fewer measured genes says too little for a token of its own; its genes join their subspace's rest.
+#: Fewest measured genes of a group with its own token; the genes of smaller groups join their subspace's rest.
 LEAST_GENES = 3
-#: In place of groups: contiguous parts of the gene list, as the public code of the method makes them for these models.
+#: Instead of groups: contiguous parts of the gene list, as in the method's public code for these models.
 CHUNKS = "chunks"
 _CHUNKS = 6
 
@@ -32,13 +32,13 @@ def read_gene_groups(path: str | Path) -> dict[str, tuple[str, ...]]:
     Parameters
     ----------
     path : str or Path
-        ``.gmt`` (name, description, genes; tabs between them), or ``.csv`` or ``.tsv`` with a column a group, the group's name
-        on top (MCAT's ``signatures.csv``).
+        ``.gmt`` (name, description, genes; tabs between them), or ``.csv`` or ``.tsv`` with one column per group, the group's
+        name as its header (MCAT's ``signatures.csv``).
 
     Raises
     ------
     InputError
-        If the file is missing, of another kind, or holds no group, an empty one, or a name twice.
+        If the file is missing, of another kind, or holds no group, an empty group, or a duplicate name.
     """
     path = Path(path)
     if path.suffix == ".gmt":
@@ -63,9 +63,9 @@ def group_positions(sizes: NetworkSizes, groups: Groups | str | None) -> dict[st
     sizes : NetworkSizes
         With the measured genes.
     groups : mapping or str, optional
-        Symbols by group; the shipped ``groups.gmt`` by default. After them come each subspace's genes that no group holds.
-        Groups with fewer than ``LEAST_GENES`` measured genes are left out; if none remains: one group a subspace.
-        :data:`CHUNKS`: six contiguous parts of the vector, whatever the genes are.
+        Symbols by group; the shipped ``groups.gmt`` by default. Each subspace's genes that no group holds follow.
+        Groups with fewer than ``LEAST_GENES`` measured genes are left out; if none remains: one group per subspace.
+        :data:`CHUNKS`: six contiguous parts of the vector, regardless of the genes.
 
     Returns
     -------

@@ -22,7 +22,7 @@ class GeneSnnConfig:
     Attributes
     ----------
     genes : str
-        A subspace's name: its genes alone; ``concat``: one branch for all; ``parallel``: a branch each.
+        A subspace's name: its genes alone; ``concat``: one branch for all; ``parallel``: one branch each.
     hidden : tuple of int
         Width of each hidden layer of a branch.
     dropout : float

@@ -1,11 +1,11 @@
 """Models that learn from slides and expression and predict from slides alone, by imputing the gene vector.
 
-ABMIL gives a slide vector s, an SNN a gene vector g. An imputer says from s what g would be; the classifier reads [s, imputed g]
-in training and prediction alike, so the imputer learns from the task through what it imputes, and slides without expression take
-part in that. Beside it, where there is expression: the classifier reads [s, g] too, which teaches the SNN what matters, and
-the imputed vector is drawn to g. In evaluation the expression is not read.
+ABMIL gives a slide vector s, an SNN a gene vector g. An imputer predicts g from s; the classifier reads [s, imputed g]
+in training and prediction alike, so the imputer learns from the task, also on slides without expression. On slides with
+expression, the classifier reads [s, g] too, which trains the SNN, and the reconstruction loss draws the imputed vector to g.
+Evaluation does not read the expression.
 
-A g that learned from the reconstruction could become constant, which is easy to impute: the target is detached.
+The target g is detached: learning from the reconstruction, it could become constant, which is easy to impute.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class ImputationConfig(LateFusionConfig):
 
 
 class Imputer(nn.Module):
-    """What a kind of imputation has to offer."""
+    """Interface of an imputer."""
 
     def forward(self, slide: Tensor) -> Tensor:
         """Return the imputed gene vector (B, c) of slide vectors (B, c)."""
         raise NotImplementedError
 
     def reconstruction_loss(self, slide: Tensor, genes: Tensor) -> Tensor:
-        """Return the loss of slides whose gene vectors (B, c) are known; they get no gradient."""
+        """Return the loss of slides whose gene vectors (B, c) are known; the gene vectors get no gradient."""
         raise NotImplementedError
 
 
@@ -57,11 +57,11 @@ class ImputingModel(nn.Module):
     Parameters
     ----------
     sizes : NetworkSizes
-        Of data and task.
+        Sizes of data and task.
     config : ImputationConfig
-        Sizes of its own.
+        The model's own sizes.
     imputer : Imputer
-        For vectors of the width of `config`.
+        Imputer of vectors as wide as `config.width`.
     """
 
     def __init__(self, sizes: NetworkSizes, config: ImputationConfig, imputer: Imputer) -> None:
@@ -76,7 +76,7 @@ class ImputingModel(nn.Module):
         self.classifier = nn.Linear(2 * config.width, sizes.outputs)
 
     def forward(self, inputs: Inputs) -> Answer:
-        """Classify slides; the expression is looked at in training only."""
+        """Classify slides; the expression is read in training only."""
         slide, _ = self.attention(self.bag(inputs.patches))
         fused = torch.cat([slide, self.imputer(slide)], dim=1)
         logits = self.classifier(self.dropout(fused))

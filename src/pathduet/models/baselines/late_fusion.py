@@ -2,7 +2,7 @@
 
 The three fusions of the field's comparisons (Chen et al.: Multimodal Co-Attention Transformer, ICCV 2021, section 4.2; the
 paper's reference 5). Bilinear pooling: Chen et al., Pathomic Fusion, IEEE TMI 2020 (eq. 5 and 6): each vector is gated by
-both, shortened, extended by a one, and the outer product of the two read by a dense layer.
+both, shortened and extended by a one; a dense layer reads the outer product of the two.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class LateFusionConfig(BagConfig):
     genes : str
         A subspace's name, ``concat`` or ``parallel``, see :mod:`pathduet.models.method.gene_vectors`.
     width : int
-        Width of a tile's token, and of either modality's vector.
+        Width of a tile's token, and of each modality's vector.
     attention_width : int
         Width of the gated attention's hidden layer.
     gene_hidden : int
         Width of the SNN's first hidden layer.
     dropout : float
-        In the SNN, and before the classifier, in [0, 1).
+        Dropout in the SNN and before the classifier, in [0, 1).
     """
 
     patch_start: str = "random"
@@ -54,7 +54,7 @@ class BilinearConfig(LateFusionConfig):
     Attributes
     ----------
     factor : int
-        Length of either vector in the outer product.
+        Length of each vector in the outer product.
     """
 
     patch_start: str = "principal"
@@ -67,7 +67,7 @@ class GatedBilinear(nn.Module):
     Parameters
     ----------
     width : int
-        Of both vectors, and of the result.
+        Width of both vectors and of the result.
     factor : int
         Length of the shortened vectors.
     """
@@ -79,7 +79,7 @@ class GatedBilinear(nn.Module):
         self.dense = nn.Linear((factor + 1) ** 2, width)
 
     def shorten(self, pair: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """Return both vectors (B, factor), each gated by what both say."""
+        """Return both vectors (B, factor), each gated by both."""
         both = torch.cat(pair, dim=1)
         return [
             torch.relu(content(one)) * torch.sigmoid(gate(both))
@@ -95,7 +95,7 @@ class GatedBilinear(nn.Module):
 def outer_with_ones(first: Tensor, second: Tensor) -> Tensor:
     """Return the outer product (B, p + 1, q + 1) of [x; 1] and [y; 1] for x (B, p), y (B, q).
 
-    The ones keep both vectors themselves beside their products.
+    The ones keep the vectors themselves along with their products.
     """
     one = first.new_ones(len(first), 1)
     return torch.einsum("bp,bq->bpq", torch.cat([first, one], dim=1), torch.cat([second, one], dim=1))
@@ -107,9 +107,9 @@ class LateFusion(nn.Module):
     Parameters
     ----------
     sizes : NetworkSizes
-        Of data and task.
+        Sizes of data and task.
     config : LateFusionConfig
-        Sizes of its own; a :class:`BilinearConfig` for ``bilinear``.
+        The model's own sizes; a :class:`BilinearConfig` for ``bilinear``.
     fusion : str
         ``concat``: [s; g]; ``add``: s + g; ``bilinear``: :class:`GatedBilinear`.
     """

@@ -2,7 +2,8 @@
 
 The paper's baseline "Linear Mapping" (section IV, comparisons; reference 31 for imputation across modalities:
 Dumpala, Sheikh, Chakraborty, Kopparapu: Audio-visual Fusion for Sentiment Classification using Cross-modal Autoencoder, NeurIPS
-workshop 2018). Unlike in the authors' public code, what is imputed is used: see :mod:`pathduet.models.baselines.imputation`.
+workshop 2018). Unlike in the authors' public code, the imputed vector is used: see
+:mod:`pathduet.models.baselines.imputation`.
 """
 
 from __future__ import annotations

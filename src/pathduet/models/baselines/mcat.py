@@ -1,12 +1,12 @@
 """MCAT: groups of genes attend to the tiles, then both sides are read as sets.
 
 Chen et al.: Multimodal Co-Attention Transformer for Survival Prediction in Gigapixel Whole Slide Images, ICCV 2021 (eq. 2 to 5):
-genomic-guided co-attention, then for either modality a transformer over the group tokens and gated attention pooling; both
-vectors concatenated.
+genomic-guided co-attention, then for each modality a transformer over the group tokens and gated attention pooling; both
+vectors are concatenated.
 
 Proportions, heads and attention are those of the public code. Deviations: width 128 instead of 256; dropout 0.1 instead of 0.25, which
-held a narrow network back on the phantom; SELU, as self-normalising networks have it, for ELU; the patch tokens of all models; the
-groups (:mod:`pathduet.models.baselines.gene_groups`).
+held a narrow network back on the phantom; SELU, as in self-normalising networks, instead of ELU; the patch tokens of all models;
+the groups (:mod:`pathduet.models.baselines.gene_groups`).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class McatConfig(BagConfig):
     heads : int
         Heads of the set transformers; the co-attention has one, as in the paper.
     layers : int
-        Of either set transformer.
+        Layers of each set transformer.
     dropout : float
-        Everywhere, in [0, 1).
+        Dropout everywhere, in [0, 1).
     gene_groups : mapping or str, optional
         Symbols by group; the shipped groups by default. In a configuration also a file (.gmt, .csv, .tsv), or ``chunks``: six
         contiguous parts of the gene list, as in the public code of the method.

@@ -2,13 +2,13 @@
 
 Song et al.: Multimodal Prototyping for Cancer Survival Prediction, ICML 2024. A slide's tiles become a mixture of Gaussians around
 the training tiles' prototypes (k-means), by one step of expectation maximisation with the prototypes as prior; weight, mean and variance of
-each component are its token (PANTHER, Song et al., CVPR 2024). Pathways are tokens of an SNN each. As in the public code: a learned
-embedding is appended to each token, one head of attention of half the width over all, a feed-forward network for each token, LayerNorm, the mean
-over each modality's tokens, concatenation, a linear layer.
+each component are its token (PANTHER, Song et al., CVPR 2024). Each pathway is a token from its own SNN. As in the public code: a
+learned embedding is appended to each token, one head of attention of half the width over all, a feed-forward network for each token, LayerNorm,
+the mean over each modality's tokens, concatenation, a linear layer.
 
 Deviations: width 128 instead of 256; features standardised by the training part, so that a prior of variance 1 suits every encoder; the softmax of the histology's rows is taken
-once, in the code twice in part; SELU, as self-normalising networks have it, for ELU; the task's loss instead of Cox's; the shipped groups of genes
-(:mod:`pathduet.models.baselines.gene_groups`) in place of 50 hallmark sets, which `gene_groups` may name in a file.
+once (the code takes part of it twice); SELU, as in self-normalising networks, instead of ELU; the task's loss instead of Cox's; the shipped groups
+of genes (:mod:`pathduet.models.baselines.gene_groups`) instead of 50 hallmark sets, which `gene_groups` can read from a file.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class MmpConfig(SlideConfig):
     embedding : int
         Width of each token's embedding.
     prototypes : int
-        Of each magnification.
+        Number of prototypes per magnification.
     dropout : float
-        In the pathways' networks and the feed-forward layers, in [0, 1).
+        Dropout in the pathways' networks and the feed-forward layers, in [0, 1).
     gene_groups : mapping or str, optional
         Symbols by pathway; the shipped groups by default. In a configuration also a file (.gmt, .csv, .tsv), or ``chunks``: six
         contiguous parts of the gene list.
@@ -53,7 +53,7 @@ class MmpConfig(SlideConfig):
 
 
 class Mmp(nn.Module):
-    """Attention over prototypes and pathways, a network a token, mean of either modality, linear classifier."""
+    """Attention over prototypes and pathways, a network per token, mean of each modality, linear classifier."""
 
     def __init__(self, sizes: NetworkSizes, config: MmpConfig) -> None:
         super().__init__()

@@ -1,12 +1,12 @@
 """Nystroem attention: self-attention of N tokens at a cost that grows with N, through a few landmarks.
 
 Xiong et al.: Nystromformer: A Nystrom-based Algorithm for Approximating Self-Attention, AAAI 2021 (eq. 13 and algorithm 1);
-the pseudoinverse by the iteration of Razavi et al., Abstract and Applied Analysis 2014. Where this deviates:
+the pseudoinverse by the iteration of Razavi et al., Abstract and Applied Analysis 2014. Deviations:
 
 - A landmark is the mean of a segment of adaptive average pooling: where N is not a multiple of the landmarks, neighbouring segments
   share a token, and nothing has to be padded. With as many landmarks as tokens it is exact attention.
 - The iteration starts from each matrix's own norms (the authors' code takes the largest of the batch, so that a slide's
-  answer depends on its neighbours in the batch).
+  output depends on the other slides of the batch).
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def nystroem_attention(
     queries, keys, values : Tensor
         (B, heads, N, d).
     landmarks : int
-        Number of segments whose means stand for all tokens; at most N are used.
+        Number of segments whose means represent all tokens; at most N are used.
     iterations : int
-        Of the pseudoinverse; 6 as in the paper.
+        Iterations of the pseudoinverse; 6 in the paper.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def nystroem_attention(
 
 
 class NystroemAttention(nn.Module):
-    """Multi-head Nystroem self-attention, with a depthwise convolution over the values beside it.
+    """Multi-head Nystroem self-attention, plus a depthwise convolution over the values.
 
     Parameters
     ----------
@@ -80,9 +80,9 @@ class NystroemAttention(nn.Module):
     landmarks, iterations : int
         See :func:`nystroem_attention`.
     kernel : int
-        Of the convolution along the sequence, one filter a head; odd.
+        Size of the convolution along the sequence, one filter per head; odd.
     dropout : float
-        Of the output.
+        Dropout of the output.
     """
 
     def __init__(

@@ -1,15 +1,15 @@
 """SML: subspace fusion with coordinated gradients, the conference version of the paper.
 
 Zhang, Wang, Meng, Tang, Li: Knowledge-driven Subspace Fusion and Gradient Coordination for Multi-modal Learning, MICCAI 2024
-(the paper's reference 20), as its public code has it: an SNN makes a subspace's genes a vector, which a linear layer mixes into every patch token;
-these are the queries of a deformable attention to the tokens, with a residual; mean, dense, tanh and a projection give the subspace's vector. A
-consistency loss makes slides as alike in where a subspace's attention samples as they are in its genes; the gradients of the
-subspaces are coordinated in the classifier (:class:`pathduet.training.baseline_objective.BaselineObjective` does that).
+(the paper's reference 20), as in its public code: an SNN turns a subspace's genes into a vector, which a linear layer mixes into every patch
+token; these are the queries of a deformable attention to the tokens, with a residual; mean, dense, tanh and a projection give the subspace's
+vector. A consistency loss makes slides as similar in where a subspace's attention samples as they are in its genes. In the classifier,
+:class:`pathduet.training.baseline_objective.BaselineObjective` coordinates the gradients of the subspaces.
 
-Deviations: no position bias in the attention, most of a step's time (:mod:`pathduet.models.released` has it); queries, keys and values of all
-channels rather than one group's; the consistency compares slides in every group of offsets, where the code's reshape mixes slides and groups;
-gradients are coordinated as eq. 6 says, where the code reflects them class by class, by concordance for survival. Of two magnifications
-in one network (``experts: false``) the subspace's vectors are averaged.
+Deviations: no position bias in the attention, which takes most of a step (:mod:`pathduet.models.released` has it); queries, keys and values
+of all channels rather than one group's; the consistency compares slides in every group of offsets, where the code's reshape mixes slides and
+groups; gradients are coordinated by eq. 6, where the code reflects them class by class, by concordance for survival. With two magnifications
+in one network (``experts: false``), the subspace's vectors are averaged.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class SmlConfig(BagConfig):
     heads, head_dim : int
         Attention heads and the width of each.
     offset_groups, offset_kernel, stride, offset_range_points
-        Of the deformable attention, as in the method's `model` section.
+        Settings of the deformable attention, as in the method's `model` section.
     gene_hidden : int
         Width of the SNN's first layer.
     similarity : float
         Weight of the consistency loss.
     dropout : float
-        In attention and SNN, in [0, 1).
+        Dropout in attention and SNN, in [0, 1).
     """
 
     width: int = 128
@@ -64,7 +64,7 @@ class SmlConfig(BagConfig):
         self.deformable()
 
     def deformable(self) -> ModelConfig:
-        """Return what the deformable attention needs to know."""
+        """Return the settings of the deformable attention."""
         return ModelConfig(
             width=self.width,
             heads=self.heads,
@@ -80,7 +80,7 @@ class SmlConfig(BagConfig):
 def batch_similarity_loss(genes: Tensor, points: Tensor) -> Tensor:
     """Return the squared differences of the batch's similarities, summed over all pairs of slides, per slide.
 
-    Similarities are inner products, each slide's to all normalised to length 1 (Tung and Mori: Similarity-Preserving Knowledge Distillation,
+    Similarities are inner products, each slide's row normalised to length 1 (Tung and Mori: Similarity-Preserving Knowledge Distillation,
     ICCV 2019); those of the points are averaged over the groups. 0 for a batch of one.
 
     Parameters
@@ -99,7 +99,7 @@ def batch_similarity_loss(genes: Tensor, points: Tensor) -> Tensor:
 
 
 class SubspaceFusion(nn.Module):
-    """One subspace's genes and one magnification's patch tokens as a vector."""
+    """Fuse one subspace's genes and one magnification's patch tokens into a vector."""
 
     def __init__(self, config: SmlConfig) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class SubspaceFusion(nn.Module):
 
 
 class Sml(nn.Module):
-    """Subspaces, each genes and histology, then one linear classifier of all."""
+    """Genes and histology fused in each subspace, then one linear classifier of all."""
 
     def __init__(self, sizes: NetworkSizes, config: SmlConfig) -> None:
         super().__init__()

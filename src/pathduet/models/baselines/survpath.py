@@ -4,8 +4,8 @@ Jaume et al.: Modeling Dense Multimodal Interactions between Biological Pathways
 (section 3.3): without attention among tiles the cost grows with their number, not its square. As in the public code, one head of
 half the width, no residual; feed-forward, LayerNorm, the mean over each modality's tokens, concatenation, two dense layers.
 
-Deviations: width 128 instead of 256; SELU, as self-normalising networks have it, for ELU; the patch tokens of all models; the shipped groups
-of genes (:mod:`pathduet.models.baselines.gene_groups`) in place of 331 pathways, which `gene_groups` may name in a file.
+Deviations: width 128 instead of 256; SELU, as in self-normalising networks, instead of ELU; the patch tokens of all models; the shipped
+groups of genes (:mod:`pathduet.models.baselines.gene_groups`) instead of 331 pathways, which `gene_groups` can read from a file.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class SurvPathConfig(BagConfig):
     Attributes
     ----------
     width : int
-        Width of a token; that of a query, key and value is half of it.
+        Width of a token; queries, keys and values have half of it.
     dropout : float
-        In the pathways' networks and the feed-forward layer, in [0, 1).
+        Dropout in the pathways' networks and the feed-forward layer, in [0, 1).
     gene_groups : mapping or str, optional
         Symbols by pathway; the shipped groups by default. In a configuration also a file (.gmt, .csv, .tsv), or ``chunks``: six
         contiguous parts of the gene list.
@@ -48,9 +48,9 @@ class PathwayAttention(nn.Module):
     Parameters
     ----------
     width : int
-        Of a token; that of a query, key and value, and of the result, is half of it.
+        Width of a token; queries, keys, values and the result have half of it.
     among_histology : bool
-        Whether the histology's tokens attend to each other, too; else to the pathways alone (SurvPath).
+        Whether the histology's tokens also attend to each other; else to the pathways alone (SurvPath).
     """
 
     def __init__(self, width: int, among_histology: bool) -> None:
@@ -81,7 +81,7 @@ def feed_forward(width: int, dropout: float) -> nn.Sequential:
 
 
 class SurvPath(nn.Module):
-    """Attention over pathways and tiles, mean of either, two dense layers."""
+    """Attention over pathways and tiles, mean of each, two dense layers."""
 
     def __init__(self, sizes: NetworkSizes, config: SurvPathConfig) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
 """TransMIL: a transformer over all tiles of a slide, with positions read from a square map.
 
 Shao et al.: TransMIL: Transformer based Correlated Multiple Instance Learning for Whole Slide Image Classification, NeurIPS 2021
-(algorithm 2): tokens padded to a square by their own beginning, a class token in front; Nystroem attention, PPEG, Nystroem
-attention; the class token is classified. Layers have no feed-forward part, as in the paper.
+(algorithm 2): tokens padded to a square by repeating the first ones, a class token in front; Nystroem attention, PPEG,
+Nystroem attention; the class token is classified. Layers have no feed-forward part, as in the paper.
 
-Deviations: width 128 instead of 512, as all models of the comparison; two magnifications read as one bag are two maps, each padded and encoded
-for itself.
+Deviations: width 128 instead of 512, as in all models of the comparison; two magnifications in one bag are separately padded and
+encoded maps.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class TransMilConfig(BagConfig):
     heads, head_dim : int
         Attention heads and the width of each.
     landmarks : int
-        Of the Nystroem attention.
+        Landmarks of the Nystroem attention.
     iterations : int
-        Of its pseudoinverse.
+        Iterations of its pseudoinverse.
     dropout : float
-        After each attention, in [0, 1).
+        Dropout after each attention, in [0, 1).
     """
 
     width: int = 128
@@ -63,7 +63,7 @@ class Ppeg(nn.Module):
         )
 
     def forward(self, tokens: Tensor, maps: int = 1) -> Tensor:
-        """Return (B, 1 + maps * n * n, width), each map encoded for itself; the class token in front is left alone."""
+        """Return (B, 1 + maps * n * n, width), each map encoded separately; the class token in front is unchanged."""
         encoded = []
         for square in tokens[:, 1:].chunk(maps, dim=1):
             side = math.isqrt(square.shape[1])
@@ -105,7 +105,7 @@ class TransMilBody(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, tokens: Tensor, maps: int = 1) -> tuple[Tensor, Tensor]:
-        """Return the class token (B, width) and the tokens (B, maps * n * n, width) of as many maps, padding included."""
+        """Return the class token (B, width) and the tokens (B, maps * n * n, width) of all maps, padding included."""
         squares = [square_padding(part) for part in tokens.chunk(maps, dim=1)]
         sequence = torch.cat([self.class_token.expand(len(tokens), -1, -1), *squares], dim=1)
         sequence = self.norm(self.second(self.positions(self.first(sequence), maps)))

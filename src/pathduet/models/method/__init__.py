@@ -1,1 +1,1 @@
-"""The paper's networks, one block a file."""
+"""The paper's networks, one block per file."""

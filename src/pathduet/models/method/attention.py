@@ -1,6 +1,6 @@
 """Multi-head attention from one set of tokens to another: equations 2-3, 4-5 and 8-9 of the paper.
 
-Queries, keys and values have projections of their own without bias (the equations have none); there is no
+Queries, keys and values have separate projections without bias (the equations have none); there is no
 position bias. Dropout acts on the output, so that the rows of the attention matrix always sum to one.
 """
 
@@ -51,7 +51,7 @@ class MultiHeadAttention(nn.Module):
         source_mask : Tensor, optional
             (S,) or (B, S) bool, True where a source token counts.
         need_attention : bool
-            Return the attention matrix too (computed in float32 whatever the precision around it).
+            Return the attention matrix too (always computed in float32).
 
         Returns
         -------
@@ -78,7 +78,7 @@ class MultiHeadAttention(nn.Module):
 
 def attention_weights(queries: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return softmax(Q K^T / sqrt(d)), (B, heads, Q, S), for (B, heads, tokens, d) queries and keys."""
-    # The consistency loss looks at variances near 1e-6: bfloat16 would drown them.
+    # The consistency loss depends on variances near 1e-6: bfloat16 would drown them.
     with torch.autocast(queries.device.type, enabled=False):
         if queries.dtype in (torch.bfloat16, torch.float16):
             queries, keys = queries.float(), keys.float()

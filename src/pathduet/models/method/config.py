@@ -1,4 +1,4 @@
-"""What decides a network's shape; recorded with every model."""
+"""Settings that determine a network's shape; recorded with every model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GENE_INPUTS = ("tokens", "vector")
 PATCH_STARTS = ("principal", "random")
 AGGREGATIONS = ("ita", "mean")
 MAGNIFICATIONS = ("10x", "20x")
-#: The networks look at every order of the subspaces: 8! = 40,320.
+#: The networks evaluate every order of the subspaces: 8! = 40,320.
 MOST_SUBSPACES = 8
 
 
@@ -36,7 +36,7 @@ class ModelConfig:
     heads, head_dim : int
         Attention heads and the width of each.
     offset_groups : int
-        Groups of channels that are sampled at points of their own.
+        Groups of channels, each sampled at its own points.
     offset_kernel, stride : int
         Kernel of the offset network and spacing of the reference points, in map cells. 50 x 50 tokens at
         stride 4 give 12 x 12 points.
@@ -47,31 +47,31 @@ class ModelConfig:
         What the teacher's offsets are computed from: ``queries`` (the gene tokens, eq. 1, which cannot see the tissue) or
         ``queries_and_patches`` (their sum with the patch map, averaged to the grid of the queries).
     dropout : float
-        Applied to what attention adds, and to a representation before its classifier.
+        Applied to the output of attention, and to a representation before its classifier.
     neighbors : int
         Nearest neighbours in the density of eq. 10, the token itself included.
     refinements : int
-        Rounds in which tokens move to the nearest mean of a cluster, starting from the density peaks; 0 = nearest peak.
+        Rounds in which tokens move to the nearest cluster mean, starting from the density peaks; 0 = nearest peak.
     patch_start : str
-        Where the map from features to tokens starts: ``principal`` (the principal axes of the training features, so that
+        Initial map from features to tokens: ``principal`` (the principal axes of the training features, so that
         distances between tokens follow what varies most in the tissue) or ``random``.
     expert_rule : str
         How the two magnifications' classifiers are combined: ``max_confidence`` (the more confident one
-        speaks, slide by slide) or ``mean`` of their probabilities. Hazards of survival are always averaged:
-        a softmax-like confidence does not exist for them.
+        decides, slide by slide) or ``mean`` of their probabilities. Hazards of survival are always averaged:
+        they have no softmax-like confidence.
     attention : str
-        How genes (and, in the student, patches) look at the patches: ``deformable`` (at moved points, eq. 1-3 and
-        8-9) or ``plain`` (at every patch token; nothing is sampled).
+        How genes (and, in the student, patches) attend to the patches: ``deformable`` (at moved points, eq. 1-3
+        and 8-9) or ``plain`` (at every patch token; nothing is sampled).
     magnifications : str
         ``both``, ``10x`` or ``20x``. With one there is one expert, and nothing for eq. 7 to compare.
     gene_input : str
-        Teacher: ``tokens`` (one a gene) or ``vector`` (a subspace's genes through a self-normalising network to a
-        single query token).
+        Teacher: ``tokens`` (one per gene) or ``vector`` (a subspace's genes through a self-normalising network to
+        a single query token).
     aggregation : str
         Student: ``ita`` (eq. 8-12) or ``mean`` (the mean of all patch tokens; no attention, no clusters).
     subspaces : tuple of str
-        Names of the subspaces, in the order of the representation: a branch of the teacher and a prototype of the
-        student each, whether or not there is expression.
+        Names of the subspaces, in the order of the representation: each has a branch of the teacher and a
+        prototype of the student, with or without expression.
     """
 
     tokens: int = default("model.tokens")
@@ -149,5 +149,5 @@ class ModelConfig:
 
     @property
     def experts(self) -> tuple[str, ...]:
-        """Magnifications that are read, each with a classifier of its own."""
+        """Magnifications that are read, each with its own classifier."""
         return MAGNIFICATIONS if self.magnifications == "both" else (self.magnifications,)

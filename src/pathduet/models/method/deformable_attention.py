@@ -1,15 +1,15 @@
 """Deformable attention from a grid of query tokens to a map of patch tokens: equations 1-3 and 8-9.
 
 After Xia et al., Vision Transformer with Deformable Attention, CVPR 2022. A uniform grid of reference points
-over the patch map is moved by offsets that a small network Psi reads from the queries; keys and values
+over the patch map is moved by offsets that a small network Psi computes from the queries; keys and values
 are the patch map sampled there. Choices where the paper is silent:
 
 - One convention throughout (``align_corners=False``): cell i of n has its centre at (2 i + 1) / n - 1, and the
   outer edges of the map are -1 and 1. Reference points are the centres of the coarser grid's cells. Points that leave
   the map read its border.
-- Psi's stride is what brings the query grid to the reference grid (at most ``stride``): 4 for patches, 1 for a gene
-  grid, which is smaller than the patch map. What it gives is resized to the reference grid bilinearly.
-- Each of ``offset_groups`` groups of channels is sampled at points of its own.
+- Psi's stride reduces the query grid to the reference grid (at most ``stride``): 4 for patches, 1 for a gene
+  grid, which is smaller than the patch map. Its output is resized bilinearly to the reference grid.
+- Each of ``offset_groups`` groups of channels is sampled at its own points.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DeformableOutput(NamedTuple):
     tokens : Tensor
         (B, Q, c); Z of eq. 3 or 9.
     attention : Tensor or None
-        (B, heads, Q, keys) if it was asked for.
+        (B, heads, Q, keys) if requested.
     offsets : Tensor
         (B, groups, h, w, 2); movement of the reference points as (x, y), in map cells.
     """

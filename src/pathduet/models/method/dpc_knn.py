@@ -16,9 +16,9 @@ from pathduet.models.precision import at_least_float32
 
 #: Slides that a GPU clusters at once.
 _SLIDES = 8
-#: Rows that are worked on at once: a block of 2,500 columns fits a core's cache.
+#: Rows that are processed at once: a block of 2,500 columns fits a core's cache.
 _ROWS = 128
-#: Columns that are looked at together for the nearest neighbours.
+#: Columns that are searched together for the nearest neighbours.
 _GROUP = 25
 
 
@@ -50,18 +50,18 @@ def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> C
     Parameters
     ----------
     tokens : Tensor
-        (B, N, C). Half precision and whole numbers are computed with as float32.
+        (B, N, C). Half precision and whole numbers are converted to float32.
     n_clusters : int
         K, between 1 and N.
     n_neighbors : int or Tensor
         Nearest neighbours in the density, the token itself included; one number, or (B,) one per slide (where
-        tokens are repeated, a token's own copies use up neighbours). More than N counts as N. A tensor on a GPU has to be waited for.
+        tokens are repeated, a token's own copies use up neighbours). More than N counts as N. Reading a tensor on a GPU waits for it.
 
     Returns
     -------
     Clusters
-        Of tokens with equal density the one with the lower index counts as the denser; of equal scores or
-        distances the lower index wins. No gradient flows through any of it.
+        Among tokens of equal density, the one with the lower index counts as denser; among equal scores or
+        distances, the lower index wins. No gradient flows through any of them.
 
     Raises
     ------
@@ -70,9 +70,9 @@ def dpc_knn(tokens: Tensor, n_clusters: int, n_neighbors: int | Tensor = 5) -> C
 
     Notes
     -----
-    Memory is that of one N x N matrix on the CPU, of up to eight on a GPU, whatever B and C. The matrix is symmetric bit by
+    Memory is that of one N x N matrix on the CPU, of up to eight on a GPU, for any B and C. The matrix is symmetric bit by
     bit; ties are exact for copies of a token and for tokens of small whole numbers. Densities are compared by their
-    exponents, so that tokens far apart are told apart where the density itself is 0 in floating point. Nothing is read back from a GPU.
+    exponents, so that distant tokens differ even where the density itself is 0 in floating point. Nothing is read back from a GPU.
 
     References
     ----------
@@ -109,10 +109,10 @@ def _cluster_slides(tokens: Tensor, n_clusters: int, neighbors: Sequence[int], s
     moved = tokens - _rows(tokens, middle.unsqueeze(1))
     norm = moved.square().sum(dim=2)
     _squared_distances(moved, norm, out=squared)  # times the width
-    # What tells copies of a token apart is rounding.
+    # Copies of a token differ only by rounding.
     first = _first_copies(moved, norm)
     copied = first != positions
-    if tokens.device.type != "cpu" or bool(copied.any()):  # a GPU fills sooner than it answers
+    if tokens.device.type != "cpu" or bool(copied.any()):  # on a GPU, filling is faster than reading
         squared.masked_fill_(first.unsqueeze(1) == first.unsqueeze(2), 0)
     nearest = _smallest(squared, max(neighbors))  # (S, N, k)
     if min(neighbors) == max(neighbors):
@@ -145,12 +145,12 @@ def _cluster_slides(tokens: Tensor, n_clusters: int, neighbors: Sequence[int], s
 
 
 def _rows(x: Tensor, at: Tensor) -> Tensor:
-    """Return of each (N, C) of a stack x (S, N, C) the rows (S, K, C) at (S, K)."""
+    """Return the rows (S, K, C) at indices (S, K) of each (N, C) in a stack x (S, N, C)."""
     return x.gather(1, at.unsqueeze(2).expand(-1, -1, x.shape[2]))
 
 
 def _first_copies(tokens: Tensor, norm: Tensor) -> Tensor:
-    """Return for each of (S, N, C) tokens the first of its slide that equals it; `norm` (S, N) is equal where tokens are."""
+    """Return for each of (S, N, C) tokens the first in its slide that equals it; `norm` (S, N) is equal where tokens are."""
     order = torch.argsort(norm, dim=1, stable=True)
     ordered = _rows(tokens, order)
     start = torch.arange(order.shape[1], device=order.device).repeat(len(order), 1)  # of each run of copies
@@ -194,8 +194,8 @@ def _smallest(squared: Tensor, count: int) -> Tensor:
 
 
 def _nearest_before(squared: Tensor, rank: Tensor) -> Tensor:
-    """Return (S, N): of each row of (S, N, N) the smallest number in a column of lower rank (S, N); a huge one where there is none."""
-    # One pass less than with a mask: where the rank is not lower, the smaller of two numbers is above all distances.
+    """Return (S, N): for each row of (S, N, N), the smallest number in a column of lower rank (S, N); a huge one if there is none."""
+    # One pass fewer than with a mask: where the rank is not lower, the smaller of two numbers is above all distances.
     step = torch.finfo(squared.dtype).max / (4 * rank.shape[1])
     height = (rank.to(squared.dtype) * step).unsqueeze(1)  # (S, 1, N)
     below = height.mT - step / 2

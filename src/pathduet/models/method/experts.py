@@ -1,4 +1,4 @@
-"""One answer from the magnifications' experts."""
+"""Combine the magnifications' experts into one prediction."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathduet.models.method.config import EXPERT_RULES, MAGNIFICATIONS
 def combine_probabilities(
     logits: Mapping[str, Tensor], rule: str = "max_confidence"
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Combine the class probabilities of the experts; a single one speaks for itself.
+    """Combine the class probabilities of the experts; those of a single expert are returned unchanged.
 
     Parameters
     ----------
     logits : mapping
         (B, K) by magnification, one or both.
     rule : str
-        ``max_confidence``: of the two, the one whose highest probability is higher speaks, slide by slide (10x in a
+        ``max_confidence``: the expert with the higher maximum probability decides, slide by slide (10x in a
         tie); ``mean``: their average.
 
     Returns
@@ -46,7 +46,7 @@ def combine_probabilities(
 
 
 def combine_hazards(logits: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Combine the hazards of the experts: their mean. A confidence, and so a choice, does not exist for them.
+    """Average the hazards of the experts. They have no confidence by which to choose one.
 
     Parameters
     ----------

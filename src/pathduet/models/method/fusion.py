@@ -1,6 +1,6 @@
 """Disentangled multi-modal selective fusion (DMSF): equations 1 to 5 of the paper, per magnification.
 
-One branch a subspace; the branches share nothing but the patch tokens and meet only in the classifier. In each, genes attend to the histology (step 1), and what they found attends to the genes (step 2). The
+One branch per subspace; the branches share nothing but the patch tokens and meet only in the classifier. In each, genes attend to the histology (step 1), and the result attends to the genes (step 2). The
 paper leaves the pooling open: here residual, LayerNorm, mean over the genes, LayerNorm, dense, tanh.
 """
 
@@ -26,9 +26,9 @@ class SubspaceOutput(NamedTuple):
         (B, c) in (-1, 1); X_R of the subspace.
     attention : Tensor or None
         (B, heads, G, keys); genes to histology (eq. 2). Keys are the reference points, or with plain attention the
-        cells of the patch map, and then it is None if it was not asked for.
+        cells of the patch map, and then it is None unless requested.
     selection : Tensor or None
-        (B, heads, G, G); fused tokens to genes (eq. 4), if it was asked for.
+        (B, heads, G, G); fused tokens to genes (eq. 4), if requested.
     offsets : Tensor
         (B, groups, h, w, 2); movement of the reference points in map cells.
     """
@@ -83,7 +83,7 @@ class SubspaceFusion(nn.Module):
         genes : Tensor
             (B, G, c), G = g x g cells of a square grid.
         gene_mask : Tensor
-            (G,) or (B, G) bool, True where a gene counts; at least one must. What stands in the other tokens has no
+            (G,) or (B, G) bool, True where a gene counts; at least one must. The other tokens have no
             influence on the representation.
         patches : Tensor
             (B, N, c), N = n x n cells of the patch map.
@@ -107,7 +107,7 @@ class SubspaceFusion(nn.Module):
 
 
 class DisentangledFusion(nn.Module):
-    """DMSF of one magnification: a branch a subspace, made alike, that share no weight."""
+    """DMSF of one magnification: one branch per subspace, of the same structure, with no shared weights."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class DisentangledFusion(nn.Module):
         patches : mapping of str to Tensor
             (B, N, c) as each subspace's branch reads them, N = n x n cells of the patch map.
         genes : mapping of str to Tensor
-            (B, G, c) gene tokens of each subspace, each G a square number of its own.
+            (B, G, c) gene tokens of each subspace; G may differ but is always a square number.
         masks : mapping of str to Tensor
             (G,) or (B, G) bool of each subspace, True where a token is a gene.
         need_selection, need_attention : bool
@@ -137,7 +137,7 @@ class DisentangledFusion(nn.Module):
         Returns
         -------
         FusionOutput
-            X_R, the subspaces' beside each other.
+            X_R, the subspaces' representations concatenated.
 
         Raises
         ------

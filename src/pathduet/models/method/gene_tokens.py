@@ -2,8 +2,8 @@
 
 The paper only says that expression becomes an h x w x c map. Here each gene i has an identity e_i and
 a direction w_i along which its expression x_i moves it. Genes come in co-expression order, so that neighbours on the
-grid (row-major) are co-expressed; the grid's last cells are padding, which the mask tells apart. What they are
-compared with: the whole vector as a single token.
+grid (row-major) are co-expressed; the grid's last cells are padding, which the mask excludes. The
+alternative for comparison: the whole vector as a single token.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class GeneTokens(nn.Module):
         self.register_buffer("mask", torch.arange(self.side**2) < genes, persistent=False)
 
     def forward(self, expression: Tensor) -> Tensor:
-        """Return tokens (B, side^2, c), zeros in the padding, for z-scores (B, G); ValueError for other than G genes."""
+        """Return tokens (B, side^2, c), zeros in the padding, for z-scores (B, G); ValueError for any other number."""
         _check_genes(expression, self.genes)
         tokens = self.norm(self.identity + expression.unsqueeze(-1) * self.direction)  # (B, G, c)
         return nn.functional.pad(tokens, (0, 0, 0, self.side**2 - self.genes))

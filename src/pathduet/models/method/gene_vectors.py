@@ -1,4 +1,4 @@
-"""Expression as vectors: one subspace's genes alone, all in one vector, or each apart (figure 2b of the paper)."""
+"""Expression as vectors: one subspace's genes alone, all in one vector, or one each (figure 2b of the paper)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathduet.models.inputs import Inputs, NetworkSizes
 
 
 def gene_counts(sizes: NetworkSizes, genes: str) -> list[int]:
-    """Return the length of each vector that :func:`gene_vectors` gives.
+    """Return the length of each vector that :func:`gene_vectors` returns.
 
     Raises
     ------
     ValueError
-        If `genes` is no subspace, ``concat`` or ``parallel``.
+        If `genes` is not a subspace, ``concat`` or ``parallel``.
     """
     known = [*sizes.genes, "concat", "parallel"]
     if genes not in known:
@@ -34,7 +34,7 @@ def gene_vectors(inputs: Inputs, genes: str) -> list[Tensor]:
         A batch.
     genes : str
         A subspace's name: its genes alone; ``concat``: those of all subspaces in one vector, in their order;
-        ``parallel``: each subspace's apart.
+        ``parallel``: one vector per subspace.
     """
     if genes == "concat":
         return [torch.cat(list(inputs.genes.values()), dim=1)]

@@ -34,13 +34,13 @@ class PatchTokens(nn.Module):
     width : int
         Width c of a token.
     start : str
-        Where training starts the linear map: ``principal`` (:meth:`align` to the features' principal axes) or ``random``. The
+        Initial linear map: ``principal`` (:meth:`align` to the features' principal axes) or ``random``. The
         method's networks follow ``model.patch_start`` instead.
 
     Raises
     ------
     ValueError
-        If there is no such start.
+        If `start` is unknown.
     """
 
     mean: Tensor
@@ -58,20 +58,20 @@ class PatchTokens(nn.Module):
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, sd: Tensor) -> None:
-        """Take the training part's mean and standard deviation (d,) of each feature; constant ones stay 0."""
+        """Set the training part's mean and standard deviation (d,) of each feature; constant ones stay 0."""
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(sd > 1e-6, 1 / sd.clamp(min=1e-6), torch.zeros_like(sd)))
 
     def standardised(self, features: Tensor) -> Tensor:
-        """Return features (..., d) less the training part's mean, in units of its standard deviation."""
+        """Return features (..., d) minus the training part's mean, in units of its standard deviation."""
         return (features - self.mean) * self.scale
 
     @torch.no_grad()
     def align(self, axes: Tensor) -> None:
         """Start the linear map from directions (k, d) of the standardised features, in order of importance.
 
-        Each takes two of the c channels, one a sign, so that the ReLU keeps both sides of it and distances between tokens
-        start as distances along these directions; channels that are left keep their random start.
+        Each takes two of the c channels, one per sign, so that the ReLU keeps both sides of it and distances between
+        tokens start as distances along these directions; the remaining channels keep their random values.
         """
         pairs = min(len(axes), self.linear.out_features // 2)
         self.linear.weight[:pairs] = axes[:pairs]

@@ -1,4 +1,4 @@
-"""Plain attention to every patch token: what deformable attention (eq. 1-3, 8-9) is compared with.
+"""Plain attention to every patch token: the alternative to deformable attention (eq. 1-3, 8-9).
 
 The same queries, keys, values and output, but keys and values are all N patch tokens and nothing is sampled or
 moved: deformable attention with a reference point on every cell and offsets of zero.
@@ -42,7 +42,7 @@ class PlainAttention(nn.Module):
         queries, patches : Tensor
             See above.
         query_mask : Tensor, optional
-            Without influence: a query moves no point.
+            Ignored: queries move no points.
         need_attention : bool
             Return the attention matrix (B, heads, Q, N) too. Without it, memory does not grow with Q x N.
 

@@ -1,9 +1,9 @@
 """The histology-only student: K prototypes per magnification, one per subspace (stage II).
 
-ITA merges the patch tokens into the prototypes. Each passes the dense + tanh layer that ends the teacher's branches,
-so that both representations live in (-1, 1) and their squared difference is meaningful; the ordered
-prototypes are concatenated as the teacher's subspaces are. Without ITA (``aggregation: mean``) the mean of the patch
-tokens passes K such layers, one a subspace: there are no prototypes to tell apart.
+ITA merges the patch tokens into the prototypes. Each passes through a dense + tanh layer like that at the end of the
+teacher's branches, so that both representations live in (-1, 1) and their squared difference is meaningful; the
+ordered prototypes are concatenated as the teacher's subspaces are. Without ITA (``aggregation: mean``) the mean of
+the patch tokens passes through K such layers, one per subspace: there are no prototypes to tell apart.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class StudentOutput(NamedTuple):
     representation : dict
         (B, K c), X_R: the subspaces' prototypes in their order.
     prototypes : dict
-        (B, K, c), as the clustering gave them; without ITA the parts of `representation`.
+        (B, K, c), in the clustering's order; without ITA the parts of `representation`.
     scores : dict
-        (B, K, K), how much each given prototype (rows) is like each subspace (columns); see
+        (B, K, K), how well each prototype in that order (rows) matches each subspace (columns); see
         :mod:`pathduet.models.method.subspace_order`. Zeros where no order is learned.
     order : dict
-        (B, K) which given prototype stands for each subspace.
+        (B, K), which of these prototypes belongs to each subspace.
     aggregation : dict
-        :class:`Aggregation` with the tokens' assignment to the given prototypes; empty without ITA.
+        :class:`Aggregation` with the tokens' assignment to these prototypes; empty without ITA.
     """
 
     logits: dict[str, Tensor]
@@ -85,14 +85,14 @@ class Student(nn.Module):
         return block
 
     def scorer(self, magnification: str) -> Tensor:
-        """Return the weight (K - 1, c) that rates how much like each subspace but the last a prototype is."""
+        """Return the weight (K - 1, c) that scores a prototype for each subspace but the last."""
         order = self.order[magnification]
         assert isinstance(order, SubspaceOrder)
         return order.score.weight
 
     @torch.no_grad()
     def reorder(self, magnification: str, order: Sequence[int]) -> None:
-        """Let subspace k have the prototype that subspace ``order[k]`` had; what the student predicts does not change."""
+        """Assign to subspace k the prototype of subspace ``order[k]``; the student's predictions do not change."""
         classifier, scorer = self.classifier[magnification], self.scorer(magnification)
         assert isinstance(classifier, nn.Linear)
         scores = nn.functional.pad(scorer, (0, 0, 0, 1))[list(order)]
@@ -116,7 +116,7 @@ class Student(nn.Module):
             (B, N, d) features, N = n x n cells of the token map in row-major order; None if the magnification is not
             read.
         repeats_10x, repeats_20x : Tensor, optional
-            (B,) how often a patch stands among the tokens; see :class:`TokenAggregation`.
+            (B,) how often a patch occurs among the tokens; see :class:`TokenAggregation`.
         order_from_task : bool
             Whether the task's gradient teaches the order of the prototypes (no teacher) or not (a teacher does).
 

@@ -1,9 +1,10 @@
 """Which prototype belongs to which subspace: a learned scorer for the student's prototypes.
 
 The paper leaves open how prototypes correspond to subspaces, and cluster scores order them arbitrarily from
-slide to slide. A linear scorer rates how much like each subspace a prototype is; of all orders of the K prototypes
-the one whose scores add up to most stands. Only differences count, so the last subspace's scores are 0: of two
-prototypes the one with the higher score comes first. The order is hard in both training and inference. It is learned
+slide to slide. A linear scorer rates how well a prototype matches each subspace; among all orders of the K
+prototypes, the one with the highest total score is used. Only differences count, so the last subspace's scores are
+0: of two prototypes, the one with the higher score comes first. The order is hard in both training and inference. It
+is learned
 
 - with a teacher: by cross-entropy over the orders, against the optimal assignment of the prototypes to the teacher's
   representation (:func:`optimal_order`, :func:`order_loss`);
@@ -36,8 +37,8 @@ class SubspaceOrder(nn.Module):
     def __init__(self, width: int, subspaces: int) -> None:
         super().__init__()
         self.score = nn.Linear(width, subspaces - 1, bias=False)
-        # From zero, the first steps already point where the order is learned to go; from a random start the few
-        # steps that a small cohort gives could not turn it.
+        # From zero, the first steps already point in the right direction; the few steps of a small cohort could
+        # not turn a random start.
         nn.init.zeros_(self.score.weight)
 
     def forward(self, prototypes: Tensor, through_task: bool = True) -> tuple[Tensor, Tensor]:
@@ -48,7 +49,7 @@ class SubspaceOrder(nn.Module):
         prototypes : Tensor
             (B, K, c).
         through_task : bool
-            Let the task's gradient reach the scorer (straight-through); False where a teacher settles the order.
+            Let the task's gradient reach the scorer (straight-through); False where a teacher sets the order.
 
         Returns
         -------
@@ -70,9 +71,9 @@ class SubspaceOrder(nn.Module):
 
 
 def best_order(scores: Tensor) -> Tensor:
-    """Return (B, K): of each subspace the prototype it gets, so that the scores (B, K, K) add up to most.
+    """Return (B, K): the prototype of each subspace in the order with the highest total of scores (B, K, K).
 
-    Rows are prototypes, columns subspaces. The given order wins a tie with all others.
+    Rows are prototypes, columns subspaces. The given order wins ties.
     """
     if scores.shape[1] == 2:
         swapped = (_margin(scores) < 0).long()
@@ -81,12 +82,12 @@ def best_order(scores: Tensor) -> Tensor:
 
 
 def in_order(prototypes: Tensor, order: Tensor) -> Tensor:
-    """Return (B, K, c) prototypes, those of the subspaces in turn, for an order (B, K)."""
+    """Return the prototypes (B, K, c) in an order (B, K): those of the subspaces in turn."""
     return prototypes.gather(1, order.unsqueeze(-1).expand_as(prototypes))
 
 
 def optimal_order(prototypes: Tensor, targets: Tensor) -> Tensor:
-    """Return (B, K): of each of (B, K, c) targets the prototype of (B, K, c) it gets at the least squared error of all."""
+    """Return (B, K): the prototype of (B, K, c) for each target of (B, K, c) in the order with the least squared error."""
     if prototypes.shape[1] == 2:
         kept = (prototypes - targets).square().mean(dim=(1, 2))
         swapped = ((prototypes.flip(1) - targets).square().mean(dim=(1, 2)) < kept).long()
@@ -96,7 +97,7 @@ def optimal_order(prototypes: Tensor, targets: Tensor) -> Tensor:
 
 
 def order_loss(scores: Tensor, order: Tensor) -> Tensor:
-    """Return the cross-entropy of the wanted orders (B, K) under the softmax over all orders' total scores, batch mean."""
+    """Return the cross-entropy of the target orders (B, K) under the softmax over all orders' total scores, batch mean."""
     if order.shape[1] == 2:
         return F.binary_cross_entropy_with_logits(_margin(scores), (order[:, 0] == 0).to(scores.dtype))
     wanted = scores.gather(1, order.unsqueeze(1)).sum(dim=(1, 2))
@@ -104,7 +105,7 @@ def order_loss(scores: Tensor, order: Tensor) -> Tensor:
 
 
 def _margin(scores: Tensor) -> Tensor:
-    """Return (B,): of two prototypes, how much more the first is like the first subspace than the second is."""
+    """Return (B,): how much better the first of two prototypes matches the first subspace than the second."""
     return scores[:, 0, 0] - scores[:, 1, 0]
 
 
@@ -119,6 +120,6 @@ def _orders(scores: Tensor) -> Tensor:
 
 
 def _totals(scores: Tensor) -> Tensor:
-    """Return (B, K!): what the scores (B, K, K) of each order add up to."""
+    """Return (B, K!): the total of the scores (B, K, K) in each order."""
     with torch.autocast(scores.device.type, enabled=False):
         return torch.einsum("bik,oki->bo", scores, _orders(scores))

@@ -14,7 +14,7 @@ from pathduet.models.method.patch_tokens import PatchTokens, given
 
 
 class SharedTokens(NamedTuple):
-    """What the branches of one magnification share, cut apart so that each one's gradient is known.
+    """Tokens that the branches of one magnification share, detached so that each branch's gradient is known.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class TeacherOutput(NamedTuple):
     branches : dict
         By magnification, then by subspace: :class:`SubspaceOutput` with the attention.
     shared : dict
-        By magnification: :class:`SharedTokens`, if they were asked for. Their graph is not reached by a backward pass of the logits.
+        By magnification: :class:`SharedTokens`, if requested. A backward pass of the logits does not reach their graph.
     """
 
     logits: dict[str, Tensor]
@@ -52,7 +52,7 @@ class TeacherOutput(NamedTuple):
 class Teacher(nn.Module):
     """DMSF at 10x and 20x (or one of them), with a linear classifier each.
 
-    Gene tokens are shared by the magnifications (the same gene asks at both), everything else is not.
+    The magnifications share gene tokens (a gene is the same query at both) and nothing else.
 
     Parameters
     ----------
@@ -124,19 +124,19 @@ class Teacher(nn.Module):
             (B, N, d) features, N = n x n cells of the token map in row-major order; None if the magnification is not
             read.
         genes : mapping of str to Tensor
-            (B, G) z-scores of each subspace's genes in token order; every slide needs expression (a slide without is
-            for the student).
+            (B, G) z-scores of each subspace's genes in token order; every slide needs expression (slides without it
+            are for the student).
         need_selection : bool
             Return the selection layers' attention too.
         need_attention : bool
             Return the attention to the histology; deformable attention always does.
         apart : bool
-            Cut the patch tokens from the branches that read them.
+            Detach the patch tokens from the branches that read them.
 
         Raises
         ------
         ValueError
-            If a magnification that is read is not given, N is not a square number or genes are not as many as the network's.
+            If a magnification that is read is not given, N is not a square number or the number of genes is wrong.
         """
         features = {"10x": patches_10x, "20x": patches_20x}
         gene_tokens = {s: block(genes[s]) for s, block in self.genes.items()}

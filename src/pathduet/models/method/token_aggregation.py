@@ -2,7 +2,7 @@
 
 Patches attend to deformably sampled patches, the informative tokens are clustered around density peaks, and each
 cluster is merged into one prototype. Residual and LayerNorm follow the attention: the normalised tokens
-are what is clustered and merged.
+are clustered and merged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Aggregation(NamedTuple):
     prototypes : Tensor
         (B, K, c); eq. 12, in the order of the cluster centres' scores.
     assignment : Tensor
-        (B, N); the prototype that each token went into.
+        (B, N); the prototype that each token was merged into.
     centers : Tensor
         (B, K); token index of each cluster's centre.
     weights : Tensor
@@ -39,7 +39,7 @@ class Aggregation(NamedTuple):
 
 
 class TokenAggregation(nn.Module):
-    """From the patch tokens of a slide to K prototypes.
+    """Aggregate the patch tokens of a slide into K prototypes.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class TokenAggregation(nn.Module):
         self.significance = nn.Linear(config.width, 1)
 
     def neighbor_counts(self, repeats: Tensor | None) -> int | Tensor:
-        """Return the neighbours of eq. 10: as many more as there are copies of a patch."""
+        """Return the neighbours of eq. 10, multiplied by the copies of a patch."""
         return self.neighbors if repeats is None else self.neighbors * repeats
 
     def forward(self, patches: Tensor, repeats: Tensor | None = None) -> Aggregation:
@@ -67,7 +67,7 @@ class TokenAggregation(nn.Module):
         patches : Tensor
             (B, N, c), N = n x n.
         repeats : Tensor, optional
-            (B,) integers: how often each patch of the slide stands among its tokens, at most. Copies of a patch
+            (B,) integers: how often each patch of the slide occurs among its tokens, at most. Copies of a patch
             are at distance zero; without this they would be all of its nearest neighbours and eq. 10
             would give every patch of a small slide the same density.
 
