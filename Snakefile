@@ -1,10 +1,10 @@
-# Raw whole-slide images and transcriptomes in, trained models, tables and one report out.
+# From raw whole-slide images and transcriptomes to trained models, tables and one report.
 #
-#   snakemake --cores 8                          the demo (profiles/default is picked up by itself)
-#   snakemake --cores 8 --configfile mine.yaml   the same on your own cohort: mine.yaml is laid over config.yaml
+#   snakemake --cores 8                          the demo (uses profiles/default automatically)
+#   snakemake --cores 8 --configfile mine.yaml   the same for your own cohort: mine.yaml overrides config.yaml
 #   snakemake --cores 8 --force results/models/survival/teacher/fold-2/predictions.tsv     one fold again
 #
-# What depends on what stands in rules/; what is computed, and how, in src/pathduet/.
+# rules/ holds the dependencies, src/pathduet/ the computations.
 
 from snakemake.utils import min_version
 
@@ -14,7 +14,7 @@ min_version("9.16")
 include: "rules/common.smk"
 
 
-# An image built from envs/containers/, for `--sdm apptainer`; without the variable jobs run in the active environment.
+# An image built from envs/containers/, for `--sdm apptainer`; without the variable jobs use the active environment.
 if os.getenv("PATHDUET_IMAGE"):
 
     container: os.getenv("PATHDUET_IMAGE")

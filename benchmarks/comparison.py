@@ -1,16 +1,16 @@
-"""Every model of the comparison against known truth, on the feature-level phantom, trained alike.
+"""Every model of the comparison against known truth, on the feature-level phantom, with equal training.
 
     python benchmarks/comparison.py search --out comparison_search.jsonl
     python benchmarks/comparison.py run --search comparison_search.jsonl --out comparison.jsonl
     python benchmarks/comparison.py report comparison.jsonl --search comparison_search.jsonl --out docs/results/comparison.md
 
 The phantom is `feature_phantom`'s; half of the patients train, the other half is tested. Every network has the same
-trainer, epochs, batch, weight decay and class weights, and the same width where it has one; landmarks of Nystroem
-attention are half of the width, as its models' authors have them. `search` gives every network the same number of trials on seeds of
-its own: both starts of the patch tokens at two peak rates, or four rates where there are no patch tokens; `run` takes the best mean of each
-network and task. What goes on from a student starts as that student. A row of the output is
-one model of one seed and task; rows are appended as they come, and what is already there is not computed again. Seeds are the
-outer loop, so that an unfinished run holds whole seeds of every model.
+trainer, epochs, batch, weight decay and class weights, and the same width if it has one; Nystroem attention has half as
+many landmarks as the width, like its authors' models. `search` gives every network the same number of trials on separate
+seeds: both starts of the patch tokens at two peak rates, or four rates without patch tokens; `run` uses the best mean of
+each network and task. Networks that continue from a student start as that student. A row of the output is one model of
+one seed and task; rows are appended as they are computed, and existing rows are skipped. Seeds are the outer loop, so an
+unfinished run has complete seeds of every model.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ from pathduet.training.config import TrainingConfig
 TASKS = {"diagnosis": ("auc", "accuracy", "f1"), "survival": ("c_index",)}
 OURS = names("method")
 GLIOMA = {"preset": "glioma", "sheets": {"patients": "patients.tsv"}}
-#: Whose setting a network has that starts as another one.
+#: Networks that start as another one, and use its setting.
 STARTS_AS = {"student_longer": "student", "distilled": "student"}
 RATES, RATES_ALONE = (1e-3, 2e-3), (5e-4, 1e-3, 2e-3, 4e-3)
 
@@ -91,7 +91,7 @@ def settings_tried(name: str) -> list[Setting]:
 
 
 def with_setting(run: Run, setting: Setting) -> Run:
-    """Return the run with a start of the method's tokens and a rate."""
+    """Return the run with the setting's start of the method's tokens and its rate."""
     start, rate = setting
     sizes = replace(run.sizes, patch_start=start or run.sizes.patch_start)
     return replace(run, config=replace(run.config, learning_rate=rate), sizes=sizes)
@@ -106,7 +106,7 @@ def trained(run: Run, name: str, setting: Setting) -> nn.Module:
 def networks(
     run: Run, settings: Mapping[str, Setting] | None = None
 ) -> Iterator[tuple[str, Callable[[], nn.Module]]]:
-    """Yield each network's name and what trains it; ours share the teacher and the student they learn from."""
+    """Yield each network's name and its training function; the method's share their teacher and student."""
     chosen = dict.fromkeys([*OURS, *BASELINES], (None, run.config.learning_rate)) | dict(settings or {})
     method = Method(*(with_setting(run, chosen[name]) for name in ("student", "teacher")))
     for name in OURS:
@@ -146,7 +146,7 @@ def answered(run: Run, network: nn.Module) -> dict[str, Any]:
 
 
 def rows_of(run: Run, done: set[str], arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield one row a model that is not done yet; a failed one's says why."""
+    """Yield one row per missing model; for a failed model it holds the reason."""
     settings = chosen_settings(read_rows(arguments.search), run.task)
     for name, train in networks(run, settings):
         if name in done or (arguments.models and name not in arguments.models):
@@ -181,7 +181,7 @@ def rows_of(run: Run, done: set[str], arguments: argparse.Namespace) -> Iterator
 
 
 def trials_of(run: Run, done: set[str], arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield one row for each setting of each network that is trained from the start, named `model/start/rate`."""
+    """Yield one row for each setting of each network that is trained from scratch, named `model/start/rate`."""
     for name in (*(n for n in OURS if n not in STARTS_AS), *BASELINES):
         if arguments.models and name not in arguments.models:
             continue
@@ -216,7 +216,7 @@ def chosen_settings(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, S
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    """Append the rows that are not there yet."""
+    """Append the missing rows."""
     code = code_version(Path(__file__))
     rows = read_rows(arguments.out)
     for seed in arguments.seeds:
@@ -242,13 +242,13 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 def title(name: str) -> str:
-    """Return a model's name for readers."""
+    """Return a model's display name."""
     return "True hazard (upper bound)" if name == "true_hazard" else named(name, catalogue()).full_title
 
 
 @cache
 def catalogue() -> Mapping[str, Model]:
-    """Return every model by name, the clinical ones of gliomas too."""
+    """Return every model by name, including the clinical ones of gliomas."""
     return catalogue_of(resolve(GLIOMA))
 
 

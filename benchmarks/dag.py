@@ -1,11 +1,11 @@
-"""How long Snakemake needs to plan a cohort, to see that nothing is to be done, and to hand out trivial jobs.
+"""How long Snakemake needs to plan a cohort, to detect that nothing is to do, and to start trivial jobs.
 
     python benchmarks/dag.py                          2,387 slides
     python benchmarks/dag.py 100 1000 2387 10000 30000 --out docs/results/dag.txt
 
-Slides are empty files and every script is replaced by one that only makes the declared outputs, so what is measured is
-the workflow itself: reading sheets, building the graph, checking files, starting jobs. CPU seconds (of Snakemake and
-its children) are given beside wall seconds, since they do not depend on what else the machine does.
+Slides are empty files and every script is replaced by one that only creates the declared outputs, so only the
+workflow itself is measured: reading sheets, building the graph, checking files, starting jobs. CPU seconds (of
+Snakemake and its children) are printed beside wall seconds, since they do not depend on other work of the machine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ for output in map(Path, snakemake.output):
     else:  # the viewer's folder of pictures
         output.mkdir()
 """
-# WHO class of every fourth patient, so that each fold has all classes.
+# WHO classes, assigned to patients in turn, so that each fold has all classes.
 CLASSES = (
     ("WT", "non-codel", "0", "G4"),
     ("Mutant", "codel", "0", "G2"),
@@ -44,7 +44,7 @@ CLASSES = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What one command took."""
+    """Cost of one command."""
 
     wall: float
     cpu: float
@@ -53,7 +53,7 @@ class Cost:
 
 
 def cost_of(command: list[str], folder: Path) -> Cost:
-    """Run a command and return its cost; its failure is an error."""
+    """Run a command and return its cost; raise an error if it fails."""
     began = time.monotonic()
     log = folder / "output.txt"
     with log.open("wb") as handle:
@@ -68,7 +68,7 @@ def cost_of(command: list[str], folder: Path) -> Cost:
 
 
 def make_cohort(folder: Path, slides: int, per_job: int) -> None:
-    """Write sheets of `slides` empty slide files, one a patient, and a configuration."""
+    """Write sheets of `slides` empty slide files, one per patient, and a configuration."""
     (folder / "slides").mkdir(parents=True)
     rows, people = [], []
     for i in range(slides):
@@ -81,7 +81,7 @@ def make_cohort(folder: Path, slides: int, per_job: int) -> None:
     (folder / "slides.tsv").write_text("\n".join([header, *rows]) + "\n")
     header = "patient_id\tcohort\tidh\tcodel_1p19q\tcdkn2a\tgrade\tage_years\tsex\tsurvival_days\tevent"
     (folder / "patients.tsv").write_text("\n".join([header, *people]) + "\n")
-    # a run looks into its tables before it starts: a small one, of the first patients alone
+    # a run checks its tables before it starts: a small one, of the first patients only
     columns = [f"P{i:05d}" for i in range(min(slides, 100))]
     genes = sorted(
         {gene for of in gene_lists({"tumor": "shipped", "tme": "shipped"}).values() for gene in of}
@@ -99,14 +99,14 @@ def make_cohort(folder: Path, slides: int, per_job: int) -> None:
             "tables": [{"cohort": "cohort", "path": "expression.tsv", "unit": "counts", "samples": None}]
         },
         "split": {"folds": 5},
-        "encoder": {"name": "random"},  # weights that are there
+        "encoder": {"name": "random"},  # weights that exist
         "slides": {"lost_slides_exit_status": 0, "slides_per_job": per_job},
     }
     (folder / "mine.yaml").write_text(yaml.safe_dump(config))
 
 
 def make_stand_in_workflow(folder: Path) -> Path:
-    """Copy the workflow with scripts that only make their outputs; return its Snakefile."""
+    """Copy the workflow with scripts that only create their outputs; return its Snakefile."""
     copy = folder / "workflow"
     copy.mkdir(exist_ok=True)
     shutil.copy(REPOSITORY / "Snakefile", copy / "Snakefile")
@@ -115,14 +115,14 @@ def make_stand_in_workflow(folder: Path) -> Path:
     (copy / "workflow_scripts").mkdir()
     for script in (REPOSITORY / "workflow_scripts").glob("*.py"):
         (copy / "workflow_scripts" / script.name).write_text(STAND_IN)
-    # what is said at the end reads results that the stand-ins do not write
+    # the final messages read results that these scripts do not write
     common = (copy / "rules/common.smk").read_text()
     (copy / "rules/common.smk").write_text(common + "\n\ndef finish(*_):\n    pass\n")
     return copy / "Snakefile"
 
 
 def measure(slides: int, per_job: int, run: bool, cores: int) -> list[str]:
-    """Return one line a measurement."""
+    """Return one line per measurement."""
     with tempfile.TemporaryDirectory(prefix="pathduet-dag-") as name:
         folder = Path(name)
         make_cohort(folder, slides, per_job)

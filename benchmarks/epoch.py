@@ -1,13 +1,13 @@
-"""What an epoch spends on loading: slides read from HDF5 against batches that are already in memory.
+"""Loading time of an epoch: slides read from HDF5, compared with batches already in memory.
 
     python benchmarks/epoch.py                 # both cohorts, teacher and student
     python benchmarks/epoch.py --cohort demo --rounds 10
 
-Two made cohorts: `demo`, as the demo's training part (28 slides, 144 tokens, 1,280 features, 181 + 319 genes, some 40 tiles at 10x and 150
-at 20x), and `full`, at the paper's size (24 slides, 2,500 tokens and tiles, 1,024 features, 59 + 361 genes). An epoch is
-`pathduet.training.fit` with the next batch read in a thread, as in every run; nothing is kept between epochs for `file`
-(`cache_mib: 0`), everything for `cache`. Each kind takes turns with the others, and the median is printed, in wall and in
-CPU seconds; on a machine with other work compare the latter. `loading` is what the epoch's batches take alone.
+Two synthetic cohorts: `demo`, like the demo's training part (28 slides, 144 tokens, 1,280 features, 181 + 319 genes, some
+40 tiles at 10x and 150 at 20x), and `full`, at the paper's size (24 slides, 2,500 tokens and tiles, 1,024 features, 59 +
+361 genes). An epoch is `pathduet.training.fit` with the next batch read in a thread, as in every run; `file` keeps nothing
+between epochs (`cache_mib: 0`), `cache` keeps everything. The kinds alternate, and the median is printed, in wall and in
+CPU seconds; on a busy machine compare the latter. `loading` is the time of the epoch's batches alone.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CLASSES = ("a", "b", "c", "d")
 
 @dataclass(frozen=True)
 class Size:
-    """A made cohort's size; `tiles` at 10x and 20x."""
+    """Size of a synthetic cohort; `tiles` at 10x and 20x."""
 
     slides: int
     tiles: tuple[int, int]
@@ -76,7 +76,7 @@ class Expression:
 
 
 class InMemory:
-    """The batches of one epoch, made beforehand."""
+    """The batches of one epoch, built in advance."""
 
     def __init__(self, dataset: SlideDataset, plan: Sequence[Sequence[int]]) -> None:
         self.length = len(dataset)
@@ -96,7 +96,7 @@ class InMemory:
 
 
 def make_cohort(folder: Path, size: Size) -> list[SlideSample]:
-    """Write feature files as the slide jobs do: float16 in chunks of 256 rows."""
+    """Write feature files like the slide jobs: float16 in chunks of 256 rows."""
     rng = np.random.default_rng(0)
     cases = []
     for i in range(size.slides):
@@ -136,13 +136,13 @@ def epoch(size: Size, model: str, config: TrainingConfig, items: Any, device: to
 
 
 def load(items: SlideDataset, plan: Sequence[Sequence[int]]) -> None:
-    """Read an epoch's batches and do nothing with them."""
+    """Read an epoch's batches and discard them."""
     for indices in plan:
         items.batch(indices)
 
 
 def measure(name: str, model: str, cases: Sequence[SlideSample], rounds: int, device: torch.device) -> None:
-    """Time epochs of one cohort and model and print them."""
+    """Time epochs of one cohort and model and print the times."""
     size = SIZES[name]
     config = TrainingConfig.start_values(Task("classes", "classification"), model, epochs=1)
     plan = epoch_batches([[i] for i in range(size.slides)], size.slides, config, 0)
@@ -174,7 +174,7 @@ def measure(name: str, model: str, cases: Sequence[SlideSample], rounds: int, de
 
 
 def main() -> None:
-    """Measure the cohorts asked for."""
+    """Measure the requested cohorts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,9 @@
-"""Hold a demo run's gene correlations against the phantom's known truth.
+"""Compare a demo run's gene correlations with the phantom's known truth.
 
     python benchmarks/explanation_truth.py --results results --cohort demo
 
-Of the genes with q < 0.05: how many a programme of the phantom drives at all, and how many have the sign of their true
-correlation with the programme. (Prototypes against the true regions are in ``explanations/<task>/region_agreement.tsv``.)
+Of the genes with q < 0.05: how many are driven by a programme of the phantom, and how many have the sign of their true
+correlation with the programme. (For prototypes and true regions see ``explanations/<task>/region_agreement.tsv``.)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 
 
 def found_genes(results: Path, cohort: Path) -> pd.DataFrame:
-    """Return, by task and model: genes, those driven, found (q < 0.05), found without being driven, right signs."""
+    """Return, by task and model: genes, those driven, found (q < 0.05), found but not driven, correct signs."""
     truth = pd.read_csv(cohort / "truth/genes.tsv", sep="\t", keep_default_na=False).set_index("gene_symbol")
     direction = pd.to_numeric(truth["direction"])
     rows = []

@@ -1,14 +1,15 @@
-"""A phantom of feature vectors: hundreds of patients with known truth in seconds, for trainings on a CPU.
+"""A phantom of feature vectors: hundreds of patients with known truth in seconds, for training on a CPU.
 
 Patients come from `pathduet.phantom.latents` (the latents of `pathduet simulate`) or, with four programmes, from
-`pathduet.phantom.labels`, as a design's do; region maps come from `pathduet.phantom.layout`. In place of pixels, every tile draws a feature vector around the mean of its region, and
-in place of counts every gene is a loading times the programme plus noise.
+`pathduet.phantom.labels`, like those of a design; region maps come from `pathduet.phantom.layout`. Instead of pixels, every
+tile draws a feature vector around the mean of its region; instead of counts, every gene is a loading times the programme
+plus noise.
 
-Three looks: ``flat`` draws the means of the regions independently, so that tumour regions are no more like each other
-than like the rest, and no region changes with the programmes; ``nuclei`` adds what the nuclei of `pathduet simulate`
-show: tiles move along one axis with the density of tumour nuclei of their region, and along another with the tumour
-programme as far as there are tumour nuclei; ``distinct`` is flat with regions so far apart that every structure's share of the tissue
-can be seen. Sizes of the other two are those found in the encoder's features of the pixel phantom
+Three looks: ``flat`` draws the means of the regions independently, so that tumour regions are no more similar to each
+other than to the rest, and no region changes with the programmes; ``nuclei`` adds the effect of the nuclei of
+`pathduet simulate`: tiles move along one axis with their region's density of tumour nuclei, and along another with the
+tumour programme in proportion to that density; ``distinct`` is flat with regions so far apart that every structure's
+share of the tissue is visible. The sizes of the other two were measured in the encoder's features of the pixel phantom
 (docs/results/truth.md).
 """
 
@@ -53,7 +54,7 @@ PATIENTS, FEATURES = 160, 64
 MAP_SIDE, TILE_SIDE = 48, {"10x": 4, "20x": 2}  # pixels of the region map
 REGION_SPREAD, SHIFT, SLIDE_NOISE, EXPRESSION_NOISE, GENE_NOISE = 0.25, 0.2, 0.5, 0.5, 1.5
 SPARE_NOISE = (0.4, 1.1)  # SD of spare genes, in units of GENE_NOISE
-LOOK_NOISE = 0.5  # of what the nuclei show of the tumour programme
+LOOK_NOISE = 0.5  # of the tumour programme's effect on the nuclei
 #: Spread of the region means, shift by the density of tumour nuclei, and shift per SD of the tumour programme.
 LOOKS = {"flat": (REGION_SPREAD, 0.0, 0.0), "nuclei": (0.18, 4.5, 1.1), "distinct": (0.8, 0.0, 0.0)}
 SIZES = ModelConfig(
@@ -68,13 +69,13 @@ SIZES = ModelConfig(
 )
 
 
-#: The tasks, as the demo has them.
+#: The demo's tasks.
 TASKS: dict[str, Task] = tasks_of(resolve({}))
 
 
 @dataclass(frozen=True)
 class Programmes:
-    """What is planted.
+    """The planted programmes.
 
     Attributes
     ----------
@@ -83,7 +84,7 @@ class Programmes:
     channels : mapping of str to str
         The subspace that each channel of a slide shows.
     plan : mapping
-        What the labels follow, as in a design file; empty for the patients of the demo.
+        What the labels follow, as in a design file; empty for the demo's patients.
     """
 
     genes: Mapping[str, int]
@@ -102,7 +103,7 @@ class Programmes:
 GENES = {"tumor": 20, "tme": 40}
 TWO = Programmes(GENES, Design().channels, {})
 _CHANNELS = ("cells", "necrosis", "vessels", "edge")
-#: Four independent programmes, each shown in a channel of its own, which weigh alike in the hazard; a diagnosis each.
+#: Four independent programmes with equal weights in the hazard, each with its own channel and diagnosis.
 FOUR = Programmes(
     dict.fromkeys(_CHANNELS, 20),
     {channel: channel for channel in _CHANNELS},
@@ -124,24 +125,24 @@ FOUR = Programmes(
 
 @dataclass(frozen=True)
 class Ground:
-    """What may be otherwise than in the plain phantom: grounds that a part of the method should gain on, and others where it should not.
+    """Differences from the plain phantom: conditions in which a part of the method should gain, and others in which it should not.
 
     Attributes
     ----------
     effects : Effects, optional
-        Of the programmes: correlated, interacting, with few events.
+        Effects of the programmes: correlated, interacting, with few events.
     genes_shuffled : bool
-        The genes of both subspaces are dealt out anew at random, as many to each: the split means nothing.
+        The genes of both subspaces are reassigned at random, with equal sizes: the split has no meaning.
     silent : str
-        Subspace whose genes know nothing.
+        Subspace whose genes carry no information.
     shortcut : str
-        Subspace of which a fifth of the genes tell the label of training patients, and nothing of others.
+        Subspace in which a fifth of the genes reveal the label of training patients, but not of others.
     label_noise : float
-        Share of training patients whose label is another one's.
+        Share of training patients who have another patient's label.
     apart : bool
         Half of the regions look alike at 10x, the other half at 20x.
     slides : tuple of int
-        How many slides a patient has: one of these numbers.
+        Possible numbers of slides per patient.
     site_shift : float
         SD of a shift of all features of the test half, which comes from another scanner.
     unpaired : float
@@ -149,7 +150,7 @@ class Ground:
     unlabelled : float
         Share of training patients without a label.
     size : float
-        How many times the patients of the others.
+        Factor on the number of patients.
     """
 
     effects: Effects | None = None
@@ -166,7 +167,7 @@ class Ground:
 
 
 PLAIN = Ground()
-#: By name; each is judged against the plain one.
+#: By name; each is compared with the plain one.
 GROUNDS = {
     "plain": PLAIN,
     "genes shuffled": Ground(genes_shuffled=True),
@@ -186,14 +187,14 @@ GROUNDS = {
 
 @dataclass
 class Phantom:
-    """Slides of patients as tensors, n of them; a dataset of some of them is made by :meth:`part`."""
+    """Slides of patients as tensors, n of them; :meth:`part` makes a dataset of some of them."""
 
-    patients: Any  # DataFrame with the truth, one row a slide
+    patients: Any  # DataFrame with the truth, one row per slide
     tokens: dict[str, Tensor]  # (n, N, d)
     repeats: dict[str, Tensor]  # (n,)
     regions: dict[str, np.ndarray]  # (n, N) keys of REGIONS
     genes: dict[str, Tensor]  # (n, G), standardised
-    gene_sd: dict[str, np.ndarray]  # (G,) before that, on the training half
+    gene_sd: dict[str, np.ndarray]  # (G,) before standardisation, on the training half
     label: Tensor
     event: Tensor
     outcome: TaskTarget
@@ -201,7 +202,7 @@ class Phantom:
     paired: np.ndarray  # (n,) bool: expression is known
 
     def part(self, train: bool, only: np.ndarray | None = None) -> Part:
-        """Return the slides of the training or the test half, or those of them that `only` (n,) marks."""
+        """Return the slides of the training or the test half, or the subset that `only` (n,) marks."""
         chosen = self.train == train
         return Part(self, np.flatnonzero(chosen if only is None else chosen & only))
 
@@ -229,7 +230,7 @@ class Part:
         return list(found.values())
 
     def batch(self, indices: Sequence[int], /) -> Batch:
-        """Return the items of some positions."""
+        """Return the items at some positions."""
         at = torch.from_numpy(self.rows[list(indices)])
         p = self.phantom
         return Batch(
@@ -256,15 +257,15 @@ def make_phantom(
     programmes: Programmes = TWO,
     ground: Ground = PLAIN,
 ) -> Phantom:
-    """Draw the patients, slides and genes of one seed; training moments scale features and genes.
+    """Draw the patients, slides and genes of one seed; moments of the training half scale features and genes.
 
-    `spare_genes` says how many genes that know nothing follow each of the programmes', on average less variable ones.
+    `spare_genes` is the number of uninformative genes per gene of a subspace; they are less variable on average.
     """
     n_patients = round(n_patients * ground.size)
     spread, density_shift, programme_shift = LOOKS[look]
     patients = programmes.patients(n_patients, seed, ground.effects)
     rng = generator(seed, "feature-level phantom")
-    # a stream of its own: what a ground changes is all that differs from the plain phantom
+    # separate random numbers: the ground's changes are the only difference from the plain phantom
     hard = generator(seed, "ground")
     of = np.repeat(np.arange(n_patients), hard.choice(ground.slides, n_patients))  # each slide's patient
     n, N = len(of), n_tokens
@@ -274,7 +275,7 @@ def make_phantom(
         centers["10x"][first], centers["20x"][second] = (
             centers["10x"][first].mean(axis=0), centers["20x"][second].mean(axis=0)
         )  # fmt: skip
-    # A stream of their own: the flat look is the same with and without them.
+    # Separate random numbers: the flat look is the same with and without them.
     own = generator(seed, "look of the nuclei")
     axes = {m: own.standard_normal((2, FEATURES)) / FEATURES**0.5 for m in MAGNIFICATIONS}
     nuclei = np.sqrt([TUMOR_NUCLEI[region] / max(TUMOR_NUCLEI.values()) for region in REGIONS])
@@ -323,7 +324,7 @@ def make_phantom(
         classes = tuple(planned["classes"]) if planned else TASKS[task].classes
         outcome = ClassTarget(classes)
         label = np.array([classes.index(name) for name in patients[TASKS[task].column]])
-    given = label.copy()  # what training is told
+    given = label.copy()  # labels used in training
     if ground.label_noise:
         wrong = train & (hard.random(n_patients) < ground.label_noise)
         given[wrong] = (label[wrong] + hard.integers(1, outcome.outputs, wrong.sum())) % outcome.outputs
@@ -357,7 +358,7 @@ def make_phantom(
 
 
 def tiles(labels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (col, row) and the commonest region of each tile that is at least half tissue."""
+    """Return (col, row) and the most frequent region of each tile that is at least half tissue."""
     h, w = labels.shape[0] // side, labels.shape[1] // side
     blocks = labels[: h * side, : w * side].reshape(h, side, w, side).swapaxes(1, 2).reshape(h * w, -1)
     counts = np.stack([(blocks == region).sum(1) for region in REGIONS], axis=1)
@@ -367,9 +368,9 @@ def tiles(labels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fresh(build: Any, part: Part, seed: int, patch_start: str | None = None) -> nn.Module:
-    """Return a network with weights of the seed, its features standardised (and aligned) by the training half.
+    """Return a network initialised by the seed, its features standardised (and aligned) by the training half.
 
-    Tokens start as `patch_start` says, or else each block of patch tokens for itself (the method's: at the principal axes).
+    Tokens start according to `patch_start`, or each block of patch tokens by its default (the method's: principal axes).
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -419,13 +420,13 @@ def answers(network: nn.Module, part: Part) -> tuple[dict[str, Tensor], dict[str
             logits.setdefault(m, []).append(output.logits[m])
             representation.setdefault(m, []).append(output.representation[m])
             if isinstance(network, Student) and m in output.aggregation:
-                first = output.order[m][:, :1]  # prototype that is put first
+                first = output.order[m][:, :1]  # the first prototype in the order
                 mask.setdefault(m, []).append(output.aggregation[m].assignment == first)
     return tuple({m: torch.cat(x) for m, x in found.items()} for found in (logits, representation, mask))  # type: ignore[return-value]
 
 
 def probability_and_risk(phantom: Phantom, logits: dict[str, Tensor], rule: str) -> np.ndarray:
-    """Return what both experts say together: probabilities (n, K) of the classes, or risks (n,)."""
+    """Return the combined predictions of both experts: probabilities (n, K) of the classes, or risks (n,)."""
     if isinstance(phantom.outcome, SurvivalTarget):
         hazards, _ = combine_hazards(logits)
         return survival_risk(torch.logit(hazards.double().clamp(1e-9, 1 - 1e-9))).numpy()
@@ -434,9 +435,9 @@ def probability_and_risk(phantom: Phantom, logits: dict[str, Tensor], rule: str)
 
 
 def scores(phantom: Phantom, part: Part, predicted: np.ndarray) -> dict[str, float]:
-    """Return the metrics of probabilities (n, K) or risks (n,) over the part's patients, slides of a patient averaged."""
+    """Return the metrics of probabilities (n, K) or risks (n,) over the part's patients, averaged over their slides."""
     first = [slides[0] for slides in part.patients]
-    if len(predicted) != len(first):  # a row a slide
+    if len(predicted) != len(first):  # one row per slide
         predicted = np.stack([predicted[slides].mean(axis=0) for slides in part.patients])
     if isinstance(phantom.outcome, SurvivalTarget):
         patients = phantom.patients.iloc[part.rows[first]]

@@ -1,11 +1,11 @@
-"""Loading slides' features that another tool made, against our own at equal bytes.
+"""Loading features from other tools, compared with PathDuet's own at equal bytes.
 
     python benchmarks/foreign_features.py                      # 2,387 slides of width 1,536: 18 GB on disk
     python benchmarks/foreign_features.py --slides 40 --tiles 500
 
-Made features in half precision at 20x, as our features.h5 and in TRIDENT's form (rows in chunks of one), and in STAMP's
-(not chunked). Each slide is read as a training reads it: opened, put in the map's order, checked.
-The kinds take turns; the median of the rounds is printed, and its ratio to ours.
+Synthetic features in half precision at 20x, in the format of features.h5, of TRIDENT (chunks of one row) and of STAMP
+(not chunked). Each slide is read as in training: opened, put in the map's order, checked. The kinds alternate; the
+median of the rounds is printed, and its ratio to the own format.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KINDS = ("pathduet", "trident", "stamp")
 
 
 def write(folder: Path, slides: int, tiles: int, width: int) -> dict[str, list[SlideSample]]:
-    """Write every kind and return its samples."""
+    """Write every format and return its samples."""
     rng = np.random.default_rng(0)
     side = int(np.ceil(np.sqrt(tiles)))
     grid = np.argwhere(np.ones((side, side)))[:tiles].astype(np.int32)
@@ -74,7 +74,7 @@ def write(folder: Path, slides: int, tiles: int, width: int) -> dict[str, list[S
 
 
 def load(samples: list[SlideSample], tokens: int) -> float:
-    """Read every slide once; return the CPU seconds: other work on the machine does not count."""
+    """Read every slide once; return the CPU seconds, which exclude other work on the machine."""
     dataset = SlideDataset(samples, ModelConfig(tokens=tokens, magnifications="20x"), cache_mib=0)
     start = time.process_time()
     for i in range(len(samples)):

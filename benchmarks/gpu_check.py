@@ -1,13 +1,12 @@
-"""Every path that a GPU takes: does it agree with the CPU, does it wait, how fast is it, how much memory does it hold?
+"""Checks every GPU path: whether it agrees with the CPU, whether it waits, its speed and its memory.
 
-    make gpu-check                                      # writes docs/results/gpu.md; ends with an error where a check fails
-    python benchmarks/gpu_check.py --device cpu --small # the same checks with no GPU: whether they run
+    make gpu-check                                      # writes docs/results/gpu.md; fails if a check fails
+    python benchmarks/gpu_check.py --device cpu --small # the same checks without a GPU: whether they run
 
-Batches: a GPU's equals the CPU's. Networks: loss and gradients of a step, without dropout, of every network of the catalogue, in
-float32 and in bfloat16 as training computes, against the CPU in float32; on a GPU a step of the
-method's networks must not wait for an answer. Fit: two
-epochs, and again from the first one's checkpoint. Encoders: features of random tiles against the CPU. Times are wall seconds with the device idle before and
-after; memory is what the allocator held at most.
+Batches: a GPU's equals the CPU's. Networks: loss and gradients of a step, without dropout, of every network of the
+catalogue, in float32 and in bfloat16 as in training, against the CPU in float32; on a GPU a step of the method's networks
+must not wait for a result. Fit: two epochs, and again from the first one's checkpoint. Encoders: features of random tiles
+against the CPU. Times are wall seconds with the device idle before and after; memory is the allocator's peak.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ SMALL = Size(8, (200, 200), 48, {"tumor": 9, "tme": 16}, SMALL_MODEL)
 
 @dataclass(frozen=True)
 class Row:
-    """One check: what was found, and whether that is within its bound."""
+    """One check: the result, and whether it is within its bound."""
 
     what: str
     how: str
@@ -102,7 +101,7 @@ class Clock:
 
 @contextmanager
 def no_waiting(device: torch.device) -> Iterator[None]:
-    """Make an error of everything that waits for a GPU's answer."""
+    """Raise an error on everything that waits for a result of the GPU."""
     if device.type != "cuda":
         yield
         return
@@ -114,7 +113,7 @@ def no_waiting(device: torch.device) -> Iterator[None]:
 
 
 def network(name: str, size: Size) -> nn.Module:
-    """Return a network of the catalogue with the weights of seed 0, in evaluation mode: without dropout."""
+    """Return a network of the catalogue with the weights of seed 0, in evaluation mode (without dropout)."""
     model = find(name)
     torch.manual_seed(0)
     if model.role == "baseline":
@@ -128,7 +127,7 @@ def network(name: str, size: Size) -> nn.Module:
 
 
 def objective(name: str, size: Size, slides: int, device: torch.device) -> Any:
-    """Return what a network is trained with; a distilled student's teacher answers at random."""
+    """Return a network's training objective; a distilled student's teacher answers at random."""
     model, config = find(name), TrainingConfig(cgc=True)
     if model.role == "baseline":
         return BaselineObjective(OUTCOME, config)
@@ -161,7 +160,7 @@ def one_step(
 
 
 def checked(what: str, how: str, check: Callable[[], Row]) -> Row:
-    """Return a check's row; an error is a row, too."""
+    """Return a check's row; an error also gives a row."""
     try:
         return check()
     except Exception as error:
@@ -182,7 +181,7 @@ def batches_agree(size: Size, on_cpu: SlideDataset, on_device: SlideDataset) -> 
 
 
 def step_agrees(name: str, size: Size, on_cpu: Batch, on_device: Batch, precision: str) -> Row:
-    """Compare a step's loss and gradient with the CPU's; time more of them, with what makes the network."""
+    """Compare a step's loss and gradient with the CPU's; time more steps, including network building."""
     device = on_device.label.device
     bfloat16 = precision == "bfloat16"
     loss, gradient = one_step(name, size, on_cpu, CPU)
@@ -204,7 +203,7 @@ def fit_resumes(size: Size, on_device: SlideDataset, compiled: bool) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "checkpoint"
         ends = []
-        for _ in range(2):  # fit leaves the checkpoint of the epoch before the last
+        for _ in range(2):  # fit keeps the checkpoint of the second-to-last epoch
             model = network("teacher", size).to(on_device.device)
             if compiled:
                 model.compile()
@@ -227,7 +226,7 @@ def fit_resumes(size: Size, on_device: SlideDataset, compiled: bool) -> Row:
 
 
 def encoder_agrees(name: str, tiles: int, device: str, precision: str, compiled: bool) -> Row:
-    """Compare features with the CPU's; time them with the next batch put together meanwhile."""
+    """Compare features with the CPU's; time them while the next batch is being prepared."""
     settings = EncoderSettings(name=name, device="cpu", engine="torch")
     here = EncoderSettings(name=name, device=device, engine="torch", precision=precision, compile=compiled)
     pixels = np.random.default_rng(0).integers(0, 256, (min(tiles, 64), 224, 224, 3), dtype=np.uint8)

@@ -1,10 +1,10 @@
-"""Each part of the method on grounds where it should help and on others where it should not.
+"""Each part of the method in conditions ("grounds") where it should help and in others where it should not.
 
     python benchmarks/grounds.py run --seeds 0 1 2 3 4 5 6 7 8 9 --out grounds.jsonl
     python benchmarks/grounds.py report grounds.jsonl --out docs/results/grounds.md
 
-Phantoms of feature vectors (`feature_phantom.py`), each otherwise than the plain one in a single respect (`GROUNDS`). Every arm of a ground
-and seed sees the same patients; a part's effect is the difference between two arms, paired by seed.
+Phantoms of feature vectors (`feature_phantom.py`), each differing from the plain one in a single respect (`GROUNDS`). All
+variants of a ground and seed use the same patients; a part's effect is the difference between two variants, paired by seed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from pathduet.evaluation.table_sections import p_text
 from pathduet.training import TrainingConfig
 
 METRICS = {"diagnosis": "auc", "survival": "c_index"}
-#: Networks of the method as they are, and teachers with one thing changed.
+#: The method's networks unchanged, and teachers with one change.
 OURS = ("teacher", "student", "student_longer", "distilled", "distilled, own teacher")
 VARIED: dict[str, dict[str, Any]] = {
     "teacher, CGC of classifiers": {"cgc": True, "cgc_scope": "classifier"},
@@ -59,9 +59,9 @@ VARIED: dict[str, dict[str, Any]] = {
 }
 OTHERS = ("mcat", "bilinear", "pooled")
 EVERYWHERE = tuple(GROUNDS)
-#: Classes know of neither events nor hazards.
+#: Grounds with events or hazards, which classification does not have.
 SURVIVAL_ALONE = ("one in twenty events", "interaction")
-#: A part of the method: the arm with it, the arm without, and the grounds that can tell: some where it should help, some where not.
+#: A part of the method: the variant with it, the variant without it, and the grounds that test it, whether it should help or not.
 PARTS = {
     "CGC of the classifiers": ("teacher, CGC of classifiers", "teacher", ("plain", "shortcut", "silent subspace", "label noise")),
     "CGC of the shared tokens": ("teacher, CGC of shared tokens", "teacher", ("plain", "shortcut", "silent subspace", "label noise")),
@@ -78,14 +78,14 @@ PARTS = {
 
 
 def arms_of(ground: str) -> set[str]:
-    """Return the arms that a ground needs."""
+    """Return the variants that a ground needs."""
     return {
         arm for with_it, without, grounds in PARTS.values() if ground in grounds for arm in (with_it, without)
     }
 
 
 def arms(run: Run, wanted: set[str]) -> Iterator[tuple[str, Callable[[], nn.Module | np.ndarray]]]:
-    """Yield each arm and what trains it; what arms share is trained once."""
+    """Yield each variant and the function that trains it; shared networks are trained once."""
     learn = run.phantom.part(True, run.phantom.labelled & run.phantom.paired)
     method = Method(run)
     known: dict[str, Callable[[], nn.Module | np.ndarray]] = {
@@ -99,7 +99,7 @@ def arms(run: Run, wanted: set[str]) -> Iterator[tuple[str, Callable[[], nn.Modu
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    """Append the rows that are not there yet."""
+    """Append the missing rows."""
     code, rows = code_version(Path(__file__)), read_rows(arguments.out)
     for seed in arguments.seeds:
         for ground in arguments.grounds:

@@ -1,7 +1,7 @@
-"""What the benchmarks against known truth share: a run's phantom and settings, rows that are appended, pages, the command line.
+"""Shared code of the benchmarks against known truth: a run's phantom and settings, output rows, pages, the command line.
 
-Every benchmark has two commands: `run` appends rows to a JSONL file (what is already there is not computed again), `report` makes a
-page of them.
+Every benchmark has two commands: `run` appends rows to a JSONL file and skips existing rows, `report` turns them into a
+page.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CPU = torch.device("cpu")
 
 @dataclass
 class Run:
-    """One seed and task: the phantom, and what its models have in common."""
+    """One seed and task: the phantom, and the common settings of its models."""
 
     seed: int
     task: str
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def outputs(self) -> int:
-        """Numbers that a network answers."""
+        """Number of a network's outputs."""
         return self.phantom.outcome.outputs
 
     @property
@@ -96,12 +96,12 @@ class Run:
         part: Part | None = None,
         **more: Any,
     ) -> nn.Module:
-        """Train a network in place, on :attr:`train` if no other part is given."""
+        """Train a network in place, by default on :attr:`train`."""
         fit(network, objective, part or self.train, config, device=CPU, label=f"{self.task} {name}", **more)
         return network
 
     def baseline(self, name: str, part: Part | None = None, **changes: Any) -> nn.Module:
-        """Return a trained baseline with the width of the other networks; all else is its default or among the changes."""
+        """Return a trained baseline with the width of the other networks; all else is its default or in `changes`."""
         settings = BASELINES[name].load_settings()()
         widths = {"width": SIZES.width, "heads": SIZES.heads, "landmarks": SIZES.width // 2, "hidden": (64, 64), "gene_hidden": 64}  # fmt: skip
         changes = widths | changes
@@ -117,7 +117,7 @@ class Run:
 
 
 def pooled_components(run: Run) -> np.ndarray:
-    """Return what a penalised regression on principal components of mean features and expression predicts of the test half's slides."""
+    """Return predictions for the test half's slides by penalised regression on principal components of mean features and expression."""
     from pathduet.evaluation.components import Components, joined
     from pathduet.evaluation.regressions import fit_regression
 
@@ -147,16 +147,16 @@ def pooled_components(run: Run) -> np.ndarray:
 
 
 def out_of_fold(run: Run, train: Callable[[Part], nn.Module], asked: Part, inner: int) -> TeacherTargets:
-    """Return what teachers say that have not seen the slides, as `pathduet.training.out_of_fold` has it.
+    """Return predictions of teachers that have not seen the slides, like `pathduet.training.out_of_fold`.
 
     Parameters
     ----------
     train : callable
         Trains a teacher on a part.
     asked : Part
-        The slides that a student is taught about.
+        The slides that the teachers predict.
     inner : int
-        Inner folds; fewer than two: one teacher, of all slides with label and expression.
+        Inner folds; below two: a single teacher, of all slides with label and expression.
     """
     phantom = run.phantom
     learn = phantom.part(True, phantom.labelled & phantom.paired)
@@ -179,13 +179,13 @@ def out_of_fold(run: Run, train: Callable[[Part], nn.Module], asked: Part, inner
 
 @dataclass
 class Method:
-    """The method's four networks of a run, each trained once: teacher, student, and the two that go on from the student.
+    """The method's four networks of a run, each trained once: teacher, student, and two that continue from it.
 
-    Those two train on for the package's fewest steps of a distilled student, at half the rate.
+    Those two train further, for the package's minimum number of steps of a distilled student, at half the rate.
     """
 
     run: Run
-    #: As teachers are trained; default: as the others.
+    #: Settings for training teachers; default: those of the others.
     teachers: Run | None = None
     trained: dict[str, nn.Module] = field(default_factory=dict)
 
@@ -231,7 +231,7 @@ class Method:
 
     def _distilled(self, inner: int) -> nn.Module:
         run, phantom, (network, config) = self.run, self.run.phantom, self._goes_on()
-        # a slide can teach by its label, or by what a teacher says of its expression
+        # a slide can teach by its label, or by a teacher's prediction from its expression
         taught = phantom.part(True, phantom.labelled | phantom.paired)
         order_prototypes(network, taught, np.flatnonzero(phantom.paired[taught.rows]).tolist(), BATCH)
         train = self.teacher if inner > 1 else lambda part: self.network("teacher")
@@ -241,12 +241,12 @@ class Method:
 
 
 def read_rows(*paths: Path) -> list[dict[str, Any]]:
-    """Return the rows that are there."""
+    """Return the existing rows."""
     return [json.loads(line) for path in paths if path.exists() for line in path.read_text().splitlines()]
 
 
 def append_rows(path: Path, *rows: Mapping[str, Any]) -> None:
-    """Add rows, all at once."""
+    """Append rows, all at once."""
     with path.open("a") as file:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -261,13 +261,13 @@ def paired(values: np.ndarray) -> tuple[str, float | None]:
 
 
 def refuse_mixed(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
-    """End if the rows differ in what a page says once."""
+    """Exit if the rows differ in a value that a page states only once."""
     if table[list(columns)].drop_duplicates().shape[0] > 1:
         raise SystemExit(f"the rows are of several {what}: one page shows one of them")
 
 
 def codes_of(table: pd.DataFrame, column: str = "model") -> str:
-    """Return the version of the code, or each version with its models; a model of two versions is refused."""
+    """Return the version of the code, or each version with its models; refuse a model with two versions."""
     codes = table.groupby("code")[column].unique()
     if table.groupby(column)["code"].nunique().max() > 1:
         raise SystemExit(f"a {column}'s rows are of several versions of the code: one page shows one of them")
@@ -277,7 +277,7 @@ def codes_of(table: pd.DataFrame, column: str = "model") -> str:
 
 
 def where(machine: str, code: str, *libraries: str) -> str:
-    """Return a page's line about day, machine and versions."""
+    """Return a page's line about date, machine and versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("pathduet", "torch", "numpy", *libraries))
     place = f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores ({machine})"
     return f"{place}, Python {platform.python_version()}, {versions}, code {code}."
@@ -298,7 +298,7 @@ def write_page(lines: Iterable[str], out: Path | None) -> None:
 
 
 class CommandLine:
-    """`run` and `report`, and what else a benchmark has."""
+    """`run`, `report` and further commands of a benchmark."""
 
     def __init__(self, description: str | None) -> None:
         self.parser = argparse.ArgumentParser(
@@ -317,7 +317,7 @@ class CommandLine:
         return command
 
     def reports(self, call: Any, made_by: str) -> argparse.ArgumentParser:
-        """Add the command that makes a page."""
+        """Add the command that writes a page."""
         command = self.commands.add_parser("report")
         command.add_argument("rows", type=Path, nargs="+")
         command.add_argument("--out", type=Path)
@@ -328,7 +328,7 @@ class CommandLine:
         return command
 
     def execute(self) -> None:
-        """Read the arguments and do what they say."""
+        """Parse the arguments and run the command."""
         arguments = self.parser.parse_args()
         torch.set_num_threads(1)
         arguments.call(arguments)

@@ -1,11 +1,11 @@
-"""What PathDuet's slide stages cost beside the packages people would use instead: same slides, same network, one thread.
+"""Cost of PathDuet's slide stages compared with alternative packages: same slides, same network, one thread.
 
     pip install uv
     python benchmarks/peers.py --environments /tmp/peers --slide $PATHDUET_TEST_DATA/slides/CMU-1-Small-Region.svs --out docs/results/peers.md
 
-Each peer that resolves from PyPI gets an environment of its own (about 13 GB in all, shared files counted once) and runs its
-documented defaults for tiles of 224 pixels at 0.5 um (benchmarks/peers/adapter_*.py). Each figure is a process of its own and the
-median of three; CPU seconds stand load, wall seconds do not. The network is untrained, since it costs the same.
+Each peer that resolves from PyPI gets its own environment (about 13 GB in all, shared files counted once) and runs its
+documented defaults for tiles of 224 pixels at 0.5 um (benchmarks/peers/adapter_*.py). Each figure comes from a separate
+process and is the median of three; CPU seconds tolerate load, wall seconds do not. The network is untrained: the cost is equal.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-#: What is installed for each peer; the rest of the line is what its own requirements leave out.
+#: Packages installed for each peer; after the first, those that its own requirements omit.
 PEERS = {
     "lazyslide": ("lazyslide==0.13.0", "torchvision"),
     "hs2p": ("hs2p[openslide]==6.1.0", "torch", "torchvision"),
     "tiatoolbox": ("tiatoolbox==2.1.3", "openslide-bin"),
     "mussel-pathology": ("mussel-pathology==1.5.0", "torch", "torchvision", "open_clip_torch"),
 }
-#: Not on PyPI, and without a source distribution there: a git checkout is the only way to them.
+#: Not on PyPI, not even as source distributions: only available as git checkouts.
 ELSEWHERE = ("TRIDENT", "CLAM")
 NAMES = {
     "pathduet": "PathDuet",
@@ -58,26 +58,26 @@ COLUMNS = (
 
 @dataclass
 class Measured:
-    """What was measured of one peer on one slide.
+    """Measurements of one peer on one slide.
 
     Attributes
     ----------
     values : dict
         By key: a number, or CPU and wall seconds.
     failed : dict of str to str
-        By part: why it could not be run.
+        By part: why it could not run.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def cpu(self, key: str) -> float | None:
-        """Return a number or the CPU seconds; of the whole slide, those of a tile."""
+        """Return a number or the CPU seconds; for the whole slide, those per tile."""
         value = self._of(key, 0)
         return value / self.values["encoded"] if key == "whole" and value is not None else value
 
     def wall(self, key: str) -> float | None:
-        """Return the wall seconds, where the measurement has any."""
+        """Return the wall seconds, if the measurement has any."""
         value = self._of(key, 1) if isinstance(self.values.get(key), list) else None
         return value / self.values["encoded"] if key == "whole" and value is not None else value
 
@@ -87,7 +87,7 @@ class Measured:
 
 
 def last_json(output: str) -> dict[str, Any]:
-    """Return the object on the last line that holds one: peers print what they like before it."""
+    """Return the object on the last line that holds one: peers print other output before it."""
     for line in reversed(output.splitlines()):
         if line.startswith("{"):
             return dict(json.loads(line))
@@ -95,7 +95,7 @@ def last_json(output: str) -> dict[str, Any]:
 
 
 def table(measured: Mapping[str, Measured], ours: str = "pathduet") -> list[str]:
-    """Return a Markdown table of CPU figures, wall figures in brackets, and ours as a share of each peer's."""
+    """Return a Markdown table of CPU figures, wall figures in brackets, PathDuet's as share of each peer's."""
     lines = [
         "| | " + " | ".join(title for title, *_ in COLUMNS) + " |",
         "|---" * (len(COLUMNS) + 1) + "|",
@@ -120,7 +120,7 @@ def table(measured: Mapping[str, Measured], ours: str = "pathduet") -> list[str]
 
 
 def losses(measured: Mapping[str, Measured], ours: str = "pathduet") -> list[str]:
-    """Return what a peer needs less CPU or memory for than PathDuet, by how much."""
+    """Return the figures in which a peer needs less CPU or memory than PathDuet, and by how much."""
     found = []
     for title, key, *_ in COLUMNS:
         mine = measured[ours].cpu(key)
@@ -133,7 +133,7 @@ def losses(measured: Mapping[str, Measured], ours: str = "pathduet") -> list[str
 
 
 def install(name: str, root: Path) -> Path:
-    """Return the Python of a peer's environment, which is made if need be."""
+    """Return the Python of a peer's environment, which is created if missing."""
     python = root / name / "bin" / "python"
     if not python.exists():
         environment = os.environ | {"UV_CACHE_DIR": str(root / "cache")}
@@ -157,7 +157,7 @@ def version(python: Path | str, *packages: str) -> str:
 def measure(
     name: str, python: Path | str, slide: Path, extra: Mapping[str, str], parts: tuple[str, ...]
 ) -> Measured:
-    """Run parts of a peer's adapter on a slide, each in a process of its own."""
+    """Run parts of a peer's adapter on a slide, each in a separate process."""
     adapter = HERE / "peers" / f"adapter_{name.replace('-', '_')}.py"
     found = Measured()
     for part in parts:
@@ -181,7 +181,7 @@ def measure(
 
 
 def slides(real: Path, folder: Path, edge: int) -> dict[str, Path]:
-    """Return the slides by what they are: two made ones with the texture of a real one, and that one itself."""
+    """Return the slides by description: two synthetic ones with the texture of a real one, and the real one."""
     sys.path.insert(0, str(HERE))
     from slide_engine import _texture, made_slide
 
@@ -260,7 +260,7 @@ def main() -> None:
         say(f"- {name}: not measured, not on PyPI (a git checkout is the only way to it)")
     with tempfile.TemporaryDirectory() as folder:
         for i, (title, slide) in enumerate(slides(arguments.slide, Path(folder), arguments.edge).items()):
-            # what hardly depends on the slide is measured on the first one
+            # parts that hardly depend on the slide are measured on the first one
             parts = ("slide",) if i else ("slide-and-encoder", "first")
             measured = {
                 name: measure(

@@ -1,10 +1,10 @@
-"""Hold a finished demo run against the phantom's known truth.
+"""Compare a finished demo run with the phantom's known truth.
 
     python benchmarks/phantom_truth.py --results results --cohort demo [--check]
 
 Prints the survival C-index of each model with its margin over chance and over a Cox model on age alone, the margin to the
 true hazard's own C-index, and the angle between recovered and true stain vectors. ``--check`` exits with 1
-where a bound stated below is missed.
+if a bound stated below is missed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from lifelines.utils import concordance_index
 
-#: What a run of the shipped configuration must reach.
+#: Minimum results of a run of the shipped configuration.
 TEACHER_OVER_CHANCE = 0.15
 TEACHER_OVER_AGE = 0.05
 STAIN_MEDIAN_DEGREES = 6.0

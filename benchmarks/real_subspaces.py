@@ -1,14 +1,15 @@
-"""Real expression of thirteen cancers: does the split of the genes into subspaces predict better than no split, or than any split?
+"""Real expression of thirteen cancers: does the split of the genes into subspaces predict better than no split, or a random one?
 
     PATHDUET_TEST_DATA=/path/to/tables python benchmarks/real_subspaces.py run --out real_subspaces.jsonl
     python benchmarks/real_subspaces.py report real_subspaces.jsonl --out docs/results/real_subspaces.md
 
-Cohorts, gene lists and training are those of `examples/pan_cancer`; overall survival of each cancer, and one classification where its tables
-have any. Of every split (three stratified folds, several seeds) SNNs of the same genes are trained: one for all genes; a branch each for tumor
-and TME; a branch each for tumor, immune, stroma and vasculature; and both again with the genes dealt out at random, anew in every split: by a
-permutation of the genes' names, so that branches keep their sizes and what they share. Beside them stands the regression on principal components.
-A branch's last layer is narrower the more branches there are, which leaves all networks with nearly as many parameters.
-A row of the output is a cancer and task with the score of every model in every split; what is already there is not computed again.
+Cohorts, gene lists and training are those of `examples/pan_cancer`; tasks are each cancer's overall survival, and one
+classification if its tables have any. For every split (three stratified folds, several seeds) SNNs of the same genes are
+trained: one for all genes; a branch each for tumor and TME; a branch each for tumor, immune, stroma and vasculature; and
+both again with the genes reassigned at random in every split, by a permutation of the genes' names, so that branches keep
+their sizes and overlaps. The regression on principal components is the reference. A branch's last layer is narrower if
+there are more branches, so all networks have nearly as many parameters. A row of the output is a cancer and task with the
+score of every model in every split; existing rows are skipped.
 """
 
 from __future__ import annotations
@@ -77,11 +78,11 @@ FOLDS, RESAMPLES = 3, 1000
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "pan_cancer"
 GLIOMAS = "gbmlgg"
 CANCERS = (*(name for name, cohort in COHORTS.items() if cohort.expression), GLIOMAS)
-#: Beside overall survival, the first classification of the tables that have one.
+#: Besides overall survival, the first classification of the tables that have one.
 CLASSES = {"brca": "subtype", "kirc": "grade", GLIOMAS: "diagnosis"}
 METRICS = {"survival": "c_index", "classification": "auc"}
 SUBSPACES = {"two": ("tumor", "tme"), "four": ("tumor", "immune", "stroma", "vasculature")}
-#: Hidden layers of each branch. Branches are joined by a layer as wide as one ends, so these have the same weights up to some percent.
+#: Hidden layers of each branch. The joining layer has a branch's last width, so sizes differ by a few percent only.
 HIDDEN = {"one": (64, 64, 32), "two": (64, 32), "four": (64, 16)}
 MODELS = ("one", "two", "two shuffled", "four", "four shuffled", "components")
 CONTRASTS = (
@@ -91,7 +92,7 @@ CONTRASTS = (
 
 @dataclass(frozen=True)
 class Cancer:
-    """A cohort's tables for one task: the patients that have both label and expression."""
+    """A cohort's tables for one task: the patients with both label and expression."""
 
     name: str
     task: Task
@@ -143,14 +144,14 @@ def grouped(whole: FoldExpression, groups: Mapping[str, Sequence[str]]) -> FoldE
 
 
 def shuffled(groups: Mapping[str, Sequence[str]], rng: np.random.Generator) -> dict[str, list[str]]:
-    """Return the groups with every gene renamed by one permutation: sizes and genes in common stay."""
+    """Return the groups with every gene renamed by one permutation: sizes and overlaps stay."""
     genes = sorted({gene for own in groups.values() for gene in own})
     renamed = dict(zip(genes, rng.permutation(genes).tolist(), strict=True))
     return {name: [renamed[gene] for gene in own] for name, own in groups.items()}
 
 
 def groupings(genes: Sequence[str], split: Sequence[int]) -> dict[str, dict[str, list[str]]]:
-    """Return the subspaces of each network; the shuffles follow from the split's seed and fold."""
+    """Return the subspaces of each network; shuffles follow from the split's seed and fold."""
     made: dict[str, dict[str, list[str]]] = {"one": {"genes": list(genes)}}
     for number, (name, subspaces) in enumerate(SUBSPACES.items()):
         lists = gene_lists(dict.fromkeys(subspaces, "shipped"))
@@ -171,7 +172,7 @@ class Split:
         self.target = fold_target(cancer.task, cancer.labels, folds, fold)
 
     def network(self, model: str, groups: Mapping[str, Sequence[str]]) -> tuple[pd.DataFrame, int]:
-        """Train an SNN with a branch for each subspace; return its predictions of the test part, and its number of parameters."""
+        """Train an SNN with one branch per subspace; return its predictions for the test part, and its number of parameters."""
         common = yaml.safe_load((EXAMPLE / "config.yaml").read_text(encoding="utf-8"))
         settings = common["comparison"]["settings"]["snn"]
         hidden = list(HIDDEN[model.split()[0]])
@@ -229,7 +230,7 @@ def compared(cancer: Cancer, seeds: Sequence[int]) -> dict[str, Any]:
                 genes[name] = [len(own) for own in groups.values()]
             said["components"].append(split.components())
     metric = METRICS[cancer.task.kind]
-    # the same draw of patients for every split that tests them
+    # the same resampled patients for every split that tests them
     counts = draw(said["one"], cancer.task, RESAMPLES, 0)
     once = pd.DataFrame(1.0, index=[0], columns=counts.columns)
     drawn = pd.concat([once, counts])
@@ -250,7 +251,7 @@ def compared(cancer: Cancer, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    """Append the rows that are not there yet."""
+    """Append the missing rows."""
     data = os.environ.get("PATHDUET_TEST_DATA")
     if not data:
         raise SystemExit(
@@ -267,13 +268,13 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 def corrected_interval(differences: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of differences (folds, seeds): that of :func:`corrected_resampled_p`'s test."""
+    """Return the 95 % interval of the mean of differences (folds, seeds), as in :func:`corrected_resampled_p`."""
     half = t.ppf(0.975, differences.size - 1) * corrected_error(differences)
     return float(differences.mean() - half), float(differences.mean() + half)
 
 
 def gaps(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return one row a cancer, task and contrast: the difference, its intervals over splits and over patients, p and Holm's p over all of them."""
+    """Return one row per cancer, task and contrast: the difference, its intervals over splits and over patients, p and Holm's p over all."""
     found = []
     for row in rows:
         for a, b in CONTRASTS:
@@ -290,7 +291,7 @@ def gaps(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def over_cancers(table: pd.DataFrame) -> pd.DataFrame:
-    """Return of each contrast the mean over the cancers' C-indices, its t interval over cancers, p and Holm's p."""
+    """Return per contrast the mean over the cancers' C-indices, its t interval over cancers, p and Holm's p."""
     survival = table[table["metric"] == METRICS["survival"]]
     found = []
     for contrast, part in survival.groupby("contrast", sort=False):
@@ -315,7 +316,7 @@ def p_cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def findings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what the rows say, the answer first."""
+    """Return the findings in the rows, the answer first."""
     table = gaps(rows)
     means = over_cancers(table)
     splits = means[~means["contrast"].str.contains("components")]
@@ -363,7 +364,7 @@ def body(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def draw_forest(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the differences of the subspaces, a row a cancer, with both intervals, and below them the mean over cancers."""
+    """Draw the differences of the subspaces, one row per cancer, with both intervals; the mean over cancers is below."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -405,7 +406,7 @@ def draw_forest(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False
     )
-    # no date and no random ids: same numbers, same bytes
+    # no date and no random ids, so that the same numbers give the same bytes
     with (
         atomic_path(path) as temporary,
         matplotlib.rc_context({"svg.hashsalt": "pathduet", "svg.fonttype": "none"}),
@@ -415,7 +416,7 @@ def draw_forest(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def report(arguments: argparse.Namespace) -> None:
-    """Print (or write) the page, the figure beside it."""
+    """Print (or write) the page, with the figure beside it."""
     rows = read_rows(*arguments.rows)
     refuse_mixed(
         pd.DataFrame([{**row, "seeds": str(row["seeds"])} for row in rows]),

@@ -1,4 +1,4 @@
-"""How large and how slow the report of a large cohort is: a finished run's, with its slides repeated under other ids.
+"""Size and time of the report of a large cohort: a finished run's, with its slides repeated under other ids.
 
     python benchmarks/report_size.py --results results --slides 2387
 
@@ -26,7 +26,7 @@ from pathduet.report.build import build_report
 
 
 def grown(results: Path, out: Path, slides: int) -> None:
-    """Copy a results folder without its slides, and give it `slides` rows and slide folders."""
+    """Copy a results folder without its slides, then add `slides` rows and slide folders."""
     shutil.copytree(results, out, ignore=shutil.ignore_patterns("slides", "report", "site", ".*"))
     ledger = pd.read_csv(results / "ledger.tsv", sep="\t", dtype=str, keep_default_na=False)
     ledger = ledger[ledger["status"] == "ok"]

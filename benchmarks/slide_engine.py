@@ -1,9 +1,9 @@
-"""What the slide engine costs, against what people use instead and against the encoder alone.
+"""Cost of the slide engine, compared with common alternatives and with the encoder alone.
 
     python benchmarks/slide_engine.py --out docs/results/slide_engine.txt
 
-One run, one thread. CPU seconds are given, since they do not depend on what else the machine does; of repeated measurements the
-median. ``--encoder`` names the encoder of both sides of every comparison (weights that cannot be had are replaced by
+One run, one thread. CPU seconds are printed, since they do not depend on other work of the machine; repeated measurements
+give the median. ``--encoder`` names the encoder of both sides of every comparison (unavailable weights are replaced by
 untrained ones of the same network, which cost the same).
 """
 
@@ -59,7 +59,7 @@ def cpu(action: Callable[[], object], repeats: int = 3) -> float:
 def made_slide(
     path: Path, edge: int, texture: np.ndarray, mpp: float = 0.5, factors: tuple[int, ...] = (1, 4, 16)
 ) -> Path:
-    """Write an Aperio-like slide of `edge` pixels, a disk of tissue that repeats a texture at random offsets.
+    """Write an Aperio-like slide of `edge` pixels: a disk of tissue that repeats a texture at random offsets.
 
     Coarser levels are means of level 0's pixels, so that all levels show the same tissue. `edge` is a multiple of 4,096, the
     texture larger than 256 pixels.
@@ -171,7 +171,7 @@ def reading_times(
 def readers_for_a_gpu(
     slide: SlideRow, results: Path, tables: dict[str, TileTable], readers: int, say: Callable[[str], None]
 ) -> None:
-    """Run the reader processes that feed a GPU, a sleep in its place, and say what a tile costs on each side of the pipe."""
+    """Run the reader processes that feed a GPU (here a sleep) and report a tile's cost on each side of the pipe."""
     rows = {name: encoded_rows(table, 10**9) for name, table in tables.items()}
     total, batch, asleep = sum(map(len, rows.values())), 256, 0.0
 
@@ -208,7 +208,7 @@ def readers_for_a_gpu(
 
 
 def _children_cpu() -> float:
-    """Return the CPU seconds of the processes that this one has started and that still run."""
+    """Return the CPU seconds of running child processes."""
     ticks = 0
     for child in multiprocessing.active_children():
         fields = Path(f"/proc/{child.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
@@ -219,7 +219,7 @@ def _children_cpu() -> float:
 def real_slide(
     path: Path, results: Path, settings: SlideSettings, alone: float, say: Callable[[str], None]
 ) -> None:
-    """Time each stage of a real slide, and the whole way against the encoder alone (seconds a tile)."""
+    """Time each stage of a real slide, and all stages compared with the encoder alone (seconds per tile)."""
     slide = SlideRow(path.stem, "real", "bench", path)
     taken = []
     for stage in STAGES[:2]:
@@ -253,7 +253,7 @@ def real_slide(
 
 
 def plain_loop(slide: SlideRow, results: Path, settings: SlideSettings, tiles: int) -> tuple[float, float]:
-    """Return CPU seconds per tile of what people write (OpenSlide per tile, staintools, torch eager), and staintools' part."""
+    """Return CPU seconds per tile of a plain script (OpenSlide per tile, staintools, torch eager), and staintools' part."""
     import openslide
     import staintools
     import torch
@@ -271,7 +271,7 @@ def plain_loop(slide: SlideRow, results: Path, settings: SlideSettings, tiles: i
     reference.fit(first.copy())
     normalising = 0.0
     began = time.process_time()
-    # over the whole slide: the first ones lie at the edge of the tissue
+    # spread over the whole slide: the first tiles are at the edge of the tissue
     places = table.coords[np.linspace(0, len(table.coords) - 1, tiles).astype(int)]
     for x, y in places.tolist():
         tile = np.asarray(handle.read_region((x, y), 0, (224, 224)).convert("RGB"))
@@ -391,7 +391,7 @@ def main() -> None:
             f"plain loop (openslide, staintools per tile, torch eager, batch 1): {loop * 1e3:.0f} ms a tile = "
             f"{loop / whole:.0f} x the whole way (wanted: 20); of it staintools {staining * 1e3:.0f} ms"
         )
-        # spams.trainDL runs for one second of wall time: beside other jobs it gets less than that of a core
+        # spams.trainDL runs for one second of wall time: beside other jobs it gets less CPU time than that
         idle = loop - staining + max(staining, 1.0)
         say(
             f"the same where staintools' second is a second of a core: {idle * 1e3:.0f} ms = {idle / whole:.0f} x"

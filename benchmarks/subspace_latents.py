@@ -1,14 +1,15 @@
-"""Four subspaces against known truth: does each one's representation hold its own programme, and its own only?
+"""Four subspaces against known truth: does each representation contain its own programme, and only that?
 
     python benchmarks/subspace_latents.py run --out subspace_latents.jsonl
     python benchmarks/subspace_latents.py report subspace_latents.jsonl --out docs/results/subspace_latents.md
 
-The phantom is `feature_phantom`'s with four independent programmes: each drives half of its subspace's genes and shows in a channel of
-its own (extent and look of tumour cells, necrosis, vessels, leading edge); all weigh alike in the hazard, and each has a diagnosis.
-Teacher, student and distilled student train as in `comparison.py`. From each subspace's part of X_R (both magnifications) every programme is
-predicted by ridge regression: R2 on the test half. Two looks: `nuclei`, as the encoder's features of the pixel phantom, in which
-the programme of the cells moves most tiles and that of the vessels hardly any; and `distinct`, in which all four can be seen. What genes and mean tile features alone give stands beside it. A row of the output is one
-number; rows are appended as they come, and a seed and task that is already there is not computed again.
+The phantom is `feature_phantom`'s with four independent programmes: each drives half of its subspace's genes and shows in
+its own channel (extent and look of tumour cells, necrosis, vessels, leading edge); all have equal weights in the hazard, and
+each has a diagnosis. Teacher, student and distilled student train as in `comparison.py`. Ridge regression predicts every
+programme from each subspace's part of X_R (both magnifications): R2 on the test half. Two looks: `nuclei`, like the
+encoder's features of the pixel phantom, in which the programme of the cells moves most tiles and that of the vessels hardly
+any; and `distinct`, in which all four are visible. Genes alone and mean tile features alone serve as references. A row of
+the output is one number; rows are appended as they are computed, and existing seeds and tasks are skipped.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ SUBSPACES = list(FOUR.genes)
 MODELS = ("teacher", "student", "distilled")
 LOOKS = ("nuclei", "distinct")
 METRIC = {"survival": "c_index", "diagnosis": "auc"}
-#: What each input gives without any network.
+#: Inputs that are evaluated without any network.
 INPUTS = ("genes", "mean tile features")
 
 
@@ -98,7 +99,7 @@ def found(run: Run) -> Iterator[tuple[str, str, float]]:
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    """Append the rows of the seeds and tasks that are not there yet."""
+    """Append the rows of the missing seeds and tasks."""
     code = code_version(Path(__file__))
     done = {(row["look"], row["task"], row["seed"]) for row in read_rows(arguments.out)}
     for seed, look, task in product(arguments.seeds, LOOKS, METRIC):

@@ -1,14 +1,15 @@
-"""Time and memory of one training step at full size, of both variants; DPC-KNN; and what the loader takes of an epoch.
+"""Time and memory of one training step at full size, of both variants; DPC-KNN; and the loader's share of an epoch.
 
     python benchmarks/train_step.py                        # all, printed (about 18 GB of memory for `released`)
     python benchmarks/train_step.py --batch 1              # smaller: B = 1
     python benchmarks/train_step.py --only steps --skip-released
 
-Full size: 4 slides, 2 x 2,500 x 1,024 features, 59 + 361 genes, float32. Every figure comes from a process of its own:
-peak memory is that process's largest resident set, less what it held before the first step (both are printed). On a GPU, memory is what the allocator held at most. Steps are timed
-in CPU seconds and in wall seconds; on a machine with other work the CPU seconds are the ones to compare. A
-warm-up step goes before and is not counted; the released variant is so slow that its first step is the one counted. A part whose estimated memory is not free is left out, and the output says so;
-in place of the released teacher, one of its magnifications is then measured (half of its work) for both variants.
+Full size: 4 slides, 2 x 2,500 x 1,024 features, 59 + 361 genes, float32. Every figure comes from a separate process:
+peak memory is that process's largest resident set, less its memory before the first step (both are printed). On a GPU,
+memory is the allocator's peak. Steps are timed in CPU seconds and in wall seconds; on a busy machine compare the CPU
+seconds. An uncounted warm-up step comes first; the released variant is so slow that its first step counts. A part whose
+estimated memory is not free is skipped, and the output states it; instead of the released teacher, one of its
+magnifications is then measured (half of its work) for both variants.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 FEATURES, TOKENS, GENES, CLASSES = 1024, 2500, {"tumor": 59, "tme": 361}, 4
-#: GiB a part needs at four slides (measured, or estimated from the released variant's position bias).
+#: GiB that a part needs at four slides (measured, or estimated from the released variant's position bias).
 NEEDS = {
     "teacher released": 17.5,
     "student released": 11.0,
@@ -119,7 +120,7 @@ def step_part(name: str, size: int, steps: int) -> dict[str, float]:
                 objective = TeacherObjective(outcome, config)
             elif what == "student":
                 objective = StudentObjective(outcome, config)
-            else:  # the teacher is asked in the step, as if its answers were not kept
+            else:  # query the teacher in the step, as if its outputs were not kept
                 with torch.no_grad():
                     said = teacher(batch.patches["10x"], batch.patches["20x"], batch.genes)  # type: ignore[misc]
                 targets = TeacherTargets(said.logits, said.representation)
@@ -217,7 +218,7 @@ def child(arguments: argparse.Namespace) -> None:
 
 
 def available_gib() -> float:
-    """Return the memory that can be had without swapping; unknown counts as enough."""
+    """Return the memory available without swapping; unknown counts as enough."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -226,7 +227,7 @@ def available_gib() -> float:
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, float] | None:
-    """Run one part in a process of its own and print its line; None if there is no memory for it."""
+    """Run one part in a separate process and print its line; None if memory is insufficient."""
     need = NEEDS.get(name, 0.0) * arguments.batch / 4
     if need and need + arguments.keep_free > available_gib():
         print(
@@ -250,7 +251,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, float] | None
 
 
 def main() -> None:
-    """Measure the parts asked for and print ratios."""
+    """Measure the requested parts and print ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -288,7 +289,7 @@ def main() -> None:
         found |= {name: measure(name, arguments) for name in names}
     if arguments.only == "teacher":
         found |= {name: measure(name, arguments) for name in ("teacher paper", "teacher released")}
-    alone = found.get("teacher released", {}) is None  # left out
+    alone = found.get("teacher released", {}) is None  # skipped
     if arguments.only == "half" or alone:
         found |= {name: measure(name, arguments) for name in ("half-teacher paper", "half-teacher released")}
     if arguments.only in (None, "dpc"):
@@ -300,7 +301,7 @@ def main() -> None:
 
 
 def ratios(found: dict[str, dict[str, float] | None]) -> None:
-    """Print what the figures are compared for."""
+    """Print the ratios between the figures."""
     for model in ("teacher", "half-teacher", "student", "inference"):
         ours, theirs = found.get(f"{model} paper"), found.get(f"{model} released")
         if ours and theirs:

@@ -4,8 +4,7 @@
     python benchmarks/truth.py report truth.jsonl --out docs/results/truth.md
 
 The phantom is `feature_phantom`'s. Half of the patients train, the other half is tested. A row of the output is one
-number: seed, task, arm, metric, value. Rows are appended as they come, and a seed that is already there is not
-computed again.
+number: seed, task, arm, metric, value. Rows are appended as they are computed, and existing seeds are skipped.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ class PlainObjective:
         return Loss(task, {"task": task}, probability)
 
     def coordinate(self, model: nn.Module) -> None:
-        """Leave the gradients alone."""
+        """Leave the gradients unchanged."""
         return
 
 
@@ -111,7 +110,7 @@ def probe(train: np.ndarray, test: np.ndarray, truth_train: np.ndarray, truth_te
 
 
 def latents_found(phantom: Phantom, network: nn.Module) -> dict[str, float]:
-    """Return R^2 of each latent from each subspace's part of X_R (both magnifications), and the means of own and cross ones."""
+    """Return R^2 of each latent from each subspace's part of X_R (both magnifications), and their own and cross means."""
     subspaces, parts = list(phantom.genes), {}
     for train in (True, False):
         _, representation, _ = answers(network, phantom.part(train))
@@ -135,8 +134,8 @@ def latents_found(phantom: Phantom, network: nn.Module) -> dict[str, float]:
 def dice(phantom: Phantom, network: nn.Module) -> dict[str, float]:
     """Return the mean Dice on test slides of the tumor prototype's tokens with the tumour regions.
 
-    Beside it: the better of the two orders slide by slide (what the clustering allows), calling everything tumour, and
-    the share of slides on which the order given is the better one.
+    Also returned: the better of the two orders slide by slide (the limit of the clustering), the score of calling all
+    tokens tumour, and the share of slides on which the given order is the better one.
     """
     part = phantom.part(False)
     _, _, mask = answers(network, part)
@@ -157,31 +156,31 @@ def dice(phantom: Phantom, network: nn.Module) -> dict[str, float]:
 
 
 def targets(network: nn.Module, part: Part) -> TeacherTargets:
-    """Return the teacher's answers about the training half."""
+    """Return the teacher's predictions for the training half."""
     logits, representation, _ = answers(network, part)
     return TeacherTargets(logits, representation)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run trains with.
+    """Training settings of a run.
 
     Attributes
     ----------
     model : ModelConfig
         Of teachers and students.
     rate : float
-        Peak learning rate of teachers and students; distillation has half of it.
+        Peak learning rate of teachers and students; half of it for distillation.
     weight : float
         w_mse and w_kl.
     rule : str
         How the two experts' class probabilities are combined.
     oriented : bool
-        Whether the expression settles the prototypes' order before distillation.
+        Whether the expression decides the prototypes' order before distillation.
     epochs : int
-        Of every network of the method; distillation as many again.
+        Epochs of every network of the method; distillation has as many again.
     decay : float
-        Times the task's weight decay.
+        Factor on the task's weight decay.
     """
 
     model: ModelConfig
@@ -203,7 +202,7 @@ SETTINGS = {
     "before, rate 1e-3": Settings(
         replace(SIZES, refinements=0, patch_start="random"), 1e-3, 1.0, "mean", False
     ),
-    # trials: the defaults but for what they are named after
+    # trials: the defaults except for the named setting
     "raster order": replace(DEFAULTS, model=replace(SIZES, token_order="raster")),
     "rate 5e-4": replace(DEFAULTS, rate=5e-4),
     "rate 2e-3": replace(DEFAULTS, rate=2e-3),
@@ -285,7 +284,7 @@ def experiments(seed: int, task: str, look: str, chosen: Settings, parts: str) -
         first = student("student", StudentObjective(outcome, relaxed), relaxed)
         yield from scores("student", first)
         yield from described("student", first)
-        # Distillation goes on from the student: the fair control is a student that trains on for as long, untaught.
+        # Distillation continues from the student: the fair control trains equally long, without a teacher.
         second = replace(relaxed, learning_rate=chosen.rate / 2, w_mse=chosen.weight, w_kl=chosen.weight)
         longer = student("student, trained on", StudentObjective(outcome, second), second, first)
         yield from scores("student, trained on", longer)
@@ -306,7 +305,7 @@ def experiments(seed: int, task: str, look: str, chosen: Settings, parts: str) -
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Append the rows of the seeds that are not there yet."""
+    """Append the rows of the missing seeds."""
     kept = ("task", "look", "settings", "parts", "seed")
     done = {tuple(row[key] for key in kept) for row in read_rows(arguments.out)}
     for seed in arguments.seeds:

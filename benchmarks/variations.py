@@ -3,9 +3,9 @@
     python benchmarks/variations.py run --out variations.jsonl
     python benchmarks/variations.py report variations.jsonl --out docs/results/variations.md
 
-The rows are those of the workflow's tables (`pathduet.variations`), trained as `comparison.py` trains: same phantom, widths, epochs,
-batches and rate. A row of the output is one model of one seed, task and table; rows are appended as they come, and what is already
-there is not computed again. Seeds are the outer loop. Gene selection has a phantom of its own, in which two thirds of the genes are spare.
+The rows are those of the workflow's tables (`pathduet.variations`), trained as in `comparison.py`: same phantom, widths,
+epochs, batches and rate. A row of the output is one model of one seed, task and table; rows are appended as they are
+computed, and existing rows are skipped. Seeds are the outer loop. Gene selection has its own phantom, with two thirds spare genes.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ TITLES = {
 METRIC = {"diagnosis": "auc", "grading": "auc", "survival": "c_index"}
 PATIENTS = 160
 SPARE_GENES = 2  # for each gene of the other tables
-#: What rows of these groups are compared with; of all others, the row that is the package's default.
+#: References for rows of these groups; all other rows are compared with the package's default.
 REFERENCES = {"modality": "concat", "gene input": "snn-concat"}
 
 
 def workflow() -> dict[str, Any]:
-    """Return the demo's configuration, in which the tables' rows are named."""
+    """Return the demo's configuration, which names the tables' rows."""
     return configuration.resolve({})
 
 
@@ -129,12 +129,12 @@ class TrainedModels:
         self.distilled_steps = TrainingConfig.start_values(tasks_of(config)[task], "distilled").min_steps
 
     def sizes(self, model: PlannedModel) -> ModelConfig:
-        """Return a model's sizes: the benchmark's, with its own laid over them."""
+        """Return a model's sizes: the benchmark's, overridden by the model's."""
         sizes = replace(SIZES, tokens=self.tokens, **model.model)
         return choose(model.base).token_config(asdict(sizes))
 
     def run(self, model: PlannedModel) -> Run:
-        """Return the phantom as a model sees it: its token order and its genes."""
+        """Return the phantom as a model receives it: with its token order and its genes."""
         sizes = self.sizes(model)
         genes = ("hvg30" if model.genes == "default" else model.genes) if self.spare else ""
         if (key := f"{sizes.token_order} {genes}") not in self.phantoms:
@@ -152,7 +152,7 @@ class TrainedModels:
 
     def network(self, model: PlannedModel) -> tuple[nn.Module, float]:
         """Return a model's trained network, and the CPU seconds of its own training."""
-        # what the experts' answers are made into does not change the training
+        # the rule that combines the experts' outputs does not change the training
         sizes = {key: value for key, value in model.model.items() if key != "expert_rule"}
         key = json.dumps(
             [model.base, sizes, dict(model.training), dict(model.settings), model.genes, model.trained_after]
@@ -194,7 +194,7 @@ class TrainedModels:
         return run.fit(network, objective, config, model.name, part, schedule=schedule)
 
     def _targets(self, model: PlannedModel, run: Run, inner: int, own: nn.Module) -> TeacherTargets:
-        """Return what the teacher of a distilled model says out of fold, once for all that learn from it."""
+        """Return out-of-fold predictions of a distilled model's teacher, computed once for all learners."""
         teacher = self.known[model.trained_after[0]]
         key = (teacher.name, inner)
         if key not in self.targets:
@@ -203,7 +203,7 @@ class TrainedModels:
         return self.targets[key]
 
     def row(self, model: PlannedModel) -> dict[str, Any]:
-        """Return a model's metrics on the test half, or why there are none."""
+        """Return a model's metrics on the test half, or the reason for their absence."""
         run = self.run(model)
         part = run.phantom.part(False)
         try:
@@ -229,7 +229,7 @@ def rows_of(table: str, task: str, config: Mapping[str, Any]) -> list[PlannedMod
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    """Append the rows that are not there yet."""
+    """Append the missing rows."""
     code = code_version(Path(__file__))
     rows = read_rows(arguments.out)
     config = workflow()
@@ -257,7 +257,7 @@ def reference(model: PlannedModel, group: Sequence[PlannedModel]) -> str:
 
 
 def table_lines(rows: pd.DataFrame, table: str, config: Mapping[str, Any]) -> list[str]:
-    """Return one table as Markdown lines: the workflow's order, failed arms with their reason."""
+    """Return one table as Markdown lines: in the workflow's order, failed models with their reason."""
     heads = ["group", "task", "row", "AUC or C-index", "seeds", "difference to the default", "p", "p (Holm)", "parameters", "CPU s"]  # fmt: skip
     found: list[tuple[list[str], tuple[str, float | None] | None, list[str]]] = []
     for task in TASKS[table]:

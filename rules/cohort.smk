@@ -1,4 +1,4 @@
-# Folds by patient, written once and shared by every task and model; who took part in what.
+# Folds by patient, written once and shared by every task and model; which patients took part in what.
 
 
 rule split:

@@ -1,4 +1,4 @@
-# The configuration and the sheets, checked before any job starts; what the rules ask of it.
+# The configuration and the sheets, checked before any job starts; functions that the rules use.
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ from pathduet.workflow.plan import REGRESSION_FILES, Plan
 from pathduet.workflow.preflight import check_inputs, site_warnings
 from snakemake.exceptions import WorkflowError
 
-# The handlers that hold the results folder and end a run are not called for a module.
+# The handlers that lock the results folder and end a run are not called for a module.
 if __name__:
     raise WorkflowError(
         "PathDuet cannot be used as a module of another workflow: run its Snakefile with --snakefile, or `include:` it."
@@ -37,7 +37,7 @@ if __name__:
 try:
     if is_demo(config) and workflow.is_main_process:
         print(demo.prepare(), file=sys.stderr, flush=True)
-    # As `pathduet check` reads them: a key given twice is an error.
+    # Read as by `pathduet check`: a duplicate key is an error.
     read_all(workflow.config_settings.configfiles)
     plan = Plan.from_config(config, as_started=not workflow.is_main_process)
     if workflow.is_main_process:
@@ -52,12 +52,12 @@ except PathDuetError as error:
 # Scripts see the complete configuration.
 config.update(plan.config)
 RESULTS = plan.results
-# Shows how far each stage is while jobs run; set when the run starts.
+# Shows the progress of each stage while jobs run; set when the run starts.
 watch = None
 
 
 def one_of(names):
-    """A wildcard's pattern: one of some names, or nothing at all."""
+    """Pattern of a wildcard that matches one of some names; without names it matches nothing."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
@@ -72,32 +72,32 @@ wildcard_constraints:
     artifact=r"tiles\.h5|stain\.json|features\.h5",
 
 
-# Jobs end when the workflow's process does, even if that is killed.
+# Jobs end with the workflow's process, even if that is killed.
 os.environ[VARIABLE] = str(os.getpid())
-# Where envs/*.post-deploy.sh finds locks and package, wherever the run's own folder is.
+# Tells envs/*.post-deploy.sh where the locks and the package are, whatever the run's folder is.
 os.environ.update(
     PATHDUET_WORKFLOW=str(workflow.basedir), PATHDUET_PACKAGE=str(PACKAGE)
 )
 
 
 def code(script):
-    """Hash of what a script runs: an edit of the package reruns the rules that import it. Computed for jobs that are planned."""
+    """Hash of the code that a script runs: an edit of the package reruns the rules that import it. Computed for planned jobs."""
     path = Path(workflow.basedir) / "workflow_scripts" / f"{script}.py"
     return lambda wildcards: code_version(path)
 
 
 def per_attempt(amount):
-    """Memory in MiB, or minutes; a job that is sent again, because it was killed, asks for more."""
+    """Memory in MiB, or minutes; a job that was killed and is retried requests more."""
     return lambda wildcards, attempt: amount * attempt
 
 
 def asked(question, *names):
-    """An answer of the plan about a job's wildcards: `asked(plan.genes_of, "model", "fold")`."""
+    """A function of the plan, called with a job's wildcards: `asked(plan.genes_of, "model", "fold")`."""
     return lambda wildcards: question(*(wildcards[name] for name in names))
 
 
 def told(question, *names):
-    """What a job is given, as parameters of its rule. Only `decided_by` makes it run again: Snakemake does not compare what asks for threads."""
+    """A job's data as parameters of its rule. Only `decided_by` can rerun it: Snakemake does not compare parameters that depend on threads."""
     answer = asked(cache(question), *names)
     return {
         "settings": lambda wildcards, threads: answer(wildcards).settings,
@@ -134,7 +134,7 @@ def heatmaps():
 
 
 def trained_before(wildcards):
-    """What a distilled student learns from: a teacher and a student of the same fold, and seed."""
+    """Models that a distilled student learns from: a teacher and a student of the same fold and seed."""
     return [
         RESULTS.model(wildcards.task, model, wildcards.fold, seed) / file
         for model in plan.learns_from(wildcards.model)
@@ -144,7 +144,7 @@ def trained_before(wildcards):
 
 
 def trained_files(*models):
-    """What the trainings of a job leave, by kind."""
+    """Outputs of the training runs of a job, by kind."""
     own = (
         WEIGHTS,
         DESCRIPTION,
@@ -182,7 +182,7 @@ def regression_outputs():
 
 
 def explained_external(task):
-    """What a task's models say about the external cohorts."""
+    """Predictions of a task's models on the external cohorts."""
     table = external_table(task)
     if table not in plan.tables:
         return []
@@ -201,12 +201,12 @@ def evaluated_files():
 
 
 def features_manifest(wildcards):
-    """A slide's own artifacts are none of a rule's outputs: their batch says whether they have changed."""
+    """Slides' own artifacts are not outputs of rules: their batch's manifest shows changes."""
     return plan.last_manifest(plan.batch_of(wildcards.slide))
 
 
 def released_models(wildcards):
-    """A model of slides alone is released with the teacher, which predicts where expression is given."""
+    """A slide-only model is released with the teacher, which predicts where expression is given."""
     models = dict.fromkeys([wildcards.model, "teacher"])
     models = [model for model in models if model not in plan.left_out]
     pairs = [(task, model) for task in plan.tasks for model in models]
@@ -214,7 +214,7 @@ def released_models(wildcards):
 
 
 def start():
-    """One run at a time in a results folder; the lock goes with this process, however it ends."""
+    """Allow one run at a time in a results folder; the lock ends with this process."""
     from pathduet.core.run_lock import hold_run
     from pathduet.workflow.console import RunConsole
     from pathduet.workflow.earlier_results import set_back_dates
@@ -234,7 +234,7 @@ def start():
 
 
 def same_run():
-    """The words of a command line that make it one of this run: its Snakefile, configuration and environments."""
+    """Arguments that make a command part of this run: its Snakefile, configuration and environments."""
     from pathduet.workflow.failures import same_run_words
 
     return same_run_words(
@@ -247,7 +247,7 @@ def same_run():
 
 
 def finish(succeeded, snakemake_log):
-    """Say where the report is, what it found and what was lost; the exit status says the latter, too."""
+    """Print where the report is, its findings and the losses; the exit status reflects losses, too."""
     from pathduet.report.summary import closing_lines
     from pathduet.core.files import write_text
     from pathduet.workflow.failures import failed_jobs, failure_lines
@@ -258,7 +258,7 @@ def finish(succeeded, snakemake_log):
     lines, lost = closing_lines(RESULTS.root, plan.config, succeeded)
     if not succeeded:
         failed = failure_lines(failed_jobs(*snakemake_log), same_run())
-        if watch is not None:  # not where another run holds the folder
+        if watch is not None:  # not if another run has locked the folder
             with contextlib.suppress(OSError):  # a full or read-only disk
                 write_text(failures_path(RESULTS.root), "\n".join(failed) + "\n")
         lines = [*failed, *lines]

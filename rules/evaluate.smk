@@ -1,8 +1,8 @@
-# Metrics and tables from predictions: an edit of what is computed here trains nothing again.
+# Metrics and tables from predictions: an edit of these computations reruns no training.
 
 
-# Cox, logistic and ridge regressions on clinical covariates and on principal components of expression and slides: what any network
-# has to beat. Fast, so all in one job.
+# Cox, logistic and ridge regressions on clinical covariates and on principal components of expression and slides: the
+# baselines that any network has to beat. They are fast, so one job fits all.
 rule regressions:
     input:
         ledger=RESULTS.ledger,
@@ -27,7 +27,7 @@ rule regressions:
         "../workflow_scripts/regressions.py"
 
 
-# One job a table: every model and fold of its rows.
+# One job per table: every model and fold of its rows.
 rule evaluate:
     input:
         asked(plan.evaluated_files, "table"),
@@ -51,7 +51,7 @@ rule evaluate:
         "../workflow_scripts/evaluate.py"
 
 
-# On the external cohorts the folds of a model also speak together; which models there are depends on the task.
+# On the external cohorts the folds of a model are also combined; the models depend on the task.
 for table in plan.tables.values():
     if not table.external:
         continue

@@ -1,5 +1,5 @@
-# What models looked at: embeddings, genes, regions, attention, survival. One job a task: starting one costs more than most
-# of what it does. Tasks have different explanations, so each has a rule of its own. Alone: `snakemake explanations`.
+# What models attend to: embeddings, genes, regions, attention, survival. One job per task: starting a job costs more than
+# most of its work. Tasks have different explanations, so each has its own rule. Only these: `snakemake explanations`.
 
 
 for task in plan.tasks:

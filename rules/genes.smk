@@ -1,4 +1,4 @@
-# Expression tables -> aligned, log-scaled, highly variable, by subspace, standardised: one file a fold.
+# Expression tables -> aligned, log-scaled, highly variable, by subspace, standardised: one file per fold.
 
 
 rule genes:
@@ -23,7 +23,7 @@ rule genes:
         "../workflow_scripts/genes.py"
 
 
-# The same with another share of genes, or with random ones: for the variations that ask for it.
+# The same with another share of genes, or with random genes: for the variations that need it.
 use rule genes as gene_selection with:
     output:
         matrix=RESULTS.genes("{fold}", "{selection}"),

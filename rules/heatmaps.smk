@@ -1,4 +1,4 @@
-# What a model made of single slides: pictures, GeoJSON for QuPath, and a page to zoom into.
+# A model's view of single slides: pictures, GeoJSON for QuPath, and a page to zoom into.
 
 
 rule heatmap:

@@ -5,7 +5,7 @@
 #     tcga:  {importer: tcga, source: null, options: {downloads: gdc, sample-sheet: gdc_sample_sheet.tsv}}
 #     cptac: {importer: cptac, source: clinical.xlsx, options: {expression: rna.tsv, unit: tpm}}
 #
-# Cohorts share the folder's sheets, so one is imported after the other, in the order of the config.
+# Cohorts share the folder's sheets, so imports run one after the other, in the order of the config.
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ wildcard_constraints:
 
 
 def import_inputs(wildcards):
-    """What an import reads: its source and those options that name files or folders."""
+    """Inputs of an import: its source, and the options that name files or folders."""
     entry = IMPORTS[wildcards.cohort]
     named = [entry.get("source"), *(entry.get("options") or {}).values()]
     return [path for path in named if isinstance(path, str) and os.path.exists(path)]
@@ -33,7 +33,7 @@ def imported_before(wildcards):
 
 
 def import_content(wildcards):
-    """Hashes of the files among them: content decides, not a date. Of folders Snakemake asks the date."""
+    """Hashes of the input files: content decides, not the date. For folders Snakemake compares dates."""
     contents = FileContents(Path(SHEETS) / CONTENTS)
     files = filter(os.path.isfile, import_inputs(wildcards))
     return [contents.of(path) for path in files]

@@ -1,5 +1,5 @@
-# The demo's slides. The cohort's tables are written when the run is planned. Its output is the table about the slides, which
-# is written last, so that a killed job goes on where it was.
+# The demo's slides. The cohort's tables are written when the run is planned. The output is the table of the slides,
+# which is written last, so that a killed job resumes.
 
 
 rule phantom_slides:

@@ -1,4 +1,4 @@
-# A trained model as one folder, and new slides predicted from it. Asked for by name only:
+# A trained model as one folder, and predictions of new slides from it. Only run if requested by name:
 #
 #   snakemake --cores 1 results/released/distilled/manifest.json
 #   snakemake --cores 4 results/new_slides/predictions.tsv        the slides of `predict.slides`

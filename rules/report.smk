@@ -1,4 +1,4 @@
-# What the run was made of, and the page that shows it.
+# The run's provenance, and the page that shows the run.
 
 
 rule provenance:
@@ -65,7 +65,7 @@ rule report:
         "../workflow_scripts/report.py"
 
 
-# Asked for by name only: `snakemake --cores 1 results/run.crate.zip`.
+# Only run if requested by name: `snakemake --cores 1 results/run.crate.zip`.
 rule crate:
     input:
         report=RESULTS.report,

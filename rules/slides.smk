@@ -1,5 +1,5 @@
 # Raw slides -> tiles -> stain matrix -> features, in batches. A batch's declared output is its manifest; the
-# slides' own artifacts are kept by the engine slide by slide, so that a killed batch loses only the slide in hand.
+# engine keeps the slides' own artifacts slide by slide, so that a killed batch loses only the current slide.
 
 
 rule tile:
@@ -55,7 +55,7 @@ use rule tile as features with:
         code=code("slides"),
 
 
-# In place of the three, for slides whose features another tool made.
+# Replaces these three rules for slides with features from another tool.
 rule foreign_features:
     output:
         manifest=RESULTS.batch("foreign_features", "{batch}"),
@@ -76,7 +76,7 @@ rule foreign_features:
         "../workflow_scripts/foreign_features.py"
 
 
-# Asked for by name only, e.g. `snakemake --cores 1 results/slides/S1/features.h5`: one slide, without its batch.
+# Only if requested by name, e.g. `snakemake --cores 1 results/slides/S1/features.h5`: one slide, no batch.
 rule one_slide:
     input:
         drawn=plan.drawn_files(),

@@ -1,5 +1,5 @@
-# Teacher (slides and genes), student (slides) and distilled student, baselines and variations, for each task and fold: trained with every seed,
-# and what they say about the fold's test part, its training part, and the external cohorts.
+# Teacher (slides and genes), student (slides) and distilled student, baselines and variations, for each task, fold and seed:
+# trained, with predictions for the fold's test part, its training part, and the external cohorts.
 
 
 rule train:
@@ -29,7 +29,7 @@ rule train:
 
 if plan.config["training"]["models_per_job"] == "all":
 
-    # A task's networks on a fold in one process, each after those that it learns from.
+    # A task's networks on a fold in one process, each after those it learns from.
     use rule train as train_all with:
         input:
             ledger=RESULTS.ledger,

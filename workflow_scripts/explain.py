@@ -1,4 +1,4 @@
-"""The explanations of one task: tables, then the figures drawn from them."""
+"""The explanations of one task: tables, then figures of them."""
 
 from pathduet.workflow.job import job
 

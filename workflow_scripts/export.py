@@ -1,4 +1,4 @@
-"""The released folder of one model."""
+"""The release folder of one model."""
 
 from pathduet.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""The features of a batch of slides that another tool made: checked, and pointed to."""
+"""Features from another tool for a batch of slides: checked and linked."""
 
 from pathlib import Path
 

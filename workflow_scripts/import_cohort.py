@@ -1,4 +1,4 @@
-"""One cohort's download into the input sheets, as `pathduet import` does it."""
+"""Converts one cohort's download to the input sheets, like `pathduet import`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The slide ledger: one row for every slide of the sheet."""
+"""The slide ledger: one row per slide of the sheet."""
 
 from pathlib import Path
 

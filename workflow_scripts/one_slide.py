@@ -1,4 +1,4 @@
-"""All stages of one slide up to the artifact that was asked for."""
+"""All stages of one slide up to the requested artifact."""
 
 from pathduet.workflow.job import job
 

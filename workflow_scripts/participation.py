@@ -1,4 +1,4 @@
-"""Who took part in what, one row a patient; and which models the run leaves out."""
+"""Which patients took part in what, one row per patient; and which models the run leaves out."""
 
 from pathduet.core.files import write_tsv
 from pathduet.workflow.job import job

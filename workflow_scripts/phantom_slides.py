@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-if __name__ == "__main__":  # the processes that draw import this file again
+if __name__ == "__main__":  # the drawing processes import this file again
     from pathduet.workflow.job import job
 
     with job(snakemake):

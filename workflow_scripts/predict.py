@@ -1,4 +1,4 @@
-"""Predictions of the slides of `predict.slides`, as `pathduet predict` makes them."""
+"""Predictions for the slides of `predict.slides`, like those of `pathduet predict`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the run was made of."""
+"""The record of what the run was made of."""
 
 from pathduet.core.files import write_json
 from pathduet.workflow.job import job

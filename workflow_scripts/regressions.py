@@ -1,4 +1,4 @@
-"""The regressions of every task and fold, on covariates and on components: what they predict of test parts and external cohorts."""
+"""The regressions of every task and fold, on covariates and on components: predictions for test parts and external cohorts."""
 
 from pathduet.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""Which gene went into which subspace, and in which folds it was selected."""
+"""The subspace of each gene, and the folds in which it was selected."""
 
 from pathduet.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""Networks of one task on one fold, one after the other: trained, and what they predict."""
+"""Trains the networks of one task on one fold, one after the other, and writes their predictions."""
 
 from pathduet.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""hs2p: tile_slide with the README's settings, 224 px at 0.5 um; it has no encoder, so a plain loop of batches is put behind it."""
+"""hs2p: tile_slide with the README's settings, 224 px at 0.5 um; it has no encoder, so a plain loop of batches follows."""
 
 from pathlib import Path
 

@@ -23,7 +23,7 @@ class Mussel:
     def whole(self, slide, network):
         self.tile(slide)
         model = TorchModel(None, network, use_gpu=False)
-        model.get_preprocessing_fun = lambda: None  # as its ResNet50's, whose weights are downloaded
+        model.get_preprocessing_fun = lambda: None  # like its ResNet50's, whose weights would be downloaded
         feature_extract._load_model = lambda *_, **__: model
         feature_extract.extract_patch_features(
             "tiles.h5",

@@ -1,4 +1,4 @@
-"""PathDuet with its default settings, 20x tiles alone as the peers have them; PATHDUET_STAIN=none leaves out normalisation."""
+"""PathDuet with its default settings, only 20x tiles like the peers; PATHDUET_STAIN=none omits normalisation."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ SETTINGS = SlideSettings(
 
 
 class FreeEncoder:
-    """Stands in for an encoder: torch's part of the way, with a network that is free."""
+    """Replaces an encoder: torch's part of the work, with a network that costs nothing."""
 
     name, stage, dim, precision, engine, device = "free", 0, 48, "float32", "torch", "cpu"
     weights_sha256 = weights_source = ""

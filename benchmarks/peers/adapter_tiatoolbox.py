@@ -31,7 +31,7 @@ class Network(ModelABC):
 
 
 class TIAToolbox:
-    NORMALISED = 3  # a second and more a tile
+    NORMALISED = 3  # over a second per tile
 
     def tile(self, slide):
         return SlidingWindowPatchExtractor(

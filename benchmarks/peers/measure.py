@@ -1,13 +1,13 @@
 """Measures one peer on one slide, in the peer's own environment; its last line of output is JSON. Run by ../peers.py.
 
-An adapter beside this file hands over a class with
+An adapter beside this file passes a class with
 
-    tile(slide)            tissue and tiles by the peer's defaults, written where the peer writes them: the object that `read` takes
-    count(tiles)           how many tiles these are
-    read(tiles, numbers)   yields some of the tiles as (224, 224, 3) uint8 arrays (or what the peer hands to its network)
-    whole(slide, network)  the peer's own way from the slide to features; returns how many tiles were encoded
+    tile(slide)            tissue and tiles by the peer's defaults, written where the peer writes them: the input of `read`
+    count(tiles)           the number of tiles
+    read(tiles, numbers)   yields some of the tiles as (224, 224, 3) uint8 arrays (or what the peer passes to its network)
+    whole(slide, network)  the peer's own way from the slide to features; returns the number of encoded tiles
     normaliser(tiles)      optional, once fitted: a function that returns the function from tile to tile
-    network()              optional: a function that encodes ENCODED tiles, where it is not torch as it comes
+    network()              optional: a function that encodes ENCODED tiles, if it is not plain torch
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def timed(action: Callable[[], object], repeats: int = REPEATS) -> list[float]:
 
 
 def free_network() -> Any:
-    """Return a network that costs next to nothing: 4 x 4 means of each channel."""
+    """Return a network that costs almost nothing: 4 x 4 means of each channel."""
     from torch import nn
 
     return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten()).eval()
@@ -63,9 +63,9 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def slide_parts(peer: Any, slide: str) -> dict[str, Any]:
-    """Time the whole way and its parts, each after a first call that is not counted: imports and first touches are in `first`.
+    """Time the whole way and its parts, each after an uncounted first call: imports and first touches are in `first`.
 
-    The whole way comes first, so that the peak of memory is its own; its network is free.
+    The whole way comes first, so that the peak memory is its own; its network costs nothing.
     """
     network = free_network()
     found: dict[str, Any] = {"encoded": peer.whole(slide, network)}
@@ -79,13 +79,13 @@ def slide_parts(peer: Any, slide: str) -> dict[str, Any]:
     if hasattr(peer, "normaliser"):
         some = images[: getattr(peer, "NORMALISED", READ)]
         normaliser = peer.normaliser(tiles)
-        # loaded anew each time, so that nothing of these tiles is known beforehand
+        # reloaded each time, so that nothing about these tiles is cached
         found["normalise"] = [s / len(some) for s in timed(lambda: list(map(normaliser(), some)))]
     return found
 
 
 def slide_and_encoder(peer: Any, slide: str) -> dict[str, Any]:
-    """Time the slide's parts, and a ResNet50 on tiles in memory by the engine that the peer runs it with."""
+    """Time the slide's parts, and a ResNet50 on tiles in memory by the peer's engine."""
     found = slide_parts(peer, slide)
     encode = peer.network() if hasattr(peer, "network") else _resnet50()
     encode()
@@ -100,7 +100,7 @@ def first(peer: Any, slide: str) -> dict[str, Any]:
 
 
 def main(adapter: Callable[[], Any]) -> None:
-    """Run the part that the command line names: PART SLIDE."""
+    """Run the part named on the command line: PART SLIDE."""
     part, slide = sys.argv[1:3]
     result = {"first": first, "slide": slide_parts, "slide-and-encoder": slide_and_encoder}[part](
         adapter(), slide

@@ -1,4 +1,4 @@
-"""Where Snakemake looks for the logger that ``logger: pathduet`` names in ``profiles/``."""
+"""The module in which Snakemake finds the logger for ``logger: pathduet`` in ``profiles/``."""
 
 from pathduet.workflow.console import RunConsole as LogHandler
 

@@ -1,1 +1,1 @@
-"""Cohorts as people download them, turned into the input sheets; nothing is left out without a reason."""
+"""Converts cohorts as downloaded into the input sheets; everything left out has a recorded reason."""

@@ -17,12 +17,12 @@ from pathduet.importers.sample_types import tumour_samples
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Batch correction of the Pan-Cancer Atlas made 0.6 % of its RSEM values negative; more than this share is another quantity.
+#: Batch correction of the Pan-Cancer Atlas made 0.6 % of its RSEM values negative; a larger share means another quantity.
 _MOST_NEGATIVE = 0.05
 
 
 def read_study_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Return the study's clinical tables by file name; four lines that begin with # stand above their headers."""
+    """Return the study's clinical tables by file name; four lines that begin with # precede their headers."""
     names = ("data_clinical_patient.txt", "data_clinical_sample.txt")
     return {name: read_table(folder / name, comment="#") for name in names if (folder / name).is_file()}
 
@@ -30,7 +30,7 @@ def read_study_tables(folder: Path) -> dict[str, pd.DataFrame]:
 def read_study_expression(
     folder: Path, report: ImportReport, sample_types: Sequence[str]
 ) -> CohortExpression:
-    """Return the study's RNA matrix: RSEM if it is there (as per-million values), else z-scores."""
+    """Return the study's RNA matrix: RSEM if available (as per-million values), else z-scores."""
     import pandas as pd
 
     from pathduet.expression.table_files import read_titled
@@ -79,7 +79,7 @@ def read_study_expression(
 def _without_negatives(
     values: pd.DataFrame, genes: pd.Series, source: str, report: ImportReport
 ) -> pd.DataFrame:
-    """Return RSEM estimates with the few negative ones, which batch correction leaves, as 0."""
+    """Return RSEM estimates with the few negative values, left by batch correction, set to 0."""
     import numpy as np
 
     negative = values < 0

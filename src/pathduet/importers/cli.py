@@ -1,4 +1,4 @@
-"""``pathduet import``: cohorts as people download them -> patients.tsv, slides.tsv, expression, and a report."""
+"""``pathduet import``: turns downloaded cohorts into patients.tsv, slides.tsv, expression, and a report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _importer(name: str) -> Callable[..., ImportReport]:
 
 
 class _Importers(typer.core.TyperGroup):
-    """Importers by name, each imported when asked for: together they would take a third of the command's start."""
+    """Importers by name, each imported on request: together they would take a third of the start time."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(_IMPORTERS)
@@ -73,7 +73,7 @@ def _group() -> None:
 
 
 def run_entry(entry: Mapping[str, Any], *, cohort: str, out: Path) -> None:
-    """Run one import described by values: what a workflow's configuration holds for it.
+    """Run one import described by values, as in a workflow's configuration.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def run_entry(entry: Mapping[str, Any], *, cohort: str, out: Path) -> None:
     Raises
     ------
     InputError
-        If the importer or an option is unknown, or the import itself refuses.
+        If the importer or an option is unknown, or the import itself refuses its input.
     """
     words = [str(entry["importer"])]
     for name, value in (entry.get("options") or {}).items():
@@ -100,7 +100,7 @@ def run_entry(entry: Mapping[str, Any], *, cohort: str, out: Path) -> None:
     try:
         typer.main.get_command(app).main(args=words, prog_name="pathduet import", standalone_mode=False)
     except Exception as error:
-        # typer brings a click of its own in newer releases; what its usage errors share is this method
+        # newer releases of typer vendor click; usage errors of both have this method
         message = getattr(error, "format_message", None)
         if message is None:
             raise

@@ -1,4 +1,4 @@
-"""The columns of patients.tsv in published tables: their names there, and what a whole column's cells mean."""
+"""The columns of patients.tsv in published tables: their names there, and the meaning of their cells."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pathduet.cohort.codings import (
 from pathduet.cohort.tasks import DAYS_IN
 
 _UNIT_OF_WORD = {word: unit for unit, words in UNITS.items() for word in (*words, unit[0])}
-#: Different cells -> value of each that is understood.
+#: Distinct cells that are understood -> their values.
 Values = dict[str, Any]
 
 
@@ -37,14 +37,14 @@ class UnclearError(ValueError):
 
 @dataclass(frozen=True)
 class Field:
-    """A column of patients.tsv, or one that survival is made of.
+    """A column of patients.tsv, or one that survival is derived from.
 
     Attributes
     ----------
     aliases : tuple of str
-        Its names elsewhere as :func:`keys_of` gives them, the preferred first.
+        Its names elsewhere as :func:`keys_of` returns them, the preferred first.
     decode : callable
-        (column name, its different cells, unit or "") -> the cells that are understood; UnclearError if a person must say.
+        (column name, its distinct cells, unit or "") -> values of understood cells; UnclearError if a person must decide.
     """
 
     aliases: tuple[str, ...]
@@ -52,9 +52,9 @@ class Field:
 
 
 def plain_name(name: object) -> str:
-    """Return a name in lower case, everything else than letters and digits one underscore.
+    """Return a name in lower case, with runs of characters other than letters and digits as underscores.
 
-    What tables put around a name goes: ``demographic.gender``, ``gender.demographic``, ``follow-up/...``, ``TCGA Grade``, ``age:ch1``.
+    Additions of tables are removed: ``demographic.gender``, ``gender.demographic``, ``follow-up/...``, ``TCGA Grade``, ``age:ch1``.
     """
     text = str(name).strip().lower()
     text = re.sub(
@@ -67,7 +67,7 @@ def plain_name(name: object) -> str:
 
 
 def keys_of(name: object) -> set[str]:
-    """Return what a column may be found by: its plain name, also without a legend, what stands in brackets, and a unit."""
+    """Return the keys of a column: its plain name, also without legend, text in brackets and unit."""
     whole, outside = plain_name(name), plain_name(re.sub(r"[(\[].*", "", str(name)))
     keys = {whole, outside, re.sub(r"(?<=[a-z])_\d+(_.*)?$", "", whole)}
     without_unit = {
@@ -82,7 +82,7 @@ _NUMBER = re.compile(
 
 
 def _numbers(cells: Collection[str], field: str) -> Iterator[tuple[str, float, str]]:
-    """Yield (cell, number, its own unit or "") of cells such as ``63``, ``63 yrs``; of ages, also ``>=90`` and ``89+``."""
+    """Yield (cell, number, its own unit or "") of cells such as ``63``, ``63 yrs``; for ages also ``>=90`` and ``89+``."""
     for cell in cells:
         # 12,5 has a decimal comma, 1,448 may be in thousands
         match = _NUMBER.fullmatch(re.sub(r"^(\d+),(\d{1,2})$", r"\1.\2", cell.lower().strip()))
@@ -98,7 +98,7 @@ def _numbers(cells: Collection[str], field: str) -> Iterator[tuple[str, float, s
 
 
 def _durations(longest_years: float, field: str, usual: str) -> Callable[[str, Collection[str], str], Values]:
-    """Return the decoder of times and ages: the unit is given, in the name, the cell, or the only one that is possible."""
+    """Return the decoder of times and ages; the unit is given, in the name, in the cell, or the only possible one."""
 
     def decode(column: str, cells: Collection[str], unit: str) -> Values:
         read = list(_numbers(cells, field))
@@ -136,9 +136,9 @@ def _converted(number: float, unit: str, field: str) -> float:
 def _spelled(
     spellings: Mapping[str, Collection[str]], says: Mapping[str, Collection[str]], before: str = ""
 ) -> Callable[[str, Collection[str], str], Values]:
-    """Return the decoder of two values: by spelling, by the legend in the name, or yes and no of a name that says one of them.
+    """Return the decoder of two values: by spelling, by the legend in the name, or by yes and no if the name states one.
 
-    `before` is a pattern of what cells may hold in front; ``not`` and ``non`` mean the other value.
+    `before` is a pattern that cells may start with; ``not`` and ``non`` mean the other value.
     """
     known = {spelling: value for value, many in spellings.items() for spelling in many}
     other = dict(zip(spellings, reversed(list(spellings))))
@@ -197,7 +197,7 @@ def _calls(column: str, cells: Collection[str], unit: str) -> Values:
 
 
 def events(means: Mapping[str, bool]) -> Callable[[str, Collection[str], str], Values]:
-    """Return the decoder of an event: 1.0 for the dead; `means` is what a person said of cells."""
+    """Return the decoder of an event: 1.0 for the dead; `means` holds meanings that a person gave."""
 
     def decode(column: str, cells: Collection[str], unit: str) -> Values:
         numbers = [number for cell in cells if (number := as_number(cell)) is not None]
@@ -271,7 +271,7 @@ FIELDS: dict[str, Field] = {
         ("days_to_last_follow_up", "days_to_last_followup", "last_contact_days_to", "days_to_last_contact", _LAST_CONTACT), _survival
     ),
 }  # fmt: skip
-#: Names that a person may give a column: a field, or a field and the unit that it is in.
+#: Names that a person may give a column: a field, or a field and its unit.
 UNITS_OF = {
     f"{field}_{unit}": (output, unit)
     for field, output in (("survival", "survival_days"), ("age", "age_years"))

@@ -1,6 +1,6 @@
-"""Clinical tables as published: each column recognised and judged as a whole, brought to patients.tsv; unknown stays unknown.
+"""Converts published clinical tables to patients.tsv: columns are recognised and judged as a whole; unknown stays unknown.
 
-Every further column of a table comes along as it stands.
+Other columns are copied unchanged.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: Patient id -> columns of patients.tsv.
 Patients = dict[str, dict[str, Any]]
 ReadPatients = Mapping[str, Mapping[str, Any]]
-#: Cells that say that nothing is known in a column that is read; in further columns they may be values.
+#: Cells that mean "unknown" in a column that is read; in other columns they may be values.
 UNKNOWN = sheet_file.MISSING | column_kinds.UNKNOWN | {
     "none", "not applicable", "not allowed to collect", "[completed]", "-", "unk",
 }  # fmt: skip
@@ -49,27 +49,27 @@ PATIENT_ID = (
 _SURVIVAL = ("survival_days", "event", "days_to_death", "days_to_last_follow_up")
 #: Columns of patients.tsv that this module fills, survival last.
 VALUES = ("idh", "codel_1p19q", "cdkn2a", "grade", "histology", "age_years", "sex", "survival_days", "event")
-#: Columns that a further one may not be called: what patients.tsv means by them, and what would make it a sheet of slides.
+#: Names that other columns may not have: patients.tsv gives them a meaning, or they would make it a sheet of slides.
 RESERVED = {"patient_id", "cohort", "survival_days", "event", "slide_id", "path"}
-#: Columns of patients.tsv that mean something by their words only, and a name that explains numbers.
+#: Columns of patients.tsv whose numbers need an explanation, with a name that gives it.
 _CODED = {
     "sex": "sex (1=male, 2=female)", "idh": "idh (0=WT, 1=mutant)", "codel_1p19q": "codel_1p19q (0=intact, 1=codel)",
     "cdkn2a": "cdkn2a_cnv for copy number calls",
 }  # fmt: skip
-#: By how much two columns of one meaning may differ, in days and years, beside 3 %: months and years are rounded.
+#: Allowed difference of columns of one meaning, in days and years, besides 3 %: months and years are rounded.
 _SLACK = {"survival_days": 31.0, "age_years": 1.5}
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a person says of a table's columns.
+    """What a person specifies about a table's columns.
 
     Attributes
     ----------
     columns : dict of str to str
         Column of patients.tsv, or one of ``clinical_fields.UNITS_OF``, to the table's.
     event_means : dict of str to bool
-        Cell of the event's column, as ``codings.plain_cell`` gives it, to whether it means dead.
+        Cell of the event's column, as ``codings.plain_cell`` returns it, to whether it means dead.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Choices:
         return cls(dict(pairs), {plain_cell(value): meaning == "dead" for value, meaning in means})
 
     def check(self, tables: Iterable[pd.DataFrame], where: str) -> None:
-        """Raise InputError if no table has a column that was named."""
+        """Raise InputError if a named column is in none of the tables."""
         there = list(dict.fromkeys(column for table in tables for column in table.columns))
         if absent := [f"{name}={column}" for name, column in self.columns.items() if column not in there]:
             raise InputError.of(where, f"no column for {', '.join(absent)}", f"columns: {', '.join(there)}")
@@ -102,8 +102,8 @@ NO_CHOICES = Choices()
 def read_table(path: str | PathLike[str], *, comment: str | None = None) -> pd.DataFrame:
     """Read .tsv, .txt (tab), .csv or .xlsx as text; cells stripped, missing as "".
 
-    Column names are as they stand; of several alike the later ones get a number (``stage.1``). Columns without a name are left
-    out: indices that R and pandas write. The index holds the rows' numbers in the file.
+    Column names are kept; repeated names get a number (``stage.1``). Columns without a name (indices that R and pandas write)
+    are dropped. The index holds the rows' numbers in the file.
 
     Raises
     ------
@@ -138,13 +138,13 @@ def read_table(path: str | PathLike[str], *, comment: str | None = None) -> pd.D
 
 
 def column_of(table: pd.DataFrame, names: Sequence[str]) -> str | None:
-    """Return the table's column that is called one of `names` (case and punctuation aside), the first name first."""
+    """Return the table's column named in `names` (case and punctuation ignored); earlier names take precedence."""
     plain = {plain_name(column): column for column in reversed(list(table.columns))}
     return next((plain[name] for name in names if name in plain), None)
 
 
 def is_missing(cell: object) -> bool:
-    """Whether a cell says that nothing is known."""
+    """Whether a cell means "unknown"."""
     return str(cell).strip().lower() in UNKNOWN
 
 
@@ -164,11 +164,11 @@ def read_values(
     patient: Callable[[str], str | None] = patient_id,
     choices: Choices = NO_CHOICES,
 ) -> Patients:
-    """Return what a table says of each patient, in the words of patients.tsv, and its further columns as they stand.
+    """Return a table's values for each patient, as in patients.tsv, and its other columns unchanged.
 
-    Columns are found by their names (``clinical_fields.FIELDS``), or as `choices` says, and judged as a whole; one of whose
-    values none is understood is a further column. A cell that cannot be understood is recorded as left out. Several rows of a patient
-    are joined; where they contradict each other the value stays unknown. What each row says of survival goes to
+    Columns are found by their names (``clinical_fields.FIELDS``) or by `choices`, and judged as a whole; a column without any
+    understood value counts as another column. A cell that cannot be understood is recorded as left out. Several rows of a
+    patient are merged; if they contradict each other, the value stays unknown. The survival of each row is added to
     ``report.outcomes``.
 
     Parameters
@@ -178,16 +178,16 @@ def read_values(
     source : str
         The file's name, for the report.
     patient : callable
-        Patient id of the id column's text, or None to leave the row out.
+        Returns the patient id for the id column's text, or None to leave the row out.
     choices : Choices
-        What a person said.
+        What a person specified.
 
     Raises
     ------
     InputError
-        If there is no column with patient ids, different ids become one, or a column can be read in several ways.
+        If there is no column with patient ids, different ids coincide, or a column can be read in several ways.
     """
-    # a biotab's patient_id is no barcode: the first name whose cells are ids of this cohort
+    # a biotab's patient_id is not a barcode: use the first name whose cells are ids of this cohort
     named = [column for name in PATIENT_ID if (column := column_of(table, [name])) is not None]
     usable = (column for column in named if any(map(patient, table[column])))
     identifier = choices.columns.get("patient_id")
@@ -233,7 +233,7 @@ def read_values(
 def _columns_of(
     table: pd.DataFrame, identifier: str, source: str, report: ImportReport, choices: Choices
 ) -> dict[str, _Column]:
-    """Return the column of each field; raise InputError with all that a person must say."""
+    """Return the column of each field; raise InputError with everything that a person must decide."""
     cells = {
         column: [c for c in dict.fromkeys(table[column]) if not is_missing(c)] for column in table.columns
     }
@@ -265,12 +265,12 @@ def _columns_of(
                 else:
                     report.choose(f"{source}, {column}: {shown}")
         if read:
-            # one that holds something before an empty one
+            # a column with values comes before an empty one
             found[name] = next((column for column in read if column.values), read[0])
             taken.add(found[name].name)
             if name in ("event", "grade", *_CODED, *_SLACK):
                 _compare(table, found[name], read, name, source, problems)
-    # a status without a time, or a time without a status, is no survival: nobody need say what it means
+    # a status without a time, or a time without a status, is not survival: its meaning need not be clear
     asked = {name: told for name, told in unclear.items() if name not in found}
     status, time = ({*found, *asked} & names for names in ({"event"}, {*_SURVIVAL} - {"event"}))
     for name, (column, told) in asked.items():
@@ -283,7 +283,7 @@ def _columns_of(
 def _compare(
     table: pd.DataFrame, first: _Column, others: Iterable[_Column], name: str, source: str, problems: Problems
 ) -> None:
-    """Note columns of one meaning that say different things of a row: one of them is read wrongly, or means something else."""
+    """Record columns of one meaning that disagree in a row: one of them is misread, or means something else."""
     for other in others:
         pairs = table[[first.name, other.name]] if other != first else table[:0]
         differing = [
@@ -306,7 +306,7 @@ def _differ(one: Any, other: Any, slack: float | None) -> bool:
 
 
 def _candidates(name: str, one: Field, keys: Mapping[str, set[str]]) -> list[str]:
-    """Return the columns that may hold a field, the best name first; of several units days come first."""
+    """Return the columns that may hold a field, the best name first; of several units, days come first."""
     matches = [
         (
             plain_name(column) != name,
@@ -322,7 +322,7 @@ def _candidates(name: str, one: Field, keys: Mapping[str, set[str]]) -> list[str
 
 
 def _further_columns(table: pd.DataFrame, used: set[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the columns that come along as they stand, and those that are not used with the reason."""
+    """Return the other columns that are copied unchanged, and the unused ones with the reason."""
     further, unused = [], {}
     for column in table.columns:
         if column in used:
@@ -341,7 +341,7 @@ def _further_columns(table: pd.DataFrame, used: set[str]) -> tuple[list[str], di
 
 
 def _say_codings(found: Mapping[str, _Column], source: str, report: ImportReport) -> None:
-    """Say what numbers and flags were taken for, and the range of times."""
+    """Record how numbers and flags were interpreted, and the range of times."""
     for name, column in found.items():
         values = list(column.values.values())
         if name == "event" or name in _CODED:
@@ -378,7 +378,7 @@ def _outcome(values: Mapping[str, Any], owner: str, where: str, report: ImportRe
     days = values.get("survival_days")
     if days is None:
         days = death if event == 1 else values.get("days_to_last_follow_up")
-    # a time that is no whole number of days was rounded in months or years
+    # a time that is not a whole number of days was rounded in months or years
     return Outcome(
         where, event, days, 0.0 if days is None or float(days).is_integer() else DAYS_IN["months"] / 2
     )
@@ -387,9 +387,9 @@ def _outcome(values: Mapping[str, Any], owner: str, where: str, report: ImportRe
 def merge_values(
     first: ReadPatients, more: ReadPatients, report: ImportReport, *, new_patients: bool = False
 ) -> Patients:
-    """Return `first` with what `more` adds; what `first` knows stays, and what contradicts it is recorded.
+    """Return `first` with the additions of `more`; values of `first` stay, and contradictions are recorded.
 
-    Patients that only `more` has are added if `new_patients`.
+    Patients that only `more` has are added if `new_patients` is true.
     """
     for patient in sorted({*first} & {*more}):
         for name in (*_CODED, "grade"):

@@ -1,7 +1,7 @@
-"""The end of every import: patients.tsv, slides.tsv, an expression table with its sample sheet, and the report.
+"""The last step of imports: patients.tsv, slides.tsv, an expression table with its samples, and the report.
 
 Several cohorts share one folder: a cohort's rows in patients.tsv and slides.tsv are replaced, those of others kept.
-``cohorts.yaml`` names everything for ``--configfile``.
+``cohorts.yaml`` lists everything for ``--configfile``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CohortExpression:
-    """A cohort's expression on its way into the sheets.
+    """A cohort's expression before it is written to the sheets.
 
     Attributes
     ----------
     table : DataFrame
-        First column(s) name the gene as ``expression.table_files.GENE_COLUMNS`` says, one column a sample.
+        First column(s) name the gene as in ``expression.table_files.GENE_COLUMNS``, one column per sample.
     unit : str
     samples : DataFrame
         sample_id, patient_id, slide_id.
@@ -43,16 +43,16 @@ class CohortExpression:
 
 
 def check_survival(patients: Patients, report: ImportReport, *, drop: bool = False) -> None:
-    """Give each patient survival_days and event by what rows said, days above 0 with a known status, or record why not.
+    """Set each patient's survival_days and event from the rows: days above 0 with a known status, or record why not.
 
     Parameters
     ----------
     patients : dict
         Changed in place.
     report : ImportReport
-        Its `outcomes` are what the rows said.
+        Its `outcomes` hold the rows' survival.
     drop : bool
-        Refuse the whole patient (a cohort that is only about survival), not just these two values.
+        Drop the whole patient (a cohort that is only about survival), not just these two values.
     """
     if not drop and not report.outcomes:
         report.choose("no column of survival_days or event")
@@ -84,7 +84,7 @@ def drop_without_material(
     report: ImportReport,
     where: str,
 ) -> None:
-    """Leave out, in place, the patients who have neither a slide nor expression."""
+    """Drop, in place, the patients who have neither a slide nor expression."""
     material = {slide["patient_id"] for slide in slides}
     if expression is not None:
         material |= set(expression.samples["patient_id"])
@@ -105,20 +105,20 @@ def write_cohort(
     Parameters
     ----------
     out : Path
-        Folder; made if it is not there.
+        Folder; created if missing.
     report : ImportReport
-        Its cohort names the rows; written, too.
+        Its cohort names the rows; it is also written.
     patients : mapping
         Patient id -> columns of patients.tsv.
     slides : sequence of mapping
-        Columns of slides.tsv but the cohort; paths absolute.
+        Columns of slides.tsv except the cohort; paths absolute.
     expression : CohortExpression, optional
         Written as ``expression_{cohort}.h5ad`` and ``samples_{cohort}.tsv``.
 
     Raises
     ------
     InputError
-        If there is no patient, or the sheets would be refused by a run.
+        If there is no patient, or a run would refuse the sheets.
     """
     from pathduet.cohort.sheets import read_sheets
     from pathduet.expression.tables import read_expression
@@ -138,7 +138,7 @@ def write_cohort(
     sheets = [out / "patients.tsv", out / "slides.tsv"]
     before = {path: path.read_bytes() for path in sheets if path.is_file()}
     entry = None
-    # checked as a run would, before anything stays, so that nothing is handed on that will be refused later
+    # checked as a run would, before anything is kept, so that no result is refused later
     with tempfile.TemporaryDirectory(prefix=".import-", dir=out) as aside:
         if expression is not None:
             entry = write_expression(Path(aside), cohort, expression)
@@ -179,7 +179,7 @@ def _write_patients(path: Path, cohort: str, patients: ReadPatients) -> None:
 def _write_slides(
     path: Path, slides: Sequence[Mapping[str, Any]], patients: ReadPatients, report: ImportReport
 ) -> int:
-    """Write the slides of the patients that were taken over; return how many these are."""
+    """Write the slides of the patients that were kept; return their number."""
     import pandas as pd
 
     from pathduet.core.config import schema
@@ -205,7 +205,7 @@ def write_expression(out: Path, cohort: str, expression: CohortExpression) -> di
 
 
 def _write_h5ad(path: Path, table: pd.DataFrame) -> None:
-    """Write genes in rows as AnnData has them, in columns; var is numbered, since symbols may occur twice."""
+    """Write a table of genes in rows as AnnData (genes in columns); var is numbered: symbols may repeat."""
     import anndata
     import pandas as pd
 
@@ -222,7 +222,7 @@ def _write_h5ad(path: Path, table: pd.DataFrame) -> None:
 
 
 def _replace_rows(path: Path, cohort: str, rows: pd.DataFrame, first: Iterable[str]) -> None:
-    """Put a cohort's rows in place of those that a sheet had; columns `first`, then the others as they came."""
+    """Replace a cohort's rows in a sheet; columns `first` come first, then the others in their order."""
     import pandas as pd
 
     parts = []
@@ -244,7 +244,7 @@ def _replace_rows(path: Path, cohort: str, rows: pd.DataFrame, first: Iterable[s
 
 
 def _write_config(out: Path, cohort: str, entry: Mapping[str, Any] | None) -> None:
-    """Keep cohorts.yaml: the sheets, every cohort as internal (move external ones yourself), the tables."""
+    """Update cohorts.yaml: the sheets, every cohort as internal (users move external ones), the tables."""
     import yaml
 
     head = (
@@ -255,7 +255,7 @@ def _write_config(out: Path, cohort: str, entry: Mapping[str, Any] | None) -> No
 
 
 def _config_of(out: Path, cohort: str, entry: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what cohorts.yaml shall hold; raise InputError if an import did not write the one that is there."""
+    """Return the new content of cohorts.yaml; raise InputError if an import did not write the existing one."""
     import yaml
 
     path = out / "cohorts.yaml"

@@ -1,4 +1,4 @@
-"""CPTAC: a clinical spreadsheet with one row a slide, and an expression matrix."""
+"""CPTAC: a clinical spreadsheet with one row per slide, and an expression matrix."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def import_cptac(
     """
     report = ImportReport(cohort)
     table = read_table(clinical)
-    # this spreadsheet calls the days OS; elsewhere OS is the event
+    # this spreadsheet names the days OS; elsewhere OS is the event
     explicit = ["survival_days=OS"] if {"OS", "event"} <= set(table.columns) else []
     choices = Choices.of([*explicit, *(column or ())], event_means)
     choices.check([table], clinical.name)
@@ -82,7 +82,7 @@ def _slides(
         return []
     if not folder.is_dir():
         raise InputError.of("--slides", f"no folder {folder}", "give the folder of the whole-slide images")
-    # of two files with one stem the first
+    # of two files with the same stem, use the first
     files = {path.stem: path for path in reversed(files_with_ending(folder, SLIDE_ENDING))}
     kinds, ids = types_of_rows(table), ids_of(table[column], source, report, safe_id)
     rows = SlideRows(report)

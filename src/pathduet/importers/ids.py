@@ -1,4 +1,4 @@
-"""Ids of patients, slides and samples as they can name files; different ids never become one."""
+"""Ids of patients, slides and samples that are valid in file names; different ids never become the same."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathduet.importers.report import ImportReport
 
 
 def safe_id(text: str) -> str | None:
-    """Return an id that can name files, or None if nothing sensible can be made of `text`.
+    """Return an id that is valid in file names, or None if none can be derived from `text`.
 
-    Runs of ASCII characters that cannot become a hyphen; what holds others gets a mark (``core.ids.id_of``).
+    Runs of invalid ASCII characters become a hyphen; other characters add a mark (``core.ids.id_of``).
     """
     identifier = (
         re.sub(r"[^A-Za-z0-9._-]+", "-", text.strip()).strip("-.") if text.isascii() else id_of(text.strip())
@@ -23,19 +23,19 @@ def safe_id(text: str) -> str | None:
 
 
 def patient_id(text: str) -> str | None:
-    """Return a patient's id: of a TCGA barcode the patient's part, else :func:`safe_id`."""
+    """Return a patient's id: the patient's part of a TCGA barcode, else :func:`safe_id`."""
     return patient_of(text) or safe_id(text)
 
 
 def ids_of(
     texts: Iterable[str], source: str, report: ImportReport, clean: Callable[[str], str | None] = patient_id
 ) -> dict[str, str | None]:
-    """Return the id of each text, None where nothing sensible is left; what is rewritten is said.
+    """Return the id of each text, None where none can be derived; rewritten ids are reported.
 
     Raises
     ------
     InputError
-        If different texts become one id, upper and lower case aside; barcodes of one TCGA patient may.
+        If different texts become the same id, ignoring case; barcodes of one TCGA patient may.
     """
     ids = {text: clean(text) for text in dict.fromkeys(texts)}
     owners: dict[str, list[str]] = {}

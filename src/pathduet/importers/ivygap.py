@@ -1,4 +1,4 @@
-"""IvyGAP as the Allen Institute hands it out: laser-dissected RNA samples, several a tumour, matched to slides by block."""
+"""IvyGAP from the Allen Institute: laser-dissected RNA samples, several per tumour, matched to slides by block."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: ``W10-1-1-B.2.01``: tumour W10-1-1, block B, sub-block 2, specimen 01.
 _SPECIMEN = re.compile(r"(?P<tumor>W\d+-\d+-\d+)-(?P<block>[A-Z]+)(?P<rest>(?:\.\d+)*)")
-#: What the atlas says of every tumour.
+#: Labels that the atlas gives for every tumour.
 _EVERY_TUMOUR = {"grade": "G4", "histology": "glioblastoma"}
 SLIDE_ENDING = (".svs", ".tif", ".tiff", ".jp2", ".jpg", ".jpeg", ".ndpi")
 
@@ -120,7 +120,7 @@ def _details(folder: Path, report: ImportReport) -> Patients:
         kept = [
             c for c in ("tumor_name", "survival_days", "age_in_years", "gender", "sex") if c in table.columns
         ]
-        # one row a tumour, not one a sub-block
+        # one row per tumour, not per sub-block
         distinct = table[kept].drop_duplicates()
         more = read_values(distinct, name, report, choices=Choices({"patient_id": "tumor_name"}))
         report.columns[name]["not used"] |= {c: "not of the tumour" for c in table.columns if c not in kept}
@@ -180,7 +180,7 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
     own_genes = fpkm[own].astype(str)
     symbol = dict(zip(genes["gene_id"], genes["gene_symbol"]))
     entrez = dict(zip(genes["gene_id"], genes["gene_entrez_id"])) if "gene_entrez_id" in genes.columns else {}
-    # the archive's own names first; Entrez ids go through the shipped mapping when the table is read
+    # the archive's own names take precedence; the shipped mapping converts Entrez ids when the table is read
     named = [symbol.get(gene) or entrez.get(gene, "") for gene in own_genes]
     nameless = sum(not name for name in named)
     if nameless:
@@ -206,7 +206,7 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
 
 
 def _match(samples: pd.DataFrame, slides: list[dict[str, Any]], report: ImportReport) -> None:
-    """Give each RNA sample the slide that shares most of its specimen's name, at least the block."""
+    """Assign each RNA sample the slide that shares most parts of its specimen's name, at least the block."""
     counts = {2: 0, 3: 0, 4: 0}
     chosen = []
     for parts in samples["_specimen"]:

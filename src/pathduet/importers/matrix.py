@@ -1,4 +1,4 @@
-"""Expression matrices in the forms of published tables: which column names the gene, whose each sample is."""
+"""Expression matrices in published formats: finds the column of gene names and each sample's patient."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathduet.importers.sample_types import sample_key, tumour_samples
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Beside those of ``expression.table_files.GENE_COLUMNS``.
+#: Names of gene columns besides those in ``expression.table_files.GENE_COLUMNS``.
 _GENE_NAMES = ( "hugo_symbol", "symbol", "gene", "genes", "entrez_gene_id", "gene_entrez_id", "ensembl",
 )  # fmt: skip
-#: What matrices write above their genes where they write nothing sensible.
+#: Meaningless headers that matrices may have above their genes.
 _CORNERS = ("idx", "id", "name", "index")
 
 
@@ -35,7 +35,7 @@ def expression_of(
     exact: bool = False,
     standardise: bool = False,
 ) -> CohortExpression:
-    """Return a matrix's samples of patients; those of nobody are recorded as left out.
+    """Return a matrix's samples of known patients; the other samples are recorded as left out.
 
     Parameters
     ----------
@@ -44,19 +44,19 @@ def expression_of(
     unit : str
         One of ``expression.table_checks.UNITS``.
     owner : mapping
-        Sample id -> patient id. Unless `exact`, a column may also begin with a patient's id and say what the sample is
-        (``C3L-00104-T1``); one sample a patient is taken then.
+        Sample id -> patient id. Unless `exact`, a column may also begin with a patient's id and end with the
+        sample's type (``C3L-00104-T1``); then one sample per patient is taken.
     types : sequence of str
         Sample types to take (``sample_types``), the preferred first.
     patients : set of str, optional
-        Patients that were taken over; all owners if not given.
+        Patients that were kept; default all owners.
     standardise : bool
-        Z-scores of each gene over the table's samples instead: for values without a unit that others share (arrays).
+        Return z-scores of each gene over the table's samples: for values without a standard unit (arrays).
 
     Raises
     ------
     InputError
-        If the unit is unknown or cannot be the values', a cell is no number, or there is no sample of a patient.
+        If the unit is unknown or does not fit the values, a cell is no number, or no sample has a patient.
     """
     from pathduet.expression.table_checks import UNITS
 
@@ -72,9 +72,9 @@ def expression_of(
 
 
 def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
-    """Return an expression matrix: the genes in the first column, called as ``GENE_COLUMNS`` wants, then the samples.
+    """Return an expression matrix: first the genes, in a column named as in ``GENE_COLUMNS``, then the samples.
 
-    In the file, genes are in rows and samples in columns; the other way round with `samples_in_rows` (samples in the first column).
+    The file has genes in rows and samples in columns, or the reverse with `samples_in_rows` (samples in the first column).
 
     Raises
     ------
@@ -111,21 +111,21 @@ def read_matrix(path: Path, *, samples_in_rows: bool = False) -> pd.DataFrame:
 
 
 def numbers_of(matrix: pd.DataFrame, unit: str, source: str) -> pd.DataFrame:
-    """Return a matrix with its cells as numbers, if a run would take them.
+    """Return a matrix with its cells as numbers that a run accepts.
 
     Parameters
     ----------
     matrix : DataFrame
-        As from :func:`read_matrix`; its index starts with the number of its first row in the file.
+        From :func:`read_matrix`; its index starts with the number of its first row in the file.
     unit : str
-        One of ``expression.table_checks.UNITS``; "" asks for nothing but numbers.
+        One of ``expression.table_checks.UNITS``; "" only requires numbers.
     source : str
         The user's file.
 
     Raises
     ------
     InputError
-        Listing cells, by row and column of the file, that are no numbers, or cannot be of the unit.
+        Listing cells, by row and column of the file, that are not numbers or do not fit the unit.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Options that several imports share; an import's own signature is its command line."""
+"""Options shared by several imports; an import's signature is its command line."""
 
 from __future__ import annotations
 

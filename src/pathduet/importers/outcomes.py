@@ -1,4 +1,4 @@
-"""Survival of patients from rows and files: status and time of one row belong together, later follow-up wins, death is final."""
+"""Survival of patients from rows and files: a row's status and time belong together, later follow-up wins, death is final."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one row says of a patient's survival.
+    """A patient's survival in one row.
 
     Attributes
     ----------
     where : str
         File and row.
     event : float or None
-        1 = died, 0 = alive; None where the row does not say.
+        1 = died, 0 = alive; None if the row does not state it.
     days : float or None
-        To death, or to the last contact of the living.
+        To death, or to the last contact with a living patient.
     rounding : float
-        Days by which the time may be off: half of its unit.
+        Possible error of the time in days: half of its unit.
     """
 
     where: str
@@ -33,11 +33,11 @@ class Outcome:
 
 
 def settle(outcomes: Sequence[Outcome]) -> tuple[float | None, float | None, str]:
-    """Return (days, event, contradiction) of one patient; both are None where rows contradict each other.
+    """Return (days, event, contradiction) of one patient; both are None if rows contradict each other.
 
-    The first row that says when the patient died counts, else the latest contact of the living. Rows contradict each other if
-    they give different days of death, or a contact after it, or if one of them says dead without a time and another alive. A
-    status of one row and a time of another are never joined.
+    The first row with the time of death counts, else the latest contact with the living. Rows contradict each other if
+    they give different days of death, or a contact after it, or if one states death without a time and another states alive.
+    The status of one row is never combined with the time of another.
     """
     known = [outcome for outcome in outcomes if outcome.event is not None]
     dead = [outcome for outcome in known if outcome.event == 1]

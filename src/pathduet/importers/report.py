@@ -10,26 +10,26 @@ from typing import Any
 from pathduet.core.files import write_json, write_tsv
 from pathduet.importers.outcomes import Outcome
 
-#: Columns of a table that the terminal lists.
+#: Largest number of a table's columns listed on the terminal.
 SHOWN = 20
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """One thing that was not taken over.
+    """One item that was left out.
 
     Attributes
     ----------
     kind : str
         ``patient``, ``slide``, ``sample``, ``gene``, ``file`` or ``value`` (a single cell).
     name : str
-        Its id, or file name.
+        Its id or file name.
     where : str
-        File and row it came from.
+        File and row of origin.
     reason : str
-        Why, in words that also group equal cases (no ids in it).
+        Why, in words that also group equal cases (without ids).
     found : str
-        What stood there.
+        The original content.
     """
 
     kind: str
@@ -49,14 +49,14 @@ class ImportReport:
     counts : dict of str to int
         What was read and kept.
     choices : list of str
-        Rules that decided between several possibilities, in words.
+        Rules that decided between several options, in words.
     dropped : list of Dropped
     columns : dict of str to dict
-        Of each clinical table: columns that were read, and as what; those that came along as they stand; those that are not used.
+        For each clinical table: the columns that were read, with their meaning; those copied unchanged; the unused ones.
     ids : dict of str to dict
-        Of each table: ids that were rewritten, and as what.
+        For each table: ids that were rewritten, with the new ids.
     outcomes : dict of str to list of Outcome
-        What each row said of a patient's survival, in the order of reading.
+        Survival in each row of a patient, in the order of reading.
     """
 
     cohort: str
@@ -68,7 +68,7 @@ class ImportReport:
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
 
     def drop(self, kind: str, name: str, where: str, reason: str, found: object = "") -> None:
-        """Record one thing left out."""
+        """Record one item that was left out."""
         self.dropped.append(Dropped(kind, str(name), where, reason, str(found)))
 
     def choose(self, rule: str) -> None:
@@ -77,7 +77,7 @@ class ImportReport:
             self.choices.append(rule)
 
     def reasons(self) -> list[tuple[str, str, int]]:
-        """Return (kind, reason, how many), the most frequent first."""
+        """Return (kind, reason, count), the most frequent first."""
         counted = Counter((item.kind, item.reason) for item in self.dropped)
         return [
             (kind, reason, n) for (kind, reason), n in sorted(counted.items(), key=lambda i: (-i[1], i[0]))

@@ -1,4 +1,4 @@
-"""Which samples are a patient's tumour: by TCGA's sample type in a barcode, a suffix of the patient's id, or a column."""
+"""Which samples are a patient's tumour: by sample type in a TCGA barcode, a suffix of the patient's id, or a column."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _TYPE_COLUMNS = ("sample_type", "specimen_type", "tissue_type", "sample_type_nam
 
 
 def type_of_sample(sample: str, patient: str) -> str | None:
-    """Return the code of ``tcga_barcode.SAMPLE_TYPES`` that a sample's id says, "" where it says none, None where it says another.
+    """Return the code in ``tcga_barcode.SAMPLE_TYPES`` that a sample's id states, "" if it states none, None for an unknown type.
 
-    A barcode says it, or what follows the patient's id: ``C3N-00314.N``, ``P1-T1``, ``P1_02A``.
+    The type is in a barcode, or follows the patient's id: ``C3N-00314.N``, ``P1-T1``, ``P1_02A``.
     """
     barcode = parse_barcode(sample.split(".")[0] if sample.count("-") > 1 else sample)
     if barcode is not None:
@@ -47,14 +47,14 @@ def type_of_sample(sample: str, patient: str) -> str | None:
 
 
 def sample_key(text: str) -> str:
-    """Return an id as samples are compared with patients: R writes ``C3N-00314`` as ``C3N.00314``, and ``7316-1`` as ``X7316.1``."""
+    """Return the key for matching samples to patients: R writes ``C3N-00314`` as ``C3N.00314``, and ``7316-1`` as ``X7316.1``."""
     return re.sub(r"^X(?=\d)", "", re.sub(r"[^A-Za-z0-9]+", ".", text))
 
 
 def types_of_rows(table: pd.DataFrame) -> dict[int, str | None] | None:
-    """Return each row's sample type by the table's column of sample types, None for words that are not known.
+    """Return each row's sample type from the table's column of sample types, None for unknown words.
 
-    None if there is no such column, or it says nothing of that kind.
+    None if there is no such column, or it contains no sample types.
     """
     from pathduet.importers.clinical_values import column_of
 
@@ -75,7 +75,7 @@ def _type_in(text: str) -> str | None:
 
 
 def wrong_type(code: str | None, types: Sequence[str]) -> str:
-    """Return why a sample of this type is left out, "" if it is not."""
+    """Return why a sample of this type is left out, "" if it is kept."""
     if code is None:
         return UNKNOWN
     return f"another sample type: {SAMPLE_TYPES.get(code, code)}" if code and code not in types else ""
@@ -89,16 +89,16 @@ def tumour_samples(
     *,
     several: bool = False,
 ) -> dict[str, str]:
-    """Return one sample of each patient, or `several`; the others are recorded as left out.
+    """Return one sample per patient, or `several`; the others are recorded as left out.
 
     Parameters
     ----------
     owners : mapping
         Sample -> patient.
     types : sequence of str
-        Sample types to take, the preferred first; a sample whose id says none comes before them.
+        Sample types to take, the preferred first; a sample whose id states none comes before them.
     several : bool
-        All of the best type, also those whose ids say nothing that is known: a table of samples says whose they are.
+        Keep all samples of the best type, even if their ids state no known type: a table gives their patients.
     """
     by_patient: dict[str, list[tuple[int, str]]] = {}
     for sample, patient in owners.items():

@@ -1,4 +1,4 @@
-"""Rows of slides.tsv, collected file by file; what cannot be one is recorded with its reason."""
+"""Rows of slides.tsv, collected file by file; unusable files are recorded with the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SlideRows:
     Parameters
     ----------
     report : ImportReport
-        Where slides that are left out are recorded.
+        Records the slides that are left out.
     """
 
     def __init__(self, report: ImportReport) -> None:
@@ -23,7 +23,7 @@ class SlideRows:
         self._rows: dict[str, dict[str, Any]] = {}
 
     def add(self, slide_id: str, patient_id: str, path: Path, where: str, **columns: Any) -> None:
-        """Take a slide over, unless its id is there already; `path` is absolute."""
+        """Add a slide, unless its id exists already; `path` is absolute."""
         if slide_id in self._rows:
             self.report.drop("slide", slide_id, where, "its id is there twice")
         else:
@@ -36,6 +36,6 @@ class SlideRows:
 
 
 def files_with_ending(folder: Path, endings: Iterable[str]) -> list[Path]:
-    """Return the files of a folder and its subfolders whose name ends like this (case aside), sorted."""
+    """Return the files of a folder and its subfolders with these endings (case ignored), sorted."""
     endings = tuple(endings)
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name.lower().endswith(endings))

@@ -1,4 +1,4 @@
-"""Expression of a GDC download: one augmented STAR-counts file a sample, in folders named by UUID."""
+"""Expression of a GDC download: one augmented STAR-counts file per sample, in folders named by UUID."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pathduet.importers.slide_rows import files_with_ending
 if TYPE_CHECKING:
     import numpy as np
 
-#: Column of the augmented STAR-counts format, and the unit to declare. FPKM-UQ differs from FPKM by one factor a
-#: sample, which the conversion to TPM takes out again.
+#: Column of the augmented STAR-counts format, and the unit to declare. FPKM-UQ differs from FPKM by one factor
+#: per sample, which the conversion to TPM cancels.
 QUANTITIES: dict[str, tuple[str, str]] = {
     "counts": ("unstranded", "counts"),
     "tpm": ("tpm_unstranded", "tpm"),
@@ -36,7 +36,7 @@ ALIQUOT_RULE = (
 
 @dataclass(frozen=True)
 class StarFile:
-    """One expression file and the sample it is of."""
+    """One expression file and its sample."""
 
     path: Path
     barcode: Barcode
@@ -49,7 +49,7 @@ def find_star_files(
     report: ImportReport,
     sample_types: Sequence[str],
 ) -> list[StarFile]:
-    """Return one STAR-counts file a patient, by :data:`ALIQUOT_RULE`; the others are recorded as left out.
+    """Return one STAR-counts file per patient, by :data:`ALIQUOT_RULE`; the others are recorded as left out.
 
     Of several `sample_types` a patient's first one counts.
     """
@@ -64,7 +64,7 @@ def find_star_files(
     named: list[StarFile] = []
     for path in paths:
         where = str(path.relative_to(folder))
-        # the file's name is unique, its folder is the file's UUID: either finds it
+        # the file's name is unique, its folder is the file's UUID: either identifies it
         text = owner.get(path.name.removesuffix(".gz")) or owner.get(path.parent.name)
         barcode = parse_barcode(text) if text else None
         if barcode is None:
@@ -96,12 +96,12 @@ def _preference(file: StarFile) -> tuple[Any, ...]:
     barcode = file.barcode
     plate = barcode.rest.split("-")[0]
     latest_first = tuple(-ord(letter) for letter in plate)
-    # a plate that is known comes before an unknown one
+    # a known plate comes before an unknown one
     return (barcode.vial, barcode.analyte not in ("R", ""), not plate, latest_first, file.path.name)
 
 
 def _owners(sample_sheet: Path | None, metadata: Path | None, report: ImportReport) -> dict[str, str]:
-    """Return {file name or UUID: barcode}; the metadata's aliquots before the sample sheet's samples."""
+    """Return {file name or UUID: barcode}; the metadata's aliquots override the sample sheet's samples."""
     owner: dict[str, str] = {}
     if sample_sheet is not None:
         table = read_table(sample_sheet)
@@ -112,7 +112,7 @@ def _owners(sample_sheet: Path | None, metadata: Path | None, report: ImportRepo
             raise InputError.of(sample_sheet.name, found, "needs File ID, File Name and Sample ID")
         for identifier, name, sample in table[columns].itertuples(index=False):
             if len({part.strip() for part in sample.split(",")}) > 1:
-                # one file of several samples (tumour-normal pairs): expression files never are
+                # one file of several samples (tumour-normal pairs): never an expression file
                 continue
             sample = sample.split(",")[0].strip()
             owner[name.removesuffix(".gz")] = sample
@@ -144,12 +144,12 @@ def _read_metadata(path: Path) -> list[dict[str, Any]]:
 
 
 def read_star_file(path: Path, column: str) -> tuple[list[str], list[str], np.ndarray]:
-    """Return Ensembl ids (with version), symbols and one column of a STAR-counts file; its N_ rows are left out.
+    """Return Ensembl ids (with version), symbols and one column of a STAR-counts file, without its N_ rows.
 
     Raises
     ------
     ValueError
-        If the file is not of the augmented format, or not whole.
+        If the file does not have the augmented format, or is incomplete.
     """
     import numpy as np
     import pandas as pd
@@ -174,8 +174,8 @@ def read_star_file(path: Path, column: str) -> tuple[list[str], list[str], np.nd
 def read_star_files(files: Sequence[StarFile], quantity: str, report: ImportReport) -> CohortExpression:
     """Read one quantity of every file into a table of genes and samples (columns: sample barcodes).
 
-    Files are joined by gene id. A file that is no STAR-counts table, or has other genes than most, is left out with
-    the reason: it comes from another gene model, or was cut short.
+    Files are joined by gene id. A file that is not a STAR-counts table, or whose genes differ from most files', is
+    left out with the reason: it uses another gene model, or was truncated.
     """
     import numpy as np
     import pandas as pd

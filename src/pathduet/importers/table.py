@@ -1,4 +1,4 @@
-"""Any cohort that comes as a table of patients, a matrix of genes and samples, and a folder or list of slides."""
+"""Any cohort given as a table of patients, a matrix of genes and samples, and a folder or list of slides."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def import_table(
 
 
 def _owners(path: Path, report: ImportReport, types: Sequence[str]) -> dict[str, str]:
-    """Return {sample: patient} of a table of samples; those of other types are recorded as left out."""
+    """Return {sample: patient} from a table of samples; samples of other types are recorded as left out."""
     table = read_table(path)
     sample, patient = column_of(table, ["sample_id", "sample"]), column_of(table, PATIENT_ID)
     if sample is None or patient is None:

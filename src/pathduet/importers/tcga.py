@@ -141,9 +141,9 @@ def find_slides(
 def read_endpoints(
     path: Path, patients: ReadPatients, report: ImportReport, choices: Choices = NO_CHOICES
 ) -> Patients:
-    """Return what a table of endpoints (TCGA-CDR) says of these patients: days and event of each, and its further columns.
+    """Return the endpoints (TCGA-CDR) of these patients, days and event of each, and the table's other columns.
 
-    A time that is no number, or not above 0, leaves the endpoint unknown.
+    A time that is not a number, or not above 0, leaves the endpoint unknown.
 
     Raises
     ------
@@ -197,5 +197,5 @@ def read_endpoints(
 
 
 def _patients_only(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table without the two lines that a biotab file has below its header: names again, and CDE ids."""
+    """Return a table without the two lines below a biotab file's header: repeated names, and CDE ids."""
     return table.iloc[2:] if len(table) > 1 and str(table.iloc[1, 0]).startswith("CDE_ID") else table

@@ -1,4 +1,4 @@
-"""What one slide shows of its patient's programmes: region shares, and the look of the cells."""
+"""How one slide shows its patient's programmes: region shares, and the look of the cells."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathduet.phantom.nuclei import Morphology
 from pathduet.phantom.random_numbers import generator
 from pathduet.phantom.tissue import Histology
 
-#: SD by which the tissue block departs from the patient, and each slide from the block.
+#: SD of the tissue block's deviation from the patient, and of each slide's from the block.
 _BLOCK_SD, _SLIDE_SD = 0.38, 0.20
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a patient's slides show beside the programmes.
+    """What a patient's slides show besides the programmes.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Appearance:
-    """Region shares and cells of one slide, with the programmes as this slide shows them."""
+    """Region shares and cells of one slide, with the programmes as shown on this slide."""
 
     programmes: dict[str, float]
     extent: Extents
@@ -50,19 +50,19 @@ def appearance(
 ) -> Appearance:
     """Draw the appearance of one slide.
 
-    The programme of the cells shows in the extent of cellular tumour, in cellularity, nuclear size and pleomorphism and in
-    mitoses; the others in necrosis, vessels and leading edge; the look, with much overlap, in the nuclei.
+    The programme of the cells determines the extent of cellular tumour, cellularity, nuclear size, pleomorphism and
+    mitoses; the others determine necrosis, vessels and leading edge; the look, with much overlap, changes the nuclei.
 
     Parameters
     ----------
     seed : int
         The cohort's.
     patient_id, slide_id : str
-        They name the random numbers.
+        Identify the random number streams.
     programmes : mapping of str to float
         The patient's latent programmes by subspace.
     channels : mapping of str to str
-        The subspace that a channel shows; a channel without one shows chance alone.
+        The subspace that each channel shows; a channel without one is random.
     look : Look
     """
     block = generator(seed, "block", patient_id).normal(0.0, _BLOCK_SD, len(programmes))

@@ -1,4 +1,4 @@
-"""What goes wrong on real slides: folds, patches out of focus, pen marks."""
+"""Typical artefacts of real slides: folds, patches out of focus, pen marks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def spoil_tissue(
     Returns
     -------
     list of dict
-        What was done: `kind` and `box_px`, the affected (x, y, width, height) at level 0.
+        The artefacts: `kind` and `box_px`, the affected (x, y, width, height) at level 0.
     """
     done = []
     height, width = eosin.shape
@@ -30,7 +30,7 @@ def spoil_tissue(
 
 
 def mark_with_pen(rgb: np.ndarray, mpp: float, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Draw a short pen stroke at the slide's edge (one slide in eight), in place; returns what was done."""
+    """Draw a short pen stroke at the slide's edge (one slide in eight), in place; return its record."""
     if rng.random() >= 1 / 8:
         return []
     height, width, _ = rgb.shape
@@ -58,7 +58,7 @@ def mark_with_pen(rgb: np.ndarray, mpp: float, rng: np.random.Generator) -> list
 
 
 def _middle(eosin: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-    """Return a pixel of the inner part of the slide."""
+    """Return a pixel in the inner part of the slide."""
     height, width = eosin.shape
     return int(rng.uniform(0.3, 0.7) * height), int(rng.uniform(0.3, 0.7) * width)
 

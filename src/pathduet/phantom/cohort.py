@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-#: What was drawn, by which code.
+#: Record of what was drawn, and by which code.
 _RECORD = "simulation.json"
 
 
@@ -61,20 +61,20 @@ def simulate(
 ) -> None:
     """Write a phantom cohort with known truth into `out`: :func:`write_tables`, then :func:`draw_slides`.
 
-    The same design gives the same bytes, whatever `workers` is. Stopped and started again, it goes on where it was.
+    The same design gives the same bytes, whatever `workers` is. An interrupted call can be resumed by repeating it.
 
     Parameters
     ----------
     out : Path
-        Folder to write to; made if absent.
+        Output folder; created if missing.
     workers : int
         Processes that render slides; each takes up to about 1 GB.
     overwrite : bool
-        Replace a phantom of another design that is in `out`.
+        Replace a phantom of another design in `out`.
     design_file : Path, optional
         A design in place of the built-in gliomas, see :func:`pathduet.phantom.design.read_design`.
     numbers : int
-        As in :class:`pathduet.phantom.design.Design`; they win over the design file's.
+        As in :class:`pathduet.phantom.design.Design`; they override the design file.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def simulate(
 
 
 def write_tables(out: Path, design: Design, *, overwrite: bool = False) -> None:
-    """Write all of a phantom but its slides, unless it is there already: sheets, counts, and the truth about patients and genes.
+    """Write everything of a phantom except its slides, unless it exists: sheets, counts, and the truth about patients and genes.
 
     Parameters
     ----------
@@ -135,11 +135,11 @@ def write_tables(out: Path, design: Design, *, overwrite: bool = False) -> None:
 def draw_slides(out: Path, workers: int = 2) -> None:
     """Render the slides of a phantom whose tables are in `out`, and write the truth about them.
 
-    Slides of the same design that are there already are kept.
+    Existing slides of the same design are kept.
     """
     if workers < 1:
         raise InputError([Problem("workers", str(workers), "give at least 1")])
-    # What a killed run was writing when it died.
+    # Files that a killed run left unfinished.
     for place in (out, out / "slides", out / "truth", *(out / "truth").glob("*/")):
         for leftover in place.glob(".*.tmp*"):
             leftover.unlink()
@@ -154,9 +154,9 @@ def draw_slides(out: Path, workers: int = 2) -> None:
 
 
 def render_slide(plan: SlidePlan, out: Path) -> dict[str, Any]:
-    """Render one slide and its truth into `out`, unless it is there already; return its record.
+    """Render one slide and its truth into `out`, unless it exists; return its record.
 
-    The record is written last: where it is, and carries the plan's key, the slide is whole.
+    The record is written last: if it exists with the plan's key, the slide is complete.
     """
     record_path = out / "truth" / "slides" / f"{plan.slide_id}.json"
     slide_path = out / "slides" / f"{plan.slide_id}.svs"
@@ -201,12 +201,12 @@ def render_slide(plan: SlidePlan, out: Path) -> dict[str, Any]:
         },
     }
     write_json(record_path, record)
-    # As it reads back, so that a resumed run puts together the same tables.
+    # Read back from the file, so that a resumed run writes the same tables.
     return dict(json.loads(record_path.read_text(encoding="utf-8")))
 
 
 def _claim(out: Path, design: Design, overwrite: bool) -> str:
-    """Make `out` this phantom's, or refuse; return the key of the design and the code."""
+    """Claim `out` for this phantom, or refuse; return the key of the design and the code."""
     from importlib.metadata import version
 
     wanted = {
@@ -250,14 +250,14 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 
 def slide_plans(design: Design, key: str) -> list[SlidePlan]:
-    """Return what each slide is rendered from, in the order of the sheet."""
+    """Return the plan of each slide, in the order of the sheet."""
     if not design.sheets["slides"]:
         return []
     return [plan for site, people in design.cohorts() for plan in _plan(people, site, design, key)]
 
 
 def _plan(cohort: pd.DataFrame, site: Site, design: Design, key: str) -> list[SlidePlan]:
-    """Return the cohort's slides; one patient in five, chosen at random, has two."""
+    """Return the cohort's slide plans; one patient in five, chosen at random, has two slides."""
     n = len(cohort)
     twice = set(generator(design.seed, "second slides", site.cohort).permutation(n)[: round(n / 5)].tolist())
     without = design.without("slides", site, cohort.index)
@@ -283,7 +283,7 @@ def _plan(cohort: pd.DataFrame, site: Site, design: Design, key: str) -> list[Sl
 
 
 def _rendered(plans: list[SlidePlan], out: Path, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (slide id, record) as slides get done."""
+    """Yield (slide id, record) as slides are finished."""
     if workers == 1 or len(plans) == 1:
         for plan in plans:
             yield plan.slide_id, render_slide(plan, out)

@@ -1,4 +1,4 @@
-"""What a phantom is made from: the built-in gliomas, or a design file of the user's own."""
+"""What a phantom is built from: the built-in gliomas, or a user's design file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Site:
-    """How one cohort was made: ids, laboratory, scanner, pixel size, slide size and expression batch."""
+    """The origin of one cohort: ids, laboratory, scanner, pixel size, slide size and expression batch."""
 
     cohort: str
     prefix: str
@@ -39,7 +39,7 @@ EXTERNAL = Site("phantom_external", "PX", "other", "Phantom GT450", 0.25, 0.875,
 
 @dataclass(frozen=True)
 class Design:
-    """What a phantom is made from; the defaults are the demo's, whose patients have gliomas.
+    """What a phantom is built from; the defaults are the demo's, whose patients have gliomas.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ class Design:
 
     @property
     def sheets(self) -> dict[str, str | None]:
-        """File names of the sheets, `slides` and `patients`; None for one that is not written."""
+        """File names of the sheets, `slides` and `patients`; None for a sheet that is not written."""
         return {"slides": "slides.tsv", "patients": "patients.tsv"}
 
     @property
     def expression(self) -> bool:
-        """Whether there is any."""
+        """Whether the phantom has expression."""
         return True
 
     @property
@@ -93,7 +93,7 @@ class Design:
 
     @property
     def anchors(self) -> Mapping[str, tuple[str, float]]:
-        """Genes whose sub-programme and loading are given."""
+        """Genes with a fixed sub-programme and loading."""
         return ANCHORS
 
     @property
@@ -117,12 +117,12 @@ class Design:
                 yield site, self.draw(site, n)
 
     def draw(self, site: Site, n: int) -> pd.DataFrame:
-        """Return a cohort's patients: what the sheet and what the truth says of them."""
+        """Return a cohort's patients: columns of the sheet and of the truth."""
         return simulate_patients(n, site.cohort, seed=self.seed, prefix=site.prefix)
 
     @property
     def sheet_columns(self) -> list[str]:
-        """Columns of :meth:`draw` that stand in the patients' sheet; the others are truth."""
+        """Columns of :meth:`draw` in the patients' sheet; the others are truth."""
         return [
             "cohort", "idh", "codel_1p19q", "cdkn2a", "grade", "histology", "age_years", "sex", "survival_days", "event",
         ]  # fmt: skip
@@ -133,29 +133,29 @@ class Design:
         return ["cohort", "diagnosis", "grade", "z_tumor", "z_tme", "log_hazard"]
 
     def look(self, patient: Mapping[Any, Any]) -> Look:
-        """Return what a patient's slides show beside the programmes."""
+        """Return what a patient's slides show besides the programmes."""
         return Look(
             roundness=0.60 if patient["diagnosis"] == "oligodendroglioma" else 0.22,
             anaplasia=0.5 if patient["grade"] == "G4" else 0.0,
         )
 
     def without(self, what: str, site: Site, patients: pd.Index) -> set[str]:
-        """Return the patients of a cohort who have no ``slides`` or no ``expression``; nobody lacks both."""
+        """Return a cohort's patients without ``slides`` or without ``expression``; no patient lacks both."""
         return set()
 
     def to_plain(self) -> dict[str, Any]:
-        """Return plain values, for JSON: :func:`design_of` makes this design of them again."""
+        """Return plain values, for JSON: :func:`design_of` restores the design from them."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class FileDesign(Design):
-    """A design of the user's own.
+    """A user's design.
 
     Attributes
     ----------
     plan : mapping
-        The design file's contents, see ``schemas/design.schema.yaml``; checked here.
+        Contents of the design file, see ``schemas/design.schema.yaml``; checked here.
     """
 
     plan: Mapping[str, Any] = field(default_factory=dict)
@@ -216,7 +216,7 @@ class FileDesign(Design):
         }
 
     def has_own_list(self, subspace: str) -> bool:
-        """Whether a subspace's list is not the shipped one."""
+        """Whether a subspace has its own list and not the shipped one."""
         return bool(self.plan["subspaces"][subspace]["genes"] != "shipped")
 
     @property
@@ -278,7 +278,7 @@ class FileDesign(Design):
 
 
 def design_of(plain: Mapping[str, Any]) -> Design:
-    """Return the design that :meth:`Design.to_plain` was called on."""
+    """Restore a design from the values of :meth:`Design.to_plain`."""
     return FileDesign(**plain) if "plan" in plain else Design(**plain)
 
 
@@ -290,12 +290,12 @@ def read_design(path: Path, **changes: int) -> FileDesign:
     path : Path
         YAML, see ``schemas/design.schema.yaml`` and ``examples/designs``.
     changes : int
-        `patients`, `external`, `seed` or `slide_px` in place of the file's.
+        `patients`, `external`, `seed` or `slide_px`; they override the file.
 
     Raises
     ------
     InputError
-        Listing everything that is wrong with it.
+        Listing every problem of the file.
     """
     plan = read(path)
     numbers = {key: plan[key] for key in ("patients", "external", "seed", "slide_px") if key in plan}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Sub-programmes: (subspace, correlation with the subspace's programme, share of the subspace's genes it drives).
 Subprogrammes = Mapping[str, tuple[str, float, float]]
 
-#: Those of the built-in phantom, whose subspaces are the shipped ones.
+#: Sub-programmes of the built-in phantom, whose subspaces are the shipped ones.
 SUBPROGRAMMES: Subprogrammes = {
     "proliferation": ("tumor", 0.90, 0.16),
     "mesenchymal": ("tumor", 0.70, 0.12),
@@ -26,7 +26,7 @@ SUBPROGRAMMES: Subprogrammes = {
     "stroma": ("tme", 0.60, 0.10),
 }
 
-#: Genes whose sub-programme and loading are given: known markers, as far as the gene lists hold them.
+#: Genes with a fixed sub-programme and loading: known markers, if the gene lists contain them.
 ANCHORS: dict[str, tuple[str, float]] = {
     **dict.fromkeys(("MKI67", "TOP2A", "CCNB1", "CDK1", "AURKB", "BIRC5", "UBE2C"), ("proliferation", 0.75)),
     "PTTG1": ("proliferation", 0.95),
@@ -38,13 +38,13 @@ ANCHORS: dict[str, tuple[str, float]] = {
     **dict.fromkeys(("COL1A1", "COL3A1", "DCN", "LUM", "FN1"), ("stroma", 0.7)),
 }
 
-#: SD by which a patient's specimen for sequencing departs from the patient's programmes.
+#: SD of the deviation of a patient's sequenced specimen from the patient's programmes.
 SPECIMEN_SD = 0.30
 
 
 @dataclass(frozen=True)
 class Genes:
-    """What is true of every gene.
+    """The truth about every gene.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Genes:
     subspace : (G,) object
         A subspace, ``shared`` (in several lists) or ``background``.
     programme : (G,) object
-        The sub-programme that drives the gene, empty for noise.
+        Sub-programme that drives the gene, empty for noise.
     loading : (G,) float64
         Change of the log mean count per SD of the sub-programme; 0 for noise.
     base : (G,) float64
@@ -61,7 +61,7 @@ class Genes:
     direction : (G,) int
         Sign of the gene's correlation with its subspace's programme; 0 for noise.
     dispersion : (G,) float64
-        Of the negative binomial: variance = mean + dispersion * mean^2.
+        Dispersion of the negative binomial: variance = mean + dispersion * mean^2.
     """
 
     symbols: list[str]
@@ -73,7 +73,7 @@ class Genes:
     dispersion: np.ndarray
 
     def table(self) -> pd.DataFrame:
-        """Return the truth about the genes, one row a gene."""
+        """Return the truth about the genes, one row per gene."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -96,7 +96,7 @@ def draw_genes(
     *,
     seed: int,
 ) -> Genes:
-    """Draw which genes follow which sub-programme; all cohorts of a phantom share them.
+    """Draw the sub-programme of each gene; all cohorts of a phantom share the result.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def draw_genes(
     programme, loading = np.full(n, "", dtype=object), np.zeros(n)
     where = {g: i for i, g in enumerate(symbols)}
     for gene, (name, value) in anchors.items():
-        # A marker counts only where its list holds it; the lists decide what belongs to which subspace.
+        # A marker is used only if its subspace's list contains it.
         if gene in where and subspace[where[gene]] in (subprogrammes[name][0], "shared"):
             programme[where[gene]], loading[where[gene]] = name, value
     for space in members:
@@ -145,7 +145,7 @@ def draw_genes(
 def draw_activities(
     patients: pd.DataFrame, subprogrammes: Subprogrammes = SUBPROGRAMMES, *, seed: int
 ) -> pd.DataFrame:
-    """Draw each patient's sub-programmes as the sequenced specimen shows them.
+    """Draw each patient's sub-programmes as shown by the sequenced specimen.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def draw_activities(
     Returns
     -------
     pandas.DataFrame
-        Index as `patients`, a column a sub-programme, each of about unit variance.
+        Index as `patients`, one column per sub-programme, each of about unit variance.
     """
     import pandas as pd
 
@@ -192,7 +192,7 @@ def draw_counts(
     activities : pandas.DataFrame
         Sub-programmes of the patients (rows).
     cohort : str
-        Names its random numbers.
+        Name of the cohort; identifies its random numbers.
     seed : int
         The cohort's seed.
     batch_sd : float
@@ -219,7 +219,7 @@ def draw_counts(
 
 
 def background_symbols() -> list[str]:
-    """Return housekeeping symbols (ribosome, mitochondrion, spliceosome, proteasome ...), which carry no signal."""
+    """Return housekeeping symbols (ribosome, mitochondrion, spliceosome, proteasome ...), which have no signal."""
     families = {
         "RPL": [*range(3, 16), *range(17, 20), *range(21, 25), *range(26, 33), 34, 35, 36, 37, 38],
         "RPS": [2, 3, *range(5, 22), *range(23, 27), 28, 29],

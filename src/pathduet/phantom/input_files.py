@@ -1,4 +1,4 @@
-"""What a run reads of a phantom: its sheets, gene lists and expression tables, and of a designed one its configuration."""
+"""The input files of a run on a phantom: sheets, gene lists, expression tables, and a designed phantom's configuration."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pathduet.phantom.layout import REGIONS
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What a small cohort on a laptop takes over from the demo.
+#: Sections of the demo's configuration that suit a small cohort on a laptop.
 _OF_THE_DEMO = ("encoder", "model", "training")
 
 
 def input_files(design: Design) -> list[str]:
-    """Return the files that :func:`write_inputs` and the expression tables make, by their names in the cohort's folder."""
+    """Return the names, in the cohort's folder, of the files of :func:`write_inputs` and of the expression tables."""
     files = [name for name in design.sheets.values() if name]
     if design.expression:
         files += [design.table(site) for site, _ in _sites(design)]
@@ -31,7 +31,7 @@ def input_files(design: Design) -> list[str]:
 
 
 def write_inputs(out: Path, design: Design, patients: pd.DataFrame, slides: pd.DataFrame) -> None:
-    """Write sheets, gene lists and configuration into `out`; the slides' sheet is last but for the configuration.
+    """Write sheets, gene lists and configuration into `out`; only the configuration follows the slides' sheet.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def write_inputs(out: Path, design: Design, patients: pd.DataFrame, slides: pd.D
     patients : pandas.DataFrame
         Indexed by patient_id, with the columns of the sheet.
     slides : pandas.DataFrame
-        The rows of the slides' sheet; merged with their patients where these have no sheet of their own.
+        The rows of the slides' sheet; merged with their patients if these have no separate sheet.
     """
     if design.sheets["patients"]:
         _write_sheet(out / design.sheets["patients"], patients.reset_index())
@@ -58,7 +58,7 @@ def write_inputs(out: Path, design: Design, patients: pd.DataFrame, slides: pd.D
 
 
 def configuration(design: FileDesign, folder: Path) -> dict[str, Any]:
-    """Return what a run of a designed phantom that lies in `folder` is configured by; paths are as `folder` is given."""
+    """Return the configuration of a run on a designed phantom in `folder`; paths are relative if `folder` is."""
     plan = design.plan
     config: dict[str, Any] = {
         "results": str(folder / "results"),
@@ -96,7 +96,7 @@ def configuration(design: FileDesign, folder: Path) -> dict[str, Any]:
 
 
 def write_expression(path: Path, counts: pd.DataFrame) -> None:
-    """Write a table as gzipped TSV, atomically and without a time stamp or a file name inside."""
+    """Write a table as gzipped TSV, atomically and without an embedded time stamp or file name."""
     text = counts.to_csv(sep="\t", lineterminator="\n").encode()
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=6) as stream:
@@ -117,7 +117,7 @@ def _sites(design: Design) -> list[tuple[Any, str]]:
 
 
 def _write_sheet(path: Path, table: pd.DataFrame) -> None:
-    """Write a sheet in the form that its suffix says, atomically. A workbook holds the time at which it was made."""
+    """Write a sheet in the format of its suffix, atomically. A workbook contains its creation time."""
     if path.suffix == ".tsv":
         write_tsv(path, table)
         return

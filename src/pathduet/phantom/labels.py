@@ -1,4 +1,4 @@
-"""Labels and covariates of a designed phantom: each follows latent programmes as the design says."""
+"""Labels and covariates of a designed phantom: each follows latent programmes as designed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tasks_in(plan: Mapping[str, Any]) -> dict[str, Task]:
 
 
 def without_truth(entry: Any) -> Any:
-    """Return an entry of the design as the configuration has it."""
+    """Return an entry of the design in the form of the configuration."""
     return (
         {key: value for key, value in entry.items() if key != "truth"}
         if isinstance(entry, Mapping)
@@ -35,18 +35,18 @@ def without_truth(entry: Any) -> Any:
 
 
 def sheet_columns(plan: Mapping[str, Any]) -> list[str]:
-    """Return the columns of the patients' sheet that a design makes, covariates first."""
+    """Return a design's columns of the patients' sheet, covariates first."""
     drawn = [name for name, entry in plan.get("covariates", {}).items() if _truth(entry)]
     return [*drawn, *(column for task in tasks_in(plan).values() for column in task.columns)]
 
 
 def truth_columns(plan: Mapping[str, Any]) -> list[str]:
-    """Return the columns of the truth: programmes, and what each label was read off."""
+    """Return the columns of the truth: programmes, and the score behind each label."""
     return [*(f"z_{name}" for name in plan["subspaces"]), *(f"score_{name}" for name in plan["tasks"])]
 
 
 def label_problems(plan: Mapping[str, Any]) -> Problems:
-    """Return what is wrong with a design's tasks and covariates beyond its schema."""
+    """Return problems of a design's tasks and covariates beyond its schema."""
     problems = Problems()
     known = [*plan["subspaces"], *_numeric(plan)]
     for name, task in tasks_in(plan).items():
@@ -96,11 +96,10 @@ def draw_labels(plan: Mapping[str, Any], n: int, cohort: str, *, seed: int, pref
     """Draw `n` patients of one cohort.
 
     Programmes are independent and standard normal over patients (stratified, as in
-    :func:`pathduet.phantom.latents.simulate_patients`). A label is read off the weighted sum of programmes and covariates that
-    its task follows, noise added: classes are cut off it by rank (unordered ones are given out so that the sum of
-    everybody's score for the own class is highest), so that their counts are fixed by `n`; numbers are scaled to the task's mean and
-    SD; survival is Weibull with that sum as log hazard, see :func:`pathduet.phantom.latents.draw_survival`. Each
-    has random numbers of its own.
+    :func:`pathduet.phantom.latents.simulate_patients`). A label derives from the weighted sum of the programmes and covariates
+    of its task, plus noise. Classes are assigned by its rank (unordered classes maximise the sum of all patients' scores for
+    their own class), so `n` alone fixes their counts. Numbers are scaled to the task's mean and SD. Survival is Weibull with
+    that sum as log hazard, see :func:`pathduet.phantom.latents.draw_survival`. Each label has its own random numbers.
 
     Parameters
     ----------
@@ -109,16 +108,16 @@ def draw_labels(plan: Mapping[str, Any], n: int, cohort: str, *, seed: int, pref
     n : int
         Number of patients.
     cohort : str
-        Name in the column `cohort`; also names the random numbers.
+        Value of the column `cohort`; also identifies the random numbers.
     seed : int
-        Cohorts of the same name, seed and size are equal.
+        Cohorts with the same name, seed and size are equal.
     prefix : str
         Start of the patient ids.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by `patient_id`: `cohort`, :func:`sheet_columns` and :func:`truth_columns`, `score_<task>` without its noise
+        Indexed by `patient_id`: `cohort`, :func:`sheet_columns` and :func:`truth_columns`; `score_<task>` is without noise
         (NaN for unordered classes).
     """
     import pandas as pd
@@ -151,7 +150,7 @@ def _label(
     n: int,
     rng: np.random.Generator,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return a task's columns of the sheet, and what they were read off."""
+    """Return a task's columns of the sheet, and the score behind them."""
     follows, noise = truth["follows"], truth.get("noise", 0.5)
     missing = slice(0, round(truth.get("missing", 0.0) * n))
     if _by_class(task):
@@ -193,14 +192,14 @@ def _sum(weights: Mapping[str, float], factors: Mapping[str, np.ndarray], n: int
 
 
 def _counts(task: Task, truth: Mapping[str, Any], n: int) -> np.ndarray:
-    """Return how many patients each class has: its share, rounded so that they add up to `n`."""
+    """Return how many patients each class has: its share, rounded so that the counts add up to `n`."""
     shares = np.array(truth.get("shares") or [1.0] * len(task.classes))
     bounds = np.round(np.cumsum(shares) / shares.sum() * n).astype(int)
     return np.diff(bounds, prepend=0)
 
 
 def _assigned(scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return each patient's class, as many of each as `counts` says, so that the sum of their scores is highest."""
+    """Return each patient's class, with the given class `counts`, so that the sum of the scores is highest."""
     from scipy.optimize import linear_sum_assignment
 
     places = np.repeat(np.arange(len(counts)), counts)

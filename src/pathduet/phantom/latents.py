@@ -1,6 +1,6 @@
 """Patients of the phantom: two latent programmes, and the diagnosis, grade and survival that follow from them.
 
-No pixels and no genes here: the same patients can be given slides, counts or plain feature vectors.
+This module has no pixels and no genes: the same patients can get slides, counts or plain feature vectors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Effects:
-    """How strongly the programmes act (per SD), and how much noise hides them.
+    """The strength of the programmes' effects (per SD), and the noise that hides them.
 
     Attributes
     ----------
@@ -31,13 +31,13 @@ class Effects:
     median_days : float
         Median survival of a patient at the mean of everything.
     class_noise : float
-        SD of what is added to each programme before the diagnosis is read off.
+        SD of the noise added to each programme before the diagnosis is derived.
     grade_noise : float
-        SD of what is added to the programmes' sum before grade 2 and 3 are told apart.
+        SD of the noise added to the programmes' sum before grades 2 and 3 are separated.
     censored : float
         Share of follow-up that ends without a death.
     correlation : float
-        Of the programmes over patients.
+        Correlation of the programmes over patients.
     interaction : float
         Log hazard per product of both programmes.
     """
@@ -60,8 +60,8 @@ def simulate_patients(
     """Draw `n` patients of one cohort.
 
     The tumour programme and the microenvironment (TME) programme are independent and standard normal
-    (stratified: one draw a quantile bin, so that a small cohort covers the range). Both plus noise are cut
-    by rank into four cells, one a diagnosis: glioblastoma (high, high), astrocytoma grade 4 (high
+    (stratified: one draw per quantile bin, so that a small cohort covers the range). Both plus noise are cut
+    by rank into four cells, one per diagnosis: glioblastoma (high, high), astrocytoma grade 4 (high
     tumour, low TME), oligodendroglioma (low, high), low-grade astrocytoma (low, low). Counts of
     classes and grades are therefore fixed by `n` alone. Survival is Weibull with proportional hazards on
     both programmes and, weakly, on age; follow-up is exponential and scaled so that 40 % are censored.
@@ -69,9 +69,9 @@ def simulate_patients(
     Parameters
     ----------
     n : int
-        Number of patients, >= 4; from 12 on every diagnosis and grade has at least three of them.
+        Number of patients, >= 4; from 12 on, every diagnosis and grade has at least three.
     cohort : str
-        Name in the `cohort` column; also names its random numbers.
+        Value of the `cohort` column; also identifies its random numbers.
     seed : int
         Cohorts with the same name, seed and size are equal.
     prefix : str

@@ -1,9 +1,9 @@
-"""Where on a phantom slide there is tissue, and which region of the tumour each spot belongs to.
+"""Where a phantom slide has tissue, and which region of the tumour each spot belongs to.
 
-The map has 8 um pixels. How much of each region there is follows from the patient's programmes, by what each of them shows
-in (:data:`CHANNELS`): cells shift tissue from infiltrating to cellular tumour; necrosis, vessels and (downwards) the leading edge
-set their own regions. Regions lie as in a glioma: leading edge outside, then infiltrating, then cellular tumour with necrosis and
-vessels in it.
+The map has 8 um pixels. The patient's programmes determine the region shares, each through its channel (:data:`CHANNELS`):
+cells shift tissue from infiltrating to cellular tumour; necrosis, vessels and (inversely) the leading edge set their own
+regions. Regions lie as in a glioma: the leading edge outside, then infiltrating, then cellular tumour, which contains
+necrosis and vessels.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ MAP_MPP = 8.0
 
 GLASS, LEADING_EDGE, INFILTRATING, CELLULAR, PSEUDOPALISADING, MICROVASCULAR, NECROSIS = range(7)
 
-#: What a programme can show in.
+#: Channels in which a programme can show.
 CHANNELS = ("cells", "necrosis", "vessels", "edge")
-#: Index in the region map -> (name, channel that it belongs to, RGB in the preview palette).
+#: Index in the region map -> (name, its channel, RGB in the preview palette).
 REGIONS: dict[int, tuple[str, str, tuple[int, int, int]]] = {
     GLASS: ("glass", "", (255, 255, 255)),
     LEADING_EDGE: ("leading_edge", "edge", (33, 143, 166)),
@@ -52,9 +52,9 @@ class Layout:
     Attributes
     ----------
     labels : (H, W) uint8
-        Keys of :data:`REGIONS`, one pixel 8 um.
+        Keys of :data:`REGIONS`, one per 8 um pixel.
     edge_um : (H, W) float32
-        Distance to the tissue's outline, holes and tears included: positive inside, micrometres.
+        Distance to the tissue's outline, including holes and tears: positive inside, micrometres.
     necrosis_um : (H, W) float32
         Distance to the nearest necrosis (large where there is none), micrometres.
     """
@@ -70,7 +70,7 @@ def extents(shown: Mapping[str, float], rng: np.random.Generator, noise: float =
     Parameters
     ----------
     shown : mapping of str to float
-        By channel, the programme as this slide shows it (standardised; higher = more malignant).
+        The programme of each channel as this slide shows it (standardised; higher = more malignant).
     rng : numpy.random.Generator
         Source of the slide's own deviation.
     noise : float
@@ -86,7 +86,7 @@ def extents(shown: Mapping[str, float], rng: np.random.Generator, noise: float =
 
 
 def lay_out(height: int, width: int, extent: Extents, rng: np.random.Generator) -> Layout:
-    """Draw the tissue's outline and place the regions with the given shares.
+    """Draw the tissue's outline and place the regions by the given shares.
 
     Parameters
     ----------

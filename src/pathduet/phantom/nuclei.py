@@ -1,4 +1,4 @@
-"""Nuclei as small pre-rendered stamps, and the stamping of them onto the concentration maps."""
+"""Nuclei as small pre-rendered stamps, and code to stamp them onto the concentration maps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Stamp:
     haematoxylin : ndarray
         Concentration; the darker of stamp and background is kept.
     keep : ndarray
-        Factor on the eosin beneath (below 1 in the nucleus and in a halo).
+        Factor on the underlying eosin (below 1 in the nucleus and in a halo).
     eosin : ndarray
         Eosin added, the cell's cytoplasm.
     """
@@ -52,7 +52,7 @@ class Cell:
     cytoplasm_um, cytoplasm, cytoplasm_h : float
         Width of the cell body beyond the nucleus, its eosin, and its haematoxylin relative to 1.
     eccentric_um : float
-        How far the nucleus sits from the middle of the cell body.
+        Offset of the nucleus from the centre of the cell body.
     corners : float
         Amplitude of three corners of the cell body relative to its radius.
     """
@@ -76,7 +76,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Morphology:
-    """What nuclei look like on one slide.
+    """Appearance of the nuclei of one slide.
 
     Attributes
     ----------
@@ -102,9 +102,9 @@ class Bank:
     Parameters
     ----------
     morphology : Morphology
-        Of the slide's tumour cells.
+        Morphology of the slide's tumour cells.
     mpp : float
-        Micrometres a pixel.
+        Micrometres per pixel.
     rng : numpy.random.Generator
         Draws shapes and chromatin.
     """
@@ -236,7 +236,7 @@ class Bank:
         ))  # fmt: skip
 
     def _render(self, cell: Cell) -> Stamp:
-        """Draw a cell, off the pixel grid by a fraction of a pixel, as real nuclei are."""
+        """Draw a cell at a sub-pixel offset, like real nuclei."""
         rng, mpp = self.rng, self.mpp
         half, flat = 0.5 * cell.diameter_um, np.sqrt(cell.ratio)
         a, b = half / flat, half * flat
@@ -286,14 +286,14 @@ class Bank:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A slide's stain maps while it is drawn, and the cells to draw with.
+    """The stain maps of a slide in progress, and the cells to draw with.
 
     Attributes
     ----------
     haematoxylin, eosin : (H, W) float32
         Concentrations.
     bank : Bank
-        The slide's cells; its pixel size and random numbers are the slide's.
+        The slide's cells; it also has the slide's pixel size and random numbers.
     """
 
     haematoxylin: np.ndarray
@@ -301,7 +301,7 @@ class Canvas:
     bank: Bank
 
     def stamp(self, cell: Stamp, y_um: float, x_um: float) -> None:
-        """Put a cell's middle at a place, in place; a cell over the border is left out."""
+        """Draw a cell centred at a position, in place; a cell that crosses the border is skipped."""
         k = cell.haematoxylin.shape[0]
         y, x = round(y_um / self.bank.mpp) - k // 2, round(x_um / self.bank.mpp) - k // 2
         if y < 0 or x < 0 or y + k > self.haematoxylin.shape[0] or x + k > self.haematoxylin.shape[1]:
@@ -321,16 +321,16 @@ def _turned(a: np.ndarray, turn: int) -> np.ndarray:
 def scatter(
     height_um: float, width_um: float, spacing_um: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (y, x) in micrometres of a turned hexagonal lattice, jittered: points that keep a distance.
+    """Return (y, x) in micrometres of a rotated, jittered hexagonal lattice: points that keep a distance.
 
     Parameters
     ----------
     height_um, width_um : float
         The area to cover.
     spacing_um : float
-        Distance of lattice neighbours; the density is 2 / (sqrt(3) spacing^2).
+        Distance between lattice neighbours; the density is 2 / (sqrt(3) spacing^2).
     rng : numpy.random.Generator
-        Draws the turn and the jitter (SD 0.24 spacings).
+        Draws the rotation and the jitter (SD 0.24 spacings).
     """
     reach = 0.5 * np.hypot(height_um, width_um) + 2 * spacing_um
     rows = np.arange(-reach, reach, spacing_um * np.sqrt(3) / 2)

@@ -1,4 +1,4 @@
-"""Random generators addressed by name, so that a slide's pixels depend on its id and not on who renders it."""
+"""Random generators addressed by name, so a slide's pixels depend on its id, not on the worker."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def write_svs(path: str | os.PathLike[str], rgb: np.ndarray, mpp: float) -> None
     rgb : (H, W, 3) uint8
         Level 0.
     mpp : float
-        Its micrometres a pixel; the magnification written beside it is 10 / mpp.
+        Micrometres per pixel of level 0; the magnification in the file is 10 / mpp.
     """
     import tifffile
     from PIL import Image

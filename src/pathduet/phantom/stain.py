@@ -37,7 +37,7 @@ class Stain:
 
 
 def draw_stain(laboratory: str, rng: np.random.Generator) -> Stain:
-    """Draw a slide's stain around its laboratory's: a few degrees and about ten percent off."""
+    """Draw a slide's stain near its laboratory's: a few degrees and about ten percent off."""
     haematoxylin, eosin, strength = STAINERS[laboratory]
     matrix = np.array([haematoxylin, eosin]) + rng.normal(0.0, 0.018, (2, 3))
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
@@ -62,7 +62,7 @@ def to_rgb(
     noise : Textures
         Its `sensor` texture is used.
     rng : numpy.random.Generator
-        Draws where in the noise texture each channel starts.
+        Draws the offset of each channel in the noise texture.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Seamless noise textures from which the tissue's background is composed."""
+"""Seamless noise textures that make up the tissue's background."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from pathduet.phantom.random_numbers import generator
 
 #: Side of the squares in which a slide is rendered, pixels; textures are extended by it so that any
-#: square can be cut out as a view.
+#: square can be taken as a view.
 BLOCK = 256
 
 
@@ -60,9 +60,9 @@ class Textures:
 
 @lru_cache(maxsize=2)
 def textures(seed: int, mpp: float) -> Textures:
-    """Return the textures of a cohort at `mpp` micrometres a pixel (made once a process)."""
+    """Return the textures of a cohort at `mpp` micrometres per pixel (built once per process)."""
     rng = generator(seed, "textures", f"{mpp:.4f}")
-    # Different periods, so that their combination does not repeat visibly; whole micrometres.
+    # Different periods, in whole micrometres, so that their combination does not repeat visibly.
     fibres = [_fibre(440, mpp, np.pi * k / 4, rng) for k in range(4)]
     return Textures(
         grain=_octaves(300, mpp, (0.35, 0.9, 2.0), (0.7, 0.8, 0.35), rng),
@@ -112,7 +112,7 @@ def _octaves(
 
 
 def _fibre(side_um: float, mpp: float, angle: float, rng: np.random.Generator) -> Texture:
-    """Noise that is long along `angle` and a micrometre across, with some waviness from a blend of spreads."""
+    """Noise that is elongated along `angle` and a micrometre across; slightly wavy from a blend of spreads."""
     n = round(side_um / mpp)
     ky, kx = _frequencies(n, mpp)
     transfer = np.zeros((n, n // 2 + 1))

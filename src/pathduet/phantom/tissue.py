@@ -28,14 +28,14 @@ _PER_MM2 = 1e6 * 2 / (np.sqrt(3) * _SPACING_UM**2)
 
 @dataclass(frozen=True)
 class Histology:
-    """What one slide's tissue looks like beyond its layout.
+    """The look of one slide's tissue beyond its layout.
 
     Attributes
     ----------
     morphology : Morphology
-        Of the tumour nuclei.
+        Morphology of the tumour nuclei.
     cellularity : float
-        Factor on the number of tumour nuclei a square millimetre.
+        Factor on the number of tumour nuclei per square millimetre.
     mitoses : float
         Share of tumour nuclei in mitosis.
     gemistocytes : float
@@ -51,7 +51,7 @@ class Histology:
     microcysts: float
 
 
-#: Cells a square millimetre by region, before the slide's cellularity: (tumour, glia, neurons, lymphocytes).
+#: Cells per square millimetre by region, before the slide's cellularity: tumour, glia, neurons, lymphocytes.
 _DENSITY: dict[int, tuple[float, float, float, float]] = {
     GLASS: (0.0, 0.0, 0.0, 0.0),
     LEADING_EDGE: (90.0, 680.0, 70.0, 8.0),
@@ -62,10 +62,10 @@ _DENSITY: dict[int, tuple[float, float, float, float]] = {
     NECROSIS: (0.0, 0.0, 0.0, 30.0),
 }
 
-#: Tumour nuclei a square millimetre by region, before the slide's cellularity.
+#: Tumour nuclei per square millimetre by region, before the slide's cellularity.
 TUMOR_NUCLEI = {region: cells[0] for region, cells in _DENSITY.items()}
 
-#: Background by region: eosin, haematoxylin, amplitude of fibres, level of the sponge above which it is a hole.
+#: Background by region: eosin, haematoxylin, amplitude of fibres, level of the sponge above which holes begin.
 _BACKGROUND: dict[int, tuple[float, float, float, float]] = {
     GLASS: (0.45, 0.06, 0.20, 1.9),
     LEADING_EDGE: (0.60, 0.045, 0.08, 1.35),
@@ -89,7 +89,7 @@ def render(
     histology : Histology
         The slide's cells.
     mpp : float
-        Micrometres a pixel; 8 / mpp must be a whole number.
+        Micrometres per pixel; 8 / mpp must be an integer.
     noise : Textures
         Textures at `mpp`.
     rng : numpy.random.Generator
@@ -202,7 +202,7 @@ def _background_block(
 
 
 def _vessels(canvas: Canvas, layout: Layout, histology: Histology) -> np.ndarray:
-    """Draw the vessels; return the part of a 4 um map that they take up, where no other cell may lie."""
+    """Draw the vessels; return their part of a 4 um map, where no other cell may lie."""
     labels, rng = layout.labels, canvas.bank.rng
     taken = np.zeros((2 * labels.shape[0], 2 * labels.shape[1]), dtype=bool)
     mm2 = MAP_MPP**2 * 1e-6
@@ -234,7 +234,7 @@ def _vessels(canvas: Canvas, layout: Layout, histology: Histology) -> np.ndarray
         size = rng.uniform(9.0, 22.0)
         if claim(y, x, size):
             vessels.cross_section(canvas, y, x, size, rng.uniform(2.5, 5.5))
-    # Delicate branching capillaries go with the round-cell picture.
+    # Delicate branching capillaries accompany round cells.
     thin = 10.0 + 45.0 * histology.morphology.roundness
     for y, x in places(solid, thin, 60.0):
         vessels.along(canvas, y, x, rng.uniform(40.0, 110.0), rng.uniform(1.6, 2.8))

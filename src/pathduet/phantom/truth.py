@@ -1,4 +1,4 @@
-"""The known truth of a phantom cohort, written beside the data that a pipeline sees."""
+"""The known truth of a phantom cohort, written beside the input data of a pipeline."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write_region_map(path: Path, labels: np.ndarray) -> None:
 
 
 def write_truth(folder: Path, patients: pd.DataFrame, genes: Genes, channels: Mapping[str, str]) -> None:
-    """Write what is true of patients and genes, and what the region maps' values mean, into `folder`.
+    """Write the truth about patients and genes, and the legend of the region maps, into `folder`.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def write_truth(folder: Path, patients: pd.DataFrame, genes: Genes, channels: Ma
     genes : Genes
         Loadings.
     channels : mapping of str to str
-        The subspace that a channel of the slides shows.
+        The subspace that each channel of the slides shows.
     """
     write_tsv(folder / "patients.tsv", patients, index=True)
     write_tsv(folder / "genes.tsv", genes.table())
@@ -73,7 +73,7 @@ def write_truth(folder: Path, patients: pd.DataFrame, genes: Genes, channels: Ma
 
 
 def write_slide_truth(folder: Path, records: list[dict[str, Any]]) -> None:
-    """Write what is true of the slides, from the records that :func:`pathduet.phantom.cohort.render_slide` returned."""
+    """Write the truth about the slides, from the records of :func:`pathduet.phantom.cohort.render_slide`."""
     import pandas as pd
 
     rows = []

@@ -1,4 +1,4 @@
-"""Blood vessels: cross-sections with a wall, a lumen and endothelial nuclei, glomeruloid tufts, and vessels cut along."""
+"""Blood vessels: cross-sections with a wall, a lumen and endothelial nuclei, glomeruloid tufts, longitudinal sections."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathduet.phantom.nuclei import Canvas
 
 
 def cross_section(canvas: Canvas, y_um: float, x_um: float, radius_um: float, wall_um: float) -> None:
-    """Draw a vessel cut across, in place.
+    """Draw a vessel in cross-section, in place.
 
     Parameters
     ----------
     canvas : Canvas
-        What is drawn on.
+        Canvas to draw on.
     y_um, x_um : float
-        Its middle.
+        Centre of the vessel.
     radius_um, wall_um : float
-        Outer radius, and thickness of the wall; the nuclei lie in the wall in one row for every 5.5 um.
+        Outer radius, and thickness of the wall; the wall has one row of nuclei per 5.5 um.
     """
     mpp, rng = canvas.bank.mpp, canvas.bank.rng
     reach = int(np.ceil(1.6 * radius_um / mpp)) + 3
@@ -86,7 +86,7 @@ def tuft(canvas: Canvas, y_um: float, x_um: float, size_um: float) -> None:
 
 
 def along(canvas: Canvas, y_um: float, x_um: float, length_um: float, radius_um: float) -> None:
-    """Draw a vessel cut along, in place: a curved eosinophilic band with nuclei in line."""
+    """Draw a vessel in longitudinal section, in place: a curved eosinophilic band with nuclei in line."""
     mpp, rng = canvas.bank.mpp, canvas.bank.rng
     angle, bend = rng.uniform(0, 2 * np.pi), rng.uniform(-0.25, 0.25) * length_um
     s = np.linspace(-0.5, 0.5, max(12, int(length_um / 4)))
@@ -144,6 +144,6 @@ def _grain(canvas: Canvas, rows: int, columns: int) -> np.ndarray:
 
 
 def _polar(d: float, t: float, angle: float, ratio: float) -> tuple[float, float]:
-    """Return (x, y) of a point of the flattened, turned circle on which a wall lies."""
+    """Return (x, y) of a point on the flattened, rotated circle of a wall."""
     u, v = d * np.cos(t), d * np.sin(t) * ratio
     return u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)

@@ -1,4 +1,4 @@
-"""Slides dealt to jobs. What the last run did keeps its batch, so that a setting of how slides are dealt does nothing again."""
+"""Slides grouped into batches, one per job. Slides of the last run keep their batch, so a new batch size reruns nothing."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 
 from pathduet.cohort.sheets import SlideRow
 
-#: Reasons of the ledger that a higher limit may undo.
+#: Reasons in the ledger that a higher limit may resolve.
 LIMITS = ("time_limit", "memory_limit")
 
 
 def deal(
     slides: Sequence[SlideRow], size: int, kept: Mapping[str, Sequence[str]]
 ) -> dict[str, list[SlideRow]]:
-    """Return batches of at most `size` slides by name ("0000", "0001", ...), encoded slides and those with foreign features apart.
+    """Return batches of at most `size` slides by name ("0000", "0001", ...); encoded slides and foreign features are kept apart.
 
     Parameters
     ----------
     kept : mapping
-        Batch name to ids of slides that stay together, however many; of those that the sheet still has.
+        Batch name to ids of slides that stay together, however many; ids not in the sheet are ignored.
     """
     batches: dict[str, list[SlideRow]] = {}
     for foreign in (False, True):
@@ -37,7 +37,7 @@ def deal(
 
 
 def lost_to_limits(manifest: Path) -> set[str]:
-    """Return the stages at which a batch lost slides to a limit, as its last manifest says."""
+    """Return the stages at which a batch lost slides to a limit, according to its last manifest."""
     try:
         with manifest.open(encoding="utf-8", newline="") as handle:
             rows = list(csv.DictReader(handle, delimiter="\t"))

@@ -1,4 +1,4 @@
-"""What a configuration's schema cannot say: keys that must fit each other, names of models, files that must exist."""
+"""Checks beyond a configuration's schema: keys that must fit each other, names of models, files that must exist."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from pathduet.slides.encoders import registry as encoders
 from pathduet.slides.settings import fitted
 from pathduet.variations import VARIATION_TABLES, PlannedModel
 
-#: Keys that a kind of task needs, and those that it may have beside the common ones.
+#: Keys that a kind of task needs, and its optional keys besides the common ones.
 _KEYS_OF: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "classification": (("column",), ("derive", "classes", "class_titles", "ordered", "positive")),
     "survival": (("time", "event"), ("unit", "bins")),
     "regression": (("column",), ()),
 }
-#: Sections of ``training``, one a kind of network.
+#: Sections of ``training``, one per kind of network.
 ROLES = ("teacher", "student", "distilled", "baseline")
 
 
 def check(config: Mapping[str, Any], *, paths: bool = True) -> None:
-    """Raise with every contradiction of a complete configuration and every name and file that does not exist.
+    """Raise InputError with every contradiction in a complete configuration, unknown name and missing file.
 
     Parameters
     ----------
     config : mapping
         As :func:`pathduet.core.config.resolve` returns it.
     paths : bool
-        Also require that the files it names exist.
+        Also require that the named files exist.
 
     Raises
     ------
     InputError
-        If there is any.
+        If there is any problem.
     """
     Problems([*_cross_problems(config), *(_path_problems(config) if paths else ())]).check()
 
@@ -96,7 +96,7 @@ def _cross_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _tile_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield encoders that are unknown, and tiles that contradict each other or the model."""
+    """Yield unknown encoders, and tile settings that contradict each other or the model."""
     encoder, slides = config["encoder"], fitted(config)["slides"]
     if not encoders.known(encoder["name"]):
         others = [*encoders.REGISTRY, *encoders.OWN_FILES, encoders.CONTROL]
@@ -123,7 +123,7 @@ def _tile_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _task_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with tasks: none at all, keys that their kind needs or does not know, names that others have."""
+    """Yield problems of tasks: none configured, keys missing or unknown for their kind, names already in use."""
     if not config["sheets"]["slides"] and not config["sheets"]["patients"]:
         yield Problem("sheets", "neither slides nor patients", "name at least one of the two sheets")
     tasks = tasks_of(config)
@@ -174,7 +174,7 @@ def _task_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _number_problems(config: Mapping[str, Any], tasks: Mapping[str, Task]) -> Iterator[Problem]:
-    """Yield numbers by task that speak of no task, or leave one without a number."""
+    """Yield per-task numbers that name no task, or that leave a task without a number."""
     training = config["training"]
     sections = {"training": training, **{f"training.{role}": training[role] for role in ROLES}}
     for section, settings in sections.items():
@@ -202,7 +202,7 @@ def _subspace_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
             where, advice = f"comparison.settings.{model}.genes", f"use one of {', '.join(forms)}"
             yield Problem(where, f"{changes['genes']!r} is not a subspace", advice)
     structures = config["explanations"]["regions"]["structures"]
-    # a preset's are an offer for its own subspaces
+    # structures of a preset are defaults for its own subspaces
     offered = preset(config["preset"]) if config["preset"] else {}
     offered = offered.get("explanations", {}).get("regions", {}).get("structures", {})
     for name in sorted(set(structures) - set(names_there) - set(offered)):
@@ -217,7 +217,7 @@ def _subspace_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _name_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield names of models, and of sets of covariates, that there are not."""
+    """Yield names of models, and of sets of covariates, that do not exist."""
     compared, gain = config["comparison"], config["evaluation"]["gain_over"]
     for key, given, known in (
         ("comparison.models", compared["models"], names("baseline", "released", "components")),
@@ -231,7 +231,7 @@ def _name_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def named_model_problems(config: Mapping[str, Any], planned: Mapping[str, PlannedModel]) -> list[Problem]:
-    """Return names of models to explain and to release that are no model of the run."""
+    """Return names of models to explain or release that are not models of the run."""
     known = [*catalogue_of(config), *planned]
     given = {
         "explanations.models": config["explanations"]["models"],
@@ -285,7 +285,7 @@ def _path_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _source_problems(own_models: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what no training could import: told before a run rather than as a hole in its tables. Nothing is executed."""
+    """Yield own models that training could not import, so that a run fails early. Nothing is executed."""
     for name, own in own_models.items():
         try:
             ast.parse(Path(own["file"]).read_bytes(), filename=own["file"])
@@ -293,5 +293,5 @@ def _source_problems(own_models: Mapping[str, Any]) -> Iterator[Problem]:
             line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
             found = f"{own['file']}{line}: {getattr(error, 'msg', error)}"
             yield Problem(f"comparison.own_models.{name}.file", found, "correct the Python file")
-        except OSError:  # said above
+        except OSError:  # reported above
             continue

@@ -1,6 +1,6 @@
-"""What a run prints: Snakemake's messages without its job blocks, and one line for each job that fails.
+"""What a run prints: Snakemake's messages without its job blocks, and one line per failed job.
 
-A Snakemake logger plugin. The blocks are in Snakemake's own log, ``.snakemake/log``; ``--verbose`` and ``--dry-run`` print them.
+A Snakemake logger plugin. Snakemake's own log, ``.snakemake/log``, has the blocks; ``--verbose`` and ``--dry-run`` print them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class RunConsole(LogHandlerBase):
     screen : rich.console.Console
     """
 
-    #: That of this process; None where Snakemake runs with another logger.
+    #: The console of this process; None where Snakemake runs with another logger.
     active: ClassVar[RunConsole | None] = None
 
     writes_to_stream = True
@@ -50,30 +50,30 @@ class RunConsole(LogHandlerBase):
         RunConsole.active = self
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a message of Snakemake's."""
+        """Print a message from Snakemake."""
         try:
             text = self.format(record) if self.complete else self._brief(record)
             if text and text != "None":
                 self.screen.print(Text(text, style=_STYLES.get(record.levelno, "")), soft_wrap=True)
-        except Exception:  # as logging asks of a handler
+        except Exception:  # the contract of logging handlers
             self.handleError(record)
 
     def _brief(self, record: logging.LogRecord) -> str:
         event = getattr(record, "event", None)
         if not self._jobs_run and event in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR):
-            return self.format(record)  # of another workflow, whose failures nobody else tells
+            return self.format(record)  # from another workflow; nothing else reports its failures
         if event == LogEvent.JOB_ERROR:
             return FailedJob.of_record(vars(record)).line()
         if event == LogEvent.GROUP_ERROR:
             return "\n".join(FailedJob.of_record(job).line() for job in vars(record)["job_error_info"])
         if event not in (None, LogEvent.ERROR) or (self._jobs_run and record.levelno < logging.WARNING):
             return ""
-        if getattr(record, "exception", "") == "RuleException":  # the job's own line says it
+        if getattr(record, "exception", "") == "RuleException":  # the job's own line reports it
             return ""
         return self.format(record)
 
     def start_jobs(self, log: Path) -> None:
-        """Leave the console to this process: what jobs print goes to `log` until :meth:`end_jobs`."""
+        """Reserve the console for this process: jobs print to `log` until :meth:`end_jobs`."""
         if self.complete:
             return
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ class RunConsole(LogHandlerBase):
         self._jobs_run = True
 
     def end_jobs(self) -> None:
-        """Give the console back."""
+        """Let jobs print to the console again."""
         if self._jobs_run:
             sys.stderr.flush()
             os.dup2(self.screen.file.fileno(), 2)

@@ -1,4 +1,4 @@
-"""A run as one archive that others can read: a Workflow Run RO-Crate with its results.
+"""A run as one archive for others: a Workflow Run RO-Crate with its results.
 
 https://w3id.org/ro/wfrun/workflow/0.5 : ``ro-crate-metadata.json`` describes the workflow (its files are in the archive),
 the configuration, the inputs (by checksum; raw data are never copied), the software and every result in the archive.
@@ -26,7 +26,7 @@ from pathduet.results import DESCRIPTION, HISTORY, PREDICTIONS, Results
 if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate
 
-#: What the archive conforms to, with the titles of the profiles.
+#: Profiles that the archive conforms to, with their titles.
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
     "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
@@ -41,7 +41,7 @@ Of absolute paths the file name is left.
 _TOPS = (
     "home", "Users", "Volumes", "mnt", "media", "data", "scratch", "gpfs", "lustre", "nfs", "work", "projects", "srv",
 )  # fmt: skip
-#: Files of the checkout that are the workflow.
+#: Files of the checkout that make up the workflow.
 WORKFLOW = ("Snakefile", "rules/*.smk", "workflow_scripts/*.py", "envs/*.yaml")
 _FORMATS = {
     ".html": "text/html", ".json": "application/json", ".tsv": "text/tab-separated-values", ".md": "text/markdown",
@@ -50,7 +50,7 @@ _FORMATS = {
 
 
 def write_crate(results: Results, checkout: Path, ended: datetime) -> None:
-    """Write the archive of a finished run: the same results give the same bytes.
+    """Write the archive of a finished run; the same results give the same bytes.
 
     Parameters
     ----------
@@ -84,10 +84,10 @@ def archived(results: Results) -> list[Path]:
 
 
 def path_hider(record: Mapping[str, Any], results: Results) -> Callable[[str], str]:
-    """Return a function that leaves of the absolute paths in a text the file name.
+    """Return a function that reduces absolute paths in a text to their file names.
 
-    An archive travels; where somebody keeps patients' files is nobody else's business. Known are the paths of the
-    configuration; others are recognised by a folder that is, here or commonly, directly under the file system's root.
+    An archive is shared, and paths to patients' files are private. The configuration's paths are known; others are
+    recognised by a top-level folder that exists here or is common.
     """
     paths = {*_absolute(record["config"]), *_absolute(list(record["inputs"]))}
     known = {
@@ -98,7 +98,7 @@ def path_hider(record: Mapping[str, Any], results: Results) -> Callable[[str], s
     pattern = re.compile(rf"(?<![\w.:/<+=-])/(?:{tops})(?:/(?:[\w.@%+-]|\\u[0-9a-f]{{4}})+)+")
 
     def shown(found: re.Match[str]) -> str:
-        # of /home/somebody nothing is left
+        # /home/somebody is removed entirely
         return shown_path(found[0], results.root) if found[0].count("/") > 2 else "..."
 
     def hide(text: str) -> str:
@@ -124,7 +124,7 @@ def _absolute(value: Any) -> list[str]:
 
 
 def _described(record: Mapping[str, Any], results: Results, checkout: Path, ended: datetime) -> ROCrate:
-    """Return the crate: its entities, in an order of their own, and the files' contents."""
+    """Return the crate: its entities, in a fixed order, and the files' contents."""
     try:
         from rocrate.model import ContextEntity, SoftwareApplication
         from rocrate.rocrate import ROCrate

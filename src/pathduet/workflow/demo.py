@@ -1,4 +1,4 @@
-"""The demo, which runs where no cohort is named: `examples/demo.yaml` and a phantom cohort of the default design."""
+"""The demo, used when no cohort is named: `examples/demo.yaml` and a phantom cohort of the default design."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathduet.core.files import sha256_file
 
 @lru_cache
 def folder() -> Path:
-    """Return where the demo's cohort lies."""
+    """Return the folder of the demo's cohort."""
     return Path(resolve({})["sheets"]["slides"]).parent
 
 
 def drawn_table() -> Path:
-    """Return the table about the slides: where it is, they are drawn."""
+    """Return the path of the slide table; it exists once the slides are drawn."""
     return folder() / "truth" / "slides.tsv"
 
 
 def drawn_from() -> str:
-    """Return what the demo's slides are drawn from, design and code, as a hash."""
+    """Return a hash of what determines the demo's slides: design and code."""
     return sha256_file(folder() / "simulation.json")[:12]
 
 
 def as_drawn(slide_id: str, path: Path) -> bool:
-    """Whether a slide is still to be drawn, or as large as when it was."""
+    """Whether a slide is not drawn yet, or still has the size it was drawn with."""
     record = folder() / "truth" / "slides" / f"{slide_id}.json"
     if not path.is_file() or not record.is_file():
         return True
@@ -35,10 +35,10 @@ def as_drawn(slide_id: str, path: Path) -> bool:
 
 
 def prepare(**design: int) -> str:
-    """Write the tables of the demo's cohort unless they are there, and return what a user is told.
+    """Write the tables of the demo's cohort unless they exist, and return the message for the user.
 
-    Its slides are left to a job, see ``rules/phantom.smk``; that they are drawn is forgotten where one is missing. A phantom
-    of another design gives way.
+    A job draws the slides, see ``rules/phantom.smk``; if one is missing, the record that they are drawn is removed. A
+    phantom of another design is replaced.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What earlier runs left in a results folder, looked at before the next one: what they were started with, and whether changes can be told."""
+"""Checks of a results folder before the next run: what earlier runs were started with, and whether changes can be detected."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from pathduet.core.errors import InputError
 from pathduet.results import Results
 
-#: Where Snakemake keeps what each file was made with, under the working directory.
+#: Where Snakemake records what each file was made with, under the working directory.
 RECORDS = Path(".snakemake/metadata")
 
 
 def plan_path(results: Path) -> Path:
-    """Return where a run writes what it is going to make."""
+    """Return the path at which a run writes its plan."""
     return results / ".plan.json"
 
 
 def started_with(results: Path, what: str) -> dict[str, Any]:
-    """Return what the last run was started with: ``batches`` (ids of slides), ``limits``, ``checked`` (what was read), or ``inputs`` (the user's files, by hash)."""
+    """Return an entry of the last run's plan: ``batches`` (slide ids), ``limits``, ``checked`` (what was read) or ``inputs`` (hashes)."""
     try:
         return dict(json.loads(plan_path(results).read_text(encoding="utf-8"))[what])
     except (OSError, ValueError, KeyError):
@@ -29,16 +29,16 @@ def started_with(results: Path, what: str) -> dict[str, Any]:
 
 
 def refuse_unrecorded(results: Results) -> None:
-    """Refuse results of which Snakemake has no record here: no change of settings or inputs could be told.
+    """Refuse results without Snakemake's records: changes of settings or inputs could not be detected.
 
-    The records are in the folder that a run was started from, under the paths that it used; they do not move with the results.
+    The records are in the folder that a run was started from, under the paths it used; they do not move with the results.
 
     Raises
     ------
     InputError
-        With the ways out.
+        Listing the possible remedies.
     """
-    # a killed run may lack the record of one of them
+    # after a killed run, one of them may have no record
     made = [path for path in (results.folds, results.ledger, results.provenance) if path.is_file()]
     if len(made) < 2 or not plan_path(results.root).is_file() or RECORDS.with_suffix(".db").exists():
         return
@@ -54,9 +54,9 @@ def refuse_unrecorded(results: Results) -> None:
 
 
 def set_back_dates(results: Results) -> None:
-    """Give results that are dated ahead of the disk's own clock today's date: Snakemake fails every job that reads them.
+    """Set results dated ahead of the disk's clock to the current time: Snakemake fails every job that reads them.
 
-    Their content is compared with its checksum by whoever reads it. Slides' own artifacts are no job's input.
+    Readers compare their content with its checksum. Slides' own artifacts are not inputs of jobs.
     """
     now = plan_path(results.root).stat().st_mtime_ns  # written when this run was started
     for folder, folders, files in os.walk(results.root):

@@ -1,4 +1,4 @@
-"""What follows from the encoder and from what is read of the slides, filled into a configuration."""
+"""Settings that follow from the encoder and from the magnifications read, filled into a configuration."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathduet.slides.settings import fitted
 
 
 def with_encoder(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checked configuration with its encoder's tiles, the file of weights in place of its folder, and experts to match.
+    """Return a checked configuration with its encoder's tiles, its weights file instead of the folder, and matching experts.
 
-    A model reads no magnification that the slides were not read at.
+    A model reads no magnification at which the slides were not read.
 
     Raises
     ------

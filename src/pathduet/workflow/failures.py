@@ -1,4 +1,4 @@
-"""What failed in a run: the job, its reason, its log, and the command that runs it again."""
+"""What failed in a run: the job, its reason, its log, and the command to rerun it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 from pathduet.core.errors import shown
 
-#: How a job's log begins the message that ended the job.
+#: Prefix in a job's log of the message that ended the job.
 ERROR = "ERROR: "
 _LINES = 6
 
 
 @dataclass(frozen=True)
 class FailedJob:
-    """A job that failed, as Snakemake tells it."""
+    """A failed job, as Snakemake reports it."""
 
     rule: str
     outputs: tuple[str, ...]
@@ -27,11 +27,11 @@ class FailedJob:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> FailedJob:
-        """Return the job of an error that Snakemake logs."""
+        """Return the job of an error record from Snakemake."""
         return cls(record["rule_name"], tuple(record["output"]), tuple(record["log"]))
 
     def reason(self) -> list[str]:
-        """Return the message that ended the job, as its log has it."""
+        """Return the message that ended the job, from its log."""
         if not self.logs:
             return []
         try:
@@ -53,7 +53,7 @@ class FailedJob:
 
 
 def failed_jobs(*snakemake_logs: str | os.PathLike[str]) -> list[FailedJob]:
-    """Read the jobs that failed from a run's own logs; each once, in the order they failed."""
+    """Read the failed jobs from a run's own logs, each once, in the order they failed."""
     text = ""
     for log in snakemake_logs:
         try:
@@ -76,19 +76,19 @@ def same_run_words(
     settings: Sequence[str] = (),
     deployment: Sequence[str] = (),
 ) -> list[str]:
-    """Return the words that a command needs beside its target to be one of the same run.
+    """Return the arguments that a command needs besides its target to belong to the same run.
 
     Parameters
     ----------
     folder : Path
-        Where the run works. If the Snakefile is not its own, the words name all by whole paths and hold from anywhere.
+        Where the run works. If the Snakefile is elsewhere, all paths are absolute and the command works anywhere.
     snakefile : Path
     configfiles : sequence of Path
-        As given to the run, whole paths.
+        As given to the run, absolute paths.
     settings : sequence of str
-        Of ``--config``.
+        Values of ``--config``.
     deployment : sequence of str
-        Of ``--sdm``.
+        Values of ``--sdm``.
     """
     words = []
     elsewhere = snakefile != folder / "Snakefile"
@@ -108,24 +108,24 @@ def same_run_words(
 
 
 def failure_lines(jobs: Iterable[FailedJob], options: Sequence[str] = (), most: int = 5) -> list[str]:
-    """Return for each failed job its reason, its log and the command that runs it again.
+    """Return for each failed job its reason, its log and the command to rerun it.
 
     Parameters
     ----------
     jobs : iterable of FailedJob
     options : sequence of str
-        Words of the command line that this run needs beside the target, e.g. ``["--configfile", "mine.yaml"]``.
+        Arguments that this run needs besides the target, e.g. ``["--configfile", "mine.yaml"]``.
     most : int
-        Jobs that are shown.
+        Largest number of jobs shown.
     """
     jobs = list(jobs)
     lines: list[str] = []
     for job in jobs[:most]:
         lines.append(f"FAILED: {job.rule} ({', '.join(job.outputs[:1])})")
         lines += [f"  {line}" for line in job.reason()]
-        lines += [f"  log: {log}" for log in job.logs]  # a cluster's own log, too
+        lines += [f"  log: {log}" for log in job.logs]  # also a cluster's own log
         if job.outputs:
-            # the target first: --configfile takes every word that follows
+            # the target comes first: --configfile takes every argument that follows
             words = ["snakemake", "--cores", "1", job.outputs[0], *options]
             lines.append(f"  run it alone again: {shlex.join(words)}")
     if len(jobs) > most:

@@ -1,4 +1,4 @@
-"""Features that other tools made, found for the slides of a sheet; what follows from them is filled into a configuration."""
+"""Features from other tools: finds them for the slides of a sheet, and fills what follows from them into a configuration."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pathduet.features.layout import files_in, magnifications_in
 def with_features(
     config: Mapping[str, Any], given: Mapping[str, Any], slides: Sequence[SlideRow]
 ) -> tuple[dict[str, Any], list[SlideRow]]:
-    """Return a configuration that reads the magnifications that there are, and slides whose features have theirs.
+    """Return a configuration that reads the available magnifications, and slides with theirs.
 
-    Only one file is opened here: the first. Whether the others are like it is for those to say who read them.
+    Only the first file is opened here. The jobs that read the others check that they match it.
 
     Parameters
     ----------
     config : mapping
         Complete and checked.
     given : mapping
-        As the user wrote it: what stands there must not contradict the features.
+        As the user wrote it: it must not contradict the features.
     slides : sequence of SlideRow
 
     Raises
@@ -72,7 +72,7 @@ def with_features(
 
 
 def _found(slides: Sequence[SlideRow], chosen: Mapping[str, Any]) -> list[SlideRow]:
-    """Return the slides with their files of the configured folder; those of the sheet win."""
+    """Return the slides with their files from the configured folder; the sheet's files take precedence."""
     if not chosen["folder"]:
         return list(slides)
     files = files_in(Path(chosen["folder"]), chosen["layout"])
@@ -85,11 +85,11 @@ def _found(slides: Sequence[SlideRow], chosen: Mapping[str, Any]) -> list[SlideR
 
 
 def _magnifications_of(slides: Sequence[SlideRow], layout: str | None) -> tuple[str, ...]:
-    """Return the magnifications of the first file that can be read; 20x if none says any."""
+    """Return the magnifications of the first readable file; 20x if none states any."""
     for slide in slides:
         assert slide.features is not None
         try:
             return magnifications_in(slide.features, layout) or ("20x",)
-        except (FeatureFileError, OSError, KeyError):  # its job says so
+        except (FeatureFileError, OSError, KeyError):  # its job reports it
             continue
     return ("20x",)

@@ -1,4 +1,4 @@
-"""``pathduet init``: a folder of slides and a table of labels become sheets and a configuration; what is unclear is said, not guessed."""
+"""``pathduet init``: turns a folder of slides and a table of labels into sheets and a configuration; reports what is unclear."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from pathduet.slides.readers.source_choice import PICTURE_SUFFIXES
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Names in a list before the rest is only counted on the terminal; the report's file has them all.
+#: Names shown of a list on the terminal, before the rest is only counted; the report's file lists all.
 SHOWN = 10
 _PATIENT = {"patient", "case", "subject", "donor", "participant", "person"}
 
 
 @dataclass(frozen=True)
 class Link:
-    """How the rows of a table of labels belong to slides.
+    """How the rows of a table of labels map to slides.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Link:
     columns : tuple of str
         The table's columns that hold ids.
     how : str
-        In words.
+        The same in words.
     """
 
     patients: dict[int, str]
@@ -68,7 +68,7 @@ class Written:
     lists : list of tuple
         (title, names) of what was matched and what was not; shortened on the terminal.
     next : list of str
-        What to do now.
+        Next steps for the user.
     """
 
     lines: list[str] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Written:
     next: list[str] = field(default_factory=list)
 
     def text(self, shown: int | None = None) -> str:
-        """Return everything, lists cut after so many names."""
+        """Return everything; lists are cut after `shown` names."""
         lines = list(self.lines)
         for title, names in self.lists:
             lines.append(f"{title}: {len(names)}")
@@ -97,31 +97,31 @@ def init(
     id_column: str = "",
     force: bool = False,
 ) -> str:
-    """Write slides.tsv, patients.tsv and config.yaml for a run, and init_report.txt; return what was found, for the terminal.
+    """Write slides.tsv, patients.tsv, config.yaml and init_report.txt for a run; return what was found, for the terminal.
 
     Parameters
     ----------
     labels : Path
-        A table (.csv, .tsv, .xlsx) with a row a patient or a slide.
+        A table (.csv, .tsv, .xlsx) with one row per patient or slide.
     out : Path
-        Folder; made if it is not there.
+        Folder; created if missing.
     slides : Path, optional
-        Folder of the whole-slide images, with subfolders.
+        Folder of whole-slide images, with subfolders.
     expression : Path, optional
-        Matrix of genes and samples, either way round; taken with `unit` only.
+        Matrix of genes and samples, in either orientation; requires `unit`.
     unit : str
-        Of `expression`: counts, tpm, fpkm, log2_tpm or zscore.
+        Unit of `expression`: counts, tpm, fpkm, log2_tpm or zscore.
     cohort : str
-        Name of the cohort where the table has no column of that name.
+        Name of the cohort if the table has no such column.
     id_column : str
-        Column of patient ids, where it is not found by its values.
+        Column of patient ids, if its values do not reveal it.
     force : bool
         Replace existing files.
 
     Raises
     ------
     InputError
-        If there is nothing to match, ids cannot be matched, or files would be replaced.
+        If there is nothing to match, ids cannot be matched, or files would be overwritten.
     """
     if slides is None and expression is None:
         raise InputError.of("pathduet init", "neither --slides nor --expression", "give at least one of them")
@@ -201,7 +201,7 @@ def _find_slides(folder: Path, found: Written) -> list[SlideRow]:
     found.lines.append(f"{folder}: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}")
     if passed_over := [f"{file.file}: {file.passed_over}" for file in there.files if file.passed_over]:
         found.lists.append(("files that are not slides", passed_over))
-    # a sheet is UTF-8
+    # sheets are UTF-8
     unwritable = [image for image in there.slides if not _is_text(str(image.path))]
     if unwritable:
         names = [shown(str(image.path)) for image in unwritable]
@@ -218,7 +218,7 @@ def _is_text(name: str) -> bool:
 
 
 def _cleaned(table: pd.DataFrame, source: str, found: Written) -> pd.DataFrame:
-    """Return the table with cells that say that nothing is known emptied."""
+    """Return the table with cells that mean "unknown" emptied."""
     for column in table.columns:
         unknown = Counter(cell for cell in table[column] if cell.lower() in UNKNOWN)
         if unknown:
@@ -227,13 +227,13 @@ def _cleaned(table: pd.DataFrame, source: str, found: Written) -> pd.DataFrame:
     return table.mask(table.apply(lambda cells: cells.str.lower().isin(UNKNOWN)), "")
 
 
-# Which row is whose
+# Matching rows to slides
 
 
 def _names_of(image: SlideRow) -> set[str]:
-    """Return what a table may call a slide: its file without the ending, also without what TCGA puts behind a dot.
+    """Return the names a table may use for a slide: its file without extension or TCGA's dotted suffix.
 
-    Of a DICOM series the folder, too.
+    For a DICOM series also its folder.
     """
     stem = unicodedata.normalize("NFC", image.path.stem)
     names = [image.slide_id, stem, stem.split(".")[0]]
@@ -246,7 +246,7 @@ def _sample_names(matrix: pd.DataFrame | None) -> dict[str, set[str]]:
 
 
 def _plain(cell: str) -> str:
-    """Return a cell that names a slide without folder and ending."""
+    """Return a cell that names a slide, without folder and extension."""
     name = re.split(r"[/\\]", cell)[-1]
     return next(
         (
@@ -259,7 +259,7 @@ def _plain(cell: str) -> str:
 
 
 def _beginnings(names: Iterable[str]) -> list[str]:
-    """Return the whole names and their parts up to each place where a word ends, the longest first."""
+    """Return the whole names and their prefixes up to each word boundary, the longest first."""
     found = {
         name[: match.start()] for name in names for match in re.finditer(r"(?<=[^\W_])(?=[\W_]|$)", name)
     }
@@ -267,7 +267,7 @@ def _beginnings(names: Iterable[str]) -> list[str]:
 
 
 def _exact(cells: Sequence[str], names: Mapping[str, set[str]]) -> dict[str, int]:
-    """Return {slide: row} of cells that are a slide's name; a name of two slides is neither's."""
+    """Return {slide: row} for cells that equal a slide's name; a name of two slides matches neither."""
     counted = Counter(name for many in names.values() for name in many)
     slide_of = {name: slide for slide, many in names.items() for name in many if counted[name] == 1}
     rows: dict[str, int] = {}
@@ -279,7 +279,7 @@ def _exact(cells: Sequence[str], names: Mapping[str, set[str]]) -> dict[str, int
 
 
 def _by_beginning(cells: Sequence[str], names: Mapping[str, set[str]]) -> dict[str, int]:
-    """Return {slide: row} of cells that a slide's name is or begins with; of a TCGA barcode the patient's part counts."""
+    """Return {slide: row} for cells that equal or begin a slide's name; TCGA barcodes count by their patient's part."""
     rows: dict[str, int] = {}
     for row, cell in enumerate(cells):
         if cell:
@@ -293,7 +293,7 @@ def _by_beginning(cells: Sequence[str], names: Mapping[str, set[str]]) -> dict[s
 
 
 def _link(table: pd.DataFrame, names: Mapping[str, set[str]], what: str, source: str, chosen: str) -> Link:
-    """Find the columns of ids by their values, or raise with examples of both sides."""
+    """Find the columns of ids by their values, or raise InputError with examples of both sides."""
     if chosen and chosen not in table.columns:
         raise InputError.of(
             "--id-column", f"{source} has no column {chosen!r}", f"columns: {', '.join(table.columns)}"
@@ -342,18 +342,18 @@ def _link(table: pd.DataFrame, names: Mapping[str, set[str]], what: str, source:
 
 
 def _patient_name(cell: str, *, whole: bool) -> str:
-    """Return the patient that a cell names: of a TCGA barcode its patient's part; of a slide's name (not `whole`) the name."""
+    """Return the patient that a cell names: the patient's part of a TCGA barcode, or a slide's plain name (not `whole`)."""
     return patient_of(cell) or cell if whole else patient_of(cell[:12]) or _plain(cell)
 
 
 def _column_of_patients(table: pd.DataFrame) -> str:
-    """Return the column that is called like one of patient ids; "" if there is none."""
+    """Return the column whose name is a usual one for patient ids; "" if there is none."""
     known = column_of(table, PATIENT_ID)
     return known or next((c for c in table.columns if set(words_of(c)) & _PATIENT), "")
 
 
 def _only(columns: Sequence[str], begin: Mapping[str, Mapping[str, int]], source: str) -> str:
-    """Return the one column, or the first of several that agree about every slide; "" for none."""
+    """Return the only column, or the first of several that agree on every slide; "" for none."""
     if len({tuple(sorted(begin[column].items())) for column in columns}) > 1:
         raise InputError.of(
             source, f"columns {', '.join(columns)} match equally well", "say which: --id-column"
@@ -365,7 +365,7 @@ def _only(columns: Sequence[str], begin: Mapping[str, Mapping[str, int]], source
 
 
 def _patients(table: pd.DataFrame, link: Link, cohort: str, found: Written) -> dict[str, dict[str, str]]:
-    """Return the columns of each patient; cells about which a patient's rows disagree stay empty and are listed."""
+    """Return the columns of each patient; where a patient's rows disagree, the cell stays empty and is listed."""
     patients: dict[str, dict[str, str]] = {}
     differ: dict[tuple[str, str], set[str]] = {}
     columns = {
@@ -417,7 +417,7 @@ def _say_matches(
 
 
 def _oriented(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a matrix with samples in columns, whichever way round its file has them: the way that meets the table's ids."""
+    """Return a matrix with samples in columns, in the orientation that matches the table's ids."""
     cells = {
         (patient_of(cell) or cell).casefold() for column in table.columns for cell in table[column] if cell
     }
@@ -437,7 +437,7 @@ def _oriented(path: Path, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _owners_of_samples(matrix: pd.DataFrame, table: pd.DataFrame, link: Link) -> dict[str, str]:
-    """Return {sample: patient} by the column of the table that most samples' names are, or begin with."""
+    """Return {sample: patient} by the column whose cells equal, or begin, the most samples' names."""
     names = _sample_names(matrix)
     rows = max((_by_beginning(list(table[column]), names) for column in table.columns), key=len)
     return {sample: link.patients[row] for sample, row in rows.items() if row in link.patients}
@@ -468,7 +468,7 @@ def _expression(
 def _write_tables(
     out: Path, measured: CohortExpression, patients: Mapping[str, Mapping[str, str]], cohorts: Iterable[str]
 ) -> list[dict[str, Any]]:
-    """Write a table a cohort; return the configuration's entries."""
+    """Write one table per cohort; return the configuration's entries."""
     cohort = measured.samples["patient_id"].map(lambda patient: patients[patient]["cohort"])
     entries = []
     for name in cohorts:
@@ -483,7 +483,7 @@ def _write_tables(
 
 
 def _clear_times(patients: Mapping[str, dict[str, str]], kinds: Sequence[ColumnKind], found: Written) -> None:
-    """Empty survival times that are not above 0, which no run accepts."""
+    """Empty survival times that are not above 0: a run rejects them."""
     times = [kind.columns[0] for kind in kinds if kind.what == "survival"]
     lost = []
     for patient, row in patients.items():
@@ -530,7 +530,7 @@ def _configuration(
     kinds: Sequence[ColumnKind],
     tables: Sequence[Mapping[str, Any]],
 ) -> str:
-    """Return the configuration as text: what is clear as entries, what is not as comments with the reason."""
+    """Return the configuration as text: clear columns as entries, the others as comments with the reason."""
     lines = [
         "# Written by `pathduet init` and laid over the defaults, PathDuet's config.yaml, whose comments say when to change a key.",
         f"#     pathduet check -c {folder / 'config.yaml'}",

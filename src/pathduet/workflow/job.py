@@ -1,4 +1,4 @@
-"""What every workflow script needs: its output in its log, errors as messages, threads kept in bounds."""
+"""The frame of every workflow script: output goes to its log, errors become messages, threads are limited."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from pathduet.workflow.failures import ERROR
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[Results]:
-    """Run a workflow script's body: alone on its outputs, from intact inputs, ending with its workflow.
+    """Run a workflow script's body: outputs locked, inputs verified, stopped when its workflow ends.
 
-    Everything printed goes to the job's log (:func:`logged`). Inputs that another job made are compared with the
-    checksums it left; the outputs get theirs when the body has ended without an error. What they were made of is written
-    to ``provenance/`` under the log's name, and into a model's description, which leaves the results in releases.
+    Everything printed goes to the job's log (:func:`logged`). Inputs from other jobs are compared with their recorded
+    checksums; outputs get checksums once the body ends without an error. What they were made of is written to
+    ``provenance/`` under the log's name, and into a model's description, which releases include.
 
     Parameters
     ----------
     snakemake : object
-        What Snakemake gives to a script.
+        The object that Snakemake passes to a script.
 
     Yields
     ------
@@ -55,7 +55,7 @@ def job(snakemake: Any) -> Iterator[Results]:
 
 
 def _own_inputs(files: Mapping[str, str | Sequence[str]] | None, results: Results) -> dict[str, str]:
-    """Return the user's files that a job is about to read, with their checksums: those that the run was planned with."""
+    """Return the user's files that a job will read, with the checksums the run was planned with."""
     named = [[given] if isinstance(given, str) else given for given in (files or {}).values()]
     known, found, problems = started_with(results.root, "inputs"), {}, Problems()
     for path in dict.fromkeys(chain.from_iterable(named)):
@@ -71,16 +71,16 @@ def logged(log: str | os.PathLike[str], threads: int = 1, results: Path | None =
     """Send everything this process prints to `log`.
 
     Native libraries print to the file descriptors, so these are redirected, not just ``sys.stderr``. A
-    :class:`PathDuetError` becomes its message and exit status 1; any other error its traceback.
+    :class:`PathDuetError` is reduced to its message and exit status 1; other errors print their traceback.
 
     Parameters
     ----------
     log : path
-        The log file; its folder is made.
+        The log file; its folder is created.
     threads : int
-        What numerical libraries loaded later may use.
+        Limit for numerical libraries loaded later.
     results : Path, optional
-        The results folder; with it no second process works under the same log's name.
+        The results folder; if given, no second process can work under the same log's name.
     """
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = str(threads)
@@ -90,7 +90,7 @@ def logged(log: str | os.PathLike[str], threads: int = 1, results: Path | None =
     sys.stderr.flush()
     if results is not None:
         run_lock.hold_job(results, path.relative_to(results).as_posix())
-    path.unlink(missing_ok=True)  # a link in its place is not followed
+    path.unlink(missing_ok=True)  # a link at this path is not followed
     with path.open("x", buffering=1, encoding="utf-8") as handle:
         os.dup2(handle.fileno(), 1)
         os.dup2(handle.fileno(), 2)

@@ -1,4 +1,4 @@
-"""A configuration completed by what the sheets say: its cohorts, the classes of its tasks, and which columns are missing."""
+"""A configuration completed from the sheets: its cohorts, the classes of its tasks, and which columns are missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, 
     Raises
     ------
     InputError
-        Listing the columns that tasks and covariates name and the sheet lacks, and the cells that cannot be labels.
+        Listing the columns of tasks and covariates that the sheet lacks, and the cells that cannot be labels.
     """
     from pathduet.evaluation.covariates import covariate_values
 
@@ -38,7 +38,7 @@ def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, 
     tasks = tasks_of(config)
     for task in tasks.values():
         problems += column_problems(patients, task, sheet)
-    # those of a preset are an offer: a regression says in its notes which it had to do without
+    # a preset's covariates are optional: a regression notes which ones were missing
     from_preset = preset(config["preset"]).get("covariates", {}) if config["preset"] else {}
     for name, columns in clinical_sets(config).items():
         for column in columns:
@@ -51,7 +51,7 @@ def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, 
     problems.check()
     internal = patients[patients["cohort"].isin(cohorts["internal"])]
     external = patients[patients["cohort"].isin(cohorts["external"])]
-    # a task that was left out stays out, whatever the preset says
+    # a task that was left out stays out, even if the preset has it
     entries: dict[str, Any] = {name: None for name, entry in config["tasks"].items() if entry is None}
     for name, task in tasks.items():
         with problems.collected():
@@ -70,7 +70,7 @@ def with_labels(config: Mapping[str, Any], patients: pd.DataFrame) -> dict[str, 
 
 
 def _cohorts(config: Mapping[str, Any], patients: pd.DataFrame, problems: Problems) -> dict[str, list[str]]:
-    """Return both lists of cohorts; an empty internal one stands for every cohort that is not external."""
+    """Return both lists of cohorts; an empty internal list means every cohort that is not external."""
     internal, external = (list(config["cohorts"][key]) for key in ("internal", "external"))
     found = list(dict.fromkeys(patients["cohort"]))
     for cohort in external:

@@ -1,6 +1,6 @@
 """What a run consists of: the checked configuration and sheets, turned into batches, folds, models and settings.
 
-The Snakefile asks this object and nothing else, so that its answers can be tested without Snakemake.
+The Snakefile uses only this object, so its answers can be tested without Snakemake.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from pathduet.workflow.reasons import Job, decisive
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Columns of a slide's row that say nothing about its tiles and features: its files count by their content.
+#: Columns of a slide's row that do not affect its tiles and features; its files are compared by content.
 _OF_NO_PIXEL = ("patient_id", "cohort", "path", "scanner", "site", *FEATURES)
-#: What a regression leaves in its folder.
+#: Files that a regression writes to its folder.
 REGRESSION_FILES = (DESCRIPTION, PREDICTIONS, TRAINING_PREDICTIONS)
 
 
@@ -63,7 +63,7 @@ class Plan:
     Attributes
     ----------
     config : dict
-        Complete, validated configuration, with what the sheets say: classes, cohorts.
+        Complete, validated configuration, completed from the sheets: classes, cohorts.
     slides : list of SlideRow
         The sheet, in its order.
     patients : DataFrame
@@ -71,9 +71,9 @@ class Plan:
     fold_table : DataFrame
         From :func:`pathduet.cohort.make_folds.folds_of`.
     batches : dict
-        Batch name ("0000", "0001", ...) to its slides: those that are encoded here, then those with features of another tool.
+        Batch name ("0000", "0001", ...) to its slides: first slides encoded here, then those with foreign features.
     drawn_from : str
-        Of the demo: what its slides are drawn from, as a hash; they need not be there yet. Else empty.
+        For the demo: a hash of what its slides are drawn from; they need not exist yet. Otherwise empty.
     """
 
     config: dict[str, Any]
@@ -94,12 +94,12 @@ class Plan:
         value : mapping
             The configuration as read.
         as_started : bool
-            For a job on another machine: slides are dealt to batches as the run that started it has written down.
+            For a job on another machine: slides keep the batches recorded by the run that started it.
 
         Raises
         ------
         InputError
-            With every problem of the configuration, or, once that is right, of sheets and folds together.
+            With every problem of the configuration, or, if it is valid, of sheets and folds together.
         """
         from pathduet.cohort.make_folds import folds_of
         from pathduet.workflow.labelled_config import with_labels
@@ -122,7 +122,7 @@ class Plan:
         folds = folds_of(patients, _split_settings(config, patients, slides))
         results = Results(Path(config["results"]))
         kept = started_with(results.root, "batches")
-        if not as_started:  # what was not begun is dealt anew
+        if not as_started:  # slides not yet begun are assigned to new batches
             kept = {name: kept[name] for name in kept if any(m.is_file() for m in _manifests(results, name))}
         batches = deal(slides, config["slides"]["slides_per_job"], kept)
         by_id = {slide.slide_id: slide for slide in slides}
@@ -134,7 +134,7 @@ class Plan:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a run writes down when it starts, for its jobs, the next run and `pathduet status`."""
+        """What a run records when it starts, for its jobs, the next run and `pathduet status`."""
         return {
             "slides": [slide.slide_id for slide in self.slides],
             "batches": {name: [slide.slide_id for slide in of] for name, of in self.batches.items()},
@@ -147,7 +147,7 @@ class Plan:
 
     @cached_property
     def expression_key(self) -> str:
-        """A hash of what the look at the expression tables depends on; empty without them."""
+        """Hash of what the check of the expression tables depends on; empty without them."""
         if not self.has_expression:
             return ""
         sheets = [self.contents.of(file) for file in self.files("sheets.slides", "sheets.patients")]
@@ -162,14 +162,14 @@ class Plan:
 
     @cached_property
     def divided_sites(self) -> list[str]:
-        """Sites on both sides of folds that were made here and could have kept them together."""
+        """Sites on both sides of folds made here that could have kept them together."""
         if self.config["split"]["file"] or self.config["protocol"] == "paper":
             return []
         return divided_sites(self.fold_table, self.slides)
 
     @property
     def seeds(self) -> range:
-        """Numbers of a network's trainings on a fold, from 0."""
+        """Indices of a network's training runs on a fold, from 0."""
         return range(self.config["training"]["seeds"])
 
     @cached_property
@@ -189,12 +189,12 @@ class Plan:
 
     @property
     def expression_cohorts(self) -> list[str]:
-        """Cohorts that have an expression table; patients of others are used with their slides alone."""
+        """Cohorts that have an expression table; of other patients only the slides are used."""
         return [table["cohort"] for table in self.config["expression"]["tables"]]
 
     @property
     def patients_sheet(self) -> str:
-        """The sheet that the patients are read from: the slides' one where there is no other."""
+        """The sheet of the patients: the slides' sheet if there is no other."""
         sheets = self.config["sheets"]
         return str(sheets["patients"] or sheets["slides"])
 
@@ -210,7 +210,7 @@ class Plan:
 
     @cached_property
     def catalogue(self) -> dict[str, Model]:
-        """Every model, the user's own and the clinical ones too."""
+        """Every model, including the user's own and the clinical ones."""
         return catalogue_of(self.config)
 
     def _lacks(self, model: Model) -> str:
@@ -228,7 +228,7 @@ class Plan:
         return {name: reason for name, reason in reasons.items() if reason}
 
     def _components(self) -> list[str]:
-        """Regressions on principal components: of all that the run reads, and those that are configured."""
+        """Regressions on principal components: of all data that the run reads, and those configured."""
         there = {"slides": self.has_slides, "expression": self.has_expression}
         read = tuple(what for what, is_there in there.items() if is_there)
         configured = self.config["comparison"]["models"]
@@ -239,7 +239,7 @@ class Plan:
         ]
 
     def regressions(self, task: str) -> list[str]:
-        """A task's models that a library fits: on principal components, on clinical covariates."""
+        """A task's models that a library fits, on principal components or clinical covariates."""
         clinical = [name for name, model in self.catalogue.items() if model.kind == "clinical"]
         return [
             name
@@ -249,7 +249,7 @@ class Plan:
 
     @property
     def networks(self) -> list[str]:
-        """Networks of every task's table: ours, then the configured baselines and own models."""
+        """Networks of every task's table: this package's, then the configured baselines and own models."""
         return [
             row.name for row in table_rows("main", self.config) if not self._lacks(self.catalogue[row.base])
         ]
@@ -265,7 +265,7 @@ class Plan:
 
     @cached_property
     def every_table(self) -> dict[str, ResultTable]:
-        """Result tables that can be asked for, by name."""
+        """Result tables that can be requested, by name."""
         return result_tables(self.config)
 
     def rows(self, table: str) -> list[dict[str, str]]:
@@ -282,7 +282,7 @@ class Plan:
         ]
 
     def in_table(self, table: str) -> list[tuple[str, str]]:
-        """(task, model) of every row of a table, each once, and of what a variation is tested against."""
+        """(task, model) of every row of a table, each once, and of what variations are tested against."""
         rows = [(row["task"], row["model"]) for row in self.rows(table)]
         tested = [(task, self._opponent(model)) for task, model in rows if table in VARIATION_TABLES]
         return list(dict.fromkeys([*rows, *(pair for pair in tested if pair[1])]))
@@ -298,7 +298,7 @@ class Plan:
 
     @property
     def trained(self) -> list[tuple[str, str]]:
-        """(task, model) of every network of a whole run, each once, after those that it learns from."""
+        """(task, model) of every network of a whole run, each once, after those it learns from."""
         return list(
             dict.fromkeys(
                 (task, name)
@@ -316,7 +316,7 @@ class Plan:
 
     @property
     def genes(self) -> list[Path]:
-        """Expression matrices of all folds; none without expression."""
+        """Expression matrices of all folds; empty without expression."""
         return [self.results.genes(fold) for fold in self.folds] if self.has_expression else []
 
     def of_folds(
@@ -326,7 +326,7 @@ class Plan:
         external: bool = False,
         seeds: Iterable[int] = (0,),
     ) -> list[Path]:
-        """Files of (task, model) in every fold, or those about the external cohorts; regressions have few of them, and one seed."""
+        """Files of (task, model) in every fold, or on the external cohorts; regressions have only some of them, and one seed."""
         folder = self.results.external if external else self.results.model
         return [
             folder(task, model, fold, seed) / file
@@ -339,16 +339,16 @@ class Plan:
 
     @property
     def ensembles(self) -> list[Path]:
-        """Predictions of the folds' ensembles on the external cohorts; none without such cohorts."""
+        """Predictions of the folds' ensembles on the external cohorts; empty without such cohorts."""
         external = [table for table in self.tables.values() if table.external]
         return [file for table in external for file in self.ensembles_of(table.task)]
 
     def ensembles_of(self, task: str) -> list[Path]:
-        """The same of one task."""
+        """Ensemble predictions of one task."""
         return [self.results.ensemble(task, model) / PREDICTIONS for model in self.models(task)]
 
     def evaluated_files(self, table: str) -> list[Path]:
-        """What a table is computed from."""
+        """Files that a table is computed from."""
         models = self.in_table(table)
         external = self.every_table[table].external
         predictions = self.of_folds(models, PREDICTIONS, external=external, seeds=self.seeds)
@@ -356,11 +356,11 @@ class Plan:
 
     @property
     def selections(self) -> list[str]:
-        """Gene selections beside the configured one."""
+        """Gene selections besides the configured one."""
         return list(gene_selections(self.config))
 
     def genes_of(self, model: str, fold: int | str) -> Path | list[Path]:
-        """A fold's expression matrix of a model's gene selection; nothing without expression."""
+        """A fold's expression matrix for a model's gene selection; empty without expression."""
         if not self.has_expression:
             return []
         selection = self.planned[model].genes
@@ -379,7 +379,7 @@ class Plan:
 
     @property
     def foreign_batches(self) -> list[str]:
-        """Batches of slides whose features another tool made."""
+        """Batches of slides with features from another tool."""
         return [batch for batch, slides in self.batches.items() if slides[0].foreign]
 
     @property
@@ -388,11 +388,11 @@ class Plan:
         return [batch for batch in self.batches if batch not in self.foreign_batches]
 
     def last_manifest(self, batch: str) -> Path:
-        """What became of a batch of slides in the end: encoded, or features of another tool looked through."""
+        """A batch's last manifest: of encoded slides, or of checked foreign features."""
         return self.results.batch("foreign_features" if batch in self.foreign_batches else "features", batch)
 
     def drawn_files(self) -> list[str]:
-        """What tells that the demo's slides are drawn; of other cohorts nothing."""
+        """The file that marks the demo's slides as drawn; empty for other cohorts."""
         return [str(demo.drawn_table())] if self.drawn_from else []
 
     def _slide(self, slide_id: str) -> SlideRow:
@@ -400,7 +400,7 @@ class Plan:
             raise ValueError(f"slide {slide_id!r} is not in {self.config['sheets']['slides']}")
         return self._by_id[slide_id]
 
-    # --- what each rule's jobs are given, and what of it decides their results
+    # --- what each rule's jobs receive, and which parts of it decide their results
 
     @cached_property
     def contents(self) -> FileContents:
@@ -416,7 +416,7 @@ class Plan:
         return decisive(facts, self.contents.of, self._named_files)
 
     def _job(self, settings: Any, files: Mapping[str, Any] | None = None, **facts: Any) -> Job:
-        """Return a job that is decided by its settings and by `facts`, what it uses of the files."""
+        """Return a job that is decided by its settings and by `facts`, what it uses from the files."""
         return Job(settings, files or {}, self._decisive({"settings": settings, **facts}))
 
     @cached_property
@@ -429,7 +429,7 @@ class Plan:
         return cache(lambda batch: [slide.to_plain() for slide in self.batches[batch]])
 
     def stage_job(self, stage: str, batch: str) -> Job:
-        """Tiles, stains or features of a batch. Stages after the first know its slides by what the one before wrote."""
+        """Tiles, stains or features of a batch. Later stages identify its slides by the output of the stage before."""
         slides = self.batches[batch]
         given = {"stage": stage, "slides": self._rows(batch), "sections": self._slide_sections}
         facts: list[Any] = [settings_of(stage, self._slide_settings), self.limits.get(f"{stage} {batch}")]
@@ -445,7 +445,7 @@ class Plan:
 
     @cached_property
     def limits(self) -> dict[str, list[float]]:
-        """Time and memory that stages of batches were given after they had lost slides to a limit: other ones are worth a try."""
+        """Time and memory limits for retries of stages that lost slides to a limit: a new limit is worth a retry."""
         limits = self._slide_settings.limits
         now = [limits.time_limit_s, limits.memory_limit_mib]
         before = started_with(self.results.root, "limits")
@@ -459,7 +459,7 @@ class Plan:
         return self._sections("slides", "stain", "encoder", "seed")
 
     def _slide_facts(self, slide: SlideRow) -> dict[str, Any]:
-        """What a slide's artifacts are made of: neither where it lies nor when it was written, nor whose it is."""
+        """What a slide's artifacts depend on; its location, date and patient do not count."""
         if slide.exclude:
             return {"slide_id": slide.slide_id, "exclude": slide.exclude}
         facts = {key: value for key, value in vars(slide).items() if key not in _OF_NO_PIXEL}
@@ -477,31 +477,31 @@ class Plan:
         return planned_as(slide_files(slide.path), self.results.slide(slide.slide_id) / SOURCE)
 
     def foreign_job(self, batch: str) -> Job:
-        """A look at features that another tool made."""
+        """Check of features from another tool."""
         rows = [slide.to_plain() for slide in self.batches[batch]]
         given = {"slides": rows, "reading": self.foreign_settings()}
         facts = [self._slide_facts(slide) for slide in self.batches[batch]]
         return Job(given, decided_by=self._decisive([self.foreign_settings(), facts]))
 
     def follow_features(self) -> None:
-        """Let the results lead to where features of another tool lie now: moving them is no reason to run a job."""
+        """Point the results to the present location of foreign features: moving them reruns no job."""
         from pathduet.slides.foreign_features import point_anew
 
         for slide in filter(lambda one: one.foreign, self.slides):
             point_anew(slide, self.results.root)
 
     def foreign_settings(self) -> dict[str, Any]:
-        """Settings of reading features that another tool made."""
+        """Settings for reading features from another tool."""
         slides = {key: self.config["slides"][key] for key in ("min_tiles", "default_mpp")}
         return {"layout": self.config["features"]["layout"], **slides}
 
     def ledger_job(self) -> Job:
-        """The slide ledger: whose slides they are. The order of the sheet's rows is no reason to make it again."""
+        """The slide ledger: the patient of each slide. Reordering the sheet's rows does not rerun it."""
         slides = [[slide.slide_id, slide.patient_id, slide.cohort] for slide in self.slides]
         return Job(slides, decided_by=sorted(slides))
 
     def split_job(self) -> Job:
-        """The folds, which a plan knows already: only other folds are a reason to write them again."""
+        """The folds, which a plan already has: they are rewritten only if they change."""
         files = {"patients": self.patients_sheet, "own": self.files("split.file")}
         return Job(self.split_settings(), files, settings_hash(self.fold_table.astype(str).to_dict("list")))
 
@@ -510,7 +510,7 @@ class Plan:
         return _split_settings(self.config, self.patients, self.slides)
 
     def genes_job(self, selection: str | None = None) -> Job:
-        """A fold's expression matrix: tables, gene lists, and of the patients' sheet who is in which cohort."""
+        """A fold's expression matrix: tables, gene lists, and the patients' cohorts from their sheet."""
         settings = self.gene_settings(selection)
         tables = settings["expression"]["tables"]
         files = {
@@ -524,7 +524,7 @@ class Plan:
         return self._job(settings, files, order=order, shipped=GENE_SETS, cohorts=cohorts)
 
     def gene_settings(self, selection: str | None = None) -> dict[str, Any]:
-        """Settings of gene selection and scaling: as configured, or with another selection of genes."""
+        """Settings of gene selection and scaling: as configured, or with another gene selection."""
         changes = gene_selections(self.config)[selection] if selection else {}
         tables = [{"samples": None, **entry} for entry in self.config["expression"]["tables"]]
         tables.sort(key=lambda entry: str(entry["cohort"]))
@@ -534,7 +534,7 @@ class Plan:
         }
 
     def train_job(self, task: str, *models: str) -> Job:
-        """Trainings of one job, in their order: of the models named, or of a task's table. External patients' facts are not read."""
+        """Training runs of one job, in order: of the named models, or of a task's table. External patients' facts are not read."""
         settings = {model: self.training_settings(task, model) for model in models or self.networks}
         files = {
             "patients": self.patients_sheet,
@@ -546,7 +546,7 @@ class Plan:
 
     @cached_property
     def _labels(self) -> Callable[[str, tuple[str, ...]], str]:
-        """A hash of what the sheet says about a task's label, of the patients of some cohorts; the same for all of its models."""
+        """A hash of the sheet's labels of a task for the patients of some cohorts; the same for all of the task's models."""
         return cache(lambda task, cohorts: self._cells(label_columns(self.tasks[task]), cohorts))
 
     def _cells(self, columns: Iterable[str], cohorts: Sequence[str]) -> str:
@@ -575,7 +575,7 @@ class Plan:
         return self._job(settings, files, cells=self._cells(columns, self._every_cohort))
 
     def participation_job(self) -> Job:
-        """Who took part in what: who has which label."""
+        """Which patients took part in what, and their labels."""
         settings = {"tasks": [task.to_plain() for task in self.tasks.values()], "left_out": self.left_out}
         columns = [column for task in self.tasks.values() for column in label_columns(task)]
         files = {"patients": self.patients_sheet}
@@ -601,7 +601,7 @@ class Plan:
         return {str(column): own[column].where(own[column].notna(), None).to_dict() for column in own}
 
     def explanation_job(self, task: str) -> Job:
-        """A task's explanations: its labels, region annotations, gene sets."""
+        """A task's explanations; they depend on its labels, region annotations and gene sets."""
         files = {
             "patients": self.patients_sheet,
             "slides": _named(self.config["sheets"]["slides"]),
@@ -619,7 +619,7 @@ class Plan:
         return Job({"slide": slide.to_plain(), **drawn}, decided_by=self._decisive(facts))
 
     def provenance_job(self) -> Job:
-        """What the run was made of: the configuration and every file of the user's."""
+        """What the run was made of: the configuration and every user file."""
         return self._job(self.config, {"own": self.own_files()})
 
     def report_job(self, configfiles: Sequence[str]) -> Job:
@@ -629,7 +629,7 @@ class Plan:
         return self._job(settings, files, patients=Path(self.patients_sheet))
 
     def export_job(self) -> Job:
-        """A release, which carries the stain target."""
+        """A release, which contains the stain target."""
         files = self.files("stain.target")
         return self._job(None, {"target": files}, target=files)
 
@@ -637,7 +637,7 @@ class Plan:
         """Predictions of new slides."""
         settings = {
             "predict": self.config["predict"],
-            # how fast slides are encoded here: the rest is the release's
+            # how fast slides are encoded here: all other settings come from the release
             "encoder": {k: self.config["encoder"][k] for k in ("weights", "device", "engine", "batch_size")},
             "frame": self.config["explanations"]["heatmaps"]["frame"],
         }
@@ -647,7 +647,7 @@ class Plan:
         return self._job(settings, {"own": files}, slides=stamps)
 
     def files(self, *keys: str) -> list[str]:
-        """The user's files at keys of the configuration (``stain.target``); none where it is empty or ``shipped``."""
+        """User files at keys of the configuration (``stain.target``); empty if the value is empty or ``shipped``."""
         values = []
         for key in keys:
             section, _, name = key.partition(".")
@@ -655,13 +655,13 @@ class Plan:
         return _named(*values)
 
     def network_files(self, model: str) -> list[str]:
-        """The user's own files that a network is built from: its source, its groups of genes."""
+        """User files that a network is built from: its source, its gene groups."""
         own = self.config["comparison"]["own_models"].get(self.planned[model].base)
         groups = self._network_settings(model).get("gene_groups")
         return [own["file"]] if own else [file for file in _named(groups) if Path(file).is_file()]
 
     def own_files(self) -> list[str]:
-        """The user's files that jobs read; slides and region annotations, one a slide, are not among them."""
+        """User files that jobs read, except slides and region annotations (one per slide)."""
         named = self.files(
             "sheets.slides", "sheets.patients", "split.file", "stain.target", "encoder.weights",
             "explanations.gene_sets",
@@ -679,16 +679,16 @@ class Plan:
         )
 
     def training_settings(self, task: str, model: str) -> dict[str, Any]:
-        """Settings of one training, and nothing that another model's settings could change.
+        """Settings of one training run, without anything that only other models depend on.
 
-        Those of its base and task, with the variation's laid over them. A model that is not ours takes from ``model`` only
-        what says which tokens it is given.
+        Those of its base and task, overlaid by the variation's. A model of another kind uses from ``model`` only
+        the choice of its tokens.
         """
         planned, base = self.planned[model], self._base(model)
         training = {
             **configuration.training_settings(self.config["training"], base.role, task, self.tasks[task].kind),
             **planned.training,
-            # as the public code: a schedule of so many epochs, gradients coordinated
+            # as in the public code: a schedule of a fixed number of epochs, coordinated gradients
             **({"min_steps": 0} if base.kind == "released" else {}),
             **({"cgc": True} if (base.kind, base.role) == ("released", "teacher") else {}),
         }  # fmt: skip
@@ -704,7 +704,7 @@ class Plan:
             **self._sections("protocol", "seed"),
             "task": self.tasks[task].to_plain(),
             "base": planned.base,
-            # a failed training then leaves a gap in the tables rather than ending the run
+            # a failed training run then leaves a gap in the tables and does not end the run
             "may_fail": model not in names("method"),
             "model": shape,
             "training": training,
@@ -718,7 +718,7 @@ class Plan:
         }
 
     def _network_settings(self, model: str) -> dict[str, Any]:
-        """Settings of a network that is not the method's: what it inherits, as configured, as varied."""
+        """Settings of a network that is not the method's: inherited, configured and varied."""
         planned, base, compared = self.planned[model], self._base(model), self.config["comparison"]
         if base.role != "baseline":
             return {}
@@ -738,7 +738,7 @@ class Plan:
         return self.catalogue[self.planned[model].base]
 
     def catalogue_settings(self) -> dict[str, Any]:
-        """What :func:`pathduet.catalogue.catalogue_of` reads of the configuration, and nothing that changes no model's description."""
+        """What :func:`pathduet.catalogue.catalogue_of` reads from the configuration, without what changes no model's description."""
         read = ("learns_from", "predicts_from")
         own = {
             name: {key: entry[key] for key in read if key in entry}
@@ -751,7 +751,7 @@ class Plan:
         }
 
     def evaluation_settings(self, table: str) -> dict[str, Any]:
-        """Settings of a table's metrics and intervals, and the publication's numbers where they are about these patients."""
+        """Settings of a table's metrics and intervals, and the publication's numbers if they concern these patients."""
         one = self.every_table[table]
         return {
             **self._sections("protocol", "seed"),
@@ -775,7 +775,7 @@ class Plan:
         return {**published, "preset": self.config["preset"], "shown": shown}
 
     def explained_models(self, task: str) -> list[tuple[str, str]]:
-        """(task, model) of the models that are explained: the chosen ones, and what they are held against."""
+        """(task, model) of the models that are explained: the chosen ones, and those compared with them."""
         wanted = self.config["explanations"]["models"]
         held = self.regressions(task) if self.tasks[task].kind == "survival" else []
         return [(task, model) for model in self.models(task) if model in wanted or model in held]
@@ -786,7 +786,7 @@ class Plan:
         return [self.results.explanations(task) / name for name in names]
 
     def _annotations(self) -> dict[str, Path]:
-        """Where the slides' region annotations lie, if they exist; the demo's are drawn with its slides."""
+        """Expected paths of the slides' region annotations; the demo's are drawn with its slides."""
         pattern = self.config["explanations"]["regions"]["annotations"]
         used = [slide.slide_id for slide in self.slides if pattern and not (slide.exclude or self.drawn_from)]
         return {slide_id: Path(pattern.replace("{slide_id}", slide_id)) for slide_id in used}
@@ -797,7 +797,7 @@ class Plan:
         return [*found, *_named(self.config["explanations"]["regions"]["legend"] if found else None)]
 
     def explanation_settings(self, task: str) -> dict[str, Any]:
-        """Settings of a task's explanations, regions of the run's own subspaces alone."""
+        """Settings of a task's explanations; regions only of the run's own subspaces."""
         chosen = self.config["explanations"]
         regions = chosen["regions"]
         own = {name: of for name, of in regions["structures"].items() if name in self.config["subspaces"]}
@@ -820,18 +820,18 @@ class Plan:
 
     @property
     def released_model(self) -> str:
-        """The model that predicts new slides: as configured, or the student where a run has no expression."""
+        """The model that predicts new slides: as configured, or the student if a run has no expression."""
         wanted = str(self.config["predict"]["model"])
         return "student" if wanted in self.left_out else wanted
 
 
 def _file_hash(file: object) -> str | None:
-    """Return a named file's hash, so that an edit trains again; None where there is none (the training says so)."""
+    """Return a named file's hash, so that an edit reruns training; None if missing (training reports it)."""
     return sha256_file(Path(file)) if isinstance(file, str) and Path(file).is_file() else None
 
 
 def _own_network(own: Mapping[str, Any], model: Model) -> dict[str, Any]:
-    """Return a user's network as a rule's parameter: its source's hash, so that an edit trains it again."""
+    """Return a user's network as a rule's parameter: its source's hash, so that an edit reruns training."""
     return {
         "file": own["file"],
         "network": own["network"],
@@ -842,10 +842,10 @@ def _own_network(own: Mapping[str, Any], model: Model) -> dict[str, Any]:
 
 
 def _learned(settings: Mapping[str, Any], base: Model) -> dict[str, Any]:
-    """Return those settings of a training that its result depends on."""
+    """Return the settings of a training run that affect its result."""
     unread: tuple[str, ...] = ()
     if base.kind == "method":
-        # those of the students' clusters, and of the genes' tokens
+        # settings of the students' clusters, and of the genes' tokens
         if base.role == "teacher":
             unread = ("neighbors", "refinements", "aggregation")
         elif "expression" not in base.learns_from:
@@ -856,7 +856,7 @@ def _learned(settings: Mapping[str, Any], base: Model) -> dict[str, Any]:
 
     return {
         **without(settings, "logger"),
-        # the rest of a task is for evaluation
+        # the other keys of a task are for evaluation
         "task": without(settings["task"], "clinical_baselines", "external", "malignancy_score"),
         "model": without(settings["model"], *unread),
         "training": without(settings["training"], "cache_mib"),

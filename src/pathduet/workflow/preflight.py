@@ -1,7 +1,7 @@
-"""A look at everything a run would read, before it starts: better than a stack trace three days later.
+"""A check of everything a run would read, before it starts: better than a stack trace three days later.
 
-:func:`check_inputs` refuses what a job would refuse; `pathduet check` and the start of a run both ask it. :func:`preflight` adds a
-look at every slide, and says what was found.
+:func:`check_inputs` refuses what a job would refuse; `pathduet check` and the start of a run both call it. :func:`preflight`
+also checks every slide, and reports what it finds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Preflight:
-    """The whole look.
+    """The complete report.
 
     Attributes
     ----------
@@ -60,22 +60,22 @@ class Preflight:
 def check_inputs(
     plan: Plan, *, same_environment: bool = True, read_again: bool = True
 ) -> list[ExpressionTable]:
-    """Refuse what some job of the run would refuse, perhaps days later: all of it at once.
+    """Refuse, with all problems at once, what some job of the run would refuse, perhaps days later.
 
-    Slides are not opened: a bad one costs itself only.
+    Slides are not opened: a bad slide affects only itself.
 
     Parameters
     ----------
     plan : Plan
     same_environment : bool
-        Whether jobs run in this environment: then the encoder's weights and optional packages must be here.
+        Whether jobs run in this environment: then encoder weights and optional packages are required.
     read_again : bool
-        Read expression tables also where the run before was started with the same ones: large ones take seconds.
+        Read expression tables even if the last run was started with the same ones; large ones take seconds.
 
     Returns
     -------
     list of ExpressionTable
-        The expression tables, as far as they were read.
+        The expression tables that were read.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def check_inputs(
 
 
 def check_series(slides: Iterable[SlideRow]) -> None:
-    """Refuse rows that name files of one DICOM series: each would count as the whole slide."""
+    """Refuse rows that name files of the same DICOM series: each would count as the whole slide."""
     from pathduet.slides.dicom_series import may_be_instance, read_instance
 
     problems = Problems()
@@ -141,9 +141,9 @@ def _check_results(plan: Plan) -> None:
 
 
 def _check_folds(plan: Plan, tables: Sequence[ExpressionTable], lost: Collection[str] = ()) -> None:
-    """Refuse folds whose training part gives a task no intervals, no spread, or nobody to train on.
+    """Refuse folds whose training part leaves a task without intervals, spread or patients to train on.
 
-    `lost` are the ids of slides that cannot be used.
+    `lost` holds the ids of unusable slides.
     """
     from pathduet.cohort.folds import fitted_labels, fold_parts
     from pathduet.cohort.labels import known_labels, task_labels
@@ -176,7 +176,7 @@ def _check_folds(plan: Plan, tables: Sequence[ExpressionTable], lost: Collection
 
 
 def _check_network_settings(plan: Plan) -> None:
-    """Refuse settings that no baseline has or can have; the method's own are looked at with the configuration."""
+    """Refuse settings that no baseline has or can have; the method's own are checked with the configuration."""
     if not plan.config["comparison"]["settings"]:
         return
     from pathduet.models.network_settings import network_settings
@@ -191,7 +191,7 @@ def _check_network_settings(plan: Plan) -> None:
 
 
 def _check_further_files(plan: Plan) -> None:
-    """Refuse what only rules that are asked for by name, or the explanations, would read."""
+    """Refuse bad inputs that only rules requested by name, or the explanations, would read."""
     from pathduet.cohort.sheets import read_slides
     from pathduet.expression.tables import read_expression
 
@@ -307,14 +307,14 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
 def check_features(
     slides: Sequence[SlideRow], layout: str | None
 ) -> tuple[list[StageStatus], dict[str, dict[str, str | int | float]]]:
-    """Open the features that another tool made of slides, without reading all of them.
+    """Open features from another tool, without reading all of them.
 
     Returns
     -------
     checks : list of StageStatus
-        Tiles, width and magnification of each, and what is missing.
+        Tiles, width and magnification of each slide, and what is missing.
     said : dict
-        Slide id to width, encoder and magnification, of those that can be used.
+        Usable slides: id to width, encoder and magnification.
     """
     from pathduet.slides.foreign_features import look_at
 
@@ -372,7 +372,7 @@ def _cohort_lines(plan: Plan) -> list[str]:
 
 
 def site_warnings(plan: Plan) -> list[str]:
-    """Return a warning where a model may know patients of the test part by their hospital; at most one."""
+    """Return at most one warning that a model may recognise test patients by their hospital."""
     if not (sites := plan.divided_sites):
         return []
     return [
@@ -456,7 +456,7 @@ def _encoder_lines(plan: Plan) -> list[str]:
     from pathduet.slides.settings import SlideSettings
 
     settings = SlideSettings.from_mapping(plan.config).encoder
-    # `auto` exports only networks that can be: half a second that says nothing new
+    # `auto` would also export the network, if possible: half a second without new information
     encoder = load_encoder(replace(settings, engine="torch") if settings.engine == "auto" else settings)
     return [f"{encoder.name}, {encoder.dim} numbers per tile, weights {encoder.weights_source}"]
 

@@ -1,4 +1,4 @@
-"""Why a job runs again: only for what can change its results, in one form however it is written down."""
+"""Why a job runs again: only changes that can alter its results, however values are written."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Job:
-    """What a rule's job is given.
+    """What a rule's job receives.
 
     Attributes
     ----------
     settings : Any
-        What its script reads. Nothing of it is a reason to run again.
+        What its script reads. Changes here do not rerun the job.
     files : dict
-        The user's files that it reads, by what they are: each a path or a list of paths. The job refuses to start on one that
+        The user's files that it reads, by purpose: each a path or a list of paths. The job refuses to start if one
         has changed since the run was planned.
     decided_by : Any
-        What decides its results, from :func:`decisive`: another value makes it run again.
+        What decides its results, from :func:`decisive`: a different value reruns it.
     """
 
     settings: Any = None
@@ -29,7 +29,7 @@ class Job:
 
 
 def decisive(value: Any, content: Callable[[str | Path], str], own: Collection[str]) -> Any:
-    """Return plain values in one form: keys sorted, whole numbers alike (1, 1.0), a path, or the name of one of the user's own files, by content."""
+    """Return plain values in one form: sorted keys, whole numbers as int (1.0 as 1), paths and names of the user's files by content."""
     if isinstance(value, Path) or (isinstance(value, str) and value in own):
         return content(value)
     if isinstance(value, Mapping):

@@ -21,20 +21,20 @@ def run(
     profile: str | None = None,
     dry_run: bool = False,
 ) -> NoReturn:
-    """Become Snakemake: same process, signals and exit status.
+    """Replace this process by Snakemake: same process id, signals and exit status.
 
     Parameters
     ----------
     arguments : iterable of str
-        Targets and options of Snakemake.
+        Snakemake targets and options.
     configfiles : iterable of Path
-        Laid over the defaults in this order.
+        Override the defaults, in this order.
     cores : int, optional
-        At most that many at a time; all without.
+        Number of cores to use at most; default all.
     profile : str, optional
-        A shipped profile's name, or a folder.
+        Name of a shipped profile, or a folder.
     dry_run : bool
-        Say what would run.
+        Show what would run.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def run(
     """
     file_locks()
     command = [sys.executable, "-m", "snakemake"]
-    # not last: it would take the targets for more files
+    # not last: it would read the targets as more files
     if files := [str(file) for file in configfiles]:
         command += ["--configfile", *files]
     command += ["--snakefile", str(WORKFLOW / "Snakefile")]

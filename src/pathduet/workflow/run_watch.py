@@ -1,4 +1,4 @@
-"""How far a run is, while it is at work: a page in a terminal, a line a stage and minute in a file; told from its files alone."""
+"""Progress of a run at work, from its files alone: a page in a terminal, or lines per stage and minute in a file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pathduet.workflow.status import StageProgress, read_progress
 if TYPE_CHECKING:
     from pathduet.workflow.console import RunConsole
 
-#: Seconds between looks, in a terminal and in a file.
+#: Seconds between updates, in a terminal and in a file.
 TERMINAL_S, LOG_S = 2.0, 60.0
-#: A look may take this share of the time at most: with 30,000 slides on a slow file server it takes seconds.
+#: Largest share of the time that updates may take: with 30,000 slides on a slow server one takes seconds.
 _SHARE = 0.02
 
 
 def moving(steps: list[StageProgress], before: dict[str, int]) -> list[StageProgress]:
-    """Return the steps that went on since `before` (done by name), or are begun and not finished."""
+    """Return the steps that advanced since `before` (done by name), or are started and unfinished."""
     return [s for s in steps if s.done != before.get(s.name, 0) or (s.recent and s.done < s.total)]
 
 
@@ -40,16 +40,16 @@ def page(steps: list[StageProgress]) -> Table:
 
 
 class RunWatch:
-    """Shows the progress of a results folder from a thread of its own, until :meth:`stop`.
+    """Shows the progress of a results folder from its own thread, until :meth:`stop`.
 
     Parameters
     ----------
     results : Path
         Where the run that just started has written its plan.
     console : RunConsole, optional
-        Where it is shown; stderr without it, as lines.
+        Where it is shown; as lines on stderr if not given.
     every : float, optional
-        Seconds between looks; default 2 on a page, 60 in a file. More where a look takes long.
+        Seconds between updates; default 2 on a page, 60 in a file. More if an update takes long.
     """
 
     def __init__(self, results: Path, console: RunConsole | None = None, every: float | None = None) -> None:
@@ -59,12 +59,12 @@ class RunWatch:
         self._live = Live(console=self._screen, auto_refresh=False, redirect_stderr=False) if paged else None
         self._every = every or (TERMINAL_S if paged else LOG_S)
         self._over = threading.Event()
-        # a daemon: a workflow that ends in any way is not held up by it
+        # a daemon thread does not delay the end of a workflow
         self._thread = threading.Thread(target=self._run, name="run-watch", daemon=True)
         self._before = {step.name: step.done for step in read_progress(results)}
 
     def start(self) -> RunWatch:
-        """Begin to look."""
+        """Start updating."""
         if self._console:
             self._console.start_jobs(Results(self._results).log("run"))
         if self._live:
@@ -74,7 +74,7 @@ class RunWatch:
         return self
 
     def stop(self) -> None:
-        """Show what changed since the last look, and end."""
+        """Show changes since the last update, and stop."""
         atexit.unregister(self.stop)
         self._over.set()
         if self._thread.is_alive():
@@ -100,6 +100,6 @@ class RunWatch:
                 for step in moving(steps, self._before):
                     self._screen.print(f"progress: {step.line()}", soft_wrap=True, markup=False)
             self._before = {step.name: step.done for step in steps}
-        except (OSError, ValueError):  # a file server that hiccups, a closed terminal: not the run's concern
+        except (OSError, ValueError):  # a hanging file server or a closed terminal must not disturb the run
             pass
         return time.monotonic() - began

@@ -1,4 +1,4 @@
-"""How far a run is, told from its files alone: from any shell, while it runs or after it broke off."""
+"""Progress of a run, from its files alone: from any shell, while it runs or after it stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathduet.workflow.plan import Plan
 
 
-#: Steps in the order of the work, and what each counts.
+#: Steps in the order of the work, and their units.
 _UNITS = {
     "simulate": "slides", **dict.fromkeys(STAGES, "slides"), "genes": "folds", "train": "models", "tables": "tables",
     "explain": "tasks", "heatmaps": "slides", "report": "report",
@@ -39,7 +39,7 @@ class StageProgress:
     recent : int
         How many of `done` were finished since the run was last started.
     seconds : float
-        What they took, at the pace since the first; 0 until there are three.
+        Time they took, at the pace since the first; 0 until there are three.
     """
 
     name: str
@@ -50,7 +50,7 @@ class StageProgress:
     seconds: float = 0.0
 
     def line(self) -> str:
-        """Return one line: done/total, rate and time left where they can be told."""
+        """Return one line: done/total, and rate and time left if they can be estimated."""
         text = f"{self.name:<10} {self.done:>6}/{self.total:<6} {self.unit}"
         if self.recent and self.seconds > 0 and self.done < self.total:
             rate = self.recent / self.seconds
@@ -68,7 +68,7 @@ def _clock(seconds: float) -> str:
 
 
 def write_plan(plan: Plan, results: Path) -> None:
-    """Write what the run that starts now is going to make; what failed in the last one is past."""
+    """Write the plan of the run that starts now; it removes the last run's failures."""
     failures_path(results).unlink(missing_ok=True)
     layout = plan.results
     chosen = [plan.genes_of(model, fold) for _, model in plan.trained for fold in plan.folds]
@@ -87,13 +87,13 @@ def write_plan(plan: Plan, results: Path) -> None:
 
 
 def read_progress(results: Path, until: float | None = None) -> list[StageProgress]:
-    """Return the progress of every step; empty if no run was ever started in `results`.
+    """Return the progress of every step; empty if no run was started in `results`.
 
     Parameters
     ----------
     results : Path
     until : float, optional
-        Seconds since the epoch: of a run at work, now. Else a step's pace is that up to its last file.
+        Seconds since the epoch: for a run at work, now. Otherwise a step's pace ends with its last file.
     """
     try:
         plan = json.loads(plan_path(results).read_text(encoding="utf-8"))
@@ -114,7 +114,7 @@ def _progress(name: str, unit: str, paths: list[Path], started: float, until: fl
     recent = [t for t in times if t >= started]
     seconds = 0.0
     if len(recent) > 2:
-        # the pace counts from the step's own first file: it may have waited long for the steps before
+        # the pace counts from the step's own first file: it may have waited long for earlier steps
         seconds = (max(until or 0.0, *recent) - min(recent)) * len(recent) / (len(recent) - 1)
     return StageProgress(name, unit, len(times), len(paths), len(recent), seconds)
 
@@ -128,12 +128,12 @@ def _times(paths: Iterable[Path]) -> Iterator[float]:
 
 
 def failures_path(results: Path) -> Path:
-    """Return where a run that failed leaves what failed, until the next one starts."""
+    """Return the path where a failed run records its failures, until the next run starts."""
     return results / ".failures.txt"
 
 
 def status_lines(results: Path) -> list[str]:
-    """Return what `pathduet status` prints before the headline; empty where no run was ever started."""
+    """Return what `pathduet status` prints before the headline; empty if no run was started."""
     steps = read_progress(results)
     owner = run_owner(results)
     lines = [step.line() for step in steps]

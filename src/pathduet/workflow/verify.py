@@ -1,4 +1,4 @@
-"""Every file of a results folder compared with the checksum that was recorded when it was written."""
+"""Checks every file of a results folder against the checksum recorded when it was written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathduet.core.errors import InputError
 from pathduet.release.contents import is_release, verify
 from pathduet.results import STATUS
 
-#: Folders whose files have no checksum: what happened, not what came out.
+#: Folders whose files have no checksum: records of a run, not results.
 _DIARY = ("logs", "benchmarks", "tensorboard")
 
 
@@ -24,11 +24,11 @@ class Verified:
     files : int
         Files and pyramids that were compared.
     damaged : list of str
-        Files that are not what was written, each with what makes it again.
+        Files that differ from what was written, each with the way to recreate it.
     missing : list of str
-        Files that have a recorded checksum, but are gone.
+        Files with a recorded checksum that are gone.
     unknown : list of str
-        Files that nothing recorded.
+        Files without a recorded checksum.
     """
 
     files: int = 0
@@ -37,7 +37,7 @@ class Verified:
     unknown: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """Return the counts, then a line a file."""
+        """Return the counts, then one line per file."""
         found = {"damaged": self.damaged, "missing": self.missing, "unknown": self.unknown}
         counts = ", ".join(f"{len(names)} {kind}" for kind, names in found.items())
         named = [f"  {kind}: {name}" for kind, names in found.items() for name in names]
@@ -47,13 +47,13 @@ class Verified:
 def verify_results(results: Path) -> Verified:
     """Compare every file of a results folder with its checksum.
 
-    Logs and benchmarks, which Snakemake writes, have none.
+    Logs and benchmarks, which Snakemake writes, have no checksum.
     """
     found, wanted = Verified(), set()
     for place, names, files in os.walk(results):
         folder = Path(place)
         inside = folder.relative_to(results)
-        # what has a checksum as a whole, or one of another kind, is not entered
+        # folders checked as a whole are not entered
         names[:] = sorted(n for n in names if n not in _DIARY and not _compared(folder / n, results, found))
         for path in (folder / name for name in sorted(files)):
             if path.name.endswith(".sha256"):
@@ -68,7 +68,7 @@ def verify_results(results: Path) -> Verified:
 
 
 def _compared(path: Path, results: Path, found: Verified) -> bool:
-    """Compare a file or folder, and note it; False if it has no checksum."""
+    """Compare a file or folder and record the result; False if it has no checksum."""
     name = path.relative_to(results).as_posix()
     if path.is_dir() and is_release(path):
         try:
@@ -81,7 +81,7 @@ def _compared(path: Path, results: Path, found: Verified) -> bool:
         if not recorded(path) and not (sealed and path.is_file()) and path.name != "refused.png":
             return False
         damaged = is_damaged(path)
-    except CorruptArtifact:  # the status that holds its checksum, which is named itself
+    except CorruptArtifact:  # the status file that holds its checksum is reported itself
         damaged = False
     found.files += 1
     if damaged:

@@ -1,1 +1,1 @@
-"""Downloads that can be killed at any moment: ranges resumed, checksums verified, files whole or absent."""
+"""Downloads that can be killed at any time: ranges resumed, checksums verified, files complete or absent."""

@@ -1,8 +1,8 @@
 """Files of the Genomic Data Commons, fetched, resumed and verified.
 
-A file lies in ``{out}/{id}/{filename}``, as the GDC's own client puts it. While it comes in it is called
-``.{filename}.part``; it gets its name only when size and MD5 are those of the manifest. So whatever has its name is
-whole, and a killed download goes on where it was.
+A file is stored as ``{out}/{id}/{filename}``, like the GDC's own client does. During its download it is named
+``.{filename}.part``; it is renamed only once size and MD5 match the manifest. So a file under its final name is
+complete, and a killed download resumes.
 
 API: https://docs.gdc.cancer.gov/API/Users_Guide/ (data endpoint, X-Auth-Token).
 """
@@ -29,17 +29,17 @@ from pathduet.importers.download.http import Client, DownloadError
 from pathduet.importers.download.manifest import ManifestRow
 
 _MIB = 2**20
-#: Bytes that an attempt must bring for its failure not to count: a server that breaks off after each byte has an end.
+#: Bytes that an attempt must bring for its failure not to count: a server that stops after each byte is given up.
 _PROGRESS = 2**16
-#: Space that stays free beside what is fetched.
+#: Space that stays free besides the download.
 _MARGIN = 200 * _MIB
-#: A server whose file does not have the manifest's checksum this often will not have it the next time.
+#: After this many wrong checksums a file is given up: the next try would not differ.
 _WRONG_CHECKSUMS = 2
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What became of a file: ``there`` (before), ``fetched`` or ``failed``, and why."""
+    """The result for one file: ``there`` (it existed), ``fetched`` or ``failed``, and why."""
 
     row: ManifestRow
     status: str
@@ -47,12 +47,12 @@ class Fetched:
 
 
 def read_token(path: Path) -> str:
-    """Return the token of a file.
+    """Read a token from a file.
 
     Raises
     ------
     InputError
-        If it is empty, or holds what cannot be a token.
+        If the file is empty, or its content cannot be a token.
     """
     try:
         token = path.read_text(encoding="utf-8").strip()
@@ -68,7 +68,7 @@ def read_token(path: Path) -> str:
 
 
 def target(out: Path, row: ManifestRow) -> Path:
-    """Return where a file goes."""
+    """Return the path of a file."""
     return out / row.id / row.filename
 
 
@@ -82,7 +82,7 @@ def _is_there(out: Path, row: ManifestRow) -> bool:
 
 
 def missing_bytes(out: Path, rows: Iterable[ManifestRow]) -> int:
-    """Return how many bytes are still to come."""
+    """Return how many bytes are missing."""
     total = 0
     for row in rows:
         if not _is_there(out, row):
@@ -93,12 +93,12 @@ def missing_bytes(out: Path, rows: Iterable[ManifestRow]) -> int:
 
 
 def check_space(out: Path, rows: Sequence[ManifestRow]) -> int:
-    """Return the bytes still to come.
+    """Return how many bytes are missing.
 
     Raises
     ------
     InputError
-        If the disk has not that much, and a margin of 200 MiB, left.
+        If the disk has less free space than that plus a margin of 200 MiB.
     """
     out.mkdir(parents=True, exist_ok=True)
     needed, free = missing_bytes(out, rows), shutil.disk_usage(out).free
@@ -109,7 +109,7 @@ def check_space(out: Path, rows: Sequence[ManifestRow]) -> int:
 
 
 def md5_file(path: Path) -> str:
-    """Return the hexadecimal MD5 of a file (the checksum that the GDC publishes; no security rests on it)."""
+    """Return the hexadecimal MD5 of a file (the checksum that the GDC publishes; not used for security)."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -117,12 +117,12 @@ def md5_file(path: Path) -> str:
 def fetch_file(
     client: Client, out: Path, row: ManifestRow, arrived: queue.SimpleQueue[int] | None = None
 ) -> Fetched:
-    """Fetch one file, going on with what is there of it.
+    """Fetch one file, resuming a partial download.
 
     Parameters
     ----------
     arrived : queue, optional
-        Gets the number of bytes of each block that came in.
+        Receives the number of bytes of each block.
     """
     path, part, locks = target(out, row), _part(out, row), file_locks()
     if _is_there(out, row):
@@ -136,7 +136,7 @@ def fetch_file(
             except OSError:
                 return Fetched(row, "failed", "another process is fetching it")
             if _is_there(out, row):
-                # the other process finished it between our look and our lock
+                # the other process finished it between our check and our lock
                 part.unlink(missing_ok=True)
                 return Fetched(row, "there")
             wrong = 0
@@ -159,7 +159,7 @@ def fetch_file(
 
 
 def _complete(client: Client, row: ManifestRow, handle: Any, arrived: queue.SimpleQueue[int] | None) -> None:
-    """Append to a part until it has the file's size."""
+    """Append to a partial file until it has the file's size."""
     before = [-1]
 
     def size() -> int:
@@ -178,14 +178,14 @@ def _complete(client: Client, row: ManifestRow, handle: Any, arrived: queue.Simp
             receive(have, headers)
         except DownloadError as error:
             if error.status == 416:
-                # what the server has is shorter than our part: start over
+                # the server's file is shorter than our part: start over
                 handle.truncate(0)
             raise
 
     def receive(have: int, headers: dict[str, str]) -> None:
         with client.open(f"data/{row.id}", headers) as response:
             if have and not _continues(response.headers.get("Content-Range", ""), response.status, have, row):
-                # the whole file comes again: the server does not do ranges, or does them otherwise
+                # the server sends the whole file again: it does not support ranges properly
                 handle.truncate(0)
                 have = before[0] = 0
                 if response.status == 206:
@@ -212,17 +212,17 @@ def _continues(content_range: str, status: int, start: int, row: ManifestRow) ->
 
 
 def fetch(client: Client, rows: Sequence[ManifestRow], out: Path, *, jobs: int = 4) -> list[Fetched]:
-    """Fetch a manifest's files, several at a time; one that fails does not stop the others.
+    """Fetch a manifest's files, several at a time; a failed file does not stop the others.
 
     Returns
     -------
     list of Fetched
-        In the manifest's order; also written to ``fetch_report.tsv``, what failed as ``failed_manifest.tsv``.
+        In the manifest's order; also written to ``fetch_report.tsv``, failures to ``failed_manifest.tsv``.
 
     Raises
     ------
     InputError
-        If the disk is too small; before anything is fetched.
+        If the disk is too small; raised before anything is fetched.
     """
     import pandas as pd
 
@@ -231,7 +231,7 @@ def fetch(client: Client, rows: Sequence[ManifestRow], out: Path, *, jobs: int =
     results: dict[str, Fetched] = {}
 
     def mebibytes() -> Iterator[None]:
-        """Yield once a MiB that came in, until all files are done."""
+        """Yield once per MiB received, until all files are done."""
         with ThreadPoolExecutor(max_workers=jobs) as pool:
             waiting: set[Future[Fetched]] = {
                 pool.submit(fetch_file, client, out, row, arrived) for row in rows
@@ -248,7 +248,7 @@ def fetch(client: Client, rows: Sequence[ManifestRow], out: Path, *, jobs: int =
                         shown += 1
                         yield
             except BaseException:
-                # let the workers end at their next block instead of after their files
+                # end the workers at their next block, not after their files
                 client.stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
@@ -271,7 +271,7 @@ def fetch(client: Client, rows: Sequence[ManifestRow], out: Path, *, jobs: int =
 
 
 def recheck(out: Path, rows: Iterable[ManifestRow]) -> list[ManifestRow]:
-    """Return the rows whose file is there under its name but does not have the manifest's checksum; these are removed."""
+    """Return the rows whose file exists but does not have the manifest's checksum; these files are removed."""
     broken = [row for row in rows if _is_there(out, row) and md5_file(target(out, row)) != row.md5]
     for row in broken:
         target(out, row).unlink()

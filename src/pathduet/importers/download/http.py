@@ -1,8 +1,8 @@
-"""HTTP requests that survive a bad day: retries with back-off, Retry-After, redirects without leaking the token.
+"""Robust HTTP requests: retries with back-off, Retry-After, redirects without leaking the token.
 
-The standard library's urllib is enough: streaming reads, ranges, redirects, proxies from the environment and TLS.
-A client library would bring connection pooling, which saves one handshake a file where the files are slides of
-hundreds of megabytes, and one more dependency to keep in bounds.
+The standard library's urllib suffices: streaming reads, ranges, redirects, proxies from the environment and TLS.
+A client library would add connection pooling, which saves one handshake per file while the files are slides of
+hundreds of megabytes, and one more dependency to maintain.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _BLOCK = 2**18
 
 
 class DownloadError(PathDuetError):
-    """A request that failed for good.
+    """A request that failed permanently.
 
     Parameters
     ----------
     message : str
     temporary : bool
-        Whether trying again may help.
+        Whether a retry may help.
     wait : float or None
         Seconds that the server asks to wait.
     status : int
@@ -52,7 +52,7 @@ class DownloadError(PathDuetError):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects; the token goes to the host it was meant for and to no other, and never over plain HTTP."""
+    """Follow redirects; the token is sent only to its own host, and never over plain HTTP."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
@@ -76,13 +76,13 @@ class Client:
     Attributes
     ----------
     base : str
-        URL without a slash at its end.
+        URL without a trailing slash.
     token : str
         Sent as X-Auth-Token if not empty.
     timeout : float
         Seconds without a byte after which a connection counts as dead.
     retries : int
-        Failures in a row, without any new byte, before a file is given up.
+        Consecutive failures, without any new byte, before a file is given up.
     backoff : float
         Seconds before the first retry; doubled each time, up to 60, plus up to a quarter at random.
     """
@@ -98,7 +98,7 @@ class Client:
     def open(
         self, path: str, headers: Mapping[str, str] | None = None, data: bytes | None = None
     ) -> Iterator[http.client.HTTPResponse]:
-        """Yield the answer to a request.
+        """Yield the response to a request.
 
         Raises
         ------
@@ -121,12 +121,12 @@ class Client:
             raise DownloadError(f"connection: {error or type(error).__name__}", temporary=True) from None
 
     def blocks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
-        """Yield an answer's bytes as they come.
+        """Yield a response's bytes as they arrive.
 
         Raises
         ------
         DownloadError
-            If fewer than 1 KiB a second come over `timeout` seconds: a connection that trickles on would never end.
+            If fewer than 1 KiB/s arrive over `timeout` seconds: a trickling connection would never end.
         """
         since, came = time.monotonic(), 0
         while block := response.read1(_BLOCK):
@@ -139,7 +139,7 @@ class Client:
                 since, came = now, 0
 
     def answer(self, path: str, headers: Mapping[str, str], data: bytes) -> bytes:
-        """Return the whole answer to a request, of at most 64 MiB."""
+        """Return the whole response to a request, at most 64 MiB."""
         whole = bytearray()
         with self.open(path, headers, data) as response:
             for block in self.blocks(response):
@@ -149,14 +149,14 @@ class Client:
         return bytes(whole)
 
     def again(self, attempt: Callable[[], T], progressed: Callable[[], bool] = lambda: False) -> T:
-        """Return what `attempt` returns, trying again after temporary failures.
+        """Return what `attempt` returns, retrying after temporary failures.
 
         Parameters
         ----------
         attempt : callable
-            Raises DownloadError where it fails.
+            Raises DownloadError on failure.
         progressed : callable
-            Whether the last attempt brought something new; then the count of failures starts over.
+            Whether the last attempt brought new data; then the count of failures starts over.
         """
         failures = 0
         while True:
@@ -195,7 +195,7 @@ def _from_status(error: urllib.error.HTTPError) -> DownloadError:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks for (a number or a date), None if it says nothing usable."""
+    """Return the seconds in a Retry-After header (a number or a date), None if it has no usable value."""
     if value is None:
         return None
     try:

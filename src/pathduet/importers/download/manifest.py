@@ -1,4 +1,4 @@
-"""Manifests of the Genomic Data Commons: read, made from filters, written with the tables that the portal's cart adds.
+"""Manifests of the Genomic Data Commons: read, built from filters, and written with the tables of the portal's cart.
 
 API: https://docs.gdc.cancer.gov/API/Users_Guide/ (files endpoint).
 """
@@ -21,7 +21,7 @@ from pathduet.importers.download.http import Client, DownloadError
 
 KINDS = ("slides", "rna", "clinical")
 _PAGE = 2000
-#: Columns of a manifest, and what their cells may be: ids and names stay within the folder.
+#: Columns of a manifest and their allowed cells: ids and names stay within the folder.
 _USABLE = {
     "id": re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{7,63}"),
     "filename": re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._+@ ()-]{0,230}"),
@@ -47,7 +47,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     Raises
     ------
     InputError
-        Listing every row that is not usable, names that would leave the folder among them.
+        Listing every unusable row, including names that would leave the folder.
     """
     if not path.is_file():
         raise InputError.of(str(path), "no such file", "give the GDC manifest's path")
@@ -104,7 +104,7 @@ def query_files(client: Client, projects: Sequence[str], kinds: Iterable[str]) -
     Raises
     ------
     DownloadError, InputError
-        If the API cannot be asked, or knows no such file.
+        If the API cannot be queried, or has no such file.
     """
     found: dict[str, dict[str, Any]] = {}
     for kind in kinds:
@@ -122,7 +122,7 @@ def query_files(client: Client, projects: Sequence[str], kinds: Iterable[str]) -
 
 
 def _listed(client: Client, body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the entries of all pages by id: each page must bring new ones, and all must come that were announced."""
+    """Return the entries of all pages by id: each page must add new ones, and their number must match the total."""
     found: dict[str, dict[str, Any]] = {}
     start, total = 0, None
     while total is None or len(found) < total:
@@ -143,7 +143,7 @@ def _listed(client: Client, body: Mapping[str, Any]) -> dict[str, dict[str, Any]
 
 
 def _page(client: Client, body: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """Return the entries of one page, checked, and how many files there are in all."""
+    """Return the entries of one page, checked, and the total number of files."""
     sent = client.answer("files", {"Content-Type": "application/json"}, json.dumps(body).encode())
     try:
         answer = json.loads(sent)
@@ -162,7 +162,7 @@ def _page(client: Client, body: Mapping[str, Any]) -> tuple[list[dict[str, Any]]
 
 
 def _is_sound(entry: Mapping[str, Any]) -> bool:
-    """Return whether an entry has all that a manifest and a sample sheet need, in the form that they need."""
+    """Return whether an entry has everything that a manifest and a sample sheet need, in valid form."""
     try:
         row = {
             name: entry[key] for name, key in zip(_USABLE, ("file_id", "file_name", "md5sum", "file_size"))
@@ -180,7 +180,7 @@ def _is_sound(entry: Mapping[str, Any]) -> bool:
 
 
 def write_manifest(path: Path, entries: Sequence[dict[str, Any]]) -> list[ManifestRow]:
-    """Write a manifest; beside it ``{stem}_sample_sheet.tsv`` and ``{stem}_metadata.json``, as the portal's cart gives them."""
+    """Write a manifest; beside it ``{stem}_sample_sheet.tsv`` and ``{stem}_metadata.json``, as in the portal's cart."""
     import pandas as pd
 
     rows = [ManifestRow(e["file_id"], e["file_name"], e["md5sum"], int(e["file_size"])) for e in entries]

@@ -1,4 +1,4 @@
-"""Sheets whose slides lie in object storage: under which names they come onto this disk, and the sheet that names them there."""
+"""Sheets whose slides are in object storage: their file names on the local disk, and the sheet with these names."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pathduet.core.errors import Problems
 from pathduet.core.files import write_text
 
 REMOTE = "s3://"
-#: Slides that are several files, of which the sheet names one.
+#: Formats whose slides consist of several files, of which the sheet names one.
 WHOLE_FOLDERS = (".mrxs", ".vms", ".vmu", ".dcm")
 
 
 def objects_to_stage(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return where each remote slide comes from, by the file name it gets here: its id and its ending.
+    """Return the source of each remote slide, by its local file name: its id and extension.
 
     Parameters
     ----------
     rows : iterable of mapping
-        Of :func:`pathduet.cohort.sheets.read_slide_rows`, so that ids fit for file names; excluded slides are left alone.
+        From :func:`pathduet.cohort.sheets.read_slide_rows`, so ids are valid file names; excluded slides are skipped.
 
     Raises
     ------
     InputError
-        Naming every slide of a format of several files, and every remote mask.
+        Listing every slide in a format of several files, and every remote mask.
     """
     found: dict[str, str] = {}
     problems = Problems()
@@ -52,16 +52,16 @@ def objects_to_stage(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 def write_staged_sheet(
     rows: Iterable[Mapping[str, Any]], folder: Path, names: Mapping[str, str], out: str | os.PathLike[str]
 ) -> None:
-    """Write the sheet of the staged slides; it stands beside them.
+    """Write the sheet of the staged slides beside them.
 
     Parameters
     ----------
     rows : iterable of mapping
-        The remote sheet's.
+        Rows of the remote sheet.
     folder : Path
-        Its folder, which the paths of local slides and masks are relative to; they become absolute.
+        Folder of that sheet; relative paths of local slides and masks refer to it and become absolute.
     names : mapping
-        Of :func:`objects_to_stage`.
+        From :func:`objects_to_stage`.
     out : path
         The new ``slides.tsv``.
     """
