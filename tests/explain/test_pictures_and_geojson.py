@@ -227,7 +227,7 @@ def test_most_folds_name_one_of_three_prototypes():
 def test_names_without_a_teacher_are_said_to_be_mere_sides_and_one_prototype_is_no_layer():
     maps = three_prototypes()
     maps.tiles.attrs["named_by"] = "task"
-    assert "names tumor, immune and stroma are only" in naming_note(maps)
+    assert "names tumor, immune and stroma only denote" in naming_note(maps)
     maps.tiles.attrs["subspaces"] = ("tumor",)
     assert naming_note(maps) == "" and [layer.column for layer in layers_of(maps)] == [
         "merge_weight",
