@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -200,11 +201,13 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
 def test_a_killed_run_goes_on_and_ends_the_same(phantom: Path, tmp_path: Path) -> None:
     out = tmp_path / "phantom"
     code = f"from pathduet.phantom import simulate; simulate({str(out)!r}, seed=7, **{SIZE!r})"
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not list(out.glob("truth/slides/*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)  # its workers too: they would go on writing
     process.wait()
     # What a kill in the middle of a write leaves behind.
     (out / "slides" / ".PH005-1.0123abcd.tmp.svs").write_bytes(b"half")
