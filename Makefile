@@ -10,6 +10,8 @@ UV := $(BIN)/uv
 DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
 DEV_EXTRAS := demo timm staintools seurat-v3 umap parquet slurm s3 tensorboard mlflow crate docs dev
+# Behind a proxy with a certificate of its own: the system's certificates, which pip uses too.
+export UV_SYSTEM_CERTS ?= true
 # Inexact: what else is in .venv stays.
 SYNC := VIRTUAL_ENV= UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --frozen --inexact --compile-bytecode
 # Threads are dealt out by the workflow; libraries must not multiply them.
@@ -54,6 +56,7 @@ pan-cancer: $(DEV)
 
 # Every path that a GPU takes, compared with the CPU and timed: docs/results/gpu.md.
 gpu-check: $(DEV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch  # its triton, which uv.lock leaves out
 	@$(BIN)/python benchmarks/gpu_check.py --out docs/results/gpu.md
 
 lint: $(DEV)

@@ -55,7 +55,7 @@ def require_compiler(setting: str, device: str) -> None:
     """Refuse a setting that compiles networks for a GPU if triton, which generates their code, is not installed."""
     if device.startswith("cuda") and importlib.util.find_spec("triton") is None:
         raise PathDuetError(
-            f"{setting}: torch.compile needs triton on a GPU: pip install triton, or set it to false"
+            f"{setting}: torch.compile needs triton on a GPU: pip install torch again, which brings it, or set it to false"
         )
 
 
