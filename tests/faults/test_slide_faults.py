@@ -257,7 +257,10 @@ def test_what_killed_writers_left_is_cleared_away(slide: Path, tmp_path: Path) -
     results = tmp_path / "r"
     run(slide, results, ("tile",))
     whole = contents(results)
-    for name in (".tiles.0123abcd.tmp.h5", ".tile.status.0123abcd.tmp.json", ".mask.0123abcd.tmp.png"):
+    for name in (
+        ".tiles.0123abcd.tmp.h5", ".tile.status.0123abcd.tmp.json", ".mask.0123abcd.tmp.png",
+        ".source.0123abcd.tmp.json", ".refused.0123abcd.tmp.png",
+    ):  # fmt: skip
         (results / "slides/S1" / name).write_text("half")
     run(slide, results, ("tile",))
     assert contents(results) == whole

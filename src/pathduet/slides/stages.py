@@ -59,7 +59,7 @@ def run_stage(
     place = Results(results)
     folder = place.slide(slide.slide_id)
     for path in (
-        *(folder / name for name in STAGE_ARTIFACTS[stage]),
+        *(folder / name for name in (*STAGE_ARTIFACTS[stage], SOURCE, TOO_LITTLE_TISSUE)),
         place.slide_status(slide.slide_id, stage),
     ):
         remove_leftovers(path)
