@@ -47,6 +47,7 @@ from known_truth import (
     Method,
     Run,
     append_rows,
+    benchmark_code,
     codes_of,
     paired,
     pooled_components,
@@ -62,7 +63,6 @@ from pathduet.catalogue import Model, catalogue_of, clinical_models, named, name
 from pathduet.cohort.tasks import tasks_of
 from pathduet.core.config import resolve
 from pathduet.core.errors import PathDuetError
-from pathduet.core.source_code import code_version
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.table_sections import p_text
 from pathduet.models.method.config import PATCH_STARTS
@@ -217,7 +217,7 @@ def chosen_settings(rows: Sequence[Mapping[str, Any]], task: str) -> dict[str, S
 
 def execute(arguments: argparse.Namespace) -> None:
     """Append the missing rows."""
-    code = code_version(Path(__file__))
+    code = benchmark_code(Path(__file__))
     rows = read_rows(arguments.out)
     for seed in arguments.seeds:
         for task in arguments.tasks:

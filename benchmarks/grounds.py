@@ -31,6 +31,7 @@ from known_truth import (
     Method,
     Run,
     append_rows,
+    benchmark_code,
     codes_of,
     paired,
     pooled_components,
@@ -42,7 +43,6 @@ from known_truth import (
 )
 from torch import nn
 
-from pathduet.core.source_code import code_version
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.table_sections import p_text
 from pathduet.training import TrainingConfig
@@ -100,7 +100,7 @@ def arms(run: Run, wanted: set[str]) -> Iterator[tuple[str, Callable[[], nn.Modu
 
 def execute(arguments: argparse.Namespace) -> None:
     """Append the missing rows."""
-    code, rows = code_version(Path(__file__)), read_rows(arguments.out)
+    code, rows = benchmark_code(Path(__file__)), read_rows(arguments.out)
     for seed in arguments.seeds:
         for ground in arguments.grounds:
             for task in METRICS:

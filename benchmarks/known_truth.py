@@ -7,9 +7,11 @@ page.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -25,6 +27,7 @@ from feature_phantom import FEATURES, SIZES, TASKS, Part, Phantom, answers, fres
 from torch import nn
 
 from pathduet.catalogue import find, names
+from pathduet.core.source_code import code_version
 from pathduet.losses.class_weights import class_weights
 from pathduet.models import ModelConfig, Student, Teacher
 from pathduet.models.inputs import NetworkSizes
@@ -264,6 +267,23 @@ def refuse_mixed(table: pd.DataFrame, columns: Sequence[str], what: str) -> None
     """Exit if the rows differ in a value that a page states only once."""
     if table[list(columns)].drop_duplicates().shape[0] > 1:
         raise SystemExit(f"the rows are of several {what}: one page shows one of them")
+
+
+def benchmark_code(benchmark: Path) -> str:
+    """Return a short hash of a benchmark's file, the modules beside it that it needs, and all package modules that they import."""
+    found: set[Path] = set()
+    ahead = [benchmark]
+    while ahead:
+        file = ahead.pop()
+        if file not in found:
+            found.add(file)
+            imported = re.findall(r"^[ \t]*(?:from|import) (\w+)", file.read_text(), re.MULTILINE)
+            ahead += [place for name in imported if (place := file.with_name(f"{name}.py")).is_file()]
+    files = sorted(found)
+    digest = hashlib.sha256(code_version(*files).encode())
+    for file in files:
+        digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:12]
 
 
 def codes_of(table: pd.DataFrame, column: str = "model") -> str:

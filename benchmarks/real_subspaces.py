@@ -35,6 +35,7 @@ from known_truth import (
     CPU,
     CommandLine,
     append_rows,
+    benchmark_code,
     paired,
     read_rows,
     refuse_mixed,
@@ -52,7 +53,6 @@ from pathduet.cohort.sheets import read_patients
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core.config import resolve
 from pathduet.core.files import atomic_path
-from pathduet.core.source_code import code_version
 from pathduet.evaluation.bootstrap import draw, interval, replicates
 from pathduet.evaluation.components import Components, joined
 from pathduet.evaluation.multiple_testing import holm
@@ -257,7 +257,7 @@ def execute(arguments: argparse.Namespace) -> None:
         raise SystemExit(
             "set PATHDUET_TEST_DATA to the folder of public tables (examples/pan_cancer/README.md)"
         )
-    code = code_version(Path(__file__))
+    code = benchmark_code(Path(__file__))
     done = {(row["cancer"], row["task"]) for row in read_rows(arguments.out)}
     for name in arguments.cancers:
         for cancer in cancers(Path(data), name):

@@ -46,6 +46,7 @@ from known_truth import (
     CommandLine,
     Run,
     append_rows,
+    benchmark_code,
     read_rows,
     refuse_mixed,
     table_head,
@@ -54,7 +55,6 @@ from known_truth import (
 )
 from truth import latents_found, probe
 
-from pathduet.core.source_code import code_version
 from pathduet.models import MAGNIFICATIONS
 from pathduet.training.config import TrainingConfig
 
@@ -100,7 +100,7 @@ def found(run: Run) -> Iterator[tuple[str, str, float]]:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Append the rows of the missing seeds and tasks."""
-    code = code_version(Path(__file__))
+    code = benchmark_code(Path(__file__))
     done = {(row["look"], row["task"], row["seed"]) for row in read_rows(arguments.out)}
     for seed, look, task in product(arguments.seeds, LOOKS, METRIC):
         if (look, task, seed) not in done:

@@ -42,6 +42,7 @@ from known_truth import (
     CommandLine,
     Run,
     append_rows,
+    benchmark_code,
     out_of_fold,
     paired,
     read_rows,
@@ -56,7 +57,6 @@ from pathduet.catalogue import find
 from pathduet.cohort.tasks import tasks_of
 from pathduet.core import config as configuration
 from pathduet.core.errors import PathDuetError
-from pathduet.core.source_code import code_version
 from pathduet.evaluation.multiple_testing import holm
 from pathduet.evaluation.table_sections import p_text
 from pathduet.expression.gene_selection import interdecile_range
@@ -230,7 +230,7 @@ def rows_of(table: str, task: str, config: Mapping[str, Any]) -> list[PlannedMod
 
 def execute(arguments: argparse.Namespace) -> None:
     """Append the missing rows."""
-    code = code_version(Path(__file__))
+    code = benchmark_code(Path(__file__))
     rows = read_rows(arguments.out)
     config = workflow()
     for seed in arguments.seeds:

@@ -150,6 +150,31 @@ def test_an_external_table_has_every_folds_model_and_the_ensemble(results, task)
         assert ensemble["prediction"].to_numpy() == pytest.approx(np.mean([f["prediction"] for f in folds], axis=0))  # fmt: skip
 
 
+def test_the_ensemble_counts_every_training_of_a_fold(tmp_path):
+    task, rows = TASKS["ki67"], rows_of(TASKS["ki67"])[:1]
+    results, headline = Results(tmp_path), metric_names(TASKS["ki67"])[0]
+    write_model(results, task, "student", 0.3)
+    for fold in range(2):  # a second training, much noisier
+        for place, part in ((results.model, "test"), (results.external, "external")):
+            folder = place(task.name, "student", fold, 1)
+            folder.mkdir(parents=True)
+            predictions(task, part, fold, 2.0, seed=50).to_csv(
+                folder / "predictions.tsv", sep="\t", index=False
+            )
+    settings = {**SETTINGS, "seeds": 2, "bootstrap": 0}
+    table = evaluate_table(results, ResultTable("external", "x", task.name, external=True), rows, 2, settings)
+    each = []
+    for seed in range(2):
+        folds = [read_predictions(results.external(task.name, "student", f, seed) / "predictions.tsv") for f in range(2)]  # fmt: skip
+        mean = folds[0].assign(prediction=np.mean([f["prediction"] for f in folds], axis=0))
+        each.append(score(at_unit(mean, "patient"), task).values[headline])
+    found = table.set_index("metric").loc[headline]
+    assert found["trainings"] == 2 and abs(each[0] - each[1]) > 0.1
+    assert found["ensemble"] == pytest.approx(np.mean(each))
+    written = read_predictions(results.ensemble(task.name, "student") / "predictions.tsv")
+    assert score(at_unit(written, "patient"), task).values[headline] == pytest.approx(each[0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
 def test_external_patients_labels_come_from_the_plan_alone(tmp_path, results, task):

@@ -150,19 +150,22 @@ def _compute_metrics(
 
 
 def _add_ensembles(results: Results, found: Collected, settings: Mapping[str, Any]) -> None:
-    """Write each model's ensemble over folds (first trainings, as in a release) and add its metrics; skip models with a failed fold."""
+    """Write the ensemble of each model's first trainings, as in a release, and add the mean metrics of all trainings' ensembles.
+
+    Models with a failed fold are skipped.
+    """
     for model in found.models:
         folds = [(model, fold) for fold in range(found.n_folds)]
-        tables = [found.predictions[key] for key in folds if key in found.predictions]
+        known = [found.trainings(*key) for key in folds if key in found.predictions]
         path = results.ensemble(found.task.name, model) / PREDICTIONS
-        if len(tables) < len(folds):
+        if len(known) < len(folds):
             empty = pd.DataFrame(columns=["slide_id", "patient_id", "cohort", "part", "fold"])
-            write_tsv(path, tables[0].iloc[:0] if tables else empty)
+            write_tsv(path, known[0][0].iloc[:0] if known else empty)
             continue
-        combined = ensemble_predictions(tables)
+        combined, *repeats = [ensemble_predictions(tables) for tables in zip(*known, strict=True)]
         write_tsv(path, combined)
         found.metrics[(model, ENSEMBLE)] = evaluate_predictions(
-            combined, found.task, model, ENSEMBLE, variant=found.metrics[folds[0]]["variant"],
+            combined, found.task, model, ENSEMBLE, repeats=repeats, variant=found.metrics[folds[0]]["variant"],
             protocol=settings["protocol"], resamples=settings["bootstrap"], seed=settings["seed"],
         )  # fmt: skip
 
