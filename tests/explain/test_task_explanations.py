@@ -90,7 +90,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str,
         data = cohort.data(task.name)
         for model in models:
             out = results / "models" / task.name / model / "fold-0"
-            training = TrainingConfig.start_values(task, model, epochs=1)
+            training = TrainingConfig.start_values(task, model, epochs=1, min_steps=0)
             train_model(fake_cohort.to_train(task.name, model, training), data, out, device="cpu")
             external = results / "external" / task.name / model / "fold-0"
             for part, place in (("test", out), ("external", external)):

@@ -34,7 +34,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> fake_cohort.FakeCohort:
 
 def train(cohort: fake_cohort.FakeCohort, out: Path, model: str, **changes: object) -> Path:
     sources = {name: changes.pop(name) for name in ("teacher_dir", "student_dir") if name in changes}
-    changed = {"epochs": 2, "learning_rate": 1e-2} | changes
+    changed = {"epochs": 2, "min_steps": 0, "learning_rate": 1e-2} | changes
     training = TrainingConfig.start_values(fake_cohort.TASKS["diagnosis"], find(model).role, **changed)
     train_model(
         fake_cohort.to_train("diagnosis", model, training, **sources),
@@ -121,7 +121,7 @@ def test_targets_are_those_of_teachers_that_have_not_seen_the_patients(
     monkeypatch.setattr(runs, "join_targets", keep)
     folder = tmp_path / "distilled"
     task = fake_cohort.TASKS["diagnosis"]
-    training = TrainingConfig.start_values(task, "distilled", epochs=2, inner_folds=3)
+    training = TrainingConfig.start_values(task, "distilled", epochs=2, min_steps=0, inner_folds=3)
     plain(
         fake_cohort.to_train("diagnosis", "distilled", training, **sources),
         cohort.data("diagnosis"),
