@@ -15,7 +15,7 @@ from pathduet.cohort.published_splits import export_splits, import_splits
 from pathduet.cohort.sheets import SlideRow
 from pathduet.cohort.site_folds import divided_sites, sites_of
 from pathduet.cohort.tasks import tasks_of
-from pathduet.core.config import resolve
+from pathduet.core.config import preset, preset_names, resolve
 from pathduet.core.errors import InputError
 
 
@@ -50,6 +50,14 @@ def test_patients_without_a_tcga_barcode_are_sites_of_their_own() -> None:
     labels = pd.Series(["a", "b"] * 6, index=patients.index)
     table = make_folds(patients, labels, folds=3, seed=1, sites=sites_of(patients.index, ()))
     assert table["fold"].value_counts().tolist() == [4, 4, 4]
+
+
+def test_barcodes_alone_tell_that_folds_divide_hospitals_and_no_preset_decides_it() -> None:
+    patients, labels = tcga({"02": 6, "06": 6, "14": 6})
+    assert divided_sites(make_folds(patients, labels, folds=3, seed=1), ()) == ["02", "06", "14"]
+    kept = make_folds(patients, labels, folds=3, seed=1, sites=sites_of(patients.index, ()))
+    assert divided_sites(kept, ()) == []
+    assert not [name for name in preset_names() if "split" in preset(name)]
 
 
 def test_a_site_is_the_sheets_or_else_the_barcodes() -> None:
