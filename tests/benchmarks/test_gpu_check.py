@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ def test_every_check_agrees_on_the_cpu(
     import gpu_check
 
     from pathduet.catalogue import names
+    from pathduet.training.loop import fit
 
     page = tmp_path / "gpu.md"
     command = ["gpu_check", "--device", "cpu", "--small", "--no-compiled", "--out", str(page)]
@@ -27,21 +29,26 @@ def test_every_check_agrees_on_the_cpu(
     assert gpu_check.main() == 0
     rows = [line for line in page.read_text().splitlines() if line.startswith("| ")][1:]
     networks = len(names("method", "released", "baseline"))
-    assert len(rows) == 2 + 1 + 2 * networks + 1 and all("| yes |" in row for row in rows)
+    assert len(rows) == 2 + 2 + 1 + 2 * networks + 1 and all("| yes |" in row for row in rows)
 
     monkeypatch.setattr(gpu_check, "names", lambda *kinds: ("abmil",))
     monkeypatch.setattr(gpu_check, "encoder_agrees", lambda *options: 1 / 0)
-    right, seen = gpu_check.one_step, []
+    monkeypatch.setattr(gpu_check, "onnx_agrees", lambda *options: gpu_check.Row("x", "", "", None))
+    right, seen = gpu_check.Training.step, []
 
-    def wrong(*options: object) -> tuple[float, torch.Tensor]:
-        loss, gradient = right(*options)
-        seen.append(loss)
-        return loss + len(seen), gradient
+    def wrong(self: Any, batch: object) -> torch.Tensor:
+        seen.append(right(self, batch))
+        return seen[-1] + len(seen)
 
-    monkeypatch.setattr(gpu_check, "one_step", wrong)
+    monkeypatch.setattr(gpu_check.Training, "step", wrong)
+    # a training that ignores its checkpoint
+    monkeypatch.setattr(
+        gpu_check, "fit", lambda *args, **settings: fit(*args, **{**settings, "checkpoint": None})
+    )
     assert gpu_check.main() == 1
     text = page.read_text()
-    assert "ZeroDivisionError" in text and text.count("**no**") == 2 + 2
+    assert "ZeroDivisionError" in text and text.count("**no**") == 2 + 2 + 1
+    assert text.count("| not checked |") == 1
 
 
 def test_without_a_gpu_it_says_that_nothing_was_checked(

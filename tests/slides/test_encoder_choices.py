@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pathduet.core.config import schema_problems
 from pathduet.core.errors import PathDuetError
+from pathduet.slides.encoders import engines
 from pathduet.slides.encoders.encoder import load_encoder
 from pathduet.slides.encoders.engines import pick_engine
 from pathduet.slides.encoders.weights import EncoderUnavailable, find_weights
@@ -84,6 +86,31 @@ def test_tiles_are_resized_to_what_the_model_wants(tmp_path: Path) -> None:
     assert np.allclose(encoder(flat), encoder(flat[:, :48, :48]), atol=1e-5)
     smooth = np.linspace(0, 255, 96).astype(np.uint8)[None, :, None, None].repeat(96, 2).repeat(3, 3)
     assert cosine(encoder(smooth), encoder(smooth[:, ::2, ::2])).min() > 0.999
+
+
+@pytest.mark.slow
+def test_an_onnx_file_does_not_run_on_the_cpu_unnoticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This onnxruntime has no CUDA: a session that asks for it falls back, as one without CUDA's libraries does."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    asked, real = [], onnxruntime.InferenceSession
+    flat = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(1))
+    file = tmp_path / "mine.onnx"
+    torch.onnx.export(flat, (torch.zeros(1, 3, 32, 32),), str(file), dynamo=False)
+
+    def session(*args: Any, providers: list[Any]) -> Any:
+        asked.extend(providers)
+        return real(*args, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(PathDuetError, match="this onnxruntime has no CUDA"):
+        engines._onnx_session(file, "cuda:1")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(PathDuetError, match="cannot load the CUDA libraries"):
+        engines._onnx_session(file, "cuda:1")
+    assert asked == [("CUDAExecutionProvider", {"device_id": 1}), "CPUExecutionProvider"]
+    assert engines._onnx_session(file, "cpu").get_providers() == ["CPUExecutionProvider"]
 
 
 def test_an_onnx_file_is_an_encoder(tmp_path: Path) -> None:

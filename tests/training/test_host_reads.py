@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pathduet.losses.cgc import coordinate_gradients
+from pathduet.losses.cgc import coordinate_classifier, coordinate_gradients
 from pathduet.models import MAGNIFICATIONS, Student, Teacher
+from pathduet.models.method.subspace_order import best_order, optimal_order
 from pathduet.training import TrainingConfig
 from pathduet.training.dataset import CPU, Batch, SlideDataset, gathered
 from pathduet.training.objectives import (
@@ -131,17 +132,35 @@ def test_coordination_of_three_subspaces_asks_nothing() -> None:
     assert not reads.found
 
 
-@pytest.mark.parametrize("kind", ["teacher", "student", "distilled"])
-def test_a_step_away_from_the_cpu_reads_nothing_back(
-    batch: Batch, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the branches that a GPU takes; an answer, or an operator of tensors of two devices, is an error."""
+@pytest.fixture
+def no_autocast_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`meta` has no autocast."""
     autocast = torch.autocast
 
     def none_on_meta(device: str, *args: Any, **kwargs: Any) -> Any:
         return nullcontext() if device == "meta" else autocast(device, *args, **kwargs)
 
     monkeypatch.setattr(torch, "autocast", none_on_meta)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.usefixtures("no_autocast_elsewhere")
+def test_any_number_of_subspaces_stays_on_the_device(count: int) -> None:
+    prototypes = torch.zeros(2, count, 8, device=ELSEWHERE)
+    found = []
+    for _ in range(2):  # the orders are sent in the first step
+        with HostReads() as reads, Sent() as sent:
+            wanted = optimal_order(prototypes, prototypes)
+            found += [best_order(torch.zeros(2, count, count, device=ELSEWHERE)), wanted]
+            weight = torch.zeros(4, 8 * count, device=ELSEWHERE)
+            found.append(coordinate_classifier(weight, torch.zeros(count, device=ELSEWHERE)))
+    assert {x.device for x in found} == {ELSEWHERE} and not sent.found and not reads.found
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student", "distilled"])
+@pytest.mark.usefixtures("no_autocast_elsewhere")
+def test_a_step_away_from_the_cpu_reads_nothing_back(batch: Batch, kind: str) -> None:
+    """With the branches that a GPU takes; an answer, or an operator of tensors of two devices, is an error."""
     if kind == "teacher":
         batch = replace(batch, label=batch.label.clamp(min=0))
     batch = replace(batch, repeats={m: torch.tensor([1, 2, 1, 3, 1]) for m in MAGNIFICATIONS}).to(ELSEWHERE)

@@ -85,7 +85,7 @@ def coordinate_classifier(
 def any_conflict(gradients: Sequence[Tensor]) -> Tensor:
     """Return (bool) whether the cosine of any two gradients is below 0."""
     pairs = [in_conflict(one, other) for one, other in combinations(gradients, 2)]
-    return torch.stack(pairs).any() if pairs else torch.zeros((), dtype=torch.bool)
+    return torch.stack(pairs).any() if pairs else gradients[0].new_zeros((), dtype=torch.bool)
 
 
 def in_conflict(one: Tensor, other: Tensor) -> Tensor:

@@ -110,13 +110,16 @@ def _margin(scores: Tensor) -> Tensor:
 
 
 @cache
-def _all_orders(count: int) -> Tensor:
-    """Return (K!, K, K) permutation matrices: subspaces in rows, prototypes in columns; the given order first."""
-    return F.one_hot(torch.tensor(list(permutations(range(count))))).float()
+def _all_orders(count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return (K!, K, K) permutation matrices: subspaces in rows, prototypes in columns; the given order first.
+
+    Sent to a device once: a copy in every step would make it wait.
+    """
+    return F.one_hot(torch.tensor(list(permutations(range(count))), device="cpu")).to(device, dtype)
 
 
 def _orders(scores: Tensor) -> Tensor:
-    return _all_orders(scores.shape[1]).to(scores)
+    return _all_orders(scores.shape[1], scores.device, scores.dtype)
 
 
 def _totals(scores: Tensor) -> Tensor:

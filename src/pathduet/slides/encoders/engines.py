@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CUDA = "CUDAExecutionProvider"
 _SESSION_BATCH = 8  # tiles per onnxruntime call: as fast as 32 on CPUs, with half a gigabyte less memory
 
 
@@ -242,21 +243,27 @@ def _onnx_session(path: Path, device: str) -> Any:
         raise EncoderUnavailable(
             "encoder.name: onnx needs onnxruntime: pip install 'pathduet[onnx]'"
         ) from error
-    providers = ["CPUExecutionProvider"]
+    wanted: list[Any] = ["CPUExecutionProvider"]
     if device.startswith("cuda"):
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        if _CUDA not in onnxruntime.get_available_providers():
             raise PathDuetError(
                 "encoder.device: this onnxruntime has no CUDA; install onnxruntime-gpu or use cpu"
             )
-        providers.insert(0, "CUDAExecutionProvider")
+        wanted.insert(0, (_CUDA, {"device_id": torch.device(device).index or 0}))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:
         raise EncoderUnavailable(
             f"{path.name} cannot be loaded by onnxruntime ({type(error).__name__})"
         ) from error
+    # without CUDA's libraries it falls back to the CPU, and only logs it
+    if device.startswith("cuda") and _CUDA not in session.get_providers():
+        raise PathDuetError(
+            "encoder.device: onnxruntime cannot load the CUDA libraries that it was built for; install them or use cpu"
+        )
+    return session
 
 
 def feature_dim(name: str, model: Callable[[torch.Tensor], torch.Tensor], edge: int) -> int:
