@@ -26,13 +26,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-import torch
 from comparison import networks
 from feature_phantom import (
     FOUR,
     SIZES,
     TASKS,
-    Phantom,
     answers,
     interval,
     make_phantom,
@@ -53,34 +51,13 @@ from known_truth import (
     where,
     write_page,
 )
-from truth import latents_found, probe
+from truth import METRIC, inputs_found, latents_found
 
-from pathduet.models import MAGNIFICATIONS
 from pathduet.training.config import TrainingConfig
 
 SUBSPACES = list(FOUR.genes)
 MODELS = ("teacher", "student", "distilled")
 LOOKS = ("nuclei", "distinct")
-METRIC = {"survival": "c_index", "diagnosis": "auc"}
-#: Inputs that are evaluated without any network.
-INPUTS = ("genes", "mean tile features")
-
-
-def inputs_found(phantom: Phantom) -> Iterator[tuple[str, str, float]]:
-    """Yield (input, metric, R^2) of each programme from each subspace's genes, and from the mean tile features."""
-    tiles = torch.cat([phantom.tokens[m].mean(dim=1) for m in MAGNIFICATIONS], dim=1).numpy()
-    train = phantom.train
-    for latent in SUBSPACES:
-        truth = phantom.patients[f"z_{latent}"].to_numpy()
-        for s in SUBSPACES:
-            genes = phantom.genes[s].numpy()
-            r2 = probe(genes[train], genes[~train], truth[train], truth[~train])
-            yield "genes", f"R2 z_{latent} from X_{s}", r2
-        yield (
-            "mean tile features",
-            f"R2 z_{latent}",
-            probe(tiles[train], tiles[~train], truth[train], truth[~train]),
-        )
 
 
 def found(run: Run) -> Iterator[tuple[str, str, float]]:

@@ -51,7 +51,9 @@ def train(
     sources = {name: changes.pop(name) for name in ("teacher_dir", "student_dir") if name in changes}
     data = cohort.data(task, changes.pop("slides", None))
     training = TrainingConfig.start_values(
-        fake_cohort.TASKS[task], model, **{"epochs": 2, "min_steps": 0, "learning_rate": 1e-3, "inner_folds": 0} | changes
+        fake_cohort.TASKS[task],
+        model,
+        **{"epochs": 2, "min_steps": 0, "learning_rate": 1e-3, "inner_folds": 0} | changes,
     )
     train_model(fake_cohort.to_train(task, model, training, **sources), data, out, device="cpu")
     return out
