@@ -34,6 +34,7 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hardware.free_gpu.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_job_takes_the_gpu_that_another_does_not_hold_and_keeps_it() -> None:
     other = subprocess.Popen(
         [sys.executable, "-c", OTHER_JOB], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

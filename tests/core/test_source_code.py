@@ -62,6 +62,7 @@ def test_it_knows_whatever_the_interpreter_loads(script: str) -> None:
     assert loaded - NEUTRAL <= {*imported(script), *source_modules(*packages)}
 
 
+@pytest.mark.slow
 def test_an_edit_changes_the_version_of_what_imports_it_alone(tmp_path: Path) -> None:
     package = tmp_path / "src/pathduet"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -116,6 +116,7 @@ def test_holm_is_statsmodels():
     assert holm([]) == [] and holm([None]) == [None]
 
 
+@pytest.mark.slow
 def test_the_paired_p_is_uniform_without_a_difference_and_small_with_one():
     rng = np.random.default_rng(3)
     null, real = [], []
@@ -208,6 +209,7 @@ def test_a_model_without_results_is_a_visible_hole_everywhere(written):
     assert "1 of 5 models without a result" in caption(table)
 
 
+@pytest.mark.slow
 def test_a_table_of_variations_tests_each_model_once_against_its_base(tmp_path):
     write_results(tmp_path, {"teacher": 0.3, "teacher-no-cgc": 1.0, "teacher-plain": 2.0})
     rows = [

@@ -231,6 +231,7 @@ def test_patients_without_slides_are_counted_where_slides_are_the_unit(tmp_path)
     assert one["unit"] == "slide" and one["notes"]["slide.patients"] == "5 patients without slides left out"
 
 
+@pytest.mark.slow
 def test_words_come_from_tasks_and_catalogue(results):
     for name, said in (
         ("receptor", ("of the class positive", "Gain over Logistic regression: age + sex")),

@@ -59,6 +59,7 @@ def call(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.output + (str(done.exception) if done.exception else "")
 
 
+@pytest.mark.slow
 def test_a_run_s_slide_gets_its_three_files_and_a_lost_one_a_reason(run: Path, tmp_path: Path):
     out = tmp_path / "out"
     options = ["--results", str(run), "--task", "diagnosis", "--out", str(out), "--viewer-mpp", "4"]

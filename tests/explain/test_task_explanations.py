@@ -129,6 +129,7 @@ def explained(
     return summary
 
 
+@pytest.mark.slow
 def test_every_file_is_there_and_only_test_patients_are_in_it(run: tuple[Path, Path, dict[str, Any]]) -> None:
     results, patients, settings = run
     out = results / "explanations/survival"
@@ -186,6 +187,7 @@ def test_every_file_is_there_and_only_test_patients_are_in_it(run: tuple[Path, P
     assert "months; coloured" in (out / "risk_groups.svg").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said_and_the_rest_is_there(
     run: tuple[Path, Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -208,6 +210,7 @@ def test_what_is_missing_is_said_and_the_rest_is_there(
     assert len(pd.read_csv(out / "gene_correlation.tsv", sep="\t")) == 12
 
 
+@pytest.mark.slow
 def test_a_regression_without_expression_has_what_slides_can_tell(
     run: tuple[Path, Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -211,6 +211,7 @@ def test_logarithms_and_z_scores_pass_unchanged(table: pd.DataFrame) -> None:
         assert bool(warnings) == (unit == "zscore")
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_gdc_counts_and_tpm_columns_of_one_sample_correlate(test_data: Path, tmp_path: Path) -> None:
     source = test_data / "tables_tcga" / "gdc_star_counts_example_979a75fb.tsv.gz"
@@ -238,6 +239,7 @@ def test_real_z_scores_read_and_are_refused_as_any_other_unit(test_data: Path) -
         assert any("never negative" in p for p in problems_of(path, unit))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_tables_with_samples_in_rows_are_refused_with_advice(test_data: Path) -> None:
     found = problems_of(test_data / "expr_external" / "Joo_expr.tsv.gz", "log2_tpm")

@@ -119,6 +119,7 @@ def test_a_slide_deleted_between_stages_is_lost_with_a_reason(slide: Path, tmp_p
     assert "S1" in (tmp_path / "m.tsv").read_text()
 
 
+@pytest.mark.slow
 def test_a_full_disk_marks_no_slide_and_half_writes_none(
     slide: Path, tmp_path: Path, small_disk: Path
 ) -> None:

@@ -255,6 +255,7 @@ def wait_for(condition: object, seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_download_goes_on_where_it_was(
     server: GdcServer, tmp_path: Path, kill: signal.Signals

@@ -316,6 +316,7 @@ def test_what_is_no_barcode_is_none(text: str) -> None:
     assert parse_barcode(text) is None
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_real_star_counts_file_is_read_whole(test_data: Path, tmp_path: Path) -> None:
     source = test_data / "tables_tcga" / "gdc_star_counts_example_979a75fb.tsv.gz"

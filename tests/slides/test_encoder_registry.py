@@ -58,6 +58,7 @@ def parameters(network: Any) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", BUILT, ids=lambda entry: entry.name)
 def test_every_encoder_builds_offline_and_gives_the_width_it_says(entry: EncoderEntry) -> None:
     network = on_meta(entry)

@@ -64,6 +64,7 @@ def test_a_cut_resnet50_gives_torchvisions_features_fused_or_not(
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_a_weights_file_is_recorded_by_name_and_checksum_without_its_folder(tmp_path: Path) -> None:
     path = resnet_file(tmp_path)
     encoder = load_encoder(EncoderSettings(weights=str(path), device="cpu"))
@@ -110,6 +111,7 @@ def test_a_download_that_arrives_damaged_is_not_kept(tmp_path: Path, monkeypatch
     assert not list((tmp_path / "home").rglob("*.pth"))
 
 
+@pytest.mark.slow
 def test_the_random_encoder_is_its_seed_and_leaves_torchs_generator_alone() -> None:
     torch.manual_seed(11)
     expected = torch.rand(3)
@@ -185,6 +187,7 @@ def test_settings_that_make_no_sense_are_refused(settings: EncoderSettings, name
         load_encoder(settings)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_for_cpus_that_have_it_and_agrees_with_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = EncoderSettings(name="random", precision="bfloat16", device="cpu")
     monkeypatch.setattr(encoder_engines, "cpu_has_bfloat16", lambda: False)

@@ -364,6 +364,7 @@ def test_a_keys_code_is_that_of_its_stage_and_of_no_later_one() -> None:
     assert "pathduet.slides.stain.vahadane" not in tile
 
 
+@pytest.mark.slow
 def test_an_artifact_can_be_asked_for_by_name(tmp_path: Path) -> None:
     path = make_slide(tmp_path, "a")
     assert make_artifact(slide_row(path), "stain.json", tmp_path / "r", small_settings()).stage == "stain"

@@ -187,6 +187,7 @@ def test_colours_that_haematoxylin_and_eosin_cannot_give_are_noticed(tmp_path: P
     assert unlike_he(stained_pixels(magenta, StainSettings())) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_a_slide_whose_colours_are_decoded_wrongly_gets_a_note(tmp_path: Path, test_data: Path) -> None:
     for name, noted in (

@@ -93,6 +93,7 @@ def test_without_the_package_it_says_what_to_install(
     assert not (tmp_path / "history.tsv").exists()
 
 
+@pytest.mark.slow
 def test_mlflow_gets_the_history(
     cohort: fake_cohort.FakeCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

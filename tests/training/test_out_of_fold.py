@@ -96,6 +96,7 @@ def test_the_test_part_and_the_held_patients_are_not_trained_on(cohort: fake_coh
         assert {s.patient_id for s in samples if s.label >= 0} == set(inner) - held
 
 
+@pytest.mark.slow
 def test_targets_are_those_of_teachers_that_have_not_seen_the_patients(
     cohort: fake_cohort.FakeCohort, sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

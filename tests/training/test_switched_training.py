@@ -105,6 +105,7 @@ def test_one_magnification_reads_no_file_of_the_other(
     assert seen == {"10x"}
 
 
+@pytest.mark.slow
 def test_a_teacher_may_differ_where_its_student_does_not_look(
     cohort: fake_cohort.FakeCohort, tmp_path: Path
 ) -> None:

@@ -71,31 +71,28 @@ def predict(
     return predict_model(folder, data, part, batch_size=batch_size, device="cpu")
 
 
+class Trained(dict[tuple[str, str], Path]):
+    """Models by task and name, each trained when first asked for, long enough to learn eight slides by heart."""
+
+    def __init__(self, cohort: fake_cohort.FakeCohort, folder: Path) -> None:
+        self.cohort, self.folder = cohort, folder
+
+    def __missing__(self, key: tuple[str, str]) -> Path:
+        task, model = key
+        changes: dict[str, Any] = {"epochs": 45 if model == "student" else 30}
+        if model == "distilled":
+            changes |= {f"{name}_dir": self[task, name] for name in ("teacher", "student")}
+        changes |= {"learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 4}
+        self[key] = train(self.cohort, self.folder / task / model, task, model, **changes)
+        return self[key]
+
+
 @pytest.fixture(scope="module")
-def trained(
-    cohort: fake_cohort.FakeCohort, tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], Path]:
-    """Every model of two tasks, trained long enough to learn eight slides by heart."""
-    folder = tmp_path_factory.mktemp("models")
-    hard = {"epochs": 30, "learning_rate": 1e-2, "weight_decay": 0.0, "batch_size": 4}
-    found = {}
-    for task in ("diagnosis", "survival"):
-        teacher = train(cohort, folder / task / "teacher", task, **hard)
-        student = train(cohort, folder / task / "student", task, "student", **(hard | {"epochs": 45}))
-        distilled = train(
-            cohort,
-            folder / task / "distilled",
-            task,
-            "distilled",
-            teacher_dir=teacher,
-            student_dir=student,
-            **hard,
-        )
-        found |= {(task, "teacher"): teacher, (task, "student"): student, (task, "distilled"): distilled}
-    return found
+def trained(cohort: fake_cohort.FakeCohort, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return Trained(cohort, tmp_path_factory.mktemp("models"))
 
 
-@pytest.mark.parametrize("task", ["diagnosis", "survival"])
+@pytest.mark.parametrize("task", ["diagnosis", pytest.param("survival", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", ["teacher", "student", "distilled"])
 def test_every_model_overfits_eight_slides(trained: dict, task: str, model: str) -> None:
     history = pd.read_csv(trained[task, model] / "history.tsv", sep="\t")
@@ -104,6 +101,7 @@ def test_every_model_overfits_eight_slides(trained: dict, task: str, model: str)
     assert history["observed_probability"].iloc[-1] > 0.95
 
 
+@pytest.mark.slow
 def test_a_planted_signal_is_found_in_the_test_part(cohort: fake_cohort.FakeCohort, trained: dict) -> None:
     for model in ("teacher", "student", "distilled"):
         table = predict(cohort, trained["diagnosis", model]).table
@@ -410,6 +408,7 @@ def test_switches_of_coordination_and_consistency(cohort: fake_cohort.FakeCohort
     assert np.allclose(on["loss"], on["task"] + on["dev"] + on["level"])
 
 
+@pytest.mark.slow
 def test_distillation_pulls_the_student_to_the_teacher(
     cohort: fake_cohort.FakeCohort, trained: dict, tmp_path: Path
 ) -> None:
