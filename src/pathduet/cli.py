@@ -136,6 +136,7 @@ def check(
     with chdir(directory):
         report = preflight(value, open_slides=slides)
     typer.echo(shown(report.text()))
+    report.problems.check()
     raise typer.Exit(3 if report.lost_slides else 0)
 
 

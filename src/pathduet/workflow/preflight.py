@@ -36,10 +36,13 @@ class Preflight:
         Heading to lines.
     slides : list of StageStatus
         Empty if slides were not opened.
+    problems : Problems
+        What must be corrected before a run can start.
     """
 
     sections: dict[str, list[str]] = field(default_factory=dict)
     slides: list[StageStatus] = field(default_factory=list)
+    problems: Problems = field(default_factory=Problems)
 
     @property
     def lost_slides(self) -> list[StageStatus]:
@@ -52,7 +55,9 @@ class Preflight:
         for heading, body in self.sections.items():
             lines += [heading, *(f"  {line}" for line in body)]
         verdict = "Ready to run."
-        if self.lost_slides:
+        if self.problems:
+            verdict = "Not ready to run."
+        elif self.lost_slides:
             verdict = f"Ready to run, but {len(self.lost_slides)} slides will be lost (see above)."
         return "\n".join([*lines, verdict])
 
@@ -82,6 +87,14 @@ def check_inputs(
     InputError
         With every problem found.
     """
+    tables, problems = _input_problems(plan, same_environment, read_again)
+    problems.check()
+    return tables
+
+
+def _input_problems(
+    plan: Plan, same_environment: bool = True, read_again: bool = True
+) -> tuple[list[ExpressionTable], Problems]:
     from pathduet.expression.prepare import check_matrices, read_tables
 
     problems, tables = Problems(), []
@@ -106,8 +119,7 @@ def check_inputs(
         problems.ask(_check_encoder, plan)
     if same_environment:
         problems.ask(_check_packages, plan, encodes)
-    problems.check()
-    return tables
+    return tables, problems
 
 
 def check_series(slides: Iterable[SlideRow]) -> None:
@@ -261,10 +273,15 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
     open_slides : bool
         Open each slide for its pixel size and levels.
 
+    Returns
+    -------
+    Preflight
+        With the problems for which a run would refuse to start.
+
     Raises
     ------
     InputError
-        If a run would refuse to start, with every problem found.
+        If the configuration or the sheets cannot be read.
     """
     from pathduet.core.config import is_demo
     from pathduet.slides.settings import SlideSettings
@@ -275,13 +292,13 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
     if is_demo(value):
         report.sections["Demo"] = [demo.prepare()]
     plan = Plan.from_config(value)
-    tables = check_inputs(plan)
-    refuse_unrecorded(plan.results)
+    tables, report.problems = _input_problems(plan)
+    report.problems.ask(refuse_unrecorded, plan.results)
     report.sections["Cohorts"] = _cohort_lines(plan)
     report.sections["Labels (internal cohorts)"] = _label_lines(plan)
-    if plan.has_expression:
+    if tables:
         report.sections["Expression"] = _expression_lines(plan, tables)
-    if plan.encoded_batches:
+    if plan.encoded_batches and not report.problems:
         report.sections["Encoder"] = _encoder_lines(plan)
     raw = [slide for slide in plan.slides if not slide.foreign]
     given = [slide for slide in plan.slides if slide.foreign]
@@ -296,11 +313,11 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
             f"{slide.slide_id}: {slide.reason + ': ' if slide.reason else ''}{slide.message}"
             for slide in checked
         ]
-        problems = disagreements(said)
-        if problems:
-            raise InputError(problems)
+        report.problems += disagreements(said)
     if report.lost_slides:
-        _check_folds(plan, tables, {slide.slide_id for slide in report.lost_slides})
+        folds = Problems()
+        folds.ask(_check_folds, plan, tables, {slide.slide_id for slide in report.lost_slides})
+        report.problems += (problem for problem in folds if problem not in report.problems)
     return report
 
 
