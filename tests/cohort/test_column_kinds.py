@@ -134,3 +134,19 @@ def test_a_label_without_a_telling_name_is_no_event() -> None:
 
 def test_words_of_names() -> None:
     assert words_of("OS.time") == ["os", "time"] and words_of("DaysToDeath") == ["days", "to", "death"]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "doubt"),
+    [
+        ("cdkn2a", ["-2", "0"], "copy-number calls (-2 deep deletion, 0 no change)? Name the classes"),
+        ("cdkn2a", ["-2", "-1", "0"], "copy-number calls (-2 deep deletion, -1 shallow deletion, 0 no change)? steps"),
+        ("response", ["1", "2"], "what do 1 and 2 mean?"),
+        ("response", ["0", "1"], ""),
+        ("grade", ["3", "4"], ""),
+    ],
+)  # fmt: skip
+def test_numbers_that_stand_for_classes_are_doubtful(column: str, cells: list[str], doubt: str) -> None:
+    kind = only(**{column: cells * 3})
+    assert kind.entry["kind"] == "classification"
+    assert kind.doubt.startswith(doubt) and bool(kind.doubt) == bool(doubt)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,6 +56,8 @@ _STEP = re.compile(
     r"(?P<prefix>stage|grade|g|isup|score|p?[tnm])?[ _-]?(?P<number>\d+|i{1,3}|iv|v)(?P<part>[a-d]\d?)?\+?",
     re.IGNORECASE,
 )
+#: Copy-number calls as GISTIC 2.0 and cBioPortal code them.
+_COPY_NUMBER = {-2: "deep deletion", -1: "shallow deletion", 0: "no change", 1: "gain", 2: "amplification"}
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5}
 MOST_CLASSES = 10
 
@@ -255,6 +257,9 @@ def _single(name: str, cells: Sequence[str], folds: int) -> ColumnKind:
     doubts = []
     if _is_event(name, cells) and called & _EVENT:
         doubts.append("it is named like the event of a survival task, but no time belongs to it")
+    elif numbers is not None and set(numbers) != {0, 1} and not called & _SCALES:
+        what = _copy_number_calls(numbers) or f"what do {' and '.join(sorted(counted, key=natural_order))} mean?"
+        doubts.append(f"{what} Name the classes, the positive one last: classes: {{name: [values]}}")
     if len(counted) > MOST_CLASSES and len(known) < 20 * len(counted):
         return _text(name, task, known, spread)
     return _classes(name, task, counted, folds, doubts)
@@ -276,7 +281,8 @@ def _number(name: str, task: str, counted: Counter[str], numbers: list[float], f
         kind = _classes(name, task, counted, folds, [])
         if kind.entry.get("ordered") and set(words_of(name)) & _SCALES:
             return kind
-        doubt = "whole numbers: steps of a scale (as here), names of classes (without `ordered`), or a quantity (kind: regression)?"
+        what = _copy_number_calls(numbers) or "whole numbers:"
+        doubt = f"{what} steps of a scale (as here), names of classes (without `ordered`), or a quantity (kind: regression)?"
         return ColumnKind(**{**kind.__dict__, "doubt": "; ".join(filter(None, [doubt, kind.doubt]))})
     doubt = ""
     if whole and all(1900 <= value <= 2100 for value in numbers):
@@ -285,6 +291,14 @@ def _number(name: str, task: str, counted: Counter[str], numbers: list[float], f
         doubt = "a time without an event that belongs to it by its name"
     entry = {"kind": "regression", "column": name}
     return ColumnKind((name,), "number", _range(numbers), "tasks", task, entry, doubt)
+
+
+def _copy_number_calls(numbers: Collection[float]) -> str:
+    """Return what the numbers mean as copy-number calls, as a question; "" if they cannot be such calls."""
+    if min(numbers) >= 0 or not set(numbers) <= set(_COPY_NUMBER):
+        return ""
+    calls = ", ".join(f"{number} {meaning}" for number, meaning in _COPY_NUMBER.items() if number in numbers)
+    return f"copy-number calls ({calls})?"
 
 
 def _classes(name: str, task: str, counted: Counter[str], folds: int, doubts: list[str]) -> ColumnKind:
