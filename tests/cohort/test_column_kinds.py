@@ -88,7 +88,7 @@ def test_classes_are_ordered_only_where_they_are_steps(
 
 def test_a_grade_that_could_not_be_assessed_counts_as_empty() -> None:
     kind = only(grade=["G1", "G2", "G3"] * 3 + ["GX"])
-    assert kind.entry["missing_values"] == ["GX"] and "GX 1 counts as empty" in kind.counts
+    assert kind.entry["missing_values"] == ["GX"] and "GX (1) counts as empty" in kind.counts
 
 
 def test_rare_classes_need_a_decision() -> None:
@@ -139,9 +139,9 @@ def test_words_of_names() -> None:
 @pytest.mark.parametrize(
     ("column", "cells", "doubt"),
     [
-        ("cdkn2a", ["-2", "0"], "copy-number calls (-2 deep deletion, 0 no change)? Name the classes"),
-        ("cdkn2a", ["-2", "-1", "0"], "copy-number calls (-2 deep deletion, -1 shallow deletion, 0 no change)? steps"),
-        ("response", ["1", "2"], "what do 1 and 2 mean?"),
+        ("cdkn2a", ["-2", "0"], "probably copy-number calls (-2 deep deletion, 0 no change): name the classes"),
+        ("cdkn2a", ["-2", "-1", "0"], "probably copy-number calls (-2 deep deletion, -1 shallow deletion, 0 no change): steps"),
+        ("response", ["1", "2"], "numbers that stand for classes: name"),
         ("response", ["0", "1"], ""),
         ("grade", ["3", "4"], ""),
     ],

@@ -104,7 +104,7 @@ def test_short_follow_up_takes_quartiles_and_says_so() -> None:
     assert days == [20.0, 30.0, 40.0] and "quartiles" in reason
     assert horizons([365], np.array([10.0, 900]), np.array([0.0, 0.0])) == (
         [],
-        "0 events among 2 patients: no day to look at",
+        "0 events among 2 patients: no horizon can be evaluated",
     )
     assert horizons([365, 1095], np.array([10.0, 400]), np.ones(2)) == (
         [365.0],

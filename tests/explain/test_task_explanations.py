@@ -203,10 +203,10 @@ def test_what_is_missing_is_said_and_the_rest_is_there(
     assert {path.name for path in out.iterdir()} == set(files_of(SURVIVAL, True, True))
     reasons = {entry["name"]: "\n".join(entry["reasons"]) for entry in summary["explanations"]}
     assert "teacher: survival, teacher, fold 0: no predictions.tsv" in reasons["gene_correlation"]
-    assert "has an annotation" in reasons["region_agreement"]
+    assert "no annotation" in reasons["region_agreement"]
     assert "fold 0: model" in reasons["gene_attention"]
     assert "external, student, fold 0: FileNotFoundError" in reasons["survival"]
-    assert "has an annotation" in (out / "region_agreement.svg").read_text()
+    assert "no annotation" in (out / "region_agreement.svg").read_text()
     assert len(pd.read_csv(out / "gene_correlation.tsv", sep="\t")) == 12
 
 

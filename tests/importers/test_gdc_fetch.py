@@ -281,7 +281,7 @@ def test_a_killed_download_goes_on_where_it_was(
     assert not any((out / key / f"slide-{n}.svs").exists() for n, key in enumerate(keys[:2]))
     done = subprocess.run(command(server, manifest, out), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "3 of 3 files are there" in done.stdout
+    assert "3 of 3 files on disk" in done.stdout
     for number, key in enumerate(keys):
         assert (out / key / f"slide-{number}.svs").read_bytes() == server.files[key][1]
     assert [server.ranges(key)[1] for key in keys[:2]] == [f"bytes={size}-" for size in had]

@@ -158,7 +158,7 @@ GENES = "".join(f"GENE{i}#x\t{i}.5\t{2 * i}\n" for i in range(1, 12))
 def test_the_few_negative_estimates_of_batch_correction_count_as_0_and_are_named(tmp_path: Path) -> None:
     report = import_tcga(tmp_path / "o", cbioportal=study(tmp_path, GENES + "ACVR2A\t3\t-0.3421\n"))
     (rule,) = [rule for rule in report.choices if "negative" in rule]
-    assert "1 negative values" in rule and "-0.3421 in row 13 (ACVR2A), column TCGA-02-0002-01" in rule
+    assert "1 negative value " in rule and "-0.3421 in row 13 (ACVR2A), column TCGA-02-0002-01" in rule
     written = anndata.read_h5ad(tmp_path / "o" / "expression_tcga.h5ad")
     table = pd.DataFrame(written.X.T, index=written.var["gene_symbol"], columns=written.obs_names)
     assert table.loc["ACVR2A", "TCGA-02-0002-01"] == 0

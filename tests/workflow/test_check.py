@@ -225,7 +225,7 @@ def test_a_stain_target_that_is_no_image_is_refused(cohort: Path) -> None:
 
 def test_a_cohort_of_excluded_slides_is_refused(cohort: Path) -> None:
     edit(cohort / "slides.tsv", lambda table: table.assign(exclude="blurred"))
-    assert "slides are excluded; clear `exclude` for some" in refusal(configuration(cohort))
+    assert "are excluded; clear `exclude` for some" in refusal(configuration(cohort))
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_slides_without_a_source_and_mixed_magnifications_are_refused(folder: Pa
         SlideRow("S1", "P", "c", features_20x=folder / "S1.h5"),
         SlideRow("S3", "P", "c", features_10x=folder / "S3.h5"),
     ]
-    with pytest.raises(InputError, match=r"10x: 1 slides \(S3, ...\); 20x: 1 slides \(S1"):
+    with pytest.raises(InputError, match=r"10x: 1 slide \(S3, ...\); 20x: 1 slide \(S1"):
         with_features(config(), {}, rows)
 
 

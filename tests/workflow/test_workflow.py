@@ -82,7 +82,7 @@ def test_a_truncated_slide_costs_itself_only_and_everybody_says_so(finished: Pat
     assert lost.loc["CUT", "reason"] in ("unreadable", "no_mpp")
     assert str(finished) not in lost.loc["CUT", "message"]
     assert (
-        "1 slides failed" in (finished / "output.txt").read_text()
+        "1 slide failed" in (finished / "output.txt").read_text()
         or "CUT" in (finished / "output.txt").read_text()
     )
     status = subprocess.run(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pathduet.core.plural import plural
+
 app = typer.Typer(
     no_args_is_help=True, help="Published folds in the splits_k.csv format (MCAT, SurvPath, CLAM)."
 )
@@ -36,12 +38,12 @@ def read(
 
         known, listed = set(read_patients(patients).index), set(folds["patient_id"])
         typer.echo(
-            f"{len(listed - known)} patients of the splits are not in {patients.name} and were dropped"
+            f"dropped, because not in {patients.name}: {plural(len(listed - known), 'patient')} of the splits"
         )
-        typer.echo(f"{len(known - listed)} patients of {patients.name} are in no split")
+        typer.echo(f"in no split: {plural(len(known - listed), 'patient')} of {patients.name}")
         folds = folds[folds["patient_id"].isin(known)]
     write_tsv(out, folds)
-    typer.echo(f"{len(folds)} patients in {folds['fold'].nunique()} folds: {out}")
+    typer.echo(f"{plural(len(folds), 'patient')} in {plural(folds['fold'].nunique(), 'fold')}: {out}")
 
 
 @app.command("export")
@@ -55,7 +57,7 @@ def write(
     from pathduet.cohort.published_splits import export_splits
 
     written = export_splits(out, read_folds(folds), _patient_of(slides))
-    typer.echo(f"{len(written)} files: {out}")
+    typer.echo(f"{plural(len(written), 'file')}: {out}")
 
 
 def _patient_of(slides: Path | None) -> dict[str, str] | None:

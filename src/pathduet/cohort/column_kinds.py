@@ -22,6 +22,7 @@ from pathduet.cohort.codings import (
     words_of,
 )
 from pathduet.cohort.labels import natural_order, number_in
+from pathduet.core.plural import plural
 
 #: Cells that mean unknown, besides those that every sheet reader treats as empty.
 UNKNOWN = {"unknown", "not known", "?", "??", "--", "'--", "missing", "not done"}
@@ -58,6 +59,8 @@ _STEP = re.compile(
 )
 #: Copy-number calls as GISTIC 2.0 and cBioPortal code them.
 _COPY_NUMBER = {-2: "deep deletion", -1: "shallow deletion", 0: "no change", 1: "gain", 2: "amplification"}
+#: How an entry names or joins the cells of its classes.
+_NAMED = "classes: {name: [values]}"
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5}
 MOST_CLASSES = 10
 
@@ -219,7 +222,7 @@ def _survival(
         "unit": unit or "days",
     }
     happened = sum(e == observed for _, e in pairs)
-    counts = f"{len(pairs)} patients, {happened} events ({event} = {observed})"
+    counts = f"{plural(len(pairs), 'patient')}, {plural(happened, 'event')} ({event} = {observed})"
     return ColumnKind(
         (time, event),
         "survival",
@@ -235,11 +238,11 @@ def _single(name: str, cells: Sequence[str], folds: int) -> ColumnKind:
     known = _known(cells)
     counted = Counter(known)
     called, task = set(words_of(name)), _task_name(name)
-    spread = f"{len(counted)} different values in {len(known)} patients"
+    spread = f"{plural(len(counted), 'different value')} in {plural(len(known), 'patient')}"
     if not known:
         return ColumnKind((name,), "empty", "no value")
     if len(counted) == 1:
-        return ColumnKind((name,), "constant", f"{known[0]} in all {len(known)} patients")
+        return ColumnKind((name,), "constant", f"{known[0]} in all patients ({len(known)})")
     numbers = _numbers(known)
     if numbers is not None and "age" in called:
         return ColumnKind((name,), "covariate", _range(numbers), "covariates", name, "numeric")
@@ -258,8 +261,8 @@ def _single(name: str, cells: Sequence[str], folds: int) -> ColumnKind:
     if _is_event(name, cells) and called & _EVENT:
         doubts.append("it is named like the event of a survival task, but no time belongs to it")
     elif numbers is not None and set(numbers) != {0, 1} and not called & _SCALES:
-        what = _copy_number_calls(numbers) or f"what do {' and '.join(sorted(counted, key=natural_order))} mean?"
-        doubts.append(f"{what} Name the classes, the positive one last: classes: {{name: [values]}}")
+        what = _copy_number_calls(numbers) or "numbers that stand for classes"
+        doubts.append(f"{what}: name the classes, the positive one last: {_NAMED}")
     if len(counted) > MOST_CLASSES and len(known) < 20 * len(counted):
         return _text(name, task, known, spread)
     return _classes(name, task, counted, folds, doubts)
@@ -281,8 +284,8 @@ def _number(name: str, task: str, counted: Counter[str], numbers: list[float], f
         kind = _classes(name, task, counted, folds, [])
         if kind.entry.get("ordered") and set(words_of(name)) & _SCALES:
             return kind
-        what = _copy_number_calls(numbers) or "whole numbers:"
-        doubt = f"{what} steps of a scale (as here), names of classes (without `ordered`), or a quantity (kind: regression)?"
+        what = _copy_number_calls(numbers) or "whole numbers"
+        doubt = f"{what}: steps of a scale (as here), classes (without `ordered`; {_NAMED} names and joins them), or a quantity (kind: regression)?"
         return ColumnKind(**{**kind.__dict__, "doubt": "; ".join(filter(None, [doubt, kind.doubt]))})
     doubt = ""
     if whole and all(1900 <= value <= 2100 for value in numbers):
@@ -294,11 +297,11 @@ def _number(name: str, task: str, counted: Counter[str], numbers: list[float], f
 
 
 def _copy_number_calls(numbers: Collection[float]) -> str:
-    """Return what the numbers mean as copy-number calls, as a question; "" if they cannot be such calls."""
+    """Return what the numbers mean as copy-number calls; "" if they cannot be such calls."""
     if min(numbers) >= 0 or not set(numbers) <= set(_COPY_NUMBER):
         return ""
     calls = ", ".join(f"{number} {meaning}" for number, meaning in _COPY_NUMBER.items() if number in numbers)
-    return f"copy-number calls ({calls})?"
+    return f"probably copy-number calls ({calls})"
 
 
 def _classes(name: str, task: str, counted: Counter[str], folds: int, doubts: list[str]) -> ColumnKind:
@@ -320,7 +323,7 @@ def _classes(name: str, task: str, counted: Counter[str], folds: int, doubts: li
     if len(kept) < 2:
         return ColumnKind((name,), "classes", counts, doubt="; ".join(doubts))
     if rare:
-        doubts[-1] += ": join classes (classes: {name: [values]}), or treat these as empty, as here"
+        doubts[-1] += f": join classes ({_NAMED}), or treat these as empty, as here"
     entry: dict[str, Any] = {"kind": "classification", "column": name, "classes": kept}
     if rare or unassessed:
         entry["missing_values"] = [*rare, *unassessed]
@@ -328,7 +331,7 @@ def _classes(name: str, task: str, counted: Counter[str], folds: int, doubts: li
         entry["ordered"] = True
     what = "ordered classes" if "ordered" in entry else "two classes" if len(kept) == 2 else "classes"
     if len(kept) == 2:
-        counts += f" ({kept[1]} is the positive one)"
+        counts += f"; {kept[1]} is the positive one"
     return ColumnKind((name,), what, counts, "tasks", task, entry, "; ".join(doubts))
 
 
@@ -359,8 +362,8 @@ def _in_order(values: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def _shares(counted: Counter[str], order: Iterable[str] | None = None) -> str:
-    return ", ".join(f"{value} {counted[value]}" for value in order or sorted(counted, key=natural_order))
+    return ", ".join(f"{value} ({counted[value]})" for value in order or sorted(counted, key=natural_order))
 
 
 def _range(numbers: Sequence[float]) -> str:
-    return f"{min(numbers):g} to {max(numbers):g} in {len(numbers)} patients"
+    return f"{min(numbers):g} to {max(numbers):g} in {plural(len(numbers), 'patient')}"

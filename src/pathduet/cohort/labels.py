@@ -11,6 +11,7 @@ from pathduet.cohort.tasks import DAYS_IN, Task
 from pathduet.cohort.who_labels import who2021
 from pathduet.core.config import did_you_mean
 from pathduet.core.errors import InputError, Problem, Problems
+from pathduet.core.plural import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +126,7 @@ def with_classes(task: Task, patients: pd.DataFrame) -> Task:
             where, said, "a classification needs two; list its `classes` or correct the column"
         )
     if len(classes) > max(len(found) / 4, 10):
-        said = f"column {task.column!r} has {len(classes)} different values in {len(found)} patients"
+        said = f"column {task.column!r} has {plural(len(classes), 'different value')} in {plural(len(found), 'patient')}"
         raise InputError.of(where, said, "use kind: regression for numbers, or list its `classes`")
     return Task.of(task.name, {**task.to_plain(), "classes": classes})
 

@@ -10,6 +10,7 @@ from pathduet.cohort.sheets import SlideRow
 from pathduet.core.checksums import checked
 from pathduet.core.errors import SLIDE_REASONS, PathDuetError
 from pathduet.core.ids import is_id
+from pathduet.core.plural import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ def build_ledger(slides: Sequence[SlideRow], manifests: Iterable[Path]) -> pd.Da
     problems = []
     counts = rows["slide_id"].value_counts()
     problems += [f"{i}: no row in any batch" for i in known if i not in counts.index]
-    problems += [f"{i}: {counts[i]} rows" for i in counts.index if counts[i] > 1]
+    problems += [f"{i}: {plural(counts[i], 'row')}" for i in counts.index if counts[i] > 1]
     problems += [f"{i}: not in the sheet" for i in counts.index if i not in set(known)]
     for row in rows.to_dict("records"):
         status, reason = row.get("status"), row.get("reason", "")
@@ -66,7 +67,7 @@ def build_ledger(slides: Sequence[SlideRow], manifests: Iterable[Path]) -> pd.Da
             problems.append(f"{row['slide_id']}: unknown reason {reason!r}")
     if problems:
         raise LedgerError(
-            f"the slide ledger does not add up ({len(known)} slides in the sheet):\n  "
+            f"the slide ledger does not add up ({plural(len(known), 'slide')} in the sheet):\n  "
             + "\n  ".join(problems)
         )
     sheet = pd.DataFrame(
@@ -105,7 +106,7 @@ def summarise(ledger: pd.DataFrame) -> str:
     '1 of 2 slides used; not used: 1 no_mpp'
     """
     used = int((ledger["status"] == "ok").sum())
-    line = f"{used} of {len(ledger)} slides used"
+    line = f"{used} of {plural(len(ledger), 'slide')} used"
     lost = ledger.loc[ledger["status"] != "ok", "reason"].value_counts().sort_index()
     if used < len(ledger):
         line += "; not used: " + ", ".join(f"{n} {reason}" for reason, n in lost.items())

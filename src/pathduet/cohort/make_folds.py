@@ -15,6 +15,7 @@ from pathduet.cohort.labels import known_labels, task_labels
 from pathduet.cohort.site_folds import UNLABELLED, deal_sites
 from pathduet.cohort.tasks import KINDS, Task
 from pathduet.core.errors import InputError, Problems
+from pathduet.core.plural import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,7 @@ def folds_of(patients: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFram
             if count < settings["folds"]:
                 problems.add(
                     f"{task.name}, {name}",
-                    f"{count} of {len(internal)} internal patients, for {settings['folds']} folds",
+                    f"{count} of {plural(len(internal), 'internal patient')}, for {plural(settings['folds'], 'fold')}",
                     "lower split.folds, add patients, leave the task out of `tasks`, or clear these "
                     "patients' label",
                 )
@@ -152,7 +153,7 @@ def make_folds(
         if label != UNLABELLED and count < folds:
             problems.add(
                 f"split, class {label}",
-                f"{count} patient{'s' if count != 1 else ''} for {folds} folds",
+                f"{plural(count, 'patient')} for {plural(folds, 'fold')}",
                 "lower split.folds, add patients, give your own folds (split.file), or clear these "
                 "patients' label",
             )
@@ -183,7 +184,9 @@ def _kfold(table: pd.DataFrame, folds: int, seed: int) -> np.ndarray:
     for cohort, rows in table.groupby("cohort", sort=True):
         if len(rows) < folds:
             where = f"split, cohort {cohort}"
-            raise InputError.of(where, f"{len(rows)} patients for {folds} folds", "lower split.folds")
+            raise InputError.of(
+                where, f"{plural(len(rows), 'patient')} for {plural(folds, 'fold')}", "lower split.folds"
+            )
         splitter = KFold(folds, shuffle=True, random_state=seed)
         for number, (_, test) in enumerate(splitter.split(rows)):
             fold[rows.index.to_numpy()[test]] = number
@@ -222,7 +225,7 @@ def import_folds(
     given, wanted = set(table["patient_id"]), {str(patient) for patient in patients.index}
     problems = Problems()
     if (number := table["fold"].nunique()) != folds:
-        found = f"{number} folds, where split.folds is {folds}"
+        found = f"{plural(number, 'fold')}, where split.folds is {folds}"
         problems.add(f"split.file, {path.name}", found, f"set split.folds: {number}, or give other folds")
     for patient in sorted(given - wanted):
         problems.add(f"{path.name}, patient {patient}", "is in no internal cohort", "remove the row")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pathduet.core.errors import InputError, Problems
 from pathduet.core.files import atomic_path
+from pathduet.core.plural import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +117,7 @@ def import_splits(folder: str | PathLike[str], patient_of: Mapping[str, str] | N
     for count in sorted({times[patient] for patient in everyone} - {1}):
         wrong = sorted(patient for patient in everyone if times[patient] == count)
         advice = "test each exactly once: splits drawn anew for each file are not a cross-validation"
-        _add(problems, folder.name, wrong, f"tested in {count} folds", advice)
+        _add(problems, folder.name, wrong, f"tested in {plural(count, 'fold')}", advice)
     for fold, path in sorted(paths.items()):
         left_out = sorted(everyone - set(train[fold]) - set(tested[fold]))
         _add(problems, path.name, left_out, "in neither part", "add it to train")
@@ -142,4 +143,4 @@ def _add(problems: Problems, where: str, patients: Collection[str], found: str, 
             problems.add(f"{where}, patient {patient}", found, advice)
         return
     some = ", ".join(list(patients)[:_NAMED])
-    problems.add(f"{where}, {len(patients)} patients ({some}, ...)", found, advice)
+    problems.add(f"{where}, {plural(len(patients), 'patient')} ({some}, ...)", found, advice)

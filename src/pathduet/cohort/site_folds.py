@@ -9,6 +9,7 @@ import numpy as np
 
 from pathduet.cohort.tcga_barcode import parse_barcode
 from pathduet.core.errors import Problems
+from pathduet.core.plural import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,11 @@ def deal_sites(table: pd.DataFrame, folds: int, seed: int, sites: Mapping[str, s
     for label, count in fewest.items():
         if label != UNLABELLED and count < folds:
             advice = "lower split.folds, or set split.site_preserving: false"
-            problems.add(f"split, class {label}", f"patients of {count} sites for {folds} folds", advice)
+            problems.add(
+                f"split, class {label}",
+                f"patients of {plural(count, 'site')} for {plural(folds, 'fold')}",
+                advice,
+            )
     problems.check()
     drawn = np.random.default_rng(seed).permutation(len(counts))
     largest_first = drawn[np.argsort(-counts.sum(axis=1).to_numpy()[drawn], kind="stable")]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pathduet.core.errors import InputError
+from pathduet.core.plural import plural
 
 
 def discretize(times: ArrayLike, events: ArrayLike, n_bins: int = 4) -> NDArray[np.float64]:
@@ -46,14 +47,14 @@ def discretize(times: ArrayLike, events: ArrayLike, n_bins: int = 4) -> NDArray[
         raise InputError.of("survival times", f"{bad} of {len(days)} missing or not > 0", "leave these out")
     seen = np.asarray(events, dtype=np.float64).ravel()
     if len(seen) != len(days):
-        found = f"{len(seen)} for {len(days)} survival times"
+        found = f"{len(seen)} for {plural(len(days), 'survival time')}"
         raise InputError.of("survival events", found, "give one status per patient")
     unknown = int((~np.isin(seen, (0, 1))).sum())
     if unknown:
         found = f"{unknown} of {len(seen)} neither 0 nor 1"
         raise InputError.of("survival events", found, "leave these patients out")
     if len(days) < n_bins:
-        found = f"{len(days)} patients for {n_bins} intervals"
+        found = f"{plural(len(days), 'patient')} for {plural(n_bins, 'interval')}"
         raise InputError.of("survival times", found, "use fewer intervals (labels.survival_bins)")
     edges = np.quantile(days, np.arange(1, n_bins) / n_bins)
     # An edge at the largest time empties the last interval; an edge at the smallest is harmless: it is inclusive.

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pathduet.core.plural import plural
+
 #: Why a slide was not used; the only values of the ledger's `reason` column.
 SLIDE_REASONS = {
     "no_mpp": "no plausible pixel size in the sheet, the file or the configuration",
@@ -68,8 +70,7 @@ class InputError(PathDuetError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = list(problems)
         lines = "\n".join(f"  {i}. {p}" for i, p in enumerate(self.problems, 1))
-        count = len(self.problems)
-        super().__init__(f"{count} problem{'s' if count != 1 else ''} in the input:\n{lines}")
+        super().__init__(f"{plural(len(self.problems), 'problem')} in the input:\n{lines}")
 
     @classmethod
     def of(cls, where: str, found: str, advice: str) -> InputError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from pathduet.core.errors import InputError, Problem, Problems
+from pathduet.core.plural import plural
 
 #: Cells that mean a missing value, ignoring case.
 MISSING = frozenset(
@@ -52,7 +53,7 @@ def too_many_cells(cells: Sequence[str], header: Sequence[str], where: str) -> P
     advice = (
         "give the first column a name (R's write.table leaves it out: col.names = NA), or " if r_names else ""
     )
-    found = f"{len(cells)} cells under {len(header)} columns"
+    found = f"{plural(len(cells), 'cell')} under {plural(len(header), 'column')}"
     return Problem(where, found, f"{advice}quote cells that hold a delimiter")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pathduet.catalogue import catalogue_of, named
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core.errors import InputError
+from pathduet.core.plural import plural
 from pathduet.core.provenance import read_run_record
 from pathduet.evaluation.collect import Collected, collect, read_metrics
 from pathduet.evaluation.fold_metrics import PROTOCOL_UNIT
@@ -89,7 +90,9 @@ def _task_lines(task: Task, runs: tuple[Path, Path], configs: list[Mapping[str, 
         said = (
             _text(differences[metric]) if metric in differences else "not defined: too few patients in common"
         )
-        lines.append(f"  {titles[model]:<{width}}  {said} ({patients} patients in the same fold of both)")
+        lines.append(
+            f"  {titles[model]:<{width}}  {said} ({plural(patients, 'patient')} in the same fold of both)"
+        )
     for folder, one in zip(runs, found, strict=True):
         lines += [
             f"  {titles[model]:<{width}}  only in {folder}" for model in one.models if model not in models

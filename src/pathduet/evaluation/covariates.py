@@ -21,6 +21,7 @@ from pathduet.cohort.labels import number_in, task_labels
 from pathduet.cohort.tasks import Task
 from pathduet.core.config import did_you_mean
 from pathduet.core.errors import Problems
+from pathduet.core.plural import plural
 
 
 def covariate_values(
@@ -143,7 +144,7 @@ class Covariates:
         complete = values.drop(columns=constant).dropna()
         if len(complete) < len(values) and len(complete.columns):
             lacking = len(values) - len(complete)
-            notes["training"] = f"{lacking} of {len(values)} training patients lack a covariate"
+            notes["training"] = f"{lacking} of {plural(len(values), 'training patient')} without a covariate"
         names = [str(name) for name in complete]
         categories = {name: sorted(set(complete[name])) for name in names if complete[name].dtype == object}
         numbers = _indicated(complete, categories)
@@ -161,7 +162,7 @@ class Covariates:
         filled = int(_indicated(values[self.names], self.categories).isna().any(axis=1).sum())
         if filled:
             notes["imputed"] = (
-                f"{filled} of {len(values)} patients: missing covariate set to the training mean"
+                f"{filled} of {plural(len(values), 'patient')}: missing covariate set to the training mean"
             )
         unseen = {
             name: sorted(set(values[name].dropna()) - set(known)) for name, known in self.categories.items()

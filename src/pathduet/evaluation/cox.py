@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pathduet.core.plural import plural
 from pathduet.evaluation.regression_inputs import Inputs
 
 _LEAST_EVENTS = 2
@@ -59,7 +60,9 @@ def fit_cox(inputs: Inputs, truth: pd.DataFrame) -> CoxModel:
     data = inputs.train.copy()
     usable, events = len(data.columns), int(truth.loc[data.index, "event"].sum())
     if not usable or events < _LEAST_EVENTS:
-        inputs.notes["fit"] = f"no fit: {usable} usable covariates, {events} events in the training part"
+        inputs.notes["fit"] = (
+            f"no fit: {plural(usable, 'usable covariate')}, {plural(events, 'event')} in the training part"
+        )
         return CoxModel(inputs, None)
     data["survival_days"], data["event"] = truth["survival_days"].astype(float), truth["event"].astype(float)
     try:

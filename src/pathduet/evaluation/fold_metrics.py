@@ -11,6 +11,7 @@ import pandas as pd
 from pathduet.cohort.labels import TRUTH
 from pathduet.cohort.tasks import Kind, Task
 from pathduet.core.errors import InputError
+from pathduet.core.plural import plural
 from pathduet.evaluation.bootstrap import mean_interval
 from pathduet.evaluation.metrics import metric_names, score
 from pathduet.evaluation.patient_average import average_patients
@@ -111,7 +112,7 @@ def evaluate_predictions(
                 f"{len(rows) - len(known)} of {len(rows)} without a known outcome left out"
             )
     if unit == "slide" and (without := test["slide_id"].astype(str) == "").any():
-        collected["slide.patients"] = f"{int(without.sum())} patients without slides left out"
+        collected["slide.patients"] = f"{plural(int(without.sum()), 'patient')} without slides left out"
     cohorts = sorted(set(test["cohort"].astype(str)))
     if len(cohorts) > 1:
         result["by_cohort"] = {

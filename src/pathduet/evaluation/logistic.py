@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pathduet.core.plural import plural
 from pathduet.evaluation.regression_inputs import Inputs
 
 
@@ -77,5 +78,7 @@ def fit_logistic(inputs: Inputs, truth: pd.DataFrame, classes: Sequence[str]) ->
     if usable and labels.nunique() >= 2:
         fitted = LogisticRegression(class_weight="balanced", max_iter=1000).fit(inputs.train, labels)
     else:
-        inputs.notes["fit"] = f"no fit: {usable} usable covariates, {labels.nunique()} classes; frequencies"
+        inputs.notes["fit"] = (
+            f"no fit: {plural(usable, 'usable covariate')}, {plural(labels.nunique(), 'class', 'classes')}; frequencies"
+        )
     return LogisticModel(inputs, list(classes), fitted, truth["label"].value_counts(normalize=True))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pathduet.core.plural import plural
 from pathduet.evaluation.regression_inputs import Inputs
 
 _LEAST_PATIENTS = 3
@@ -64,5 +65,7 @@ def fit_ridge(inputs: Inputs, truth: pd.DataFrame) -> RidgeModel:
     if usable and len(values) >= _LEAST_PATIENTS:
         fitted = Ridge(alpha=inputs.penalty * len(values)).fit(inputs.train, values)
     else:
-        inputs.notes["fit"] = f"no fit: {usable} usable covariates, {len(values)} patients; the mean"
+        inputs.notes["fit"] = (
+            f"no fit: {plural(usable, 'usable covariate')}, {plural(len(values), 'patient')}; the mean"
+        )
     return RidgeModel(inputs, fitted, float(truth["value"].mean()))

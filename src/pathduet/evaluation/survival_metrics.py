@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pathduet.core.plural import plural
 from pathduet.evaluation.scores import Scores
 
 SURVIVAL_METRICS = ("c_index",)
@@ -42,6 +43,8 @@ def survival_scores(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> Sc
         reason = f"the risk of {int((~np.isfinite(risk)).sum())} of {len(risk)} cases is not finite"
         return Scores({"c_index": None, "n_comparable": pairs}, {"c_index": reason})
     if pairs == 0:
-        reason = f"no comparable pair among {len(time)} cases with {int(event.sum())} events"
+        reason = (
+            f"no comparable pair among {plural(len(time), 'case')} with {plural(int(event.sum()), 'event')}"
+        )
         return Scores({"c_index": None, "n_comparable": 0}, {"c_index": reason})
     return Scores({"c_index": float(concordance_index(time, -risk, event)), "n_comparable": pairs})

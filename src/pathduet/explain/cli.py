@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pathduet.core.plural import plural
 from pathduet.results import Results
 from pathduet.slides.readers.frame import FrameName
 
@@ -168,7 +169,7 @@ def export_features(
         typer.echo(f"all slides: {export_model(job)}")
     for slide_id, reason in (lost | failed).items():
         typer.echo(f"{slide_id}: {reason}", err=True)
-    typer.echo(f"{len(patients) - len(failed)} of {len(patients) + len(lost)} slides in {out}")
+    typer.echo(f"{len(patients) - len(failed)} of {plural(len(patients) + len(lost), 'slide')} in {out}")
     raise typer.Exit(3 if lost or failed else 0)
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pathduet.catalogue import named
 from pathduet.cohort.tasks import Task
 from pathduet.core.files import write_tsv
+from pathduet.core.plural import plural
 from pathduet.evaluation.bootstrap import interval, patient_counts
 from pathduet.explain.files import EMBEDDING_MEASURES, EVENT_CLASSES, TABLES
 from pathduet.explain.fold_results import FoldResult, TaskRun
@@ -262,7 +263,7 @@ def score_values(
     kept = np.isfinite(truth)
     truth, used = truth[kept], values[kept]
     if len(truth) < _FEWEST_PATIENTS or len(np.unique(truth)) < 2:
-        found = f"{len(truth)} test patients with a value, {len(np.unique(truth))} different"
+        found = f"{plural(len(truth), 'test patient')} with a value, {len(np.unique(truth))} different"
         return FoldScores(0, f"{found}; scores need {_FEWEST_PATIENTS} with two values")
     fits = {"neighbours": neighbour_means(used, truth), "linear": linear_predictions(used, truth, seed)}
 

@@ -35,6 +35,7 @@ from pathduet.core.errors import InputError
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_tsv
 from pathduet.core.hardware import pick_device
+from pathduet.core.plural import plural
 from pathduet.core.progress import track
 from pathduet.explain.annotated_slides import AnnotatedSlides
 from pathduet.explain.files import TABLES
@@ -351,5 +352,5 @@ def _message(table: pd.DataFrame) -> str:
     means = table[["similarity", "agreement"]].mean()
     return (
         f"The same gene at 10x and 20x: attention agrees with r {round(means['agreement'], 2) + 0.0:.2f}, similarity "
-        f"{means['similarity']:.2f}, mean of {len(table)} genes."
+        f"{means['similarity']:.2f}, mean of {plural(len(table), 'gene')}."
     )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pathduet.catalogue import named
 from pathduet.core.checksums import checked
 from pathduet.core.files import write_tsv
+from pathduet.core.plural import plural
 from pathduet.explain.files import TABLES
 from pathduet.explain.fold_results import FoldResult, TaskRun
 from pathduet.explain.malignancy_score import MalignancyScore, score_of
@@ -167,7 +168,7 @@ def fold_correlation(
     scores = score.of(rows)
     known = np.isfinite(scores)
     if (n := int(known.sum())) < FEWEST_PATIENTS:
-        found = f"{n} test patients with prediction and expression"
+        found = f"{plural(n, 'test patient')} with prediction and expression"
         raise ValueError(f"{found}; a correlation needs {FEWEST_PATIENTS}")
     matrix = values.loc[rows["patient_id"], list(genes)].to_numpy()
     return pearson(scores[known], matrix[known]), n

@@ -25,6 +25,7 @@ from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_tsv
+from pathduet.core.plural import plural
 from pathduet.core.progress import track
 from pathduet.evaluation.bootstrap import interval, patient_counts
 from pathduet.explain.annotated_slides import AnnotatedSlides
@@ -256,9 +257,9 @@ def _not_annotated(template: str | None, annotated: int, slides: int) -> list[st
     if template is None:
         return ["no region annotations: explanations.regions.annotations is not set"]
     if not annotated:
-        return [f"none of {slides} slides has an annotation {template}"]
+        return [f"no annotation {template} for any of {plural(slides, 'slide')}"]
     lacking = slides - annotated
-    return [f"{lacking} of {slides} slides have no (readable) annotation"] if lacking else []
+    return [f"no readable annotation for {lacking} of {plural(slides, 'slide')}"] if lacking else []
 
 
 def _message(run: TaskRun, table: pd.DataFrame) -> str:

@@ -28,6 +28,7 @@ from pathduet.cohort.labels import known_labels
 from pathduet.cohort.tasks import Task
 from pathduet.core.checksums import checked
 from pathduet.core.files import write_tsv
+from pathduet.core.plural import plural
 from pathduet.evaluation.censoring import interval_survival
 from pathduet.evaluation.patient_average import average_patients
 from pathduet.evaluation.predictions import labelled, read_predictions
@@ -60,7 +61,10 @@ def horizons(days: Sequence[float], time: Floats, event: Floats) -> tuple[list[f
     """
     seen = time[event == 1]
     if len(seen) < _FEWEST_COMPARED:
-        return [], f"{len(seen)} events among {len(time)} patients: no day to look at"
+        return (
+            [],
+            f"{plural(len(seen), 'event')} among {plural(len(time), 'patient')}: no horizon can be evaluated",
+        )
     usable = [float(day) for day in days if day < seen.max()]
     dropped = [f"{day:g}" for day in days if day >= seen.max()]
     if usable:
@@ -292,7 +296,7 @@ def auc_table(
                 values[day].append(value)
         for day, found in values.items():
             reason = (
-                f"defined in {len(found)} of {len(folds)} folds: needs an event by that day, somebody under "
+                f"defined in {len(found)} of {plural(len(folds), 'fold')}: needs an event by that day, somebody under "
                 "observation after it, and training patients as long"
                 if len(found) < len(folds) or not folds
                 else ""
@@ -348,7 +352,7 @@ def explain_survival(run: TaskRun) -> dict[str, Any]:
         write_tsv(run.out_dir / name, _joined(several))
     separated = [named(model, run.catalogue).in_sentence for model, p in p_values.items() if p < 0.05]
     return {
-        "message": f"Cut at the median of training risk, {len(separated)} of {len(p_values)} models separate test patients "
+        "message": f"Cut at the median of training risk, {len(separated)} of {plural(len(p_values), 'model')} separate test patients "
         f"(log-rank p < 0.05{': ' + ', '.join(separated) if separated else ''}).",
         "reasons": list(dict.fromkeys(problems)),
     }  # fmt: skip

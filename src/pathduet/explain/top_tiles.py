@@ -24,6 +24,7 @@ from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError, SlideError
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_tsv
+from pathduet.core.plural import plural
 from pathduet.explain.files import TABLES
 from pathduet.explain.fold_results import FoldResult, TaskRun
 from pathduet.explain.region_agreement import WITH_PROTOTYPES
@@ -89,7 +90,10 @@ def explain_top_tiles(run: TaskRun) -> dict[str, Any]:
         rows, reasons = _rows(run, model)
     write_tsv(run.out_dir / TABLES["top_tiles"][0], pd.DataFrame(rows, columns=list(COLUMNS)))
     slides = len({row[3] for row in rows})
-    return {"message": f"Tiles of {slides} slides of test patients." if rows else "", "reasons": reasons}
+    return {
+        "message": f"Tiles of {plural(slides, 'slide')} of test patients." if rows else "",
+        "reasons": reasons,
+    }
 
 
 def _rows(run: TaskRun, model: str) -> tuple[list[list[Any]], list[str]]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from pathduet.core.plural import plural
 from pathduet.expression.gene_scaling import mean_and_sd, z_scores
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def location_scale(
         own = names == cohort
         count = int((own & fitted).sum())
         if count < FEWEST_SAMPLES:
-            remarks.append(f"{cohort}: {count} training samples, too few for the batch correction: unchanged")
+            remarks.append(
+                f"{cohort}: unchanged, because {plural(count, 'training sample')} cannot be batch-corrected"
+            )
             continue
         own_mean, own_sd = mean_and_sd(numbers[own & fitted])
         factor = np.where(own_sd == 0, 1.0, sd)

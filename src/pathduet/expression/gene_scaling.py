@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pathduet.core.errors import Problems
+from pathduet.core.plural import plural
 from pathduet.expression.fold_matrix import FoldExpression, read_genes, token_columns
 from pathduet.expression.tables import ExpressionTable
 from pathduet.expression.units import to_log2
@@ -63,7 +64,7 @@ def scale_fold(
     scaled, remarks = z_scores(log2, mean, sd), []
     if (sd == 0).any():
         remarks.append(
-            f"{(sd == 0).sum()} genes do not vary in the training samples: their scaled values are 0"
+            f"set to 0 because constant in the training samples: {plural(int((sd == 0).sum()), 'gene')}"
         )
     if external_scaling == "own":
         for cohort in sorted(set(obs.loc[obs["part"] == "external", "cohort"])):

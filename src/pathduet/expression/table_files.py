@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 
 from pathduet.core.errors import InputError, Problem, Problems
+from pathduet.core.plural import plural
 from pathduet.core.sheet_file import open_text, read_lines, too_many_cells
 from pathduet.core.text_table import read_columns
 from pathduet.expression.identifiers import harmonised_symbols, known_identifiers
@@ -267,7 +268,7 @@ def _leave_out_no_genes(raw: RawTable) -> None:
     ):
         if rows:
             shown = ", ".join(raw.genes[i] for i in rows[:3])
-            raw.warnings.append(f"{len(rows)} rows are {what} ({shown}): left out")
+            raw.warnings.append(f"left out: {what}: {plural(len(rows), 'row')} ({shown})")
     for i in (*summaries, *dates):
         raw.genes[i] = ""
         raw.values[i] = np.nan
@@ -339,4 +340,4 @@ def read_sample_sheet(path: Path) -> pd.DataFrame:
 def more_cells(total: int, name: str, advice: str) -> list[Problem]:
     """Say how many cells of a kind there are beyond those listed."""
     rest = total - SHOWN
-    return [Problem(name, f"{rest} more cells of this kind", advice)] if rest > 0 else []
+    return [Problem(name, plural(rest, "more cell") + " of this kind", advice)] if rest > 0 else []

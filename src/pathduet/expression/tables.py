@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pathduet.core.errors import InputError, Problems
+from pathduet.core.plural import plural
 from pathduet.expression.identifiers import harmonised_symbols
 from pathduet.expression.table_checks import ADDITIVE, UNITS, Unit, check_samples, check_values
 from pathduet.expression.table_files import RawTable, read_raw, read_sample_sheet
@@ -116,7 +117,9 @@ def _assemble(
         advice = "sample_id must be spelled as the table's columns"
         raise InputError.of(name, "no sample of the table is in the sample sheet", advice)
     if len(wanted) < len(raw.samples):
-        warnings.append(f"{len(raw.samples) - len(wanted)} samples are not in the sample sheet: dropped")
+        warnings.append(
+            f"dropped: {plural(len(raw.samples) - len(wanted), 'sample')} that the sample sheet does not list"
+        )
 
     symbols = harmonised_symbols(raw.genes)
     named = np.array([bool(symbol) for symbol in symbols])
@@ -126,14 +129,14 @@ def _assemble(
     incomplete = frame.index[frame.isna().any(axis=1)].unique()
     counts["genes_with_missing_values"] = len(incomplete)
     if len(incomplete):
-        warnings.append(f"{len(incomplete)} genes lack a value in some sample: dropped")
+        warnings.append(f"dropped: {plural(len(incomplete), 'gene')} without a value in some sample")
         frame = frame[~frame.index.isin(incomplete)]
     counts["rows_merged"] = int(frame.index.duplicated().sum())
     if counts["rows_merged"]:
         rows = frame.groupby(level=0, sort=False)
         frame = rows.sum() if unit in ADDITIVE else rows.mean()
         if unit not in ADDITIVE:
-            warnings.append(f"{counts['rows_merged']} rows of repeated genes: averaged")
+            warnings.append(f"averaged: {plural(counts['rows_merged'], 'row')} of repeated genes")
     if frame.empty:
         raise InputError.of(name, "no gene without missing values", "impute or remove the samples")
     counts |= {"genes": len(frame), "samples": frame.shape[1]}

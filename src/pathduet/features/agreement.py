@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pathduet.core.errors import Problem
+from pathduet.core.plural import plural
 from pathduet.features.feature_file import SlideFeatures
 
 #: Attributes of our own features.h5 about its encoder; files of other tools state the encoder's name.
@@ -68,7 +69,9 @@ def disagreements(found: Mapping[str, Said], shown: int = 5) -> list[Problem]:
             for value, ids in sorted(groups.items(), key=lambda group: -len(group[1]))
         ]
         advice = "extract all slides' features with one encoder and one set of weights"
-        problems.append(Problem(f"features of {len(found)} slides, {name}", "; ".join(listed), advice))
+        problems.append(
+            Problem(f"features of {plural(len(found), 'slide')}, {name}", "; ".join(listed), advice)
+        )
     return problems
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pathduet.cohort.tcga_barcode import patient_of
 from pathduet.core.errors import InputError
+from pathduet.core.plural import plural
 from pathduet.importers.clinical_values import read_table
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.matrix import numbers_of
@@ -51,7 +52,7 @@ def read_study_expression(
     genes = symbols.where(symbols != "", entrez.str.removesuffix(".0"))
     unnamed = genes == ""
     if unnamed.any():
-        report.drop("gene", f"{int(unnamed.sum())} rows", path.name, "neither symbol nor Entrez id")
+        report.drop("gene", plural(int(unnamed.sum()), "row"), path.name, "neither symbol nor Entrez id")
     owners: dict[str, str] = {}
     for sample in table.columns:
         if sample in ("Hugo_Symbol", "Entrez_Gene_Id", "Cytoband"):
@@ -95,6 +96,6 @@ def _without_negatives(
             f"{source} {where}", found, "give the study's file of estimates, not of logarithms or z-scores"
         )
     report.choose(
-        f"{source}: {count} negative values ({share:.2%}, by batch correction) count as 0; the lowest is {lowest:g} in {where}"
+        f"{source}: {plural(count, 'negative value')} ({share:.2%}, by batch correction) set to 0; the lowest is {lowest:g} in {where}"
     )
     return values.clip(lower=0)

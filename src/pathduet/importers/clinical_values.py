@@ -17,6 +17,7 @@ from pathduet.cohort.codings import A_YEAR, NO, YES, as_number, plain_cell, unit
 from pathduet.cohort.tasks import DAYS_IN
 from pathduet.core import sheet_file
 from pathduet.core.errors import InputError, Problems
+from pathduet.core.plural import plural
 from pathduet.core.sheet_file import read_lines, too_many_cells
 from pathduet.importers.clinical_fields import (
     FIELDS,
@@ -296,7 +297,7 @@ def _compare(
         if differing:
             number, *cells = differing[0]
             where = f"{source} row {number}, columns {first.name} and {other.name}"
-            more = f", and {len(differing) - 1} more rows" if len(differing) > 1 else ""
+            more = f", and {plural(len(differing) - 1, 'more row')}" if len(differing) > 1 else ""
             advice = f"choose the {name}: --column {name}={first.name!r} or --column {name}={other.name!r}"
             problems.add(where, f"{' and '.join(map(repr, cells))} contradict each other{more}", advice)
 

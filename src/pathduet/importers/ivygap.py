@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pathduet.core.errors import InputError
+from pathduet.core.plural import plural
 from pathduet.core.text_table import require_columns
 from pathduet.importers.clinical_values import Choices, Patients, merge_values, read_table, read_values
 from pathduet.importers.cohort_sheets import (
@@ -185,7 +186,7 @@ def _expression(folder: Path, report: ImportReport) -> CohortExpression | None:
     nameless = sum(not name for name in named)
     if nameless:
         reason = "gene_id without symbol or Entrez id in rows-genes.csv"
-        report.drop("gene", f"{nameless} rows", names[0], reason)
+        report.drop("gene", plural(nameless, "row"), names[0], reason)
     rows = []
     for number, well, tumor, name in annotation[["rna_well_id", "tumor_name", "specimen_name"]].itertuples():
         where, patient = f"{names[1]} row {number}", safe_id(tumor)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathduet.core.errors import InputError
+from pathduet.core.plural import plural
 from pathduet.importers.clinical_values import column_of
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.report import ImportReport
@@ -181,10 +182,10 @@ def _z_scored(matrix: pd.DataFrame, report: ImportReport) -> pd.DataFrame:
     constant = ~(sd > 0)
     if constant.any():
         reason = "constant or incomplete: cannot be standardised"
-        report.drop("gene", f"{int(constant.sum())} rows", "expression", reason)
+        report.drop("gene", plural(int(constant.sum()), "row"), "expression", reason)
     scored = values.sub(values.mean(axis=1), axis=0).div(sd.where(sd > 0), axis=0)
     scored.insert(0, matrix.columns[0], matrix.iloc[:, 0])
     report.choose(
-        f"each gene standardised over the {values.shape[1]} samples themselves and declared as z-scores"
+        f"each gene standardised over the samples themselves ({values.shape[1]}) and declared as z-scores"
     )
     return scored[~constant]

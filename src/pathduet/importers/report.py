@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pathduet.core.files import write_json, write_tsv
+from pathduet.core.plural import plural
 from pathduet.importers.outcomes import Outcome
 
 #: Largest number of a table's columns listed on the terminal.
@@ -98,9 +99,7 @@ class ImportReport:
                     )
                     lines.append(f"  {source}, {use}: {', '.join(names[:SHOWN])}{more}")
         lines += [f"  rule: {rule}" for rule in self.choices]
-        lines += [
-            f"  left out: {n} {kind}{'s' if n > 1 else ''}: {reason}" for kind, reason, n in self.reasons()
-        ]
+        lines += [f"  left out: {plural(n, kind)}: {reason}" for kind, reason, n in self.reasons()]
         return "\n".join(lines if self.dropped else [*lines, "  nothing was left out"])
 
     def write(self, folder: Path) -> None:

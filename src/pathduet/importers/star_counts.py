@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.cohort.tcga_barcode import Barcode, parse_barcode
 from pathduet.core.errors import InputError
+from pathduet.core.plural import plural
 from pathduet.importers.clinical_values import column_of, read_table
 from pathduet.importers.cohort_sheets import CohortExpression
 from pathduet.importers.report import ImportReport
@@ -202,7 +203,7 @@ def read_star_files(files: Sequence[StarFile], quantity: str, report: ImportRepo
     for file, own, _, values in read:
         if own != genes:
             if tuple(sorted(own)) != usual:
-                found = f"{len(own)} genes, the others {len(usual)}"
+                found = f"{plural(len(own), 'gene')}, the others {len(usual):,}"
                 reason = "not the genes of the other files"
                 report.drop("sample", file.barcode.text, file.path.name, reason, found)
                 continue

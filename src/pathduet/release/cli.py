@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pathduet.core.errors import shown
+from pathduet.core.plural import plural
 from pathduet.explain.cli import Frame
 from pathduet.results import Results
 
@@ -28,7 +29,7 @@ def export(
     export_release(results, model, out)
     manifest = verify(out)
     size = sum(entry["bytes"] for entry in manifest["files"].values()) / 2**20
-    typer.echo(f"{out}: {len(manifest['files'])} files, {size:.1f} MiB, id {manifest['id']}")
+    typer.echo(f"{out}: {plural(len(manifest['files']), 'file')}, {size:.1f} MiB, id {manifest['id']}")
     typer.echo(f"Publish the id (the SHA-256 of {MANIFEST}) apart from the folder. {manifest['notice']}")
 
 

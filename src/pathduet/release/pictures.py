@@ -10,6 +10,7 @@ import numpy as np
 
 from pathduet.catalogue import named
 from pathduet.cohort.tasks import DAYS_IN, Task
+from pathduet.core.plural import plural
 from pathduet.report.pictures import data_uri
 
 _EDGE = 512
@@ -41,7 +42,7 @@ def heatmap_picture(drawn: bytes, task: Task, model: str, folds: int) -> Picture
     looked = named(model).in_sentence
     return {
         "title": "Where the model looked",
-        "caption": f"The {looked} of {task.in_sentence}, mean of {folds} folds.",
+        "caption": f"The {looked} of {task.in_sentence}, mean of {plural(folds, 'fold')}.",
         "uri": "data:image/png;base64," + base64.b64encode(drawn).decode("ascii"),
         "kind": "heatmap",
     }
@@ -58,7 +59,7 @@ def survival_svg(found: dict[str, Any], observed: list[dict[str, Any]], task: Ta
         figure = drawing.new_figure(6.4, 3.3)
         axes = figure.add_subplot()
         for curve in observed:
-            label = f"{curve['group']}: {curve['n']} patients, {curve['deaths']} events"
+            label = f"{curve['group']}: {plural(curve['n'], 'patient')}, {plural(curve['deaths'], 'event')}"
             line = {"color": colours.get(curve["group"], drawing.MUTED), "linewidth": 1.1, "linestyle": "--"}
             axes.step(np.array(curve["days"]) / unit, curve["survival"], where="post", label=label, **line)
         for member in found["members"]:

@@ -9,6 +9,7 @@ import pandas as pd
 from pathduet.catalogue import clinical_sets
 from pathduet.cohort.labels import known_labels, label_columns
 from pathduet.cohort.tasks import Task
+from pathduet.core.plural import plural
 from pathduet.report import label_figure
 from pathduet.report.blocks import Block, Drawer, Section, note, table
 from pathduet.report.findings import Findings
@@ -67,12 +68,12 @@ def _slide_steps(ledger: pd.DataFrame) -> list[dict[str, Any]]:
     used = ledger[ledger["status"] == "ok"]
     steps: list[dict[str, Any]] = [
         {"count": len(ledger), "name": "slides in the sheet", "lost": [("excluded by the sheet", len(excluded))],
-         "detail": f"{ledger['patient_id'].nunique()} patients"},
+         "detail": plural(ledger['patient_id'].nunique(), "patient")},
         {"count": len(ledger) - len(excluded), "name": "slides tried",
          "lost": [(reason_title(str(r)), n) for r, n in failed["reason"].value_counts().sort_index().items()],
-         "detail": f"{ledger[ledger['status'] != 'excluded']['patient_id'].nunique()} patients"},
+         "detail": plural(ledger[ledger['status'] != 'excluded']['patient_id'].nunique(), "patient")},
         {"count": len(used), "name": "slides used", "lost": [],
-         "detail": f"{used['patient_id'].nunique()} patients"},
+         "detail": plural(used['patient_id'].nunique(), "patient")},
     ]  # fmt: skip
     for step in steps:
         step["lost"] = [(name, count) for name, count in step["lost"] if count]
@@ -219,7 +220,7 @@ def _columns(found: Findings, task: Task) -> str:
     labels = found.labels[task.name]
     given = there[own[0]].notna() if own else pd.Series(False, index=there.index)
     made = int(((labels["reason"] == "") & ~given).sum())
-    derived = f"{task.derive['name']} of {', '.join(sources)}: {made} patients"
+    derived = f"{task.derive['name']} of {', '.join(sources)}: {plural(made, 'patient')}"
     return "; ".join([*own, derived])
 
 
@@ -232,7 +233,7 @@ def _said(task: Task, rows: pd.DataFrame) -> str:
         return "; ".join(f"{task.class_title(name)}: {int(counts.get(name, 0))}" for name in task.classes)
     if task.kind == "survival":
         time = task.in_unit(rows["survival_days"].astype(float))
-        return f"{int(rows['event'].sum())} events; median time {time.median():.4g} {task.unit}, longest {time.max():.4g}"
+        return f"{plural(int(rows['event'].sum()), 'event')}; median time {time.median():.4g} {task.unit}, longest {time.max():.4g}"
     value = rows["value"].astype(float)
     return f"median {value.median():.4g}, from {value.min():.4g} to {value.max():.4g}"
 

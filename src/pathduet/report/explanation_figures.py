@@ -15,6 +15,7 @@ import pandas as pd
 from pathduet.catalogue import CATALOGUE, Model, named
 from pathduet.cohort.tasks import Task
 from pathduet.core.checksums import checked
+from pathduet.core.plural import plural
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank
 from pathduet.explain.colours import COLOUR_MAP, subspace_colours
 from pathduet.explain.files import EMBEDDING_MEASURES, EVENT_CLASSES, REGION_MEASURES
@@ -274,7 +275,7 @@ def _structures(axis: Axes, rows: pd.DataFrame, names: Sequence[tuple[str, str]]
         )
         for shift, row in zip((-0.17, 0.17), own.to_dict("records")):
             _against_chance(axis, row, y + shift, about.colours[subspace])
-            axis.annotate(f"{row['magnification']}, {row['tiles']} tiles", (1.01, y + shift), fontsize=7,
+            axis.annotate(f"{row['magnification']}, {plural(row['tiles'], 'tile')}", (1.01, y + shift), fontsize=7,
                           color=MUTED, va="center", annotation_clip=False)  # fmt: skip
     labels = [f"{structure.replace('_', ' ')} ({subspace_word(subspace)})" for subspace, structure in names]
     axis.set_yticks(range(len(names)), labels)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pathduet.catalogue import named
 from pathduet.cohort.tasks import Task
+from pathduet.core.plural import plural
 from pathduet.evaluation.metrics import METRIC_NAMES, metric_names
 from pathduet.evaluation.table_sections import (
     NONE,
@@ -124,13 +125,13 @@ def _counts(found: Findings) -> list[dict[str, Any]]:
                       "source": "ledger.tsv"})  # fmt: skip
         cards.append({"title": "Patients with a used slide",
                       "value": str(ledger[ledger["status"] == "ok"]["patient_id"].nunique()),
-                      "note": f"{len(set(ledger['cohort']))} cohorts, {len(found.folds)} folds by patient",
+                      "note": f"{plural(len(set(ledger['cohort'])), 'cohort')}, {plural(len(found.folds), 'fold')} by patient",
                       "more": "flow", "source": "participation.tsv"})  # fmt: skip
     elif found.participation is not None:
         people = found.participation
         cards.append({"title": "Patients", "value": str(len(people)),
-                      "note": f"{int((people['expression'] == 'yes').sum())} with expression, {people['cohort'].nunique()} cohorts, "
-                      f"{len(found.folds)} folds by patient",
+                      "note": f"{int((people['expression'] == 'yes').sum())} with expression, {plural(people['cohort'].nunique(), 'cohort')}, "
+                      f"{plural(len(found.folds), 'fold')} by patient",
                       "more": "flow", "source": "participation.tsv"})  # fmt: skip
     own = [name for name, wanted in found.wanted.items() if not wanted.external]
     done = sum(len(found.collected[name].metrics) for name in own)
@@ -140,7 +141,7 @@ def _counts(found: Findings) -> list[dict[str, Any]]:
     if not found.benchmarks.empty:
         hours = found.benchmarks["seconds"].sum() / 3600
         cards.append({"title": "Job time", "value": f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min",
-                      "note": f"{len(found.benchmarks)} jobs, added up", "more": "times",
+                      "note": f"{plural(len(found.benchmarks), 'job')}, added up", "more": "times",
                       "source": "benchmarks/"})  # fmt: skip
     return cards
 

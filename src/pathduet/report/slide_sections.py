@@ -9,6 +9,7 @@ import pandas as pd
 from pathduet.core.checksums import checked
 from pathduet.core.errors import SLIDE_REASONS
 from pathduet.core.faults import raise_machine_fault
+from pathduet.core.plural import plural
 from pathduet.report import figures
 from pathduet.report.blocks import Drawer, Section, gap, table
 from pathduet.report.findings import Findings
@@ -35,7 +36,7 @@ def ledger(found: Findings, drawer: Drawer) -> Section:
     if "features_sha256" in shown:
         shown["features_sha256"] = shown["features_sha256"].astype(str).str[:12]  # the file has the full hash
     note = "" if len(shown) == len(rows) else (
-        f"Shown: all {len(lost)} slides that were not used and the first {LEDGER_ROWS} of {len(used)} used ones; "
+        f"Shown: {plural(len(lost), 'slide')} that the run did not use (all) and the first {LEDGER_ROWS} of {len(used)} used ones; "
         "the file has every row."
     )  # fmt: skip
     reasons = ", ".join(
@@ -81,7 +82,7 @@ def gallery(found: Findings) -> Section:
     slides = [_card(found, row, i < FAILED_PICTURES or row["status"] == "ok") for i, row in enumerate(chosen)]
     n_used = sum(len(part) for part in used)
     note = (
-        f"Shown: {n_used} of {int((rows['status'] == 'ok').sum())} used slides (the first of each cohort, "
+        f"Shown: {n_used} of {plural(int((rows['status'] == 'ok').sum()), 'used slide')} (the first of each cohort, "
         f"report.gallery_slides = {total}) and all {len(failed)} failed ones"
     )
     if len(failed) > FAILED_PICTURES:
@@ -109,7 +110,7 @@ def _card(found: Findings, row: dict[Any, Any], with_pictures: bool) -> dict[str
                 picture["gap"] = f"{paths[0].name}: {type(error).__name__}"
         pictures.append(picture)
     counts = {m: row[f"n_{m}"] for m in ("10x", "20x")}
-    tiles = ", ".join(f"{n} tiles at {m}" for m, n in counts.items() if not pd.isna(n))
+    tiles = ", ".join(f"{plural(n, 'tile')} at {m}" for m, n in counts.items() if not pd.isna(n))
     return {
         "slide_id": row["slide_id"], "patient_id": row["patient_id"], "cohort": row["cohort"], "tiles": tiles,
         "reason": row["reason"] if failed else "", "message": row["message"], "pictures": pictures,
@@ -136,7 +137,7 @@ def stain(found: Findings, drawer: Drawer) -> Section:
         drawer.draw(
             "stain-vectors", figures.stain_vectors, {"stains": found.stains},
             message=_stain_message(measured),
-            caption=f"Both stain vectors of {slides} slides, each dot in the colour that the stain has on its slide. "
+            caption=f"Both stain vectors of {plural(slides, 'slide')}, each dot in the colour that the stain has on its slide. "
             "Position is hue, free of how much stain there is (van der Laak's c_x, c_y). "
             "Separate cohorts were stained or scanned differently: normalisation removes this.",
             source="slides/<slide_id>/stain.json",

@@ -14,6 +14,7 @@ from pathduet.cohort.ledger import lost_slides, read_ledger, summarise
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core.checksums import checked
 from pathduet.core.errors import InputError
+from pathduet.core.plural import plural
 from pathduet.core.provenance import read_run_record
 from pathduet.evaluation.metrics import METRIC_NAMES, metric_names
 from pathduet.evaluation.table_sections import with_interval, with_spread
@@ -159,7 +160,7 @@ def closing_lines(
     if succeeded:
         lines = headline(folder, config)
         if len(lost):
-            lines.append(f"{len(lost)} slides failed: reasons in {folder / 'ledger.tsv'}")
+            lines.append(f"{plural(len(lost), 'slide')} failed: reasons in {folder / 'ledger.tsv'}")
         return lines, len(lost)
     lines = _slide_lines(folder)
     lines.append(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from pathduet.core.plural import plural
 from pathduet.evaluation.predictions import at_unit
 from pathduet.evaluation.survival_curves import kaplan_meier, log_rank, pool_groups, risk_cuts
 from pathduet.report import figures
@@ -32,7 +33,7 @@ def survival_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
             continue
         told = [model for model, (_, p) in curves.items() if p is not None and p < 0.05]
         message = f"Cut at {'the median' if kind == 'median' else 'tertiles'} of predicted risk, "
-        message += f"{len(told)} of {len(curves)} models separate the curves (log-rank p < 0.05)."
+        message += f"{len(told)} of {plural(len(curves), 'model')} separate the curves (log-rank p < 0.05)."
         if external:
             cut = "Groups are cut at the ensemble's own quantiles on this cohort (so they are balanced by construction)."
             source = f"external/{task.name}/<model>/ensemble/predictions.tsv"
@@ -42,7 +43,9 @@ def survival_blocks(found: Findings, name: str, drawer: Drawer) -> list[Block]:
             source = f"models/{name}/<model>/fold-*/predictions.tsv and metrics/{name}.json"
         smallest = min(curve.n for group, _ in curves.values() for curve in group)
         few = (
-            f" The smallest group has {smallest} patients: interpret p with care." if smallest < _FEW else ""
+            f" The smallest group has {plural(smallest, 'patient')}: interpret p with care."
+            if smallest < _FEW
+            else ""
         )
         blocks.append(
             drawer.draw(

@@ -12,6 +12,7 @@ from pathduet.cohort.sheets import SlideRow, read_slides
 from pathduet.core.errors import InputError, Problem, shown
 from pathduet.core.files import write_tsv
 from pathduet.core.ids import id_of, marked
+from pathduet.core.plural import plural
 from pathduet.core.sheet_file import SUFFIXES as SHEET_SUFFIXES
 from pathduet.slides.dicom_series import WHOLE_SLIDE, Instance, read_instance, series_files
 from pathduet.slides.readers.pixel_source import hamamatsu_files
@@ -123,7 +124,7 @@ def find_slides(source: Path, results: Path | None = None) -> FoundSlides:
         search.take_one(source)
     found = search.finish()
     if not found.slides:
-        seen = f"no slides among {len(found.files)} files" if found.files else "no slides there"
+        seen = f"no slides among {plural(len(found.files), 'file')}" if found.files else "no slides there"
         raise InputError([Problem(str(source), "; ".join([seen, *found.lines()]), advice)])
     return found
 

@@ -14,6 +14,7 @@ from pathduet.core.checksums import CorruptArtifact, is_damaged, write_sealed
 from pathduet.core.errors import Problems, SlideError
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import sha256_file, stamp
+from pathduet.core.plural import plural
 from pathduet.core.progress import track
 from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
@@ -164,7 +165,7 @@ def _look_through(
         found[name] = look_at(slide.slide_id, name, path, settings.layout, thoroughly=True)
     _compare(slide, found, problems)
     if min(tiles.n for tiles in found.values()) < settings.min_tiles:
-        counted = ", ".join(f"{tiles.n} tiles at {name}" for name, tiles in found.items())
+        counted = ", ".join(f"{plural(tiles.n, 'tile')} at {name}" for name, tiles in found.items())
         advice = "lower slides.min_tiles, or exclude the slide"
         raise SlideError(
             slide.slide_id, "too_few_tiles", f"{counted}; at least {settings.min_tiles} are needed", advice

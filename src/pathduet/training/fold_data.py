@@ -10,6 +10,7 @@ from pathduet.cohort.folds import fitted_labels, fold_parts
 from pathduet.cohort.labels import known_labels
 from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
+from pathduet.core.plural import plural
 from pathduet.training.dataset import SlideSample
 from pathduet.training.task_targets import ClassTarget, RegressionTarget, SurvivalTarget, TaskTarget
 
@@ -92,7 +93,9 @@ def fold_target(
     values = chosen["value"].to_numpy(float)
     if len(set(values)) < 2:
         found = (
-            f"{len(values)} patients with a value, all the same" if len(values) else "no patient with a value"
+            f"{plural(len(values), 'patient')} with a value, all the same"
+            if len(values)
+            else "no patient with a value"
         )
         raise InputError.of(
             f"task {task.name}, training part of fold {fold}", found, "a regression needs values that differ"

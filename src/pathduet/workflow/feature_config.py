@@ -10,6 +10,7 @@ from typing import Any
 from pathduet.cohort.sheets import FEATURES, SlideRow
 from pathduet.core.config import merge
 from pathduet.core.errors import InputError, Problems
+from pathduet.core.plural import plural
 from pathduet.features.foreign_tiles import FeatureFileError
 from pathduet.features.layout import files_in, magnifications_in
 
@@ -54,7 +55,7 @@ def with_features(
             one: [s.slide_id for s in slides if tuple(sorted(s.foreign)) == one] for one in sorted(sets)
         }
         listed = "; ".join(
-            f"{' and '.join(one)}: {len(ids)} slides ({', '.join(ids[:5])}, ...)"
+            f"{' and '.join(one)}: {plural(len(ids), 'slide')} ({', '.join(ids[:5])}, ...)"
             for one, ids in counts.items()
         )
         raise InputError.of("features", f"at different magnifications ({listed})", "give all slides the same")

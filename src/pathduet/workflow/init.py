@@ -17,6 +17,7 @@ from pathduet.cohort.tcga_barcode import patient_of
 from pathduet.core.config import default
 from pathduet.core.errors import InputError, shown
 from pathduet.core.files import write_text, write_tsv
+from pathduet.core.plural import plural
 from pathduet.core.shipped import WORKFLOW
 from pathduet.importers.clinical_values import PATIENT_ID, column_of, read_table
 from pathduet.importers.cohort_sheets import CohortExpression, write_expression
@@ -134,7 +135,7 @@ def init(
     names = {image.slide_id: _names_of(image) for image in images} or _sample_names(matrix)
     link = _link(table, names, "slides" if images else "samples", labels.name, id_column)
     found.lines.append(
-        f"{labels.name}: {len(table)} rows, {len(set(link.patients.values()))} patients; {link.how}"
+        f"{labels.name}: {plural(len(table), 'row')}, {plural(len(set(link.patients.values())), 'patient')}; {link.how}"
     )
     patients = _patients(table, link, cohort, found)
     owners = {slide: link.patients[row] for slide, row in link.slides.items() if row in link.patients}
@@ -406,7 +407,7 @@ def _say_matches(
     matched = {row["slide_id"] for row in rows}
     if images:
         of = len({row["patient_id"] for row in rows})
-        found.lists.append((f"slides matched, of {of} patients", sorted(matched)))
+        found.lists.append((f"slides matched, of {plural(of, 'patient')}", sorted(matched)))
     if lost := [str(image.path) for image in images if image.slide_id not in matched]:
         found.lists.append(("slides not matched, left out of slides.tsv", lost))
     if lost := sorted(patients - material):
@@ -448,7 +449,7 @@ def _expression(
 ) -> CohortExpression | None:
     import pandas as pd
 
-    shape = f"{source}: {len(matrix)} genes, {matrix.shape[1] - 1} samples"
+    shape = f"{source}: {plural(len(matrix), 'gene')}, {plural(matrix.shape[1] - 1, 'sample')}"
     if not unit:
         part = matrix.iloc[:2000, 1:].apply(pd.to_numeric, errors="coerce").to_numpy()
         kind = "Whole numbers" if (part % 1 == 0).all() else "Numbers with fractions"
@@ -458,7 +459,7 @@ def _expression(
     report = ImportReport("init")
     measured = expression_of(matrix, unit, owners, report, TUMOURS, source=source, exact=True)
     of = measured.samples["patient_id"].nunique()
-    found.lines.append(f"{shape}, {len(measured.samples)} of them of {of} patients")
+    found.lines.append(f"{shape}, {len(measured.samples):,} of them of {plural(of, 'patient')}")
     found.lines += report.choices
     if report.dropped:
         found.lists.append(("samples left out", [f"{item.name}: {item.reason}" for item in report.dropped]))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.cohort.sheets import SlideRow, check_own_folder
 from pathduet.core.errors import InputError, PathDuetError, Problems, SlideError
+from pathduet.core.plural import plural
 from pathduet.core.progress import track
 from pathduet.features.agreement import FOREIGN, disagreements
 from pathduet.slides.opening import STAGE, check_slides
@@ -58,7 +59,7 @@ class Preflight:
         if self.problems:
             verdict = "Not ready to run."
         elif self.lost_slides:
-            verdict = f"Ready to run, but {len(self.lost_slides)} slides will be lost (see above)."
+            verdict = f"Ready to run, but {plural(len(self.lost_slides), 'slide')} will be lost (see above)."
         return "\n".join([*lines, verdict])
 
 
@@ -103,7 +104,7 @@ def _input_problems(
     problems.ask(_check_results, plan)
     if plan.slides and not used:
         advice = "clear `exclude` for some, or remove the sheet"
-        problems.add("sheets.slides", f"all {len(plan.slides)} slides are excluded", advice)
+        problems.add("sheets.slides", f"all slides ({len(plan.slides)}) are excluded", advice)
     problems.ask(check_series, used)
     known = started_with(plan.results.root, "checked").get("expression") == plan.expression_key
     if plan.has_expression and (read_again or not known):
@@ -353,7 +354,9 @@ def check_features(
                 if tiles.mpp
                 else f"magnification not stated, read as {m}"
             )
-            parts.append(f"{tiles.n} tiles of {tiles.width} numbers, {tiles.layout}, {tiles.encoder}, {at}")
+            parts.append(
+                f"{plural(tiles.n, 'tile')} of {plural(tiles.width, 'number')}, {tiles.layout}, {tiles.encoder}, {at}"
+            )
             said[slide.slide_id] = {
                 "encoder": tiles.encoder,
                 "feature_dim": tiles.width,
@@ -376,11 +379,11 @@ def _cohort_lines(plan: Plan) -> list[str]:
         slides = [slide for slide in plan.slides if slide.cohort == cohort]
         without = len(set(patients.index) - {slide.patient_id for slide in slides})
         kind = "external" if cohort in plan.external_cohorts else "internal"
-        line = f"{cohort} ({kind}): {len(patients)} patients, {len(slides)} slides"
+        line = f"{cohort} ({kind}): {plural(len(patients), 'patient')}, {plural(len(slides), 'slide')}"
         line += (
             ", no expression table" if plan.has_expression and cohort not in plan.expression_cohorts else ""
         )
-        lines.append(line + (f", {without} patients without a slide" if without else ""))
+        lines.append(line + (f", {plural(without, 'patient')} without a slide" if slides and without else ""))
     files = {s.slide_id: (s.path, s.scene, s.mask) for s in plan.slides if s.has_raw and not s.exclude}
     counted = Counter(files.values())
     if twice := [slide for slide, file in files.items() if counted[file] > 1]:
@@ -393,7 +396,7 @@ def site_warnings(plan: Plan) -> list[str]:
     if not (sites := plan.divided_sites):
         return []
     return [
-        f"warning: patients of {len(sites)} sites ({_shown(sites)}) are on both sides of folds: a model may recognise a hospital by its stain. "
+        f"warning: patients of {plural(len(sites), 'site')} ({_shown(sites)}) are on both sides of folds: a model may recognise the hospital. "
         "Set split.site_preserving: true"
     ]
 
@@ -412,13 +415,13 @@ def _label_lines(plan: Plan) -> list[str]:
         labels = task_labels(internal, task)
         known = known_labels(labels)
         if task.kind == "survival":
-            line = f"{len(known)} patients, {int(known['event'].sum())} events"
+            line = f"{plural(len(known), 'patient')}, {plural(int(known['event'].sum()), 'event')}"
         elif task.kind == "regression":
             low, middle, high = known["value"].quantile([0, 0.5, 1])
-            line = f"{len(known)} patients, {low:g} to {high:g}, median {middle:g}"
+            line = f"{plural(len(known), 'patient')}, {low:g} to {high:g}, median {middle:g}"
         else:
             counts = known["label"].value_counts()
-            line = ", ".join(f"{counts.get(name, 0)} {name}" for name in task.classes)
+            line = ", ".join(f"{name} ({counts.get(name, 0)})" for name in task.classes)
         missing = labels.loc[labels["reason"] != "", "reason"]
         columns = ", ".join(column for column in label_columns(task) if column in plan.patients.columns)
         line = f"{task.name} ({task.kind}; {columns}): {line}"
@@ -427,7 +430,9 @@ def _label_lines(plan: Plan) -> list[str]:
             learned = set(fitted_labels(labels, plan.fold_table, fold, "strict")["label"])
             if absent := [name for name in task.classes if name not in learned]:
                 lines.append(f"  warning: fold {fold} is trained without {', '.join(absent)}")
-    lines += [f"{model} is omitted: {reason}" for model, reason in plan.left_out.items()]
+    for reason in dict.fromkeys(plan.left_out.values()):
+        models = [model for model, why in plan.left_out.items() if why == reason]
+        lines.append(f"left out ({reason}): {', '.join(models)}")
     covariates = [name for name, kind in plan.config["covariates"].items() if kind is not None]
     if absent := [name for name in covariates if name not in plan.patients.columns]:
         lines.append(f"covariates without a column in the sheet: {', '.join(absent)}")
@@ -448,13 +453,15 @@ def _expression_lines(plan: Plan, tables: Sequence[ExpressionTable]) -> list[str
     for table in tables:
         patients = set(plan.patients.index[plan.patients["cohort"] == table.cohort])
         sampled = set(table.samples["patient_id"])
-        lines.append(
-            f"{table.cohort}: {table.values.shape[0]} genes x {table.values.shape[1]} samples ({table.unit}); "
-            f"{len(patients & sampled & with_slides)} patients with slides and expression, "
-            f"{len((patients & with_slides) - sampled)} slide-only, "
-            f"{len((patients & sampled) - with_slides)} expression-only, "
-            f"{len(sampled - patients)} samples of patients that are not in the sheet"
+        shape = f"{plural(table.values.shape[0], 'gene')} x {plural(table.values.shape[1], 'sample')}"
+        parts = (
+            (patients & sampled & with_slides, "with slides and expression"),
+            ((patients & with_slides) - sampled, "with slides only"),
+            ((patients & sampled) - with_slides, "with expression only"),
+            (sampled - patients, "with samples but no row in the sheet"),
         )
+        counts = [f"{plural(len(part), 'patient')} {what}" for part, what in parts if part]
+        lines.append(f"{table.cohort}: {shape} ({table.unit}); {', '.join(counts)}")
         lines += [f"  warning: {warning}" for warning in table.warnings]
         used = table.samples[table.samples["patient_id"].isin(patients)]
         counted = Counter(zip(used["patient_id"], used["slide_id"]))
@@ -464,7 +471,7 @@ def _expression_lines(plan: Plan, tables: Sequence[ExpressionTable]) -> list[str
         if plan.has_slides and elsewhere:
             lines.append(f"  warning: samples of slides that are not in the sheet: {_shown(elsewhere)}")
     found = (f"{len(common & set(genes))}/{len(genes)} {name}" for name, genes in listed.items())
-    lines.append(f"{len(common)} genes in all tables; of the gene lists {', '.join(found)}")
+    lines.append(f"{plural(len(common), 'gene')} in all tables; of the gene lists {', '.join(found)}")
     return lines
 
 

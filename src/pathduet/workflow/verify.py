@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pathduet.core.checksums import CorruptArtifact, is_damaged, read_sealed, recorded, remedy
 from pathduet.core.errors import InputError
+from pathduet.core.plural import plural
 from pathduet.release.contents import is_release, verify
 from pathduet.results import STATUS
 
@@ -41,7 +42,7 @@ class Verified:
         found = {"damaged": self.damaged, "missing": self.missing, "unknown": self.unknown}
         counts = ", ".join(f"{len(names)} {kind}" for kind, names in found.items())
         named = [f"  {kind}: {name}" for kind, names in found.items() for name in names]
-        return [f"{self.files} files compared with their checksums: {counts}", *named]
+        return [f"{plural(self.files, 'file')} compared with the recorded checksums: {counts}", *named]
 
 
 def verify_results(results: Path) -> Verified:

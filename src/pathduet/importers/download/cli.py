@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pathduet.core.plural import plural
+
 app = typer.Typer(no_args_is_help=True, help="Download cohorts: resumed, verified, several files at a time.")
 
 BaseUrl = Annotated[str, typer.Option(help="The API; another one for a mirror.")]
@@ -31,7 +33,7 @@ def manifest(
 
     entries = query_files(Client(base_url.rstrip("/")), project, kind or ("slides", "rna"))
     rows = write_manifest(out, entries)
-    typer.echo(f"{len(rows)} files, {sum(row.size for row in rows) / 2**30:.1f} GiB: {out}")
+    typer.echo(f"{plural(len(rows), 'file')}, {sum(row.size for row in rows) / 2**30:.1f} GiB: {out}")
 
 
 @app.command()
@@ -68,7 +70,9 @@ def gdc(
     results = commons.fetch(client, rows, out, jobs=jobs)
     failed = [result for result in results if result.status == "failed"]
     there = sum(result.status == "there" for result in results)
-    typer.echo(f"{len(results) - len(failed)} of {len(results)} files are there ({there} were before)")
+    typer.echo(
+        f"{len(results) - len(failed)} of {plural(len(results), 'file')} on disk ({there} already before)"
+    )
     for result in failed:
         typer.echo(f"  {result.row.id} {result.row.filename}: {result.message}")
     if failed:
