@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from pathduet.slides.tile_grid import lattice
 from pathduet.slides.tile_stage import keep_tiles
-from pathduet.slides.tissue_mask import dilated, eroded, glass_colour, otsu, tissue_mask
+from pathduet.slides.tissue_mask import _smoothed, dilated, eroded, glass_colour, otsu, tissue_mask
 
 from .synthetic_slides import stained_image
 
@@ -184,3 +184,10 @@ def test_no_tile_is_kept_on_the_thin_rim_of_real_red_pen(test_data: Path) -> Non
         # red ink takes green and blue alike; eosin leaves more blue than green
         tinted += bool(((tile[..., 0] - tile[..., 1] > 25) & (tile[..., 2] - tile[..., 1] < 8)).mean() > 0.5)
     assert len(kept.grid) > 500 and tinted == 0
+
+
+def test_means_are_bit_for_bit_those_of_scipy() -> None:
+    plane = np.random.default_rng(0).integers(0, 256, (37, 53), dtype=np.uint8)
+    for part in (plane, plane[:1], plane[:, :2]):
+        expected = ndimage.uniform_filter(part.astype(np.float32), 3, mode="nearest")
+        assert np.array_equal(_smoothed(part), expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def save_png(path: Path, image: NDArray[np.uint8] | Image.Image) -> None:
     with atomic_path(path) as temporary:
         # 39 dB in 1 ms; median cut gives 40 dB, but takes 200 ms and twice the bytes
         small = picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        small.save(temporary, compress_level=1)  # 3 % larger than the best level, in half the time of most
+        # runs of equal pixels alone: the size of level 1, in half its time
+        small.save(temporary, compress_level=1, compress_type=zlib.Z_RLE)
 
 
 def _resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ MIN_COLOUR, MAX_COLOUR = 0.04, 0.09
 MIN_DENSITY = 0.03  # mean optical density relative to the glass
 MIN_SATURATION = 0.03  # (max - min) / 255: black dust has a large ratio of its channels but hardly any colour
 PIGMENT_DENSITY = 0.7  # mean optical density of carbon
-_STRIP_ROWS = 256
+_STRIP_ROWS = 32  # their intermediate arrays stay in a processor's cache
 MIN_AREA_UM2 = 6_000.0  # specks and holes below about half a 20x tile are noise
 # for ink by hue, red ink, black ink: a vessel full of blood or a patch of pigment is smaller than a stroke
 _SMALLEST_INK_UM2 = (0.25 * MIN_AREA_UM2, 50_000.0, 50_000.0)
@@ -85,12 +85,12 @@ def glass_colour(image: NDArray[np.uint8]) -> NDArray[np.float64]:
         for plane in planes:
             tinted &= _even(plane)
         if tinted.sum() > least:
-            glass = np.median(image[tinted], axis=0).astype(np.float64)
+            glass = np.array([np.median(plane[tinted]) for plane in planes])
             if few or glass.min() > _DARKEST_BESIDE_WHITE:
                 return glass
     if few:
         return np.full(3, 255.0)
-    return np.median(image[plain], axis=0).astype(np.float64)
+    return np.array([np.median(plane[plain]) for plane in planes])
 
 
 def _pen_pixels(image: Planes, density: Planes) -> NDArray[np.bool_]:
@@ -122,6 +122,16 @@ def _pen_pixels(image: Planes, density: Planes) -> NDArray[np.bool_]:
     return np.array(
         [[by_hue, maybe_hue | by_hue], [red_ink, maybe_red], [black_ink, maybe_black | black_ink]]
     )
+
+
+def _smoothed(plane: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return means of 3 x 3 pixels, bit for bit those of scipy's `uniform_filter` in a third of its time."""
+    padded = np.pad(plane, 1, mode="edge").astype(np.uint16)
+    rows = ((padded[:-2] + padded[1:-1] + padded[2:]).astype(np.float32) / np.float32(3)).astype(np.float64)
+    total = rows[:, :-2] + rows[:, 1:-1]
+    total += rows[:, 2:]
+    total /= 3
+    return total.astype(np.float32)
 
 
 def _spread(planes: Planes) -> NDArray[np.float32]:
@@ -212,10 +222,7 @@ def tissue_mask(
         rows = slice(top, min(top + _STRIP_ROWS, len(image)))
         inner = slice(top - above, top - above + rows.stop - top)
         # by channel: reducing over a last axis of three takes 25 times as long
-        smooth = [
-            ndimage.uniform_filter(image[above:below, :, c].astype(np.float32), 3, mode="nearest")[inner]
-            for c in range(3)
-        ]
+        smooth = [_smoothed(image[above:below, :, c])[inner] for c in range(3)]
         density = [
             -np.log(np.minimum((plane + np.float32(1)) / np.float32(clear + 1), 1))
             for plane, clear in zip(smooth, glass.tolist())
