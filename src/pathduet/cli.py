@@ -87,6 +87,9 @@ def init(
     slides: Annotated[
         Path | None, typer.Option(help="Folder of the whole-slide images, with subfolders.")
     ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Folder of TRIDENT, CLAM or STAMP features, named like the slides.")
+    ] = None,
     expression: Annotated[Path | None, typer.Option(help="Matrix of genes and samples.")] = None,
     unit: Annotated[
         str, typer.Option(help="Unit of the matrix: counts, tpm, fpkm, log2_tpm or zscore.")
@@ -98,13 +101,14 @@ def init(
     ] = "",
     force: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
-    """Start with a folder of slides and a table of labels: write slides.tsv, patients.tsv, config.yaml and a report."""
+    """Start with a folder of slides or features and a table of labels: write slides.tsv, patients.tsv, config.yaml and a report."""
     from pathduet.workflow.init import init as start
 
     told = start(
         labels,
         out,
         slides=slides,
+        features=features,
         expression=expression,
         unit=unit,
         cohort=cohort,

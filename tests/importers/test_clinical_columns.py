@@ -242,7 +242,7 @@ def test_every_column_is_read_kept_or_said_to_be_unused(tmp_path: Path) -> None:
     ]
     told = report.columns["cgga.tsv"]
     assert told["read"]["OS"] == "survival_days" and told["read"]["Censor (alive=0; dead=1)"] == "event"
-    assert (told["as they stand"], told["not used"]) == (["PRS_type"], {})
+    assert (told["copied"], told["not used"]) == (["PRS_type"], {})
     assert "cgga.tsv, Censor (alive=0; dead=1): 0 as alive, 1 as dead" in report.choices
 
 

@@ -6,11 +6,13 @@ import os
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from features.foreign_files import trident
 from pathduet.cli import app
 from pathduet.cohort.labels import task_labels
 from pathduet.cohort.sheets import SlideRow, read_sheets
@@ -18,6 +20,7 @@ from pathduet.cohort.tasks import tasks_of
 from pathduet.core.config import read, resolve
 from pathduet.core.errors import InputError
 from pathduet.workflow.init import init
+from pathduet.workflow.plan import Plan
 from pathduet.workflow.preflight import check_series
 from slides.test_folder import dicom
 
@@ -66,6 +69,24 @@ def test_a_folder_and_a_table_become_a_run(breast: Path) -> None:
     for said in ("'unknown' 1", "P01, OS months: 0", "thumbnail.png", "Q9.svs", "P25", "slides matched, of 24 patients: 25",
                  "source, no finding", "pos is the positive one", "pathduet check -c"):  # fmt: skip
         assert said in text
+
+
+def test_features_and_a_table_become_a_run(breast: Path) -> None:
+    for i in range(1, 25):
+        trident(
+            breast / "trident" / "features_uni_v1" / f"P{i:02d}_HE.h5",
+            np.ones((3, 8)),
+            np.arange(6).reshape(3, 2) * 448,
+        )
+    trident(breast / "trident" / "features_uni_v1" / "Q 9.h5", np.ones((3, 8)), np.zeros((3, 2)))
+    given = ["--features", breast / "trident", "--labels", breast / "labels.csv", "--out", breast / "run"]
+    text = CliRunner().invoke(app, ["init", *map(str, given)]).output
+    assert "25 .h5" in text and "Q 9" in text and "slides matched, of 24 patients: 24" in text
+    plan = Plan.from_config(read(breast / "run" / "config.yaml"))
+    assert {slide.slide_id: slide.patient_id for slide in plan.slides}["P07_HE"] == "P07"
+    assert all(slide.foreign["20x"].name == f"{slide.slide_id}.h5" for slide in plan.slides)
+    with pytest.raises(InputError, match="no feature files"):
+        init(breast / "labels.csv", breast / "other", features=breast / "slides")
 
 
 def test_lists_are_whole_in_the_report_and_short_on_the_terminal(breast: Path) -> None:

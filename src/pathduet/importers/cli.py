@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pathduet.importers.report import ImportReport
 
 _IMPORTERS = {
-    "tcga": "TCGA from a GDC download or a cBioPortal study.",
-    "ivygap": "IvyGAP: laser-dissected RNA samples and slides, matched by specimen block.",
-    "cptac": "CPTAC: expression matrix and clinical sheet; rows with missing survival or 0 days or less are refused.",
-    "table": "Any other cohort: a table of patients, a matrix, a list of slides.",
+    "tcga": "TCGA: a GDC download or a cBioPortal study.",
+    "ivygap": "IvyGAP: laser-microdissected RNA samples and slides, matched by specimen block.",
+    "cptac": "CPTAC: a clinical sheet, an expression matrix, slides.",
+    "table": "Any other cohort: a table of patients; optionally an expression matrix and a table of slides.",
 }
 
 
@@ -62,7 +62,7 @@ def _print(report: ImportReport) -> None:
 app = typer.Typer(
     cls=_Importers,
     no_args_is_help=True,
-    help="Convert a downloaded cohort into input sheets; dropped items are listed with the reason.",
+    help="Convert a downloaded cohort to input sheets. Reports list what was left out, and why.",
     result_callback=_print,
 )
 

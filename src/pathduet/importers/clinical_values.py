@@ -201,7 +201,7 @@ def read_values(
     further, unused = _further_columns(table, {identifier, *(column.name for column in found.values())})
     report.columns[source] = {
         "read": {identifier: "patient_id"} | {column.name: name for name, column in found.items()},
-        "as they stand": further,
+        "copied": further,
         "not used": unused,
     }
     _say_codings(found, source, report)

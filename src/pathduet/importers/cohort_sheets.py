@@ -248,8 +248,10 @@ def _write_config(out: Path, cohort: str, entry: Mapping[str, Any] | None) -> No
     import yaml
 
     head = (
-        "# Written by `pathduet import`; move external cohorts to `external`. Put what to predict into a file beside it\n"
-        "# (`preset: glioma`, or tasks of your own): snakemake --configfile this.yaml mine.yaml\n"
+        "# Written by `pathduet import`. Move external cohorts to `external`. Name what to predict in a file of your own:\n"
+        "#     tasks: {os: {kind: survival, time: survival_days, event: event}}    # or `preset: glioma`\n"
+        f"#     pathduet check -c {out / 'cohorts.yaml'} -c mine.yaml\n"
+        f"#     pathduet run -c {out / 'cohorts.yaml'} -c mine.yaml\n"
     )
     write_text(out / "cohorts.yaml", head + yaml.safe_dump(_config_of(out, cohort, entry), sort_keys=False))
 

@@ -37,20 +37,23 @@ def import_cptac(
     sample_type: SampleTypes = None,
     slides: Annotated[Path | None, typer.Option(help="Folder of the whole-slide images.")] = None,
     keep_without_survival: Annotated[
-        bool, typer.Option(help="Keep patients without a usable survival for the other tasks.")
+        bool,
+        typer.Option(
+            help="Keep patients without survival above 0 days for other tasks; otherwise they are refused."
+        ),
     ] = False,
 ) -> ImportReport:
     """Convert a clinical sheet, an expression matrix and a folder of slides to sheets.
 
-    The clinical sheet has one row a slide or a patient: Patient ID, WSI_ID, event, OS (days), molecular findings. Samples are
-    case ids (``C3L-00104``), or begin with one and say what they are (``C3L-00104-T``; ``.N``, ``-NAT`` and ``-A`` are normal tissue);
-    one a patient is taken. Each WSI_ID names a file. Patients whose survival is missing, or not above 0 days, are refused by
-    default: the cohort serves to test survival.
+    The clinical sheet has one row per slide or patient: Patient ID, WSI_ID, event, OS (days), molecular findings. Sample names
+    are case ids (``C3L-00104``), or a case id with the kind of tissue (``C3L-00104-T``; ``.N``, ``-NAT`` and ``-A`` are normal tissue).
+    One sample per patient is used. Each WSI_ID names a file. Patients without survival above 0 days are refused, because
+    this cohort is used to test survival.
 
     Raises
     ------
     InputError
-        If the sheets lack what they must have, or nobody is left.
+        If a required column is missing, or no patient is left.
     """
     report = ImportReport(cohort)
     table = read_table(clinical)

@@ -57,24 +57,26 @@ def import_ivygap(
     folder: Annotated[Path, typer.Argument(help="Folder with the Allen Institute's tables.")],
     *,
     cohort: Cohort = "ivygap",
-    slides: Annotated[Path | None, typer.Option(help="Folder of slides named by specimen.")] = None,
-    slide_table: Annotated[Path | None, typer.Option(help="Or a table: path, sub_block_name.")] = None,
+    slides: Annotated[Path | None, typer.Option(help="Folder of slides named after specimens.")] = None,
+    slide_table: Annotated[
+        Path | None, typer.Option(help="Table of slides (path, sub_block_name), in place of --slides.")
+    ] = None,
     labels: Labels = None,
     assume_died: Annotated[
-        bool, typer.Option(help="Assume that all patients have died: the tables have no vital status.")
+        bool,
+        typer.Option(help="Assume that all patients have died: the tables have no vital status."),
     ] = False,
 ) -> ImportReport:
     """Convert the Institute's tables to sheets; a patient is a tumour.
 
-    The folder holds ``fpkm_table.csv``, ``columns-samples.csv`` and ``rows-genes.csv`` (the RNA archive; without it,
-    there are clinical values and slides only), and ``tumor_details.csv`` or ``sub_block_details.csv``. The archive has no IDH
-    status: `labels` may. Names of slides hold the specimen's (``W10-1-1-B.2.01``). Survival without vital status is
-    left out unless `assume_died`.
+    The folder holds ``fpkm_table.csv``, ``columns-samples.csv`` and ``rows-genes.csv`` (the RNA archive, optional), and
+    ``tumor_details.csv`` or ``sub_block_details.csv``. The archive has no IDH status; a table given as `labels` can add it.
+    Slide names contain the specimen's name (``W10-1-1-B.2.01``). Without vital status, survival is left out unless `assume_died`.
 
     Raises
     ------
     InputError
-        If the tables lack what they must have.
+        If a required table or column is missing.
     """
     report = ImportReport(cohort)
     patients = _details(folder, report)

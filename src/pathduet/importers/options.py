@@ -7,30 +7,30 @@ from typing import Annotated
 
 import typer
 
-Out = Annotated[Path, typer.Option(help="Folder of the sheets; several cohorts may share one.")]
+Out = Annotated[Path, typer.Option(help="Folder for the sheets; several cohorts may share it.")]
 Cohort = Annotated[str, typer.Option(help="Name of the cohort.")]
 Labels = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Table with molecular findings (.tsv, .csv, .xlsx); repeatable, the first with a value wins."
+        help="Table of molecular findings (.tsv, .csv, .xlsx); repeatable: the first one that has a value counts."
     ),
 ]
-Matrix = Annotated[Path | None, typer.Option(help="Genes x samples.")]
-Unit = Annotated[str, typer.Option(help="counts, tpm, fpkm, log2_tpm or zscore.")]
+Matrix = Annotated[Path | None, typer.Option(help="Expression matrix, genes in rows, samples in columns.")]
+Unit = Annotated[str, typer.Option(help="Unit of the matrix: counts, tpm, fpkm, log2_tpm or zscore.")]
 Column = Annotated[
     list[str] | None,
     typer.Option(
-        help="OURS=THEIRS, e.g. survival_months=OS.time (OURS in days, months or years), age_years=Age, event=Status; repeatable."
+        help="OURS=THEIRS: a column that is not recognised, e.g. survival_months=OS.time (or _days, _years), age_years=Age, event=Status; repeatable."
     ),
 ]
 EventMeans = Annotated[
     list[str] | None,
-    typer.Option(help="VALUE=dead or VALUE=alive: what a value of the event's column means; repeatable."),
+    typer.Option(help="VALUE=dead or VALUE=alive: meaning of a value in the event column; repeatable."),
 ]
 SampleTypes = Annotated[
     list[str] | None,
     typer.Option(
-        help="Sample types to use, the preferred first; repeatable. Default 01, primary solid tumour; 03 blood (LAML), "
+        help="TCGA sample types to use, the preferred one first; repeatable. Default: 01, primary solid tumour. Others: 03 blood (LAML), "
         "06 metastatic (SKCM), 02 recurrent.",
     ),
 ]

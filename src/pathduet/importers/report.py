@@ -58,6 +58,8 @@ class ImportReport:
         For each table: ids that were rewritten, with the new ids.
     outcomes : dict of str to list of Outcome
         Survival in each row of a patient, in the order of reading.
+    folder : Path or None
+        Where the sheets were written.
     """
 
     cohort: str
@@ -67,6 +69,7 @@ class ImportReport:
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     ids: dict[str, dict[str, str | None]] = field(default_factory=dict)
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    folder: Path | None = None
 
     def drop(self, kind: str, name: str, where: str, reason: str, found: object = "") -> None:
         """Record one item that was left out."""
@@ -86,11 +89,12 @@ class ImportReport:
 
     def text(self) -> str:
         """Return the report for a terminal."""
-        lines = [f"{self.cohort}: " + ", ".join(f"{n} {what}" for what, n in self.counts.items())]
+        lines = [f"Import of {self.cohort}"]
+        lines.append("  " + ", ".join(f"{what}: {n:,}" for what, n in self.counts.items()))
         for source, columns in self.columns.items():
             read = [f"{column} as {name}" for column, name in columns["read"].items()]
             lines.append(f"  {source}, read: {', '.join(read)}")
-            for use in ("as they stand", "not used"):
+            for use in ("copied", "not used"):
                 if names := list(columns[use]):
                     more = (
                         f" and {len(names) - SHOWN} more: import_{self.cohort}.json"
@@ -100,11 +104,20 @@ class ImportReport:
                     lines.append(f"  {source}, {use}: {', '.join(names[:SHOWN])}{more}")
         lines += [f"  rule: {rule}" for rule in self.choices]
         lines += [f"  left out: {plural(n, kind)}: {reason}" for kind, reason, n in self.reasons()]
-        return "\n".join(lines if self.dropped else [*lines, "  nothing was left out"])
+        lines += [] if self.dropped else ["  nothing was left out"]
+        if self.folder is not None:
+            config = self.folder / "cohorts.yaml"
+            lines.append(
+                f"next: name what to predict in a file such as mine.yaml, as {config} explains, then"
+            )
+            lines.append(f"  pathduet check -c {config} -c mine.yaml")
+        return "\n".join(lines)
 
     def write(self, folder: Path) -> None:
-        """Write both files."""
+        """Write both files into the folder of the sheets."""
         import pandas as pd
+
+        self.folder = folder
 
         summary = {
             "cohort": self.cohort,

@@ -30,23 +30,28 @@ def import_table(
     expression: Matrix = None,
     unit: Unit = "",
     sample_type: SampleTypes = None,
-    samples_in_rows: Annotated[bool, typer.Option(help="The matrix has samples in rows.")] = False,
-    standardise: Annotated[
-        bool, typer.Option(help="Standardise genes over the samples and declare z-scores (external cohorts).")
+    samples_in_rows: Annotated[
+        bool, typer.Option(help="The matrix has samples in rows, genes in columns.")
     ] = False,
-    samples: Annotated[Path | None, typer.Option(help="Table: sample_id, patient_id.")] = None,
-    slides: Annotated[Path | None, typer.Option(help="Table: slide_id, patient_id, path.")] = None,
+    standardise: Annotated[
+        bool,
+        typer.Option(
+            help="Standardise each gene over all samples and declare z-scores; for external cohorts."
+        ),
+    ] = False,
+    samples: Annotated[Path | None, typer.Option(help="Table of samples: sample_id, patient_id.")] = None,
+    slides: Annotated[Path | None, typer.Option(help="Table of slides: slide_id, patient_id, path.")] = None,
 ) -> ImportReport:
     """Convert a table of patients, an expression matrix and a list of slides to sheets.
 
-    Patients have one or several rows; columns have their usual names, or those that `column` says. Without `samples` a sample is
-    named like its patient, or begins with that name and says what it is (``P1-T``, ``P1.N``); one a patient is taken.
-    `standardise` looks at all samples of the cohort. The list of slides may also have mpp, scanner, site, scene and exclude.
+    A patient may have several rows. `column` names columns that are not recognised. Without `samples`, a sample's name is the
+    patient's, or the patient's with the kind of tissue (``P1-T``, ``P1.N``); one sample per patient is used. `standardise` uses
+    all samples of the cohort. The list of slides may also have the columns mpp, scanner, site, scene and exclude.
 
     Raises
     ------
     InputError
-        If the tables lack what they must have.
+        If a required column is missing.
     """
     report = ImportReport(cohort)
     table = read_table(patients)
@@ -101,7 +106,7 @@ def _slide_rows(path: Path, report: ImportReport, types: Sequence[str]) -> list[
     unused = {
         column: "no column of an import's list of slides" for column in table.columns if column not in read
     }
-    report.columns[path.name] = {"read": read, "as they stand": [], "not used": unused}
+    report.columns[path.name] = {"read": read, "copied": [], "not used": unused}
     owners = ids_of(table["patient_id"], path.name, report)
     keys = ids_of(table["slide_id"], path.name, report, safe_id)
     kinds = types_of_rows(table)

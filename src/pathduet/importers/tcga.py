@@ -46,31 +46,35 @@ def import_tcga(
     cohort: Cohort = "tcga",
     downloads: Annotated[Path | None, typer.Option(help="Folder of a GDC download (UUID folders).")] = None,
     sample_sheet: Annotated[Path | None, typer.Option(help="The GDC's sample sheet.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="The cart's metadata JSON; knows aliquots.")] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="Metadata JSON of the GDC cart, with the aliquots.")
+    ] = None,
     clinical: Annotated[
         list[Path] | None, typer.Option(help="GDC clinical.tsv or biotab; repeatable.")
     ] = None,
     labels: Labels = None,
     cbioportal: Annotated[
-        Path | None, typer.Option(help="A cBioPortal study folder instead of a download.")
+        Path | None, typer.Option(help="Folder of a cBioPortal study, in place of --downloads.")
     ] = None,
-    quantity: Annotated[str, typer.Option(help="counts, tpm, fpkm or fpkm_uq.")] = "tpm",
+    quantity: Annotated[
+        str, typer.Option(help="Numbers to take from STAR-counts files: counts, tpm, fpkm or fpkm_uq.")
+    ] = "tpm",
     frozen: Annotated[bool, typer.Option(help="Also use frozen sections (TS, BS, MS).")] = False,
     endpoints: Annotated[
         Path | None,
         typer.Option(
-            help="TCGA-CDR or similar (.xlsx, .tsv, .csv): OS, OS.time, DSS, DFI, PFI ... by barcode."
+            help="Endpoints by barcode, such as TCGA-CDR (.xlsx, .tsv, .csv): OS, OS.time, DSS, DFI, PFI ..."
         ),
     ] = None,
     sample_type: SampleTypes = None,
     column: Column = None,
     event_means: EventMeans = None,
 ) -> ImportReport:
-    """Convert downloads of any TCGA project to sheets.
+    """Convert a download of any TCGA project to sheets.
 
-    Whose a STAR-counts file is stands in the sample sheet or in the cart's metadata: at least one of them is needed where there
-    are such files. Of several clinical tables the first wins where two know a value; of survival, the latest follow-up of all
-    tables. A table of endpoints adds os_days, os_event and so on, and what else it knows of patients with slides or expression.
+    STAR-counts files need the sample sheet or the cart's metadata, which name their patients. If several clinical tables have a
+    value, the first one counts; for survival, the latest follow-up of all tables. A table of endpoints adds os_days, os_event and
+    so on, and its other columns, for patients with slides or expression.
 
     Raises
     ------
@@ -80,7 +84,11 @@ def import_tcga(
     if quantity not in QUANTITIES:
         raise InputError.of("--quantity", quantity, f"use {', '.join(QUANTITIES)}")
     if (downloads is None) == (cbioportal is None):
-        raise InputError.of("pathduet import tcga", "needs --downloads or --cbioportal", "give one of them")
+        raise InputError.of(
+            "pathduet import tcga",
+            "needs --downloads or --cbioportal",
+            "give one of them; for tables alone use `pathduet import table`",
+        )
     report = ImportReport(cohort)
     types, choices = sample_type or [PRIMARY], Choices.of(column, event_means)
     tables = [(path.name, _patients_only(read_table(path))) for path in clinical or ()]

@@ -1,4 +1,4 @@
-"""``pathduet init``: turns a folder of slides and a table of labels into sheets and a configuration; reports what is unclear."""
+"""``pathduet init``: turns a folder of slides or features and a table of labels into sheets and a configuration; reports what is unclear."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from pathduet.cohort.tcga_barcode import patient_of
 from pathduet.core.config import default
 from pathduet.core.errors import InputError, shown
 from pathduet.core.files import write_text, write_tsv
+from pathduet.core.ids import is_id
 from pathduet.core.plural import plural
 from pathduet.core.shipped import WORKFLOW
+from pathduet.features.layout import files_in
 from pathduet.importers.clinical_values import PATIENT_ID, column_of, read_table
 from pathduet.importers.cohort_sheets import CohortExpression, write_expression
 from pathduet.importers.ids import ids_of, safe_id
@@ -92,6 +94,7 @@ def init(
     out: Path,
     *,
     slides: Path | None = None,
+    features: Path | None = None,
     expression: Path | None = None,
     unit: str = "",
     cohort: str = "cohort",
@@ -108,6 +111,8 @@ def init(
         Folder; created if missing.
     slides : Path, optional
         Folder of whole-slide images, with subfolders.
+    features : Path, optional
+        Folder of another tool's features, named like the slides; with subfolders.
     expression : Path, optional
         Matrix of genes and samples, in either orientation; requires `unit`.
     unit : str
@@ -124,12 +129,16 @@ def init(
     InputError
         If there is nothing to match, ids cannot be matched, or files would be overwritten.
     """
-    if slides is None and expression is None:
-        raise InputError.of("pathduet init", "neither --slides nor --expression", "give at least one of them")
+    if slides is None and features is None and expression is None:
+        found_none = "none of --slides, --features and --expression"
+        raise InputError.of("pathduet init", found_none, "give at least one of them")
     targets = [out / name for name in ("slides.tsv", "patients.tsv", "config.yaml", "init_report.txt")]
     _check_targets(targets, force)
     found = Written()
     images = _find_slides(slides, found) if slides is not None else []
+    if features is not None:
+        encoded = _find_features(features, found)
+        images = images or encoded
     table = _cleaned(read_table(labels), labels.name, found)
     matrix = _oriented(expression, table) if expression is not None else None
     names = {image.slide_id: _names_of(image) for image in images} or _sample_names(matrix)
@@ -144,7 +153,7 @@ def init(
             "slide_id": image.slide_id,
             "patient_id": owner,
             "cohort": patients[owner]["cohort"],
-            "path": str(image.path),
+            **({} if slides is None else {"path": str(image.path)}),
         }
         for image in images
         if (owner := owners.get(image.slide_id)) is not None
@@ -170,7 +179,7 @@ def init(
     cohorts = Counter(row["cohort"] for row in patients.values())
     tables = [] if measured is None else _write_tables(out, measured, patients, cohorts)
     config = out / "config.yaml"
-    write_text(config, _configuration(out.resolve(), bool(rows), cohorts, kinds, tables))
+    write_text(config, _configuration(out.resolve(), bool(rows), features, cohorts, kinds, tables))
     found.next = [
         f"written: {', '.join(path.name for path in targets if path.name != 'slides.tsv' or rows)} in {out}",
         f"next: read {config}, delete the tasks that you do not need (each trains every model), then",
@@ -208,6 +217,21 @@ def _find_slides(folder: Path, found: Written) -> list[SlideRow]:
         names = [shown(str(image.path)) for image in unwritable]
         found.lists.append(("slides whose names are not UTF-8, skipped: rename them", names))
     return [image for image in there.slides if image not in unwritable]
+
+
+def _find_features(folder: Path, found: Written) -> list[SlideRow]:
+    if not folder.is_dir():
+        raise InputError.of("--features", f"no folder {folder}", "give the folder of the feature files")
+    files = files_in(folder)
+    if not files:
+        raise InputError.of(
+            "--features", f"no feature files in {folder}", "it needs .h5, .pt, .npy or .npz files"
+        )
+    kinds = Counter(path.suffix for path in files.values())
+    found.lines.append(f"{folder}: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}")
+    if unusable := [name for name in files if not is_id(name)]:
+        found.lists.append(("feature files whose names cannot be slide ids, skipped: rename them", unusable))
+    return [SlideRow(name, "", "", path) for name, path in files.items() if is_id(name)]
 
 
 def _is_text(name: str) -> bool:
@@ -519,7 +543,7 @@ def _write_sheets(
     write_tsv(out / "patients.tsv", table.reindex(columns=["patient_id", "cohort", *columns]))
     if rows:
         write_tsv(out / "slides.tsv", pd.DataFrame(rows))
-        read_sheets(out / "slides.tsv", out / "patients.tsv")
+        read_sheets(out / "slides.tsv", out / "patients.tsv", features_elsewhere="path" not in rows[0])
     else:
         read_patients(out / "patients.tsv")
 
@@ -527,6 +551,7 @@ def _write_sheets(
 def _configuration(
     folder: Path,
     has_slides: bool,
+    features: Path | None,
     cohorts: Mapping[str, int],
     kinds: Sequence[ColumnKind],
     tables: Sequence[Mapping[str, Any]],
@@ -540,6 +565,8 @@ def _configuration(
         f"  slides: {_yaml(str(folder / 'slides.tsv') if has_slides else None)}",
         f"  patients: {_yaml(str(folder / 'patients.tsv'))}",
     ]
+    if features is not None:
+        lines.append(f"features: {{folder: {_yaml(str(features.resolve()))}}}")
     if len(cohorts) > 1:
         lines += [
             f"# Patients: {', '.join(f'{name} {n}' for name, n in cohorts.items())}. List cohorts that are only predicted under external.",

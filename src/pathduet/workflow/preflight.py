@@ -310,10 +310,7 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
     if open_slides and given:
         checked, said = check_features(given, plan.foreign_settings()["layout"])
         report.slides += checked
-        report.sections["Features of another tool"] = [
-            f"{slide.slide_id}: {slide.reason + ': ' if slide.reason else ''}{slide.message}"
-            for slide in checked
-        ]
+        report.sections["Features of another tool"] = _feature_lines(checked)
         report.problems += disagreements(said)
     if report.lost_slides:
         folds = Problems()
@@ -483,6 +480,15 @@ def _encoder_lines(plan: Plan) -> list[str]:
     # `auto` would also export the network, if possible: half a second without new information
     encoder = load_encoder(replace(settings, engine="torch") if settings.engine == "auto" else settings)
     return [f"{encoder.name}, {encoder.dim} numbers per tile, weights {encoder.weights_source}"]
+
+
+def _feature_lines(slides: Sequence[StageStatus]) -> list[str]:
+    """Return the first usable slides, and every one that is not."""
+    usable = [slide for slide in slides if not slide.reason]
+    lines = [f"{len(usable)} of {len(slides)} can be read"]
+    lines += [f"{slide.slide_id}: {slide.message}" for slide in usable[:5]]
+    lines += [f"... and {len(usable) - 5} more"] if len(usable) > 5 else []
+    return [*lines, *(f"{s.slide_id}: {s.reason}: {s.message}" for s in slides if s.reason)]
 
 
 def _slide_lines(slides: Sequence[StageStatus]) -> list[str]:
