@@ -4,7 +4,8 @@
     python benchmarks/peers.py --environments /tmp/peers --slide $PATHDUET_TEST_DATA/slides/CMU-1-Small-Region.svs --out docs/results/peers.md
 
 Each peer that resolves from PyPI gets its own environment (about 13 GB in all, shared files counted once) and runs its
-documented defaults for tiles of 224 pixels at 0.5 um (benchmarks/peers/adapter_*.py). Each figure comes from a separate
+documented defaults for tiles of 224 pixels at 0.5 um (benchmarks/peers/adapter_*.py). CLAM is not on PyPI: --checkout clam=FOLDER
+measures its tiling. Each figure comes from a separate
 process and is the median of three; CPU seconds tolerate load, wall seconds do not. The network is untrained: the cost is equal.
 """
 
@@ -33,8 +34,8 @@ PEERS = {
     "tiatoolbox": ("tiatoolbox==2.1.3", "openslide-bin"),
     "mussel-pathology": ("mussel-pathology==1.5.0", "torch", "torchvision", "open_clip_torch"),
 }
-#: Not on PyPI, not even as source distributions: only available as git checkouts.
-ELSEWHERE = ("TRIDENT", "CLAM")
+#: Packages for each peer that is only available as a git checkout.
+CHECKOUTS = {"clam": ("opencv-python-headless", "openslide-python", "openslide-bin", "h5py", "matplotlib")}
 NAMES = {
     "pathduet": "PathDuet",
     "pathduet, stain none": "PathDuet, stain none",
@@ -42,10 +43,12 @@ NAMES = {
     "hs2p": "hs2p",
     "tiatoolbox": "TIAToolbox",
     "mussel-pathology": "Mussel",
+    "clam": "CLAM",
 }
 #: Column, key of the measurement, factor to its unit, digits.
 COLUMNS = (
     ("tissue + tiling, s", "tile", 1.0, 3),
+    ("the same without pictures and checksums, s", "tile_alone", 1.0, 3),
     ("tiles", "tiles", 1.0, 0),
     ("reading, ms a tile", "read", 1e3, 2),
     ("normalising, ms a tile", "normalise", 1e3, 2),
@@ -53,6 +56,13 @@ COLUMNS = (
     ("whole slide, free network, ms a tile", "whole", 1e3, 2),
     ("first tile, s", "first", 1.0, 2),
     ("peak, MiB", "peak_mib", 1.0, 0),
+)
+NOTES = (
+    "`benchmarks/peers.py` and the adapters in `benchmarks/peers/` say what is run. PathDuet reads 20x tiles alone here, as the others do.",
+    '"Whole slide" is tissue, tiles and features with a network that costs nothing (4 x 4 means of each channel), so that what surrounds the',
+    'network is seen; the network itself, a ResNet50, is the column "encoding" (PathDuet by onnxruntime, the others by torch as it comes).',
+    "PathDuet's whole way has stain normalisation and the check for blank and blurred tiles; the others' have neither, nor rules for pen.",
+    "Its tile stage also draws two pictures and takes a checksum of the slide; CLAM draws one picture, the others none: a column leaves these out.",
 )
 
 
@@ -141,7 +151,7 @@ def install(name: str, root: Path) -> Path:
             ["uv", "venv", "--quiet", "--python", "3.11", str(root / name)], check=True, env=environment
         )
         subprocess.run(
-            ["uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *PEERS[name]],
+            ["uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *(PEERS | CHECKOUTS)[name]],
             check=True, env=environment,
         )  # fmt: skip
     return python
@@ -181,7 +191,7 @@ def measure(
 
 
 def slides(real: Path, folder: Path, edge: int) -> dict[str, Path]:
-    """Return the slides by description: two synthetic ones with the texture of a real one, and the real one."""
+    """Return the slides by description: synthetic ones with the texture of a real one, and the real one."""
     sys.path.insert(0, str(HERE))
     from slide_engine import _texture, made_slide
 
@@ -192,6 +202,9 @@ def slides(real: Path, folder: Path, edge: int) -> dict[str, Path]:
             folder / "finer.svs", 2 * edge, texture, mpp=0.25
         ),
         f"Small: {real.name}": real,
+        f"Large native 20x, {4 * edge:,} x {4 * edge:,} pixels": made_slide(
+            folder / "large.svs", 4 * edge, texture
+        ),
     }
 
 
@@ -208,6 +221,13 @@ def main() -> None:
         "--edge", type=int, default=8192, help="pixels of the made 20x slide's edge, in steps of 4,096"
     )
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument(
+        "--checkout",
+        nargs="*",
+        default=[],
+        metavar="NAME=FOLDER",
+        help=f"checkouts of {', '.join(CHECKOUTS)}",
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     lines = [
@@ -248,27 +268,35 @@ def main() -> None:
         "- PathDuet: "
         + version(sys.executable, "torch", "onnxruntime", "tifffile", "imagecodecs", "openslide-python")
     )
-    for name in arguments.peers:
+    checkouts = dict(given.split("=", 1) for given in arguments.checkout)
+    for name in CHECKOUTS.keys() - checkouts.keys():
+        say(f"- {NAMES[name]}: not measured, not on PyPI (--checkout {name}=FOLDER)")
+    for name in [*arguments.peers, *checkouts]:
         try:
             if not shutil.which("uv"):
                 raise FileNotFoundError("uv is not installed")
             pythons[name] = install(name, arguments.environments)
-            say(f"- {NAMES[name]}: {version(pythons[name], name, 'torch')}")
+            known = ("opencv-python-headless", "openslide-python") if name in checkouts else (name, "torch")
+            say(f"- {NAMES[name]}: {version(pythons[name], *known)}")
         except (OSError, subprocess.CalledProcessError) as error:
             say(f"- {NAMES[name]}: not measured, its installation failed ({error})")
-    for name in ELSEWHERE:
-        say(f"- {name}: not measured, not on PyPI (a git checkout is the only way to it)")
+    say("- TRIDENT: not measured, only available as a git checkout; there is no adapter for it")
+    say()
+    for line in NOTES:
+        say(line)
     with tempfile.TemporaryDirectory() as folder:
         for i, (title, slide) in enumerate(slides(arguments.slide, Path(folder), arguments.edge).items()):
             # parts that hardly depend on the slide are measured on the first one
             parts = ("slide",) if i else ("slide-and-encoder", "first")
+            if title.startswith("Large"):
+                parts = ("tile",)
             measured = {
                 name: measure(
                     name.split(",")[0],
                     python,
                     slide,
-                    {"PATHDUET_STAIN": "none"} if "," in name else {},
-                    parts,
+                    {"PATHDUET_STAIN": "none"} if "," in name else {"PEER_CHECKOUT": checkouts.get(name, "")},
+                    parts[:1] if name in checkouts else parts,
                 )
                 for name, python in pythons.items()
             }

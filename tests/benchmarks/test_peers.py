@@ -29,24 +29,44 @@ def test_the_measurement_is_the_last_line_of_json(peers: ModuleType) -> None:
 def test_figures_have_their_units_and_ratios_are_ours_over_theirs(peers: ModuleType) -> None:
     ours = {
         "tile": [0.1, 0.2],
+        "tile_alone": 0.05,
         "tiles": 200,
         "read": [0.001, 0.002],
         "whole": [1.0, 2.0],
         "encoded": 200,
         "peak_mib": 150.0,
     }
-    theirs = {"tile": [0.4, 0.5], "tiles": 250, "read": [0.002, 0.002], "whole": [1.0, 1.0], "encoded": 250}
+    theirs = {
+        "tile": [0.4, 0.5],
+        "tile_alone": 0.4,
+        "tiles": 250,
+        "read": [0.002, 0.002],
+        "whole": [1.0, 1.0],
+        "encoded": 250,
+    }
     measured = {"pathduet": peers.Measured(ours), "hs2p": peers.Measured(theirs, {"encoder": "none"})}
     head, rule, first, second, ratio = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in peers.table(measured)
     ]
     assert len(head) == len(rule) == len(first) == len(second) == len(ratio) == 1 + len(peers.COLUMNS)
-    assert first == ["PathDuet", "0.100 (0.200)", "200", "1.00 (2.00)", "-", "-", "5.00 (10.00)", "-", "150"]
-    assert second[1:4] == ["0.400 (0.500)", "250", "2.00 (2.00)"] and second[6] == "4.00 (4.00)"
-    assert ratio == ["PathDuet / hs2p", "0.25", "", "0.50", "-", "-", "1.25", "-", "-"]
+    assert first == [
+        "PathDuet",
+        "0.100 (0.200)",
+        "0.050",
+        "200",
+        "1.00 (2.00)",
+        "-",
+        "-",
+        "5.00 (10.00)",
+        "-",
+        "150",
+    ]
+    assert second[1:5] == ["0.400 (0.500)", "0.400", "250", "2.00 (2.00)"] and second[7] == "4.00 (4.00)"
+    assert ratio == ["PathDuet / hs2p", "0.25", "0.12", "", "0.50", "-", "-", "1.25", "-", "-"]
     assert peers.losses(measured) == ["whole slide: 1.25 times hs2p's"]
     assert peers.losses({"pathduet": measured["hs2p"], "hs2p": measured["pathduet"]}) == [
         "tissue + tiling: 4.00 times hs2p's",
+        "the same without pictures and checksums: 8.00 times hs2p's",
         "reading: 2.00 times hs2p's",
     ]
 
