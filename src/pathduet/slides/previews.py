@@ -83,7 +83,8 @@ def mask_preview(
         Image.alpha_composite(Image.fromarray(thumbnail).convert("RGBA"), tinted).convert("RGB")
     )
     for mask, colour in ((tissue, _OUTLINE), (pen, _PEN)):
-        picture[_outline(_resize_mask(mask, (width, height)))] = colour
+        if mask.any():
+            picture[_outline(_resize_mask(mask, (width, height)))] = colour
     return Image.fromarray(picture)
 
 

@@ -6,6 +6,7 @@ Names state the unit: ``_um`` micrometres, ``0`` level-0 pixels, ``_px`` tile pi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,9 @@ def box_means(
     exact = np.asarray(values).dtype == np.bool_  # counts need half the memory of sums
     integral = np.zeros((height + 1, width + 1), np.int32 if exact else np.float64)
     inner = integral[1:, 1:]
-    np.cumsum(values, axis=0, dtype=integral.dtype, out=inner)
+    inner[...] = values
+    for above, row in pairwise(inner):  # numpy's cumsum down the columns takes ten times as long
+        row += above
     np.cumsum(inner, axis=1, out=inner)
 
     def at(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.float64]:
