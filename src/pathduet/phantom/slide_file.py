@@ -60,7 +60,8 @@ def write_svs(path: str | os.PathLike[str], rgb: np.ndarray, mpp: float) -> None
 
 
 def _quarter(rgb: np.ndarray) -> np.ndarray:
-    """Average blocks of 4 x 4 pixels."""
+    """Average blocks of 4 x 4 pixels, in strips: PIL copies what it reduces."""
     from PIL import Image
 
-    return np.asarray(Image.fromarray(rgb).reduce(4))
+    strips = [rgb[y : y + _TILE] for y in range(0, len(rgb), _TILE)]
+    return np.concatenate([np.asarray(Image.fromarray(strip).reduce(4)) for strip in strips])

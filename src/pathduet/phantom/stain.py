@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pathduet.phantom.textures import BLOCK, Textures
+from pathduet.phantom.textures import BLOCK, Texture, Textures
 
 #: By laboratory: optical-density directions (R, G, B) of haematoxylin and eosin, and the factor on both concentrations.
 STAINERS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float], float]] = {
@@ -73,23 +73,27 @@ def to_rgb(
     vectors = -(stain.matrix * stain.strength[:, None]).astype(np.float32)
     log_glass = np.log(stain.glass).astype(np.float32)
     starts = rng.integers(0, noise.sensor.period, (3, 2))
+    grain = Texture(noise.sensor.values * np.float32(_SENSOR_SD), noise.sensor.period)
+    empty = [Texture(_bytes(grain.values + np.float32(g + 0.5)), grain.period) for g in stain.glass]
     for y in range(0, height, BLOCK):
         for x in range(0, width, BLOCK):
             h, e = haematoxylin[y : y + BLOCK, x : x + BLOCK], eosin[y : y + BLOCK, x : x + BLOCK]
-            empty = not (h.any() or e.any())
+            glass = not (h.any() or e.any())
             for c in range(3):
-                grain = noise.sensor.block(y + starts[c, 0], x + starts[c, 1], *h.shape) * np.float32(
-                    _SENSOR_SD
-                )
-                if empty:
-                    value = grain + np.float32(stain.glass[c] + 0.5)
+                place = int(y + starts[c, 0]), int(x + starts[c, 1]), *h.shape
+                if glass:
+                    value = empty[c].block(*place)
                 else:
                     value = h * vectors[0, c]
                     value += e * vectors[1, c]
                     value += log_glass[c]
                     np.exp(value, out=value)
-                    value += grain
+                    value += grain.block(*place)
                     value += np.float32(0.5)
-                np.clip(value, 0.0, 255.0, out=value)
+                    value = _bytes(value)
                 rgb[y : y + BLOCK, x : x + BLOCK, c] = value
     return rgb
+
+
+def _bytes(value: np.ndarray) -> np.ndarray:
+    return np.clip(value, 0.0, 255.0).astype(np.uint8)

@@ -77,6 +77,12 @@ _BACKGROUND: dict[int, tuple[float, float, float, float]] = {
 }
 
 
+#: A background without this much of microcysts has none.
+_NO_CYST = 0.02
+#: Micrometres from the tissue's outline beyond which noise of any size leaves the rim full.
+_RIM_UM = 80.0
+
+
 def render(
     layout: Layout, histology: Histology, mpp: float, noise: Textures, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -113,8 +119,10 @@ def _corners(field: np.ndarray) -> np.ndarray:
     return 0.25 * (p[:-1, :-1] + p[1:, :-1] + p[:-1, 1:] + p[1:, 1:])
 
 
-def _enlarge(corners: np.ndarray, factor: int) -> np.ndarray:
-    """Interpolate (n + 1, m + 1) corner values bilinearly to (n * factor, m * factor) pixel centres."""
+def _enlarge(corners: np.ndarray, factor: int) -> np.ndarray | np.float32:
+    """Interpolate (n + 1, m + 1) corner values bilinearly to (n * factor, m * factor) pixel centres; equal corners to one number."""
+    if (corners == corners[0, 0]).all():
+        return np.float32(corners[0, 0])
     t = (np.arange(factor, dtype=np.float32) + 0.5) / factor
     rows = corners[:-1, None, :] + t[:, None] * (corners[1:, None, :] - corners[:-1, None, :])
     rows = rows.reshape(-1, corners.shape[1])
@@ -146,7 +154,7 @@ def _background(
     corners = np.stack([_corners(f) for f in fields])
 
     haematoxylin = np.zeros((height * factor, width * factor), dtype=np.float32)
-    eosin = np.zeros_like(haematoxylin)
+    eosin = np.zeros(haematoxylin.shape, dtype=np.float32)
     cells = BLOCK // factor
     starts = rng.integers(0, 4096, (12, 2))
     for i in range(0, height, cells):
@@ -164,40 +172,46 @@ def _background_block(
     corners: np.ndarray, factor: int, y: int, x: int, noise: Textures, starts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return eosin and haematoxylin of one block whose first pixel is (y, x)."""
-    e, h, fibrous, level, necrosis, cystic, thickness, flow_x, flow_y, edge = (
-        _enlarge(c, factor) for c in corners
-    )
-    rows, columns = e.shape
+    rows, columns = (factor * (n - 1) for n in corners.shape[1:])
+    necrosis, cystic, flow_x, flow_y, edge = corners[4], corners[5], corners[7], corners[8], corners[9]
 
     def cut(texture: Texture, k: int) -> np.ndarray:
         return texture.block(y + int(starts[k, 0]), x + int(starts[k, 1]), rows, columns)
 
-    grain, cloud, debris = cut(noise.grain, 0), cut(noise.cloud, 1), cut(noise.debris, 2)
-    fibres = (
-        np.maximum(flow_x, 0) * cut(noise.fibres[0], 3)
-        + np.maximum(flow_y, 0) * cut(noise.fibres[1], 4)
-        + np.maximum(-flow_x, 0) * cut(noise.fibres[2], 5)
-        + np.maximum(-flow_y, 0) * cut(noise.fibres[3], 6)
+    grain, cloud = cut(noise.grain, 0), cut(noise.cloud, 1)
+    fibres = np.zeros((rows, columns), dtype=np.float32)
+    for k, flow in enumerate((flow_x, flow_y, -flow_x, -flow_y)):
+        if flow.max() > 0:
+            fibres += np.maximum(_enlarge(flow, factor), 0) * cut(noise.fibres[k], 3 + k)
+    e = _enlarge(corners[0], factor) * (
+        1.0 + _enlarge(corners[2], factor) * fibres + 0.24 * grain + 0.08 * cloud
     )
-    e *= 1.0 + fibrous * fibres + 0.24 * grain + 0.08 * cloud
-    h *= 1.0 + 0.25 * cut(noise.grain, 7) + 0.25 * cut(noise.cloud, 8)
+    h = _enlarge(corners[1], factor) * (1.0 + 0.25 * cut(noise.grain, 7) + 0.25 * cut(noise.cloud, 8))
 
     # Small holes of the neuropil, larger and merging ones where the tissue is loose, then microcysts.
-    hole = np.clip((cut(noise.sponge, 9) + 0.25 * cloud - level) * 1.1, 0.0, 1.0)
-    cyst = np.clip((cut(noise.cysts, 10) - 2.6 + 1.9 * cystic) * 3.0, 0.0, 1.0)
-    empty = np.maximum(hole, cyst * (cystic > 0.02))
+    level = _enlarge(corners[3], factor)
+    empty = np.clip((cut(noise.sponge, 9) + 0.25 * cloud - level) * 1.1, 0.0, 1.0)
+    if cystic.max() > _NO_CYST:
+        loose = _enlarge(cystic, factor)
+        cyst = np.clip((cut(noise.cysts, 10) - 2.6 + 1.9 * loose) * 3.0, 0.0, 1.0)
+        empty = np.maximum(empty, cyst * (loose > _NO_CYST))
     e *= 1.0 - 0.86 * empty
     h *= 1.0 - 0.80 * empty
 
-    # Necrosis: smudged eosin in clumps, basophilic dust, no fibres.
-    clumps = 0.50 * (1.0 + 0.36 * debris + 0.20 * grain)
-    dust = 0.05 + 0.10 * np.maximum(cut(noise.debris, 11), 0.0)
-    e += necrosis * (np.maximum(clumps, 0.06) - e)
-    h += necrosis * (dust - h)
+    if necrosis.max() > 0:  # smudged eosin in clumps, basophilic dust, no fibres
+        dead = _enlarge(necrosis, factor)
+        clumps = 0.50 * (1.0 + 0.36 * cut(noise.debris, 2) + 0.20 * grain)
+        dust = 0.05 + 0.10 * np.maximum(cut(noise.debris, 11), 0.0)
+        e += dead * (np.maximum(clumps, 0.06) - e)
+        h += dead * (dust - h)
 
-    rim = np.clip((edge + 7.0 * cloud + 4.0 * debris) / 3.0, 0.0, 1.0)
-    e *= thickness * rim
-    h *= thickness * rim
+    thickness = _enlarge(corners[6], factor)
+    if edge.min() < _RIM_UM:
+        thickness = thickness * np.clip(
+            (_enlarge(edge, factor) + 7.0 * cloud + 4.0 * cut(noise.debris, 2)) / 3.0, 0.0, 1.0
+        )
+    e *= thickness
+    h *= thickness
     return np.maximum(e, 0.0), np.maximum(h, 0.0)
 
 
