@@ -380,6 +380,32 @@ def test_every_baseline_starts_its_patch_tokens_as_it_is_told(
             assert torch.equal(block.linear.weight, before[f"{name}.linear.weight"])
 
 
+@pytest.mark.slow
+def test_principal_axes_are_computed_once_for_the_same_slides(
+    cohort: fake_cohort.FakeCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = fold_target(fake_cohort.TASKS["diagnosis"], cohort.labels("diagnosis"), cohort.folds, 1)
+    cases = fold_samples(cohort.slides, cohort.labels("diagnosis"), cohort.folds, 1, outcome)
+    sizes = NetworkSizes(fake_cohort.FEATURES, {"tumor": ("A", "B"), "tme": ("C", "D")}, 4)
+    computed, really = [], SlideDataset.feature_axes
+    monkeypatch.setattr(
+        SlideDataset, "feature_axes", lambda self, m: computed.append(self) or really(self, m)
+    )
+    for part in ("train", "train", "test"):
+        dataset = SlideDataset(
+            [c for c in cases if c.part == part], fake_cohort.SMALL, None, 16, MAGNIFICATIONS
+        )
+        network = choose("mcat", {"patch_start": "principal"}).build(sizes)
+        start_tokens(network, dataset)
+        axes = really(dataset, dataset.feature_moments())
+        for name, block in network.named_modules():
+            if isinstance(block, PatchTokens):
+                assert torch.equal(block.linear.weight[: len(axes[name[-3:]])], axes[name[-3:]])
+    assert [len(one) for one in computed] == [
+        sum(c.part == part for c in cases) for part in ("train", "test")
+    ]
+
+
 def test_an_unknown_start_is_refused() -> None:
     with pytest.raises(InputError, match="patch_start"):
         choose("mcat", {"patch_start": "centre"})
