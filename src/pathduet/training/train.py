@@ -189,7 +189,8 @@ def _training_set(
         found = f"genes of {', '.join(expression.genes)}, subspaces {', '.join(settings.model.subspaces)}"
         raise InputError.of(model.label, found, "make the fold's expression matrix with these subspaces")
     read = network.magnifications(settings.model)
-    dataset = SlideDataset(usable, settings.model, expression, settings.training.cache_mib, read, device)
+    room = settings.training.cache_mib
+    dataset = SlideDataset(usable, settings.model, expression, room, read, device, data.cache)
     record = {
         "package_version": __version__,
         "training_config": asdict(settings.training),
