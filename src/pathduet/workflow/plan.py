@@ -559,7 +559,7 @@ class Plan:
 
     def _cells(self, columns: Iterable[str], cohorts: Sequence[str]) -> str:
         rows = self.patients[self.patients["cohort"].isin(cohorts)]
-        there, cells = cells_by_patient(rows, ["cohort", *columns])
+        there, cells = cells_by_patient(rows, sorted({"cohort", *columns}))
         return settings_hash([there, dict(zip(rows.index, cells, strict=True))])
 
     @property
