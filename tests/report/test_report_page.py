@@ -188,7 +188,11 @@ def test_results_of_models_that_no_list_names_are_expected_too(copy: tuple[Path,
     folder, config = copy
     file = folder / "metrics" / "survival.json"
     known = json.loads(file.read_text())
-    more = {k.replace("/student/", "/pooled_features/"): v for k, v in known.items() if "/student/" in k}
+    more = {
+        f"more {key}": one | {"model": "pooled_features"}
+        for key, one in known.items()
+        if one["model"] == "student"
+    }
 
     def counts() -> list[int]:
         cards = {card["title"]: card["value"] for card in _counts(Findings(folder, config))}
