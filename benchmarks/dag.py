@@ -2,6 +2,7 @@
 
     python benchmarks/dag.py                          2,387 slides
     python benchmarks/dag.py 100 1000 2387 10000 30000 --out docs/results/dag.txt
+    python benchmarks/dag.py --check 100              `pathduet check` of 100 slides
 
 Slides are empty files and every script is replaced by one that only creates the declared outputs, so only the
 workflow itself is measured: reading sheets, building the graph, checking files, starting jobs. CPU seconds (of
@@ -121,6 +122,38 @@ def make_stand_in_workflow(folder: Path) -> Path:
     return copy / "Snakefile"
 
 
+def write_slides(folder: Path, slides: int) -> None:
+    """Replace the cohort's empty files by small slides that can be opened."""
+    import numpy as np
+    import tifffile
+
+    first = folder / "slides/0.svs"
+    pixels = np.random.default_rng(0).integers(0, 255, (1024, 1024, 3), dtype=np.uint8)
+    description = "Aperio Image Library v12.0.0\n1024x1024|AppMag = 20|MPP = 0.5000"
+    tifffile.imwrite(
+        first, pixels, tile=(256, 256), photometric="rgb", description=description, metadata=None
+    )
+    for i in range(1, slides):
+        shutil.copy(first, folder / f"slides/{i}.svs")
+
+
+def measure_check(slides: int, per_job: int) -> list[str]:
+    """Return the line of `pathduet check`."""
+    with tempfile.TemporaryDirectory(prefix="pathduet-dag-") as name:
+        folder = Path(name)
+        make_cohort(folder, slides, per_job)
+        write_slides(folder, slides)
+        found = cost_of([sys.executable, "-m", "pathduet", "check", "--config", "mine.yaml"], folder)
+        if f"{slides} of {slides} can be opened" not in found.output:
+            raise SystemExit(f"slides were not opened:\n{found.output}")
+        return [line_of(slides, "check", found)]
+
+
+def line_of(slides: int, label: str, cost: Cost) -> str:
+    """Return a row of the table."""
+    return f"{slides:>7,}  {label:<20} {cost.wall:>8.1f} {cost.cpu:>8.1f} {cost.peak_mib:>8.0f}"
+
+
 def measure(slides: int, per_job: int, run: bool, cores: int) -> list[str]:
     """Return one line per measurement."""
     with tempfile.TemporaryDirectory(prefix="pathduet-dag-") as name:
@@ -141,9 +174,7 @@ def measure(slides: int, per_job: int, run: bool, cores: int) -> list[str]:
             found.append(
                 ("plan one fold again", cost_of([*base, "-n", "--quiet", "-R", "train", "--", fold], folder))
             )
-        return [
-            f"{slides:>7,}  {label:<20} {c.wall:>8.1f} {c.cpu:>8.1f} {c.peak_mib:>8.0f}" for label, c in found
-        ]
+        return [line_of(slides, label, cost) for label, cost in found]
 
 
 def main() -> None:
@@ -153,6 +184,7 @@ def main() -> None:
     )
     parser.add_argument("slides", type=int, nargs="*", default=[2387])
     parser.add_argument("--no-run", action="store_true", help="plan only")
+    parser.add_argument("--check", action="store_true", help="`pathduet check` only, of slides that it opens")
     parser.add_argument("--per-job", type=int, default=64, help="slides.slides_per_job")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--out", type=Path)
@@ -160,7 +192,10 @@ def main() -> None:
     lines = [f"{'slides':>7}  {'what':<20} {'wall s':>8} {'CPU s':>8} {'MiB':>8}"]
     print(lines[0], flush=True)
     for slides in arguments.slides:
-        more = measure(slides, arguments.per_job, not arguments.no_run, arguments.cores)
+        if arguments.check:
+            more = measure_check(slides, arguments.per_job)
+        else:
+            more = measure(slides, arguments.per_job, not arguments.no_run, arguments.cores)
         lines += more
         print("\n".join(more), flush=True)
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"

@@ -1,6 +1,7 @@
 # The configuration and the sheets, checked before any job starts; functions that the rules use.
 
 import contextlib
+import gc
 import os
 import re
 import sys
@@ -34,6 +35,8 @@ if __name__:
         "PathDuet cannot be used as a module of another workflow: run its Snakefile with --snakefile, or `include:` it."
     )
 
+# A plan is made of objects that stay: looking for garbage among them takes a fifth of the time of planning 30,000 slides.
+gc.disable()
 try:
     if is_demo(config) and workflow.is_main_process:
         print(demo.prepare(), file=sys.stderr, flush=True)
@@ -222,6 +225,7 @@ def start():
     from pathduet.workflow.status import write_plan
 
     global watch
+    gc.enable()
     try:
         hold_run(RESULTS.root)
         write_plan(plan, RESULTS.root)

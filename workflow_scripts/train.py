@@ -4,8 +4,10 @@ from pathduet.workflow.job import job
 
 with job(snakemake) as results:
     from pathduet.cohort.tasks import Task
+    from pathduet.training.dataset import FeatureCache
     from pathduet.training.fold_jobs import FoldJob, run_fold
 
+    cache = FeatureCache()
     for model, settings in snakemake.params.settings.items():
         run_fold(
             FoldJob(
@@ -18,6 +20,7 @@ with job(snakemake) as results:
                 may_fail=settings["may_fail"],
                 external=bool(snakemake.output.get("external")),
                 threads=snakemake.threads,
+                cache=cache,
             ),
             settings,
         )

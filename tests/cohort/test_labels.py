@@ -99,6 +99,11 @@ def test_impossible_times_are_refused(time: str, said: str) -> None:
     assert "task x, patient p1" in text and said in text and "p2" not in text
 
 
+def test_every_patient_of_a_bad_cell_is_named() -> None:
+    said = refused(cohort(size=["1", "big", "2", "big"]), task("regression", column="size"))
+    assert all(f"patient p{i}" in said for i in (2, 4)) and said.count("size is 'big', no number") == 2
+
+
 def test_a_number_is_a_number() -> None:
     one = task("regression", column="ki67")
     labels = task_labels(cohort(ki67=["12.5", None, "-1e2"]), one)

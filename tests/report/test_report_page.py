@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -14,9 +15,11 @@ import pandas as pd
 import pytest
 from fake_results import NETWORKS, evaluate
 
-from pathduet.core.files import write_tsv
+from pathduet.core.files import write_json, write_tsv
 from pathduet.report.blocks import Drawer, artifacts
 from pathduet.report.build import build_report
+from pathduet.report.findings import Findings
+from pathduet.report.model_sections import _counts
 from pathduet.results import Results
 
 # whole pages, cohorts and pictures: seconds each
@@ -179,6 +182,25 @@ def test_commands_name_the_configuration_that_the_run_was_started_with(
     html = (tmp_path / "report.html").read_text()
     assert "<code>snakemake --cores 1 --configfile &#39;my cohort.yaml&#39; --force" in html
     assert "<code>snakemake --cores 1 --force" not in html
+
+
+def test_results_of_models_that_no_list_names_are_expected_too(copy: tuple[Path, dict[str, Any]]):
+    folder, config = copy
+    file = folder / "metrics" / "survival.json"
+    known = json.loads(file.read_text())
+    more = {
+        f"more {key}": one | {"model": "pooled_features"}
+        for key, one in known.items()
+        if one["model"] == "student"
+    }
+
+    def counts() -> list[int]:
+        cards = {card["title"]: card["value"] for card in _counts(Findings(folder, config))}
+        return [int(number) for number in cards["Results of models and folds"].split(" of ")]
+
+    before = counts()
+    write_json(file, known | more)
+    assert counts() == [number + len(more) for number in before] and more
 
 
 def test_the_headline_has_every_gain_over_the_clinical_baseline(report: Path):

@@ -25,7 +25,7 @@ from pathduet.models.method.patch_tokens import PatchTokens
 from pathduet.result_tables import ResultTable
 from pathduet.results import Results
 from pathduet.training import TrainingConfig, load_model, predict_model, train_model, write_representations
-from pathduet.training.dataset import SlideDataset
+from pathduet.training.dataset import FeatureCache, SlideDataset
 from pathduet.training.failures import failure_of, write_failed_model, write_no_predictions
 from pathduet.training.fold_data import fold_samples, fold_target
 from pathduet.training.networks import choose
@@ -387,22 +387,22 @@ def test_principal_axes_are_computed_once_for_the_same_slides(
     outcome = fold_target(fake_cohort.TASKS["diagnosis"], cohort.labels("diagnosis"), cohort.folds, 1)
     cases = fold_samples(cohort.slides, cohort.labels("diagnosis"), cohort.folds, 1, outcome)
     sizes = NetworkSizes(fake_cohort.FEATURES, {"tumor": ("A", "B"), "tme": ("C", "D")}, 4)
-    computed, really = [], SlideDataset.feature_axes
+    computed, really, cache = [], SlideDataset._axes, FeatureCache()
     monkeypatch.setattr(
-        SlideDataset, "feature_axes", lambda self, m: computed.append(self) or really(self, m)
+        SlideDataset, "_axes", lambda self, *told: computed.append(self) or really(self, *told)
     )
-    for part in ("train", "train", "test"):
-        dataset = SlideDataset(
-            [c for c in cases if c.part == part], fake_cohort.SMALL, None, 16, MAGNIFICATIONS
-        )
+    for part in ("train", "test", "train"):
+        cases_of = [c for c in cases if c.part == part]
+        dataset = SlideDataset(cases_of, fake_cohort.SMALL, None, 16, MAGNIFICATIONS, cache=cache)
         network = choose("mcat", {"patch_start": "principal"}).build(sizes)
         start_tokens(network, dataset)
-        axes = really(dataset, dataset.feature_moments())
+        moments = SlideDataset(cases_of, fake_cohort.SMALL).feature_moments()
         for name, block in network.named_modules():
             if isinstance(block, PatchTokens):
-                assert torch.equal(block.linear.weight[: len(axes[name[-3:]])], axes[name[-3:]])
+                axes = really(dataset, name[-3:], *moments[name[-3:]])
+                assert torch.equal(block.linear.weight[: len(axes)], axes)
     assert [len(one) for one in computed] == [
-        sum(c.part == part for c in cases) for part in ("train", "test")
+        sum(c.part == part for c in cases) for part in ("train", "test") for _ in MAGNIFICATIONS
     ]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -186,10 +188,16 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
     assert sorted(path.name for path in one.iterdir()) == sorted([*ARTIFACTS, "cost.json"])
 
 
+@pytest.fixture
+def saves_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pathduet.training.loop.SAVE_EVERY", 0)
+
+
 class Killed(Exception):
     """Stands for the end of the process."""
 
 
+@pytest.mark.usefixtures("saves_every_epoch")
 @pytest.mark.parametrize("model", ["teacher", "student", "distilled"])
 @pytest.mark.parametrize("batches", [3, 5])
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
@@ -223,6 +231,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     assert all((whole / name).read_bytes() == (resumed / name).read_bytes() for name in ARTIFACTS)
 
 
+@pytest.mark.usefixtures("saves_every_epoch")
 def test_a_checkpoint_of_other_settings_is_ignored(
     cohort: fake_cohort.FakeCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +244,7 @@ def test_a_checkpoint_of_other_settings_is_ignored(
     assert all((one / name).read_bytes() == (two / name).read_bytes() for name in ARTIFACTS)
 
 
+@pytest.mark.usefixtures("saves_every_epoch")
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_not_gone_on_from(
     cohort: fake_cohort.FakeCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -604,14 +614,12 @@ def test_items_are_the_token_maps_of_the_files(cohort: fake_cohort.FakeCohort) -
 
 def test_the_cache_keeps_to_its_limit_and_changes_nothing(cohort: fake_cohort.FakeCohort) -> None:
     roomy, tight, none = slide_dataset(cohort), slide_dataset(cohort), slide_dataset(cohort, cache_mib=0)
-    tight._cache_limit = 700
+    tight.cache.limit = 700
     for i in (0, 1, 2, 0, 5, 1):
         batches = [dataset.batch([i]).patches["20x"] for dataset in (roomy, tight, none)]
         assert torch.equal(batches[0], batches[1]) and torch.equal(batches[0], batches[2])
-        assert (
-            tight._cache_bytes == sum(t.features.nbytes + t.rows.nbytes for t in tight._cache.values()) <= 700
-        )
-    assert len(roomy._cache) == 8 and len(tight._cache) > 0 and len(none._cache) == 0
+        assert tight.cache.size == sum(tiles.nbytes for tiles in tight.cache._tiles.values()) <= 700
+    assert len(roomy.cache) == 8 and len(tight.cache) > 0 and len(none.cache) == 0
 
 
 def test_feature_moments_equal_numpys(cohort: fake_cohort.FakeCohort) -> None:
@@ -696,6 +704,14 @@ def test_weights_that_do_not_belong_to_the_description_are_refused(trained: dict
         load_model(tmp_path)
     with pytest.raises(InputError, match="train it first"):
         load_model(tmp_path / "nothing")
+
+
+@pytest.mark.slow
+def test_loading_a_model_does_not_load_the_compiler_of_torch(trained: dict) -> None:
+    load = "import sys; from pathduet.training.model_folder import load_model; load_model(sys.argv[1])"
+    command = [sys.executable, "-c", f"{load}; sys.exit('torch._dynamo' in sys.modules)"]
+    for model in ("teacher", "student"):
+        assert subprocess.run([*command, str(trained["diagnosis", model])]).returncode == 0
 
 
 def test_an_empty_training_part_is_refused(cohort: fake_cohort.FakeCohort, tmp_path: Path) -> None:

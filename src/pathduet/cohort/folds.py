@@ -59,11 +59,11 @@ def read_fold_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 def fold_parts(folds: pd.DataFrame, fold: int) -> dict[str, str]:
     """Return ``train`` or ``test`` for each patient in the cross-validation; all others are ``external``."""
-    numbers = folds["fold"].astype(int)
-    if fold not in set(numbers):
+    numbers = folds["fold"].astype(int).tolist()
+    if fold not in numbers:
         raise InputError.of("folds", f"no fold {fold}", f"the folds are {sorted(set(numbers))}")
-    parts = (numbers == fold).map({True: "test", False: "train"})
-    return dict(zip(folds["patient_id"].astype(str), parts, strict=True))
+    parts = ("test" if number == fold else "train" for number in numbers)
+    return dict(zip(map(str, folds["patient_id"].tolist()), parts, strict=True))
 
 
 def fitted_labels(labels: pd.DataFrame, folds: pd.DataFrame, fold: int, protocol: str) -> pd.DataFrame:

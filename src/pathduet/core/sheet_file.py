@@ -8,6 +8,7 @@ import gzip
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from sys import intern
 from typing import Any, TextIO, cast
 
 from pathduet.core.errors import InputError, Problem, Problems
@@ -91,8 +92,8 @@ def _text(path: Path) -> list[list[str]]:
             delimiter = ";" if ";" in header and "," not in header else ","
         # strict: a quote that is never closed would swallow the rows below it
         lines = [
-            # the BOM at the start is read again after seek
-            [cell.strip().lstrip("\ufeff") for cell in line]
+            # the BOM at the start is read again after seek; equal cells share their memory
+            [intern(cell.strip().lstrip("\ufeff")) for cell in line]
             for line in csv.reader(handle, delimiter=delimiter, strict=True)
         ]
     if any("\0" in cell for line in lines for cell in line):

@@ -108,7 +108,7 @@ def read_table(path: Path) -> tuple[list[str], pd.DataFrame, int]:
             header = [str(column).strip() for column in frame.columns]
             frame.columns = pd.RangeIndex(len(header))
         else:
-            advice = f"use {', '.join(_TEXT)} (also .gz), .xlsx, .parquet or .h5ad"
+            advice = f"use {', '.join(_TEXT)} (also .gz), .xlsx or .parquet; .h5ad only in the configuration's expression.tables"
             raise InputError.of(f"expression table {path.name}", "unknown kind of file", advice)
     except (InputError, MemoryError):
         raise
@@ -116,6 +116,8 @@ def read_table(path: Path) -> tuple[list[str], pd.DataFrame, int]:
     except Exception as error:
         found = f"cannot be read ({type(error).__name__}: {str(error).strip()})"
         advice = "check that the file is complete, and that every row has as many cells as the header"
+        if isinstance(error, UnicodeDecodeError):
+            advice = "save it as UTF-8"
         raise InputError.of(f"expression table {path.name}", found, advice) from error
     if frame.empty:
         raise InputError.of(path.name, "no row below the header", "add one row per gene")

@@ -94,10 +94,13 @@ def mean_and_interval(
 def standalone_svg(figure: Figure, name: str) -> str:
     """Return the figure as an SVG file's text; the same figure gives the same text."""
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer = io.StringIO()
+    figure.set_facecolor("white")
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+        # savefig would draw it twice
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 

@@ -109,7 +109,7 @@ def _gains(found: Findings) -> list[Block]:
     return [
         table("gains", ["Task", "Metric", "Clinical baseline", *titles], rows, numbers=titles, title="Gain over a clinical baseline",
               note="Difference in the metric on the patients that both predict, positive = better [95 % interval of paired draws]; "
-                "each task's own table gives their number.",
+                "each task's own table gives the number of patients.",
               source="tables/")
     ]  # fmt: skip
 
@@ -135,7 +135,9 @@ def _counts(found: Findings) -> list[dict[str, Any]]:
                       "more": "flow", "source": "participation.tsv"})  # fmt: skip
     own = [name for name, wanted in found.wanted.items() if not wanted.external]
     done = sum(len(found.collected[name].metrics) for name in own)
-    expected = sum(len(found.models(name)) * len(found.folds) for name in own)
+    # tables also show the regressions on pooled features or components, which no list names
+    shown = (set(found.models(name)) | {model for model, _ in found.collected[name].metrics} for name in own)
+    expected = sum(len(models) * len(found.folds) for models in shown)
     cards.append({"title": "Results of models and folds", "value": f"{done} of {expected}",
                   "note": "every model of every task, in every fold", "source": "models/"})  # fmt: skip
     if not found.benchmarks.empty:

@@ -73,10 +73,13 @@ def read_content(files: Sequence[Path], record: Path) -> str:
     return digest
 
 
-def planned_as(files: Sequence[Path], record: Path) -> str:
-    """Return a plan's identifier of files: it changes with their content. Reads them only if a size or date changed."""
-    known, now = _known(record), _of_all(files, stamp)
-    if known is None or known.seen == now:
+def planned_as(files: Sequence[Path], record: Path | None) -> str:
+    """Return a plan's identifier of files: it changes with their content. Reads them only if a size or date changed.
+
+    Without a `record` they have not been read before.
+    """
+    known, now = _known(record) if record else None, _of_all(files, stamp)
+    if record is None or known is None or known.seen == now:
         return now if known is None else known.first
     if content_of(files) != known.sha256:
         return now

@@ -1,17 +1,17 @@
 """Slides, or patients without one, as training items: features from HDF5, token maps, expression and labels.
 
-Features are read when first needed and kept (as float16, each tile once) while the cache has room; the oldest are
-evicted first.
+Features are read when first needed and kept (as float16, each tile once) in a :class:`FeatureCache`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathduet.models.method.config import ModelConfig
 
 CPU = torch.device("cpu")
+_T = TypeVar("_T")
 
 
 class ExpressionSource(Protocol):
@@ -126,6 +127,45 @@ class _Tiles(NamedTuple):
     features: NDArray[np.float16]  # (n, d)
     rows: NDArray[np.int64]  # (N,) tile of each map cell
 
+    @property
+    def nbytes(self) -> int:
+        return self.features.nbytes + self.rows.nbytes
+
+
+class FeatureCache:
+    """What the datasets of one job have read of features: its models read the same slides.
+
+    Tiles are kept while there is room, which the datasets grant, and the oldest are evicted first. Statistics are small: all are kept.
+    """
+
+    def __init__(self) -> None:
+        self.limit = self.size = 0  #: bytes
+        self._tiles: OrderedDict[tuple[Any, ...], _Tiles] = OrderedDict()
+        self._statistics: dict[tuple[Any, ...], Any] = {}
+
+    def __len__(self) -> int:
+        return len(self._tiles)
+
+    def tiles(self, key: tuple[Any, ...], read: Callable[[], _Tiles]) -> _Tiles:
+        """Return the tiles of a key, read if they are not kept."""
+        if key in self._tiles:
+            self._tiles.move_to_end(key)
+            return self._tiles[key]
+        tiles = read()
+        if tiles.nbytes <= self.limit:
+            self._tiles[key] = tiles
+            self.size += tiles.nbytes
+            while self.size > self.limit:
+                self.size -= self._tiles.popitem(last=False)[1].nbytes
+        return tiles
+
+    def statistic(self, key: tuple[Any, ...], compute: Callable[[], _T]) -> _T:
+        """Return the statistic of a key, computed at the first call."""
+        if key not in self._statistics:
+            self._statistics[key] = compute()
+        found: _T = self._statistics[key]
+        return found
+
 
 class SlideDataset:
     """Training items of a list of slides.
@@ -144,6 +184,8 @@ class SlideDataset:
         Magnifications to read; none for a network of expression alone. Default: those of `config`.
     device : torch.device
         Device of the batches.
+    cache : FeatureCache, optional
+        Shared with other datasets; default: a new one.
 
     Raises
     ------
@@ -159,6 +201,7 @@ class SlideDataset:
         cache_mib: int = 512,
         magnifications: Sequence[str] | None = None,
         device: torch.device = CPU,
+        cache: FeatureCache | None = None,
     ) -> None:
         self.samples, self.device = list(samples), device
         self.magnifications = tuple(config.experts if magnifications is None else sorted(magnifications))
@@ -169,8 +212,13 @@ class SlideDataset:
             self.genes = {subspace: tuple(genes) for subspace, genes in expression.genes.items()}
             rows = [expression.row_for(sample.patient_id, sample.slide_id) for sample in self.samples]
             self.expression = [None if row is None else _expression(row) for row in rows]
-        self._cache: OrderedDict[tuple[int, str], _Tiles] = OrderedDict()
-        self._cache_bytes, self._cache_limit = 0, cache_mib * 2**20
+        self.cache = FeatureCache() if cache is None else cache
+        self.cache.limit = max(self.cache.limit, cache_mib * 2**20)
+        self._maps = (
+            config.tokens,
+            config.token_order,
+            self.magnifications,
+        )  # which tiles are read, and where they lie
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -207,19 +255,9 @@ class SlideDataset:
 
     def tiles(self, index: int, magnification: str) -> _Tiles:
         """Return a slide's features (n, d) and the tile of each map cell, from the cache if present."""
-        key = (index, magnification)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
-        tiles = self._read(self.samples[index], magnification)
-        size = tiles.features.nbytes + tiles.rows.nbytes
-        if size <= self._cache_limit:
-            self._cache[key] = tiles
-            self._cache_bytes += size
-            while self._cache_bytes > self._cache_limit:
-                _, oldest = self._cache.popitem(last=False)
-                self._cache_bytes -= oldest.features.nbytes + oldest.rows.nbytes
-        return tiles
+        sample = self.samples[index]
+        key = (sample.features, magnification, *self._maps)
+        return self.cache.tiles(key, lambda: self._read(sample, magnification))
 
     def _read(self, sample: SlideSample, magnification: str) -> _Tiles:
         try:
@@ -278,18 +316,22 @@ class SlideDataset:
         """
         count = min(len(self), most)
         picks = [i * len(self) // count for i in range(count)]
-        moments = {}
-        for m in self.magnifications:
-            sums: list[NDArray[np.float64]] = []
-            for i in picks:
-                features = self.tiles(i, m).features.astype(np.float32)
-                sums.append(
-                    np.stack([features.mean(axis=0), np.square(features).mean(axis=0)]).astype(np.float64)
-                )
-            mean, square = np.mean(sums, axis=0)
-            sd = np.sqrt(np.maximum(square - mean**2, 0))
-            moments[m] = (torch.from_numpy(mean).float(), torch.from_numpy(sd).float())
-        return moments
+        slides = tuple(self.samples[i].features for i in picks)
+        return {
+            m: self.cache.statistic(("moments", m, *self._maps, slides), partial(self._moments, picks, m))
+            for m in self.magnifications
+        }
+
+    def _moments(self, picks: Sequence[int], magnification: str) -> tuple[Tensor, Tensor]:
+        sums: list[NDArray[np.float64]] = []
+        for i in picks:
+            features = self.tiles(i, magnification).features.astype(np.float32)
+            sums.append(
+                np.stack([features.mean(axis=0), np.square(features).mean(axis=0)]).astype(np.float64)
+            )
+        mean, square = np.mean(sums, axis=0)
+        sd = np.sqrt(np.maximum(square - mean**2, 0))
+        return torch.from_numpy(mean).float(), torch.from_numpy(sd).float()
 
     def sampled_features(self, magnification: str, most: int = 64, tiles: int = 256) -> Iterator[Tensor]:
         """Yield features (n, d) of evenly spaced tiles of evenly spaced slides: of at most `most` slides, at most `tiles` of each."""
@@ -311,15 +353,20 @@ class SlideDataset:
         moments : mapping
             From :meth:`feature_moments`.
         """
+        slides = tuple(sample.features for sample in self.samples)
         axes = {}
-        for m, (mean, sd) in moments.items():
-            scale = torch.where(sd > 1e-6, 1 / sd.clamp(min=1e-6), torch.zeros_like(sd))
-            gram = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-            for features in self.sampled_features(m):
-                x = (features - mean) * scale
-                gram += (x.T @ x).double() / len(x)
-            axes[m] = principal_axes(gram)
+        for m, both in moments.items():
+            key = ("axes", m, *self._maps, slides, *(moment.numpy().tobytes() for moment in both))
+            axes[m] = self.cache.statistic(key, partial(self._axes, m, *both))
         return axes
+
+    def _axes(self, magnification: str, mean: Tensor, sd: Tensor) -> Tensor:
+        scale = torch.where(sd > 1e-6, 1 / sd.clamp(min=1e-6), torch.zeros_like(sd))
+        gram = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+        for features in self.sampled_features(magnification):
+            x = (features - mean) * scale
+            gram += (x.T @ x).double() / len(x)
+        return principal_axes(gram)
 
 
 def gathered(tiles: Sequence[_Tiles], device: torch.device) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from pathduet.cohort.labels import known_labels
 from pathduet.cohort.tasks import Task
 from pathduet.core.errors import InputError
 from pathduet.core.plural import plural
-from pathduet.training.dataset import SlideSample
+from pathduet.training.dataset import FeatureCache, SlideSample
 from pathduet.training.task_targets import ClassTarget, RegressionTarget, SurvivalTarget, TaskTarget
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class FoldData:
     protocol : str
         ``strict``: survival intervals, mean and standard deviation from the training part; ``paper``: from all patients of
         the cross-validation.
+    cache : FeatureCache
+        Features that were read, for all models and predictions of these data.
     """
 
     task: Task
@@ -48,6 +50,7 @@ class FoldData:
     folds: pd.DataFrame
     expression_path: Path | None = None
     protocol: str = "strict"
+    cache: FeatureCache = field(default_factory=FeatureCache)
 
     def target(self, fold: int) -> TaskTarget:
         """Return the target of the fold's models, see :func:`fold_target`."""

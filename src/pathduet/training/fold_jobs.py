@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pathduet.features.check import verify_features
 from pathduet.features.feature_file import usable_slides
 from pathduet.results import PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS, Results
 from pathduet.training.config import TrainingConfig
+from pathduet.training.dataset import FeatureCache
 from pathduet.training.failures import failure_of, reason_of, write_failed_model, write_no_predictions
 from pathduet.training.fold_data import FoldData
 from pathduet.training.networks import ModelSettings, choose
@@ -52,6 +53,8 @@ class FoldJob:
         Also predict the external cohorts.
     threads : int
         Threads of torch.
+    cache : FeatureCache
+        Features that were read: the models of one job share it.
     """
 
     task: Task
@@ -63,6 +66,7 @@ class FoldJob:
     may_fail: bool = False
     external: bool = False
     threads: int = 1
+    cache: FeatureCache = field(default_factory=FeatureCache)
 
     @property
     def who(self) -> dict[str, Any]:
@@ -94,6 +98,7 @@ class FoldJob:
             folds,
             None if self.expression is None else Path(self.expression),
             settings["protocol"],
+            self.cache,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class TrainingItems(Protocol):
 
 #: Steps after which losses and gradients are read from a GPU and checked to be finite; also after each epoch.
 READ_EVERY = 20
+#: Seconds between checkpoints: a small cohort's epoch takes less time than writing one.
+SAVE_EVERY = 30.0
 #: Learning rate, given the step (from 0), the number of steps and the configuration.
 Schedule = Callable[[int, int, TrainingConfig], float]
 
@@ -122,8 +125,8 @@ def fit(
     device : torch.device
         Device of the batches; a GPU computes in bfloat16 where that is safe.
     checkpoint : Path, optional
-        Written after every epoch but the last; if it exists and its key matches, training resumes from it,
-        with the same weights as without the interruption (bit by bit on the CPU).
+        Written after an epoch, but the last, if :data:`SAVE_EVERY` seconds have passed since the one before. If it exists and
+        its key matches, training resumes from it, with the same weights as without the interruption (bit by bit on the CPU).
     key : str
         Identifies the run of the checkpoint; a checkpoint with another key is ignored.
     label : str
@@ -164,13 +167,16 @@ def fit(
                 logger.add(row)
 
         def run() -> Iterator[None]:
+            saved = time.monotonic()
             for epoch in range(start, training.epochs):
                 row = yield from _epoch(training, epoch)
                 history.append(row)
                 if logger is not None:
                     logger.add(row)
-                if checkpoint is not None and epoch + 1 < training.epochs:
+                due = time.monotonic() - saved >= SAVE_EVERY and epoch + 1 < training.epochs
+                if checkpoint is not None and due:
                     save_checkpoint(checkpoint, key, model, optimizer, history, device)
+                    saved = time.monotonic()
 
         remaining = (training.epochs - start) * training.steps_per_epoch
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from pathduet.cohort.tasks import Task
 from pathduet.core.checksums import checked
@@ -178,10 +179,20 @@ def _description(record: Mapping[str, Any], where: str) -> ModelDescription:
     )  # fmt: skip
 
 
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves new weights as they are: drawing them on the meta device loads torch's compiler, three CPU seconds of a job."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.__name__ in ("normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def _check_sizes(description: ModelDescription, tensors: Mapping[str, Tensor], where: str) -> None:
     """Refuse a description that does not match the weights, before allocating memory for it."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NothingDrawn():
             wanted = {name: tensor.shape for name, tensor in description.build().state_dict().items()}
     except RuntimeError as error:
         raise ValueError(str(error)) from error

@@ -22,7 +22,7 @@ from pathduet.models.method.config import MAGNIFICATIONS
 from pathduet.models.method.experts import combine_hazards, combine_probabilities
 from pathduet.models.method.student import Student
 from pathduet.models.method.teacher import Teacher
-from pathduet.training.dataset import CPU, Batch, ExpressionSource, SlideDataset, SlideSample
+from pathduet.training.dataset import CPU, Batch, ExpressionSource, FeatureCache, SlideDataset, SlideSample
 from pathduet.training.fold_data import FoldData
 from pathduet.training.model_folder import ModelDescription, load_model
 from pathduet.training.objectives import student_inputs, teacher_inputs
@@ -108,7 +108,7 @@ def predict_model(
         samples = [s for s in samples if expression.row_for(s.patient_id, s.slide_id) is not None]
     return predict_samples(
         network, description, samples, data.labels,
-        expression=expression, batch_size=batch_size, device=chosen, where=f"model {model_dir}",
+        expression=expression, batch_size=batch_size, device=chosen, where=f"model {model_dir}", cache=data.cache,
     )  # fmt: skip
 
 
@@ -124,6 +124,7 @@ def predict_samples(
     device: torch.device = CPU,
     where: str = "model",
     show_progress: bool = True,
+    cache: FeatureCache | None = None,
 ) -> Predictions:
     """Predict given slides with a loaded network.
 
@@ -147,10 +148,12 @@ def predict_samples(
         Name of the model in errors.
     show_progress : bool
         Whether to show the progress.
+    cache : FeatureCache, optional
+        Features that were already read.
     """
     choice, experts = description.choice, description.config.experts
     read = choice.magnifications(description.config)
-    dataset = SlideDataset(samples, description.config, expression, 0, read, device)
+    dataset = SlideDataset(samples, description.config, expression, 0, read, device, cache)
     check_features(dataset, description, where)
     names, seen = (experts, experts) if choice.has_experts else (("",), ("representation",))
     logits: dict[str, list[torch.Tensor]] = {m: [] for m in names}

@@ -189,7 +189,8 @@ def _training_set(
         found = f"genes of {', '.join(expression.genes)}, subspaces {', '.join(settings.model.subspaces)}"
         raise InputError.of(model.label, found, "make the fold's expression matrix with these subspaces")
     read = network.magnifications(settings.model)
-    dataset = SlideDataset(usable, settings.model, expression, settings.training.cache_mib, read, device)
+    room = settings.training.cache_mib
+    dataset = SlideDataset(usable, settings.model, expression, room, read, device, data.cache)
     record = {
         "package_version": __version__,
         "training_config": asdict(settings.training),
@@ -372,7 +373,7 @@ def start_tokens(network: nn.Module, dataset: SlideDataset, start: str | None = 
         if isinstance(block, PatchTokens) and (m := name.rpartition(".")[2]) in moments
     ]
     aligned = [m for m, block in blocks if (start or block.start) == "principal"]
-    axes = _feature_axes(dataset, moments) if aligned else {}
+    axes = dataset.feature_axes(moments) if aligned else {}
     for m, block in blocks:
         block.standardise(*moments[m])
         if (start or block.start) == "principal":
@@ -380,21 +381,6 @@ def start_tokens(network: nn.Module, dataset: SlideDataset, start: str | None = 
     for name, block in network.named_modules():
         if isinstance(block, TilePrototypes):
             block.fit(torch.cat(list(dataset.sampled_features(name.rpartition(".")[2]))))
-
-
-#: Principal axes of the slides that this process trained on last: a fold's teacher and students start from the same.
-_last_axes: tuple[Any, Mapping[str, Tensor]] = None, {}
-
-
-def _feature_axes(
-    dataset: SlideDataset, moments: Mapping[str, tuple[Tensor, Tensor]]
-) -> Mapping[str, Tensor]:
-    global _last_axes
-    slides = [sample.features for sample in dataset.samples]
-    key = slides, {m: [x.tolist() for x in both] for m, both in moments.items()}
-    if _last_axes[0] != key:
-        _last_axes = key, dataset.feature_axes(moments)
-    return _last_axes[1]
 
 
 def _trained_already(out_dir: Path, key: str) -> bool:

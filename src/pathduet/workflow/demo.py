@@ -54,5 +54,5 @@ def prepare(**design: int) -> str:
         drawn_table().unlink(missing_ok=True)
     return (
         f"No sheets are named, so this is the demo: a simulated cohort, written to {folder()}/ (examples/demo.yaml). "
-        "For your own cohort use --configfile; see examples/own_cohort.yaml."
+        "`pathduet init` starts your own cohort."
     )

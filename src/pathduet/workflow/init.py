@@ -182,7 +182,9 @@ def init(
     write_text(config, _configuration(out.resolve(), bool(rows), features, cohorts, kinds, tables))
     found.next = [
         f"written: {', '.join(path.name for path in targets if path.name != 'slides.tsv' or rows)} in {out}",
-        f"next: read {config}, delete the tasks that you do not need (each trains every model), then",
+        f"next: read {config}, delete the tasks that you do not need (each trains every model), then"
+        if any(kind.section == "tasks" and not kind.doubt for kind in kinds)
+        else f"next: no column is clearly a task; name what to predict in {config}, then",
         f"  pathduet check -c {config}",
         f"  pathduet run -c {config}",
     ]

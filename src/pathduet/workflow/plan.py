@@ -203,7 +203,7 @@ class Plan:
         """External cohorts; empty if there are none."""
         return list(self.config["cohorts"]["external"])
 
-    @property
+    @cached_property
     def results(self) -> Results:
         """Every path under the results folder."""
         return Results(Path(self.config["results"]))
@@ -377,7 +377,7 @@ class Plan:
         slide = self._slide(slide_id)
         return next(batch for batch, slides in self.batches.items() if slide in slides)
 
-    @property
+    @cached_property
     def foreign_batches(self) -> list[str]:
         """Batches of slides with features from another tool."""
         return [batch for batch, slides in self.batches.items() if slides[0].foreign]
@@ -474,7 +474,15 @@ class Plan:
             return self.drawn_from
         if slide.foreign:
             return stamp(slide.path)
-        return planned_as(slide_files(slide.path), self.results.slide(slide.slide_id) / SOURCE)
+        files = slide_files(slide.path)
+        begun = slide.slide_id in self._begun
+        return planned_as(files, self.results.slide(slide.slide_id) / SOURCE if begun else None)
+
+    @cached_property
+    def _begun(self) -> frozenset[str]:
+        """Slides with a folder in the results: no other has been read before."""
+        folder = self.results.root / "slides"
+        return frozenset(one.name for one in folder.iterdir()) if folder.is_dir() else frozenset()
 
     def foreign_job(self, batch: str) -> Job:
         """Check of features from another tool."""
@@ -551,8 +559,8 @@ class Plan:
 
     def _cells(self, columns: Iterable[str], cohorts: Sequence[str]) -> str:
         rows = self.patients[self.patients["cohort"].isin(cohorts)]
-        cells = cells_by_patient(rows, ["cohort", *columns])
-        return settings_hash(dict(zip(rows.index, cells, strict=True)))
+        there, cells = cells_by_patient(rows, sorted({"cohort", *columns}))
+        return settings_hash([there, dict(zip(rows.index, cells, strict=True))])
 
     @property
     def _every_cohort(self) -> list[str]:

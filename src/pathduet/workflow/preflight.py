@@ -166,23 +166,29 @@ def _check_folds(plan: Plan, tables: Sequence[ExpressionTable], lost: Collection
     folds, protocol = plan.fold_table, plan.config["protocol"]
     with_slides = {s.patient_id for s in plan.slides if not s.exclude and s.slide_id not in lost}
     with_expression = {patient for table in tables for patient in table.samples["patient_id"]}
-    parts = {fold: fold_parts(folds, fold) for fold in plan.folds}
+    with_both = with_slides & with_expression
+    train = {
+        fold: {p for p, part in fold_parts(folds, fold).items() if part == "train"} for fold in plan.folds
+    }
     for task in plan.tasks.values():
         labels = task_labels(plan.patients, task)
-        known = known_labels(labels)
+        known = set(known_labels(labels).index)
         for fold in plan.folds:
             where = f"task {task.name}, training part of fold {fold}"
-            fitted = fitted_labels(labels, folds, fold, protocol)
-            trained = {p for p, part in parts[fold].items() if part == "train"} & set(known.index)
+            trained = train[fold] & known
             if task.kind == "survival":
+                fitted = fitted_labels(labels, folds, fold, protocol)
                 with problems.collected(where):
                     discretize(fitted["survival_days"], fitted["event"], task.bins)
-            elif task.kind == "regression" and fitted["value"].nunique() < 2:
+            elif (
+                task.kind == "regression"
+                and fitted_labels(labels, folds, fold, protocol)["value"].nunique() < 2
+            ):
                 problems.add(where, "no two values that differ", "a regression needs them")
             for needed, those in (("slide", with_slides), ("expression", with_expression)):
-                if (plan.has_slides if needed == "slide" else tables) and not trained & those:
+                if (plan.has_slides if needed == "slide" else tables) and trained.isdisjoint(those):
                     problems.add(where, f"no patient with a label and {needed}", "check ids and folds")
-            if plan.has_slides and tables and not trained & with_slides & with_expression:
+            if plan.has_slides and tables and trained.isdisjoint(with_both):
                 found = "no patient with a label, a slide and expression"
                 problems.add(where, found, "check that slides and expression are of the same patients")
     problems.check()

@@ -30,7 +30,9 @@ class Job:
 
 def decisive(value: Any, content: Callable[[str | Path], str], own: Collection[str]) -> Any:
     """Return plain values in one form: sorted keys, whole numbers as int (1.0 as 1), paths and names of the user's files by content."""
-    if isinstance(value, Path) or (isinstance(value, str) and value in own):
+    if isinstance(value, str):
+        return content(value) if value in own else value
+    if isinstance(value, Path):
         return content(value)
     if isinstance(value, Mapping):
         return {str(key): decisive(value[key], content, own) for key in sorted(value, key=str)}

@@ -70,7 +70,7 @@ class GeneBody(nn.Module):
     def __init__(self, config: CmtaConfig) -> None:
         super().__init__()
         c = config.width
-        self.class_token = nn.Parameter(torch.randn(1, 1, c) * c**-0.5)
+        self.class_token = nn.Parameter(nn.init.normal_(torch.empty(1, 1, c), std=c**-0.5))
         self.norms = nn.ModuleList(nn.LayerNorm(c) for _ in range(config.gene_layers))
         self.layers = nn.ModuleList(
             MultiHeadAttention(c, config.heads, config.head_dim, config.dropout)

@@ -99,7 +99,9 @@ class TransMilBody(nn.Module):
 
     def __init__(self, config: TransMilConfig) -> None:
         super().__init__()
-        self.class_token = nn.Parameter(torch.randn(1, 1, config.width) * config.width**-0.5)
+        self.class_token = nn.Parameter(
+            nn.init.normal_(torch.empty(1, 1, config.width), std=config.width**-0.5)
+        )
         self.first, self.second = AttentionLayer(config), AttentionLayer(config)
         self.positions = Ppeg(config.width)
         self.norm = nn.LayerNorm(config.width)

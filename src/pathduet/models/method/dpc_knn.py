@@ -6,7 +6,7 @@ distances are divided by the width, so that densities do not depend on it, and t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -114,7 +114,7 @@ def _cluster_slides(tokens: Tensor, n_clusters: int, neighbors: Sequence[int], s
     copied = first != positions
     if tokens.device.type != "cpu" or bool(copied.any()):  # on a GPU, filling is faster than reading
         squared.masked_fill_(first.unsqueeze(1) == first.unsqueeze(2), 0)
-    nearest = _smallest(squared, max(neighbors))  # (S, N, k)
+    nearest, columns = _smallest(squared, max(neighbors))  # (S, N, k)
     if min(neighbors) == max(neighbors):
         spread = nearest.sum(dim=2) / (neighbors[0] * C)
     else:
@@ -128,7 +128,18 @@ def _cluster_slides(tokens: Tensor, n_clusters: int, neighbors: Sequence[int], s
     rank = torch.empty_like(order).scatter_(1, order, positions.expand(S, N))
     densest = order[:, :1]
     farthest = _rows(squared, densest).amax(dim=2)
-    separation = _nearest_before(squared, rank).scatter_(1, densest, farthest) / C  # eq. 11
+    # If any of the nearest neighbours is denser, the nearest denser token is among them.
+    denser = rank.gather(1, columns.flatten(1)).view_as(columns) < rank.unsqueeze(2)
+    separation = nearest.masked_fill(~denser, torch.inf).amin(dim=2)
+    blocks: Iterable[Tensor | slice]
+    if tokens.device.type == "cpu":
+        blocks = separation.isinf().any(dim=0).nonzero().squeeze(1).split(_ROWS)
+    else:  # counting them would wait for the GPU
+        blocks = [slice(start, start + _ROWS) for start in range(0, N, _ROWS)]
+    for rows in blocks:
+        later = rank.unsqueeze(1) >= rank[:, rows].unsqueeze(2)
+        separation[:, rows] = squared[:, rows].masked_fill_(later, torch.inf).amin(dim=2)
+    separation = separation.scatter_(1, densest, farthest) / C  # eq. 11
     separation.masked_fill_(copied, 0)
 
     score = separation.log() - spread  # log of density times separation
@@ -167,40 +178,33 @@ def _squared_distances(x: Tensor, norm: Tensor, *, out: Tensor) -> None:
     left, right = torch.cat([-2 * x, norm, ones], dim=2), torch.cat([x, ones, norm], dim=2).mT
     for start in range(0, N, _ROWS):  # half of the products; a block stays in the cache
         end = min(start + _ROWS, N)
-        block = torch.bmm(left[:, start:end], right[:, :, start:]).clamp_(min=0)
-        square = block[:, :, : end - start]
+        block = out[:, start:end, start:]
+        torch.bmm(left[:, start:end], right[:, :, start:], out=block)
+        square = block.clamp_(min=0)[:, :, : end - start]
         square.copy_(torch.minimum(square, square.mT))
-        out[:, start:end, start:] = block
         out[:, end:, start:end] = block[:, :, end - start :].mT
     out.diagonal(dim1=1, dim2=2).zero_()
 
 
-def _smallest(squared: Tensor, count: int) -> Tensor:
-    """Return the `count` smallest of each row of (S, N, N), ascending."""
+def _smallest(squared: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` smallest of each row of (S, N, N), ascending, and their columns."""
     N = squared.shape[2]
     groups = N // _GROUP
     inside = groups * _GROUP
     if 2 * count > groups:
-        return torch.topk(squared, count, dim=2, largest=False).values
-    found = []
+        return torch.topk(squared, count, dim=2, largest=False)
+    values, columns = [], []
     for rows in squared.split(_ROWS, dim=1):
         # The smallest are among the groups with the smallest minima; a group is every `groups`-th column.
         apart = rows[..., :inside].unflatten(2, (_GROUP, groups))
         chosen = torch.topk(apart.amin(dim=2), count, dim=2, largest=False, sorted=False).indices
         candidates = apart.gather(3, chosen.unsqueeze(2).expand(-1, -1, _GROUP, -1)).flatten(2)
         candidates = torch.cat([candidates, rows[..., inside:]], dim=2)
-        found.append(torch.topk(candidates, count, dim=2, largest=False).values)
-    return torch.cat(found, dim=1)
-
-
-def _nearest_before(squared: Tensor, rank: Tensor) -> Tensor:
-    """Return (S, N): for each row of (S, N, N), the smallest number in a column of lower rank (S, N); a huge one if there is none."""
-    # One pass fewer than with a mask: where the rank is not lower, the smaller of two numbers is above all distances.
-    step = torch.finfo(squared.dtype).max / (4 * rank.shape[1])
-    height = (rank.to(squared.dtype) * step).unsqueeze(1)  # (S, 1, N)
-    below = height.mT - step / 2
-    blocks = zip(squared.split(_ROWS, dim=1), below.split(_ROWS, dim=1), strict=True)
-    return torch.cat([torch.maximum(rows, height - own).amin(dim=2) for rows, own in blocks], dim=1)
+        found, place = torch.topk(candidates, count, dim=2, largest=False)
+        grouped = place // count * groups + chosen.gather(2, place % count)
+        values.append(found)
+        columns.append(torch.where(place < count * _GROUP, grouped, place - count * _GROUP + inside))
+    return torch.cat(values, dim=1), torch.cat(columns, dim=1)
 
 
 @torch.no_grad()

@@ -35,10 +35,12 @@ class GeneTokens(nn.Module):
         self.side = math.isqrt(genes - 1) + 1
         # Small, so that steps of the learning rate's size turn the directions within the first epochs;
         # LayerNorm makes the tokens' size independent of it.
-        self.identity = nn.Parameter(torch.randn(genes, width) * 0.02)
-        self.direction = nn.Parameter(torch.randn(genes, width) * 0.02)
+        self.identity = nn.Parameter(nn.init.normal_(torch.empty(genes, width), std=0.02))
+        self.direction = nn.Parameter(nn.init.normal_(torch.empty(genes, width), std=0.02))
         self.norm = nn.LayerNorm(width)
-        self.register_buffer("mask", torch.arange(self.side**2) < genes, persistent=False)
+        mask = torch.ones(self.side**2, dtype=torch.bool)
+        mask[genes:] = False
+        self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, expression: Tensor) -> Tensor:
         """Return tokens (B, side^2, c), zeros in the padding, for z-scores (B, G); ValueError for any other number."""
