@@ -63,11 +63,17 @@ def test_the_curves_are_the_history_and_change_nothing_else(
         assert (shown / name).read_bytes() == (plain / name).read_bytes()
 
 
-@pytest.mark.parametrize("batches", [3, 5, 7])
+@pytest.mark.parametrize(("batches", "save_every"), [(3, 0), (5, 0), (7, 0), (5, 30)])
 def test_a_resumed_training_writes_no_step_twice(
-    cohort: fake_cohort.FakeCohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
+    cohort: fake_cohort.FakeCohort,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    batches: int,
+    save_every: int,
 ) -> None:
+    """Nor does one that starts again because it had no checkpoint yet."""
     pytest.importorskip("tensorboard")
+    monkeypatch.setattr("pathduet.training.loop.SAVE_EVERY", save_every)
     read, seen = SlideDataset.batch, []
 
     def dies(self, indices):
