@@ -361,7 +361,7 @@ def test_many_slides_are_cut_with_a_stated_count(copy: tuple[Path, dict[str, Any
     )
     gallery = slide_sections.gallery(found).blocks[0]
     failed = int((rows["status"] == "failed").sum())
-    assert len(gallery["slides"]) == 8 + failed and f"8 of {used} used slides" in gallery["note"]
+    assert len(gallery["slides"]) == 8 + failed and f"8 of {used:,} used slides" in gallery["note"]
 
 
 def test_pictures_are_small_whatever_they_were(tmp_path: Path):
