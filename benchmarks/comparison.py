@@ -54,6 +54,7 @@ from known_truth import (
     read_rows,
     refuse_mixed,
     table_head,
+    what_it_says,
     where,
     write_page,
 )
@@ -340,8 +341,7 @@ def report(arguments: argparse.Namespace) -> None:
         "distilled student for models that read slides alone, the distilled student itself to its untaught control; paired by seed, "
         "p of the paired t test, Holm's correction within the table. Few seeds show large differences only.", "",
     ]  # fmt: skip
-    if arguments.message:
-        lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
+    lines += what_it_says(arguments.message)
     for task in TASKS:
         part = table[table["task"] == task]
         if len(part):

@@ -38,6 +38,7 @@ from known_truth import (
     read_rows,
     refuse_mixed,
     table_head,
+    what_it_says,
     where,
     write_page,
 )
@@ -145,8 +146,7 @@ def report(arguments: argparse.Namespace) -> None:
              f"{table['patients'].iloc[0]} patients a seed, half to train and half to test, two to three times as many where labels or events are few; {SIZES.tokens} tokens at both "
              f"magnifications, width {SIZES.width}, {EPOCHS} epochs in batches of {BATCH} at {RATE:g}; seeds from 0. Mean difference over seeds, the same patients in both arms, and its 95 % t interval; Holm's "
              "correction within a table. Settings were chosen on seeds from 100.", ""]  # fmt: skip
-    if arguments.message:
-        lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
+    lines += what_it_says(arguments.message)
     for task in METRICS:
         wide = table[table["task"] == task].pivot_table(
             index=["ground", "seed"], columns="arm", values="score"

@@ -308,6 +308,11 @@ def table_head(heads: Sequence[str]) -> list[str]:
     return ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
 
 
+def what_it_says(message: Path | None) -> list[str]:
+    """Return the lines of a page's text on its tables; none without a file."""
+    return ["## What it says", "", message.read_text().strip(), ""] if message else []
+
+
 def write_page(lines: Iterable[str], out: Path | None) -> None:
     """Write a page, or print it."""
     text = "\n".join(lines)

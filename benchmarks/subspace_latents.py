@@ -48,6 +48,7 @@ from known_truth import (
     read_rows,
     refuse_mixed,
     table_head,
+    what_it_says,
     where,
     write_page,
 )
@@ -149,8 +150,7 @@ def report(arguments: argparse.Namespace) -> None:
         "its own in bold. Own minus cross, mean over seeds and its 95 % t interval, in two ways: of one programme, the R2 from its own part minus the mean R2 from the other parts (a column); and of one "
         "part, the R2 of its own programme minus the mean R2 of the others (a row), which also depends on how well each programme can be seen at all.", "",
     ]  # fmt: skip
-    if arguments.message:
-        lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
+    lines += what_it_says(arguments.message)
     for look, task in product(LOOKS, METRIC):
         part = table[(table["look"] == look) & (table["task"] == task)]
         if len(part):

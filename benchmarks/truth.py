@@ -47,6 +47,7 @@ from known_truth import (
     read_rows,
     refuse_mixed,
     table_head,
+    what_it_says,
     where,
     write_page,
 )
@@ -221,8 +222,7 @@ def report(arguments: argparse.Namespace) -> None:
         "Dice: tokens of the tumor prototype with the true tumour regions, on test slides. Mean over seeds and its 95 % t interval; differences are paired by seed. "
         "Every number: [truth.jsonl](truth.jsonl).", "",
     ]  # fmt: skip
-    if arguments.message:
-        lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
+    lines += what_it_says(arguments.message)
     for task in METRIC:
         part = rows[rows["task"] == task]
         if len(part):

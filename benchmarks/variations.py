@@ -48,6 +48,7 @@ from known_truth import (
     read_rows,
     refuse_mixed,
     table_head,
+    what_it_says,
     where,
     write_page,
 )
@@ -309,8 +310,7 @@ def report(arguments: argparse.Namespace) -> None:
         "Mean over seeds and its 95 % t interval. Difference: to the row of the same group that is the default, paired by seed, p of the paired t test, Holm's correction within the "
         "table. A default that stands in several groups is one training. Few seeds show large differences only.", "",
     ]  # fmt: skip
-    if arguments.message:
-        lines += ["## What it says", "", arguments.message.read_text().strip(), ""]
+    lines += what_it_says(arguments.message)
     for name, title in TITLES.items():
         part = table[table["table"] == name]
         if len(part):

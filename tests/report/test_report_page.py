@@ -356,7 +356,7 @@ def test_many_slides_are_cut_with_a_stated_count(copy: tuple[Path, dict[str, Any
     table = slide_sections.ledger(found, Drawer(folder / "figures")).blocks[0]
     assert len(table["rows"]) == lost + slide_sections.LEDGER_ROWS
     assert (
-        f"all slides that were not used ({lost}) and the first {slide_sections.LEDGER_ROWS} of {used}"
+        f"all slides that were not used ({lost:,}) and the first {slide_sections.LEDGER_ROWS} of {used:,}"
         in table["note"]
     )
     gallery = slide_sections.gallery(found).blocks[0]

@@ -149,10 +149,11 @@ def _read_rows(path: Path, name: str, problems: Problems) -> list[tuple[int, dic
 
 
 def _check_of(rules: Mapping[str, Any]) -> Callable[[Any], object]:
-    """Return the check of a column's filled cells; text has no rule but its pattern, which jsonschema checks ten times slower."""
+    """Return the check of a column's filled cells; for text with no rule but a pattern it takes a tenth of jsonschema's time."""
     from jsonschema import Draft202012Validator
 
-    if rules.get("type") == "string":
+    others = {name: rule for name, rule in rules.items() if name not in ("type", "pattern", "description")}
+    if rules.get("type") == "string" and others in ({}, {"minLength": 1}):
         return re.compile(rules.get("pattern", "")).search
     return cache(Draft202012Validator(rules).is_valid)
 

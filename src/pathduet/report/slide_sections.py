@@ -36,7 +36,7 @@ def ledger(found: Findings, drawer: Drawer) -> Section:
     if "features_sha256" in shown:
         shown["features_sha256"] = shown["features_sha256"].astype(str).str[:12]  # the file has the full hash
     note = "" if len(shown) == len(rows) else (
-        f"Shown: all slides that were not used ({len(lost)}) and the first {LEDGER_ROWS} of {len(used)} used ones; "
+        f"Shown: all slides that were not used ({len(lost):,}) and the first {LEDGER_ROWS} of {len(used):,} used ones; "
         "the file has every row."
     )  # fmt: skip
     reasons = ", ".join(
