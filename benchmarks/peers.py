@@ -4,8 +4,9 @@
     python benchmarks/peers.py --environments /tmp/peers --slide $PATHDUET_TEST_DATA/slides/CMU-1-Small-Region.svs --out docs/results/peers.md
 
 Each peer that resolves from PyPI gets its own environment (about 13 GB in all, shared files counted once) and runs its
-documented defaults for tiles of 224 pixels at 0.5 um (benchmarks/peers/adapter_*.py). CLAM is not on PyPI: --checkout clam=FOLDER
-measures its tiling. Each figure comes from a separate
+documented defaults for tiles of 224 pixels at 0.5 um (benchmarks/peers/adapter_*.py). CLAM and TRIDENT are not on PyPI:
+--checkout clam=FOLDER trident=FOLDER measures CLAM's tiling and TRIDENT. A folder that is not what its authors publish says so in
+PEER_NOTE.txt, which the report repeats. Each figure comes from a separate
 process and is the median of three; CPU seconds tolerate load, wall seconds do not. The network is untrained: the cost is equal.
 """
 
@@ -35,7 +36,14 @@ PEERS = {
     "mussel-pathology": ("mussel-pathology==1.5.0", "torch", "torchvision", "open_clip_torch"),
 }
 #: Packages for each peer that is only available as a git checkout.
-CHECKOUTS = {"clam": ("opencv-python-headless", "openslide-python", "openslide-bin", "h5py", "matplotlib")}
+CHECKOUTS = {
+    "clam": ("opencv-python-headless", "openslide-python", "openslide-bin", "h5py", "matplotlib"),
+    # what its core imports; encoders and segmenters that are networks need more
+    "trident": (
+        "torch", "torchvision", "opencv-python-headless", "openslide-python", "openslide-bin", "h5py", "geopandas",
+        "scikit-image>=0.26", "matplotlib", "tqdm", "requests", "huggingface_hub", "timm",
+    ),
+}  # fmt: skip
 NAMES = {
     "pathduet": "PathDuet",
     "pathduet, stain none": "PathDuet, stain none",
@@ -44,6 +52,7 @@ NAMES = {
     "tiatoolbox": "TIAToolbox",
     "mussel-pathology": "Mussel",
     "clam": "CLAM",
+    "trident": "TRIDENT",
 }
 #: Column, key of the measurement, factor to its unit, digits.
 COLUMNS = (
@@ -62,7 +71,9 @@ NOTES = (
     '"Whole slide" is tissue, tiles and features with a network that costs nothing (4 x 4 means of each channel), so that what surrounds the',
     'network is seen; the network itself, a ResNet50, is the column "encoding" (PathDuet by onnxruntime, the others by torch as it comes).',
     "PathDuet's whole way has stain normalisation and the check for blank and blurred tiles; the others' have neither, nor rules for pen.",
-    "Its tile stage also draws two pictures and takes a checksum of the slide; CLAM draws one picture, the others none: a column leaves these out.",
+    "Its tile stage also draws two pictures and takes a checksum of the slide; TRIDENT draws three pictures, CLAM one, the others none: a column",
+    "leaves these out. TRIDENT finds tissue by its Otsu thresholds in one process; its default is a network, which costs far more and whose weights",
+    "must be downloaded.",
 )
 
 
@@ -164,6 +175,20 @@ def version(python: Path | str, *packages: str) -> str:
     return done.stdout.strip()
 
 
+def origin(checkout: Path) -> str:
+    """Return what was run of a peer without a package: its folder's PEER_NOTE.txt, else the commit."""
+    note = checkout / "PEER_NOTE.txt"
+    if note.exists():
+        return note.read_text(encoding="utf-8").strip()
+    return f"checkout of commit {commit(checkout)}"
+
+
+def commit(checkout: Path) -> str:
+    """Return the short name of a checkout's commit, empty outside git."""
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
 def measure(
     name: str, python: Path | str, slide: Path, extra: Mapping[str, str], parts: tuple[str, ...]
 ) -> Measured:
@@ -247,9 +272,6 @@ def main() -> None:
         if arguments.out:
             arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    commit = subprocess.run(
-        ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    ).stdout.strip()
     cpu = next(
         (
             row.split(":")[1].strip()
@@ -260,7 +282,7 @@ def main() -> None:
     )
     say(
         f"{datetime.date.today()}, {platform.machine()}, {cpu}, {os.cpu_count()} cores (shared), load {os.getloadavg()[0]:.1f}, Python "
-        f"{platform.python_version()}; commit {commit}. CPU seconds, wall seconds in brackets; medians of three, one thread."
+        f"{platform.python_version()}; commit {commit(HERE)}. CPU seconds, wall seconds in brackets; medians of three, one thread."
     )
     say()
     pythons: dict[str, Path | str] = {"pathduet": sys.executable, "pathduet, stain none": sys.executable}
@@ -269,7 +291,7 @@ def main() -> None:
         + version(sys.executable, "torch", "onnxruntime", "tifffile", "imagecodecs", "openslide-python")
     )
     checkouts = dict(given.split("=", 1) for given in arguments.checkout)
-    for name in CHECKOUTS.keys() - checkouts.keys():
+    for name in sorted(CHECKOUTS.keys() - checkouts.keys()):
         say(f"- {NAMES[name]}: not measured, not on PyPI (--checkout {name}=FOLDER)")
     for name in [*arguments.peers, *checkouts]:
         try:
@@ -277,10 +299,10 @@ def main() -> None:
                 raise FileNotFoundError("uv is not installed")
             pythons[name] = install(name, arguments.environments)
             known = ("opencv-python-headless", "openslide-python") if name in checkouts else (name, "torch")
-            say(f"- {NAMES[name]}: {version(pythons[name], *known)}")
+            what = f"{origin(Path(checkouts[name]))}; " if name in checkouts else ""
+            say(f"- {NAMES[name]}: {what}{version(pythons[name], *known)}")
         except (OSError, subprocess.CalledProcessError) as error:
             say(f"- {NAMES[name]}: not measured, its installation failed ({error})")
-    say("- TRIDENT: not measured, only available as a git checkout; there is no adapter for it")
     say()
     for line in NOTES:
         say(line)
@@ -296,7 +318,7 @@ def main() -> None:
                     python,
                     slide,
                     {"PATHDUET_STAIN": "none"} if "," in name else {"PEER_CHECKOUT": checkouts.get(name, "")},
-                    parts[:1] if name in checkouts else parts,
+                    parts,
                 )
                 for name, python in pythons.items()
             }

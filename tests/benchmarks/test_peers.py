@@ -81,3 +81,11 @@ def test_a_peer_that_fails_says_why_and_leaves_the_other_figures(
     monkeypatch.setattr(peers, "HERE", tmp_path)
     found = peers.measure("some-peer", sys.executable, Path("a.svs"), {}, ("first", "slide"))
     assert found.values == {"first": [1, 2]} and found.failed == {"slide": "ValueError: no level fits"}
+
+
+def test_the_report_repeats_what_a_checkout_says_of_itself_else_names_its_commit(
+    peers: ModuleType, tmp_path: Path
+) -> None:
+    assert peers.origin(peers.HERE) == f"checkout of commit {peers.commit(peers.HERE)}"
+    (tmp_path / "PEER_NOTE.txt").write_text("retyped parts of commit abc\n")
+    assert peers.origin(tmp_path) == "retyped parts of commit abc"
