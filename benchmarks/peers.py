@@ -3,7 +3,7 @@
     pip install uv
     python benchmarks/peers.py --environments /tmp/peers --slide $PATHDUET_TEST_DATA/slides/CMU-1-Small-Region.svs --out docs/results/peers.md
 
-Each peer that resolves from PyPI gets its own environment (about 13 GB in all, shared files counted once) and runs its
+Each peer that resolves from PyPI gets its own environment (about 15 GB in all, shared files counted once) and runs its
 documented defaults for tiles of 224 pixels at 0.5 um (benchmarks/peers/adapter_*.py). CLAM and TRIDENT are not on PyPI:
 --checkout clam=FOLDER trident=FOLDER measures CLAM's tiling and TRIDENT. A folder that is not what its authors publish says so in
 PEER_NOTE.txt, which the report repeats. Each figure comes from a separate
