@@ -204,9 +204,9 @@ def loader_part(slides: int) -> dict[str, float]:
 
 def child(arguments: argparse.Namespace) -> None:
     """Measure one part in this process and print it as JSON."""
-    import torch
+    from pathduet.core.hardware import limit_threads
 
-    torch.set_num_threads(arguments.threads)
+    limit_threads(arguments.threads)
     name = arguments.part
     if name.startswith("dpc"):
         found = dpc_part(int(name.split()[1]))

@@ -1,4 +1,4 @@
-"""Jobs beside one another on a machine of several GPUs take different ones."""
+"""Jobs beside one another on a machine of several GPUs take different ones; freed memory is reused."""
 
 from __future__ import annotations
 
@@ -68,3 +68,21 @@ def test_compiling_for_a_gpu_needs_triton(monkeypatch: pytest.MonkeyPatch) -> No
     hardware.require_compiler("training.compile", "cpu")
     with pytest.raises(hardware.PathDuetError, match="needs triton"):
         hardware.require_compiler("training.compile", "cuda:1")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator is glibc's")
+def test_freed_memory_is_reused_without_new_pages() -> None:
+    code = """
+import resource
+import numpy as np
+from pathduet.core.hardware import limit_threads
+limit_threads(1)
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    [np.ones(20 << 17) for _ in range(4)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(pages(), (pages(), pages())[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = map(int, done.stdout.split())
+    assert first > 10 * second

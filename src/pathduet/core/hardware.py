@@ -7,6 +7,7 @@ a job locks a file named after the GPU that it uses; the kernel releases the loc
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.util
 import os
 import re
@@ -83,10 +84,20 @@ def pick_device(wanted: str) -> str:
 
 
 def limit_threads(threads: int) -> None:
-    """Let torch use `threads` threads (>= 1); too many on a busy machine make it several times slower."""
+    """Let torch use `threads` threads (>= 1; too many on a busy machine make it several times slower) and keep freed memory."""
     import torch
 
     torch.set_num_threads(max(1, threads))
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse up to 256 MiB that was freed: large tensors would be fresh pages, cleared by the kernel, in every step."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # not glibc
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at the most that it becomes by itself
+            mallopt(-1, 256 << 20)  # M_TRIM_THRESHOLD
 
 
 def cpu_has_bfloat16() -> bool:
