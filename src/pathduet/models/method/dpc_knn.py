@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -162,10 +163,17 @@ def _rows(x: Tensor, at: Tensor) -> Tensor:
 
 def _first_copies(tokens: Tensor, norm: Tensor) -> Tensor:
     """Return for each of (S, N, C) tokens the first in its slide that equals it; `norm` (S, N) is equal where tokens are."""
-    order = torch.argsort(norm, dim=1, stable=True)
-    ordered = _rows(tokens, order)
+    ordered, order = torch.sort(norm, dim=1, stable=True)
+    equal = ordered[:, 1:] == ordered[:, :-1]
+    if tokens.device.type == "cpu":
+        slide, at = equal.nonzero(as_tuple=True)
+        one, next_one = (tokens[slide, order[slide, place]] for place in (at, at + 1))
+        equal[slide, at] = (one == next_one).all(dim=1)
+    else:  # counting the few that are equally long would wait for the GPU
+        rows = _rows(tokens, order)
+        equal = (rows[:, 1:] == rows[:, :-1]).all(dim=2)
     start = torch.arange(order.shape[1], device=order.device).repeat(len(order), 1)  # of each run of copies
-    start[:, 1:].masked_fill_((ordered[:, 1:] == ordered[:, :-1]).all(dim=2), 0)
+    start[:, 1:].masked_fill_(equal, 0)
     start = start.cummax(dim=1).values
     return torch.empty_like(order).scatter_(1, order, order.gather(1, start))
 
@@ -197,14 +205,22 @@ def _smallest(squared: Tensor, count: int) -> tuple[Tensor, Tensor]:
     for rows in squared.split(_ROWS, dim=1):
         # The smallest are among the groups with the smallest minima; a group is every `groups`-th column.
         apart = rows[..., :inside].unflatten(2, (_GROUP, groups))
-        chosen = torch.topk(apart.amin(dim=2), count, dim=2, largest=False, sorted=False).indices
+        chosen = _lowest(apart.amin(dim=2), count)
         candidates = apart.gather(3, chosen.unsqueeze(2).expand(-1, -1, _GROUP, -1)).flatten(2)
         candidates = torch.cat([candidates, rows[..., inside:]], dim=2)
-        found, place = torch.topk(candidates, count, dim=2, largest=False)
+        place = _lowest(candidates, count)
         grouped = place // count * groups + chosen.gather(2, place % count)
-        values.append(found)
+        values.append(candidates.gather(2, place))
         columns.append(torch.where(place < count * _GROUP, grouped, place - count * _GROUP + inside))
-    return torch.cat(values, dim=1), torch.cat(columns, dim=1)
+    found, ascending = torch.cat(values, dim=1).sort(dim=2)
+    return found, torch.cat(columns, dim=1).gather(2, ascending)
+
+
+def _lowest(x: Tensor, count: int) -> Tensor:
+    """Return where the `count` smallest of each row of (S, R, M) are, in any order."""
+    if x.device.type == "cpu":  # numpy's selection is vectorised
+        return torch.from_numpy(np.argpartition(x.numpy(), count - 1, axis=2)[..., :count])
+    return torch.topk(x, count, dim=2, largest=False, sorted=False).indices
 
 
 @torch.no_grad()
