@@ -72,11 +72,12 @@ def test_a_slide_is_refined_alike_alone_and_in_a_batch() -> None:
 
 def test_principal_axes_are_those_of_a_singular_value_decomposition() -> None:
     x = torch.randn(200, 6, dtype=torch.float64) * torch.tensor([5.0, 3.0, 2.0, 1.0, 0.5, 0.0])
-    axes = principal_axes(x.T @ x)
+    axes = principal_axes(x.T @ x, 10)
     _, _, expected = np.linalg.svd(x.numpy(), full_matrices=False)
     assert axes.shape == (5, 6)  # the constant direction is no axis
     assert np.allclose(np.abs((axes.double().numpy() * expected[:5]).sum(axis=1)), 1, atol=1e-5)
     assert (axes.gather(1, axes.abs().argmax(dim=1, keepdim=True)) > 0).all()
+    assert torch.equal(principal_axes(x.T @ x, 2), axes[:2])
 
 
 @pytest.mark.parametrize("k", [3, 20])

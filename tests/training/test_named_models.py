@@ -368,8 +368,8 @@ def test_every_baseline_starts_its_patch_tokens_as_it_is_told(
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     start_tokens(network, dataset)
     moments = dataset.feature_moments()
-    axes = dataset.feature_axes(moments)
     blocks = {n: block for n, block in network.named_modules() if isinstance(block, PatchTokens)}
+    axes = dataset.feature_axes(moments, min(block.pairs for block in blocks.values()))
     assert sorted(name[-3:] for name in blocks) == ["10x", "20x"]
     for name, block in blocks.items():
         mean, sd = moments[name[-3:]]
@@ -399,7 +399,7 @@ def test_principal_axes_are_computed_once_for_the_same_slides(
         moments = SlideDataset(cases_of, fake_cohort.SMALL).feature_moments()
         for name, block in network.named_modules():
             if isinstance(block, PatchTokens):
-                axes = really(dataset, name[-3:], *moments[name[-3:]])
+                axes = really(dataset, name[-3:], *moments[name[-3:]], block.pairs)
                 assert torch.equal(block.linear.weight[: len(axes)], axes)
     assert [len(one) for one in computed] == [
         sum(c.part == part for c in cases) for part in ("train", "test") for _ in MAGNIFICATIONS

@@ -372,8 +372,8 @@ def start_tokens(network: nn.Module, dataset: SlideDataset, start: str | None = 
         for name, block in network.named_modules()
         if isinstance(block, PatchTokens) and (m := name.rpartition(".")[2]) in moments
     ]
-    aligned = [m for m, block in blocks if (start or block.start) == "principal"]
-    axes = dataset.feature_axes(moments) if aligned else {}
+    pairs = [block.pairs for _, block in blocks if (start or block.start) == "principal"]
+    axes = dataset.feature_axes(moments, max(pairs)) if pairs else {}
     for m, block in blocks:
         block.standardise(*moments[m])
         if (start or block.start) == "principal":

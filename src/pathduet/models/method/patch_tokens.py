@@ -66,6 +66,11 @@ class PatchTokens(nn.Module):
         """Return features (..., d) minus the training part's mean, in units of its standard deviation."""
         return (features - self.mean) * self.scale
 
+    @property
+    def pairs(self) -> int:
+        """Number of directions that :meth:`align` has channels for."""
+        return self.linear.out_features // 2
+
     @torch.no_grad()
     def align(self, axes: Tensor) -> None:
         """Start the linear map from directions (k, d) of the standardised features, in order of importance.
@@ -73,7 +78,7 @@ class PatchTokens(nn.Module):
         Each takes two of the c channels, one per sign, so that the ReLU keeps both sides of it and distances between
         tokens start as distances along these directions; the remaining channels keep their random values.
         """
-        pairs = min(len(axes), self.linear.out_features // 2)
+        pairs = min(len(axes), self.pairs)
         self.linear.weight[:pairs] = axes[:pairs]
         self.linear.weight[pairs : 2 * pairs] = -axes[:pairs]
         self.linear.bias[: 2 * pairs] = 0
