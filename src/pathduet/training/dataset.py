@@ -241,17 +241,25 @@ class SlideDataset:
         """
         found: dict[str, dict[str, str | int | float]] = {}
         for sample in self.samples if self.magnifications else ():
-            try:
-                with open_features(_features(sample)) as file:
-                    attributes = encoder_of(file, self.magnifications)
-            except (OSError, KeyError, FeatureFileError) as error:
-                raise _unreadable(sample, "", error) from None
-            found[sample.slide_id] = attributes
+            found[sample.slide_id] = self._header(sample)[0]
         if not found:
             return {}
         if problems := disagreements(found):
             raise InputError(problems)
         return usual_encoder(found)
+
+    def feature_keys(self) -> list[str]:
+        """Return the key of what each feature file was made of; [] if no magnification is read and so no file is opened."""
+        return [self._header(sample)[1] for sample in self.samples] if self.magnifications else []
+
+    def _header(self, sample: SlideSample) -> tuple[dict[str, str | int | float], str]:
+        """Return a file's encoder and key: a job's models and parts all ask, and opening a file takes longer than they do."""
+        path = _features(sample)
+        key = ("header", path, self.magnifications)
+        try:
+            return self.cache.statistic(key, partial(_read_header, path, self.magnifications))
+        except (OSError, KeyError, FeatureFileError) as error:
+            raise _unreadable(sample, "", error) from None
 
     def tiles(self, index: int, magnification: str) -> _Tiles:
         """Return a slide's features (n, d) and the tile of each map cell, from the cache if present."""
@@ -433,6 +441,11 @@ def map_rows(
     else:
         parent = parents(centres[0], centres[1])
     return nested_token_rows(coarse, grid, parent, config.tokens)
+
+
+def _read_header(path: Path, magnifications: tuple[str, ...]) -> tuple[dict[str, str | int | float], str]:
+    with open_features(path) as file:
+        return encoder_of(file, magnifications), str(file.attributes.get("key", ""))
 
 
 def _centres(file: SlideFeatures, magnification: str) -> NDArray[np.float64] | None:

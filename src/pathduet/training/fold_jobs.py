@@ -6,6 +6,7 @@ import shutil
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pathduet.cohort.tasks import Task
 from pathduet.core.checksums import forget
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_tsv
+from pathduet.core.hardware import pick_device
 from pathduet.features.check import verify_features
 from pathduet.features.feature_file import usable_slides
 from pathduet.results import PREDICTIONS, REPRESENTATIONS, TRAINING_PREDICTIONS, Results
@@ -24,8 +26,9 @@ from pathduet.training.config import TrainingConfig
 from pathduet.training.dataset import FeatureCache
 from pathduet.training.failures import failure_of, reason_of, write_failed_model, write_no_predictions
 from pathduet.training.fold_data import FoldData
+from pathduet.training.model_folder import load_model
 from pathduet.training.networks import ModelSettings, choose
-from pathduet.training.predict import predict_model, write_representations
+from pathduet.training.predict import predict_part, write_representations
 from pathduet.training.search import SEARCH, search_settings
 from pathduet.training.train import ModelToTrain, train_model
 
@@ -182,11 +185,13 @@ def _predict(job: FoldJob, data: FoldData, model: ModelToTrain, seed: int) -> No
 
     The training part's risks define the survival groups, so that no test patient influences them.
     """
-    model_dir, own = job.model_dir(seed), model.settings.network.own
+    model_dir = job.model_dir(seed)
+    network, description, _ = load_model(model_dir, model.settings.network.own)
+    network.to(pick_device("auto"))
+    of = partial(predict_part, network, description, data, where=f"model {model_dir}")
     external = [("external", job.external_dir(seed))] if job.external else []
     for part, folder in (("test", model_dir), *external):
-        predictions = predict_model(model_dir, data, part, threads=job.threads, own=own)
+        predictions = of(part)
         write_tsv(folder / PREDICTIONS, predictions.table)
         write_representations(folder / REPRESENTATIONS, predictions)
-    training = predict_model(model_dir, data, "train", threads=job.threads, own=own)
-    write_tsv(model_dir / TRAINING_PREDICTIONS, training.table)
+    write_tsv(model_dir / TRAINING_PREDICTIONS, of("train").table)

@@ -217,6 +217,7 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
     model, objective, dataset, config = training.model, training.objective, training.dataset, training.config
     optimizer, device, steps_per_epoch = training.optimizer, training.device, training.steps_per_epoch
     model.train()
+    parameters = list(model.parameters())
     plan = epoch_batches(dataset.patients, training.items, config, epoch)
     batches = read_ahead(dataset, plan)
     sizes = iter([len(indices) for indices in plan])
@@ -226,8 +227,8 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
         group = list(itertools.islice(sizes, config.accumulation))
         slides = sum(group)
         rate = training.schedule(step, steps_per_epoch * training.epochs, config)
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = rate
+        for settings in optimizer.param_groups:
+            settings["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         names: list[str] = []
         for count in group:
@@ -244,7 +245,7 @@ def _epoch(training: _Training, epoch: int) -> Generator[None, None, dict[str, f
                 curves.read()
             (loss.total * (count / slides)).backward()
         conflict = objective.coordinate(model)
-        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
+        norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm or math.inf)
         curves.add({"gradient_norm": norm}, 1, names)
         if conflict is not None:
             curves.add({"conflict_rate": conflict}, 1, names)

@@ -94,7 +94,37 @@ def predict_model(
     limit_threads(threads)
     chosen = torch.device(pick_device(device))
     network, description, _ = load_model(model_dir, own)
-    network.to(chosen)
+    where = f"model {model_dir}"
+    return predict_part(network.to(chosen), description, data, part, batch_size=batch_size, where=where)
+
+
+def predict_part(
+    network: nn.Module,
+    description: ModelDescription,
+    data: FoldData,
+    part: str | Sequence[str],
+    *,
+    batch_size: int = 8,
+    where: str = "model",
+) -> Predictions:
+    """Predict the slides of a part of the model's fold with a loaded network, on its device; see :func:`predict_model`.
+
+    Parameters
+    ----------
+    network : Module
+        In evaluation mode.
+    description : ModelDescription
+        Description of the network.
+    data, part, batch_size
+        As for :func:`predict_model`.
+    where : str
+        Name of the model in errors.
+
+    Raises
+    ------
+    InputError
+        If features or genes are not those the model was trained on.
+    """
     parts = (part,) if isinstance(part, str) else part
     choice = description.choice
     expression = data.expression() if choice.needs_expression else None
@@ -104,11 +134,12 @@ def predict_model(
         # the order must match, too: networks concatenate the subspaces' genes
         if [(s, tuple(genes)) for s, genes in expression.genes.items()] != list(description.genes.items()):
             found = "trained on other genes than the fold's expression"
-            raise InputError.of(f"model {model_dir}", found, "train it again")
+            raise InputError.of(where, found, "train it again")
         samples = [s for s in samples if expression.row_for(s.patient_id, s.slide_id) is not None]
+    device = next(network.parameters()).device
     return predict_samples(
         network, description, samples, data.labels,
-        expression=expression, batch_size=batch_size, device=chosen, where=f"model {model_dir}", cache=data.cache,
+        expression=expression, batch_size=batch_size, device=device, where=where, cache=data.cache,
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from pathduet.results import DESCRIPTION, HISTORY, WEIGHTS
 from pathduet.training.baseline_objective import BaselineObjective
 from pathduet.training.config import TrainingConfig
 from pathduet.training.cost import Cost
-from pathduet.training.dataset import SlideDataset, SlideSample
+from pathduet.training.dataset import SlideDataset
 from pathduet.training.fold_data import FoldData
 from pathduet.training.loggers import logger as open_logger
 from pathduet.training.loggers import require_logger
@@ -141,7 +141,7 @@ def train_model(
     target = model.target or data.target(model.fold)
     dataset, record = _training_set(model, data, target, chosen)
     description = _describe(model, target, dataset)
-    key = _run_key(description, record, dataset.samples)
+    key = _run_key(description, record, dataset)
     if _trained_already(out_dir, key):
         return
     network = _fresh_network(model, description, dataset)
@@ -464,16 +464,11 @@ def _check_same_fold(
     problems.check()
 
 
-def _run_key(description: ModelDescription, record: dict[str, Any], samples: Sequence[SlideSample]) -> str:
+def _run_key(description: ModelDescription, record: dict[str, Any], dataset: SlideDataset) -> str:
     """Return a hash of everything that a checkpoint depends on."""
     from pathduet.core.provenance import settings_hash
     from pathduet.core.source_code import code_version
-    from pathduet.features.feature_file import open_features
 
-    files = []
-    for sample in samples if description.choice.reads_slides else ():
-        assert sample.features is not None
-        with open_features(sample.features) as file:
-            files.append(str(file.attributes.get("key", "")))
-    rows = [(sample.name, sample.label, sample.event, sample.value) for sample in samples]
+    rows = [(sample.name, sample.label, sample.event, sample.value) for sample in dataset.samples]
+    files = dataset.feature_keys()
     return settings_hash([asdict(description), record, rows, files, code_version("pathduet.training.train")])
