@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from functools import cache, partial
+from inspect import signature
 from pathlib import Path
 
 from pathduet.core.config import is_demo, read_all
@@ -52,6 +53,10 @@ try:
 except PathDuetError as error:
     raise WorkflowError(str(error)) from None
 
+# Without what is there now, collecting garbage is cheap: Snakemake makes two classes for each look at a script.
+gc.freeze()
+gc.enable()
+
 # Scripts see the complete configuration.
 config.update(plan.config)
 RESULTS = plan.results
@@ -83,29 +88,35 @@ os.environ.update(
 )
 
 
+def signed(function):
+    """The function with its signature, for which Snakemake asks up to ten times per job."""
+    function.__signature__ = signature(function)
+    return function
+
+
 def code(script):
     """Hash of the code that a script runs: an edit of the package reruns the rules that import it. Computed for planned jobs."""
     path = Path(workflow.basedir) / "workflow_scripts" / f"{script}.py"
-    return lambda wildcards: code_version(path)
+    return signed(lambda wildcards: code_version(path))
 
 
 def per_attempt(amount):
     """Memory in MiB, or minutes; a job that was killed and is retried requests more."""
-    return lambda wildcards, attempt: amount * attempt
+    return signed(lambda wildcards, attempt: amount * attempt)
 
 
 def asked(question, *names):
     """A function of the plan, called with a job's wildcards: `asked(plan.genes_of, "model", "fold")`."""
-    return lambda wildcards: question(*(wildcards[name] for name in names))
+    return signed(lambda wildcards: question(*(wildcards[name] for name in names)))
 
 
 def told(question, *names):
     """A job's data as parameters of its rule. Only `decided_by` can rerun it: Snakemake does not compare parameters that depend on threads."""
     answer = asked(cache(question), *names)
     return {
-        "settings": lambda wildcards, threads: answer(wildcards).settings,
-        "files": lambda wildcards, threads: dict(answer(wildcards).files),
-        "decided_by": lambda wildcards: answer(wildcards).decided_by,
+        "settings": signed(lambda wildcards, threads: answer(wildcards).settings),
+        "files": signed(lambda wildcards, threads: dict(answer(wildcards).files)),
+        "decided_by": signed(lambda wildcards: answer(wildcards).decided_by),
     }
 
 
@@ -225,7 +236,6 @@ def start():
     from pathduet.workflow.status import write_plan
 
     global watch
-    gc.enable()
     try:
         hold_run(RESULTS.root)
         write_plan(plan, RESULTS.root)

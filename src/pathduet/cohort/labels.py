@@ -66,22 +66,20 @@ def task_labels(patients: pd.DataFrame, task: Task) -> pd.DataFrame:
     if task.kind == "survival":
         task = replace(task, censored=task.censored or _other_status(patients, task))
     there, cells_of = cells_by_patient(patients, label_columns(task))
-    rows: list[tuple[Any, ...]] = []
+    found: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # many patients have the same cells
+    wrong: dict[tuple[Any, ...], ValueError] = {}
+    for cells in dict.fromkeys(cells_of):
+        try:
+            found[cells] = read(dict(zip(there, cells)), task)
+        except ValueError as error:
+            wrong[cells] = error
     problems = Problems()
-    found: dict[tuple[Any, ...], tuple[Any, ...] | ValueError] = {}  # many patients have the same cells
-    for patient_id, cells in zip(patients.index, cells_of):
-        if cells not in found:
-            try:
-                found[cells] = read(dict(zip(there, cells)), task)
-            except ValueError as error:
-                found[cells] = error
-        label = found[cells]
-        if isinstance(label, ValueError):
-            problems.add(f"task {task.name}, patient {patient_id}", *_found_and_advice(label))
-        else:
-            rows.append(label)
+    for patient_id, cells in zip(patients.index, cells_of) if wrong else ():
+        if cells in wrong:
+            problems.add(f"task {task.name}, patient {patient_id}", *_found_and_advice(wrong[cells]))
     problems.check()
     columns = TRUTH[task.kind]
+    rows = [found[cells] for cells in cells_of]
     table = pd.DataFrame(rows, index=patients.index, columns=[*columns, "reason"])
     return table.astype(object if task.kind == "classification" else dict.fromkeys(columns, float))
 

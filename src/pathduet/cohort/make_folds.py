@@ -241,7 +241,8 @@ def _labelled(patients: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
     """Return patient_id, cohort, label and stratum, sorted by patient_id."""
     import pandas as pd
 
-    found = [labels.get(patient) for patient in patients.index]
+    label_of = dict(zip(labels.index, labels.tolist()))
+    found = [label_of.get(patient) for patient in patients.index]
     table = pd.DataFrame(
         {
             "patient_id": [str(patient) for patient in patients.index],

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from os.path import dirname, isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,8 @@ class SlideRow:
     @property
     def foreign(self) -> dict[str, Path]:
         """Another tool's feature files by magnification; "" if the sheet does not state it."""
+        if self.features is self.features_10x is self.features_20x is None:
+            return {}
         named = {"": self.features, "10x": self.features_10x, "20x": self.features_20x}
         return {name: path for name, path in named.items() if path is not None}
 
@@ -88,11 +91,15 @@ class SlideRow:
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values for JSON and a rule's parameters, without missing features or scene."""
-        return {
-            k: str(v) if isinstance(v, Path) else v
-            for k, v in self.__dict__.items()
-            if (v is not None or not k.startswith("features")) and (v or k != "scene")
-        }
+        plain = dict(self.__dict__)
+        for column in FILES:
+            if plain[column] is not None:
+                plain[column] = str(plain[column])
+            elif column in FEATURES:
+                del plain[column]
+        if not self.scene:
+            del plain["scene"]
+        return plain
 
     @classmethod
     def from_plain(cls, value: Mapping[str, Any]) -> SlideRow:
@@ -259,10 +266,10 @@ def _parse_slides(
         )
         return []
     for number, row in rows:
-        if not {"slide_id", "patient_id", "cohort"} <= set(row):
+        if not row.keys() >= {"slide_id", "patient_id", "cohort"}:
             continue
         row = {column: cell for column, cell in row.items() if column in known}
-        given = [column for column in FEATURES if row.get(column)]
+        given = [column for column in FEATURES if column in row]
         where = f"{path.name} row {number}"
         if "features" in given and len(given) > 1:
             problems.add(f"{where}, features", f"beside {given[1]}", "name a slide's features once")
@@ -277,12 +284,13 @@ def _parse_slides(
             # an absolute path stays as it is
             file = folder / row[column]
             expected = not (row.get("exclude") or (column == "path" and files_to_come))
-            if expected and not file.is_file():
+            if expected and not isfile(file):
                 advice = f"correct it (relative to the sheet, or absolute), or {other_way}"
                 problems.add(f"{where}, {column}", f"no file {row[column]!r}", advice)
             row[column] = file
         # a slide without its feature file is lost, with a reason in the ledger
-        row |= {column: folder / row[column] for column in given}
+        for column in given:
+            row[column] = folder / row[column]
         slides.append(SlideRow(**row))
     return slides
 
@@ -397,8 +405,8 @@ def check_own_folder(slides: Iterable[SlideRow], folder: Path, key: str) -> None
         If it is; `key` names the setting or option of the folder.
     """
     own = folder.resolve()
-    for parent, slide in {slide.path.parent: slide for slide in slides if slide.has_raw}.items():
-        place = parent.resolve()
+    for parent, slide in {dirname(slide.path): slide for slide in slides if slide.has_raw}.items():
+        place = Path(parent).resolve()
         if own.is_relative_to(place) or place.is_relative_to(own):
             found = f"{folder} holds raw slides, or is inside their folder ({slide.path.name})"
             raise InputError.of(key, found, "give another folder: nothing is written beside raw slides")
@@ -408,15 +416,15 @@ def _compare(
     slides: Iterable[SlideRow], patients: pd.DataFrame, sheet: str, other: str, problems: Problems
 ) -> None:
     """Add problems for slides whose patient is missing or in another cohort."""
-    cohorts = patients["cohort"].to_dict()
+    cohorts = dict(zip(patients.index, patients["cohort"].tolist()))
     for slide in slides:
-        where = f"{sheet}, slide {slide.slide_id}"
-        if slide.patient_id not in cohorts:
+        cohort = cohorts.get(slide.patient_id)
+        if cohort is None:
             found = f"patient {slide.patient_id!r} has no row in {other}"
-            problems.add(f"{where}, patient_id", found, "add the row")
-        elif (cohort := cohorts[slide.patient_id]) != slide.cohort:
+            problems.add(f"{sheet}, slide {slide.slide_id}, patient_id", found, "add the row")
+        elif cohort != slide.cohort:
             found = f"{slide.cohort!r}, but the patient's is {cohort!r}"
-            problems.add(f"{where}, cohort", found, "make them agree")
+            problems.add(f"{sheet}, slide {slide.slide_id}, cohort", found, "make them agree")
 
 
 def _check_cohorts(found: set[str], configured: set[str], sheet: str, problems: Problems) -> None:

@@ -8,7 +8,6 @@ import gzip
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from sys import intern
 from typing import Any, TextIO, cast
 
 from pathduet.core.errors import InputError, Problem, Problems
@@ -80,7 +79,19 @@ def read_lines(path: Path) -> list[list[str]]:
         raise InputError.of(path.name, found, "save it as TSV or CSV, UTF-8") from None
     except csv.Error as broken:
         raise InputError.of(path.name, f"not a table: {broken}", "close every quote; save it again") from None
-    return [["" if cell.casefold() in MISSING else cell for cell in line] for line in lines]
+    return lines
+
+
+class _Cells(dict[str, str]):
+    """Each different cell as read, and as kept: stripped, empty if its value is missing. Equal cells share their memory."""
+
+    def __missing__(self, read: str) -> str:
+        if "\0" in read:
+            raise csv.Error("it holds NUL bytes")
+        # the BOM at the start is read again after seek
+        cell = read.strip().lstrip("\ufeff")
+        kept = self[read] = "" if cell.casefold() in MISSING else cell
+        return kept
 
 
 def _text(path: Path) -> list[list[str]]:
@@ -90,15 +101,11 @@ def _text(path: Path) -> list[list[str]]:
         delimiter = "\t"
         if path.suffix.lower() == ".csv":
             delimiter = ";" if ";" in header and "," not in header else ","
+        kept = _Cells()
         # strict: a quote that is never closed would swallow the rows below it
-        lines = [
-            # the BOM at the start is read again after seek; equal cells share their memory
-            [intern(cell.strip().lstrip("\ufeff")) for cell in line]
-            for line in csv.reader(handle, delimiter=delimiter, strict=True)
+        return [
+            [kept[cell] for cell in line] for line in csv.reader(handle, delimiter=delimiter, strict=True)
         ]
-    if any("\0" in cell for line in lines for cell in line):
-        raise csv.Error("it holds NUL bytes")
-    return lines
 
 
 def _workbook(path: Path) -> list[list[str]]:
@@ -130,7 +137,8 @@ def _workbook(path: Path) -> list[list[str]]:
     width = max(
         (len(row) - row[::-1].index(next(filter(None, row[::-1]))) for row in rows if any(row)), default=0
     )
-    return [row[:width] for row in rows]
+    kept = _Cells()
+    return [[kept[cell] for cell in row[:width]] for row in rows]
 
 
 def _cell(value: Any) -> str:

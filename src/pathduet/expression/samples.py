@@ -47,11 +47,11 @@ def samples_of_fold(
     """
     import pandas as pd
 
-    if fold not in set(folds["fold"]):
+    if not (folds["fold"] == fold).any():
         found = f"{fold}; there are {sorted(set(folds['fold']))}"
         raise InputError.of("fold", found, "give a fold of folds.tsv")
-    tested = dict(zip(folds["patient_id"], folds["fold"]))
-    internal = set(folds["cohort"])
+    tested = dict(zip(folds["patient_id"].tolist(), folds["fold"].tolist()))
+    internal = set(folds["cohort"].unique())
     rows, unknown = [], 0
     for table in tables:
         for sample, patient, slide in table.samples.sort_index().itertuples():

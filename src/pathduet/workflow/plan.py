@@ -493,10 +493,11 @@ class Plan:
 
     def follow_features(self) -> None:
         """Point the results to the present location of foreign features: moving them reruns no job."""
-        from pathduet.slides.foreign_features import point_anew
+        for slide in self.slides:
+            if slide.foreign:
+                from pathduet.slides.foreign_features import point_anew
 
-        for slide in filter(lambda one: one.foreign, self.slides):
-            point_anew(slide, self.results.root)
+                point_anew(slide, self.results.root)
 
     def foreign_settings(self) -> dict[str, Any]:
         """Settings for reading features from another tool."""
@@ -511,7 +512,8 @@ class Plan:
     def split_job(self) -> Job:
         """The folds, which a plan already has: they are rewritten only if they change."""
         files = {"patients": self.patients_sheet, "own": self.files("split.file")}
-        return Job(self.split_settings(), files, settings_hash(self.fold_table.astype(str).to_dict("list")))
+        folds = {column: cells.astype(str).tolist() for column, cells in self.fold_table.items()}
+        return Job(self.split_settings(), files, settings_hash(folds))
 
     def split_settings(self) -> dict[str, Any]:
         """Settings of the folds."""
@@ -527,7 +529,7 @@ class Plan:
             "samples": _named(*(entry["samples"] for entry in tables)),
             "lists": self.subspace_files(),
         }
-        cohorts = settings_hash(self.patients["cohort"].to_dict())
+        cohorts = settings_hash(dict(zip(self.patients.index, self.patients["cohort"].tolist())))
         order = list(self.config["subspaces"])
         return self._job(settings, files, order=order, shipped=GENE_SETS, cohorts=cohorts)
 

@@ -32,6 +32,8 @@ def decisive(value: Any, content: Callable[[str | Path], str], own: Collection[s
     """Return plain values in one form: sorted keys, whole numbers as int (1.0 as 1), paths and names of the user's files by content."""
     if isinstance(value, str):
         return content(value) if value in own else value
+    if value is None or isinstance(value, int):  # asking for a mapping takes ten times as long
+        return value
     if isinstance(value, Path):
         return content(value)
     if isinstance(value, Mapping):

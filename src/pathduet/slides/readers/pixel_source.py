@@ -116,6 +116,8 @@ def positive(value: Any) -> float | None:
 
 def mirax_folder(path: Path) -> Path | None:
     """Return the folder of a MIRAX slide's files, beside the path or beside the target of a link; None if there is none."""
+    if path.suffix.lower() != ".mrxs":
+        return None
     names = [path, path.resolve()] if path.is_symlink() else [path]
     folders = [name.with_suffix("") for name in names if name.suffix.lower() == ".mrxs"]
     return next((folder for folder in folders if folder.is_dir()), None)
