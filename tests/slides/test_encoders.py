@@ -10,6 +10,7 @@ from pathduet.core.errors import PathDuetError
 from pathduet.slides.encoders import engines as encoder_engines
 from pathduet.slides.encoders import weights as encoder_weights
 from pathduet.slides.encoders.encoder import load_encoder
+from pathduet.slides.encoders.resnet50 import ResNet50
 from pathduet.slides.encoders.weights import EncoderUnavailable, find_weights
 from pathduet.slides.settings import EncoderSettings
 
@@ -39,6 +40,21 @@ def resnet_file(folder: Path, name: str = "mine.pth") -> Path:
     torch.manual_seed(3)
     torch.save(resnet50(weights=None).state_dict(), folder / name)
     return folder / name
+
+
+def test_resnet50_has_torchvisions_names_first_weights_and_output() -> None:
+    from torchvision.models import resnet50
+
+    torch.manual_seed(3)
+    theirs = resnet50(weights=None)
+    torch.manual_seed(3)
+    ours = ResNet50()
+    named = ours.state_dict()
+    assert list(named) == list(theirs.state_dict())
+    assert all(torch.equal(named[name], tensor) for name, tensor in theirs.state_dict().items())
+    batch = torch.rand(2, 3, 64, 64)
+    assert torch.equal(ours(batch), theirs(batch))  # of one batch, in training: the normalisations count too
+    assert torch.equal(ours.eval()(batch), theirs.eval()(batch))
 
 
 @pytest.mark.slow

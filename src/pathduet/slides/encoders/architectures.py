@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pathduet.slides.encoders.registry import EncoderEntry
+from pathduet.slides.encoders.resnet50 import ResNet50
 from pathduet.slides.encoders.weights import import_timm
 
 
@@ -38,9 +39,7 @@ def _vit(architecture: str, swiglu: bool = False, norm_eps: float | None = None,
 
 
 def _resnet50() -> nn.Module:
-    from torchvision.models import resnet50
-
-    network = resnet50(weights=None)
+    network = ResNet50()
     network.fc = nn.Identity()
     return network
 

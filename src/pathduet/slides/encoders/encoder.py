@@ -33,11 +33,12 @@ _RESNET50 = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "l
 def resnet50_trunk(stage: int) -> tuple[nn.Module, int]:
     """Return an untrained ResNet50 cut after `stage` (3 or 4) with global average pool, and its width."""
     from torch import nn
-    from torchvision.models import resnet50
+
+    from pathduet.slides.encoders.resnet50 import ResNet50
 
     if stage not in (3, 4):
         raise PathDuetError(f"encoder.stage: {stage} is not known; use 3 (1,024 numbers) or 4 (2,048)")
-    full = resnet50(weights=None)
+    full = ResNet50()
     parts = [getattr(full, name) for name in _RESNET50[: 4 + stage]]
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(1)), 512 * 2 ** (stage - 1) // 2
 
