@@ -28,6 +28,7 @@ from pathduet.workflow import demo
 from pathduet.workflow.earlier_results import refuse_unrecorded
 from pathduet.workflow.plan import REGRESSION_FILES, Plan
 from pathduet.workflow.preflight import check_inputs, site_warnings
+from snakemake import sourcecache
 from snakemake.exceptions import WorkflowError
 
 # The handlers that lock the results folder and end a run are not called for a module.
@@ -52,10 +53,6 @@ try:
         plan.follow_features()
 except PathDuetError as error:
     raise WorkflowError(str(error)) from None
-
-# Without what is there now, collecting garbage is cheap: Snakemake makes two classes for each look at a script.
-gc.freeze()
-gc.enable()
 
 # Scripts see the complete configuration.
 config.update(plan.config)
@@ -86,6 +83,11 @@ os.environ[VARIABLE] = str(os.getpid())
 os.environ.update(
     PATHDUET_WORKFLOW=str(workflow.basedir), PATHDUET_PACKAGE=str(PACKAGE)
 )
+
+
+# Snakemake looks at each job's script three times, and makes a class for each look.
+with contextlib.suppress(AttributeError):
+    sourcecache.parse_uri = cache(sourcecache.parse_uri)
 
 
 def signed(function):
@@ -236,6 +238,7 @@ def start():
     from pathduet.workflow.status import write_plan
 
     global watch
+    gc.enable()
     try:
         hold_run(RESULTS.root)
         write_plan(plan, RESULTS.root)

@@ -32,6 +32,11 @@ def _identifiers() -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
     return frozenset(symbols), by_id, by_other
 
 
+def forget_identifiers() -> None:
+    """Free the memory of the table of identifiers, 16 MiB; it is read again when it is needed."""
+    _identifiers.cache_clear()
+
+
 def known_identifiers(names: Iterable[str]) -> list[str]:
     """Return the names that are genes: current and former symbols, aliases, Ensembl ids; not bare numbers."""
     symbols, _, by_other = _identifiers()

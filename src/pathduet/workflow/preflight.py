@@ -96,6 +96,7 @@ def check_inputs(
 def _input_problems(
     plan: Plan, same_environment: bool = True, read_again: bool = True
 ) -> tuple[list[ExpressionTable], Problems]:
+    from pathduet.expression.identifiers import forget_identifiers
     from pathduet.expression.prepare import check_matrices, read_tables
 
     problems, tables = Problems(), []
@@ -111,6 +112,7 @@ def _input_problems(
         with problems.collected():
             tables = read_tables(plan.config["expression"])
             check_matrices(tables, plan.patients, plan.fold_table, plan.config)
+        forget_identifiers()
     problems.ask(_check_folds, plan, tables)
     problems.ask(_check_network_settings, plan)
     problems.ask(_check_further_files, plan)
