@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def check_slide(slide: SlideRow, default_mpp: float | None) -> StageStatus:
     return StageStatus(slide.slide_id, STAGE, "ok", message=message, mpp_source=size.source)
 
 
-def check_slides(slides: Sequence[SlideRow], settings: SlideSettings) -> Iterator[StageStatus]:
+def check_slides(slides: Sequence[SlideRow], settings: SlideSettings) -> Generator[StageStatus, None, None]:
     """Yield :func:`check_slide` of each slide, run in a worker process: a hang or crash costs only that slide.
 
     Raises

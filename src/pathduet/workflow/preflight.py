@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -307,13 +309,20 @@ def preflight(value: Mapping[str, Any], *, open_slides: bool = True) -> Prefligh
     report.sections["Labels (internal cohorts)"] = _label_lines(plan)
     if tables:
         report.sections["Expression"] = _expression_lines(plan, tables)
-    if plan.encoded_batches and not report.problems:
-        report.sections["Encoder"] = _encoder_lines(plan)
-    raw = [slide for slide in plan.slides if not slide.foreign]
+    raw = [slide for slide in plan.slides if not slide.foreign] if open_slides and not plan.drawn_from else []
     given = [slide for slide in plan.slides if slide.foreign]
-    if open_slides and raw and not plan.drawn_from:
-        found = check_slides(raw, SlideSettings.from_mapping(plan.config))
-        report.slides = list(track(found, len(raw), "opening slides", "slides"))
+    found = check_slides(raw, SlideSettings.from_mapping(plan.config))
+    # the encoder is loaded here, while another process opens slides
+    with ThreadPoolExecutor(1) as beside, closing(found):
+        encodes = plan.encoded_batches and not report.problems
+        encoder = beside.submit(_encoder_lines, plan) if encodes else None
+        for status in track(found, len(raw), "opening slides", "slides") if raw else ():
+            report.slides.append(status)
+            if encoder and encoder.done():
+                encoder.result()  # an encoder that cannot be loaded ends the check
+    if encoder:
+        report.sections["Encoder"] = encoder.result()
+    if raw:
         report.sections["Slides"] = _slide_lines(report.slides)
     if open_slides and given:
         checked, said = check_features(given, plan.foreign_settings()["layout"])
