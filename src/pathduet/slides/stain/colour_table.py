@@ -16,6 +16,7 @@ from pathduet.slides.stain.stain_matrix import Stains, white_table
 Normalizer = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 _EXACT = 32  # levels below go in steps of one: a step of two would be a large relative error
 _STEPS = _EXACT + (256 - _EXACT) // 2
+_AT_ONCE = 3 * 16_384  # bytes of pixels: their intermediate arrays stay in a processor's cache
 
 
 def normalizer(source: Stains, target: Stains, backend: str = "closed_form") -> Normalizer:
@@ -88,13 +89,20 @@ class ColourTable:
 
     def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Map (..., 3) uint8 colours to a new array of the same shape."""
-        # read four bytes at every third, mask the fourth: padding pixels to four bytes took longer than all the rest
-        padded = np.append(rgb.reshape(-1), np.uint8(0))
-        steps = np.minimum(padded, (padded >> 1) + np.uint8(_EXACT // 2))
-        colours = np.ndarray(rgb.size // 3, "<u4", steps, strides=(3,)) & np.uint32(0xFFFFFF)
-        # write back: each pixel's fourth byte is overwritten by the next pixel's first
-        np.ndarray(len(colours), "<u4", padded, strides=(3,))[:] = self._table.take(colours, mode="clip")
-        return padded[:-1].reshape(rgb.shape)
+        colours, mapped = rgb.reshape(-1), np.empty(rgb.size + 1, np.uint8)
+        padded = np.empty(_AT_ONCE + 1, np.uint8)
+        for start in range(0, colours.size, _AT_ONCE):
+            part = colours[start : start + _AT_ONCE]
+            steps = padded[: part.size]
+            np.right_shift(part, 1, out=steps)
+            steps += np.uint8(_EXACT // 2)
+            np.minimum(part, steps, out=steps)
+            # read four bytes at every third, mask the fourth: padding pixels to four bytes took longer than all the rest
+            places = np.ndarray(part.size // 3, "<u4", padded, strides=(3,)) & np.uint32(0xFFFFFF)
+            # write back: each pixel's fourth byte is overwritten by the next pixel's first
+            there = np.ndarray(len(places), "<u4", mapped, offset=start, strides=(3,))
+            there[:] = self._table.take(places, mode="clip")
+        return mapped[:-1].reshape(rgb.shape)
 
 
 def _mix(
@@ -106,12 +114,12 @@ def _mix(
 ) -> None:
     """Apply the constraint to two stains' concentrations and write their colours into `result`."""
     # the four active sets in one formula, as in vahadane.concentrations; in place, as memory is the bottleneck
-    amounts, other = [], np.empty_like(first)
+    amounts, other, none = [], np.empty_like(first), np.zeros_like(first)  # a scalar 0 takes four times as long
     for own, counter in ((first, second), (second, first)):
-        amount = np.minimum(counter, 0)
+        amount = np.minimum(counter, none)
         amount *= overlap
         amount += own
-        amounts.append(np.maximum(amount, 0, out=amount))
+        amounts.append(np.maximum(amount, none, out=amount))
     light = np.empty_like(first)
     for channel in range(3):
         np.multiply(amounts[0], -scaled[0, channel], out=light)
