@@ -215,6 +215,15 @@ def measure(
     return found
 
 
+def extra(name: str) -> dict[str, str]:
+    """Return the environment of PathDuet's slide workers, and its variant; empty for peers."""
+    if not name.startswith("pathduet"):
+        return {}
+    from pathduet.slides.isolation import KEPT_MEMORY
+
+    return KEPT_MEMORY | ({"PATHDUET_STAIN": "none"} if "," in name else {})
+
+
 def slides(real: Path, folder: Path, edge: int) -> dict[str, Path]:
     """Return the slides by description: synthetic ones with the texture of a real one, and the real one."""
     sys.path.insert(0, str(HERE))
@@ -317,7 +326,7 @@ def main() -> None:
                     name.split(",")[0],
                     python,
                     slide,
-                    {"PATHDUET_STAIN": "none"} if "," in name else {"PEER_CHECKOUT": checkouts.get(name, "")},
+                    extra(name) | {"PEER_CHECKOUT": checkouts.get(name, "")},
                     parts,
                 )
                 for name, python in pythons.items()
