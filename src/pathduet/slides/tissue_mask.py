@@ -19,7 +19,7 @@ MIN_COLOUR, MAX_COLOUR = 0.04, 0.09
 MIN_DENSITY = 0.03  # mean optical density relative to the glass
 MIN_SATURATION = 0.03  # (max - min) / 255: black dust has a large ratio of its channels but hardly any colour
 PIGMENT_DENSITY = 0.7  # mean optical density of carbon
-_STRIP_ROWS = 32  # their intermediate arrays stay in a processor's cache
+_STRIP_PIXELS = 65_536  # their intermediate arrays stay in a processor's cache
 MIN_AREA_UM2 = 6_000.0  # specks and holes below about half a 20x tile are noise
 # for ink by hue, red ink, black ink: a vessel full of blood or a patch of pigment is smaller than a stroke
 _SMALLEST_INK_UM2 = (0.25 * MIN_AREA_UM2, 50_000.0, 50_000.0)
@@ -157,10 +157,11 @@ def _without_small(mask: NDArray[np.bool_], min_pixels: float) -> NDArray[np.boo
 
     if not mask.any():
         return np.zeros_like(mask)
-    labels, _ = ndimage.label(mask)
+    labels = np.empty(mask.shape, np.intp)  # what bincount and take would convert them to
+    ndimage.label(mask, output=labels)
     keep = np.bincount(labels.ravel()) >= min_pixels
     keep[0] = False
-    return keep[labels]
+    return keep.take(labels, mode="clip")
 
 
 def _even(plane: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -215,11 +216,10 @@ def tissue_mask(
     colour = np.empty(image.shape[:2], np.float32)
     dense, dark = np.empty(image.shape[:2], bool), np.empty(image.shape[:2], bool)
     ink = np.empty((len(_SMALLEST_INK_UM2), 2, *image.shape[:2]), bool)
-    for top in range(
-        0, len(image), _STRIP_ROWS
-    ):  # in strips: the intermediate arrays of a large slide take gigabytes
-        above, below = max(top - 1, 0), min(top + _STRIP_ROWS + 1, len(image))
-        rows = slice(top, min(top + _STRIP_ROWS, len(image)))
+    high = max(1, _STRIP_PIXELS // image.shape[1])
+    for top in range(0, len(image), high):  # in strips: the intermediate arrays of a large slide take gigabytes
+        above, below = max(top - 1, 0), min(top + high + 1, len(image))
+        rows = slice(top, min(top + high, len(image)))
         inner = slice(top - above, top - above + rows.stop - top)
         # by channel: reducing over a last axis of three takes 25 times as long
         smooth = [_smoothed(image[above:below, :, c])[inner] for c in range(3)]
