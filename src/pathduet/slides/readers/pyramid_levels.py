@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 #: Edge of the patches that are compared, in pixels of a level.
 PATCH_PX = 64
 _STEPS = (0.7548776662466927, 0.5698402909980532)
+_MANY = 16  # patches along an edge: few of all places are the same if they start at whole patches
 _LEAST_CONTRAST = 6.0  # grey levels, of means of 4 x 4 pixels
 _LARGEST_RMS = 255 * 10 ** (-25 / 20)  # 25 dB
 _ALIKE = 0.7  # correlation
@@ -51,11 +52,15 @@ def reduction(size0: tuple[int, int], size: tuple[int, int], tile: tuple[int, in
 def places(size: tuple[int, int], count: int) -> Iterator[tuple[int, int]]:
     """Yield positions for patches all over a level, evenly spread for any number of them and always the same.
 
-    >>> next(places((1000, 500), 1))
-    (706, 248)
+    On a large level they start at whole patches, so that they lie in one tile of their level, and often of the finer one.
+
+    >>> next(places((1000, 500), 1)), next(places((4000, 2000), 1))
+    ((238, 30), (960, 128))
     """
+    whole = PATCH_PX if min(size) >= _MANY * PATCH_PX else 1
     for i in range(1, count + 1):  # the additive recurrence of the plastic number
-        yield tuple(int((0.5 + i * step) % 1 * max(0, edge - PATCH_PX)) for step, edge in zip(_STEPS, size))  # type: ignore[misc]
+        x, y = (int((0.5 + i * step) % 1 * max(0, edge - PATCH_PX)) for step, edge in zip(_STEPS, size))
+        yield x // whole * whole, y // whole * whole
 
 
 def tells(patch: NDArray[np.uint8], times: float = 1.0) -> bool:
