@@ -12,6 +12,7 @@ from pathduet.slides import previews, stages, tile_stage
 from pathduet.slides.encoders.encoder import load_encoder
 from pathduet.slides.encoders.engines import Encoder
 from pathduet.slides.features_stage import encode_slide
+from pathduet.slides.readers import reader
 from pathduet.slides.settings import EncoderSettings, SlideSettings, StainSettings, TileSettings
 from pathduet.slides.stages import run_stage
 from pathduet.slides.stain_stage import load_normalizer
@@ -56,6 +57,7 @@ class PathDuet:
 
     def tile(self, slide):
         shutil.rmtree("results", ignore_errors=True)
+        reader._judgements.cache_clear()  # a slide's levels are compared again, as in its first run
         self.stage("tile", slide)
         return self.row(slide), read_tiles(Path("results/slides/slide/tiles.h5"))
 

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pathduet.slides.previews import mask_preview
 from pathduet.slides.tile_grid import box_means, lattice
 
 MPP = st.floats(0.1, 0.6)
@@ -87,3 +88,14 @@ def test_box_means_equal_counting_on_a_fine_raster(seed: int) -> None:
 
 def test_the_part_of_a_box_outside_counts_as_nothing() -> None:
     assert box_means(np.ones((4, 4)), np.array([[2.0, 0.0, 6.0, 4.0]]))[0] == 0.5
+
+
+def test_the_preview_of_a_slide_longer_than_512_tiles_is_drawn() -> None:
+    tiles = lattice((224 * 700, 2_000), (0.5, 0.5), 0.5)
+    shape = 7, 512  # so a tile is narrower than a pixel
+    white, tissue = np.full((*shape, 3), 255, np.uint8), np.ones(shape, bool)
+    corners = tiles.origin0(tiles.all_tiles())
+    kept = {"20x": (corners, tiles.width0, tiles.height0)}
+    drawn = np.asarray(mask_preview(white, tissue, ~tissue, (224 * 700, 2_000), kept))
+    inside = drawn[1:-1, 1:-1]  # without the tissue's outline
+    assert (inside != 255).any(-1).all()
