@@ -9,7 +9,15 @@ from scipy import ndimage
 
 from pathduet.slides.tile_grid import lattice
 from pathduet.slides.tile_stage import keep_tiles
-from pathduet.slides.tissue_mask import _smoothed, dilated, eroded, glass_colour, otsu, tissue_mask
+from pathduet.slides.tissue_mask import (
+    _smoothed,
+    _without_small,
+    dilated,
+    eroded,
+    glass_colour,
+    otsu,
+    tissue_mask,
+)
 
 from .synthetic_slides import stained_image
 
@@ -25,6 +33,22 @@ def test_otsu_equals_trying_every_cut() -> None:
     cuts = np.linspace(values.min(), values.max(), 2000)[1:-1]
     best = min(within(c) for c in cuts)
     assert within(otsu(values)) == pytest.approx(best, rel=0.01)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.6, 0.9, 1.0])
+def test_components_are_those_of_scipy(share: float) -> None:
+    rng = np.random.default_rng(0)
+    for height, width, least in ((1, 1, 1), (1, 50, 2.5), (50, 1, 2), (37, 61, 4), (120, 90, 30)):
+        mask = rng.random((height, width)) < share
+        labels, _ = ndimage.label(mask)
+        expected = (np.bincount(labels.ravel()) >= least)[labels] & mask
+        assert np.array_equal(_without_small(mask, least), expected)
+
+
+def test_a_component_that_winds_through_the_picture_is_one() -> None:
+    winding = np.zeros((41, 30), bool)
+    winding[::2] = winding[1::4, -1] = winding[3::4, 0] = True
+    assert np.array_equal(_without_small(winding, winding.sum()), winding)
 
 
 def test_otsu_between_two_separate_classes_is_in_the_middle() -> None:

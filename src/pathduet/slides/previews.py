@@ -79,7 +79,8 @@ def mask_preview(
             np.array([*colour, a], np.uint8).view(np.uint32)[0] for a in (45, 150 if fill else 200)
         )
         first = corners * (scale_x, scale_y)
-        last = np.maximum(first + (tile_w * scale_x - 1, tile_h * scale_y - 1), first)
+        across = np.array([tile_w * scale_x - 1, tile_h * scale_y - 1])
+        last = np.maximum(first + across, first)
         # not Pillow's rectangles: they take several times as long, and refuse a tile narrower than a pixel
         for left, top, right, bottom in np.concatenate([first, last], axis=1).astype(int).tolist():
             box = pixels[top : bottom + 1, left : right + 1]

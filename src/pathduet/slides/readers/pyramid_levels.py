@@ -94,7 +94,12 @@ def _grey(image: NDArray[Any]) -> NDArray[np.float64]:
 def _coarse(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     rows, columns = (edge // 4 for edge in image.shape[:2])
     # whole rows first: means over two axes take six times as long
-    sums = image[: 4 * rows, : 4 * columns].reshape(rows, 4, -1).sum(1, dtype=np.uint16).reshape(rows, columns, 4, 3)
+    sums = (
+        image[: 4 * rows, : 4 * columns]
+        .reshape(rows, 4, -1)
+        .sum(1, dtype=np.uint16)
+        .reshape(rows, columns, 4, 3)
+    )
     return (sums[:, :, 0] + sums[:, :, 1] + sums[:, :, 2] + sums[:, :, 3]) / 16.0
 
 
