@@ -74,6 +74,8 @@ NOTES = (
     "Its tile stage also draws two pictures and takes a checksum of the slide; TRIDENT draws three pictures, CLAM one, the others none: a column",
     "leaves these out. TRIDENT finds tissue by its Otsu thresholds in one process; its default is a network, which costs far more and whose weights",
     "must be downloaded.",
+    "PathDuet runs in the environment of its slide workers. It compares the levels of a slide's pyramid each time it finds tissue, as in the first",
+    "run of a slide.",
 )
 
 
