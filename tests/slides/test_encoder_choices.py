@@ -53,6 +53,8 @@ def test_onnxruntime_gives_torchs_features_and_the_same_bytes_each_time(name: st
         for engine in ("onnxruntime", "torch")
     )
     assert (fast.engine, eager.engine) == ("onnxruntime", "torch") and fast.dim == eager.dim
+    odd = np.ascontiguousarray(tiles(2)[:, :77, :61])
+    assert cosine(fast(odd), eager(odd)).min() > 0.99999
     batch = tiles(11)
     found = fast(batch)
     assert cosine(found, eager(batch)).min() > 0.99999

@@ -189,6 +189,7 @@ class Encoder:
                 output_names=["features"],
                 dynamic_axes=free,
                 opset_version=17,
+                autograd_inlining=False,
                 dynamo=False,
             )
         options = onnxruntime.SessionOptions()
