@@ -75,7 +75,7 @@ def test_patients_count_once_however_many_slides() -> None:
         more, structures = score_slide(tiles(called, ["tumor", "tme"]), facts, SUBSPACES)
         rows += more
         parts += structures
-    table = agreement_table(pd.DataFrame(rows), pd.concat(parts), seed=0, resamples=0)
+    table = agreement_table(pd.DataFrame(rows), pd.DataFrame(parts), seed=0, resamples=0)
     recall = table[table["measure"] == "recall"].set_index("subspace")
     assert recall["value"].to_dict() == {"tumor": 0.5, "tme": 0.5} and recall["patients"].tolist() == [2, 2]
     assert set(table.loc[table["measure"] == "structure", "value"]) == {0.5}
@@ -201,7 +201,7 @@ def test_an_annotation_by_the_atlass_names_is_scored_with_the_shipped_mapping(
     named_tiles = annotate(grid, annotation, atlas_structures())
     assert dict(zip(named_tiles["structure"], named_tiles["subspace"], strict=True)) == ATLAS
     called = ["tumor"] * 3 + ["tme"] * 6 + ["tumor"]  # one tumor structure missed; ink counts nowhere
-    (tumor, tme), (structures,) = score_slide(
+    (tumor, tme), structures = score_slide(
         named_tiles.assign(prototype=called, magnification="10x"), {"model": "distilled"}, SUBSPACES
     )
     assert tumor["dice"] == pytest.approx(2 * 3 / (3 + 4)) and tumor["recall"] == pytest.approx(3 / 4)

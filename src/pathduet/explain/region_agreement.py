@@ -72,18 +72,20 @@ def slide_scores(tiles: pd.DataFrame, subspace: str) -> dict[str, float | int]:
     }
 
 
-def structure_scores(tiles: pd.DataFrame) -> pd.DataFrame:
+def structure_scores(tiles: pd.DataFrame) -> list[dict[str, Any]]:
     """Return, by structure, its tiles, their share in its own prototype, and that prototype's share of all tiles."""
-    import pandas as pd
-
-    counted = tiles[tiles["subspace"] != ""]
-    right = (counted["prototype"] == counted["subspace"]).astype(float)
-    groups = right.groupby([counted["subspace"], counted["structure"]], sort=True)
-    table = groups.agg(["size", "mean"]).reset_index()
-    table.columns = pd.Index(["subspace", "structure", "tiles", "accuracy"])
-    shares = counted["prototype"].value_counts(normalize=True)
-    chance = table["subspace"].map(shares).astype(float).fillna(0.0)
-    return table[["structure", "subspace", "tiles", "accuracy"]].assign(chance=chance)
+    subspace = tiles["subspace"].to_numpy()
+    counted = subspace != ""
+    prototype, structure = (tiles[name].to_numpy()[counted] for name in ("prototype", "structure"))
+    subspace = subspace[counted]
+    rows = []
+    for own, name in sorted(set(zip(subspace, structure))):
+        inside = (subspace == own) & (structure == name)
+        accuracy, chance = float((prototype[inside] == own).mean()), float((prototype == own).mean())
+        rows.append(
+            {"structure": name, "subspace": own, "tiles": int(inside.sum()), "accuracy": accuracy, "chance": chance}
+        )  # fmt: skip
+    return rows
 
 
 def patient_mean(
@@ -147,7 +149,7 @@ def agreement_table(
 
 def score_slide(
     tiles: pd.DataFrame, about: Mapping[str, Any], subspaces: Iterable[str]
-) -> tuple[list[dict[str, object]], list[pd.DataFrame]]:
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Return rows for :func:`agreement_table` of one annotated slide: (slides, structures).
 
     Parameters
@@ -158,13 +160,14 @@ def score_slide(
         model, part, fold, slide_id, patient_id.
     subspaces : iterable of str
     """
-    rows, parts = [], []
+    rows: list[dict[str, object]] = []
+    parts: list[dict[str, object]] = []
     for m, group in tiles.groupby("magnification", sort=True):
         if (group["subspace"] == "").all():
             continue
         named_by = {**about, "magnification": m}
         rows += [{**named_by, "subspace": name, **slide_scores(group, name)} for name in subspaces]
-        parts.append(structure_scores(group).assign(**named_by))
+        parts += [{**one, **named_by} for one in structure_scores(group)]
     return rows, parts
 
 
@@ -182,7 +185,7 @@ def explain_region_agreement(run: TaskRun) -> dict[str, Any]:
     models = [model for model in run.models if run.role(model) in WITH_PROTOTYPES]
     jobs = [(model, fold) for model in models for fold in run.folds]
     rows: list[dict[str, object]] = []
-    parts: list[pd.DataFrame] = []
+    parts: list[dict[str, object]] = []
     reasons: list[str] = []
     chosen = slides[slides["slide_id"].astype(str).isin(known)]
     for model, fold in track(jobs if known else [], len(jobs), f"regions {run.task.name}", "models"):
@@ -194,14 +197,16 @@ def explain_region_agreement(run: TaskRun) -> dict[str, Any]:
         for about in _seen_slides(run, chosen, model, fold):
             slide = about["slide_id"]
             try:
-                tiles = loaded_slide_maps(network, description, features[slide]).tiles
+                maps = loaded_slide_maps(network, description, features[slide], attention=False)
             except InputError as error:
                 raise_machine_fault(error, f"slide {slide}")
                 reasons += [f"{model}, fold {fold}: {problem}" for problem in error.problems]
                 continue
             structures = annotated.structures(slide, features[slide])
             assert structures is not None
-            more_rows, more_parts = score_slide(_with_structures(tiles, structures), about, run.subspaces)
+            more_rows, more_parts = score_slide(
+                _with_structures(maps.tiles, structures), about, run.subspaces
+            )
             if not more_rows:
                 annotated.problems.append(
                     f"slide {slide}: none of its tiles lies on a structure of a subspace"
@@ -213,9 +218,7 @@ def explain_region_agreement(run: TaskRun) -> dict[str, Any]:
     reasons += _not_annotated(annotated.template, len(known), len(slides))
     names = ["model", "part", "fold", "slide_id", "patient_id", "magnification", "subspace"]
     by_slide = pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*names, "tiles"])
-    by_structure = (
-        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*names, "structure"])
-    )
+    by_structure = pd.DataFrame(parts) if parts else pd.DataFrame(columns=[*names, "structure"])
     resampling = {"seed": run.settings["seed"], "resamples": run.settings["bootstrap"]}
     table = agreement_table(by_slide, by_structure, **resampling)
     for name, one in zip(TABLES["region_agreement"], (table, by_slide), strict=True):

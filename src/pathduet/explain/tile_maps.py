@@ -125,8 +125,10 @@ def loaded_slide_maps(
     features: Path,
     expression: Expression | None = None,
     device: str = "auto",
+    *,
+    attention: bool = True,
 ) -> SlideMaps:
-    """Return :func:`slide_maps` of a loaded network, for many slides of one model."""
+    """Return :func:`slide_maps` of a loaded network, for many slides of one model; a student's `attention` only if wanted."""
     import pandas as pd
     import torch
 
@@ -143,7 +145,7 @@ def loaded_slide_maps(
     grids, about = read_grids(Path(features))
     batch = _one_slide(Path(features), about["slide_id"], description, network, expression)
     tiles, points = [], []
-    for m, maps in token_maps(network, batch.to(chosen)).items():
+    for m, maps in token_maps(network, batch.to(chosen), attention).items():
         with open_features(Path(features)) as slide:
             rows = map_rows(slide, m, config.experts, config)
         tiles.append(tile_rows(m, grids[m], rows, maps, config.subspaces))

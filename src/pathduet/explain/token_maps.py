@@ -39,11 +39,11 @@ class TokenMaps:
 
 
 @torch.no_grad()
-def token_maps(network: Teacher | Student, batch: Batch) -> dict[str, TokenMaps]:
-    """Return the token maps of the only slide of `batch`, by magnification."""
+def token_maps(network: Teacher | Student, batch: Batch, attention: bool = True) -> dict[str, TokenMaps]:
+    """Return the token maps of the only slide of `batch`, by magnification; a student's `attention` only if wanted."""
     if isinstance(network, Teacher):
         return _teacher(network, batch)
-    return _student(network, batch)
+    return _student(network, batch, attention)
 
 
 def _teacher(network: Teacher, batch: Batch) -> dict[str, TokenMaps]:
@@ -62,7 +62,7 @@ def _teacher(network: Teacher, batch: Batch) -> dict[str, TokenMaps]:
     return maps
 
 
-def _student(network: Student, batch: Batch) -> dict[str, TokenMaps]:
+def _student(network: Student, batch: Batch, attention: bool) -> dict[str, TokenMaps]:
     output = network(*student_inputs(batch))
     maps = {}
     for m, aggregation in output.aggregation.items():
@@ -72,15 +72,19 @@ def _student(network: Student, batch: Batch) -> dict[str, TokenMaps]:
         weight = aggregation.weights[0].double().cpu().numpy()
         for members in (prototype == k for k in range(len(place))):
             weight[members] /= max(weight[members].sum(), np.finfo(np.float64).tiny)
-        tokens = network.patch_tokens(m)(batch.patches[m])
-        deformation = network.get_submodule(f"aggregation.{m}.deformation")
-        if isinstance(deformation, BiasedDeformableAttention):
-            deformed = deformation(tokens, tokens)
-        else:
-            deformed = deformation(tokens, tokens, need_attention=True)
-        sampling = _sampling(deformed.attention, deformed.offsets, tokens.shape[1])
-        maps[m] = TokenMaps(prototype, weight, {"patches": sampling})
+        samplings = {"patches": _patch_sampling(network, m, batch.patches[m])} if attention else {}
+        maps[m] = TokenMaps(prototype, weight, samplings)
     return maps
+
+
+def _patch_sampling(network: Student, magnification: str, patches: Tensor) -> Sampling:
+    tokens = network.patch_tokens(magnification)(patches)
+    deformation = network.get_submodule(f"aggregation.{magnification}.deformation")
+    if isinstance(deformation, BiasedDeformableAttention):
+        deformed = deformation(tokens, tokens)
+    else:
+        deformed = deformation(tokens, tokens, need_attention=True)
+    return _sampling(deformed.attention, deformed.offsets, tokens.shape[1])
 
 
 def _sampling(attention: Tensor, offsets: Tensor, tokens: int) -> Sampling:
