@@ -24,7 +24,7 @@ from pathduet.phantom.layout import MAP_MPP, lay_out, shares
 from pathduet.phantom.random_numbers import generator
 from pathduet.phantom.slide_file import write_svs
 from pathduet.phantom.stain import draw_stain, to_rgb
-from pathduet.phantom.textures import textures
+from pathduet.phantom.textures import Textures, take, textures
 from pathduet.phantom.tissue import render
 from pathduet.phantom.truth import write_region_map, write_slide_truth, write_truth
 
@@ -285,12 +285,14 @@ def _plan(cohort: pd.DataFrame, site: Site, design: Design, key: str) -> list[Sl
 def _rendered(plans: list[SlidePlan], out: Path, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (slide id, record) as slides are finished."""
     if workers == 1 or len(plans) == 1:
+        _reuse_memory()
         for plan in plans:
             yield plan.slide_id, render_slide(plan, out)
         return
     # Fresh processes: a fork of a process that holds torch or BLAS threads can hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    noise = {(plan.seed, plan.site.mpp): textures(plan.seed, plan.site.mpp) for plan in plans}
+    with ProcessPoolExecutor(workers, context, _start_worker, (noise,)) as pool:
         waiting = {pool.submit(render_slide, plan, out): plan.slide_id for plan in plans}
         try:
             for future in as_completed(waiting):
@@ -298,3 +300,17 @@ def _rendered(plans: list[SlidePlan], out: Path, workers: int) -> Iterator[tuple
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _start_worker(noise: dict[tuple[int, float], Textures]) -> None:
+    _reuse_memory()
+    take(noise)
+
+
+def _reuse_memory() -> None:
+    """Keep freed arrays for the next ones: glibc returns large ones to the system, which then clears every page again."""
+    import ctypes
+
+    if set_option := getattr(ctypes.CDLL(None), "mallopt", None):
+        set_option(-4, 0)  # M_MMAP_MAX
+        set_option(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

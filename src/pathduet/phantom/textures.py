@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -58,9 +57,23 @@ class Textures:
     sensor: Texture
 
 
-@lru_cache(maxsize=2)
+#: By seed and pixel size.
+_built: dict[tuple[int, float], Textures] = {}
+
+
 def textures(seed: int, mpp: float) -> Textures:
     """Return the textures of a cohort at `mpp` micrometres per pixel (built once per process)."""
+    if (seed, mpp) not in _built:
+        _built[seed, mpp] = _build(seed, mpp)
+    return _built[seed, mpp]
+
+
+def take(built: dict[tuple[int, float], Textures]) -> None:
+    """Keep textures that another process built."""
+    _built.update(built)
+
+
+def _build(seed: int, mpp: float) -> Textures:
     rng = generator(seed, "textures", f"{mpp:.4f}")
     # Different periods, in whole micrometres, so that their combination does not repeat visibly.
     fibres = [_fibre(440, mpp, np.pi * k / 4, rng) for k in range(4)]
