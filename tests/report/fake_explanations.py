@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from pathduet.catalogue import catalogue_of
 from pathduet.cohort.tasks import Task, tasks_of
 from pathduet.core.files import write_json, write_tsv
 from pathduet.explain.files import (
@@ -22,6 +23,7 @@ from pathduet.explain.files import (
     TABLES,
     explanations_of,
 )
+from pathduet.report.explanation_pages import draw_explanations
 
 
 def fake_explanations(
@@ -47,6 +49,7 @@ def fake_explanations(
             "left_out": {one: reason for one, reason in lacking.items() if reason},
         }  # fmt: skip
         write_json(folder / "summary.json", summary)
+        draw_explanations(folder, catalogue_of(config))
 
 
 def _tables(
@@ -121,4 +124,5 @@ def _tables(
         "embedding.tsv": points, "embedding_scores.tsv": scores, "gene_correlation.tsv": genes,
         "gene_correlation_summary.tsv": summary, "region_agreement.tsv": regions, "top_tiles.tsv": tiles, "gene_attention.tsv": attention,
         "gene_attention_sets.tsv": sets, "calibration.tsv": groups, "dynamic_auc.tsv": auc,
+        "risk_group_patients.tsv": pd.DataFrame(columns=["part", "model"]),
     }  # fmt: skip

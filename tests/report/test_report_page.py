@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 from fake_results import NETWORKS, evaluate
 
+from pathduet.catalogue import catalogue_of
 from pathduet.core.files import write_json, write_tsv
 from pathduet.report.blocks import Drawer, artifacts
 from pathduet.report.build import build_report
+from pathduet.report.explanation_pages import draw_explanations
 from pathduet.report.findings import Findings
 from pathduet.report.model_sections import _counts
 from pathduet.results import Results
@@ -406,6 +408,7 @@ def test_regions_that_nobody_asked_for_are_no_gap(copy: tuple[Path, dict[str, An
     folder, config = copy
     table = folder / "explanations" / "grading" / "region_agreement.tsv"
     table.write_text(table.read_text().splitlines()[0] + "\n")
+    draw_explanations(table.parent, catalogue_of(config))
     config = {**config, "tasks": only("grading", config)}
     for path, gaps in ((None, 0), ("regions/{slide_id}.png", 1)):
         explained = {**config["explanations"], "regions": {"annotations": path}}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pathduet.core.faults import raise_machine_fault
 from pathduet.core.files import write_text
-from pathduet.report.drawing import NothingToDraw, inline_svg, standalone_svg
+from pathduet.report.drawing import inline_svg, standalone_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -194,25 +194,21 @@ class Drawer:
         caption: str,
         source: str,
     ) -> Block:
-        """Return the figure ``make(**arguments)`` as a block; a figure that cannot be drawn becomes a gap.
-
-        Raises
-        ------
-        NothingToDraw
-            If the function raises it.
-        """
-        from markupsafe import Markup
-
+        """Return the figure ``make(**arguments)`` as a block; a figure that cannot be drawn becomes a gap."""
         try:
             svg = standalone_svg(make(**arguments), name)
-        except NothingToDraw:
-            raise
         # One broken file must not cost the reader the rest of the page.
         except Exception as error:
             raise_machine_fault(error, f"figure {name}")
             return gap(
                 f"Figure {name}.", f"It could not be drawn: {type(error).__name__}: {str(error)[:200]}"
             )
+        return self.show(name, svg, message=message, caption=caption, source=source)
+
+    def show(self, name: str, svg: str, *, message: str, caption: str, source: str) -> Block:
+        """Return a drawn figure as a block."""
+        from markupsafe import Markup
+
         write_text(self.folder / f"{name}.svg", svg)
         self.written.add(f"{name}.svg")
         # Safe as markup: matplotlib escapes all text that it draws.

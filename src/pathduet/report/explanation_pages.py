@@ -24,6 +24,8 @@ from pathduet.explain.words import subspace_word
 from pathduet.report.drawing import MUTED, NothingToDraw, new_figure, standalone_svg, style
 from pathduet.report.explanation_figures import FIGURES, About, read_table
 
+#: At the end of a figure that only shows the reasons why there is none.
+NOTHING_TO_DRAW = "<!-- nothing to draw -->\n"
 _DIGITS = 4
 #: How much lighter a subspace's colour is on a dark page.
 _LIGHTER = 0.35
@@ -33,6 +35,11 @@ def about_of(summary: Mapping[str, Any], catalogue: Mapping[str, Model]) -> Abou
     """Return the :class:`About` of a ``summary.json``'s figures."""
     task = Task.of(summary["task"]["name"], summary["task"])
     return About(task, tuple(summary["subspaces"]), catalogue)
+
+
+def figure_name(task: str, file: str) -> str:
+    """Return the name of a task's figure in the report."""
+    return f"{task}-{file.removesuffix('.svg').replace('_', '-')}"
 
 
 def draw_explanations(folder: Path, catalogue: Mapping[str, Model]) -> None:
@@ -46,11 +53,14 @@ def draw_explanations(folder: Path, catalogue: Mapping[str, Model]) -> None:
         for name in entry["files"]:
             if name in FIGURES:
                 make, tables = FIGURES[name]
+                title = figure_name(about.task.name, name)
                 try:
                     figure = make(*(read_table(folder / table) for table in tables), about)
+                    svg = standalone_svg(figure, title)
                 except NothingToDraw:
-                    figure = reason_figure(entry["reasons"] or [entry["message"]])
-                write_text(folder / name, standalone_svg(figure, f"{about.task.name}-{name}"))
+                    drawn = reason_figure(entry["reasons"] or [entry["message"]])
+                    svg = standalone_svg(drawn, title) + NOTHING_TO_DRAW
+                write_text(folder / name, svg)
             elif name == "gene_correlation.html":
                 table = read_table(folder / "gene_correlation.tsv")
                 write_text(folder / name, gene_page(table, about, entry))

@@ -9,12 +9,10 @@ import pandas as pd
 
 from pathduet.explain.files import EMBEDDING_MEASURES, REGION_MEASURES
 from pathduet.explain.words import listed, subspace_word
-from pathduet.report import explanation_figures
 from pathduet.report.blocks import Block, Drawer, Section, gap, heading, note, table
-from pathduet.report.drawing import NothingToDraw
-from pathduet.report.explanation_figures import About
-from pathduet.report.explanation_pages import about_of
-from pathduet.report.findings import Findings, read_json
+from pathduet.report.explanation_figures import FIGURES, About, read_table
+from pathduet.report.explanation_pages import NOTHING_TO_DRAW, about_of, figure_name
+from pathduet.report.findings import Findings, read_json, read_text
 
 #: A row of a table -> the content of a cell.
 Cell = Callable[[Mapping[Any, Any], About], Any]
@@ -103,7 +101,7 @@ class _Explanation:
 
     def blocks(self) -> list[Block]:
         """Return the explanation's blocks for the page."""
-        names = [n for n in self.entry["files"] if n in explanation_figures.FIGURES and n not in _ELSEWHERE]
+        names = [n for n in self.entry["files"] if n in FIGURES and n not in _ELSEWHERE]
         blocks = [self._figure(name) for name in names]
         if self.entry["name"] in _NUMBERS and (numbers := self._numbers(*_NUMBERS[self.entry["name"]])):
             blocks.append(numbers)
@@ -115,23 +113,20 @@ class _Explanation:
         return blocks
 
     def _figure(self, name: str) -> Block:
-        make, wanted = explanation_figures.FIGURES[name]
-        paths = [f"{self.folder}/{table}" for table in wanted]
-        tables = [self.found.read(path, explanation_figures.read_table) for path in paths]
-        if lost := [path for path, one in zip(paths, tables, strict=True) if one is None]:
-            return self.found.gap(f"{self.title}.", *lost)
+        svg = self.found.read(f"{self.folder}/{name}", read_text)
+        if svg is None:
+            return self.found.gap(f"{self.title}.", f"{self.folder}/{name}")
+        if svg.endswith(NOTHING_TO_DRAW):
+            return self._nothing()
         page = f"; interactive: {self.folder}/gene_correlation.html" if name == "gene_correlation.svg" else ""
         told = {"classes": "", "score_name": "", **self.entry}
         told["method"] = _METHODS.get(self.entry.get("method", ""), "")
-        try:
-            block = self.drawer.draw(
-                f"{self.task}-{name.removesuffix('.svg').replace('_', '-')}", lambda: make(*tables, self.about), {},
-                message=f"{self.title}. {self.message}" if self.message else "",
-                caption=_CAPTIONS[name].format(**told),
-                source=f"{paths[0]}{page}",
-            )  # fmt: skip
-        except NothingToDraw:
-            return self._nothing()
+        block = self.drawer.show(
+            figure_name(self.task, name), svg,
+            message=f"{self.title}. {self.message}" if self.message else "",
+            caption=_CAPTIONS[name].format(**told),
+            source=f"{self.folder}/{FIGURES[name][1][0]}{page}",
+        )  # fmt: skip
         self.message = ""  # shown once
         return block
 
@@ -147,7 +142,7 @@ class _Explanation:
     def _numbers(self, file: str, columns: Mapping[str, Cell]) -> Block | None:
         """Return the explanation's numbers as a collapsed table, if a figure alone does not show them."""
         path = f"{self.folder}/{file}"
-        rows = self.found.read(path, explanation_figures.read_table)
+        rows = self.found.read(path, read_table)
         if rows is None or rows.empty:
             return None
         if self.entry["name"] == "embedding":

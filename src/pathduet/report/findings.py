@@ -257,6 +257,11 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_text(path: Path) -> str:
+    """Return a text file's content."""
+    return path.read_text(encoding="utf-8")
+
+
 def _read_genes(path: Path) -> pd.DataFrame:
     import h5py
     from anndata.io import read_elem
