@@ -74,7 +74,7 @@ NOTES = (
     "Its tile stage also draws two pictures and takes a checksum of the slide; TRIDENT draws three pictures, CLAM one, the others none: a column",
     "leaves these out. TRIDENT finds tissue by its Otsu thresholds in one process; its default is a network, which costs far more and whose weights",
     "must be downloaded.",
-    "PathDuet runs in the environment of its slide workers. It compares the levels of a slide's pyramid each time it finds tissue, as in the first",
+    "PathDuet keeps freed memory, as its slide workers do. It compares the levels of a slide's pyramid each time it finds tissue, as in the first",
     "run of a slide.",
 )
 
@@ -217,15 +217,6 @@ def measure(
     return found
 
 
-def extra(name: str) -> dict[str, str]:
-    """Return the environment of PathDuet's slide workers, and its variant; empty for peers."""
-    if not name.startswith("pathduet"):
-        return {}
-    from pathduet.slides.isolation import KEPT_MEMORY
-
-    return KEPT_MEMORY | ({"PATHDUET_STAIN": "none"} if "," in name else {})
-
-
 def slides(real: Path, folder: Path, edge: int) -> dict[str, Path]:
     """Return the slides by description: synthetic ones with the texture of a real one, and the real one."""
     sys.path.insert(0, str(HERE))
@@ -328,7 +319,7 @@ def main() -> None:
                     name.split(",")[0],
                     python,
                     slide,
-                    extra(name) | {"PEER_CHECKOUT": checkouts.get(name, "")},
+                    {"PATHDUET_STAIN": "none"} if "," in name else {"PEER_CHECKOUT": checkouts.get(name, "")},
                     parts,
                 )
                 for name, python in pythons.items()

@@ -29,7 +29,7 @@ import numpy as np
 import tifffile
 
 from pathduet.cohort.sheets import SlideRow
-from pathduet.core.hardware import peak_memory_mib
+from pathduet.core.hardware import limit_threads, peak_memory_mib
 from pathduet.slides.encoders.encoder import load_encoder
 from pathduet.slides.features_stage import encode_tiles, encoded_rows
 from pathduet.slides.readers.openslide_source import OpenSlideSource
@@ -315,9 +315,7 @@ def main() -> None:
         lines.append(text)
         print(text, flush=True)
 
-    import torch
-
-    torch.set_num_threads(1)
+    limit_threads(1)  # and keep freed memory, as slide workers do
     names = (
         "openslide-python",
         "openslide-bin",

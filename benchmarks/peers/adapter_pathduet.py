@@ -8,6 +8,7 @@ import numpy as np
 from measure import ENCODED, beside, main
 
 from pathduet.cohort.sheets import SlideRow
+from pathduet.core.hardware import keep_freed_memory
 from pathduet.slides import previews, stages, tile_stage
 from pathduet.slides.encoders.encoder import load_encoder
 from pathduet.slides.encoders.engines import Encoder
@@ -23,6 +24,7 @@ SETTINGS = SlideSettings(
     tile=TileSettings(magnifications="20x"),
     stain=StainSettings(backend=os.environ.get("PATHDUET_STAIN", "closed_form")),
 )
+keep_freed_memory()  # as slide workers do
 # pictures and the slide's checksum, which most peers do without
 for module, name in (
     (tile_stage, "_preview"),

@@ -88,11 +88,11 @@ def limit_threads(threads: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, threads))
-    _keep_freed_memory()
+    keep_freed_memory()
 
 
-def _keep_freed_memory() -> None:
-    """Let glibc reuse up to 256 MiB that was freed: large tensors would be fresh pages, cleared by the kernel, in every step."""
+def keep_freed_memory() -> None:
+    """Let glibc reuse up to 256 MiB that was freed: large arrays would be fresh pages each time, cleared by the kernel."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # not glibc
             mallopt = ctypes.CDLL(None).mallopt

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathduet.core.errors import InputError, Problem
 from pathduet.core.files import write_json
+from pathduet.core.hardware import keep_freed_memory
 from pathduet.core.progress import track
 from pathduet.core.provenance import settings_hash
 from pathduet.core.source_code import code_version
@@ -285,7 +286,7 @@ def _plan(cohort: pd.DataFrame, site: Site, design: Design, key: str) -> list[Sl
 def _rendered(plans: list[SlidePlan], out: Path, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (slide id, record) as slides are finished."""
     if workers == 1 or len(plans) == 1:
-        _reuse_memory()
+        keep_freed_memory()
         for plan in plans:
             yield plan.slide_id, render_slide(plan, out)
         return
@@ -303,14 +304,5 @@ def _rendered(plans: list[SlidePlan], out: Path, workers: int) -> Iterator[tuple
 
 
 def _start_worker(noise: dict[tuple[int, float], Textures]) -> None:
-    _reuse_memory()
+    keep_freed_memory()
     take(noise)
-
-
-def _reuse_memory() -> None:
-    """Keep freed arrays for the next ones: glibc returns large ones to the system, which then clears every page again."""
-    import ctypes
-
-    if set_option := getattr(ctypes.CDLL(None), "mallopt", None):
-        set_option(-4, 0)  # M_MMAP_MAX
-        set_option(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

@@ -33,13 +33,6 @@ _LONGEST_LOOK_S = 1.0  # a longer interval means that this process was suspended
 
 #: Signals of a crashing decoder; any other comes from outside, such as the kernel's SIGKILL when memory is short.
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGTRAP}
-#: Environment in which glibc and torch keep freed memory and use large pages. By default an array of 128 KiB or more is fresh pages each
-#: time, which the kernel clears first: half of the time of mapping a tile's colours.
-KEPT_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
-    "THP_MEM_ALLOC_ENABLE": "1",
-}
 _TAIL_LINES = 12  # of a worker's standard error, shown when it cannot start
 
 
@@ -116,7 +109,7 @@ class Worker:
                 text=True,
                 encoding="utf-8",
                 errors="backslashreplace",
-                env={**KEPT_MEMORY, **os.environ, **blas},
+                env={**os.environ, **blas},
             )
         except OSError as error:
             raise MachineFault(f"no slide worker can be started: {error}; no slide is the cause") from error

@@ -24,6 +24,7 @@ from pathduet.cohort.sheets import SlideRow
 from pathduet.core import parent_process
 from pathduet.core.errors import SlideError
 from pathduet.core.faults import MachineFault
+from pathduet.core.hardware import keep_freed_memory
 from pathduet.slides.blur import flaw
 from pathduet.slides.isolation import CRASHES
 from pathduet.slides.readers.reader import SlideReader
@@ -212,9 +213,13 @@ def _processes(count: int) -> ProcessPoolExecutor:
         end_processes()
         # spawned, not forked: a fork of a process that uses a GPU cannot use it
         context = multiprocessing.get_context("spawn")
-        watch = parent_process.end_with, (os.getpid(),)
-        _pool = (count, ProcessPoolExecutor(count, context, *watch))
+        _pool = (count, ProcessPoolExecutor(count, context, _start_process, (os.getpid(),)))
     return _pool[1]
+
+
+def _start_process(parent: int) -> None:
+    parent_process.end_with(parent)
+    keep_freed_memory()
 
 
 def end_processes() -> set[int]:

@@ -18,6 +18,7 @@ from pathduet.cohort.sheets import SlideRow
 from pathduet.core import parent_process
 from pathduet.core.errors import PathDuetError
 from pathduet.core.faults import MachineFault
+from pathduet.core.hardware import keep_freed_memory, limit_threads
 from pathduet.slides import opening
 from pathduet.slides.settings import SlideSettings
 from pathduet.slides.stages import run_stage
@@ -62,9 +63,9 @@ def main() -> None:
     for name in _LIBRARIES[stage]:
         importlib.import_module(f"pathduet.slides.{name}")
     if stage == "features":
-        from pathduet.core.hardware import limit_threads
-
         limit_threads(threads)
+    else:
+        keep_freed_memory()
     print("ready", file=answers)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line), stage, results, settings, threads)), file=answers)
