@@ -36,7 +36,7 @@ def test_what_a_distilled_model_learns_from_exists_and_is_no_distilled_one() -> 
 
 
 def test_a_variation_that_changes_nothing_is_the_base_model() -> None:
-    rows = table_rows("hvg", resolved())
+    rows = table_rows("hvg", resolved(expression={"hvg_fraction": 0.3}))
     assert [row.name for row in rows if row.genes == "default"] == ["teacher"]
     assert [row.name for row in rows] == [
         "teacher-hvg10", "teacher", "teacher-random30", "teacher-hvg50", "teacher-hvg80",

@@ -47,7 +47,7 @@ def git_commit(folder: Path = PACKAGE) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of Python, the platform, PathDuet and the packages that affect its results."""
     names = (
-        "snakemake", "torch", "torchvision", "numpy", "scipy", "pandas", "anndata", "scikit-learn", "lifelines",
+        "snakemake", "torch", "onnxruntime", "numpy", "scipy", "pandas", "anndata", "scikit-learn", "lifelines",
         "h5py", "openslide-python", "openslide-bin", "pillow", "tifffile", "staintools", "spams-bin", "safetensors", "matplotlib",
     )  # fmt: skip
     found = {"python": platform.python_version(), "platform": platform.platform(), "pathduet": __version__}
