@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,6 +19,7 @@ import pytest
 
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import SlideError
+from pathduet.core.faults import MachineFault
 from pathduet.slides import tile_loader
 from pathduet.slides.features_stage import encode_slide
 from pathduet.slides.isolation import resident_bytes
@@ -74,6 +78,26 @@ def test_a_reader_process_that_dies_costs_its_slide_and_no_other(prepared: tuple
                     child.join()
     assert error.value.reason == "failed"
     assert len(tiles_of(ProcessTileLoader(slide, folder, 1), folder)) == sum(map(len, rows.values()))
+
+
+def dies_while_sending() -> None:
+    def half(pipe: Any, message: bytes) -> None:
+        os.write(pipe.fileno(), struct.pack("!i", len(message)) + bytes(message[:1]))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    multiprocessing.connection.Connection._send_bytes = half
+
+
+def test_a_reader_process_killed_while_it_sends_tiles_is_noticed(
+    prepared: tuple[SlideRow, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide, folder = prepared
+    rows = {name: np.arange(len(table.grid)) for name, table in read_tiles(folder / "tiles.h5").items()}
+    with ProcessTileLoader(slide, folder, 2) as loader, monkeypatch.context() as patch:
+        patch.setattr(loader, "_submit", lambda block: tile_loader._processes(2).submit(dies_while_sending))
+        with pytest.raises(MachineFault, match="killed"):
+            list(loader.tiles(rows, 1))
+    assert len(tiles_of(ProcessTileLoader(slide, folder, 2), folder)) == sum(map(len, rows.values()))
 
 
 class OnTheGpu:

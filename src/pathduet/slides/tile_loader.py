@@ -93,9 +93,12 @@ class Loader(ABC):
         for block in blocks:
             self._waiting.append(self._submit(block))
             if len(self._waiting) > most:
-                yield from self._waiting.popleft().result()
+                yield from self._loaded(self._waiting.popleft())
         while self._waiting:
-            yield from self._waiting.popleft().result()
+            yield from self._loaded(self._waiting.popleft())
+
+    def _loaded(self, block: Future[list[LoadedTile]]) -> list[LoadedTile]:
+        return block.result()
 
     def close(self) -> None:
         """Cancel pending reads."""
@@ -187,6 +190,15 @@ class ProcessTileLoader(Loader):
     def _submit(self, block: Block) -> Future[list[LoadedTile]]:
         return _processes(self._count).submit(_load_in_process, self._job, block)
 
+    def _loaded(self, block: Future[list[LoadedTile]]) -> list[LoadedTile]:
+        while True:
+            try:
+                return block.result(_LOOK_EVERY_S)
+            except TimeoutError:
+                if block.done():  # of the read itself
+                    raise
+                _end_if_one_died()
+
     def tiles(self, rows: Mapping[str, NDArray[np.int64]], ahead: int) -> Iterator[LoadedTile]:
         """Yield the tiles of `rows`, with about `ahead` of them waiting in memory."""
         try:
@@ -204,6 +216,7 @@ class ProcessTileLoader(Loader):
             ) from error
 
 
+_LOOK_EVERY_S = 1.0
 _pool: tuple[int, ProcessPoolExecutor] | None = None
 
 
@@ -220,6 +233,16 @@ def _processes(count: int) -> ProcessPoolExecutor:
 def _start_process(parent: int) -> None:
     parent_process.end_with(parent)
     keep_freed_memory()
+
+
+def _end_if_one_died() -> None:
+    """Break the pool if a process was killed while it sent tiles: Python's pool would wait for the rest of them for ever."""
+    assert _pool is not None
+    processes = list((_pool[1]._processes or {}).values())
+    if any(process.exitcode is not None for process in processes):
+        for process in processes:
+            process.kill()
+        _pool[1]._result_queue._writer.close()  # type: ignore[attr-defined]
 
 
 def end_processes() -> set[int]:
