@@ -93,8 +93,9 @@ REFERENCES = {"modality": "concat", "gene input": "snn-concat"}
 
 
 def workflow() -> dict[str, Any]:
-    """Return the demo's configuration, which names the tables' rows."""
-    return configuration.resolve({})
+    """Return the demo's configuration, which names the tables' rows, with the package's share of genes."""
+    share = configuration.defaults()["expression"]["hvg_fraction"]
+    return configuration.resolve({"expression": {"hvg_fraction": share}})
 
 
 def chosen_genes(phantom: Phantom, share: str, seed: int) -> Phantom:

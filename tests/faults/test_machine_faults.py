@@ -231,7 +231,7 @@ def test_a_worker_that_cannot_start_is_the_jobs_failure(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("library", ["h5py", "imagecodecs", "openslide", "scipy"])
+@pytest.mark.parametrize("library", ["h5py", "imagecodecs", "openslide"])
 def test_a_broken_library_costs_no_slide(
     library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
