@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from functools import cache, partial
-from inspect import signature
 from pathlib import Path
 
 from pathduet.core.config import is_demo, read_all
@@ -90,35 +89,29 @@ with contextlib.suppress(AttributeError):
     sourcecache.parse_uri = cache(sourcecache.parse_uri)
 
 
-def signed(function):
-    """The function with its signature, for which Snakemake asks up to ten times per job."""
-    function.__signature__ = signature(function)
-    return function
-
-
 def code(script):
     """Hash of the code that a script runs: an edit of the package reruns the rules that import it. Computed for planned jobs."""
     path = Path(workflow.basedir) / "workflow_scripts" / f"{script}.py"
-    return signed(lambda wildcards: code_version(path))
+    return lambda wildcards: code_version(path)
 
 
 def per_attempt(amount):
     """Memory in MiB, or minutes; a job that was killed and is retried requests more."""
-    return signed(lambda wildcards, attempt: amount * attempt)
+    return lambda wildcards, attempt: amount * attempt
 
 
 def asked(question, *names):
     """A function of the plan, called with a job's wildcards: `asked(plan.genes_of, "model", "fold")`."""
-    return signed(lambda wildcards: question(*(wildcards[name] for name in names)))
+    return lambda wildcards: question(*(wildcards[name] for name in names))
 
 
 def told(question, *names):
     """A job's data as parameters of its rule. Only `decided_by` can rerun it: Snakemake does not compare parameters that depend on threads."""
     answer = asked(cache(question), *names)
     return {
-        "settings": signed(lambda wildcards, threads: answer(wildcards).settings),
-        "files": signed(lambda wildcards, threads: dict(answer(wildcards).files)),
-        "decided_by": signed(lambda wildcards: answer(wildcards).decided_by),
+        "settings": lambda wildcards, threads: answer(wildcards).settings,
+        "files": lambda wildcards, threads: dict(answer(wildcards).files),
+        "decided_by": lambda wildcards: answer(wildcards).decided_by,
     }
 
 

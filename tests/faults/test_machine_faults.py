@@ -231,12 +231,14 @@ def test_a_worker_that_cannot_start_is_the_jobs_failure(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("library", ["h5py", "imagecodecs", "openslide"])
+@pytest.mark.parametrize("library", ["h5py", "imagecodecs", "openslide", "scipy"])
 def test_a_broken_library_costs_no_slide(
     library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker itself, with a library that cannot be loaded."""
-    rows = [slide_row(write_svs(tmp_path / f"{name}.svs", stained_image(384, 384, 1))) for name in "ab"]
+    image = stained_image(384, 384, 1)
+    image[:96] = 20, 150, 60  # ink, for which scipy is imported in the middle of a slide
+    rows = [slide_row(write_svs(tmp_path / f"{name}.svs", image)) for name in "ab"]
     (tmp_path / f"broken/{library}.py").parent.mkdir()
     (tmp_path / f"broken/{library}.py").write_text("raise ImportError('libbroken.so.1: wrong ELF class')")
     path = os.environ.get("PYTHONPATH", "")

@@ -107,24 +107,7 @@ def predict_part(
     batch_size: int = 8,
     where: str = "model",
 ) -> Predictions:
-    """Predict the slides of a part of the model's fold with a loaded network, on its device; see :func:`predict_model`.
-
-    Parameters
-    ----------
-    network : Module
-        In evaluation mode.
-    description : ModelDescription
-        Description of the network.
-    data, part, batch_size
-        As for :func:`predict_model`.
-    where : str
-        Name of the model in errors.
-
-    Raises
-    ------
-    InputError
-        If features or genes are not those the model was trained on.
-    """
+    """Predict the slides of a part of the fold as :func:`predict_model` does, with a network that :func:`predict_samples` could take."""
     parts = (part,) if isinstance(part, str) else part
     choice = description.choice
     expression = data.expression() if choice.needs_expression else None

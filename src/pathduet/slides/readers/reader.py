@@ -71,7 +71,6 @@ class SlideReader:
         self.level_downsamples = tuple(self._source.level_downsamples)
         self.notes = list(self._source.notes)
         stamp = self.path.stat()
-        self._best: dict[float, int] = {}
         self._agrees = _judgements(self.path, scene, stamp.st_size, stamp.st_mtime_ns)
 
     @property
@@ -102,15 +101,11 @@ class SlideReader:
 
         A level whose content differs from level 0 is not used, and is noted.
         """
-        if downsample not in self._best:
-            fine = (
-                i
-                for i, d in enumerate(self.level_downsamples)
-                if d <= max(1.0, downsample) * _LEVEL_TOLERANCE
-            )
-            ordered = sorted(fine, key=lambda i: -self.level_downsamples[i])
-            self._best[downsample] = next((level for level in ordered if self._usable(level)), 0)
-        return self._best[downsample]
+        fine = (
+            i for i, d in enumerate(self.level_downsamples) if d <= max(1.0, downsample) * _LEVEL_TOLERANCE
+        )
+        ordered = sorted(fine, key=lambda i: -self.level_downsamples[i])
+        return next((level for level in ordered if self._usable(level)), 0)
 
     def _usable(self, level: int) -> bool:
         """Return whether a level agrees with the next finer usable level; tested once, at a few places with tissue."""

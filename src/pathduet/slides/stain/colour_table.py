@@ -114,11 +114,8 @@ def _mix(
 ) -> None:
     """Apply the constraint to two stains' concentrations and write their colours into `result`."""
     # the four active sets in one formula, as in vahadane.concentrations; in place, as memory is the bottleneck
-    amounts, other, none = (
-        [],
-        np.empty_like(first),
-        np.zeros_like(first),
-    )  # a scalar 0 takes four times as long
+    amounts, other = [], np.empty_like(first)
+    none = np.zeros_like(first)  # a scalar 0 takes four times as long
     for own, counter in ((first, second), (second, first)):
         amount = np.minimum(counter, none)
         amount *= overlap
