@@ -1,44 +1,31 @@
 # Raw slides -> tiles -> stain matrix -> features, in batches. A batch's declared output is its manifest; the
 # engine keeps the slides' own artifacts slide by slide, so that a killed batch loses only the current slide.
+# Tiles and stain share a job and its processes. Features have their own, so that no GPU waits for the others.
 
 
-rule tile:
+rule tile_and_stain:
     input:
         drawn=plan.drawn_files(),
     output:
-        manifest=RESULTS.batch("tile", "{batch}"),
+        manifest=RESULTS.batch("stain", "{batch}"),
     log:
-        RESULTS.log("tile", "{batch}"),
+        RESULTS.log("tile_and_stain", "{batch}"),
     benchmark:
-        RESULTS.benchmark("tile", "{batch}")
+        RESULTS.benchmark("tile_and_stain", "{batch}")
     conda:
         "../envs/slides.yaml"
     threads: 1
     resources:
         mem_mb=per_attempt(8000),
-        runtime=per_attempt(120),
+        runtime=per_attempt(240),
     params:
-        **told(partial(plan.stage_job, "tile"), "batch"),
+        **told(partial(plan.stages_job, ("tile", "stain")), "batch"),
         code=code("slides"),
     script:
         "../workflow_scripts/slides.py"
 
 
-use rule tile as stain with:
-    input:
-        upstream=RESULTS.batch("tile", "{batch}"),
-    output:
-        manifest=RESULTS.batch("stain", "{batch}"),
-    log:
-        RESULTS.log("stain", "{batch}"),
-    benchmark:
-        RESULTS.benchmark("stain", "{batch}")
-    params:
-        **told(partial(plan.stage_job, "stain"), "batch"),
-        code=code("slides"),
-
-
-use rule tile as features with:
+use rule tile_and_stain as features with:
     input:
         upstream=RESULTS.batch("stain", "{batch}"),
     output:
@@ -51,11 +38,11 @@ use rule tile as features with:
         mem_mb=per_attempt(24000),
         runtime=per_attempt(240),
     params:
-        **told(partial(plan.stage_job, "features"), "batch"),
+        **told(partial(plan.stages_job, ("features",)), "batch"),
         code=code("slides"),
 
 
-# Replaces these three rules for slides with features from another tool.
+# Replaces these two rules for slides with features from another tool.
 rule foreign_features:
     output:
         manifest=RESULTS.batch("foreign_features", "{batch}"),

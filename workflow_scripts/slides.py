@@ -1,4 +1,4 @@
-"""One stage (tile, stain or features) of one batch of slides."""
+"""Stages (tile and stain, or features) of one batch of slides."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ with job(snakemake) as results:
     given = snakemake.params.settings
     run_batch(
         [SlideRow.from_plain(row) for row in given["slides"]],
-        given["stage"],
+        given["stages"],
         results.root,
         SlideSettings.from_mapping(given["sections"]),
         Path(snakemake.output.manifest),

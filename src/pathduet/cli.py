@@ -172,9 +172,10 @@ def run(
 def _run_stages(last: str, source: Path, results: Path, config: list[Path] | None, workers: int) -> None:
     from pathduet.cohort.ledger import build_ledger, lines
     from pathduet.results import Results
-    from pathduet.slides.batch import run_stages
+    from pathduet.slides.batch import run_batch
     from pathduet.slides.folder import find_slides
     from pathduet.slides.settings import SlideSettings
+    from pathduet.slides.status import stages_to
 
     settings = SlideSettings.from_mapping(_engine_configuration(config))
     if last == "features":
@@ -183,8 +184,9 @@ def _run_stages(last: str, source: Path, results: Path, config: list[Path] | Non
         find_weights(settings.encoder)  # fails before hours of tiling
     found = find_slides(source, results)
     found.write(Results(results).files)
-    run_stages(found.slides, last, results, settings, workers)
-    ledger = build_ledger(found.slides, [Results(results).batch(last, "all")])  # checks that counts add up
+    manifest = Results(results).batch(last, "all")
+    run_batch(found.slides, stages_to(last), results, settings, manifest, workers)
+    ledger = build_ledger(found.slides, [manifest])  # checks that counts add up
     typer.echo(shown("\n".join([*found.lines(), *lines(ledger)])))
     raise typer.Exit(3 if found.lost or (ledger["status"] == "failed").any() else 0)
 

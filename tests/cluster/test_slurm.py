@@ -145,7 +145,7 @@ def stopped_halfway(job: dict[str, str], folder: Path) -> dict[str, str] | None:
         return None
     for pid in processes_of("slides", folder):
         with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/fd/2").readlink() == folder / f"results/logs/tile/{batch[0]}.log":
+            if Path(f"/proc/{pid}/fd/2").readlink() == folder / f"results/logs/tile_and_stain/{batch[0]}.log":
                 os.kill(pid, signal.SIGSTOP)
     done = [slide for slide in mine if (folder / f"results/slides/{slide}/tile.status.json").exists()]
     assert len(done) < len(mine), "the batch was over before it could be stopped"
@@ -177,14 +177,14 @@ def test_jobs_survive_cancelling_a_time_limit_the_controller_and_a_killed_workfl
     run = Run(tmp_path, owners_profile(tmp_path), slurm)
     try:
         run.start()
-        cancelled = run.wait_for("tile", ("RUNNING",))
+        cancelled = run.wait_for("tile_and_stain", ("RUNNING",))
         # in the middle of its batch: some slides are done, others not
         finished = run.until(lambda: stopped_halfway(cancelled, tmp_path), 240)
         slurm.cancel(cancelled["id"])
         # its retry is another job, and asks for more memory
         again = run.until(
             lambda: next(
-                (j for j in run.look().values() if of(j, "tile") and int(j["id"]) > int(cancelled["id"])
+                (j for j in run.look().values() if of(j, "tile_and_stain") and int(j["id"]) > int(cancelled["id"])
                  and j["memory"] == "16000M"), None), 120,
         )  # fmt: skip
         assert again["limit"] == "4:00:00" and cancelled["limit"] == "2:00:00"
@@ -230,7 +230,7 @@ def test_jobs_survive_cancelling_a_time_limit_the_controller_and_a_killed_workfl
         assert ("gpu:1" in job["gres"]) == wants_gpu, job
     # what went wrong was told, with the place of the log
     output = run.output()
-    assert re.search(r"logs/slurm/\S+\.log", output) and "results/logs/tile/" in output
+    assert re.search(r"logs/slurm/\S+\.log", output) and "results/logs/tile_and_stain/" in output
     # what the cancelled batch had finished was not made again
     for slide, date in finished.items():
         assert str((tmp_path / f"results/slides/{slide}/tiles.h5").stat().st_mtime_ns) == date, slide

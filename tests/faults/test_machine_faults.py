@@ -195,7 +195,7 @@ sys.stdin.readline()
 {start}
 print("ready", flush=True)
 for line in sys.stdin:
-    slide = json.loads(line)["slide_id"]
+    slide = json.loads(line)["slide"]["slide_id"]
     {work}
     print(json.dumps({{"status": {{"slide_id": slide, "stage": "tile", "status": "ok"}}}}), flush=True)
 """
@@ -208,7 +208,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, start: str = "", work: str = "pass
 
 def run(tmp_path: Path, *names: str) -> list[str]:
     rows = [slide_row(tmp_path / f"{name}.svs") for name in names]
-    statuses = batch.run_batch(rows, "tile", tmp_path / "r", small_settings(), tmp_path / "m.tsv")
+    statuses = batch.run_batch(rows, ["tile"], tmp_path / "r", small_settings(), tmp_path / "m.tsv")
     return [status.reason for status in statuses]
 
 
@@ -244,7 +244,7 @@ def test_a_broken_library_costs_no_slide(
     path = os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'broken'}{os.pathsep}{path}")
     with pytest.raises(MachineFault, match=r"libbroken\.so\.1: wrong ELF class"):
-        batch.run_batch(rows, "tile", tmp_path / "r", small_settings(), tmp_path / "m.tsv")
+        batch.run_batch(rows, ["tile"], tmp_path / "r", small_settings(), tmp_path / "m.tsv")
     assert not (tmp_path / "m.tsv").exists() and not list(tmp_path.rglob("*.status.json"))
 
 
@@ -298,11 +298,11 @@ def test_a_slide_that_hangs_or_crashes_as_it_is_opened_costs_the_check_itself_on
 @pytest.mark.slow
 def test_a_suspended_worker_is_not_hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, work="time.sleep(0.8)")
-    worker = isolation.Worker("tile", tmp_path, SlideSettings(limits=LimitSettings(1.5, 0)), 1)
+    worker = isolation.Worker(["tile"], tmp_path, SlideSettings(limits=LimitSettings(1.5, 0)), 1)
     pid = worker._process.pid
     stop = f"kill -STOP {pid}; sleep 2; kill -CONT {pid}"
     with subprocess.Popen(["bash", "-c", f"sleep 0.4; {stop}"]):
-        assert worker.run(slide_row(tmp_path / "a.svs")).status == "ok"
+        assert worker.run(slide_row(tmp_path / "a.svs"), "tile").status == "ok"
     worker.end()
 
 
@@ -317,9 +317,9 @@ from pathduet.slides import isolation
 from pathduet.slides.settings import LimitSettings, SlideSettings
 from slides.synthetic_slides import slide_row
 isolation.worker_command = lambda: [sys.executable, "-S", "-c", WORKER.format(start="", work="time.sleep(1.5)")]
-worker = isolation.Worker("tile", Path({str(tmp_path)!r}), SlideSettings(limits=LimitSettings(2.5, 0)), 1)
+worker = isolation.Worker(["tile"], Path({str(tmp_path)!r}), SlideSettings(limits=LimitSettings(2.5, 0)), 1)
 print("at work", flush=True)
-print(worker.run(slide_row(Path("a.svs"))).status, flush=True)
+print(worker.run(slide_row(Path("a.svs")), "tile").status, flush=True)
 """
     job = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -76,7 +76,7 @@ def test_what_an_earlier_stage_wrote_is_named_with_the_command_that_makes_it_aga
     with pytest.raises(checksums.CorruptArtifact, match=f"slide S1: {artifact} is .*{re.escape(command)}"):
         run(slide, results, ("stain",))
     with pytest.raises(PathDuetError, match=re.escape(command)):
-        run_batch([slide_row(slide)], "stain", results, small_settings(), tmp_path / "m.tsv")
+        run_batch([slide_row(slide)], ["stain"], results, small_settings(), tmp_path / "m.tsv")
     assert not (tmp_path / "m.tsv").exists()
     # no slide is marked as lost, and all the stages in turn mend it
     assert contents(results)["slides/S1/stain.status.json"] == whole["slides/S1/stain.status.json"]
@@ -114,7 +114,7 @@ def test_a_slide_deleted_between_stages_is_lost_with_a_reason(slide: Path, tmp_p
     results = tmp_path / "r"
     run(slide, results, ("tile",))
     slide.unlink()
-    statuses = run_batch([slide_row(slide)], "stain", results, small_settings(), tmp_path / "m.tsv")
+    statuses = run_batch([slide_row(slide)], ["stain"], results, small_settings(), tmp_path / "m.tsv")
     assert [(s.slide_id, s.status, s.reason) for s in statuses] == [("S1", "failed", "unreadable")]
     assert "S1" in (tmp_path / "m.tsv").read_text()
 
@@ -128,12 +128,12 @@ def test_a_full_disk_marks_no_slide_and_half_writes_none(
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 60 * 1024)
     with pytest.raises(PathDuetError, match="No space left on device"):
-        run_batch(rows, "tile", results, small_settings(), small_disk / "m.tsv")
+        run_batch(rows, ["tile"], results, small_settings(), small_disk / "m.tsv")
     assert not (small_disk / "m.tsv").exists() and read_status(results, "S1", "tile") is None
     assert not list(results.rglob(".*.tmp*"))
     filler.unlink()
     subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
-    assert [s.status for s in run_batch(rows, "tile", results, small_settings(), small_disk / "m.tsv")] == [
+    assert [s.status for s in run_batch(rows, ["tile"], results, small_settings(), small_disk / "m.tsv")] == [
         "ok"
     ]
     run(slide, tmp_path / "fresh", ("tile",))

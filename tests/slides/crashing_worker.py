@@ -12,9 +12,9 @@ from pathduet.slides import worker
 really_run = worker.run_stage
 
 
-def run_stage(slide: Any, *args: Any) -> Any:
-    """Crash like a native library on ``killer*``, once on ``flaky*``; wait on ``slow*``."""
-    if slide.slide_id.startswith("killer"):
+def run_stage(slide: Any, stage: str, *args: Any) -> Any:
+    """Crash like a native library on ``killer*``, on ``faint-killer`` only at its stain, once on ``flaky*``; wait on ``slow*``."""
+    if slide.slide_id.startswith("killer") or (slide.slide_id, stage) == ("faint-killer", "stain"):
         os.kill(os.getpid(), signal.SIGSEGV)
     if slide.slide_id.startswith("flaky"):
         mark = slide.path.with_suffix(".crashed")
@@ -29,7 +29,7 @@ def run_stage(slide: Any, *args: Any) -> Any:
         time.sleep(600)
     if slide.slide_id.startswith("slow"):
         time.sleep(3)
-    return really_run(slide, *args)
+    return really_run(slide, stage, *args)
 
 
 if __name__ == "__main__":

@@ -260,7 +260,7 @@ def fuzz(
     results = folder / "results"
     for stage in STAGES:
         started = time.monotonic()
-        statuses = run_batch(rows, stage, results, settings, folder / f"{stage}.tsv", workers=workers)
+        statuses = run_batch(rows, [stage], results, settings, folder / f"{stage}.tsv", workers=workers)
         outcome.slowest_s = max(outcome.slowest_s, (time.monotonic() - started) / max(1, len(rows)))
     for status in statuses:
         outcome.reasons[status.reason or "ok"] += 1

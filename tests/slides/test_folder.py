@@ -232,7 +232,7 @@ def test_names_that_are_not_utf_8_end_neither_a_batch_nor_a_table(tmp_path: Path
     (folder / os.fsdecode(b"notes\xff\n.txt")).touch()
     found = find_slides(folder)
     found.write(tmp_path / "files.tsv")
-    statuses = run_batch(found.slides, "tile", tmp_path / "r", small_settings(), tmp_path / "m.tsv", 1)
+    statuses = run_batch(found.slides, ["tile"], tmp_path / "r", small_settings(), tmp_path / "m.tsv", 1)
     assert {s.slide_id.partition("-")[0]: s.reason for s in statuses} == {
         "good": "", "Pr_parat": "", "kaputt": "unreadable",
     }  # fmt: skip

@@ -33,7 +33,7 @@ def test_a_slide_that_hangs_or_takes_too_much_memory_is_stopped_and_named(
         slide_row(write_svs(tmp_path / f"{n}.svs", stained_image(640, 640, i))) for i, n in enumerate(names)
     ]
     settings = SlideSettings(small_settings().tile, limits=LimitSettings(20.0, 1500))
-    statuses = run_batch(rows, "tile", tmp_path / "r", settings, tmp_path / "m.tsv", workers=2)
+    statuses = run_batch(rows, ["tile"], tmp_path / "r", settings, tmp_path / "m.tsv", workers=2)
     assert [s.reason for s in statuses] == ["", "time_limit", "", "memory_limit", ""]
     assert "slides.time_limit_s" in statuses[1].message and "slides.memory_limit_mib" in statuses[3].message
 

@@ -330,7 +330,7 @@ def test_missing_encoder_weights_end_the_run_and_not_a_slide(
         run_stage(slide_row(path), "features", results, settings)
     assert read_status(results, "good", "features") == before
     with pytest.raises(PathDuetError, match=r"gone\.pth"):
-        run_batch([slide_row(path)], "features", results, settings, tmp_path / "m.tsv")
+        run_batch([slide_row(path)], ["features"], results, settings, tmp_path / "m.tsv")
     assert not (tmp_path / "m.tsv").exists()
 
 
@@ -411,14 +411,14 @@ def test_a_batch_ends_with_one_row_a_slide_in_order(tmp_path: Path) -> None:
         replace(slide_row(good[1], exclude="marker"), slide_id="left-out"),
     ]
     manifest = tmp_path / "r/batches/tile/000.tsv"
-    statuses = run_batch(rows, "tile", tmp_path / "r", small_settings(), manifest, workers=2)
+    statuses = run_batch(rows, ["tile"], tmp_path / "r", small_settings(), manifest, workers=2)
     table = pd.read_csv(manifest, sep="\t", dtype=str, keep_default_na=False)
     assert table["slide_id"].tolist() == [r.slide_id for r in rows] == [s.slide_id for s in statuses]
     assert table["status"].tolist() == ["ok", "failed", "failed", "ok", "excluded"]
     assert table["reason"].tolist() == ["", "unreadable", "unreadable", "", "excluded"]
     assert int(table["n_20x"][0]) == statuses[0].counts["n_20x"] > 0
     first = manifest.read_bytes()
-    run_batch(rows, "tile", tmp_path / "r", small_settings(), manifest)
+    run_batch(rows, ["tile"], tmp_path / "r", small_settings(), manifest)
     assert manifest.read_bytes() == first
 
 
@@ -429,10 +429,38 @@ def test_a_crash_costs_one_slide_and_a_passing_one_none(
     use_crashing_worker(monkeypatch)
     names = ["a", "killer", "b", "flaky", "c"]
     rows = [slide_row(make_slide(tmp_path, name, i)) for i, name in enumerate(names)]
-    statuses = run_batch(rows, "tile", tmp_path / "r", small_settings(), tmp_path / "m.tsv", workers=2)
+    statuses = run_batch(rows, ["tile"], tmp_path / "r", small_settings(), tmp_path / "m.tsv", workers=2)
     assert [s.status for s in statuses] == ["ok", "failed", "ok", "ok", "ok"]
     assert statuses[1].reason == "failed" and "SIGSEGV" in statuses[1].message
     assert read_status(tmp_path / "r", "killer", "tile") == statuses[1]
+
+
+@pytest.mark.slow
+def test_tiles_and_stain_share_a_process_and_a_crash_is_its_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def command() -> list[str]:
+        commands.append([sys.executable, str(HERE / "crashing_worker.py")])
+        return commands[-1]
+
+    monkeypatch.setattr(isolation, "worker_command", command)
+    rows = [slide_row(make_slide(tmp_path, name, i)) for i, name in enumerate(["a", "b", "c"])]
+    apart, together = tmp_path / "apart", tmp_path / "together"
+    for stage in ("tile", "stain"):
+        run_batch(rows, [stage], apart, small_settings(), tmp_path / "apart.tsv")
+    assert len(commands) == 2
+    run_batch(rows, ["tile", "stain"], together, small_settings(), tmp_path / "together.tsv")
+    assert len(commands) == 3
+    for file in ("slides/a/tiles.h5", "slides/b/stain.json", "slides/c/mask.png"):
+        assert (together / file).read_bytes() == (apart / file).read_bytes()
+    assert (tmp_path / "together.tsv").read_bytes() == (tmp_path / "apart.tsv").read_bytes()
+
+    rows = [slide_row(make_slide(tmp_path, name, 3)) for name in ("faint-killer", "d")]
+    statuses = run_batch(rows, ["tile", "stain"], together, small_settings(), tmp_path / "m.tsv")
+    assert [(s.stage, s.status) for s in statuses] == [("stain", "failed"), ("stain", "ok")]
+    assert (together / "slides/faint-killer/tiles.h5").is_file()
 
 
 @pytest.mark.slow
@@ -447,7 +475,7 @@ from pathduet.slides import batch, isolation
 from slides.synthetic_slides import slide_row, small_settings
 isolation.worker_command = lambda: [sys.executable, {str(HERE / "crashing_worker.py")!r}]
 rows = [slide_row(Path(p)) for p in {[str(r.path) for r in rows]!r}]
-batch.run_batch(rows, "tile", Path({str(results)!r}), small_settings(), Path({str(tmp_path / "m.tsv")!r}))
+batch.run_batch(rows, ["tile"], Path({str(results)!r}), small_settings(), Path({str(tmp_path / "m.tsv")!r}))
 """
     batch = subprocess.Popen([sys.executable, "-c", script])
     finished = results / "slides/a/tile.status.json"
@@ -458,7 +486,7 @@ batch.run_batch(rows, "tile", Path({str(results)!r}), small_settings(), Path({st
     batch.wait()
     assert finished.exists() and not (tmp_path / "m.tsv").exists()
     before = stamps(results, "a")
-    statuses = run_batch(rows, "tile", results, small_settings(), tmp_path / "m.tsv")
+    statuses = run_batch(rows, ["tile"], results, small_settings(), tmp_path / "m.tsv")
     assert [s.status for s in statuses] == ["ok"] * 3 and stamps(results, "a") == before
 
 
@@ -469,7 +497,7 @@ def test_features_of_a_batch_equal_those_of_its_slides_alone(
     path, results = finished
     shutil.copytree(results, tmp_path / "r")
     (tmp_path / "r/slides/good/features.h5").unlink()
-    run_batch([slide_row(path)], "features", tmp_path / "r", small_settings(), tmp_path / "m.tsv", 2)
+    run_batch([slide_row(path)], ["features"], tmp_path / "r", small_settings(), tmp_path / "m.tsv", 2)
     with (
         h5py.File(tmp_path / "r/slides/good/features.h5") as ours,
         h5py.File(results / "slides/good/features.h5") as alone,
@@ -486,7 +514,7 @@ def test_every_awkward_file_ends_in_the_ledger_with_a_reason_or_in_use(
     files = sorted((test_data / "slides_awkward").iterdir()) + sorted((test_data / "slides").iterdir())
     rows = [slide_row(path) for path in files]
     settings = SlideSettings()
-    statuses = run_batch(rows, "tile", tmp_path / "r", settings, tmp_path / "m.tsv")
+    statuses = run_batch(rows, ["tile"], tmp_path / "r", settings, tmp_path / "m.tsv")
     found = {s.slide_id: s.reason for s in statuses}
     assert found["demo_nompp"] == found["osp_boxes"] == found["gray_tiled"] == "no_mpp"
     assert found["demo_truncated"] == found["CMU_truncated_1MB"] == "unreadable"

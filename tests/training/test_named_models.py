@@ -220,8 +220,8 @@ def test_settings_of_the_comparison_touch_only_the_models_they_are_about(tmp_pat
     )
     for model in ("teacher", "student", "distilled", "teacher-cgc-igc"):
         assert before.training_settings("survival", model) == after.training_settings("survival", model)
-    for stage in ("tile", "stain", "features"):
-        assert before.stage_job(stage, "0000") == after.stage_job(stage, "0000")
+    for stages in (("tile", "stain"), ("features",)):
+        assert before.stages_job(stages, "0000") == after.stages_job(stages, "0000")
     assert before.gene_settings() == after.gene_settings()
     assert after.training_settings("survival", "abmil")["network"] == {"width": 64}
     assert after.training_settings("survival", "snn")["training"]["epochs"] == 3

@@ -100,7 +100,7 @@ def cohort(tmp_path: Path) -> Path:
     for slide in plan.slides:
         read_content(slide_files(slide.path), plan.results.slide(slide.slide_id) / SOURCE)
     for batch in plan.batches:
-        manifest = plan.results.batch("tile", batch)
+        manifest = plan.results.batch("stain", batch)
         manifest.parent.mkdir(parents=True, exist_ok=True)
         manifest.touch()
     write_plan(plan, plan.results.root)
@@ -118,9 +118,9 @@ def plan_of(folder: Path, config: dict[str, Any] | None = None) -> Plan:
 def decided(plan: Plan) -> dict[str, Any]:
     """Return what decides each job, by rule and wildcards."""
     jobs = {
-        f"{stage} {b}": plan.stage_job(stage, b)
+        f"{'_and_'.join(stages)} {b}": plan.stages_job(stages, b)
         for b in plan.batches
-        for stage in ("tile", "stain", "features")
+        for stages in (("tile", "stain"), ("features",))
     }
     jobs |= {f"train {task} {m}": plan.train_job(task, m) for task in plan.tasks for m in plan.networks}
     jobs |= {f"table {table}": plan.evaluation_job(table) for table in plan.tables}
@@ -171,9 +171,9 @@ def reordered(value: Any) -> Any:
         ({"explanations": {"heatmaps": {"models": ["student"]}}}, SHOWN),
         ({"labels": {"survival_bins": 3}}, SHOWN | {"train survival", "table survival", "table external_survival",
                                                      "explain survival", "regressions", "participation"}),
-        ({"slides": {"min_tissue": 0.4}}, SHOWN | {"tile"}),
+        ({"slides": {"min_tissue": 0.4}}, SHOWN | {"tile_and_stain"}),
         ({"slides": {"min_sharpness": 0.2}}, SHOWN | {"features"}),
-        ({"stain": {"percentile": 98}}, SHOWN | {"stain"}),
+        ({"stain": {"percentile": 98}}, SHOWN | {"tile_and_stain"}),
         ({"training": {"learning_rate": 0.01}}, SHOWN | TRAINED),
         ({"expression": {"hvg_fraction": 0.5}}, SHOWN | {"genes"}),
     ],
@@ -274,7 +274,7 @@ EXTERNAL_TABLES = {"table external_grading", "table external_survival"}
         (edit("slides.tsv", lambda t: t.assign(scanner="B")), SHOWN),
         (write("P03-1.geojson", b"{ }"), {"explain grading", "explain survival"}),
         (swap("P03-1.geojson", "P04-1.geojson"), {"explain grading", "explain survival"}),
-        (edit("slides.tsv", lambda t: t.assign(mask_frame="qupath")), SHOWN | {"tile"}),
+        (edit("slides.tsv", lambda t: t.assign(mask_frame="qupath")), SHOWN | {"tile_and_stain"}),
         (edit("slides.tsv", lambda t: t.iloc[::-1]), SHOWN | {"heatmap"}),
         (edit("patients.tsv", lambda t: t.iloc[::-1]), SHOWN),
         (move_slides, SHOWN),
@@ -285,12 +285,12 @@ EXTERNAL_TABLES = {"table external_grading", "table external_survival"}
         (edit("patients.tsv", cell("P04", "time", "999")), SHOWN | {"train survival", "regressions", "explain survival",
                                                                      "participation"}),
         (write("weights.pt", b"weighty"), SHOWN | {"features"}),
-        (write("target.png", b"a pictura"), SHOWN | {"stain"}),
+        (write("target.png", b"a pictura"), SHOWN | {"tile_and_stain"}),
         (write("tumor.txt", b"EGFR\nTP53\n"), SHOWN | {"genes"}),
         (write("network.py", b"class N: pass"), SHOWN | TRAINED),
         (edit("int.tsv", lambda t: t.rename(columns={"P01": "P02", "P02": "P01"})), SHOWN | {"genes"}),
         (edit("ext.tsv", lambda t: t.rename(columns={"X1": "X2", "X2": "X1"})), SHOWN | {"genes"}),
-        (write("slides/P05-1.svs", b"pixels of P05-7"), {"tile"}),
+        (write("slides/P05-1.svs", b"pixels of P05-7"), {"tile_and_stain"}),
     ],
 )  # fmt: skip
 def test_content_decides_whatever_the_date(
@@ -323,10 +323,10 @@ def test_a_changed_limit_tries_lost_slides_again(cohort: Path, reason: str) -> N
     lose(first, "0001", reason)
     before, raised = decided(first), plan_of(cohort, config)
     found = rerun(before, decided(raised)) - SHOWN
-    assert found == (set() if reason == "unreadable" else {"tile"})
-    assert [b for b in raised.batches if decided(raised)[f"tile {b}"] != before[f"tile {b}"]] == [
-        "0001"
-    ] * len(found)
+    assert found == (set() if reason == "unreadable" else {"tile_and_stain"})
+    assert [
+        b for b in raised.batches if decided(raised)[f"tile_and_stain {b}"] != before[f"tile_and_stain {b}"]
+    ] == ["0001"] * len(found)
     # tried once: with that limit there is nothing more to do, whether the slide was lost again or not
     write_plan(raised, raised.results.root)
     assert rerun(decided(raised), decided(plan_of(cohort, config))) == set()

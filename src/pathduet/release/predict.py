@@ -29,10 +29,10 @@ from pathduet.release.heatmaps import FOLDER, fold_maps, write_heatmaps
 from pathduet.release.load import Release, check_encoder
 from pathduet.release.new_expression import NewExpression, named_by_samples, scale_expression
 from pathduet.results import Results
-from pathduet.slides.batch import run_stages, write_manifest
+from pathduet.slides.batch import run_batch, write_manifest
 from pathduet.slides.foreign_features import ForeignSettings, take_batch
 from pathduet.slides.readers.frame import FrameName
-from pathduet.slides.status import StageStatus
+from pathduet.slides.status import STAGES, StageStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ def _features(slides: Sequence[SlideRow], release: Release, out: Path, workers: 
     """Encode slides; check the features that another tool computed."""
     tile = release.settings.tile
     raw, given = [s for s in slides if not s.foreign], [s for s in slides if s.foreign]
-    found = run_stages(raw, "features", out, release.settings, workers) if raw else []
+    found = run_batch(raw, STAGES, out, release.settings, workers=workers) if raw else []
     if given:
         foreign = ForeignSettings(None, tile.min_tiles, tile.default_mpp)
         found += take_batch(given, out, foreign, Results(out).batch("foreign_features", "all"))

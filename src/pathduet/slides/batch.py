@@ -1,4 +1,4 @@
-"""A batch of slides through one stage, or a folder of slides through all of them.
+"""A batch of slides through one or more stages.
 
 A slide that ends its worker process, or hits a machine fault, is retried once, alone, after the others are done.
 If it crashes its worker again, it is marked ``failed``; if the fault persists, the batch ends and no slide is marked.
@@ -17,10 +17,10 @@ from pathduet.core.errors import SlideError
 from pathduet.core.faults import MachineFault
 from pathduet.core.files import write_tsv
 from pathduet.core.progress import track
-from pathduet.results import STAGE_ARTIFACTS, Results
+from pathduet.results import STAGE_ARTIFACTS
 from pathduet.slides.isolation import WorkerDied, Workers
 from pathduet.slides.settings import SlideSettings
-from pathduet.slides.status import STAGES, StageStatus, remove_artifacts, write_status
+from pathduet.slides.status import STAGES, StageStatus, remove_artifacts, stages_to, write_status
 
 COLUMNS = (
     "slide_id", "status", "stage", "reason", "message", "mpp", "mpp_source", "n_10x", "n_20x", "notes", "key",
@@ -30,34 +30,35 @@ COLUMNS = (
 
 def run_batch(
     slides: Sequence[SlideRow],
-    stage: str,
+    stages: Sequence[str],
     results: Path,
     settings: SlideSettings,
     manifest: Path | None = None,
     workers: int = 1,
 ) -> list[StageStatus]:
-    """Run one stage for a batch of slides and write the batch manifest last.
+    """Run stages one after another for a batch of slides and write the batch manifest last.
 
     Slides that are current are skipped; each finished slide is written at once, so an interrupted batch resumes where
-    it stopped. The tile and stain stages use `workers` processes; the features stage uses one process (one copy of
+    it stopped. The tile and stain stages share `workers` processes; the features stage uses one process (one copy of
     the encoder) with `workers` threads, or with `workers` reader processes if the encoder is on a GPU.
 
     Parameters
     ----------
     slides : sequence of SlideRow
-    stage : {"tile", "stain", "features"}
+    stages : sequence of {"tile", "stain", "features"}
+        In this order, at least one.
     results : Path
         The results folder.
     settings : SlideSettings
     manifest : Path, optional
-        TSV to write, one row per slide in the order of `slides`.
+        TSV to write, one row per slide in the order of `slides`: the statuses of the last stage.
     workers : int
         Number of processes or threads, at least 1.
 
     Returns
     -------
     list of StageStatus
-        In the order of `slides`.
+        Of the last stage, in the order of `slides`.
 
     Raises
     ------
@@ -65,52 +66,24 @@ def run_batch(
         For errors of the whole run (encoder weights, settings, artifacts of an earlier stage) or of the machine; no manifest
         is then written.
     """
-    if stage not in STAGES:
-        raise ValueError(f"unknown stage {stage!r}; known: {STAGES}")
+    if not stages or not set(stages) <= set(STAGES):
+        raise ValueError(f"unknown stages {stages!r}; known: {STAGES}")
     workers = max(1, workers)
-    processes, threads = (1, workers) if stage == "features" else (min(workers, max(1, len(slides))), 1)
-    worker_pool = Workers(stage, results, settings, threads)
-    ended: dict[str, StageStatus] = {}
-    try:
-        crashed = _run_all(slides, worker_pool, processes, ended, stage)
-        worker_pool.end()  # a retried slide has the machine to itself
-        faults = []
-        for slide, cause in crashed:
-            again = [(slide, cause)]
-            if cause.reason in ("failed", "fault"):  # a limit would be exceeded again
-                again = _run_all([slide], worker_pool, 1, ended, f"{stage}, {slide.slide_id} again, alone")
-            for lost, last in again:
-                if last.reason == "fault":
-                    faults.append(f"{lost.slide_id}: {last}")
-                else:
-                    ended[lost.slide_id] = _lost(lost, stage, results, last)
-        if faults:
-            raise MachineFault(
-                f"{stage}: a fault of the machine, also with one slide at a time: {'; '.join(faults)}. Nothing is marked as lost: "
-                "fix the cause and start the run again. If one slide needs too much memory, lower slides.memory_limit_mib to give it up; if its "
-                "file is the cause, exclude it in slides.tsv (`exclude`)"
-            )
-    finally:
-        worker_pool.end(stop=True)
-    ordered = [ended[slide.slide_id] for slide in slides]
-    if manifest is not None:
-        write_manifest(manifest, ordered)
-    return ordered
-
-
-def run_stages(
-    slides: Sequence[SlideRow], last: str, results: Path, settings: SlideSettings, workers: int = 1
-) -> list[StageStatus]:
-    """Run the stages up to `last`, one after another, for all slides of a folder; see :func:`run_batch`.
-
-    Returns
-    -------
-    list of StageStatus
-        Of the last stage; its manifest is ``Results.batch(last, "all")``.
-    """
+    encoding = [stage for stage in stages if stage == STAGES[-1]]
+    preparing = [stage for stage in stages if stage not in encoding]
     statuses: list[StageStatus] = []
-    for stage in STAGES[: STAGES.index(last) + 1]:
-        statuses = run_batch(slides, stage, results, settings, Results(results).batch(stage, "all"), workers)
+    for shared, processes, threads in (
+        (preparing, min(workers, len(slides)) or 1, 1),
+        (encoding, 1, workers),
+    ):
+        pool = Workers(shared, results, settings, threads)
+        try:
+            for stage in shared:
+                statuses = _run_stage(slides, stage, results, pool, processes)
+        finally:
+            pool.end(stop=True)
+    if manifest is not None:
+        write_manifest(manifest, statuses)
     return statuses
 
 
@@ -127,16 +100,43 @@ def make_artifact(
     makers = [stage for stage, names in STAGE_ARTIFACTS.items() if artifact in names]
     if not makers:
         raise ValueError(f"no stage writes {artifact!r}")
-    for stage in STAGES[: STAGES.index(makers[0]) + 1]:
-        (status,) = run_batch([slide], stage, results, settings, workers=workers)
-        if status.status != "ok":
-            raise SlideError(slide.slide_id, status.reason, status.message)
+    (status,) = run_batch([slide], stages_to(makers[0]), results, settings, workers=workers)
+    if status.status != "ok":
+        raise SlideError(slide.slide_id, status.reason, status.message)
     return status
+
+
+def _run_stage(
+    slides: Sequence[SlideRow], stage: str, results: Path, pool: Workers, processes: int
+) -> list[StageStatus]:
+    """Run one stage of all slides; those that end their worker process are run again, alone."""
+    ended: dict[str, StageStatus] = {}
+    crashed = _run_all(slides, stage, pool, processes, ended, stage)
+    if crashed:
+        pool.end()  # a retried slide has the machine to itself
+    faults = []
+    for slide, cause in crashed:
+        again = [(slide, cause)]
+        if cause.reason in ("failed", "fault"):  # a limit would be exceeded again
+            again = _run_all([slide], stage, pool, 1, ended, f"{stage}, {slide.slide_id} again, alone")
+        for lost, last in again:
+            if last.reason == "fault":
+                faults.append(f"{lost.slide_id}: {last}")
+            else:
+                ended[lost.slide_id] = _lost(lost, stage, results, last)
+    if faults:
+        raise MachineFault(
+            f"{stage}: a fault of the machine, also with one slide at a time: {'; '.join(faults)}. Nothing is marked as lost: "
+            "fix the cause and start the run again. If one slide needs too much memory, lower slides.memory_limit_mib to give it up; if its "
+            "file is the cause, exclude it in slides.tsv (`exclude`)"
+        )
+    return [ended[slide.slide_id] for slide in slides]
 
 
 def _run_all(
     slides: Sequence[SlideRow],
-    worker_pool: Workers,
+    stage: str,
+    pool: Workers,
     processes: int,
     ended: dict[str, StageStatus],
     label: str,
@@ -144,7 +144,7 @@ def _run_all(
     """Run slides, put their statuses in `ended`, and return those that ended their worker process."""
     crashed = []
     with ThreadPoolExecutor(processes) as threads:
-        running = {threads.submit(worker_pool.run, slide): slide for slide in slides}
+        running = {threads.submit(pool.run, slide, stage): slide for slide in slides}
         try:
             for future in track(as_completed(running), len(slides), label, "slides"):
                 slide = running[future]
@@ -157,7 +157,7 @@ def _run_all(
                         _tell(status)
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
-            worker_pool.end(stop=True)
+            pool.end(stop=True)
             raise
     return crashed
 

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,8 @@ class Worker:
 
     Parameters
     ----------
-    stage : {"check", "tile", "stain", "features"}
+    stages : sequence of {"check", "tile", "stain", "features"}
+        Those whose libraries it loads as it starts.
     results : Path
     settings : SlideSettings
     threads : int
@@ -90,10 +91,10 @@ class Worker:
         If no process can be started.
     """
 
-    def __init__(self, stage: str, results: Path, settings: SlideSettings, threads: int) -> None:
+    def __init__(self, stages: Sequence[str], results: Path, settings: SlideSettings, threads: int) -> None:
         self._limits = settings.limits
         self._order: dict[str, Any] | None = {
-            "stage": stage,
+            "stages": list(stages),
             "results": str(results),
             "settings": asdict(settings),
             "threads": threads,
@@ -125,8 +126,8 @@ class Worker:
                 sys.stderr.write(shown(line))  # decoders quote a file's content
                 sys.stderr.flush()
 
-    def run(self, slide: SlideRow) -> StageStatus:
-        """Run a slide.
+    def run(self, slide: SlideRow, stage: str) -> StageStatus:
+        """Run a stage of a slide.
 
         Raises
         ------
@@ -146,7 +147,7 @@ class Worker:
                     f"the slide worker cannot start ({died}), no slide is the cause; its last output:\n{said}"
                 ) from died
             self._order = None
-        reply = json.loads(self._ask(slide.to_plain(), self._limits.time_limit_s))
+        reply = json.loads(self._ask({"stage": stage, "slide": slide.to_plain()}, self._limits.time_limit_s))
         if "error" in reply:
             raise PathDuetError(reply["error"])
         if "fault" in reply:
@@ -213,30 +214,30 @@ def _died(code: int) -> WorkerDied:
 
 
 class Workers:
-    """Workers of one stage, started as needed, for the threads of a batch.
+    """Workers of some stages, started as needed, for the threads of a batch.
 
     Parameters
     ----------
-    stage, results, settings, threads
+    stages, results, settings, threads
         As for :class:`Worker`.
     """
 
-    def __init__(self, stage: str, results: Path, settings: SlideSettings, threads: int) -> None:
-        self._order = (stage, results, settings, threads)
+    def __init__(self, stages: Sequence[str], results: Path, settings: SlideSettings, threads: int) -> None:
+        self._order = (stages, results, settings, threads)
         self._busy: set[Worker] = set()
         self._idle: list[Worker] = []
         self._lock = threading.Lock()
         self._stopped = False
 
-    def run(self, slide: SlideRow) -> StageStatus:
-        """Run a slide in an idle worker; see :meth:`Worker.run`."""
+    def run(self, slide: SlideRow, stage: str) -> StageStatus:
+        """Run a stage of a slide in an idle worker; see :meth:`Worker.run`."""
         with self._lock:
             if self._stopped:
                 raise WorkerDied("the batch was stopped")
             worker = self._idle.pop() if self._idle else Worker(*self._order)
             self._busy.add(worker)
         try:
-            status = worker.run(slide)
+            status = worker.run(slide, stage)
         except BaseException:
             worker.end()
             raise

@@ -49,11 +49,11 @@ def check_slides(slides: Sequence[SlideRow], settings: SlideSettings) -> Generat
         If no slide is the cause.
     """
     limits = LimitSettings(LONGEST_S, settings.limits.memory_limit_mib)
-    workers = Workers(STAGE, Path(), replace(settings, limits=limits), 1)
+    workers = Workers([STAGE], Path(), replace(settings, limits=limits), 1)
     try:
         for slide in slides:
             try:
-                yield workers.run(slide)
+                yield workers.run(slide, STAGE)
             except WorkerDied as died:
                 if died.reason == "fault":
                     raise MachineFault(f"slide {slide.slide_id}: {died}") from None

@@ -25,7 +25,7 @@ from pathduet.slides.settings import SlideSettings
 from pathduet.slides.stages import run_stage
 from pathduet.slides.stain.colour_table import Normalizer
 from pathduet.slides.stain_stage import load_normalizer
-from pathduet.slides.status import STAGES
+from pathduet.slides.status import stages_to
 from pathduet.slides.tile_stage import thumbnail_shape
 from pathduet.slides.tiles_file import TileTable, read_tiles
 
@@ -149,7 +149,7 @@ class Slide:
 
     def _through(self, last: str, threads: int = 1) -> Path:
         """Run the stages up to `last`, except current ones, and return the folder of their files."""
-        for stage in STAGES[: STAGES.index(last) + 1]:
+        for stage in stages_to(last):
             status = run_stage(self._row, stage, self._results.root, self.settings, threads)
             if status.status != "ok":
                 raise SlideError(self.slide_id, status.reason, status.message)

@@ -16,6 +16,11 @@ STAGES = tuple(STAGE_ARTIFACTS)
 TOO_LITTLE_TISSUE = "refused.png"
 
 
+def stages_to(last: str) -> tuple[str, ...]:
+    """Return the stages up to one of them, which is included."""
+    return STAGES[: STAGES.index(last) + 1]
+
+
 @dataclass(frozen=True)
 class StageStatus:
     """How a stage ended for one slide.

@@ -1,4 +1,4 @@
-"""The process that runs slides for :mod:`pathduet.slides.batch`: one JSON line in per slide, one out.
+"""The process that runs slides for :mod:`pathduet.slides.batch`: one JSON line in per slide and stage, one out.
 
 It is a separate process so that a crash inside a native library costs one slide and not the batch.
 """
@@ -32,8 +32,9 @@ _LIBRARIES = {
 }
 
 
-def answer(row: dict[str, Any], stage: str, results: Path, settings: SlideSettings, threads: int) -> Any:
-    """Run one slide; return ``{"status": ...}``, ``{"fault": ...}`` of the machine, or ``{"error": ...}``, which ends the batch."""
+def answer(request: dict[str, Any], results: Path, settings: SlideSettings, threads: int) -> Any:
+    """Run a stage of one slide; return ``{"status": ...}``, ``{"fault": ...}`` of the machine, or ``{"error": ...}``, which ends the batch."""
+    row, stage = request["slide"], request["stage"]
     try:
         slide = SlideRow.from_plain(row)
         if stage == opening.STAGE:
@@ -51,24 +52,24 @@ def answer(row: dict[str, Any], stage: str, results: Path, settings: SlideSettin
 
 
 def main() -> None:
-    """Run one stage's slides until standard input ends (also when the parent dies); its first line names the stage."""
+    """Run slides until standard input ends (also when the parent dies); its first line names the stages."""
     # If the batch is killed, a slide in progress would otherwise be written after the batch has restarted.
     parent_process.end_with(os.getppid())
     # Libraries may print: their standard output goes to the log, the replies to the pipe.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     order = json.loads(sys.stdin.readline())
-    stage, threads = order["stage"], order["threads"]
+    stages, threads = order["stages"], order["threads"]
     results, settings = Path(order["results"]), SlideSettings.from_plain(order["settings"])
-    for name in _LIBRARIES[stage]:
+    for name in (name for stage in stages for name in _LIBRARIES[stage]):
         importlib.import_module(f"pathduet.slides.{name}")
-    if stage == "features":
+    if "features" in stages:
         limit_threads(threads)
     else:
         keep_freed_memory()
     print("ready", file=answers)
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line), stage, results, settings, threads)), file=answers)
+        print(json.dumps(answer(json.loads(line), results, settings, threads)), file=answers)
 
 
 if __name__ == "__main__":

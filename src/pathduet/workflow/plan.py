@@ -428,12 +428,13 @@ class Plan:
         """A batch's slides as plain values, the same for all of its stages."""
         return cache(lambda batch: [slide.to_plain() for slide in self.batches[batch]])
 
-    def stage_job(self, stage: str, batch: str) -> Job:
-        """Tiles, stains or features of a batch. Later stages identify its slides by the output of the stage before."""
+    def stages_job(self, stages: Sequence[str], batch: str) -> Job:
+        """Tiles and stains, or features, of a batch. Features identify its slides by the output of the stages before."""
         slides = self.batches[batch]
-        given = {"stage": stage, "slides": self._rows(batch), "sections": self._slide_sections}
-        facts: list[Any] = [settings_of(stage, self._slide_settings), self.limits.get(f"{stage} {batch}")]
-        facts += [self._slide_facts(slide) for slide in slides] if stage == "tile" else []
+        given = {"stages": list(stages), "slides": self._rows(batch), "sections": self._slide_sections}
+        facts: list[Any] = [settings_of(stage, self._slide_settings) for stage in stages]
+        facts += [self.limits.get(f"{stage} {batch}") for stage in stages]
+        facts += [self._slide_facts(slide) for slide in slides] if stages[0] == STAGES[0] else []
         return Job(given, decided_by=self._decisive(facts))
 
     def slide_job(self, slide_id: str) -> Job:
@@ -878,7 +879,7 @@ def _named(*files: str | None) -> list[str]:
 
 
 def _manifests(results: Results, batch: str) -> list[Path]:
-    return [results.batch(stage, batch) for stage in ("tile", "foreign_features")]
+    return [results.batch(stage, batch) for stage in ("stain", "foreign_features")]
 
 
 def _split_settings(
