@@ -6,8 +6,6 @@ rule split:
         folds=RESULTS.folds,
     log:
         RESULTS.log("split"),
-    benchmark:
-        RESULTS.benchmark("split")
     conda:
         "../envs/learning.yaml"
     threads: 1
@@ -30,8 +28,6 @@ rule participation:
         left_out=RESULTS.left_out,
     log:
         RESULTS.log("participation"),
-    benchmark:
-        RESULTS.benchmark("participation")
     conda:
         "../envs/learning.yaml"
     threads: 1

@@ -241,6 +241,12 @@ def start():
     except PathDuetError as error:
         raise WorkflowError(str(error)) from None
     watch = RunWatch(RESULTS.root, RunConsole.active).start()
+    # For its default limit of 100 new jobs a second Snakemake looks for jobs again a second after every look, and once
+    # more for every job that ends: the looks add up until they fill a core.
+    with contextlib.suppress(AttributeError):
+        limit = workflow.scheduling_settings.max_jobs_per_timespan
+        if (limit.max_jobs, limit.timespan) == (100, 1):
+            workflow.scheduler.job_rate_limiter = None
 
 
 def same_run():

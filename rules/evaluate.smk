@@ -12,8 +12,6 @@ rule regressions:
         regression_outputs(),
     log:
         RESULTS.log("regressions"),
-    benchmark:
-        RESULTS.benchmark("regressions")
     conda:
         "../envs/learning.yaml"
     threads: 1
@@ -36,8 +34,6 @@ rule evaluate:
         table=[RESULTS.table("{table}", suffix) for suffix in TABLE_SUFFIXES],
     log:
         RESULTS.log("evaluate", "{table}"),
-    benchmark:
-        RESULTS.benchmark("evaluate", "{table}")
     conda:
         "../envs/learning.yaml"
     threads: 1
@@ -67,8 +63,6 @@ for table in plan.tables.values():
             ensembles=plan.ensembles_of(table.task),
         log:
             RESULTS.log("evaluate", table.name),
-        benchmark:
-            RESULTS.benchmark("evaluate", table.name)
         conda:
             "../envs/learning.yaml"
         threads: 1

@@ -25,8 +25,6 @@ for task in plan.tasks:
             plan.explanation_files(task),
         log:
             RESULTS.log("explain", task),
-        benchmark:
-            RESULTS.benchmark("explain", task)
         conda:
             "../envs/learning.yaml"
         threads: 1

@@ -8,8 +8,6 @@ rule genes:
         matrix=RESULTS.genes("{fold}"),
     log:
         RESULTS.log("genes", "fold-{fold}"),
-    benchmark:
-        RESULTS.benchmark("genes", "fold-{fold}")
     conda:
         "../envs/expression.yaml"
     threads: 1
@@ -29,8 +27,6 @@ use rule genes as gene_selection with:
         matrix=RESULTS.genes("{fold}", "{selection}"),
     log:
         RESULTS.log("genes", "{selection}", "fold-{fold}"),
-    benchmark:
-        RESULTS.benchmark("genes", "{selection}-fold-{fold}")
     params:
         **told(plan.genes_job, "selection"),
         code=code("genes"),
@@ -43,8 +39,6 @@ rule subspaces:
         table=RESULTS.subspaces,
     log:
         RESULTS.log("genes", "subspaces"),
-    benchmark:
-        RESULTS.benchmark("genes", "subspaces")
     conda:
         "../envs/expression.yaml"
     threads: 1

@@ -20,8 +20,6 @@ rule heatmap:
         ),
     log:
         RESULTS.log("heatmap", "{task}", "{model}", "fold-{fold}", "{slide}"),
-    benchmark:
-        RESULTS.benchmark("heatmap", "{task}-{model}-fold-{fold}-{slide}")
     conda:
         "../envs/learning.yaml"
     threads: 1

@@ -56,8 +56,6 @@ rule import_cohort:
         dropped=f"{SHEETS}/import_{{cohort}}_dropped.tsv",
     log:
         f"{SHEETS}/logs/import_{{cohort}}.log",
-    benchmark:
-        f"{SHEETS}/logs/import_{{cohort}}_benchmark.tsv"
     conda:
         "../envs/expression.yaml"
     threads: 1

@@ -7,8 +7,6 @@ rule phantom_slides:
         plan.drawn_files(),
     log:
         RESULTS.log("phantom_slides"),
-    benchmark:
-        RESULTS.benchmark("phantom_slides")
     conda:
         "../envs/slides.yaml"
     threads: 8

@@ -19,8 +19,6 @@ rule export:
         sums=RESULTS.released("{model}") / "SHA256SUMS",
     log:
         RESULTS.log("export", "{model}"),
-    benchmark:
-        RESULTS.benchmark("export", "{model}")
     conda:
         "../envs/learning.yaml"
     threads: 1
@@ -42,8 +40,6 @@ rule predict:
         ledger=RESULTS.new_slides / "ledger.tsv",
     log:
         RESULTS.log("predict"),
-    benchmark:
-        RESULTS.benchmark("predict")
     conda:
         "../envs/learning.yaml"
     threads: 4

@@ -8,8 +8,6 @@ rule provenance:
         record=RESULTS.provenance,
     log:
         RESULTS.log("provenance"),
-    benchmark:
-        RESULTS.benchmark("provenance")
     conda:
         "../envs/learning.yaml"
     threads: 1
@@ -45,8 +43,6 @@ rule report:
         ),
     log:
         RESULTS.log("report"),
-    benchmark:
-        RESULTS.benchmark("report")
     conda:
         "../envs/report.yaml"
     threads: 1
@@ -83,8 +79,6 @@ rule crate:
         crate=RESULTS.crate,
     log:
         RESULTS.log("crate"),
-    benchmark:
-        RESULTS.benchmark("crate")
     conda:
         "../envs/report.yaml"
     threads: 1

@@ -10,8 +10,6 @@ rule tile_and_stain:
         manifest=RESULTS.batch("stain", "{batch}"),
     log:
         RESULTS.log("tile_and_stain", "{batch}"),
-    benchmark:
-        RESULTS.benchmark("tile_and_stain", "{batch}")
     conda:
         "../envs/slides.yaml"
     threads: 1
@@ -32,8 +30,6 @@ use rule tile_and_stain as features with:
         manifest=RESULTS.batch("features", "{batch}"),
     log:
         RESULTS.log("features", "{batch}"),
-    benchmark:
-        RESULTS.benchmark("features", "{batch}")
     resources:
         mem_mb=per_attempt(24000),
         runtime=per_attempt(240),
@@ -48,8 +44,6 @@ rule foreign_features:
         manifest=RESULTS.batch("foreign_features", "{batch}"),
     log:
         RESULTS.log("foreign_features", "{batch}"),
-    benchmark:
-        RESULTS.benchmark("foreign_features", "{batch}")
     conda:
         "../envs/slides.yaml"
     threads: 1
@@ -71,8 +65,6 @@ rule one_slide:
         artifact=RESULTS.slide("{slide}") / "{artifact}",
     log:
         RESULTS.log("slides", "{slide}.{artifact}"),
-    benchmark:
-        RESULTS.benchmark("slides", "{slide}.{artifact}")
     conda:
         "../envs/slides.yaml"
     threads: 1
@@ -93,8 +85,6 @@ rule ledger:
         ledger=RESULTS.ledger,
     log:
         RESULTS.log("ledger"),
-    benchmark:
-        RESULTS.benchmark("ledger")
     conda:
         "../envs/learning.yaml"
     threads: 1

@@ -12,8 +12,6 @@ rule train:
         **trained_files("{model}"),
     log:
         RESULTS.log("train", "{task}", "{model}", "fold-{fold}"),
-    benchmark:
-        RESULTS.benchmark("train", "{task}-{model}-fold-{fold}")
     conda:
         "../envs/learning.yaml"
     threads: 1
@@ -39,8 +37,6 @@ if plan.config["training"]["models_per_job"] == "all":
             **trained_files(*plan.networks),
         log:
             RESULTS.log("train", "{task}", "fold-{fold}"),
-        benchmark:
-            RESULTS.benchmark("train", "{task}-fold-{fold}")
         params:
             **told(plan.train_job, "task"),
             code=code("train"),

@@ -170,13 +170,13 @@ class Results:
         """A job's log: ``results.log("train", "survival", "teacher", "fold-0")``."""
         return self.root / "logs" / Path(*parts[:-1], f"{parts[-1]}.log")
 
-    def benchmark(self, *parts: str) -> Path:
-        """A job's time and memory, as Snakemake measures them."""
-        return self.root / "benchmarks" / Path(*parts[:-1], f"{parts[-1]}.tsv")
-
     def job_record(self, log: Path) -> Path:
         """The origin of a job's results, under its log's name."""
         return (self.root / "provenance" / log.relative_to(self.root / "logs")).with_suffix(".json")
+
+    def job_cost(self, log: Path) -> Path:
+        """A job's time and memory, under its log's name."""
+        return (self.root / "benchmarks" / log.relative_to(self.root / "logs")).with_suffix(".tsv")
 
 
 def _training(fold: int | str, seed: int | str) -> Path:

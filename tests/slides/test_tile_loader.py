@@ -20,9 +20,9 @@ import pytest
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import SlideError
 from pathduet.core.faults import MachineFault
+from pathduet.core.hardware import resident_bytes
 from pathduet.slides import tile_loader
 from pathduet.slides.features_stage import encode_slide
-from pathduet.slides.isolation import resident_bytes
 from pathduet.slides.stages import run_stage
 from pathduet.slides.stain_stage import load_normalizer
 from pathduet.slides.tile_loader import Loader, ProcessTileLoader, TileLoader

@@ -9,7 +9,7 @@ import pytest
 from tiny_cohort import REPOSITORY
 
 #: As snakefmt has it.
-ORDER = ("name", "input", "output", "log", "benchmark", "conda", "threads", "resources", "params", "script")
+ORDER = ("name", "input", "output", "log", "conda", "threads", "resources", "params", "script")
 RULES = {
     (path.name, name): body
     for path in sorted((REPOSITORY / "rules").glob("*.smk"))
@@ -28,7 +28,7 @@ def directives(body: str) -> list[str]:
 def test_a_rule_has_everything_in_order(where: tuple[str, str]) -> None:
     there = directives(RULES[where])
     assert there == [name for name in ORDER if name in there], "another order"
-    needed = {"output", "log", "benchmark"}
+    needed = {"output", "log"}
     if not where[1].startswith("use"):
         needed |= set(ORDER) - {"name", "input"}
         assert {"mem_mb", "runtime"} <= set(re.findall(r"(\w+)=", RULES[where]))

@@ -113,6 +113,17 @@ def reset_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory in bytes of a process and those it started; 0 without /proc."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        lists = [path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except (OSError, ValueError, IndexError):
+        return 0
+    children = sum(resident_bytes(int(child)) for one in lists for child in one.split())
+    return pages * os.sysconf("SC_PAGE_SIZE") + children
+
+
 def peak_memory_mib() -> float:
     """Return this process's peak resident memory in MiB, all libraries included.
 

@@ -23,6 +23,7 @@ from typing import Any
 from pathduet.cohort.sheets import SlideRow
 from pathduet.core.errors import PathDuetError, shown
 from pathduet.core.faults import MachineFault
+from pathduet.core.hardware import resident_bytes
 from pathduet.slides.settings import LimitSettings, SlideSettings
 from pathduet.slides.status import StageStatus
 
@@ -53,17 +54,6 @@ class WorkerDied(Exception):
 def worker_command() -> list[str]:
     """Return the command that starts a worker."""
     return [sys.executable, "-m", "pathduet.slides.worker"]
-
-
-def resident_bytes(pid: int) -> int:
-    """Return the resident memory in bytes of a process and its children (reader processes); 0 without /proc."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-        lists = [path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    except (OSError, ValueError, IndexError):
-        return 0
-    children = sum(resident_bytes(int(child)) for one in lists for child in one.split())
-    return pages * os.sysconf("SC_PAGE_SIZE") + children
 
 
 def is_suspended(pid: int) -> bool:

@@ -18,6 +18,7 @@ from pathduet.core.parent_process import end_with_workflow
 from pathduet.results import DESCRIPTION, Results
 from pathduet.workflow.earlier_results import started_with
 from pathduet.workflow.failures import ERROR
+from pathduet.workflow.job_cost import measured
 
 
 @contextmanager
@@ -26,7 +27,8 @@ def job(snakemake: Any) -> Iterator[Results]:
 
     Everything printed goes to the job's log (:func:`logged`). Inputs from other jobs are compared with their recorded
     checksums; outputs get checksums once the body ends without an error. What they were made of is written to
-    ``provenance/`` under the log's name, and into a model's description, which releases include.
+    ``provenance/`` under the log's name, and into a model's description, which releases include; what they took is written to
+    ``benchmarks/``.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def job(snakemake: Any) -> Iterator[Results]:
     """
     end_with_workflow()
     results, log = Results(Path(snakemake.config["results"])), Path(snakemake.log[0])
-    with logged(log, snakemake.threads, results.root):
+    with logged(log, snakemake.threads, results.root), measured(results.job_cost(log)):
         checksums.forget(snakemake.output)
         inputs = checksums.verify(snakemake.input) | _own_inputs(snakemake.params.get("files"), results)
         yield results

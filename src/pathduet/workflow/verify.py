@@ -48,7 +48,7 @@ class Verified:
 def verify_results(results: Path) -> Verified:
     """Compare every file of a results folder with its checksum.
 
-    Logs and benchmarks, which Snakemake writes, have no checksum.
+    Logs and benchmarks, the diary of a run, have no checksum.
     """
     found, wanted = Verified(), set()
     for place, names, files in os.walk(results):
