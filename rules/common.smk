@@ -242,7 +242,7 @@ def start():
         raise WorkflowError(str(error)) from None
     watch = RunWatch(RESULTS.root, RunConsole.active).start()
     # For its default limit of 100 new jobs a second Snakemake looks for jobs again a second after every look, and once
-    # more for every job that ends: the looks add up until they fill a core.
+    # more for every job that ends: the looks add up.
     with contextlib.suppress(AttributeError):
         limit = workflow.scheduling_settings.max_jobs_per_timespan
         if (limit.max_jobs, limit.timespan) == (100, 1):

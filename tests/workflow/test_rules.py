@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from snakemake import sourcecache
+from snakemake.cli import get_argument_parser
+from snakemake.scheduling.job_scheduler import JobScheduler
+from snakemake.settings.types import MaxJobsPerTimespan
 
 from tiny_cohort import REPOSITORY
 
@@ -43,3 +47,11 @@ def test_paths_of_results_are_put_together_in_one_place() -> None:
     for path in (REPOSITORY / "rules").glob("*.smk"):
         if path.name != "import.smk":  # its results are the input sheets
             assert not re.search(r'f"\{RESULTS|"results/', re.sub(r"#.*", "", path.read_text())), path.name
+
+
+def test_snakemake_still_has_what_the_rules_change_in_it() -> None:
+    """Both changes only save time, and are skipped without a word where Snakemake has become another."""
+    assert callable(sourcecache.parse_uri)
+    assert "job_rate_limiter" in JobScheduler.__init__.__code__.co_names
+    limit = MaxJobsPerTimespan.parse_choice(get_argument_parser().get_default("max_jobs_per_timespan"))
+    assert (limit.max_jobs, limit.timespan) == (100, 1)
